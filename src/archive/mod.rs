@@ -1,0 +1,1 @@
+//! Archives of a Codex home: capture, format, checking and putting back.

@@ -1,0 +1,127 @@
+//! The command line: what can be typed, and which command it means.
+
+use crate::context::{self, Context, Environment, Flags, Settings};
+use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::ui::{ColorChoice, Ui, Verbosity};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Keeps your Codex CLI accounts and conversations safe, switchable and portable.
+#[derive(Debug, Parser)]
+#[command(
+    name = "codex-manager",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct GlobalArgs {
+    /// The Codex home [default: $CODEX_HOME, else ~/.codex]
+    #[arg(long, global = true, value_name = "DIR")]
+    codex_home: Option<PathBuf>,
+    /// The manager's own folder [default: $CODEX_MANAGER_HOME, else ~/.codex-manager]
+    #[arg(long, global = true, value_name = "DIR")]
+    manager_home: Option<PathBuf>,
+    /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]
+    #[arg(long, global = true, value_name = "FILE")]
+    codex_bin: Option<PathBuf>,
+    /// The local time zone, an IANA name [default: config.toml, else $TZ, else the system's]
+    #[arg(long, global = true, value_name = "ZONE")]
+    timezone: Option<String>,
+    /// One JSON document on stdout instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but errors and warnings
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say each step
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+    /// Answer yes to every question
+    #[arg(short, long, global = true)]
+    yes: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+impl Command {
+    fn run(self, _context: &Context) -> Result<Outcome, CommandError> {
+        match self {}
+    }
+}
+
+/// Parses the process's arguments and runs the command they name.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage_exit(&e),
+    };
+    let env = Environment::of_process();
+    let GlobalArgs {
+        codex_home,
+        manager_home,
+        codex_bin,
+        timezone,
+        json,
+        quiet,
+        verbose,
+        color,
+        yes,
+    } = cli.global;
+    let verbosity = match (quiet, verbose) {
+        (true, _) => Verbosity::Quiet,
+        (_, true) => Verbosity::Verbose,
+        _ => Verbosity::Normal,
+    };
+    let ui = Ui::new(json, verbosity, color, &env);
+    let flags = Flags {
+        codex_home,
+        manager_home,
+        codex_bin,
+        timezone,
+        assume_yes: yes,
+    };
+    let result = Settings::decide(flags, &env)
+        .and_then(|settings| Ok((settings, context::clock(&env)?)))
+        .and_then(|(settings, clock)| {
+            let context = Context {
+                settings,
+                clock,
+                env,
+                ui: ui.clone(),
+            };
+            cli.command.run(&context)
+        });
+    match result {
+        Ok(outcome) => ExitCode::from(outcome as u8),
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.kind as u8)
+        }
+    }
+}
+
+/// clap's own exit: 0 for help and version, else [`ErrorKind::Usage`].
+fn usage_exit(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(ErrorKind::Usage as u8)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

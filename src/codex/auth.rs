@@ -1,0 +1,248 @@
+//! `auth.json`: kept verbatim, parsed only to identify the account and the age of its login.
+//!
+//! Format as Codex 0.169 writes it: `{"auth_mode","OPENAI_API_KEY","tokens":{"id_token",
+//! "access_token","refresh_token","account_id"},"last_refresh"}`. Codex drops unknown keys when it
+//! refreshes, so nothing of ours may be put into it.
+
+use super::identity::{Email, Identity, LoginKind};
+use crate::io::secret::SecretBytes;
+use crate::io::{IoContext, IoError, hash};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::cmp::Ordering;
+use std::fs;
+use std::path::Path;
+
+/// The largest auth.json that is looked at. Real ones are below 10 kB.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// How new a login is. Codex writes `last_refresh` at every rotation; the token times break ties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Freshness {
+    /// `last_refresh` of auth.json.
+    #[serde(default)]
+    pub last_refresh: Option<DateTime<Utc>>,
+    /// `iat` of the access token, else of the id token.
+    #[serde(default)]
+    pub issued_at: Option<DateTime<Utc>>,
+    /// `exp` of the access token.
+    #[serde(default)]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Freshness {
+    /// Newer is `Greater`. An absent figure is older than any.
+    pub fn compare(&self, other: &Self) -> Ordering {
+        (self.last_refresh, self.issued_at, self.expires_at).cmp(&(
+            other.last_refresh,
+            other.issued_at,
+            other.expires_at,
+        ))
+    }
+
+    /// Whether this login is newer than `other`.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        self.compare(other) == Ordering::Greater
+    }
+}
+
+/// A login read from an auth.json.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Whose it is.
+    pub identity: Identity,
+    /// The plan that the id token names.
+    pub plan: Option<String>,
+    /// How new it is.
+    pub freshness: Freshness,
+}
+
+/// The bytes of one auth.json, and what they say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuthSnapshot {
+    /// Verbatim.
+    pub bytes: SecretBytes,
+    /// Absent where the file is good JSON without a login, such as `{}`.
+    pub login: Option<Login>,
+}
+
+/// What stands at the path of an auth.json.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuthFile {
+    /// Nothing: signed out, or the login is in the keyring.
+    Missing,
+    /// Bytes that are no auth.json: empty, NUL-filled, truncated, not JSON.
+    Unreadable {
+        /// The bytes, to be kept beside before they are replaced.
+        bytes: SecretBytes,
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// A good file.
+    Present(AuthSnapshot),
+}
+
+impl AuthFile {
+    /// Reads `path`, following a link: Codex does so too.
+    ///
+    /// # Errors
+    /// The file system refuses, or the file is larger than any auth.json.
+    pub fn read(path: &Path) -> Result<Self, IoError> {
+        let bytes = match fs::metadata(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Missing),
+            Err(e) => return Err(e).at("read", path),
+            Ok(meta) if !meta.is_file() => {
+                return Err(std::io::Error::other("not a regular file")).at("read", path);
+            }
+            Ok(meta) if meta.len() > MAX_BYTES => {
+                return Err(std::io::Error::other("too large for an auth.json")).at("read", path);
+            }
+            Ok(_) => fs::read(path).at("read", path)?,
+        };
+        Ok(match AuthSnapshot::parse(bytes) {
+            Ok(snapshot) => Self::Present(snapshot),
+            Err((bytes, reason)) => Self::Unreadable { bytes, reason },
+        })
+    }
+
+    /// The login, where there is one.
+    pub fn login(&self) -> Option<&Login> {
+        self.snapshot().and_then(|snapshot| snapshot.login.as_ref())
+    }
+
+    /// The snapshot, where the file is good.
+    pub fn snapshot(&self) -> Option<&AuthSnapshot> {
+        match self {
+            Self::Present(snapshot) => Some(snapshot),
+            Self::Missing | Self::Unreadable { .. } => None,
+        }
+    }
+}
+
+impl AuthSnapshot {
+    /// Parses the bytes of an auth.json; gives them back with the reason when they are none.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self, (SecretBytes, String)> {
+        let reason = if bytes.is_empty() {
+            "empty"
+        } else if bytes.iter().all(|b| *b == 0) {
+            "filled with NUL bytes"
+        } else {
+            match serde_json::from_slice::<Value>(&bytes) {
+                Ok(Value::Object(object)) => {
+                    let login = login_of(&Value::Object(object));
+                    return Ok(Self {
+                        bytes: SecretBytes::new(bytes),
+                        login,
+                    });
+                }
+                Ok(_) => "no JSON object",
+                // serde's own message may quote the file: tokens must not be printed.
+                Err(e) if e.is_eof() => "truncated JSON",
+                Err(_) => "not JSON",
+            }
+        };
+        Err((SecretBytes::new(bytes), reason.to_owned()))
+    }
+
+    /// The SHA-256 of the bytes.
+    pub fn sha256(&self) -> String {
+        hash::sha256(self.bytes.expose())
+    }
+}
+
+fn login_of(auth: &Value) -> Option<Login> {
+    let tokens = auth.get("tokens").filter(|t| t.is_object());
+    let token = |name| tokens.and_then(|t| t.get(name)).and_then(Value::as_str);
+    if let Some(id) = token("id_token").and_then(claims) {
+        let access = token("access_token")
+            .and_then(claims)
+            .unwrap_or(Value::Null);
+        let identity = identity_of(auth, token("account_id"), &id, &access)?;
+        let openai = openai_claims(&id);
+        let time = |claims: &Value, name: &str| {
+            claims
+                .get(name)
+                .and_then(Value::as_i64)
+                .and_then(|s| DateTime::from_timestamp(s, 0))
+        };
+        return Some(Login {
+            identity,
+            plan: text(openai, "chatgpt_plan_type"),
+            freshness: Freshness {
+                last_refresh: auth
+                    .get("last_refresh")
+                    .and_then(Value::as_str)
+                    .and_then(|t| DateTime::parse_from_rfc3339(t).ok())
+                    .map(|t| t.to_utc()),
+                issued_at: time(&access, "iat").or_else(|| time(&id, "iat")),
+                expires_at: time(&access, "exp"),
+            },
+        });
+    }
+    let key = auth
+        .get("OPENAI_API_KEY")
+        .and_then(Value::as_str)
+        .filter(|k| !k.is_empty())?;
+    Some(Login {
+        identity: Identity {
+            email: Email::new(format!("api-key-{}", &hash::sha256(key.as_bytes())[..6])),
+            account_id: None,
+            user_id: None,
+            kind: LoginKind::ApiKey,
+        },
+        plan: None,
+        freshness: Freshness::default(),
+    })
+}
+
+fn identity_of(
+    auth: &Value,
+    account_id: Option<&str>,
+    id: &Value,
+    access: &Value,
+) -> Option<Identity> {
+    let profile = |claims: &Value| {
+        claims
+            .get("https://api.openai.com/profile")
+            .and_then(|p| text(p, "email"))
+    };
+    let email = text(id, "email")
+        .or_else(|| profile(id))
+        .or_else(|| profile(access))
+        .or_else(|| text(access, "email"))
+        .or_else(|| text(auth, "email"))?;
+    let openai = openai_claims(id);
+    Some(Identity {
+        email: Email::new(email),
+        account_id: account_id
+            .filter(|a| !a.is_empty())
+            .map(Into::into)
+            .or_else(|| text(openai, "chatgpt_account_id")),
+        user_id: text(openai, "chatgpt_user_id").or_else(|| text(openai, "user_id")),
+        kind: LoginKind::Chatgpt,
+    })
+}
+
+fn openai_claims(claims: &Value) -> &Value {
+    claims
+        .get("https://api.openai.com/auth")
+        .unwrap_or(&Value::Null)
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .filter(|t| !t.is_empty())
+        .map(Into::into)
+}
+
+/// The claims of a JWT. Codex does not check the signature, and neither do we: it is our own file.
+fn claims(token: &str) -> Option<Value> {
+    let payload = token.split('.').nth(1)?;
+    let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

@@ -1,0 +1,86 @@
+//! The few keys of Codex's `config.toml` that decide where things are.
+
+use std::path::{Path, PathBuf};
+
+/// Where Codex keeps a login (`cli_auth_credentials_store`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CredentialStore {
+    /// auth.json. Codex's default.
+    #[default]
+    File,
+    /// The system's keyring; auth.json is deleted on save.
+    Keyring,
+    /// The keyring where there is one, else auth.json.
+    Auto,
+    /// Memory alone.
+    Ephemeral,
+}
+
+impl CredentialStore {
+    /// The name that the configuration uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Keyring => "keyring",
+            Self::Auto => "auto",
+            Self::Ephemeral => "ephemeral",
+        }
+    }
+
+    /// Whether Codex surely reads auth.json.
+    pub fn reads_auth_json(self) -> bool {
+        self == Self::File
+    }
+}
+
+/// What the configuration of a home says.
+#[derive(Debug, Clone, Default)]
+pub struct CodexConfig {
+    /// Where logins are kept.
+    pub store: CredentialStore,
+    /// `sqlite_home`: where the databases are, if not in the home.
+    pub sqlite_home: Option<PathBuf>,
+    /// Why the file could not be understood, if so; the defaults stand in.
+    pub problem: Option<String>,
+}
+
+impl CodexConfig {
+    /// Reads `config.toml` of `home`. A missing file is the default; a broken one is too, with the
+    /// problem named (Codex itself would not start with it).
+    pub fn read(home: &Path) -> Self {
+        let path = home.join("config.toml");
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
+            Err(e) => {
+                return Self {
+                    problem: Some(e.to_string()),
+                    ..Self::default()
+                };
+            }
+        };
+        match text.parse::<toml_edit::DocumentMut>() {
+            Err(e) => Self {
+                problem: Some(e.message().to_owned()),
+                ..Self::default()
+            },
+            Ok(document) => Self {
+                store: match document
+                    .get("cli_auth_credentials_store")
+                    .and_then(|i| i.as_str())
+                {
+                    Some("keyring") => CredentialStore::Keyring,
+                    Some("auto") => CredentialStore::Auto,
+                    Some("ephemeral") => CredentialStore::Ephemeral,
+                    _ => CredentialStore::File,
+                },
+                sqlite_home: document
+                    .get("sqlite_home")
+                    .and_then(|i| i.as_str())
+                    .filter(|s| !s.is_empty())
+                    .map(PathBuf::from),
+                problem: None,
+            },
+        }
+    }
+}

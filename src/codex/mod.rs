@@ -1,0 +1,12 @@
+//! Codex's own formats and habits, as observed on Codex CLI 0.169. No policy of ours.
+//!
+//! Formats change: what is needed is parsed, the rest is kept verbatim, and each trap is held by a
+//! test, with the real program where it can be shown there.
+
+pub mod auth;
+pub mod config;
+pub mod database;
+pub mod home;
+pub mod identity;
+pub mod login_lock;
+pub mod rollout;

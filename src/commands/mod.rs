@@ -1,0 +1,1 @@
+//! One file for each verb: its arguments, its plan, how it is shown, how it is applied.

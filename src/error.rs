@@ -1,0 +1,204 @@
+//! How a command fails: a kind that decides the exit code, a message, causes, and hints.
+//!
+//! The domain has its own error types, each with the path or account it failed on. Here, and only
+//! here, they are given a kind and the command that helps.
+
+use std::error::Error;
+use std::fmt;
+
+/// What a failure means for whoever called us. The number is the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// Something went wrong.
+    Failed = 1,
+    /// Two things contradict each other and somebody must choose.
+    Conflict = 2,
+    /// Codex is running on the home in question.
+    CodexRunning = 3,
+    /// Flags or configuration that mean nothing.
+    Usage = 4,
+    /// Refused for safety, or found wanting; nothing was changed.
+    Refused = 5,
+    /// The user stopped it.
+    Interrupted = 130,
+}
+
+/// What a command that did its job says about it. The number is the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done = 0,
+    /// What was looked at is not as it should be.
+    FoundWanting = 5,
+    /// Done, but items were skipped or a figure could not be had.
+    Partial = 6,
+}
+
+impl Outcome {
+    /// [`Outcome::Partial`] if `partial`, else [`Outcome::Done`].
+    pub fn partial_if(partial: bool) -> Self {
+        if partial { Self::Partial } else { Self::Done }
+    }
+}
+
+/// A failed command.
+#[derive(Debug)]
+pub struct CommandError {
+    /// Decides the exit code.
+    pub kind: ErrorKind,
+    message: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    /// Lines that name the command that helps, shown after the causes.
+    pub hints: Vec<String>,
+}
+
+impl CommandError {
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Exit code 1.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Failed, message)
+    }
+
+    /// Exit code 2.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Conflict, message)
+    }
+
+    /// Exit code 3.
+    pub fn codex_running(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::CodexRunning, message)
+    }
+
+    /// Exit code 4.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// Exit code 5.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Refused, message)
+    }
+
+    /// Exit code 130.
+    pub fn interrupted() -> Self {
+        Self::new(ErrorKind::Interrupted, "interrupted")
+    }
+
+    /// The same error with its cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.source = Some(Box::new(source));
+        self
+    }
+
+    /// The same error with a hint: what to type.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The causes, nearest first.
+    pub fn causes(&self) -> Vec<String> {
+        let mut causes = Vec::new();
+        let mut next: Option<&dyn Error> = self.source.as_deref().map(|e| e as &dyn Error);
+        while let Some(error) = next {
+            causes.push(error.to_string());
+            next = error.source();
+        }
+        causes
+    }
+
+    /// The same message, causes and all, in front of an error of the domain.
+    pub fn wrap(kind: ErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
+        let mut wrapped = Self::new(kind, error.to_string());
+        // The error's own text is the message; its sources are the causes.
+        wrapped.source = Some(Box::new(Causes::of(&error)));
+        if error.source().is_none() {
+            wrapped.source = None;
+        }
+        wrapped
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for CommandError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}
+
+/// The chain below an error, kept as text.
+#[derive(Debug)]
+struct Causes {
+    text: String,
+    next: Option<Box<Causes>>,
+}
+
+impl Causes {
+    fn of(error: &dyn Error) -> Self {
+        fn chain(error: Option<&(dyn Error + 'static)>) -> Option<Box<Causes>> {
+            error.map(|e| {
+                Box::new(Causes {
+                    text: e.to_string(),
+                    next: chain(e.source()),
+                })
+            })
+        }
+        match chain(error.source()) {
+            Some(causes) => *causes,
+            None => Self {
+                text: error.to_string(),
+                next: None,
+            },
+        }
+    }
+}
+
+impl fmt::Display for Causes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Error for Causes {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.next.as_deref().map(|e| e as &(dyn Error + 'static))
+    }
+}
+
+impl From<crate::io::IoError> for CommandError {
+    fn from(error: crate::io::IoError) -> Self {
+        let full = error.is_no_space();
+        let wrapped = Self::wrap(ErrorKind::Failed, error);
+        if full {
+            wrapped.hint("free some disk space, then run the same command again")
+        } else {
+            wrapped
+        }
+    }
+}
+
+impl From<crate::io::document::DocumentError> for CommandError {
+    fn from(error: crate::io::document::DocumentError) -> Self {
+        use crate::io::document::DocumentError;
+        match error {
+            DocumentError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; the file was left untouched"),
+            DocumentError::Io(e) => e.into(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What is known: accounts with their last figures, and records of archives and legacy files.
+
+pub mod cooldown;

@@ -1,0 +1,135 @@
+//! Writing a file so that, whatever happens, either the old or the new one is there.
+
+use super::{IoContext, IoError};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// How the names of our temp files begin. They are safe to remove once no process writes them.
+pub const TEMP_PREFIX: &str = ".codex-manager-tmp-";
+
+/// Replaces `path` with `bytes`, readable by its owner alone.
+///
+/// Temp file in the same folder, full write, fsync, rename, fsync of the folder. A link named
+/// `path` is replaced as a name, never written through. The folder must exist.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut temp = TempFile::beside(path)?;
+    temp.file().write_all(bytes).at("write", path)?;
+    temp.replace(path)
+}
+
+/// A file that is being written beside the place where it will stand. Dropped before it is
+/// put there, it removes itself.
+#[derive(Debug)]
+pub struct TempFile(tempfile::NamedTempFile);
+
+impl TempFile {
+    /// A new file (0600) in the folder of `path`.
+    pub fn beside(path: &Path) -> Result<Self, IoError> {
+        Self::inside(parent_of(path))
+    }
+
+    /// A new file (0600) in `folder`.
+    pub fn inside(folder: &Path) -> Result<Self, IoError> {
+        tempfile::Builder::new()
+            .prefix(TEMP_PREFIX)
+            .tempfile_in(folder)
+            .map(Self)
+            .at("create a file in", folder)
+    }
+
+    /// The open file, for reading and writing.
+    pub fn file(&mut self) -> &mut File {
+        self.0.as_file_mut()
+    }
+
+    /// Where the file is for now.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// fsyncs, then renames over `path`, then fsyncs the folder.
+    pub fn replace(self, path: &Path) -> Result<(), IoError> {
+        self.0.as_file().sync_all().at("fsync", self.0.path())?;
+        self.0
+            .persist(path)
+            .map_err(|e| e.error)
+            .at("replace", path)?;
+        sync_folder(parent_of(path))
+    }
+
+    /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
+    /// `Ok(Err(self))` when the name is taken.
+    pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
+        self.0.as_file().sync_all().at("fsync", self.0.path())?;
+        match self.0.persist_noclobber(path) {
+            Ok(_) => sync_folder(parent_of(path)).map(Ok),
+            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(Self(e.file))),
+            Err(e) => Err(IoError {
+                action: "create",
+                path: path.to_path_buf(),
+                source: e.error,
+            }),
+        }
+    }
+}
+
+/// Makes the entries of a folder durable. On systems where a folder cannot be opened this is a
+/// no-op: there the rename itself is journaled.
+pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
+    #[cfg(unix)]
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .at("fsync folder", folder)?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// Creates `folder` and what is missing above it; those that are new are 0700.
+pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::DirBuilderExt;
+        builder.mode(0o700);
+    }
+    builder.create(folder).at("create folder", folder)
+}
+
+/// The folder that holds `path`; the current one for a bare name.
+pub fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Renames `from` to `to`, replacing it, and fsyncs the folder. Both must be on one file system.
+#[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
+pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
+    fs::rename(from, to).at("rename", from)?;
+    sync_folder(parent_of(to))
+}
+
+/// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
+/// Returns the name it got. The copy is durable before this returns.
+pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
+    let bytes = fs::read(path).at("read", path)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    for n in 1.. {
+        let mut candidate = name.clone();
+        if n > 1 {
+            candidate.push(format!("-{n}"));
+        }
+        let candidate = PathBuf::from(candidate);
+        let mut temp = TempFile::beside(&candidate)?;
+        temp.file().write_all(&bytes).at("write", &candidate)?;
+        if temp.publish(&candidate)?.is_ok() {
+            return Ok(candidate);
+        }
+    }
+    unreachable!("the loop above has no end")
+}

@@ -1,0 +1,151 @@
+//! JSON documents of ours: versioned, locked for change, never lost to damage.
+//!
+//! Every document carries `"schema"`. A newer one than the program knows is refused and left as it
+//! is. One that cannot be read is moved aside under a free name, so that its bytes are kept, and
+//! the caller is told, so that it can rebuild it.
+
+use super::lock::FileLock;
+use super::{IoContext, IoError, atomic};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A kind of document that this program writes.
+pub trait Document: Serialize + DeserializeOwned + Default {
+    /// The newest schema number that this program understands, and the one it writes.
+    const SCHEMA: u64;
+}
+
+/// What was found at a document's path.
+#[derive(Debug)]
+pub enum Found<T> {
+    /// There is no such file.
+    Absent,
+    /// A good document.
+    Good(T),
+    /// A file that is no document of this kind.
+    Damaged(String),
+}
+
+impl<T> Found<T> {
+    /// The document, if there is a good one.
+    pub fn good(self) -> Option<T> {
+        match self {
+            Self::Good(document) => Some(document),
+            Self::Absent | Self::Damaged(_) => None,
+        }
+    }
+}
+
+/// Why a document could not be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    /// Written by a newer version of this program.
+    #[error("written by a newer codex-manager (schema {found}, this one knows {known}): {}", path.display())]
+    Newer {
+        /// The document.
+        path: PathBuf,
+        /// The schema number it carries.
+        found: u64,
+        /// The newest one known here.
+        known: u64,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
+pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
+    match fs::read(path) {
+        Ok(bytes) => parse(path, &bytes),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Found::Absent),
+        Err(e) => Err(Err::<(), _>(e).at("read", path).unwrap_err().into()),
+    }
+}
+
+/// Parses the bytes of a document; `path` is for the error alone.
+pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, DocumentError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        schema: u64,
+    }
+    let found = match serde_json::from_slice::<Versioned>(bytes) {
+        Ok(document) => document.schema,
+        Err(e) => return Ok(Found::Damaged(e.to_string())),
+    };
+    if found > T::SCHEMA {
+        return Err(DocumentError::Newer {
+            path: path.to_path_buf(),
+            found,
+            known: T::SCHEMA,
+        });
+    }
+    Ok(match serde_json::from_slice(bytes) {
+        Ok(document) => Found::Good(document),
+        Err(e) => Found::Damaged(e.to_string()),
+    })
+}
+
+/// Writes the document durably, 0600.
+pub fn write<T: Document>(path: &Path, document: &T) -> Result<(), IoError> {
+    #[derive(Serialize)]
+    struct Versioned<'a, T> {
+        schema: u64,
+        #[serde(flatten)]
+        document: &'a T,
+    }
+    let mut bytes = serde_json::to_vec_pretty(&Versioned {
+        schema: T::SCHEMA,
+        document,
+    })
+    .map_err(std::io::Error::other)
+    .at("encode", path)?;
+    bytes.push(b'\n');
+    atomic::write(path, &bytes)
+}
+
+/// What [`update`] had to do besides updating.
+#[derive(Debug)]
+pub struct Updated<R> {
+    /// What the change returned.
+    pub value: R,
+    /// Where a damaged document was moved to.
+    pub moved_aside: Option<PathBuf>,
+}
+
+/// Reads, changes and writes the document at `path` under the lock `lock`.
+///
+/// `rebuild` makes the document where there is none or a damaged one; the damaged one is moved
+/// aside first. Nothing is written when `change` leaves the document as it was.
+pub fn update<T: Document + PartialEq + Clone, R>(
+    path: &Path,
+    lock: &Path,
+    rebuild: impl FnOnce(&Found<T>) -> T,
+    change: impl FnOnce(&mut T) -> R,
+) -> Result<Updated<R>, DocumentError> {
+    let _held = FileLock::exclusive(lock)?;
+    let found = read::<T>(path)?;
+    let (before, mut document, moved_aside) = match found {
+        Found::Good(document) => (Some(document.clone()), document, None),
+        Found::Absent => (None, rebuild(&found), None),
+        Found::Damaged(_) => {
+            let rebuilt = rebuild(&found);
+            (None, rebuilt, Some(move_aside(path)?))
+        }
+    };
+    let value = change(&mut document);
+    if before.as_ref() != Some(&document) {
+        write(path, &document)?;
+    }
+    Ok(Updated { value, moved_aside })
+}
+
+/// Moves a damaged file to `<name>.damaged`, `-2`, … beside it; returns the new place.
+fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
+    // Copy first, so that the old name never disappears without the new one being there.
+    let kept = atomic::keep_copy(path, ".damaged")?;
+    fs::remove_file(path).at("remove", path)?;
+    Ok(kept)
+}

@@ -1,0 +1,27 @@
+//! Exchanging two files or folders in one call of the system.
+
+use std::io;
+use std::path::Path;
+
+/// Exchanges what `a` and `b` name, in one step: nobody sees a moment without either.
+///
+/// `ErrorKind::Unsupported` where the system or the file system has no such call.
+pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(|errno| {
+            if errno == Errno::INVAL || errno == Errno::NOSYS || errno == Errno::NOTSUP {
+                io::Error::new(io::ErrorKind::Unsupported, errno)
+            } else {
+                errno.into()
+            }
+        })
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    {
+        let _ = (a, b);
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+}

@@ -1,0 +1,84 @@
+//! Locks of the operating system: they end with the process that holds them.
+//!
+//! The file that is locked may exist or not, and stays behind: its existence means nothing.
+
+use super::{IoContext, IoError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a wait sleeps between two attempts. The system offers no lock with a time limit.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// A lock that is held until this value is dropped or the process ends.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("another process holds the lock: {}", .0.display())]
+    Held(std::path::PathBuf),
+    /// The lock file could not be opened.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+impl FileLock {
+    /// Takes the exclusive lock on `path`, waiting as long as it takes.
+    pub fn exclusive(path: &Path) -> Result<Self, IoError> {
+        let file = open(path)?;
+        file.lock().at("lock", path)?;
+        Ok(Self { _file: file })
+    }
+
+    /// Takes the exclusive lock on `path` if it is free within `limit`.
+    pub fn exclusive_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
+        let file = open(path)?;
+        let deadline = Instant::now() + limit;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    std::thread::sleep(RETRY.min(deadline - Instant::now()));
+                }
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held(path.to_path_buf())),
+                Err(TryLockError::Error(source)) => {
+                    return Err(IoError {
+                        action: "lock",
+                        path: path.to_path_buf(),
+                        source,
+                    }
+                    .into());
+                }
+            }
+        }
+    }
+
+    /// Takes the exclusive lock on `path` if nobody holds it now.
+    pub fn try_exclusive(path: &Path) -> Result<Self, LockError> {
+        Self::exclusive_within(path, Duration::ZERO)
+    }
+}
+
+/// Whether some process holds a lock on the existing file `path`. Creates nothing.
+pub fn is_held(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+fn open(path: &Path) -> Result<File, IoError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path).at("open lock file", path)
+}

@@ -1,0 +1,32 @@
+//! How long work tells how far it is and learns that it should stop, without knowing who watches.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Told about bytes as they are done.
+pub trait Progress: Sync {
+    /// How many bytes the whole work has, once that is known.
+    fn expect_bytes(&self, total: u64);
+    /// That many more bytes are done.
+    fn add_bytes(&self, bytes: u64);
+}
+
+/// Nobody watches.
+#[derive(Debug, Clone, Copy)]
+pub struct Silent;
+
+impl Progress for Silent {
+    fn expect_bytes(&self, _total: u64) {}
+    fn add_bytes(&self, _bytes: u64) {}
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Asks all long work of this process to stop at the next safe place (Ctrl-C).
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::SeqCst);
+}
+
+/// Whether the user asked to stop.
+pub fn is_interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}

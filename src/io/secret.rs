@@ -1,0 +1,49 @@
+//! Bytes that must never be printed.
+
+use std::fmt;
+
+/// Bytes that hold a secret: their `Debug` form says only how many there are.
+///
+/// There is deliberately no `Display`, no `Serialize` and no `Deref`: whoever needs the bytes says
+/// so with [`SecretBytes::expose`], which is easy to find in a review.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Takes ownership of `bytes`.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes themselves, for writing them to a 0600 file or parsing them.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[redacted, {} bytes]", self.0.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SecretBytes;
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let secret = SecretBytes::new(b"rt.secret".to_vec());
+        assert_eq!(format!("{secret:?}"), "[redacted, 9 bytes]");
+    }
+}

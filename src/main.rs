@@ -1,0 +1,7 @@
+//! The `codex-manager` binary: parse, run, exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    codex_manager::cli::main()
+}

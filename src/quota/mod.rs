@@ -1,0 +1,5 @@
+//! Quota windows, what state they put an account into, and which account to recommend.
+//!
+//! Pure: no files, no clock; `now` is a parameter.
+
+pub mod window;

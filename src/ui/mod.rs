@@ -1,0 +1,248 @@
+//! Everything that a person or a script sees. The only place that prints.
+//!
+//! stdout is data: tables, or exactly one JSON document. stderr is talk: notes, warnings, progress,
+//! prompts and errors.
+
+pub mod progress;
+pub mod table;
+pub mod time;
+
+use crate::context::Environment;
+use crate::error::CommandError;
+use serde::Serialize;
+use std::fmt::Display;
+use std::io::{self, BufRead, IsTerminal, Write};
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// How much is said on stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Verbosity {
+    /// Errors alone.
+    Quiet,
+    /// Notes and warnings.
+    #[default]
+    Normal,
+    /// Each step.
+    Verbose,
+}
+
+/// What a piece of text means; the colour follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// As it is.
+    Plain,
+    /// Good news.
+    Good,
+    /// Something to look at.
+    Warn,
+    /// Bad news.
+    Bad,
+    /// Less important.
+    Dim,
+    /// More important.
+    Strong,
+}
+
+/// The printer. It decides quiet, verbose, terminal and colour once.
+#[derive(Debug, Clone)]
+pub struct Ui {
+    json: bool,
+    verbosity: Verbosity,
+    color_out: bool,
+    color_err: bool,
+    terminal_err: bool,
+    interactive: bool,
+    width: usize,
+}
+
+impl Ui {
+    /// Decides from the flags, the environment and what the streams are.
+    pub fn new(json: bool, verbosity: Verbosity, color: ColorChoice, env: &Environment) -> Self {
+        let out = io::stdout().is_terminal();
+        let err = io::stderr().is_terminal();
+        let colored = |terminal: bool| match color {
+            ColorChoice::Always => true,
+            ColorChoice::Never => false,
+            ColorChoice::Auto => {
+                terminal && env.get("NO_COLOR").is_none() && env.text("TERM") != Some("dumb")
+            }
+        };
+        let width = env
+            .text("COLUMNS")
+            .and_then(|c| c.parse().ok())
+            .or_else(|| out.then(terminal_width).flatten())
+            .unwrap_or(80);
+        Self {
+            json,
+            verbosity,
+            color_out: colored(out) && !json,
+            color_err: colored(err),
+            terminal_err: err,
+            interactive: err && io::stdin().is_terminal(),
+            width: width.clamp(40, 200),
+        }
+    }
+
+    /// Whether the answer is to be one JSON document.
+    pub fn wants_json(&self) -> bool {
+        self.json
+    }
+
+    /// How many columns a table may take.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Whether somebody can be asked.
+    pub fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// `text` in the colour of its meaning, for stdout.
+    pub fn paint(&self, style: Style, text: impl Display) -> String {
+        paint(self.color_out, style, text)
+    }
+
+    /// A line of data on stdout. Nothing when the answer is JSON.
+    pub fn line(&self, text: impl Display) {
+        if !self.json {
+            out(format_args!("{text}\n"));
+        }
+    }
+
+    /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
+    pub fn document(&self, command: &str, body: &impl Serialize) {
+        #[derive(Serialize)]
+        struct Envelope<'a, T> {
+            schema: u32,
+            command: &'a str,
+            #[serde(flatten)]
+            body: &'a T,
+        }
+        if self.json {
+            let text = serde_json::to_string_pretty(&Envelope {
+                schema: 1,
+                command,
+                body,
+            })
+            .unwrap_or_else(|e| format!("{{\"schema\":1,\"error\":\"{e}\"}}"));
+            out(format_args!("{text}\n"));
+        }
+    }
+
+    /// A JSON value without the envelope: `null` where a command has nothing to name.
+    pub fn bare_json(&self, value: &serde_json::Value) {
+        if self.json {
+            out(format_args!("{value}\n"));
+        }
+    }
+
+    /// A note on stderr: what was done, what to do next.
+    pub fn note(&self, text: impl Display) {
+        if self.verbosity >= Verbosity::Normal {
+            err(format_args!("{text}\n"));
+        }
+    }
+
+    /// A step, on stderr under `--verbose`.
+    pub fn detail(&self, text: impl Display) {
+        if self.verbosity >= Verbosity::Verbose {
+            err(format_args!(
+                "{}\n",
+                paint(self.color_err, Style::Dim, text)
+            ));
+        }
+    }
+
+    /// Something that went not as wished, on stderr. Shown under `--quiet` too, because it changes
+    /// the exit code or what the user should believe.
+    pub fn warn(&self, text: impl Display) {
+        err(format_args!(
+            "{} {text}\n",
+            paint(self.color_err, Style::Warn, "warning:")
+        ));
+    }
+
+    /// A failed command: message, causes, then hints.
+    pub fn error(&self, error: &CommandError) {
+        let mut text = format!("{} {error}\n", paint(self.color_err, Style::Bad, "error:"));
+        for cause in error.causes() {
+            text.push_str(&format!("  caused by: {cause}\n"));
+        }
+        if !error.hints.is_empty() {
+            text.push('\n');
+        }
+        for hint in &error.hints {
+            text.push_str(&format!(
+                "{} {hint}\n",
+                paint(self.color_err, Style::Strong, "hint:")
+            ));
+        }
+        err(format_args!("{text}"));
+    }
+
+    /// Asks a yes/no question on the terminal; `None` when nobody can be asked.
+    pub fn confirm(&self, question: impl Display) -> Option<bool> {
+        if !self.interactive {
+            return None;
+        }
+        err(format_args!("{question} [y/N] "));
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Whether a progress bar may be drawn.
+    fn draws_progress(&self) -> bool {
+        self.terminal_err && self.verbosity >= Verbosity::Normal && !self.json
+    }
+}
+
+fn paint(color: bool, style: Style, text: impl Display) -> String {
+    let code = match style {
+        Style::Plain => "",
+        Style::Good => "32",
+        Style::Warn => "33",
+        Style::Bad => "31",
+        Style::Dim => "2",
+        Style::Strong => "1",
+    };
+    if color && !code.is_empty() {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    } else {
+        text.to_string()
+    }
+}
+
+// A closed pipe is the reader's choice, not our failure: `codex-manager list-backups | head -1`.
+fn out(text: std::fmt::Arguments<'_>) {
+    let _ = io::stdout().lock().write_fmt(text);
+}
+
+fn err(text: std::fmt::Arguments<'_>) {
+    let _ = io::stderr().lock().write_fmt(text);
+}
+
+#[cfg(unix)]
+fn terminal_width() -> Option<usize> {
+    rustix::termios::tcgetwinsize(io::stdout())
+        .ok()
+        .map(|s| usize::from(s.ws_col))
+        .filter(|w| *w > 0)
+}
+
+#[cfg(not(unix))]
+fn terminal_width() -> Option<usize> {
+    None
+}

@@ -1,0 +1,43 @@
+//! Progress of long work: a bar on a terminal, nothing anywhere else.
+
+use super::Ui;
+use crate::io::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar of bytes with rate and time left. It vanishes when it is dropped.
+#[derive(Debug)]
+pub struct Bar(ProgressBar);
+
+impl Ui {
+    /// A bar for work of `total_bytes`, named by a verb: "backing up".
+    pub fn bar(&self, verb: &'static str, total_bytes: u64) -> Bar {
+        if !self.draws_progress() {
+            return Bar(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template(
+            "{msg} [{bar:24}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("█▌ ");
+        let bar = ProgressBar::new(total_bytes)
+            .with_style(style)
+            .with_message(verb);
+        Bar(bar)
+    }
+}
+
+impl Progress for Bar {
+    fn expect_bytes(&self, total: u64) {
+        self.0.set_length(total);
+    }
+
+    fn add_bytes(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -1,0 +1,79 @@
+//! Tables that align at the width of the terminal.
+
+use super::{Style, Ui};
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, TableComponent, Width, presets};
+
+/// A table with a header line, no frame, and columns two blanks apart.
+#[derive(Debug)]
+pub struct Table {
+    table: comfy_table::Table,
+}
+
+impl Table {
+    /// A table with these column heads.
+    pub fn new(ui: &Ui, heads: &[&str]) -> Self {
+        let mut table = comfy_table::Table::new();
+        table
+            .load_preset(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(ui.width()).unwrap_or(80));
+        table.set_style(TableComponent::VerticalLines, ' ');
+        if ui.color_out {
+            table.enforce_styling();
+        } else {
+            table.force_no_tty();
+        }
+        table.set_width(u16::try_from(ui.width()).unwrap_or(80));
+        table.set_header(heads.iter().map(|head| cell(ui, Style::Dim, head)));
+        Self { table }
+    }
+
+    /// Adds a row; each cell with its meaning.
+    pub fn row<S: AsRef<str>>(&mut self, ui: &Ui, cells: impl IntoIterator<Item = (Style, S)>) {
+        self.table.add_row(
+            cells
+                .into_iter()
+                .map(|(style, text)| cell(ui, style, text.as_ref())),
+        );
+    }
+
+    /// Keeps a column from being wrapped.
+    pub fn keep_whole(&mut self, column: usize) {
+        if let Some(column) = self.table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+
+    /// Gives a column at most `width` characters a line.
+    pub fn limit(&mut self, column: usize, width: u16) {
+        if let Some(column) = self.table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::UpperBoundary(Width::Fixed(width)));
+        }
+    }
+
+    /// The table as lines without trailing blanks.
+    pub fn render(mut self) -> String {
+        for column in self.table.column_iter_mut() {
+            column.set_padding((0, 1));
+        }
+        let text = self.table.to_string();
+        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        lines.join("\n")
+    }
+}
+
+fn cell(ui: &Ui, style: Style, text: &str) -> Cell {
+    use comfy_table::{Attribute, Color};
+    let cell = Cell::new(text);
+    if !ui.color_out {
+        return cell;
+    }
+    match style {
+        Style::Plain => cell,
+        Style::Good => cell.fg(Color::Green),
+        Style::Warn => cell.fg(Color::Yellow),
+        Style::Bad => cell.fg(Color::Red),
+        Style::Dim => cell.add_attribute(Attribute::Dim),
+        Style::Strong => cell.add_attribute(Attribute::Bold),
+    }
+}

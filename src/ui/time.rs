@@ -1,0 +1,106 @@
+//! Times and sizes as people read them.
+
+use crate::io::clock::{Timestamp, Zone};
+use chrono::{DateTime, Datelike, Duration, Utc};
+
+/// "Tue 24 Nov 15:55", with the year where it is not the current one.
+pub fn absolute(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+    let (at, now) = (zone.at(at), zone.at(now));
+    let format = if at.year() == now.year() {
+        "%a %-d %b %H:%M"
+    } else {
+        "%a %-d %b %Y %H:%M"
+    };
+    at.format(format).to_string()
+}
+
+/// "in 3 d 4 h", "5 min ago", "now": the two largest units.
+pub fn relative(at: &DateTime<Utc>, now: &DateTime<Utc>) -> String {
+    let delta = *at - *now;
+    if delta.abs() < Duration::seconds(60) {
+        return "now".into();
+    }
+    let text = duration(delta.abs());
+    if delta > Duration::zero() {
+        format!("in {text}")
+    } else {
+        format!("{text} ago")
+    }
+}
+
+/// "Tue 24 Nov 15:55, in 3 d 4 h".
+pub fn full(at: &DateTime<Utc>, zone: Zone, now: &DateTime<Utc>) -> String {
+    format!("{}, {}", absolute(at, zone, now), relative(at, now))
+}
+
+/// "3 d 4 h", "4 h 5 min", "12 min", "30 s".
+pub fn duration(span: Duration) -> String {
+    let minutes = span.num_minutes();
+    let (d, h, m) = (minutes / 1440, minutes / 60 % 24, minutes % 60);
+    match (d, h, m) {
+        (0, 0, 0) => format!("{} s", span.num_seconds()),
+        (0, 0, m) => format!("{m} min"),
+        (0, h, 0) => format!("{h} h"),
+        (0, h, m) => format!("{h} h {m} min"),
+        (d, 0, _) => format!("{d} d"),
+        (d, h, _) => format!("{d} d {h} h"),
+    }
+}
+
+/// RFC 3339 with the offset of `zone`, whole seconds.
+pub fn rfc3339(at: &DateTime<Utc>, zone: Zone) -> String {
+    rfc3339_of(&zone.at(at))
+}
+
+/// RFC 3339 with its own offset, whole seconds.
+pub fn rfc3339_of(at: &Timestamp) -> String {
+    at.to_rfc3339_opts(chrono::SecondsFormat::Secs, false)
+}
+
+/// "12 B", "3.4 MB": powers of ten, as disks are sold.
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
+    #[allow(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{n} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    #[test]
+    fn dates_carry_the_weekday_and_the_year_only_when_it_is_another() {
+        let now = at("2026-11-21T11:50:00Z");
+        assert_eq!(
+            full(&at("2026-11-24T15:55:00Z"), Zone::UTC, &now),
+            "Tue 24 Nov 15:55, in 3 d 4 h"
+        );
+        assert_eq!(
+            absolute(&at("2027-01-02T00:00:00Z"), Zone::UTC, &now),
+            "Sat 2 Jan 2027 00:00"
+        );
+        assert_eq!(relative(&at("2026-11-21T11:45:00Z"), &now), "5 min ago");
+        assert_eq!(relative(&now, &now), "now");
+    }
+
+    #[test]
+    fn sizes_have_one_digit_behind_the_point() {
+        assert_eq!(bytes(999), "999 B");
+        assert_eq!(bytes(1_500_000), "1.5 MB");
+        assert_eq!(bytes(999_999), "1.0 MB");
+    }
+}

@@ -1,0 +1,3 @@
+//! The one test harness: a module for each command or promise.
+
+mod support;
