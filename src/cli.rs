@@ -23,19 +23,23 @@ pub struct Cli {
 }
 
 /// Flags that every command takes.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 struct GlobalArgs {
-    /// The Codex home [default: $CODEX_HOME, else ~/.codex]
+    /// The Codex home [default: `$CODEX_HOME`, else ~/.codex]
     #[arg(long, global = true, value_name = "DIR")]
     codex_home: Option<PathBuf>,
-    /// The manager's own folder [default: $CODEX_MANAGER_HOME, else ~/.codex-manager]
+    /// The manager's own folder [default: `$CODEX_MANAGER_HOME`, else ~/.codex-manager]
     #[arg(long, global = true, value_name = "DIR")]
     manager_home: Option<PathBuf>,
     /// The Codex program [default: codex.bin of config.toml, else `codex` on PATH]
     #[arg(long, global = true, value_name = "FILE")]
     codex_bin: Option<PathBuf>,
-    /// The local time zone, an IANA name [default: config.toml, else $TZ, else the system's]
+    /// The local time zone, an IANA name [default: config.toml, else `$TZ`, else the system's]
     #[arg(long, global = true, value_name = "ZONE")]
     timezone: Option<String>,
     /// One JSON document on stdout instead of text

@@ -1,1 +1,4 @@
 //! Archives of a Codex home: capture, format, checking and putting back.
+
+pub mod metadata;
+pub mod names;

@@ -1,3 +1,4 @@
 //! What is known: accounts with their last figures, and records of archives and legacy files.
 
 pub mod cooldown;
+pub mod records;

@@ -131,8 +131,8 @@ pub fn update<T: Document + PartialEq + Clone, R>(
         Found::Good(document) => (Some(document.clone()), document, None),
         Found::Absent => (None, rebuild(&found), None),
         Found::Damaged(_) => {
-            let rebuilt = rebuild(&found);
-            (None, rebuilt, Some(move_aside(path)?))
+            let fresh = rebuild(&found);
+            (None, fresh, Some(move_aside(path)?))
         }
     };
     let value = change(&mut document);

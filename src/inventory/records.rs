@@ -1,0 +1,62 @@
+//! `inventory.json`: every known record. An index: it is rebuilt from the records when it is lost.
+
+use crate::archive::metadata::Metadata;
+use crate::io::document::Document;
+use serde::{Deserialize, Serialize};
+
+/// What tells a file from an earlier state of it, without reading it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStamp {
+    /// Its size.
+    pub bytes: u64,
+    /// Its modification time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// One archive under `backups/`, or a record that has no archive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArchiveRecord {
+    /// The path of the archive relative to `backups/`, with `/`.
+    pub path: String,
+    /// The archive as it was when this was noted; absent where only the sidecar exists.
+    #[serde(default)]
+    pub archive: Option<FileStamp>,
+    /// The sidecar as it was; absent where only the archive exists.
+    #[serde(default)]
+    pub sidecar: Option<FileStamp>,
+    /// What the sidecar, or the archive itself, says.
+    pub metadata: Metadata,
+    /// What is wrong with it: "no sidecar", "no archive", "damaged: …".
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+/// One legacy `*_auth.json` file that `normalize` read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LegacyRecord {
+    /// Where it lies.
+    pub source_path: String,
+    /// The file as it was when it was read.
+    pub file: FileStamp,
+    /// The digest of its bytes.
+    pub sha256: String,
+    /// The name that an archive of it would have.
+    pub archive_name: String,
+    /// What follows from its name and time.
+    pub metadata: Metadata,
+}
+
+/// The document.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct InventoryFile {
+    /// Archives, ordered by path.
+    #[serde(default)]
+    pub archives: Vec<ArchiveRecord>,
+    /// Legacy files, ordered by path.
+    #[serde(default)]
+    pub legacy: Vec<LegacyRecord>,
+}
+
+impl Document for InventoryFile {
+    const SCHEMA: u64 = 1;
+}
