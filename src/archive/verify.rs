@@ -139,23 +139,20 @@ impl Checker {
 
 impl Sink for Checker {
     fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
-        if !is_database(entry) {
-            return Ok(());
-        }
-        let copy = self
-            .staging
-            .path(&format!("{}.sqlite", self.databases.len()));
+        let Some(copy) = self.place(entry) else { return Ok(()) };
         let mut file = File::create_new(&copy).at("create", &copy)?;
         let mut is_sqlite = None;
         while let Some(bytes) = content.chunk()? {
             is_sqlite.get_or_insert_with(|| bytes.starts_with(b"SQLite format 3\0"));
             file.write_all(bytes).at("write", &copy)?;
         }
-        if is_sqlite == Some(true) {
-            self.databases.push((entry.path.to_string(), copy));
-        } else if is_database(entry) {
-            drop(file);
-            std::fs::remove_file(&copy).at("remove", &copy)?;
+        if is_database(entry) {
+            if is_sqlite == Some(true) {
+                self.databases.push((entry.path.to_string(), copy));
+            } else {
+                drop(file);
+                std::fs::remove_file(&copy).at("remove", &copy)?;
+            }
         }
         Ok(())
     }
