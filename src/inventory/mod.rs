@@ -2,3 +2,4 @@
 
 pub mod cooldown;
 pub mod records;
+pub mod status;
