@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which command it means.
 
+use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::ui::{ColorChoice, Ui, Verbosity};
@@ -61,11 +62,15 @@ struct GlobalArgs {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Status(commands::status::StatusArgs),
+}
 
 impl Command {
-    fn run(self, _context: &Context) -> Result<Outcome, CommandError> {
-        match self {}
+    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        match self {
+            Self::Status(args) => args.run(context),
+        }
     }
 }
 

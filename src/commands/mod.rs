@@ -1,1 +1,3 @@
 //! One file for each verb: its arguments, its plan, how it is shown, how it is applied.
+
+pub mod status;

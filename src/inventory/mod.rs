@@ -3,3 +3,4 @@
 pub mod catalog;
 pub mod cooldown;
 pub mod records;
+pub mod status;

@@ -5,8 +5,10 @@
 //! fsync of the folder" stands in one place.
 
 pub mod atomic;
+pub mod child;
 pub mod clock;
 pub mod document;
+pub mod environment;
 pub mod exchange;
 pub mod hash;
 pub mod lock;

@@ -6,6 +6,7 @@
 pub mod progress;
 pub mod table;
 pub mod time;
+pub mod windows;
 
 use crate::context::Environment;
 use crate::error::CommandError;
