@@ -139,7 +139,9 @@ impl Checker {
 
 impl Sink for Checker {
     fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
-        let Some(copy) = self.place(entry) else { return Ok(()) };
+        let Some(copy) = self.place(entry) else {
+            return Ok(());
+        };
         let mut file = File::create_new(&copy).at("create", &copy)?;
         let mut is_sqlite = None;
         while let Some(bytes) = content.chunk()? {
