@@ -7,7 +7,7 @@ use codex_manager::codex::app_server::{Limits, ProbeFailure, ProbeOptions, Probe
 use codex_manager::codex::identity::LoginKind;
 use codex_manager::codex::program::Program;
 use codex_manager::context::Environment;
-use codex_manager::io::clock::Zone;
+use codex_manager::io::clock::{Clock, Zone};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
         program: &program,
         home: home.path(),
         env: &env,
-        now: chrono::Utc::now(),
+        now: Clock::System.now(),
         zone: Zone::UTC,
         deadline,
     });
@@ -358,7 +358,7 @@ fn a_login_that_is_being_renewed_gets_more_time() {
             program: &program,
             home: home.path(),
             env: &env,
-            now: chrono::Utc::now(),
+            now: Clock::System.now(),
             zone: Zone::UTC,
             deadline: SHORT,
         })

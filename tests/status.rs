@@ -1,7 +1,7 @@
 //! `status`, mostly with the real Codex against a backend of our own.
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
-use crate::support::fake_codex::{FakeCodex, account_read};
+use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
 use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, USAGE, Window};
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{
@@ -278,9 +278,13 @@ fn offline_the_newest_figure_is_shown_with_its_age() {
         "{text}"
     );
     assert!(text.stderr.contains("\nhint: "), "{text}");
+    let known = entry(&env)["observation"]["observed_at"].clone();
+    let known = known.as_str().expect("a time");
+    let seen = seen["observed_at"].as_str().expect("a time");
     assert_eq!(
-        entry(&env)["observation"]["observed_at"],
-        seen["observed_at"]
+        known[..19],
+        seen[..19],
+        "a remembered figure is not noted again"
     );
 }
 
@@ -357,7 +361,7 @@ fn in_keyring_mode_auth_json_is_not_taken_for_the_login() {
     let path = world.env.codex_home().join("config.toml");
     let text = std::fs::read_to_string(&path).expect("config.toml");
     let text = text.replace("\"file\"", "\"keyring\"");
-    std::fs::write(&path, text).expect("config.toml");
+    world.env.write("home/.codex/config.toml", text);
     let run = world.status().code(6);
     let said = run.json();
     assert_eq!(said["store"], "keyring");
@@ -381,6 +385,82 @@ fn dry_run_asks_nobody_and_writes_nothing() {
     assert_eq!(world.backend.requests(), []);
 }
 
+/// A world with a fake Codex that knows these windows of limit `codex`, and one of another.
+fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCodex) {
+    let mut env = TestEnv::new();
+    let mut answer = rate_limits_read("acct-alice", 0, 0);
+    for limit in ["/rateLimits", "/rateLimitsByLimitId/codex"] {
+        let limit = answer.pointer_mut(limit).expect("a limit");
+        limit["primary"] = primary.clone();
+        limit["secondary"] = secondary.clone();
+    }
+    answer["rateLimitsByLimitId"]["codex_other"] =
+        json!({"limitId": "codex_other", "primary": window(0.5, 1440, "2026-11-20T12:30:00Z")});
+    let fake = FakeCodex::new(&env.path("bin")).answer("account/rateLimits/read", &answer);
+    env.set("PATH", format!("{}:/usr/bin:/bin", fake.dir().display()));
+    std::fs::create_dir_all(env.codex_home()).expect("home");
+    write_auth(&env.codex_home(), &SignIn::alice());
+    (env, fake)
+}
+
+/// A window as app-server gives it.
+fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
+    let at = chrono::DateTime::parse_from_rfc3339(resets_at).expect("a time");
+    json!({"usedPercent": used, "windowDurationMins": minutes, "resetsAt": at.timestamp()})
+}
+
+#[test]
+fn each_window_is_a_bar_with_its_reset_and_the_source_is_named() {
+    let (env, _fake) = with_fake(
+        &window(100.0, 300, "2026-11-20T15:55:00Z"),
+        &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
+    );
+    insta::assert_snapshot!(env.run(["status", "--timezone", "Asia/Kolkata"]), @"
+    exit 0
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    5h              [████████████] 100 % used, exhausted, resets Fri 20 Nov 21:25, in 3 h 55 min
+    weekly          [███████████░]  91 % used, resets Tue 24 Nov 21:25, in 4 d 3 h
+    codex_other 1d  [░░░░░░░░░░░░] 0.5 % used, resets Fri 20 Nov 18:00, in 30 min
+    available again Fri 20 Nov 21:25, in 3 h 55 min
+    source: live, seen Fri 20 Nov 17:30, now
+    --- stderr
+    ");
+}
+
+#[test]
+fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
+    let (mut env, fake) = with_fake(
+        &window(100.0, 300, "2026-11-20T15:55:00Z"),
+        &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
+    );
+    let _ = env.run(["status"]).code(0);
+    let _fake = fake.error(
+        "account/rateLimits/read",
+        -32603,
+        "error sending request for url (x)",
+    );
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T17:00:00Z");
+    insta::assert_snapshot!(env.run(["status"]), @"
+    exit 6
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    5h              [░░░░░░░░░░░░]  free again, was 100 % used, reset Fri 20 Nov 15:55, 1 h 5 min ago
+    weekly          [███████████░]  91 % used, resets Tue 24 Nov 15:55, in 3 d 22 h
+    codex_other 1d  [░░░░░░░░░░░░]  free again, was 0.5 % used, reset Fri 20 Nov 12:30, 4 h 30 min ago
+    source: live, seen Fri 20 Nov 12:00, 5 h ago
+    --- stderr
+    warning: no live figure: the server was not reached: error sending request for url (x)
+    hint: try again later, or give pasted /status text with --status-file FILE
+    ");
+    env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
+    let run = env.run(["status"]).code(6);
+    assert!(
+        run.stdout.ends_with("\nnothing is known of its quota\n"),
+        "{run}"
+    );
+}
+
 #[test]
 fn without_codex_what_is_known_is_shown() {
     let mut env = TestEnv::new();
@@ -390,7 +470,15 @@ fn without_codex_what_is_known_is_shown() {
     std::fs::create_dir_all(&home).expect("home");
     write_auth(&home, &SignIn::alice());
     let run = env.run(["status"]).code(6);
-    insta::assert_snapshot!(run, @"");
+    insta::assert_snapshot!(run, @"
+    exit 6
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    nothing is known of its quota
+    --- stderr
+    warning: no live figure: no program on PATH: codex
+    hint: install Codex, or name it with --codex-bin FILE
+    ");
 }
 
 #[test]
@@ -399,7 +487,15 @@ fn a_login_that_is_no_json_is_named_and_left_alone() {
     env.write("home/.codex/auth.json", [0; 16]);
     let before = env.tree("home");
     let run = env.run(["status"]).code(6);
-    insta::assert_snapshot!(run, @"");
+    insta::assert_snapshot!(run, @"
+    exit 6
+    --- stdout
+    no account
+    nothing is known of its quota
+    --- stderr
+    warning: no live figure: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
+    hint: put the last saved login back with codex-manager use ACCOUNT
+    ");
     assert_same_tree(&before, &env.tree("home"));
 }
 

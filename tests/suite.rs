@@ -1,6 +1,13 @@
 //! The one test harness: a module for each command or promise.
 
+#![cfg(unix)]
+#![allow(
+    dead_code,
+    reason = "the support is made for all tests, present and coming"
+)]
+
 mod daemon;
+mod mock_backend;
 mod probe;
 mod status;
 mod support;

@@ -11,6 +11,7 @@
 //! the token and wait longer.
 
 use super::auth::AuthFile;
+use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
@@ -218,7 +219,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
 
 /// Whether Codex will renew the login of `home` when it starts.
 fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
-    AuthFile::read(&home.join("auth.json")).is_ok_and(|auth| {
+    AuthFile::read(&home.join(AUTH_JSON)).is_ok_and(|auth| {
         auth.login()
             .filter(|login| login.identity.kind == LoginKind::Chatgpt)
             .is_some_and(|login| {

@@ -10,6 +10,7 @@ use crate::codex::app_server::{
 };
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
+use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
@@ -167,7 +168,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         None => None,
     };
     let config = CodexConfig::read(home);
-    let path = home.join("auth.json");
+    let path = home.join(AUTH_JSON);
     let before = AuthFile::read(&path)?;
     check_text(text.as_ref(), config.store, &before)?;
 

@@ -14,6 +14,8 @@ pub mod hash;
 pub mod lock;
 pub mod progress;
 pub mod secret;
+pub mod space;
+pub mod staging;
 pub mod tree;
 
 pub use progress::Progress;

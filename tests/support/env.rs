@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The instant that every test runs at, unless it says otherwise.
-pub const NOW: &str = "2026-11-20T12:00:00Z";
+pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
 
 /// One test's world. Removed when dropped.
-pub struct TestEnv {
+pub(crate) struct TestEnv {
     root: tempfile::TempDir,
     vars: BTreeMap<OsString, OsString>,
 }
 
 impl TestEnv {
     /// Empty homes, UTC, [`NOW`], no Codex on PATH.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let root = tempfile::Builder::new()
             .prefix("cm-test-")
             .tempdir()
@@ -43,34 +43,34 @@ impl TestEnv {
     }
 
     /// Sets a variable of the environment that commands run in.
-    pub fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
         self.vars.insert(name.into(), value.as_ref().to_owned());
         self
     }
 
     /// Unsets one.
-    pub fn unset(&mut self, name: &str) -> &mut Self {
+    pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
         self.vars.remove(OsStr::new(name));
         self
     }
 
     /// A path in this world.
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.root.path().join(relative)
     }
 
     /// The Codex home, `~/.codex`.
-    pub fn codex_home(&self) -> PathBuf {
+    pub(crate) fn codex_home(&self) -> PathBuf {
         self.path("home/.codex")
     }
 
     /// The manager home, `~/.codex-manager`.
-    pub fn manager_home(&self) -> PathBuf {
+    pub(crate) fn manager_home(&self) -> PathBuf {
         self.path("home/.codex-manager")
     }
 
     /// Writes a file (0644) with what is missing above it.
-    pub fn write(&self, relative: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, relative: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(relative);
         std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
         std::fs::write(&path, contents).expect("write");
@@ -78,7 +78,7 @@ impl TestEnv {
     }
 
     /// The command with these arguments, not yet started.
-    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
         command
             .args(args)
@@ -91,7 +91,7 @@ impl TestEnv {
 
     /// Runs the command to its end.
     #[must_use]
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
         Run::of(
             self.command(args).output().expect("start codex-manager"),
             self.root.path(),
@@ -100,7 +100,7 @@ impl TestEnv {
 
     /// Runs the command with something on its standard input.
     #[must_use]
-    pub fn run_with_input<S: AsRef<OsStr>>(
+    pub(crate) fn run_with_input<S: AsRef<OsStr>>(
         &self,
         args: impl IntoIterator<Item = S>,
         input: &str,
@@ -122,14 +122,14 @@ impl TestEnv {
     }
 
     /// Every file below `relative`: kind, mode, size, time and digest, ordered by path.
-    pub fn tree(&self, relative: &str) -> Tree {
+    pub(crate) fn tree(&self, relative: &str) -> Tree {
         Tree::of(&self.path(relative))
     }
 }
 
 /// What a command printed and how it ended.
 #[derive(Clone)]
-pub struct Run {
+pub(crate) struct Run {
     /// Standard output, with the test's folder written as `[ROOT]`.
     pub stdout: String,
     /// Standard error, likewise.
@@ -152,14 +152,14 @@ impl Run {
 
     /// Asserts the exit code; the whole run is shown when it is another.
     #[track_caller]
-    pub fn code(self, expected: i32) -> Self {
+    pub(crate) fn code(self, expected: i32) -> Self {
         assert_eq!(self.code, expected, "exit code\n{self}");
         self
     }
 
     /// The one JSON document on standard output.
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e})\n{self}"))
     }
 }
@@ -182,11 +182,11 @@ impl fmt::Debug for Run {
 
 /// A file tree as it stood at one moment.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Tree(pub BTreeMap<PathBuf, String>);
+pub(crate) struct Tree(pub BTreeMap<PathBuf, String>);
 
 impl Tree {
     /// Takes it.
-    pub fn of(root: &Path) -> Self {
+    pub(crate) fn of(root: &Path) -> Self {
         let mut files = BTreeMap::new();
         Self::visit(root, root, &mut files);
         Self(files)
@@ -223,7 +223,7 @@ impl Tree {
     }
 
     /// Only what is in some of these top-level entries.
-    pub fn only(&self, tops: &[&str]) -> Self {
+    pub(crate) fn only(&self, tops: &[&str]) -> Self {
         Self(
             self.0
                 .iter()
@@ -234,7 +234,7 @@ impl Tree {
     }
 
     /// The differences, a line each: `-` only in `self`, `+` only in `other`.
-    pub fn diff(&self, other: &Self) -> String {
+    pub(crate) fn diff(&self, other: &Self) -> String {
         let mut lines = Vec::new();
         for (path, text) in &self.0 {
             if other.0.get(path) != Some(text) {
@@ -261,6 +261,6 @@ impl fmt::Debug for Tree {
 
 /// Asserts that two trees are the same, showing what differs.
 #[track_caller]
-pub fn assert_same_tree(before: &Tree, after: &Tree) {
+pub(crate) fn assert_same_tree(before: &Tree, after: &Tree) {
     assert!(before == after, "the tree changed:\n{}", before.diff(after));
 }

@@ -1,8 +1,6 @@
 //! What the tests stand on.
 
-#![allow(dead_code, reason = "each test takes what it needs of what is offered")]
-
-pub mod env;
+pub(crate) mod env;
 pub(crate) mod fake_codex;
 pub(crate) mod mock_backend;
 pub(crate) mod processes;
