@@ -2,7 +2,8 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
-use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, USAGE, Window};
+use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, Request, USAGE, Window};
+use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{
     SignIn, api_key_home, codex_env, read_refresh_token, signed_in_home, signed_out_home, unix_now,
@@ -302,6 +303,25 @@ fn a_silent_network_ends_with_the_deadline_and_leaves_nobody() {
         started.elapsed()
     );
     assert_eq!(problem(&run), "no answer within 10 s");
+}
+
+#[test]
+fn a_status_that_is_interrupted_leaves_nobody() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    world.alice(|alice| alice.blackhole = vec![USAGE]);
+    let mut running = world.env.command(["status"]).spawn().expect("status");
+    let limit = Duration::from_secs(10);
+    let asked = |requests: &[Request]| requests.iter().any(|r| r.path.ends_with(USAGE));
+    assert!(world.backend.wait_for(limit, asked));
+    assert_ne!(find_holders(&world.env.codex_home(), &[]), []);
+    let started = Instant::now();
+    processes::signal("INT", running.id());
+    let status = running.wait().expect("wait");
+    assert_eq!(status.code(), Some(130));
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(find_holders(&world.env.codex_home(), &[]), []);
 }
 
 #[test]

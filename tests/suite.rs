@@ -9,5 +9,6 @@
 mod daemon;
 mod mock_backend;
 mod probe;
+mod process;
 mod status;
 mod support;

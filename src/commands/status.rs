@@ -8,6 +8,7 @@ use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::document;
+use crate::io::progress::waiting_for_input;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, WindowJson};
@@ -85,10 +86,8 @@ impl StatusArgs {
 fn read_text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_TEXT_BYTES)
-            .read_to_end(&mut bytes)
+        let stdin = std::io::stdin().lock();
+        waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };
