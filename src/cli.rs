@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which command it means.
 
+use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::ui::{ColorChoice, Ui, Verbosity};
@@ -61,11 +62,19 @@ struct GlobalArgs {
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Normalize(commands::normalize::NormalizeArgs),
+    Cooldown(commands::cooldown::CooldownArgs),
+    Recommend(commands::recommend::RecommendArgs),
+}
 
 impl Command {
-    fn run(self, _context: &Context) -> Result<Outcome, CommandError> {
-        match self {}
+    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        match self {
+            Self::Normalize(args) => commands::normalize::run(args, context),
+            Self::Cooldown(args) => commands::cooldown::run(args, context),
+            Self::Recommend(args) => commands::recommend::run(args, context),
+        }
     }
 }
 

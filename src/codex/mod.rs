@@ -10,3 +10,4 @@ pub mod home;
 pub mod identity;
 pub mod login_lock;
 pub mod rollout;
+pub mod status_text;

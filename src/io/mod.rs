@@ -13,6 +13,7 @@ pub mod lock;
 pub mod progress;
 pub mod secret;
 pub mod tree;
+pub mod wall;
 
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
