@@ -66,6 +66,7 @@ enum Command {
     Normalize(commands::normalize::NormalizeArgs),
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
+    Status(commands::status::StatusArgs),
 }
 
 impl Command {
@@ -74,6 +75,7 @@ impl Command {
             Self::Normalize(args) => commands::normalize::run(args, context),
             Self::Cooldown(args) => commands::cooldown::run(args, context),
             Self::Recommend(args) => commands::recommend::run(args, context),
+            Self::Status(args) => args.run(context),
         }
     }
 }

@@ -2,53 +2,10 @@
 
 use crate::error::CommandError;
 use crate::io::clock::{Clock, Timestamp, Zone};
+pub use crate::io::environment::Environment;
 use crate::ui::Ui;
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-
-/// The process's environment, read once.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    variables: BTreeMap<OsString, OsString>,
-    /// The folder that relative paths are relative to.
-    pub current_dir: PathBuf,
-    /// The user's home folder.
-    pub home_dir: Option<PathBuf>,
-}
-
-impl Environment {
-    /// The environment of this process.
-    pub fn of_process() -> Self {
-        Self {
-            variables: std::env::vars_os().collect(),
-            current_dir: std::env::current_dir().unwrap_or_default(),
-            home_dir: dirs::home_dir(),
-        }
-    }
-
-    /// The value of a variable; an empty one counts as unset.
-    pub fn get(&self, name: &str) -> Option<&OsStr> {
-        self.variables
-            .get(OsStr::new(name))
-            .map(OsString::as_os_str)
-            .filter(|v| !v.is_empty())
-    }
-
-    /// The same, where it is text.
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.get(name).and_then(OsStr::to_str)
-    }
-
-    /// `path` with a leading `~` replaced by the home folder, made absolute.
-    pub fn absolute(&self, path: &Path) -> PathBuf {
-        match (path.strip_prefix("~"), &self.home_dir) {
-            (Ok(rest), Some(home)) => home.join(rest),
-            _ => self.current_dir.join(path),
-        }
-    }
-}
 
 /// Where things are and how the user wants them, after flags, environment and `config.toml`.
 #[derive(Debug, Clone)]

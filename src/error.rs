@@ -214,3 +214,17 @@ impl From<crate::inventory::resolve::ResolveError> for CommandError {
         }
     }
 }
+
+impl From<crate::inventory::status::StatusError> for CommandError {
+    fn from(error: crate::inventory::status::StatusError) -> Self {
+        use crate::inventory::status::StatusError;
+        match error {
+            StatusError::Io(e) => e.into(),
+            StatusError::Interrupted => Self::interrupted(),
+            StatusError::Text(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("paste what /status shows in Codex, with the lines of the limits"),
+            StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("paste the /status of the account that the home is signed in as; nothing was changed"),
+        }
+    }
+}

@@ -1,4 +1,73 @@
 //! Archives of a Codex home: capture, format, checking and putting back.
+//!
+//! The format is described in `docs/archive-format.md`; [`manifest`], [`pack`] and [`reader`] are
+//! its only implementation.
 
+pub mod capture;
+pub mod entry_name;
+pub mod manifest;
 pub mod metadata;
 pub mod names;
+pub mod pack;
+pub mod publish;
+pub mod python;
+pub mod reader;
+pub mod scan;
+pub mod verify;
+
+use crate::codex::database::DatabaseError;
+use crate::io::IoError;
+use std::path::PathBuf;
+
+/// Why an archive could not be made or used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A database inside could not be used.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// It cannot be read to its end, or its content is not what its manifest says.
+    #[error("the archive is damaged ({detail}): {}", archive.display())]
+    Damaged {
+        /// The archive.
+        archive: PathBuf,
+        /// What is wrong.
+        detail: String,
+    },
+    /// It holds something that must not be put back.
+    #[error("refused an unsafe entry in the archive ({reason}: {entry}): {}", archive.display())]
+    Unsafe {
+        /// The archive.
+        archive: PathBuf,
+        /// The entry's name.
+        entry: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Neither ours nor one of the Python codex-manager.
+    #[error("not an archive of codex-manager: {}", .0.display())]
+    Foreign(PathBuf),
+    /// Written by a newer version of this program.
+    #[error("written by a newer codex-manager (schema {found}): {}", archive.display())]
+    Newer {
+        /// The archive.
+        archive: PathBuf,
+        /// The schema number it carries.
+        found: u64,
+    },
+    /// There is not enough room for the work.
+    #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
+    NoSpace {
+        /// Where.
+        folder: PathBuf,
+        /// What the work takes.
+        needed_bytes: u64,
+        /// What there is.
+        free_bytes: u64,
+    },
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}

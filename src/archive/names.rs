@@ -87,7 +87,7 @@ fn has_form(name: &str, suffix: &str) -> bool {
 
 /// A label as it can stand in a file name: unsafe characters percent-encoded, never empty, never a
 /// leading dot or dash, bounded in length.
-fn safe_label(label: &str) -> String {
+pub fn safe_label(label: &str) -> String {
     let mut safe = utf8_percent_encode(label, UNSAFE).to_string();
     // percent-encoding turns all that is not ASCII into escapes; letters of other scripts are safe
     // in file names and are kept readable.

@@ -1,1 +1,449 @@
-//! Placeholder.
+//! Codex's SQLite databases: consistent snapshots, checks, and the few rows that hold paths.
+//!
+//! All are in WAL mode; a `.sqlite` file alone may be an empty page while its rows are in the
+//! `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
+
+use super::home;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags, params};
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a snapshot waits for a writer that is not in WAL mode.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A database that could not be used, with its path.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// SQLite says that its content is broken.
+    #[error("the database is damaged ({detail}): {}", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        detail: String,
+    },
+    /// SQLite could not do its work.
+    #[error("cannot {action} the database: {}", path.display())]
+    Sqlite {
+        /// What was tried.
+        action: &'static str,
+        /// The database.
+        path: PathBuf,
+        /// SQLite's answer.
+        #[source]
+        source: rusqlite::Error,
+    },
+}
+
+trait SqliteContext<T> {
+    fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
+}
+
+impl<T> SqliteContext<T> for rusqlite::Result<T> {
+    fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError> {
+        self.map_err(|source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                DatabaseError::Damaged {
+                    path: path.to_path_buf(),
+                    detail: source.to_string(),
+                }
+            }
+            _ => DatabaseError::Sqlite {
+                action,
+                path: path.to_path_buf(),
+                source,
+            },
+        })
+    }
+}
+
+/// Whether the file begins as a SQLite database does.
+pub fn is_sqlite(path: &Path) -> bool {
+    let mut magic = [0; 16];
+    fs::File::open(path)
+        .and_then(|mut f| f.read_exact(&mut magic))
+        .is_ok()
+        && &magic == b"SQLite format 3\0"
+}
+
+/// Writes a consistent copy of the database at `source` to the new file `target`, with what was in
+/// its `-wal`, and checks it. One read transaction; a writer at work is not disturbed.
+///
+/// Leaves no file beside `source` that was not there: where there is no `-wal` the file is read as
+/// immutable and the copy is thrown away if a writer appeared meanwhile.
+pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
+    const ATTEMPTS: u32 = 5;
+    for attempt in 1.. {
+        let quiet = quiet_state(source).filter(|_| attempt < ATTEMPTS);
+        let connection = match &quiet {
+            Some(_) => open_immutable(source),
+            None => Connection::open_with_flags(
+                source,
+                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            ),
+        }
+        .on("open", source)?;
+        let result = copy_pages(&connection, source, target);
+        drop(connection);
+        if quiet.is_some() && quiet != quiet_state(source) {
+            continue;
+        }
+        result?;
+        return check(target).map_err(|error| match error {
+            DatabaseError::Damaged { detail, .. } => DatabaseError::Damaged {
+                path: source.to_path_buf(),
+                detail,
+            },
+            other @ DatabaseError::Sqlite { .. } => other,
+        });
+    }
+    unreachable!("the loop above has no end")
+}
+
+/// Size and time of a database that has nothing beside it; `None` when a WAL or journal exists.
+fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+    let busy = home::database_sidecars(path)
+        .iter()
+        .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
+    let meta = path.metadata().ok().filter(|_| !busy)?;
+    Some((meta.len(), meta.modified().ok()))
+}
+
+fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let uri = format!(
+        "file:{}?immutable=1",
+        percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
+    );
+    Connection::open_with_flags(
+        uri,
+        OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+}
+
+fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
+    from.busy_timeout(PATIENCE).on("open", source)?;
+    let mut to = Connection::open(target).on("create", target)?;
+    // The copy is ours alone until it is renamed into place: it needs no journal of its own.
+    to.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
+        .on("create", target)?;
+    let backup = Backup::new(from, &mut to).on("copy", source)?;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        // All pages in one step: one read transaction, so one moment in time.
+        match backup.step(-1).on("copy", source)? {
+            StepResult::Done => break,
+            StepResult::Busy | StepResult::Locked if std::time::Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            _ => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                return Err(rusqlite::Error::SqliteFailure(busy, None)).on("copy", source);
+            }
+        }
+    }
+    drop(backup);
+    to.close().map_err(|(_, e)| e).on("close", target)
+}
+
+/// SQLite's full check of a database that nobody else uses.
+pub fn check(path: &Path) -> Result<(), DatabaseError> {
+    let connection = open_immutable(path).on("open", path)?;
+    let detail: String = connection
+        .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
+        .on("check", path)?;
+    if detail == "ok" {
+        Ok(())
+    } else {
+        Err(DatabaseError::Damaged {
+            path: path.to_path_buf(),
+            detail: detail.replace('\n', " "),
+        })
+    }
+}
+
+/// Folds the `-wal` beside a database that is ours alone into it, and removes what is beside it.
+pub fn fold_wal(path: &Path) -> Result<(), DatabaseError> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    connection
+        .execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")
+        .on("checkpoint", path)?;
+    connection.close().map_err(|(_, e)| e).on("close", path)?;
+    for sidecar in home::database_sidecars(path) {
+        let _ = fs::remove_file(sidecar);
+    }
+    Ok(())
+}
+
+/// Opens a database of ours alone for change, without a journal beside it.
+fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    // Memory journal: the file is staged, a crash throws it away as a whole. Setting it also takes
+    // the file out of WAL mode; Codex sets WAL again when it opens it.
+    connection
+        .execute_batch("PRAGMA journal_mode=MEMORY; PRAGMA synchronous=OFF;")
+        .on("open", path)?;
+    Ok(connection)
+}
+
+fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1",
+            [name],
+            |row| row.get::<_, i64>(0),
+        )
+        .map(|n| n > 0)
+}
+
+/// Where each thread's rollout is, as a state database says. Empty when it has no such table.
+pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
+    let connection = open_immutable(path).on("open", path)?;
+    if !has_table(&connection, "threads").on("read", path)? {
+        return Ok(Vec::new());
+    }
+    let mut rows = connection
+        .prepare("SELECT id, rollout_path FROM threads")
+        .on("read", path)?;
+    let rows = rows
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .on("read", path)?;
+    rows.collect::<rusqlite::Result<_>>().on("read", path)
+}
+
+/// Makes every row of a staged state database point below `home`; returns how many changed.
+///
+/// A row's path is taken by its part from `sessions/` or `archived_sessions/` on. Where that file
+/// is not among `rollouts` (conversation id → path relative to the home), the thread's id decides.
+pub fn rewrite_rollout_paths(
+    database: &Path,
+    home: &Path,
+    rollouts: &HashMap<String, PathBuf>,
+) -> Result<usize, DatabaseError> {
+    let rows = rollout_paths(database)?;
+    let known: HashSet<&Path> = rollouts.values().map(PathBuf::as_path).collect();
+    let mut connection = open_private(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let mut changed = 0;
+    {
+        let mut update = transaction
+            .prepare("UPDATE threads SET rollout_path=?2 WHERE id=?1")
+            .or_else(|e| {
+                if rows.is_empty() {
+                    transaction.prepare("SELECT ?1, ?2")
+                } else {
+                    Err(e)
+                }
+            })
+            .on("change", database)?;
+        for (id, old) in &rows {
+            let tail = home_tail(Path::new(old));
+            let relative = match (&tail, rollouts.get(id)) {
+                (Some(tail), _) if known.contains(tail.as_path()) => tail.clone(),
+                (_, Some(by_id)) => by_id.clone(),
+                (Some(tail), None) => tail.clone(),
+                // A row without any rollout: it must not point outside, and names no file.
+                (None, None) => {
+                    Path::new(home::SESSIONS).join(format!("missing-{}.jsonl", file_safe(id)))
+                }
+            };
+            let new = home.join(relative);
+            if Path::new(old) != new {
+                // Codex stores text; a home whose path is no text cannot be written there.
+                changed += update
+                    .execute(params![id, new.to_string_lossy()])
+                    .on("change", database)?;
+            }
+        }
+    }
+    transaction.commit().on("change", database)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .on("close", database)?;
+    Ok(changed)
+}
+
+fn file_safe(id: &str) -> String {
+    id.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect()
+}
+
+/// The part of a rollout's path from `sessions/` or `archived_sessions/` on; the last such part
+/// counts, because a home may lie below a folder of that name.
+fn home_tail(path: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = path.components().collect();
+    let at = parts.iter().rposition(|part| {
+        let name = part.as_os_str();
+        name == home::SESSIONS || name == home::ARCHIVED_SESSIONS
+    })?;
+    let tail: PathBuf = parts[at..].iter().collect();
+    let stays = tail
+        .components()
+        .all(|c| matches!(c, std::path::Component::Normal(_)));
+    stays.then_some(tail)
+}
+
+/// Takes over the rows of `threads` that only `live` has, for the conversations in `ids`, into a
+/// staged database. Columns that both know are copied. Returns how many came over.
+pub fn adopt_threads(
+    staged: &Path,
+    live: &Path,
+    ids: &HashSet<String>,
+) -> Result<usize, DatabaseError> {
+    let connection = open_private(staged)?;
+    let attach = live.to_string_lossy();
+    connection
+        .execute("ATTACH DATABASE ?1 AS live", [&*attach])
+        .on("open", live)?;
+    let columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare(&format!("PRAGMA {schema}.table_info(threads)"))?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(1))?;
+        rows.collect()
+    };
+    let (ours, theirs) = (
+        columns("main").on("read", staged)?,
+        columns("live").on("read", live)?,
+    );
+    let common: Vec<_> = ours
+        .iter()
+        .filter(|c| theirs.contains(c))
+        .map(|c| format!("\"{c}\""))
+        .collect();
+    if !common.iter().any(|c| c == "\"id\"") {
+        return Ok(0);
+    }
+    let list = common.join(",");
+    let mut adopted = 0;
+    {
+        let mut insert = connection
+            .prepare(&format!(
+                "INSERT OR IGNORE INTO main.threads({list}) SELECT {list} FROM live.threads WHERE id=?1"
+            ))
+            .on("change", staged)?;
+        for id in ids {
+            // A row that the staged schema refuses is one that Codex makes again from the rollout.
+            adopted += insert.execute([id]).unwrap_or(0);
+        }
+    }
+    connection
+        .execute_batch("DETACH DATABASE live")
+        .on("close", live)?;
+    connection.close().map_err(|(_, e)| e).on("close", staged)?;
+    Ok(adopted)
+}
+
+/// Drops what a staged projection database remembers of the conversations in `ids`: their byte
+/// offsets no longer fit the rollouts. Codex projects them anew when they are next resumed.
+pub fn forget_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
+    let mut connection = open_private(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let tables: Vec<String> = {
+        let mut statement = transaction
+            .prepare(
+                "SELECT m.name FROM sqlite_master m WHERE m.type='table' AND EXISTS \
+                 (SELECT 1 FROM pragma_table_info(m.name) c WHERE c.name='thread_id')",
+            )
+            .on("read", database)?;
+        let rows = statement
+            .query_map([], |row| row.get(0))
+            .on("read", database)?;
+        rows.collect::<rusqlite::Result<_>>().on("read", database)?
+    };
+    for table in tables {
+        let table = table.replace('"', "\"\"");
+        let mut delete = transaction
+            .prepare(&format!("DELETE FROM \"{table}\" WHERE thread_id=?1"))
+            .on("change", database)?;
+        for id in ids {
+            delete.execute([id]).on("change", database)?;
+        }
+    }
+    transaction.commit().on("change", database)?;
+    connection.close().map_err(|(_, e)| e).on("close", database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_begin_at_the_last_folder_of_conversations() {
+        for (path, tail) in [
+            (
+                "/old/.codex/sessions/2026/11/20/r.jsonl",
+                Some("sessions/2026/11/20/r.jsonl"),
+            ),
+            (
+                "/sessions/u/.codex/archived_sessions/r.jsonl",
+                Some("archived_sessions/r.jsonl"),
+            ),
+            ("/old/sessions/../../etc/passwd", None),
+            ("x", None),
+        ] {
+            assert_eq!(
+                home_tail(Path::new(path)),
+                tail.map(PathBuf::from),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_snapshot_of_a_quiet_database_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("a b?#%.sqlite");
+        let connection = Connection::open(&source).unwrap();
+        connection
+            .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(x); INSERT INTO t VALUES(1)")
+            .unwrap();
+        connection.close().unwrap();
+        snapshot(&source, &folder.path().join("copy")).unwrap();
+        let mut names: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|e| e.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["a b?#%.sqlite", "copy"]);
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_is_only_in_the_wal_and_keeps_the_wal() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("state_5.sqlite");
+        let writer = Connection::open(&source).unwrap();
+        writer.execute_batch("PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; CREATE TABLE t(x); INSERT INTO t VALUES(7)").unwrap();
+        let wal = fs::read(home::database_sidecars(&source)[0].clone()).unwrap();
+        assert!(!wal.is_empty());
+        let copy = folder.path().join("copy");
+        snapshot(&source, &copy).unwrap();
+        let value: i64 = open_immutable(&copy)
+            .unwrap()
+            .query_row("SELECT x FROM t", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(value, 7);
+        assert_eq!(fs::read(&home::database_sidecars(&source)[0]).unwrap(), wal);
+    }
+
+    #[test]
+    fn garbage_is_named_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("state_5.sqlite");
+        let mut bytes = b"SQLite format 3\0".to_vec();
+        bytes.extend([0xAA; 8192]);
+        fs::write(&source, bytes).unwrap();
+        let error = snapshot(&source, &folder.path().join("copy")).unwrap_err();
+        assert!(matches!(error, DatabaseError::Damaged { .. }), "{error:?}");
+    }
+}

@@ -3,11 +3,16 @@
 //! Formats change: what is needed is parsed, the rest is kept verbatim, and each trap is held by a
 //! test, with the real program where it can be shown there.
 
+pub mod app_server;
 pub mod auth;
 pub mod config;
+pub mod daemon;
 pub mod database;
 pub mod home;
 pub mod identity;
 pub mod login_lock;
+pub mod process;
+pub mod program;
+pub mod redaction;
 pub mod rollout;
 pub mod status_text;

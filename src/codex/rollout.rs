@@ -1,1 +1,156 @@
-//! Placeholder.
+//! Rollouts: one file for each conversation.
+//!
+//! `rollout-<local time>-<uuid>.jsonl`, or the same with `.zst` behind it; both are one
+//! conversation, and the plain file wins while both exist, as it does for Codex.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// The end of a compressed rollout's name.
+pub const ZST: &str = ".zst";
+
+/// Which conversation a file is of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConversationFile {
+    /// The name without `.zst`: the same for the plain and the compressed form, and in `sessions/`
+    /// and `archived_sessions/`.
+    pub name: String,
+    /// Whether this is the compressed form.
+    pub compressed: bool,
+}
+
+impl ConversationFile {
+    /// Recognises a rollout by its file name.
+    pub fn of(path: &Path) -> Option<Self> {
+        let name = path.file_name().and_then(OsStr::to_str)?;
+        let (plain, compressed) = match name.strip_suffix(ZST) {
+            Some(plain) => (plain, true),
+            None => (name, false),
+        };
+        let is_rollout = plain.starts_with("rollout-") && plain.strip_suffix(".jsonl").is_some();
+        is_rollout.then(|| Self {
+            name: plain.to_owned(),
+            compressed,
+        })
+    }
+
+    /// The conversation's id, where the name ends in one: 36 characters before `.jsonl`.
+    pub fn id(&self) -> Option<&str> {
+        let stem = self.name.strip_suffix(".jsonl")?;
+        let id = stem.get(stem.len().checked_sub(36)?..)?;
+        let is_uuid = id.bytes().enumerate().all(|(i, b)| match i {
+            8 | 13 | 18 | 23 => b == b'-',
+            _ => b.is_ascii_hexdigit(),
+        });
+        is_uuid.then_some(id)
+    }
+}
+
+/// Opens a rollout for reading as plain text, whichever form it has.
+pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
+    let file = BufReader::with_capacity(128 * 1024, File::open(path)?);
+    if path.extension() == Some(OsStr::new("zst")) {
+        let decoder = ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?;
+        Ok(Box::new(decoder))
+    } else {
+        Ok(Box::new(file))
+    }
+}
+
+/// How two rollouts of one conversation relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// The same text.
+    Equal,
+    /// The second is the first with more behind it.
+    SecondExtends,
+    /// The first is the second with more behind it.
+    FirstExtends,
+    /// Neither is a beginning of the other.
+    Diverged,
+}
+
+/// Compares two rollouts as text, in constant memory.
+pub fn compare(first: &Path, second: &Path) -> io::Result<Relation> {
+    let (mut first, mut second) = (open_plain(first)?, open_plain(second)?);
+    let (mut a, mut b) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    loop {
+        let (n, m) = (fill(&mut *first, &mut a)?, fill(&mut *second, &mut b)?);
+        let common = n.min(m);
+        if a[..common] != b[..common] {
+            return Ok(Relation::Diverged);
+        }
+        match n.cmp(&m) {
+            std::cmp::Ordering::Less => return Ok(Relation::SecondExtends),
+            std::cmp::Ordering::Greater => return Ok(Relation::FirstExtends),
+            std::cmp::Ordering::Equal if n == 0 => return Ok(Relation::Equal),
+            std::cmp::Ordering::Equal => {}
+        }
+    }
+}
+
+/// Reads until `buffer` is full or the end.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+/// The length of `file`'s first `len` bytes up to and including their last newline; zero if there
+/// is none.
+pub fn whole_lines(file: &mut File, len: u64) -> io::Result<u64> {
+    let mut buffer = vec![0; 64 * 1024];
+    let mut end = len;
+    while end > 0 {
+        let take = end.min(buffer.len() as u64);
+        let start = end - take;
+        file.seek(SeekFrom::Start(start))?;
+        let chunk = &mut buffer[..usize::try_from(take).unwrap_or(0)];
+        file.read_exact(chunk)?;
+        if let Some(at) = chunk.iter().rposition(|b| *b == b'\n') {
+            return Ok(start + at as u64 + 1);
+        }
+        end = start;
+    }
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn both_forms_are_one_conversation() {
+        let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+        let plain = ConversationFile::of(Path::new(&format!(
+            "a/rollout-2026-11-20T01-02-03-{id}.jsonl"
+        )))
+        .unwrap();
+        let zst = ConversationFile::of(Path::new(&format!(
+            "rollout-2026-11-20T01-02-03-{id}.jsonl.zst"
+        )))
+        .unwrap();
+        assert_eq!(plain.name, zst.name);
+        assert_eq!(plain.id(), Some(id));
+        assert!(zst.compressed && !plain.compressed);
+        assert_eq!(ConversationFile::of(Path::new("notes.jsonl")), None);
+    }
+
+    #[test]
+    fn whole_lines_finds_the_last_newline_across_chunks() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"one\n").unwrap();
+        file.write_all(&vec![b'x'; 200_000]).unwrap();
+        assert_eq!(whole_lines(&mut file, 200_004).unwrap(), 4);
+        assert_eq!(whole_lines(&mut file, 3).unwrap(), 0);
+        assert_eq!(whole_lines(&mut file, 4).unwrap(), 4);
+    }
+}

@@ -9,36 +9,9 @@ use crate::io::clock::Timestamp;
 use crate::quota::state::{self, Cause, State, Verdict};
 use crate::quota::window::{Source, Window};
 use crate::ui::time;
+use crate::ui::windows::WindowJson;
 use crate::ui::{Style, Ui};
 use serde::Serialize;
-
-/// One window in JSON.
-#[derive(Debug, Clone, Serialize)]
-pub struct WindowView {
-    /// Which limit it belongs to.
-    pub limit_id: String,
-    /// "5h", "weekly", …
-    pub label: String,
-    /// Its length.
-    pub minutes: Option<u32>,
-    /// What was used when it was looked at.
-    pub used_percent: f64,
-    /// When it starts anew.
-    pub resets_at: Option<String>,
-}
-
-impl WindowView {
-    /// A window with its time in the local zone.
-    pub fn of(window: &Window, context: &Context) -> Self {
-        Self {
-            limit_id: window.limit_id.clone(),
-            label: window.label(),
-            minutes: window.minutes,
-            used_percent: window.used_percent,
-            resets_at: window.resets_at.map(|at| local(&at, context)),
-        }
-    }
-}
 
 /// One account in JSON. Its keys are a contract.
 #[derive(Debug, Clone, Serialize)]
@@ -66,7 +39,7 @@ pub struct AccountView {
     /// Who said so.
     pub source: Option<Source>,
     /// The windows as they were seen.
-    pub windows: Vec<WindowView>,
+    pub windows: Vec<WindowJson>,
 }
 
 impl AccountView {
@@ -97,7 +70,13 @@ impl AccountView {
                 .map(|look| look.windows.as_slice())
                 .unwrap_or_default()
                 .iter()
-                .map(|window| WindowView::of(window, context))
+                .map(|window| {
+                    // In the local zone of now, whichever it was when the figure was seen.
+                    WindowJson::from(&Window {
+                        resets_at: window.resets_at.map(|at| context.settings.zone.at(&at)),
+                        ..window.clone()
+                    })
+                })
                 .collect(),
         }
     }

@@ -4,3 +4,4 @@ pub mod account;
 pub mod cooldown;
 pub mod normalize;
 pub mod recommend;
+pub mod status;

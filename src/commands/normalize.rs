@@ -144,7 +144,8 @@ pub fn run(args: NormalizeArgs, context: &Context) -> Result<Outcome, CommandErr
     } else {
         let merged = apply_normalize(records, context)?;
         if args.write_archives {
-            archives = write_archives(&archive_jobs(&merged, &backups, &mut skipped), context)?;
+            let jobs = archive_jobs(&merged, &backups, &mut skipped);
+            archives = write_archives(&jobs, &mut skipped, context)?;
         }
         if args.write_metadata {
             sidecars = write_sidecars(&merged, &backups)?;
@@ -345,15 +346,30 @@ fn archive_jobs(merged: &Merged, backups: &Path, skipped: &mut Vec<Skipped>) -> 
     jobs
 }
 
-/// Writes auth-only archives; returns their names.
-fn write_archives(jobs: &[ArchiveJob], _context: &Context) -> Result<Vec<String>, CommandError> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
+/// Writes auth-only archives; returns their names. A file that changed since it was read is skipped.
+fn write_archives(
+    jobs: &[ArchiveJob],
+    skipped: &mut Vec<Skipped>,
+    context: &Context,
+) -> Result<Vec<String>, CommandError> {
+    let mut written = Vec::new();
+    let lock = context.manager_path(LOCK_NAME);
+    for job in jobs {
+        match legacy::write_archive(&job.record, &job.path, &lock, context.local_now())? {
+            Some(published) => written.extend(
+                published
+                    .archive
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned()),
+            ),
+            None => skipped.push(Skipped {
+                path: PathBuf::from(&job.record.source_path),
+                reason: "no archive: it changed while it was read".into(),
+                is_fault: true,
+            }),
+        }
     }
-    Err(
-        CommandError::failed("archives of legacy files cannot be written by this version")
-            .hint("the records were written; use --write-metadata for their sidecars"),
-    )
+    Ok(written)
 }
 
 fn view(record: &LegacyRecord, context: &Context) -> RecordView {

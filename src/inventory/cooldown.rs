@@ -4,10 +4,10 @@
 //! Python codex-manager keeps another document under the same name: that is read in place, and kept
 //! as `cooldown.json.python-backup` by the first write.
 
+use super::catalog;
 use super::python;
 use super::records::{ArchiveRecord, InventoryFile};
-use crate::archive::metadata::{Metadata, Mode};
-use crate::archive::names;
+use crate::archive::metadata::Mode;
 use crate::codex::identity::Identity;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, Document, DocumentError, Found};
@@ -18,7 +18,7 @@ use crate::quota::window::{Observation, SAME_WINDOW, Source};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The name of the document in the manager home.
 pub const FILE_NAME: &str = "cooldown.json";
@@ -314,7 +314,7 @@ pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Load
                 origin: Origin::Absent,
             });
         }
-        Err(e) => return Err(Err::<(), _>(e).at("read", &path).unwrap_err().into()),
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
         Found::Good(file) => {
@@ -414,7 +414,7 @@ fn write(
     Ok(kept)
 }
 
-/// Makes the document from the inventory, or from the sidecars where that is lost too.
+/// Makes the document from the inventory, or from what lies under backups/ where that is lost too.
 fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
@@ -425,42 +425,14 @@ fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentE
             if let Found::Damaged(problem) = found {
                 warnings.push(format!("damaged ({problem}): {}", path.display()));
             }
-            sidecars(&manager_home.join("backups"))
+            InventoryFile {
+                archives: catalog::list(&manager_home.join("backups"), &[]).unwrap_or_default(),
+                ..InventoryFile::default()
+            }
         }
     };
     file.add_records(&inventory);
     Ok((file, warnings))
-}
-
-/// The records that the sidecars of a folder amount to; what cannot be read is left out.
-fn sidecars(backups: &Path) -> InventoryFile {
-    let mut inventory = InventoryFile::default();
-    let Ok(entries) = fs::read_dir(backups) else {
-        return inventory;
-    };
-    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    paths.sort();
-    for path in paths {
-        let base = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|name| names::is_sidecar_name(name))
-            .and_then(|name| name.strip_suffix(".metadata.json"));
-        let Some(base) = base else { continue };
-        let Ok(Found::Good(metadata)) = document::read::<Metadata>(&path) else {
-            continue;
-        };
-        let name = format!("{base}.tar.gz");
-        let archive = fs::metadata(backups.join(&name)).ok();
-        inventory.archives.push(ArchiveRecord {
-            path: name,
-            archive: archive.map(|meta| super::records::FileStamp::of(&meta)),
-            sidecar: None,
-            metadata,
-            problem: None,
-        });
-    }
-    inventory
 }
 
 #[cfg(test)]

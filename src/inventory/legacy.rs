@@ -2,13 +2,20 @@
 //! inventory. The files themselves are only ever read.
 
 use super::records::{FileStamp, InventoryFile, LegacyRecord};
+use crate::archive::entry_name::EntryName;
+use crate::archive::manifest::{AccountAuth, FileEntry};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
+use crate::archive::pack::{Closing, Compression, PackWriter};
+use crate::archive::publish::Published;
 use crate::codex::auth::AuthSnapshot;
+use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity};
-use crate::io::clock::Zone;
+use crate::io::atomic::{self, TempFile};
+use crate::io::clock::{Timestamp, Zone};
 use crate::io::hash::Hasher;
-use crate::io::{IoContext, IoError};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, document};
 use crate::quota::legacy::{self, LegacyName, LegacyOptions};
 use chrono::{DateTime, Utc};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -166,6 +173,25 @@ pub struct LegacyFile {
 /// # Errors
 /// The file system refuses.
 pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
+    let (stamp, sha256, bytes) = read_bounded(path)?;
+    let login = match bytes.map(AuthSnapshot::parse) {
+        None => Err("too large for an auth.json".to_owned()),
+        Some(Ok(snapshot)) => snapshot
+            .login
+            .map(|login| login.identity)
+            .ok_or_else(|| "no login in it".to_owned()),
+        Some(Err((_, reason))) => Err(reason),
+    };
+    Ok(LegacyFile {
+        path: path.to_path_buf(),
+        stamp,
+        sha256,
+        login,
+    })
+}
+
+/// Stamp, digest and bytes of a file; no bytes where there are too many.
+fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
     let mut file = File::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
     let mut bytes = Vec::new();
@@ -181,23 +207,83 @@ pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
             bytes.extend_from_slice(&buffer[..n]);
         }
     }
-    let login = if bytes.len() > MAX_BYTES {
-        Err("too large for an auth.json".to_owned())
-    } else {
-        match AuthSnapshot::parse(bytes) {
-            Ok(snapshot) => snapshot
-                .login
-                .map(|login| login.identity)
-                .ok_or_else(|| "no login in it".to_owned()),
-            Err((_, reason)) => Err(reason),
-        }
+    let bytes = (bytes.len() <= MAX_BYTES).then_some(bytes);
+    Ok((FileStamp::of(&meta), hasher.finish(), bytes))
+}
+
+/// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
+/// lock `lock`. `None`, and nothing is written, when the file is no longer what was recorded, holds
+/// no login of the account in its name, or when `path` has been taken meanwhile.
+///
+/// The sidecar of the record alone, if there is one, gives way to that of the archive.
+pub fn write_archive(
+    record: &LegacyRecord,
+    path: &Path,
+    lock: &Path,
+    created_at: Timestamp,
+) -> Result<Option<Published>, IoError> {
+    let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
+    let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
+    let email = record.metadata.email.as_deref().map(Email::new);
+    let found = snapshot.and_then(|snapshot| {
+        let identity = snapshot.login.as_ref()?.identity.clone();
+        (sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
+            .then_some((snapshot, identity))
+    });
+    let Some((snapshot, identity)) = found else {
+        return Ok(None);
     };
-    Ok(LegacyFile {
-        path: path.to_path_buf(),
-        stamp: FileStamp::of(&meta),
-        sha256: hasher.finish(),
-        login,
-    })
+    let (Some(sidecar), Ok(name)) = (
+        names::sidecar_path(path),
+        EntryName::of_path(Path::new(AUTH_JSON)),
+    ) else {
+        return Ok(None);
+    };
+    let backups = atomic::parent_of(path);
+    atomic::create_private_folder(backups)?;
+    let mut file = TempFile::inside(backups)?;
+    let out = file.file().try_clone().at("write", file.path())?;
+    let mut writer = PackWriter::new(out, Compression::Default);
+    let entry = FileEntry {
+        path: name.clone(),
+        size: snapshot.bytes.len() as u64,
+        mode: 0o600,
+        mtime: record.file.mtime_ns,
+        sha256: String::new(),
+    };
+    writer
+        .add_file(entry, &mut snapshot.bytes.expose())
+        .at("write", path)?;
+    let closing = Closing {
+        metadata: Metadata {
+            captured_files: vec![AUTH_JSON.into()],
+            created_at,
+            ..record.metadata.clone()
+        },
+        account_auth: Some(AccountAuth {
+            path: name,
+            sha256,
+            identity: Some(identity),
+        }),
+        excluded_globs: Vec::new(),
+        linked: Vec::new(),
+    };
+    let (_, packed) = writer.finish(closing).at("write", path)?;
+    let metadata = Metadata {
+        archive_bytes: packed.archive_bytes,
+        archive_sha256: packed.archive_sha256,
+        ..packed.manifest.metadata
+    };
+    let _held = FileLock::exclusive(lock)?;
+    if file.publish(path)?.is_err() {
+        return Ok(None);
+    }
+    document::write(&sidecar, &metadata)?;
+    Ok(Some(Published {
+        archive: path.to_path_buf(),
+        sidecar,
+        metadata,
+    }))
 }
 
 /// The record of a legacy file; `None` if its name has another form. The name of its archive is

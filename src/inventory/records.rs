@@ -1,12 +1,12 @@
 //! `inventory.json`: every known record. An index: it is rebuilt from the records when it is lost.
 
 use crate::archive::metadata::Metadata;
+use crate::archive::scan::mtime_ns_of;
 use crate::io::clock;
 use crate::io::document::Document;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::time::{Duration, UNIX_EPOCH};
 
 /// What tells a file from an earlier state of it, without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,17 +18,11 @@ pub struct FileStamp {
 }
 
 impl FileStamp {
-    /// The stamp of a file. Times outside the years 1677 to 2262 become the nearest in them.
+    /// The stamp of a file.
     pub fn of(meta: &fs::Metadata) -> Self {
-        let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
-        let mtime_ns = match meta.modified().map(|at| at.duration_since(UNIX_EPOCH)) {
-            Ok(Ok(since)) => nanos(since),
-            Ok(Err(before)) => -nanos(before.duration()),
-            Err(_) => 0,
-        };
         Self {
             bytes: meta.len(),
-            mtime_ns,
+            mtime_ns: mtime_ns_of(meta),
         }
     }
 

@@ -31,11 +31,13 @@ impl TempFile {
 
     /// A new file (0600) in `folder`.
     pub fn inside(folder: &Path) -> Result<Self, IoError> {
-        tempfile::Builder::new()
+        let file = tempfile::Builder::new()
             .prefix(TEMP_PREFIX)
             .tempfile_in(folder)
-            .map(Self)
-            .at("create a file in", folder)
+            .at("create a file in", folder)?;
+        // The lock tells a sweep that somebody writes it; it ends with us.
+        let _ = file.as_file().try_lock();
+        Ok(Self(file))
     }
 
     /// The open file, for reading and writing.
@@ -132,4 +134,26 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
         }
     }
     unreachable!("the loop above has no end")
+}
+
+/// Temp files in `folder` that nobody writes any more: a process was killed. Files younger than a
+/// minute are left out: theirs may be about to be locked.
+pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
+    const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with(TEMP_PREFIX))
+        .filter(|e| {
+            let age = e
+                .metadata()
+                .and_then(|m| m.modified())
+                .map(|at| now.duration_since(at));
+            !matches!(age, Ok(Ok(age)) if age < YOUNG)
+        })
+        .map(|e| e.path())
+        .filter(|path| !super::lock::is_held(path))
+        .collect()
 }

@@ -61,7 +61,12 @@ pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
     match fs::read(path) {
         Ok(bytes) => parse(path, &bytes),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Found::Absent),
-        Err(e) => Err(Err::<(), _>(e).at("read", path).unwrap_err().into()),
+        Err(source) => Err(IoError {
+            action: "read",
+            path: path.to_path_buf(),
+            source,
+        }
+        .into()),
     }
 }
 

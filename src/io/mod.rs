@@ -5,13 +5,17 @@
 //! fsync of the folder" stands in one place.
 
 pub mod atomic;
+pub mod child;
 pub mod clock;
 pub mod document;
+pub mod environment;
 pub mod exchange;
 pub mod hash;
 pub mod lock;
 pub mod progress;
 pub mod secret;
+pub mod space;
+pub mod staging;
 pub mod tree;
 pub mod wall;
 

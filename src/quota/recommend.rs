@@ -233,7 +233,7 @@ mod tests {
     use crate::codex::identity::Identity;
     use crate::inventory::cooldown::AccountEntry;
     use crate::quota::window::{CODEX_LIMIT, Observation, WEEKLY_MINUTES, Window};
-    use proptest::prelude::*;
+    use proptest::{prop_assert_eq, proptest};
 
     const NOW: &str = "2026-11-20T12:00:00Z";
 

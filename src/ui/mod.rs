@@ -6,6 +6,7 @@
 pub mod progress;
 pub mod table;
 pub mod time;
+pub mod windows;
 
 use crate::context::Environment;
 use crate::error::CommandError;
@@ -55,6 +56,10 @@ pub enum Style {
 }
 
 /// The printer. It decides quiet, verbose, terminal and colour once.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent facts about two streams"
+)]
 #[derive(Debug, Clone)]
 pub struct Ui {
     json: bool,
@@ -176,18 +181,20 @@ impl Ui {
 
     /// A failed command: message, causes, then hints.
     pub fn error(&self, error: &CommandError) {
+        use std::fmt::Write;
         let mut text = format!("{} {error}\n", paint(self.color_err, Style::Bad, "error:"));
         for cause in error.causes() {
-            text.push_str(&format!("  caused by: {cause}\n"));
+            let _ = writeln!(text, "  caused by: {cause}");
         }
         if !error.hints.is_empty() {
             text.push('\n');
         }
         for hint in &error.hints {
-            text.push_str(&format!(
-                "{} {hint}\n",
+            let _ = writeln!(
+                text,
+                "{} {hint}",
                 paint(self.color_err, Style::Strong, "hint:")
-            ));
+            );
         }
         err(format_args!("{text}"));
     }

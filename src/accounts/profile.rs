@@ -1,0 +1,380 @@
+//! `profiles/<name>/`: one login of one account, kept verbatim.
+//!
+//! `auth.json` is the newest snapshot, `history/` holds the last five that differed, and
+//! `profile.json` says whose it is and how new the newest login is that was ever seen.
+
+use crate::archive::names::safe_label;
+use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
+use crate::codex::identity::{Identity, LoginKind};
+use crate::io::clock::Timestamp;
+use crate::io::document::{self, Document, DocumentError};
+use crate::io::lock::FileLock;
+use crate::io::secret::SecretBytes;
+use crate::io::{IoContext, IoError, atomic, hash};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many older logins a profile keeps.
+pub const KEPT_LOGINS: usize = 5;
+
+/// Where bytes go that stood in the place of a login and are none.
+const UNREADABLE: &str = ".unreadable";
+
+/// Where the owner copy of a login is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Owner {
+    /// In the Codex home.
+    Live,
+    /// In the profile.
+    #[default]
+    Profile,
+    /// On another machine.
+    Moved,
+}
+
+/// `profile.json`. Holds no token.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ProfileFile {
+    /// Whose login it is.
+    pub identity: Option<Identity>,
+    /// The plan.
+    #[serde(default)]
+    pub plan: Option<String>,
+    /// The newest login of this account that was ever seen.
+    #[serde(default)]
+    pub newest: Freshness,
+    /// Where the owner copy is.
+    #[serde(default)]
+    pub owner: Owner,
+    /// When the snapshot was saved.
+    #[serde(default)]
+    pub saved_at: Option<Timestamp>,
+}
+
+impl Document for ProfileFile {
+    const SCHEMA: u64 = 1;
+}
+
+/// A profile as it stands on disk.
+#[derive(Debug, Clone)]
+pub struct Profile {
+    /// Its name.
+    pub name: String,
+    /// `profile.json`.
+    pub file: ProfileFile,
+    /// Its login.
+    pub auth: AuthFile,
+}
+
+impl Profile {
+    /// Whose it is: what the login says, else what `profile.json` remembers.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.auth
+            .login()
+            .map(|l| &l.identity)
+            .or(self.file.identity.as_ref())
+    }
+
+    /// The newest login of this account that was ever seen. The snapshot counts too: a crash may
+    /// have come between it and `profile.json`.
+    pub fn newest(&self) -> Freshness {
+        match self.auth.login() {
+            Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
+            _ => self.file.newest,
+        }
+    }
+}
+
+/// What saving a login back did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavedBack {
+    /// The profile.
+    pub profile: String,
+    /// What happened.
+    pub outcome: SaveOutcome,
+}
+
+/// See [`SavedBack`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaveOutcome {
+    /// The account had no profile; now it has one.
+    Created,
+    /// The profile's login was older.
+    Updated,
+    /// The profile has these very bytes.
+    Unchanged,
+    /// The profile's login is newer; this one went to its history.
+    KeptNewer,
+}
+
+/// Why a profile could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ProfileError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// `profile.json` could not be used.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+/// All profiles of a manager home.
+#[derive(Debug, Clone)]
+pub struct Profiles {
+    folder: PathBuf,
+    lock: PathBuf,
+}
+
+impl Profiles {
+    /// Those of `manager_home`.
+    pub fn of(manager_home: &Path) -> Self {
+        Self {
+            folder: manager_home.join("profiles"),
+            lock: manager_home.join(".lock"),
+        }
+    }
+
+    /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
+    /// out.
+    pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => {
+                let path = self.folder.clone();
+                return Err(IoError {
+                    action: "list",
+                    path,
+                    source,
+                }
+                .into());
+            }
+        };
+        let mut names: Vec<_> = entries
+            .flatten()
+            .filter(|e| e.path().is_dir())
+            .filter_map(|e| e.file_name().into_string().ok())
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        names.sort();
+        let mut profiles = Vec::new();
+        for name in names {
+            let profile = self.read(name)?;
+            if profile.identity().is_some() {
+                profiles.push(profile);
+            }
+        }
+        Ok(profiles)
+    }
+
+    /// The profile of an account.
+    pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
+        let same = |p: &Profile| p.identity().is_some_and(|known| known.is_same(identity));
+        Ok(self.list()?.into_iter().find(same))
+    }
+
+    fn read(&self, name: String) -> Result<Profile, ProfileError> {
+        let folder = self.folder.join(&name);
+        let file = document::read::<ProfileFile>(&folder.join("profile.json"))?;
+        let auth = AuthFile::read(&folder.join("auth.json"))?;
+        Ok(Profile {
+            name,
+            file: file.good().unwrap_or_default(),
+            auth,
+        })
+    }
+
+    /// Saves a login to the profile of its account, if it is newer than what is there. An account
+    /// without a profile gets one, named after its email. What is replaced goes to `history/`.
+    ///
+    /// `owner` says where the owner copy is from now on. Everything is durable on return.
+    pub fn save_back(
+        &self,
+        snapshot: &AuthSnapshot,
+        login: &Login,
+        owner: Owner,
+        now: Timestamp,
+    ) -> Result<SavedBack, ProfileError> {
+        atomic::create_private_folder(&self.folder)?;
+        let _held = FileLock::exclusive(&self.lock)?;
+        let found = self.find(&login.identity)?;
+        let name = match &found {
+            Some(profile) => profile.name.clone(),
+            None => self.free_name(&login.identity),
+        };
+        let folder = self.folder.join(&name);
+        atomic::create_private_folder(&folder)?;
+        let outcome = match found.as_ref().and_then(|p| p.auth.snapshot()) {
+            None => SaveOutcome::Created,
+            Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
+            Some(kept) => {
+                let kept_login = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
+                let older = kept_login.is_newer_than(&login.freshness);
+                // API keys have no age: the one in use is the one that counts.
+                if older && login.identity.kind == LoginKind::Chatgpt {
+                    keep_in_history(&folder, &snapshot.bytes, now)?;
+                    SaveOutcome::KeptNewer
+                } else {
+                    keep_in_history(&folder, &kept.bytes, now)?;
+                    SaveOutcome::Updated
+                }
+            }
+        };
+        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
+            atomic::write(&folder.join("auth.json"), snapshot.bytes.expose())?;
+        }
+        let newest = found.as_ref().map(Profile::newest).unwrap_or_default();
+        let newest = if login.freshness.is_newer_than(&newest) {
+            login.freshness
+        } else {
+            newest
+        };
+        let file = ProfileFile {
+            identity: Some(login.identity.clone()),
+            plan: login.plan.clone(),
+            newest,
+            owner,
+            saved_at: Some(now),
+        };
+        if found.as_ref().map(|p| &p.file) != Some(&file) {
+            document::write(&folder.join("profile.json"), &file)?;
+        }
+        Ok(SavedBack {
+            profile: name,
+            outcome,
+        })
+    }
+
+    /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
+    pub fn keep_unreadable(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
+        let folder = self.folder.join(UNREADABLE);
+        atomic::create_private_folder(&folder)?;
+        let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
+        atomic::write(&path, bytes.expose())?;
+        Ok(path)
+    }
+
+    /// The email, made safe for a file name; numbered when another account has it.
+    fn free_name(&self, identity: &Identity) -> String {
+        let base = safe_label(identity.email.as_str());
+        (1u32..)
+            .map(|n| {
+                if n == 1 {
+                    base.clone()
+                } else {
+                    format!("{base}-{n}")
+                }
+            })
+            .find(|name| !self.folder.join(name).exists())
+            .unwrap_or(base)
+    }
+}
+
+/// Puts a login into `history/`, unless it is there, and keeps the newest [`KEPT_LOGINS`].
+fn keep_in_history(folder: &Path, bytes: &SecretBytes, now: Timestamp) -> Result<(), IoError> {
+    let history = folder.join("history");
+    atomic::create_private_folder(&history)?;
+    let digest = &hash::sha256(bytes.expose())[..12];
+    let mut kept: Vec<_> = fs::read_dir(&history)
+        .at("list", &history)?
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".json"))
+        .collect();
+    if kept.iter().any(|name| name.contains(digest)) {
+        return Ok(());
+    }
+    let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
+    let name = format!("{stamp}-{digest}.json");
+    atomic::write(&history.join(&name), bytes.expose())?;
+    kept.push(name);
+    kept.sort();
+    let surplus = kept.len().saturating_sub(KEPT_LOGINS);
+    for name in &kept[..surplus] {
+        let path = history.join(name);
+        fs::remove_file(&path).at("remove", &path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(user: &str, refreshed: &str) -> AuthSnapshot {
+        use base64::Engine;
+        let part = |json: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
+        let id = format!(
+            "x.{}.s",
+            part(format!(
+                r#"{{"email":"a@x.com","https://api.openai.com/auth":{{"chatgpt_user_id":"{user}","chatgpt_account_id":"acct"}}}}"#
+            ))
+        );
+        let text = format!(
+            r#"{{"tokens":{{"id_token":"{id}","refresh_token":"rt.{refreshed}"}},"last_refresh":"{refreshed}"}}"#
+        );
+        AuthSnapshot::parse(text.into_bytes()).unwrap()
+    }
+
+    fn at(second: u32) -> Timestamp {
+        Timestamp::parse_from_rfc3339(&format!("2026-11-20T10:00:{second:02}Z")).unwrap()
+    }
+
+    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SavedBack {
+        let login = snapshot.login.clone().unwrap();
+        profiles
+            .save_back(snapshot, &login, Owner::Profile, at(second))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_newer_login_is_never_replaced_by_an_older() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        let (old, new) = (
+            login("u", "2026-11-01T00:00:00Z"),
+            login("u", "2026-11-02T00:00:00Z"),
+        );
+        assert_eq!(save(&profiles, &new, 0).outcome, SaveOutcome::Created);
+        assert_eq!(save(&profiles, &old, 1).outcome, SaveOutcome::KeptNewer);
+        let profile = profiles
+            .find(&new.login.as_ref().unwrap().identity)
+            .unwrap()
+            .unwrap();
+        assert_eq!(profile.auth.snapshot(), Some(&new));
+        assert_eq!(profile.newest(), new.login.unwrap().freshness);
+    }
+
+    #[test]
+    fn accounts_with_one_email_get_a_profile_each() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        assert_eq!(
+            save(&profiles, &login("u1", "2026-11-01T00:00:00Z"), 0).profile,
+            "a@x.com"
+        );
+        assert_eq!(
+            save(&profiles, &login("u2", "2026-11-01T00:00:00Z"), 1).profile,
+            "a@x.com-2"
+        );
+        assert_eq!(profiles.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_last_five_different_logins_are_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        for day in 1..=9 {
+            save(
+                &profiles,
+                &login("u", &format!("2026-11-0{day}T00:00:00Z")),
+                day,
+            );
+        }
+        let history = home.path().join("profiles/a@x.com/history");
+        assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+    }
+}

@@ -1,0 +1,500 @@
+//! Taking a home into an archive while Codex may be at work in it.
+//!
+//! The order matters: databases first, then files, then the login. A rollout that is longer than
+//! what its projection in a database knows is caught up by Codex; a shorter one hides turns.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry};
+use super::metadata::Metadata;
+use super::pack::{Closing, Compression, PackWriter, Packed};
+use super::scan::{self, CaptureScope, LeftOut, PlannedFile, Scan};
+use crate::codex::auth::{AuthFile, Login};
+use crate::codex::database;
+use crate::codex::home::{self, Kind};
+use crate::codex::login_lock::{self, LoginLock};
+use crate::codex::rollout::{self, ConversationFile};
+use crate::io::atomic::TempFile;
+use crate::io::progress::is_interrupted;
+use crate::io::staging::Staging;
+use crate::io::{IoContext, IoError, Progress, space};
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// Room that is left on the disk for others.
+const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A captured home: an archive that has no name yet.
+#[derive(Debug)]
+pub struct Captured {
+    /// The archive. Dropped, it is gone.
+    pub file: TempFile,
+    /// What it is.
+    pub packed: Packed,
+    /// The login that was captured.
+    pub login: Option<Login>,
+    /// Left out by rule or by the user's wish.
+    pub excluded: Vec<LeftOut>,
+    /// Left out because it could not be taken.
+    pub skipped: Vec<LeftOut>,
+}
+
+/// Where a capture works.
+#[derive(Debug)]
+pub struct Workplace<'a> {
+    /// The folder that the archive will stand in.
+    pub backups: &'a Path,
+    /// The folder for snapshots of databases.
+    pub tmp: &'a Path,
+    /// How hard to compress.
+    pub compression: Compression,
+}
+
+/// Takes what `scope` names. `metadata` says the rest; its file counts are filled in.
+pub fn capture(
+    scope: &CaptureScope,
+    workplace: &Workplace<'_>,
+    mut metadata: Metadata,
+    progress: &dyn Progress,
+) -> Result<Captured, ArchiveError> {
+    let staging = Staging::inside(workplace.tmp)?;
+    let before = scan::scan(scope)?;
+    check_space(&before, workplace)?;
+    let (snapshots, damaged) = snapshot_databases(&before, &staging)?;
+    // Walked again: what appeared while the databases were taken belongs to this capture.
+    let mut scan = scan::scan(scope)?;
+    scan.skipped.extend(damaged);
+    progress.expect_bytes(scan.bytes());
+
+    let mut file = TempFile::inside(workplace.backups)?;
+    let out = file.file().try_clone().at("write", file.path())?;
+    let mut packing = Packing {
+        home: &scope.home,
+        writer: PackWriter::new(out, workplace.compression),
+        archive: file.path().to_path_buf(),
+        skipped: Vec::new(),
+        conversations: HashSet::new(),
+        progress,
+    };
+    packing.structure(&scan)?;
+    packing.databases(&snapshots)?;
+    packing.files(&scan)?;
+    let auth = packing.login(scope, &scan)?;
+
+    metadata.captured_files = scan.top_entries();
+    let Packing {
+        writer,
+        mut skipped,
+        ..
+    } = packing;
+    skipped.extend(std::mem::take(&mut scan.skipped));
+    skipped.sort();
+    let (login, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
+    let closing = Closing {
+        metadata,
+        account_auth,
+        excluded_globs: scope.excludes.globs().to_vec(),
+        linked: std::mem::take(&mut scan.linked),
+    };
+    let (_, packed) = writer.finish(closing).at("write", file.path())?;
+    Ok(Captured {
+        file,
+        packed,
+        login,
+        excluded: scan.excluded,
+        skipped,
+    })
+}
+
+/// Refuses early what would fill the disk. Conversations compress by four at least; what does not
+/// compress fails later, at the write, and leaves nothing behind.
+fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveError> {
+    let databases: u64 = scan
+        .files
+        .iter()
+        .filter(|f| f.kind == Kind::Database)
+        .map(|f| f.size)
+        .sum();
+    let needs = [
+        (workplace.tmp, databases),
+        (workplace.backups, scan.bytes() / 8),
+    ];
+    for (folder, needed) in needs {
+        let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
+        if let Some(free_bytes) = space::free_bytes(folder).filter(|free| *free < needed_bytes) {
+            return Err(ArchiveError::NoSpace {
+                folder: folder.to_path_buf(),
+                needed_bytes,
+                free_bytes,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A database that was taken, and where its copy is.
+struct Snapshot {
+    planned: PlannedFile,
+    copy: PathBuf,
+}
+
+fn snapshot_databases(
+    scan: &Scan,
+    staging: &Staging,
+) -> Result<(Vec<Snapshot>, Vec<LeftOut>), ArchiveError> {
+    let (mut taken, mut damaged) = (Vec::new(), Vec::new());
+    for (i, planned) in scan
+        .files
+        .iter()
+        .filter(|f| f.kind == Kind::Database)
+        .enumerate()
+    {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let copy = staging.path(&format!("{i}.sqlite"));
+        match database::snapshot(&planned.source, &copy) {
+            Ok(()) => taken.push(Snapshot {
+                planned: planned.clone(),
+                copy,
+            }),
+            Err(_) if !planned.source.exists() => {}
+            Err(error @ database::DatabaseError::Damaged { .. }) => {
+                let _ = fs::remove_file(&copy);
+                damaged.push(LeftOut::new(planned.name.as_path(), chain(&error)));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok((taken, damaged))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}
+
+/// What became of one attempt to add a file.
+enum Added {
+    /// It is in the archive, or there is nothing to add.
+    Done,
+    /// Its last line is not whole: look again when the others are done.
+    Later,
+}
+
+struct Packing<'a> {
+    home: &'a Path,
+    writer: PackWriter,
+    archive: PathBuf,
+    skipped: Vec<LeftOut>,
+    /// The conversations that are in the archive.
+    conversations: HashSet<String>,
+    progress: &'a dyn Progress,
+}
+
+impl Packing<'_> {
+    fn structure(&mut self, scan: &Scan) -> Result<(), ArchiveError> {
+        for folder in &scan.folders {
+            let entry = FolderEntry {
+                path: folder.name.clone(),
+                mode: folder.mode,
+                mtime: folder.mtime_ns,
+            };
+            self.writer.add_folder(entry).at("write", &self.archive)?;
+        }
+        for (name, target) in &scan.links {
+            let entry = LinkEntry {
+                path: name.clone(),
+                target: target.clone(),
+            };
+            self.writer.add_link(entry).at("write", &self.archive)?;
+        }
+        Ok(())
+    }
+
+    fn databases(&mut self, snapshots: &[Snapshot]) -> Result<(), ArchiveError> {
+        for snapshot in snapshots {
+            let mut file = File::open(&snapshot.copy).at("read", &snapshot.copy)?;
+            let size = file.metadata().at("read", &snapshot.copy)?.len();
+            self.add(&snapshot.planned, size, &mut file)?;
+        }
+        Ok(())
+    }
+
+    fn files(&mut self, scan: &Scan) -> Result<(), ArchiveError> {
+        let mut later = Vec::new();
+        for planned in &scan.files {
+            if matches!(planned.kind, Kind::Auth | Kind::Database) {
+                continue;
+            }
+            match self.file(planned, true)? {
+                Added::Done => {}
+                Added::Later => later.push(planned),
+            }
+        }
+        // Time has passed: one that is still the same is at rest, one that has grown is being
+        // written.
+        for planned in later {
+            self.file(planned, false)?;
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, planned: &PlannedFile, may_defer: bool) -> Result<Added, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let conversation = planned
+            .kind
+            .is_rollout_folder()
+            .then(|| ConversationFile::of(&planned.source))
+            .flatten();
+        if conversation
+            .as_ref()
+            .is_some_and(|c| self.conversations.contains(&c.name))
+        {
+            return Ok(Added::Done);
+        }
+        let (mut file, planned) = match self.open(planned, conversation.as_ref()) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Added::Done),
+            Err(e) => {
+                self.skipped
+                    .push(LeftOut::new(planned.name.as_path(), e.source.to_string()));
+                return Ok(Added::Done);
+            }
+        };
+        let meta = file.metadata().at("read", &planned.source)?;
+        let mut size = meta.len();
+        if is_append_only(&planned)
+            && !ends_in_newline(&mut file, size).at("read", &planned.source)?
+        {
+            let grew = size != planned.size;
+            if !grew && may_defer {
+                return Ok(Added::Later);
+            }
+            if grew {
+                size = rollout::whole_lines(&mut file, size).at("read", &planned.source)?;
+            }
+        }
+        if planned.kind == Kind::Config && is_nul_filled(&mut file).at("read", &planned.source)? {
+            self.skipped.push(LeftOut::new(
+                planned.name.as_path(),
+                "filled with NUL bytes",
+            ));
+            return Ok(Added::Done);
+        }
+        file.seek(SeekFrom::Start(0)).at("read", &planned.source)?;
+        let seen = PlannedFile {
+            mode: scan::mode_of(&meta),
+            mtime_ns: scan::mtime_ns_of(&meta),
+            ..planned
+        };
+        self.add(&seen, size, &mut file)?;
+        if let Some(conversation) = conversation {
+            self.conversations.insert(conversation.name);
+        }
+        Ok(Added::Done)
+    }
+
+    /// Opens a file. A rollout that has gone is sought where Codex may have moved it: archived,
+    /// taken out of the archive, or compressed. `None` when it is really gone.
+    fn open(
+        &self,
+        planned: &PlannedFile,
+        conversation: Option<&ConversationFile>,
+    ) -> Result<Option<(File, PlannedFile)>, IoError> {
+        let gone = match File::open(&planned.source) {
+            Ok(file) => return Ok(Some((file, planned.clone()))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => e,
+            Err(e) => return Err(e).at("read", &planned.source),
+        };
+        let Some(conversation) = conversation else {
+            return Ok(None);
+        };
+        for relative in Self::other_places(planned.name.as_path(), &conversation.name) {
+            let source = self.home.join(&relative);
+            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(&relative)) {
+                return Ok(Some((
+                    file,
+                    PlannedFile {
+                        name,
+                        source,
+                        ..planned.clone()
+                    },
+                )));
+            }
+        }
+        Err(gone).at("read", &planned.source)
+    }
+
+    fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
+        let zst = format!("{name}{}", rollout::ZST);
+        let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
+        for name in [name, &zst] {
+            places.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
+            // rollout-YYYY-MM-DDT…: the folder of its date.
+            if let (Some(y), Some(m), Some(d)) =
+                (name.get(8..12), name.get(13..15), name.get(16..18))
+            {
+                places.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
+            }
+        }
+        places
+    }
+
+    fn add(
+        &mut self,
+        planned: &PlannedFile,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<(), ArchiveError> {
+        let entry = FileEntry {
+            path: planned.name.clone(),
+            size,
+            mode: planned.mode,
+            mtime: planned.mtime_ns,
+            sha256: String::new(),
+        };
+        let mut reading = Reading {
+            content,
+            error: None,
+            progress: self.progress,
+        };
+        let added = self
+            .writer
+            .add_file(entry, &mut reading)
+            .at("write", &self.archive)?
+            .is_some();
+        let error = reading.error.take();
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        if !added {
+            let reason = error.map_or_else(
+                || "it became shorter while it was read".to_owned(),
+                |e| e.to_string(),
+            );
+            self.skipped
+                .push(LeftOut::new(planned.name.as_path(), reason));
+        }
+        Ok(())
+    }
+
+    /// The login, last and under Codex's own locks. Its bytes are read once, so that what the
+    /// manifest says of them is true of them.
+    fn login(
+        &mut self,
+        scope: &CaptureScope,
+        scan: &Scan,
+    ) -> Result<Option<(Option<Login>, AccountAuth)>, ArchiveError> {
+        let Some(planned) = scan.files.iter().find(|f| f.kind == Kind::Auth) else {
+            return Ok(None);
+        };
+        let path = scope.home.join(home::AUTH_JSON);
+        let lock = take_lock(&scope.home)?;
+        let read = AuthFile::read(&path)?;
+        drop(lock);
+        let snapshot = match read {
+            AuthFile::Missing => return Ok(None),
+            AuthFile::Unreadable { reason, .. } => {
+                self.skipped.push(LeftOut::new(home::AUTH_JSON, reason));
+                return Ok(None);
+            }
+            AuthFile::Present(snapshot) => snapshot,
+        };
+        let bytes = snapshot.bytes.expose();
+        self.add(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
+        let account_auth = AccountAuth {
+            path: planned.name.clone(),
+            sha256: snapshot.sha256(),
+            identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
+        };
+        Ok(Some((snapshot.login, account_auth)))
+    }
+}
+
+/// Codex's locks, where they can be taken: in a home that may only be read there is nobody to
+/// refresh a login either.
+fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
+    use crate::io::lock::LockError;
+    match LoginLock::take(home, login_lock::PATIENCE) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(LockError::Io(e)) if is_read_only(&e) => Ok(None),
+        Err(LockError::Io(e)) => Err(e.into()),
+        Err(LockError::Held(path)) => Err(IoError {
+            action: "lock",
+            path,
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds it for too long"),
+        }
+        .into()),
+    }
+}
+
+fn is_read_only(error: &IoError) -> bool {
+    matches!(
+        error.source.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// Files that grow by whole lines: rollouts, the prompt history, the index of names.
+fn is_append_only(planned: &PlannedFile) -> bool {
+    let jsonl = planned.source.extension().is_some_and(|e| e == "jsonl");
+    jsonl
+        && (planned.kind.is_rollout_folder()
+            || matches!(planned.kind, Kind::History | Kind::SessionIndex))
+}
+
+fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
+    if size == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::Start(size - 1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// What a power loss leaves of a small file.
+fn is_nul_filled(file: &mut File) -> io::Result<bool> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(1024 * 1024).read_to_end(&mut bytes)?;
+    Ok(!bytes.is_empty() && bytes.iter().all(|b| *b == 0))
+}
+
+/// Reads for the writer: counts, and keeps a read error to itself, so that it is not taken for one
+/// of the archive.
+struct Reading<'a> {
+    content: &'a mut dyn Read,
+    error: Option<io::Error>,
+    progress: &'a dyn Progress,
+}
+
+impl Read for Reading<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.error.is_some() || is_interrupted() {
+            return Ok(0);
+        }
+        match self.content.read(buffer) {
+            Ok(n) => {
+                self.progress.add_bytes(n as u64);
+                Ok(n)
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(e),
+            Err(e) => {
+                self.error = Some(e);
+                Ok(0)
+            }
+        }
+    }
+}

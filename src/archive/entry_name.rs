@@ -1,0 +1,181 @@
+//! Names of entries in an archive: always relative, never leaving the folder they are put into.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+/// The longest path that Linux takes.
+const MAX_BYTES: usize = 4096;
+
+/// Our own folder inside an archive.
+pub const OWN_FOLDER: &str = ".codex-manager";
+
+/// A checked name: relative, made of plain components alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryName(PathBuf);
+
+impl EntryName {
+    /// Checks a name as it stands in an archive. A leading `./` and a trailing `/` are dropped.
+    ///
+    /// # Errors
+    /// What makes the name unusable.
+    pub fn parse(raw: &[u8]) -> Result<Self, &'static str> {
+        if raw.contains(&0) {
+            return Err("a NUL byte in the name");
+        }
+        if raw.len() > MAX_BYTES {
+            return Err("a name of more than 4096 bytes");
+        }
+        Self::of_path(Path::new(&os_string(raw)?))
+    }
+
+    /// Checks a relative path.
+    ///
+    /// # Errors
+    /// What makes it unusable.
+    pub fn of_path(path: &Path) -> Result<Self, &'static str> {
+        let mut clean = PathBuf::new();
+        for component in path.components() {
+            match component {
+                Component::Normal(name) => {
+                    check_component(name)?;
+                    clean.push(name);
+                }
+                Component::CurDir => {}
+                Component::ParentDir => return Err("`..` in the name"),
+                Component::RootDir | Component::Prefix(_) => return Err("an absolute name"),
+            }
+        }
+        if clean.as_os_str().is_empty() {
+            return Err("an empty name");
+        }
+        Ok(Self(clean))
+    }
+
+    /// As a relative path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The first component.
+    pub fn top(&self) -> &OsStr {
+        self.0.iter().next().unwrap_or_default()
+    }
+
+    /// Whether it lies in our own folder.
+    pub fn is_own(&self) -> bool {
+        self.top() == OWN_FOLDER
+    }
+
+    /// The form that two names share when a disk that ignores letter case cannot hold both.
+    pub fn folded(&self) -> String {
+        self.0.to_string_lossy().to_lowercase()
+    }
+}
+
+fn check_component(name: &OsStr) -> Result<(), &'static str> {
+    if name.len() > 255 {
+        return Err("a component of more than 255 bytes");
+    }
+    #[cfg(windows)]
+    {
+        let text = name.to_str().ok_or("a name that is not Unicode")?;
+        if text.contains(['<', '>', ':', '"', '|', '?', '*', '\\']) || text.ends_with(['.', ' ']) {
+            return Err("a name that Windows cannot hold");
+        }
+        let stem = text
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_uppercase();
+        let device = matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL")
+            || (stem.len() == 4 && (stem.starts_with("COM") || stem.starts_with("LPT")));
+        if device {
+            return Err("the name of a device");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere a name may be no Unicode"
+)]
+fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+    use std::os::unix::ffi::OsStringExt;
+    Ok(OsString::from_vec(raw.to_vec()))
+}
+
+#[cfg(not(unix))]
+fn os_string(raw: &[u8]) -> Result<OsString, &'static str> {
+    String::from_utf8(raw.to_vec())
+        .map(OsString::from)
+        .map_err(|_| "a name that is not Unicode")
+}
+
+impl fmt::Display for EntryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.display().fmt(f)
+    }
+}
+
+/// In JSON a name is text with `/`; one that is not Unicode is `{"base64": …}` of its bytes.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Bytes { base64: String },
+}
+
+impl Serialize for EntryName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine;
+        match self.0.to_str() {
+            Some(text) if cfg!(windows) => serializer.serialize_str(&text.replace('\\', "/")),
+            Some(text) => serializer.serialize_str(text),
+            None => Written::Bytes {
+                base64: base64::engine::general_purpose::STANDARD
+                    .encode(self.0.as_os_str().as_encoded_bytes()),
+            }
+            .serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use base64::Engine;
+        use serde::de::Error;
+        let raw = match Written::deserialize(deserializer)? {
+            Written::Text(text) => text.into_bytes(),
+            Written::Bytes { base64 } => base64::engine::general_purpose::STANDARD
+                .decode(base64)
+                .map_err(D::Error::custom)?,
+        };
+        Self::parse(&raw).map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_leaves_the_folder() {
+        for bad in ["", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./"] {
+            assert!(EntryName::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert!(EntryName::parse(b"a\0b").is_err());
+        assert_eq!(EntryName::parse(b"./a/b/").unwrap().to_string(), "a/b");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_that_are_no_text_survive_json() {
+        let name = EntryName::parse(b"sessions/\xff\xfe.jsonl").unwrap();
+        let json = serde_json::to_string(&name).unwrap();
+        assert_eq!(serde_json::from_str::<EntryName>(&json).unwrap(), name);
+    }
+}

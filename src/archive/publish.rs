@@ -1,0 +1,67 @@
+//! Giving a finished archive its name, and its sidecar.
+
+use super::metadata::Metadata;
+use super::names;
+use super::pack::Packed;
+use crate::io::atomic::TempFile;
+use crate::io::document;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError};
+use std::path::{Path, PathBuf};
+
+/// An archive under its name.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// Its path.
+    pub archive: PathBuf,
+    /// Its sidecar's path.
+    pub sidecar: PathBuf,
+    /// What the sidecar says.
+    pub metadata: Metadata,
+}
+
+/// Puts `file` into `backups` under the first free name of `stem`, then writes the sidecar. The
+/// archive is durable before its sidecar is, and both before this returns. Nothing is overwritten.
+///
+/// Killed in between, the archive stands there without a sidecar: it describes itself.
+pub fn publish(
+    mut file: TempFile,
+    packed: &Packed,
+    stem: &str,
+    backups: &Path,
+    lock: &Path,
+) -> Result<Published, IoError> {
+    let metadata = Metadata {
+        archive_bytes: packed.archive_bytes,
+        archive_sha256: packed.archive_sha256.clone(),
+        ..packed.manifest.metadata.clone()
+    };
+    // The content becomes durable outside the lock: that is the long part.
+    file.file().sync_all().at("fsync", file.path())?;
+    let _held = FileLock::exclusive(lock)?;
+    for number in 1.. {
+        let archive = backups.join(names::archive_name(stem, number));
+        let Some(sidecar) = names::sidecar_path(&archive) else {
+            continue;
+        };
+        if exists(&archive) || exists(&sidecar) {
+            continue;
+        }
+        match file.publish(&archive)? {
+            Ok(()) => {
+                document::write(&sidecar, &metadata)?;
+                return Ok(Published {
+                    archive,
+                    sidecar,
+                    metadata,
+                });
+            }
+            Err(taken) => file = taken,
+        }
+    }
+    unreachable!("the loop above has no end")
+}
+
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}

@@ -1,0 +1,251 @@
+//! Archives and sidecars of the Python codex-manager (2.x to 23.x), read where they lie.
+//!
+//! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last
+//! member. There are no digests: the CRC of gzip, the names, the kinds and SQLite's own check stand
+//! in for them.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::manifest::{FileEntry, FolderEntry, LinkEntry};
+use super::metadata::{Metadata, Mode};
+use super::reader::{
+    Clash, Content, Contents, RawEntry, RawKind, check_names, damaged, unsafe_entry,
+};
+use crate::io::clock::Timestamp;
+use crate::quota::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+use serde::Deserialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The largest sidecar that is looked at.
+const MAX_SIDECAR_BYTES: usize = 1024 * 1024;
+
+/// An archive larger than this that unpacks to more than [`MAX_RATIO`] times its size is refused:
+/// conversations compress by ten, zeros by a thousand.
+const RATIO_COUNTS_FROM_BYTES: u64 = 1 << 30;
+const MAX_RATIO: u64 = 300;
+
+/// What the Python tool's archive says and holds.
+#[derive(Debug)]
+pub struct PythonArchive {
+    /// Its sidecar in our words.
+    pub metadata: Metadata,
+    /// Its entries, without digests.
+    pub contents: Contents,
+}
+
+/// Whether this entry is the sidecar's copy inside the archive.
+pub(super) fn is_description(name: &EntryName) -> bool {
+    name.as_path().components().count() == 1
+        && name.as_path().to_string_lossy().ends_with(".metadata.json")
+}
+
+/// Collects what an archive without a manifest holds.
+pub(super) struct Scan<'a> {
+    archive: &'a Path,
+    contents: Contents,
+    description: Option<Metadata>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(archive: &'a Path) -> Self {
+        Self {
+            archive,
+            contents: Contents::default(),
+            description: None,
+        }
+    }
+
+    pub(super) fn entry(
+        &mut self,
+        entry: &RawEntry,
+        content: &mut Content<'_>,
+    ) -> Result<(), ArchiveError> {
+        let name = entry.name.clone();
+        if name.is_own() {
+            return Err(unsafe_entry(self.archive, &name, "a name that is ours"));
+        }
+        match &entry.kind {
+            RawKind::File if is_description(&name) => {
+                let bytes = content.read_all(MAX_SIDECAR_BYTES)?;
+                self.description = bytes.and_then(|b| parse_sidecar(&b));
+            }
+            RawKind::File => self.contents.files.push(FileEntry {
+                path: name,
+                size: entry.size,
+                mode: entry.mode & 0o777,
+                mtime: entry.mtime_ns,
+                sha256: String::new(),
+            }),
+            RawKind::Folder => self.contents.folders.push(FolderEntry {
+                path: name,
+                mode: entry.mode & 0o777,
+                mtime: entry.mtime_ns,
+            }),
+            RawKind::Link(target) => {
+                self.contents.links.push(LinkEntry {
+                    path: name,
+                    target: target.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides whether it is the Python tool's, and whether it is safe.
+    pub(super) fn finish(self) -> Result<PythonArchive, ArchiveError> {
+        let Self {
+            archive,
+            contents,
+            description,
+        } = self;
+        // Metadata inside is the rule; early versions only wrote it beside.
+        let metadata = description
+            .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
+            .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
+        let files: Vec<_> = contents.files.iter().map(|f| &f.path).collect();
+        let folders: Vec<_> = contents.folders.iter().map(|f| &f.path).collect();
+        check_names(archive, &files, &folders, &contents.links, Clash::OfAll)?;
+        let packed = fs::metadata(archive).map_or(0, |m| m.len());
+        let bytes = contents.bytes();
+        if bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO {
+            return Err(damaged(
+                archive,
+                format!("{packed} bytes claim to hold {bytes}"),
+            ));
+        }
+        Ok(PythonArchive { metadata, contents })
+    }
+}
+
+/// The keys of the Python tool's sidecars that mean something to us.
+#[derive(Debug, Deserialize)]
+struct PythonSidecar {
+    product: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    chatgpt_account_id: Option<String>,
+    #[serde(default)]
+    chatgpt_user_id: Option<String>,
+    #[serde(default)]
+    plan_type: Option<String>,
+    #[serde(default)]
+    session_start_at: Option<String>,
+    #[serde(default)]
+    reset_at: Option<String>,
+    #[serde(default)]
+    quota_percent_left: Option<f64>,
+    #[serde(default)]
+    created_at: Option<String>,
+    #[serde(default)]
+    source_codex_home: Option<String>,
+    #[serde(default)]
+    status_source: Option<String>,
+    #[serde(default)]
+    backup_mode: Option<String>,
+    #[serde(default)]
+    archive_name: Option<String>,
+    #[serde(default)]
+    metadata_only: bool,
+}
+
+/// A sidecar of the Python tool in our words; `None` if it is not one.
+pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
+    let sidecar: PythonSidecar = serde_json::from_slice(bytes).ok()?;
+    // Ours carry "schema" and "manager_version"; theirs name their archive.
+    if sidecar.product != "codex" || sidecar.archive_name.is_none() {
+        return None;
+    }
+    let time = |text: &Option<String>| {
+        text.as_deref()
+            .and_then(|t| Timestamp::parse_from_rfc3339(t).ok())
+    };
+    let reset_at = time(&sidecar.reset_at);
+    // Without a figure the tool invented "now + 7 days": that is no evidence.
+    let observed = sidecar
+        .quota_percent_left
+        .filter(|p| (0.0..=100.0).contains(p));
+    let windows = match (observed, reset_at) {
+        (Some(left), Some(_)) => vec![Window {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(WEEKLY_MINUTES),
+            used_percent: 100.0 - left,
+            resets_at: reset_at,
+        }],
+        _ => Vec::new(),
+    };
+    let week = chrono::Duration::days(7);
+    let session_start_at = time(&sidecar.session_start_at).or_else(|| reset_at.map(|at| at - week));
+    let known = |text: Option<String>| text.filter(|t| !t.is_empty() && t != "unknown");
+    Some(Metadata {
+        email: known(sidecar.email),
+        account_id: known(sidecar.chatgpt_account_id),
+        user_id: known(sidecar.chatgpt_user_id),
+        plan: known(sidecar.plan_type),
+        session_start_at,
+        next_available_at: session_start_at.map(|at| at + week),
+        reset_at,
+        inference_basis: "sidecar of the Python codex-manager".into(),
+        source_codex_home: sidecar.source_codex_home.unwrap_or_default(),
+        created_at: time(&sidecar.created_at).unwrap_or_default(),
+        manager_version: "python".into(),
+        status_source: sidecar.status_source.unwrap_or_else(|| "none".into()),
+        windows,
+        mode: match sidecar.backup_mode.as_deref() {
+            Some("auth-only") => Mode::Auth,
+            Some("session-only") => Mode::Sessions,
+            _ => Mode::Full,
+        },
+        label: sidecar.metadata_only.then(|| "record".to_owned()),
+        ..Metadata::default()
+    })
+}
+
+/// Reads a sidecar of the Python tool; `None` if there is none or it is something else.
+pub fn read_sidecar(path: &Path) -> Option<Metadata> {
+    parse_sidecar(&fs::read(path).ok()?)
+}
+
+/// Where the Python tool keeps archives below `backups/`, apart from the flat ones: pairs of
+/// archive and sidecar that exist, at least one of each.
+pub fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let mut found = Vec::new();
+    for folder in ["auth", "sessions"] {
+        for account in folders_in(&backups.join(folder)) {
+            let Ok(entries) = fs::read_dir(&account) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let Ok(name) = entry.file_name().into_string() else {
+                    continue;
+                };
+                let base = name
+                    .strip_suffix(".tar.gz")
+                    .or_else(|| name.strip_suffix(".metadata.json"))
+                    .filter(|base| *base == "latest" || base.starts_with("backup-"));
+                if let Some(base) = base {
+                    found.push((
+                        account.join(format!("{base}.tar.gz")),
+                        account.join(format!("{base}.metadata.json")),
+                    ));
+                }
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder)
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|e| e.path())
+                .filter(|p| p.is_dir())
+                .collect()
+        })
+        .unwrap_or_default()
+}

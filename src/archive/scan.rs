@@ -1,0 +1,469 @@
+//! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
+
+use super::entry_name::EntryName;
+use super::manifest::OUTSIDE_DATABASES;
+use super::metadata::Mode;
+use super::reader::stays_inside;
+use crate::codex::database;
+use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::rollout::{self, ConversationFile, Relation};
+use crate::io::{IoContext, IoError};
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+
+/// What to capture, and from where.
+#[derive(Debug, Clone)]
+pub struct CaptureScope {
+    /// The Codex home, absolute.
+    pub home: PathBuf,
+    /// Where the databases are, if outside the home (`sqlite_home`, `CODEX_SQLITE_HOME`).
+    pub sqlite_home: Option<PathBuf>,
+    /// Which kinds.
+    pub mode: Mode,
+    /// `tmp/` and `.tmp/` too.
+    pub include_tmp: bool,
+    /// What the user left out, relative to the home.
+    pub excludes: Excludes,
+    /// Where given: only these paths and what is below them (safety backups).
+    pub only: Option<BTreeSet<PathBuf>>,
+}
+
+impl CaptureScope {
+    /// Everything that `mode` captures of `home`.
+    pub fn new(home: &Path, mode: Mode) -> Self {
+        Self {
+            home: home.to_path_buf(),
+            sqlite_home: None,
+            mode,
+            include_tmp: false,
+            excludes: Excludes::default(),
+            only: None,
+        }
+    }
+
+    /// Whether a path of this kind is captured.
+    pub fn captures(&self, kind: Kind) -> bool {
+        if kind.is_excluded(self.include_tmp) {
+            return false;
+        }
+        match self.mode {
+            Mode::Full => true,
+            Mode::Auth => kind.is_account(),
+            Mode::Sessions => kind.is_conversation(),
+        }
+    }
+
+    fn wants(&self, relative: &Path) -> bool {
+        self.only.as_ref().is_none_or(|only| {
+            only.iter()
+                .any(|p| relative.starts_with(p) || p.starts_with(relative))
+        })
+    }
+}
+
+/// Globs of paths to leave out.
+#[derive(Debug, Clone, Default)]
+pub struct Excludes {
+    globs: Vec<String>,
+    set: GlobSet,
+}
+
+impl Excludes {
+    /// Compiles `globs`. A glob without `/` matches names at any depth, as for git.
+    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
+        let mut builder = GlobSetBuilder::new();
+        for glob in globs {
+            let anchored = glob.trim_start_matches('/').trim_end_matches('/');
+            builder.add(Glob::new(anchored)?);
+            if !glob.trim_end_matches('/').contains('/') {
+                builder.add(Glob::new(&format!("**/{anchored}"))?);
+            }
+        }
+        Ok(Self {
+            globs: globs.to_vec(),
+            set: builder.build()?,
+        })
+    }
+
+    /// As they were given.
+    pub fn globs(&self) -> &[String] {
+        &self.globs
+    }
+
+    /// Whether `relative`, or a folder above it, is left out.
+    pub fn matches(&self, relative: &Path) -> bool {
+        !self.globs.is_empty()
+            && relative
+                .ancestors()
+                .filter(|p| !p.as_os_str().is_empty())
+                .any(|p| self.set.is_match(p))
+    }
+}
+
+/// Something that is not in the archive, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct LeftOut {
+    /// Relative to the home.
+    pub path: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl LeftOut {
+    pub(super) fn new(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        Self {
+            path: path.as_ref().display().to_string(),
+            reason: reason.into(),
+        }
+    }
+}
+
+/// A file that is to be captured.
+#[derive(Debug, Clone)]
+pub struct PlannedFile {
+    /// Its name in the archive.
+    pub name: EntryName,
+    /// Where it is.
+    pub source: PathBuf,
+    /// What it is.
+    pub kind: Kind,
+    /// Its size when it was seen.
+    pub size: u64,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// A folder that is to be captured.
+#[derive(Debug, Clone)]
+pub struct PlannedFolder {
+    /// Its name in the archive.
+    pub name: EntryName,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Its time in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// What there is to capture.
+#[derive(Debug, Default)]
+pub struct Scan {
+    /// Folders, parents first.
+    pub folders: Vec<PlannedFolder>,
+    /// Links that stay inside the home.
+    pub links: Vec<(EntryName, PathBuf)>,
+    /// Files, databases among them, in the order of their names.
+    pub files: Vec<PlannedFile>,
+    /// Top-level entries that are links to elsewhere.
+    pub linked: Vec<EntryName>,
+    /// Left out by rule or by the user's wish.
+    pub excluded: Vec<LeftOut>,
+    /// Left out because it could not be taken.
+    pub skipped: Vec<LeftOut>,
+}
+
+impl Scan {
+    /// The bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|f| f.size).sum()
+    }
+
+    /// The top-level entries that are captured; folders with a trailing `/`.
+    pub fn top_entries(&self) -> Vec<String> {
+        let mut tops = BTreeMap::new();
+        for name in self
+            .files
+            .iter()
+            .map(|f| &f.name)
+            .chain(self.links.iter().map(|l| &l.0))
+        {
+            let nested = name.as_path().components().count() > 1;
+            *tops
+                .entry(name.top().to_string_lossy().into_owned())
+                .or_insert(nested) |= nested;
+        }
+        tops.into_iter()
+            .map(|(top, nested)| if nested { format!("{top}/") } else { top })
+            .collect()
+    }
+}
+
+/// Walks the home. Files that vanish meanwhile are no error.
+pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
+    let mut scan = Scan::default();
+    let canonical = scope
+        .home
+        .canonicalize()
+        .at("open the Codex home", &scope.home)?;
+    let mut tops: Vec<_> = fs::read_dir(&canonical)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .at("list", &scope.home)?;
+    tops.sort_by_key(fs::DirEntry::file_name);
+    let mut walk = Walk {
+        scope,
+        home: &canonical,
+        scan: &mut scan,
+    };
+    for entry in tops {
+        walk.top(&entry.path(), Path::new(&entry.file_name()));
+    }
+    if let Some(folder) = &scope.sqlite_home {
+        walk.outside_databases(folder);
+    }
+    one_file_a_conversation(&mut scan);
+    scan.files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(scan)
+}
+
+struct Walk<'a> {
+    scope: &'a CaptureScope,
+    home: &'a Path,
+    scan: &'a mut Scan,
+}
+
+impl Walk<'_> {
+    fn top(&mut self, path: &Path, relative: &Path) {
+        let Ok(meta) = path.symlink_metadata() else {
+            return;
+        };
+        if !meta.is_symlink() || !self.takes(relative, &meta) {
+            return self.visit(path, relative);
+        }
+        let Ok(target) = path.canonicalize() else {
+            return self.skip(relative, "a link to nowhere");
+        };
+        let kind = kind_of(relative);
+        let by_content = matches!(kind, Kind::Auth | Kind::Config | Kind::Database);
+        if target.starts_with(self.home) && !by_content {
+            return self.link(path, relative);
+        }
+        if let Ok(name) = EntryName::of_path(relative) {
+            self.scan.linked.push(name);
+        }
+        // By content: what the link points to stands in the archive under the link's own name.
+        self.visit(&target, relative);
+    }
+
+    /// Whether this path is wanted; what is left out by rule is noted once, at its top.
+    fn takes(&mut self, relative: &Path, meta: &Metadata) -> bool {
+        if !self.scope.wants(relative) {
+            return false;
+        }
+        let kind = kind_of(relative);
+        if kind.is_excluded(self.scope.include_tmp) {
+            let reason = match kind {
+                Kind::DatabaseSidecar => "folded into the database's snapshot",
+                Kind::Tmp => "temporary files (--include-tmp takes them)",
+                _ => "Codex makes it again, or it belongs to this machine",
+            };
+            self.exclude(relative, reason);
+            return false;
+        }
+        let holds_databases = meta.is_dir()
+            && relative == Path::new(home::SQLITE_FOLDER)
+            && self.scope.captures(Kind::Database);
+        if !self.scope.captures(kind) && !holds_databases {
+            return false;
+        }
+        if self.scope.excludes.matches(relative) {
+            self.exclude(relative, "--exclude");
+            return false;
+        }
+        true
+    }
+
+    fn visit(&mut self, path: &Path, relative: &Path) {
+        let meta = match path.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) => return self.skip(relative, e.to_string()),
+        };
+        if !self.takes(relative, &meta) {
+            return;
+        }
+        let name = match EntryName::of_path(relative) {
+            Ok(name) => name,
+            Err(reason) => return self.skip(relative, reason),
+        };
+        if meta.is_dir() {
+            self.scan.folders.push(PlannedFolder {
+                name,
+                mode: mode_of(&meta),
+                mtime_ns: mtime_ns_of(&meta),
+            });
+            match fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+                Ok(mut entries) => {
+                    entries.sort_by_key(fs::DirEntry::file_name);
+                    for entry in entries {
+                        self.visit(&entry.path(), &relative.join(entry.file_name()));
+                    }
+                }
+                Err(e) => self.skip(relative, e.to_string()),
+            }
+        } else if meta.is_symlink() {
+            self.link(path, relative);
+        } else if meta.is_file() {
+            self.file(path.to_path_buf(), name, &meta);
+        } else {
+            self.exclude(relative, "a socket, pipe or device");
+        }
+    }
+
+    fn file(&mut self, source: PathBuf, name: EntryName, meta: &Metadata) {
+        let kind = match kind_of(name.as_path()) {
+            // Known by its head, not by its name: an empty or foreign file is taken as it is.
+            Kind::Database if !database::is_sqlite(&source) => Kind::Unknown,
+            kind => kind,
+        };
+        self.scan.files.push(PlannedFile {
+            name,
+            source,
+            kind,
+            size: meta.len(),
+            mode: mode_of(meta),
+            mtime_ns: mtime_ns_of(meta),
+        });
+    }
+
+    fn link(&mut self, path: &Path, relative: &Path) {
+        let (Ok(name), Ok(target)) = (EntryName::of_path(relative), fs::read_link(path)) else {
+            return self.skip(relative, "an unreadable link");
+        };
+        let inside = match target.strip_prefix(self.home) {
+            // Absolute text that means the home itself: kept as the relative link it is.
+            Ok(rest) => {
+                let up = relative.components().count().saturating_sub(1);
+                Some(
+                    std::iter::repeat_n("..", up)
+                        .collect::<PathBuf>()
+                        .join(rest),
+                )
+            }
+            Err(_) => stays_inside(relative, &target).then(|| target.clone()),
+        };
+        match inside {
+            Some(target) if !target.as_os_str().is_empty() => self.scan.links.push((name, target)),
+            _ => self.skip(
+                relative,
+                format!("a link out of the home, to {}", target.display()),
+            ),
+        }
+    }
+
+    fn outside_databases(&mut self, folder: &Path) {
+        if !self.scope.captures(Kind::Database) {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(folder) else {
+            return;
+        };
+        let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
+        paths.sort();
+        for path in paths {
+            let Some(file_name) = path.file_name() else {
+                continue;
+            };
+            let relative = Path::new(OUTSIDE_DATABASES).join(file_name);
+            let named = kind_of(Path::new(file_name)) == Kind::Database;
+            if !named || !database::is_sqlite(&path) || !self.scope.wants(&relative) {
+                continue;
+            }
+            if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
+                self.scan.files.push(PlannedFile {
+                    name,
+                    source: path,
+                    kind: Kind::Database,
+                    size: meta.len(),
+                    mode: mode_of(&meta),
+                    mtime_ns: mtime_ns_of(&meta),
+                });
+            }
+        }
+    }
+
+    fn exclude(&mut self, relative: &Path, reason: &str) {
+        self.scan.excluded.push(LeftOut::new(relative, reason));
+    }
+
+    fn skip(&mut self, relative: &Path, reason: impl Into<String>) {
+        self.scan.skipped.push(LeftOut::new(relative, reason));
+    }
+}
+
+/// Where a conversation stands twice (plain and compressed, archived and not), keeps the copy that
+/// has all of it. Copies that have diverged are both kept: nothing is lost here.
+fn one_file_a_conversation(scan: &mut Scan) {
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    for (i, file) in scan.files.iter().enumerate() {
+        if file.kind.is_rollout_folder()
+            && let Some(conversation) = ConversationFile::of(&file.source)
+        {
+            by_name.entry(conversation.name).or_default().push(i);
+        }
+    }
+    let mut drop = BTreeSet::new();
+    for copies in by_name.into_values().filter(|c| c.len() > 1) {
+        let mut best = copies[0];
+        for &other in &copies[1..] {
+            let relation = rollout::compare(&scan.files[best].source, &scan.files[other].source);
+            match relation {
+                // Equal texts: the plain file wins, as it does for Codex.
+                Ok(Relation::Equal) => {
+                    let zst = |i: usize| {
+                        ConversationFile::of(&scan.files[i].source).is_some_and(|c| c.compressed)
+                    };
+                    let loser = if zst(best) && !zst(other) {
+                        best
+                    } else {
+                        other
+                    };
+                    drop.insert(loser);
+                    if loser == best {
+                        best = other;
+                    }
+                }
+                Ok(Relation::FirstExtends) => {
+                    drop.insert(other);
+                }
+                Ok(Relation::SecondExtends) => {
+                    drop.insert(best);
+                    best = other;
+                }
+                Ok(Relation::Diverged) | Err(_) => {}
+            }
+        }
+    }
+    for &i in drop.iter().rev() {
+        let file = scan.files.remove(i);
+        scan.excluded.push(LeftOut::new(
+            file.name.as_path(),
+            "the same conversation stands elsewhere",
+        ));
+    }
+}
+
+/// The permission bits; where a system has none, those of a private file.
+pub(super) fn mode_of(meta: &Metadata) -> u32 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        meta.mode() & 0o777
+    }
+    #[cfg(not(unix))]
+    {
+        if meta.is_dir() { 0o700 } else { 0o600 }
+    }
+}
+
+/// The modification time in nanoseconds since 1970.
+pub fn mtime_ns_of(meta: &Metadata) -> i64 {
+    meta.modified()
+        .map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |n| -n),
+        })
+}

@@ -1,0 +1,496 @@
+//! Asking Codex itself for the account and the quota windows of a home.
+//!
+//! A private `codex app-server` speaks JSON lines over its standard streams: requests
+//! `{"id","method","params"}`, replies `{"id","result"}` or `{"id","error":{"code","message"}}`, and
+//! notifications in between. It reads auth.json afresh and does not attach to a running daemon.
+//!
+//! Such a probe is no mere look. Codex 0.169 creates its databases in the home, and it renews a
+//! login whose access token ends within about five minutes before it answers `initialize`; the new
+//! login then stands in the home's auth.json. Killed in that moment, the login would be lost: its
+//! refresh token spent, the new one nowhere. Codex holds no lock meanwhile, so we go by the age of
+//! the token and wait longer.
+
+use super::auth::AuthFile;
+use super::identity::{Email, Identity, LoginKind};
+use super::program::{Program, ProgramError};
+use super::redaction::printable;
+use crate::io::child::{ChildGroup, Heard};
+use crate::io::clock::Zone;
+use crate::io::environment::Environment;
+use crate::io::progress::is_interrupted;
+use crate::quota::window::{CODEX_LIMIT, Window};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Value, json};
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long a probe may take, unless the caller knows better.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long Codex may take to renew a login. Longer than the deadline on purpose: a slow answer is
+/// a nuisance, a lost login is lost.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A token that ends this soon is renewed. Codex 0.169 does so from five minutes on.
+const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
+
+/// How long app-server may take to end by itself, out of the deadline.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// How often a wait looks whether the user wants to stop.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// The end of the year 2199.
+const LAST_SECOND: f64 = 7_258_118_399.0;
+
+const INITIALIZE: u64 = 0;
+const ACCOUNT: u64 = 1;
+const LIMITS: u64 = 2;
+
+/// What to ask, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct ProbeOptions<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// The home whose account is asked about. Codex writes into it.
+    pub home: &'a Path,
+    /// The environment that Codex is given, except for what would name another home or login.
+    pub env: &'a Environment,
+    /// The current instant, to know whether the login is due to be renewed.
+    pub now: DateTime<Utc>,
+    /// The zone that times are given in.
+    pub zone: Zone,
+    /// For everything, the end of the child included. Where the login is due to be renewed it
+    /// counts from the end of that, which may take 30 s by itself.
+    pub deadline: Duration,
+}
+
+/// What Codex answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ProbeReport {
+    /// The account; `None` where Codex says there is none, which it also says of a login that it
+    /// could not renew.
+    pub account: Result<Option<ProbedAccount>, ProbeFailure>,
+    /// Its windows.
+    pub limits: Result<Limits, ProbeFailure>,
+}
+
+impl ProbeReport {
+    fn failed(failure: ProbeFailure) -> Self {
+        Self {
+            account: Err(failure.clone()),
+            limits: Err(failure),
+        }
+    }
+
+    /// Whether the server no longer takes the login: Codex could not renew it, and the token it
+    /// has is refused. A refused token alone is no such proof.
+    pub fn login_is_spent(&self) -> bool {
+        self.account == Ok(None) && matches!(self.limits, Err(ProbeFailure::Unauthorized(_)))
+    }
+}
+
+/// An account as Codex names it. Nothing of it is sure to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbedAccount {
+    /// How it is signed in; `None` for a way this program does not know.
+    pub kind: Option<LoginKind>,
+    /// Its email.
+    pub email: Option<String>,
+    /// Its plan.
+    pub plan: Option<String>,
+    /// Its user id.
+    pub user_id: Option<String>,
+    /// Its workspace account id.
+    pub account_id: Option<String>,
+}
+
+impl ProbedAccount {
+    /// Who it is, if it is a ChatGPT login with an email.
+    pub fn identity(&self) -> Option<Identity> {
+        if self.kind != Some(LoginKind::Chatgpt) {
+            return None;
+        }
+        Some(Identity {
+            email: Email::new(self.email.clone()?),
+            account_id: self.account_id.clone(),
+            user_id: self.user_id.clone(),
+            kind: LoginKind::Chatgpt,
+        })
+    }
+}
+
+/// The quota windows of an account as the server declares them now.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Limits {
+    /// All of them: none, one or many.
+    pub windows: Vec<Window>,
+    /// `ordinaryUsageAllowed`, where it is said.
+    pub usage_allowed: Option<bool>,
+    /// The plan, where it is said.
+    pub plan: Option<String>,
+    /// The workspace account id that they belong to, where it is said.
+    pub account_id: Option<String>,
+    /// How many windows were there but made no sense.
+    pub not_understood: usize,
+}
+
+/// Why Codex could not say. The texts are safe to print.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeFailure {
+    /// There is no Codex.
+    #[error(transparent)]
+    NoProgram(#[from] ProgramError),
+    /// The home has no login.
+    #[error("not signed in")]
+    NotSignedIn,
+    /// The login is an API key.
+    #[error("an API key has no quota windows")]
+    ApiKey,
+    /// The server refused the token (401).
+    #[error("the server refused the login: {0}")]
+    Unauthorized(String),
+    /// The server asked to be left alone for now (429).
+    #[error("the server limits how often it is asked: {0}")]
+    RateLimited(String),
+    /// The server failed (5xx, or a status that is not named here).
+    #[error("the server failed: {0}")]
+    Server(String),
+    /// The server was not reached.
+    #[error("the server was not reached: {0}")]
+    Network(String),
+    /// No answer in time.
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// Codex ended without an answer.
+    #[error("codex app-server ended without an answer{}", after_colon(.0))]
+    Crashed(String),
+    /// Codex answered something else than was asked.
+    #[error("codex app-server gave an answer that is not understood: {0}")]
+    Protocol(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn after_colon(text: &str) -> String {
+    if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    }
+}
+
+/// Asks the Codex of `options` once. Whatever happens, the program and all it started in its
+/// process group are gone when this returns.
+///
+/// The answer waits for the deadline at most; see [`ProbeOptions::deadline`]. What Codex wrote into
+/// the home meanwhile stays: read auth.json again afterwards.
+pub fn probe(options: &ProbeOptions) -> ProbeReport {
+    let started = Instant::now();
+    let mut command = options.program.command(options.home, options.env);
+    command.arg("app-server");
+    let child = match ChildGroup::spawn(&mut command) {
+        Ok(child) => child,
+        Err(e) => return ProbeReport::failed(ProbeFailure::Crashed(printable(&e.to_string()))),
+    };
+    let mut conversation = Conversation {
+        child,
+        account: None,
+        limits: None,
+        renewing: is_renewal_due(options.home, &options.now),
+        deadline: options.deadline,
+        end: started + options.deadline,
+    };
+    let failure = conversation.hold().err();
+    conversation.child.finish(conversation.end);
+    let answer = |reply: Option<Reply>| match (reply, &failure) {
+        (Some(reply), _) => reply.map_err(|error| classify(&error)),
+        (None, Some(failure)) => Err(failure.clone()),
+        (None, None) => Err(ProbeFailure::Protocol("no answer".into())),
+    };
+    ProbeReport {
+        account: answer(conversation.account).map(|result| account_of(&result)),
+        limits: answer(conversation.limits).and_then(|result| limits_of(&result, options.zone)),
+    }
+}
+
+/// Whether Codex will renew the login of `home` when it starts.
+fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
+    AuthFile::read(&home.join("auth.json")).is_ok_and(|auth| {
+        auth.login()
+            .filter(|login| login.identity.kind == LoginKind::Chatgpt)
+            .is_some_and(|login| {
+                login
+                    .freshness
+                    .expires_at
+                    .is_none_or(|at| at - now < RENEWAL_MARGIN)
+            })
+    })
+}
+
+/// What came back for one request: its result, or its error.
+type Reply = Result<Value, RpcError>;
+
+#[derive(Debug)]
+struct RpcError {
+    code: i64,
+    message: String,
+}
+
+struct Conversation {
+    child: ChildGroup,
+    account: Option<Reply>,
+    limits: Option<Reply>,
+    /// Codex may be spending the refresh token right now.
+    renewing: bool,
+    deadline: Duration,
+    /// When the child must be gone.
+    end: Instant,
+}
+
+impl Conversation {
+    fn hold(&mut self) -> Result<(), ProbeFailure> {
+        let info = json!({
+            "name": "codex-manager",
+            "title": "codex-manager",
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        self.request(INITIALIZE, "initialize", &json!({ "clientInfo": info }))?;
+        if self.renewing {
+            self.end = self.end.max(Instant::now() + RENEWAL_PATIENCE);
+        }
+        loop {
+            let (id, reply) = self.next_reply()?;
+            if id != INITIALIZE {
+                continue;
+            }
+            match reply {
+                Ok(_) => break,
+                Err(error) => return Err(classify(&error)),
+            }
+        }
+        if self.renewing {
+            self.renewing = false;
+            self.end = Instant::now() + self.deadline;
+        }
+        self.send(&json!({ "method": "initialized" }))?;
+        self.request(ACCOUNT, "account/read", &json!({ "refreshToken": false }))?;
+        self.send(&json!({ "id": LIMITS, "method": "account/rateLimits/read" }))?;
+        while self.account.is_none() || self.limits.is_none() {
+            match self.next_reply()? {
+                (ACCOUNT, reply) if self.account.is_none() => self.account = Some(reply),
+                (LIMITS, reply) if self.limits.is_none() => self.limits = Some(reply),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, id: u64, method: &str, params: &Value) -> Result<(), ProbeFailure> {
+        self.send(&json!({ "id": id, "method": method, "params": params }))
+    }
+
+    fn send(&mut self, message: &Value) -> Result<(), ProbeFailure> {
+        match self.child.send(&message.to_string()) {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.crashed()),
+        }
+    }
+
+    /// The next reply to some request. Anything else that comes is passed over.
+    fn next_reply(&mut self) -> Result<(u64, Reply), ProbeFailure> {
+        loop {
+            if is_interrupted() && !self.renewing {
+                return Err(ProbeFailure::Interrupted);
+            }
+            let limit = self.end.checked_sub(GRACE.min(self.deadline / 5));
+            let limit = limit.unwrap_or(self.end);
+            let now = Instant::now();
+            if now >= limit {
+                return Err(ProbeFailure::TimedOut(self.deadline));
+            }
+            match self.child.hear(limit.min(now + SLICE)) {
+                Heard::Nothing => {}
+                Heard::Closed => return Err(self.crashed()),
+                Heard::Line(line) => {
+                    if let Some(reply) = reply_of(&line) {
+                        return Ok(reply);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Codex ended; what it said on standard error is the reason.
+    fn crashed(&mut self) -> ProbeFailure {
+        self.child.finish(self.end.min(Instant::now() + GRACE));
+        let text = self.child.stderr();
+        let lines: Vec<_> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(3)..];
+        ProbeFailure::Crashed(printable(&last.join("; ")))
+    }
+}
+
+/// A line as a reply: an object with a number as id, without a method, with a result or an error.
+fn reply_of(line: &[u8]) -> Option<(u64, Reply)> {
+    let mut message: Value = serde_json::from_slice(line).ok()?;
+    let id = message.get("id")?.as_u64()?;
+    if message.get("method").is_some() {
+        return None;
+    }
+    if let Some(error) = message.get("error").filter(|error| !error.is_null()) {
+        let reply = RpcError {
+            code: error.get("code").and_then(Value::as_i64).unwrap_or(0),
+            message: text(error, "message").unwrap_or_else(|| error.to_string()),
+        };
+        return Some((id, Err(reply)));
+    }
+    Some((id, Ok(message.get_mut("result")?.take())))
+}
+
+/// Tells the kinds of failure apart by what Codex 0.169 says. -32600 is about the login, all else
+/// comes as -32603 with the status and body of the failed request in its text.
+fn classify(error: &RpcError) -> ProbeFailure {
+    let said = error.message.to_lowercase();
+    let detail = printable(&error.message);
+    if error.code == -32600 && said.contains("authentication required") {
+        return if said.starts_with("chatgpt") {
+            ProbeFailure::ApiKey
+        } else {
+            ProbeFailure::NotSignedIn
+        };
+    }
+    let status = said
+        .split("failed: ")
+        .filter_map(|rest| rest.get(..3)?.parse::<u16>().ok())
+        .find(|status| (100..600).contains(status));
+    match status {
+        Some(401) => return ProbeFailure::Unauthorized(detail),
+        Some(429) => return ProbeFailure::RateLimited(detail),
+        Some(400..) => return ProbeFailure::Server(detail),
+        _ => {}
+    }
+    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
+    if says(&["401", "unauthorized", "token_expired", "refresh token"]) {
+        ProbeFailure::Unauthorized(detail)
+    } else if says(&["429", "too many requests"]) {
+        ProbeFailure::RateLimited(detail)
+    } else if says(&[
+        "error sending request",
+        "routing discovery",
+        "timed out",
+        "connect",
+        "dns",
+    ]) {
+        ProbeFailure::Network(detail)
+    } else if says(&["500", "502", "503", "504", "internal server error"]) {
+        ProbeFailure::Server(detail)
+    } else {
+        ProbeFailure::Protocol(format!("{detail} ({})", error.code))
+    }
+}
+
+fn account_of(result: &Value) -> Option<ProbedAccount> {
+    let account = result
+        .get("account")
+        .filter(|account| account.is_object())?;
+    Some(ProbedAccount {
+        kind: match account.get("type").and_then(Value::as_str) {
+            Some("chatgpt") => Some(LoginKind::Chatgpt),
+            Some("apiKey") => Some(LoginKind::ApiKey),
+            _ => None,
+        },
+        email: text(account, "email"),
+        plan: text(account, "planType"),
+        user_id: text(result, "userId"),
+        account_id: result
+            .get("workspaceRouting")
+            .and_then(|routing| text(routing, "chatgptAccountId")),
+    })
+}
+
+fn limits_of(result: &Value, zone: Zone) -> Result<Limits, ProbeFailure> {
+    let Some(answer) = result.as_object() else {
+        return Err(ProbeFailure::Protocol("rate limits are no object".into()));
+    };
+    let main = answer.get("rateLimits").filter(|limit| limit.is_object());
+    let mut limits = Limits {
+        usage_allowed: answer.get("ordinaryUsageAllowed").and_then(Value::as_bool),
+        plan: main.and_then(|limit| text(limit, "planType")),
+        account_id: text(result, "accountId"),
+        ..Limits::default()
+    };
+    let mut seen = Vec::new();
+    let by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
+    let others = by_id.into_iter().flatten();
+    let all = main
+        .map(|limit| (CODEX_LIMIT, limit))
+        .into_iter()
+        .chain(others.map(|(id, limit)| (id.as_str(), limit)));
+    for (id, limit) in all {
+        let id = text(limit, "limitId").unwrap_or_else(|| id.to_owned());
+        // `rateLimits` is repeated among those by id.
+        if !seen.contains(&id) {
+            add_windows(&mut limits, &id, limit, zone);
+            seen.push(id);
+        }
+    }
+    Ok(limits)
+}
+
+/// The windows of one limit: whatever looks like one, by whatever name; "primary" and "secondary"
+/// come first because they sort so.
+fn add_windows(limits: &mut Limits, limit_id: &str, limit: &Value, zone: Zone) {
+    for part in limit.as_object().into_iter().flat_map(|o| o.values()) {
+        if part.get("usedPercent").is_none() || part.get("windowDurationMins").is_none() {
+            continue;
+        }
+        match window_of(limit_id, part, zone) {
+            Some(window) => limits.windows.push(window),
+            None => limits.not_understood += 1,
+        }
+    }
+}
+
+/// `None` where a figure is no number or no sensible one. Some servers count a little beyond 100 %,
+/// which is kept; milliseconds taken for seconds would lie far beyond the last time allowed here.
+fn window_of(limit_id: &str, part: &Value, zone: Zone) -> Option<Window> {
+    let minutes = optional(part, "windowDurationMins", 1.0..=5_256_000.0)?;
+    let resets_at = optional(part, "resetsAt", 1.0..=LAST_SECOND)?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the ranges are checked above"
+    )]
+    Some(Window {
+        limit_id: limit_id.to_owned(),
+        minutes: minutes.map(|minutes| minutes as u32),
+        used_percent: part
+            .get("usedPercent")
+            .and_then(Value::as_f64)
+            .filter(|used| (0.0..=10_000.0).contains(used))?,
+        resets_at: resets_at
+            .and_then(|at| DateTime::from_timestamp(at as i64, 0))
+            .map(|at| zone.at(&at)),
+    })
+}
+
+/// The figure `key`, which may be absent or null: `Some(None)`. `None` where it is something else
+/// than a number within `range`.
+#[allow(clippy::option_option, reason = "the three cases are three")]
+fn optional(part: &Value, key: &str, range: RangeInclusive<f64>) -> Option<Option<f64>> {
+    match part.get(key) {
+        None | Some(Value::Null) => Some(None),
+        Some(value) => value.as_f64().filter(|v| range.contains(v)).map(Some),
+    }
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value
+        .get(key)
+        .and_then(Value::as_str)
+        .filter(|text| !text.is_empty())
+        .map(Into::into)
+}

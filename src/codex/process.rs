@@ -1,0 +1,404 @@
+//! Who uses a Codex home right now.
+//!
+//! On Linux this is asked of `/proc`: native Codex programs whose home it is, and any process that
+//! has a file of it open. Elsewhere only Codex's own marks are known: the daemon's pid file and the
+//! locks on conversations that are being written. What belongs to other users and cannot be looked
+//! into is passed over.
+
+use super::config::CodexConfig;
+use super::daemon;
+use crate::io::environment::Environment;
+use crate::io::lock;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where Codex holds a lock for each conversation that it writes.
+const LOCKS: &str = "thread-writer-locks";
+
+/// Somebody who uses a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The process, where it is known.
+    pub pid: Option<u32>,
+    /// The name of its program.
+    pub name: String,
+    /// What gives it away: "codex process", "background daemon", "holds … open", "is writing the
+    /// conversation …".
+    pub why: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "{} (PID {pid}, {})", self.name, self.why),
+            None => write!(f, "{} ({})", self.name, self.why),
+        }
+    }
+}
+
+/// The folders outside `home` that hold its data: where a linked `sessions/` or
+/// `archived_sessions/` leads, and the folder of the databases.
+pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
+    let databases = CodexConfig::read(home)
+        .sqlite_home
+        .map(|folder| home.join(env.absolute(&folder)))
+        .or_else(|| {
+            env.get("CODEX_SQLITE_HOME")
+                .map(|f| env.absolute(Path::new(f)))
+        });
+    let home = canonical(home);
+    ["sessions", "archived_sessions"]
+        .map(|name| home.join(name))
+        .into_iter()
+        .chain(databases)
+        .map(|folder| canonical(&folder))
+        .filter(|folder| !folder.starts_with(&home))
+        .collect()
+}
+
+/// Everybody but this process who uses `home` or has a file beneath it or beneath one of the
+/// `outside` folders open, ordered by process id; then the conversations that somebody unknown
+/// writes.
+pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
+    let home = canonical(home);
+    let mut scan = system::scan(&home, outside);
+    scan.holders.sort_by_key(|holder| holder.pid);
+    let unknown = writers(&home)
+        .into_iter()
+        .filter(|lock| !scan.locks.contains(lock))
+        .map(|lock| Holder {
+            pid: None,
+            name: "a process".into(),
+            why: format!(
+                "is writing the conversation {}",
+                lock.file_stem().unwrap_or_default().display()
+            ),
+        });
+    scan.holders.extend(unknown);
+    scan.holders
+}
+
+/// What the processes of the system show.
+struct Scan {
+    holders: Vec<Holder>,
+    /// The locks on conversations that some holder has open.
+    locks: BTreeSet<PathBuf>,
+}
+
+/// The locks on conversations that are held.
+fn writers(home: &Path) -> Vec<PathBuf> {
+    let folder = home.join(LOCKS);
+    let mut locks: Vec<_> = std::fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        // `.coordination.lock` is held for moments only.
+        .filter(|name| !name.as_encoded_bytes().starts_with(b"."))
+        .map(|name| folder.join(name))
+        .filter(|path| path.extension().is_some_and(|e| e == "lock"))
+        .filter(|path| lock::is_held(path))
+        .collect();
+    locks.sort();
+    locks
+}
+
+/// `path` without links, as far as it exists.
+fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use super::{BTreeSet, Holder, Path, PathBuf, Scan, daemon};
+
+    pub(super) fn scan(home: &Path, _outside: &[PathBuf]) -> Scan {
+        let daemon = daemon::find(home).map(|daemon| Holder {
+            pid: Some(daemon.pid),
+            name: "codex".into(),
+            why: "background daemon".into(),
+        });
+        Scan {
+            holders: daemon.into_iter().collect(),
+            locks: BTreeSet::new(),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use super::{BTreeSet, Holder, LOCKS, Path, PathBuf, Scan, canonical, daemon};
+    use std::ffi::{OsStr, OsString};
+    use std::fs;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+    pub(super) fn scan(home: &Path, outside: &[PathBuf]) -> Scan {
+        let mut scan = Scan {
+            holders: Vec::new(),
+            locks: BTreeSet::new(),
+        };
+        let daemon = daemon::find(home).map(|daemon| daemon.pid);
+        let folders: Vec<&Path> = std::iter::once(home)
+            .chain(outside.iter().map(PathBuf::as_path))
+            .collect();
+        let this = std::process::id();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
+            let Some(pid) = pid.filter(|pid| *pid != this) else {
+                continue;
+            };
+            let process = Process {
+                folder: entry.path(),
+            };
+            // Zombies, kernel threads, and processes of others do not tell their program.
+            let Some(name) = process.name() else { continue };
+            let open = process.open_beneath(&folders);
+            let is_codex = name == "codex" && process.home().is_some_and(|of| of == home);
+            // The loop that updates the daemon's package outlives `daemon stop` and touches no data.
+            if (open.is_empty() && !is_codex) || process.is_update_loop() {
+                continue;
+            }
+            let why = if daemon == Some(pid) {
+                "background daemon".into()
+            } else if is_codex {
+                "codex process".into()
+            } else {
+                let file = folders
+                    .iter()
+                    .find_map(|folder| open[0].strip_prefix(folder).ok())
+                    .unwrap_or(&open[0]);
+                format!("holds {} open", file.display())
+            };
+            let locks = home.join(LOCKS);
+            scan.locks
+                .extend(open.into_iter().filter(|file| file.starts_with(&locks)));
+            scan.holders.push(Holder {
+                pid: Some(pid),
+                name: name.to_string_lossy().into_owned(),
+                why,
+            });
+        }
+        scan
+    }
+
+    struct Process {
+        /// Its folder in `/proc`.
+        folder: PathBuf,
+    }
+
+    impl Process {
+        /// The name of its program, also of one that was replaced on disk meanwhile.
+        fn name(&self) -> Option<OsString> {
+            let exe = without_deleted(fs::read_link(self.folder.join("exe")).ok()?);
+            exe.file_name().map(OsStr::to_os_string)
+        }
+
+        /// The regular files beneath `folders` that it has open.
+        fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+            let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|fd| {
+                    let target = fs::read_link(fd.path()).ok()?;
+                    let beneath = folders.iter().any(|folder| target.starts_with(folder));
+                    let is_file = beneath && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
+                    is_file.then(|| without_deleted(target))
+                })
+                .collect();
+            open.sort();
+            open.dedup();
+            open
+        }
+
+        /// The Codex home that it runs with, as far as its environment tells.
+        fn home(&self) -> Option<PathBuf> {
+            let environment = fs::read(self.folder.join("environ")).ok()?;
+            let value = |name: &str| {
+                environment
+                    .split(|byte| *byte == 0)
+                    .filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+                    .find(|value| !value.is_empty())
+                    .map(|value| PathBuf::from(OsStr::from_bytes(value)))
+            };
+            let home = value("CODEX_HOME").or_else(|| Some(value("HOME")?.join(".codex")))?;
+            let folder = fs::read_link(self.folder.join("cwd")).unwrap_or_default();
+            Some(canonical(&folder.join(home)))
+        }
+
+        fn is_update_loop(&self) -> bool {
+            fs::read(self.folder.join("cmdline")).is_ok_and(|line| {
+                line.split(|byte| *byte == 0)
+                    .any(|argument| argument == b"pid-update-loop")
+            })
+        }
+    }
+
+    /// The kernel marks files that have no name any more.
+    fn without_deleted(path: PathBuf) -> PathBuf {
+        let bytes = path.into_os_string().into_vec();
+        let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes).to_vec();
+        PathBuf::from(OsString::from_vec(bytes))
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    /// A process that is killed when the test ends.
+    struct Running(Child);
+
+    impl Running {
+        fn start(command: &mut Command) -> Self {
+            Self(
+                command
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap(),
+            )
+        }
+
+        fn found(&self, holders: &[Holder]) -> Option<String> {
+            holders
+                .iter()
+                .find(|holder| holder.pid == Some(self.0.id()))
+                .map(|holder| format!("{}: {}", holder.name, holder.why))
+        }
+    }
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// `/bin/sleep` under another name.
+    fn sleeper(folder: &Path, name: &str) -> Command {
+        let program = folder.join(name);
+        let bytes = std::fs::read("/bin/sleep").unwrap();
+        crate::io::atomic::write(&program, &bytes).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let mut command = Command::new(program);
+        command.arg("60").env_remove("CODEX_HOME");
+        command
+    }
+
+    fn until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
+        let limit = Instant::now() + Duration::from_secs(2);
+        loop {
+            match look() {
+                None if Instant::now() < limit => std::thread::sleep(Duration::from_millis(10)),
+                seen => return seen,
+            }
+        }
+    }
+
+    #[test]
+    fn a_codex_process_is_told_by_program_and_home() {
+        let root = tempfile::tempdir().unwrap();
+        let (home, bin) = (root.path().join(".codex"), root.path().join("bin"));
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::create_dir_all(&bin).unwrap();
+        let link = root.path().join("link");
+        std::os::unix::fs::symlink(&home, &link).unwrap();
+
+        let by_variable = Running::start(sleeper(&bin, "codex").env("CODEX_HOME", &link));
+        let by_default = Running::start(sleeper(&bin, "codex").env("HOME", root.path()));
+        let relative = Running::start(
+            sleeper(&bin, "codex")
+                .env("CODEX_HOME", ".codex")
+                .current_dir(root.path()),
+        );
+        let elsewhere = Running::start(sleeper(&bin, "codex").env("CODEX_HOME", &bin));
+        let other = Running::start(sleeper(&bin, "codex-manager").env("CODEX_HOME", &home));
+        let host = Running::start(sleeper(&bin, "codex-code-mode-host").env("CODEX_HOME", &home));
+
+        let wanted = Some("codex: codex process".to_owned());
+        for process in [&by_variable, &by_default, &relative] {
+            assert_eq!(until(|| process.found(&find_holders(&home, &[]))), wanted);
+        }
+        let holders = find_holders(&home, &[]);
+        for process in [&elsewhere, &other, &host] {
+            assert_eq!(process.found(&holders), None, "{holders:?}");
+        }
+        assert_eq!(holders.len(), 3);
+    }
+
+    #[test]
+    fn whoever_has_a_file_of_the_home_open_is_a_holder() {
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home");
+        let disk = root.path().join("disk");
+        std::fs::create_dir_all(&home).unwrap();
+        std::fs::create_dir_all(&disk).unwrap();
+        std::os::unix::fs::symlink(&disk, home.join("sessions")).unwrap();
+        let holding = |file: &Path| {
+            let mut command = Command::new("/bin/sh");
+            command
+                .args(["-c", "exec 9>>\"$0\"; exec sleep 60"])
+                .arg(file);
+            Running::start(&mut command)
+        };
+        let database = holding(&home.join("state_5.sqlite"));
+        let rollout = holding(&disk.join("rollout.jsonl"));
+        let neighbour = holding(&root.path().join("home-2"));
+
+        let folders = outside_folders(&home, &Environment::default());
+        assert_eq!(folders, [disk.canonicalize().unwrap()]);
+        let look = |process: &Running| until(|| process.found(&find_holders(&home, &folders)));
+        let named = look(&database).unwrap();
+        assert!(named.ends_with(": holds state_5.sqlite open"), "{named}");
+        let named = look(&rollout).unwrap();
+        assert!(named.ends_with(": holds rollout.jsonl open"), "{named}");
+        assert_eq!(neighbour.found(&find_holders(&home, &folders)), None);
+
+        std::fs::remove_file(home.join("state_5.sqlite")).unwrap();
+        let named = look(&database).unwrap();
+        assert!(named.ends_with(": holds state_5.sqlite open"), "{named}");
+    }
+
+    #[test]
+    fn a_held_conversation_counts_even_when_nobody_is_seen() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(LOCKS);
+        std::fs::create_dir(&folder).unwrap();
+        let lock = |name: &str| lock::FileLock::try_exclusive(&folder.join(name)).unwrap();
+        let _held = (lock("abc.lock"), lock(".coordination.lock"));
+        drop(lock("free.lock"));
+        let holders = find_holders(home.path(), &[]);
+        assert_eq!(holders.len(), 1, "{holders:?}");
+        assert_eq!(
+            holders[0].to_string(),
+            "a process (is writing the conversation abc)"
+        );
+    }
+
+    #[test]
+    fn the_update_loop_of_the_daemon_is_no_holder() {
+        let home = tempfile::tempdir().unwrap();
+        let log = home.path().join("log");
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", "exec 9>>\"$0\"; echo; read line", "pid-update-loop"])
+            .current_dir(home.path());
+        let mut process = Running(
+            command
+                .arg(&log)
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap(),
+        );
+        let mut line = [0];
+        std::io::Read::read_exact(process.0.stdout.as_mut().unwrap(), &mut line).unwrap();
+        assert_eq!(find_holders(home.path(), &[]), []);
+    }
+}

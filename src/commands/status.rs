@@ -1,0 +1,203 @@
+//! `status`: who is signed in, and what is left of the quota.
+
+use super::account::warn_all;
+use crate::codex::app_server;
+use crate::codex::app_server::ProbeFailure;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown;
+use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
+use crate::io::IoContext;
+use crate::quota::window::Observation;
+use crate::ui::time::{full, rfc3339_of};
+use crate::ui::windows::{self, WindowJson};
+use crate::ui::{Style, Ui};
+use clap::Args;
+use serde::Serialize;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The most that is read of a status text. Real ones are below 4 kB.
+const MAX_TEXT_BYTES: u64 = 1024 * 1024;
+
+/// Show the live account of the Codex home and its quota windows
+///
+/// Codex itself is asked (`codex app-server`, at most 10 seconds; up to 30 more when it renews the
+/// login). When it cannot say, pasted /status text is used, then what was seen last. Where a figure
+/// comes from and how old it is is always shown. The answer is noted for `cooldown` and `recommend`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager status
+  codex-manager status --json
+  codex-manager status --status-file pasted.txt    # when Codex cannot be asked")]
+pub struct StatusArgs {
+    /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// Ask nobody and note nothing: show what is known
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl StatusArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The status text or auth.json cannot be read, the text is about another account, or the
+    /// answer cannot be noted.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let text = self.status_file.as_deref().map(read_text).transpose()?;
+        let settings = &context.settings;
+        let now = context.now();
+        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+        warn_all(&context.ui, &known.warnings);
+        let report = status::observe(&StatusOptions {
+            home: &settings.codex_home,
+            env: &context.env,
+            codex_bin: settings.codex_bin.as_deref(),
+            now,
+            zone: settings.zone,
+            deadline: app_server::DEADLINE,
+            known: &known.file,
+            ask_codex: !self.dry_run,
+            status_text: text.as_deref(),
+            reset_at: None,
+        })?;
+        if !self.dry_run
+            && let Some(updated) =
+                status::record(&settings.manager_home, &report, &now, settings.zone)?
+        {
+            warn_all(&context.ui, &updated.warnings);
+        }
+        show(context, &report);
+        // Without asking, what is remembered is all that was wanted.
+        let remembered = self.dry_run && report.observation.is_some();
+        Ok(Outcome::partial_if(!report.is_complete() && !remembered))
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, CommandError> {
+    let mut bytes = Vec::new();
+    let read = if path == Path::new("-") {
+        std::io::stdin()
+            .lock()
+            .take(MAX_TEXT_BYTES)
+            .read_to_end(&mut bytes)
+    } else {
+        File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+    };
+    read.at("read", path)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[derive(Serialize)]
+struct StatusJson<'a> {
+    email: Option<&'a str>,
+    account_id: Option<&'a str>,
+    plan: Option<&'a str>,
+    windows: Vec<WindowJson>,
+    source: Option<&'static str>,
+    observed_at: Option<String>,
+    session_start_at: Option<String>,
+    next_available_at: Option<String>,
+    store: &'static str,
+    problem: Option<String>,
+}
+
+fn show(context: &Context, report: &StatusReport) {
+    let now = context.now();
+    let seen = report.observation.as_ref();
+    let next = report.next_available_at(&now);
+    let who = report.identity.as_ref();
+    context.ui.document(
+        "status",
+        &StatusJson {
+            email: who.map(|who| who.email.as_str()),
+            account_id: who.and_then(|who| who.account_id.as_deref()),
+            plan: report.plan.as_deref(),
+            windows: seen
+                .map(|seen| seen.windows.iter().map(Into::into).collect())
+                .unwrap_or_default(),
+            source: seen.map(|seen| seen.source.name()),
+            observed_at: seen.map(|seen| rfc3339_of(&seen.observed_at)),
+            session_start_at: seen
+                .and_then(Observation::session_start_at)
+                .as_ref()
+                .map(rfc3339_of),
+            next_available_at: next.as_ref().map(rfc3339_of),
+            store: report.store.name(),
+            problem: report.problem.as_ref().map(ToString::to_string),
+        },
+    );
+    let (ui, zone) = (&context.ui, context.settings.zone);
+    ui.line(account_line(ui, report));
+    match seen {
+        None if report.is_api_key() => ui.line("an API key is billed by use and has no windows"),
+        None => ui.line("nothing is known of its quota"),
+        Some(seen) => {
+            for line in windows::lines(ui, &seen.windows, zone, &now) {
+                ui.line(line);
+            }
+            if seen.windows.is_empty() {
+                ui.line("the server declares no quota windows");
+            }
+            if let Some(at) = next {
+                let when = full(&at.to_utc(), zone, &now);
+                ui.line(format!("available again {when}"));
+            }
+            ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+        }
+    }
+    for note in &report.notes {
+        ui.warn(note);
+    }
+    if let Some(problem) = &report.problem {
+        ui.warn(format!("no live figure: {problem}"));
+        if let Some(hint) = hint(problem) {
+            ui.note(format!("{} {hint}", ui.paint(Style::Strong, "hint:")));
+        }
+    }
+}
+
+fn account_line(ui: &Ui, report: &StatusReport) -> String {
+    let Some(who) = &report.identity else {
+        return "no account".into();
+    };
+    let facts: Vec<_> = [report.plan.as_deref(), who.account_id.as_deref()]
+        .into_iter()
+        .flatten()
+        .collect();
+    let name = ui.paint(Style::Strong, who);
+    if facts.is_empty() {
+        name
+    } else {
+        format!("{name} ({})", facts.join(", "))
+    }
+}
+
+/// The command that helps.
+fn hint(problem: &StatusProblem) -> Option<&'static str> {
+    Some(match problem {
+        StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
+            "sign in with codex login, or take a known account with codex-manager use ACCOUNT"
+        }
+        StatusProblem::Unreadable { .. } => {
+            "put the last saved login back with codex-manager use ACCOUNT"
+        }
+        StatusProblem::HardLinked(_) => {
+            "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
+        }
+        StatusProblem::Spent(_) => "sign in again with codex-manager profile login",
+        StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
+            "install Codex, or name it with --codex-bin FILE"
+        }
+        StatusProblem::Probe(
+            ProbeFailure::Network(_) | ProbeFailure::TimedOut(_) | ProbeFailure::Server(_),
+        ) => "try again later, or give pasted /status text with --status-file FILE",
+        StatusProblem::AnotherAccount { .. } => {
+            "somebody may have switched accounts meanwhile: run the same command again"
+        }
+        StatusProblem::Probe(_) | StatusProblem::NotUnderstood(_) => return None,
+    })
+}

@@ -1,0 +1,159 @@
+//! What lies under `backups/`: archives and sidecars, ours and the Python tool's.
+//!
+//! The folder is the truth; `inventory.json` only saves reading what has not changed.
+
+use super::records::{ArchiveRecord, FileStamp};
+use crate::archive::metadata::Metadata;
+use crate::archive::names;
+use crate::archive::python;
+use crate::archive::reader::Archive;
+use crate::io::document::{self, Found};
+use crate::io::{IoContext, IoError};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The problem of an archive whose sidecar is gone. It describes itself.
+pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it)";
+
+/// Lists every archive and record under `backups`, ordered by path. What `known` has with the same
+/// stamps is not read again.
+///
+/// # Errors
+/// The folder cannot be listed. One that does not exist is empty.
+pub fn list(backups: &Path, known: &[ArchiveRecord]) -> Result<Vec<ArchiveRecord>, IoError> {
+    let known: HashMap<&str, &ArchiveRecord> = known
+        .iter()
+        .map(|record| (record.path.as_str(), record))
+        .collect();
+    let mut records = Vec::new();
+    for (path, pair) in pairs(backups)? {
+        let relative = relative_name(backups, &path);
+        let stamps = (stamp(&pair.archive), stamp(&pair.sidecar));
+        if stamps == (None, None) {
+            continue;
+        }
+        let unchanged = known
+            .get(relative.as_str())
+            .filter(|r| (&r.archive, &r.sidecar) == (&stamps.0, &stamps.1));
+        records.push(match unchanged {
+            Some(record) => (*record).clone(),
+            None => read(relative, &pair, stamps),
+        });
+    }
+    Ok(records)
+}
+
+/// An archive's path and its sidecar's; either may be missing.
+struct Pair {
+    archive: PathBuf,
+    sidecar: PathBuf,
+}
+
+fn pairs(backups: &Path) -> Result<BTreeMap<PathBuf, Pair>, IoError> {
+    let mut pairs = BTreeMap::new();
+    let entries = match fs::read_dir(backups) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
+        Err(e) => return Err(e).at("list", backups),
+    };
+    for entry in entries {
+        let entry = entry.at("list", backups)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let archive = if names::is_archive_name(&name) {
+            entry.path()
+        } else if names::is_sidecar_name(&name) {
+            let base = name.strip_suffix(".metadata.json").unwrap_or(&name);
+            backups.join(format!("{base}.tar.gz"))
+        } else {
+            continue;
+        };
+        if let Some(sidecar) = names::sidecar_path(&archive) {
+            pairs.insert(archive.clone(), Pair { archive, sidecar });
+        }
+    }
+    for (archive, sidecar) in python::nested_archives(backups) {
+        pairs.insert(archive.clone(), Pair { archive, sidecar });
+    }
+    Ok(pairs)
+}
+
+/// The path of `path` below `backups`, with `/` on every system.
+pub fn relative_name(backups: &Path, path: &Path) -> String {
+    let relative = path.strip_prefix(backups).unwrap_or(path);
+    let parts: Vec<_> = relative.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
+}
+
+/// Size and time of a regular file.
+pub fn stamp(path: &Path) -> Option<FileStamp> {
+    let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+    Some(FileStamp::of(&meta))
+}
+
+/// Reads one pair: the sidecar where it is good, else the archive itself.
+fn read(
+    path: String,
+    pair: &Pair,
+    (archive, sidecar): (Option<FileStamp>, Option<FileStamp>),
+) -> ArchiveRecord {
+    let mut problem = None;
+    let mut metadata = sidecar
+        .as_ref()
+        .and_then(|_| match read_sidecar(&pair.sidecar) {
+            Ok(metadata) => Some(metadata),
+            Err(detail) => {
+                problem = Some(format!("the sidecar is damaged: {detail}"));
+                None
+            }
+        });
+    match (&archive, &metadata) {
+        (Some(_), None) => match Archive::open(&pair.archive) {
+            Ok(opened) => {
+                problem.get_or_insert_with(|| NO_SIDECAR.into());
+                metadata = Some(opened.metadata().clone());
+            }
+            Err(e) => problem = Some(e.to_string()),
+        },
+        (Some(stamp), Some(told))
+            if told.archive_bytes != 0 && told.archive_bytes != stamp.bytes =>
+        {
+            problem = Some(format!(
+                "damaged: {} bytes, the sidecar says {}",
+                stamp.bytes, told.archive_bytes
+            ));
+        }
+        (Some(stamp), _) if stamp.bytes == 0 => problem = Some("damaged: empty".into()),
+        // A record alone (a normalized legacy file) has no archive and is no problem.
+        (None, Some(told)) if !told.archive_sha256.is_empty() => {
+            problem = Some("the archive is missing".into());
+        }
+        _ => {}
+    }
+    ArchiveRecord {
+        path,
+        archive,
+        sidecar,
+        metadata: metadata.unwrap_or_default(),
+        problem,
+    }
+}
+
+/// Reads a sidecar of ours or of the Python tool.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_sidecar(path: &Path) -> Result<Metadata, String> {
+    let bytes = fs::read(path).map_err(|e| e.to_string())?;
+    if let Some(metadata) = python::parse_sidecar(&bytes) {
+        return Ok(metadata);
+    }
+    match document::parse(path, &bytes) {
+        Ok(Found::Good(metadata)) => Ok(metadata),
+        Ok(Found::Damaged(detail)) => Err(detail),
+        Ok(Found::Absent) => Err("empty".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}

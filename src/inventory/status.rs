@@ -1,0 +1,504 @@
+//! The account of a home and its windows, from the best source that can be had.
+//!
+//! The order is: Codex itself, then pasted `/status` text, then what was seen last of this account
+//! and still holds. [`observe`] asks and decides; [`record`] notes the answer. A probe is no use of
+//! the account.
+
+use super::cooldown::{self, CooldownFile, LoginState, Updated};
+use crate::codex::app_server::{
+    self, Limits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
+};
+use crate::codex::auth::AuthFile;
+use crate::codex::config::{CodexConfig, CredentialStore};
+use crate::codex::identity::{Email, Identity, LoginKind};
+use crate::codex::program::{LOGIN_VARIABLES, Program};
+use crate::codex::status_text::{self, StatusText, StatusTextError};
+use crate::io::IoError;
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::document::DocumentError;
+use crate::io::environment::Environment;
+use crate::io::progress::is_interrupted;
+use crate::quota::window::{CODEX_LIMIT, Observation, SAME_WINDOW, Source, WEEKLY_MINUTES, Window};
+use chrono::{DateTime, Utc};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What to look at, and which sources may be used.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusOptions<'a> {
+    /// The Codex home.
+    pub home: &'a Path,
+    /// The environment that Codex is given.
+    pub env: &'a Environment,
+    /// The Codex program; sought on `PATH` where there is none.
+    pub codex_bin: Option<&'a Path>,
+    /// The current instant.
+    pub now: DateTime<Utc>,
+    /// The zone of times.
+    pub zone: Zone,
+    /// How long Codex may take; see [`ProbeOptions::deadline`].
+    pub deadline: Duration,
+    /// What is known already.
+    pub known: &'a CooldownFile,
+    /// Whether Codex may be asked. It is not for `--no-status` and `--dry-run`: a probe writes.
+    pub ask_codex: bool,
+    /// Pasted `/status` text.
+    pub status_text: Option<&'a str>,
+    /// The weekly reset as the user says it is.
+    pub reset_at: Option<DateTime<Utc>>,
+}
+
+/// The account of a home and what is known of its quota.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusReport {
+    /// Whose home it is; `None` where nobody is signed in or it could not be learned.
+    pub identity: Option<Identity>,
+    /// Its plan.
+    pub plan: Option<String>,
+    /// Where Codex keeps the login.
+    pub store: CredentialStore,
+    /// The windows, with source and age.
+    pub observation: Option<Observation>,
+    /// Whether the observation was made now, not remembered.
+    pub is_fresh: bool,
+    /// Why Codex could not say, where it was to be asked.
+    pub problem: Option<StatusProblem>,
+    /// Facts that the user should know beside it.
+    pub notes: Vec<String>,
+    /// Whether the login of the home is at hand.
+    pub login: LoginState,
+}
+
+impl StatusReport {
+    /// Whether everything is there that can be: fresh windows, or a login that has none.
+    pub fn is_complete(&self) -> bool {
+        self.is_fresh || self.is_api_key()
+    }
+
+    /// Whether the login is an API key.
+    pub fn is_api_key(&self) -> bool {
+        self.identity
+            .as_ref()
+            .is_some_and(|who| who.kind == LoginKind::ApiKey)
+    }
+
+    /// When the last exhausted window is free again; `None` where none is exhausted.
+    pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
+        let seen = self.observation.as_ref()?;
+        let own = || seen.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT);
+        let refused = seen.usage_allowed == Some(false) && own().all(|w| w.used_percent < 100.0);
+        own()
+            .filter(|w| (refused || w.used_percent >= 100.0) && !w.is_over(now))
+            .filter_map(|w| w.resets_at)
+            .max()
+    }
+}
+
+/// Why there is no live figure. The texts are safe to print.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum StatusProblem {
+    /// Nobody is signed in, so nothing was started.
+    #[error("not signed in")]
+    SignedOut,
+    /// Codex could not read this file either.
+    #[error("auth.json is {reason}: {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Codex would spend the refresh token and could not store the new one.
+    #[error("auth.json has a second hard link, through which Codex loses a renewed login: {}", .0.display())]
+    HardLinked(PathBuf),
+    /// Codex was asked and could not say.
+    #[error(transparent)]
+    Probe(#[from] ProbeFailure),
+    /// The server refuses the token, and Codex could not renew it.
+    #[error("the login is spent: {0}")]
+    Spent(ProbeFailure),
+    /// The figures are somebody else's; they were dropped.
+    #[error("Codex answered for {live}, but auth.json is the login of {home}")]
+    AnotherAccount {
+        /// For whom Codex answered.
+        live: String,
+        /// Whose login the home holds.
+        home: String,
+    },
+    /// The server's windows make no sense.
+    #[error("the server's quota windows are not understood ({0} of them)")]
+    NotUnderstood(usize),
+}
+
+/// Why the home could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The pasted text has no quota in it.
+    #[error("the status text cannot be used")]
+    Text(#[source] StatusTextError),
+    /// The pasted text is about another account than the home.
+    #[error("the status text is about {text}, but the home is signed in as {home}")]
+    AnotherAccount {
+        /// Whom the text names.
+        text: Email,
+        /// Whose login the home holds.
+        home: Email,
+    },
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// Looks at a home: who is signed in, and what is left of the quota. Writes nothing itself; Codex,
+/// when it is asked, may renew the login in place, which is then simply the newest.
+///
+/// # Errors
+/// The status text is no such text or about another account, auth.json cannot be read for reasons
+/// of the file system, or the user stopped it. Everything else is a report with a problem.
+pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
+    let StatusOptions {
+        home, now, zone, ..
+    } = *options;
+    let text = match options.status_text {
+        Some(text) => Some(status_text::parse(text, now, zone).map_err(StatusError::Text)?),
+        None => None,
+    };
+    let config = CodexConfig::read(home);
+    let path = home.join("auth.json");
+    let before = AuthFile::read(&path)?;
+    check_text(text.as_ref(), config.store, &before)?;
+
+    let mut report = StatusReport {
+        identity: None,
+        plan: None,
+        store: config.store,
+        observation: None,
+        is_fresh: false,
+        problem: None,
+        notes: notes(&config, options.env),
+        login: LoginState::Unknown,
+    };
+    let mut answer = None;
+    match obstacle(&path, config.store, &before) {
+        Some(problem) => report.problem = Some(problem),
+        None if is_api_key(&before, config.store) || !options.ask_codex => {}
+        None => match ask(options) {
+            Ok(answered) => answer = Some(answered),
+            Err(problem) => report.problem = Some(problem),
+        },
+    }
+    if is_interrupted() {
+        return Err(StatusError::Interrupted);
+    }
+
+    // Codex may have renewed the login meanwhile; its account is the same.
+    let auth = AuthFile::read(&path)?;
+    check_text(text.as_ref(), config.store, &auth)?;
+    if config.store.reads_auth_json() || config.store == CredentialStore::Auto {
+        report.identity = auth.login().map(|login| login.identity.clone());
+        report.plan = auth.login().and_then(|login| login.plan.clone());
+        report.login = login_state(&auth);
+    }
+    if let Some(answer) = answer {
+        take_live(&mut report, answer, now, zone);
+    }
+    if !report.is_fresh
+        && let Some(text) = text
+    {
+        take_text(&mut report, text, zone.at(&now));
+    }
+    if report.observation.is_none() && !report.is_api_key() {
+        report.observation = remembered(options.known, report.identity.as_ref(), &now);
+    }
+    if let Some(reset_at) = options.reset_at {
+        take_reset(&mut report, zone.at(&reset_at), zone.at(&now));
+    }
+    if report.plan.is_none() {
+        report.plan = report
+            .identity
+            .as_ref()
+            .and_then(|who| options.known.find(who)?.plan.clone());
+    }
+    Ok(report)
+}
+
+/// Notes a fresh observation of the account, and whether its login is at hand, in `cooldown.json`
+/// of `manager_home`. Remembered figures are not noted again.
+///
+/// # Errors
+/// The document cannot be read or written, or is of a newer version.
+pub fn record(
+    manager_home: &Path,
+    report: &StatusReport,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<Option<Updated<()>>, DocumentError> {
+    let Some(identity) = report.identity.as_ref() else {
+        return Ok(None);
+    };
+    cooldown::update(manager_home, now, zone, |known| {
+        if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
+            known.observe(identity, observation);
+        }
+        let entry = known.entry(identity);
+        if report.plan.is_some() {
+            entry.plan.clone_from(&report.plan);
+        }
+        if report.login != LoginState::Unknown {
+            entry.login = report.login;
+        }
+        Ok(())
+    })
+    .map(Some)
+}
+
+fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(problem) = &config.problem {
+        notes.push(format!(
+            "config.toml of the Codex home is not understood: {problem}"
+        ));
+    }
+    if !config.store.reads_auth_json() {
+        notes.push(format!(
+            "Codex keeps its login by cli_auth_credentials_store = \"{}\", so auth.json may not count",
+            config.store.name()
+        ));
+    }
+    if env.get(LOGIN_VARIABLES[0]).is_some() {
+        notes.push(format!(
+            "{} is set: Codex started from here uses that, not the login of the home",
+            LOGIN_VARIABLES[0]
+        ));
+    }
+    notes
+}
+
+/// Why Codex must not be started, if so.
+fn obstacle(path: &Path, store: CredentialStore, auth: &AuthFile) -> Option<StatusProblem> {
+    if has_second_link(path) {
+        return Some(StatusProblem::HardLinked(path.to_path_buf()));
+    }
+    if !store.reads_auth_json() {
+        return None;
+    }
+    match auth {
+        AuthFile::Unreadable { reason, .. } => Some(StatusProblem::Unreadable {
+            path: path.to_path_buf(),
+            reason: reason.clone(),
+        }),
+        AuthFile::Missing => Some(StatusProblem::SignedOut),
+        AuthFile::Present(snapshot) => snapshot.login.is_none().then_some(StatusProblem::SignedOut),
+    }
+}
+
+#[cfg(unix)]
+fn has_second_link(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    path.metadata().is_ok_and(|meta| meta.nlink() > 1)
+}
+
+#[cfg(not(unix))]
+fn has_second_link(_path: &Path) -> bool {
+    // The count of links is not to be had from the standard library here.
+    false
+}
+
+fn is_api_key(auth: &AuthFile, store: CredentialStore) -> bool {
+    store.reads_auth_json()
+        && auth
+            .login()
+            .is_some_and(|login| login.identity.kind == LoginKind::ApiKey)
+}
+
+fn login_state(auth: &AuthFile) -> LoginState {
+    if auth.login().is_some() {
+        LoginState::Ok
+    } else {
+        LoginState::Unknown
+    }
+}
+
+fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
+    let program = Program::find(options.codex_bin, options.env).map_err(ProbeFailure::NoProgram)?;
+    Ok(app_server::probe(&ProbeOptions {
+        program: &program,
+        home: options.home,
+        env: options.env,
+        now: options.now,
+        zone: options.zone,
+        deadline: options.deadline,
+    }))
+}
+
+fn check_text(
+    text: Option<&StatusText>,
+    store: CredentialStore,
+    auth: &AuthFile,
+) -> Result<(), StatusError> {
+    let named = text.and_then(|text| text.email.as_ref());
+    let login = auth.login().filter(|_| store.reads_auth_json());
+    match (named, login) {
+        (Some(named), Some(login)) if Email::new(named) != login.identity.email => {
+            Err(StatusError::AnotherAccount {
+                text: Email::new(named),
+                home: login.identity.email.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes Codex's answer over, if it is about the account of the home.
+fn take_live(report: &mut StatusReport, answer: ProbeReport, now: DateTime<Utc>, zone: Zone) {
+    let spent = answer.login_is_spent();
+    let account = answer.account.ok().flatten();
+    let live = account.as_ref().and_then(ProbedAccount::identity);
+    if report.store.reads_auth_json() {
+        let limits_of = answer.limits.as_ref().ok();
+        let limits_of = limits_of.and_then(|limits| limits.account_id.as_ref());
+        if let Some(home) = &report.identity
+            && let Some(live) = contradiction(home, live.as_ref(), limits_of)
+        {
+            report.problem = Some(StatusProblem::AnotherAccount {
+                live,
+                home: named(home),
+            });
+            return;
+        }
+    } else if live.is_some() {
+        report.identity = live;
+        report.login = LoginState::Ok;
+    }
+    if let Some(plan) = account.and_then(|account| account.plan) {
+        report.plan = Some(plan);
+    }
+    match answer.limits {
+        Ok(limits) if limits.windows.is_empty() && limits.not_understood > 0 => {
+            report.problem = Some(StatusProblem::NotUnderstood(limits.not_understood));
+        }
+        Ok(limits) => take_limits(report, limits, zone.at(&now)),
+        Err(failure) if spent => {
+            report.login = LoginState::Expired;
+            report.problem = Some(StatusProblem::Spent(failure));
+        }
+        Err(failure) => report.problem = Some(failure.into()),
+    }
+}
+
+fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
+    if limits.not_understood > 0 {
+        report.notes.push(format!(
+            "the server named {} more windows that are not understood",
+            limits.not_understood
+        ));
+    }
+    if limits.plan.is_some() {
+        report.plan = limits.plan;
+    }
+    report.is_fresh = true;
+    report.observation = Some(Observation {
+        source: Source::Live,
+        observed_at: now,
+        usage_allowed: limits.usage_allowed,
+        windows: limits.windows,
+    });
+}
+
+/// For whom Codex answered, if that is surely not `home`.
+fn contradiction(
+    home: &Identity,
+    live: Option<&Identity>,
+    limits_of: Option<&String>,
+) -> Option<String> {
+    let differ =
+        |a: Option<&String>, b: Option<&String>| matches!((a, b), (Some(a), Some(b)) if a != b);
+    if let Some(live) = live
+        && (differ(home.account_id.as_ref(), live.account_id.as_ref())
+            || differ(home.user_id.as_ref(), live.user_id.as_ref()))
+    {
+        return Some(named(live));
+    }
+    limits_of
+        .filter(|id| differ(home.account_id.as_ref(), Some(id)))
+        .map(|id| format!("account {id}"))
+}
+
+fn named(identity: &Identity) -> String {
+    match &identity.account_id {
+        Some(id) => format!("{identity} ({id})"),
+        None => identity.to_string(),
+    }
+}
+
+fn take_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
+    if report.identity.is_none() {
+        report.identity = text.email.map(Identity::of_email);
+    }
+    if report.identity.is_none() {
+        report
+            .notes
+            .push("the status text names no account, and the home has none".into());
+    }
+    report.plan = text.plan.or(report.plan.take());
+    report.is_fresh = true;
+    report.observation = Some(Observation {
+        source: Source::StatusFile,
+        observed_at: now,
+        usage_allowed: None,
+        windows: text.windows,
+    });
+}
+
+/// What was seen last of the account, as long as some of it still holds: the weekly reset lies
+/// ahead, or any other where there is no weekly one.
+fn remembered(
+    known: &CooldownFile,
+    identity: Option<&Identity>,
+    now: &DateTime<Utc>,
+) -> Option<Observation> {
+    let seen = known.find(identity?)?.observation.as_ref()?;
+    let holds = match seen.weekly() {
+        Some(weekly) => weekly.resets_at.is_some_and(|at| at > *now),
+        None => seen
+            .windows
+            .iter()
+            .any(|window| window.resets_at.is_some_and(|at| at > *now)),
+    };
+    holds.then(|| seen.clone())
+}
+
+/// Puts the weekly reset that the user named in the place of the known one. How much is used is
+/// taken from what was seen now, or earlier in the same window; else nothing is: an exhaustion is
+/// never invented.
+fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
+    let weekly = report.observation.as_ref().and_then(Observation::weekly);
+    let used_percent = weekly
+        .filter(|known| {
+            report.is_fresh
+                || known
+                    .resets_at
+                    .is_some_and(|at| (at - reset_at).abs() <= SAME_WINDOW)
+        })
+        .map_or(0.0, |known| known.used_percent);
+    let seen_now = report.observation.take().filter(|_| report.is_fresh);
+    let usage_allowed = seen_now.as_ref().and_then(|seen| seen.usage_allowed);
+    let mut windows = seen_now.map(|seen| seen.windows).unwrap_or_default();
+    windows.retain(|window| !window.is_weekly());
+    windows.push(Window {
+        limit_id: CODEX_LIMIT.into(),
+        minutes: Some(WEEKLY_MINUTES),
+        used_percent,
+        resets_at: Some(reset_at),
+    });
+    report.is_fresh = true;
+    report.observation = Some(Observation {
+        source: Source::Manual,
+        observed_at: now,
+        usage_allowed,
+        windows,
+    });
+}

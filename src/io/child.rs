@@ -1,0 +1,278 @@
+//! A child process that is spoken to line by line and never outlives its welcome.
+//!
+//! It runs in a process group of its own, so that what it starts ends with it: a wrapper that is
+//! killed would leave the program it wraps behind. Nothing here waits without a limit; a stranger
+//! that inherited the child's output can at most keep a sleeping thread of ours.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// The longest line that is kept. Longer ones are dropped as a whole.
+pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much of standard error is kept: its end.
+const MAX_STDERR_BYTES: usize = 8 * 1024;
+
+/// How many lines wait to be read before the child is made to wait.
+const LINES_AHEAD: usize = 16;
+
+/// How long a wait sleeps between two looks at the child.
+const POLL: Duration = Duration::from_millis(5);
+
+/// How long a killed child may take to disappear.
+const REAP: Duration = Duration::from_secs(1);
+
+/// What became of waiting for a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// A line without its end.
+    Line(Vec<u8>),
+    /// Standard output is closed.
+    Closed,
+    /// Nothing came in time.
+    Nothing,
+}
+
+/// A running child. Dropped, it is killed with everything it started, and reaped.
+#[derive(Debug)]
+pub struct ChildGroup {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<Vec<u8>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    status: Option<ExitStatus>,
+}
+
+impl ChildGroup {
+    /// Starts `command` in a new process group with all three streams connected to us.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+            command.process_group(0);
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (sender, lines) = sync_channel(LINES_AHEAD);
+        if let Some(stdout) = child.stdout.take() {
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stdout);
+                while let Ok(Some(line)) = read_line(&mut reader) {
+                    if sender.send(line).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        if let Some(mut stream) = child.stderr.take() {
+            let kept = Arc::clone(&stderr);
+            std::thread::spawn(move || keep_tail(&mut stream, &kept));
+        }
+        Ok(Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            stderr,
+            status: None,
+        })
+    }
+
+    /// Writes a line to the child. A child that no longer reads is an error, not a signal.
+    pub fn send(&mut self, line: &str) -> io::Result<()> {
+        let Some(stdin) = &mut self.stdin else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        stdin.write_all(format!("{line}\n").as_bytes())?;
+        stdin.flush()
+    }
+
+    /// Tells the child that nothing more will come.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next line of standard output, waited for until `deadline`.
+    pub fn hear(&self, deadline: Instant) -> Heard {
+        let wait = deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(wait) {
+            Ok(line) => Heard::Line(line),
+            Err(RecvTimeoutError::Timeout) => Heard::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Heard::Closed,
+        }
+    }
+
+    /// The end of what the child wrote to standard error so far.
+    pub fn stderr(&self) -> String {
+        let bytes = self.stderr.lock().map(|kept| kept.clone());
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    }
+
+    /// Closes the child's input, gives it until `deadline` to end by itself, then kills its whole
+    /// group. `None` where it had to be killed.
+    pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        self.close_input();
+        let mut ended = self.has_ended();
+        while !ended && Instant::now() < deadline {
+            std::thread::sleep(POLL.min(deadline.saturating_duration_since(Instant::now())));
+            ended = self.has_ended();
+        }
+        self.kill();
+        self.status.filter(|_| ended)
+    }
+
+    /// Whether the child itself has ended. It is not reaped by this.
+    pub fn has_ended(&mut self) -> bool {
+        if self.status.is_some() {
+            return true;
+        }
+        #[cfg(unix)]
+        {
+            use rustix::process::{WaitId, WaitIdOptions, waitid};
+            // Reaped, its id could become another process's before the group is killed.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+            self.id()
+                .is_none_or(|id| !matches!(waitid(WaitId::Pid(id), options), Ok(None)))
+        }
+        #[cfg(not(unix))]
+        {
+            self.status = self.child.try_wait().ok().flatten();
+            self.status.is_some()
+        }
+    }
+
+    #[cfg(unix)]
+    fn id(&self) -> Option<rustix::process::Pid> {
+        i32::try_from(self.child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+    }
+
+    /// Kills the group and reaps the child.
+    fn kill(&mut self) {
+        if self.status.is_some() {
+            return;
+        }
+        #[cfg(unix)]
+        if let Some(group) = self.id() {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        let _ = self.child.kill();
+        let limit = Instant::now() + REAP;
+        while self.status.is_none() && Instant::now() < limit {
+            match self.child.try_wait() {
+                Ok(Some(status)) => self.status = Some(status),
+                Ok(None) => std::thread::sleep(POLL),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+impl Drop for ChildGroup {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The next line without its end; those longer than [`MAX_LINE_BYTES`] are skipped. `None` at the
+/// end of the stream; a last line without an end counts.
+fn read_line(reader: &mut impl BufRead) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let mut too_long = false;
+    loop {
+        let chunk = match reader.fill_buf() {
+            Ok(chunk) => chunk,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        if chunk.is_empty() {
+            return Ok((!line.is_empty() && !too_long).then_some(line));
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let part = &chunk[..end.unwrap_or(chunk.len())];
+        too_long |= line.len() + part.len() > MAX_LINE_BYTES;
+        if too_long {
+            line = Vec::new();
+        } else {
+            line.extend_from_slice(part);
+        }
+        let used = end.map_or(chunk.len(), |at| at + 1);
+        reader.consume(used);
+        if end.is_some() {
+            if !too_long {
+                return Ok(Some(line));
+            }
+            too_long = false;
+        }
+    }
+}
+
+fn keep_tail(stream: &mut impl Read, kept: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = stream.read(&mut buffer) {
+        let Ok(mut kept) = kept.lock() else { return };
+        kept.extend_from_slice(&buffer[..n]);
+        let excess = kept.len().saturating_sub(MAX_STDERR_BYTES);
+        kept.drain(..excess);
+    }
+}
+
+#[cfg(unix)]
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> ChildGroup {
+        ChildGroup::spawn(Command::new("/bin/sh").args(["-c", script])).unwrap()
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn long_lines_are_dropped_and_the_next_one_is_whole() {
+        let mut text = vec![b'x'; MAX_LINE_BYTES + 1];
+        text.extend_from_slice(b"\nshort\nlast");
+        let mut reader = BufReader::new(&text[..]);
+        assert_eq!(read_line(&mut reader).unwrap().unwrap(), b"short");
+        assert_eq!(read_line(&mut reader).unwrap().unwrap(), b"last");
+        assert_eq!(read_line(&mut reader).unwrap(), None);
+    }
+
+    #[test]
+    fn a_child_that_ignores_everything_is_killed_with_its_children() {
+        let mut child = shell("trap '' TERM INT HUP; sleep 300 & echo $!; exec 0<&-; wait");
+        let Heard::Line(pid) = child.hear(soon()) else {
+            panic!("no line");
+        };
+        let pid: i32 = String::from_utf8(pid).unwrap().parse().unwrap();
+        let started = Instant::now();
+        assert_eq!(child.finish(started + Duration::from_millis(100)), None);
+        assert!(started.elapsed() < Duration::from_secs(2));
+        // The grandchild belongs to init now and may wait for it to be reaped.
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let limit = soon();
+        while !(state().is_empty() || state().contains(") Z ")) {
+            assert!(Instant::now() < limit, "the grandchild lives");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn an_orderly_child_is_not_killed() {
+        let mut child = shell("read line; echo \"$line\"; echo oops >&2; read more; exit 3");
+        child.send("hello").unwrap();
+        assert_eq!(child.hear(soon()), Heard::Line(b"hello".to_vec()));
+        assert_eq!(child.finish(soon()).unwrap().code(), Some(3));
+        assert_eq!(child.hear(soon()), Heard::Closed);
+        assert_eq!(child.stderr(), "oops\n");
+    }
+}

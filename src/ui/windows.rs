@@ -1,0 +1,99 @@
+//! Quota windows as bars for people and as objects for scripts.
+
+use super::time::{self, rfc3339_of};
+use super::{Style, Ui};
+use crate::io::clock::Zone;
+use crate::quota::window::{CODEX_LIMIT, Observation, Window};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+const BAR_CELLS: usize = 12;
+
+/// A window in JSON output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct WindowJson {
+    limit_id: String,
+    label: String,
+    minutes: Option<u32>,
+    used_percent: f64,
+    resets_at: Option<String>,
+}
+
+impl From<&Window> for WindowJson {
+    fn from(window: &Window) -> Self {
+        Self {
+            limit_id: window.limit_id.clone(),
+            label: window.label(),
+            minutes: window.minutes,
+            used_percent: window.used_percent,
+            resets_at: window.resets_at.as_ref().map(rfc3339_of),
+        }
+    }
+}
+
+/// A line for each window: label, bar, how much is used, when it starts anew.
+pub fn lines(ui: &Ui, windows: &[Window], zone: Zone, now: &DateTime<Utc>) -> Vec<String> {
+    let labels: Vec<_> = windows.iter().map(label).collect();
+    let width = labels.iter().map(|l| l.chars().count()).max();
+    let width = width.unwrap_or(0).max("weekly".len());
+    labels
+        .iter()
+        .zip(windows)
+        .map(|(label, window)| format!("{label:<width$}  {}", line(ui, window, zone, now)))
+        .collect()
+}
+
+/// "live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.
+pub fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
+    format!(
+        "source: {}, seen {}",
+        observation.source.name(),
+        time::full(&observation.observed_at.to_utc(), zone, now)
+    )
+}
+
+/// Windows of other limits are named with their limit.
+fn label(window: &Window) -> String {
+    if window.limit_id == CODEX_LIMIT {
+        window.label()
+    } else {
+        format!("{} {}", window.limit_id, window.label())
+    }
+}
+
+fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
+    let when = window
+        .resets_at
+        .map(|at| time::full(&at.to_utc(), zone, now));
+    let used = percent(window.used_percent);
+    if window.is_over(now) {
+        let bar = ui.paint(Style::Dim, bar(0.0));
+        let when = when.unwrap_or_default();
+        return format!("{bar}   free again, was {used} % used, reset {when}");
+    }
+    let (style, word) = match window.used_percent {
+        used if used >= 100.0 => (Style::Bad, ", exhausted"),
+        used if used >= 80.0 => (Style::Warn, ""),
+        _ => (Style::Good, ""),
+    };
+    let bar = ui.paint(style, bar(window.used_percent));
+    let when = when.map(|when| format!(", resets {when}"));
+    format!("{bar} {used:>3} % used{word}{}", when.unwrap_or_default())
+}
+
+fn bar(percent: f64) -> String {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "between 0 and the number of cells"
+    )]
+    let full = (percent.clamp(0.0, 100.0) / 100.0 * BAR_CELLS as f64).round() as usize;
+    format!("[{}{}]", "█".repeat(full), "░".repeat(BAR_CELLS - full))
+}
+
+/// Whole where it is whole, else with one digit behind the point.
+fn percent(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), Into::into)
+}

@@ -1,0 +1,266 @@
+//! A hermetic world for one test: its own homes, clock, zone and PATH; nothing of the machine's.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The instant that every test runs at, unless it says otherwise.
+pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
+
+/// One test's world. Removed when dropped.
+pub(crate) struct TestEnv {
+    root: tempfile::TempDir,
+    vars: BTreeMap<OsString, OsString>,
+}
+
+impl TestEnv {
+    /// Empty homes, UTC, [`NOW`], no Codex on PATH.
+    pub(crate) fn new() -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("cm-test-")
+            .tempdir()
+            .expect("temp dir");
+        let mut env = Self {
+            root,
+            vars: BTreeMap::new(),
+        };
+        for folder in ["home", "bin", "tmp"] {
+            std::fs::create_dir(env.path(folder)).expect("folder");
+        }
+        let mut path = env.path("bin").into_os_string();
+        path.push(":/usr/bin:/bin");
+        let (home, tmp) = (env.path("home"), env.path("tmp"));
+        env.set("PATH", path);
+        env.set("HOME", home);
+        env.set("TMPDIR", tmp);
+        env.set("TZ", "UTC");
+        env.set("COLUMNS", "80");
+        env.set("CODEX_MANAGER_NOW", NOW);
+        env
+    }
+
+    /// Sets a variable of the environment that commands run in.
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
+        self.vars.insert(name.into(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Unsets one.
+    pub(crate) fn unset(&mut self, name: &str) -> &mut Self {
+        self.vars.remove(OsStr::new(name));
+        self
+    }
+
+    /// A path in this world.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.root.path().join(relative)
+    }
+
+    /// The Codex home, `~/.codex`.
+    pub(crate) fn codex_home(&self) -> PathBuf {
+        self.path("home/.codex")
+    }
+
+    /// The manager home, `~/.codex-manager`.
+    pub(crate) fn manager_home(&self) -> PathBuf {
+        self.path("home/.codex-manager")
+    }
+
+    /// Writes a file (0644) with what is missing above it.
+    pub(crate) fn write(&self, relative: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(relative);
+        std::fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+        std::fs::write(&path, contents).expect("write");
+        path
+    }
+
+    /// The command with these arguments, not yet started.
+    pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
+        command
+            .args(args)
+            .env_clear()
+            .envs(&self.vars)
+            .current_dir(self.root.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the command to its end.
+    #[must_use]
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        Run::of(
+            self.command(args).output().expect("start codex-manager"),
+            self.root.path(),
+        )
+    }
+
+    /// Runs the command with something on its standard input.
+    #[must_use]
+    pub(crate) fn run_with_input<S: AsRef<OsStr>>(
+        &self,
+        args: impl IntoIterator<Item = S>,
+        input: &str,
+    ) -> Run {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start codex-manager");
+        // The command may end without reading: a closed pipe is no failure of the test.
+        let _ = child
+            .stdin
+            .take()
+            .expect("stdin")
+            .write_all(input.as_bytes());
+        Run::of(child.wait_with_output().expect("wait"), self.root.path())
+    }
+
+    /// Every file below `relative`: kind, mode, size, time and digest, ordered by path.
+    pub(crate) fn tree(&self, relative: &str) -> Tree {
+        Tree::of(&self.path(relative))
+    }
+}
+
+/// What a command printed and how it ended.
+#[derive(Clone)]
+pub(crate) struct Run {
+    /// Standard output, with the test's folder written as `[ROOT]`.
+    pub stdout: String,
+    /// Standard error, likewise.
+    pub stderr: String,
+    /// The exit code; -1 when it was killed.
+    pub code: i32,
+}
+
+impl Run {
+    fn of(output: std::process::Output, root: &Path) -> Self {
+        let clean = |bytes: Vec<u8>| {
+            String::from_utf8_lossy(&bytes).replace(&root.display().to_string(), "[ROOT]")
+        };
+        Self {
+            stdout: clean(output.stdout),
+            stderr: clean(output.stderr),
+            code: output.status.code().unwrap_or(-1),
+        }
+    }
+
+    /// Asserts the exit code; the whole run is shown when it is another.
+    #[track_caller]
+    pub(crate) fn code(self, expected: i32) -> Self {
+        assert_eq!(self.code, expected, "exit code\n{self}");
+        self
+    }
+
+    /// The one JSON document on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e})\n{self}"))
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exit {}\n--- stdout\n{}--- stderr\n{}",
+            self.code, self.stdout, self.stderr
+        )
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A file tree as it stood at one moment.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Tree(pub BTreeMap<PathBuf, String>);
+
+impl Tree {
+    /// Takes it.
+    pub(crate) fn of(root: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        Self::visit(root, root, &mut files);
+        Self(files)
+    }
+
+    fn visit(root: &Path, path: &Path, files: &mut BTreeMap<PathBuf, String>) {
+        use sha2::Digest;
+        use std::os::unix::fs::MetadataExt;
+        let Ok(meta) = path.symlink_metadata() else {
+            return;
+        };
+        let name = path.strip_prefix(root).expect("below root").to_path_buf();
+        let mode = meta.mode() & 0o7777;
+        let text = if meta.is_symlink() {
+            format!("link {}", std::fs::read_link(path).expect("link").display())
+        } else if meta.is_dir() {
+            for entry in std::fs::read_dir(path).into_iter().flatten() {
+                Self::visit(root, &entry.expect("entry").path(), files);
+            }
+            format!("folder {mode:o}")
+        } else if meta.is_file() {
+            let digest = std::fs::read(path).map(|b| format!("{:x}", sha2::Sha256::digest(b)));
+            let digest = digest.map_or_else(|e| e.to_string(), |d| d[..16].to_owned());
+            format!(
+                "file {mode:o} {} {}.{:09} {digest}",
+                meta.len(),
+                meta.mtime(),
+                meta.mtime_nsec()
+            )
+        } else {
+            format!("special {mode:o}")
+        };
+        files.insert(name, text);
+    }
+
+    /// Only what is in some of these top-level entries.
+    pub(crate) fn only(&self, tops: &[&str]) -> Self {
+        Self(
+            self.0
+                .iter()
+                .filter(|(path, _)| tops.iter().any(|top| path.starts_with(top)))
+                .map(|(p, t)| (p.clone(), t.clone()))
+                .collect(),
+        )
+    }
+
+    /// The differences, a line each: `-` only in `self`, `+` only in `other`.
+    pub(crate) fn diff(&self, other: &Self) -> String {
+        let mut lines = Vec::new();
+        for (path, text) in &self.0 {
+            if other.0.get(path) != Some(text) {
+                lines.push(format!("- {} {text}", path.display()));
+            }
+        }
+        for (path, text) in &other.0 {
+            if self.0.get(path) != Some(text) {
+                lines.push(format!("+ {} {text}", path.display()));
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (path, text) in &self.0 {
+            writeln!(f, "{} {text}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Asserts that two trees are the same, showing what differs.
+#[track_caller]
+pub(crate) fn assert_same_tree(before: &Tree, after: &Tree) {
+    assert!(before == after, "the tree changed:\n{}", before.diff(after));
+}

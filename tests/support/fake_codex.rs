@@ -1,0 +1,413 @@
+//! An executable called `codex` for what the real one cannot be made to do: garbage on stdout, silence,
+//! lines of megabytes, answers out of order, a deaf process with a grandchild.
+//!
+//! Not a stand-in for how Codex behaves: that is what the real one is for. The script is `sh` and its
+//! builtins; it answers each app-server method from a file (`answers/<method>`), with the request's
+//! numeric id put in. It also notes how it was called and what it read. Dropping [`FakeCodex`] kills
+//! every process the script noted.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes and for the environment are the program's, not its tests'"
+)]
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::processes;
+use super::sign_in::unix_now;
+
+/// What `codex app-server` does. Those that answer do so from the prepared answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// Answers every request, and ends with its input.
+    Answers,
+    /// Lines that are no JSON, not even UTF-8, before each answer.
+    GarbageBetweenAnswers,
+    /// Such lines only, to the end of its input.
+    GarbageOnly,
+    /// Reads and never answers; does not end with its input.
+    NeverAnswers,
+    /// Answers `initialize` and nothing after it; does not end with its input.
+    AnswersInitializeOnly,
+    /// A line of so many bytes before the first answer.
+    HugeLine(u64),
+    /// So many bytes without the end of a line, then silence.
+    HugeUnendedLine(u64),
+    /// Prints a word on stderr and exits so before it reads anything.
+    ExitsAtOnce(u8),
+    /// Answers `initialize`, reads the next request, and exits so without an answer.
+    ExitsAfterInitialize(u8),
+    /// Answers `initialize`, then holds each request until a second one came and answers that one first.
+    /// A client that asks one thing at a time waits for ever.
+    OutOfOrder,
+    /// Before each answer: one with an id nobody sent, one with a null id, and one without an id.
+    AnswersToOthers,
+    /// Before each answer: notifications, and a request of its own that bears the id of the client's.
+    Notifications,
+    /// As `Answers`, but the last prepared answer has no end of line, and then it exits.
+    NoFinalNewline,
+    /// Ignores SIGTERM, SIGINT and SIGHUP and its end of input, never answers after `initialize`, and has
+    /// a grandchild that ignores them too and holds stdout and stderr open.
+    Stubborn,
+    /// Answers everything and ends with its input, but leaves a grandchild that holds stdout open.
+    LeavesGrandchild,
+}
+
+/// The executable and what it noted.
+pub(crate) struct FakeCodex {
+    dir: PathBuf,
+}
+
+impl FakeCodex {
+    /// Makes `dir/codex`, which answers as a signed-in Alice (plus, 12 % and 91 % used).
+    pub(crate) fn new(dir: &Path) -> Self {
+        fs::create_dir_all(dir.join("fake")).expect("make the folder of the fake");
+        let dir = fs::canonicalize(dir).expect("the folder of the fake");
+        let fake = Self { dir };
+        fake.write("version", "codex-cli 0.169.0\n");
+        fake.write("exit-code", "0\n");
+        // A script that any thread still holds open for writing cannot be run (ETXTBSY), and a fork in
+        // another thread may inherit the handle: so another process writes it.
+        let mut writer = Command::new("sh")
+            .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
+            .arg(fake.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("start sh");
+        let stdin = writer.stdin.take();
+        stdin
+            .expect("piped")
+            .write_all(SCRIPT.as_bytes())
+            .expect("hand over the script");
+        assert!(
+            writer.wait().expect("sh ends").success(),
+            "the script is written"
+        );
+        fake.behaviour(Behaviour::Answers)
+            .answer(
+                "initialize",
+                &json!({"userAgent": "fake", "codexHome": "/nowhere"}),
+            )
+            .answer(
+                "account/read",
+                &account_read("alice@example.com", "acct-alice", "plus"),
+            )
+            .answer(
+                "account/rateLimits/read",
+                &rate_limits_read("acct-alice", 12, 91),
+            )
+    }
+
+    /// Chooses what `codex app-server` does from now on.
+    #[must_use]
+    pub(crate) fn behaviour(self, behaviour: Behaviour) -> Self {
+        let (word, number) = match behaviour {
+            Behaviour::Answers => ("answers", 0),
+            Behaviour::GarbageBetweenAnswers => ("garbage-between", 0),
+            Behaviour::GarbageOnly => ("garbage-only", 0),
+            Behaviour::NeverAnswers => ("never", 0),
+            Behaviour::AnswersInitializeOnly => ("initialize-only", 0),
+            Behaviour::HugeLine(bytes) => ("huge-line", bytes),
+            Behaviour::HugeUnendedLine(bytes) => ("huge-unended", bytes),
+            Behaviour::ExitsAtOnce(code) => ("exit-at-once", code.into()),
+            Behaviour::ExitsAfterInitialize(code) => ("exit-after-initialize", code.into()),
+            Behaviour::OutOfOrder => ("out-of-order", 0),
+            Behaviour::AnswersToOthers => ("others", 0),
+            Behaviour::Notifications => ("notifications", 0),
+            Behaviour::NoFinalNewline => ("no-newline", 0),
+            Behaviour::Stubborn => ("stubborn", 0),
+            Behaviour::LeavesGrandchild => ("grandchild", 0),
+        };
+        self.write("behaviour", &format!("{word} {number}\n"));
+        self
+    }
+
+    /// Prepares the result of a method.
+    #[must_use]
+    pub(crate) fn answer(self, method: &str, result: &Value) -> Self {
+        self.raw_answer(method, &format!(r#"{{"id":@ID@,"result":{result}}}"#))
+    }
+
+    /// Prepares an error as the answer to a method.
+    #[must_use]
+    pub(crate) fn error(self, method: &str, code: i64, message: &str) -> Self {
+        let error = json!({"code": code, "message": message});
+        self.raw_answer(method, &format!(r#"{{"id":@ID@,"error":{error}}}"#))
+    }
+
+    /// Prepares any single line as the answer to a method; its first `@ID@` becomes the request's id.
+    #[must_use]
+    pub(crate) fn raw_answer(self, method: &str, line: &str) -> Self {
+        assert!(!line.contains('\n'), "one line");
+        self.write(&format!("answers/{method}"), &format!("{line}\n"));
+        self
+    }
+
+    /// Leaves a method without an answer.
+    #[must_use]
+    pub(crate) fn silent_on(self, method: &str) -> Self {
+        let _ = fs::remove_file(self.file(&format!("answers/{method}")));
+        self
+    }
+
+    /// What `codex --version` prints.
+    #[must_use]
+    pub(crate) fn version(self, line: &str) -> Self {
+        self.write("version", &format!("{line}\n"));
+        self
+    }
+
+    /// What `codex app-server daemon WORD` prints; without it, that fails.
+    #[must_use]
+    pub(crate) fn daemon(self, word: &str, answer: &Value) -> Self {
+        self.write(&format!("daemon/{word}"), &format!("{answer}\n"));
+        self
+    }
+
+    /// Exit status of every other call (`codex`, `codex exec`, `codex resume`…).
+    #[must_use]
+    pub(crate) fn exit_code(self, code: u8) -> Self {
+        self.write("exit-code", &format!("{code}\n"));
+        self
+    }
+
+    /// The executable.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.join("codex")
+    }
+
+    /// The folder to put first on `PATH`.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// One line per call: its `CODEX_HOME`, a tab, its arguments with blanks between.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.lines("calls")
+    }
+
+    /// Every line app-servers read from their input.
+    pub(crate) fn received(&self) -> Vec<String> {
+        self.lines("received")
+    }
+
+    /// Every process of it, of any call, that was started and is known by id, dead or alive.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.lines("pids")
+            .iter()
+            .filter_map(|line| line.parse().ok())
+            .collect()
+    }
+
+    /// Those of them that live.
+    pub(crate) fn live_pids(&self) -> Vec<u32> {
+        let mut pids = self.pids();
+        pids.retain(|pid| self.owns(*pid));
+        pids
+    }
+
+    /// Whether a process runs this script: an id may have gone to another since.
+    fn owns(&self, pid: u32) -> bool {
+        processes::command_line(pid).contains(&*self.path().to_string_lossy())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.dir.join("fake").join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.file(name);
+        fs::create_dir_all(path.parent().expect("in a folder")).expect("make the folder");
+        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+
+    fn lines(&self, name: &str) -> Vec<String> {
+        let text = fs::read(self.file(name)).unwrap_or_default();
+        String::from_utf8_lossy(&text)
+            .lines()
+            .map(ToOwned::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for FakeCodex {
+    fn drop(&mut self) {
+        for pid in self.live_pids() {
+            processes::signal("KILL", pid);
+        }
+    }
+}
+
+/// The result of `account/read` for a `ChatGPT` sign-in, as Codex 0.169 gives it.
+pub(crate) fn account_read(email: &str, account_id: &str, plan: &str) -> Value {
+    json!({
+        "account": {
+            "type": "chatgpt",
+            "email": email,
+            "planType": plan,
+            "workspaceName": email,
+        },
+        "userId": account_id.replace("acct-", "user-"),
+        "requiresOpenaiAuth": true,
+        "workspaceRouting": {
+            "chatgptAccountId": account_id,
+            "backendOrigin": "https://chatgpt.com",
+            "accountRoutingOverride": "NO_CONSTRAINT",
+        },
+    })
+}
+
+/// The result of `account/rateLimits/read` with a five-hour and a weekly window, as Codex 0.169 gives it.
+pub(crate) fn rate_limits_read(account_id: &str, five_hours_used: u8, weekly_used: u8) -> Value {
+    let window = |used: u8, minutes: i64, seconds: i64| {
+        json!({
+            "usedPercent": used,
+            "windowDurationMins": minutes,
+            "resetsAt": unix_now() + seconds,
+        })
+    };
+    let limits = json!({
+        "limitId": "codex",
+        "limitName": null,
+        "normalModelSlug": null,
+        "primary": window(five_hours_used, 300, 7_200),
+        "secondary": window(weekly_used, 10_080, 259_200),
+        "credits": {"hasCredits": false, "unlimited": false, "balance": "0"},
+        "individualLimit": null,
+        "spendControlReached": null,
+        "planType": "plus",
+        "rateLimitReachedType": null,
+    });
+    json!({
+        "ordinaryUsageAllowed": five_hours_used < 100 && weekly_used < 100,
+        "rateLimits": limits,
+        "rateLimitsByLimitId": {"codex": limits},
+        "rateLimitResetCredits": null,
+        "accountId": account_id,
+        "rateLimitUpsell": null,
+    })
+}
+
+const SCRIPT: &str = r#"#!/bin/sh
+# A fake `codex`. State in fake/ beside it; builtins only where it may have to be killed.
+self=$(cd "$(dirname "$0")" && pwd)/codex
+fake=${self%/codex}/fake
+tab=$(printf '\t')
+
+if [ "$1" = --fake-grandchild ]; then
+    trap '' TERM INT HUP
+    [ -p "$fake/ready.$2" ] && echo up >"$fake/ready.$2"
+    mkfifo "$fake/forever.$$"
+    exec 8<>"$fake/forever.$$"
+    read -r never <&8
+    exit
+fi
+
+printf '%s\n' "$$" >>"$fake/pids"
+printf '%s%s%s\n' "${CODEX_HOME-}" "$tab" "$*" >>"$fake/calls"
+
+case "$1 $2" in
+    "--version "* | "-V "*) cat "$fake/version"; exit 0 ;;
+    "app-server daemon")
+        [ -f "$fake/daemon/$3" ] || { echo "no daemon answer for $3" >&2; exit 1; }
+        cat "$fake/daemon/$3"
+        exit 0 ;;
+    "app-server "*) ;;
+    *) read -r code <"$fake/exit-code"; exit "$code" ;;
+esac
+
+read -r behaviour number <"$fake/behaviour"
+
+# Blocks for ever without a child process.
+forever() {
+    mkfifo "$fake/forever.$$"
+    exec 8<>"$fake/forever.$$"
+    while :; do read -r never <&8; done
+}
+
+# A process of its own session of work that keeps stdout and stderr; known by id when this returns.
+grandchild() {
+    mkfifo "$fake/ready.$$"
+    ( "$self" --fake-grandchild "$$" </dev/null & printf '%s\n' "$!" >>"$fake/pids" )
+    read -r up <"$fake/ready.$$"
+}
+
+huge() { head -c "$number" /dev/zero | tr '\000' x; }
+
+garbage() {
+    printf 'thread main panicked at nothing\n\n{"id":\n[]\n"id"\n\377\376\001\n'
+}
+
+# Reads a request into $line, its id into $id, its method into $method; false at the end.
+request() {
+    IFS= read -r line || return 1
+    printf '%s\n' "$line" >>"$fake/received"
+    id= method=
+    case "$line" in *'"id":'*) id=${line#*'"id":'} id=${id%%[!0-9]*} ;; esac
+    case "$line" in *'"method":'*) method=${line#*'"method":"'} method=${method%%'"'*} ;; esac
+    return 0
+}
+
+# Prints the prepared answer to method $1 for id $2, without an end of line; false when none is.
+reply() {
+    [ -n "$2" ] && [ -f "$fake/answers/$1" ] || return 1
+    IFS= read -r text <"$fake/answers/$1"
+    case "$text" in
+        *@ID@*) printf '%s%s%s' "${text%%@ID@*}" "$2" "${text#*@ID@}" ;;
+        *) printf '%s' "$text" ;;
+    esac
+}
+
+answer() { reply "$1" "$2" && printf '\n'; }
+
+case "$behaviour" in
+    exit-at-once) echo 'fake codex: cannot start' >&2; exit "$number" ;;
+    never) forever ;;
+    garbage-only) garbage; while request; do garbage; done; exit 0 ;;
+    huge-unended) huge; forever ;;
+    stubborn) trap '' TERM INT HUP; grandchild ;;
+    grandchild) grandchild ;;
+esac
+
+held_id= held_method=
+while request; do
+    [ -n "$id" ] || continue
+    case "$behaviour" in
+        garbage-between) garbage ;;
+        huge-line) [ "$method" = initialize ] && { huge; printf '\n'; } ;;
+        others)
+            printf '{"id":990099,"result":{"account":null}}\n'
+            printf '{"id":null,"error":{"code":-32700,"message":"parse error"}}\n'
+            printf '{"result":{"account":null}}\n' ;;
+        notifications)
+            printf '{"method":"configWarning","params":{"summary":"fake"}}\n'
+            printf '{"method":"account/updated","params":{"authMode":"chatgpt","planType":"free"}}\n'
+            printf '{"id":%s,"method":"item/tool/requestUserInput","params":{}}\n' "$id" ;;
+        initialize-only | stubborn) [ "$method" = initialize ] || forever ;;
+        exit-after-initialize)
+            [ "$method" = initialize ] || { echo 'fake codex: gone' >&2; exit "$number"; } ;;
+        out-of-order)
+            if [ "$method" != initialize ]; then
+                if [ -z "$held_id" ]; then
+                    held_id=$id held_method=$method
+                    continue
+                fi
+                answer "$method" "$id"
+                id=$held_id method=$held_method held_id=
+            fi ;;
+        no-newline)
+            if [ "$method" = account/rateLimits/read ]; then
+                reply "$method" "$id"
+                exit 0
+            fi ;;
+    esac
+    answer "$method" "$id"
+done
+case "$behaviour" in initialize-only | stubborn) forever ;; esac
+exit 0
+"#;

@@ -1,0 +1,982 @@
+//! A stand-in, on loopback, for the services Codex CLI talks to: turns (Responses API), usage, workspace
+//! check, token refresh and revocation.
+//!
+//! HTTP/1.1 by hand on threads. The state is in this process, so a test alters figures directly and waits
+//! for requests on a condition variable instead of sleeping. [`MockBackend`] ends with its `Drop`: held
+//! turns are let go, connections are shut down, every thread is joined.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::sign_in::{AUTH_CLAIM, SignIn, default_user_id, jwt_claims, unix_now};
+
+/// Path ending of the usage endpoint, for [`Account::blackhole`].
+pub(crate) const USAGE: &str = "/wham/usage";
+/// Path ending of the workspace check that precedes every turn and answers `account/read`.
+pub(crate) const ACCOUNTS_CHECK: &str = "/wham/accounts/check";
+/// Path ending of a turn.
+pub(crate) const RESPONSES: &str = "/responses";
+
+/// When a window starts anew.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reset {
+    /// Unix seconds.
+    At(i64),
+    /// Seconds from the moment the backend is asked.
+    InSeconds(i64),
+}
+
+/// One rate-limit window.
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Window {
+    /// 0 to 100. The usage endpoint rounds it, the headers of a turn do not.
+    pub(crate) used_percent: f64,
+    /// Length: 300 for five hours, 10080 for a week.
+    pub(crate) window_minutes: i64,
+    /// When it starts anew.
+    pub(crate) reset: Reset,
+}
+
+impl Window {
+    /// A five-hour window that starts anew in two hours.
+    pub(crate) fn five_hours(used_percent: f64) -> Self {
+        Self {
+            used_percent,
+            window_minutes: 300,
+            reset: Reset::InSeconds(7_200),
+        }
+    }
+
+    /// A weekly window that starts anew in three days.
+    pub(crate) fn weekly(used_percent: f64) -> Self {
+        Self {
+            used_percent,
+            window_minutes: 10_080,
+            reset: Reset::InSeconds(259_200),
+        }
+    }
+
+    /// Sets the moment of reset, in Unix seconds.
+    #[must_use]
+    pub(crate) fn reset_at(mut self, unix_seconds: i64) -> Self {
+        self.reset = Reset::At(unix_seconds);
+        self
+    }
+
+    /// Sets the moment of reset, in seconds from each answer.
+    #[must_use]
+    pub(crate) fn reset_in_seconds(mut self, seconds: i64) -> Self {
+        self.reset = Reset::InSeconds(seconds);
+        self
+    }
+
+    fn resets_at(&self) -> i64 {
+        match self.reset {
+            Reset::At(at) => at,
+            Reset::InSeconds(seconds) => unix_now() + seconds,
+        }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "a percentage")]
+    fn usage_json(&self) -> Value {
+        let at = self.resets_at();
+        json!({
+            "used_percent": self.used_percent.round() as i64,
+            "limit_window_seconds": self.window_minutes * 60,
+            "reset_after_seconds": (at - unix_now()).max(0),
+            "reset_at": at,
+        })
+    }
+}
+
+/// A limit beside the main one: an entry of `additional_rate_limits`, which `account/rateLimits/read`
+/// shows in `rateLimitsByLimitId` under its id.
+#[derive(Clone, Debug)]
+pub(crate) struct ExtraLimit {
+    /// `metered_feature` on the wire, `limitId` in the app-server's answer.
+    pub(crate) limit_id: String,
+    /// `limit_name` on the wire, `limitName` in the app-server's answer.
+    pub(crate) limit_name: String,
+    /// First window.
+    pub(crate) primary: Option<Window>,
+    /// Second window.
+    pub(crate) secondary: Option<Window>,
+}
+
+/// What the backend knows of an account, and how it misbehaves for it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
+#[allow(clippy::struct_field_names, reason = "the names on the wire")]
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    /// As in `auth.json`; without dots.
+    pub(crate) account_id: String,
+    /// User id.
+    pub(crate) user_id: String,
+    /// E-mail, also the name of its workspace.
+    pub(crate) email: String,
+    /// Plan name.
+    pub(crate) plan: String,
+    /// First window; `None` leaves it out.
+    pub(crate) primary: Option<Window>,
+    /// Second window; `None` leaves it out.
+    pub(crate) secondary: Option<Window>,
+    /// Limits beside the main one.
+    pub(crate) extra_limits: Vec<ExtraLimit>,
+    /// The usage endpoint answers this status, for example 503.
+    pub(crate) usage_status: Option<u16>,
+    /// The workspace check answers this status; every turn then fails.
+    pub(crate) check_status: Option<u16>,
+    /// Turns answer 429 `usage_limit_reached`.
+    pub(crate) usage_limit: bool,
+    /// Every authenticated request answers 401.
+    pub force_401: bool,
+    /// A refresh answers `refresh_token_expired`.
+    pub(crate) refresh_expired: bool,
+    /// A refresh answers `refresh_token_invalidated`.
+    pub(crate) revoked: bool,
+    /// Life of the access tokens a refresh hands out.
+    pub(crate) access_ttl_seconds: i64,
+    /// Every authenticated answer comes this much later.
+    pub(crate) delay_ms: u64,
+    /// Turns stay open, after their first words, until this is false again.
+    pub(crate) hold_turns: bool,
+    /// Requests whose path ends so are taken and never answered; they end when the entry is removed.
+    pub(crate) blackhole: Vec<&'static str>,
+    /// What the assistant says.
+    pub(crate) reply: String,
+}
+
+impl Account {
+    /// A plus account with 10 % of five hours and 20 % of the week used.
+    pub(crate) fn new(account_id: &str, email: &str) -> Self {
+        Self {
+            account_id: account_id.to_owned(),
+            user_id: default_user_id(account_id),
+            email: email.to_owned(),
+            plan: "plus".to_owned(),
+            primary: Some(Window::five_hours(10.0)),
+            secondary: Some(Window::weekly(20.0)),
+            extra_limits: Vec::new(),
+            usage_status: None,
+            check_status: None,
+            usage_limit: false,
+            force_401: false,
+            refresh_expired: false,
+            revoked: false,
+            access_ttl_seconds: 864_000,
+            delay_ms: 0,
+            hold_turns: false,
+            blackhole: Vec::new(),
+            reply: "Hello from the mock.".to_owned(),
+        }
+    }
+
+    /// `acct-alice`, plus, 12 % and 91 % used.
+    pub(crate) fn alice() -> Self {
+        let mut alice = Self::new("acct-alice", "alice@example.com");
+        alice.primary = Some(Window::five_hours(12.0));
+        alice.secondary = Some(Window::weekly(91.0));
+        alice
+    }
+
+    /// `acct-bob`, pro, 3 % and 25 % used.
+    pub(crate) fn bob() -> Self {
+        let mut bob = Self::new("acct-bob", "bob@example.com");
+        "pro".clone_into(&mut bob.plan);
+        bob.primary = Some(Window::five_hours(3.0));
+        bob.secondary = Some(Window::weekly(25.0));
+        bob
+    }
+}
+
+/// A request the backend took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Request {
+    /// `GET`, `POST`, `CONNECT`…
+    pub(crate) method: String,
+    /// Without the query; for `CONNECT` the authority asked for.
+    pub(crate) path: String,
+    /// By header, else by the token's claim.
+    pub(crate) account_id: Option<String>,
+    /// Status answered; 0 for one that is not answered.
+    pub(crate) status: u16,
+}
+
+/// The running backend. See the module.
+pub(crate) struct MockBackend {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// One account of a running backend.
+pub(crate) struct AccountHandle<'a> {
+    shared: &'a Shared,
+    account_id: String,
+}
+
+#[derive(Default)]
+struct State {
+    accounts: BTreeMap<String, Account>,
+    revoke_family_on_reuse: bool,
+    spent: BTreeSet<String>,
+    revoked_families: BTreeSet<String>,
+    revocations: Vec<String>,
+    refreshes: Vec<(String, u16)>,
+    reused: Vec<String>,
+    requests: Vec<Request>,
+    held: Vec<String>,
+    turns: u64,
+    stopping: bool,
+    connections: BTreeMap<u64, TcpStream>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl MockBackend {
+    /// Starts on a free loopback port, knowing [`Account::alice`] and [`Account::bob`].
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("bind a loopback port");
+        let address = listener.local_addr().expect("the bound address");
+        let shared = Arc::new(Shared::default());
+        let for_thread = Arc::clone(&shared);
+        let acceptor = thread::Builder::new()
+            .name("mock-backend".to_owned())
+            .spawn(move || accept(&listener, &for_thread))
+            .expect("start the accept thread");
+        let backend = Self {
+            shared,
+            address,
+            acceptor: Some(acceptor),
+        };
+        backend.add(Account::alice());
+        backend.add(Account::bob());
+        backend
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Adds or replaces an account.
+    pub(crate) fn add(&self, account: Account) {
+        self.shared.alter(|state| {
+            state.accounts.insert(account.account_id.clone(), account);
+        });
+    }
+
+    /// The account of this id, which must be known.
+    pub(crate) fn account(&self, account_id: &str) -> AccountHandle<'_> {
+        assert!(
+            self.shared.lock().accounts.contains_key(account_id),
+            "the mock backend has no account {account_id}"
+        );
+        AccountHandle {
+            shared: &self.shared,
+            account_id: account_id.to_owned(),
+        }
+    }
+
+    /// Whether a reused refresh token also ends its successors. Off at start.
+    pub(crate) fn revoke_family_on_reuse(&self, revoke: bool) {
+        self.shared
+            .alter(|state| state.revoke_family_on_reuse = revoke);
+    }
+
+    /// Every request so far, in the order answered.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// The requests whose path ends so.
+    pub(crate) fn requests_to(&self, path_end: &str) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.path.ends_with(path_end));
+        requests
+    }
+
+    /// Forgets the requests so far; refreshes and spent tokens stay.
+    pub(crate) fn forget_requests(&self) {
+        self.shared.alter(|state| state.requests.clear());
+    }
+
+    /// `(refresh token, status)` of every refresh so far.
+    pub(crate) fn refreshes(&self) -> Vec<(String, u16)> {
+        self.shared.lock().refreshes.clone()
+    }
+
+    /// Every refresh token that was presented again after it was spent: a login lost, were it real.
+    pub(crate) fn reused_tokens(&self) -> Vec<String> {
+        self.shared.lock().reused.clone()
+    }
+
+    /// Every token that was handed in for revocation, as `codex logout` does.
+    pub(crate) fn revocations(&self) -> Vec<String> {
+        self.shared.lock().revocations.clone()
+    }
+
+    /// `host:port` of every https connection Codex tried through the proxy of `codex_env`.
+    pub(crate) fn outside(&self) -> Vec<String> {
+        let connects = self.requests().into_iter();
+        connects
+            .filter(|request| request.method == "CONNECT")
+            .map(|request| request.path)
+            .collect()
+    }
+
+    /// Waits until `enough` holds of the requests so far; false when it does not within `limit`.
+    #[must_use]
+    pub(crate) fn wait_for(&self, limit: Duration, enough: impl Fn(&[Request]) -> bool) -> bool {
+        self.shared
+            .wait_until(limit, |state| enough(&state.requests))
+    }
+}
+
+impl Drop for MockBackend {
+    fn drop(&mut self) {
+        self.shared.alter(|state| {
+            state.stopping = true;
+            for connection in state.connections.values() {
+                let _ = connection.shutdown(Shutdown::Both);
+            }
+        });
+        // The accept loop looks at `stopping` after each connection: this is the last one.
+        let _ = TcpStream::connect(self.address);
+        if let Some(acceptor) = self.acceptor.take() {
+            let ended = acceptor.join();
+            assert!(
+                ended.is_ok() || thread::panicking(),
+                "the mock backend panicked"
+            );
+        }
+    }
+}
+
+impl AccountHandle<'_> {
+    /// Alters the account; held turns and blackholed requests look at it again.
+    pub(crate) fn set(&self, alter: impl FnOnce(&mut Account)) {
+        self.shared.alter(|state| {
+            alter(
+                state
+                    .accounts
+                    .get_mut(&self.account_id)
+                    .expect("the account is known"),
+            );
+        });
+    }
+
+    /// A copy of the account.
+    pub(crate) fn get(&self) -> Account {
+        self.shared.lock().accounts[&self.account_id].clone()
+    }
+
+    /// From now on turns stay open; see [`AccountHandle::wait_for_held_turn`].
+    pub(crate) fn hold_turns(&self) {
+        self.set(|account| account.hold_turns = true);
+    }
+
+    /// Lets the held turns finish, and later ones run through.
+    pub(crate) fn release_turns(&self) {
+        self.set(|account| account.hold_turns = false);
+    }
+
+    /// Waits until a turn is held; false when none is within `limit`.
+    #[must_use]
+    pub(crate) fn wait_for_held_turn(&self, limit: Duration) -> bool {
+        self.shared
+            .wait_until(limit, |state| state.held.contains(&self.account_id))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn alter<T>(&self, alter: impl FnOnce(&mut State) -> T) -> T {
+        let result = alter(&mut self.lock());
+        self.changed.notify_all();
+        result
+    }
+
+    /// Waits for `done`, or for the end of the backend; whether `done` holds.
+    fn wait_until(&self, limit: Duration, done: impl Fn(&State) -> bool) -> bool {
+        let end = Instant::now() + limit;
+        let mut state = self.lock();
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if done(&state) || state.stopping || left.is_zero() {
+                return done(&state);
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn record(&self, head: &Head, account_id: Option<&str>, status: u16) {
+        self.alter(|state| {
+            state.requests.push(Request {
+                method: head.method.clone(),
+                path: head.path.clone(),
+                account_id: account_id.map(ToOwned::to_owned),
+                status,
+            });
+        });
+    }
+}
+
+/// For waits that end by an event or with the backend.
+const LONG: Duration = Duration::from_secs(86_400);
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut handlers: Vec<JoinHandle<()>> = Vec::new();
+    for (id, stream) in (0..).zip(listener.incoming()) {
+        let Ok(stream) = stream else { continue };
+        let Ok(for_drop) = stream.try_clone() else {
+            continue;
+        };
+        let stopping = shared.alter(|state| {
+            state.connections.insert(id, for_drop);
+            state.stopping
+        });
+        if stopping {
+            break;
+        }
+        handlers.retain(|handler| !handler.is_finished());
+        let shared = Arc::clone(shared);
+        handlers.push(thread::spawn(move || {
+            // Codex may hang up at any moment; that is no failure of the backend.
+            let _ = serve(&stream, &shared);
+            let _ = stream.shutdown(Shutdown::Both);
+            shared.alter(|state| state.connections.remove(&id));
+        }));
+    }
+    for handler in handlers {
+        handler
+            .join()
+            .expect("a connection of the mock backend panicked");
+    }
+}
+
+struct Head {
+    method: String,
+    path: String,
+    headers: BTreeMap<String, String>,
+}
+
+impl Head {
+    fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", String::as_str)
+    }
+}
+
+struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Value,
+}
+
+impl Answer {
+    fn new(status: u16, body: Value) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body,
+        }
+    }
+}
+
+/// Answers one request after the other until the client hangs up.
+fn serve(stream: &TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some(head) = read_head(&mut reader)? {
+        let body = read_body(&mut reader, &head)?;
+        match route(&head, &body, shared) {
+            Routed::Answer(account_id, answer) => {
+                shared.record(&head, account_id.as_deref(), answer.status);
+                write_answer(stream, &answer)?;
+            }
+            Routed::Turn(account, headers) => {
+                shared.record(&head, Some(&account.account_id), 200);
+                return write_turn(stream, &account, &headers, shared);
+            }
+            Routed::Blackhole(account_id) => {
+                shared.record(&head, Some(&account_id), 0);
+                let path = head.path.as_str();
+                shared.wait_until(LONG, |state| {
+                    state
+                        .accounts
+                        .get(&account_id)
+                        .is_none_or(|account| !swallows(account, path))
+                });
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn read_head(reader: &mut impl io::BufRead) -> io::Result<Option<Head>> {
+    let mut line = String::new();
+    if reader.read_line(&mut line)? == 0 {
+        return Ok(None);
+    }
+    let mut words = line.split_whitespace();
+    let method = words.next().unwrap_or_default().to_owned();
+    let target = words.next().unwrap_or_default();
+    let path = target.split('?').next().unwrap_or_default().to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => {
+                headers.insert(name.trim().to_ascii_lowercase(), value.trim().to_owned());
+            }
+            None => {
+                return Ok(Some(Head {
+                    method,
+                    path,
+                    headers,
+                }));
+            }
+        }
+    }
+}
+
+fn read_body(reader: &mut impl io::BufRead, head: &Head) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    if !head
+        .header("transfer-encoding")
+        .eq_ignore_ascii_case("chunked")
+    {
+        let length = head.header("content-length").parse().unwrap_or(0);
+        reader.take(length).read_to_end(&mut body)?;
+        return Ok(body);
+    }
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let size = line.split(';').next().unwrap_or_default().trim();
+        let size = u64::from_str_radix(size, 16).map_err(io::Error::other)?;
+        reader.take(size).read_to_end(&mut body)?;
+        reader.read_line(&mut String::new())?;
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}
+
+enum Routed {
+    Answer(Option<String>, Answer),
+    Turn(Account, Vec<(String, String)>),
+    Blackhole(String),
+}
+
+fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
+    let path = head.path.as_str();
+    if head.method == "CONNECT" {
+        return Routed::Answer(None, Answer::new(403, json!({"detail": "loopback only"})));
+    }
+    if path == "/oauth/token" || path == "/oauth/revoke" {
+        let sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let answer = if path == "/oauth/token" {
+            refresh(sent["refresh_token"].as_str().unwrap_or_default(), shared)
+        } else {
+            revoke(sent["token"].as_str().unwrap_or_default(), shared)
+        };
+        return Routed::Answer(None, answer);
+    }
+
+    let bearer = head
+        .header("authorization")
+        .trim_start_matches("Bearer ")
+        .trim();
+    let claims = jwt_claims(bearer);
+    let account_id = match head.header("chatgpt-account-id") {
+        "" => claims[AUTH_CLAIM]["chatgpt_account_id"]
+            .as_str()
+            .unwrap_or_default(),
+        id => id,
+    };
+    let named = (!account_id.is_empty()).then(|| account_id.to_owned());
+    if bearer.is_empty() {
+        return Routed::Answer(named, Answer::new(401, json!({"detail": "Unauthorized"})));
+    }
+    let by_api_key = bearer.starts_with("sk-");
+    let account = if by_api_key {
+        let mut account = Account::new("api-key", "");
+        (account.primary, account.secondary) = (None, None);
+        account
+    } else {
+        let known = shared.lock().accounts.get(account_id).cloned();
+        let live = claims["exp"].as_i64().is_some_and(|exp| exp > unix_now());
+        match known.filter(|account| live && !account.force_401) {
+            Some(account) => account,
+            None => return Routed::Answer(named, token_expired()),
+        }
+    };
+    if swallows(&account, path) {
+        return Routed::Blackhole(account.account_id);
+    }
+    if account.delay_ms > 0 {
+        shared.wait_until(Duration::from_millis(account.delay_ms), |state| {
+            state.stopping
+        });
+    }
+
+    let answer = match head.method.as_str() {
+        "GET" if path.ends_with(USAGE) => match account.usage_status {
+            Some(status) => Answer::new(status, json!({"detail": "mock failure"})),
+            None => Answer::new(200, usage(&account)),
+        },
+        "GET" if path.ends_with(ACCOUNTS_CHECK) => match account.check_status {
+            Some(status) => Answer::new(status, json!({"detail": "mock failure"})),
+            None => Answer::new(200, workspaces(&account)),
+        },
+        // Codex tries a WebSocket first with some providers, and falls back on this.
+        "GET" if path.ends_with(RESPONSES) => {
+            Answer::new(426, json!({"detail": "upgrade required"}))
+        }
+        "POST" if path.ends_with(RESPONSES) => {
+            let headers = if by_api_key {
+                Vec::new()
+            } else {
+                rate_limit_headers(&account)
+            };
+            if !account.usage_limit {
+                return Routed::Turn(account, headers);
+            }
+            Answer {
+                headers,
+                ..Answer::new(429, usage_limit_reached(&account))
+            }
+        }
+        "GET" if path.ends_with("/models") => {
+            Answer::new(200, json!({"models": [], "data": [], "object": "list"}))
+        }
+        _ => Answer::new(404, json!({"detail": "not found"})),
+    };
+    Routed::Answer(named, answer)
+}
+
+fn swallows(account: &Account, path: &str) -> bool {
+    account.blackhole.iter().any(|end| path.ends_with(end))
+}
+
+/// Spends a refresh token `rt.<account>.<family>.<n>`.
+fn refresh(token: &str, shared: &Shared) -> Answer {
+    shared.alter(|state| {
+        let answer = try_refresh(token, state);
+        state.refreshes.push((token.to_owned(), answer.status));
+        answer
+    })
+}
+
+fn try_refresh(token: &str, state: &mut State) -> Answer {
+    let invalidated = || refused("refresh_token_invalidated", "Your session has ended.");
+    let Some((account_id, family, generation)) = token_parts(token) else {
+        return invalidated();
+    };
+    let Some(account) = state.accounts.get(account_id) else {
+        return invalidated();
+    };
+    let family_key = family_key(account_id, family);
+    if account.revoked || state.revoked_families.contains(&family_key) {
+        return invalidated();
+    }
+    if account.refresh_expired {
+        return refused("refresh_token_expired", "Your refresh token has expired.");
+    }
+    if !state.spent.insert(token.to_owned()) {
+        state.reused.push(token.to_owned());
+        if state.revoke_family_on_reuse {
+            state.revoked_families.insert(family_key);
+        }
+        return refused(
+            "refresh_token_reused",
+            "Your refresh token was used before.",
+        );
+    }
+    let next = SignIn::to_account(account)
+        .family(family)
+        .generation(generation + 1)
+        .ttl_seconds(account.access_ttl_seconds);
+    let (id_token, access_token) = next.tokens();
+    Answer::new(
+        200,
+        json!({
+            "id_token": id_token,
+            "access_token": access_token,
+            "refresh_token": next.refresh_token(),
+            "token_type": "Bearer",
+            "expires_in": account.access_ttl_seconds,
+        }),
+    )
+}
+
+fn revoke(token: &str, shared: &Shared) -> Answer {
+    shared.alter(|state| {
+        state.revocations.push(token.to_owned());
+        if let Some((account_id, family, _)) = token_parts(token) {
+            state
+                .revoked_families
+                .insert(family_key(account_id, family));
+        }
+    });
+    Answer::new(200, json!({}))
+}
+
+fn token_parts(token: &str) -> Option<(&str, &str, u64)> {
+    let mut parts = token.strip_prefix("rt.")?.split('.');
+    let found = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(found)
+}
+
+fn family_key(account_id: &str, family: &str) -> String {
+    format!("{account_id}.{family}")
+}
+
+fn refused(code: &str, message: &str) -> Answer {
+    let error = json!({
+        "code": code,
+        "message": message,
+        "param": null,
+        "type": "invalid_request_error",
+    });
+    Answer::new(401, json!({"error": error}))
+}
+
+fn token_expired() -> Answer {
+    let message = "Provided authentication token is expired.";
+    let error = json!({"code": "token_expired", "message": message});
+    Answer::new(401, json!({"error": error, "status": 401}))
+}
+
+fn usage(account: &Account) -> Value {
+    let extra: Vec<Value> = account
+        .extra_limits
+        .iter()
+        .map(|limit| {
+            json!({
+                "limit_name": limit.limit_name,
+                "metered_feature": limit.limit_id,
+                "rate_limit": rate_limit(limit.primary, limit.secondary),
+            })
+        })
+        .collect();
+    json!({
+        "account_id": account.account_id,
+        "user_id": account.user_id,
+        "email": account.email,
+        "plan_type": account.plan,
+        "rate_limit": rate_limit(account.primary, account.secondary),
+        "additional_rate_limits": if extra.is_empty() { Value::Null } else { json!(extra) },
+        "code_review_rate_limit": null,
+        "credits": {
+            "has_credits": false,
+            "unlimited": false,
+            "balance": "0",
+            "approx_local_messages": [0, 0],
+            "approx_cloud_messages": [0, 0],
+        },
+        "promo": null,
+    })
+}
+
+fn rate_limit(primary: Option<Window>, secondary: Option<Window>) -> Value {
+    let full = |window: Option<Window>| window.is_some_and(|it| it.used_percent >= 100.0);
+    let reached = full(primary) || full(secondary);
+    json!({
+        "allowed": !reached,
+        "limit_reached": reached,
+        "primary_window": primary.map(|window| window.usage_json()),
+        "secondary_window": secondary.map(|window| window.usage_json()),
+    })
+}
+
+/// Codex refuses every turn unless this lists the account ("workspace routing discovery failed").
+fn workspaces(account: &Account) -> Value {
+    let row = json!({
+        "id": account.account_id,
+        "name": account.email,
+        "plan_type": account.plan,
+        "structure": "personal",
+        "account_user_role": "account-owner",
+        "account_routing_override": "NO_CONSTRAINT",
+        "workspace_backend_origin": "https://chatgpt.com",
+        "is_deactivated": false,
+    });
+    json!({
+        "accounts": [row],
+        "account_ordering": [account.account_id],
+        "default_account_id": account.account_id,
+    })
+}
+
+fn usage_limit_reached(account: &Account) -> Value {
+    let resets_at = account
+        .secondary
+        .or(account.primary)
+        .map(|window| window.resets_at());
+    json!({"error": {
+        "type": "usage_limit_reached",
+        "message": "The usage limit has been reached",
+        "plan_type": account.plan,
+        "resets_at": resets_at,
+        "resets_in_seconds": resets_at.map(|at| (at - unix_now()).max(0)),
+    }})
+}
+
+fn rate_limit_headers(account: &Account) -> Vec<(String, String)> {
+    let mut headers: Vec<(String, String)> = [
+        ("x-codex-active-limit", "codex"),
+        ("x-codex-plan-type", &account.plan),
+        ("x-codex-credits-has-credits", "False"),
+        ("x-codex-credits-unlimited", "False"),
+        ("x-codex-credits-balance", ""),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec();
+    for (name, window) in [
+        ("primary", account.primary),
+        ("secondary", account.secondary),
+    ] {
+        let Some(window) = window else { continue };
+        let at = window.resets_at();
+        let mut add = |what: &str, value: String| {
+            headers.push((format!("x-codex-{name}-{what}"), value));
+        };
+        add("used-percent", window.used_percent.to_string());
+        add("window-minutes", window.window_minutes.to_string());
+        add("reset-at", at.to_string());
+        add("reset-after-seconds", (at - unix_now()).max(0).to_string());
+    }
+    headers
+}
+
+fn write_answer(mut stream: &TcpStream, answer: &Answer) -> io::Result<()> {
+    let body = answer.body.to_string();
+    let mut text = format!("HTTP/1.1 {} Mock\r\n", answer.status);
+    for (name, value) in &answer.headers {
+        let _ = write!(text, "{name}: {value}\r\n");
+    }
+    let _ = write!(
+        text,
+        "content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(text.as_bytes())
+}
+
+/// Streams a turn as server-sent events; the end of the connection is the end of the body.
+fn write_turn(
+    mut stream: &TcpStream,
+    account: &Account,
+    headers: &[(String, String)],
+    shared: &Shared,
+) -> io::Result<()> {
+    let number = shared.alter(|state| {
+        state.turns += 1;
+        state.turns
+    });
+    let (response_id, message_id) = (format!("resp_{number}"), format!("msg_{number}"));
+    let item = |content: Value| {
+        json!({
+            "id": message_id,
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": content,
+        })
+    };
+    let said = json!([{"type": "output_text", "text": account.reply, "annotations": []}]);
+    let opening = [
+        json!({"type": "response.created", "response": {"id": response_id}}),
+        json!({
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": item(json!([])),
+        }),
+        json!({
+            "type": "response.output_text.delta",
+            "item_id": message_id,
+            "output_index": 0,
+            "content_index": 0,
+            "delta": account.reply,
+        }),
+    ];
+    let closing = [
+        json!({
+            "type": "response.output_item.done",
+            "output_index": 0,
+            "item": item(said.clone()),
+        }),
+        json!({
+            "type": "response.completed",
+            "response": {
+                "id": response_id,
+                "status": "completed",
+                "output": [item(said)],
+                "usage": {
+                    "input_tokens": 1200,
+                    "input_tokens_details": {"cached_tokens": 200},
+                    "output_tokens": 34,
+                    "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": 1234,
+                },
+            },
+        }),
+    ];
+
+    let mut head = "HTTP/1.1 200 Mock\r\n".to_owned();
+    head += "content-type: text/event-stream\r\nconnection: close\r\n";
+    for (name, value) in headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(b"\r\n")?;
+    for event in &opening {
+        write_event(stream, event)?;
+    }
+    if account.hold_turns {
+        let id = account.account_id.clone();
+        shared.alter(|state| state.held.push(id.clone()));
+        shared.wait_until(LONG, |state| {
+            state
+                .accounts
+                .get(&id)
+                .is_none_or(|account| !account.hold_turns)
+        });
+        shared.alter(|state| {
+            if let Some(at) = state.held.iter().position(|held| *held == id) {
+                state.held.remove(at);
+            }
+        });
+    }
+    for event in &closing {
+        write_event(stream, event)?;
+    }
+    Ok(())
+}
+
+fn write_event(mut stream: &TcpStream, event: &Value) -> io::Result<()> {
+    let kind = event["type"].as_str().unwrap_or_default();
+    stream.write_all(format!("event: {kind}\ndata: {event}\n\n").as_bytes())
+}

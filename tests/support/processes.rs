@@ -1,0 +1,98 @@
+//! The processes a test started: whether they live, what they run, and their end.
+//!
+//! By `/proc` on Linux and `ps` elsewhere; signals go through the `kill` of `sh`, which every system has.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A process that is no zombie.
+pub(crate) struct Process {
+    /// Its id.
+    pub(crate) pid: u32,
+    /// Its process group.
+    pub(crate) group: u32,
+}
+
+impl Process {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in brackets may hold anything; state, parent and group follow the last bracket.
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let zombie = fields.next()? == "Z";
+        (!zombie).then_some(Self {
+            pid,
+            group: fields.nth(1)?.parse().ok()?,
+        })
+    }
+}
+
+/// Every process that is no zombie; none where there is no `/proc`.
+pub(crate) fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(Process::read).collect()
+}
+
+/// Whether a process exists and is no zombie.
+pub(crate) fn alive(pid: u32) -> bool {
+    if cfg!(target_os = "linux") {
+        return Process::read(pid).is_some();
+    }
+    !ps(pid, "state=").is_empty() && !ps(pid, "state=").starts_with('Z')
+}
+
+/// Polls until none of them lives (another's child gives no event); those that do after `limit`.
+pub(crate) fn wait_for_end(pids: &[u32], limit: Duration) -> Vec<u32> {
+    let end = Instant::now() + limit;
+    loop {
+        let left: Vec<u32> = pids.iter().copied().filter(|pid| alive(*pid)).collect();
+        if left.is_empty() || Instant::now() > end {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The file a process runs; `None` where there is no `/proc`.
+pub(crate) fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
+}
+
+/// The arguments of a process, separated by NUL or blanks; empty when it does not exist.
+pub(crate) fn command_line(pid: u32) -> String {
+    if cfg!(target_os = "linux") {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        return OsStr::from_bytes(&line).to_string_lossy().into_owned();
+    }
+    ps(pid, "args=")
+}
+
+/// Sends a signal (`KILL`, `TERM`…) to a process; nothing happens when it is gone.
+pub(crate) fn signal(name: &str, pid: u32) {
+    kill(name, &pid.to_string());
+}
+
+/// Sends a signal to every process of a group.
+pub(crate) fn signal_group(name: &str, group: u32) {
+    kill(name, &format!("-{group}"));
+}
+
+fn kill(name: &str, target: &str) {
+    let _ = Command::new("sh")
+        .args(["-c", r#"kill -s "$1" -- "$2""#, "sh", name, target])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+}
+
+fn ps(pid: u32, column: &str) -> String {
+    let said = Command::new("ps")
+        .args(["-ww", "-o", column, "-p", &pid.to_string()])
+        .output();
+    let text = said.map(|said| said.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
+}

@@ -1,0 +1,758 @@
+//! The real Codex CLI, pinned, for end-to-end tests against [`MockBackend`].
+//!
+//! The npm package is installed once into the target folder. Every Codex runs in its own process group
+//! with an emptied environment, and is killed with its group when its handle is dropped or its time is
+//! over: the npm wrapper on Node < 22.15 stays as the parent of the native binary, and killing it alone
+//! leaves that one behind. Nothing here touches `~/.codex`.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes and for the environment are the program's, not its tests'"
+)]
+#![allow(
+    clippy::print_stdout,
+    reason = "a skip is said where the test's output goes"
+)]
+#![allow(
+    clippy::panic_in_result_fn,
+    reason = "`Result` is what Codex answers, panics are failed tests"
+)]
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::mock_backend::MockBackend;
+use super::processes::{self, executable};
+use super::sign_in::codex_env;
+
+/// The version under test.
+pub(crate) const VERSION: &str = "0.169.0";
+/// Set to `require`, this makes a missing real Codex a failure instead of a skip.
+pub(crate) const E2E_VARIABLE: &str = "CODEX_MANAGER_E2E";
+
+const EXEC_LIMIT: Duration = Duration::from_secs(60);
+const INSTALL_LIMIT: Duration = Duration::from_secs(600);
+/// Longer than the 15 s after which `account/read` itself gives up on a silent network.
+const REPLY_LIMIT: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(5);
+
+/// An installed Codex.
+#[derive(Debug)]
+pub(crate) struct RealCodex {
+    launcher: PathBuf,
+    native: PathBuf,
+}
+
+/// What a finished Codex left behind.
+#[derive(Debug)]
+pub(crate) struct Output {
+    /// Exit status.
+    pub(crate) status: ExitStatus,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// The id behind `session id:`.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        let mut lines = self.stderr.lines().chain(self.stdout.lines());
+        lines
+            .find_map(|line| line.trim().strip_prefix("session id:"))
+            .map(str::trim)
+    }
+
+    /// Panics with all of it unless the exit status is 0.
+    pub(crate) fn expect_success(self) -> Self {
+        assert!(self.status.success(), "{self}");
+        self
+    }
+
+    /// Panics with all of it if the exit status is 0.
+    pub(crate) fn expect_failure(self) -> Self {
+        assert!(!self.status.success(), "{self}");
+        self
+    }
+}
+
+impl fmt::Display for Output {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}\n{}", self.status, self.stdout, self.stderr)
+    }
+}
+
+impl RealCodex {
+    /// The installed Codex, installing it first; `None`, with a line on stdout, when it cannot be had.
+    ///
+    /// # Panics
+    /// When it cannot be had and `CODEX_MANAGER_E2E=require`.
+    pub(crate) fn get() -> Option<&'static Self> {
+        static FOUND: OnceLock<Result<RealCodex, String>> = OnceLock::new();
+        match FOUND.get_or_init(install) {
+            Ok(codex) => Some(codex),
+            Err(reason) => {
+                let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
+                assert!(!required, "the real Codex is required: {reason}");
+                println!("SKIPPED (real Codex): {}", reason.replace('\n', " "));
+                None
+            }
+        }
+    }
+
+    /// The launcher users run: the npm wrapper, which needs `node` on the path.
+    pub(crate) fn launcher(&self) -> &Path {
+        &self.launcher
+    }
+
+    /// The folder to put first on `PATH` so that `codex` is the launcher.
+    pub(crate) fn bin_dir(&self) -> &Path {
+        self.launcher.parent().expect("the launcher is in a folder")
+    }
+
+    /// The native binary behind the launcher.
+    pub(crate) fn native(&self) -> &Path {
+        &self.native
+    }
+
+    /// The launcher, in its own process group, with nothing in its environment but `PATH`, `HOME`,
+    /// `CODEX_HOME` and [`codex_env`]. `user_home` becomes `HOME` and the working folder.
+    pub(crate) fn command(&self, home: &Path, backend: &MockBackend, user_home: &Path) -> Command {
+        let mut command = Command::new(&self.launcher);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", user_home)
+            .env("CODEX_HOME", home)
+            .envs(codex_env(backend))
+            .current_dir(user_home)
+            .stdin(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    /// Runs `codex` with these arguments to its end, at most 60 s.
+    pub(crate) fn run<A: AsRef<OsStr>>(
+        &self,
+        home: &Path,
+        backend: &MockBackend,
+        args: &[A],
+    ) -> Output {
+        self.start(home, backend, args).finish(EXEC_LIMIT)
+    }
+
+    /// Runs `codex exec` with these arguments (a prompt, at least) to its end, at most 60 s.
+    pub(crate) fn exec(&self, home: &Path, backend: &MockBackend, args: &[&str]) -> Output {
+        self.run(
+            home,
+            backend,
+            &[&["exec", "--skip-git-repo-check"], args].concat(),
+        )
+    }
+
+    /// Runs a further turn of a session.
+    pub(crate) fn exec_resume(
+        &self,
+        home: &Path,
+        backend: &MockBackend,
+        id: &str,
+        prompt: &str,
+    ) -> Output {
+        self.run(
+            home,
+            backend,
+            &["exec", "resume", "--skip-git-repo-check", id, prompt],
+        )
+    }
+
+    /// Starts `codex exec` and leaves it running: hold the turn by the backend first.
+    pub(crate) fn spawn_exec(
+        &self,
+        home: &Path,
+        backend: &MockBackend,
+        args: &[&str],
+    ) -> RunningCodex {
+        self.start(
+            home,
+            backend,
+            &[&["exec", "--skip-git-repo-check"], args].concat(),
+        )
+    }
+
+    /// Starts `codex` with these arguments, without input, and leaves it running.
+    pub(crate) fn start<A: AsRef<OsStr>>(
+        &self,
+        home: &Path,
+        backend: &MockBackend,
+        args: &[A],
+    ) -> RunningCodex {
+        self.start_with(home, backend, args, |_| ())
+    }
+
+    /// As [`RealCodex::start`], with a last word on the working folder and the environment.
+    pub(crate) fn start_with<A: AsRef<OsStr>>(
+        &self,
+        home: &Path,
+        backend: &MockBackend,
+        args: &[A],
+        alter: impl FnOnce(&mut Command),
+    ) -> RunningCodex {
+        let user_home = user_home();
+        // Files, not pipes: nobody has to read them, and a process that inherits them blocks nobody.
+        let stdout = tempfile::tempfile().expect("make a file for stdout");
+        let stderr = tempfile::tempfile().expect("make a file for stderr");
+        let mut command = self.command(home, backend, user_home.path());
+        command.args(args);
+        command.stdout(stdout.try_clone().expect("share the file for stdout"));
+        command.stderr(stderr.try_clone().expect("share the file for stderr"));
+        alter(&mut command);
+        RunningCodex {
+            group: Group::spawn(&mut command).0,
+            stdout,
+            stderr,
+            _user_home: user_home,
+        }
+    }
+
+    /// Starts `codex app-server` on stdio and introduces itself to it.
+    pub(crate) fn app_server(&self, home: &Path, backend: &MockBackend) -> AppServer {
+        AppServer::start(self, home, backend)
+    }
+
+    /// Asks a fresh app-server one thing: `Ok(result)` or `Err(error)`, as it answers.
+    ///
+    /// # Errors
+    /// The JSON-RPC error, `{"code": …, "message": …}`.
+    pub(crate) fn app_server_request(
+        &self,
+        home: &Path,
+        backend: &MockBackend,
+        method: &str,
+        params: Value,
+    ) -> Result<Value, Value> {
+        self.app_server(home, backend).request(method, params)
+    }
+
+    /// Starts the background daemon of a home, as a TUI would. It copies some 400 MB into the home.
+    pub(crate) fn start_daemon(&self, home: &Path, backend: &MockBackend) -> Daemon {
+        // The guard exists before the daemon does, so that a failing start leaves nothing either.
+        let mut daemon = Daemon {
+            home: home.canonicalize().expect("the home exists"),
+            codex: self.launcher.clone(),
+            environment: self
+                .command(home, backend, home)
+                .get_envs()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+                .collect(),
+            started: Value::Null,
+            user_home: user_home(),
+        };
+        daemon.started = daemon.control("start").expect("the daemon starts");
+        daemon
+    }
+}
+
+/// A Codex that runs. Its process group is killed on drop.
+pub(crate) struct RunningCodex {
+    group: Group,
+    stdout: File,
+    stderr: File,
+    _user_home: TempDir,
+}
+
+impl RunningCodex {
+    /// The launcher's process id, which is also that of the group.
+    pub(crate) fn pid(&self) -> u32 {
+        self.group.pid
+    }
+
+    /// The native binary's process id: the launcher's own, or a child's when Node stays as the parent.
+    /// Linux only.
+    pub(crate) fn native_pid(&self) -> Option<u32> {
+        let group = processes::all()
+            .into_iter()
+            .filter(|process| process.group == self.group.pid);
+        group.map(|process| process.pid).find(|pid| {
+            executable(*pid).is_some_and(|path| path.file_name() == Some(OsStr::new("codex")))
+        })
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.group.ended(Duration::ZERO).is_none()
+    }
+
+    /// Waits for its end and takes its output.
+    ///
+    /// # Panics
+    /// When it still runs after `limit`; the group is killed then.
+    pub(crate) fn finish(mut self, limit: Duration) -> Output {
+        let status = self.group.ended(limit);
+        if status.is_none() {
+            self.group.kill();
+        }
+        let stdout = read_back(&mut self.stdout);
+        let stderr = read_back(&mut self.stderr);
+        match status {
+            Some(status) => Output {
+                status,
+                stdout,
+                stderr,
+            },
+            None => panic!("codex did not end within {limit:?}\n{stdout}\n{stderr}"),
+        }
+    }
+
+    /// Kills the group with SIGKILL and waits for its end.
+    pub(crate) fn kill(self) {
+        drop(self);
+    }
+}
+
+/// A `codex app-server` on stdio. Its process group is killed on drop.
+pub(crate) struct AppServer {
+    group: Group,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    reader: Option<JoinHandle<()>>,
+    notifications: Vec<Value>,
+    next_id: u64,
+    _user_home: TempDir,
+}
+
+impl AppServer {
+    fn start(codex: &RealCodex, home: &Path, backend: &MockBackend) -> Self {
+        let user_home = user_home();
+        let mut command = codex.command(home, backend, user_home.path());
+        command.arg("app-server");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let (group, stdin, stdout) = Group::spawn(&mut command);
+        let stdout = stdout.expect("stdout is piped");
+        let (sender, lines) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self {
+            group,
+            stdin,
+            lines,
+            reader: Some(reader),
+            notifications: Vec::new(),
+            next_id: 0,
+            _user_home: user_home,
+        };
+        let me = json!({"clientInfo": {"name": "codex-test", "title": "test", "version": "0"}});
+        server
+            .request("initialize", me)
+            .expect("the app-server initialises");
+        server.send(&json!({"method": "initialized"}));
+        server
+    }
+
+    /// Asks and waits, at most 30 s: `Ok(result)` or `Err(error)`.
+    ///
+    /// # Errors
+    /// The JSON-RPC error, `{"code": …, "message": …}`.
+    ///
+    /// # Panics
+    /// When no answer comes.
+    pub(crate) fn request(&mut self, method: &str, params: Value) -> Result<Value, Value> {
+        let answer = self.request_within(method, params, REPLY_LIMIT);
+        answer.unwrap_or_else(|| panic!("no answer to {method} within {REPLY_LIMIT:?}"))
+    }
+
+    /// As [`AppServer::request`], but `None` when no answer comes within `limit`.
+    pub(crate) fn request_within(
+        &mut self,
+        method: &str,
+        params: Value,
+        limit: Duration,
+    ) -> Option<Result<Value, Value>> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut request = json!({"id": id, "method": method});
+        if !params.is_null() {
+            request["params"] = params;
+        }
+        self.send(&request);
+        let end = Instant::now() + limit;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let line = match self.lines.recv_timeout(left) {
+                Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) => return None,
+                Err(RecvTimeoutError::Disconnected) => panic!("app-server ended during {method}"),
+            };
+            let mut message: Value = serde_json::from_str(&line).expect("a line of JSON");
+            if message.get("method").is_some() || message["id"] != json!(id) {
+                self.notifications.push(message);
+            } else if message.get("error").is_some() {
+                return Some(Err(message["error"].take()));
+            } else {
+                return Some(Ok(message["result"].take()));
+            }
+        }
+    }
+
+    /// What came unasked so far.
+    pub(crate) fn notifications(&self) -> &[Value] {
+        &self.notifications
+    }
+
+    /// The launcher's process id, which is also that of the group.
+    pub(crate) fn pid(&self) -> u32 {
+        self.group.pid
+    }
+
+    /// Ends its input and waits for its end; `None` when it does not end within `limit`.
+    pub(crate) fn close(mut self, limit: Duration) -> Option<ExitStatus> {
+        self.stdin = None;
+        self.group.ended(limit)
+    }
+
+    fn send(&mut self, message: &Value) {
+        let stdin = self.stdin.as_mut().expect("the input is open");
+        writeln!(stdin, "{message}").expect("write to app-server");
+    }
+}
+
+impl Drop for AppServer {
+    fn drop(&mut self) {
+        self.stdin = None;
+        self.group.kill();
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+/// The background daemon of a home. On drop it is stopped, and whatever of it is left is killed.
+pub(crate) struct Daemon {
+    home: PathBuf,
+    codex: PathBuf,
+    environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
+    started: Value,
+    user_home: TempDir,
+}
+
+impl Daemon {
+    /// What `daemon start` answered.
+    pub(crate) fn started(&self) -> &Value {
+        &self.started
+    }
+
+    /// The daemon's process id, by its pid file; `None` once it is stopped.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        pid_file(&self.home.join("app-server-daemon/daemon.pid"))
+    }
+
+    /// The process id of its `pid-update-loop`, which survives `daemon stop`.
+    pub(crate) fn updater_pid(&self) -> Option<u32> {
+        pid_file(&self.home.join("app-server-daemon/daemon-updater.pid"))
+    }
+
+    /// Runs `codex app-server daemon` with this word: the JSON of its last line of output.
+    ///
+    /// # Errors
+    /// Everything it printed, when it fails or does not answer in JSON.
+    pub(crate) fn control(&self, word: &str) -> Result<Value, String> {
+        let mut stdout = tempfile::tempfile().map_err(|error| error.to_string())?;
+        let mut stderr = tempfile::tempfile().map_err(|error| error.to_string())?;
+        let share = |file: &File| file.try_clone().map_err(|error| error.to_string());
+        let mut command = Command::new(&self.codex);
+        command
+            .args(["app-server", "daemon", word])
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .env("HOME", self.user_home.path())
+            .current_dir(self.user_home.path())
+            .stdin(Stdio::null())
+            .stdout(share(&stdout)?)
+            .stderr(share(&stderr)?)
+            .process_group(0);
+        let status = Group::spawn(&mut command).0.ended(EXEC_LIMIT);
+        let (out, err) = (read_back(&mut stdout), read_back(&mut stderr));
+        let all = || format!("codex app-server daemon {word}: {status:?}\n{out}\n{err}");
+        if !status.is_some_and(|status| status.success()) {
+            return Err(all());
+        }
+        let last = out.lines().next_back().unwrap_or_default();
+        serde_json::from_str(last).map_err(|_| all())
+    }
+
+    /// Processes that run from the daemon's copy of Codex in this home. Linux only.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let copy = self.home.join("packages");
+        let mut pids: Vec<u32> = processes::all()
+            .into_iter()
+            .map(|process| process.pid)
+            .collect();
+        pids.retain(|pid| executable(*pid).is_some_and(|path| path.starts_with(&copy)));
+        pids
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Codex puts the sockets into a shared folder under /tmp and links them from the home.
+        let sockets = linked_sockets(&self.home);
+        let mut pids: BTreeSet<u32> = self.processes().into_iter().collect();
+        if !cfg!(target_os = "linux") {
+            pids.extend(self.pid().into_iter().chain(self.updater_pid()));
+        }
+        let stopped = self.control("stop");
+        pids.extend(self.processes());
+        let pids: Vec<u32> = pids
+            .into_iter()
+            .filter(|pid| processes::alive(*pid))
+            .collect();
+        for pid in &pids {
+            processes::signal("KILL", *pid);
+        }
+        let left = processes::wait_for_end(&pids, GRACE);
+        for socket in sockets.into_iter().chain(linked_sockets(&self.home)) {
+            let mut lock = socket.clone().into_os_string();
+            lock.push(".lock");
+            let _ = fs::remove_file(&socket);
+            let _ = fs::remove_file(lock);
+        }
+        let clean = left.is_empty() && (stopped.is_ok() || self.started.is_null());
+        assert!(
+            clean || thread::panicking(),
+            "the daemon is left: {left:?}, {stopped:?}"
+        );
+    }
+}
+
+/// A process that leads its own group; the group is killed on drop.
+struct Group {
+    pid: u32,
+    status: Cell<Option<ExitStatus>>,
+    end: Receiver<io::Result<ExitStatus>>,
+    waiter: Option<JoinHandle<()>>,
+}
+
+impl Group {
+    /// Starts a command that sets `process_group(0)`.
+    fn spawn(
+        command: &mut Command,
+    ) -> (Self, Option<ChildStdin>, Option<std::process::ChildStdout>) {
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (pid, stdin, stdout) = (child.id(), child.stdin.take(), child.stdout.take());
+        let (sender, end) = mpsc::channel();
+        let waiter = thread::spawn(move || {
+            let _ = sender.send(child.wait());
+        });
+        let group = Self {
+            pid,
+            status: Cell::new(None),
+            end,
+            waiter: Some(waiter),
+        };
+        (group, stdin, stdout)
+    }
+
+    /// Its exit status, waiting at most `limit` for its end.
+    fn ended(&self, limit: Duration) -> Option<ExitStatus> {
+        if self.status.get().is_none()
+            && let Ok(status) = self.end.recv_timeout(limit)
+        {
+            self.status.set(Some(status.expect("wait for the process")));
+        }
+        self.status.get()
+    }
+
+    /// Kills what is left of the group, also after its leader's end, and waits for the leader.
+    fn kill(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            processes::signal_group("KILL", self.pid);
+            let _ = waiter.join();
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn pid_file(path: &Path) -> Option<u32> {
+    let doc: Value = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    doc["pid"].as_u64()?.try_into().ok()
+}
+
+fn linked_sockets(home: &Path) -> Vec<PathBuf> {
+    [
+        "app-server-control/app-server-control.sock",
+        "app-server-daemon/daemon-updater.sock",
+    ]
+    .iter()
+    .filter_map(|link| fs::read_link(home.join(link)).ok())
+    .collect()
+}
+
+fn user_home() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("user-home-")
+        .tempdir()
+        .expect("make a temporary HOME")
+}
+
+fn read_back(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .expect("read the output back");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// `<target>/tools`.
+fn tools_dir() -> PathBuf {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if let Some(target) = std::env::var_os("CARGO_TARGET_DIR") {
+        return project.join(target).join("tools");
+    }
+    // Cargo tells integration tests where the target folder is, also when a config file moves it.
+    let told = option_env!("CARGO_TARGET_TMPDIR").and_then(|tmp| Path::new(tmp).parent());
+    told.map_or_else(|| project.join("target"), Path::to_path_buf)
+        .join("tools")
+}
+
+fn install() -> Result<RealCodex, String> {
+    let tools = tools_dir();
+    let place = tools.join(format!("codex-{VERSION}"));
+    if let Some(codex) = installed(&place) {
+        return codex.check();
+    }
+    let text = |error: io::Error| format!("{}: {error}", tools.display());
+    fs::create_dir_all(&tools).map_err(text)?;
+    // Other test processes wait here, and find it installed.
+    let lock = File::create(tools.join(format!("codex-{VERSION}.lock"))).map_err(text)?;
+    lock.lock().map_err(text)?;
+    if let Some(codex) = installed(&place) {
+        return codex.check();
+    }
+    let staged = tools.join(format!("codex-{VERSION}.partial"));
+    for left_over in [&staged, &place] {
+        if left_over.exists() {
+            fs::remove_dir_all(left_over).map_err(text)?;
+        }
+    }
+    fs::create_dir_all(&staged).map_err(text)?;
+    if let Err(reason) = npm_install(&staged) {
+        let _ = fs::remove_dir_all(&staged);
+        return Err(reason);
+    }
+    if installed(&staged).is_none() {
+        return Err(format!(
+            "npm left no native binary for this system: {}",
+            staged.display()
+        ));
+    }
+    fs::rename(&staged, &place).map_err(text)?;
+    installed(&place)
+        .ok_or_else(|| format!("no codex: {}", place.display()))?
+        .check()
+}
+
+fn npm_install(prefix: &Path) -> Result<(), String> {
+    let mut log = tempfile::tempfile().map_err(|error| error.to_string())?;
+    let share = || log.try_clone().map_err(|error| error.to_string());
+    let mut command = Command::new("npm");
+    command
+        .args([
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+            "--loglevel=error",
+        ])
+        .arg("--prefix")
+        .arg(prefix)
+        .arg(format!("@openai/codex@{VERSION}"))
+        .current_dir(prefix)
+        .stdin(Stdio::null())
+        .stdout(share()?)
+        .stderr(share()?)
+        .process_group(0);
+    let probe = Command::new("npm").arg("--version").output();
+    probe.map_err(|error| format!("cannot run npm: {error}"))?;
+    let status = Group::spawn(&mut command).0.ended(INSTALL_LIMIT);
+    if status.is_some_and(|status| status.success()) {
+        return Ok(());
+    }
+    let how = status.map_or("no end in time".to_owned(), |status| status.to_string());
+    Err(format!(
+        "npm install @openai/codex@{VERSION}: {how}: {}",
+        read_back(&mut log).trim()
+    ))
+}
+
+/// The Codex under an npm prefix, when both its launcher and its native binary are there.
+fn installed(prefix: &Path) -> Option<RealCodex> {
+    let modules = prefix.join("node_modules");
+    let launcher = modules.join(".bin/codex");
+    let packages = [
+        modules.join("@openai"),
+        modules.join("@openai/codex/node_modules/@openai"),
+    ];
+    let platforms = packages
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten();
+    let native = platforms
+        .flatten()
+        .filter_map(|package| fs::read_dir(package.path().join("vendor")).ok())
+        .flatten()
+        .flatten()
+        .map(|triple| triple.path().join("bin/codex"))
+        .find(|path| path.is_file())?;
+    launcher.is_file().then_some(RealCodex { launcher, native })
+}
+
+impl RealCodex {
+    /// That the launcher runs here, which needs `node`.
+    fn check(self) -> Result<Self, String> {
+        let home = user_home();
+        let said = Command::new(&self.launcher)
+            .arg("--version")
+            .env("HOME", home.path())
+            .env("CODEX_HOME", home.path())
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| format!("{}: {error}", self.launcher.display()))?;
+        let version = String::from_utf8_lossy(&said.stdout);
+        if said.status.success() && version.trim() == format!("codex-cli {VERSION}") {
+            return Ok(self);
+        }
+        let stderr = String::from_utf8_lossy(&said.stderr);
+        Err(format!(
+            "{} is not {VERSION}: {version}{stderr}",
+            self.launcher.display()
+        ))
+    }
+}

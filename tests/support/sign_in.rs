@@ -1,0 +1,396 @@
+//! Sign-ins for tests: `auth.json`, `config.toml` and the environment real Codex needs to talk to
+//! [`MockBackend`] only.
+//!
+//! [`auth_json`] is pure and needs no backend. Nothing here starts a process.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes and for the environment are the program's, not its tests'"
+)]
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::mock_backend::{Account, MockBackend};
+
+/// The claim that holds account, user and plan.
+pub(crate) const AUTH_CLAIM: &str = "https://api.openai.com/auth";
+const PROFILE_CLAIM: &str = "https://api.openai.com/profile";
+
+/// Variables that would override a home's sign-in; remove them before running Codex by inheritance.
+pub(crate) const SIGN_IN_VARIABLES: [&str; 4] = [
+    "OPENAI_API_KEY",
+    "CODEX_API_KEY",
+    "CODEX_ACCESS_TOKEN",
+    "OPENAI_BASE_URL",
+];
+
+/// A `ChatGPT` sign-in, as `auth.json` records it.
+#[derive(Clone, Debug)]
+pub(crate) struct SignIn {
+    /// E-mail in the id token.
+    pub(crate) email: String,
+    /// `ChatGPT` account (workspace) id, without dots.
+    pub(crate) account_id: String,
+    /// `ChatGPT` user id.
+    pub(crate) user_id: String,
+    /// Plan name as the backend spells it: `free`, `plus`, `pro`, `team`…
+    pub(crate) plan: String,
+    /// Unix seconds at which both tokens were made.
+    pub(crate) issued_at: i64,
+    /// Seconds from `issued_at` until the access token expires; negative means expired already.
+    pub(crate) ttl_seconds: i64,
+    /// Unix seconds of `last_refresh`; `None` leaves it null.
+    pub(crate) last_refresh: Option<i64>,
+    /// Family of the refresh token: every login starts a new one.
+    pub(crate) family: String,
+    /// Number of the refresh token in its family, from 1.
+    pub(crate) generation: u64,
+}
+
+impl SignIn {
+    /// A sign-in made now, good for ten days, holding the first refresh token of family `f1`.
+    pub(crate) fn new(account_id: &str, email: &str) -> Self {
+        let now = unix_now();
+        Self {
+            email: email.to_owned(),
+            account_id: account_id.to_owned(),
+            user_id: default_user_id(account_id),
+            plan: "plus".to_owned(),
+            issued_at: now,
+            ttl_seconds: 864_000,
+            last_refresh: Some(now),
+            family: "f1".to_owned(),
+            generation: 1,
+        }
+    }
+
+    /// `acct-alice`, `alice@example.com`, plus.
+    pub(crate) fn alice() -> Self {
+        Self::new("acct-alice", "alice@example.com")
+    }
+
+    /// `acct-bob`, `bob@example.com`, pro.
+    pub(crate) fn bob() -> Self {
+        Self::new("acct-bob", "bob@example.com").plan("pro")
+    }
+
+    /// A sign-in to an account of the mock backend.
+    pub(crate) fn to_account(account: &Account) -> Self {
+        Self::new(&account.account_id, &account.email)
+            .user_id(&account.user_id)
+            .plan(&account.plan)
+    }
+
+    /// Sets the user id.
+    #[must_use]
+    pub(crate) fn user_id(mut self, user_id: &str) -> Self {
+        user_id.clone_into(&mut self.user_id);
+        self
+    }
+
+    /// Sets the plan.
+    #[must_use]
+    pub(crate) fn plan(mut self, plan: &str) -> Self {
+        plan.clone_into(&mut self.plan);
+        self
+    }
+
+    /// Sets the life of the access token, in seconds from `issued_at`.
+    #[must_use]
+    pub(crate) fn ttl_seconds(mut self, seconds: i64) -> Self {
+        self.ttl_seconds = seconds;
+        self
+    }
+
+    /// Sets when the tokens were made and refreshed, in Unix seconds.
+    #[must_use]
+    pub(crate) fn issued_at(mut self, unix_seconds: i64) -> Self {
+        self.issued_at = unix_seconds;
+        self.last_refresh = Some(unix_seconds);
+        self
+    }
+
+    /// Sets `last_refresh` alone, in Unix seconds.
+    #[must_use]
+    pub(crate) fn last_refresh(mut self, unix_seconds: Option<i64>) -> Self {
+        self.last_refresh = unix_seconds;
+        self
+    }
+
+    /// Sets the family of the refresh token.
+    #[must_use]
+    pub(crate) fn family(mut self, family: &str) -> Self {
+        family.clone_into(&mut self.family);
+        self
+    }
+
+    /// Sets the number of the refresh token in its family.
+    #[must_use]
+    pub(crate) fn generation(mut self, generation: u64) -> Self {
+        self.generation = generation;
+        self
+    }
+
+    /// The refresh token this sign-in holds.
+    pub(crate) fn refresh_token(&self) -> String {
+        format!("rt.{}.{}.{}", self.account_id, self.family, self.generation)
+    }
+
+    /// `(id_token, access_token)`.
+    pub(crate) fn tokens(&self) -> (String, String) {
+        let auth = json!({
+            "chatgpt_account_id": self.account_id,
+            "chatgpt_plan_type": self.plan,
+            "chatgpt_user_id": self.user_id,
+            "user_id": self.user_id,
+        });
+        let base = json!({
+            "iss": "https://auth.invalid",
+            "sub": self.user_id,
+            "iat": self.issued_at,
+            "exp": self.issued_at + self.ttl_seconds,
+            "jti": format!("{}-{}", self.family, self.generation),
+            AUTH_CLAIM: auth,
+        });
+        let mut id_claims = base.clone();
+        id_claims["aud"] = json!(["codex-test"]);
+        id_claims["email"] = json!(self.email);
+        id_claims["email_verified"] = json!(true);
+        let mut access_claims = base;
+        access_claims["aud"] = json!(["https://api.invalid/v1"]);
+        access_claims[PROFILE_CLAIM] = json!({"email": self.email, "email_verified": true});
+        (unsigned_jwt(&id_claims), unsigned_jwt(&access_claims))
+    }
+}
+
+/// The text of `auth.json` for a sign-in. Pure: equal sign-ins give equal text.
+pub(crate) fn auth_json(sign_in: &SignIn) -> String {
+    let (id_token, access_token) = sign_in.tokens();
+    pretty(&json!({
+        "auth_mode": "chatgpt",
+        "OPENAI_API_KEY": null,
+        "tokens": {
+            "id_token": id_token,
+            "access_token": access_token,
+            "refresh_token": sign_in.refresh_token(),
+            "account_id": sign_in.account_id,
+        },
+        "last_refresh": sign_in.last_refresh.map(rfc3339),
+    }))
+}
+
+/// The text of `auth.json` for an API key. The mock backend takes keys that start with `sk-`.
+pub(crate) fn api_key_auth_json(key: &str) -> String {
+    pretty(&json!({
+        "auth_mode": "apikey",
+        "OPENAI_API_KEY": key,
+        "tokens": null,
+        "last_refresh": null,
+    }))
+}
+
+/// Writes `auth.json` (0600), replacing what is there: a switch by file.
+pub(crate) fn write_auth(home: &Path, sign_in: &SignIn) {
+    write_auth_text(home, &auth_json(sign_in));
+}
+
+/// Writes any text as `auth.json` (0600): for damaged ones.
+pub(crate) fn write_auth_text(home: &Path, text: &str) {
+    make_home(home);
+    let path = home.join("auth.json");
+    let staged = home.join(".auth.json.staged");
+    let _ = fs::remove_file(&staged);
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&staged)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .expect("write auth.json");
+    fs::rename(&staged, &path).expect("put auth.json in place");
+}
+
+/// A home signed in to the mock backend.
+pub(crate) fn signed_in_home(home: &Path, backend: &MockBackend, sign_in: &SignIn) {
+    make_home(home);
+    write_config(
+        home,
+        &config_toml(&backend.base_url(), "/backend-api/codex"),
+    );
+    write_auth(home, sign_in);
+}
+
+/// A home with an API key the mock backend takes.
+pub(crate) fn api_key_home(home: &Path, backend: &MockBackend) {
+    make_home(home);
+    write_config(home, &config_toml(&backend.base_url(), "/v1"));
+    write_auth_text(home, &api_key_auth_json("sk-test-0000"));
+}
+
+/// A home that points at the mock backend and has no `auth.json`.
+pub(crate) fn signed_out_home(home: &Path, backend: &MockBackend) {
+    make_home(home);
+    write_config(
+        home,
+        &config_toml(&backend.base_url(), "/backend-api/codex"),
+    );
+}
+
+/// The `config.toml` that keeps real Codex on loopback.
+///
+/// Turns go through a provider of our own: the built-in one sends `ChatGPT` turns to the https origin that
+/// `wham/accounts/check` names and refuses a loopback one (Codex 0.169). `requires_openai_auth` makes it
+/// use the tokens of `auth.json` all the same.
+pub(crate) fn config_toml(base_url: &str, api_path: &str) -> String {
+    format!(
+        r#"model_provider = "mock"
+chatgpt_base_url = "{base_url}/backend-api"
+cli_auth_credentials_store = "file"
+check_for_update_on_startup = false
+
+[model_providers.mock]
+name = "mock"
+base_url = "{base_url}{api_path}"
+wire_api = "responses"
+requires_openai_auth = true
+
+[analytics]
+enabled = false
+
+[feedback]
+enabled = false
+
+[features]
+apps = false
+plugins = false
+
+[otel]
+exporter = "none"
+metrics_exporter = "none"
+trace_exporter = "none"
+"#
+    )
+}
+
+/// What real Codex must find in its environment, beside `CODEX_HOME`.
+///
+/// The proxy catches what would leave loopback: an https request arrives at the mock as `CONNECT`, is
+/// refused, and is listed by [`MockBackend::outside`]. Plain http, which is all the mock speaks, is not
+/// proxied.
+pub(crate) fn codex_env(backend: &MockBackend) -> Vec<(String, String)> {
+    let base = backend.base_url();
+    [
+        (
+            "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
+            format!("{base}/oauth/token"),
+        ),
+        (
+            "CODEX_REVOKE_TOKEN_URL_OVERRIDE",
+            format!("{base}/oauth/revoke"),
+        ),
+        ("HTTPS_PROXY", base),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
+/// The parsed `auth.json` of a home.
+pub(crate) fn read_auth(home: &Path) -> Value {
+    let text = fs::read_to_string(home.join("auth.json")).expect("read auth.json");
+    serde_json::from_str(&text).expect("auth.json is JSON")
+}
+
+/// The refresh token a home holds.
+pub(crate) fn read_refresh_token(home: &Path) -> String {
+    read_auth(home)["tokens"]["refresh_token"]
+        .as_str()
+        .expect("auth.json has a refresh token")
+        .to_owned()
+}
+
+/// The claims of a JWT, unverified; null when it is none.
+pub(crate) fn jwt_claims(token: &str) -> Value {
+    token
+        .split('.')
+        .nth(1)
+        .and_then(|part| URL_SAFE_NO_PAD.decode(part).ok())
+        .and_then(|raw| serde_json::from_slice(&raw).ok())
+        .unwrap_or(Value::Null)
+}
+
+/// `acct-alice` → `user-alice`.
+pub(crate) fn default_user_id(account_id: &str) -> String {
+    format!("user-{}", account_id.trim_start_matches("acct-"))
+}
+
+/// Unix seconds by the system clock.
+pub(crate) fn unix_now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is past 1970");
+    i64::try_from(since.as_secs()).expect("seconds fit")
+}
+
+/// `1763618400` → `2025-11-20T06:00:00.000000000Z`, the form Codex writes.
+pub(crate) fn rfc3339(unix_seconds: i64) -> String {
+    let (days, second) = (
+        unix_seconds.div_euclid(86_400),
+        unix_seconds.rem_euclid(86_400),
+    );
+    // Days to civil date with years that start in March, so that the leap day comes last.
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.000000000Z",
+        second / 3_600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+fn unsigned_jwt(claims: &Value) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    // Codex checks no signature but wants three non-empty parts.
+    format!(
+        "{}.{}.{}",
+        part(&json!({"alg": "none", "typ": "JWT"})),
+        part(claims),
+        URL_SAFE_NO_PAD.encode("unsigned")
+    )
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("a value serialises")
+}
+
+fn make_home(home: &Path) {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(home)
+        .expect("make the Codex home");
+}
+
+fn write_config(home: &Path, text: &str) {
+    fs::write(home.join("config.toml"), text).expect("write config.toml");
+}
