@@ -64,12 +64,18 @@ struct GlobalArgs {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Normalize(commands::normalize::NormalizeArgs),
+    Cooldown(commands::cooldown::CooldownArgs),
+    Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
 }
 
 impl Command {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
+            Self::Normalize(args) => commands::normalize::run(args, context),
+            Self::Cooldown(args) => commands::cooldown::run(args, context),
+            Self::Recommend(args) => commands::recommend::run(args, context),
             Self::Status(args) => args.run(context),
         }
     }

@@ -4,7 +4,7 @@
 //! and still holds. [`observe`] asks and decides; [`record`] notes the answer. A probe is no use of
 //! the account.
 
-use super::cooldown::{CooldownFile, LoginState};
+use super::cooldown::{self, AccountEntry, CooldownFile, LoginState, Updated};
 use crate::codex::app_server::{
     self, Limits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
 };
@@ -16,9 +16,10 @@ use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
 use crate::io::IoError;
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::{self, DocumentError, Found, Updated};
+use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
+use crate::quota::state::judge;
 use crate::quota::window::{CODEX_LIMIT, Observation, SAME_WINDOW, Source, WEEKLY_MINUTES, Window};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
@@ -85,13 +86,9 @@ impl StatusReport {
 
     /// When the last exhausted window is free again; `None` where none is exhausted.
     pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let seen = self.observation.as_ref()?;
-        let own = || seen.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT);
-        let refused = seen.usage_allowed == Some(false) && own().all(|w| w.used_percent < 100.0);
-        own()
-            .filter(|w| (refused || w.used_percent >= 100.0) && !w.is_over(now))
-            .filter_map(|w| w.resets_at)
-            .max()
+        let mut entry = AccountEntry::new(self.identity.clone()?);
+        entry.observation.clone_from(&self.observation);
+        judge(&entry, now).next_available_at
     }
 }
 
@@ -234,28 +231,25 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
 pub fn record(
     manager_home: &Path,
     report: &StatusReport,
+    now: &DateTime<Utc>,
+    zone: Zone,
 ) -> Result<Option<Updated<()>>, DocumentError> {
     let Some(identity) = report.identity.as_ref() else {
         return Ok(None);
     };
-    crate::io::atomic::create_private_folder(manager_home)?;
-    document::update(
-        &manager_home.join("cooldown.json"),
-        &manager_home.join(".lock"),
-        |_: &Found<CooldownFile>| CooldownFile::default(),
-        |known| {
-            if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
-                known.observe(identity, observation);
-            }
-            let entry = known.entry(identity);
-            if report.plan.is_some() {
-                entry.plan.clone_from(&report.plan);
-            }
-            if report.login != LoginState::Unknown {
-                entry.login = report.login;
-            }
-        },
-    )
+    cooldown::update(manager_home, now, zone, |known| {
+        if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
+            known.observe(identity, observation);
+        }
+        let entry = known.entry(identity);
+        if report.plan.is_some() {
+            entry.plan.clone_from(&report.plan);
+        }
+        if report.login != LoginState::Unknown {
+            entry.login = report.login;
+        }
+        Ok(())
+    })
     .map(Some)
 }
 
@@ -453,7 +447,13 @@ fn take_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
             .notes
             .push("the status text names no account, and the home has none".into());
     }
-    report.plan = text.plan.or(report.plan.take());
+    // Codex shows the plan with a capital; the server's names have none.
+    let plan = text.plan.map(|plan| plan.to_lowercase());
+    report.plan = report.plan.take().or(plan);
+    if text.windows.is_empty() {
+        report.notes.push("the status text shows no quota".into());
+        return;
+    }
     report.is_fresh = true;
     report.observation = Some(Observation {
         source: Source::StatusFile,
