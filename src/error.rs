@@ -203,6 +203,18 @@ impl From<crate::io::document::DocumentError> for CommandError {
     }
 }
 
+impl From<crate::inventory::resolve::ResolveError> for CommandError {
+    fn from(error: crate::inventory::resolve::ResolveError) -> Self {
+        let choices = error.choices().join(", ");
+        let wrapped = Self::wrap(ErrorKind::Failed, error);
+        if choices.is_empty() {
+            wrapped.hint("no account is known yet; see codex-manager normalize --help")
+        } else {
+            wrapped.hint(format!("the accounts are: {choices}"))
+        }
+    }
+}
+
 impl From<crate::inventory::status::StatusError> for CommandError {
     fn from(error: crate::inventory::status::StatusError) -> Self {
         use crate::inventory::status::StatusError;

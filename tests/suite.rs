@@ -6,5 +6,9 @@
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod daemon;
 mod mock_backend;
+mod probe;
+mod process;
+mod status;
 mod support;

@@ -1,13 +1,14 @@
 //! `status`: who is signed in, and what is left of the quota.
 
+use super::account::warn_all;
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cooldown::CooldownFile;
+use crate::inventory::cooldown;
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
-use crate::io::document;
+use crate::io::progress::waiting_for_input;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, WindowJson};
@@ -48,11 +49,10 @@ impl StatusArgs {
     /// answer cannot be noted.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let text = self.status_file.as_deref().map(read_text).transpose()?;
-        let known = document::read::<CooldownFile>(&context.manager_path("cooldown.json"))?
-            .good()
-            .unwrap_or_default();
         let settings = &context.settings;
         let now = context.now();
+        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+        warn_all(&context.ui, &known.warnings);
         let report = status::observe(&StatusOptions {
             home: &settings.codex_home,
             env: &context.env,
@@ -60,20 +60,16 @@ impl StatusArgs {
             now,
             zone: settings.zone,
             deadline: app_server::DEADLINE,
-            known: &known,
+            known: &known.file,
             ask_codex: !self.dry_run,
             status_text: text.as_deref(),
             reset_at: None,
         })?;
         if !self.dry_run
-            && let Some(updated) = status::record(&settings.manager_home, &report)?
-            && let Some(kept) = updated.moved_aside
+            && let Some(updated) =
+                status::record(&settings.manager_home, &report, &now, settings.zone)?
         {
-            let ui = &context.ui;
-            ui.warn(format!(
-                "cooldown.json was damaged; kept as {}",
-                kept.display()
-            ));
+            warn_all(&context.ui, &updated.warnings);
         }
         show(context, &report);
         // Without asking, what is remembered is all that was wanted.
@@ -85,10 +81,8 @@ impl StatusArgs {
 fn read_text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_TEXT_BYTES)
-            .read_to_end(&mut bytes)
+        let stdin = std::io::stdin().lock();
+        waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };

@@ -7,7 +7,6 @@ use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::python;
 use crate::archive::reader::Archive;
-use crate::archive::scan::mtime_ns_of;
 use crate::io::document::{self, Found};
 use crate::io::{IoContext, IoError};
 use std::collections::{BTreeMap, HashMap};
@@ -91,10 +90,7 @@ pub fn relative_name(backups: &Path, path: &Path) -> String {
 /// Size and time of a regular file.
 pub fn stamp(path: &Path) -> Option<FileStamp> {
     let meta = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some(FileStamp {
-        bytes: meta.len(),
-        mtime_ns: mtime_ns_of(&meta),
-    })
+    Some(FileStamp::of(&meta))
 }
 
 /// Reads one pair: the sidecar where it is good, else the archive itself.

@@ -1,10 +1,30 @@
 //! `cooldown.json`: for each account what was seen last. Small: `recommend` reads nothing else.
+//!
+//! Where it is missing or damaged, it is made again from the inventory, else from the sidecars. The
+//! Python codex-manager keeps another document under the same name: that is read in place, and kept
+//! as `cooldown.json.python-backup` by the first write.
 
+use super::catalog;
+use super::python;
+use super::records::{ArchiveRecord, InventoryFile};
+use crate::archive::metadata::Mode;
 use crate::codex::identity::Identity;
-use crate::io::clock::Timestamp;
-use crate::io::document::Document;
-use crate::quota::window::Observation;
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, atomic};
+use crate::quota::legacy;
+use crate::quota::window::{Observation, SAME_WINDOW, Source};
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::Path;
+
+/// The name of the document in the manager home.
+pub const FILE_NAME: &str = "cooldown.json";
+
+/// The name of the lock under which documents of the manager home are changed.
+pub const LOCK_NAME: &str = ".lock";
 
 /// Whether a login is at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -23,6 +43,20 @@ pub enum LoginState {
     Expired,
     /// An export took it to another machine.
     Moved,
+}
+
+impl LoginState {
+    /// The name used in documents and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Archived => "archived",
+            Self::None => "none",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Moved => "moved",
+        }
+    }
 }
 
 /// When a weekly window was first seen exhausted.
@@ -58,6 +92,9 @@ pub struct AccountEntry {
     /// Held back by the user until then.
     #[serde(default)]
     pub held_until: Option<Timestamp>,
+    /// When the user said so.
+    #[serde(default)]
+    pub held_since: Option<Timestamp>,
     /// The latest use, launch, resume or backup of the live home under this account.
     #[serde(default)]
     pub last_used_at: Option<Timestamp>,
@@ -74,6 +111,7 @@ impl AccountEntry {
             observation: None,
             quota_end: None,
             held_until: None,
+            held_since: None,
             last_used_at: None,
         }
     }
@@ -131,7 +169,6 @@ impl CooldownFile {
     /// Takes a look at `identity`'s windows into account. An older look than the one that is known
     /// changes nothing but the time when the quota was first seen exhausted.
     pub fn observe(&mut self, identity: &Identity, observation: Observation) {
-        use crate::quota::window::SAME_WINDOW;
         let entry = self.entry(identity);
         let exhausted = observation
             .weekly()
@@ -172,5 +209,315 @@ impl CooldownFile {
         if entry.last_used_at.is_none_or(|known| at > known) {
             entry.last_used_at = Some(at);
         }
+    }
+
+    /// Notes that a login of `identity` was seen in an archive or a legacy file, or that only a
+    /// record of it was (`archived` false). What is known better stays.
+    pub fn found_login(&mut self, identity: &Identity, archived: bool) {
+        let entry = self.entry(identity);
+        entry.login = match (entry.login, archived) {
+            (LoginState::None | LoginState::Unknown, true) => LoginState::Archived,
+            (LoginState::Unknown, false) => LoginState::None,
+            (known, _) => known,
+        };
+    }
+
+    /// Takes the records of legacy files and archives into account.
+    pub fn add_records(&mut self, inventory: &InventoryFile) {
+        for record in &inventory.legacy {
+            let metadata = &record.metadata;
+            let Some(identity) = metadata.identity() else {
+                continue;
+            };
+            self.found_login(&identity, record.problem.is_none());
+            if let (Some(ended), Some(next), true) = (
+                metadata.quota_end_detected_at,
+                metadata.next_available_at,
+                record.decides(),
+            ) {
+                self.observe(&identity, legacy::observation(ended, next));
+            }
+        }
+        for record in &inventory.archives {
+            self.add_archive(record);
+        }
+    }
+
+    fn add_archive(&mut self, record: &ArchiveRecord) {
+        let metadata = &record.metadata;
+        let Some(identity) = metadata.identity() else {
+            return;
+        };
+        let exists = record.archive.is_some();
+        self.found_login(&identity, exists && metadata.mode != Mode::Sessions);
+        if metadata.legacy_auth_filename.is_some() {
+            if let (Some(ended), Some(next)) =
+                (metadata.quota_end_detected_at, metadata.next_available_at)
+            {
+                if ended <= metadata.created_at {
+                    self.observe(&identity, legacy::observation(ended, next));
+                }
+            }
+            return;
+        }
+        if !metadata.windows.is_empty() {
+            self.observe(
+                &identity,
+                Observation {
+                    source: Source::Archive,
+                    observed_at: metadata.created_at,
+                    usage_allowed: None,
+                    windows: metadata.windows.clone(),
+                },
+            );
+        }
+        if exists {
+            // A backup of the live home is a use of its account.
+            self.used(&identity, metadata.created_at);
+        }
+    }
+}
+
+/// What [`load`] found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Loaded {
+    /// The document, made again from the records if need be.
+    pub file: CooldownFile,
+    /// What the user should know: damage, entries that were left out.
+    pub warnings: Vec<String>,
+    origin: Origin,
+}
+
+/// Where a document comes from, and so what a write has to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Origin {
+    #[default]
+    Absent,
+    Ours,
+    Python,
+    Damaged,
+}
+
+/// Reads `cooldown.json` of a manager home. Takes no lock and writes nothing.
+///
+/// # Errors
+/// A newer version wrote it, or the file system refuses.
+pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
+    let path = manager_home.join(FILE_NAME);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let (file, warnings) = rebuild(manager_home)?;
+            return Ok(Loaded {
+                file,
+                warnings,
+                origin: Origin::Absent,
+            });
+        }
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    };
+    let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
+        Found::Good(file) => {
+            return Ok(Loaded {
+                file,
+                warnings: Vec::new(),
+                origin: Origin::Ours,
+            });
+        }
+        Found::Damaged(problem) => problem,
+        Found::Absent => String::new(),
+    };
+    if let Some((file, warnings)) = python::parse(&bytes, manager_home, now, zone) {
+        return Ok(Loaded {
+            file,
+            warnings,
+            origin: Origin::Python,
+        });
+    }
+    let (file, mut warnings) = rebuild(manager_home)?;
+    warnings.insert(
+        0,
+        format!(
+            "damaged, made again from the records as far as they go ({problem}): {}",
+            path.display()
+        ),
+    );
+    Ok(Loaded {
+        file,
+        warnings,
+        origin: Origin::Damaged,
+    })
+}
+
+/// What [`update`] did besides updating.
+#[derive(Debug)]
+pub struct Updated<R> {
+    /// What the change returned.
+    pub value: R,
+    /// What the user should know: damage, copies that were kept.
+    pub warnings: Vec<String>,
+}
+
+/// Reads, changes and writes `cooldown.json` of a manager home under its lock.
+///
+/// The home is created (0700) if need be. A document of the Python tool is kept byte for byte as
+/// `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … when taken).
+/// Nothing of the document is written when `change` fails or leaves it as it was.
+///
+/// # Errors
+/// Those of [`load`], those of `change`, and what the file system refuses.
+pub fn update<R, E: From<DocumentError>>(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+    change: impl FnOnce(&mut CooldownFile) -> Result<R, E>,
+) -> Result<Updated<R>, E> {
+    atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
+    let lock = manager_home.join(LOCK_NAME);
+    let _held = FileLock::exclusive(&lock).map_err(DocumentError::from)?;
+    let Loaded {
+        mut file,
+        mut warnings,
+        origin,
+    } = load(manager_home, now, zone)?;
+    let before = file.clone();
+    let value = change(&mut file)?;
+    if origin != Origin::Ours || file != before {
+        warnings.extend(write(manager_home, origin, &file)?);
+    }
+    Ok(Updated { value, warnings })
+}
+
+/// Writes the document; keeps what stood there if it was not ours, and says where.
+fn write(
+    manager_home: &Path,
+    origin: Origin,
+    file: &CooldownFile,
+) -> Result<Option<String>, DocumentError> {
+    let path = manager_home.join(FILE_NAME);
+    let kept = match origin {
+        Origin::Absent if file.accounts.is_empty() => return Ok(None),
+        Origin::Absent | Origin::Ours => None,
+        Origin::Python => {
+            let kept = atomic::keep_copy(&path, ".python-backup")?;
+            Some(format!(
+                "the Python codex-manager's {FILE_NAME} was taken over; the original is kept: {}",
+                kept.display()
+            ))
+        }
+        Origin::Damaged => {
+            let kept = atomic::keep_copy(&path, ".damaged")?;
+            Some(format!("the damaged file is kept: {}", kept.display()))
+        }
+    };
+    document::write(&path, file)?;
+    Ok(kept)
+}
+
+/// Makes the document from the inventory, or from what lies under backups/ where that is lost too.
+fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
+    let mut file = CooldownFile::default();
+    let mut warnings = Vec::new();
+    let path = manager_home.join("inventory.json");
+    let inventory = match document::read::<InventoryFile>(&path)? {
+        Found::Good(inventory) => inventory,
+        found => {
+            if let Found::Damaged(problem) = found {
+                warnings.push(format!("damaged ({problem}): {}", path.display()));
+            }
+            InventoryFile {
+                archives: catalog::list(&manager_home.join("backups"), &[]).unwrap_or_default(),
+                ..InventoryFile::default()
+            }
+        }
+    };
+    file.add_records(&inventory);
+    Ok((file, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    fn look(observed_at: &str, used_percent: f64, resets_at: &str) -> Observation {
+        Observation {
+            source: Source::Live,
+            observed_at: at(observed_at),
+            usage_allowed: None,
+            windows: vec![Window {
+                limit_id: CODEX_LIMIT.into(),
+                minutes: Some(WEEKLY_MINUTES),
+                used_percent,
+                resets_at: Some(at(resets_at)),
+            }],
+        }
+    }
+
+    fn seen(looks: &[(&str, f64, &str)]) -> AccountEntry {
+        let mut file = CooldownFile::default();
+        for (observed_at, used, resets_at) in looks {
+            file.observe(
+                &Identity::of_email("a@x.com"),
+                look(observed_at, *used, resets_at),
+            );
+        }
+        file.accounts.remove(0)
+    }
+
+    #[test]
+    fn the_detected_end_is_the_first_look_at_100_percent_of_a_window_that_jitters() {
+        let entry = seen(&[
+            ("2026-11-20T10:00:00Z", 99.0, "2026-11-24T12:00:00Z"),
+            ("2026-11-20T12:00:00Z", 100.0, "2026-11-24T12:03:00Z"),
+            ("2026-11-20T13:00:00Z", 100.0, "2026-11-24T11:58:00Z"),
+            ("2026-11-20T11:00:00Z", 100.0, "2026-11-24T12:00:00Z"),
+        ]);
+        assert_eq!(
+            entry.quota_end.unwrap().detected_at,
+            at("2026-11-20T11:00:00Z")
+        );
+        assert_eq!(
+            entry.observation.unwrap().observed_at,
+            at("2026-11-20T13:00:00Z")
+        );
+    }
+
+    #[test]
+    fn an_account_known_by_email_takes_on_the_ids_of_its_login() {
+        let mut file = CooldownFile::default();
+        file.used(&Identity::of_email("A@x.com"), at("2026-11-20T10:00:00Z"));
+        let known = Identity {
+            account_id: Some("acct".into()),
+            ..Identity::of_email("a@x.com")
+        };
+        file.used(&known, at("2026-11-19T10:00:00Z"));
+        assert_eq!(file.accounts.len(), 1);
+        assert_eq!(
+            file.accounts[0].identity.account_id.as_deref(),
+            Some("acct")
+        );
+        assert_eq!(
+            file.accounts[0].last_used_at,
+            Some(at("2026-11-20T10:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_login_seen_in_a_file_does_not_hide_a_better_one() {
+        let id = Identity::of_email("a@x.com");
+        let mut file = CooldownFile::default();
+        file.found_login(&id, false);
+        assert_eq!(file.entry(&id).login, LoginState::None);
+        file.found_login(&id, true);
+        file.found_login(&id, false);
+        assert_eq!(file.entry(&id).login, LoginState::Archived);
+        file.entry(&id).login = LoginState::Moved;
+        file.found_login(&id, true);
+        assert_eq!(file.entry(&id).login, LoginState::Moved);
     }
 }

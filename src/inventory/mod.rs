@@ -1,6 +1,10 @@
 //! What is known: accounts with their last figures, and records of archives and legacy files.
 
+pub mod accounts;
 pub mod catalog;
 pub mod cooldown;
+pub mod legacy;
+pub mod python;
 pub mod records;
+pub mod resolve;
 pub mod status;

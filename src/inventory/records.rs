@@ -1,8 +1,12 @@
 //! `inventory.json`: every known record. An index: it is rebuilt from the records when it is lost.
 
 use crate::archive::metadata::Metadata;
+use crate::archive::scan::mtime_ns_of;
+use crate::io::clock;
 use crate::io::document::Document;
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use std::fs;
 
 /// What tells a file from an earlier state of it, without reading it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,6 +15,21 @@ pub struct FileStamp {
     pub bytes: u64,
     /// Its modification time in nanoseconds since 1970.
     pub mtime_ns: i64,
+}
+
+impl FileStamp {
+    /// The stamp of a file.
+    pub fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            bytes: meta.len(),
+            mtime_ns: mtime_ns_of(meta),
+        }
+    }
+
+    /// The modification time.
+    pub fn modified_at(&self) -> DateTime<Utc> {
+        clock::from_unix_nanos(i128::from(self.mtime_ns))
+    }
 }
 
 /// One archive under `backups/`, or a record that has no archive.
@@ -44,6 +63,20 @@ pub struct LegacyRecord {
     pub archive_name: String,
     /// What follows from its name and time.
     pub metadata: Metadata,
+    /// Why it holds no login of the account that its name tells of: "empty", "not JSON", "no login
+    /// in it", "holds a login of …". Absent when it does hold one.
+    #[serde(default)]
+    pub problem: Option<String>,
+}
+
+impl LegacyRecord {
+    /// Whether the record says anything about quota: a file that was from the future when it was
+    /// read does not.
+    pub fn decides(&self) -> bool {
+        self.metadata
+            .quota_end_detected_at
+            .is_some_and(|at| at <= self.metadata.created_at)
+    }
 }
 
 /// The document.

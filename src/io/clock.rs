@@ -1,6 +1,9 @@
 //! The clock and the local time zone, as values that are passed around.
 
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::{
+    DateTime, Datelike, Days, Duration, FixedOffset, NaiveDateTime, NaiveTime, Offset, TimeZone,
+    Timelike, Utc, Weekday,
+};
 use chrono_tz::Tz;
 
 /// An instant together with the offset it is shown in. Compares by instant.
@@ -43,8 +46,49 @@ impl Zone {
     }
 
     /// `instant` with the offset that this zone has at that time.
-    pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
+    pub fn at<O: TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         instant.with_timezone(&self.0).fixed_offset()
+    }
+
+    /// The instants at which clocks here show `local`, the earlier one first.
+    ///
+    /// There are two where the clock is set back. A time that is skipped where the clock is set
+    /// forward is counted on from the time before it: 02:30 becomes 03:30.
+    pub fn instants(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
+        let found = self.0.from_local_datetime(&local);
+        if let (Some(first), Some(last)) = (found.earliest(), found.latest()) {
+            let second = (first != last).then(|| last.fixed_offset());
+            return (first.fixed_offset(), second);
+        }
+        // The offset that was in force before the gap; gaps last up to a day (Samoa, 2011).
+        let before = (1..=3)
+            .filter_map(|days| local.checked_sub_days(Days::new(days)))
+            .find_map(|day| self.0.offset_from_local_datetime(&day).earliest())
+            .map_or(0, |offset| offset.fix().local_minus_utc());
+        let utc = local
+            .checked_sub_signed(Duration::seconds(i64::from(before)))
+            .unwrap_or(local);
+        (self.at(&utc.and_utc()), None)
+    }
+
+    /// The first instant at or after the minute of `from` at which clocks here show `time`, on the
+    /// given day of the week if there is one.
+    pub fn next(self, time: NaiveTime, day: Option<Weekday>, from: &DateTime<Utc>) -> Timestamp {
+        let from = from
+            .with_second(0)
+            .and_then(|t| t.with_nanosecond(0))
+            .unwrap_or(*from);
+        let today = self.at(&from).date_naive();
+        (0..16)
+            .filter_map(|days| today.checked_add_days(Days::new(days)))
+            .filter(|date| day.is_none_or(|day| date.weekday() == day))
+            .flat_map(|date| {
+                let (first, second) = self.instants(date.and_time(time));
+                [Some(first), second]
+            })
+            .flatten()
+            .find(|instant| *instant >= from)
+            .unwrap_or_else(|| self.at(&from))
     }
 }
 
@@ -53,4 +97,68 @@ pub fn from_unix_nanos(nanos: i128) -> DateTime<Utc> {
     let secs = i64::try_from(nanos.div_euclid(1_000_000_000)).unwrap_or(0);
     let rest = u32::try_from(nanos.rem_euclid(1_000_000_000)).unwrap_or(0);
     DateTime::from_timestamp(secs, rest).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(text: &str) -> NaiveDateTime {
+        NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M").unwrap()
+    }
+
+    fn instants(zone: &str, text: &str) -> Vec<String> {
+        let (first, second) = Zone::named(zone).unwrap().instants(local(text));
+        [Some(first), second]
+            .into_iter()
+            .flatten()
+            .map(|t| t.to_rfc3339())
+            .collect()
+    }
+
+    #[test]
+    fn a_skipped_time_is_counted_on_from_before_the_gap() {
+        assert_eq!(
+            instants("Europe/Berlin", "2026-03-29 02:30"),
+            ["2026-03-29T03:30:00+02:00"]
+        );
+        assert_eq!(
+            instants("Australia/Lord_Howe", "2026-10-04 02:10"),
+            ["2026-10-04T02:40:00+11:00"]
+        );
+        assert_eq!(
+            instants("Pacific/Apia", "2011-12-30 12:00"),
+            ["2011-12-31T12:00:00+14:00"]
+        );
+    }
+
+    #[test]
+    fn a_repeated_time_is_two_instants() {
+        assert_eq!(
+            instants("America/New_York", "2026-11-01 01:30"),
+            ["2026-11-01T01:30:00-04:00", "2026-11-01T01:30:00-05:00"]
+        );
+    }
+
+    #[test]
+    fn the_next_such_time_may_be_tomorrow_or_the_second_of_two() {
+        let zone = Zone::named("America/New_York").unwrap();
+        let next = |time: &str, from: &str| {
+            let from = DateTime::parse_from_rfc3339(from).unwrap().to_utc();
+            zone.next(
+                NaiveTime::parse_from_str(time, "%H:%M").unwrap(),
+                None,
+                &from,
+            )
+            .to_rfc3339()
+        };
+        assert_eq!(
+            next("00:30", "2026-11-20T23:50:00-05:00"),
+            "2026-11-21T00:30:00-05:00"
+        );
+        assert_eq!(
+            next("01:30", "2026-11-01T01:45:00-04:00"),
+            "2026-11-01T01:30:00-05:00"
+        );
+    }
 }

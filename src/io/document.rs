@@ -95,6 +95,11 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, Documen
 
 /// Writes the document durably, 0600.
 pub fn write<T: Document>(path: &Path, document: &T) -> Result<(), IoError> {
+    atomic::write(path, &encode(path, document)?)
+}
+
+/// The bytes of the document as it is written; `path` is for the error alone.
+pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError> {
     #[derive(Serialize)]
     struct Versioned<'a, T> {
         schema: u64,
@@ -108,7 +113,7 @@ pub fn write<T: Document>(path: &Path, document: &T) -> Result<(), IoError> {
     .map_err(std::io::Error::other)
     .at("encode", path)?;
     bytes.push(b'\n');
-    atomic::write(path, &bytes)
+    Ok(bytes)
 }
 
 /// What [`update`] had to do besides updating.
@@ -148,7 +153,7 @@ pub fn update<T: Document + PartialEq + Clone, R>(
 }
 
 /// Moves a damaged file to `<name>.damaged`, `-2`, … beside it; returns the new place.
-fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
+pub fn move_aside(path: &Path) -> Result<PathBuf, IoError> {
     // Copy first, so that the old name never disappears without the new one being there.
     let kept = atomic::keep_copy(path, ".damaged")?;
     fs::remove_file(path).at("remove", path)?;

@@ -17,6 +17,7 @@ pub mod secret;
 pub mod space;
 pub mod staging;
 pub mod tree;
+pub mod wall;
 
 pub use progress::Progress;
 use std::path::{Path, PathBuf};

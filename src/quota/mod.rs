@@ -2,4 +2,8 @@
 //!
 //! Pure: no files, no clock; `now` is a parameter.
 
+pub mod legacy;
+pub mod moment;
+pub mod recommend;
+pub mod state;
 pub mod window;

@@ -1,0 +1,286 @@
+//! `cooldown`: which accounts are free, and until when the others are not.
+
+use super::account::{
+    AccountView, absolute, bar, full, judged, known, label, local, printable, relative, style_of,
+    warn_all, with_live,
+};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::accounts::Account;
+use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LoginState};
+use crate::inventory::resolve::resolve;
+use crate::io::clock::Timestamp;
+use crate::quota::moment;
+use crate::quota::state::{self, Cause, Verdict};
+use crate::quota::window::Window;
+use crate::ui::Style;
+use crate::ui::table::Table;
+use clap::Args;
+use serde::Serialize;
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-manager cooldown
+  codex-manager cooldown --set work --until 'tue 15:55'
+  codex-manager cooldown --set me@example.com --until '+3d 4h'
+  codex-manager cooldown --clear work";
+
+/// Show which accounts are free, and until when the others are not
+///
+/// Reads what was seen last; asks nobody. An account is in cooldown while one of Codex's own quota
+/// windows is exhausted, or while it is held back by hand.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CooldownArgs {
+    /// Hold an account back until a time
+    #[arg(long, value_name = "ACCOUNT", requires = "until")]
+    set: Option<String>,
+    /// 15:55, "tue 15:55", "2026-11-24 15:55", +3d, "3d 4h", or RFC 3339
+    #[arg(long, value_name = "TIME", requires = "set")]
+    until: Option<String>,
+    /// No longer hold an account back
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "set")]
+    clear: Option<String>,
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is to be changed.
+#[derive(Debug)]
+enum Change {
+    Hold { account: String, until: Timestamp },
+    Release { account: String },
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct CooldownView {
+    now: String,
+    accounts: Vec<AccountView>,
+}
+
+/// Runs the command.
+pub fn run(args: CooldownArgs, context: &Context) -> Result<Outcome, CommandError> {
+    let change = change_of(&args, context)?;
+    let accounts = match &change {
+        None => known(context)?,
+        Some(change) => {
+            let file = apply(change, args.dry_run, context)?;
+            with_live(context, file)
+        }
+    };
+    show(accounts, context);
+    Ok(Outcome::Done)
+}
+
+fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, CommandError> {
+    if let Some(account) = &args.clear {
+        return Ok(Some(Change::Release {
+            account: account.clone(),
+        }));
+    }
+    let (Some(account), Some(text)) = (&args.set, &args.until) else {
+        return Ok(None);
+    };
+    let until = moment::parse(text, &context.now(), context.settings.zone)
+        .map_err(|e| CommandError::usage(format!("--until: {e}")))?;
+    if until <= context.now() {
+        return Err(CommandError::usage(format!(
+            "--until lies in the past: {}",
+            full(&until, context)
+        )));
+    }
+    Ok(Some(Change::Hold {
+        account: account.clone(),
+        until,
+    }))
+}
+
+/// Applies the change, or shows it in a copy.
+fn apply(change: &Change, dry_run: bool, context: &Context) -> Result<CooldownFile, CommandError> {
+    let home = &context.settings.manager_home;
+    let (now, zone) = (context.now(), context.settings.zone);
+    let (file, note) = if dry_run {
+        let loaded = cooldown::load(home, &now, zone)?;
+        warn_all(&context.ui, &loaded.warnings);
+        let mut file = loaded.file;
+        let note = change_entry(&mut file, change, context)?;
+        (file, format!("would be {note}; nothing was written"))
+    } else {
+        let updated = cooldown::update(home, &now, zone, |file| {
+            let note = change_entry(file, change, context)?;
+            Ok::<_, CommandError>((file.clone(), note))
+        })?;
+        warn_all(&context.ui, &updated.warnings);
+        updated.value
+    };
+    context.ui.note(note);
+    Ok(file)
+}
+
+fn change_entry(
+    file: &mut CooldownFile,
+    change: &Change,
+    context: &Context,
+) -> Result<String, CommandError> {
+    // The live account can be meant too, before anything else is known of it.
+    let accounts = with_live(context, file.clone());
+    let (Change::Hold { account: text, .. } | Change::Release { account: text }) = change;
+    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
+    let account = &accounts[position];
+    let name = label(account);
+    let entry = file.entry(&account.entry.identity);
+    Ok(match change {
+        Change::Hold { until, .. } => {
+            entry.held_until = Some(*until);
+            entry.held_since = Some(context.local_now());
+            format!("held until {}: {name}", full(until, context))
+        }
+        Change::Release { .. } => {
+            let was_held = entry.held_until.is_some_and(|until| until > context.now());
+            entry.held_until = None;
+            entry.held_since = None;
+            if was_held {
+                format!("released: {name}")
+            } else {
+                format!("released: {name} (it was not held)")
+            }
+        }
+    })
+}
+
+fn show(accounts: Vec<Account>, context: &Context) {
+    let mut rows: Vec<_> = accounts
+        .into_iter()
+        .map(|account| judged(account, context))
+        .collect();
+    // Those that are free first, then those that will be soonest.
+    rows.sort_by(|(a, x), (b, y)| {
+        let key = |account: &Account, verdict: &Verdict| {
+            (
+                verdict.state,
+                verdict.next_available_at,
+                account.entry.identity.email.key(),
+                account.entry.identity.account_id.clone(),
+            )
+        };
+        key(a, x).cmp(&key(b, y))
+    });
+    context.ui.document(
+        "cooldown",
+        &CooldownView {
+            now: local(&context.local_now(), context),
+            accounts: rows
+                .iter()
+                .map(|(account, verdict)| AccountView::of(account, verdict, context))
+                .collect(),
+        },
+    );
+    if rows.is_empty() {
+        context.ui.note(
+            "no account is known yet; read legacy files: codex-manager normalize ~/old-dumps",
+        );
+        return;
+    }
+    let ui = &context.ui;
+    let mut table = Table::new(ui, &["ACCOUNT", "STATE", "QUOTA LEFT", "WHEN"]);
+    for (account, verdict) in &rows {
+        table.row(
+            ui,
+            [
+                (
+                    if account.current {
+                        Style::Strong
+                    } else {
+                        Style::Plain
+                    },
+                    account_cell(account),
+                ),
+                (
+                    style_of(verdict.state),
+                    state_cell(account, verdict, context),
+                ),
+                (Style::Plain, quota_cell(&account.entry, context)),
+                (Style::Plain, when_cell(&account.entry, verdict, context)),
+            ],
+        );
+    }
+    ui.line(table.render());
+}
+
+fn account_cell(account: &Account) -> String {
+    let mut lines = vec![printable(account.entry.identity.email.as_str())];
+    let mut marks = Vec::new();
+    if let Some(profile) = &account.entry.profile {
+        marks.push(printable(profile));
+    }
+    if account.current {
+        marks.push("current".into());
+    }
+    if !marks.is_empty() {
+        lines.push(marks.join(", "));
+    }
+    match account.login {
+        LoginState::Ok | LoginState::Unknown => {}
+        LoginState::Archived => lines.push("login archived".into()),
+        LoginState::None => lines.push("no login".into()),
+        LoginState::Expired => lines.push("login expired".into()),
+        LoginState::Moved => lines.push("login moved".into()),
+    }
+    lines.join("\n")
+}
+
+fn state_cell(account: &Account, verdict: &Verdict, context: &Context) -> String {
+    let mut lines = vec![verdict.state.name().to_owned()];
+    if let Some(at) = &verdict.next_available_at {
+        lines.push(relative(at, context));
+    }
+    if verdict.cause == Some(Cause::Held) {
+        lines.push("held by hand".into());
+        if let Some(since) = &account.entry.held_since {
+            lines.push(relative(since, context));
+        }
+    }
+    lines.join("\n")
+}
+
+fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
+    let Some(look) = &entry.observation else {
+        return "not known".into();
+    };
+    let now = context.now();
+    let line = |window: &Window| {
+        let left = state::left(window, &now);
+        let mut line = format!("{:<6} {} {left:>3.0} %", window.label(), bar(left));
+        if window.is_over(&now) {
+            line.push_str("\nreset since");
+        }
+        if window.limit_id == crate::quota::window::CODEX_LIMIT {
+            line
+        } else {
+            format!("{}\n{line}", printable(&window.limit_id))
+        }
+    };
+    let mut lines: Vec<String> = look.windows.iter().map(line).collect();
+    let age = relative(&look.observed_at, context);
+    lines.push(format!("{}, {age}", look.source.name()));
+    lines.join("\n")
+}
+
+fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> String {
+    let lines: Vec<_> = [
+        ("next", verdict.next_available_at),
+        ("start", verdict.session_start_at),
+        ("end", verdict.quota_end_detected_at),
+        ("used", entry.last_used_at),
+    ]
+    .iter()
+    .filter_map(|(name, at)| Some(format!("{name:<5} {}", absolute(at.as_ref()?, context))))
+    .collect();
+    if lines.is_empty() {
+        "-".into()
+    } else {
+        lines.join("\n")
+    }
+}

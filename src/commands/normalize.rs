@@ -1,0 +1,453 @@
+//! `normalize`: legacy `21apr_me@x.com_auth.json` files become records in the inventory.
+
+use super::account::{absolute, local, printable, warn_all};
+use crate::archive::metadata::{Metadata, ValidationStatus};
+use crate::archive::names;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::{self, LOCK_NAME};
+use crate::inventory::legacy::{self, Merged, Skipped};
+use crate::inventory::records::{InventoryFile, LegacyRecord};
+use crate::io::clock::Timestamp;
+use crate::io::document::{self, Found};
+use crate::io::{IoContext, atomic};
+use crate::quota::legacy::LegacyOptions;
+use crate::ui::Style;
+use crate::ui::table::Table;
+use chrono::Duration;
+use clap::Args;
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  codex-manager normalize ~/old-dumps
+  codex-manager normalize --recursive --session-duration-hours 1.5 ~/old-dumps ~/.codex
+  codex-manager normalize --dry-run --json ~/old-dumps";
+
+/// Read legacy 21apr_me@x.com_auth.json files into the inventory
+///
+/// The time of a file is when the quota of its account ended; the session began
+/// --session-duration-hours before, and the account is available again seven days after that. The
+/// day in the name only validates. The files themselves are never changed, and running it twice
+/// changes nothing.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct NormalizeArgs {
+    /// Folders to look in, or single files [default: the Codex home]
+    #[arg(value_name = "DIR")]
+    places: Vec<PathBuf>,
+    /// How long the weekly quota is assumed to have lasted; may be fractional
+    #[arg(
+        long,
+        value_name = "HOURS",
+        default_value_t = 2.0,
+        allow_negative_numbers = true
+    )]
+    session_duration_hours: f64,
+    /// The year of the day in the names [default: the current one, or the one that fits]
+    #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1970..=9999))]
+    year: Option<i32>,
+    /// Look into subfolders too
+    #[arg(short, long)]
+    recursive: bool,
+    /// Also write a sidecar for each record into backups/
+    #[arg(long)]
+    write_metadata: bool,
+    /// Also write an auth-only archive for each file with a usable login into backups/
+    #[arg(long)]
+    write_archives: bool,
+    /// Show what would be done, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What was read, and what it means. Nothing is written while it is made.
+#[derive(Debug)]
+struct NormalizePlan {
+    records: Vec<LegacyRecord>,
+    skipped: Vec<Skipped>,
+}
+
+/// An auth-only archive that is to be written.
+#[derive(Debug, Clone)]
+pub struct ArchiveJob {
+    /// The record of the legacy file; its digest must still be that of the file.
+    pub record: LegacyRecord,
+    /// Where the archive goes. A name that is taken is never overwritten.
+    pub path: PathBuf,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct NormalizeView {
+    records: Vec<RecordView>,
+    skipped: Vec<SkippedView>,
+    added: usize,
+    updated: usize,
+    unchanged: usize,
+    sidecars: Vec<String>,
+    archives: Vec<String>,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RecordView {
+    legacy_auth_filename: String,
+    legacy_quota_day_token: String,
+    legacy_year: Option<i32>,
+    email: String,
+    account_id: Option<String>,
+    session_start_at: Option<String>,
+    next_available_at: Option<String>,
+    quota_end_detected_at: Option<String>,
+    inferred_session_duration_seconds: Option<i64>,
+    validation_status: Option<ValidationStatus>,
+    archive_name: String,
+    source_path: String,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SkippedView {
+    path: String,
+    reason: String,
+}
+
+/// Runs the command.
+pub fn run(args: NormalizeArgs, context: &Context) -> Result<Outcome, CommandError> {
+    let options = LegacyOptions {
+        session_duration: duration_of(args.session_duration_hours)?,
+        year: args.year,
+    };
+    let places = if args.places.is_empty() {
+        vec![context.settings.codex_home.clone()]
+    } else {
+        args.places
+            .iter()
+            .map(|p| context.env.absolute(p))
+            .collect()
+    };
+    let NormalizePlan {
+        records,
+        mut skipped,
+    } = plan_normalize(&places, args.recursive, &options, context)?;
+    let backups = context.manager_path("backups");
+    let mut sidecars = Vec::new();
+    let mut archives = Vec::new();
+    let merged = if args.dry_run {
+        let mut inventory = read_inventory(context)?;
+        legacy::merge(&mut inventory, records, |r, name| {
+            is_taken(&backups, r, name)
+        })
+    } else {
+        let merged = apply_normalize(records, context)?;
+        if args.write_archives {
+            let jobs = archive_jobs(&merged, &backups, &mut skipped);
+            archives = write_archives(&jobs, &mut skipped, context)?;
+        }
+        if args.write_metadata {
+            sidecars = write_sidecars(&merged, &backups)?;
+        }
+        merged
+    };
+    let is_partial = skipped.iter().any(|s| s.is_fault);
+    show(&merged, &skipped, context);
+    if !args.dry_run {
+        for path in sidecars.iter().chain(&archives) {
+            context.ui.detail(format_args!("written: {path}"));
+        }
+    }
+    context.ui.document(
+        "normalize",
+        &NormalizeView {
+            records: merged.records.iter().map(|r| view(r, context)).collect(),
+            skipped: skipped
+                .iter()
+                .map(|s| SkippedView {
+                    path: s.path.to_string_lossy().into_owned(),
+                    reason: s.reason.clone(),
+                })
+                .collect(),
+            added: merged.added,
+            updated: merged.updated,
+            unchanged: merged.unchanged,
+            sidecars,
+            archives,
+            dry_run: args.dry_run,
+        },
+    );
+    if args.dry_run {
+        context.ui.note("nothing was written: --dry-run");
+    } else if !merged.records.is_empty() {
+        context
+            .ui
+            .note("see which account is free: codex-manager cooldown");
+    }
+    Ok(Outcome::partial_if(is_partial))
+}
+
+/// A quota that lasts a week has lasted a week at most.
+fn duration_of(hours: f64) -> Result<Duration, CommandError> {
+    if !(0.0..=168.0).contains(&hours) {
+        return Err(CommandError::usage(format!(
+            "--session-duration-hours must be from 0 to 168: {hours}"
+        )));
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "at most 604800")]
+    Ok(Duration::seconds((hours * 3600.0).round() as i64))
+}
+
+fn plan_normalize(
+    places: &[PathBuf],
+    recursive: bool,
+    options: &LegacyOptions,
+    context: &Context,
+) -> Result<NormalizePlan, CommandError> {
+    let scan = legacy::scan(places, recursive).map_err(|e| {
+        CommandError::from(e)
+            .hint("name the folder that holds the files: codex-manager normalize ~/old-dumps")
+    })?;
+    let mut skipped = scan.skipped;
+    let mut records = Vec::new();
+    for path in scan.files {
+        match legacy::read(&path) {
+            Ok(file) => records.extend(legacy::record(
+                &file,
+                options,
+                &context.now(),
+                context.settings.zone,
+            )),
+            Err(e) => skipped.push(Skipped {
+                path,
+                reason: e.source.to_string(),
+                is_fault: true,
+            }),
+        }
+    }
+    skipped.sort();
+    Ok(NormalizePlan { records, skipped })
+}
+
+/// Writes the records into the inventory, and what they say into `cooldown.json`.
+///
+/// Both steps take what is already there into account, so that a run that was stopped between them
+/// is made whole by the next one.
+fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Merged, CommandError> {
+    let home = &context.settings.manager_home;
+    if records.is_empty() {
+        return Ok(Merged::default());
+    }
+    atomic::create_private_folder(home)?;
+    let backups = home.join("backups");
+    let updated = document::update::<InventoryFile, _>(
+        &context.manager_path("inventory.json"),
+        &context.manager_path(LOCK_NAME),
+        |_| InventoryFile::default(),
+        |inventory| legacy::merge(inventory, records, |r, name| is_taken(&backups, r, name)),
+    )?;
+    if let Some(kept) = updated.moved_aside {
+        context.ui.warn(format_args!(
+            "inventory.json was damaged and begun anew; it is kept: {}",
+            kept.display()
+        ));
+    }
+    let merged = updated.value;
+    let seen = InventoryFile {
+        legacy: merged.records.clone(),
+        archives: Vec::new(),
+    };
+    let updated = cooldown::update(home, &context.now(), context.settings.zone, |file| {
+        file.add_records(&seen);
+        Ok::<_, CommandError>(())
+    })?;
+    warn_all(&context.ui, &updated.warnings);
+    Ok(merged)
+}
+
+fn read_inventory(context: &Context) -> Result<InventoryFile, CommandError> {
+    let path = context.manager_path("inventory.json");
+    Ok(match document::read(&path)? {
+        Found::Good(inventory) => inventory,
+        Found::Absent => InventoryFile::default(),
+        Found::Damaged(problem) => {
+            context
+                .ui
+                .warn(format_args!("damaged ({problem}): {}", path.display()));
+            InventoryFile::default()
+        }
+    })
+}
+
+/// Whether an archive name belongs to something else than `record`.
+fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
+    let archive = backups.join(name);
+    let Some(sidecar) = names::sidecar_path(&archive) else {
+        return true;
+    };
+    match document::read::<Metadata>(&sidecar) {
+        Ok(Found::Absent) => archive.symlink_metadata().is_ok(),
+        Ok(Found::Good(metadata)) => !is_of(&metadata, record),
+        Ok(Found::Damaged(_)) | Err(_) => true,
+    }
+}
+
+/// Whether a sidecar is the one of this legacy file.
+fn is_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
+    metadata.legacy_auth_filename == record.metadata.legacy_auth_filename
+        && metadata.source_codex_home == record.metadata.source_codex_home
+        && metadata.session_start_at == record.metadata.session_start_at
+}
+
+/// Writes the sidecars that are not there yet; returns their names.
+fn write_sidecars(merged: &Merged, backups: &Path) -> Result<Vec<String>, CommandError> {
+    let mut written = Vec::new();
+    for record in &merged.records {
+        let Some(name) = names::sidecar_name(&record.archive_name) else {
+            continue;
+        };
+        let path = backups.join(&name);
+        if path.symlink_metadata().is_ok() {
+            continue;
+        }
+        atomic::create_private_folder(backups)?;
+        let mut temp = atomic::TempFile::beside(&path)?;
+        let bytes = document::encode(&path, &record.metadata)?;
+        temp.file().write_all(&bytes).at("write", &path)?;
+        // Taken meanwhile: the next run gives the record another name.
+        if temp.publish(&path)?.is_ok() {
+            written.push(name);
+        }
+    }
+    Ok(written)
+}
+
+/// The archives to write. A file without a login of its account has none, and that is said.
+fn archive_jobs(merged: &Merged, backups: &Path, skipped: &mut Vec<Skipped>) -> Vec<ArchiveJob> {
+    let mut jobs = Vec::new();
+    for record in &merged.records {
+        if let Some(problem) = &record.problem {
+            skipped.push(Skipped {
+                path: PathBuf::from(&record.source_path),
+                reason: format!("no archive: {problem}"),
+                is_fault: false,
+            });
+            continue;
+        }
+        let path = backups.join(&record.archive_name);
+        if path.symlink_metadata().is_err() {
+            jobs.push(ArchiveJob {
+                record: record.clone(),
+                path,
+            });
+        }
+    }
+    jobs
+}
+
+/// Writes auth-only archives; returns their names. A file that changed since it was read is skipped.
+fn write_archives(
+    jobs: &[ArchiveJob],
+    skipped: &mut Vec<Skipped>,
+    context: &Context,
+) -> Result<Vec<String>, CommandError> {
+    let mut written = Vec::new();
+    let lock = context.manager_path(LOCK_NAME);
+    for job in jobs {
+        match legacy::write_archive(&job.record, &job.path, &lock, context.local_now())? {
+            Some(published) => written.extend(
+                published
+                    .archive
+                    .file_name()
+                    .map(|name| name.to_string_lossy().into_owned()),
+            ),
+            None => skipped.push(Skipped {
+                path: PathBuf::from(&job.record.source_path),
+                reason: "no archive: it changed while it was read".into(),
+                is_fault: true,
+            }),
+        }
+    }
+    Ok(written)
+}
+
+fn view(record: &LegacyRecord, context: &Context) -> RecordView {
+    let metadata = &record.metadata;
+    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+    RecordView {
+        legacy_auth_filename: metadata.legacy_auth_filename.clone().unwrap_or_default(),
+        legacy_quota_day_token: metadata.legacy_quota_day_token.clone().unwrap_or_default(),
+        legacy_year: metadata.legacy_year,
+        email: metadata.email.clone().unwrap_or_default(),
+        account_id: metadata.account_id.clone(),
+        session_start_at: time(metadata.session_start_at),
+        next_available_at: time(metadata.next_available_at),
+        quota_end_detected_at: time(metadata.quota_end_detected_at),
+        inferred_session_duration_seconds: metadata.inferred_session_duration_seconds,
+        validation_status: metadata.validation_status,
+        archive_name: record.archive_name.clone(),
+        source_path: record.source_path.clone(),
+        problem: record.problem.clone(),
+    }
+}
+
+fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
+    let ui = &context.ui;
+    if !merged.records.is_empty() {
+        let heads = ["ACCOUNT", "NAME", "STARTED", "NEXT AVAILABLE", "LOGIN"];
+        let mut table = Table::new(ui, &heads);
+        for record in &merged.records {
+            let metadata = &record.metadata;
+            let time = |at: Option<Timestamp>| at.map_or("-".into(), |at| absolute(&at, context));
+            let token = metadata.legacy_quota_day_token.as_deref().unwrap_or("-");
+            let (style, token) = match metadata.validation_status {
+                Some(ValidationStatus::Mismatch) => (Style::Warn, format!("{token} mismatch")),
+                _ => (Style::Good, format!("{token} match")),
+            };
+            let email = printable(metadata.email.as_deref().unwrap_or("-"));
+            let login = match &record.problem {
+                None => (Style::Good, "usable".to_owned()),
+                Some(problem) => (Style::Warn, printable(problem)),
+            };
+            table.row(
+                ui,
+                [
+                    (Style::Plain, email),
+                    (style, token),
+                    (Style::Plain, time(metadata.session_start_at)),
+                    (Style::Plain, time(metadata.next_available_at)),
+                    login,
+                ],
+            );
+        }
+        ui.line(table.render());
+    }
+    let (told, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
+        let name = s
+            .path
+            .file_name()
+            .map(|n| n.to_string_lossy().to_lowercase());
+        s.is_fault
+            || s.reason.starts_with("no archive")
+            || name.is_some_and(|n| n.ends_with("_auth.json"))
+    });
+    for skipped in told {
+        let path = printable(&skipped.path.to_string_lossy());
+        ui.warn(format_args!("skipped, {}: {path}", skipped.reason));
+    }
+    if !others.is_empty() {
+        ui.detail(format_args!(
+            "skipped {} files of other names",
+            others.len()
+        ));
+    }
+    ui.line(format_args!(
+        "{} records: {} new, {} changed, {} unchanged; {} files skipped",
+        merged.records.len(),
+        merged.added,
+        merged.updated,
+        merged.unchanged,
+        skipped.len()
+    ));
+}

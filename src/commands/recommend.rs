@@ -1,0 +1,347 @@
+//! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
+
+use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::LoginState;
+use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
+use crate::quota::state::{self, State};
+use crate::quota::window::{CODEX_LIMIT, Window};
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+const HELP: &str = "\
+Fields of --format:
+  {email} {profile} {account_id} {label}    who; label is the profile, else the email
+  {state} {login} {reason}                  ready, unknown or cooldown; ok, archived, none, unknown
+  {next_available_at} {next_in}             RFC 3339; \"in 3 d 4 h\", or \"now\"
+  {weekly_left} {weekly_used} {5h_left}     whole percents, empty where not known
+  {{ }}                                     braces
+
+Examples:
+  codex-manager recommend
+  codex-manager recommend --format '{email} {next_in}'
+  codex-manager recommend --strategy expiring-first --explain";
+
+/// Name the account to use now
+///
+/// Ready accounts come before those of which nothing is known, before those in cooldown. Among the
+/// ready the least recently used one is taken, or what --strategy says.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub struct RecommendArgs {
+    /// Print only this, with its {fields} filled in
+    #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
+    format: Option<String>,
+    /// Which of several ready accounts to take
+    #[arg(long, value_name = "STRATEGY", default_value = "lru")]
+    strategy: Strategy,
+    /// One line for each account, with the reason why it stands there
+    #[arg(long)]
+    explain: bool,
+    /// Name an account only if it is ready; else exit with 5
+    #[arg(long)]
+    ready_only: bool,
+    /// Recommend API keys too, which are billed by use
+    #[arg(long)]
+    include_api_key: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct RecommendView {
+    recommended: CandidateView,
+    candidates: Vec<CandidateView>,
+    strategy: Strategy,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct CandidateView {
+    #[serde(flatten)]
+    account: AccountView,
+    reason: String,
+}
+
+/// Runs the command.
+pub fn run(args: RecommendArgs, context: &Context) -> Result<Outcome, CommandError> {
+    let template = args.format.as_deref().map(Template::parse).transpose()?;
+    let accounts = known(context)?;
+    let ranking = rank(
+        &accounts,
+        args.strategy,
+        args.include_api_key,
+        &context.now(),
+    );
+    let Some(best) = ranking
+        .candidates
+        .first()
+        .filter(|best| !args.ready_only || best.verdict.state == State::Ready)
+    else {
+        return Err(nothing(&args, &ranking, context));
+    };
+    context.ui.document(
+        "recommend",
+        &RecommendView {
+            recommended: view(best, &ranking, context),
+            candidates: ranking
+                .candidates
+                .iter()
+                .map(|c| view(c, &ranking, context))
+                .collect(),
+            strategy: args.strategy,
+        },
+    );
+    if let Some(template) = template {
+        context.ui.line(template.fill(best, &ranking, context));
+    } else if args.explain {
+        explain(&ranking, context);
+    } else {
+        show(best, &ranking, context);
+    }
+    Ok(Outcome::Done)
+}
+
+/// There is no account to name: `null` for scripts, the reason for people.
+fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
+    context.ui.bare_json(&Value::Null);
+    match ranking.candidates.first() {
+        Some(best) => {
+            let next = best.verdict.next_available_at.filter(|_| args.ready_only);
+            let when = next.map_or(String::new(), |at| {
+                format!(
+                    "; the next one is {}, {}",
+                    label(best.account),
+                    full(&at, context)
+                )
+            });
+            CommandError::refused(format!("no account is ready{when}"))
+                .hint("see them all: codex-manager cooldown")
+        }
+        None if ranking.excluded.is_empty() => CommandError::refused("no account is known yet")
+            .hint("read legacy files: codex-manager normalize ~/old-dumps"),
+        None => {
+            CommandError::refused("no account can be recommended: every login has expired or moved")
+                .hint("see them all: codex-manager cooldown")
+        }
+    }
+}
+
+fn reason(candidate: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+    ranking.reason(
+        candidate,
+        |at| relative(at, context),
+        |at| full(at, context),
+    )
+}
+
+fn view(candidate: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> CandidateView {
+    CandidateView {
+        account: AccountView::of(candidate.account, &candidate.verdict, context),
+        reason: reason(candidate, ranking, context),
+    }
+}
+
+fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
+    let ui = &context.ui;
+    let entry = &best.account.entry;
+    let email = printable(entry.identity.email.as_str());
+    let name = match &entry.profile {
+        Some(profile) => format!("{} ({email})", printable(profile)),
+        None => email,
+    };
+    ui.line(ui.paint(style_of(best.verdict.state), name));
+    ui.line(format_args!("  {}", reason(best, ranking, context)));
+    match best.account.login {
+        LoginState::Ok if best.account.current => ui.note("it is the current account"),
+        LoginState::Ok => ui.note(format_args!(
+            "switch to it: codex-manager use {}",
+            label(best.account)
+        )),
+        LoginState::Archived => ui.note(format_args!(
+            "its login is archived; bring it back: codex-manager restore {}",
+            label(best.account)
+        )),
+        _ => ui.note("no login of it is at hand: codex-manager profile login"),
+    }
+}
+
+/// One line for each account, those left out at the end.
+fn explain(ranking: &Ranking<'_>, context: &Context) {
+    let ui = &context.ui;
+    let all = || ranking.candidates.iter().chain(&ranking.excluded);
+    let width = all()
+        .map(|c| label(c.account).chars().count())
+        .max()
+        .unwrap_or(0);
+    for (i, candidate) in all().enumerate() {
+        let name = format!("{:<width$}", label(candidate.account));
+        let (rank, style) = if i < ranking.candidates.len() {
+            (format!("{}.", i + 1), style_of(candidate.verdict.state))
+        } else {
+            ("-".into(), Style::Dim)
+        };
+        ui.line(format_args!(
+            "{rank:>3} {}  {}",
+            ui.paint(style, name),
+            reason(candidate, ranking, context)
+        ));
+    }
+}
+
+/// What a template is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Email,
+    Profile,
+    AccountId,
+    Label,
+    State,
+    Login,
+    Reason,
+    NextAvailableAt,
+    NextIn,
+    WeeklyLeft,
+    WeeklyUsed,
+    FiveHoursLeft,
+}
+
+const FIELDS: [(&str, Field); 12] = [
+    ("email", Field::Email),
+    ("profile", Field::Profile),
+    ("account_id", Field::AccountId),
+    ("label", Field::Label),
+    ("state", Field::State),
+    ("login", Field::Login),
+    ("reason", Field::Reason),
+    ("next_available_at", Field::NextAvailableAt),
+    ("next_in", Field::NextIn),
+    ("weekly_left", Field::WeeklyLeft),
+    ("weekly_used", Field::WeeklyUsed),
+    ("5h_left", Field::FiveHoursLeft),
+];
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Field(Field),
+}
+
+/// A parsed `--format`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Template(Vec<Piece>);
+
+impl Template {
+    fn parse(text: &str) -> Result<Self, CommandError> {
+        let mut pieces = Vec::new();
+        let mut plain = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            plain.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            rest = &rest[at + 1..];
+            if let Some(doubled) = rest.strip_prefix(brace) {
+                plain.push_str(brace);
+                rest = doubled;
+                continue;
+            }
+            let name = match rest.split_once('}') {
+                Some((name, after)) if brace == "{" => {
+                    rest = after;
+                    name
+                }
+                _ => {
+                    return Err(
+                        CommandError::usage(format!("--format has a single {brace:?}"))
+                            .hint("write {{ or }} for a brace"),
+                    );
+                }
+            };
+            let field = FIELDS
+                .iter()
+                .find(|(known, _)| *known == name)
+                .ok_or_else(|| {
+                    let known: Vec<_> = FIELDS.iter().map(|(name, _)| *name).collect();
+                    CommandError::usage(format!("--format has no field {{{name}}}"))
+                        .hint(format!("the fields are: {}", known.join(", ")))
+                })?;
+            if !plain.is_empty() {
+                pieces.push(Piece::Text(std::mem::take(&mut plain)));
+            }
+            pieces.push(Piece::Field(field.1));
+        }
+        plain.push_str(rest);
+        if !plain.is_empty() {
+            pieces.push(Piece::Text(plain));
+        }
+        Ok(Self(pieces))
+    }
+
+    fn fill(&self, best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+        self.0
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.clone(),
+                Piece::Field(field) => printable(&field.value(best, ranking, context)),
+            })
+            .collect()
+    }
+}
+
+impl Field {
+    fn value(self, best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) -> String {
+        let entry = &best.account.entry;
+        let next = best.verdict.next_available_at;
+        let percent = |figure: Option<f64>| figure.map_or(String::new(), |f| format!("{f:.0}"));
+        match self {
+            Self::Email => entry.identity.email.to_string(),
+            Self::Profile => entry.profile.clone().unwrap_or_default(),
+            Self::AccountId => entry.identity.account_id.clone().unwrap_or_default(),
+            Self::Label => label(best.account),
+            Self::State => best.verdict.state.name().into(),
+            Self::Login => best.account.login.name().into(),
+            Self::Reason => reason(best, ranking, context),
+            Self::NextAvailableAt => next.map_or(String::new(), |at| local(&at, context)),
+            Self::NextIn => match (next, best.verdict.state) {
+                (Some(at), _) => relative(&at, context),
+                (None, State::Ready) => "now".into(),
+                (None, _) => String::new(),
+            },
+            Self::WeeklyLeft => percent(best.weekly_left),
+            Self::WeeklyUsed => percent(best.weekly_left.map(|left| 100.0 - left)),
+            Self::FiveHoursLeft => {
+                let is_short = |w: &&Window| w.limit_id == CODEX_LIMIT && w.minutes == Some(300);
+                let look = entry.observation.as_ref();
+                let window = look.and_then(|look| look.windows.iter().find(is_short));
+                percent(window.map(|window| state::left(window, &context.now())))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubled_braces_are_braces_and_fields_are_found() {
+        assert_eq!(
+            Template::parse("{{{email}}} {5h_left}%").unwrap(),
+            Template(vec![
+                Piece::Text("{".into()),
+                Piece::Field(Field::Email),
+                Piece::Text("} ".into()),
+                Piece::Field(Field::FiveHoursLeft),
+                Piece::Text("%".into()),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_template_that_means_nothing_is_refused() {
+        for text in ["{nope}", "{email", "email}", "{", "}", "{}", "{ email }"] {
+            assert!(Template::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Legacy `21apr_me@x.com_auth.json` files: finding them, reading them, and what they become in the
+//! inventory. The files themselves are only ever read.
+
+use super::records::{FileStamp, InventoryFile, LegacyRecord};
+use crate::archive::entry_name::EntryName;
+use crate::archive::manifest::{AccountAuth, FileEntry};
+use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::names;
+use crate::archive::pack::{Closing, Compression, PackWriter};
+use crate::archive::publish::Published;
+use crate::codex::auth::AuthSnapshot;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::{Email, Identity};
+use crate::io::atomic::{self, TempFile};
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::hash::Hasher;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, document};
+use crate::quota::legacy::{self, LegacyName, LegacyOptions};
+use chrono::{DateTime, Utc};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use walkdir::WalkDir;
+
+/// The largest file that is looked into. Real ones are below 10 kB; larger ones are still digested.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Why `session_start_at` of a legacy record is what it is.
+const BASIS: &str =
+    "legacy filename day-month plus auth file mtime minus configured session duration";
+
+/// A file that became no record.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+    /// Whether it should have become one: it has the name, but could not be read.
+    pub is_fault: bool,
+}
+
+/// What stands in the folders that were looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Scan {
+    /// Files of legacy names that can be opened, by path.
+    pub files: Vec<PathBuf>,
+    /// All others, by path.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Lists the files of `places`: folders, or single files. Links to folders are not followed.
+///
+/// # Errors
+/// One of `places` is not there or cannot be listed. What cannot be listed below is skipped.
+pub fn scan(places: &[PathBuf], recursive: bool) -> Result<Scan, IoError> {
+    let mut files = BTreeSet::new();
+    let mut skipped = BTreeSet::new();
+    for place in places {
+        let is_folder = fs::metadata(place).at("read", place)?.is_dir();
+        if !is_folder {
+            sort_out(resolved(place), &mut files, &mut skipped);
+            continue;
+        }
+        let folder = fs::canonicalize(place).at("read", place)?;
+        let depth = if recursive { usize::MAX } else { 1 };
+        // A folder that cannot be listed at all is an error, not an empty one.
+        fs::read_dir(&folder).at("list", &folder)?;
+        for entry in WalkDir::new(&folder).min_depth(1).max_depth(depth) {
+            match entry {
+                Ok(entry) if entry.file_type().is_dir() && !is_legacy_name(entry.path()) => {}
+                Ok(entry) => sort_out(entry.into_path(), &mut files, &mut skipped),
+                Err(e) => {
+                    skipped.insert(Skipped {
+                        path: e.path().unwrap_or(&folder).to_path_buf(),
+                        reason: e
+                            .io_error()
+                            .map_or_else(|| e.to_string(), ToString::to_string),
+                        is_fault: true,
+                    });
+                }
+            }
+        }
+    }
+    Ok(Scan {
+        files: files.into_iter().collect(),
+        skipped: skipped.into_iter().collect(),
+    })
+}
+
+/// The path with its folder resolved, but not the file's own name: a link keeps its name.
+fn resolved(path: &Path) -> PathBuf {
+    match (path.parent().map(fs::canonicalize), path.file_name()) {
+        (Some(Ok(folder)), Some(name)) => folder.join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
+fn is_legacy_name(path: &Path) -> bool {
+    name_of(path).and_then(LegacyName::parse).is_some()
+}
+
+fn name_of(path: &Path) -> Option<&str> {
+    path.file_name()?.to_str()
+}
+
+fn sort_out(path: PathBuf, files: &mut BTreeSet<PathBuf>, skipped: &mut BTreeSet<Skipped>) {
+    if is_legacy_name(&path) {
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_file() => {
+                files.insert(path);
+            }
+            Ok(meta) => {
+                let reason = if meta.is_dir() {
+                    "a folder"
+                } else {
+                    "no regular file"
+                };
+                skipped.insert(Skipped {
+                    path,
+                    reason: reason.into(),
+                    is_fault: true,
+                });
+            }
+            Err(e) => {
+                let dangling = e.kind() == std::io::ErrorKind::NotFound;
+                let reason = if dangling {
+                    "a link to nothing".into()
+                } else {
+                    e.to_string()
+                };
+                skipped.insert(Skipped {
+                    path,
+                    reason,
+                    is_fault: true,
+                });
+            }
+        }
+        return;
+    }
+    let reason = match name_of(&path) {
+        None => "a name that is not UTF-8",
+        Some("auth.json") => "Codex's own login, no legacy name",
+        Some(name) if LegacyName::parse(&name.to_lowercase()).is_some() => {
+            "the month is not in lower-case letters"
+        }
+        Some(_) => "not a legacy name (21apr_me@x.com_auth.json)",
+    };
+    skipped.insert(Skipped {
+        path,
+        reason: reason.into(),
+        is_fault: false,
+    });
+}
+
+/// What a legacy file was when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LegacyFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// Size and time, those of the bytes that were read.
+    pub stamp: FileStamp,
+    /// The digest of its bytes.
+    pub sha256: String,
+    /// The account of its login, or why there is none.
+    pub login: Result<Identity, String>,
+}
+
+/// Reads a legacy file, holding no more of it than an auth.json can have.
+///
+/// # Errors
+/// The file system refuses.
+pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
+    let (stamp, sha256, bytes) = read_bounded(path)?;
+    let login = match bytes.map(AuthSnapshot::parse) {
+        None => Err("too large for an auth.json".to_owned()),
+        Some(Ok(snapshot)) => snapshot
+            .login
+            .map(|login| login.identity)
+            .ok_or_else(|| "no login in it".to_owned()),
+        Some(Err((_, reason))) => Err(reason),
+    };
+    Ok(LegacyFile {
+        path: path.to_path_buf(),
+        stamp,
+        sha256,
+        login,
+    })
+}
+
+/// Stamp, digest and bytes of a file; no bytes where there are too many.
+fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
+    let mut file = File::open(path).at("open", path)?;
+    let meta = file.metadata().at("read", path)?;
+    let mut bytes = Vec::new();
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = file.read(&mut buffer).at("read", path)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        if bytes.len() <= MAX_BYTES {
+            bytes.extend_from_slice(&buffer[..n]);
+        }
+    }
+    let bytes = (bytes.len() <= MAX_BYTES).then_some(bytes);
+    Ok((FileStamp::of(&meta), hasher.finish(), bytes))
+}
+
+/// Writes the login of a legacy file as an auth-only archive at `path`, with its sidecar, under the
+/// lock `lock`. `None`, and nothing is written, when the file is no longer what was recorded, holds
+/// no login of the account in its name, or when `path` has been taken meanwhile.
+///
+/// The sidecar of the record alone, if there is one, gives way to that of the archive.
+pub fn write_archive(
+    record: &LegacyRecord,
+    path: &Path,
+    lock: &Path,
+    created_at: Timestamp,
+) -> Result<Option<Published>, IoError> {
+    let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
+    let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
+    let email = record.metadata.email.as_deref().map(Email::new);
+    let found = snapshot.and_then(|snapshot| {
+        let identity = snapshot.login.as_ref()?.identity.clone();
+        (sha256 == record.sha256 && Some(&identity.email) == email.as_ref())
+            .then_some((snapshot, identity))
+    });
+    let Some((snapshot, identity)) = found else {
+        return Ok(None);
+    };
+    let (Some(sidecar), Ok(name)) = (
+        names::sidecar_path(path),
+        EntryName::of_path(Path::new(AUTH_JSON)),
+    ) else {
+        return Ok(None);
+    };
+    let backups = atomic::parent_of(path);
+    atomic::create_private_folder(backups)?;
+    let mut file = TempFile::inside(backups)?;
+    let out = file.file().try_clone().at("write", file.path())?;
+    let mut writer = PackWriter::new(out, Compression::Default);
+    let entry = FileEntry {
+        path: name.clone(),
+        size: snapshot.bytes.len() as u64,
+        mode: 0o600,
+        mtime: record.file.mtime_ns,
+        sha256: String::new(),
+    };
+    writer
+        .add_file(entry, &mut snapshot.bytes.expose())
+        .at("write", path)?;
+    let closing = Closing {
+        metadata: Metadata {
+            captured_files: vec![AUTH_JSON.into()],
+            created_at,
+            ..record.metadata.clone()
+        },
+        account_auth: Some(AccountAuth {
+            path: name,
+            sha256,
+            identity: Some(identity),
+        }),
+        excluded_globs: Vec::new(),
+        linked: Vec::new(),
+    };
+    let (_, packed) = writer.finish(closing).at("write", path)?;
+    let metadata = Metadata {
+        archive_bytes: packed.archive_bytes,
+        archive_sha256: packed.archive_sha256,
+        ..packed.manifest.metadata
+    };
+    let _held = FileLock::exclusive(lock)?;
+    if file.publish(path)?.is_err() {
+        return Ok(None);
+    }
+    document::write(&sidecar, &metadata)?;
+    Ok(Some(Published {
+        archive: path.to_path_buf(),
+        sidecar,
+        metadata,
+    }))
+}
+
+/// The record of a legacy file; `None` if its name has another form. The name of its archive is
+/// left to [`merge`].
+pub fn record(
+    file: &LegacyFile,
+    options: &LegacyOptions,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Option<LegacyRecord> {
+    let filename = name_of(&file.path)?;
+    let name = LegacyName::parse(filename)?;
+    let inference = legacy::infer(&name, &file.stamp.modified_at(), options, now, zone);
+    // The login of another account is not this one's, whatever the name says.
+    let (identity, problem) = match &file.login {
+        Ok(identity) if identity.email == Email::new(name.email) => (Some(identity), None),
+        Ok(identity) => (None, Some(format!("holds a login of {identity}"))),
+        Err(reason) => (None, Some(reason.clone())),
+    };
+    let look = legacy::observation(inference.quota_end_detected_at, inference.next_available_at);
+    let folder = file.path.parent().unwrap_or(Path::new(""));
+    Some(LegacyRecord {
+        source_path: file.path.to_string_lossy().into_owned(),
+        file: file.stamp.clone(),
+        sha256: file.sha256.clone(),
+        archive_name: String::new(),
+        metadata: Metadata {
+            email: Some(name.email.to_owned()),
+            account_id: identity.and_then(|i| i.account_id.clone()),
+            user_id: identity.and_then(|i| i.user_id.clone()),
+            session_start_at: Some(inference.session_start_at),
+            next_available_at: Some(inference.next_available_at),
+            reset_at: Some(inference.next_available_at),
+            quota_end_detected_at: Some(inference.quota_end_detected_at),
+            inferred_session_duration_seconds: Some(options.session_duration.num_seconds()),
+            inference_basis: BASIS.into(),
+            legacy_auth_filename: Some(filename.to_owned()),
+            legacy_quota_day_token: Some(name.token.to_owned()),
+            legacy_year: Some(inference.legacy_year),
+            validation_status: Some(inference.validation),
+            source_codex_home: folder.to_string_lossy().into_owned(),
+            created_at: zone.at(now),
+            status_source: look.source.name().into(),
+            windows: look.windows,
+            mode: Mode::Auth,
+            ..Metadata::default()
+        },
+        problem,
+    })
+}
+
+/// What [`merge`] did.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Merged {
+    /// Every record of this run, with its archive name, by path.
+    pub records: Vec<LegacyRecord>,
+    /// How many were not known before.
+    pub added: usize,
+    /// How many were known, and have changed.
+    pub updated: usize,
+    /// How many were known as they are.
+    pub unchanged: usize,
+}
+
+/// Takes `records` into the inventory. A file that is known as it is keeps its record, so that a
+/// second run changes nothing.
+///
+/// Each record gets an archive name that no other legacy record has; `taken` says which names
+/// something else has.
+pub fn merge(
+    inventory: &mut InventoryFile,
+    records: Vec<LegacyRecord>,
+    taken: impl Fn(&LegacyRecord, &str) -> bool,
+) -> Merged {
+    let mut merged = Merged::default();
+    let places: HashMap<String, usize> = inventory
+        .legacy
+        .iter()
+        .enumerate()
+        .map(|(i, known)| (known.source_path.clone(), i))
+        .collect();
+    // Some file systems take names that differ only in case for the same.
+    let mut in_use: HashSet<String> = inventory
+        .legacy
+        .iter()
+        .map(|known| known.archive_name.to_lowercase())
+        .collect();
+    for mut record in records {
+        let known = places.get(&record.source_path).copied();
+        let stem = stem_of(&record);
+        match known.map(|i| &inventory.legacy[i]) {
+            Some(known) if is_number_of(&stem, &known.archive_name) => {
+                record.archive_name.clone_from(&known.archive_name);
+            }
+            _ => {
+                record.archive_name = (1..)
+                    .map(|number| names::archive_name(&stem, number))
+                    .find(|name| !in_use.contains(&name.to_lowercase()) && !taken(&record, name))
+                    .unwrap_or_default();
+                in_use.insert(record.archive_name.to_lowercase());
+            }
+        }
+        match known {
+            Some(i) if is_same(&inventory.legacy[i], &record) => {
+                record.clone_from(&inventory.legacy[i]);
+                merged.unchanged += 1;
+            }
+            Some(i) => {
+                inventory.legacy[i].clone_from(&record);
+                merged.updated += 1;
+            }
+            None => {
+                inventory.legacy.push(record.clone());
+                merged.added += 1;
+            }
+        }
+        merged.records.push(record);
+    }
+    inventory
+        .legacy
+        .sort_by(|a, b| a.source_path.cmp(&b.source_path));
+    merged
+}
+
+fn stem_of(record: &LegacyRecord) -> String {
+    let metadata = &record.metadata;
+    names::stem(
+        &metadata.session_start_at.unwrap_or(metadata.created_at),
+        metadata.email.as_deref().unwrap_or(names::SIGNED_OUT),
+    )
+}
+
+/// Whether `name` is the archive name of `stem` with some number.
+fn is_number_of(stem: &str, name: &str) -> bool {
+    let Some(rest) = name
+        .strip_prefix(stem)
+        .and_then(|rest| rest.strip_suffix(names::ARCHIVE_SUFFIX))
+    else {
+        return false;
+    };
+    rest.is_empty()
+        || rest
+            .strip_prefix('-')
+            .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether two records say the same, whenever and by whichever version they were made.
+fn is_same(a: &LegacyRecord, b: &LegacyRecord) -> bool {
+    let timeless = |record: &LegacyRecord| {
+        let mut record = record.clone();
+        record.metadata.created_at = Default::default();
+        record.metadata.manager_version.clear();
+        record
+    };
+    timeless(a) == timeless(b) && a.decides() == b.decides()
+}

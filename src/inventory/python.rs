@@ -1,0 +1,203 @@
+//! `cooldown.json` as the Python codex-manager (2.x to 23.x) keeps it.
+//!
+//! An object keyed by email: `{reset_at, session_start_at, is_expired, quota_percent_left,
+//! plan_type, updated_at, …}`, and under `_active_account` `{email, updated_at}`. Where it could not
+//! ask Codex it wrote a reset seven days ahead without any figure: that is no evidence of anything.
+
+use super::cooldown::{CooldownFile, LoginState};
+use crate::codex::identity::Identity;
+use crate::io::clock::{Timestamp, Zone};
+use crate::quota::window::{CODEX_LIMIT, Observation, Source, WEEKLY_MINUTES, Window};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// The key that holds no account.
+const ACTIVE: &str = "_active_account";
+
+/// Reads the bytes of such a document; `None` where they are no such document. Entries that are
+/// damaged are left out, each with a warning. Looks whether `manager_home` has an archive of the
+/// login, without opening it.
+pub fn parse(
+    bytes: &[u8],
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Option<(CooldownFile, Vec<String>)> {
+    let Ok(Value::Object(object)) = serde_json::from_slice(bytes) else {
+        return None;
+    };
+    let looks_like_it = |key: &String| key == ACTIVE || key.contains('@');
+    if object.contains_key("schema") || !(object.is_empty() || object.keys().any(looks_like_it)) {
+        return None;
+    }
+    let mut file = CooldownFile::default();
+    let mut warnings = Vec::new();
+    for (email, value) in object.iter().filter(|(key, _)| *key != ACTIVE) {
+        match value {
+            Value::Object(entry) if !email.is_empty() => {
+                add(&mut file, email, entry, now, zone, &mut warnings);
+                file.found_login(&Identity::of_email(email), has_archive(manager_home, email));
+            }
+            _ => warnings.push(format!(
+                "left out of cooldown.json: {email:?} is no account's entry"
+            )),
+        }
+    }
+    if let Some(active) = object.get(ACTIVE).and_then(Value::as_object) {
+        let email = active.get("email").and_then(Value::as_str).unwrap_or("");
+        if let (false, Some(at)) = (email.is_empty(), time(active, "updated_at", zone)) {
+            file.used(&Identity::of_email(email), at.min(zone.at(now)));
+        }
+    }
+    Some((file, warnings))
+}
+
+fn add(
+    file: &mut CooldownFile,
+    email: &str,
+    value: &Map<String, Value>,
+    now: &DateTime<Utc>,
+    zone: Zone,
+    warnings: &mut Vec<String>,
+) {
+    let identity = Identity::of_email(email);
+    let entry = file.entry(&identity);
+    entry.plan = value
+        .get("plan_type")
+        .and_then(Value::as_str)
+        .filter(|plan| !plan.is_empty() && *plan != "unknown")
+        .map(Into::into);
+    if value.get("is_expired").and_then(Value::as_bool) == Some(true) {
+        entry.login = LoginState::Expired;
+    }
+    let Some(left) = value
+        .get("quota_percent_left")
+        .filter(|left| !left.is_null())
+    else {
+        // An invented reset: see above.
+        return;
+    };
+    let left = left.as_f64().filter(|left| (0.0..=100.0).contains(left));
+    match (left, time(value, "updated_at", zone)) {
+        (Some(left), Some(observed_at)) => file.observe(
+            &identity,
+            Observation {
+                source: Source::Python,
+                observed_at: observed_at.min(zone.at(now)),
+                usage_allowed: None,
+                windows: vec![Window {
+                    limit_id: CODEX_LIMIT.into(),
+                    minutes: Some(WEEKLY_MINUTES),
+                    used_percent: 100.0 - left,
+                    resets_at: time(value, "reset_at", zone),
+                }],
+            },
+        ),
+        _ => warnings.push(format!(
+            "left out of cooldown.json: the figure of {email:?} cannot be read"
+        )),
+    }
+}
+
+/// A time as Python's `isoformat` writes it; without an offset it is a local one.
+fn time(value: &Map<String, Value>, key: &str, zone: Zone) -> Option<Timestamp> {
+    let text = value.get(key)?.as_str()?;
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Some(zone.at(&at));
+    }
+    let local: NaiveDateTime = text.parse().ok()?;
+    Some(zone.instants(local).0)
+}
+
+fn has_archive(manager_home: &Path, email: &str) -> bool {
+    // An email is used as a path there; one that leads elsewhere is no evidence.
+    if email.contains(['/', '\\']) || email.starts_with('.') {
+        return false;
+    }
+    let backups = manager_home.join("backups");
+    let auth = backups.join("auth").join(email).join("latest.tar.gz");
+    auth.is_file()
+        || backups
+            .join(format!("{email}-latest-codex.tar.gz"))
+            .is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::state::{State, judge};
+
+    fn read(text: &str) -> Option<(CooldownFile, Vec<String>)> {
+        let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
+        parse(
+            text.as_bytes(),
+            Path::new("/nonexistent"),
+            &now.to_utc(),
+            Zone::UTC,
+        )
+    }
+
+    #[test]
+    fn figures_become_a_look_and_the_active_account_a_use() {
+        let (file, warnings) = read(
+            r#"{"a@x.com":{"reset_at":"2026-11-24T15:55:00+05:30","quota_percent_left":40,
+                "updated_at":"2026-11-20T06:04:59.688102+00:00","plan_type":"plus"},
+              "_active_account":{"email":"A@x.com","updated_at":"2026-11-20T06:04:59.689845+00:00"}}"#,
+        )
+        .unwrap();
+        assert_eq!((file.accounts.len(), warnings.len()), (1, 0));
+        let entry = &file.accounts[0];
+        let look = entry.observation.as_ref().unwrap();
+        assert!((look.windows[0].used_percent - 60.0).abs() < 1e-9);
+        assert_eq!(look.source, Source::Python);
+        assert_eq!(entry.plan.as_deref(), Some("plus"));
+        assert!(entry.last_used_at.unwrap() > look.observed_at);
+    }
+
+    #[test]
+    fn a_reset_that_was_invented_is_no_cooldown() {
+        let (file, _) = read(
+            r#"{"a@x.com":{"reset_at":"2026-11-27T12:00:00+00:00","quota_percent_left":null,
+                "quota_text":"Status check failed: RuntimeError","updated_at":"2026-11-20T12:00:00+00:00"}}"#,
+        )
+        .unwrap();
+        let now = DateTime::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap();
+        assert_eq!(
+            judge(&file.accounts[0], &now.to_utc()).state,
+            State::Unknown
+        );
+    }
+
+    #[test]
+    fn an_expired_login_is_expired() {
+        let (file, _) = read(r#"{"a@x.com":{"is_expired":true}}"#).unwrap();
+        assert_eq!(file.accounts[0].login, LoginState::Expired);
+    }
+
+    #[test]
+    fn odd_entries_are_left_out_and_said() {
+        let (file, warnings) = read(
+            r#"{"a@x.com":5,"b@x.com":null,"c@x.com":{},"_active_account":7,
+                "d@x.com":{"quota_percent_left":-5,"updated_at":"x"}}"#,
+        )
+        .unwrap();
+        assert_eq!((file.accounts.len(), warnings.len()), (2, 3));
+    }
+
+    #[test]
+    fn other_documents_are_not_taken_for_it() {
+        for text in [
+            "[]",
+            "null",
+            "5",
+            "",
+            "{",
+            r#"{"accounts":[]}"#,
+            r#"{"schema":1,"a@x":{}}"#,
+        ] {
+            assert!(read(text).is_none(), "{text}");
+        }
+        assert!(read("{}").is_some());
+    }
+}

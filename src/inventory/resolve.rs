@@ -1,0 +1,130 @@
+//! Which account somebody means: a profile name, an email, or an unambiguous beginning of one.
+
+use super::cooldown::AccountEntry;
+
+/// An account that could not be told from what was typed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// None is called so.
+    #[error("no account is called {text:?}")]
+    Unknown {
+        /// What was typed.
+        text: String,
+        /// All that are known.
+        choices: Vec<String>,
+    },
+    /// Several are.
+    #[error("{text:?} may be one of {} accounts", choices.len())]
+    Ambiguous {
+        /// What was typed.
+        text: String,
+        /// Those that fit.
+        choices: Vec<String>,
+    },
+}
+
+impl ResolveError {
+    /// The accounts to choose from, as they can be typed.
+    pub fn choices(&self) -> &[String] {
+        match self {
+            Self::Unknown { choices, .. } | Self::Ambiguous { choices, .. } => choices,
+        }
+    }
+}
+
+/// The place in `accounts` of the account that `text` names, without regard to letter case: a whole
+/// profile name first, then a whole email, then the beginning of either.
+pub fn resolve<'a>(
+    accounts: impl IntoIterator<Item = &'a AccountEntry>,
+    text: &str,
+) -> Result<usize, ResolveError> {
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    let wanted = text.trim().to_lowercase();
+    let profile = |e: &AccountEntry| e.profile.as_ref().map(|name| name.to_lowercase());
+    let tests: [&dyn Fn(&AccountEntry) -> bool; 3] = [
+        &|e| profile(e).is_some_and(|name| name == wanted),
+        &|e| e.identity.email.key() == wanted,
+        &|e| {
+            e.identity.email.key().starts_with(&wanted)
+                || profile(e).is_some_and(|name| name.starts_with(&wanted))
+        },
+    ];
+    let choices = |entries: &[&AccountEntry]| {
+        let mut names: Vec<_> = entries.iter().map(|e| choice(e)).collect();
+        names.sort();
+        names
+    };
+    for test in tests.iter().filter(|_| !wanted.is_empty()) {
+        let fitting: Vec<_> = (0..accounts.len()).filter(|i| test(accounts[*i])).collect();
+        match fitting.as_slice() {
+            [] => {}
+            [one] => return Ok(*one),
+            several => {
+                let entries: Vec<_> = several.iter().map(|i| accounts[*i]).collect();
+                return Err(ResolveError::Ambiguous {
+                    text: text.to_owned(),
+                    choices: choices(&entries),
+                });
+            }
+        }
+    }
+    Err(ResolveError::Unknown {
+        text: text.to_owned(),
+        choices: choices(&accounts),
+    })
+}
+
+/// What to type for an account, with what tells it from others of the same email.
+fn choice(entry: &AccountEntry) -> String {
+    let email = &entry.identity.email;
+    match (&entry.profile, &entry.identity.account_id) {
+        (Some(profile), _) => format!("{profile} ({email})"),
+        (None, Some(account)) => format!("{email} (workspace {account})"),
+        (None, None) => email.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::identity::Identity;
+
+    fn accounts() -> Vec<AccountEntry> {
+        let entry = |email: &str, profile: Option<&str>| AccountEntry {
+            profile: profile.map(Into::into),
+            ..AccountEntry::new(Identity::of_email(email))
+        };
+        vec![
+            entry("Alice@example.com", Some("work")),
+            entry("alice.b@example.com", None),
+            entry("bob@example.com", Some("workshop")),
+            entry("bob@example.com", Some("home")),
+        ]
+    }
+
+    fn resolved(text: &str) -> Result<usize, Vec<String>> {
+        resolve(&accounts(), text).map_err(|e| e.choices().to_vec())
+    }
+
+    #[test]
+    fn whole_names_win_over_beginnings_and_case_does_not_count() {
+        assert_eq!(resolved("WORK"), Ok(0));
+        assert_eq!(resolved("alice@EXAMPLE.com"), Ok(0));
+        assert_eq!(resolved("alice."), Ok(1));
+        assert_eq!(resolved("works"), Ok(2));
+        assert_eq!(resolved("h"), Ok(3));
+    }
+
+    #[test]
+    fn an_ambiguous_name_lists_those_that_fit_and_an_unknown_one_lists_all() {
+        assert_eq!(
+            resolved("bob@example.com"),
+            Err(vec![
+                "home (bob@example.com)".into(),
+                "workshop (bob@example.com)".into()
+            ])
+        );
+        assert_eq!(resolved("nobody").unwrap_err().len(), 4);
+        assert_eq!(resolved("").unwrap_err().len(), 4);
+    }
+}

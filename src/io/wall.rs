@@ -1,0 +1,304 @@
+//! Wall-clock times and spans as people and programs write them.
+//!
+//! "15:55", "3:05 PM", "15:55 on 24 Nov", "Nov 24th, 2026 3:05 PM", "tue 15:55", "2026-11-24 15:55",
+//! "3d 4h". What a text without a year or a day means is for the caller to decide.
+
+use chrono::{Duration, NaiveDate, NaiveTime, Weekday};
+
+/// The day that a text names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Day {
+    /// A date, often without its year. It may not exist (31 June).
+    Date {
+        /// The year, if it was written.
+        year: Option<i32>,
+        /// 1 to 12.
+        month: u32,
+        /// As it was written.
+        day: u32,
+    },
+    /// A day of the week.
+    Weekday(Weekday),
+}
+
+/// What a text says of a time; at least one of both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallTime {
+    /// The day, if it was written.
+    pub day: Option<Day>,
+    /// The time of day, if it was written.
+    pub time: Option<NaiveTime>,
+}
+
+/// Reads a time; `None` where any part of the text is not understood.
+pub fn parse(text: &str) -> Option<WallTime> {
+    let lower = text.to_lowercase();
+    let mut words = lower
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|word| !word.is_empty() && !matches!(*word, "on" | "at" | "the" | "of"))
+        .peekable();
+    let (mut time, mut month_number, mut day_number) = (None, None, None);
+    let (mut year, mut week, mut iso) = (None, None, None);
+    // Each part may stand once: a second one would make the first mean nothing.
+    fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+        slot.replace(value).is_none().then_some(())
+    }
+    while let Some(word) = words.next() {
+        let half = words.peek().and_then(|next| half_of_day(next));
+        if let Some(found) = clock(word, half) {
+            if half.is_some() {
+                words.next();
+            }
+            set(&mut time, found)?;
+        } else if let Some(found) = month(word) {
+            set(&mut month_number, found)?;
+        } else if let Some(found) = weekday(word) {
+            set(&mut week, found)?;
+        } else if let Some((date, rest)) = iso_date(word) {
+            set(&mut iso, date)?;
+            if !rest.is_empty() {
+                set(&mut time, clock(rest, None)?)?;
+            }
+        } else {
+            let digits = ["st", "nd", "rd", "th", "."]
+                .iter()
+                .find_map(|ending| word.strip_suffix(ending))
+                .unwrap_or(word);
+            match (digits.len(), number(digits)?) {
+                (1 | 2, n) => set(&mut day_number, n)?,
+                (4, n) => set(&mut year, i32::try_from(n).ok()?)?,
+                _ => return None,
+            }
+        }
+    }
+    let day = match (iso, month_number, day_number, week) {
+        (Some(date), None, None, _) if year.is_none() => Some(date),
+        (None, Some(month), Some(day), _) => Some(Day::Date { year, month, day }),
+        (None, None, None, Some(day)) if year.is_none() => Some(Day::Weekday(day)),
+        (None, None, None, None) if year.is_none() => None,
+        _ => return None,
+    };
+    (day.is_some() || time.is_some()).then_some(WallTime { day, time })
+}
+
+/// "3d 4h", "90m", "1w", "2.5 hours"; `None` for anything else, and for more than ten years.
+pub fn parse_span(text: &str) -> Option<Duration> {
+    let lower = text.trim().to_lowercase();
+    let mut rest = lower.as_str();
+    let mut seconds = 0.0_f64;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .filter(|end| (1..=12).contains(end))?;
+        let amount: f64 = rest[..digits].parse().ok()?;
+        rest = rest[digits..].trim_start();
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
+        let unit = match &rest[..letters] {
+            "s" | "sec" | "second" | "seconds" => 1.0,
+            "m" | "min" | "minute" | "minutes" => 60.0,
+            "h" | "hr" | "hour" | "hours" => 3_600.0,
+            "d" | "day" | "days" => 86_400.0,
+            "w" | "week" | "weeks" => 604_800.0,
+            _ => return None,
+        };
+        seconds += amount * unit;
+        rest = rest[letters..].trim_start_matches([' ', '\t', ',']);
+    }
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by the line above")]
+    (seconds.is_finite() && seconds <= 315_360_000.0)
+        .then(|| Duration::seconds(seconds.round() as i64))
+}
+
+/// The number of a month: "nov", "November".
+pub fn month(text: &str) -> Option<u32> {
+    const MONTHS: [&str; 12] = [
+        "january",
+        "february",
+        "march",
+        "april",
+        "may",
+        "june",
+        "july",
+        "august",
+        "september",
+        "october",
+        "november",
+        "december",
+    ];
+    let name = text.trim_end_matches('.').to_lowercase();
+    let position = MONTHS.iter().position(|month| {
+        *month == name || month[..3] == name || (name == "sept" && month.starts_with("sept"))
+    })?;
+    u32::try_from(position + 1).ok()
+}
+
+/// A day of the week: "tue", "Tuesday".
+pub fn weekday(text: &str) -> Option<Weekday> {
+    let name = text.trim_end_matches('.');
+    (name.len() >= 3).then(|| name.parse().ok()).flatten()
+}
+
+/// The date of a year, month and day, if there is one.
+pub fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
+    NaiveDate::from_ymd_opt(year, month, day)
+}
+
+#[derive(Clone, Copy)]
+enum Half {
+    Am,
+    Pm,
+}
+
+fn half_of_day(word: &str) -> Option<Half> {
+    match word {
+        "am" | "a.m." => Some(Half::Am),
+        "pm" | "p.m." => Some(Half::Pm),
+        _ => None,
+    }
+}
+
+/// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word behind it.
+fn clock(word: &str, half: Option<Half>) -> Option<NaiveTime> {
+    let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
+        (Some(digits), _) => (digits, Some(Half::Am)),
+        (_, Some(digits)) => (digits, Some(Half::Pm)),
+        _ => (word, half),
+    };
+    let mut parts = digits.split(':');
+    let hour = number(parts.next()?).filter(|_| digits.find(':').unwrap_or(digits.len()) <= 2)?;
+    let mut small = || match parts.next() {
+        None => Some(None),
+        Some(part) if part.len() == 2 => number(part).map(Some),
+        Some(_) => None,
+    };
+    let (minute, second) = (small()?, small()?);
+    if parts.next().is_some() || (minute.is_none() && half.is_none()) {
+        return None;
+    }
+    let hour = match half {
+        None => hour,
+        Some(_) if !(1..=12).contains(&hour) => return None,
+        Some(Half::Am) => hour % 12,
+        Some(Half::Pm) => hour % 12 + 12,
+    };
+    NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
+}
+
+/// "2026-11-24" or "2026-11-24t15:55", with what follows the date.
+fn iso_date(word: &str) -> Option<(Day, &str)> {
+    let (head, rest) = word.split_at_checked(10)?;
+    let mut parts = head.split('-');
+    let mut part = |width: usize| parts.next().filter(|p| p.len() == width).and_then(number);
+    let (year, month, day) = (part(4)?, part(2)?, part(2)?);
+    let rest = if rest.is_empty() {
+        rest
+    } else {
+        rest.strip_prefix('t')?
+    };
+    let day = Day::Date {
+        year: Some(i32::try_from(year).ok()?),
+        month,
+        day,
+    };
+    Some((day, rest))
+}
+
+fn number(digits: &str) -> Option<u32> {
+    (!digits.is_empty() && digits.len() <= 6 && digits.bytes().all(|b| b.is_ascii_digit()))
+        .then(|| digits.parse().ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(text: &str) -> String {
+        match parse(text) {
+            None => "nothing".into(),
+            Some(WallTime { day, time }) => {
+                let day = match day {
+                    None => String::new(),
+                    Some(Day::Weekday(day)) => format!("{day} "),
+                    Some(Day::Date { year, month, day }) => {
+                        format!(
+                            "{}-{month}-{day} ",
+                            year.map_or("?".into(), |y| y.to_string())
+                        )
+                    }
+                };
+                format!("{day}{}", time.map_or("?".into(), |t| t.to_string()))
+            }
+        }
+    }
+
+    #[test]
+    fn times_are_read_in_the_forms_people_use() {
+        for (text, expected) in [
+            ("09:08", "09:08:00"),
+            ("9:08", "09:08:00"),
+            ("3:05 PM", "15:05:00"),
+            ("12:05am", "00:05:00"),
+            ("12 PM", "12:00:00"),
+            ("07:08 on 23 Nov", "?-11-23 07:08:00"),
+            ("3:05 PM on Nov 24", "?-11-24 15:05:00"),
+            ("Nov 23rd, 2026 6:05 AM", "2026-11-23 06:05:00"),
+            ("24 November 2026", "2026-11-24 ?"),
+            ("Tue 24 Nov 15:55", "?-11-24 15:55:00"),
+            ("tue 15:55", "Tue 15:55:00"),
+            ("2026-11-24 15:55", "2026-11-24 15:55:00"),
+            ("2026-11-24T15:55:30", "2026-11-24 15:55:30"),
+            ("31 Jun 10:00", "?-6-31 10:00:00"),
+        ] {
+            assert_eq!(read(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_wholly_understood_is_not_a_time() {
+        for text in [
+            "",
+            "25:99",
+            "24:00",
+            "7:5",
+            "13:00 PM",
+            "0:10 pm",
+            "24 Foo",
+            "garbage",
+            "15:55 UTC",
+            "15",
+            "Nov",
+            "2026",
+            "15:55 16:55",
+            "on",
+            "24 24 Nov",
+            "::",
+            "1:2:3:4",
+            "２:00",
+        ] {
+            assert_eq!(read(text), "nothing", "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_add_up() {
+        assert_eq!(parse_span("3d 4h"), Some(Duration::hours(76)));
+        assert_eq!(parse_span("2.5 hours, 1 min"), Some(Duration::minutes(151)));
+        for bad in ["", "3", "d", "3x", "-3d", "999999999999w", "3d4"] {
+            assert_eq!(parse_span(bad), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_panic(text in "[0-9a-zA-Z:., \\-éß２]{0,30}") {
+            let _ = (parse(&text), parse_span(&text));
+        }
+    }
+}

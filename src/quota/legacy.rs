@@ -1,0 +1,360 @@
+//! What the name and the time of a legacy `21apr_me@x.com_auth.json` say about quota.
+//!
+//! The time of the file is when the quota ended; the session began an assumed duration before, and
+//! the account is available again seven days of 24 hours after that. The day in the name only
+//! validates: evidence is never rewritten to fit.
+
+use super::window::{CODEX_LIMIT, Observation, Source, WEEKLY_MINUTES, Window};
+use crate::archive::metadata::ValidationStatus;
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::wall;
+use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
+
+/// The end of every legacy name.
+const SUFFIX: &str = "_auth.json";
+
+/// What a legacy file name says: `^(?P<day>\d{1,2})(?P<month>[a-z]{3})_(?P<email>.+)_auth\.json$`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegacyName<'a> {
+    /// Day and month as they stand in the name: "21apr", "0apr", "21abc".
+    pub token: &'a str,
+    /// The label of the account.
+    pub email: &'a str,
+}
+
+impl<'a> LegacyName<'a> {
+    /// Reads a file name; `None` for any other form. Letter case counts, as in the expression.
+    pub fn parse(name: &'a str) -> Option<Self> {
+        let digits = name.bytes().take_while(u8::is_ascii_digit).count();
+        let letters = name.get(digits..digits + 3)?;
+        if !(1..=2).contains(&digits) || !letters.bytes().all(|b| b.is_ascii_lowercase()) {
+            return None;
+        }
+        let email = name[digits + 3..].strip_prefix('_')?.strip_suffix(SUFFIX)?;
+        (!email.is_empty() && !email.contains('\n')).then_some(Self {
+            token: &name[..digits + 3],
+            email,
+        })
+    }
+
+    /// The month and the day of the token; `None` where there is no such month. The day may be
+    /// one that no month has.
+    fn month_and_day(&self) -> Option<(u32, u32)> {
+        let (day, month) = self.token.split_at(self.token.len() - 3);
+        Some((wall::month(month)?, day.parse().ok()?))
+    }
+
+    fn date_in(&self, year: i32) -> Option<NaiveDate> {
+        let (month, day) = self.month_and_day()?;
+        NaiveDate::from_ymd_opt(year, month, day)
+    }
+}
+
+/// How legacy files are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LegacyOptions {
+    /// How long the weekly quota is assumed to have lasted.
+    pub session_duration: Duration,
+    /// The year of the token, if the user knows it.
+    pub year: Option<i32>,
+}
+
+/// What follows from a legacy name and time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inference {
+    /// The time of the file, in whole seconds.
+    pub quota_end_detected_at: Timestamp,
+    /// That minus the assumed duration.
+    pub session_start_at: Timestamp,
+    /// `session_start_at` plus 168 hours, whatever clocks are set to meanwhile.
+    pub next_available_at: Timestamp,
+    /// The year that the token was read with.
+    pub legacy_year: i32,
+    /// Whether the token names the calendar day of `next_available_at`.
+    pub validation: ValidationStatus,
+    /// Whether the record says anything about quota. A file from the future does not.
+    pub decides: bool,
+}
+
+/// Infers what a file of that name and time says at `now`; calendar days are those of `zone`.
+///
+/// Without a year in `options` the token's year is the current one; where the token misses only by
+/// the year (old dumps, New Year) it is the year of `next_available_at`.
+pub fn infer(
+    name: &LegacyName<'_>,
+    modified_at: &DateTime<Utc>,
+    options: &LegacyOptions,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Inference {
+    let ended = modified_at.trunc_subsecs(0);
+    let start = ended - options.session_duration;
+    let next_available_at = zone.at(&(start + Duration::days(7)));
+    let available_on = next_available_at.date_naive();
+    let decides = *modified_at <= *now;
+    let current_year = options.year.unwrap_or_else(|| zone.at(now).year());
+    let fits = |year| name.date_in(year) == Some(available_on);
+    let year = if fits(current_year) || options.year.is_some() || !fits(available_on.year()) {
+        current_year
+    } else {
+        available_on.year()
+    };
+    Inference {
+        quota_end_detected_at: zone.at(&ended),
+        session_start_at: zone.at(&start),
+        next_available_at,
+        legacy_year: year,
+        validation: if decides && fits(year) {
+            ValidationStatus::Match
+        } else {
+            ValidationStatus::Mismatch
+        },
+        decides,
+    }
+}
+
+/// The look at an account's quota that a legacy file amounts to: the weekly window, exhausted.
+pub fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Observation {
+    Observation {
+        source: Source::Legacy,
+        observed_at: detected_at,
+        usage_allowed: None,
+        windows: vec![Window {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(WEEKLY_MINUTES),
+            used_percent: 100.0,
+            resets_at: Some(next_available_at),
+        }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    struct Case {
+        name: &'static str,
+        mtime: &'static str,
+        now: &'static str,
+        zone: &'static str,
+        year: Option<i32>,
+    }
+
+    const CASE: Case = Case {
+        name: "21apr_drdpsbose023@gmail.com_auth.json",
+        mtime: "2026-04-14T17:55:00+05:30",
+        now: "2026-04-19T15:30:00+05:30",
+        zone: "Asia/Kolkata",
+        year: None,
+    };
+
+    fn run(case: &Case) -> Inference {
+        let utc = |text| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        infer(
+            &LegacyName::parse(case.name).unwrap(),
+            &utc(case.mtime),
+            &LegacyOptions {
+                session_duration: Duration::hours(2),
+                year: case.year,
+            },
+            &utc(case.now),
+            Zone::named(case.zone).unwrap(),
+        )
+    }
+
+    fn status(case: &Case) -> (ValidationStatus, i32) {
+        let inference = run(case);
+        (inference.validation, inference.legacy_year)
+    }
+
+    use ValidationStatus::{Match, Mismatch};
+
+    #[test]
+    fn the_worked_example_comes_out() {
+        let inference = run(&CASE);
+        assert_eq!(
+            inference.session_start_at.to_rfc3339(),
+            "2026-04-14T15:55:00+05:30"
+        );
+        assert_eq!(
+            inference.next_available_at.to_rfc3339(),
+            "2026-04-21T15:55:00+05:30"
+        );
+        assert_eq!((inference.validation, inference.legacy_year), (Match, 2026));
+    }
+
+    #[test]
+    fn only_the_exact_form_is_a_legacy_name() {
+        let name = LegacyName::parse("1jan_müller_jr@exämple.de_auth.json").unwrap();
+        assert_eq!((name.token, name.email), ("1jan", "müller_jr@exämple.de"));
+        assert_eq!(
+            LegacyName::parse("21apr_a_auth.json_auth.json")
+                .unwrap()
+                .email,
+            "a_auth.json"
+        );
+        for other in [
+            "auth.json",
+            "21APR_a@x.com_auth.json",
+            "21Apr_a@x.com_auth.json",
+            "121apr_a@x.com_auth.json",
+            "apr_a@x.com_auth.json",
+            "21apr__auth.json",
+            "21apr_auth.json",
+            "21apr_a@x.com_auth.json.bak",
+            "21april_a@x.com_auth.json",
+            "21äpr_a@x.com_auth.json",
+            "2１apr_a@x.com_auth.json",
+            "",
+        ] {
+            assert_eq!(LegacyName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_impossible_day_is_a_mismatch_that_keeps_its_evidence() {
+        for name in [
+            "31jun_a@x.com_auth.json",
+            "0apr_a@x.com_auth.json",
+            "99apr_a@x.com_auth.json",
+            "21abc_a@x.com_auth.json",
+            "22apr_a@x.com_auth.json",
+        ] {
+            let inference = run(&Case { name, ..CASE });
+            assert_eq!(inference.validation, Mismatch, "{name}");
+            assert!(inference.decides, "{name}");
+            assert_eq!(inference.next_available_at, run(&CASE).next_available_at);
+        }
+    }
+
+    #[test]
+    fn the_29th_of_february_exists_in_leap_years_alone() {
+        let leap = Case {
+            name: "29feb_a@x.com_auth.json",
+            mtime: "2028-02-22T12:00:00Z",
+            now: "2028-02-23T00:00:00Z",
+            zone: "UTC",
+            year: None,
+        };
+        assert_eq!(status(&leap), (Match, 2028));
+        let old = Case {
+            now: "2029-02-23T00:00:00Z",
+            ..leap
+        };
+        assert_eq!(status(&old), (Match, 2028), "misses only by the year");
+        let common = Case {
+            mtime: "2027-02-22T12:00:00Z",
+            now: "2027-02-23T00:00:00Z",
+            ..leap
+        };
+        assert_eq!(status(&common), (Mismatch, 2027));
+        assert_eq!(
+            status(&Case {
+                year: Some(2027),
+                ..leap
+            }),
+            (Mismatch, 2027)
+        );
+    }
+
+    #[test]
+    fn new_year_and_old_dumps_take_the_year_of_the_evidence() {
+        let new_year = Case {
+            name: "1jan_a@x.com_auth.json",
+            mtime: "2026-12-25T12:00:00Z",
+            now: "2026-12-26T00:00:00Z",
+            zone: "UTC",
+            year: None,
+        };
+        assert_eq!(status(&new_year), (Match, 2027));
+        let last_day = Case {
+            name: "31dec_a@x.com_auth.json",
+            mtime: "2026-12-24T12:00:00Z",
+            now: "2027-01-02T00:00:00Z",
+            ..new_year
+        };
+        assert_eq!(status(&last_day), (Match, 2026));
+        let old = Case {
+            mtime: "2019-12-25T12:00:00Z",
+            ..new_year
+        };
+        assert_eq!(status(&old), (Match, 2020));
+    }
+
+    #[test]
+    fn a_given_year_must_match_in_full() {
+        let with = |year| {
+            status(&Case {
+                year: Some(year),
+                ..CASE
+            })
+        };
+        assert_eq!(with(2026), (Match, 2026));
+        assert_eq!(with(2025), (Mismatch, 2025));
+    }
+
+    #[test]
+    fn the_day_is_the_local_one_and_the_week_has_168_hours() {
+        // 2 h after midnight UTC is still the day before in New York.
+        let case = Case {
+            name: "7nov_a@x.com_auth.json",
+            mtime: "2026-10-31T22:30:00-04:00",
+            now: "2026-11-02T00:00:00Z",
+            zone: "America/New_York",
+            year: None,
+        };
+        let inference = run(&case);
+        assert_eq!(
+            inference.next_available_at.to_rfc3339(),
+            "2026-11-07T19:30:00-05:00"
+        );
+        assert_eq!(inference.validation, Match);
+        let berlin = run(&Case {
+            name: "30mar_a@x.com_auth.json",
+            mtime: "2026-03-23T01:30:00+01:00",
+            zone: "Europe/Berlin",
+            ..case
+        });
+        assert_eq!(
+            berlin.next_available_at.to_rfc3339(),
+            "2026-03-30T00:30:00+02:00"
+        );
+        assert_eq!(berlin.validation, Match);
+        let lord_howe = run(&Case {
+            name: "11oct_a@x.com_auth.json",
+            mtime: "2026-10-04T01:45:00+10:30",
+            zone: "Australia/Lord_Howe",
+            ..case
+        });
+        assert_eq!(
+            lord_howe.next_available_at.to_rfc3339(),
+            "2026-10-11T00:15:00+11:00"
+        );
+    }
+
+    #[test]
+    fn a_file_from_the_future_decides_nothing() {
+        let inference = run(&Case {
+            now: "2026-04-14T17:54:59+05:30",
+            ..CASE
+        });
+        assert_eq!((inference.validation, inference.decides), (Mismatch, false));
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_and_time_is_inferred_without_panic(
+            day in 0u32..100, month in "[a-z]{3}", secs in any::<i32>(), hours in 0i64..168,
+            year in proptest::option::of(any::<i32>()),
+        ) {
+            let name = format!("{day}{month}_a@x.com_auth.json");
+            let at = DateTime::from_timestamp(i64::from(secs) * 4, 0).unwrap();
+            let options = LegacyOptions { session_duration: Duration::hours(hours), year };
+            let found = infer(
+                &LegacyName::parse(&name).unwrap(), &at, &options, &DateTime::UNIX_EPOCH, Zone::UTC,
+            );
+            prop_assert_eq!(found.next_available_at - found.session_start_at, Duration::hours(168));
+        }
+    }
+}

@@ -1,0 +1,408 @@
+//! Which account to use now.
+
+use super::state::{self, Cause, State, Verdict};
+use super::window::Source;
+use crate::codex::identity::LoginKind;
+use crate::inventory::accounts::Account;
+use crate::inventory::cooldown::LoginState;
+use crate::io::clock::Timestamp;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::cmp::{Ordering, Reverse};
+
+/// What decides among accounts that are equally available.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// The least recently used one.
+    #[default]
+    Lru,
+    /// The one whose weekly quota would be lost soonest: the earliest weekly reset with quota left.
+    ExpiringFirst,
+    /// The one with most weekly quota left.
+    MostLeft,
+}
+
+/// An account in the order in which it should be taken.
+#[derive(Debug, Clone)]
+pub struct Candidate<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// Its state.
+    pub verdict: Verdict,
+    /// Percent of the weekly quota left, where that is known.
+    pub weekly_left: Option<f64>,
+}
+
+/// All accounts, ranked.
+#[derive(Debug, Clone)]
+pub struct Ranking<'a> {
+    /// Those that may be recommended, best first.
+    pub candidates: Vec<Candidate<'a>>,
+    /// Those that may not, by label.
+    pub excluded: Vec<Candidate<'a>>,
+    strategy: Strategy,
+}
+
+/// Ranks `accounts` at `now`.
+///
+/// Ready before unknown before cooldown. Among the ready and the unknown the strategy decides, then
+/// the least recent use; among those in cooldown the earliest to be available. Ties: a login at hand
+/// before an archived one before the rest, more weekly quota left, then the label. Expired and moved
+/// logins are left out; API keys too, unless asked for or nothing else is there.
+pub fn rank<'a>(
+    accounts: &'a [Account],
+    strategy: Strategy,
+    include_api_key: bool,
+    now: &DateTime<Utc>,
+) -> Ranking<'a> {
+    let usable = |a: &Account| !matches!(a.login, LoginState::Expired | LoginState::Moved);
+    let by_quota = |a: &Account| a.entry.identity.kind == LoginKind::Chatgpt;
+    let with_keys = include_api_key || !accounts.iter().any(|a| usable(a) && by_quota(a));
+    let (mut candidates, mut excluded): (Vec<_>, Vec<_>) = accounts
+        .iter()
+        .map(|account| Candidate {
+            account,
+            verdict: state::judge(&account.entry, now),
+            weekly_left: state::weekly_left(&account.entry, now),
+        })
+        .partition(|c| usable(c.account) && (with_keys || by_quota(c.account)));
+    candidates.sort_by(|a, b| a.compare(b, strategy, now));
+    excluded.sort_by_key(|c| c.account.entry.identity.email.key());
+    Ranking {
+        candidates,
+        excluded,
+        strategy,
+    }
+}
+
+impl Candidate<'_> {
+    fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
+        let by_state = self.verdict.state.cmp(&other.verdict.state);
+        let by_turn = || match (self.verdict.state, strategy) {
+            (State::Cooldown, _) => self
+                .verdict
+                .next_available_at
+                .cmp(&other.verdict.next_available_at),
+            (_, Strategy::Lru) => self.by_last_use(other),
+            (_, Strategy::ExpiringFirst) => self
+                .loses_at(now)
+                // Those with nothing to lose come last.
+                .map_or((1, None), |at| (0, Some(at)))
+                .cmp(&other.loses_at(now).map_or((1, None), |at| (0, Some(at))))
+                .then_with(|| self.by_last_use(other)),
+            (_, Strategy::MostLeft) => self
+                .by_weekly_left(other)
+                .then_with(|| self.by_last_use(other)),
+        };
+        let login = |c: &Self| match c.account.login {
+            LoginState::Ok => 0,
+            LoginState::Archived => 1,
+            _ => 2,
+        };
+        let label = |c: &Self| {
+            let identity = &c.account.entry.identity;
+            (
+                identity.email.key(),
+                c.account.entry.profile.clone(),
+                identity.account_id.clone(),
+                identity.user_id.clone(),
+            )
+        };
+        by_state
+            .then_with(by_turn)
+            .then_with(|| login(self).cmp(&login(other)))
+            .then_with(|| self.by_weekly_left(other))
+            .then_with(|| label(self).cmp(&label(other)))
+    }
+
+    fn by_last_use(&self, other: &Self) -> Ordering {
+        // An absent time is the smallest: never used comes first.
+        let used = |c: &Self| c.account.entry.last_used_at;
+        used(self).cmp(&used(other))
+    }
+
+    fn by_weekly_left(&self, other: &Self) -> Ordering {
+        // Figures are shown in whole percents and compared so: servers jitter.
+        #[allow(clippy::cast_possible_truncation, reason = "0 to 100")]
+        let left = |c: &Self| Reverse(c.weekly_left.map(|left| left.round() as i32));
+        left(self).cmp(&left(other))
+    }
+
+    /// When the weekly quota that is left will be lost.
+    fn loses_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
+        let look = self.account.entry.observation.as_ref()?;
+        look.weekly()?
+            .resets_at
+            .filter(|at| *at > *now && self.weekly_left.is_some_and(|left| left > 0.0))
+    }
+
+    /// Where its figures come from, and when they were seen.
+    pub fn seen(&self) -> Option<(Source, Timestamp)> {
+        let look = self.account.entry.observation.as_ref()?;
+        Some((look.source, look.observed_at))
+    }
+}
+
+impl Ranking<'_> {
+    /// Why a candidate stands where it does, or why it is left out: one sentence. `ago` says how
+    /// long ago or from now a time is, `when` names it in full.
+    pub fn reason(
+        &self,
+        candidate: &Candidate<'_>,
+        ago: impl Fn(&Timestamp) -> String,
+        when: impl Fn(&Timestamp) -> String,
+    ) -> String {
+        let entry = &candidate.account.entry;
+        match candidate.account.login {
+            LoginState::Expired => return "never recommended: its login has expired".into(),
+            LoginState::Moved => {
+                return "never recommended: its login was moved to another machine".into();
+            }
+            _ => {}
+        }
+        let is_key = entry.identity.kind == LoginKind::ApiKey;
+        if is_key
+            && !self
+                .candidates
+                .iter()
+                .any(|c| std::ptr::eq(c.account, candidate.account))
+        {
+            return "left out: an API key is billed by use".into();
+        }
+        let used = entry.last_used_at.map_or_else(
+            || "never used".into(),
+            |at| format!("last used {}", ago(&at)),
+        );
+        let figure = match (candidate.weekly_left, candidate.seen()) {
+            (Some(left), Some((source, at))) => format!(
+                "; {left:.0} % of the weekly quota left ({}, {})",
+                source.name(),
+                ago(&at)
+            ),
+            _ => String::new(),
+        };
+        match (candidate.verdict.state, &candidate.verdict.cause) {
+            (State::Ready, _) => match self.strategy {
+                Strategy::Lru => format!("ready, {used}{figure}"),
+                Strategy::MostLeft => format!("ready{figure}; {used}"),
+                Strategy::ExpiringFirst => match entry
+                    .observation
+                    .as_ref()
+                    .and_then(|look| look.weekly()?.resets_at)
+                {
+                    Some(at) if !figure.is_empty() => {
+                        format!("ready{figure}, reset {}; {used}", ago(&at))
+                    }
+                    _ => format!("ready, {used}{figure}"),
+                },
+            },
+            (State::Cooldown, cause) => {
+                let until = candidate
+                    .verdict
+                    .next_available_at
+                    .map_or_else(String::new, |at| format!(" until {}", when(&at)));
+                match cause {
+                    Some(Cause::Held) => format!("held back by hand{until}"),
+                    Some(Cause::Exhausted(label)) => {
+                        let source = candidate.seen().map_or_else(String::new, |(source, at)| {
+                            format!(" ({}, {})", source.name(), ago(&at))
+                        });
+                        format!("{label} quota exhausted{until}{source}")
+                    }
+                    _ => format!("in cooldown{until}"),
+                }
+            }
+            (State::Unknown, _) if is_key => {
+                format!("an API key, billed by use; {used}")
+            }
+            (State::Unknown, Some(Cause::Exhausted(label))) => {
+                format!("{label} quota exhausted, its reset is not known; {used}")
+            }
+            (State::Unknown, Some(Cause::Refused)) => {
+                format!("use was refused, until when is not known; {used}")
+            }
+            (State::Unknown, _) => format!("its quota is not known; {used}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::identity::Identity;
+    use crate::inventory::cooldown::AccountEntry;
+    use crate::quota::window::{CODEX_LIMIT, Observation, WEEKLY_MINUTES, Window};
+    use proptest::{prop_assert_eq, proptest};
+
+    const NOW: &str = "2026-11-20T12:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    fn account(email: &str, used: Option<f64>, resets_at: &str, last_use: Option<&str>) -> Account {
+        Account {
+            entry: AccountEntry {
+                observation: used.map(|used_percent| Observation {
+                    source: Source::Live,
+                    observed_at: at("2026-11-20T11:00:00Z"),
+                    usage_allowed: None,
+                    windows: vec![Window {
+                        limit_id: CODEX_LIMIT.into(),
+                        minutes: Some(WEEKLY_MINUTES),
+                        used_percent,
+                        resets_at: Some(at(resets_at)),
+                    }],
+                }),
+                last_used_at: last_use.map(at),
+                ..AccountEntry::new(Identity::of_email(email))
+            },
+            login: LoginState::Ok,
+            current: false,
+        }
+    }
+
+    fn with_login(login: LoginState, mut account: Account) -> Account {
+        account.login = login;
+        account
+    }
+
+    fn api_key() -> Account {
+        let mut account = account("api-key-012345", None, "", None);
+        account.entry.identity.kind = LoginKind::ApiKey;
+        account
+    }
+
+    fn order(accounts: &[Account], strategy: Strategy) -> Vec<String> {
+        rank(accounts, strategy, false, &at(NOW).to_utc())
+            .candidates
+            .iter()
+            .map(|c| c.account.entry.identity.email.to_string())
+            .collect()
+    }
+
+    const SOON: &str = "2026-11-21T12:00:00Z";
+    const LATE: &str = "2026-11-26T12:00:00Z";
+
+    #[test]
+    fn ready_comes_before_unknown_before_the_earliest_of_those_in_cooldown() {
+        let accounts = [
+            account("late", Some(100.0), LATE, None),
+            account("soon", Some(100.0), SOON, None),
+            account("unknown", None, "", None),
+            account("ready", Some(99.0), SOON, Some(NOW)),
+        ];
+        assert_eq!(
+            order(&accounts, Strategy::Lru),
+            ["ready", "unknown", "soon", "late"]
+        );
+    }
+
+    #[test]
+    fn among_the_ready_the_least_recently_used_is_taken_and_never_used_is_first() {
+        let accounts = [
+            account("today", Some(1.0), SOON, Some("2026-11-20T01:00:00Z")),
+            account("long-ago", Some(90.0), SOON, Some("2026-11-01T01:00:00Z")),
+            account("never", Some(95.0), SOON, None),
+        ];
+        assert_eq!(
+            order(&accounts, Strategy::Lru),
+            ["never", "long-ago", "today"]
+        );
+    }
+
+    #[test]
+    fn ties_go_to_the_login_at_hand_then_to_more_quota_then_to_the_label() {
+        let accounts = [
+            with_login(LoginState::None, account("none", Some(0.0), LATE, None)),
+            with_login(
+                LoginState::Archived,
+                account("archived", Some(0.0), LATE, None),
+            ),
+            account("b", Some(50.0), LATE, None),
+            account("a", Some(50.0), LATE, None),
+            account("more", Some(40.0), LATE, None),
+        ];
+        assert_eq!(
+            order(&accounts, Strategy::Lru),
+            ["more", "a", "b", "archived", "none"]
+        );
+    }
+
+    #[test]
+    fn expired_and_moved_logins_are_never_candidates() {
+        let accounts = [
+            with_login(
+                LoginState::Expired,
+                account("expired", Some(0.0), LATE, None),
+            ),
+            with_login(LoginState::Moved, account("moved", Some(0.0), LATE, None)),
+        ];
+        assert!(order(&accounts, Strategy::Lru).is_empty());
+        let ranking = rank(&accounts, Strategy::Lru, true, &at(NOW).to_utc());
+        assert_eq!(ranking.excluded.len(), 2);
+    }
+
+    #[test]
+    fn an_api_key_is_taken_when_asked_for_or_when_nothing_else_is_there() {
+        let both = [api_key(), account("a", Some(100.0), LATE, None)];
+        assert_eq!(order(&both, Strategy::Lru), ["a"]);
+        assert_eq!(
+            rank(&both, Strategy::Lru, true, &at(NOW).to_utc())
+                .candidates
+                .len(),
+            2
+        );
+        let expired = with_login(LoginState::Expired, account("a", Some(0.0), LATE, None));
+        assert_eq!(
+            order(&[api_key(), expired], Strategy::Lru),
+            ["api-key-012345"]
+        );
+    }
+
+    #[test]
+    fn expiring_first_takes_quota_that_would_be_lost_soonest() {
+        let accounts = [
+            account("over", Some(50.0), "2026-11-19T12:00:00Z", None),
+            account("late", Some(50.0), LATE, None),
+            account("soon", Some(50.0), SOON, Some(NOW)),
+        ];
+        assert_eq!(
+            order(&accounts, Strategy::ExpiringFirst),
+            ["soon", "late", "over"]
+        );
+    }
+
+    #[test]
+    fn most_left_takes_the_fullest_week() {
+        let accounts = [
+            account("half", Some(50.0), LATE, None),
+            account("over", Some(100.0), "2026-11-19T12:00:00Z", Some(NOW)),
+            account("most", Some(10.0), LATE, Some(NOW)),
+        ];
+        assert_eq!(
+            order(&accounts, Strategy::MostLeft),
+            ["over", "most", "half"]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_does_not_depend_on_the_order_of_the_input(
+            used in proptest::collection::vec((proptest::option::of(0.0..120.0f64), 0u8..4), 1..8),
+            strategy in 0usize..3,
+        ) {
+            let strategy = [Strategy::Lru, Strategy::ExpiringFirst, Strategy::MostLeft][strategy];
+            let accounts: Vec<_> = used
+                .iter()
+                .enumerate()
+                .map(|(i, (used, day))| {
+                    account(&format!("a{i}"), *used, &format!("2026-11-{}T12:00:00Z", 19 + day), None)
+                })
+                .collect();
+            let reversed: Vec<_> = accounts.iter().rev().cloned().collect();
+            prop_assert_eq!(order(&accounts, strategy), order(&reversed, strategy));
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! What state an account is in.
+
+use super::window::{CODEX_LIMIT, Observation, SAME_WINDOW, Window};
+use crate::inventory::cooldown::AccountEntry;
+use crate::io::clock::Timestamp;
+use chrono::{DateTime, Duration, Utc};
+use serde::Serialize;
+
+/// Whether an account can be used now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// No window of Codex is known to be exhausted.
+    Ready,
+    /// Nothing is known that decides.
+    Unknown,
+    /// Exhausted, or held back by the user, until a known time.
+    Cooldown,
+}
+
+impl State {
+    /// The name used in output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Unknown => "unknown",
+            Self::Cooldown => "cooldown",
+        }
+    }
+}
+
+/// Why an account is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cause {
+    /// The user holds it back.
+    Held,
+    /// This window is used up; its label.
+    Exhausted(String),
+    /// The server said that it may not be used, and did not say until when.
+    Refused,
+    /// Nobody has looked yet.
+    NeverSeen,
+}
+
+/// The state of an account at one time, and what it rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// The state.
+    pub state: State,
+    /// In cooldown: when the last of what keeps it there is over. Else absent.
+    pub next_available_at: Option<Timestamp>,
+    /// When the weekly window that is known began, also where it is over by now.
+    pub session_start_at: Option<Timestamp>,
+    /// The first time that very window was seen at 100 %.
+    pub quota_end_detected_at: Option<Timestamp>,
+    /// Why it is not ready.
+    pub cause: Option<Cause>,
+}
+
+/// Judges `entry` at `now`.
+///
+/// What was seen last decides; a window whose reset has passed counts as free. Where the server
+/// refuses use, the windows at 100 % are the exhausted ones, and if there is none, all windows of
+/// Codex whose reset lies ahead. An exhausted window without a reset makes the account unknown for
+/// as long as the window is: no time is invented, and it is not called ready either.
+pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
+    let look = entry.observation.as_ref();
+    let ahead = |at: &Timestamp| *at > *now;
+    let weekly_reset = look
+        .and_then(Observation::weekly)
+        .and_then(|window| window.resets_at);
+    // A look that shows no weekly window (text with missing lines) does not overrule an earlier
+    // one that saw it exhausted, unless the server itself says that all is well.
+    let unseen_end = entry.quota_end.as_ref().filter(|_| {
+        look.is_none_or(|look| look.weekly().is_none() && look.usage_allowed != Some(true))
+    });
+    let mut limits: Vec<(Timestamp, Cause)> = Vec::new();
+    let mut open_end = None;
+    if let Some(look) = look {
+        for window in exhausted(look, now) {
+            match window.resets_at {
+                Some(at) if ahead(&at) => limits.push((at, Cause::Exhausted(window.label()))),
+                Some(_) => {}
+                None if may_last(look, window, now) => {
+                    open_end = Some(Cause::Exhausted(window.label()));
+                }
+                None => {}
+            }
+        }
+        if look.usage_allowed == Some(false) && codex(look).all(|w| w.resets_at.is_none()) {
+            open_end.get_or_insert(Cause::Refused);
+        }
+    }
+    if let Some(end) = unseen_end.filter(|end| ahead(&end.resets_at)) {
+        limits.push((end.resets_at, Cause::Exhausted("weekly".into())));
+    }
+    if let Some(until) = entry.held_until.filter(ahead) {
+        limits.push((until, Cause::Held));
+    }
+    // Of equals the first is named: a real exhaustion before a hold.
+    let last = limits
+        .into_iter()
+        .reduce(|a, b| if b.0 > a.0 { b } else { a });
+    let known = look.is_some_and(|look| codex(look).next().is_some()) || unseen_end.is_some();
+    let (state, next_available_at, cause) = match (last, open_end) {
+        (Some((at, cause)), _) => (State::Cooldown, Some(at), Some(cause)),
+        (None, Some(cause)) => (State::Unknown, None, Some(cause)),
+        (None, None) if known => (State::Ready, None, None),
+        (None, None) => (State::Unknown, None, Some(Cause::NeverSeen)),
+    };
+    let reset = weekly_reset.or(unseen_end.map(|end| end.resets_at));
+    Verdict {
+        state,
+        next_available_at,
+        session_start_at: reset.map(|at| at - Duration::days(7)),
+        quota_end_detected_at: entry
+            .quota_end
+            .as_ref()
+            .filter(|end| reset.is_some_and(|at| (at - end.resets_at).abs() <= SAME_WINDOW))
+            .map(|end| end.detected_at),
+        cause,
+    }
+}
+
+/// How much of the weekly quota is left in percent. All of it once its reset has passed.
+pub fn weekly_left(entry: &AccountEntry, now: &DateTime<Utc>) -> Option<f64> {
+    left(entry.observation.as_ref()?.weekly()?, now).into()
+}
+
+/// How much of a window is left in percent at `now`.
+pub fn left(window: &Window, now: &DateTime<Utc>) -> f64 {
+    if window.is_over(now) {
+        100.0
+    } else {
+        (100.0 - window.used_percent).clamp(0.0, 100.0)
+    }
+}
+
+fn codex(look: &Observation) -> impl Iterator<Item = &Window> {
+    look.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT)
+}
+
+/// The windows that were exhausted when they were looked at.
+fn exhausted<'a>(look: &'a Observation, now: &'a DateTime<Utc>) -> Vec<&'a Window> {
+    let full: Vec<_> = codex(look).filter(|w| w.used_percent >= 100.0).collect();
+    if full.is_empty() && look.usage_allowed == Some(false) {
+        return codex(look)
+            .filter(|w| w.resets_at.is_some_and(|at| at > *now))
+            .collect();
+    }
+    full
+}
+
+/// Whether a window without a reset can still be the one that was looked at.
+fn may_last(look: &Observation, window: &Window, now: &DateTime<Utc>) -> bool {
+    window
+        .minutes
+        .is_none_or(|minutes| look.observed_at + Duration::minutes(i64::from(minutes)) > *now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::identity::Identity;
+    use crate::inventory::cooldown::CooldownFile;
+    use crate::quota::legacy;
+    use crate::quota::window::{Source, WEEKLY_MINUTES};
+
+    const NOW: &str = "2026-11-20T12:00:00Z";
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    fn window(minutes: u32, used: f64, resets_at: Option<&str>) -> Window {
+        Window {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(minutes),
+            used_percent: used,
+            resets_at: resets_at.map(at),
+        }
+    }
+
+    fn look(observed_at: &str, windows: Vec<Window>) -> Observation {
+        Observation {
+            source: Source::Live,
+            observed_at: at(observed_at),
+            usage_allowed: None,
+            windows,
+        }
+    }
+
+    fn seen(looks: Vec<Observation>) -> AccountEntry {
+        let mut file = CooldownFile::default();
+        for look in looks {
+            file.observe(&Identity::of_email("a@x.com"), look);
+        }
+        file.accounts.remove(0)
+    }
+
+    fn state(entry: &AccountEntry) -> (State, Option<String>) {
+        let verdict = judge(entry, &at(NOW).to_utc());
+        (
+            verdict.state,
+            verdict.next_available_at.map(|t| t.to_rfc3339()),
+        )
+    }
+
+    fn cooldown(until: &str) -> (State, Option<String>) {
+        (State::Cooldown, Some(at(until).to_rfc3339()))
+    }
+
+    #[test]
+    fn a_backup_at_30_percent_is_no_cooldown() {
+        let entry = seen(vec![look(
+            "2026-11-20T11:00:00Z",
+            vec![window(WEEKLY_MINUTES, 30.0, Some("2026-11-24T12:00:00Z"))],
+        )]);
+        assert_eq!(state(&entry), (State::Ready, None));
+    }
+
+    #[test]
+    fn the_last_reset_of_the_exhausted_windows_counts() {
+        let entry = seen(vec![look(
+            "2026-11-20T11:00:00Z",
+            vec![
+                window(300, 100.0, Some("2026-11-20T14:00:00Z")),
+                window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z")),
+            ],
+        )]);
+        assert_eq!(state(&entry), cooldown("2026-11-24T12:00:00Z"));
+        let verdict = judge(&entry, &at(NOW).to_utc());
+        assert_eq!(verdict.session_start_at, Some(at("2026-11-17T12:00:00Z")));
+        assert_eq!(
+            verdict.quota_end_detected_at,
+            Some(at("2026-11-20T11:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn a_window_whose_reset_has_passed_is_free() {
+        let entry = seen(vec![look(
+            "2026-11-10T11:00:00Z",
+            vec![window(WEEKLY_MINUTES, 100.0, Some(NOW))],
+        )]);
+        assert_eq!(state(&entry), (State::Ready, None));
+        assert_eq!(weekly_left(&entry, &at(NOW).to_utc()), Some(100.0));
+    }
+
+    #[test]
+    fn windows_of_other_limits_decide_nothing() {
+        let mut other = window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"));
+        other.limit_id = "spark".into();
+        let entry = seen(vec![look("2026-11-20T11:00:00Z", vec![other.clone()])]);
+        assert_eq!(state(&entry), (State::Unknown, None));
+        let entry = seen(vec![look(
+            "2026-11-20T11:00:00Z",
+            vec![other, window(300, 1.0, Some("2026-11-20T14:00:00Z"))],
+        )]);
+        assert_eq!(state(&entry), (State::Ready, None));
+    }
+
+    #[test]
+    fn a_newer_look_overrules_a_legacy_file_and_an_older_one_does_not() {
+        let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
+        let free = |observed_at| {
+            look(
+                observed_at,
+                vec![window(WEEKLY_MINUTES, 10.0, Some("2026-11-26T12:00:00Z"))],
+            )
+        };
+        assert_eq!(
+            state(&seen(vec![ended.clone()])),
+            cooldown("2026-11-25T10:00:00Z")
+        );
+        assert_eq!(
+            state(&seen(vec![free("2026-11-19T12:00:00Z"), ended.clone()])),
+            (State::Ready, None)
+        );
+        assert_eq!(
+            state(&seen(vec![ended, free("2026-11-17T12:00:00Z")])),
+            cooldown("2026-11-25T10:00:00Z")
+        );
+    }
+
+    #[test]
+    fn a_look_without_the_weekly_window_leaves_its_exhaustion_in_force() {
+        let ended = legacy::observation(at("2026-11-18T12:00:00Z"), at("2026-11-25T10:00:00Z"));
+        let short = look(
+            "2026-11-20T11:00:00Z",
+            vec![window(300, 10.0, Some("2026-11-20T14:00:00Z"))],
+        );
+        let entry = seen(vec![ended.clone(), short.clone()]);
+        assert_eq!(state(&entry), cooldown("2026-11-25T10:00:00Z"));
+        let allowed = Observation {
+            usage_allowed: Some(true),
+            ..short
+        };
+        assert_eq!(state(&seen(vec![ended, allowed])), (State::Ready, None));
+    }
+
+    #[test]
+    fn usage_refused_by_the_server_is_put_on_the_right_windows() {
+        let refused = |windows| {
+            seen(vec![Observation {
+                usage_allowed: Some(false),
+                ..look("2026-11-20T11:00:00Z", windows)
+            }])
+        };
+        let short = |used| window(300, used, Some("2026-11-20T14:00:00Z"));
+        let week = |used| window(WEEKLY_MINUTES, used, Some("2026-11-24T12:00:00Z"));
+        assert_eq!(
+            state(&refused(vec![short(100.0), week(50.0)])),
+            cooldown("2026-11-20T14:00:00Z")
+        );
+        assert_eq!(
+            state(&refused(vec![short(99.0), week(50.0)])),
+            cooldown("2026-11-24T12:00:00Z")
+        );
+        assert_eq!(state(&refused(vec![])), (State::Unknown, None));
+        assert_eq!(
+            state(&refused(vec![window(300, 50.0, Some(NOW))])),
+            (State::Ready, None),
+            "what it was refused for is over"
+        );
+    }
+
+    #[test]
+    fn an_exhausted_window_without_a_reset_is_unknown_for_its_length() {
+        let entry = |observed_at| seen(vec![look(observed_at, vec![window(300, 100.0, None)])]);
+        assert_eq!(
+            state(&entry("2026-11-20T11:00:00Z")),
+            (State::Unknown, None)
+        );
+        assert_eq!(state(&entry("2026-11-20T06:00:00Z")), (State::Ready, None));
+    }
+
+    #[test]
+    fn a_hold_lasts_whatever_is_observed() {
+        let mut entry = seen(vec![look(
+            "2026-11-20T11:00:00Z",
+            vec![window(WEEKLY_MINUTES, 100.0, Some("2026-11-24T12:00:00Z"))],
+        )]);
+        entry.held_until = Some(at("2026-11-22T00:00:00Z"));
+        assert_eq!(state(&entry), cooldown("2026-11-24T12:00:00Z"));
+        entry.held_until = Some(at("2026-11-30T00:00:00Z"));
+        assert_eq!(state(&entry), cooldown("2026-11-30T00:00:00Z"));
+        entry.held_until = Some(at(NOW));
+        assert_eq!(state(&entry), cooldown("2026-11-24T12:00:00Z"));
+    }
+
+    #[test]
+    fn nothing_known_is_unknown() {
+        assert_eq!(
+            state(&AccountEntry::new(Identity::of_email("a@x.com"))),
+            (State::Unknown, None)
+        );
+        assert_eq!(
+            state(&seen(vec![look("2026-11-20T11:00:00Z", vec![])])),
+            (State::Unknown, None)
+        );
+    }
+}
