@@ -6,5 +6,8 @@
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod cooldown;
 mod mock_backend;
+mod normalize;
+mod recommend;
 mod support;
