@@ -3,6 +3,7 @@
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::io::progress;
 use crate::ui::{ColorChoice, Ui, Verbosity};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -86,6 +87,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
+    stop_when_asked();
     let env = Environment::of_process();
     let GlobalArgs {
         codex_home,
@@ -129,6 +131,21 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
+}
+
+/// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.
+fn stop_when_asked() {
+    // Without a handler the signal ends us at once, which every file of ours survives.
+    let _ = ctrlc::set_handler(|| {
+        #[allow(
+            clippy::exit,
+            reason = "nothing is under way, or it is asked for twice"
+        )]
+        if progress::ends_at_once() {
+            std::process::exit(ErrorKind::Interrupted as i32);
+        }
+        progress::interrupt();
+    });
 }
 
 /// clap's own exit: 0 for help and version, else [`ErrorKind::Usage`].

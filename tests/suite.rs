@@ -7,7 +7,11 @@
 )]
 
 mod cooldown;
+mod daemon;
 mod mock_backend;
 mod normalize;
+mod probe;
+mod process;
 mod recommend;
+mod status;
 mod support;

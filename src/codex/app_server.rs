@@ -11,6 +11,7 @@
 //! the token and wait longer.
 
 use super::auth::AuthFile;
+use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
@@ -35,7 +36,8 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
 /// A token that ends this soon is renewed. Codex 0.169 does so from five minutes on.
 const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
 
-/// How long app-server may take to end by itself, out of the deadline.
+/// How long app-server may take to end by itself, out of the deadline; four times that when it
+/// has answered everything.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How often a wait looks whether the user wants to stop.
@@ -204,7 +206,10 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         end: started + options.deadline,
     };
     let failure = conversation.hold().err();
-    conversation.child.finish(conversation.end);
+    // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
+    let grace = if failure.is_some() { GRACE } else { GRACE * 4 };
+    let end = conversation.end.min(Instant::now() + grace);
+    conversation.child.finish(end);
     let answer = |reply: Option<Reply>| match (reply, &failure) {
         (Some(reply), _) => reply.map_err(|error| classify(&error)),
         (None, Some(failure)) => Err(failure.clone()),
@@ -218,7 +223,7 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
 
 /// Whether Codex will renew the login of `home` when it starts.
 fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
-    AuthFile::read(&home.join("auth.json")).is_ok_and(|auth| {
+    AuthFile::read(&home.join(AUTH_JSON)).is_ok_and(|auth| {
         auth.login()
             .filter(|login| login.identity.kind == LoginKind::Chatgpt)
             .is_some_and(|login| {

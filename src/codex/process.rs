@@ -7,14 +7,12 @@
 
 use super::config::CodexConfig;
 use super::daemon;
+use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
 use crate::io::environment::Environment;
 use crate::io::lock;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
-
-/// Where Codex holds a lock for each conversation that it writes.
-const LOCKS: &str = "thread-writer-locks";
 
 /// Somebody who uses a home.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +46,7 @@ pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
                 .map(|f| env.absolute(Path::new(f)))
         });
     let home = canonical(home);
-    ["sessions", "archived_sessions"]
+    [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))
         .into_iter()
         .chain(databases)
@@ -88,7 +86,7 @@ struct Scan {
 
 /// The locks on conversations that are held.
 fn writers(home: &Path) -> Vec<PathBuf> {
-    let folder = home.join(LOCKS);
+    let folder = home.join(THREAD_LOCKS);
     let mut locks: Vec<_> = std::fs::read_dir(&folder)
         .into_iter()
         .flatten()
@@ -128,7 +126,7 @@ mod system {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::{BTreeSet, Holder, LOCKS, Path, PathBuf, Scan, canonical, daemon};
+    use super::{BTreeSet, Holder, Path, PathBuf, Scan, THREAD_LOCKS, canonical, daemon};
     use std::ffi::{OsStr, OsString};
     use std::fs;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -170,7 +168,7 @@ mod system {
                     .unwrap_or(&open[0]);
                 format!("holds {} open", file.display())
             };
-            let locks = home.join(LOCKS);
+            let locks = home.join(THREAD_LOCKS);
             scan.locks
                 .extend(open.into_iter().filter(|file| file.starts_with(&locks)));
             scan.holders.push(Holder {
@@ -282,10 +280,12 @@ mod tests {
     /// `/bin/sleep` under another name.
     fn sleeper(folder: &Path, name: &str) -> Command {
         let program = folder.join(name);
-        let bytes = std::fs::read("/bin/sleep").unwrap();
-        crate::io::atomic::write(&program, &bytes).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        std::fs::set_permissions(&program, mode).unwrap();
+        // Another process copies: a program that a child of another test inherited open for writing
+        // cannot be run.
+        if !program.exists() {
+            let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status();
+            assert!(copied.unwrap().success());
+        }
         let mut command = Command::new(program);
         command.arg("60").env_remove("CODEX_HOME");
         command
@@ -368,17 +368,18 @@ mod tests {
     #[test]
     fn a_held_conversation_counts_even_when_nobody_is_seen() {
         let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(LOCKS);
+        let folder = home.path().join(THREAD_LOCKS);
         std::fs::create_dir(&folder).unwrap();
         let lock = |name: &str| lock::FileLock::try_exclusive(&folder.join(name)).unwrap();
         let _held = (lock("abc.lock"), lock(".coordination.lock"));
         drop(lock("free.lock"));
-        let holders = find_holders(home.path(), &[]);
-        assert_eq!(holders.len(), 1, "{holders:?}");
-        assert_eq!(
-            holders[0].to_string(),
-            "a process (is writing the conversation abc)"
-        );
+        // A child that another test is just starting has our files open for a moment.
+        let wanted = "a process (is writing the conversation abc)";
+        let seen = until(|| {
+            let holders = find_holders(home.path(), &[]);
+            (holders.len() == 1 && holders[0].to_string() == wanted).then_some(())
+        });
+        assert!(seen.is_some(), "{:?}", find_holders(home.path(), &[]));
     }
 
     #[test]

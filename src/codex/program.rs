@@ -128,20 +128,30 @@ fn is_program(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
-    fn script(folder: &Path, name: &str, mode: u32, text: &str) -> PathBuf {
+    /// Another process writes: a program that a child of another test inherited open for writing
+    /// cannot be run.
+    fn script(folder: &Path, name: &str, mode: &str, text: &str) -> PathBuf {
         let path = folder.join(name);
-        crate::io::atomic::write(&path, text.as_bytes()).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let written = Command::new("sh")
+            .args([
+                "-c",
+                "printf %s \"$1\" > \"$2\" && chmod \"$3\" \"$2\"",
+                "sh",
+                text,
+            ])
+            .arg(&path)
+            .arg(mode)
+            .status();
+        assert!(written.unwrap().success());
         path
     }
 
     #[test]
     fn the_first_program_on_the_given_path_is_found() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        script(a.path(), "codex", 0o644, "not executable");
-        let path = script(b.path(), "codex", 0o755, "#!/bin/sh\n");
+        script(a.path(), "codex", "644", "not executable");
+        let path = script(b.path(), "codex", "755", "#!/bin/sh\n");
         let search = std::env::join_paths([Path::new(""), a.path(), b.path()]).unwrap();
         let env = Environment::default().with("PATH", search);
         assert_eq!(Program::find(None, &env).unwrap().path(), path);
@@ -160,7 +170,7 @@ mod tests {
         let path = script(
             folder.path(),
             "codex",
-            0o755,
+            "755",
             "#!/bin/sh\necho codex-cli 1.2.3\n",
         );
         let env = Environment::default();
@@ -173,7 +183,7 @@ mod tests {
         let slow = script(
             folder.path(),
             "slow",
-            0o755,
+            "755",
             "#!/bin/sh\nexec /bin/sleep 60\n",
         );
         assert_eq!(version(&slow, 50), None);

@@ -22,7 +22,7 @@ static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
 /// What looks like a token by itself: a JWT, an API key, a refresh token, a long opaque word.
 static SHAPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(
-        r"\beyJ[A-Za-z0-9_.+/=-]{6,}|\b(?:sk|rt|at|sess)[-_.][A-Za-z0-9_.+/=-]{6,}|[A-Za-z0-9_+=-]{40,}(?:\.[A-Za-z0-9_+=-]+)*",
+        r"\beyJ[A-Za-z0-9_.+/=-]{6,}|\b(?:sk|rt|at|sess)[-_.][A-Za-z0-9_.+/=-]{6,}|[A-Za-z0-9_+-]{40,}=*(?:\.[A-Za-z0-9_+=-]+)*",
     )
     .ok()
 });

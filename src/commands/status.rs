@@ -8,6 +8,7 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown;
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
+use crate::io::progress::waiting_for_input;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, WindowJson};
@@ -80,10 +81,8 @@ impl StatusArgs {
 fn read_text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
-        std::io::stdin()
-            .lock()
-            .take(MAX_TEXT_BYTES)
-            .read_to_end(&mut bytes)
+        let stdin = std::io::stdin().lock();
+        waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
         File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };

@@ -4,12 +4,13 @@
 //! and still holds. [`observe`] asks and decides; [`record`] notes the answer. A probe is no use of
 //! the account.
 
-use super::cooldown::{self, CooldownFile, LoginState, Updated};
+use super::cooldown::{self, AccountEntry, CooldownFile, LoginState, Updated};
 use crate::codex::app_server::{
     self, Limits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
 };
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
+use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
@@ -18,6 +19,7 @@ use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
+use crate::quota::state::judge;
 use crate::quota::window::{CODEX_LIMIT, Observation, SAME_WINDOW, Source, WEEKLY_MINUTES, Window};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
@@ -84,13 +86,9 @@ impl StatusReport {
 
     /// When the last exhausted window is free again; `None` where none is exhausted.
     pub fn next_available_at(&self, now: &DateTime<Utc>) -> Option<Timestamp> {
-        let seen = self.observation.as_ref()?;
-        let own = || seen.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT);
-        let refused = seen.usage_allowed == Some(false) && own().all(|w| w.used_percent < 100.0);
-        own()
-            .filter(|w| (refused || w.used_percent >= 100.0) && !w.is_over(now))
-            .filter_map(|w| w.resets_at)
-            .max()
+        let mut entry = AccountEntry::new(self.identity.clone()?);
+        entry.observation.clone_from(&self.observation);
+        judge(&entry, now).next_available_at
     }
 }
 
@@ -167,7 +165,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         None => None,
     };
     let config = CodexConfig::read(home);
-    let path = home.join("auth.json");
+    let path = home.join(AUTH_JSON);
     let before = AuthFile::read(&path)?;
     check_text(text.as_ref(), config.store, &before)?;
 
@@ -213,7 +211,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     if report.observation.is_none() && !report.is_api_key() {
         report.observation = remembered(options.known, report.identity.as_ref(), &now);
     }
-    if let Some(reset_at) = options.reset_at {
+    if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         take_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
     if report.plan.is_none() {
@@ -408,22 +406,28 @@ fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
     });
 }
 
-/// For whom Codex answered, if that is surely not `home`.
+/// For whom Codex answered, if that is surely not `home`: an id differs, or, where there are none
+/// to compare, the email.
 fn contradiction(
     home: &Identity,
     live: Option<&Identity>,
     limits_of: Option<&String>,
 ) -> Option<String> {
-    let differ =
-        |a: Option<&String>, b: Option<&String>| matches!((a, b), (Some(a), Some(b)) if a != b);
-    if let Some(live) = live
-        && (differ(home.account_id.as_ref(), live.account_id.as_ref())
-            || differ(home.user_id.as_ref(), live.user_id.as_ref()))
-    {
-        return Some(named(live));
+    fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
+        Some(a? == b?)
+    }
+    if let Some(live) = live {
+        let ids = [
+            agree(home.account_id.as_ref(), live.account_id.as_ref()),
+            agree(home.user_id.as_ref(), live.user_id.as_ref()),
+        ];
+        let differ = ids.contains(&Some(false));
+        if differ || (ids == [None, None] && home.email != live.email) {
+            return Some(named(live));
+        }
     }
     limits_of
-        .filter(|id| differ(home.account_id.as_ref(), Some(id)))
+        .filter(|id| agree(home.account_id.as_ref(), Some(id)) == Some(false))
         .map(|id| format!("account {id}"))
 }
 
@@ -443,7 +447,13 @@ fn take_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
             .notes
             .push("the status text names no account, and the home has none".into());
     }
-    report.plan = text.plan.or(report.plan.take());
+    // Codex shows the plan with a capital; the server's names have none.
+    let plan = text.plan.map(|plan| plan.to_lowercase());
+    report.plan = report.plan.take().or(plan);
+    if text.windows.is_empty() {
+        report.notes.push("the status text shows no quota".into());
+        return;
+    }
     report.is_fresh = true;
     report.observation = Some(Observation {
         source: Source::StatusFile,
@@ -501,4 +511,180 @@ fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
         usage_allowed,
         windows,
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    const NOW: &str = "2026-11-20T12:00:00Z";
+    const MONDAY: &str = "2026-11-23T07:00:00Z";
+
+    fn window(minutes: u32, used_percent: f64, resets_at: &str) -> Window {
+        Window {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(minutes),
+            used_percent,
+            resets_at: Some(at(resets_at)),
+        }
+    }
+
+    fn seen(windows: Vec<Window>) -> Observation {
+        Observation {
+            source: Source::Live,
+            observed_at: at("2026-11-20T11:00:00Z"),
+            usage_allowed: Some(true),
+            windows,
+        }
+    }
+
+    fn report(observation: Option<Observation>, is_fresh: bool) -> StatusReport {
+        StatusReport {
+            identity: Some(Identity::of_email("alice@example.com")),
+            plan: None,
+            store: CredentialStore::File,
+            observation,
+            is_fresh,
+            problem: None,
+            notes: Vec::new(),
+            login: LoginState::Ok,
+        }
+    }
+
+    fn with_reset(mut report: StatusReport, reset_at: &str) -> Observation {
+        take_reset(&mut report, at(reset_at), at(NOW));
+        assert!(report.is_fresh);
+        report.observation.unwrap()
+    }
+
+    #[test]
+    fn a_reset_by_hand_never_invents_an_exhaustion() {
+        let only = |observation: Observation| {
+            assert_eq!(observation.source, Source::Manual);
+            assert_eq!(observation.observed_at, at(NOW));
+            assert_eq!(observation.windows.len(), 1);
+            observation.windows[0].clone()
+        };
+        let weekly = || seen(vec![window(10_080, 91.0, MONDAY)]);
+        assert_eq!(
+            only(with_reset(report(None, false), MONDAY)),
+            window(10_080, 0.0, MONDAY),
+            "nothing is known"
+        );
+        assert_eq!(
+            only(with_reset(
+                report(Some(weekly()), false),
+                "2026-11-23T07:05:00Z"
+            )),
+            window(10_080, 91.0, "2026-11-23T07:05:00Z"),
+            "the same window"
+        );
+        assert_eq!(
+            only(with_reset(
+                report(Some(weekly()), false),
+                "2026-11-24T07:00:00Z"
+            )),
+            window(10_080, 0.0, "2026-11-24T07:00:00Z"),
+            "another window"
+        );
+        assert_eq!(
+            only(with_reset(
+                report(Some(weekly()), true),
+                "2026-11-24T07:00:00Z"
+            )),
+            window(10_080, 91.0, "2026-11-24T07:00:00Z"),
+            "seen now"
+        );
+    }
+
+    #[test]
+    fn a_reset_by_hand_keeps_what_else_was_seen_now_and_nothing_older() {
+        let both = || {
+            seen(vec![
+                window(300, 12.0, "2026-11-20T14:00:00Z"),
+                window(10_080, 91.0, MONDAY),
+            ])
+        };
+        let minutes = |observation: Observation| -> Vec<_> {
+            let windows = observation.windows.into_iter();
+            windows.map(|window| window.minutes.unwrap()).collect()
+        };
+        assert_eq!(
+            minutes(with_reset(report(Some(both()), true), MONDAY)),
+            [300, 10_080]
+        );
+        assert_eq!(
+            minutes(with_reset(report(Some(both()), false), MONDAY)),
+            [10_080]
+        );
+    }
+
+    #[test]
+    fn a_remembered_figure_holds_until_the_weekly_reset() {
+        let alice = Identity::of_email("alice@example.com");
+        let mut known = CooldownFile::default();
+        let both = seen(vec![
+            window(300, 12.0, "2026-12-01T00:00:00Z"),
+            window(10_080, 91.0, MONDAY),
+        ]);
+        known.observe(&alice, both.clone());
+        let at_time =
+            |known: &CooldownFile, now: &str| remembered(known, Some(&alice), &at(now).to_utc());
+        assert_eq!(at_time(&known, NOW), Some(both));
+        assert_eq!(at_time(&known, MONDAY), None);
+        let bob = Identity::of_email("bob@example.com");
+        assert_eq!(remembered(&known, Some(&bob), &at(NOW).to_utc()), None);
+
+        let mut known = CooldownFile::default();
+        known.observe(
+            &alice,
+            seen(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]),
+        );
+        assert!(at_time(&known, NOW).is_some(), "no weekly window");
+        assert_eq!(at_time(&known, "2026-11-20T14:00:00Z"), None);
+    }
+
+    #[test]
+    fn an_answer_is_somebody_elses_when_an_id_differs() {
+        let who = |email: &str, account: Option<&str>, user: Option<&str>| Identity {
+            account_id: account.map(Into::into),
+            user_id: user.map(Into::into),
+            ..Identity::of_email(email)
+        };
+        let home = who("a@x.com", Some("team"), Some("u1"));
+        let other = |live: &Identity| contradiction(&home, Some(live), None).is_some();
+        assert!(!other(&who("new@x.com", Some("team"), Some("u1"))));
+        assert!(other(&who("a@x.com", Some("team"), Some("u2"))));
+        assert!(other(&who("a@x.com", Some("personal"), None)));
+        assert!(other(&who("b@x.com", None, None)));
+        assert!(!other(&who("A@x.com", None, None)));
+        assert!(contradiction(&home, None, Some(&"personal".into())).is_some());
+        assert!(contradiction(&home, None, Some(&"team".into())).is_none());
+    }
+
+    #[test]
+    fn the_last_exhausted_window_of_codex_decides_when_it_is_free_again() {
+        let next = |usage_allowed, windows| {
+            let mut observation = seen(windows);
+            observation.usage_allowed = usage_allowed;
+            report(Some(observation), true).next_available_at(&at(NOW).to_utc())
+        };
+        let soon = "2026-11-20T14:00:00Z";
+        let both = |a, b| vec![window(300, a, soon), window(10_080, b, MONDAY)];
+        assert_eq!(next(Some(true), both(12.0, 99.9)), None);
+        assert_eq!(next(Some(false), both(100.0, 91.0)), Some(at(soon)));
+        assert_eq!(next(None, both(100.0, 100.0)), Some(at(MONDAY)));
+        assert_eq!(next(Some(false), both(12.0, 91.0)), Some(at(MONDAY)));
+        let mut other = window(10_080, 100.0, MONDAY);
+        other.limit_id = "codex_other".into();
+        assert_eq!(next(Some(true), vec![other]), None);
+        assert_eq!(
+            next(None, vec![window(300, 100.0, "2026-11-20T11:00:00Z")]),
+            None
+        );
+    }
 }

@@ -20,6 +20,7 @@ impl Progress for Silent {
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+static WAITING: AtomicBool = AtomicBool::new(false);
 
 /// Asks all long work of this process to stop at the next safe place (Ctrl-C).
 pub fn interrupt() {
@@ -29,4 +30,18 @@ pub fn interrupt() {
 /// Whether the user asked to stop.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Does what may wait for a person, such as reading standard input: nothing of ours is under way,
+/// and the system will not end the wait for a signal.
+pub fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
+    WAITING.store(true, Ordering::SeqCst);
+    let result = read();
+    WAITING.store(false, Ordering::SeqCst);
+    result
+}
+
+/// Whether to end at once when asked to stop: a person is waited for, or it was asked before.
+pub fn ends_at_once() -> bool {
+    WAITING.load(Ordering::SeqCst) || is_interrupted()
 }

@@ -10,6 +10,7 @@ pub mod windows;
 
 use crate::context::Environment;
 use crate::error::CommandError;
+use crate::io::progress::waiting_for_input;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -206,7 +207,7 @@ impl Ui {
         }
         err(format_args!("{question} [y/N] "));
         let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer).ok()?;
+        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 

@@ -43,7 +43,7 @@ pub fn lines(ui: &Ui, windows: &[Window], zone: Zone, now: &DateTime<Utc>) -> Ve
         .collect()
 }
 
-/// "live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.
+/// "source: live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.
 pub fn origin(observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> String {
     format!(
         "source: {}, seen {}",
@@ -69,7 +69,7 @@ fn line(ui: &Ui, window: &Window, zone: Zone, now: &DateTime<Utc>) -> String {
     if window.is_over(now) {
         let bar = ui.paint(Style::Dim, bar(0.0));
         let when = when.unwrap_or_default();
-        return format!("{bar}   free again, was {used} % used, reset {when}");
+        return format!("{bar}  free again, was {used} % used, reset {when}");
     }
     let (style, word) = match window.used_percent {
         used if used >= 100.0 => (Style::Bad, ", exhausted"),

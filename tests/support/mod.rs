@@ -6,3 +6,21 @@ pub(crate) mod mock_backend;
 pub(crate) mod processes;
 pub(crate) mod real_codex;
 pub(crate) mod sign_in;
+
+/// Writes an executable script. Another process does the writing: a script that some thread of ours
+/// still holds open, or a child forked meanwhile inherited, cannot be run.
+pub(crate) fn write_program(path: &std::path::Path, text: &str) {
+    use std::io::Write;
+    let mut writer = std::process::Command::new("sh")
+        .args(["-c", "cat > \"$1\" && chmod 755 \"$1\"", "sh"])
+        .arg(path)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("start sh");
+    let stdin = writer.stdin.take();
+    stdin
+        .expect("piped")
+        .write_all(text.as_bytes())
+        .expect("hand over the script");
+    assert!(writer.wait().expect("sh ends").success());
+}

@@ -1,0 +1,59 @@
+//! The background daemon of a home, with the real Codex: it copies itself there, some 400 MB.
+
+use crate::support::env::TestEnv;
+use crate::support::mock_backend::MockBackend;
+use crate::support::processes;
+use crate::support::real_codex::RealCodex;
+use crate::support::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
+use codex_manager::codex::daemon;
+use codex_manager::codex::process::find_holders;
+use codex_manager::codex::program::Program;
+use codex_manager::context::Environment;
+use std::time::Duration;
+
+#[test]
+fn a_live_daemon_is_seen_asked_past_and_stopped() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let backend = MockBackend::start();
+    let mut world = TestEnv::new();
+    let home = world.codex_home();
+    signed_in_home(&home, &backend, &SignIn::alice());
+    assert_eq!(daemon::find(&home), None);
+    let running = codex.start_daemon(&home, &backend);
+    let pid = running.pid().expect("a pid file");
+
+    // It is seen, and its helper that updates the package is not taken for a user of the home.
+    assert_eq!(daemon::find(&home).expect("alive").pid, pid);
+    let holders = find_holders(&home, &[]);
+    let seen: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    assert_eq!(seen, [format!("codex (PID {pid}, background daemon)")]);
+
+    // It keeps Alice; the probe reads who is in auth.json now.
+    write_auth(&home, &SignIn::bob());
+    world.set(
+        "PATH",
+        format!("{}:/usr/bin:/bin", codex.bin_dir().display()),
+    );
+    world.unset("CODEX_MANAGER_NOW");
+    let mut env = Environment::default();
+    for (name, value) in codex_env(&backend) {
+        world.set(&name, &value);
+        env = env.with(&name, value);
+    }
+    let said = world.run(["status", "--json"]).code(0).json();
+    assert_eq!(said["email"], "bob@example.com");
+    assert_eq!(said["source"], "live");
+
+    // Stopped by Codex's own command, it is gone; a second time there is nothing to stop.
+    let path = format!("{}:/usr/bin:/bin", codex.bin_dir().display());
+    let env = env.with("PATH", path).with("HOME", world.path("home"));
+    let program = Program::find(None, &env).expect("codex");
+    let limit = Duration::from_secs(20);
+    assert!(daemon::stop(&program, &home, &env, limit).expect("stopped"));
+    assert!(!processes::alive(pid));
+    assert_eq!(daemon::find(&home), None);
+    assert_eq!(find_holders(&home, &[]), []);
+    assert!(!daemon::stop(&program, &home, &env, limit).expect("nothing to stop"));
+}

@@ -1,0 +1,382 @@
+//! The probe against a Codex that misbehaves in every way the real one cannot be made to.
+
+use crate::support::fake_codex::{Behaviour, FakeCodex, account_read, rate_limits_read};
+use crate::support::processes;
+use crate::support::sign_in::{SignIn, write_auth};
+use codex_manager::codex::app_server::{Limits, ProbeFailure, ProbeOptions, ProbeReport, probe};
+use codex_manager::codex::identity::LoginKind;
+use codex_manager::codex::program::Program;
+use codex_manager::context::Environment;
+use codex_manager::io::clock::{Clock, Zone};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+/// Asks `fake` with this deadline, and holds what must be so whatever it does: the deadline is kept
+/// and nothing is left running.
+fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
+    let home = tempfile::tempdir().expect("a home");
+    write_auth(home.path(), &SignIn::alice());
+    let env = Environment::of_process();
+    let program = Program::find(Some(&fake.path()), &env).expect("the fake is a program");
+    let started = Instant::now();
+    let report = probe(&ProbeOptions {
+        program: &program,
+        home: home.path(),
+        env: &env,
+        now: Clock::System.now(),
+        zone: Zone::UTC,
+        deadline,
+    });
+    let took = started.elapsed();
+    assert!(
+        took < deadline + Duration::from_millis(500),
+        "{took:?} of {deadline:?}"
+    );
+    let left = processes::wait_for_end(&fake.pids(), Duration::from_secs(2));
+    assert_eq!(left, [] as [u32; 0], "left running");
+    report
+}
+
+fn fake(folder: &tempfile::TempDir) -> FakeCodex {
+    FakeCodex::new(folder.path())
+}
+
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_secs(1);
+
+/// The limits of one answer to `account/rateLimits/read`.
+fn limits_of(answer: &Value) -> Limits {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fake = fake(&folder).answer("account/rateLimits/read", answer);
+    ask(&fake, LONG).limits.expect("limits")
+}
+
+/// What a window is called and how much of it is used.
+fn shown(limits: &Limits) -> Vec<String> {
+    let windows = limits.windows.iter();
+    windows
+        .map(|w| format!("{} {} {}", w.limit_id, w.label(), w.used_percent))
+        .collect()
+}
+
+#[test]
+fn the_account_and_its_windows_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = ask(&fake(&folder), LONG);
+    let account = report.account.expect("an answer").expect("an account");
+    assert_eq!(account.kind, Some(LoginKind::Chatgpt));
+    assert_eq!(account.email.as_deref(), Some("alice@example.com"));
+    assert_eq!(account.plan.as_deref(), Some("plus"));
+    assert_eq!(account.user_id.as_deref(), Some("user-alice"));
+    assert_eq!(account.account_id.as_deref(), Some("acct-alice"));
+    let limits = report.limits.expect("limits");
+    assert_eq!(shown(&limits), ["codex 5h 12", "codex weekly 91"]);
+    assert_eq!(limits.usage_allowed, Some(true));
+    assert_eq!(limits.account_id.as_deref(), Some("acct-alice"));
+}
+
+#[test]
+fn only_the_reply_to_the_request_counts() {
+    for behaviour in [
+        Behaviour::GarbageBetweenAnswers,
+        Behaviour::AnswersToOthers,
+        Behaviour::Notifications,
+        Behaviour::OutOfOrder,
+        Behaviour::NoFinalNewline,
+        Behaviour::HugeLine(40_000_000),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let report = ask(&fake(&folder).behaviour(behaviour), LONG);
+        let account = report.account.expect("an answer").expect("an account");
+        assert_eq!(account.plan.as_deref(), Some("plus"), "{behaviour:?}");
+        let limits = report.limits.expect("limits");
+        assert_eq!(limits.windows.len(), 2, "{behaviour:?}");
+    }
+}
+
+#[test]
+fn a_codex_that_never_answers_is_killed_within_the_deadline() {
+    for behaviour in [
+        Behaviour::GarbageOnly,
+        Behaviour::NeverAnswers,
+        Behaviour::AnswersInitializeOnly,
+        Behaviour::HugeUnendedLine(10_000_000),
+        Behaviour::Stubborn,
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let report = ask(&fake(&folder).behaviour(behaviour), SHORT);
+        let timed_out = Err(ProbeFailure::TimedOut(SHORT));
+        assert_eq!(report.limits, timed_out, "{behaviour:?}");
+    }
+}
+
+#[test]
+fn what_was_answered_in_time_is_kept() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let report = ask(&fake(&folder).silent_on("account/rateLimits/read"), SHORT);
+    assert!(report.account.expect("an answer").is_some());
+    assert_eq!(report.limits, Err(ProbeFailure::TimedOut(SHORT)));
+}
+
+#[test]
+fn a_grandchild_that_holds_the_output_open_delays_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let started = Instant::now();
+    let report = ask(&fake(&folder).behaviour(Behaviour::LeavesGrandchild), LONG);
+    assert_eq!(report.limits.expect("limits").windows.len(), 2);
+    assert!(started.elapsed() < LONG / 2);
+}
+
+#[test]
+fn a_codex_that_ends_early_says_why() {
+    for (behaviour, why) in [
+        (Behaviour::ExitsAtOnce(1), "fake codex: cannot start"),
+        (Behaviour::ExitsAfterInitialize(1), "fake codex: gone"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let report = ask(&fake(&folder).behaviour(behaviour), LONG);
+        assert_eq!(report.limits, Err(ProbeFailure::Crashed(why.into())));
+    }
+}
+
+#[test]
+fn a_limit_that_is_repeated_is_taken_once_and_others_are_kept() {
+    let mut answer = rate_limits_read("acct-alice", 12, 91);
+    answer["rateLimitsByLimitId"]["codex_other"] = json!({
+        "limitId": "codex_other",
+        "primary": {"usedPercent": 5, "windowDurationMins": 1440, "resetsAt": 1_795_161_405},
+        "secondary": null,
+    });
+    let wanted = ["codex 5h 12", "codex weekly 91", "codex_other 1d 5"];
+    assert_eq!(shown(&limits_of(&answer)), wanted);
+
+    answer["rateLimits"] = Value::Null;
+    assert_eq!(shown(&limits_of(&answer)), wanted, "by id alone");
+
+    answer["rateLimits"] = answer["rateLimitsByLimitId"]["codex"].clone();
+    answer["rateLimitsByLimitId"] = Value::Null;
+    assert_eq!(
+        shown(&limits_of(&answer)),
+        wanted[..2],
+        "in the old place alone"
+    );
+}
+
+#[test]
+fn none_one_or_many_windows_are_what_the_server_declares() {
+    let mut answer = rate_limits_read("acct-alice", 12, 91);
+    answer["rateLimitsByLimitId"] = Value::Null;
+    answer["rateLimits"]["primary"] = Value::Null;
+    assert_eq!(shown(&limits_of(&answer)), ["codex weekly 91"]);
+
+    answer["rateLimits"]["secondary"] = Value::Null;
+    let none = limits_of(&answer);
+    assert_eq!((none.windows.len(), none.not_understood), (0, 0));
+
+    for (name, minutes) in [
+        ("primary", 300),
+        ("secondary", 10_080),
+        ("tertiary", 43_200),
+    ] {
+        answer["rateLimits"][name] =
+            json!({"usedPercent": 1.5, "windowDurationMins": minutes, "resetsAt": null});
+    }
+    let many = limits_of(&answer);
+    assert_eq!(
+        shown(&many),
+        ["codex 5h 1.5", "codex weekly 1.5", "codex 30d 1.5"]
+    );
+    assert_eq!(many.windows[0].resets_at, None);
+}
+
+#[test]
+fn a_window_of_nonsense_is_left_out_and_the_others_stay() {
+    for (key, nonsense) in [
+        ("usedPercent", json!(-1)),
+        ("usedPercent", json!(1e300)),
+        ("usedPercent", json!("12")),
+        ("usedPercent", json!(null)),
+        ("windowDurationMins", json!(-300)),
+        ("windowDurationMins", json!(1e18)),
+        ("windowDurationMins", json!("300")),
+        ("windowDurationMins", json!([])),
+        ("resetsAt", json!(-1)),
+        ("resetsAt", json!(1_795_161_405_000_i64)),
+        ("resetsAt", json!("2026-11-20")),
+        ("resetsAt", json!({})),
+    ] {
+        let mut answer = rate_limits_read("acct-alice", 12, 91);
+        answer["rateLimitsByLimitId"] = Value::Null;
+        answer["rateLimits"]["primary"][key] = nonsense.clone();
+        let limits = limits_of(&answer);
+        assert_eq!(shown(&limits), ["codex weekly 91"], "{key}: {nonsense}");
+        assert_eq!(limits.not_understood, 1, "{key}: {nonsense}");
+    }
+    let mut over = rate_limits_read("acct-alice", 100, 91);
+    over["rateLimits"]["primary"]["usedPercent"] = json!(104.5);
+    assert_eq!(shown(&limits_of(&over))[0], "codex 5h 104.5");
+}
+
+#[test]
+fn an_answer_of_another_form_is_a_failure_not_a_panic() {
+    for answer in [json!(null), json!([]), json!("no"), json!(7)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fake = fake(&folder)
+            .answer("account/rateLimits/read", &answer)
+            .answer("account/read", &answer);
+        let report = ask(&fake, LONG);
+        assert!(matches!(report.limits, Err(ProbeFailure::Protocol(_))));
+        assert_eq!(report.account, Ok(None));
+    }
+    for answer in [
+        json!({}),
+        json!({"rateLimits": [1], "rateLimitsByLimitId": 3}),
+    ] {
+        let limits = limits_of(&answer);
+        assert_eq!(limits.windows, []);
+    }
+}
+
+#[test]
+fn kinds_of_failure_are_kept_apart() {
+    let failure = |code, message: &str| {
+        let folder = tempfile::tempdir().expect("a folder");
+        let fake = fake(&folder).error("account/rateLimits/read", code, message);
+        ask(&fake, LONG).limits.expect_err("a failure")
+    };
+    let fetch = |rest: &str| {
+        failure(
+            -32603,
+            &format!("failed to fetch codex rate limits: {rest}"),
+        )
+    };
+    assert_eq!(
+        failure(
+            -32600,
+            "codex account authentication required to read rate limits"
+        ),
+        ProbeFailure::NotSignedIn
+    );
+    assert_eq!(
+        failure(
+            -32600,
+            "chatgpt authentication required to read rate limits"
+        ),
+        ProbeFailure::ApiKey
+    );
+    assert!(matches!(
+        fetch(
+            "GET http://x/wham/usage failed: 401 Unauthorized; body={\"code\":\"token_expired\"}"
+        ),
+        ProbeFailure::Unauthorized(_)
+    ));
+    assert!(matches!(
+        fetch("GET http://x/wham/usage failed: 429 Too Many Requests; body=401"),
+        ProbeFailure::RateLimited(_)
+    ));
+    assert!(matches!(
+        fetch("GET http://x/wham/usage failed: 503 Service Unavailable; body={}"),
+        ProbeFailure::Server(_)
+    ));
+    assert!(matches!(
+        fetch("error sending request for url (http://127.0.0.1:1/wham/usage)"),
+        ProbeFailure::Network(_)
+    ));
+    assert!(matches!(
+        failure(-32603, "workspace routing discovery failed"),
+        ProbeFailure::Network(_)
+    ));
+    assert!(matches!(
+        failure(-32601, "unknown method"),
+        ProbeFailure::Protocol(_)
+    ));
+}
+
+#[test]
+fn a_token_that_the_server_echoes_is_not_passed_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sign_in = SignIn::alice();
+    let (id_token, access_token) = sign_in.tokens();
+    let secrets = [
+        id_token,
+        access_token,
+        sign_in.refresh_token(),
+        "sk-proj-1234".into(),
+    ];
+    let message = format!("GET x failed: 503; body={}", secrets.join(" "));
+    let fake = fake(&folder)
+        .error("account/rateLimits/read", -32603, &message)
+        .error("account/read", -32603, &message);
+    let report = ask(&fake, LONG);
+    let said = format!(
+        "{report:?} {}",
+        report.limits.as_ref().expect_err("a failure")
+    );
+    for secret in &secrets {
+        assert!(!said.contains(secret), "{said}");
+    }
+    assert!(said.contains("failed: 503"), "{said}");
+}
+
+#[test]
+fn the_child_is_given_no_other_login() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let env = Environment::default()
+        .with("OPENAI_API_KEY", "sk-other")
+        .with("CODEX_API_KEY", "sk-other")
+        .with("CODEX_ACCESS_TOKEN", "other")
+        .with("CODEX_HOME", "/elsewhere")
+        .with("KEPT", "yes");
+    let fake = fake(&folder);
+    let program = Program::find(Some(&fake.path()), &env).expect("the fake");
+    let command = program.command(folder.path(), &env);
+    let given: Vec<_> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_str()?, value?.to_str()?)))
+        .collect();
+    let home = folder.path().to_str().expect("text");
+    assert_eq!(given, [("CODEX_HOME", home), ("KEPT", "yes")]);
+}
+
+#[test]
+fn a_login_that_is_being_renewed_gets_more_time() {
+    // The fake answers `initialize` only after the deadline, as Codex does behind a slow server.
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = folder.path().join("slow");
+    let fake = fake(&folder);
+    let text = format!(
+        "#!/bin/sh\nsleep 1.5\nexec {} \"$@\"\n",
+        fake.path().display()
+    );
+    crate::support::write_program(&script, &text);
+    let env = Environment::of_process();
+    let program = Program::find(Some(&script), &env).expect("a program");
+    let ask = |sign_in: &SignIn| {
+        let home = tempfile::tempdir().expect("a home");
+        write_auth(home.path(), sign_in);
+        probe(&ProbeOptions {
+            program: &program,
+            home: home.path(),
+            env: &env,
+            now: Clock::System.now(),
+            zone: Zone::UTC,
+            deadline: SHORT,
+        })
+    };
+    assert_eq!(
+        ask(&SignIn::alice()).limits,
+        Err(ProbeFailure::TimedOut(SHORT))
+    );
+    let renewed = ask(&SignIn::alice().ttl_seconds(-60));
+    assert_eq!(renewed.limits.expect("limits").windows.len(), 2);
+}
+
+#[test]
+fn an_account_of_an_unknown_kind_is_no_chatgpt_login() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut answer = account_read("alice@example.com", "acct-alice", "plus");
+    answer["account"]["type"] = json!("amazonBedrock");
+    let report = ask(&fake(&folder).answer("account/read", &answer), LONG);
+    let account = report.account.expect("an answer").expect("an account");
+    assert_eq!((account.kind, account.identity()), (None, None));
+}

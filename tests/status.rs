@@ -1,0 +1,657 @@
+//! `status`, mostly with the real Codex against a backend of our own.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::fake_codex::{FakeCodex, account_read, rate_limits_read};
+use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, Request, USAGE, Window};
+use crate::support::processes;
+use crate::support::real_codex::RealCodex;
+use crate::support::sign_in::{
+    SignIn, api_key_home, codex_env, read_refresh_token, signed_in_home, signed_out_home, unix_now,
+    write_auth,
+};
+use codex_manager::codex::process::find_holders;
+use serde_json::{Value, json};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// A world with the real Codex on `PATH`, by the real clock, and a backend that it talks to.
+struct World {
+    env: TestEnv,
+    backend: MockBackend,
+}
+
+impl World {
+    /// `None`, said on stdout, where the real Codex cannot be had.
+    fn signed_in(sign_in: &SignIn) -> Option<Self> {
+        let world = Self::signed_out()?;
+        signed_in_home(&world.env.codex_home(), &world.backend, sign_in);
+        Some(world)
+    }
+
+    fn signed_out() -> Option<Self> {
+        let codex = RealCodex::get()?;
+        let backend = MockBackend::start();
+        let mut env = TestEnv::new();
+        env.set(
+            "PATH",
+            format!("{}:/usr/bin:/bin", codex.bin_dir().display()),
+        );
+        env.unset("CODEX_MANAGER_NOW");
+        for (name, value) in codex_env(&backend) {
+            env.set(&name, value);
+        }
+        signed_out_home(&env.codex_home(), &backend);
+        Some(Self { env, backend })
+    }
+
+    fn alice(&self, alter: impl FnOnce(&mut Account)) {
+        self.backend.account("acct-alice").set(alter);
+    }
+
+    /// Runs `status --json`; afterwards nobody uses the home.
+    fn status(&self) -> Run {
+        let run = self.env.run(["status", "--json"]);
+        assert_eq!(find_holders(&self.env.codex_home(), &[]), [], "{run}");
+        run
+    }
+
+    /// The entry of the only account in `cooldown.json`.
+    fn entry(&self) -> Value {
+        entry(&self.env)
+    }
+}
+
+fn entry(env: &TestEnv) -> Value {
+    let text = std::fs::read_to_string(env.manager_home().join("cooldown.json"));
+    let document: Value = serde_json::from_str(&text.expect("cooldown.json")).expect("JSON");
+    assert_eq!(document["accounts"].as_array().expect("accounts").len(), 1);
+    document["accounts"][0].clone()
+}
+
+fn time(unix_seconds: i64) -> String {
+    let at = chrono::DateTime::from_timestamp(unix_seconds, 0).expect("a time");
+    at.format("%Y-%m-%dT%H:%M:%S+00:00").to_string()
+}
+
+fn problem(run: &Run) -> String {
+    run.json()["problem"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn status_shows_the_live_windows_and_records_them() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let (soon, later) = (unix_now() + 7200, unix_now() + 3 * 86_400);
+    world.alice(|alice| {
+        alice.primary = Some(Window::five_hours(12.0).reset_at(soon));
+        alice.secondary = Some(Window::weekly(91.0).reset_at(later));
+    });
+    let run = world.status().code(0);
+    assert_eq!(run.stderr, "");
+    let mut said = run.json();
+    assert!(said["observed_at"].take().is_string());
+    let window = |label: &str, minutes: u32, used: f64, at: i64| {
+        json!({"limit_id": "codex", "label": label, "minutes": minutes,
+               "used_percent": used, "resets_at": time(at)})
+    };
+    assert_eq!(
+        said,
+        json!({
+            "schema": 1,
+            "command": "status",
+            "email": "alice@example.com",
+            "account_id": "acct-alice",
+            "plan": "plus",
+            "windows": [
+                window("5h", 300, 12.0, soon),
+                window("weekly", 10_080, 91.0, later),
+            ],
+            "source": "live",
+            "observed_at": null,
+            "session_start_at": time(later - 7 * 86_400),
+            "next_available_at": null,
+            "store": "file",
+            "problem": null,
+        })
+    );
+    let entry = world.entry();
+    assert_eq!(entry["email"], "alice@example.com");
+    assert_eq!(entry["user_id"], "user-alice");
+    assert_eq!(entry["login"], "ok");
+    assert_eq!(entry["observation"]["source"], "live");
+    assert_eq!(entry["last_used_at"], Value::Null, "a probe is no use");
+    assert_eq!(
+        read_refresh_token(&world.env.codex_home()),
+        "rt.acct-alice.f1.1"
+    );
+}
+
+#[test]
+fn windows_are_those_that_the_server_declares() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let labels = |run: Run| -> Vec<String> {
+        let said = run.code(0).json();
+        let windows = said["windows"].as_array().expect("windows").clone();
+        windows
+            .iter()
+            .map(|w| format!("{} {}", w["limit_id"], w["label"]).replace('"', ""))
+            .collect()
+    };
+    world.alice(|alice| alice.primary = None);
+    assert_eq!(labels(world.status()), ["codex weekly"]);
+    world.alice(|alice| alice.secondary = None);
+    assert_eq!(labels(world.status()), [] as [&str; 0]);
+    world.alice(|alice| {
+        alice.primary = Some(Window::weekly(3.0));
+        alice.extra_limits = vec![ExtraLimit {
+            limit_id: "codex_other".into(),
+            limit_name: "Other".into(),
+            primary: Some(Window::five_hours(1.0)),
+            secondary: Some(Window::weekly(2.0)),
+        }];
+    });
+    assert_eq!(
+        labels(world.status()),
+        ["codex weekly", "codex_other 5h", "codex_other weekly"]
+    );
+}
+
+#[test]
+fn an_exhausted_account_is_available_when_its_last_exhausted_window_resets() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let later = unix_now() + 3 * 86_400;
+    world.alice(|alice| {
+        alice.primary = Some(Window::five_hours(100.0));
+        alice.secondary = Some(Window::weekly(100.0).reset_at(later));
+    });
+    let said = world.status().code(0).json();
+    assert_eq!(said["next_available_at"], time(later));
+    assert_eq!(world.entry()["observation"]["usage_allowed"], false);
+    let text = world.env.run(["status"]).code(0).stdout;
+    assert!(
+        text.contains("[████████████] 100 % used, exhausted, resets "),
+        "{text}"
+    );
+    assert!(text.contains("\navailable again "), "{text}");
+}
+
+#[test]
+fn an_api_key_has_no_windows_and_nobody_is_asked() {
+    let Some(world) = World::signed_out() else {
+        return;
+    };
+    api_key_home(&world.env.codex_home(), &world.backend);
+    let said = world.status().code(0).json();
+    assert_eq!(said["windows"], json!([]));
+    assert_eq!(said["source"], Value::Null);
+    assert!(
+        said["email"]
+            .as_str()
+            .expect("a label")
+            .starts_with("api-key-")
+    );
+    assert_eq!(world.backend.requests(), []);
+    let text = world.env.run(["status"]).code(0).stdout;
+    assert!(
+        text.ends_with("an API key is billed by use and has no windows\n"),
+        "{text}"
+    );
+    assert_eq!(world.entry()["kind"], "api-key");
+}
+
+#[test]
+fn signed_out_nothing_is_started_and_nothing_is_written() {
+    let Some(world) = World::signed_out() else {
+        return;
+    };
+    let before = world.env.tree("home");
+    let run = world.status().code(6);
+    assert_eq!(problem(&run), "not signed in");
+    assert_eq!(run.json()["email"], Value::Null);
+    assert_same_tree(&before, &world.env.tree("home"));
+}
+
+#[test]
+fn failures_of_the_server_are_told_apart() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    world.alice(|alice| alice.usage_status = Some(503));
+    let run = world.status().code(6);
+    assert!(problem(&run).starts_with("the server failed: "), "{run}");
+    assert_eq!(run.json()["email"], "alice@example.com");
+
+    world.alice(|alice| alice.usage_status = Some(429));
+    let run = world.status().code(6);
+    assert!(
+        problem(&run).starts_with("the server limits how often"),
+        "{run}"
+    );
+
+    world.alice(|alice| {
+        alice.usage_status = None;
+        alice.force_401 = true;
+    });
+    let run = world.status().code(6);
+    assert!(problem(&run).contains("401 Unauthorized"), "{run}");
+}
+
+#[test]
+fn a_spent_login_is_told_from_being_signed_out() {
+    let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
+        return;
+    };
+    world.alice(|alice| alice.refresh_expired = true);
+    let run = world.status().code(6);
+    assert!(problem(&run).starts_with("the login is spent: "), "{run}");
+    assert_eq!(run.json()["email"], "alice@example.com");
+    assert_eq!(world.entry()["login"], "expired");
+}
+
+#[test]
+fn offline_the_newest_figure_is_shown_with_its_age() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let seen = world.status().code(0).json();
+    let World { env, backend } = world;
+    drop(backend);
+    let run = env.run(["status", "--json"]).code(6);
+    assert!(
+        problem(&run).starts_with("the server was not reached: "),
+        "{run}"
+    );
+    let said = run.json();
+    for key in ["windows", "source", "observed_at", "email", "plan"] {
+        assert_eq!(said[key], seen[key], "{key}");
+    }
+    let text = env.run(["status"]).code(6);
+    assert!(text.stdout.contains("source: live, seen "), "{text}");
+    assert!(
+        text.stderr.starts_with("warning: no live figure: "),
+        "{text}"
+    );
+    assert!(text.stderr.contains("\nhint: "), "{text}");
+    let known = entry(&env)["observation"]["observed_at"].clone();
+    let known = known.as_str().expect("a time");
+    let seen = seen["observed_at"].as_str().expect("a time");
+    assert_eq!(
+        known[..19],
+        seen[..19],
+        "a remembered figure is not noted again"
+    );
+}
+
+#[test]
+fn a_silent_network_ends_with_the_deadline_and_leaves_nobody() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    world.alice(|alice| alice.blackhole = vec![USAGE]);
+    let started = Instant::now();
+    let run = world.status().code(6);
+    assert!(
+        started.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(problem(&run), "no answer within 10 s");
+}
+
+#[test]
+fn a_status_that_is_interrupted_leaves_nobody() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    world.alice(|alice| alice.blackhole = vec![USAGE]);
+    let mut command = world.env.command(["status"]);
+    command.stderr(Stdio::null()).stdout(Stdio::null());
+    let mut running = command.spawn().expect("status");
+    let limit = Duration::from_secs(10);
+    let asked = |requests: &[Request]| requests.iter().any(|r| r.path.ends_with(USAGE));
+    assert!(world.backend.wait_for(limit, asked));
+    assert_ne!(find_holders(&world.env.codex_home(), &[]), []);
+    let started = Instant::now();
+    processes::signal("INT", running.id());
+    let status = running.wait().expect("wait");
+    assert_eq!(status.code(), Some(130));
+    assert!(started.elapsed() < Duration::from_secs(2));
+    assert_eq!(find_holders(&world.env.codex_home(), &[]), []);
+}
+
+#[test]
+fn a_login_that_is_renewed_during_the_probe_is_kept() {
+    let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
+        return;
+    };
+    let said = world.status().code(0).json();
+    assert_eq!(said["windows"].as_array().expect("windows").len(), 2);
+    assert_eq!(
+        read_refresh_token(&world.env.codex_home()),
+        "rt.acct-alice.f1.2"
+    );
+    world.status().code(0).json();
+    assert_eq!(world.backend.refreshes().len(), 1);
+    assert_eq!(world.backend.reused_tokens(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_hard_linked_login_is_not_put_at_risk() {
+    let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
+        return;
+    };
+    let auth = world.env.codex_home().join("auth.json");
+    std::fs::hard_link(&auth, world.env.path("home/copy.json")).expect("a hard link");
+    let run = world.status().code(6);
+    assert!(problem(&run).contains("second hard link"), "{run}");
+    assert_eq!(world.backend.requests(), []);
+    assert_eq!(
+        read_refresh_token(&world.env.codex_home()),
+        "rt.acct-alice.f1.1"
+    );
+    let run = world.env.run(["status"]).code(6);
+    assert!(
+        run.stderr
+            .contains("hint: make it a file of its own: cp -p "),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_token_in_the_environment_is_not_mistaken_for_the_homes_login() {
+    let Some(mut world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    world.env.set("CODEX_ACCESS_TOKEN", "at-somebody-else");
+    let run = world.status().code(0);
+    assert_eq!(run.json()["source"], "live");
+    assert!(run.stderr.contains("CODEX_ACCESS_TOKEN is set"), "{run}");
+}
+
+#[test]
+fn in_keyring_mode_auth_json_is_not_taken_for_the_login() {
+    let Some(world) = World::signed_in(&SignIn::alice()) else {
+        return;
+    };
+    let path = world.env.codex_home().join("config.toml");
+    let text = std::fs::read_to_string(&path).expect("config.toml");
+    let text = text.replace("\"file\"", "\"keyring\"");
+    world.env.write("home/.codex/config.toml", text);
+    let run = world.status().code(6);
+    let said = run.json();
+    assert_eq!(said["store"], "keyring");
+    assert_eq!(said["email"], Value::Null, "{run}");
+    assert!(run.stderr.contains("cli_auth_credentials_store"), "{run}");
+}
+
+#[test]
+fn dry_run_asks_nobody_and_writes_nothing() {
+    let Some(world) = World::signed_in(&SignIn::alice().ttl_seconds(-60)) else {
+        return;
+    };
+    let before = world.env.tree("home");
+    let said = world
+        .env
+        .run(["status", "--dry-run", "--json"])
+        .code(6)
+        .json();
+    assert_eq!(said["email"], "alice@example.com");
+    assert_same_tree(&before, &world.env.tree("home"));
+    assert_eq!(world.backend.requests(), []);
+}
+
+/// A world with a fake Codex that knows these windows of limit `codex`, and one of another.
+fn with_fake(primary: &Value, secondary: &Value) -> (TestEnv, FakeCodex) {
+    let mut env = TestEnv::new();
+    let mut answer = rate_limits_read("acct-alice", 0, 0);
+    for limit in ["/rateLimits", "/rateLimitsByLimitId/codex"] {
+        let limit = answer.pointer_mut(limit).expect("a limit");
+        limit["primary"] = primary.clone();
+        limit["secondary"] = secondary.clone();
+    }
+    answer["rateLimitsByLimitId"]["codex_other"] =
+        json!({"limitId": "codex_other", "primary": window(0.5, 1440, "2026-11-20T12:30:00Z")});
+    let fake = FakeCodex::new(&env.path("bin")).answer("account/rateLimits/read", &answer);
+    env.set("PATH", format!("{}:/usr/bin:/bin", fake.dir().display()));
+    std::fs::create_dir_all(env.codex_home()).expect("home");
+    write_auth(&env.codex_home(), &SignIn::alice());
+    (env, fake)
+}
+
+/// A window as app-server gives it.
+fn window(used: f64, minutes: u32, resets_at: &str) -> Value {
+    let at = chrono::DateTime::parse_from_rfc3339(resets_at).expect("a time");
+    json!({"usedPercent": used, "windowDurationMins": minutes, "resetsAt": at.timestamp()})
+}
+
+#[test]
+fn each_window_is_a_bar_with_its_reset_and_the_source_is_named() {
+    let (env, _fake) = with_fake(
+        &window(100.0, 300, "2026-11-20T15:55:00Z"),
+        &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
+    );
+    insta::assert_snapshot!(env.run(["status", "--timezone", "Asia/Kolkata"]), @"
+    exit 0
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    5h              [████████████] 100 % used, exhausted, resets Fri 20 Nov 21:25, in 3 h 55 min
+    weekly          [███████████░]  91 % used, resets Tue 24 Nov 21:25, in 4 d 3 h
+    codex_other 1d  [░░░░░░░░░░░░] 0.5 % used, resets Fri 20 Nov 18:00, in 30 min
+    available again Fri 20 Nov 21:25, in 3 h 55 min
+    source: live, seen Fri 20 Nov 17:30, now
+    --- stderr
+    ");
+}
+
+#[test]
+fn a_remembered_window_whose_reset_has_passed_counts_as_free() {
+    let (mut env, fake) = with_fake(
+        &window(100.0, 300, "2026-11-20T15:55:00Z"),
+        &window(91.0, 10_080, "2026-11-24T15:55:00Z"),
+    );
+    let _ = env.run(["status"]).code(0);
+    let _fake = fake.error(
+        "account/rateLimits/read",
+        -32603,
+        "error sending request for url (x)",
+    );
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T17:00:00Z");
+    insta::assert_snapshot!(env.run(["status"]), @"
+    exit 6
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    5h              [░░░░░░░░░░░░]  free again, was 100 % used, reset Fri 20 Nov 15:55, 1 h 5 min ago
+    weekly          [███████████░]  91 % used, resets Tue 24 Nov 15:55, in 3 d 22 h
+    codex_other 1d  [░░░░░░░░░░░░]  free again, was 0.5 % used, reset Fri 20 Nov 12:30, 4 h 30 min ago
+    source: live, seen Fri 20 Nov 12:00, 5 h ago
+    --- stderr
+    warning: no live figure: the server was not reached: error sending request for url (x)
+    hint: try again later, or give pasted /status text with --status-file FILE
+    ");
+    env.set("CODEX_MANAGER_NOW", "2026-11-24T15:55:00Z");
+    let run = env.run(["status"]).code(6);
+    assert!(
+        run.stdout.ends_with("\nnothing is known of its quota\n"),
+        "{run}"
+    );
+}
+
+#[test]
+fn without_codex_what_is_known_is_shown() {
+    let run = without_codex().run(["status"]).code(6);
+    insta::assert_snapshot!(run, @"
+    exit 6
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    nothing is known of its quota
+    --- stderr
+    warning: no live figure: no program on PATH: codex
+    hint: install Codex, or name it with --codex-bin FILE
+    ");
+}
+
+#[test]
+fn a_login_that_is_no_json_is_named_and_left_alone() {
+    let env = TestEnv::new();
+    env.write("home/.codex/auth.json", [0; 16]);
+    let before = env.tree("home");
+    let run = env.run(["status"]).code(6);
+    insta::assert_snapshot!(run, @"
+    exit 6
+    --- stdout
+    no account
+    nothing is known of its quota
+    --- stderr
+    warning: no live figure: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
+    hint: put the last saved login back with codex-manager use ACCOUNT
+    ");
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn figures_of_another_account_are_not_recorded() {
+    let mut env = TestEnv::new();
+    let fake = FakeCodex::new(&env.path("bin")).answer(
+        "account/read",
+        &account_read("bob@example.com", "acct-bob", "pro"),
+    );
+    env.set("PATH", format!("{}:/usr/bin:/bin", fake.dir().display()));
+    std::fs::create_dir_all(env.codex_home()).expect("home");
+    write_auth(&env.codex_home(), &SignIn::alice());
+    let run = env.run(["status", "--json"]).code(6);
+    assert_eq!(
+        problem(&run),
+        "Codex answered for bob@example.com (acct-bob), \
+         but auth.json is the login of alice@example.com (acct-alice)"
+    );
+    assert_eq!(run.json()["email"], "alice@example.com");
+    assert_eq!(run.json()["windows"], json!([]));
+    assert_eq!(entry(&env)["observation"], Value::Null);
+}
+
+/// What is pasted from Codex 0.169, at [`crate::support::env::NOW`].
+const PASTED: &str = "
+  Model:               GPT-6.1-Sol (reasoning low, summaries auto)
+  Account:             Alice@example.com (Plus)
+  ChatGPT workspace:   alice@example.com (acct-alice)
+
+  5h limit:            [██████████████████░░] 88% left (resets 14:08)
+  Weekly limit:        [██░░░░░░░░░░░░░░░░░░] 9% left (resets 07:08 on 23 Nov)
+";
+
+/// Alice is signed in, and there is no Codex.
+fn without_codex() -> TestEnv {
+    let mut env = TestEnv::new();
+    let bin = env.path("bin");
+    env.set("PATH", bin);
+    std::fs::create_dir_all(env.codex_home()).expect("home");
+    write_auth(&env.codex_home(), &SignIn::alice());
+    env
+}
+
+#[test]
+fn pasted_status_text_stands_in_for_codex() {
+    let env = without_codex();
+    env.write("pasted.txt", PASTED);
+    let run = env.run(["status", "--status-file", "pasted.txt"]).code(0);
+    insta::assert_snapshot!(run, @"
+    exit 0
+    --- stdout
+    alice@example.com (plus, acct-alice)
+    5h      [█░░░░░░░░░░░]  12 % used, resets Fri 20 Nov 14:08, in 2 h 8 min
+    weekly  [███████████░]  91 % used, resets Mon 23 Nov 07:08, in 2 d 19 h
+    source: status-file, seen Fri 20 Nov 12:00, now
+    --- stderr
+    warning: no live figure: no program on PATH: codex
+    hint: install Codex, or name it with --codex-bin FILE
+    ");
+    let entry = entry(&env);
+    assert_eq!(
+        entry["account_id"], "acct-alice",
+        "it is the account of the home"
+    );
+    assert_eq!(entry["observation"]["source"], "status-file");
+
+    let run = env.run_with_input(["status", "--json", "--status-file", "-"], PASTED);
+    assert_eq!(
+        run.code(0).json()["windows"].as_array().map(Vec::len),
+        Some(2)
+    );
+}
+
+#[test]
+fn codex_itself_comes_before_pasted_text() {
+    let (env, _fake) = with_fake(
+        &window(40.0, 300, "2026-11-20T15:55:00Z"),
+        &window(41.0, 10_080, "2026-11-24T15:55:00Z"),
+    );
+    let run = env.run_with_input(["status", "--json", "--status-file", "-"], PASTED);
+    let said = run.code(0).json();
+    assert_eq!(
+        (&said["source"], said["windows"].as_array().map(Vec::len)),
+        (&json!("live"), Some(3))
+    );
+}
+
+#[test]
+fn pasted_text_of_another_account_is_refused_and_nothing_is_written() {
+    let env = without_codex();
+    let before = env.tree("home");
+    let text = PASTED.replace("Alice@", "bob@");
+    let run = env
+        .run_with_input(["status", "--status-file", "-"], &text)
+        .code(5);
+    insta::assert_snapshot!(run, @"
+    exit 5
+    --- stdout
+    --- stderr
+    error: the status text is about bob@example.com, but the home is signed in as alice@example.com
+
+    hint: paste the /status of the account that the home is signed in as; nothing was changed
+    ");
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn pasted_text_without_a_quota_is_no_figure() {
+    let env = without_codex();
+    let run = env
+        .run_with_input(["status", "--status-file", "-"], "hello\n")
+        .code(1);
+    insta::assert_snapshot!(run, @"
+    exit 1
+    --- stdout
+    --- stderr
+    error: the status text cannot be used
+      caused by: the status text names no account and no quota
+
+    hint: paste what /status shows in Codex, with the lines of the limits
+    ");
+    let text = "Account: alice@example.com (Plus)\n";
+    let run = env
+        .run_with_input(["status", "--status-file", "-"], text)
+        .code(6);
+    assert!(
+        run.stderr.contains("the status text shows no quota"),
+        "{run}"
+    );
+    assert!(
+        run.stdout.contains("nothing is known of its quota"),
+        "{run}"
+    );
+    let missing = env.run(["status", "--status-file", "absent.txt"]).code(1);
+    assert!(
+        missing
+            .stderr
+            .starts_with("error: cannot read: absent.txt\n"),
+        "{missing}"
+    );
+}
