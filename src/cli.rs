@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and which command it means.
 
+use crate::archive::restore::pending;
+use crate::archive::restore::swap::Recovery;
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
@@ -64,6 +66,10 @@ struct GlobalArgs {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Backup(commands::backup::BackupArgs),
+    Restore(commands::restore::RestoreArgs),
+    ListBackups(commands::list_backups::ListBackupsArgs),
+    Verify(commands::verify::VerifyArgs),
     Normalize(commands::normalize::NormalizeArgs),
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
@@ -71,8 +77,18 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it ends before anybody could stop it. It runs in shell prompts: the thread that
+    /// listens for signals would cost it a tenth of its time.
+    fn is_instant(&self) -> bool {
+        matches!(self, Self::Recommend(_))
+    }
+
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
+            Self::Backup(args) => args.run(context),
+            Self::Restore(args) => args.run(context),
+            Self::ListBackups(args) => args.run(context),
+            Self::Verify(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
@@ -87,7 +103,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
-    stop_when_asked();
+    if !cli.command.is_instant() {
+        stop_when_asked();
+    }
     let env = Environment::of_process();
     let GlobalArgs {
         codex_home,
@@ -122,6 +140,7 @@ pub fn main() -> ExitCode {
                 env,
                 ui: ui.clone(),
             };
+            finish_interrupted(&context)?;
             cli.command.run(&context)
         });
     match result {
@@ -131,6 +150,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
+}
+
+/// A restore that was killed is finished or undone before anything else looks at the home.
+fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home)? {
+        match recovery {
+            Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
+            Recovery::Undone => context.ui.warn("an interrupted restore was undone"),
+            Recovery::InProgress => context.ui.warn("a restore is at work in another process"),
+            Recovery::None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.
