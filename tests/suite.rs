@@ -6,9 +6,12 @@
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod cooldown;
 mod daemon;
 mod mock_backend;
+mod normalize;
 mod probe;
 mod process;
+mod recommend;
 mod status;
 mod support;
