@@ -73,9 +73,9 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
-            Self::Normalize(args) => commands::normalize::run(args, context),
-            Self::Cooldown(args) => commands::cooldown::run(args, context),
-            Self::Recommend(args) => commands::recommend::run(args, context),
+            Self::Normalize(args) => args.run(context),
+            Self::Cooldown(args) => args.run(context),
+            Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
         }
     }

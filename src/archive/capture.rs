@@ -97,6 +97,8 @@ pub fn capture(
         account_auth,
         excluded_globs: scope.excludes.globs().to_vec(),
         linked: std::mem::take(&mut scan.linked),
+        partial: scope.only.is_some(),
+        undo_removes: scope.undo_removes.clone(),
     };
     let (_, packed) = writer.finish(closing).at("write", file.path())?;
     Ok(Captured {

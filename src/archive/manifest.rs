@@ -75,6 +75,14 @@ pub struct Manifest {
     /// What the user asked to leave out (`--exclude`): a restore leaves it alone.
     #[serde(default)]
     pub excluded_globs: Vec<String>,
+    /// Whether it holds only some of what its mode captures (a safety backup of a partial
+    /// restore): what it lacks says nothing then.
+    #[serde(default)]
+    pub partial: bool,
+    /// Files that the restore added for which this is the safety backup: putting it back removes
+    /// them.
+    #[serde(default)]
+    pub undo_removes: Vec<EntryName>,
     /// Top-level entries that were links to elsewhere and are archived by content.
     #[serde(default)]
     pub linked: Vec<EntryName>,

@@ -12,6 +12,7 @@ pub mod pack;
 pub mod publish;
 pub mod python;
 pub mod reader;
+pub mod restore;
 pub mod scan;
 pub mod verify;
 

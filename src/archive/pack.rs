@@ -163,6 +163,10 @@ pub struct Closing {
     pub excluded_globs: Vec<String>,
     /// Top-level entries archived through a link.
     pub linked: Vec<EntryName>,
+    /// See [`Manifest::partial`].
+    pub partial: bool,
+    /// See [`Manifest::undo_removes`].
+    pub undo_removes: Vec<EntryName>,
 }
 
 /// An archive that is being written.
@@ -270,6 +274,8 @@ impl PackWriter {
             account_auth: closing.account_auth,
             excluded_globs: closing.excluded_globs,
             linked: closing.linked,
+            partial: closing.partial,
+            undo_removes: closing.undo_removes,
             folders: self.folders,
             links: self.links,
             void: self.void,

@@ -29,6 +29,8 @@ pub struct CaptureScope {
     pub excludes: Excludes,
     /// Where given: only these paths and what is below them (safety backups).
     pub only: Option<BTreeSet<PathBuf>>,
+    /// What putting the archive back removes (safety backups).
+    pub undo_removes: Vec<EntryName>,
 }
 
 impl CaptureScope {
@@ -41,6 +43,7 @@ impl CaptureScope {
             include_tmp: false,
             excludes: Excludes::default(),
             only: None,
+            undo_removes: Vec::new(),
         }
     }
 
@@ -56,10 +59,14 @@ impl CaptureScope {
         }
     }
 
+    /// Whether `only` names `relative`, a folder above it, or something below it.
     fn wants(&self, relative: &Path) -> bool {
         self.only.as_ref().is_none_or(|only| {
-            only.iter()
-                .any(|p| relative.starts_with(p) || p.starts_with(relative))
+            relative.ancestors().any(|above| only.contains(above))
+                || only
+                    .range(relative.to_path_buf()..)
+                    .next()
+                    .is_some_and(|p| p.starts_with(relative))
         })
     }
 }

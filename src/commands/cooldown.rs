@@ -60,18 +60,24 @@ struct CooldownView {
     accounts: Vec<AccountView>,
 }
 
-/// Runs the command.
-pub fn run(args: CooldownArgs, context: &Context) -> Result<Outcome, CommandError> {
-    let change = change_of(&args, context)?;
-    let accounts = match &change {
-        None => known(context)?,
-        Some(change) => {
-            let file = apply(change, args.dry_run, context)?;
-            with_live(context, file)
-        }
-    };
-    show(accounts, context);
-    Ok(Outcome::Done)
+impl CooldownArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No account or several fit, the time means nothing or has passed, or `cooldown.json` cannot be
+    /// read or written.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let change = change_of(&self, context)?;
+        let accounts = match &change {
+            None => known(context)?,
+            Some(change) => {
+                let file = apply(change, self.dry_run, context)?;
+                with_live(context, file)
+            }
+        };
+        show(accounts, context);
+        Ok(Outcome::Done)
+    }
 }
 
 fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, CommandError> {
@@ -206,6 +212,7 @@ fn show(accounts: Vec<Account>, context: &Context) {
             ],
         );
     }
+    (1..=3).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
 }
 
@@ -239,7 +246,7 @@ fn state_cell(account: &Account, verdict: &Verdict, context: &Context) -> String
     if verdict.cause == Some(Cause::Held) {
         lines.push("held by hand".into());
         if let Some(since) = &account.entry.held_since {
-            lines.push(relative(since, context));
+            lines.push(format!("set {}", relative(since, context)));
         }
     }
     lines.join("\n")

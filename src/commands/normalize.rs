@@ -26,12 +26,16 @@ Examples:
   codex-manager normalize --recursive --session-duration-hours 1.5 ~/old-dumps ~/.codex
   codex-manager normalize --dry-run --json ~/old-dumps";
 
-/// Read legacy 21apr_me@x.com_auth.json files into the inventory
+/// Read legacy `21apr_me@x.com_auth.json` files into the inventory
 ///
 /// The time of a file is when the quota of its account ended; the session began
 /// --session-duration-hours before, and the account is available again seven days after that. The
 /// day in the name only validates. The files themselves are never changed, and running it twice
 /// changes nothing.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct NormalizeArgs {
@@ -115,77 +119,82 @@ struct SkippedView {
     reason: String,
 }
 
-/// Runs the command.
-pub fn run(args: NormalizeArgs, context: &Context) -> Result<Outcome, CommandError> {
-    let options = LegacyOptions {
-        session_duration: duration_of(args.session_duration_hours)?,
-        year: args.year,
-    };
-    let places = if args.places.is_empty() {
-        vec![context.settings.codex_home.clone()]
-    } else {
-        args.places
-            .iter()
-            .map(|p| context.env.absolute(p))
-            .collect()
-    };
-    let NormalizePlan {
-        records,
-        mut skipped,
-    } = plan_normalize(&places, args.recursive, &options, context)?;
-    let backups = context.manager_path("backups");
-    let mut sidecars = Vec::new();
-    let mut archives = Vec::new();
-    let merged = if args.dry_run {
-        let mut inventory = read_inventory(context)?;
-        legacy::merge(&mut inventory, records, |r, name| {
-            is_taken(&backups, r, name)
-        })
-    } else {
-        let merged = apply_normalize(records, context)?;
-        if args.write_archives {
-            let jobs = archive_jobs(&merged, &backups, &mut skipped);
-            archives = write_archives(&jobs, &mut skipped, context)?;
-        }
-        if args.write_metadata {
-            sidecars = write_sidecars(&merged, &backups)?;
-        }
-        merged
-    };
-    let is_partial = skipped.iter().any(|s| s.is_fault);
-    show(&merged, &skipped, context);
-    if !args.dry_run {
-        for path in sidecars.iter().chain(&archives) {
-            context.ui.detail(format_args!("written: {path}"));
-        }
-    }
-    context.ui.document(
-        "normalize",
-        &NormalizeView {
-            records: merged.records.iter().map(|r| view(r, context)).collect(),
-            skipped: skipped
+impl NormalizeArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A folder cannot be listed, a flag means nothing, or a document cannot be written.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let options = LegacyOptions {
+            session_duration: duration_of(self.session_duration_hours)?,
+            year: self.year,
+        };
+        let places = if self.places.is_empty() {
+            vec![context.settings.codex_home.clone()]
+        } else {
+            self.places
                 .iter()
-                .map(|s| SkippedView {
-                    path: s.path.to_string_lossy().into_owned(),
-                    reason: s.reason.clone(),
-                })
-                .collect(),
-            added: merged.added,
-            updated: merged.updated,
-            unchanged: merged.unchanged,
-            sidecars,
-            archives,
-            dry_run: args.dry_run,
-        },
-    );
-    if args.dry_run {
-        context.ui.note("nothing was written: --dry-run");
-    } else if !merged.records.is_empty() {
-        context
-            .ui
-            .note("see which account is free: codex-manager cooldown");
+                .map(|p| context.env.absolute(p))
+                .collect()
+        };
+        let NormalizePlan {
+            records,
+            mut skipped,
+        } = plan_normalize(&places, self.recursive, &options, context)?;
+        let backups = context.manager_path("backups");
+        let mut sidecars = Vec::new();
+        let mut archives = Vec::new();
+        let merged = if self.dry_run {
+            let mut inventory = read_inventory(context)?;
+            legacy::merge(&mut inventory, records, |r, name| {
+                is_taken(&backups, r, name)
+            })
+        } else {
+            let merged = apply_normalize(records, context)?;
+            if self.write_archives {
+                let jobs = archive_jobs(&merged, &backups, &mut skipped);
+                archives = write_archives(&jobs, &mut skipped, context)?;
+            }
+            if self.write_metadata {
+                sidecars = write_sidecars(&merged, &backups)?;
+            }
+            merged
+        };
+        let is_partial = skipped.iter().any(|s| s.is_fault);
+        show(&merged, &skipped, context);
+        if !self.dry_run {
+            for path in sidecars.iter().chain(&archives) {
+                context.ui.detail(format_args!("written: {path}"));
+            }
+        }
+        context.ui.document(
+            "normalize",
+            &NormalizeView {
+                records: merged.records.iter().map(|r| view(r, context)).collect(),
+                skipped: skipped
+                    .iter()
+                    .map(|s| SkippedView {
+                        path: s.path.to_string_lossy().into_owned(),
+                        reason: s.reason.clone(),
+                    })
+                    .collect(),
+                added: merged.added,
+                updated: merged.updated,
+                unchanged: merged.unchanged,
+                sidecars,
+                archives,
+                dry_run: self.dry_run,
+            },
+        );
+        if self.dry_run {
+            context.ui.note("nothing was written: --dry-run");
+        } else if !merged.records.is_empty() {
+            context
+                .ui
+                .note("see which account is free: codex-manager cooldown");
+        }
+        Ok(Outcome::partial_if(is_partial))
     }
-    Ok(Outcome::partial_if(is_partial))
 }
 
 /// A quota that lasts a week has lasted a week at most.
@@ -331,7 +340,7 @@ fn archive_jobs(merged: &Merged, backups: &Path, skipped: &mut Vec<Skipped>) -> 
             skipped.push(Skipped {
                 path: PathBuf::from(&record.source_path),
                 reason: format!("no archive: {problem}"),
-                is_fault: false,
+                is_fault: true,
             });
             continue;
         }
@@ -421,6 +430,7 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
                 ],
             );
         }
+        (1..=3).for_each(|column| table.keep_whole(column));
         ui.line(table.render());
     }
     let (told, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
@@ -428,9 +438,7 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
             .path
             .file_name()
             .map(|n| n.to_string_lossy().to_lowercase());
-        s.is_fault
-            || s.reason.starts_with("no archive")
-            || name.is_some_and(|n| n.ends_with("_auth.json"))
+        s.is_fault || name.is_some_and(|n| n.ends_with("_auth.json"))
     });
     for skipped in told {
         let path = printable(&skipped.path.to_string_lossy());

@@ -64,43 +64,48 @@ struct CandidateView {
     reason: String,
 }
 
-/// Runs the command.
-pub fn run(args: RecommendArgs, context: &Context) -> Result<Outcome, CommandError> {
-    let template = args.format.as_deref().map(Template::parse).transpose()?;
-    let accounts = known(context)?;
-    let ranking = rank(
-        &accounts,
-        args.strategy,
-        args.include_api_key,
-        &context.now(),
-    );
-    let Some(best) = ranking
-        .candidates
-        .first()
-        .filter(|best| !args.ready_only || best.verdict.state == State::Ready)
-    else {
-        return Err(nothing(&args, &ranking, context));
-    };
-    context.ui.document(
-        "recommend",
-        &RecommendView {
-            recommended: view(best, &ranking, context),
-            candidates: ranking
-                .candidates
-                .iter()
-                .map(|c| view(c, &ranking, context))
-                .collect(),
-            strategy: args.strategy,
-        },
-    );
-    if let Some(template) = template {
-        context.ui.line(template.fill(best, &ranking, context));
-    } else if args.explain {
-        explain(&ranking, context);
-    } else {
-        show(best, &ranking, context);
+impl RecommendArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// There is no account to name, the template means nothing, or `cooldown.json` cannot be read.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let template = self.format.as_deref().map(Template::parse).transpose()?;
+        let accounts = known(context)?;
+        let ranking = rank(
+            &accounts,
+            self.strategy,
+            self.include_api_key,
+            &context.now(),
+        );
+        let Some(best) = ranking
+            .candidates
+            .first()
+            .filter(|best| !self.ready_only || best.verdict.state == State::Ready)
+        else {
+            return Err(nothing(&self, &ranking, context));
+        };
+        context.ui.document(
+            "recommend",
+            &RecommendView {
+                recommended: view(best, &ranking, context),
+                candidates: ranking
+                    .candidates
+                    .iter()
+                    .map(|c| view(c, &ranking, context))
+                    .collect(),
+                strategy: self.strategy,
+            },
+        );
+        if let Some(template) = template {
+            context.ui.line(template.fill(best, &ranking, context));
+        } else if self.explain {
+            explain(&ranking, context);
+        } else {
+            show(best, &ranking, context);
+        }
+        Ok(Outcome::Done)
     }
-    Ok(Outcome::Done)
 }
 
 /// There is no account to name: `null` for scripts, the reason for people.

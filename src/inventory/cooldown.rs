@@ -253,10 +253,9 @@ impl CooldownFile {
         if metadata.legacy_auth_filename.is_some() {
             if let (Some(ended), Some(next)) =
                 (metadata.quota_end_detected_at, metadata.next_available_at)
+                && ended <= metadata.created_at
             {
-                if ended <= metadata.created_at {
-                    self.observe(&identity, legacy::observation(ended, next));
-                }
+                self.observe(&identity, legacy::observation(ended, next));
             }
             return;
         }

@@ -379,10 +379,14 @@ pub fn merge(
                 record.archive_name.clone_from(&known.archive_name);
             }
             _ => {
-                record.archive_name = (1..)
-                    .map(|number| names::archive_name(&stem, number))
-                    .find(|name| !in_use.contains(&name.to_lowercase()) && !taken(&record, name))
-                    .unwrap_or_default();
+                let mut number = 1;
+                record.archive_name = loop {
+                    let name = names::archive_name(&stem, number);
+                    if !in_use.contains(&name.to_lowercase()) && !taken(&record, &name) {
+                        break name;
+                    }
+                    number += 1;
+                };
                 in_use.insert(record.archive_name.to_lowercase());
             }
         }
@@ -434,7 +438,7 @@ fn is_number_of(stem: &str, name: &str) -> bool {
 fn is_same(a: &LegacyRecord, b: &LegacyRecord) -> bool {
     let timeless = |record: &LegacyRecord| {
         let mut record = record.clone();
-        record.metadata.created_at = Default::default();
+        record.metadata.created_at = DateTime::default();
         record.metadata.manager_version.clear();
         record
     };

@@ -39,10 +39,6 @@ pub fn parse(text: &str) -> Option<WallTime> {
         .peekable();
     let (mut time, mut month_number, mut day_number) = (None, None, None);
     let (mut year, mut week, mut iso) = (None, None, None);
-    // Each part may stand once: a second one would make the first mean nothing.
-    fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
-        slot.replace(value).is_none().then_some(())
-    }
     while let Some(word) = words.next() {
         let half = words.peek().and_then(|next| half_of_day(next));
         if let Some(found) = clock(word, half) {
@@ -79,6 +75,11 @@ pub fn parse(text: &str) -> Option<WallTime> {
         _ => return None,
     };
     (day.is_some() || time.is_some()).then_some(WallTime { day, time })
+}
+
+/// Fills a part that may stand once: a second one would make the first mean nothing.
+fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+    slot.replace(value).is_none().then_some(())
 }
 
 /// "3d 4h", "90m", "1w", "2.5 hours"; `None` for anything else, and for more than ten years.

@@ -80,11 +80,11 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
         for window in exhausted(look, now) {
             match window.resets_at {
                 Some(at) if ahead(&at) => limits.push((at, Cause::Exhausted(window.label()))),
-                Some(_) => {}
                 None if may_last(look, window, now) => {
                     open_end = Some(Cause::Exhausted(window.label()));
                 }
-                None => {}
+                // Its reset has passed, or must have.
+                _ => {}
             }
         }
         if look.usage_allowed == Some(false) && codex(look).all(|w| w.resets_at.is_none()) {

@@ -1,0 +1,101 @@
+//! Restores that were interrupted: where to look for them, and finishing them.
+//!
+//! The journal lies beside the home that was being replaced. So that any command finds it, whatever
+//! home it works on, a note in the manager home says where; both places are looked at.
+
+use super::swap::{self, Recovery, SwapError};
+use crate::io::lock::{self, FileLock};
+use crate::io::{IoContext, IoError, atomic};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder of notes in the manager home.
+fn notes_folder(manager_home: &Path) -> PathBuf {
+    manager_home.join("tmp").join("restores")
+}
+
+/// A note that a restore works in a folder. Removed when dropped.
+#[derive(Debug)]
+pub(super) struct Note {
+    path: PathBuf,
+    /// Tells others that its writer is alive, also before the folder is there.
+    _lock: FileLock,
+}
+
+impl Note {
+    /// Leaves a note of `folder`; durable before anything is staged there.
+    pub(super) fn leave(manager_home: &Path, folder: &Path) -> Result<Self, IoError> {
+        let notes = notes_folder(manager_home);
+        atomic::create_private_folder(&notes)?;
+        let text = folder.as_os_str().as_encoded_bytes();
+        let path = notes.join(&crate::io::hash::sha256(text)[..16]);
+        atomic::write(&path, text)?;
+        let lock = FileLock::exclusive(&path)?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        // One that stays behind names a folder that is gone, and is removed by the next command.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// The folders in which a restore may have been interrupted.
+pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<PathBuf>)> {
+    let home = codex_home
+        .canonicalize()
+        .unwrap_or_else(|_| codex_home.to_path_buf());
+    let mut found: Vec<_> = [swap::folder_beside(&home), swap::folder_within(&home)]
+        .into_iter()
+        .filter(|folder| swap::is_pending(folder))
+        .map(|folder| (folder, None))
+        .collect();
+    if let Ok(notes) = fs::read_dir(notes_folder(manager_home)) {
+        for note in notes.flatten().map(|e| e.path()) {
+            if let Ok(bytes) = fs::read(&note) {
+                found.push((path_of(bytes), Some(note)));
+            }
+        }
+    }
+    found
+}
+
+/// Finishes or undoes every interrupted restore. Costs two looks and a listing when there is none.
+///
+/// # Errors
+/// One could not be finished.
+pub fn recover_all(codex_home: &Path, manager_home: &Path) -> Result<Vec<Recovery>, SwapError> {
+    let mut recovered = Vec::new();
+    for (folder, note) in folders(codex_home, manager_home) {
+        let recovery = swap::recover(&folder)?;
+        let at_work = note.as_deref().is_some_and(lock::is_held);
+        if at_work || recovery == Recovery::InProgress {
+            recovered.push(Recovery::InProgress);
+            continue;
+        }
+        if let Some(note) = note {
+            // Gone already when the restore ended between our look and now.
+            match fs::remove_file(&note) {
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                other => other.at("remove", &note)?,
+            }
+        }
+        if recovery != Recovery::None {
+            recovered.push(recovery);
+        }
+    }
+    Ok(recovered)
+}
+
+#[cfg(unix)]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    std::ffi::OsString::from_vec(bytes).into()
+}
+
+#[cfg(not(unix))]
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    String::from_utf8_lossy(&bytes).into_owned().into()
+}

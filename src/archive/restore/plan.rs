@@ -1,0 +1,259 @@
+//! What a restore would write, remove and leave alone. Pure: from the archive's list and the
+//! home's list.
+
+use super::RestoreError;
+use super::live::LiveFile;
+use crate::archive::entry_name::EntryName;
+use crate::archive::manifest::OUTSIDE_DATABASES;
+use crate::archive::metadata::Mode;
+use crate::archive::reader::{Archive, Contents};
+use crate::archive::scan::Excludes;
+use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::rollout::ConversationFile;
+use serde::Serialize;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+/// Which part of an archive is wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// `--only`: paths relative to the home, and what is below them.
+    pub only: Vec<PathBuf>,
+    /// `--session`: names of rollouts, see [`ConversationFile::name`].
+    pub conversations: Vec<String>,
+}
+
+impl Selection {
+    /// Whether it is less than everything.
+    pub fn is_partial(&self) -> bool {
+        !self.only.is_empty() || !self.conversations.is_empty()
+    }
+
+    fn wants(&self, path: &Path) -> bool {
+        !self.is_partial()
+            || self.only.iter().any(|p| path.starts_with(p))
+            || ConversationFile::of(path).is_some_and(|c| self.conversations.contains(&c.name))
+    }
+}
+
+/// Where an archive is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// Into the Codex home.
+    Home,
+    /// Into a folder that nothing stands in.
+    Elsewhere,
+}
+
+/// What would happen.
+#[derive(Debug, Clone, Serialize)]
+pub struct RestorePlan {
+    /// Into what.
+    pub target: Target,
+    /// Files of the archive that are put back; auth.json is decided apart.
+    pub writes: BTreeSet<EntryName>,
+    /// Files among them where none stands now.
+    pub added: BTreeSet<EntryName>,
+    /// Files that go: captured kinds that the archive lacks, and what stands beside databases
+    /// that are replaced.
+    pub removed: BTreeSet<PathBuf>,
+    /// Whether the archive's login is part of what is wanted.
+    pub wants_login: bool,
+    /// Whether only a part of the archive is put back.
+    pub partial: bool,
+    /// Whether conversations that exist only here are kept.
+    pub merge: bool,
+    /// The bytes that are written.
+    pub bytes: u64,
+}
+
+/// Decides. `live` is empty when the target is elsewhere.
+///
+/// # Errors
+/// Nothing in the archive fits the selection.
+pub fn plan_restore(
+    archive: &Archive,
+    target: Target,
+    selection: &Selection,
+    merge: bool,
+    live: &[LiveFile],
+) -> Result<RestorePlan, RestoreError> {
+    let contents = archive.contents();
+    if let Some(missing) = selection.only.iter().find(|p| !holds(&contents, p)) {
+        return Err(RestoreError::NotFound(missing.display().to_string()));
+    }
+    let standing: HashSet<&Path> = live.iter().map(|f| f.path.as_path()).collect();
+    let manifest = archive.manifest();
+    let links = contents.links.iter().map(|l| (&l.path, 0));
+    let files = contents.files.iter().map(|f| (&f.path, f.size));
+    let mut plan = RestorePlan {
+        target,
+        writes: BTreeSet::new(),
+        added: BTreeSet::new(),
+        removed: BTreeSet::new(),
+        wants_login: false,
+        partial: selection.is_partial(),
+        merge,
+        bytes: 0,
+    };
+    for (name, size) in files.chain(links) {
+        let path = name.as_path();
+        let kind = kind_of(path);
+        if !selection.wants(path) {
+            continue;
+        }
+        match kind {
+            Kind::Auth => {
+                plan.wants_login = true;
+                plan.bytes += size;
+                continue;
+            }
+            // Bound to one installation: put back only where there is none.
+            Kind::InstallationId if standing.contains(path) => continue,
+            // Named by foreign archives alone; a `-wal` there is folded into its database.
+            Kind::Transient => continue,
+            _ => {}
+        }
+        plan.bytes += size;
+        let is_sidecar = kind == Kind::DatabaseSidecar;
+        if !is_sidecar && !name.is_own() && !standing.contains(path) {
+            plan.added.insert(name.clone());
+        }
+        plan.writes.insert(name.clone());
+    }
+    if target == Target::Home {
+        let globs = manifest
+            .map(|m| m.excluded_globs.clone())
+            .unwrap_or_default();
+        // They compiled when the archive was made; ones that do not any more protect nothing.
+        let excludes = Excludes::new(&globs).unwrap_or_default();
+        let exact = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
+        let undone: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.undo_removes)
+            .map(EntryName::as_path)
+            .collect();
+        let kept: HashSet<&Path> = contents
+            .files
+            .iter()
+            .map(|f| f.path.as_path())
+            .chain(contents.links.iter().map(|l| l.path.as_path()))
+            .collect();
+        for file in live {
+            let path = file.path.as_path();
+            let lacking = exact
+                && removes(archive.metadata().mode, file.kind)
+                && !kept.contains(path)
+                && !excludes.matches(path);
+            let undo = !plan.partial && undone.contains(path) && !kept.contains(path);
+            if lacking || undo {
+                plan.removed.insert(file.path.clone());
+            }
+        }
+        plan.remove_beside_databases(&standing);
+    }
+    if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {
+        let what = selection.conversations.first().cloned();
+        return Err(RestoreError::NotFound(
+            what.unwrap_or_else(|| "anything".into()),
+        ));
+    }
+    Ok(plan)
+}
+
+impl RestorePlan {
+    /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    fn remove_beside_databases(&mut self, standing: &HashSet<&Path>) {
+        let replaced = self.writes.iter().map(EntryName::as_path);
+        let gone = self.removed.iter().map(PathBuf::as_path);
+        let beside: Vec<_> = replaced
+            .chain(gone)
+            .filter(|path| kind_of(path) == Kind::Database)
+            .flat_map(home::database_sidecars)
+            .filter(|path| standing.contains(path.as_path()))
+            .collect();
+        self.removed.extend(beside);
+    }
+
+    /// The live files that will be replaced or removed, as paths relative to the home.
+    pub fn changes(&self) -> BTreeSet<PathBuf> {
+        let replaced = self
+            .writes
+            .difference(&self.added)
+            .map(|n| n.as_path().to_path_buf());
+        replaced.chain(self.removed.iter().cloned()).collect()
+    }
+
+    /// Whether a database that lay outside the archived home is put back.
+    pub fn has_outside_databases(&self) -> bool {
+        self.writes
+            .iter()
+            .any(|n| n.as_path().starts_with(OUTSIDE_DATABASES))
+    }
+}
+
+/// Whether a file of this kind goes when an archive of this mode lacks it.
+fn removes(mode: Mode, kind: Kind) -> bool {
+    match kind {
+        // Never by absence: the login has rules of its own, the id stays, the rest is the user's
+        // or not known.
+        Kind::Auth
+        | Kind::InstallationId
+        | Kind::LegacyAuth
+        | Kind::Unknown
+        | Kind::Tmp
+        | Kind::Transient
+        | Kind::DatabaseSidecar => false,
+        _ => match mode {
+            Mode::Full => true,
+            Mode::Auth => kind.is_account(),
+            Mode::Sessions => kind.is_conversation(),
+        },
+    }
+}
+
+fn holds(contents: &Contents, path: &Path) -> bool {
+    contents
+        .files
+        .iter()
+        .any(|f| f.path.as_path().starts_with(path))
+        || contents
+            .folders
+            .iter()
+            .any(|f| f.path.as_path().starts_with(path))
+        || contents
+            .links
+            .iter()
+            .any(|l| l.path.as_path().starts_with(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absence_removes_captured_kinds_and_nothing_else() {
+        for (path, full, auth, sessions) in [
+            ("sessions/2026/11/01/r.jsonl", true, false, true),
+            ("archived_sessions/r.jsonl", true, false, true),
+            ("state_5.sqlite", true, false, true),
+            ("skills/mine/SKILL.md", true, false, false),
+            ("config.toml", true, true, false),
+            ("rules/x.rules", true, true, false),
+            ("AGENTS.md", true, false, false),
+            ("auth.json", false, false, false),
+            ("installation_id", false, false, false),
+            ("21apr_a@b.c_auth.json", false, false, false),
+            ("notes.txt", false, false, false),
+            ("skills/.system/x", false, false, false),
+            ("packages/x", false, false, false),
+            ("tmp/x", false, false, false),
+        ] {
+            let kind = kind_of(Path::new(path));
+            assert_eq!(removes(Mode::Full, kind), full, "{path}");
+            assert_eq!(removes(Mode::Auth, kind), auth, "{path}");
+            assert_eq!(removes(Mode::Sessions, kind), sessions, "{path}");
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! Building the new state beside the live one: what the archive brings, and hard links to what
+//! stays.
+
+use super::plan::RestorePlan;
+use super::swap::{self, Step};
+use crate::archive::ArchiveError;
+use crate::archive::entry_name::EntryName;
+use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
+use crate::archive::reader::{Content, Contents, Sink};
+use crate::codex::home::{self, Kind, kind_of};
+use crate::io::secret::SecretBytes;
+use crate::io::{IoContext, IoError, atomic};
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::fs::{self, File, FileTimes};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The largest login that is taken out of an archive.
+const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
+
+/// A live folder or file that is replaced as a whole: the home, or what a top-level link of it
+/// leads to.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    /// Its path in the home; empty for the home itself.
+    pub(super) prefix: PathBuf,
+    /// Where it is.
+    pub(super) live: PathBuf,
+    /// Where its new state is built.
+    pub(super) staged: PathBuf,
+}
+
+/// The new state while it is built.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The home first.
+    pub(super) roots: Vec<Root>,
+    /// Where databases go that lay outside the archived home.
+    pub(super) outside: PathBuf,
+    /// The archive's login.
+    pub(super) login: Option<SecretBytes>,
+    /// Rollouts of the archive that are written: conversation id → path relative to the home.
+    pub(super) rollouts: HashMap<String, PathBuf>,
+}
+
+impl Stage {
+    /// Where the file `relative` of the new state is built.
+    pub(super) fn place(&self, relative: &Path) -> PathBuf {
+        if let Ok(name) = relative.strip_prefix(OUTSIDE_DATABASES) {
+            return self.outside.join(name);
+        }
+        let root = self
+            .roots
+            .iter()
+            .filter(|root| relative.starts_with(&root.prefix))
+            .max_by_key(|root| root.prefix.as_os_str().len());
+        match root {
+            Some(root) => match relative.strip_prefix(&root.prefix) {
+                Ok(rest) if rest.as_os_str().is_empty() => root.staged.clone(),
+                Ok(rest) => root.staged.join(rest),
+                Err(_) => root.staged.join(relative),
+            },
+            None => self.outside.join(relative),
+        }
+    }
+
+    /// The home's root.
+    pub(super) fn home(&self) -> &Root {
+        &self.roots[0]
+    }
+
+    /// Makes the links and folders that the plan takes from the archive.
+    pub(super) fn structure(&self, contents: &Contents, plan: &RestorePlan) -> Result<(), IoError> {
+        for link in contents
+            .links
+            .iter()
+            .filter(|l| plan.writes.contains(&l.path))
+        {
+            let path = self.place(link.path.as_path());
+            atomic::create_private_folder(atomic::parent_of(&path))?;
+            make_link(&link.target, &path)?;
+        }
+        for folder in &contents.folders {
+            let wanted = !plan.partial && is_restored(folder.path.as_path());
+            let path = self.place(folder.path.as_path());
+            if wanted && path.symlink_metadata().is_err() {
+                atomic::create_private_folder(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the folders that came from the archive their mode and time. Last, because whatever is
+    /// put into a folder changes its time.
+    pub(super) fn finish_folders(&self, contents: &Contents) -> Result<(), IoError> {
+        for folder in contents.folders.iter().rev() {
+            let path = self.place(folder.path.as_path());
+            if is_restored(folder.path.as_path())
+                && path.symlink_metadata().is_ok_and(|m| m.is_dir())
+            {
+                set_attributes(&path, folder.mode | 0o700, folder.mtime)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_restored(path: &Path) -> bool {
+    !matches!(kind_of(path), Kind::Transient)
+}
+
+/// Takes the planned files out of an archive.
+pub(super) struct Extract<'a> {
+    pub(super) stage: &'a mut Stage,
+    pub(super) plan: &'a RestorePlan,
+}
+
+impl Sink for Extract<'_> {
+    fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
+        let name = &entry.path;
+        if kind_of(name.as_path()) == Kind::Auth && self.plan.wants_login {
+            self.stage.login = content.read_all(MAX_LOGIN_BYTES)?.map(SecretBytes::new);
+            return Ok(());
+        }
+        if !self.plan.writes.contains(name) {
+            return Ok(());
+        }
+        self.note_rollout(name);
+        let path = self.stage.place(name.as_path());
+        atomic::create_private_folder(atomic::parent_of(&path))?;
+        let mut file = create_private(&path)?;
+        while let Some(bytes) = content.chunk()? {
+            file.write_all(bytes).at("write", &path)?;
+        }
+        drop(file);
+        set_attributes(&path, entry.mode, entry.mtime)?;
+        Ok(())
+    }
+}
+
+impl Extract<'_> {
+    fn note_rollout(&mut self, name: &EntryName) {
+        use crate::codex::rollout::ConversationFile;
+        if kind_of(name.as_path()).is_rollout_folder()
+            && let Some(id) = ConversationFile::of(name.as_path())
+                .as_ref()
+                .and_then(|c| c.id())
+        {
+            self.stage
+                .rollouts
+                .insert(id.to_owned(), name.as_path().to_path_buf());
+        }
+    }
+}
+
+/// Carries what stays from the live state into the new one, by hard links.
+pub(super) struct Carry<'a> {
+    pub(super) plan: &'a RestorePlan,
+    /// Names that are never carried: our own folders in a home.
+    pub(super) skip: &'a BTreeSet<PathBuf>,
+    /// The conversations' folders and the like are left out when nothing is in them any more.
+    pub(super) exact: bool,
+}
+
+impl Carry<'_> {
+    /// Carries the whole of `root`; for a file there is nothing to carry.
+    pub(super) fn root(&self, root: &Root) -> Result<(), IoError> {
+        if !root.live.is_dir() {
+            return Ok(());
+        }
+        self.folder(&root.live, &root.prefix, &root.staged)?;
+        if root.staged.is_dir() {
+            copy_attributes(&root.live, &root.staged)?;
+        }
+        Ok(())
+    }
+
+    /// Carries one top-level entry of the home.
+    pub(super) fn top(&self, home: &Root, top: &OsString) -> Result<(), IoError> {
+        self.entry(&home.live.join(top), Path::new(top), &home.staged.join(top))
+    }
+
+    fn folder(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
+        for entry in fs::read_dir(live).at("list", live)? {
+            let name = entry.at("list", live)?.file_name();
+            self.entry(
+                &live.join(&name),
+                &relative.join(&name),
+                &staged.join(&name),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
+        if self.plan.removed.contains(relative)
+            || self.skip.contains(relative)
+            || relative == Path::new(home::AUTH_JSON)
+        {
+            return Ok(());
+        }
+        let Ok(meta) = live.symlink_metadata() else {
+            return Ok(());
+        };
+        let standing = staged.symlink_metadata();
+        if meta.is_dir() {
+            match standing {
+                Ok(new) if !new.is_dir() => return Ok(()),
+                Ok(_) => return self.folder(live, relative, staged),
+                Err(_) => {}
+            }
+            let captured = self.exact
+                && !matches!(
+                    kind_of(relative),
+                    Kind::Unknown | Kind::Transient | Kind::Tmp
+                );
+            if !captured {
+                atomic::create_private_folder(staged)?;
+            }
+            self.folder(live, relative, staged)?;
+            if staged.is_dir() {
+                copy_attributes(live, staged)?;
+            }
+            return Ok(());
+        }
+        if standing.is_ok() {
+            return Ok(());
+        }
+        atomic::create_private_folder(atomic::parent_of(staged))?;
+        if meta.is_symlink() {
+            return make_link(&fs::read_link(live).at("read", live)?, staged);
+        }
+        match fs::hard_link(live, staged) {
+            Ok(()) => Ok(()),
+            // A file system without hard links, or a file of another user.
+            Err(_) if meta.is_file() => copy_file(live, staged),
+            // A socket or pipe that cannot be linked is nothing to keep.
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Whether the whole home can be exchanged in one call: it is an ordinary folder, on one file
+/// system with the folder beside it, and nothing is mounted on it.
+pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> bool {
+    if !home.exists() {
+        return true;
+    }
+    crate::io::space::same_file_system(home, beside)
+        && !is_mount_point(home)
+        && exchanges_folders(beside)
+}
+
+/// Tries it with two empty folders.
+fn exchanges_folders(folder: &Path) -> bool {
+    let (a, b) = (folder.join("try-a"), folder.join("try-b"));
+    let made = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
+    let works = made && crate::io::exchange::exchange(&a, &b).is_ok();
+    let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
+    works
+}
+
+#[cfg(target_os = "linux")]
+fn is_mount_point(path: &Path) -> bool {
+    // A bind mount is on the same device as its parent: only the list of mounts tells.
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+        return false;
+    };
+    let escaped: String = path
+        .to_string_lossy()
+        .chars()
+        .map(|c| match c {
+            ' ' => "\\040".to_owned(),
+            '\t' => "\\011".to_owned(),
+            '\n' => "\\012".to_owned(),
+            '\\' => "\\134".to_owned(),
+            c => c.to_string(),
+        })
+        .collect();
+    mounts
+        .lines()
+        .filter_map(|line| line.split(' ').nth(4))
+        .any(|mount| mount == escaped)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_mount_point(_path: &Path) -> bool {
+    false
+}
+
+/// The steps that put the new state of the home's top-level entries into place one by one.
+pub(super) fn steps_by_entry(
+    home: &Root,
+    tops: &BTreeSet<OsString>,
+    old: &Path,
+) -> Result<Vec<Step>, IoError> {
+    atomic::create_private_folder(old)?;
+    let mut steps = Vec::new();
+    // The login last: while it is not replaced, the old account is whole.
+    let login = OsString::from(home::AUTH_JSON);
+    let ordered = tops.iter().filter(|t| **t != login).chain(tops.get(&login));
+    for top in ordered {
+        let (live, staged) = (home.live.join(top), home.staged.join(top));
+        if staged.symlink_metadata().is_ok() {
+            steps.push(Step::new(live, staged));
+        } else if live.symlink_metadata().is_ok() {
+            steps.push(swap::Step::new(live, old.join(top)));
+        }
+    }
+    Ok(steps)
+}
+
+/// A new file that only its owner may read.
+pub(super) fn create_private(path: &Path) -> Result<File, IoError> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    options.open(path).at("create", path)
+}
+
+/// A copy with mode and time.
+fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
+    let meta = from.metadata().at("read", from)?;
+    let mut source = File::open(from).at("read", from)?;
+    let mut target = create_private(to)?;
+    std::io::copy(&mut source, &mut target).at("copy", from)?;
+    target
+        .set_times(FileTimes::new().set_modified(meta.modified().at("read", from)?))
+        .at("set the time of", to)?;
+    fs::set_permissions(to, meta.permissions()).at("set the mode of", to)
+}
+
+fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
+    let meta = from.metadata().at("read", from)?;
+    fs::set_permissions(to, meta.permissions()).at("set the mode of", to)?;
+    set_modified(to, meta.modified().at("read", from)?)
+}
+
+/// Mode (permission bits alone) and time.
+pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let permissions = fs::Permissions::from_mode(mode & 0o777);
+        fs::set_permissions(path, permissions).at("set the mode of", path)?;
+    }
+    #[cfg(not(unix))]
+    let _ = mode;
+    let nanos = Duration::from_nanos(mtime_ns.unsigned_abs());
+    let at = if mtime_ns >= 0 {
+        UNIX_EPOCH + nanos
+    } else {
+        UNIX_EPOCH - nanos
+    };
+    set_modified(path, at)
+}
+
+fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
+        // By name, not through an open file: the mode may forbid to open it.
+        let time = match at.duration_since(UNIX_EPOCH) {
+            Ok(after) => Timespec {
+                tv_sec: i64::try_from(after.as_secs()).unwrap_or(0),
+                tv_nsec: i64::from(after.subsec_nanos()),
+            },
+            Err(_) => Timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+        };
+        let times = Timestamps {
+            last_access: Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            },
+            last_modification: time,
+        };
+        utimensat(CWD, path, &times, AtFlags::empty())
+            .map_err(std::io::Error::from)
+            .at("set the time of", path)
+    }
+    #[cfg(not(unix))]
+    {
+        if path.is_dir() {
+            return Ok(());
+        }
+        fs::OpenOptions::new()
+            .write(true)
+            .open(path)
+            .and_then(|f| f.set_times(FileTimes::new().set_modified(at)))
+            .at("set the time of", path)
+    }
+}
+
+pub(super) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(target, path).at("create link", path)
+    }
+    #[cfg(windows)]
+    {
+        std::os::windows::fs::symlink_file(target, path).at("create link", path)
+    }
+}

@@ -1,0 +1,526 @@
+//! Putting a prepared state in the place of the live one, so that a kill at any moment leaves the
+//! whole old state or the whole new one.
+//!
+//! Everything is staged and durable first. Then each step exchanges two names in one call where the
+//! system can do that. A journal beside the home says which steps there are; whether one is done is
+//! told by the inodes, so no write has to follow a step. Any later process finishes what was begun.
+
+use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::exchange::exchange;
+use crate::io::lock::{FileLock, LockError};
+use crate::io::{IoContext, IoError, atomic, tree};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How the names of our folders beside a home end.
+const FOLDER_SUFFIX: &str = ".codex-manager-restore";
+
+const JOURNAL: &str = "journal.json";
+const LOCK: &str = "lock";
+
+/// Why a swap could not be done or finished.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// The file system refused. What was exchanged has been exchanged back.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The journal could not be used.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A restore of this home is at work in another process.
+    #[error("another restore is at work: {}", .0.display())]
+    InProgress(PathBuf),
+    /// The journal of an interrupted restore cannot be read; nothing was touched.
+    #[error("the journal of an interrupted restore is damaged ({detail}): {}", path.display())]
+    DamagedJournal {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+/// Which file a name means, however it is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct FileId {
+    dev: u64,
+    ino: u64,
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<Self> {
+        let meta = path.symlink_metadata().ok()?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            Some(Self {
+                dev: meta.dev(),
+                ino: meta.ino(),
+            })
+        }
+        #[cfg(not(unix))]
+        {
+            // Creation times tell two files of our own making apart.
+            let created = meta
+                .created()
+                .ok()?
+                .duration_since(std::time::UNIX_EPOCH)
+                .ok()?;
+            Some(Self {
+                dev: 0,
+                ino: u64::try_from(created.as_nanos()).ok()?,
+            })
+        }
+    }
+}
+
+/// One exchange of a live name with a staged one. Either may be absent: then it is a move.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    live: PathBuf,
+    staged: PathBuf,
+    live_id: Option<FileId>,
+    staged_id: Option<FileId>,
+}
+
+impl Step {
+    /// The step that exchanges what now stands at `live` and at `staged`.
+    pub fn new(live: PathBuf, staged: PathBuf) -> Self {
+        let (live_id, staged_id) = (FileId::of(&live), FileId::of(&staged));
+        Self {
+            live,
+            staged,
+            live_id,
+            staged_id,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        let now = FileId::of(&self.live);
+        match self.staged_id {
+            Some(id) => now == Some(id),
+            None => now != self.live_id,
+        }
+    }
+
+    fn apply(&self) -> Result<(), IoError> {
+        if self.is_done() {
+            return Ok(());
+        }
+        match (self.live_id, self.staged_id) {
+            (Some(_), Some(_)) => swap_names(&self.live, &self.staged),
+            (None, Some(_)) => move_new(&self.staged, &self.live),
+            (Some(_), None) => move_new(&self.live, &self.staged),
+            (None, None) => Ok(()),
+        }
+    }
+
+    fn undo(&self) -> Result<(), IoError> {
+        if !self.is_done() {
+            return Ok(());
+        }
+        match (self.live_id, self.staged_id) {
+            (Some(_), Some(_)) => swap_names(&self.live, &self.staged),
+            (None, Some(_)) => move_new(&self.live, &self.staged),
+            (Some(_), None) => move_new(&self.staged, &self.live),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Exchanges two names; by three renames where the system cannot do it in one call.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the exchange itself; the caller makes it durable"
+)]
+fn swap_names(live: &Path, staged: &Path) -> Result<(), IoError> {
+    match exchange(live, staged) {
+        Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
+        other => return other.at("exchange", live),
+    }
+    let aside = append(staged, ".aside");
+    if live.symlink_metadata().is_ok_and(|m| !m.is_dir()) && fs::hard_link(live, &aside).is_ok() {
+        // A file is replaced by one rename: no moment is without it.
+        fs::rename(staged, live).at("replace", live)?;
+    } else {
+        fs::rename(live, &aside).at("rename", live)?;
+        if let Err(e) = fs::rename(staged, live) {
+            let _ = fs::rename(&aside, live);
+            return Err(e).at("rename", staged);
+        }
+    }
+    fs::rename(&aside, staged).at("rename", &aside)
+}
+
+/// Moves to a name that is free.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the move itself; the caller makes it durable"
+)]
+fn move_new(from: &Path, to: &Path) -> Result<(), IoError> {
+    if to.symlink_metadata().is_ok() {
+        return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("move to", to);
+    }
+    fs::rename(from, to).at("move", from)
+}
+
+fn append(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// Being staged; nothing live has been touched.
+    #[default]
+    Prepared,
+    /// Steps are being done: go on.
+    Committing,
+    /// Steps are being undone: go on undoing.
+    Undoing,
+    /// All steps are done; what is staged now is the old state.
+    Committed,
+}
+
+/// `journal.json`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct JournalFile {
+    state: State,
+    steps: Vec<Step>,
+    /// Every folder of this restore, on whatever file system; the first holds the journal.
+    folders: Vec<PathBuf>,
+}
+
+impl Document for JournalFile {
+    const SCHEMA: u64 = 1;
+}
+
+/// A swap that is being prepared. Dropped before [`Swap::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Swap {
+    journal: JournalFile,
+    path: PathBuf,
+    finished: bool,
+    _lock: FileLock,
+}
+
+/// The folder for a restore of the file or folder `live`: beside it, so that a rename gets there.
+pub fn folder_beside(live: &Path) -> PathBuf {
+    let name = live.file_name().unwrap_or_default().to_string_lossy();
+    live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
+}
+
+/// The folder for a restore of `home` where nothing can stand beside it.
+pub fn folder_within(home: &Path) -> PathBuf {
+    home.join(FOLDER_SUFFIX)
+}
+
+impl Swap {
+    /// Begins a swap whose journal is in `folder`, which is made (0700).
+    pub fn begin(folder: &Path) -> Result<Self, SwapError> {
+        atomic::create_private_folder(folder)?;
+        let lock = FileLock::try_exclusive(&folder.join(LOCK)).map_err(|e| match e {
+            LockError::Held(_) => SwapError::InProgress(folder.to_path_buf()),
+            LockError::Io(e) => e.into(),
+        })?;
+        let journal = JournalFile {
+            folders: vec![folder.to_path_buf()],
+            ..JournalFile::default()
+        };
+        let swap = Self {
+            journal,
+            path: folder.join(JOURNAL),
+            finished: false,
+            _lock: lock,
+        };
+        swap.write()?;
+        Ok(swap)
+    }
+
+    /// Adds a folder on another file system; the journal knows of it before it is made.
+    pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
+        self.journal.folders.push(folder.to_path_buf());
+        self.write()?;
+        atomic::create_private_folder(folder)?;
+        Ok(())
+    }
+
+    /// The folder with the journal.
+    pub fn folder(&self) -> &Path {
+        &self.journal.folders[0]
+    }
+
+    /// Does `steps`. `confirm` is asked when they are done; on `false` they are undone, the new
+    /// state is left in place beside the home for whoever may hold files of it, and `Ok(false)` is
+    /// returned.
+    ///
+    /// # Errors
+    /// A step failed; those before it were undone.
+    pub fn commit(
+        mut self,
+        steps: Vec<Step>,
+        confirm: impl FnOnce() -> bool,
+    ) -> Result<bool, SwapError> {
+        for folder in &self.journal.folders {
+            tree::sync(folder)?;
+        }
+        self.journal.steps = steps;
+        self.set(State::Committing)?;
+        let done = self.journal.steps.iter().try_for_each(Step::apply);
+        if let Err(e) = done {
+            self.undo()?;
+            return Err(e.into());
+        }
+        self.sync_parents()?;
+        if !confirm() {
+            self.undo()?;
+            // Somebody may have files of the new state open and go on writing into them.
+            self.finished = true;
+            return Ok(false);
+        }
+        self.set(State::Committed)?;
+        self.clean()?;
+        Ok(true)
+    }
+
+    fn undo(&mut self) -> Result<(), SwapError> {
+        self.set(State::Undoing)?;
+        for step in self.journal.steps.iter().rev() {
+            step.undo()?;
+        }
+        self.sync_parents()?;
+        self.journal.steps.clear();
+        self.set(State::Prepared)
+    }
+
+    fn set(&mut self, state: State) -> Result<(), SwapError> {
+        self.journal.state = state;
+        self.write()
+    }
+
+    fn write(&self) -> Result<(), SwapError> {
+        Ok(document::write(&self.path, &self.journal)?)
+    }
+
+    fn sync_parents(&self) -> Result<(), IoError> {
+        let parents: BTreeSet<&Path> = self
+            .journal
+            .steps
+            .iter()
+            .map(|s| atomic::parent_of(&s.live))
+            .collect();
+        parents.into_iter().try_for_each(atomic::sync_folder)
+    }
+
+    /// Removes every folder of the swap; the one with the journal last.
+    fn clean(&mut self) -> Result<(), IoError> {
+        self.finished = true;
+        self.journal
+            .folders
+            .iter()
+            .rev()
+            .try_for_each(|folder| tree::remove(folder))
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if !self.finished && self.journal.state == State::Prepared {
+            // What stays behind is removed by the next command.
+            let _ = self.clean();
+        }
+    }
+}
+
+/// What was found of an interrupted restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovery {
+    /// Nothing.
+    None,
+    /// A restore is at work in another process.
+    InProgress,
+    /// It had not begun to replace anything, or was being undone: the old state is there.
+    Undone,
+    /// It had begun: the new state is there.
+    Finished,
+}
+
+/// Whether a restore of the files in `folder` was interrupted or is at work. Touches nothing.
+pub fn is_pending(folder: &Path) -> bool {
+    folder.symlink_metadata().is_ok_and(|m| m.is_dir())
+}
+
+/// Finishes or undoes the restore whose journal is in `folder`, and removes what it staged.
+///
+/// # Errors
+/// The file system refuses, or the journal cannot be read: then nothing is touched.
+pub fn recover(folder: &Path) -> Result<Recovery, SwapError> {
+    if !is_pending(folder) {
+        return Ok(Recovery::None);
+    }
+    let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
+        Ok(lock) => lock,
+        Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
+        // Another process removed it between our look and the lock.
+        Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
+        Err(LockError::Io(e)) => return Err(e.into()),
+    };
+    let path = folder.join(JOURNAL);
+    let journal = match document::read::<JournalFile>(&path)? {
+        Found::Good(journal) => journal,
+        // Killed before the first journal was written: nothing else is there.
+        Found::Absent => JournalFile {
+            folders: vec![folder.to_path_buf()],
+            ..JournalFile::default()
+        },
+        Found::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
+    };
+    let mut swap = Swap {
+        journal,
+        path,
+        finished: true,
+        _lock: lock,
+    };
+    let recovery = match swap.journal.state {
+        State::Prepared => Recovery::Undone,
+        State::Undoing => {
+            swap.undo()?;
+            Recovery::Undone
+        }
+        State::Committing => {
+            for step in &swap.journal.steps {
+                step.apply()?;
+            }
+            swap.sync_parents()?;
+            swap.set(State::Committed)?;
+            Recovery::Finished
+        }
+        State::Committed => Recovery::Finished,
+    };
+    swap.clean()?;
+    Ok(recovery)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A live file, a live folder, a name to add and a name to remove, and what is staged for them.
+    struct World {
+        root: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let world = Self {
+                root: tempfile::tempdir().unwrap(),
+            };
+            fs::create_dir(world.at("live")).unwrap();
+            for (name, text) in [("auth", "old"), ("gone", "old"), ("folder/x", "old")] {
+                let path = world.at("live").join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+            world
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.root.path().join(name)
+        }
+
+        fn begin(&self) -> (Swap, Vec<Step>) {
+            let swap = Swap::begin(&self.at("staging")).unwrap();
+            let staged = self.at("staging/new");
+            fs::create_dir_all(staged.join("folder")).unwrap();
+            for name in ["auth", "added", "folder/x"] {
+                fs::write(staged.join(name), "new").unwrap();
+            }
+            let steps = ["auth", "folder", "added", "gone"]
+                .map(|n| Step::new(self.at("live").join(n), staged.join(n)));
+            (swap, steps.into())
+        }
+
+        fn state(&self) -> String {
+            ["auth", "added", "gone", "folder/x"]
+                .map(|n| fs::read_to_string(self.at("live").join(n)).unwrap_or_else(|_| "-".into()))
+                .join(" ")
+        }
+    }
+
+    const OLD: &str = "old - old old";
+    const NEW: &str = "new new - new";
+
+    #[test]
+    fn commit_replaces_all_and_leaves_nothing_behind() {
+        let world = World::new();
+        let (swap, steps) = world.begin();
+        assert!(swap.commit(steps, || true).unwrap());
+        assert_eq!(world.state(), NEW);
+        assert!(!world.at("staging").exists());
+    }
+
+    #[test]
+    fn a_refused_commit_is_undone() {
+        let world = World::new();
+        let (swap, steps) = world.begin();
+        assert!(!swap.commit(steps, || false).unwrap());
+        assert_eq!(world.state(), OLD);
+    }
+
+    #[test]
+    fn a_swap_that_is_dropped_leaves_nothing_behind() {
+        let world = World::new();
+        drop(world.begin());
+        assert_eq!(world.state(), OLD);
+        assert!(!world.at("staging").exists());
+    }
+
+    #[test]
+    fn killed_between_any_two_steps_the_next_process_finishes() {
+        for state in [State::Committing, State::Undoing] {
+            for done in 0..=4 {
+                let world = World::new();
+                let (mut swap, steps) = world.begin();
+                swap.journal.steps.clone_from(&steps);
+                swap.set(state).unwrap();
+                for step in &steps[..done] {
+                    step.apply().unwrap();
+                }
+                // As a kill does: no destructor, but the lock goes.
+                swap.finished = true;
+                drop(swap);
+                let (recovery, expected) = match state {
+                    State::Undoing => (Recovery::Undone, OLD),
+                    _ => (Recovery::Finished, NEW),
+                };
+                assert_eq!(recover(&world.at("staging")).unwrap(), recovery);
+                assert_eq!(world.state(), expected, "{state:?} after {done} steps");
+                assert!(!world.at("staging").exists());
+                assert_eq!(recover(&world.at("staging")).unwrap(), Recovery::None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_restore_at_work_is_not_recovered_by_another() {
+        let world = World::new();
+        let (_swap, _) = world.begin();
+        assert_eq!(recover(&world.at("staging")).unwrap(), Recovery::InProgress);
+    }
+
+    #[test]
+    fn a_step_that_fails_undoes_those_before_it() {
+        let world = World::new();
+        let (swap, mut steps) = world.begin();
+        let blocked = Step::new(world.at("live/taken"), world.at("staging/new/added"));
+        fs::write(world.at("live/taken"), "appeared").unwrap();
+        steps.push(blocked);
+        swap.commit(steps, || true).unwrap_err();
+        assert_eq!(world.state(), OLD);
+    }
+}
