@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and which command it means.
 
+use crate::archive::restore::pending;
+use crate::archive::restore::swap::Recovery;
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
@@ -64,6 +66,10 @@ struct GlobalArgs {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 enum Command {
+    Backup(commands::backup::BackupArgs),
+    Restore(commands::restore::RestoreArgs),
+    ListBackups(commands::list_backups::ListBackupsArgs),
+    Verify(commands::verify::VerifyArgs),
     Normalize(commands::normalize::NormalizeArgs),
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
@@ -73,6 +79,10 @@ enum Command {
 impl Command {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
+            Self::Backup(args) => args.run(context),
+            Self::Restore(args) => args.run(context),
+            Self::ListBackups(args) => args.run(context),
+            Self::Verify(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
@@ -122,6 +132,7 @@ pub fn main() -> ExitCode {
                 env,
                 ui: ui.clone(),
             };
+            finish_interrupted(&context)?;
             cli.command.run(&context)
         });
     match result {
@@ -131,6 +142,20 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
+}
+
+/// A restore that was killed is finished or undone before anything else looks at the home.
+fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home)? {
+        match recovery {
+            Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
+            Recovery::Undone => context.ui.warn("an interrupted restore was undone"),
+            Recovery::InProgress => context.ui.warn("a restore is at work in another process"),
+            Recovery::None => {}
+        }
+    }
+    Ok(())
 }
 
 /// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.

@@ -260,16 +260,13 @@ impl Profiles {
     /// The email, made safe for a file name; numbered when another account has it.
     fn free_name(&self, identity: &Identity) -> String {
         let base = safe_label(identity.email.as_str());
-        (1u32..)
-            .map(|n| {
-                if n == 1 {
-                    base.clone()
-                } else {
-                    format!("{base}-{n}")
-                }
-            })
-            .find(|name| !self.folder.join(name).exists())
-            .unwrap_or(base)
+        let mut name = base.clone();
+        let mut number = 1;
+        while self.folder.join(&name).exists() {
+            number += 1;
+            name = format!("{base}-{number}");
+        }
+        name
     }
 }
 
@@ -282,7 +279,7 @@ fn keep_in_history(folder: &Path, bytes: &SecretBytes, now: Timestamp) -> Result
         .at("list", &history)?
         .flatten()
         .filter_map(|e| e.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".json"))
+        .filter(|name| name.strip_suffix(".json").is_some())
         .collect();
     if kept.iter().any(|name| name.contains(digest)) {
         return Ok(());

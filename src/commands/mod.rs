@@ -1,7 +1,11 @@
 //! One file for each verb: its arguments, its plan, how it is shown, how it is applied.
 
 pub mod account;
+pub mod backup;
 pub mod cooldown;
+pub mod list_backups;
 pub mod normalize;
 pub mod recommend;
+pub mod restore;
 pub mod status;
+pub mod verify;

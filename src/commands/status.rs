@@ -78,7 +78,7 @@ impl StatusArgs {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, CommandError> {
+pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = if path == Path::new("-") {
         let stdin = std::io::stdin().lock();

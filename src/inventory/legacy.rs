@@ -267,6 +267,8 @@ pub fn write_archive(
         }),
         excluded_globs: Vec::new(),
         linked: Vec::new(),
+        partial: false,
+        undo_removes: Vec::new(),
     };
     let (_, packed) = writer.finish(closing).at("write", path)?;
     let metadata = Metadata {

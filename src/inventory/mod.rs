@@ -8,3 +8,4 @@ pub mod python;
 pub mod records;
 pub mod resolve;
 pub mod status;
+pub mod store;

@@ -8,7 +8,7 @@ use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Step, Swap};
 use super::{RestoreError, stage::set_attributes};
 use crate::accounts::choice::{self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision};
-use crate::accounts::profile::{Owner, Profiles};
+use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Workplace};
 use crate::archive::entry_name::EntryName;
@@ -724,7 +724,7 @@ impl<'a> Work<'a> {
             .plan
             .writes
             .iter()
-            .map(|n| n.as_path())
+            .map(EntryName::as_path)
             .chain(self.plan.removed.iter().map(PathBuf::as_path))
             .filter(|path| !linked.iter().any(|l| path.starts_with(l)))
             .filter_map(top_of)
@@ -839,7 +839,7 @@ impl<'a> Work<'a> {
                 live: live.snapshot().filter(same),
                 archive: &archived,
                 profile: of_profile.filter(same),
-                newest_seen: profile.as_ref().map(|p| p.newest()).unwrap_or_default(),
+                newest_seen: profile.as_ref().map(Profile::newest).unwrap_or_default(),
             },
         );
         let bytes = match decision.choice {

@@ -2,7 +2,7 @@
 //! stays.
 
 use super::plan::RestorePlan;
-use super::swap::{self, Step};
+use super::swap::Step;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
@@ -232,13 +232,12 @@ impl Carry<'_> {
         if meta.is_symlink() {
             return make_link(&fs::read_link(live).at("read", live)?, staged);
         }
-        match fs::hard_link(live, staged) {
-            Ok(()) => Ok(()),
-            // A file system without hard links, or a file of another user.
-            Err(_) if meta.is_file() => copy_file(live, staged),
-            // A socket or pipe that cannot be linked is nothing to keep.
-            Err(_) => Ok(()),
+        if fs::hard_link(live, staged).is_err() && meta.is_file() {
+            // A file system without hard links, or a file of another user. A socket or pipe that
+            // cannot be linked is nothing to keep.
+            copy_file(live, staged)?;
         }
+        Ok(())
     }
 }
 
@@ -306,7 +305,7 @@ pub(super) fn steps_by_entry(
         if staged.symlink_metadata().is_ok() {
             steps.push(Step::new(live, staged));
         } else if live.symlink_metadata().is_ok() {
-            steps.push(swap::Step::new(live, old.join(top)));
+            steps.push(Step::new(live, old.join(top)));
         }
     }
     Ok(steps)

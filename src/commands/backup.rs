@@ -1,0 +1,525 @@
+//! `backup`: a snapshot of the Codex home.
+
+use super::account::{local, warn_all};
+use crate::archive::capture::{self, Workplace};
+use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::names;
+use crate::archive::pack::Compression;
+use crate::archive::publish::{self, Published};
+use crate::archive::restore::apply::SAFETY_LABEL;
+use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut, Scan};
+use crate::codex::app_server;
+use crate::codex::auth::AuthFile;
+use crate::codex::config::CodexConfig;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
+use crate::inventory::status::{self, StatusOptions, StatusReport};
+use crate::inventory::store;
+use crate::io::clock::Timestamp;
+use crate::io::{atomic, staging, wall};
+use crate::quota::moment;
+use crate::quota::window::WEEKLY_MINUTES;
+use crate::ui::Style;
+use crate::ui::time::{bytes, duration, full};
+use chrono::Duration;
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Archive the Codex home
+///
+/// Codex may be at work in it: databases are taken in one transaction each, conversations end in a
+/// whole line. The archive is one .tar.gz that any tar unpacks, with the digest of every file.
+/// Nothing is overwritten.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager backup
+  codex-manager backup --if-older 12h --quiet      # for cron
+  codex-manager backup --mode auth --label 'before the update'
+  codex-manager backup --dry-run")]
+pub struct BackupArgs {
+    /// What to take
+    #[arg(long, value_enum, default_value = "full")]
+    mode: Mode,
+    /// Take tmp/ and .tmp/ too
+    #[arg(long)]
+    include_tmp: bool,
+    /// Leave out what fits; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// A word of your own to find it by
+    #[arg(long, value_name = "TEXT")]
+    label: Option<String>,
+    /// Do not ask Codex for the quota
+    #[arg(long)]
+    no_status: bool,
+    /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// When the weekly window resets, said by hand: "tue 15:55", RFC 3339, +3d
+    #[arg(long, value_name = "TIME")]
+    reset_at: Option<String>,
+    /// Do nothing while there is an archive younger than this: 12h, 1d
+    #[arg(long, value_name = "DURATION")]
+    if_older: Option<String>,
+    /// Smaller or faster
+    #[arg(long, value_enum, default_value = "default")]
+    compression: Compression,
+    /// Show what would be taken; ask nobody and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What a backup will do.
+struct Plan {
+    scope: CaptureScope,
+    scan: Scan,
+    report: StatusReport,
+    metadata: Metadata,
+    stem: String,
+}
+
+impl BackupArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The home cannot be read, the status text is of another account, or the archive cannot be
+    /// written. Nothing that was there is changed.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let manager = &context.settings.manager_home;
+        if let Some(young) = self.young_enough(context)? {
+            return Ok(show_young(context, &young));
+        }
+        let plan = self.plan(context)?;
+        if self.dry_run {
+            return Ok(show_plan(context, &plan));
+        }
+        let backups = store::backups(manager);
+        let tmp = manager.join("tmp");
+        for folder in [manager, &backups, &tmp] {
+            atomic::create_private_folder(folder)?;
+        }
+        staging::sweep(&tmp)?;
+        let recorded =
+            status::record(manager, &plan.report, &context.now(), context.settings.zone)?;
+        warn_all(
+            &context.ui,
+            &recorded.map(|u| u.warnings).unwrap_or_default(),
+        );
+
+        let bar = context.ui.bar("backing up", plan.scan.bytes());
+        let workplace = Workplace {
+            backups: &backups,
+            tmp: &tmp,
+            compression: self.compression,
+        };
+        let captured = capture::capture(&plan.scope, &workplace, plan.metadata, &bar)?;
+        drop(bar);
+        let before = plan.report.identity.as_ref();
+        let after = captured.login.as_ref().map(|l| &l.identity);
+        if let (Some(before), Some(after)) = (before, after)
+            && !before.is_same(after)
+        {
+            return Err(CommandError::failed(format!(
+                "the login changed from {before} to {after} while the home was archived"
+            ))
+            .hint("run the same command again; no archive was made"));
+        }
+        let published = publish::publish(
+            captured.file,
+            &captured.packed,
+            &plan.stem,
+            &backups,
+            &manager.join(LOCK_NAME),
+        )?;
+        let noted =
+            store::note_archive(manager, &published, &context.now(), context.settings.zone)?;
+        warn_all(&context.ui, &noted.warnings);
+        show_done(
+            context,
+            &published,
+            &plan.report,
+            &captured.excluded,
+            &captured.skipped,
+        );
+        let no_figure = !self.no_status && lacks_figure(&plan.report);
+        Ok(Outcome::partial_if(
+            no_figure || !captured.skipped.is_empty(),
+        ))
+    }
+
+    fn plan(&self, context: &Context) -> Result<Plan, CommandError> {
+        let settings = &context.settings;
+        let home = settings.codex_home.clone();
+        if !home.is_dir() {
+            return Err(
+                CommandError::failed(format!("no Codex home: {}", home.display()))
+                    .hint("start codex once, or name the folder with --codex-home DIR"),
+            );
+        }
+        let mut scope = CaptureScope::new(&home, self.mode);
+        scope.include_tmp = self.include_tmp;
+        scope.sqlite_home = sqlite_home(&home, context);
+        scope.excludes = Excludes::new(&self.exclude)
+            .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
+        let report = self.observe(context)?;
+        warn_about(context, &report, self.no_status || self.dry_run);
+        let scan = scan::scan(&scope)?;
+        let (metadata, stem) = self.describe(context, &report);
+        Ok(Plan {
+            scope,
+            scan,
+            report,
+            metadata,
+            stem,
+        })
+    }
+
+    fn observe(&self, context: &Context) -> Result<StatusReport, CommandError> {
+        let settings = &context.settings;
+        let now = context.now();
+        let text = self
+            .status_file
+            .as_deref()
+            .map(super::status::read_text)
+            .transpose()?;
+        let reset_at = match &self.reset_at {
+            None => None,
+            Some(text) => Some(
+                moment::parse(text, &now, settings.zone)
+                    .map_err(|e| CommandError::usage("--reset-at is no time").because(e))?
+                    .to_utc(),
+            ),
+        };
+        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+        warn_all(&context.ui, &known.warnings);
+        Ok(status::observe(&StatusOptions {
+            home: &settings.codex_home,
+            env: &context.env,
+            codex_bin: settings.codex_bin.as_deref(),
+            now,
+            zone: settings.zone,
+            deadline: app_server::DEADLINE,
+            known: &known.file,
+            ask_codex: !self.no_status && !self.dry_run,
+            status_text: text.as_deref(),
+            reset_at,
+        })?)
+    }
+
+    /// The metadata, and the stem of the archive's name.
+    fn describe(&self, context: &Context, report: &StatusReport) -> (Metadata, String) {
+        let now = context.local_now();
+        let week = Duration::days(7);
+        let seen = report.observation.as_ref();
+        let weekly = seen.and_then(|s| s.weekly());
+        let session_start_at = seen
+            .and_then(|s| s.session_start_at())
+            .map(|at| context.settings.zone.at(&at));
+        let mut metadata = Metadata {
+            session_start_at,
+            next_available_at: session_start_at.map(|at| at + week),
+            reset_at: session_start_at.map(|at| at + week),
+            plan: report.plan.clone(),
+            inference_basis: match (session_start_at, seen) {
+                (Some(_), Some(seen)) => format!(
+                    "reset of the weekly window ({WEEKLY_MINUTES} minutes) minus 7 days, source {}",
+                    seen.source.name()
+                ),
+                _ => "time of creation: no weekly window is known".into(),
+            },
+            source_codex_home: context.settings.codex_home.display().to_string(),
+            created_at: now,
+            status_source: seen.map_or("none", |s| s.source.name()).into(),
+            windows: seen.map(|s| s.windows.clone()).unwrap_or_default(),
+            mode: self.mode,
+            label: self.label.clone(),
+            ..Metadata::default()
+        };
+        let label = match &report.identity {
+            Some(identity) => {
+                metadata.set_identity(identity);
+                identity.email.to_string()
+            }
+            None => names::SIGNED_OUT.into(),
+        };
+        metadata.quota_end_detected_at =
+            quota_end(context, report, weekly.and_then(|w| w.resets_at));
+        let stem = names::stem(&session_start_at.unwrap_or(now), &label);
+        (metadata, stem)
+    }
+
+    /// The newest archive of this home and mode, if it is younger than `--if-older`.
+    fn young_enough(&self, context: &Context) -> Result<Option<Published>, CommandError> {
+        let Some(text) = &self.if_older else {
+            return Ok(None);
+        };
+        let limit = wall::parse_span(text)
+            .filter(|s| *s >= Duration::zero())
+            .ok_or_else(|| {
+                CommandError::usage(format!("--if-older is no duration: {text:?}"))
+                    .hint("write 30min, 12h, 1d or \"1d 12h\"")
+            })?;
+        let manager = &context.settings.manager_home;
+        let records = store::archives(manager)?;
+        let home = context.settings.codex_home.display().to_string();
+        let identity = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))?
+            .login()
+            .map(|l| l.identity.clone());
+        let newest = store::newest(&records, |m| {
+            m.mode == self.mode
+                && m.source_codex_home == home
+                && m.legacy_auth_filename.is_none()
+                && m.label.as_deref() != Some(SAFETY_LABEL)
+                && same_account(m.identity().as_ref(), identity.as_ref())
+        });
+        let Some(newest) = newest else {
+            return Ok(None);
+        };
+        let age = context
+            .now()
+            .signed_duration_since(newest.metadata.created_at);
+        if age >= limit || age < Duration::zero() {
+            return Ok(None);
+        }
+        let archive = store::backups(manager).join(&newest.path);
+        let sidecar = names::sidecar_path(&archive).unwrap_or_default();
+        Ok(Some(Published {
+            archive,
+            sidecar,
+            metadata: newest.metadata.clone(),
+        }))
+    }
+}
+
+fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is_same(b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The folder of databases, if it is not the home itself: `sqlite_home`, else `CODEX_SQLITE_HOME`.
+pub fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
+    let configured = CodexConfig::read(home)
+        .sqlite_home
+        .map(|path| home.join(context.env.absolute(&path)))
+        .or_else(|| {
+            context
+                .env
+                .get("CODEX_SQLITE_HOME")
+                .map(|p| context.env.absolute(Path::new(p)))
+        })?;
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    (real(&configured) != real(home)).then_some(configured)
+}
+
+/// When the weekly window was first seen exhausted: as noted before, or just now.
+fn quota_end(
+    context: &Context,
+    report: &StatusReport,
+    reset_at: Option<Timestamp>,
+) -> Option<Timestamp> {
+    let (identity, reset_at) = (report.identity.as_ref()?, reset_at?);
+    let settings = &context.settings;
+    let mut known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)
+        .map_or_else(|_| CooldownFile::default(), |loaded| loaded.file);
+    known.observe(identity, report.observation.clone()?);
+    let end = known.find(identity)?.quota_end.as_ref()?;
+    let same = (end.resets_at - reset_at).abs() <= crate::quota::window::SAME_WINDOW;
+    same.then(|| settings.zone.at(&end.detected_at))
+}
+
+/// Whether a figure was wanted and there is none from any source.
+fn lacks_figure(report: &StatusReport) -> bool {
+    let signed_out = report.identity.is_none() && report.store.reads_auth_json();
+    report.observation.is_none() && !report.is_api_key() && !signed_out
+}
+
+fn warn_about(context: &Context, report: &StatusReport, not_asked: bool) {
+    for note in &report.notes {
+        context.ui.warn(note);
+    }
+    if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
+        let instead = match &report.observation {
+            Some(seen) => format!("using figures from {}", seen.source.name()),
+            None => "the archive is named by the time it is made".into(),
+        };
+        context
+            .ui
+            .warn(format_args!("no live quota ({problem}); {instead}"));
+    }
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct BackupJson<'a> {
+    archive: Option<String>,
+    path: Option<&'a Path>,
+    metadata_path: Option<&'a Path>,
+    mode: Mode,
+    email: Option<&'a str>,
+    account_id: Option<&'a str>,
+    session_start_at: Option<String>,
+    next_available_at: Option<String>,
+    reset_at: Option<String>,
+    status_source: &'a str,
+    files: u64,
+    bytes: u64,
+    archive_bytes: u64,
+    reused_bytes: u64,
+    excluded: &'a [LeftOut],
+    skipped: &'a [LeftOut],
+    dry_run: bool,
+    up_to_date: bool,
+}
+
+impl<'a> BackupJson<'a> {
+    fn of(context: &Context, metadata: &'a Metadata) -> Self {
+        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+        Self {
+            archive: None,
+            path: None,
+            metadata_path: None,
+            mode: metadata.mode,
+            email: metadata.email.as_deref(),
+            account_id: metadata.account_id.as_deref(),
+            session_start_at: time(metadata.session_start_at),
+            next_available_at: time(metadata.next_available_at),
+            reset_at: time(metadata.reset_at),
+            status_source: &metadata.status_source,
+            files: metadata.files,
+            bytes: metadata.bytes,
+            archive_bytes: metadata.archive_bytes,
+            reused_bytes: 0,
+            excluded: &[],
+            skipped: &[],
+            dry_run: false,
+            up_to_date: false,
+        }
+    }
+
+    fn at(self, published: &'a Published) -> Self {
+        Self {
+            archive: published
+                .archive
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+            path: Some(&published.archive),
+            metadata_path: Some(&published.sidecar),
+            ..self
+        }
+    }
+}
+
+fn show_done(
+    context: &Context,
+    published: &Published,
+    report: &StatusReport,
+    excluded: &[LeftOut],
+    skipped: &[LeftOut],
+) {
+    let metadata = &published.metadata;
+    let json = BackupJson {
+        excluded,
+        skipped,
+        ..BackupJson::of(context, metadata).at(published)
+    };
+    context.ui.document("backup", &json);
+    let (ui, zone) = (&context.ui, context.settings.zone);
+    let name = published
+        .archive
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    ui.line(ui.paint(Style::Strong, &name));
+    let who = metadata.email.as_deref().unwrap_or("nobody is signed in");
+    ui.line(format_args!(
+        "{} of {who}: {} files, {} in {}",
+        metadata.mode.name(),
+        metadata.files,
+        bytes(metadata.bytes),
+        bytes(metadata.archive_bytes),
+    ));
+    if let Some(reset_at) = metadata.reset_at {
+        let source = report.observation.as_ref().map_or("", |s| s.source.name());
+        ui.line(format_args!(
+            "weekly window resets {} (source: {source})",
+            full(&reset_at.to_utc(), zone, &context.now())
+        ));
+    }
+    show_left_out(context, excluded, skipped);
+    ui.note(format_args!(
+        "put it back with: codex-manager restore {name}"
+    ));
+}
+
+fn show_left_out(context: &Context, excluded: &[LeftOut], skipped: &[LeftOut]) {
+    let ui = &context.ui;
+    // The SQLite files beside a database are in the archive by way of the database.
+    let names: Vec<_> = excluded
+        .iter()
+        .filter(|e| !e.reason.starts_with("folded"))
+        .map(|e| e.path.as_str())
+        .collect();
+    if !names.is_empty() {
+        ui.line(ui.paint(Style::Dim, format_args!("left out: {}", names.join(", "))));
+    }
+    for item in skipped {
+        ui.warn(format_args!(
+            "not archived: {} ({})",
+            item.path, item.reason
+        ));
+    }
+}
+
+fn show_plan(context: &Context, plan: &Plan) -> Outcome {
+    let metadata = Metadata {
+        files: plan.scan.files.len() as u64,
+        bytes: plan.scan.bytes(),
+        ..plan.metadata.clone()
+    };
+    let json = BackupJson {
+        archive: Some(names::archive_name(&plan.stem, 1)),
+        excluded: &plan.scan.excluded,
+        skipped: &plan.scan.skipped,
+        dry_run: true,
+        ..BackupJson::of(context, &metadata)
+    };
+    context.ui.document("backup", &json);
+    let ui = &context.ui;
+    ui.line(format_args!(
+        "would archive {} files, {}, as {}",
+        metadata.files,
+        bytes(metadata.bytes),
+        names::archive_name(&plan.stem, 1),
+    ));
+    show_left_out(context, &plan.scan.excluded, &plan.scan.skipped);
+    ui.note("nothing was written (--dry-run)");
+    Outcome::partial_if(!plan.scan.skipped.is_empty())
+}
+
+fn show_young(context: &Context, young: &Published) -> Outcome {
+    let json = BackupJson {
+        up_to_date: true,
+        ..BackupJson::of(context, &young.metadata).at(young)
+    };
+    context.ui.document("backup", &json);
+    let age = context
+        .now()
+        .signed_duration_since(young.metadata.created_at);
+    context.ui.note(format_args!(
+        "nothing to do: {} is {} old",
+        young
+            .archive
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy(),
+        duration(age),
+    ));
+    Outcome::Done
+}

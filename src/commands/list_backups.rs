@@ -1,0 +1,238 @@
+//! `list-backups`: the archives, by account.
+
+use super::account::{self, local, printable, style_of};
+use crate::archive::metadata::{Metadata, Mode};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::accounts::Account;
+use crate::inventory::cooldown::AccountEntry;
+use crate::inventory::records::ArchiveRecord;
+use crate::inventory::resolve;
+use crate::inventory::store;
+use crate::io::clock::Timestamp;
+use crate::quota::state::{State, Verdict};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::{absolute, bytes};
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// What to order archives by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Sort {
+    /// When it was made
+    #[default]
+    CreatedAt,
+    /// When its weekly window began
+    SessionStartAt,
+    /// When its weekly window resets
+    ResetAt,
+    /// The account, then when it was made
+    Account,
+    /// Its size
+    Size,
+}
+
+/// List the archives
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager list-backups
+  codex-manager list-backups --account me@example.com --latest
+  codex-manager list-backups --json | jq -r '.backups[].path'")]
+pub struct ListBackupsArgs {
+    /// Only those of one account: a profile, an email, or the beginning of one
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
+    /// Only those of accounts that are ready now
+    #[arg(long)]
+    ready: bool,
+    /// The order, newest or largest first
+    #[arg(long, value_enum, default_value = "created-at")]
+    sort: Sort,
+    /// Only the newest of each account and mode
+    #[arg(long)]
+    latest: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct ListJson {
+    backups: Vec<BackupRow>,
+}
+
+#[derive(Serialize)]
+struct BackupRow {
+    archive: Option<String>,
+    path: Option<PathBuf>,
+    mode: Mode,
+    email: Option<String>,
+    account_id: Option<String>,
+    session_start_at: Option<String>,
+    next_available_at: Option<String>,
+    reset_at: Option<String>,
+    created_at: String,
+    archive_bytes: Option<u64>,
+    files: u64,
+    label: Option<String>,
+    state: State,
+    problem: Option<String>,
+}
+
+impl ListBackupsArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The folder or `cooldown.json` cannot be read, or nobody is called as `--account` says.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let mut records = store::archives(&context.settings.manager_home)?;
+        let accounts: Vec<_> = account::known(context)?
+            .into_iter()
+            .map(|a| account::judged(a, context))
+            .collect();
+        if let Some(text) = &self.account {
+            let entries = entries_of(&accounts, &records);
+            let wanted = &entries[resolve::resolve(&entries, text)?].identity;
+            records.retain(|r| r.metadata.identity().is_some_and(|i| i.is_same(wanted)));
+        }
+        if self.ready {
+            records.retain(|r| state_of(&r.metadata, &accounts) == State::Ready);
+        }
+        self.order(&mut records);
+        if self.latest {
+            keep_latest(&mut records);
+        }
+        let rows = records
+            .iter()
+            .map(|r| row(context, r, state_of(&r.metadata, &accounts)))
+            .collect();
+        context
+            .ui
+            .document("list-backups", &ListJson { backups: rows });
+        show(context, &records, &accounts);
+        Ok(Outcome::Done)
+    }
+
+    fn order(&self, records: &mut [ArchiveRecord]) {
+        let newest_first = |m: &Metadata| std::cmp::Reverse(m.created_at);
+        match self.sort {
+            Sort::CreatedAt => records.sort_by_key(|r| newest_first(&r.metadata)),
+            Sort::SessionStartAt => {
+                records.sort_by_key(|r| std::cmp::Reverse(r.metadata.session_start_at));
+            }
+            Sort::ResetAt => records.sort_by_key(|r| std::cmp::Reverse(r.metadata.reset_at)),
+            Sort::Account => records.sort_by_key(|r| {
+                (
+                    r.metadata.email.as_ref().map(|e| e.to_lowercase()),
+                    newest_first(&r.metadata),
+                )
+            }),
+            Sort::Size => {
+                records.sort_by_key(|r| std::cmp::Reverse(r.archive.as_ref().map(|a| a.bytes)));
+            }
+        }
+    }
+}
+
+/// The accounts that are known, and those that only archives tell of.
+pub fn entries_of(accounts: &[(Account, Verdict)], records: &[ArchiveRecord]) -> Vec<AccountEntry> {
+    let mut entries: Vec<_> = accounts.iter().map(|(a, _)| a.entry.clone()).collect();
+    for identity in records.iter().filter_map(|r| r.metadata.identity()) {
+        if !entries.iter().any(|e| e.identity.is_same(&identity)) {
+            entries.push(AccountEntry::new(identity));
+        }
+    }
+    entries
+}
+
+fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> State {
+    metadata
+        .identity()
+        .and_then(|identity| {
+            accounts
+                .iter()
+                .find(|(a, _)| a.entry.identity.is_same(&identity))
+        })
+        .map_or(State::Unknown, |(_, verdict)| verdict.state)
+}
+
+/// Keeps the newest of each account and mode.
+fn keep_latest(records: &mut Vec<ArchiveRecord>) {
+    let newest: Vec<_> = records
+        .iter()
+        .map(|r| {
+            let (identity, mode) = (r.metadata.identity(), r.metadata.mode);
+            !records.iter().any(|other| {
+                other.metadata.mode == mode
+                    && other.metadata.identity() == identity
+                    && (other.metadata.created_at, &other.path) > (r.metadata.created_at, &r.path)
+            })
+        })
+        .collect();
+    let mut newest = newest.into_iter();
+    records.retain(|_| newest.next().unwrap_or(false));
+}
+
+fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {
+    let metadata = &record.metadata;
+    let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+    let path = store::backups(&context.settings.manager_home).join(&record.path);
+    BackupRow {
+        archive: record.archive.is_some().then(|| record.path.clone()),
+        path: record.archive.is_some().then_some(path),
+        mode: metadata.mode,
+        email: metadata.email.clone(),
+        account_id: metadata.account_id.clone(),
+        session_start_at: time(metadata.session_start_at),
+        next_available_at: time(metadata.next_available_at),
+        reset_at: time(metadata.reset_at),
+        created_at: local(&metadata.created_at, context),
+        archive_bytes: record.archive.as_ref().map(|a| a.bytes),
+        files: metadata.files,
+        label: metadata.label.clone(),
+        state,
+        problem: record.problem.clone(),
+    }
+}
+
+fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
+    let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
+    if ui.wants_json() {
+        return;
+    }
+    if records.is_empty() {
+        ui.note("no archives yet; make one with: codex-manager backup");
+        return;
+    }
+    let mut table = Table::new(ui, &["ACCOUNT", "MADE", "MODE", "SIZE", "STATE", "ARCHIVE"]);
+    for record in records {
+        let metadata = &record.metadata;
+        let state = state_of(metadata, accounts);
+        let who = metadata.email.as_deref().unwrap_or("signed out");
+        let made = absolute(&metadata.created_at.to_utc(), zone, &now);
+        let size = record
+            .archive
+            .as_ref()
+            .map_or("record".into(), |a| bytes(a.bytes));
+        let kind = match &metadata.label {
+            Some(label) => format!("{} ({})", metadata.mode.name(), printable(label)),
+            None => metadata.mode.name().into(),
+        };
+        let name = match &record.problem {
+            Some(problem) => (Style::Bad, format!("{}: {problem}", record.path)),
+            None => (Style::Plain, record.path.clone()),
+        };
+        table.row(
+            ui,
+            [
+                (Style::Strong, printable(who)),
+                (Style::Plain, made),
+                (Style::Plain, kind),
+                (Style::Plain, size),
+                (style_of(state), state.name().into()),
+                (name.0, printable(&name.1)),
+            ],
+        );
+    }
+    ui.line(table.render());
+}

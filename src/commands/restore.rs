@@ -1,0 +1,430 @@
+//! `restore`: an archive goes back into the Codex home, or into a folder.
+
+use super::account::{self, warn_all};
+use super::list_backups::entries_of;
+use super::verify::find_archive;
+use crate::accounts::choice::{AuthOutcome, AuthPolicy};
+use crate::archive::ArchiveError;
+use crate::archive::manifest::FileEntry;
+use crate::archive::metadata::Mode;
+use crate::archive::reader::{Archive, Content, Sink};
+use crate::archive::restore::RestoreError;
+use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest, SAFETY_LABEL};
+use crate::archive::restore::plan::{RestorePlan, Selection, Target};
+use crate::codex::daemon;
+use crate::codex::home::{Kind, kind_of};
+use crate::codex::program::Program;
+use crate::codex::rollout::ConversationFile;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::catalog;
+use crate::inventory::records::ArchiveRecord;
+use crate::inventory::resolve;
+use crate::inventory::store;
+use crate::io::progress::Silent;
+use crate::ui::Style;
+use crate::ui::time::bytes;
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long Codex may take to stop its daemon.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Put an archive back
+///
+/// Everything is checked before anything is touched, what will change is archived first, and the
+/// new state is exchanged for the old in one step: a crash leaves the one or the other. The live
+/// login is kept when it is newer than the archive's.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager restore latest
+  codex-manager restore me@example.com --dry-run
+  codex-manager restore latest --only sessions/2026/11 --only config.toml
+  codex-manager restore latest --session 01a1f78b      # one conversation
+  codex-manager restore latest --to ~/elsewhere        # a home of its own")]
+pub struct RestoreArgs {
+    /// A name under backups/, a path, an account, or `latest`
+    #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
+    what: Option<String>,
+    /// Only this file or folder, relative to the Codex home; may be given several times
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    only: Vec<PathBuf>,
+    /// Only this conversation: its id, the beginning of one, or its name
+    #[arg(long, value_name = "ID|NAME")]
+    session: Option<String>,
+    /// Into this empty or new folder instead of the Codex home
+    #[arg(long, value_name = "DIR", conflicts_with = "merge")]
+    to: Option<PathBuf>,
+    /// Which login goes live
+    #[arg(long, value_enum, default_value = "newest")]
+    auth: AuthPolicy,
+    /// Keep what exists only here, and the longer of two conversations
+    #[arg(long)]
+    merge: bool,
+    /// Stop Codex's background daemon first
+    #[arg(long)]
+    stop_daemon: bool,
+    /// Do not archive what will change
+    #[arg(long)]
+    no_safety_backup: bool,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl RestoreArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// See [`RestoreError`]; unless it says otherwise nothing was changed.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let path = self.resolve(context)?;
+        let archive = Archive::open(&path)?;
+        let selection = self.selection(&archive)?;
+        let (folder, target) = match &self.to {
+            Some(folder) => (context.env.absolute(folder), Target::Elsewhere),
+            None => (settings.codex_home.clone(), Target::Home),
+        };
+        let mut request = RestoreRequest {
+            archive: &archive,
+            folder,
+            target,
+            selection,
+            merge: self.merge,
+            auth: self.auth,
+            may_switch_account: settings.assume_yes,
+            safety_backup: !self.no_safety_backup,
+            manager_home: &settings.manager_home,
+            env: &context.env,
+            now: context.local_now(),
+        };
+        let plan = match apply::plan(&request) {
+            Err(RestoreError::AnotherAccount { archive, live })
+                if !self.dry_run && self.agrees(context, &archive, &live) =>
+            {
+                request.may_switch_account = true;
+                apply::plan(&request)?
+            }
+            other => other?,
+        };
+        if self.dry_run {
+            let holders = apply::holders(&request);
+            show_plan(context, &archive, &request, &plan);
+            for holder in holders {
+                context
+                    .ui
+                    .warn(format_args!("the Codex home is in use: {holder}"));
+            }
+            return Ok(Outcome::Done);
+        }
+        if self.stop_daemon && target == Target::Home {
+            stop_daemon(context)?;
+        }
+        let bar = context.ui.bar("restoring", plan.bytes);
+        let report = apply::apply(&request, &bar)?;
+        drop(bar);
+        if let Some(safety) = &report.safety {
+            let noted = store::note_archive(
+                &settings.manager_home,
+                safety,
+                &context.now(),
+                settings.zone,
+            )?;
+            warn_all(&context.ui, &noted.warnings);
+        }
+        show_done(context, &archive, &request, &report);
+        Ok(Outcome::Done)
+    }
+
+    fn agrees(&self, context: &Context, archive: &str, live: &str) -> bool {
+        let question = format!(
+            "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
+        );
+        context.ui.confirm(question) == Some(true)
+    }
+
+    /// The archive that was meant.
+    fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
+        let Some(what) = self.what.as_deref() else {
+            return Err(CommandError::usage("which archive?")
+                .hint("codex-manager restore latest, or a name from codex-manager list-backups"));
+        };
+        let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
+        if is_path {
+            return find_archive(context, Path::new(what));
+        }
+        let backups = store::backups(&context.settings.manager_home);
+        let records = store::archives(&context.settings.manager_home)?;
+        let found = if what == "latest" {
+            best_of(&records, |_| true)
+        } else {
+            if let Ok(path) = find_archive(context, Path::new(what)) {
+                return Ok(path);
+            }
+            let accounts: Vec<_> = account::known(context)?
+                .into_iter()
+                .map(|a| account::judged(a, context))
+                .collect();
+            let entries = entries_of(&accounts, &records);
+            let wanted = &entries[resolve::resolve(&entries, what)?].identity;
+            best_of(&records, |r| {
+                r.metadata.identity().is_some_and(|i| i.is_same(wanted))
+            })
+        };
+        found.map(|r| backups.join(&r.path)).ok_or_else(|| {
+            CommandError::failed(format!("no archive to restore: {what}"))
+                .hint("list them with: codex-manager list-backups")
+        })
+    }
+
+    fn selection(&self, archive: &Archive) -> Result<Selection, CommandError> {
+        let mut selection = Selection::default();
+        for path in &self.only {
+            let name = crate::archive::entry_name::EntryName::of_path(path).map_err(|reason| {
+                CommandError::usage(format!(
+                    "--only takes paths relative to the Codex home ({reason}): {}",
+                    path.display()
+                ))
+            })?;
+            selection.only.push(name.as_path().to_path_buf());
+        }
+        if let Some(wanted) = &self.session {
+            selection.conversations = conversations(archive, wanted)?;
+        }
+        Ok(selection)
+    }
+}
+
+/// The newest full archive that `wanted` takes; where there is none, the newest of any mode.
+/// Safety backups are put back by their names alone.
+fn best_of(
+    records: &[ArchiveRecord],
+    wanted: impl Fn(&ArchiveRecord) -> bool,
+) -> Option<&ArchiveRecord> {
+    records
+        .iter()
+        .filter(|r| r.archive.is_some() && store::is_usable(r) && wanted(r))
+        .filter(|r| r.metadata.label.as_deref() != Some(SAFETY_LABEL))
+        .max_by_key(|r| {
+            (
+                r.metadata.mode == Mode::Full,
+                r.metadata.created_at,
+                r.metadata.mode == Mode::Sessions,
+            )
+        })
+}
+
+/// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
+/// index gives it.
+fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
+    let all: Vec<_> = archive
+        .contents()
+        .files
+        .iter()
+        .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
+        .filter_map(|f| ConversationFile::of(f.path.as_path()))
+        .collect();
+    let by_id = |id: &str| -> Vec<String> {
+        all.iter()
+            .filter(|c| c.id().is_some_and(|i| i.starts_with(id)))
+            .map(|c| c.name.clone())
+            .collect()
+    };
+    let mut found = by_id(&wanted.to_lowercase());
+    if found.is_empty() {
+        let mut names = IndexNames {
+            wanted,
+            ids: Vec::new(),
+        };
+        archive.read_through(&mut names, &Silent)?;
+        found = names.ids.iter().flat_map(|id| by_id(id)).collect();
+    }
+    found.sort();
+    found.dedup();
+    match found.as_slice() {
+        [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
+        [_] => Ok(found),
+        several => Err(CommandError::failed(format!(
+            "{wanted:?} may be one of {} conversations",
+            several.len()
+        ))
+        .hint(format!("they are: {}", several.join(", ")))),
+    }
+}
+
+/// Looks a name up in the archived `session_index.jsonl`; the last line of an id counts.
+struct IndexNames<'a> {
+    wanted: &'a str,
+    ids: Vec<String>,
+}
+
+impl Sink for IndexNames<'_> {
+    fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
+        if kind_of(entry.path.as_path()) != Kind::SessionIndex {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        while let Some(bytes) = content.chunk()? {
+            text.extend_from_slice(bytes);
+        }
+        for line in text.split(|b| *b == b'\n') {
+            let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else {
+                continue;
+            };
+            let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str);
+            if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
+                self.ids.retain(|known| known != id);
+                if name == self.wanted {
+                    self.ids.push(id.to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stop_daemon(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    if daemon::find(&settings.codex_home).is_none() {
+        return Ok(());
+    }
+    let program = Program::find(settings.codex_bin.as_deref(), &context.env)
+        .map_err(|e| CommandError::failed("cannot stop Codex's background daemon").because(e))?;
+    daemon::stop(&program, &settings.codex_home, &context.env, STOP_PATIENCE)
+        .map_err(|e| CommandError::codex_running(e.to_string()))?;
+    context.ui.note("stopped Codex's background daemon");
+    Ok(())
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct RestoreJson<'a> {
+    archive: String,
+    email: Option<&'a str>,
+    target: &'a Path,
+    files: u64,
+    bytes: u64,
+    removed: Vec<String>,
+    safety_backup: Option<String>,
+    auth: Option<AuthOutcome>,
+    notes: &'a [String],
+    dry_run: bool,
+}
+
+fn name_of(archive: &Archive) -> String {
+    archive
+        .path()
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn shown(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Vec<String> {
+    paths
+        .into_iter()
+        .map(|p| p.as_ref().display().to_string())
+        .collect()
+}
+
+fn show_plan(
+    context: &Context,
+    archive: &Archive,
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) {
+    let removed = shown(&plan.removed);
+    context.ui.document(
+        "restore",
+        &RestoreJson {
+            archive: name_of(archive),
+            email: archive.metadata().email.as_deref(),
+            target: &request.folder,
+            files: plan.writes.len() as u64 + u64::from(plan.wants_login),
+            bytes: plan.bytes,
+            removed: removed.clone(),
+            safety_backup: None,
+            auth: (!plan.wants_login).then_some(AuthOutcome::Skipped),
+            notes: &[],
+            dry_run: true,
+        },
+    );
+    let ui = &context.ui;
+    ui.line(format_args!(
+        "would put back {} files ({}) into {}",
+        plan.writes.len() + usize::from(plan.wants_login),
+        bytes(plan.bytes),
+        request.folder.display(),
+    ));
+    if request.target == Target::Home {
+        ui.line(format_args!(
+            "  {} replaced, {} added, {} removed",
+            plan.writes.len() - plan.added.len(),
+            plan.added.len(),
+            removed.len(),
+        ));
+    }
+    for path in &removed {
+        ui.line(ui.paint(Style::Warn, format_args!("  remove {path}")));
+    }
+    ui.note("nothing was written (--dry-run)");
+}
+
+fn show_done(
+    context: &Context,
+    archive: &Archive,
+    request: &RestoreRequest<'_>,
+    report: &RestoreReport,
+) {
+    let safety = report.safety.as_ref().map(|s| {
+        catalog::relative_name(&store::backups(&context.settings.manager_home), &s.archive)
+    });
+    context.ui.document(
+        "restore",
+        &RestoreJson {
+            archive: name_of(archive),
+            email: archive.metadata().email.as_deref(),
+            target: &request.folder,
+            files: report.files,
+            bytes: report.bytes,
+            removed: shown(&report.removed),
+            safety_backup: safety.clone(),
+            auth: Some(report.auth),
+            notes: &report.notes,
+            dry_run: false,
+        },
+    );
+    let ui = &context.ui;
+    ui.line(format_args!(
+        "{} {} files, {}, into {}",
+        ui.paint(Style::Good, "restored"),
+        report.files,
+        bytes(report.bytes),
+        request.folder.display(),
+    ));
+    ui.line(match report.auth {
+        AuthOutcome::Restored => "login: the archive's",
+        AuthOutcome::KeptNewer => "login: kept the newer one",
+        AuthOutcome::Skipped => "login: not touched",
+    });
+    if !report.removed.is_empty() {
+        ui.line(format_args!(
+            "removed {} files that the archive lacks",
+            report.removed.len()
+        ));
+    }
+    for note in &report.notes {
+        ui.note(format_args!("note: {note}"));
+    }
+    match safety {
+        Some(safety) => ui.note(format_args!("undo with: codex-manager restore {safety}")),
+        None if request.target == Target::Elsewhere => ui.note(format_args!(
+            "use it with: CODEX_HOME={} codex",
+            request.folder.display()
+        )),
+        None => {}
+    }
+}

@@ -1,0 +1,206 @@
+//! `verify`: every byte of an archive against its digest.
+
+use crate::archive::ArchiveError;
+use crate::archive::metadata::Metadata;
+use crate::archive::names;
+use crate::archive::reader::Archive;
+use crate::archive::verify::{self, VerifyReport};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::store;
+use crate::io::{IoContext, document, hash};
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+/// Check archives: every byte against its digest, every database
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager verify                  # the newest archive
+  codex-manager verify --all
+  codex-manager verify --repair 2026-11-17-155500-me@example.com-codex.tar.gz")]
+pub struct VerifyArgs {
+    /// Names under backups/, or paths [default: the newest archive]
+    #[arg(value_name = "ARCHIVE")]
+    archives: Vec<PathBuf>,
+    /// All archives under backups/
+    #[arg(long, conflicts_with = "archives")]
+    all: bool,
+    /// Write a sidecar that is lost or damaged again
+    #[arg(long)]
+    repair: bool,
+    /// With --repair: only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct VerifyJson {
+    archives: Vec<ArchiveJson>,
+}
+
+#[derive(Serialize)]
+struct ArchiveJson {
+    archive: String,
+    ok: bool,
+    problems: Vec<String>,
+    notes: Vec<String>,
+    repaired: bool,
+}
+
+impl VerifyArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No such archive, or no room to unpack its databases for checking.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let manager = &context.settings.manager_home;
+        let paths = self.paths(context)?;
+        let mut results = Vec::new();
+        for path in paths {
+            let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
+            let bar = context.ui.bar("verifying", 0);
+            let tmp = if self.dry_run {
+                std::env::temp_dir()
+            } else {
+                manager.join("tmp")
+            };
+            let report = verify::verify(&path, &tmp, &bar)?;
+            drop(bar);
+            show(context, &report, repaired);
+            results.push(ArchiveJson {
+                archive: file_name(&path),
+                ok: report.is_ok(),
+                problems: report.problems,
+                notes: report.notes,
+                repaired,
+            });
+        }
+        let ok = results.iter().all(|r| r.ok);
+        context
+            .ui
+            .document("verify", &VerifyJson { archives: results });
+        Ok(if ok {
+            Outcome::Done
+        } else {
+            Outcome::FoundWanting
+        })
+    }
+
+    fn paths(&self, context: &Context) -> Result<Vec<PathBuf>, CommandError> {
+        let manager = &context.settings.manager_home;
+        let backups = store::backups(manager);
+        if !self.archives.is_empty() {
+            return self
+                .archives
+                .iter()
+                .map(|a| find_archive(context, a))
+                .collect();
+        }
+        let records = store::archives(manager)?;
+        let paths: Vec<_> = if self.all {
+            records
+                .iter()
+                .filter(|r| r.archive.is_some())
+                .map(|r| backups.join(&r.path))
+                .collect()
+        } else {
+            let newest = records
+                .iter()
+                .filter(|r| r.archive.is_some())
+                .max_by_key(|r| (r.metadata.created_at, r.path.clone()));
+            newest.map(|r| backups.join(&r.path)).into_iter().collect()
+        };
+        if paths.is_empty() {
+            return Err(
+                CommandError::failed(format!("no archives: {}", backups.display()))
+                    .hint("make one with: codex-manager backup"),
+            );
+        }
+        Ok(paths)
+    }
+}
+
+/// The archive that `name` means: a path, or a name under backups/.
+///
+/// # Errors
+/// There is no such file.
+pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandError> {
+    let in_backups = store::backups(&context.settings.manager_home).join(name);
+    let as_path = context.env.absolute(name);
+    let is_name = name.components().count() == 1;
+    let order = if is_name {
+        [in_backups, as_path]
+    } else {
+        [as_path, in_backups]
+    };
+    order.into_iter().find(|p| p.is_file()).ok_or_else(|| {
+        CommandError::failed(format!("no such archive: {}", name.display()))
+            .hint("list them with: codex-manager list-backups")
+    })
+}
+
+/// Writes the sidecar of an archive of ours that is lost or damaged; false when it is good.
+fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
+    let Some(sidecar) = names::sidecar_path(path) else {
+        return Ok(false);
+    };
+    if crate::inventory::catalog::read_sidecar(&sidecar).is_ok() {
+        return Ok(false);
+    }
+    let archive = match Archive::open(path) {
+        Ok(archive) => archive,
+        Err(e @ (ArchiveError::Io(_) | ArchiveError::Interrupted)) => return Err(e.into()),
+        // What is wrong with it is said by the check that follows.
+        Err(_) => return Ok(false),
+    };
+    let file = File::open(path).at("read", path)?;
+    let (archive_sha256, archive_bytes) =
+        hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
+    let metadata = Metadata {
+        archive_bytes,
+        archive_sha256,
+        ..archive.metadata().clone()
+    };
+    if !dry_run {
+        if sidecar.exists() {
+            crate::io::atomic::keep_copy(&sidecar, ".damaged")?;
+        }
+        document::write(&sidecar, &metadata)?;
+    }
+    Ok(true)
+}
+
+fn show(context: &Context, report: &VerifyReport, repaired: bool) {
+    let ui = &context.ui;
+    let name = file_name(&report.archive);
+    if repaired {
+        ui.note(format_args!("wrote the sidecar of {name} again"));
+    }
+    if report.is_ok() {
+        let note = report
+            .notes
+            .first()
+            .map(|n| format!(" ({n})"))
+            .unwrap_or_default();
+        ui.line(format_args!(
+            "{} {name}{note}",
+            ui.paint(Style::Good, "ok     ")
+        ));
+    } else {
+        ui.line(format_args!("{} {name}", ui.paint(Style::Bad, "damaged")));
+        for problem in &report.problems {
+            ui.line(format_args!("        {problem}"));
+        }
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}

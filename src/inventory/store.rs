@@ -1,0 +1,111 @@
+//! Reading and writing `inventory.json`, and noting in it and in `cooldown.json` what was done.
+
+use super::catalog;
+use super::cooldown::{self, LOCK_NAME, Updated};
+use super::records::{ArchiveRecord, InventoryFile};
+use crate::archive::metadata::Metadata;
+use crate::archive::publish::Published;
+use crate::io::IoError;
+use crate::io::clock::Zone;
+use crate::io::document::{self, DocumentError, Found};
+use chrono::{DateTime, Utc};
+use std::path::{Path, PathBuf};
+
+/// The name of the document.
+pub const FILE_NAME: &str = "inventory.json";
+
+/// The folder of archives in a manager home.
+pub fn backups(manager_home: &Path) -> PathBuf {
+    manager_home.join("backups")
+}
+
+/// Every archive and record that lies under `backups/` now. Reads `inventory.json` for what has
+/// not changed; takes no lock and writes nothing. A damaged inventory only costs time.
+pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
+    let known = document::read::<InventoryFile>(&manager_home.join(FILE_NAME));
+    let known = known
+        .ok()
+        .and_then(Found::good)
+        .map(|f| f.archives)
+        .unwrap_or_default();
+    catalog::list(&backups(manager_home), &known)
+}
+
+/// Brings `inventory.json` up to what lies under `backups/`.
+pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
+    let listed = |known: &[ArchiveRecord]| catalog::list(&backups(manager_home), known);
+    document::update(
+        &manager_home.join(FILE_NAME),
+        &manager_home.join(LOCK_NAME),
+        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |inventory| -> Result<(), IoError> {
+            inventory.archives = listed(&inventory.archives)?;
+            Ok(())
+        },
+    )
+    .and_then(|updated| {
+        updated.value?;
+        Ok(updated.moved_aside)
+    })
+}
+
+/// Notes a new archive: the record, and that its account was used when the live home was archived.
+pub fn note_archive(
+    manager_home: &Path,
+    published: &Published,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<Updated<()>, DocumentError> {
+    let record = ArchiveRecord {
+        path: catalog::relative_name(&backups(manager_home), &published.archive),
+        archive: catalog::stamp(&published.archive),
+        sidecar: catalog::stamp(&published.sidecar),
+        metadata: published.metadata.clone(),
+        problem: None,
+    };
+    let aside = document::update(
+        &manager_home.join(FILE_NAME),
+        &manager_home.join(LOCK_NAME),
+        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |inventory| match inventory
+            .archives
+            .binary_search_by(|r| r.path.cmp(&record.path))
+        {
+            Ok(i) => inventory.archives[i] = record.clone(),
+            Err(i) => inventory.archives.insert(i, record.clone()),
+        },
+    )?
+    .moved_aside;
+    let mut updated = cooldown::update(manager_home, now, zone, |file| {
+        if let Some(identity) = published.metadata.identity() {
+            file.used(&identity, published.metadata.created_at);
+        }
+        Ok::<(), DocumentError>(())
+    })?;
+    if let Some(aside) = aside {
+        updated.warnings.push(format!(
+            "inventory.json was damaged and is made again; the damaged file is kept: {}",
+            aside.display()
+        ));
+    }
+    Ok(updated)
+}
+
+/// The newest archive that `wanted` takes, by the time it was made.
+pub fn newest(
+    records: &[ArchiveRecord],
+    wanted: impl Fn(&Metadata) -> bool,
+) -> Option<&ArchiveRecord> {
+    records
+        .iter()
+        .filter(|r| r.archive.is_some() && is_usable(r) && wanted(&r.metadata))
+        .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
+}
+
+/// Whether an archive can be put back as far as is known: a lost sidecar does not matter.
+pub fn is_usable(record: &ArchiveRecord) -> bool {
+    record
+        .problem
+        .as_deref()
+        .is_none_or(|p| p == catalog::NO_SIDECAR)
+}
