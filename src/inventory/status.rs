@@ -381,6 +381,10 @@ fn take_live(report: &mut StatusReport, answer: ProbeReport, now: DateTime<Utc>,
             report.problem = Some(StatusProblem::NotUnderstood(limits.not_understood));
         }
         Ok(limits) => take_limits(report, limits, zone.at(&now)),
+        // With auth.json as `{}` Codex 0.169 takes itself for signed in and asks without a token.
+        Err(ProbeFailure::Unauthorized(_)) if report.identity.is_none() => {
+            report.problem = Some(StatusProblem::SignedOut);
+        }
         Err(failure) if spent => {
             report.login = LoginState::Expired;
             report.problem = Some(StatusProblem::Spent(failure));
