@@ -2,6 +2,10 @@
 
 #![cfg(unix)]
 #![allow(
+    clippy::disallowed_methods,
+    reason = "tests prepare their worlds directly"
+)]
+#![allow(
     dead_code,
     reason = "the support is made for all tests, present and coming"
 )]

@@ -411,7 +411,7 @@ fn show_done(
         request.folder.display(),
     ));
     ui.line(match report.auth {
-        AuthOutcome::Restored => "login: the archive's",
+        AuthOutcome::Restored => "login: as in the archive",
         AuthOutcome::KeptNewer => "login: kept the newer one",
         AuthOutcome::Skipped => "login: not touched",
     });
