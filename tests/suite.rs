@@ -10,6 +10,7 @@
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod architecture;
 mod cooldown;
 mod daemon;
 mod mock_backend;
