@@ -6,9 +6,11 @@
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod child;
 mod daemon;
 mod mock_backend;
 mod probe;
 mod process;
+mod program;
 mod status;
 mod support;
