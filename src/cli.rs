@@ -77,6 +77,12 @@ enum Command {
 }
 
 impl Command {
+    /// Whether it ends before anybody could stop it. It runs in shell prompts: the thread that
+    /// listens for signals would cost it a tenth of its time.
+    fn is_instant(&self) -> bool {
+        matches!(self, Self::Recommend(_))
+    }
+
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
             Self::Backup(args) => args.run(context),
@@ -97,7 +103,9 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
-    stop_when_asked();
+    if !cli.command.is_instant() {
+        stop_when_asked();
+    }
     let env = Environment::of_process();
     let GlobalArgs {
         codex_home,

@@ -7,10 +7,13 @@
 )]
 
 mod child;
+mod cooldown;
 mod daemon;
 mod mock_backend;
+mod normalize;
 mod probe;
 mod process;
 mod program;
+mod recommend;
 mod status;
 mod support;

@@ -107,20 +107,22 @@ fn change_of(args: &CooldownArgs, context: &Context) -> Result<Option<Change>, C
 fn apply(change: &Change, dry_run: bool, context: &Context) -> Result<CooldownFile, CommandError> {
     let home = &context.settings.manager_home;
     let (now, zone) = (context.now(), context.settings.zone);
-    let (file, note) = if dry_run {
-        let loaded = cooldown::load(home, &now, zone)?;
+    // Planned first without a lock, so that what cannot be done creates nothing.
+    let mut loaded = cooldown::load(home, &now, zone)?;
+    let planned = change_entry(&mut loaded.file, change, context)?;
+    if dry_run {
         warn_all(&context.ui, &loaded.warnings);
-        let mut file = loaded.file;
-        let note = change_entry(&mut file, change, context)?;
-        (file, format!("would be {note}; nothing was written"))
-    } else {
-        let updated = cooldown::update(home, &now, zone, |file| {
-            let note = change_entry(file, change, context)?;
-            Ok::<_, CommandError>((file.clone(), note))
-        })?;
-        warn_all(&context.ui, &updated.warnings);
-        updated.value
-    };
+        context
+            .ui
+            .note(format_args!("would be {planned}; nothing was written"));
+        return Ok(loaded.file);
+    }
+    let updated = cooldown::update(home, &now, zone, |file| {
+        let note = change_entry(file, change, context)?;
+        Ok::<_, CommandError>((file.clone(), note))
+    })?;
+    warn_all(&context.ui, &updated.warnings);
+    let (file, note) = updated.value;
     context.ui.note(note);
     Ok(file)
 }

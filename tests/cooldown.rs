@@ -1,0 +1,474 @@
+//! `cooldown`: what is known, held and released; and how `cooldown.json` survives.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, write_auth};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+/// An entry of `cooldown.json` with a weekly window.
+pub(crate) fn entry(email: &str, used: f64, resets_at: &str) -> Value {
+    json!({
+        "email": email,
+        "observation": {
+            "source": "live",
+            "observed_at": "2026-11-20T11:00:00Z",
+            "windows": [
+                {"limit_id": "codex", "minutes": 10080, "used_percent": used, "resets_at": resets_at},
+            ],
+        },
+    })
+}
+
+/// Writes `cooldown.json` with these entries.
+pub(crate) fn know(env: &TestEnv, accounts: &[Value]) {
+    let document = json!({"schema": 1, "accounts": accounts});
+    env.write("home/.codex-manager/cooldown.json", document.to_string());
+}
+
+fn accounts(env: &TestEnv) -> Vec<Value> {
+    let document = env.run(["cooldown", "--json"]).code(0).json();
+    document["accounts"].as_array().expect("accounts").clone()
+}
+
+fn account(env: &TestEnv, email: &str) -> Value {
+    let found = accounts(env).into_iter().find(|a| a["email"] == email);
+    found.unwrap_or_else(|| panic!("no account {email}"))
+}
+
+#[test]
+fn the_json_has_the_keys_that_scripts_rely_on() {
+    let env = TestEnv::new();
+    know(&env, &[entry("a@x.com", 91.0, "2026-11-23T07:08:00Z")]);
+    let document = env.run(["cooldown", "--json"]).code(0).json();
+    assert_eq!(
+        document,
+        json!({
+            "schema": 1,
+            "command": "cooldown",
+            "now": "2026-11-20T12:00:00+00:00",
+            "accounts": [{
+                "email": "a@x.com",
+                "account_id": null,
+                "profile": null,
+                "state": "ready",
+                "login": "unknown",
+                "next_available_at": null,
+                "session_start_at": "2026-11-16T07:08:00+00:00",
+                "quota_end_detected_at": null,
+                "last_used_at": null,
+                "observed_at": "2026-11-20T11:00:00+00:00",
+                "source": "live",
+                "windows": [{
+                    "limit_id": "codex",
+                    "label": "weekly",
+                    "minutes": 10080,
+                    "used_percent": 91.0,
+                    "resets_at": "2026-11-23T07:08:00+00:00",
+                }],
+            }],
+        })
+    );
+}
+
+#[test]
+fn what_a_person_sees_is_aligned_at_80_columns() {
+    let env = TestEnv::new();
+    write_auth(
+        &env.codex_home(),
+        &SignIn::new("acct-a", "alice@example.com"),
+    );
+    let mut alice = entry("alice@example.com", 40.0, "2026-11-23T07:08:00Z");
+    alice["last_used_at"] = json!("2026-11-20T10:30:00Z");
+    alice["observation"]["windows"]
+        .as_array_mut()
+        .expect("windows")
+        .insert(0, json!({"limit_id": "codex", "minutes": 300, "used_percent": 12, "resets_at": "2026-11-20T14:00:00Z"}));
+    let mut bob = entry("bob@example.com", 100.0, "2026-11-24T15:55:00Z");
+    bob["login"] = json!("expired");
+    let held = json!({"email": "carol@example.com", "profile": "client", "held_until": "2026-11-21T00:00:00Z", "held_since": "2026-11-20T09:00:00Z"});
+    let passed = entry(
+        "a.much.longer.name.than.that@subdomain.example.com",
+        100.0,
+        "2026-11-19T00:00:00Z",
+    );
+    know(&env, &[alice, bob, held, passed]);
+    insta::assert_snapshot!(env.run(["cooldown"]).code(0), @r#"
+exit 0
+--- stdout
+ACCOUNT             STATE         QUOTA LEFT             WHEN
+a.much.longer.name  ready         weekly ████████ 100 %  start Thu 12 Nov 00:00
+.than.that@subdoma                reset since
+in.example.com                    live, 1 h ago
+alice@example.com   ready         5h     ███████░  88 %  start Mon 16 Nov 07:08
+current                           weekly █████░░░  60 %  used  Fri 20 Nov 10:30
+                                  live, 1 h ago
+carol@example.com   cooldown      not known              next  Sat 21 Nov 00:00
+client              in 12 h
+                    held by hand
+                    set 3 h ago
+bob@example.com     cooldown      weekly ░░░░░░░░   0 %  next  Tue 24 Nov 15:55
+login expired       in 4 d 3 h    live, 1 h ago          start Tue 17 Nov 15:55
+--- stderr
+"#);
+}
+
+#[test]
+fn times_are_local() {
+    let env = TestEnv::new();
+    let mut seen = entry("a@x.com", 100.0, "2026-11-24T15:55:00+00:00");
+    seen["quota_end"] =
+        json!({"detected_at": "2026-11-20T11:00:00Z", "resets_at": "2026-11-24T15:58:00Z"});
+    know(&env, &[seen]);
+    let document = env
+        .run(["cooldown", "--json", "--timezone", "America/New_York"])
+        .code(0)
+        .json();
+    let account = &document["accounts"][0];
+    assert_eq!(document["now"], "2026-11-20T07:00:00-05:00");
+    assert_eq!(account["next_available_at"], "2026-11-24T10:55:00-05:00");
+    assert_eq!(
+        account["windows"][0]["resets_at"],
+        "2026-11-24T10:55:00-05:00"
+    );
+    assert_eq!(
+        account["quota_end_detected_at"],
+        "2026-11-20T06:00:00-05:00"
+    );
+}
+
+#[test]
+fn nothing_known_is_an_empty_list_and_writes_nothing() {
+    let env = TestEnv::new();
+    let before = env.tree("");
+    let run = env.run(["cooldown"]).code(0);
+    assert!(
+        run.stdout.is_empty() && run.stderr.contains("normalize"),
+        "{run}"
+    );
+    assert_eq!(accounts(&env), [] as [Value; 0]);
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_login_is_ok_while_it_is_live_or_in_a_profile() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::new("acct-a", "A@x.com"));
+    env.write("home/.codex-manager/profiles/work/auth.json", "{}");
+    know(
+        &env,
+        &[
+            json!({"email": "a@x.com"}),
+            json!({"email": "b@x.com", "profile": "work"}),
+            json!({"email": "c@x.com", "profile": "gone", "login": "ok"}),
+            json!({"email": "d@x.com", "login": "archived"}),
+        ],
+    );
+    let login = |email: &str| account(&env, email)["login"].clone();
+    assert_eq!(login("A@x.com"), "ok");
+    assert_eq!(login("b@x.com"), "ok");
+    assert_eq!(login("c@x.com"), "unknown");
+    assert_eq!(login("d@x.com"), "archived");
+}
+
+#[test]
+fn an_account_is_held_until_it_is_cleared_whatever_is_observed() {
+    let mut env = TestEnv::new();
+    know(
+        &env,
+        &[
+            entry("a@x.com", 10.0, "2026-11-24T15:55:00Z"),
+            json!({"email": "b@x.com"}),
+        ],
+    );
+    let run = env
+        .run(["cooldown", "--set", "A@", "--until", "tue 15:55"])
+        .code(0);
+    assert!(run.stderr.contains("held until Tue 24 Nov 15:55"), "{run}");
+    let held = account(&env, "a@x.com");
+    assert_eq!(held["state"], "cooldown");
+    assert_eq!(held["source"], "manual");
+    assert_eq!(held["observed_at"], "2026-11-20T12:00:00+00:00");
+    assert_eq!(held["next_available_at"], "2026-11-24T15:55:00+00:00");
+    env.set("CODEX_MANAGER_NOW", "2026-11-21T12:00:00Z");
+    let run = env.run(["cooldown", "--clear", "a@x.com"]).code(0);
+    assert!(run.stderr.contains("released: a@x.com"), "{run}");
+    let free = account(&env, "a@x.com");
+    assert_eq!(
+        (&free["state"], &free["source"]),
+        (&json!("ready"), &json!("live"))
+    );
+}
+
+#[test]
+fn times_can_be_typed_in_many_ways_and_must_lie_ahead() {
+    let env = TestEnv::new();
+    know(&env, &[json!({"email": "a@x.com"})]);
+    for (text, expected) in [
+        ("2026-11-24T15:55:00+05:30", "2026-11-24T10:25:00+00:00"),
+        ("2026-11-24 15:55", "2026-11-24T15:55:00+00:00"),
+        ("11:00", "2026-11-21T11:00:00+00:00"),
+        ("+3d", "2026-11-23T12:00:00+00:00"),
+        ("3d 4h", "2026-11-23T16:00:00+00:00"),
+    ] {
+        let _ = env
+            .run(["cooldown", "--set", "a@x.com", "--until", text])
+            .code(0);
+        assert_eq!(
+            account(&env, "a@x.com")["next_available_at"],
+            expected,
+            "{text}"
+        );
+    }
+    let before = env.tree("home");
+    for text in [
+        "yesterday",
+        "25:99",
+        "2026-11-19 15:55",
+        "2026-11-20T12:00:00Z",
+        "",
+    ] {
+        let run = env
+            .run(["cooldown", "--set", "a@x.com", "--until", text])
+            .code(4);
+        assert!(run.stderr.contains("--until"), "{run}");
+    }
+    let _ = env.run(["cooldown", "--set", "a@x.com"]).code(4);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn an_unknown_or_ambiguous_account_is_exit_1_and_lists_the_choices() {
+    let env = TestEnv::new();
+    know(
+        &env,
+        &[
+            json!({"email": "alice@x.com", "profile": "work"}),
+            json!({"email": "alice@y.com"}),
+            json!({"email": "bob@x.com"}),
+        ],
+    );
+    let before = env.tree("home");
+    let run = env.run(["cooldown", "--clear", "alice"]).code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: "alice" may be one of 2 accounts
+
+hint: the accounts are: alice@y.com, work (alice@x.com)
+"#);
+    let run = env
+        .run(["cooldown", "--set", "nobody", "--until", "+1d"])
+        .code(1);
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no account is called "nobody"
+
+hint: the accounts are: alice@y.com, bob@x.com, work (alice@x.com)
+"#);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn the_live_account_can_be_held_before_anything_is_known_of_it() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
+    let _ = env
+        .run(["cooldown", "--set", "a@x.com", "--until", "+1d"])
+        .code(0);
+    let held = account(&env, "a@x.com");
+    assert_eq!(held["state"], "cooldown");
+    assert_eq!(held["account_id"], "acct-a");
+}
+
+#[test]
+fn i10_eight_at_once_lose_no_update() {
+    let env = TestEnv::new();
+    let known: Vec<_> = (0..8)
+        .map(|i| json!({"email": format!("a{i}@x.com")}))
+        .collect();
+    know(&env, &known);
+    let children: Vec<_> = (0..8)
+        .map(|i| {
+            let name = format!("a{i}@x.com");
+            env.command(["cooldown", "-q", "--set", &name, "--until", "+1d"])
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .expect("start")
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().expect("wait").success());
+    }
+    let states: Vec<_> = accounts(&env).iter().map(|a| a["state"].clone()).collect();
+    assert_eq!(states, vec![json!("cooldown"); 8]);
+}
+
+#[test]
+fn i11_dry_run_writes_nothing() {
+    let env = TestEnv::new();
+    know(&env, &[json!({"email": "a@x.com"})]);
+    let before = env.tree("home");
+    let run = env
+        .run([
+            "cooldown",
+            "--set",
+            "a@x.com",
+            "--until",
+            "+1d",
+            "--dry-run",
+            "--json",
+        ])
+        .code(0);
+    assert_eq!(run.json()["accounts"][0]["state"], "cooldown");
+    let _ = env
+        .run(["cooldown", "--clear", "a@x.com", "--dry-run"])
+        .code(0);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn i13_a_damaged_file_is_read_around_with_a_warning_and_kept_by_a_write() {
+    for damage in [
+        "{\"schema\":1,\"accounts\":[{",
+        "[]",
+        "null",
+        "",
+        "\0\0\0\0",
+        "{\"schema\":1,\"accounts\":5}",
+    ] {
+        let env = TestEnv::new();
+        write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
+        let path = env.write("home/.codex-manager/cooldown.json", damage);
+        let before = env.tree("home");
+        for command in ["cooldown", "recommend"] {
+            let run = env.run([command]).code(0);
+            assert!(run.stderr.contains("damaged"), "{run}");
+        }
+        assert_same_tree(&before, &env.tree("home"));
+        let run = env
+            .run(["cooldown", "--set", "a@x.com", "--until", "+1d"])
+            .code(0);
+        assert!(run.stderr.contains("cooldown.json.damaged"), "{run}");
+        let kept = path.with_file_name("cooldown.json.damaged");
+        assert_eq!(fs::read_to_string(kept).expect("read"), damage);
+        assert_eq!(account(&env, "a@x.com")["state"], "cooldown");
+    }
+}
+
+#[test]
+fn i13_a_newer_schema_is_refused_and_left_untouched() {
+    let env = TestEnv::new();
+    env.write(
+        "home/.codex-manager/cooldown.json",
+        "{\"schema\":2,\"accounts\":{}}",
+    );
+    let before = env.tree("home");
+    for args in [
+        vec!["cooldown"],
+        vec!["recommend"],
+        vec![
+            "cooldown",
+            "--set",
+            "a@x.com",
+            "--until",
+            "+1d",
+            "--dry-run",
+        ],
+    ] {
+        let run = env.run(&args).code(5);
+        assert!(
+            run.stdout.is_empty() && run.stderr.contains("newer codex-manager"),
+            "{run}"
+        );
+    }
+    assert_same_tree(&before, &env.tree("home"));
+    let _ = env
+        .run(["cooldown", "--set", "a@x.com", "--until", "+1d"])
+        .code(5);
+    let text = fs::read_to_string(env.manager_home().join("cooldown.json")).expect("read");
+    assert_eq!(text, "{\"schema\":2,\"accounts\":{}}");
+}
+
+#[test]
+fn a_lost_file_is_made_again_from_the_inventory_and_the_sidecars() {
+    let mut env = TestEnv::new();
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let path = env.write("dumps/27nov_a@x.com_auth.json", "{}");
+    let mtime = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_795_168_800);
+    fs::File::open(path)
+        .and_then(|f| f.set_modified(mtime))
+        .expect("mtime");
+    let _ = env.run(["normalize", "dumps", "--write-metadata"]).code(0);
+    let known = accounts(&env);
+    assert_eq!(known[0]["state"], "cooldown");
+    fs::remove_file(env.manager_home().join("cooldown.json")).expect("remove");
+    assert_eq!(accounts(&env), known, "from the inventory");
+    fs::remove_file(env.manager_home().join("inventory.json")).expect("remove");
+    assert_eq!(accounts(&env), known, "from the sidecar");
+}
+
+const PYTHON: &str = include_str!("../fixtures/python-manager/cooldown.json");
+
+#[test]
+fn the_python_tools_file_is_read_in_place_and_kept_by_the_first_write() {
+    let env = TestEnv::new();
+    let path = env.write("home/.codex-manager/cooldown.json", PYTHON);
+    let before = env.tree("home");
+    let alice = account(&env, "alice.test@example.com");
+    assert_eq!(alice["state"], "ready");
+    assert_eq!(alice["source"], "python");
+    assert_eq!(alice["observed_at"], "2026-11-20T06:04:59+00:00");
+    assert_eq!(alice["last_used_at"], "2026-11-20T06:04:59+00:00");
+    assert_eq!(alice["session_start_at"], "2026-11-17T15:55:00+00:00");
+    assert_eq!(alice["windows"][0]["used_percent"], 60.0);
+    assert_eq!(accounts(&env).len(), 2);
+    let best = env
+        .run(["recommend", "--format", "{email} {weekly_left}"])
+        .code(0);
+    assert_eq!(best.stdout, "bob@example.com 40\n");
+    assert_same_tree(&before, &env.tree("home"));
+
+    env.write("home/.codex-manager/cooldown.json.python-backup", "taken");
+    let run = env
+        .run(["cooldown", "--set", "bob", "--until", "+1d"])
+        .code(0);
+    assert!(
+        run.stderr.contains("cooldown.json.python-backup-2"),
+        "{run}"
+    );
+    let kept = path.with_file_name("cooldown.json.python-backup-2");
+    assert_eq!(fs::read_to_string(kept).expect("read"), PYTHON);
+    assert_eq!(account(&env, "bob@example.com")["state"], "cooldown");
+    assert_eq!(account(&env, "alice.test@example.com"), alice);
+}
+
+#[test]
+fn odd_entries_of_the_python_tool_are_left_out_with_a_warning() {
+    let env = TestEnv::new();
+    env.write(
+        "home/.codex-manager/cooldown.json",
+        r#"{"a@x.com":5,"b@x.com":{"quota_percent_left":0,"updated_at":"2026-11-20T06:00:00+00:00",
+            "reset_at":"2026-11-24T15:55:00+00:00"},"c@x.com":{"reset_at":"2026-11-27T12:00:00+00:00",
+            "quota_text":"Status check failed: RuntimeError"},"d@x.com":{"is_expired":true}}"#,
+    );
+    let run = env.run(["cooldown"]).code(0);
+    assert!(run.stderr.contains("\"a@x.com\""), "{run}");
+    assert_eq!(account(&env, "b@x.com")["state"], "cooldown");
+    assert_eq!(
+        account(&env, "c@x.com")["state"],
+        "unknown",
+        "its reset was invented"
+    );
+    assert_eq!(account(&env, "d@x.com")["login"], "expired");
+}
+
+#[test]
+fn everything_can_be_read_in_a_manager_home_that_cannot_be_written() {
+    let env = TestEnv::new();
+    know(&env, &[entry("a@x.com", 10.0, "2026-11-24T15:55:00Z")]);
+    let home = env.manager_home();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o500)).expect("chmod");
+    let before = env.tree("home");
+    let _ = env.run(["cooldown"]).code(0);
+    let _ = env.run(["recommend"]).code(0);
+    assert_same_tree(&before, &env.tree("home"));
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("chmod");
+}

@@ -1,0 +1,252 @@
+//! `recommend`: one account, and why.
+
+use crate::cooldown::{entry, know};
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, api_key_auth_json, write_auth, write_auth_text};
+use serde_json::{Value, json};
+
+const LATER: &str = "2026-11-24T15:55:00Z";
+
+fn used(mut account: Value, at: &str) -> Value {
+    account["last_used_at"] = json!(at);
+    account
+}
+
+/// Three accounts: one ready and used, one ready and never used, one in cooldown.
+fn three() -> TestEnv {
+    let env = TestEnv::new();
+    know(
+        &env,
+        &[
+            used(entry("used@x.com", 10.0, LATER), "2026-11-19T12:00:00Z"),
+            entry("never@x.com", 60.0, "2026-11-22T15:55:00Z"),
+            entry("out@x.com", 100.0, LATER),
+        ],
+    );
+    env
+}
+
+fn email(env: &TestEnv, args: &[&str]) -> String {
+    let mut all = vec!["recommend", "--format", "{email}"];
+    all.extend(args);
+    env.run(all).code(0).stdout.trim_end().to_owned()
+}
+
+#[test]
+fn the_least_recently_used_ready_account_is_named() {
+    let env = three();
+    assert_eq!(email(&env, &[]), "never@x.com");
+    assert_eq!(email(&env, &["--strategy", "most-left"]), "used@x.com");
+    assert_eq!(
+        email(&env, &["--strategy", "expiring-first"]),
+        "never@x.com"
+    );
+}
+
+#[test]
+fn the_json_is_the_accounts_in_order_with_the_reason_of_each() {
+    let env = three();
+    let document = env.run(["recommend", "--json"]).code(0).json();
+    assert_eq!(document["strategy"], "lru");
+    assert_eq!(document["recommended"], document["candidates"][0]);
+    let candidates = document["candidates"].as_array().expect("candidates");
+    let emails: Vec<_> = candidates.iter().map(|c| c["email"].clone()).collect();
+    assert_eq!(emails, ["never@x.com", "used@x.com", "out@x.com"]);
+    let mut keys: Vec<_> = document.as_object().expect("object").keys().collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        ["candidates", "command", "recommended", "schema", "strategy"]
+    );
+    let mut keys: Vec<_> = candidates[0].as_object().expect("object").keys().collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            "account_id",
+            "email",
+            "last_used_at",
+            "login",
+            "next_available_at",
+            "observed_at",
+            "profile",
+            "quota_end_detected_at",
+            "reason",
+            "session_start_at",
+            "source",
+            "state",
+            "windows",
+        ]
+    );
+}
+
+#[test]
+fn people_are_told_who_and_why() {
+    let env = three();
+    insta::assert_snapshot!(env.run(["recommend"]).code(0), @r#"
+exit 0
+--- stdout
+never@x.com
+  ready, never used; 40 % of the weekly quota left (live, 1 h ago)
+--- stderr
+no login of it is at hand: codex-manager profile login
+"#);
+    insta::assert_snapshot!(env.run(["recommend", "--explain"]).code(0), @r#"
+exit 0
+--- stdout
+ 1. never@x.com  ready, never used; 40 % of the weekly quota left (live, 1 h ago)
+ 2. used@x.com   ready, last used 1 d ago; 90 % of the weekly quota left (live, 1 h ago)
+ 3. out@x.com    weekly quota exhausted until Tue 24 Nov 15:55, in 4 d 3 h (live, 1 h ago)
+--- stderr
+"#);
+}
+
+#[test]
+fn an_account_in_cooldown_is_named_unless_only_a_ready_one_will_do() {
+    let env = TestEnv::new();
+    know(
+        &env,
+        &[
+            entry("late@x.com", 100.0, LATER),
+            entry("soon@x.com", 100.0, "2026-11-21T12:00:00Z"),
+        ],
+    );
+    assert_eq!(
+        env.run([
+            "recommend",
+            "--format",
+            "{label} {state} {next_in} {next_available_at}"
+        ])
+        .code(0)
+        .stdout,
+        "soon@x.com cooldown in 1 d 2026-11-21T12:00:00+00:00\n"
+    );
+    let run = env.run(["recommend", "--ready-only"]).code(5);
+    assert!(run.stdout.is_empty(), "{run}");
+    insta::assert_snapshot!(run.stderr, @r#"
+error: no account is ready; the next one is soon@x.com, Sat 21 Nov 12:00, in 1 d
+
+hint: see them all: codex-manager cooldown
+"#);
+    let run = env.run(["recommend", "--ready-only", "--json"]).code(5);
+    assert_eq!(run.stdout, "null\n");
+}
+
+#[test]
+fn nothing_known_is_exit_5_and_null() {
+    let env = TestEnv::new();
+    let before = env.tree("");
+    let run = env.run(["recommend"]).code(5);
+    assert!(
+        run.stdout.is_empty() && run.stderr.contains("normalize"),
+        "{run}"
+    );
+    assert_eq!(env.run(["recommend", "--json"]).code(5).stdout, "null\n");
+    assert_eq!(env.run(["recommend", "--explain"]).code(5).stdout, "");
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn the_live_account_is_known_before_any_figure_is() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::new("acct-a", "a@x.com"));
+    assert_eq!(email(&env, &[]), "a@x.com");
+    let _ = env.run(["recommend", "--ready-only"]).code(5);
+}
+
+#[test]
+fn expired_and_moved_logins_are_never_named() {
+    let env = TestEnv::new();
+    let mut expired = entry("expired@x.com", 0.0, LATER);
+    expired["login"] = json!("expired");
+    let mut moved = entry("moved@x.com", 0.0, LATER);
+    moved["login"] = json!("moved");
+    know(
+        &env,
+        &[
+            expired.clone(),
+            moved.clone(),
+            entry("out@x.com", 100.0, LATER),
+        ],
+    );
+    assert_eq!(email(&env, &[]), "out@x.com");
+    let run = env.run(["recommend", "--explain"]).code(0);
+    assert!(run.stdout.contains("its login has expired"), "{run}");
+    know(&env, &[expired, moved]);
+    let run = env.run(["recommend"]).code(5);
+    assert!(run.stdout.is_empty(), "{run}");
+}
+
+#[test]
+fn an_api_key_is_named_when_asked_for_or_when_it_is_all_there_is() {
+    let env = TestEnv::new();
+    write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-key"));
+    assert!(email(&env, &[]).starts_with("api-key-"));
+    know(&env, &[entry("out@x.com", 100.0, LATER)]);
+    assert_eq!(email(&env, &[]), "out@x.com");
+    assert!(email(&env, &["--include-api-key"]).starts_with("api-key-"));
+}
+
+#[test]
+fn accounts_of_legacy_files_alone_are_recommended_like_any_other() {
+    let env = TestEnv::new();
+    env.write("dumps/21apr_me@x.com_auth.json", "{}");
+    let path = env.path("dumps/21apr_me@x.com_auth.json");
+    std::fs::File::open(path)
+        .and_then(|f| f.set_modified(std::time::SystemTime::UNIX_EPOCH))
+        .expect("mtime");
+    let _ = env.run(["normalize", "dumps"]).code(0);
+    assert_eq!(email(&env, &["--ready-only"]), "me@x.com");
+}
+
+#[test]
+fn a_template_is_filled_in_and_one_that_means_nothing_is_exit_4() {
+    let env = TestEnv::new();
+    let mut account = entry("a@x.com", 33.4, LATER);
+    account["profile"] = json!("work");
+    account["account_id"] = json!("acct-a");
+    account["observation"]["windows"]
+        .as_array_mut()
+        .expect("windows")
+        .push(json!({"limit_id": "codex", "minutes": 300, "used_percent": 12, "resets_at": LATER}));
+    know(&env, &[account]);
+    let fill = |template: &str| env.run(["recommend", "--format", template]).code(0).stdout;
+    assert_eq!(
+        fill("{label}|{profile}|{account_id}|{state}|{login}|{next_in}|{next_available_at}"),
+        "work|work|acct-a|ready|unknown|now|\n"
+    );
+    assert_eq!(fill("{weekly_left} {weekly_used} {5h_left}"), "67 33 88\n");
+    assert_eq!(fill("{{{email}}}"), "{a@x.com}\n");
+    assert!(fill("{reason}").starts_with("ready, never used"));
+    for template in ["{nope}", "{email", "email}"] {
+        let run = env.run(["recommend", "--format", template]).code(4);
+        assert!(
+            run.stdout.is_empty() && run.stderr.contains("--format"),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_written_and_no_other_folder_is_looked_into() {
+    use std::os::unix::fs::PermissionsExt;
+    let env = three();
+    // What would make a scan fail or show.
+    env.write(
+        "home/.codex-manager/backups/2026-11-20-120000-x@y-codex.tar.gz",
+        "damaged",
+    );
+    env.write("home/.codex/sessions/2026/11/20/rollout-x.jsonl", "damaged");
+    for folder in ["home/.codex-manager/backups", "home/.codex/sessions"] {
+        std::fs::set_permissions(env.path(folder), std::fs::Permissions::from_mode(0))
+            .expect("chmod");
+    }
+    let before = env.tree("home");
+    let run = env.run(["recommend", "--explain"]).code(0);
+    assert!(run.stderr.is_empty(), "{run}");
+    assert_same_tree(&before, &env.tree("home"));
+    for folder in ["home/.codex-manager/backups", "home/.codex/sessions"] {
+        std::fs::set_permissions(env.path(folder), std::fs::Permissions::from_mode(0o700))
+            .expect("chmod");
+    }
+}
