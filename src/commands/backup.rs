@@ -236,6 +236,7 @@ impl BackupArgs {
             created_at: now,
             status_source: seen.map_or("none", |s| s.source.name()).into(),
             windows: seen.map(|s| s.windows.clone()).unwrap_or_default(),
+            windows_observed_at: seen.map(|s| s.observed_at),
             mode: self.mode,
             label: self.label.clone(),
             ..Metadata::default()

@@ -264,7 +264,7 @@ impl CooldownFile {
                 &identity,
                 Observation {
                     source: Source::Archive,
-                    observed_at: metadata.created_at,
+                    observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
                     usage_allowed: None,
                     windows: metadata.windows.clone(),
                 },

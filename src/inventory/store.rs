@@ -3,7 +3,7 @@
 use super::catalog;
 use super::cooldown::{self, LOCK_NAME, Updated};
 use super::records::{ArchiveRecord, InventoryFile};
-use crate::archive::metadata::Metadata;
+use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
 use crate::io::IoError;
 use crate::io::clock::Zone;
@@ -79,6 +79,7 @@ pub fn note_archive(
     let mut updated = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.used(&identity, published.metadata.created_at);
+            file.found_login(&identity, published.metadata.mode != Mode::Sessions);
         }
         Ok::<(), DocumentError>(())
     })?;
