@@ -14,6 +14,8 @@ mod architecture;
 mod child;
 mod cooldown;
 mod daemon;
+mod demo;
+mod doctor;
 mod mock_backend;
 mod normalize;
 mod probe;
