@@ -114,6 +114,31 @@ login expired       in 4 d 3 h    live, 1 h ago          start Tue 17 Nov 15:55
 }
 
 #[test]
+fn the_timeline_shows_the_next_seven_days() {
+    let env = TestEnv::new();
+    know(
+        &env,
+        &[
+            entry("a@x.com", 10.0, "2026-11-24T15:55:00Z"),
+            entry("b@x.com", 100.0, "2026-11-22T12:00:00Z"),
+            entry("c@x.com", 100.0, "2026-11-27T11:00:00Z"),
+            json!({"email": "a.much.longer.name.than.that@subdomain.example.com"}),
+        ],
+    );
+    insta::assert_snapshot!(env.run(["cooldown", "--timeline"]).code(0), @r#"
+exit 0
+--- stdout
+                              Sat    Sun    Mon    Tue    Wed    Thu    Fri
+a@x.com                    ·················································
+a.much.longer.name.than.…  ?????????????????????????????????????????????????
+b@x.com                    ██████████████···································
+c@x.com                    █████████████████████████████████████████████████
+                           █ in cooldown  · free  ? not known
+--- stderr
+"#);
+}
+
+#[test]
 fn times_are_local() {
     let env = TestEnv::new();
     let mut seen = entry("a@x.com", 100.0, "2026-11-24T15:55:00+00:00");
