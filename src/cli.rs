@@ -8,6 +8,7 @@ use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::progress;
 use crate::ui::{ColorChoice, Ui, Verbosity};
 use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -71,6 +72,8 @@ enum Command {
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
     Normalize(commands::normalize::NormalizeArgs),
+    Doctor(commands::doctor::DoctorArgs),
+    Demo(commands::demo::DemoArgs),
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
@@ -90,6 +93,8 @@ impl Command {
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
+            Self::Doctor(args) => args.run(context),
+            Self::Demo(args) => args.run(context),
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
@@ -179,6 +184,17 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
+}
+
+/// Runs one command line in a given context: the verb with its own flags, without global ones.
+///
+/// # Errors
+/// Those of the command; a line that means nothing.
+pub fn run_line(args: &[OsString], context: &Context) -> Result<Outcome, CommandError> {
+    let name = OsString::from("codex-manager");
+    let cli = Cli::try_parse_from(std::iter::once(&name).chain(args))
+        .map_err(|e| CommandError::usage("not a command line").because(e))?;
+    cli.command.run(context)
 }
 
 /// A restore that was killed is finished or undone before anything else looks at the home.

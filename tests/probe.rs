@@ -1,14 +1,19 @@
 //! The probe against a Codex that misbehaves in every way the real one cannot be made to.
 
 use crate::support::fake_codex::{Behaviour, FakeCodex, account_read, rate_limits_read};
+use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::real_codex::RealCodex;
+use crate::support::sign_in::{SignIn, codex_env, read_refresh_token, signed_in_home, write_auth};
 use codex_manager::codex::app_server::{Limits, ProbeFailure, ProbeOptions, ProbeReport, probe};
 use codex_manager::codex::identity::LoginKind;
+use codex_manager::codex::process::find_holders;
 use codex_manager::codex::program::Program;
 use codex_manager::context::Environment;
 use codex_manager::io::clock::{Clock, Zone};
 use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// Asks `fake` with this deadline, and holds what must be so whatever it does: the deadline is kept
@@ -379,4 +384,69 @@ fn an_account_of_an_unknown_kind_is_no_chatgpt_login() {
     let report = ask(&fake(&folder).answer("account/read", &answer), LONG);
     let account = report.account.expect("an answer").expect("an account");
     assert_eq!((account.kind, account.identity()), (None, None));
+}
+
+/// Passes connections on to `to`; what comes back is held up by `delay`.
+fn slow_way_back(to: String, delay: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for client in listener.incoming().map_while(Result::ok) {
+            let server = TcpStream::connect(&to).expect("the backend");
+            let (mut there, mut back) = (
+                (
+                    client.try_clone().expect("clone"),
+                    server.try_clone().expect("clone"),
+                ),
+                (server, client),
+            );
+            std::thread::spawn(move || std::io::copy(&mut there.0, &mut there.1));
+            std::thread::spawn(move || {
+                let mut first = [0; 1];
+                if back.0.read_exact(&mut first).is_ok() {
+                    std::thread::sleep(delay);
+                    let _ = back.1.write_all(&first);
+                    let _ = std::io::copy(&mut back.0, &mut back.1);
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn real_codex_is_not_killed_while_it_renews_the_login() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let backend = MockBackend::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    signed_in_home(&home, &backend, &SignIn::alice().ttl_seconds(-60));
+    let to = backend.base_url().replace("http://", "");
+    let slow = slow_way_back(to, Duration::from_secs(3));
+    let mut env = Environment::default()
+        .with("PATH", Environment::of_process().get("PATH").expect("PATH"))
+        .with("HOME", folder.path());
+    for (name, value) in codex_env(&backend) {
+        env = env.with(&name, value);
+    }
+    let env = env.with(
+        "CODEX_REFRESH_TOKEN_URL_OVERRIDE",
+        format!("http://{slow}/oauth/token"),
+    );
+    let program = Program::find(Some(codex.launcher()), &env).expect("codex");
+    let report = probe(&ProbeOptions {
+        program: &program,
+        home: &home,
+        env: &env,
+        now: Clock::System.now(),
+        zone: Zone::UTC,
+        deadline: Duration::from_secs(2),
+    });
+    // The backend has spent the first token: had Codex been killed, the login would be lost.
+    assert_eq!(backend.refreshes().len(), 1);
+    assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
+    assert_eq!(report.limits.expect("limits").windows.len(), 2);
+    assert_eq!(find_holders(&home, &[]), []);
 }

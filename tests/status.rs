@@ -7,10 +7,11 @@ use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{
     SignIn, api_key_home, codex_env, read_refresh_token, signed_in_home, signed_out_home, unix_now,
-    write_auth,
+    write_auth, write_auth_text,
 };
 use codex_manager::codex::process::find_holders;
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -217,6 +218,29 @@ fn signed_out_nothing_is_started_and_nothing_is_written() {
     assert_eq!(problem(&run), "not signed in");
     assert_eq!(run.json()["email"], Value::Null);
     assert_same_tree(&before, &world.env.tree("home"));
+}
+
+#[test]
+fn of_a_login_that_only_codex_may_know_codex_is_asked() {
+    let Some(world) = World::signed_out() else {
+        return;
+    };
+    write_auth_text(&world.env.codex_home(), "{}");
+    let run = world.status().code(6);
+    assert_eq!(problem(&run), "not signed in");
+
+    // One that this program cannot read, and Codex can.
+    let fake = FakeCodex::new(&world.env.path("fake"));
+    let path = fake.path();
+    let args = [
+        OsStr::new("--codex-bin"),
+        path.as_os_str(),
+        "--json".as_ref(),
+        "status".as_ref(),
+    ];
+    let run = world.env.run(args).code(0);
+    assert_eq!(run.json()["email"], "alice@example.com");
+    assert_eq!(world.entry()["account_id"], "acct-alice");
 }
 
 #[test]

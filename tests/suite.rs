@@ -2,10 +2,15 @@
 
 #![cfg(unix)]
 #![allow(
+    clippy::disallowed_methods,
+    reason = "tests prepare their worlds directly"
+)]
+#![allow(
     dead_code,
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod architecture;
 mod cooldown;
 mod daemon;
 mod mock_backend;

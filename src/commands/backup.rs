@@ -6,7 +6,7 @@ use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::pack::Compression;
 use crate::archive::publish::{self, Published};
-use crate::archive::restore::apply::SAFETY_LABEL;
+use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut, Scan};
 use crate::codex::app_server;
 use crate::codex::auth::AuthFile;
@@ -21,7 +21,7 @@ use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::{atomic, staging, wall};
 use crate::quota::moment;
-use crate::quota::window::WEEKLY_MINUTES;
+use crate::quota::window::{Observation, WEEKLY_MINUTES};
 use crate::ui::Style;
 use crate::ui::time::{bytes, duration, full};
 use chrono::Duration;
@@ -215,9 +215,9 @@ impl BackupArgs {
         let now = context.local_now();
         let week = Duration::days(7);
         let seen = report.observation.as_ref();
-        let weekly = seen.and_then(|s| s.weekly());
+        let weekly = seen.and_then(Observation::weekly);
         let session_start_at = seen
-            .and_then(|s| s.session_start_at())
+            .and_then(Observation::session_start_at)
             .map(|at| context.settings.zone.at(&at));
         let mut metadata = Metadata {
             session_start_at,

@@ -2,6 +2,7 @@
 
 use super::account::{self, local, printable, style_of};
 use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
@@ -196,7 +197,7 @@ fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {
 }
 
 fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
-    let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
+    let ui = &context.ui;
     if ui.wants_json() {
         return;
     }
@@ -204,35 +205,89 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
         ui.note("no archives yet; make one with: codex-manager backup");
         return;
     }
-    let mut table = Table::new(ui, &["ACCOUNT", "MADE", "MODE", "SIZE", "STATE", "ARCHIVE"]);
-    for record in records {
-        let metadata = &record.metadata;
-        let state = state_of(metadata, accounts);
-        let who = metadata.email.as_deref().unwrap_or("signed out");
-        let made = absolute(&metadata.created_at.to_utc(), zone, &now);
-        let size = record
-            .archive
-            .as_ref()
-            .map_or("record".into(), |a| bytes(a.bytes));
-        let kind = match &metadata.label {
-            Some(label) => format!("{} ({})", metadata.mode.name(), printable(label)),
-            None => metadata.mode.name().into(),
-        };
-        let name = match &record.problem {
-            Some(problem) => (Style::Bad, format!("{}: {problem}", record.path)),
-            None => (Style::Plain, record.path.clone()),
-        };
-        table.row(
-            ui,
-            [
-                (Style::Strong, printable(who)),
-                (Style::Plain, made),
-                (Style::Plain, kind),
-                (Style::Plain, size),
-                (style_of(state), state.name().into()),
-                (name.0, printable(&name.1)),
-            ],
-        );
+    // One table for all, so that its columns align from account to account.
+    let mut table = Table::new(ui, &["MADE", "MODE", "SIZE", "ARCHIVE"]);
+    let mut heads = Vec::new();
+    for group in by_account(records) {
+        heads.push((heading(group[0], accounts), group.len()));
+        for record in group {
+            table.row(ui, row_cells(context, record));
+        }
     }
-    ui.line(table.render());
+    let text = table.render();
+    let mut lines = text.lines();
+    ui.line(lines.next().unwrap_or_default());
+    let mut problems = records
+        .iter()
+        .filter_map(|r| r.problem.as_ref().map(|p| (&r.path, p)))
+        .peekable();
+    for ((who, state), rows) in heads {
+        ui.line(format_args!(
+            "{}  {}",
+            ui.paint(Style::Strong, who),
+            ui.paint(style_of(state), state.name())
+        ));
+        for line in lines.by_ref().take(rows) {
+            ui.line(line);
+        }
+    }
+    if problems.peek().is_some() {
+        ui.line("");
+    }
+    for (path, problem) in problems {
+        ui.line(format_args!(
+            "{} {}: {problem}",
+            ui.paint(Style::Bad, "problem"),
+            printable(path)
+        ));
+    }
+    ui.note("put one back with: codex-manager restore ARCHIVE");
+}
+
+/// The records of each account together, accounts in the order of their first record.
+fn by_account(records: &[ArchiveRecord]) -> Vec<Vec<&ArchiveRecord>> {
+    let mut groups: Vec<(Option<String>, Vec<&ArchiveRecord>)> = Vec::new();
+    for record in records {
+        let key = record.metadata.email.as_ref().map(|e| e.to_lowercase());
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, group)) => group.push(record),
+            None => groups.push((key, vec![record])),
+        }
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+fn heading(record: &ArchiveRecord, accounts: &[(Account, Verdict)]) -> (String, State) {
+    let who = record.metadata.email.as_deref().unwrap_or("signed out");
+    (printable(who), state_of(&record.metadata, accounts))
+}
+
+fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] {
+    let (zone, now) = (context.settings.zone, context.now());
+    let metadata = &record.metadata;
+    let made = absolute(&metadata.created_at.to_utc(), zone, &now);
+    let size = record
+        .archive
+        .as_ref()
+        .map_or("record".into(), |a| bytes(a.bytes));
+    let kind = match &metadata.label {
+        Some(label) => format!("{} {}", metadata.mode.name(), printable(label)),
+        None => metadata.mode.name().into(),
+    };
+    // As short as it can be typed for `restore` and `verify`.
+    let name = record
+        .path
+        .strip_suffix(ARCHIVE_SUFFIX)
+        .unwrap_or(&record.path);
+    let style = if record.problem.is_some() {
+        Style::Bad
+    } else {
+        Style::Plain
+    };
+    [
+        (Style::Plain, format!("  {made}")),
+        (Style::Plain, kind),
+        (Style::Plain, size),
+        (style, printable(name)),
+    ]
 }

@@ -9,8 +9,9 @@ use crate::archive::manifest::FileEntry;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::{Archive, Content, Sink};
 use crate::archive::restore::RestoreError;
-use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest, SAFETY_LABEL};
+use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
 use crate::archive::restore::plan::{RestorePlan, Selection, Target};
+use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::daemon;
 use crate::codex::home::{Kind, kind_of};
 use crate::codex::program::Program;
@@ -37,6 +38,10 @@ const STOP_PATIENCE: Duration = Duration::from_secs(10);
 /// Everything is checked before anything is touched, what will change is archived first, and the
 /// new state is exchanged for the old in one step: a crash leaves the one or the other. The live
 /// login is kept when it is newer than the archive's.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager restore latest
@@ -103,7 +108,7 @@ impl RestoreArgs {
         };
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && self.agrees(context, &archive, &live) =>
+                if !self.dry_run && Self::agrees(context, &archive, &live) =>
             {
                 request.may_switch_account = true;
                 apply::plan(&request)?
@@ -139,7 +144,7 @@ impl RestoreArgs {
         Ok(Outcome::Done)
     }
 
-    fn agrees(&self, context: &Context, archive: &str, live: &str) -> bool {
+    fn agrees(context: &Context, archive: &str, live: &str) -> bool {
         let question = format!(
             "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
         );
@@ -406,7 +411,7 @@ fn show_done(
         request.folder.display(),
     ));
     ui.line(match report.auth {
-        AuthOutcome::Restored => "login: the archive's",
+        AuthOutcome::Restored => "login: as in the archive",
         AuthOutcome::KeptNewer => "login: kept the newer one",
         AuthOutcome::Skipped => "login: not touched",
     });

@@ -63,11 +63,7 @@ impl VerifyArgs {
         for path in paths {
             let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
             let bar = context.ui.bar("verifying", 0);
-            let tmp = if self.dry_run {
-                std::env::temp_dir()
-            } else {
-                manager.join("tmp")
-            };
+            let tmp = scratch(context, manager, self.dry_run);
             let report = verify::verify(&path, &tmp, &bar)?;
             drop(bar);
             show(context, &report, repaired);
@@ -124,6 +120,17 @@ impl VerifyArgs {
     }
 }
 
+/// Where databases are unpacked for checking: the manager home, unless it may not be written to.
+fn scratch(context: &Context, manager_home: &Path, dry_run: bool) -> PathBuf {
+    let own = manager_home.join("tmp");
+    let usable = !dry_run && crate::io::atomic::create_private_folder(&own).is_ok();
+    if usable {
+        own
+    } else {
+        context.env.temp_dir().join("codex-manager")
+    }
+}
+
 /// The archive that `name` means: a path, or a name under backups/.
 ///
 /// # Errors
@@ -137,14 +144,20 @@ pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandEr
     } else {
         [as_path, in_backups]
     };
-    order.into_iter().find(|p| p.is_file()).ok_or_else(|| {
+    let short = |p: &PathBuf| {
+        let mut full = p.as_os_str().to_owned();
+        full.push(names::ARCHIVE_SUFFIX);
+        PathBuf::from(full)
+    };
+    let candidates = order.iter().cloned().chain(order.iter().map(short));
+    candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
         CommandError::failed(format!("no such archive: {}", name.display()))
             .hint("list them with: codex-manager list-backups")
     })
 }
 
 /// Writes the sidecar of an archive of ours that is lost or damaged; false when it is good.
-fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
+pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);
     };

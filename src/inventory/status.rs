@@ -289,7 +289,8 @@ fn obstacle(path: &Path, store: CredentialStore, auth: &AuthFile) -> Option<Stat
             reason: reason.clone(),
         }),
         AuthFile::Missing => Some(StatusProblem::SignedOut),
-        AuthFile::Present(snapshot) => snapshot.login.is_none().then_some(StatusProblem::SignedOut),
+        // Without a login that we know there may be one that Codex knows.
+        AuthFile::Present(_) => None,
     }
 }
 
@@ -367,7 +368,8 @@ fn take_live(report: &mut StatusReport, answer: ProbeReport, now: DateTime<Utc>,
             });
             return;
         }
-    } else if live.is_some() {
+    }
+    if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
         report.identity = live;
         report.login = LoginState::Ok;
     }
@@ -379,6 +381,10 @@ fn take_live(report: &mut StatusReport, answer: ProbeReport, now: DateTime<Utc>,
             report.problem = Some(StatusProblem::NotUnderstood(limits.not_understood));
         }
         Ok(limits) => take_limits(report, limits, zone.at(&now)),
+        // With auth.json as `{}` Codex 0.169 takes itself for signed in and asks without a token.
+        Err(ProbeFailure::Unauthorized(_)) if report.identity.is_none() => {
+            report.problem = Some(StatusProblem::SignedOut);
+        }
         Err(failure) if spent => {
             report.login = LoginState::Expired;
             report.problem = Some(StatusProblem::Spent(failure));

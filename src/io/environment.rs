@@ -58,4 +58,18 @@ impl Environment {
             _ => self.current_dir.join(path),
         }
     }
+
+    /// The same environment without one variable.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut env = self.clone();
+        env.variables.remove(OsStr::new(name));
+        env
+    }
+
+    /// The folder for temporary files.
+    pub fn temp_dir(&self) -> PathBuf {
+        self.get("TMPDIR")
+            .map_or_else(|| "/tmp".into(), |dir| self.absolute(Path::new(dir)))
+    }
 }

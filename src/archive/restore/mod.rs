@@ -5,10 +5,13 @@
 //! and left alone, [`apply`] for the work and [`swap`] for what a crash leaves.
 
 pub mod apply;
+mod databases;
 pub mod live;
+mod login;
 mod merge;
 pub mod pending;
 pub mod plan;
+pub mod safety;
 mod stage;
 pub mod swap;
 

@@ -177,6 +177,22 @@ impl Carry<'_> {
         Ok(())
     }
 
+    /// Whether this is what SQLite kept beside a database that is replaced or removed. It would
+    /// not fit the new one; it may have come after the plan was made.
+    fn is_beside_replaced(&self, relative: &Path) -> bool {
+        kind_of(relative) == Kind::DatabaseSidecar
+            && relative.to_str().is_some_and(|text| {
+                home::SIDECAR_SUFFIXES
+                    .iter()
+                    .filter_map(|s| text.strip_suffix(s))
+                    .any(|base| {
+                        self.plan.removed.contains(Path::new(base))
+                            || EntryName::parse(base.as_bytes())
+                                .is_ok_and(|name| self.plan.writes.contains(&name))
+                    })
+            })
+    }
+
     /// Carries one top-level entry of the home.
     pub(super) fn top(&self, home: &Root, top: &OsString) -> Result<(), IoError> {
         self.entry(&home.live.join(top), Path::new(top), &home.staged.join(top))
@@ -196,6 +212,7 @@ impl Carry<'_> {
 
     fn entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
         if self.plan.removed.contains(relative)
+            || self.is_beside_replaced(relative)
             || self.skip.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
         {

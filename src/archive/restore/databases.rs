@@ -1,0 +1,348 @@
+//! The databases of a restore: where they go, the paths in them, and what they remember of rollouts
+//! that are no longer the same.
+
+use super::RestoreError;
+use super::apply::Work;
+use super::live::LiveFile;
+use super::plan::Target;
+use crate::archive::ArchiveError;
+use crate::archive::entry_name::EntryName;
+use crate::archive::manifest::OUTSIDE_DATABASES;
+use crate::archive::reader::Layout;
+use crate::codex::config::CodexConfig;
+use crate::codex::database;
+use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::rollout::{self, ConversationFile, Relation};
+use crate::io::{IoContext, IoError, atomic, tree};
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+impl Work<'_> {
+    fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
+        self.plan
+            .writes
+            .iter()
+            .filter(|name| {
+                name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
+                    || kind_of(name.as_path()) == Kind::Database
+            })
+            .map(|name| (name.clone(), self.stage.place(name.as_path())))
+            .filter(|(_, path)| database::is_sqlite(path))
+            .collect()
+    }
+
+    /// Ours were checked when they were taken and have digests; the Python tool's are copies of
+    /// live files and may be torn.
+    pub(super) fn check_databases(&mut self) -> Result<(), RestoreError> {
+        if !matches!(self.request.archive.layout(), Layout::Python(_)) {
+            return Ok(());
+        }
+        for (name, path) in self.staged_databases() {
+            let sound = database::fold_wal(&path).and_then(|()| database::check(&path));
+            if let Err(e) = sound {
+                return Err(ArchiveError::Damaged {
+                    archive: self.request.archive.path().to_path_buf(),
+                    detail: format!("{name}: {e}"),
+                }
+                .into());
+            }
+        }
+        let beside: Vec<_> = self
+            .plan
+            .writes
+            .iter()
+            .filter(|n| kind_of(n.as_path()) == Kind::DatabaseSidecar)
+            .cloned()
+            .collect();
+        for name in beside {
+            tree::remove(&self.stage.place(name.as_path()))?;
+            self.plan.writes.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// Brings the databases into line: where they go, the paths in them, and what they remember of
+    /// rollouts that are no longer the same.
+    pub(super) fn settle_databases(&mut self) -> Result<(), RestoreError> {
+        self.place_outside_databases()?;
+        let source = PathBuf::from(&self.request.archive.metadata().source_codex_home);
+        let same_home = self.plan.target == Target::Home
+            && (source == self.request.folder || source == self.folder);
+        for (name, path) in self.staged_databases() {
+            if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
+                continue;
+            }
+            if self.plan.merge {
+                self.adopt_threads(&name, &path)?;
+            }
+            if !same_home || self.plan.merge {
+                let mut rollouts = self.stage.rollouts.clone();
+                rollouts.extend(self.merged.only_here.clone());
+                if self.plan.partial {
+                    rollouts.extend(live_rollouts(&self.live));
+                }
+                let changed =
+                    database::rewrite_rollout_paths(&path, &self.folder_for_rows(), &rollouts)?;
+                if changed > 0 {
+                    self.notes.push(format!(
+                        "{changed} paths in {name} now point into this home"
+                    ));
+                }
+            }
+        }
+        self.forget_projections()
+    }
+
+    /// The home as its owner names it: what Codex would write into its rows.
+    fn folder_for_rows(&self) -> PathBuf {
+        if self.request.folder.exists() {
+            self.request.folder.clone()
+        } else {
+            self.folder.clone()
+        }
+    }
+
+    fn adopt_threads(&self, name: &EntryName, staged: &Path) -> Result<(), RestoreError> {
+        let live = self.folder.join(name.as_path());
+        if self.merged.only_here.is_empty() || !database::is_sqlite(&live) {
+            return Ok(());
+        }
+        let copy = self.swap.folder().join("live-state.sqlite");
+        // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
+        if database::snapshot(&live, &copy).is_ok() {
+            let ids: HashSet<String> = self.merged.only_here.keys().cloned().collect();
+            database::adopt_threads(staged, &copy, &ids)?;
+        }
+        tree::remove(&copy)?;
+        Ok(())
+    }
+
+    /// Decides where databases go that lay outside the archived home, or that Codex will look for
+    /// outside this one.
+    fn place_outside_databases(&mut self) -> Result<(), RestoreError> {
+        let from_outside = self.plan.has_outside_databases();
+        let staged_config = self.stage.home().staged.join(home::CONFIG_TOML);
+        let config = if staged_config.exists() {
+            CodexConfig::read(&self.stage.home().staged)
+        } else {
+            CodexConfig::read(&self.folder)
+        };
+        if self.plan.target == Target::Elsewhere {
+            if config.sqlite_home.is_some() && staged_config.exists() {
+                drop_sqlite_home(&staged_config)?;
+                self.notes.push(
+                    "sqlite_home was taken out of config.toml: the databases are in the folder itself"
+                        .into(),
+                );
+            }
+            return if from_outside {
+                self.outside_into_home()
+            } else {
+                Ok(())
+            };
+        }
+        let wanted = config
+            .sqlite_home
+            .map(|path| self.folder.join(self.request.env.absolute(&path)))
+            .or_else(|| {
+                self.request
+                    .env
+                    .get("CODEX_SQLITE_HOME")
+                    .map(|p| self.request.env.absolute(Path::new(p)))
+            });
+        let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+        let wanted = wanted
+            .map(|p| real(&p))
+            .filter(|p| *p != real(&self.folder));
+        match wanted {
+            None if from_outside => self.outside_into_home(),
+            None => Ok(()),
+            Some(folder) => {
+                let databases: Vec<_> = self
+                    .staged_databases()
+                    .into_iter()
+                    .filter(|(name, _)| !from_outside || name.is_own())
+                    .collect();
+                if databases.is_empty() {
+                    return Ok(());
+                }
+                if is_shared(&folder, &self.folder) {
+                    return Err(RestoreError::SharedDatabases(folder));
+                }
+                atomic::create_private_folder(&folder)?;
+                let staging = folder.join(".codex-manager-restore");
+                self.swap.add_folder(&staging)?;
+                for (name, path) in databases {
+                    let file_name = name.as_path().file_name().unwrap_or_default();
+                    move_file(&path, &staging.join(file_name))?;
+                    self.plan.writes.remove(&name);
+                    self.plan.added.remove(&name);
+                }
+                self.outside = Some((folder, staging));
+                Ok(())
+            }
+        }
+    }
+
+    fn outside_into_home(&mut self) -> Result<(), RestoreError> {
+        let names: Vec<_> = self
+            .plan
+            .writes
+            .iter()
+            .filter(|n| n.is_own())
+            .cloned()
+            .collect();
+        for name in names {
+            let file_name = name.as_path().file_name().unwrap_or_default();
+            let staged = self.stage.place(name.as_path());
+            let inside = self.stage.place(Path::new(file_name));
+            if inside.symlink_metadata().is_ok() {
+                tree::remove(&inside)?;
+            }
+            move_file(&staged, &inside)?;
+            self.plan.writes.remove(&name);
+            if let Ok(inside) = EntryName::of_path(Path::new(file_name)) {
+                if !self.folder.join(inside.as_path()).exists() {
+                    self.plan.added.insert(inside.clone());
+                }
+                self.plan.writes.insert(inside);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the live projection database stays, what it remembers of rollouts that are replaced
+    /// by something that is not an extension has to go. One that comes from the archive was taken
+    /// before the archive's rollouts and fits them.
+    fn forget_projections(&mut self) -> Result<(), RestoreError> {
+        if self.plan.target == Target::Elsewhere {
+            return Ok(());
+        }
+        let stale = self.rollouts_that_do_not_continue()?;
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let projections: Vec<_> = self
+            .live
+            .iter()
+            .filter(|f| {
+                f.kind == Kind::Database
+                    && home::is_database_named(&f.path, home::HISTORY_DATABASE_PREFIX)
+            })
+            .map(|f| f.path.clone())
+            .collect();
+        for path in projections {
+            let Ok(name) = EntryName::of_path(&path) else {
+                continue;
+            };
+            if self.plan.writes.contains(&name) || self.plan.removed.contains(&path) {
+                continue;
+            }
+            let staged = self.stage.place(&path);
+            atomic::create_private_folder(atomic::parent_of(&staged))?;
+            let forgotten = database::snapshot(&self.folder.join(&path), &staged)
+                .and_then(|()| database::forget_projections(&staged, &stale));
+            if forgotten.is_ok() {
+                self.plan.writes.insert(name);
+            } else {
+                // It cannot be mended: Codex makes it again.
+                tree::remove(&staged)?;
+                self.plan.removed.insert(path.clone());
+            }
+            let beside = home::database_sidecars(&path);
+            self.plan
+                .removed
+                .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
+        }
+        Ok(())
+    }
+
+    fn rollouts_that_do_not_continue(&self) -> Result<HashSet<String>, RestoreError> {
+        let mut stale = HashSet::new();
+        for file in self.live.iter().filter(|f| f.kind.is_rollout_folder()) {
+            let Some(conversation) = ConversationFile::of(&file.path) else {
+                continue;
+            };
+            let Some(id) = conversation.id() else {
+                continue;
+            };
+            let here = self.folder.join(&file.path);
+            let replaced_by = self
+                .stage
+                .rollouts
+                .get(id)
+                .map(|path| self.stage.place(path))
+                .filter(|path| path.exists());
+            let continues = match replaced_by {
+                Some(staged) => matches!(
+                    rollout::compare(&here, &staged).at("compare", &here)?,
+                    Relation::Equal | Relation::SecondExtends
+                ),
+                None => !self.plan.removed.contains(&file.path),
+            };
+            if !continues {
+                stale.insert(id.to_owned());
+            }
+        }
+        Ok(stale)
+    }
+}
+
+/// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
+/// conversations that lie elsewhere.
+fn is_shared(folder: &Path, home: &Path) -> bool {
+    let is_home = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS]
+        .iter()
+        .any(|name| folder.join(name).exists());
+    let foreign_rows = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|entry| {
+            home::is_database_named(&entry.path(), home::STATE_DATABASE_PREFIX)
+                && database::rollout_paths(&entry.path()).is_ok_and(|rows| {
+                    rows.iter().any(|(_, path)| {
+                        let path = Path::new(path);
+                        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+                        path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
+                    })
+                })
+        });
+    is_home || foreign_rows
+}
+
+fn live_rollouts(live: &[LiveFile]) -> impl Iterator<Item = (String, PathBuf)> {
+    live.iter()
+        .filter(|f| f.kind.is_rollout_folder())
+        .filter_map(|f| {
+            let id = ConversationFile::of(&f.path)?.id()?.to_owned();
+            Some((id, f.path.clone()))
+        })
+}
+
+/// Takes `sqlite_home` out of a staged config.toml; everything else stays as it is written.
+fn drop_sqlite_home(path: &Path) -> Result<(), IoError> {
+    let text = fs::read_to_string(path).at("read", path)?;
+    if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
+        document.remove("sqlite_home");
+        atomic::write(path, document.to_string().as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Moves a staged file; copies it where the places are on different file systems.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "staged files: made durable before they count"
+)]
+fn move_file(from: &Path, to: &Path) -> Result<(), IoError> {
+    match fs::rename(from, to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            fs::copy(from, to).at("copy", from)?;
+            fs::remove_file(from).at("remove", from)
+        }
+        other => other.at("move", from),
+    }
+}

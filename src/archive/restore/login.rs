@@ -1,0 +1,284 @@
+//! The login of a restore: which one goes live, and what happens to the one that was.
+
+use super::RestoreError;
+use super::apply::{RestoreRequest, Work};
+use super::plan::{RestorePlan, Target};
+use super::stage::{self, set_attributes};
+use crate::accounts::choice::{self, AuthOutcome, Candidates, Choice, Decision};
+use crate::accounts::profile::{Owner, Profile, Profiles};
+use crate::archive::metadata::Mode;
+use crate::archive::reader::Archive;
+use crate::codex::auth::{AuthFile, AuthSnapshot};
+use crate::codex::config::CodexConfig;
+use crate::codex::home;
+use crate::codex::identity::Identity;
+use crate::codex::login_lock::{self, LoginLock};
+use crate::io::lock::LockError;
+use crate::io::{IoContext, IoError};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// A login of another account is only replaced when that was asked for.
+pub(super) fn check_account(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+) -> Result<(), RestoreError> {
+    if request.target != Target::Home || !plan.wants_login {
+        return Ok(());
+    }
+    let store = CodexConfig::read(&request.folder).store;
+    if !store.reads_auth_json() && request.archive.metadata().mode == Mode::Auth {
+        return Err(RestoreError::OtherStore(store.name()));
+    }
+    let live = AuthFile::read(&request.folder.join(home::AUTH_JSON))?;
+    let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
+        return Ok(());
+    };
+    if live.identity.is_same(&archived) || request.may_switch_account {
+        return Ok(());
+    }
+    Err(RestoreError::AnotherAccount {
+        archive: archived.to_string(),
+        live: live.identity.to_string(),
+    })
+}
+
+fn archived_identity(archive: &Archive) -> Option<Identity> {
+    match archive.manifest() {
+        Some(manifest) => manifest.account_auth.as_ref()?.identity.clone(),
+        None => archive.metadata().identity(),
+    }
+}
+
+impl Work<'_> {
+    /// Decides which login will be live and stages it, under Codex's own locks.
+    pub(super) fn login(&mut self) -> Result<StagedLogin, RestoreError> {
+        let staged = self.stage.home().staged.join(home::AUTH_JSON);
+        if self.plan.target == Target::Elsewhere {
+            return self.login_elsewhere(&staged);
+        }
+        let lock = if self.folder.exists() {
+            Some(take_login_lock(&self.folder)?)
+        } else {
+            None
+        };
+        let live_path = self.folder.join(home::AUTH_JSON);
+        let live = AuthFile::read(&live_path)?;
+        let mut login = StagedLogin {
+            _lock: lock,
+            ..StagedLogin::default()
+        };
+        match self.decide(&live)? {
+            Some((decision, Some(snapshot))) => {
+                login.outcome = decision.outcome;
+                self.save_live(&live, &mut login)?;
+                write_login(&staged, snapshot.bytes.expose())?;
+                if decision.is_stale {
+                    self.notes.push(
+                        "a newer login of this account was seen, so this one is probably spent: \
+                         run codex login if Codex refuses it"
+                            .into(),
+                    );
+                }
+                if decision.choice == Choice::Profile {
+                    self.notes.push(
+                        "the login of the profile went live: it is newer than the archive's".into(),
+                    );
+                }
+                login.went_live = Some(snapshot);
+            }
+            kept => {
+                if let Some((decision, None)) = kept {
+                    login.outcome = decision.outcome;
+                }
+                // What is live stays, but never as a hard link: Codex loses a login that it renews
+                // through one.
+                if self.whole {
+                    keep_login(&live_path, &staged)?;
+                }
+            }
+        }
+        Ok(login)
+    }
+
+    fn login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
+        let Some(bytes) = self.stage.login.take() else {
+            return Ok(StagedLogin::default());
+        };
+        write_login(staged, bytes.expose())?;
+        self.notes.push(
+            "the login in this folder is history: used in two places it stops working in both"
+                .into(),
+        );
+        Ok(StagedLogin {
+            outcome: AuthOutcome::Restored,
+            ..StagedLogin::default()
+        })
+    }
+
+    /// Which login goes live, and its bytes where that is not the live one.
+    fn decide(
+        &mut self,
+        live: &AuthFile,
+    ) -> Result<Option<(Decision, Option<AuthSnapshot>)>, RestoreError> {
+        if !self.plan.wants_login {
+            return Ok(None);
+        }
+        let store = CodexConfig::read(&self.stage.home().staged).store;
+        let store = if self.stage.home().staged.join(home::CONFIG_TOML).exists() {
+            store
+        } else {
+            CodexConfig::read(&self.folder).store
+        };
+        if !store.reads_auth_json() {
+            self.notes.push(format!(
+                "the login was not restored: Codex keeps it by cli_auth_credentials_store = \"{}\"",
+                store.name()
+            ));
+            return Ok(None);
+        }
+        let Some(bytes) = self.stage.login.take() else {
+            return Ok(None);
+        };
+        let Ok(archived) = AuthSnapshot::parse(bytes.expose().to_vec()) else {
+            self.notes
+                .push("the archive's auth.json is none; the live one stays".into());
+            return Ok(None);
+        };
+        let Some(login) = archived.login.clone() else {
+            return Ok(None);
+        };
+        if let Some(live) = live.login()
+            && !live.identity.is_same(&login.identity)
+            && !self.request.may_switch_account
+        {
+            return Err(RestoreError::AnotherAccount {
+                archive: login.identity.to_string(),
+                live: live.identity.to_string(),
+            });
+        }
+        let profile = Profiles::of(self.request.manager_home).find(&login.identity)?;
+        let same = |s: &&AuthSnapshot| {
+            s.login
+                .as_ref()
+                .is_some_and(|l| l.identity.is_same(&login.identity))
+        };
+        let of_profile = profile.as_ref().and_then(|p| p.auth.snapshot());
+        let decision = choice::choose(
+            self.request.auth,
+            &Candidates {
+                live: live.snapshot().filter(same),
+                archive: &archived,
+                profile: of_profile.filter(same),
+                newest_seen: profile.as_ref().map(Profile::newest).unwrap_or_default(),
+            },
+        );
+        let bytes = match decision.choice {
+            Choice::KeepLive => None,
+            Choice::Profile => of_profile.cloned(),
+            Choice::Archive => Some(archived),
+        };
+        Ok(Some((decision, bytes)))
+    }
+
+    /// Saves the login that will no longer be live, before it is replaced.
+    fn save_live(&mut self, live: &AuthFile, staged: &mut StagedLogin) -> Result<(), RestoreError> {
+        let profiles = Profiles::of(self.request.manager_home);
+        match live {
+            AuthFile::Present(snapshot) => {
+                if let Some(login) = &snapshot.login {
+                    // Until the exchange is done the live home owns it.
+                    let saved =
+                        profiles.save_back(snapshot, login, Owner::Live, self.request.now)?;
+                    let name = saved.profile;
+                    self.notes
+                        .push(format!("the live login was saved to the profile {name}"));
+                    staged.was_live = Some(snapshot.clone());
+                }
+            }
+            AuthFile::Unreadable { bytes, reason } => {
+                let kept = profiles.keep_unreadable(bytes)?;
+                self.notes.push(format!(
+                    "auth.json was {reason}; its bytes were kept in {}",
+                    kept.display()
+                ));
+            }
+            AuthFile::Missing => {}
+        }
+        Ok(())
+    }
+}
+
+/// The login that is staged, and the locks that keep Codex from renewing the live one meanwhile.
+#[derive(Debug)]
+pub(super) struct StagedLogin {
+    pub(super) outcome: AuthOutcome,
+    was_live: Option<AuthSnapshot>,
+    went_live: Option<AuthSnapshot>,
+    _lock: Option<LoginLock>,
+}
+
+impl Default for StagedLogin {
+    fn default() -> Self {
+        Self {
+            outcome: AuthOutcome::Skipped,
+            was_live: None,
+            went_live: None,
+            _lock: None,
+        }
+    }
+}
+
+impl StagedLogin {
+    /// Writes down who owns which login, once the exchange is done. The bytes were saved before:
+    /// a crash in between leaves a wrong note, not a lost login.
+    pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+        let profiles = Profiles::of(request.manager_home);
+        let owners = [
+            (&self.was_live, Owner::Profile),
+            (&self.went_live, Owner::Live),
+        ];
+        for (snapshot, owner) in owners {
+            if let Some(snapshot) = snapshot
+                && let Some(login) = &snapshot.login
+                && profiles.find(&login.identity)?.is_some()
+            {
+                profiles.save_back(snapshot, login, owner, request.now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn take_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
+    LoginLock::take(home, login_lock::PATIENCE).map_err(|e| match e {
+        LockError::Io(e) => e.into(),
+        LockError::Held(path) => RestoreError::Io(IoError {
+            action: "lock",
+            path,
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds it for too long"),
+        }),
+    })
+}
+
+fn write_login(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    use std::io::Write;
+    let mut file = stage::create_private(path)?;
+    file.write_all(bytes).at("write", path)?;
+    file.sync_all().at("fsync", path)
+}
+
+/// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
+fn keep_login(live: &Path, staged: &Path) -> Result<(), IoError> {
+    let meta = match live.symlink_metadata() {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e).at("read", live),
+    };
+    if meta.is_symlink() {
+        return stage::make_link(&fs::read_link(live).at("read", live)?, staged);
+    }
+    write_login(staged, &fs::read(live).at("read", live)?)?;
+    set_attributes(staged, 0o600, crate::archive::scan::mtime_ns_of(&meta))
+}

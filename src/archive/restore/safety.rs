@@ -1,0 +1,126 @@
+//! The safety backup: an archive of everything that a restore will change.
+
+use super::RestoreError;
+use super::apply::Work;
+use super::plan::Target;
+use crate::archive::capture::{self, Workplace};
+use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::names;
+use crate::archive::pack::Compression;
+use crate::archive::publish::{self, Published};
+use crate::archive::scan::CaptureScope;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::{self, Kind, kind_of};
+use crate::io::{IoContext, Progress, atomic};
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The label of archives that are made before a restore.
+pub const SAFETY_LABEL: &str = "safety";
+
+impl Work<'_> {
+    /// Archives what will change.
+    pub(super) fn safety_backup(
+        &mut self,
+        progress: &dyn Progress,
+    ) -> Result<Option<Published>, RestoreError> {
+        let changes = self.plan.changes();
+        let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
+        let nothing = changes.is_empty() && !replaces_login && self.outside.is_none();
+        if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
+            self.keep_damaged_databases(&HashSet::new())?;
+            return Ok(None);
+        }
+        let archived = self.request.archive.metadata();
+        let mut scope = CaptureScope::new(&self.folder, archived.mode);
+        scope.include_tmp = self
+            .plan
+            .writes
+            .iter()
+            .any(|n| kind_of(n.as_path()) == Kind::Tmp);
+        scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
+        scope.undo_removes = self.plan.added.iter().cloned().collect();
+        if self.plan.partial
+            || self.plan.merge
+            || self.request.archive.manifest().is_some_and(|m| m.partial)
+        {
+            scope.mode = Mode::Full;
+            let mut only = changes.clone();
+            if replaces_login {
+                only.insert(home::AUTH_JSON.into());
+            }
+            scope.only = Some(only);
+        }
+        let manager = self.request.manager_home;
+        let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
+        atomic::create_private_folder(&backups)?;
+        let live = AuthFile::read(&self.folder.join(home::AUTH_JSON))?;
+        let mut metadata = Metadata {
+            created_at: self.request.now,
+            source_codex_home: self.request.folder.display().to_string(),
+            mode: scope.mode,
+            label: Some(SAFETY_LABEL.into()),
+            inference_basis: "time of creation: made before a restore".into(),
+            ..Metadata::default()
+        };
+        let mut label = names::SIGNED_OUT.to_owned();
+        if let Some(login) = live.login() {
+            metadata.set_identity(&login.identity);
+            metadata.plan.clone_from(&login.plan);
+            label = login.identity.email.to_string();
+        }
+        let workplace = Workplace {
+            backups: &backups,
+            tmp: &tmp,
+            compression: Compression::Fast,
+        };
+        let captured = capture::capture(&scope, &workplace, metadata, progress)?;
+        let mut unsaved = captured.skipped.clone();
+        let damaged: HashSet<PathBuf> = unsaved
+            .extract_if(.., |s| kind_of(Path::new(&s.path)) == Kind::Database)
+            .map(|s| PathBuf::from(s.path))
+            .collect();
+        // An unreadable login is kept beside the profiles, apart from archives.
+        unsaved.retain(|s| s.path != home::AUTH_JSON && changes.contains(Path::new(&s.path)));
+        if !unsaved.is_empty() {
+            return Err(RestoreError::Unsaved(unsaved));
+        }
+        self.keep_damaged_databases(&damaged)?;
+        let stem = names::stem(&self.request.now, &label);
+        let published = publish::publish(
+            captured.file,
+            &captured.packed,
+            &stem,
+            &backups,
+            &manager.join(".lock"),
+        )?;
+        Ok(Some(published))
+    }
+
+    /// A live database that is too damaged to be archived is moved to where Codex puts such ones,
+    /// so that nothing is lost by replacing it.
+    fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
+        for relative in damaged {
+            let folder = format!("sqlite-{}-1", self.request.now.timestamp());
+            for path in std::iter::once(relative.clone()).chain(home::database_sidecars(relative)) {
+                let here = self.folder.join(&path);
+                if !here.exists() {
+                    continue;
+                }
+                let kept = Path::new(home::DB_BACKUPS)
+                    .join(&folder)
+                    .join(path.file_name().unwrap_or_default());
+                let staged = self.stage.place(&kept);
+                atomic::create_private_folder(atomic::parent_of(&staged))?;
+                fs::hard_link(&here, &staged).at("keep", &here)?;
+            }
+            self.notes.push(format!(
+                "{} is damaged and could not be archived; it was kept in {}/{folder}",
+                relative.display(),
+                home::DB_BACKUPS,
+            ));
+        }
+        Ok(())
+    }
+}
