@@ -1,7 +1,7 @@
 //! `cooldown`: what is known, held and released; and how `cooldown.json` survives.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -428,6 +428,23 @@ fn a_lost_file_is_made_again_from_the_inventory_and_the_sidecars() {
     assert_eq!(accounts(&env), known, "from the inventory");
     fs::remove_file(env.manager_home().join("inventory.json")).expect("remove");
     assert_eq!(accounts(&env), known, "from the sidecar");
+}
+
+#[test]
+fn a_lost_file_still_knows_the_profiles() {
+    let env = TestEnv::new();
+    let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
+    env.write("home/.codex-manager/profiles/work/auth.json", login);
+    env.write(
+        "home/.codex-manager/profiles/old/profile.json",
+        json!({"schema": 1, "identity": {"email": "b@x.com"}, "owner": "moved"}).to_string(),
+    );
+    let work = account(&env, "a@x.com");
+    assert_eq!(
+        (&work["profile"], &work["login"]),
+        (&json!("work"), &json!("ok"))
+    );
+    assert_eq!(account(&env, "b@x.com")["login"], "moved");
 }
 
 const PYTHON: &str = include_str!("../fixtures/python-manager/cooldown.json");

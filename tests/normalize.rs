@@ -591,12 +591,18 @@ fn i13_a_damaged_inventory_is_kept_and_begun_anew() {
 }
 
 #[test]
-fn i13_an_inventory_of_a_newer_version_is_left_alone() {
-    let env = example();
-    let path = env.write("home/.codex-manager/inventory.json", "{\"schema\":99}");
-    let run = env.run(["normalize", "dumps"]).code(5);
-    assert!(run.stderr.contains("newer codex-manager"), "{run}");
-    assert_eq!(fs::read_to_string(path).expect("read"), "{\"schema\":99}");
+fn i13_documents_of_a_newer_version_are_left_alone() {
+    for name in ["inventory.json", "cooldown.json"] {
+        let env = example();
+        env.write(&format!("home/.codex-manager/{name}"), "{\"schema\":99}");
+        let before = env.tree("home").0.len();
+        let run = env.run(["normalize", "dumps"]).code(5);
+        assert!(run.stderr.contains("newer codex-manager"), "{run}");
+        let path = env.manager_home().join(name);
+        assert_eq!(fs::read_to_string(path).expect("read"), "{\"schema\":99}");
+        let lock = usize::from(env.manager_home().join(".lock").exists());
+        assert_eq!(env.tree("home").0.len(), before + lock, "{name}");
+    }
 }
 
 #[test]

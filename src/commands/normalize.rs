@@ -248,6 +248,8 @@ fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Merg
     if records.is_empty() {
         return Ok(Merged::default());
     }
+    // Refused before anything is written, not between two documents.
+    cooldown::load(home, &context.now(), context.settings.zone)?;
     atomic::create_private_folder(home)?;
     let backups = home.join("backups");
     let updated = document::update::<InventoryFile, _>(

@@ -1,12 +1,14 @@
 //! `cooldown.json`: for each account what was seen last. Small: `recommend` reads nothing else.
 //!
-//! Where it is missing or damaged, it is made again from the inventory, else from the sidecars. The
+//! Where it is missing or damaged, it is made again from the profiles and the inventory, else the
+//! archives. The
 //! Python codex-manager keeps another document under the same name: that is read in place, and kept
 //! as `cooldown.json.python-backup` by the first write.
 
 use super::catalog;
 use super::python;
 use super::records::{ArchiveRecord, InventoryFile};
+use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::archive::metadata::Mode;
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::{Timestamp, Zone};
@@ -265,6 +267,19 @@ impl CooldownFile {
         };
     }
 
+    fn add_profile(&mut self, profile: &Profile) {
+        let Some(identity) = profile.identity() else {
+            return;
+        };
+        let entry = self.entry(identity);
+        entry.profile = Some(profile.name.clone());
+        entry.plan.clone_from(&profile.file.plan);
+        entry.login = match profile.file.owner {
+            Owner::Moved => LoginState::Moved,
+            Owner::Live | Owner::Profile => LoginState::Ok,
+        };
+    }
+
     /// Takes the records of legacy files and archives into account.
     pub fn add_records(&mut self, inventory: &InventoryFile) {
         for record in &inventory.legacy {
@@ -456,10 +471,17 @@ fn write(
     Ok(kept)
 }
 
-/// Makes the document from the inventory, or from what lies under backups/ where that is lost too.
+/// Makes the document from the profiles and the inventory, or from what lies under backups/ where
+/// that is lost too.
 fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
+    match Profiles::of(manager_home).list() {
+        Ok(profiles) => profiles
+            .iter()
+            .for_each(|profile| file.add_profile(profile)),
+        Err(e) => warnings.push(format!("profiles were left out: {e}")),
+    }
     let path = manager_home.join("inventory.json");
     let inventory = match document::read::<InventoryFile>(&path)? {
         Found::Good(inventory) => inventory,
