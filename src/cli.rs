@@ -8,7 +8,6 @@ use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::progress;
 use crate::ui::{ColorChoice, Ui, Verbosity};
 use clap::{Args, Parser, Subcommand};
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -184,17 +183,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind as u8)
         }
     }
-}
-
-/// Runs one command line in a given context: the verb with its own flags, without global ones.
-///
-/// # Errors
-/// Those of the command; a line that means nothing.
-pub fn run_line(args: &[OsString], context: &Context) -> Result<Outcome, CommandError> {
-    let name = OsString::from("codex-manager");
-    let cli = Cli::try_parse_from(std::iter::once(&name).chain(args))
-        .map_err(|e| CommandError::usage("not a command line").because(e))?;
-    cli.command.run(context)
 }
 
 /// A restore that was killed is finished or undone before anything else looks at the home.

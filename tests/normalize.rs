@@ -197,12 +197,31 @@ fn a_file_that_changed_is_the_same_record_anew() {
 #[test]
 fn i11_dry_run_writes_nothing_and_says_the_same() {
     let env = example();
+    let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
+    dump(
+        &env,
+        "21apr_a@x.com_auth.json",
+        &login,
+        "2026-04-14T17:55:00+05:30",
+    );
+    let flags = [
+        "normalize",
+        "dumps",
+        "--json",
+        "--write-metadata",
+        "--write-archives",
+    ];
     let before = env.tree("");
-    let planned = normalized(&env, &["--dry-run", "--write-metadata"]);
+    let mut args = flags.to_vec();
+    args.push("--dry-run");
+    let planned = env.run(args).code(6).json();
     assert_same_tree(&before, &env.tree(""));
-    let done = normalized(&env, &[]);
-    assert_eq!(planned["records"], done["records"]);
-    assert_eq!(planned["added"], done["added"]);
+    let done = env.run(flags).code(6).json();
+    for key in ["records", "skipped", "added", "archives", "sidecars"] {
+        assert_eq!(planned[key], done[key], "{key}");
+    }
+    assert_eq!(done["archives"].as_array().expect("archives").len(), 1);
+    assert_eq!(done["sidecars"].as_array().expect("sidecars").len(), 1);
 }
 
 #[test]

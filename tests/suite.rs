@@ -11,12 +11,14 @@
 )]
 
 mod architecture;
+mod child;
 mod cooldown;
 mod daemon;
 mod mock_backend;
 mod normalize;
 mod probe;
 mod process;
+mod program;
 mod recommend;
 mod status;
 mod support;

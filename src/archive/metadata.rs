@@ -1,9 +1,9 @@
 //! The metadata of an archive: its sidecar, and the head of its manifest.
 
 use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
-use crate::quota::window::Window;
 use serde::{Deserialize, Serialize};
 
 /// What an archive captures.

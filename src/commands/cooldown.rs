@@ -4,6 +4,7 @@ use super::account::{
     AccountView, absolute, bar, full, judged, known, label, local, printable, relative, style_of,
     warn_all, with_live,
 };
+use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
@@ -12,7 +13,6 @@ use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
 use crate::quota::moment;
 use crate::quota::state::{self, Cause, State, Verdict};
-use crate::quota::window::Window;
 use crate::ui::Style;
 use crate::ui::table::Table;
 use chrono::{Duration, Timelike};
@@ -274,7 +274,7 @@ fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
         if window.is_over(&now) {
             line.push_str("\nreset since");
         }
-        if window.limit_id == crate::quota::window::CODEX_LIMIT {
+        if window.limit_id == crate::codex::window::CODEX_LIMIT {
             line
         } else {
             format!("{}\n{line}", printable(&window.limit_id))

@@ -1,12 +1,12 @@
 //! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
 
 use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LoginState;
 use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
 use crate::quota::state::{self, State};
-use crate::quota::window::{CODEX_LIMIT, Window};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;

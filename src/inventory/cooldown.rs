@@ -502,7 +502,7 @@ fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentE
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::quota::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 
     fn at(text: &str) -> Timestamp {
         DateTime::parse_from_rfc3339(text).unwrap()

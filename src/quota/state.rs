@@ -1,6 +1,7 @@
 //! What state an account is in.
 
-use super::window::{CODEX_LIMIT, Observation, SAME_WINDOW, Window};
+use super::window::{Observation, SAME_WINDOW};
+use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::inventory::cooldown::AccountEntry;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
@@ -165,9 +166,10 @@ fn may_last(look: &Observation, window: &Window, now: &DateTime<Utc>) -> bool {
 mod tests {
     use super::*;
     use crate::codex::identity::Identity;
+    use crate::codex::window::WEEKLY_MINUTES;
     use crate::inventory::cooldown::CooldownFile;
     use crate::quota::legacy;
-    use crate::quota::window::{Source, WEEKLY_MINUTES};
+    use crate::quota::window::Source;
 
     const NOW: &str = "2026-11-20T12:00:00Z";
 

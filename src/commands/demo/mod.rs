@@ -2,7 +2,12 @@
 
 mod sample;
 
-use crate::cli;
+use crate::commands::backup::BackupArgs;
+use crate::commands::cooldown::CooldownArgs;
+use crate::commands::normalize::NormalizeArgs;
+use crate::commands::recommend::RecommendArgs;
+use crate::commands::restore::RestoreArgs;
+use crate::commands::verify::VerifyArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, IoError, tree};
@@ -100,12 +105,12 @@ impl<'a> Demo<'a> {
 
         let dumps = self.dumps.clone();
         self.say("Old dumps become records: when does each account have quota again?");
-        self.step(&["normalize".into(), dumps.into_os_string()])?;
-        self.step(&["cooldown".into()])?;
+        self.step("normalize", &[dumps.into_os_string()], NormalizeArgs::run)?;
+        self.step("cooldown", &[], CooldownArgs::run)?;
         self.say("Which account now?");
-        self.step(&["recommend".into(), "--explain".into()])?;
+        self.step("recommend", &["--explain".into()], RecommendArgs::run)?;
         self.say("Everything into one archive.");
-        self.step(&["backup".into(), "--no-status".into()])?;
+        self.step("backup", &["--no-status".into()], BackupArgs::run)?;
 
         let before = conversations(&home)?;
         self.say("Disaster: conversations, settings and the database are gone.");
@@ -114,8 +119,8 @@ impl<'a> Demo<'a> {
             self.context.ui.line(format_args!("  removed {name}"));
         }
         self.say("And back.");
-        self.step(&["restore".into(), "latest".into()])?;
-        self.step(&["verify".into(), "--all".into()])?;
+        self.step("restore", &["latest".into()], RestoreArgs::run)?;
+        self.step("verify", &["--all".into()], VerifyArgs::run)?;
         let same = conversations(&home)? == before && home.join("config.toml").exists();
         self.context.ui.line("");
         self.context.ui.line(if same {
@@ -147,12 +152,22 @@ impl<'a> Demo<'a> {
         ui.line(format_args!("\n{}", ui.paint(Style::Strong, text)));
     }
 
-    fn step(&mut self, args: &[OsString]) -> Result<(), CommandError> {
-        let words: Vec<_> = args.iter().map(|a| a.to_string_lossy()).collect();
-        let command = format!("codex-manager {}", words.join(" "));
+    /// Runs a verb with arguments as they are typed.
+    fn step<A: Args>(
+        &mut self,
+        verb: &'static str,
+        args: &[OsString],
+        run: impl FnOnce(A, &Context) -> Result<Outcome, CommandError>,
+    ) -> Result<(), CommandError> {
+        let words = args.iter().map(|a| format!(" {}", a.to_string_lossy()));
+        let command = format!("codex-manager {verb}{}", words.collect::<String>());
         let ui = &self.context.ui;
         ui.line(ui.paint(Style::Dim, format_args!("$ {command}")));
-        let outcome = cli::run_line(args, &self.inner)?;
+        let parsed = A::augment_args(clap::Command::new(verb).no_binary_name(true))
+            .try_get_matches_from(args)
+            .and_then(|matches| A::from_arg_matches(&matches))
+            .map_err(|e| CommandError::usage("not a command line").because(e))?;
+        let outcome = run(parsed, &self.inner)?;
         self.steps.push(StepJson {
             command,
             exit_code: outcome as u8,
