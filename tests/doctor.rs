@@ -49,7 +49,7 @@ fn every_fault_is_found_and_names_its_remedy() {
     type Fault = fn(&TestEnv);
     let faults: &[(&str, Fault)] = &[
         ("home.login: fail", |env| {
-            drop(env.write("home/.codex/auth.json", ""))
+            drop(env.write("home/.codex/auth.json", ""));
         }),
         ("home.login: warn", |env| {
             fs::remove_file(env.codex_home().join("auth.json")).unwrap()
@@ -58,7 +58,7 @@ fn every_fault_is_found_and_names_its_remedy() {
             fs::hard_link(env.codex_home().join("auth.json"), env.path("second")).unwrap();
         }),
         ("home.config: fail", |env| {
-            drop(env.write("home/.codex/config.toml", "= broken"))
+            drop(env.write("home/.codex/config.toml", "= broken"));
         }),
         ("home.store: warn", |env| {
             env.write(
@@ -80,7 +80,7 @@ fn every_fault_is_found_and_names_its_remedy() {
             env.write("home/.codex-manager/inventory.json", "{");
         }),
         ("manager.cooldown: fail", |env| {
-            drop(env.write("home/.codex-manager/cooldown.json", "]"))
+            drop(env.write("home/.codex-manager/cooldown.json", "]"));
         }),
         ("archives.sidecar: fail", |env| {
             fs::remove_file(only(env, ".metadata.json")).unwrap()

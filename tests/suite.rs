@@ -1,6 +1,7 @@
 //! The one test harness: a module for each command or promise.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(
     clippy::disallowed_methods,
     reason = "tests prepare their worlds directly"

@@ -140,6 +140,11 @@ impl RestoreArgs {
             )?;
             warn_all(&context.ui, &noted.warnings);
         }
+        if target == Target::Home {
+            let noted =
+                store::note_profiles(&settings.manager_home, &context.now(), settings.zone)?;
+            warn_all(&context.ui, &noted.warnings);
+        }
         show_done(context, &archive, &request, &report);
         Ok(Outcome::Done)
     }

@@ -83,6 +83,8 @@ pub struct AccountEntry {
     pub profile: Option<String>,
     /// Whether a login is at hand, as the last command that looked found it.
     pub login: LoginState,
+    /// Whether a login was seen in an archive or a legacy file: what is left when none is live.
+    pub archived: bool,
     /// What was seen last.
     pub observation: Option<Observation>,
     /// When its weekly window was first seen exhausted.
@@ -113,6 +115,8 @@ struct EntryOnDisk {
     #[serde(default)]
     login: LoginState,
     #[serde(default)]
+    archived: bool,
+    #[serde(default)]
     observation: Option<Observation>,
     #[serde(default)]
     quota_end: Option<QuotaEnd>,
@@ -136,6 +140,7 @@ impl From<EntryOnDisk> for AccountEntry {
             plan: read.plan,
             profile: read.profile,
             login: read.login,
+            archived: read.archived,
             observation: read.observation,
             quota_end: read.quota_end,
             held_until: read.held_until,
@@ -153,6 +158,7 @@ impl AccountEntry {
             plan: None,
             profile: None,
             login: LoginState::Unknown,
+            archived: false,
             observation: None,
             quota_end: None,
             held_until: None,
@@ -260,6 +266,7 @@ impl CooldownFile {
     /// record of it was (`archived` false). What is known better stays.
     pub fn found_login(&mut self, identity: &Identity, archived: bool) {
         let entry = self.entry(identity);
+        entry.archived |= archived;
         entry.login = match (entry.login, archived) {
             (LoginState::None | LoginState::Unknown, true) => LoginState::Archived,
             (LoginState::Unknown, false) => LoginState::None,
@@ -267,7 +274,8 @@ impl CooldownFile {
         };
     }
 
-    fn add_profile(&mut self, profile: &Profile) {
+    /// Takes a profile and its login into account.
+    pub fn add_profile(&mut self, profile: &Profile) {
         let Some(identity) = profile.identity() else {
             return;
         };

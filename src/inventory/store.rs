@@ -3,6 +3,7 @@
 use super::catalog;
 use super::cooldown::{self, LOCK_NAME, Updated};
 use super::records::{ArchiveRecord, InventoryFile};
+use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
 use crate::io::IoError;
@@ -90,6 +91,21 @@ pub fn note_archive(
         ));
     }
     Ok(updated)
+}
+
+/// Notes in `cooldown.json` which accounts have a profile now.
+pub fn note_profiles(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<Updated<()>, ProfileError> {
+    let profiles = Profiles::of(manager_home).list()?;
+    Ok(cooldown::update(manager_home, now, zone, |file| {
+        profiles
+            .iter()
+            .for_each(|profile| file.add_profile(profile));
+        Ok::<(), DocumentError>(())
+    })?)
 }
 
 /// The newest archive that `wanted` takes, by the time it was made.
