@@ -52,7 +52,7 @@ fn every_fault_is_found_and_names_its_remedy() {
             drop(env.write("home/.codex/auth.json", ""));
         }),
         ("home.login: warn", |env| {
-            fs::remove_file(env.codex_home().join("auth.json")).unwrap()
+            fs::remove_file(env.codex_home().join("auth.json")).unwrap();
         }),
         ("home.login: fail", |env| {
             fs::hard_link(env.codex_home().join("auth.json"), env.path("second")).unwrap();
@@ -67,7 +67,7 @@ fn every_fault_is_found_and_names_its_remedy() {
             );
         }),
         ("home: warn", |env| {
-            fs::rename(env.codex_home(), env.path("gone")).unwrap()
+            fs::rename(env.codex_home(), env.path("gone")).unwrap();
         }),
         ("home: warn", |env| {
             fs::set_permissions(env.codex_home(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -83,10 +83,10 @@ fn every_fault_is_found_and_names_its_remedy() {
             drop(env.write("home/.codex-manager/cooldown.json", "]"));
         }),
         ("archives.sidecar: fail", |env| {
-            fs::remove_file(only(env, ".metadata.json")).unwrap()
+            fs::remove_file(only(env, ".metadata.json")).unwrap();
         }),
         ("archives.damaged: fail", |env| {
-            fs::remove_file(only(env, ".tar.gz")).unwrap()
+            fs::remove_file(only(env, ".tar.gz")).unwrap();
         }),
         ("temp: warn", |env| {
             left_over(env);

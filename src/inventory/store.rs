@@ -101,9 +101,9 @@ pub fn note_profiles(
 ) -> Result<Updated<()>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     Ok(cooldown::update(manager_home, now, zone, |file| {
-        profiles
-            .iter()
-            .for_each(|profile| file.add_profile(profile));
+        for profile in &profiles {
+            file.add_profile(profile);
+        }
         Ok::<(), DocumentError>(())
     })?)
 }
