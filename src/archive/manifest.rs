@@ -3,6 +3,7 @@
 use super::entry_name::EntryName;
 use super::metadata::Metadata;
 use crate::codex::identity::Identity;
+use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -26,9 +27,77 @@ pub struct FileEntry {
     pub mode: u32,
     /// Its modification time in nanoseconds since 1970.
     pub mtime: i64,
-    /// The digest of its content. Empty where there is none (archives of the Python tool).
+    /// The digest of its content. None in archives of the Python tool.
     #[serde(default)]
-    pub sha256: String,
+    pub sha256: Option<Sha256Digest>,
+    /// What told it from an earlier state of itself when it was taken.
+    #[serde(default)]
+    pub stamp: Stamp,
+}
+
+/// Tells a file from an earlier state of it, beside size and modification time: what no program
+/// sets at will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Stamp {
+    /// When the inode last changed, in nanoseconds since 1970; 0 where that is not known, which
+    /// never counts as unchanged.
+    #[serde(default)]
+    pub ctime: i64,
+    /// The inode's number.
+    #[serde(default)]
+    pub ino: u64,
+    /// The device it is on.
+    #[serde(default)]
+    pub dev: u64,
+}
+
+impl Stamp {
+    /// That of a file.
+    pub fn of(meta: &std::fs::Metadata) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            let ctime = meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec());
+            Self { ctime, ino: meta.ino(), dev: meta.dev() }
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = meta;
+            Self::default()
+        }
+    }
+}
+
+/// One gzip member of an archive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its first byte in the archive.
+    pub offset: u64,
+    /// Its bytes in the archive.
+    pub len: u64,
+    /// Its bytes of the tar stream.
+    pub size: u64,
+    /// The digest of its bytes in the archive.
+    pub sha256: Sha256Digest,
+    /// What it holds.
+    pub holds: Holds,
+}
+
+/// What a gzip member holds of the tar stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holds {
+    /// Headers of so many entries of `folders`, then `links`, from this one on.
+    Structure(u64, u64),
+    /// So many whole files of `files`, from this one on.
+    Files(u64, u64),
+    /// The header of one large file of `files`.
+    Head(u64),
+    /// The next 4 MiB of the content of the file before it, the last with the tar's padding; and
+    /// the digest of the file's content up to its end.
+    Chunk(u64, Sha256Digest),
+    /// Part of an entry that counts for nothing.
+    Void,
 }
 
 /// One folder.
@@ -95,7 +164,13 @@ pub struct Manifest {
     /// Entries of the tar that count for nothing: files that shrank while they were read.
     #[serde(default)]
     pub void: Vec<EntryName>,
+    /// How hard it was compressed, from 0.
+    #[serde(default)]
+    pub effort: u8,
     /// Files, in the order of the tar.
     #[serde(default)]
     pub files: Vec<FileEntry>,
+    /// The gzip members, without that of the manifest.
+    #[serde(default)]
+    pub members: Vec<Member>,
 }

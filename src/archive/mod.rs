@@ -4,7 +4,9 @@
 //! its only implementation.
 
 pub mod capture;
+mod check;
 pub mod entry_name;
+mod index;
 pub mod manifest;
 pub mod metadata;
 pub mod names;
@@ -13,7 +15,10 @@ pub mod publish;
 pub mod python;
 pub mod reader;
 pub mod restore;
+pub mod reuse;
 pub mod scan;
+mod tar_stream;
+mod unpack;
 pub mod verify;
 
 use crate::codex::database::DatabaseError;

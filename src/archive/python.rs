@@ -6,11 +6,11 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, FolderEntry, LinkEntry};
+use super::manifest::{FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::{Metadata, Mode};
-use super::reader::{
-    Clash, Content, Contents, RawEntry, RawKind, check_names, damaged, unsafe_entry,
-};
+use super::check::{Clash, check_names};
+use super::reader::{Contents, damaged, unsafe_entry};
+use super::tar_stream::{Content, RawEntry, RawKind};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
 use serde::Deserialize;
@@ -75,7 +75,8 @@ impl<'a> Scan<'a> {
                 size: entry.size,
                 mode: entry.mode & 0o777,
                 mtime: entry.mtime_ns,
-                sha256: String::new(),
+                sha256: None,
+                stamp: Stamp::default(),
             }),
             RawKind::Folder => self.contents.folders.push(FolderEntry {
                 path: name,

@@ -1,9 +1,9 @@
 //! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
 
 use super::entry_name::EntryName;
-use super::manifest::OUTSIDE_DATABASES;
+use super::manifest::{OUTSIDE_DATABASES, Stamp};
 use super::metadata::Mode;
-use super::reader::stays_inside;
+use super::check::stays_inside;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, ConversationFile, Relation};
@@ -143,6 +143,8 @@ pub struct PlannedFile {
     pub mode: u32,
     /// Its time in nanoseconds since 1970.
     pub mtime_ns: i64,
+    /// What else tells it from an earlier state of itself.
+    pub stamp: Stamp,
 }
 
 /// A folder that is to be captured.
@@ -333,6 +335,7 @@ impl Walk<'_> {
             size: meta.len(),
             mode: mode_of(meta),
             mtime_ns: mtime_ns_of(meta),
+            stamp: Stamp::of(meta),
         });
     }
 
@@ -387,6 +390,7 @@ impl Walk<'_> {
                     size: meta.len(),
                     mode: mode_of(&meta),
                     mtime_ns: mtime_ns_of(&meta),
+                    stamp: Stamp::default(),
                 });
             }
         }

@@ -1,7 +1,54 @@
 //! SHA-256 as lower-case hex.
 
 use sha2::{Digest, Sha256};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
 use std::io::{self, Read};
+
+/// A SHA-256 digest. In documents and for people it is 64 lower-case hex characters.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Sha256Digest([u8; 32]);
+
+impl Sha256Digest {
+    /// The digest of `bytes`.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Sha256Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Sha256Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let bytes = text.as_bytes();
+        let mut digest = [0; 32];
+        if bytes.len() != 64 {
+            return Err(serde::de::Error::custom("a digest of 64 hex characters"));
+        }
+        for (byte, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
+            let text = std::str::from_utf8(pair).map_err(serde::de::Error::custom)?;
+            *byte = u8::from_str_radix(text, 16).map_err(serde::de::Error::custom)?;
+        }
+        Ok(Self(digest))
+    }
+}
 
 /// A running SHA-256.
 #[derive(Clone, Default)]
@@ -16,6 +63,11 @@ impl Hasher {
     /// The digest as 64 lower-case hex characters.
     pub fn finish(self) -> String {
         hex(&self.0.finalize())
+    }
+
+    /// The digest of all that was added so far; more may be added.
+    pub fn digest(&self) -> Sha256Digest {
+        Sha256Digest(self.0.clone().finalize().into())
     }
 }
 

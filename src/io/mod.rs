@@ -12,6 +12,7 @@ pub mod environment;
 pub mod exchange;
 pub mod hash;
 pub mod lock;
+pub mod parallel;
 pub mod progress;
 pub mod secret;
 pub mod space;

@@ -1,0 +1,64 @@
+//! Whether the index of an archive makes sense: its members follow each other without a gap, and hold
+//! every entry once and in order.
+
+use super::ArchiveError;
+use super::manifest::{Holds, Manifest};
+use super::pack::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
+use super::reader::damaged;
+use std::path::Path;
+
+/// No member unpacks to more than this: a chunk, or a group that ends with a file below the limit for
+/// large ones. Bounds what one thread holds.
+const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
+
+/// What deflate adds at most to what it cannot compress, generously.
+const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
+
+/// Checks the index; `end` is where the manifest begins.
+pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), ArchiveError> {
+    let wrong = |what: &str| Err(damaged(path, format!("the index is wrong: {what}")));
+    let structure = (manifest.folders.len() + manifest.links.len()) as u64;
+    let (mut offset, mut files, mut structures) = (0u64, 0u64, 0u64);
+    // The large file whose chunks come next, and how much of it is still to come.
+    let (mut open, mut left) = (None, 0u64);
+    for member in &manifest.members {
+        if member.offset != offset {
+            return wrong("members do not follow each other");
+        }
+        let Some(next) = offset.checked_add(member.len) else { return wrong("a length") };
+        offset = next;
+        if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
+            return wrong("an oversized member");
+        }
+        if !matches!(member.holds, Holds::Chunk(..)) && left > 0 {
+            return wrong("a large file ends early");
+        }
+        match member.holds {
+            Holds::Structure(first, count) if first == structures => {
+                structures = structures.saturating_add(count);
+            }
+            Holds::Files(first, count) if first == files => files = files.saturating_add(count),
+            Holds::Head(file) if file == files => {
+                let entry = usize::try_from(file).ok().and_then(|i| manifest.files.get(i));
+                let Some(entry) = entry else { return wrong("a file that is not listed") };
+                (open, left) = (Some(file), entry.size);
+                files += 1;
+            }
+            Holds::Chunk(file, _) if open == Some(file) && left > 0 => {
+                let content = left.min(CHUNK_BYTES);
+                left -= content;
+                let padding = if left == 0 { padding_of(content) } else { 0 };
+                if member.size != content + padding {
+                    return wrong("a chunk of another size");
+                }
+            }
+            Holds::Void if member.size % BLOCK_BYTES == 0 => {}
+            _ => return wrong("members are out of order"),
+        }
+    }
+    let complete = left == 0
+        && offset == end
+        && files == manifest.files.len() as u64
+        && structures == structure;
+    if complete { Ok(()) } else { wrong("it does not hold what the manifest lists") }
+}

@@ -1,0 +1,234 @@
+//! Members of an earlier archive that can be copied into the next one as they are.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::reader::{Archive, damaged};
+use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// How much of what is copied is checked against its digest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum VerifyReused {
+    /// Every member
+    All,
+    /// Every eighth member
+    #[default]
+    Sample,
+    /// None
+    None,
+}
+
+/// Of how many members one is checked when a sample is.
+const SAMPLE: u64 = 8;
+
+/// A member of the earlier archive.
+#[derive(Debug, Clone)]
+pub struct OldMember {
+    offset: u64,
+    len: u64,
+    pub(super) size: u64,
+    pub(super) sha256: Sha256Digest,
+    pub(super) holds: Holds,
+    checked: bool,
+}
+
+/// Files that need not be read again.
+#[derive(Debug)]
+pub(super) struct Reuse {
+    pub(super) digests: Vec<Sha256Digest>,
+    pub(super) members: Vec<OldMember>,
+}
+
+/// Where a file stands in the earlier archive.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    file: u32,
+    member: u32,
+}
+
+/// An earlier archive of the same home.
+#[derive(Debug)]
+pub struct Source {
+    path: PathBuf,
+    file: File,
+    files: Vec<FileEntry>,
+    members: Vec<Member>,
+    places: HashMap<EntryName, Place>,
+    verify: VerifyReused,
+}
+
+impl Source {
+    /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
+    /// copied, and nothing is lost but time.
+    pub fn open(path: &Path, verify: VerifyReused) -> Option<Self> {
+        let archive = Archive::open(path).ok()?;
+        let file = File::open(path).ok()?;
+        let Manifest { files, members, .. } = archive.into_manifest()?;
+        let mut places = HashMap::with_capacity(files.len());
+        for (number, member) in members.iter().enumerate() {
+            let (first, count) = match member.holds {
+                Holds::Files(first, count) => (first, count),
+                Holds::Head(file) => (file, 1),
+                _ => continue,
+            };
+            for file in first..first.checked_add(count)? {
+                let name = files.get(usize::try_from(file).ok()?)?.path.clone();
+                let place = Place { file: u32::try_from(file).ok()?, member: u32::try_from(number).ok()? };
+                places.insert(name, place);
+            }
+        }
+        Some(Self { path: path.to_path_buf(), file, files, members, places, verify })
+    }
+
+    /// The members that hold the first of `files`, and as many after it as they hold, if all of
+    /// these are as they were.
+    pub(super) fn unchanged(&self, files: &[FileEntry]) -> Option<Reuse> {
+        let place = *self.places.get(&files.first()?.path)?;
+        let member = &self.members[place.member as usize];
+        match member.holds {
+            Holds::Files(first, count) if first == u64::from(place.file) => {
+                let old = self.range(first, count)?;
+                let now = files.get(..old.len())?;
+                let same = old.iter().zip(now).all(|(old, now)| is_unchanged(old, now));
+                same.then(|| Reuse {
+                    digests: old.iter().filter_map(|f| f.sha256).collect(),
+                    members: vec![self.old(place.member)],
+                })
+                .filter(|reuse| reuse.digests.len() == old.len())
+            }
+            Holds::Head(file) => {
+                let old = self.range(file, 1)?.first()?;
+                let mut members = vec![self.old(place.member)];
+                let chunks = place.member as usize + 1..self.members.len();
+                members.extend(
+                    chunks
+                        .take_while(|i| matches!(self.members[*i].holds, Holds::Chunk(of, _) if of == file))
+                        .map(|i| self.old(u32::try_from(i).unwrap_or(u32::MAX))),
+                );
+                let sha256 = old.sha256?;
+                is_unchanged(old, &files[0]).then(|| Reuse { digests: vec![sha256], members })
+            }
+            _ => None,
+        }
+    }
+
+    /// The chunks of a large file.
+    pub(super) fn large(&self, name: &EntryName) -> Option<OldLarge<'_>> {
+        let place = *self.places.get(name)?;
+        matches!(self.members[place.member as usize].holds, Holds::Head(_))
+            .then_some(OldLarge { source: self, place })
+    }
+
+    fn range(&self, first: u64, count: u64) -> Option<&[FileEntry]> {
+        let first = usize::try_from(first).ok()?;
+        self.files.get(first..first.checked_add(usize::try_from(count).ok()?)?)
+    }
+
+    fn old(&self, number: u32) -> OldMember {
+        let member = &self.members[number as usize];
+        let checked = match self.verify {
+            VerifyReused::All => true,
+            VerifyReused::Sample => u64::from(number) % SAMPLE == 0,
+            VerifyReused::None => false,
+        };
+        OldMember {
+            offset: member.offset,
+            len: member.len,
+            size: member.size,
+            sha256: member.sha256,
+            holds: member.holds,
+            checked,
+        }
+    }
+
+    /// The bytes of a member, checked if its turn has come.
+    pub(super) fn read(&self, old: &OldMember) -> Result<Vec<u8>, ArchiveError> {
+        let len = usize::try_from(old.len).map_err(|_| damaged(&self.path, "an oversized member"))?;
+        let mut bytes = vec![0; len];
+        read_at(&self.file, &mut bytes, old.offset).at("read", &self.path)?;
+        if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
+            return Err(damaged(&self.path, "a member does not fit its digest"));
+        }
+        Ok(bytes)
+    }
+
+    /// Appends a member to `out`; the system copies it itself where it can.
+    pub(super) fn copy_to(&self, old: &OldMember, bytes: &[u8], out: &mut File) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        {
+            let mut offset = old.offset;
+            let mut left = bytes.len();
+            while left > 0 {
+                match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left) {
+                    Ok(0) => break,
+                    Ok(n) => left -= n,
+                    // Not between these file systems, or nothing was copied yet: write it.
+                    Err(_) if left == bytes.len() => break,
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            out.write_all(&bytes[bytes.len() - left..])
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = old;
+            out.write_all(bytes)
+        }
+    }
+}
+
+/// A large file in the earlier archive.
+#[derive(Debug)]
+pub(super) struct OldLarge<'a> {
+    source: &'a Source,
+    place: Place,
+}
+
+impl OldLarge<'_> {
+    /// The chunk at `position`, with the digest of the file's content up to its end.
+    pub(super) fn chunk(&self, position: usize) -> Option<(OldMember, Sha256Digest)> {
+        let number = self.place.member as usize + 1 + position;
+        match self.source.members.get(number)?.holds {
+            Holds::Chunk(of, upto) if of == u64::from(self.place.file) => {
+                Some((self.source.old(u32::try_from(number).ok()?), upto))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a file is surely as it was. The tar header holds its mode and time, so those count too.
+fn is_unchanged(old: &FileEntry, now: &FileEntry) -> bool {
+    old.path == now.path
+        && old.size == now.size
+        && old.mtime == now.mtime
+        && old.mode == now.mode
+        && old.stamp == now.stamp
+        && now.stamp.ctime != 0
+}
+
+#[cfg(unix)]
+pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    file.read_exact_at(bytes, offset)
+}
+
+#[cfg(windows)]
+pub(super) fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
+    use std::os::windows::fs::FileExt;
+    while !bytes.is_empty() {
+        match file.seek_read(bytes, offset)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => {
+                bytes = &mut bytes[n..];
+                offset += n as u64;
+            }
+        }
+    }
+    Ok(())
+}

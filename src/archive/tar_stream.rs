@@ -1,0 +1,280 @@
+//! A tar stream, entry by entry, trusting nothing: names are checked, kinds that a home cannot hold
+//! are refused, and long names have a limit.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::reader::damaged;
+use crate::io::progress::is_interrupted;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use tar::EntryType;
+
+/// The longest value of a long name or extended header. Names are at most 4096 bytes.
+const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
+
+/// One entry of a tar stream, its name checked.
+#[derive(Debug)]
+pub(super) struct RawEntry {
+    pub(super) name: EntryName,
+    pub(super) kind: RawKind,
+    pub(super) size: u64,
+    pub(super) mode: u32,
+    pub(super) mtime_ns: i64,
+}
+
+/// The kinds of entries that a home can hold.
+#[derive(Debug)]
+pub(super) enum RawKind {
+    File,
+    Folder,
+    Link(PathBuf),
+}
+
+/// The content of one file, in chunks.
+pub(super) struct Content<'a> {
+    archive: &'a Path,
+    reader: &'a mut dyn Read,
+    buffer: Vec<u8>,
+}
+
+impl Content<'_> {
+    /// The next bytes; `None` at the end.
+    pub(super) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let n = loop {
+            match self.reader.read(&mut self.buffer) {
+                Ok(n) => break n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(damaged(self.archive, e.to_string())),
+            }
+        };
+        if n == 0 {
+            return Ok(None);
+        }
+        Ok(Some(&self.buffer[..n]))
+    }
+
+    /// Reads what is left.
+    fn drain(&mut self) -> Result<(), ArchiveError> {
+        while self.chunk()?.is_some() {}
+        Ok(())
+    }
+
+    /// All of it, if it is at most `limit` bytes.
+    pub(super) fn read_all(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ArchiveError> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.chunk()? {
+            if all.len() + bytes.len() > limit {
+                return Ok(None);
+            }
+            all.extend_from_slice(bytes);
+        }
+        Ok(Some(all))
+    }
+}
+
+impl std::fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Content")
+            .field("archive", &self.archive)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Read for Content<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+pub(super) type Visit<'a> = dyn FnMut(RawEntry, &mut Content<'_>) -> Result<(), ArchiveError> + 'a;
+
+/// Reads a tar stream to its very end and gives each entry to `visit`; `archive` is for errors.
+/// Returns what follows the end of the tar.
+pub(super) fn for_each_entry<R: Read>(
+    stream: R,
+    archive: &Path,
+    visit: &mut Visit<'_>,
+) -> Result<R, ArchiveError> {
+    let broken = |e: &io::Error| damaged(archive, e.to_string());
+    let mut tar = tar::Archive::new(stream);
+    let mut pending = Extensions::default();
+    let mut buffer = vec![0; 128 * 1024];
+    // Raw entries: the long names and extended headers are read here, with a limit.
+    for entry in tar.entries().map_err(|e| broken(&e))?.raw(true) {
+        let mut entry = entry.map_err(|e| broken(&e))?;
+        let kind = entry.header().entry_type();
+        if pending.take(archive, kind, &mut entry)? {
+            continue;
+        }
+        let extensions = std::mem::take(&mut pending);
+        let raw = extensions.apply(archive, &entry)?;
+        let mut content =
+            Content { archive, reader: &mut entry, buffer: std::mem::take(&mut buffer) };
+        visit(raw, &mut content)?;
+        content.drain()?;
+        buffer = content.buffer;
+    }
+    Ok(tar.into_inner())
+}
+
+/// Reads the header of the one entry that `bytes` begins with; its content is elsewhere.
+pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
+    let mut found = None;
+    let mut tar = tar::Archive::new(bytes);
+    let mut pending = Extensions::default();
+    for entry in tar.entries().map_err(|e| damaged(archive, e.to_string()))?.raw(true) {
+        let mut entry = entry.map_err(|e| damaged(archive, e.to_string()))?;
+        let kind = entry.header().entry_type();
+        if pending.take(archive, kind, &mut entry)? {
+            continue;
+        }
+        found = Some((std::mem::take(&mut pending).apply(archive, &entry)?, entry.raw_file_position()));
+        break;
+    }
+    match found {
+        Some((entry, end)) if end == bytes.len() as u64 => Ok(entry),
+        _ => Err(damaged(archive, "a member is not the header that it should be")),
+    }
+}
+
+/// What extension entries said about the entry that follows them.
+#[derive(Debug, Default)]
+struct Extensions {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    mtime_ns: Option<i64>,
+}
+
+impl Extensions {
+    /// Takes an extension entry in; false if `entry` is none.
+    fn take(
+        &mut self,
+        path: &Path,
+        kind: EntryType,
+        entry: &mut tar::Entry<'_, impl Read>,
+    ) -> Result<bool, ArchiveError> {
+        let is_extension = matches!(
+            kind,
+            EntryType::GNULongName
+                | EntryType::GNULongLink
+                | EntryType::XHeader
+                | EntryType::XGlobalHeader
+        );
+        if !is_extension {
+            return Ok(false);
+        }
+        if entry.size() > MAX_EXTENSION_BYTES {
+            return Err(damaged(path, "an oversized name"));
+        }
+        let mut value = Vec::new();
+        entry
+            .read_to_end(&mut value)
+            .map_err(|e| damaged(path, e.to_string()))?;
+        match kind {
+            EntryType::GNULongName => self.path = Some(until_nul(value)),
+            EntryType::GNULongLink => self.link = Some(until_nul(value)),
+            EntryType::XHeader => {
+                for record in tar::PaxExtensions::new(&value) {
+                    let record = record.map_err(|e| damaged(path, e.to_string()))?;
+                    match record.key_bytes() {
+                        b"path" => self.path = Some(record.value_bytes().to_vec()),
+                        b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
+                        b"mtime" => self.mtime_ns = record.value().ok().and_then(parse_mtime),
+                        b"size" => {
+                            return Err(damaged(
+                                path,
+                                "a size outside the header is not supported",
+                            ));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// The entry with what was said about it.
+    fn apply(
+        self,
+        path: &Path,
+        entry: &tar::Entry<'_, impl Read>,
+    ) -> Result<RawEntry, ArchiveError> {
+        let header = entry.header();
+        let raw_name = self
+            .path
+            .unwrap_or_else(|| header.path_bytes().into_owned());
+        let named = |reason| ArchiveError::Unsafe {
+            archive: path.to_path_buf(),
+            entry: String::from_utf8_lossy(&raw_name).into_owned(),
+            reason,
+        };
+        let name = EntryName::parse(&raw_name).map_err(named)?;
+        let kind = match header.entry_type() {
+            EntryType::Regular | EntryType::Continuous => RawKind::File,
+            EntryType::Directory => RawKind::Folder,
+            EntryType::Symlink => {
+                let target = self
+                    .link
+                    .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
+                let target = target.ok_or_else(|| named("a link without a target"))?;
+                RawKind::Link(raw_path(target).ok_or_else(|| named("a link that is no text"))?)
+            }
+            EntryType::Link => return Err(named("a hard link")),
+            EntryType::Char | EntryType::Block => return Err(named("a device")),
+            EntryType::Fifo => return Err(named("a pipe")),
+            _ => return Err(named("an unknown kind of entry")),
+        };
+        let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+        Ok(RawEntry {
+            name,
+            kind,
+            size: entry.size(),
+            mode: header.mode().unwrap_or(0o600) & 0o7777,
+            mtime_ns: self
+                .mtime_ns
+                .unwrap_or_else(|| seconds.saturating_mul(1_000_000_000)),
+        })
+    }
+}
+
+/// A PAX time: decimal seconds with an optional fraction.
+fn parse_mtime(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let digits: String = fraction
+        .chars()
+        .chain("000000000".chars())
+        .take(9)
+        .collect();
+    let seconds: i64 = whole.parse().ok()?;
+    seconds
+        .checked_mul(1_000_000_000)?
+        .checked_add(digits.parse().ok()?)
+}
+
+fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().position(|b| *b == 0) {
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+#[cfg(unix)]
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "elsewhere a path may be no Unicode"
+)]
+fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    Some(std::ffi::OsString::from_vec(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
+    String::from_utf8(bytes).ok().map(PathBuf::from)
+}
+

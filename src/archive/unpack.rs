@@ -1,0 +1,368 @@
+//! Unpacking: member by member on several threads where there is an index, else as one stream.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
+use super::pack::IN_FLIGHT;
+use super::python::{self, PythonArchive};
+use super::reader::{Extent, Sink, damaged, unsafe_entry};
+use super::reuse::read_at;
+use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::parallel::{self, Stopped};
+use crate::io::progress::is_interrupted;
+use crate::io::{IoContext, Progress};
+use flate2::read::MultiGzDecoder;
+use libdeflater::Decompressor;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// How many bytes may follow the end of the tar stream: tar pads to full records.
+const MAX_PADDING_BYTES: u64 = 1 << 20;
+
+/// What an archive says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Told<'a> {
+    Ours(&'a Manifest),
+    Python(&'a PythonArchive),
+}
+
+/// A part of a large file, on its way to being hashed in order.
+struct ChunkDone {
+    file: usize,
+    bytes: Vec<u8>,
+    content: usize,
+    upto: Sha256Digest,
+}
+
+/// Unpacks an archive whose index has been checked.
+pub(super) fn by_index(
+    path: &Path,
+    manifest: &Manifest,
+    extent: Extent,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    let file = File::open(path).at("open", path)?;
+    let total = manifest.files.iter().map(|f| f.size).fold(0, u64::saturating_add);
+    progress.expect_bytes(total);
+    let unpacker = Unpacker { path, file: &file, manifest, sink, progress };
+    // Chunks of a file come in their order, so that its digest is made as they come.
+    let mut running = Hasher::default();
+    let mut hashed = 0u64;
+    let take = |done: Result<Option<ChunkDone>, ArchiveError>| {
+        let Some(chunk) = done? else { return Ok(()) };
+        let entry = &manifest.files[chunk.file];
+        if hashed == 0 {
+            running = Hasher::default();
+        }
+        running.update(&chunk.bytes[..chunk.content]);
+        hashed += chunk.content as u64;
+        let digest = running.digest();
+        let ends = hashed == entry.size;
+        if digest != chunk.upto || (ends && entry.sha256 != Some(digest)) {
+            return Err(wrong_digest(path, entry));
+        }
+        if ends {
+            hashed = 0;
+            if sink.wants(entry) {
+                sink.done(entry)?;
+            }
+        }
+        Ok(())
+    };
+    parallel::ordered(IN_FLIGHT, |job: (&Member, u64)| unpacker.member(job), take, |jobs| {
+        // Where in its file the next chunk belongs.
+        let mut position = 0;
+        for member in &manifest.members {
+            let at = match member.holds {
+                Holds::Chunk(..) => position,
+                _ => 0,
+            };
+            position = match member.holds {
+                Holds::Chunk(..) => position + member.size,
+                _ => 0,
+            };
+            if extent == Extent::All || unpacker.is_wanted(member) {
+                jobs.submit((member, at)).map_err(|Stopped| ArchiveError::Interrupted)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+struct Unpacker<'a> {
+    path: &'a Path,
+    file: &'a File,
+    manifest: &'a Manifest,
+    sink: &'a dyn Sink,
+    progress: &'a dyn Progress,
+}
+
+impl Unpacker<'_> {
+    /// Whether a member holds a file that is wanted. The index has been checked: all numbers in it
+    /// are within the lists.
+    fn is_wanted(&self, member: &Member) -> bool {
+        match member.holds {
+            Holds::Files(first, count) => self.files(first, count).iter().any(|f| self.sink.wants(f)),
+            Holds::Head(file) | Holds::Chunk(file, _) => {
+                self.files(file, 1).iter().any(|f| self.sink.wants(f))
+            }
+            Holds::Structure(..) | Holds::Void => false,
+        }
+    }
+
+    fn files(&self, first: u64, count: u64) -> &[FileEntry] {
+        let range = usize::try_from(first).ok().zip(usize::try_from(first.saturating_add(count)).ok());
+        range.and_then(|(a, b)| self.manifest.files.get(a..b)).unwrap_or_default()
+    }
+
+    fn member(&self, (member, position): (&Member, u64)) -> Result<Option<ChunkDone>, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let bytes = self.unpack(member)?;
+        match member.holds {
+            Holds::Structure(first, count) => self.structure(&bytes, first, count).map(|()| None),
+            Holds::Files(first, count) => self.small_files(&bytes, first, count).map(|()| None),
+            Holds::Head(file) => self.head(&bytes, file).map(|()| None),
+            Holds::Chunk(file, upto) => self.chunk(bytes, file, upto, position).map(Some),
+            Holds::Void => Ok(None),
+        }
+    }
+
+    /// The part of the tar stream that a member holds.
+    fn unpack(&self, member: &Member) -> Result<Vec<u8>, ArchiveError> {
+        thread_local! {
+            static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+        }
+        let bad = |what: &str| damaged(self.path, format!("a member {what}"));
+        let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size)) else {
+            return Err(bad("is too large"));
+        };
+        let mut packed = vec![0; len];
+        match read_at(self.file, &mut packed, member.offset) {
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
+            other => other.at("read", self.path)?,
+        }
+        if Sha256Digest::of(&packed) != member.sha256 {
+            return Err(bad("does not fit its digest"));
+        }
+        let mut bytes = vec![0; size];
+        let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
+        match unpacked {
+            Ok(n) if n == size => Ok(bytes),
+            _ => Err(bad("cannot be unpacked")),
+        }
+    }
+
+    fn structure(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
+        let folders = &self.manifest.folders;
+        let mut next = usize::try_from(first).unwrap_or(usize::MAX);
+        let end = next.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+        for_each_entry(bytes, self.path, &mut |entry, _| {
+            let fits = match &entry.kind {
+                RawKind::Folder => folders.get(next).is_some_and(|f| f.path == entry.name),
+                RawKind::Link(target) => next
+                    .checked_sub(folders.len())
+                    .and_then(|i| self.manifest.links.get(i))
+                    .is_some_and(|l| l.path == entry.name && l.target == *target),
+                RawKind::File => false,
+            };
+            next += 1;
+            if fits { Ok(()) } else { Err(self.surprise(&entry.name)) }
+        })?;
+        if next == end { Ok(()) } else { Err(damaged(self.path, "folders are missing")) }
+    }
+
+    fn small_files(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
+        let mut told = self.files(first, count).iter();
+        for_each_entry(bytes, self.path, &mut |entry, content| {
+            let file = told.next().filter(|file| is_told(&entry, file));
+            let Some(file) = file else { return Err(self.surprise(&entry.name)) };
+            // At most a member's size, and checked to be what was told.
+            let limit = usize::try_from(file.size).unwrap_or(0);
+            let text = content.read_all(limit)?.unwrap_or_default();
+            if file.sha256 != Some(Sha256Digest::of(&text)) {
+                return Err(wrong_digest(self.path, file));
+            }
+            self.progress.add_bytes(file.size);
+            if self.sink.wants(file) {
+                self.sink.part(file, 0, &text)?;
+                self.sink.done(file)?;
+            }
+            Ok(())
+        })?;
+        match told.next() {
+            None => Ok(()),
+            Some(file) => Err(damaged(self.path, format!("{} is missing", file.path))),
+        }
+    }
+
+    fn head(&self, bytes: &[u8], file: u64) -> Result<(), ArchiveError> {
+        let Some(file) = self.files(file, 1).first() else {
+            return Err(damaged(self.path, "a file that is not listed"));
+        };
+        let entry = read_head(bytes, self.path)?;
+        if is_told(&entry, file) { Ok(()) } else { Err(self.surprise(&entry.name)) }
+    }
+
+    fn chunk(
+        &self,
+        bytes: Vec<u8>,
+        file: u64,
+        upto: Sha256Digest,
+        position: u64,
+    ) -> Result<ChunkDone, ArchiveError> {
+        let (Some(entry), Ok(index)) = (self.files(file, 1).first(), usize::try_from(file)) else {
+            return Err(damaged(self.path, "a file that is not listed"));
+        };
+        let left = entry.size.saturating_sub(position);
+        let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
+        if bytes[content..].iter().any(|b| *b != 0) {
+            return Err(damaged(self.path, format!("something hides behind {}", entry.path)));
+        }
+        self.progress.add_bytes(content as u64);
+        if self.sink.wants(entry) {
+            self.sink.part(entry, position, &bytes[..content])?;
+        }
+        Ok(ChunkDone { file: index, bytes, content, upto })
+    }
+
+    fn surprise(&self, name: &EntryName) -> ArchiveError {
+        unsafe_entry(self.path, name, "not what the manifest lists here")
+    }
+}
+
+/// Whether an entry of the tar is the file that the manifest tells of.
+fn is_told(entry: &RawEntry, file: &FileEntry) -> bool {
+    matches!(entry.kind, RawKind::File) && entry.name == file.path && entry.size == file.size
+}
+
+fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
+    damaged(path, format!("the content of {} does not fit its digest", file.path))
+}
+
+/// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
+pub(super) fn whole_stream(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
+    let file = File::open(path).at("open", path)?;
+    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, file));
+    let rest = for_each_entry(decoder, path, visit)?;
+    let mut rest = rest.take(MAX_PADDING_BYTES + 1);
+    let padding =
+        io::copy(&mut rest, &mut io::sink()).map_err(|e| damaged(path, e.to_string()))?;
+    if padding > MAX_PADDING_BYTES {
+        return Err(damaged(path, "more data behind the end of the tar"));
+    }
+    Ok(())
+}
+
+/// Unpacks an archive without an index.
+pub(super) fn as_stream(
+    path: &Path,
+    told: Told<'_>,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    let mut list = Checklist::new(path, told);
+    progress.expect_bytes(list.files.values().map(|f| f.size).fold(0, u64::saturating_add));
+    whole_stream(path, &mut |entry, content| match list.take(&entry)? {
+        Some(file) => stream_file(path, file, content, sink, progress),
+        None => Ok(()),
+    })?;
+    list.finish()
+}
+
+fn stream_file(
+    path: &Path,
+    file: &FileEntry,
+    content: &mut Content<'_>,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    let wanted = sink.wants(file);
+    let mut hasher = Hasher::default();
+    let mut position = 0;
+    if wanted && file.size == 0 {
+        sink.part(file, 0, &[])?;
+    }
+    while let Some(bytes) = content.chunk()? {
+        hasher.update(bytes);
+        if wanted {
+            sink.part(file, position, bytes)?;
+        }
+        position += bytes.len() as u64;
+        progress.add_bytes(bytes.len() as u64);
+    }
+    if file.sha256.is_some_and(|told| told != hasher.digest()) {
+        return Err(wrong_digest(path, file));
+    }
+    if wanted { sink.done(file) } else { Ok(()) }
+}
+
+/// What an archive says it holds, ticked off as it comes.
+struct Checklist<'a> {
+    path: &'a Path,
+    python: bool,
+    files: HashMap<&'a EntryName, &'a FileEntry>,
+    folders: HashSet<&'a EntryName>,
+    links: HashMap<&'a EntryName, &'a PathBuf>,
+    void: HashSet<&'a EntryName>,
+}
+
+impl<'a> Checklist<'a> {
+    fn new(path: &'a Path, told: Told<'a>) -> Self {
+        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match told {
+            Told::Ours(m) => (&m.files, &m.folders, &m.links, &m.void),
+            Told::Python(p) => (&p.contents.files, &p.contents.folders, &p.contents.links, &[]),
+        };
+        Self {
+            path,
+            python: matches!(told, Told::Python(_)),
+            files: files.iter().map(|f| (&f.path, f)).collect(),
+            folders: folders.iter().map(|f| &f.path).collect(),
+            links: links.iter().map(|l| (&l.path, &l.target)).collect(),
+            void: void.iter().collect(),
+        }
+    }
+
+    /// Ticks an entry off; gives the file that it is.
+    fn take(&mut self, entry: &RawEntry) -> Result<Option<&'a FileEntry>, ArchiveError> {
+        let surprise = |reason| Err(unsafe_entry(self.path, &entry.name, reason));
+        match &entry.kind {
+            RawKind::File if self.void.contains(&entry.name) => Ok(None),
+            RawKind::File if self.is_description(&entry.name) => Ok(None),
+            RawKind::File => match self.files.remove(&entry.name) {
+                Some(file) if file.size == entry.size => Ok(Some(file)),
+                Some(_) => surprise("its size is not that of the manifest"),
+                None => surprise("not in the manifest, or twice in the archive"),
+            },
+            RawKind::Folder if self.folders.remove(&entry.name) || self.python => Ok(None),
+            RawKind::Folder => surprise("not in the manifest, or twice in the archive"),
+            RawKind::Link(target) => match self.links.remove(&entry.name) {
+                Some(told) if told == target => Ok(None),
+                _ => surprise("not the link of the manifest"),
+            },
+        }
+    }
+
+    fn is_description(&self, name: &EntryName) -> bool {
+        if self.python {
+            python::is_description(name)
+        } else {
+            name.as_path() == Path::new(MANIFEST_NAME)
+        }
+    }
+
+    fn finish(self) -> Result<(), ArchiveError> {
+        let folders = self.folders.into_iter().filter(|_| !self.python);
+        let missing = self.files.into_keys().chain(folders).chain(self.links.into_keys()).next();
+        match missing {
+            Some(name) => Err(damaged(self.path, format!("{name} is missing"))),
+            None => Ok(()),
+        }
+    }
+}
