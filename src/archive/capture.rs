@@ -65,6 +65,7 @@ pub fn capture(
     let (snapshots, damaged) = snapshot_databases(&before, &staging)?;
     // Walked again: what appeared while the databases were taken belongs to this capture.
     let mut scan = scan::scan(scope)?;
+    scan.keep_conversations_of(before);
     scan.skipped.extend(damaged);
     progress.expect_bytes(scan.bytes());
 

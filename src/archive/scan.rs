@@ -10,7 +10,7 @@ use crate::codex::rollout::{self, ConversationFile, Relation};
 use crate::io::{IoContext, IoError};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -177,6 +177,22 @@ impl Scan {
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
+    }
+
+    /// Adds the conversations that only an earlier scan saw: one that Codex moves between
+    /// `sessions/` and `archived_sessions/` during a walk may be seen in neither.
+    pub(super) fn keep_conversations_of(&mut self, earlier: Self) {
+        let conversation = |file: &PlannedFile| {
+            let of = ConversationFile::of(&file.source);
+            of.filter(|_| file.kind.is_rollout_folder()).map(|c| c.name)
+        };
+        let seen: HashSet<String> = self.files.iter().filter_map(conversation).collect();
+        let missed = earlier
+            .files
+            .into_iter()
+            .filter(|file| conversation(file).is_some_and(|name| !seen.contains(&name)));
+        self.files.extend(missed);
+        self.files.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     /// The top-level entries that are captured; folders with a trailing `/`.
