@@ -3,7 +3,7 @@
 //! All are in WAL mode; a `.sqlite` file alone may be an empty page while its rows are in the
 //! `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
 
-use super::home;
+use super::{home, rollout};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
@@ -221,49 +221,85 @@ pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError
     rows.collect::<rusqlite::Result<_>>().on("read", path)
 }
 
-/// Makes every row of a staged state database point below `home`; returns how many changed.
+/// What becomes of rows whose conversation is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strays {
+    /// They stay, and so do rows that agree with their file on all but the home's name.
+    Kept,
+    /// They point below the home like all others.
+    TakenIn,
+}
+
+/// Makes the rows of a staged state database point at their rollouts below `home`; returns how
+/// many changed.
 ///
 /// A row's path is taken by its part from `sessions/` or `archived_sessions/` on. Where that file
-/// is not among `rollouts` (conversation id → path relative to the home), the thread's id decides.
+/// is not among `rollouts` (conversation id → path relative to the home), the thread's id decides,
+/// and whether it counts as archived goes by where the file is.
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
     rollouts: &HashMap<String, PathBuf>,
+    strays: Strays,
 ) -> Result<usize, DatabaseError> {
     let rows = rollout_paths(database)?;
+    // Rows name the plain file, also while it is compressed.
+    let rollouts: HashMap<&str, PathBuf> = rollouts
+        .iter()
+        .map(|(id, path)| {
+            let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
+            (
+                id.as_str(),
+                text.map_or_else(|| path.clone(), PathBuf::from),
+            )
+        })
+        .collect();
     let known: HashSet<&Path> = rollouts.values().map(PathBuf::as_path).collect();
+    let mut updates = Vec::new();
+    for (id, old) in &rows {
+        let tail = home_tail(Path::new(old));
+        let moved_to = rollouts.get(id.as_str());
+        let relative = match (tail, moved_to) {
+            (Some(tail), _) if known.contains(tail.as_path()) => match strays {
+                Strays::Kept => continue,
+                Strays::TakenIn => (tail, false),
+            },
+            (_, Some(by_id)) => (by_id.clone(), true),
+            (None | Some(_), None) if strays == Strays::Kept => continue,
+            (Some(tail), None) => (tail, false),
+            // A row without any rollout: it must not point outside, and names no file.
+            (None, None) => {
+                let name = format!("missing-{}.jsonl", file_safe(id));
+                (Path::new(home::SESSIONS).join(name), false)
+            }
+        };
+        let (relative, moved) = relative;
+        let new = home.join(&relative);
+        if Path::new(old) != new {
+            let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+            updates.push((id, new, archived));
+        }
+    }
+    if updates.is_empty() {
+        return Ok(0);
+    }
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
-    let mut changed = 0;
-    {
-        let mut update = transaction
-            .prepare("UPDATE threads SET rollout_path=?2 WHERE id=?1")
-            .or_else(|e| {
-                if rows.is_empty() {
-                    transaction.prepare("SELECT ?1, ?2")
-                } else {
-                    Err(e)
-                }
-            })
+    for (id, new, archived) in &updates {
+        // Codex stores text; a home whose path is no text cannot be written there.
+        transaction
+            .execute(
+                "UPDATE threads SET rollout_path=?2 WHERE id=?1",
+                params![id, new.to_string_lossy()],
+            )
             .on("change", database)?;
-        for (id, old) in &rows {
-            let tail = home_tail(Path::new(old));
-            let relative = match (&tail, rollouts.get(id)) {
-                (Some(tail), _) if known.contains(tail.as_path()) => tail.clone(),
-                (_, Some(by_id)) => by_id.clone(),
-                (Some(tail), None) => tail.clone(),
-                // A row without any rollout: it must not point outside, and names no file.
-                (None, None) => {
-                    Path::new(home::SESSIONS).join(format!("missing-{}.jsonl", file_safe(id)))
-                }
-            };
-            let new = home.join(relative);
-            if Path::new(old) != new {
-                // Codex stores text; a home whose path is no text cannot be written there.
-                changed += update
-                    .execute(params![id, new.to_string_lossy()])
-                    .on("change", database)?;
-            }
+        if let Some(archived) = archived {
+            // A schema without this column has no such flag.
+            let _ = transaction.execute(
+                "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
+                 coalesce(archived_at, updated_at) END WHERE id=?1",
+                params![id, archived],
+            );
         }
     }
     transaction.commit().on("change", database)?;
@@ -271,7 +307,7 @@ pub fn rewrite_rollout_paths(
         .close()
         .map_err(|(_, e)| e)
         .on("close", database)?;
-    Ok(changed)
+    Ok(updates.len())
 }
 
 fn file_safe(id: &str) -> String {

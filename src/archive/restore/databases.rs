@@ -10,11 +10,11 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::reader::Layout;
 use crate::codex::config::CodexConfig;
-use crate::codex::database;
+use crate::codex::database::{self, Strays};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, ConversationFile, Relation};
 use crate::io::{IoContext, IoError, atomic, tree};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -77,22 +77,87 @@ impl Work<'_> {
             if self.plan.merge {
                 self.adopt_threads(&name, &path)?;
             }
-            if !same_home || self.plan.merge {
-                let mut rollouts = self.stage.rollouts.clone();
-                rollouts.extend(self.merged.only_here.clone());
-                if self.plan.partial {
-                    rollouts.extend(live_rollouts(&self.live));
-                }
-                let changed =
-                    database::rewrite_rollout_paths(&path, &self.folder_for_rows(), &rollouts)?;
-                if changed > 0 {
-                    self.notes.push(format!(
-                        "{changed} paths in {name} now point into this home"
-                    ));
+            let mut rollouts = self.stage.rollouts.clone();
+            rollouts.extend(self.merged.only_here.clone());
+            if self.plan.partial {
+                for (id, path) in live_rollouts(&self.live) {
+                    rollouts.entry(id).or_insert(path);
                 }
             }
+            // In the same home a row is wrong only when its conversation moved between the capture
+            // of the database and its own.
+            let strays = if same_home && !self.plan.merge {
+                Strays::Kept
+            } else {
+                Strays::TakenIn
+            };
+            let home = self.folder_for_rows();
+            let changed = database::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
+            if changed > 0 {
+                self.notes.push(format!(
+                    "{changed} paths in {name} now point into this home"
+                ));
+            }
         }
+        self.follow_moved_rollouts()?;
         self.forget_projections()
+    }
+
+    /// Where the live state database stays and a conversation is put back under another name than
+    /// it has here (archived since, or no longer), its row follows.
+    fn follow_moved_rollouts(&mut self) -> Result<(), RestoreError> {
+        let moved: HashMap<String, PathBuf> = live_rollouts(&self.live)
+            .filter(|(_, path)| self.plan.removed.contains(path))
+            .filter_map(|(id, path)| {
+                let now = self.stage.rollouts.get(&id)?;
+                (now.parent() != path.parent()).then(|| (id, now.clone()))
+            })
+            .collect();
+        if moved.is_empty() || self.plan.target == Target::Elsewhere {
+            return Ok(());
+        }
+        let home = self.folder_for_rows();
+        for (live, staged, name) in self.live_databases(home::STATE_DATABASE_PREFIX)? {
+            // A damaged one is Codex's to set aside and make again.
+            if database::snapshot(&live, &staged).is_ok() {
+                database::rewrite_rollout_paths(&staged, &home, &moved, Strays::Kept)?;
+                self.replace_live(name);
+            } else {
+                tree::remove(&staged)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The live databases of this name that the archive does not replace, and where a changed copy
+    /// of each is staged.
+    fn live_databases(
+        &self,
+        prefix: &str,
+    ) -> Result<Vec<(PathBuf, PathBuf, EntryName)>, RestoreError> {
+        let mut found = Vec::new();
+        for file in &self.live {
+            let Ok(name) = EntryName::of_path(&file.path) else {
+                continue;
+            };
+            let is_it = file.kind == Kind::Database && home::is_database_named(&file.path, prefix);
+            if is_it && !self.plan.writes.contains(&name) && !self.plan.removed.contains(&file.path)
+            {
+                let staged = self.stage.place(&file.path);
+                atomic::create_private_folder(atomic::parent_of(&staged))?;
+                found.push((self.folder.join(&file.path), staged, name));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Notes that a live database is replaced by its staged copy.
+    fn replace_live(&mut self, name: EntryName) {
+        let beside = home::database_sidecars(name.as_path());
+        self.plan
+            .removed
+            .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
+        self.plan.writes.insert(name);
     }
 
     /// The home as its owner names it: what Codex would write into its rows.
@@ -224,37 +289,20 @@ impl Work<'_> {
         if stale.is_empty() {
             return Ok(());
         }
-        let projections: Vec<_> = self
-            .live
-            .iter()
-            .filter(|f| {
-                f.kind == Kind::Database
-                    && home::is_database_named(&f.path, home::HISTORY_DATABASE_PREFIX)
-            })
-            .map(|f| f.path.clone())
-            .collect();
-        for path in projections {
-            let Ok(name) = EntryName::of_path(&path) else {
-                continue;
-            };
-            if self.plan.writes.contains(&name) || self.plan.removed.contains(&path) {
-                continue;
-            }
-            let staged = self.stage.place(&path);
-            atomic::create_private_folder(atomic::parent_of(&staged))?;
-            let forgotten = database::snapshot(&self.folder.join(&path), &staged)
+        for (live, staged, name) in self.live_databases(home::HISTORY_DATABASE_PREFIX)? {
+            let forgotten = database::snapshot(&live, &staged)
                 .and_then(|()| database::forget_projections(&staged, &stale));
             if forgotten.is_ok() {
-                self.plan.writes.insert(name);
+                self.replace_live(name);
             } else {
                 // It cannot be mended: Codex makes it again.
                 tree::remove(&staged)?;
-                self.plan.removed.insert(path.clone());
+                let path = name.as_path().to_path_buf();
+                let beside = home::database_sidecars(&path);
+                let standing = beside.into_iter().filter(|p| self.folder.join(p).exists());
+                self.plan.removed.extend(standing);
+                self.plan.removed.insert(path);
             }
-            let beside = home::database_sidecars(&path);
-            self.plan
-                .removed
-                .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
         }
         Ok(())
     }
