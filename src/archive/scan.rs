@@ -179,22 +179,6 @@ impl Scan {
         self.files.iter().map(|f| f.size).sum()
     }
 
-    /// Adds the conversations that only an earlier scan saw: one that Codex moves between
-    /// `sessions/` and `archived_sessions/` during a walk may be seen in neither.
-    pub(super) fn keep_conversations_of(&mut self, earlier: Self) {
-        let conversation = |file: &PlannedFile| {
-            let of = ConversationFile::of(&file.source);
-            of.filter(|_| file.kind.is_rollout_folder()).map(|c| c.name)
-        };
-        let seen: HashSet<String> = self.files.iter().filter_map(conversation).collect();
-        let missed = earlier
-            .files
-            .into_iter()
-            .filter(|file| conversation(file).is_some_and(|name| !seen.contains(&name)));
-        self.files.extend(missed);
-        self.files.sort_by(|a, b| a.name.cmp(&b.name));
-    }
-
     /// The top-level entries that are captured; folders with a trailing `/`.
     pub fn top_entries(&self) -> Vec<String> {
         let mut tops = BTreeMap::new();
@@ -237,9 +221,26 @@ pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
     if let Some(folder) = &scope.sqlite_home {
         walk.outside_databases(folder);
     }
+    add_archived_meanwhile(scope, &canonical, &mut scan);
     one_file_a_conversation(&mut scan);
     scan.files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(scan)
+}
+
+/// Looks into `archived_sessions/` once more: a conversation that Codex moved there after it was
+/// listed, and before its day in `sessions/` was, has been seen in neither.
+fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Scan) {
+    let relative = Path::new(home::ARCHIVED_SESSIONS);
+    let mut again = Scan::default();
+    let mut walk = Walk {
+        scope,
+        home: canonical,
+        scan: &mut again,
+    };
+    walk.top(&canonical.join(relative), relative);
+    let seen: HashSet<_> = scan.files.iter().map(|f| f.name.clone()).collect();
+    let new = again.files.into_iter().filter(|f| !seen.contains(&f.name));
+    scan.files.extend(new);
 }
 
 struct Walk<'a> {
