@@ -10,7 +10,7 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::reader::Layout;
 use crate::codex::config::CodexConfig;
-use crate::codex::database::{self, Strays};
+use crate::codex::database::{self, Rows, Strays};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, ConversationFile, Relation};
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -71,11 +71,16 @@ impl Work<'_> {
         let same_home = self.plan.target == Target::Home
             && (source == self.request.folder || source == self.folder);
         for (name, path) in self.staged_databases() {
+            let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
+            if self.plan.merge && is_history {
+                self.adopt(&name, &path, &self.merged.kept, Rows::Projections)?;
+            }
             if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
                 continue;
             }
             if self.plan.merge {
-                self.adopt_threads(&name, &path)?;
+                let ids = self.merged.only_here.keys().cloned().collect();
+                self.adopt(&name, &path, &ids, Rows::Threads)?;
             }
             let mut rollouts = self.stage.rollouts.clone();
             rollouts.extend(self.merged.only_here.clone());
@@ -169,16 +174,23 @@ impl Work<'_> {
         }
     }
 
-    fn adopt_threads(&self, name: &EntryName, staged: &Path) -> Result<(), RestoreError> {
+    /// Takes rows of the live database `name` over into its staged one, for conversations whose
+    /// files here stay.
+    fn adopt(
+        &self,
+        name: &EntryName,
+        staged: &Path,
+        ids: &HashSet<String>,
+        rows: Rows,
+    ) -> Result<(), RestoreError> {
         let live = self.folder.join(name.as_path());
-        if self.merged.only_here.is_empty() || !database::is_sqlite(&live) {
+        if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
-        let copy = self.swap.folder().join("live-state.sqlite");
+        let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
         if database::snapshot(&live, &copy).is_ok() {
-            let ids: HashSet<String> = self.merged.only_here.keys().cloned().collect();
-            database::adopt_threads(staged, &copy, &ids)?;
+            database::adopt_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
