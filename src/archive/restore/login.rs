@@ -97,7 +97,7 @@ impl Work<'_> {
                 }
                 // What is live stays, but never as a hard link: Codex loses a login that it renews
                 // through one.
-                if self.whole {
+                if self.whole || has_other_names(&live_path) {
                     keep_login(&live_path, &staged)?;
                 }
             }
@@ -274,6 +274,21 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
         set_attributes(path, 0o600, mtime_ns)?;
     }
     file.sync_all().at("fsync", path)
+}
+
+/// Whether a file has hard links.
+fn has_other_names(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.symlink_metadata()
+            .is_ok_and(|m| m.is_file() && m.nlink() > 1)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
