@@ -202,13 +202,18 @@ impl Scan {
 /// Walks the home. Files that vanish meanwhile are no error.
 pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
     let mut scan = Scan::default();
-    let canonical = scope
-        .home
-        .canonicalize()
-        .at("open the Codex home", &scope.home)?;
-    let mut tops: Vec<_> = fs::read_dir(&canonical)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .at("list", &scope.home)?;
+    let canonical = match scope.home.canonicalize() {
+        // Databases that lie outside outlive a home that was lost.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
+        other => Some(other.at("open the Codex home", &scope.home)?),
+    };
+    let mut tops: Vec<_> = match &canonical {
+        None => Vec::new(),
+        Some(home) => fs::read_dir(home)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .at("list", &scope.home)?,
+    };
+    let canonical = canonical.unwrap_or_else(|| scope.home.clone());
     tops.sort_by_key(fs::DirEntry::file_name);
     let mut walk = Walk {
         scope,

@@ -122,24 +122,18 @@ impl Work<'_> {
             return Ok(());
         }
         let home = self.folder_for_rows();
-        for (live, staged, name) in self.live_databases(home::STATE_DATABASE_PREFIX)? {
+        for found in self.live_databases(home::STATE_DATABASE_PREFIX) {
             // A damaged one is Codex's to set aside and make again.
-            if database::snapshot(&live, &staged).is_ok() {
-                database::rewrite_rollout_paths(&staged, &home, &moved, Strays::Kept)?;
-                self.replace_live(name);
-            } else {
-                tree::remove(&staged)?;
+            if self.copy_live(&found)? {
+                database::rewrite_rollout_paths(&found.staged, &home, &moved, Strays::Kept)?;
+                self.replace_live(found);
             }
         }
         Ok(())
     }
 
-    /// The live databases of this name that the archive does not replace, and where a changed copy
-    /// of each is staged.
-    fn live_databases(
-        &self,
-        prefix: &str,
-    ) -> Result<Vec<(PathBuf, PathBuf, EntryName)>, RestoreError> {
+    /// The live databases of this name that the archive does not replace.
+    fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
         for file in &self.live {
             let Ok(name) = EntryName::of_path(&file.path) else {
@@ -148,21 +142,57 @@ impl Work<'_> {
             let is_it = file.kind == Kind::Database && home::is_database_named(&file.path, prefix);
             if is_it && !self.plan.writes.contains(&name) && !self.plan.removed.contains(&file.path)
             {
-                let staged = self.stage.place(&file.path);
-                atomic::create_private_folder(atomic::parent_of(&staged))?;
-                found.push((self.folder.join(&file.path), staged, name));
+                found.push(LiveDatabase {
+                    live: self.folder.join(&file.path),
+                    staged: self.stage.place(&file.path),
+                    name: Some(name),
+                });
             }
         }
-        Ok(found)
+        let Some(folder) = &self.sqlite_home else {
+            return found;
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for live in entries.map(|entry| entry.path()) {
+            let staged = outside_staging(folder).join(live.file_name().unwrap_or_default());
+            let is_it = home::is_database_named(&live, prefix) && database::is_sqlite(&live);
+            if is_it && !staged.exists() {
+                found.push(LiveDatabase {
+                    live,
+                    staged,
+                    name: None,
+                });
+            }
+        }
+        found
     }
 
-    /// Notes that a live database is replaced by its staged copy.
-    fn replace_live(&mut self, name: EntryName) {
+    /// Copies a live database to where its changed copy is built; `false` when it is damaged.
+    fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
+        if database.name.is_none() {
+            self.stage_outside(atomic::parent_of(&database.live))?;
+        }
+        atomic::create_private_folder(atomic::parent_of(&database.staged))?;
+        if database::snapshot(&database.live, &database.staged).is_ok() {
+            return Ok(true);
+        }
+        tree::remove(&database.staged)?;
+        Ok(false)
+    }
+
+    /// Notes that a live database of the home is replaced by its staged copy, or goes where there
+    /// is none. Outside the home whatever is staged replaces what is live.
+    fn replace_live(&mut self, database: LiveDatabase) {
+        let Some(name) = database.name else { return };
         let beside = home::database_sidecars(name.as_path());
         self.plan
             .removed
             .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
-        self.plan.writes.insert(name);
+        if database.staged.exists() {
+            self.plan.writes.insert(name);
+        } else {
+            self.plan.removed.insert(name.as_path().to_path_buf());
+        }
     }
 
     /// The home as its owner names it: what Codex would write into its rows.
@@ -233,6 +263,7 @@ impl Work<'_> {
         let wanted = wanted
             .map(|p| real(&p))
             .filter(|p| *p != real(&self.folder));
+        self.sqlite_home.clone_from(&wanted);
         match wanted {
             None if from_outside => self.outside_into_home(),
             None => Ok(()),
@@ -248,19 +279,28 @@ impl Work<'_> {
                 if is_shared(&folder, &self.folder) {
                     return Err(RestoreError::SharedDatabases(folder));
                 }
-                atomic::create_private_folder(&folder)?;
-                let staging = folder.join(".codex-manager-restore");
-                self.swap.add_folder(&staging)?;
+                let staging = self.stage_outside(&folder)?;
                 for (name, path) in databases {
                     let file_name = name.as_path().file_name().unwrap_or_default();
                     move_file(&path, &staging.join(file_name))?;
                     self.plan.writes.remove(&name);
                     self.plan.added.remove(&name);
                 }
-                self.outside = Some((folder, staging));
                 Ok(())
             }
         }
+    }
+
+    /// Where databases are staged that replace those in `folder`, outside the home.
+    fn stage_outside(&mut self, folder: &Path) -> Result<PathBuf, RestoreError> {
+        if let Some((_, staging)) = &self.outside {
+            return Ok(staging.clone());
+        }
+        atomic::create_private_folder(folder)?;
+        let staging = outside_staging(folder);
+        self.swap.add_folder(&staging)?;
+        self.outside = Some((folder.to_path_buf(), staging.clone()));
+        Ok(staging)
     }
 
     fn outside_into_home(&mut self) -> Result<(), RestoreError> {
@@ -297,24 +337,23 @@ impl Work<'_> {
         if self.plan.target == Target::Elsewhere {
             return Ok(());
         }
+        let projections = self.live_databases(home::HISTORY_DATABASE_PREFIX);
+        if projections.is_empty() {
+            // Nothing remembers anything: the rollouts need not be compared.
+            return Ok(());
+        }
         let stale = self.rollouts_that_do_not_continue()?;
         if stale.is_empty() {
             return Ok(());
         }
-        for (live, staged, name) in self.live_databases(home::HISTORY_DATABASE_PREFIX)? {
-            let forgotten = database::snapshot(&live, &staged)
-                .and_then(|()| database::forget_projections(&staged, &stale));
-            if forgotten.is_ok() {
-                self.replace_live(name);
-            } else {
-                // It cannot be mended: Codex makes it again.
-                tree::remove(&staged)?;
-                let path = name.as_path().to_path_buf();
-                let beside = home::database_sidecars(&path);
-                let standing = beside.into_iter().filter(|p| self.folder.join(p).exists());
-                self.plan.removed.extend(standing);
-                self.plan.removed.insert(path);
+        for found in projections {
+            // One that cannot be mended goes: Codex makes it again.
+            if self.copy_live(&found)?
+                && database::forget_projections(&found.staged, &stale).is_err()
+            {
+                tree::remove(&found.staged)?;
             }
+            self.replace_live(found);
         }
         Ok(())
     }
@@ -348,6 +387,20 @@ impl Work<'_> {
         }
         Ok(stale)
     }
+}
+
+/// A live database that the archive does not replace.
+struct LiveDatabase {
+    live: PathBuf,
+    /// Where a changed copy of it is built.
+    staged: PathBuf,
+    /// Its name in the home; `None` for one outside.
+    name: Option<EntryName>,
+}
+
+/// Where databases are staged that replace those in `folder`.
+fn outside_staging(folder: &Path) -> PathBuf {
+    folder.join(".codex-manager-restore")
 }
 
 /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of

@@ -112,7 +112,7 @@ pub fn plan_restore(
             // Bound to one installation: put back only where there is none.
             Kind::InstallationId if standing.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
-            Kind::Transient => continue,
+            Kind::Transient if !name.is_own() => continue,
             _ => {}
         }
         plan.bytes += size;
