@@ -12,16 +12,22 @@
 )]
 
 mod architecture;
+mod backup_status;
+mod busy_home;
 mod child;
 mod cooldown;
 mod daemon;
 mod demo;
 mod doctor;
+mod linked_homes;
 mod mock_backend;
 mod normalize;
 mod probe;
 mod process;
 mod program;
 mod recommend;
+mod restore_login;
+mod restore_rollouts;
+mod round_trip;
 mod status;
 mod support;

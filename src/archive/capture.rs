@@ -22,6 +22,10 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a writer may pause within a line before the line counts as cut off.
+const AT_REST: Duration = Duration::from_millis(250);
 
 /// Room that is left on the disk for others.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -242,9 +246,9 @@ impl Packing<'_> {
                 Added::Later => later.push(planned),
             }
         }
-        // Time has passed: one that is still the same is at rest, one that has grown is being
-        // written.
+        // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
+            wait_for_growth(planned);
             self.file(planned, false)?;
         }
         Ok(())
@@ -322,9 +326,12 @@ impl Packing<'_> {
         let Some(conversation) = conversation else {
             return Ok(None);
         };
-        for relative in Self::other_places(planned.name.as_path(), &conversation.name) {
-            let source = self.home.join(&relative);
-            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(&relative)) {
+        let places = Self::other_places(planned.name.as_path(), &conversation.name);
+        // Three rounds: it may move on while it is sought.
+        let rounds = std::iter::repeat_n(&places, 3).flatten();
+        for relative in rounds {
+            let source = self.home.join(relative);
+            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(relative)) {
                 return Ok(Some((
                     file,
                     PlannedFile {
@@ -454,6 +461,18 @@ fn is_append_only(planned: &PlannedFile) -> bool {
     jsonl
         && (planned.kind.is_rollout_folder()
             || matches!(planned.kind, Kind::History | Kind::SessionIndex))
+}
+
+/// Waits until a file has grown or has been left alone for [`AT_REST`].
+fn wait_for_growth(planned: &PlannedFile) {
+    let unchanged = || {
+        let meta = planned.source.metadata().ok()?;
+        let idle = meta.modified().ok()?.elapsed().ok()?;
+        (meta.len() == planned.size).then_some(idle)
+    };
+    while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
+        std::thread::sleep(left.min(Duration::from_millis(10)));
+    }
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {

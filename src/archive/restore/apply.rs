@@ -156,7 +156,9 @@ pub(super) struct Work<'a> {
     /// Whether the whole folder is exchanged in one call.
     pub(super) whole: bool,
     pub(super) merged: Merged,
-    /// Databases that lie outside the home: live folder and staged folder.
+    /// Where Codex looks for databases, if outside the home.
+    pub(super) sqlite_home: Option<PathBuf>,
+    /// Databases that lie outside the home and are replaced: live folder and staged folder.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
     pub(super) notes: Vec<String>,
     pub(super) _note: Note,
@@ -220,6 +222,7 @@ impl<'a> Work<'a> {
             swap,
             whole,
             merged: Merged::default(),
+            sqlite_home: None,
             outside: None,
             notes: Vec::new(),
             _note: note,
