@@ -14,6 +14,7 @@ mod architecture;
 mod child;
 mod cooldown;
 mod daemon;
+mod hostile;
 mod mock_backend;
 mod normalize;
 mod probe;
