@@ -19,6 +19,7 @@ mod cooldown;
 mod daemon;
 mod demo;
 mod doctor;
+mod hostile;
 mod linked_homes;
 mod mock_backend;
 mod normalize;
