@@ -80,7 +80,7 @@ pub fn capture(
         writer: PackWriter::new(out, workplace.compression),
         archive: file.path().to_path_buf(),
         skipped: Vec::new(),
-        planned: scan.files.iter().map(|f| f.name.clone()).collect(),
+        taken: HashSet::new(),
         progress,
     };
     packing.structure(&scan)?;
@@ -223,8 +223,8 @@ struct Packing<'a> {
     writer: PackWriter,
     archive: PathBuf,
     skipped: Vec<LeftOut>,
-    /// What was found by the walk: captured in its own turn.
-    planned: HashSet<EntryName>,
+    /// What has been captured: a file that was found under another's name has had its turn.
+    taken: HashSet<EntryName>,
     progress: &'a dyn Progress,
 }
 
@@ -285,6 +285,9 @@ impl Packing<'_> {
             .is_rollout_folder()
             .then(|| ConversationFile::of(&planned.source))
             .flatten();
+        if self.taken.contains(&planned.name) {
+            return Ok(Added::Done);
+        }
         let (mut file, planned) = match self.open(planned, conversation.as_ref()) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Added::Done),
@@ -320,7 +323,9 @@ impl Packing<'_> {
             mtime_ns: scan::mtime_ns_of(&meta),
             ..planned
         };
-        self.add(&seen, size, &mut file)?;
+        if self.taken.insert(seen.name.clone()) {
+            self.add(&seen, size, &mut file)?;
+        }
         Ok(Added::Done)
     }
 
@@ -345,9 +350,6 @@ impl Packing<'_> {
         for relative in rounds {
             let source = self.home.join(relative);
             if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(relative)) {
-                if self.planned.contains(&name) {
-                    return Ok(None);
-                }
                 return Ok(Some((
                     file,
                     PlannedFile {
