@@ -1,6 +1,10 @@
 //! The one test harness: a module for each command or promise.
 
 #![cfg(unix)]
+#![allow(
+    clippy::items_after_statements,
+    reason = "a test keeps what it needs beside it"
+)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(
     clippy::disallowed_methods,
@@ -12,16 +16,23 @@
 )]
 
 mod architecture;
+mod backup_status;
+mod busy_home;
 mod child;
 mod cooldown;
 mod daemon;
 mod demo;
 mod doctor;
+mod hostile;
+mod linked_homes;
 mod mock_backend;
 mod normalize;
 mod probe;
 mod process;
 mod program;
 mod recommend;
+mod restore_login;
+mod restore_rollouts;
+mod round_trip;
 mod status;
 mod support;

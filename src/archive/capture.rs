@@ -5,9 +5,10 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry};
+use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::Metadata;
-use super::pack::{Closing, Compression, PackWriter, Packed};
+use super::pack::{self, Closing, Compression, PackWriter, Packed};
+use super::reuse::Source;
 use super::scan::{self, CaptureScope, LeftOut, PlannedFile, Scan};
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::database;
@@ -22,6 +23,10 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a writer may pause within a line before the line counts as cut off.
+const AT_REST: Duration = Duration::from_millis(250);
 
 /// Room that is left on the disk for others.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -50,6 +55,8 @@ pub struct Workplace<'a> {
     pub tmp: &'a Path,
     /// How hard to compress.
     pub compression: Compression,
+    /// An earlier archive to copy unchanged members from.
+    pub source: Option<&'a Source>,
 }
 
 /// Takes what `scope` names. `metadata` says the rest; its file counts are filled in.
@@ -60,6 +67,7 @@ pub fn capture(
     progress: &dyn Progress,
 ) -> Result<Captured, ArchiveError> {
     let staging = Staging::inside(workplace.tmp)?;
+    let folders = folder_ids(&scope.home);
     let before = scan::scan(scope)?;
     check_space(&before, workplace)?;
     let (snapshots, damaged) = snapshot_databases(&before, &staging)?;
@@ -69,38 +77,48 @@ pub fn capture(
     progress.expect_bytes(scan.bytes());
 
     let mut file = TempFile::inside(workplace.backups)?;
-    let out = file.file().try_clone().at("write", file.path())?;
-    let mut packing = Packing {
-        home: &scope.home,
-        writer: PackWriter::new(out, workplace.compression),
-        archive: file.path().to_path_buf(),
-        skipped: Vec::new(),
-        conversations: HashSet::new(),
-        progress,
-    };
-    packing.structure(&scan)?;
-    packing.databases(&snapshots)?;
-    packing.files(&scan)?;
-    let auth = packing.login(scope, &scan)?;
-
-    metadata.captured_files = scan.top_entries();
-    let Packing {
-        writer,
-        mut skipped,
-        ..
-    } = packing;
-    skipped.extend(std::mem::take(&mut scan.skipped));
-    skipped.sort();
-    let (login, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
-    let closing = Closing {
-        metadata,
-        account_auth,
-        excluded_globs: scope.excludes.globs().to_vec(),
-        linked: std::mem::take(&mut scan.linked),
-        partial: scope.only.is_some(),
-        undo_removes: scope.undo_removes.clone(),
-    };
-    let (_, packed) = writer.finish(closing).at("write", file.path())?;
+    let path = file.path().to_path_buf();
+    let out = file.file().try_clone().at("write", &path)?;
+    let (mut skipped, mut login) = (Vec::new(), None);
+    let packed = pack::pack(
+        out,
+        &path,
+        workplace.compression,
+        workplace.source,
+        |writer| {
+            let mut packing = Packing {
+                home: &scope.home,
+                writer,
+                skipped: std::mem::take(&mut scan.skipped),
+                taken: HashSet::new(),
+                progress,
+            };
+            packing.structure(&scan)?;
+            packing.databases(&snapshots)?;
+            packing.files(&scan)?;
+            let auth = packing.login(scope, &scan)?;
+            if folder_ids(&scope.home) != folders {
+                return Err(ArchiveError::Replaced(scope.home.clone()));
+            }
+            skipped = packing.skipped;
+            skipped.sort();
+            metadata.captured_files = scan.top_entries();
+            let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
+            login = captured;
+            Ok(Closing {
+                metadata,
+                account_auth,
+                excluded_globs: scope.excludes.globs().to_vec(),
+                skipped: skipped
+                    .iter()
+                    .filter_map(|s| EntryName::of_path(Path::new(&s.path)).ok())
+                    .collect(),
+                linked: std::mem::take(&mut scan.linked),
+                partial: scope.only.is_some(),
+                undo_removes: scope.undo_removes.clone(),
+            })
+        },
+    )?;
     Ok(Captured {
         file,
         packed,
@@ -108,6 +126,20 @@ pub fn capture(
         excluded: scan.excluded,
         skipped,
     })
+}
+
+/// Which folders the home and its conversations are: Codex never replaces them, a restore does.
+#[cfg(unix)]
+fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    [Path::new(""), Path::new(home::SESSIONS)]
+        .map(|name| home.join(name).metadata().ok().map(|m| (m.dev(), m.ino())))
+        .into()
+}
+
+#[cfg(not(unix))]
+fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
+    Vec::new()
 }
 
 /// Refuses early what would fill the disk. Conversations compress by four at least; what does not
@@ -192,17 +224,16 @@ enum Added {
     Later,
 }
 
-struct Packing<'a> {
+struct Packing<'a, 'w> {
     home: &'a Path,
-    writer: PackWriter,
-    archive: PathBuf,
+    writer: &'a mut PackWriter<'w>,
     skipped: Vec<LeftOut>,
-    /// The conversations that are in the archive.
-    conversations: HashSet<String>,
+    /// What has been captured: a file that was found under another's name has had its turn.
+    taken: HashSet<EntryName>,
     progress: &'a dyn Progress,
 }
 
-impl Packing<'_> {
+impl Packing<'_, '_> {
     fn structure(&mut self, scan: &Scan) -> Result<(), ArchiveError> {
         for folder in &scan.folders {
             let entry = FolderEntry {
@@ -210,14 +241,14 @@ impl Packing<'_> {
                 mode: folder.mode,
                 mtime: folder.mtime_ns,
             };
-            self.writer.add_folder(entry).at("write", &self.archive)?;
+            self.writer.add_folder(entry)?;
         }
         for (name, target) in &scan.links {
             let entry = LinkEntry {
                 path: name.clone(),
                 target: target.clone(),
             };
-            self.writer.add_link(entry).at("write", &self.archive)?;
+            self.writer.add_link(entry)?;
         }
         Ok(())
     }
@@ -233,21 +264,49 @@ impl Packing<'_> {
 
     fn files(&mut self, scan: &Scan) -> Result<(), ArchiveError> {
         let mut later = Vec::new();
-        for planned in &scan.files {
-            if matches!(planned.kind, Kind::Auth | Kind::Database) {
+        let files: Vec<_> = scan
+            .files
+            .iter()
+            .filter(|f| !matches!(f.kind, Kind::Auth | Kind::Database))
+            .collect();
+        let mut next = 0;
+        while let Some(planned) = files.get(next) {
+            let reused = self.reuse(&files[next..])?;
+            if reused > 0 {
+                next += reused;
                 continue;
             }
+            next += 1;
             match self.file(planned, true)? {
                 Added::Done => {}
                 Added::Later => later.push(planned),
             }
         }
-        // Time has passed: one that is still the same is at rest, one that has grown is being
-        // written.
+        // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
+            wait_for_growth(planned);
             self.file(planned, false)?;
         }
         Ok(())
+    }
+
+    /// Takes over from the earlier archive what stands there as it is now: how many of `files`, from
+    /// the first on.
+    fn reuse(&mut self, files: &[&PlannedFile]) -> Result<usize, ArchiveError> {
+        if is_interrupted() {
+            return Err(ArchiveError::Interrupted);
+        }
+        let count = self.writer.reusable(|i| files.get(i).map(|f| f.entry()));
+        if count == 0 || files[..count].iter().any(|f| self.taken.contains(&f.name)) {
+            return Ok(0);
+        }
+        for file in &files[..count] {
+            self.taken.insert(file.name.clone());
+            self.progress.add_bytes(file.size);
+        }
+        self.writer
+            .reuse(files[..count].iter().map(|f| f.entry()))?;
+        Ok(count)
     }
 
     fn file(&mut self, planned: &PlannedFile, may_defer: bool) -> Result<Added, ArchiveError> {
@@ -259,10 +318,7 @@ impl Packing<'_> {
             .is_rollout_folder()
             .then(|| ConversationFile::of(&planned.source))
             .flatten();
-        if conversation
-            .as_ref()
-            .is_some_and(|c| self.conversations.contains(&c.name))
-        {
+        if self.taken.contains(&planned.name) {
             return Ok(Added::Done);
         }
         let (mut file, planned) = match self.open(planned, conversation.as_ref()) {
@@ -298,11 +354,16 @@ impl Packing<'_> {
         let seen = PlannedFile {
             mode: scan::mode_of(&meta),
             mtime_ns: scan::mtime_ns_of(&meta),
+            // What was cut, or is growing, is not what a later look will find.
+            stamp: if size == meta.len() {
+                Stamp::of(&meta)
+            } else {
+                Stamp::default()
+            },
             ..planned
         };
-        self.add(&seen, size, &mut file)?;
-        if let Some(conversation) = conversation {
-            self.conversations.insert(conversation.name);
+        if self.taken.insert(seen.name.clone()) {
+            self.add(&seen, size, &mut file)?;
         }
         Ok(Added::Done)
     }
@@ -322,9 +383,12 @@ impl Packing<'_> {
         let Some(conversation) = conversation else {
             return Ok(None);
         };
-        for relative in Self::other_places(planned.name.as_path(), &conversation.name) {
-            let source = self.home.join(&relative);
-            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(&relative)) {
+        let places = Self::other_places(planned.name.as_path(), &conversation.name);
+        // Three rounds: it may move on while it is sought.
+        let rounds = std::iter::repeat_n(&places, 3).flatten();
+        for relative in rounds {
+            let source = self.home.join(relative);
+            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(relative)) {
                 return Ok(Some((
                     file,
                     PlannedFile {
@@ -364,18 +428,15 @@ impl Packing<'_> {
             size,
             mode: planned.mode,
             mtime: planned.mtime_ns,
-            sha256: String::new(),
+            sha256: None,
+            stamp: planned.stamp,
         };
         let mut reading = Reading {
             content,
             error: None,
             progress: self.progress,
         };
-        let added = self
-            .writer
-            .add_file(entry, &mut reading)
-            .at("write", &self.archive)?
-            .is_some();
+        let added = self.writer.add_file(entry, &mut reading)?;
         let error = reading.error.take();
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
@@ -454,6 +515,18 @@ fn is_append_only(planned: &PlannedFile) -> bool {
     jsonl
         && (planned.kind.is_rollout_folder()
             || matches!(planned.kind, Kind::History | Kind::SessionIndex))
+}
+
+/// Waits until a file has grown or has been left alone for [`AT_REST`].
+fn wait_for_growth(planned: &PlannedFile) {
+    let unchanged = || {
+        let meta = planned.source.metadata().ok()?;
+        let idle = meta.modified().ok()?.elapsed().ok()?;
+        (meta.len() == planned.size).then_some(idle)
+    };
+    while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
+        std::thread::sleep(left.min(Duration::from_millis(10)));
+    }
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {

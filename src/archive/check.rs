@@ -3,8 +3,8 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::{LinkEntry, Manifest, OUTSIDE_DATABASES};
-use super::reader::unsafe_entry;
-use crate::codex::home::{self, Kind};
+use super::reader::{damaged, unsafe_entry};
+use crate::codex::home::{self, Kind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
 
@@ -12,12 +12,24 @@ use std::path::{Component, Path};
 pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> {
     let files: Vec<_> = manifest.files.iter().map(|f| &f.path).collect();
     let folders: Vec<_> = manifest.folders.iter().map(|f| &f.path).collect();
-    check_names(path, &files, &folders, &manifest.links, Clash::OfTopLevel)?;
-    for name in &files {
-        let outside_database =
-            name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES));
+    check_names(path, &files, &folders, &manifest.links, Clash::OfCodexNames)?;
+    if let Some(file) = manifest.files.iter().find(|f| f.sha256.is_none()) {
+        return Err(damaged(path, format!("{} has no digest", file.path)));
+    }
+    let links = manifest.links.iter().map(|l| &l.path);
+    for name in files.iter().chain(&folders).copied().chain(links) {
+        let outside_database = name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
+            && name
+                .as_path()
+                .file_name()
+                .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
         if name.is_own() && !outside_database {
             return Err(unsafe_entry(path, name, "a name that is ours"));
+        }
+        // Folded into the database by whoever made the archive. SQLite believes what stands beside
+        // a database, down to removing files that a journal names.
+        if kind_of(name.as_path()) == Kind::DatabaseSidecar {
+            return Err(unsafe_entry(path, name, "a journal beside a database"));
         }
     }
     Ok(())
@@ -26,9 +38,9 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
 /// Which names may not differ in letter case alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clash {
-    /// Top-level names: Codex's own. Below them a disk that keeps case may hold both, and our own
+    /// Codex's own top-level names. Others may stand twice on a disk that keeps case, and our own
     /// archives list what such a disk held.
-    OfTopLevel,
+    OfCodexNames,
     /// All of them.
     OfAll,
 }
@@ -51,7 +63,9 @@ pub(super) fn check_names(
         .chain(links.iter().map(|l| (&l.path, true)))
         .chain(folders.iter().copied().map(|name| (name, false)));
     for (name, is_leaf) in all {
-        let key = if clash == Clash::OfAll || name.as_path().components().count() == 1 {
+        let is_codex = || home::is_codex_name(name.top());
+        let is_top = name.as_path().components().count() == 1;
+        let key = if clash == Clash::OfAll || (is_top && is_codex()) {
             name.folded()
         } else {
             // Exact duplicates only, but told apart from the folded keys.
@@ -72,7 +86,9 @@ pub(super) fn check_names(
             leaves.insert(name.as_path());
         }
     }
-    for name in files.iter().chain(folders).copied() {
+    let places = files.iter().map(|name| (*name, true));
+    for (name, is_file) in places.chain(folders.iter().map(|name| (*name, false))) {
+        check_place(archive, name, is_file)?;
         if name
             .as_path()
             .ancestors()
@@ -101,10 +117,27 @@ pub(super) fn check_names(
     Ok(())
 }
 
+/// Codex's own files are files at the top: a folder in the place of one would replace it.
+fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), ArchiveError> {
+    let top = Path::new(name.top());
+    let is_codex_file = matches!(
+        kind_of(top),
+        Kind::Auth | Kind::Config | Kind::Database | Kind::InstallationId
+    );
+    if is_codex_file && (!is_file || name.as_path() != top) {
+        return Err(unsafe_entry(
+            archive,
+            name,
+            "a folder in the place of a login, settings or database",
+        ));
+    }
+    Ok(())
+}
+
 fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
     let refuse = |reason| Err(unsafe_entry(archive, &link.path, reason));
     if matches!(
-        home::kind_of(link.path.as_path()),
+        kind_of(link.path.as_path()),
         Kind::Auth | Kind::Config | Kind::Database | Kind::DatabaseSidecar
     ) {
         return refuse("a link in the place of a login, settings or database");
@@ -117,7 +150,7 @@ fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
 }
 
 /// Whether a link at `path` (relative to the home) with `target` stays in the home, by its text.
-pub(super) fn stays_inside(path: &Path, target: &Path) -> bool {
+pub(in crate::archive) fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     if target.as_os_str().is_empty() {
         return false;
@@ -132,4 +165,3 @@ pub(super) fn stays_inside(path: &Path, target: &Path) -> bool {
     }
     true
 }
-

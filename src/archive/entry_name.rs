@@ -4,16 +4,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 /// The longest path that Linux takes.
 const MAX_BYTES: usize = 4096;
 
-/// Our own folder inside an archive.
-pub const OWN_FOLDER: &str = ".codex-manager";
-
-/// A checked name: relative, made of plain components alone.
+/// A checked name: relative, made of plain components alone. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EntryName(PathBuf);
+pub struct EntryName(Arc<Path>);
 
 impl EntryName {
     /// Checks a name as it stands in an archive. A leading `./` and a trailing `/` are dropped.
@@ -50,7 +48,7 @@ impl EntryName {
         if clean.as_os_str().is_empty() {
             return Err("an empty name");
         }
-        Ok(Self(clean))
+        Ok(Self(clean.into()))
     }
 
     /// As a relative path.
@@ -63,9 +61,9 @@ impl EntryName {
         self.0.iter().next().unwrap_or_default()
     }
 
-    /// Whether it lies in our own folder.
+    /// Whether its first component is a name of ours.
     pub fn is_own(&self) -> bool {
-        self.top() == OWN_FOLDER
+        crate::codex::home::is_ours(self.top())
     }
 
     /// The form that two names share when a disk that ignores letter case cannot hold both.

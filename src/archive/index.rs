@@ -25,7 +25,9 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
         if member.offset != offset {
             return wrong("members do not follow each other");
         }
-        let Some(next) = offset.checked_add(member.len) else { return wrong("a length") };
+        let Some(next) = offset.checked_add(member.len) else {
+            return wrong("a length");
+        };
         offset = next;
         if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
             return wrong("an oversized member");
@@ -39,8 +41,12 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
             }
             Holds::Files(first, count) if first == files => files = files.saturating_add(count),
             Holds::Head(file) if file == files => {
-                let entry = usize::try_from(file).ok().and_then(|i| manifest.files.get(i));
-                let Some(entry) = entry else { return wrong("a file that is not listed") };
+                let entry = usize::try_from(file)
+                    .ok()
+                    .and_then(|i| manifest.files.get(i));
+                let Some(entry) = entry else {
+                    return wrong("a file that is not listed");
+                };
                 (open, left) = (Some(file), entry.size);
                 files += 1;
             }
@@ -60,5 +66,9 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
         && offset == end
         && files == manifest.files.len() as u64
         && structures == structure;
-    if complete { Ok(()) } else { wrong("it does not hold what the manifest lists") }
+    if complete {
+        Ok(())
+    } else {
+        wrong("it does not hold what the manifest lists")
+    }
 }

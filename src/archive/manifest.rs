@@ -57,8 +57,15 @@ impl Stamp {
         #[cfg(unix)]
         {
             use std::os::unix::fs::MetadataExt;
-            let ctime = meta.ctime().saturating_mul(1_000_000_000).saturating_add(meta.ctime_nsec());
-            Self { ctime, ino: meta.ino(), dev: meta.dev() }
+            let ctime = meta
+                .ctime()
+                .saturating_mul(1_000_000_000)
+                .saturating_add(meta.ctime_nsec());
+            Self {
+                ctime,
+                ino: meta.ino(),
+                dev: meta.dev(),
+            }
         }
         #[cfg(not(unix))]
         {
@@ -152,6 +159,9 @@ pub struct Manifest {
     /// them.
     #[serde(default)]
     pub undo_removes: Vec<EntryName>,
+    /// What stood in the home and could not be taken: a restore leaves it alone.
+    #[serde(default)]
+    pub skipped: Vec<EntryName>,
     /// Top-level entries that were links to elsewhere and are archived by content.
     #[serde(default)]
     pub linked: Vec<EntryName>,

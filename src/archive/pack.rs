@@ -107,7 +107,10 @@ pub mod footer {
                 u64::from_le_bytes(raw)
             };
             let known = bytes[..10] == HEAD && bytes[10..17] == EXTRA && bytes[33..] == TAIL;
-            known.then(|| Self { offset: number(17), len: number(25) })
+            known.then(|| Self {
+                offset: number(17),
+                len: number(25),
+            })
         }
     }
 }
@@ -121,6 +124,8 @@ pub struct Closing {
     pub account_auth: Option<AccountAuth>,
     /// What the user left out.
     pub excluded_globs: Vec<String>,
+    /// See [`Manifest::skipped`].
+    pub skipped: Vec<EntryName>,
     /// Top-level entries archived through a link.
     pub linked: Vec<EntryName>,
     /// See [`Manifest::partial`].
@@ -186,7 +191,11 @@ struct Entries {
 /// A member that is to be made.
 enum Job {
     /// From this part of the tar stream; with the places of whole files in it.
-    Fresh { bytes: Vec<u8>, holds: Holds, files: Vec<(usize, std::ops::Range<usize>)> },
+    Fresh {
+        bytes: Vec<u8>,
+        holds: Holds,
+        files: Vec<(usize, std::ops::Range<usize>)>,
+    },
     /// By copying one of the earlier archive.
     Reused { old: OldMember, holds: Holds },
 }
@@ -205,7 +214,11 @@ struct Done {
 impl Job {
     fn run(self, compression: Compression, source: Option<&Source>) -> Result<Done, ArchiveError> {
         match self {
-            Self::Fresh { bytes, holds, files } => {
+            Self::Fresh {
+                bytes,
+                holds,
+                files,
+            } => {
                 let digests = files
                     .into_iter()
                     .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
@@ -213,7 +226,14 @@ impl Job {
                 let packed = compress(&bytes, compression);
                 let sha256 = Sha256Digest::of(&packed);
                 let size = bytes.len() as u64;
-                Ok(Done { bytes: packed, size, sha256, holds, digests, reused: None })
+                Ok(Done {
+                    bytes: packed,
+                    size,
+                    sha256,
+                    holds,
+                    digests,
+                    reused: None,
+                })
             }
             Self::Reused { old, holds } => {
                 let bytes = match source {
@@ -292,7 +312,9 @@ impl<'a> MemberSink<'a> {
         self.digests.extend(done.digests);
         match (done.reused, self.source) {
             (Some(old), Some(source)) => {
-                source.copy_to(&old, &done.bytes, self.out).at("write", self.path)?;
+                source
+                    .copy_to(&old, &done.bytes, self.out)
+                    .at("write", self.path)?;
                 self.hasher.update(&done.bytes);
                 self.written += len;
                 self.reused_bytes += len;
@@ -328,6 +350,7 @@ impl<'a> MemberSink<'a> {
             metadata,
             account_auth: closing.account_auth,
             excluded_globs: closing.excluded_globs,
+            skipped: closing.skipped,
             partial: closing.partial,
             undo_removes: closing.undo_removes,
             linked: closing.linked,
@@ -339,9 +362,11 @@ impl<'a> MemberSink<'a> {
             members: std::mem::take(&mut self.members),
         };
         let path = self.path;
-        self.put_manifest(&manifest, compression).at("write", path)?;
+        self.put_manifest(&manifest, compression)
+            .at("write", path)?;
         let len = self.written - offset;
-        self.put(&footer::Footer { offset, len }.encode()).at("write", path)?;
+        self.put(&footer::Footer { offset, len }.encode())
+            .at("write", path)?;
         Ok(Packed {
             archive_bytes: self.written,
             archive_sha256: self.hasher.finish(),
@@ -355,9 +380,17 @@ impl<'a> MemberSink<'a> {
     fn put_manifest(&mut self, manifest: &Manifest, compression: Compression) -> io::Result<()> {
         let mut count = Count(0);
         serde_json::to_writer(&mut count, manifest)?;
-        let mtime = manifest.metadata.created_at.timestamp_nanos_opt().unwrap_or(0);
+        let mtime = manifest
+            .metadata
+            .created_at
+            .timestamp_nanos_opt()
+            .unwrap_or(0);
         let header = header(EntryType::Regular, count.0, 0o600, mtime);
-        let mut stream = Cut { sink: self, compression, member: head_bytes(header, Path::new(MANIFEST_NAME))? };
+        let mut stream = Cut {
+            sink: self,
+            compression,
+            member: head_bytes(header, Path::new(MANIFEST_NAME))?,
+        };
         serde_json::to_writer(&mut stream, manifest)?;
         // The padding of the entry, and the two empty blocks that end the tar.
         let padding = padding_of(count.0) + 2 * BLOCK_BYTES;
@@ -442,7 +475,14 @@ impl<'a> PackWriter<'a> {
         path: &'a Path,
         source: Option<&'a Source>,
     ) -> Self {
-        Self { jobs, path, source, entries: Entries::default(), group: Group::default(), submitted: 0 }
+        Self {
+            jobs,
+            path,
+            source,
+            entries: Entries::default(),
+            group: Group::default(),
+            submitted: 0,
+        }
     }
 
     /// Adds a folder. Folders come before links, links before files.
@@ -464,7 +504,11 @@ impl<'a> PackWriter<'a> {
     fn add_structure(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         self.group.bytes.extend_from_slice(bytes);
         self.group.count += 1;
-        if self.group.bytes.len() >= GROUP_BYTES { self.flush() } else { Ok(()) }
+        if self.group.bytes.len() >= GROUP_BYTES {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     /// Adds a file of `entry.size` bytes read from `content`. The digest is that of the bytes that
@@ -494,7 +538,10 @@ impl<'a> PackWriter<'a> {
         let head = entry_head(&entry).at("write", self.path)?;
         self.group.bytes.extend_from_slice(&head);
         let start = self.group.bytes.len();
-        content.take(entry.size).read_to_end(&mut self.group.bytes).at("read", entry.path.as_path())?;
+        content
+            .take(entry.size)
+            .read_to_end(&mut self.group.bytes)
+            .at("read", entry.path.as_path())?;
         let end = self.group.bytes.len();
         if (end - start) as u64 != entry.size {
             self.group.bytes.truncate(before);
@@ -502,7 +549,9 @@ impl<'a> PackWriter<'a> {
         }
         let padding = usize::try_from(padding_of(entry.size)).unwrap_or(0);
         self.group.bytes.resize(end + padding, 0);
-        self.group.files.push((self.entries.files.len(), start..end));
+        self.group
+            .files
+            .push((self.entries.files.len(), start..end));
         self.group.count += 1;
         self.entries.files.push(entry);
         if self.group.bytes.len() >= GROUP_BYTES {
@@ -544,7 +593,10 @@ impl<'a> PackWriter<'a> {
             let want = left.min(CHUNK_BYTES);
             let mut bytes = Vec::with_capacity(usize::try_from(want + BLOCK_BYTES).unwrap_or(0));
             if !short {
-                content.take(want).read_to_end(&mut bytes).at("read", entry.path.as_path())?;
+                content
+                    .take(want)
+                    .read_to_end(&mut bytes)
+                    .at("read", entry.path.as_path())?;
             }
             if (bytes.len() as u64) < want {
                 // The tar header has told a size: zeros stand in, and all of it is void.
@@ -558,7 +610,11 @@ impl<'a> PackWriter<'a> {
             let holds = Holds::Chunk(number, upto);
             // Only whole chunks are compared: the last one carries padding and may grow.
             let whole = want == CHUNK_BYTES && padding == 0;
-            match old.as_ref().and_then(|old| old.chunk(position)).filter(|_| whole && !short) {
+            match old
+                .as_ref()
+                .and_then(|old| old.chunk(position))
+                .filter(|_| whole && !short)
+            {
                 Some((member, of)) if of == upto => self.reused(member, holds)?,
                 _ => self.fresh(bytes, holds, Vec::new())?,
             }
@@ -569,19 +625,38 @@ impl<'a> PackWriter<'a> {
             self.entries.void_members.push(from..self.submitted);
             return Ok(false);
         }
-        self.entries.files.push(FileEntry { sha256: Some(hasher.digest()), ..entry });
+        self.entries.files.push(FileEntry {
+            sha256: Some(hasher.digest()),
+            ..entry
+        });
         Ok(true)
     }
 
-    /// How many of `files`, from the first on, stand in one member of the earlier archive as they
-    /// are now; that member is copied, and none of them is read. Zero if there is none.
-    pub fn reuse(&mut self, files: &[FileEntry]) -> Result<usize, ArchiveError> {
-        let Some(reuse) = self.source.and_then(|s| s.unchanged(files)) else { return Ok(0) };
+    /// How many files stand in one member of the earlier archive, from the first on, as they are
+    /// now; `file` gives the one at a place. Zero if there is no such member.
+    pub fn reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
+        self.source
+            .and_then(|s| s.unchanged(file))
+            .map_or(0, |reuse| reuse.digests.len())
+    }
+
+    /// Takes `files`, which [`PackWriter::reusable`] has counted, over from the earlier archive: their
+    /// members are copied, and none of them is read.
+    pub fn reuse(&mut self, files: impl Iterator<Item = FileEntry>) -> Result<(), ArchiveError> {
+        let files: Vec<_> = files.collect();
+        let Some(reuse) = self
+            .source
+            .and_then(|s| s.unchanged(|i| files.get(i).cloned()))
+        else {
+            return Ok(());
+        };
         self.flush()?;
         let first = self.entries.files.len() as u64;
-        let count = reuse.digests.len();
-        for (file, sha256) in files.iter().zip(&reuse.digests) {
-            self.entries.files.push(FileEntry { sha256: Some(*sha256), ..file.clone() });
+        for (file, sha256) in files.into_iter().zip(reuse.digests) {
+            self.entries.files.push(FileEntry {
+                sha256: Some(sha256),
+                ..file
+            });
         }
         for member in reuse.members {
             let holds = match member.holds {
@@ -592,7 +667,7 @@ impl<'a> PackWriter<'a> {
             };
             self.reused(member, holds)?;
         }
-        Ok(count)
+        Ok(())
     }
 
     fn fresh(
@@ -601,7 +676,11 @@ impl<'a> PackWriter<'a> {
         holds: Holds,
         files: Vec<(usize, std::ops::Range<usize>)>,
     ) -> Result<(), ArchiveError> {
-        self.submit(Job::Fresh { bytes, holds, files })
+        self.submit(Job::Fresh {
+            bytes,
+            holds,
+            files,
+        })
     }
 
     fn reused(&mut self, old: OldMember, holds: Holds) -> Result<(), ArchiveError> {
@@ -648,7 +727,9 @@ impl<'a> PackWriter<'a> {
 
 impl std::fmt::Debug for PackWriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PackWriter").field("files", &self.entries.files.len()).finish_non_exhaustive()
+        f.debug_struct("PackWriter")
+            .field("files", &self.entries.files.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -669,7 +750,10 @@ fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
 }
 
 fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
-    head_bytes(header(EntryType::Regular, entry.size, entry.mode, entry.mtime), entry.path.as_path())
+    head_bytes(
+        header(EntryType::Regular, entry.size, entry.mode, entry.mtime),
+        entry.path.as_path(),
+    )
 }
 
 /// The header blocks of an entry, with a long name where it needs one.

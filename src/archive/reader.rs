@@ -15,8 +15,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// The largest manifest: some millions of files.
-const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+/// A manifest larger than this must not unpack to more than [`MAX_MANIFEST_RATIO`] times its
+/// size: half of it is digests, which do not compress.
+const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
+const MAX_MANIFEST_RATIO: u64 = 32;
 
 /// Who wrote an archive, and what that says about its content.
 #[derive(Debug)]
@@ -97,7 +99,11 @@ impl Archive {
         if let (Layout::Ours(manifest), false) = (&layout, has_index) {
             check_manifest(path, manifest)?;
         }
-        Ok(Self { path: path.to_path_buf(), layout, has_index })
+        Ok(Self {
+            path: path.to_path_buf(),
+            layout,
+            has_index,
+        })
     }
 
     /// Where it lies.
@@ -202,19 +208,35 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(file.take(packed))));
     let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
         Some(Ok(entry)) if &*entry.path_bytes() == MANIFEST_NAME.as_bytes() => {
-            parse_manifest(path, entry)?
+            parse_manifest(path, entry, packed)?
         }
         Some(Err(e)) => return Err(broken(e)),
         _ => return Err(damaged(path, "no manifest where the footer says")),
     };
     // To the end: the CRC stands there.
-    io::copy(&mut tar.into_inner().take(MAX_MANIFEST_BYTES), &mut io::sink()).map_err(broken)?;
+    io::copy(
+        &mut tar.into_inner().take(max_manifest_bytes(packed)),
+        &mut io::sink(),
+    )
+    .map_err(broken)?;
     Ok(Some((manifest, offset)))
 }
 
-/// Parses a manifest as it is unpacked: as text it may be larger than all it says.
-fn parse_manifest(path: &Path, content: impl Read) -> Result<Manifest, ArchiveError> {
-    let mut content = Beginning { inner: content.take(MAX_MANIFEST_BYTES), bytes: Vec::new() };
+/// To how much a manifest may unpack that takes `packed` bytes of the archive.
+fn max_manifest_bytes(packed: u64) -> u64 {
+    packed
+        .saturating_mul(MAX_MANIFEST_RATIO)
+        .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
+}
+
+/// Parses a manifest as it is unpacked: as text it is larger than all it says. It takes at most
+/// `packed` bytes of the archive.
+fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
+    let limit = max_manifest_bytes(packed);
+    let mut content = Beginning {
+        inner: content.take(limit),
+        bytes: Vec::new(),
+    };
     let parsed = serde_json::from_reader::<_, Manifest>(BufReader::new(&mut content));
     let schema = match &parsed {
         Ok(manifest) => Some(manifest.schema),
@@ -222,17 +244,26 @@ fn parse_manifest(path: &Path, content: impl Read) -> Result<Manifest, ArchiveEr
         Err(_) => schema_of(&content.bytes),
     };
     if let Some(found) = schema.filter(|schema| *schema > SCHEMA) {
-        return Err(ArchiveError::Newer { archive: path.to_path_buf(), found });
+        return Err(ArchiveError::Newer {
+            archive: path.to_path_buf(),
+            found,
+        });
     }
     parsed.map_err(|e| damaged(path, format!("manifest: {e}")))
 }
 
 /// The number in `{"schema":1,…`.
 fn schema_of(beginning: &[u8]) -> Option<u64> {
-    let text: String =
-        String::from_utf8_lossy(beginning).chars().filter(|c| !c.is_whitespace()).collect();
+    let text: String = String::from_utf8_lossy(beginning)
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .collect();
     let digits = text.strip_prefix("{\"schema\":")?;
-    digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    digits
+        .split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Remembers the first bytes that were read.
@@ -252,11 +283,15 @@ impl<R: Read> Read for Beginning<R> {
 
 /// Reads an archive without our footer to its end to learn what it is.
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
+    let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = super::python::Scan::new(path);
+    let mut python = super::python::Scan::new(path, packed);
     unpack::whole_stream(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
-            manifest = Some(parse_manifest(path, content)?);
+            if manifest.is_some() {
+                return Err(unsafe_entry(path, &entry.name, "twice in the archive"));
+            }
+            manifest = Some(parse_manifest(path, content, packed)?);
             return Ok(());
         }
         python.entry(&entry, content)
@@ -267,12 +302,12 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     }
 }
 
-fn open(path: &Path) -> Result<File, ArchiveError> {
-    let file = File::open(path).at("open", path)?;
-    if !file.metadata().at("read", path)?.is_file() {
+pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
+    // Looked at first: to open a pipe is to wait for somebody at its other end.
+    if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }
-    Ok(file)
+    Ok(File::open(path).at("open", path)?)
 }
 
 pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> ArchiveError {

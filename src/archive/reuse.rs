@@ -3,9 +3,11 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::pack::Compression;
 use super::reader::{Archive, damaged};
 use crate::io::IoContext;
 use crate::io::hash::Sha256Digest;
+use crate::io::position;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -51,6 +53,17 @@ struct Place {
     member: u32,
 }
 
+/// What of an earlier archive may be used.
+#[derive(Debug, Clone, Copy)]
+pub struct ReuseOptions {
+    /// How much is checked before it is copied.
+    pub verify: VerifyReused,
+    /// Whether every file is read again, and only content counts as unchanged.
+    pub rehash: bool,
+    /// How hard it must have been compressed at least.
+    pub compression: Compression,
+}
+
 /// An earlier archive of the same home.
 #[derive(Debug)]
 pub struct Source {
@@ -59,16 +72,24 @@ pub struct Source {
     files: Vec<FileEntry>,
     members: Vec<Member>,
     places: HashMap<EntryName, Place>,
-    verify: VerifyReused,
+    options: ReuseOptions,
 }
 
 impl Source {
     /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
     /// copied, and nothing is lost but time.
-    pub fn open(path: &Path, verify: VerifyReused) -> Option<Self> {
+    pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
         let archive = Archive::open(path).ok()?;
         let file = File::open(path).ok()?;
-        let Manifest { files, members, .. } = archive.into_manifest()?;
+        let Manifest {
+            files,
+            members,
+            effort,
+            ..
+        } = archive.into_manifest()?;
+        if members.is_empty() || effort < options.compression.effort() {
+            return None;
+        }
         let mut places = HashMap::with_capacity(files.len());
         for (number, member) in members.iter().enumerate() {
             let (first, count) = match member.holds {
@@ -78,40 +99,64 @@ impl Source {
             };
             for file in first..first.checked_add(count)? {
                 let name = files.get(usize::try_from(file).ok()?)?.path.clone();
-                let place = Place { file: u32::try_from(file).ok()?, member: u32::try_from(number).ok()? };
+                let place = Place {
+                    file: u32::try_from(file).ok()?,
+                    member: u32::try_from(number).ok()?,
+                };
                 places.insert(name, place);
             }
         }
-        Some(Self { path: path.to_path_buf(), file, files, members, places, verify })
+        Some(Self {
+            path: path.to_path_buf(),
+            file,
+            files,
+            members,
+            places,
+            options,
+        })
     }
 
-    /// The members that hold the first of `files`, and as many after it as they hold, if all of
-    /// these are as they were.
-    pub(super) fn unchanged(&self, files: &[FileEntry]) -> Option<Reuse> {
-        let place = *self.places.get(&files.first()?.path)?;
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The members that hold the first file, and as many after it as they hold, if all of these are
+    /// as they were; `file` gives the one at a place.
+    pub(super) fn unchanged(&self, file: impl Fn(usize) -> Option<FileEntry>) -> Option<Reuse> {
+        if self.options.rehash {
+            return None;
+        }
+        let first_now = file(0)?;
+        let place = *self.places.get(&first_now.path)?;
         let member = &self.members[place.member as usize];
         match member.holds {
             Holds::Files(first, count) if first == u64::from(place.file) => {
                 let old = self.range(first, count)?;
-                let now = files.get(..old.len())?;
-                let same = old.iter().zip(now).all(|(old, now)| is_unchanged(old, now));
+                let same = old
+                    .iter()
+                    .enumerate()
+                    .all(|(i, old)| file(i).is_some_and(|now| is_unchanged(old, &now)));
                 same.then(|| Reuse {
                     digests: old.iter().filter_map(|f| f.sha256).collect(),
                     members: vec![self.old(place.member)],
                 })
                 .filter(|reuse| reuse.digests.len() == old.len())
             }
-            Holds::Head(file) => {
-                let old = self.range(file, 1)?.first()?;
+            Holds::Head(number) => {
+                let old = self.range(number, 1)?.first()?;
                 let mut members = vec![self.old(place.member)];
                 let chunks = place.member as usize + 1..self.members.len();
                 members.extend(
                     chunks
-                        .take_while(|i| matches!(self.members[*i].holds, Holds::Chunk(of, _) if of == file))
+                        .take_while(|i| matches!(self.members[*i].holds, Holds::Chunk(of, _) if of == number))
                         .map(|i| self.old(u32::try_from(i).unwrap_or(u32::MAX))),
                 );
                 let sha256 = old.sha256?;
-                is_unchanged(old, &files[0]).then(|| Reuse { digests: vec![sha256], members })
+                is_unchanged(old, &first_now).then(|| Reuse {
+                    digests: vec![sha256],
+                    members,
+                })
             }
             _ => None,
         }
@@ -120,18 +165,21 @@ impl Source {
     /// The chunks of a large file.
     pub(super) fn large(&self, name: &EntryName) -> Option<OldLarge<'_>> {
         let place = *self.places.get(name)?;
-        matches!(self.members[place.member as usize].holds, Holds::Head(_))
-            .then_some(OldLarge { source: self, place })
+        matches!(self.members[place.member as usize].holds, Holds::Head(_)).then_some(OldLarge {
+            source: self,
+            place,
+        })
     }
 
     fn range(&self, first: u64, count: u64) -> Option<&[FileEntry]> {
         let first = usize::try_from(first).ok()?;
-        self.files.get(first..first.checked_add(usize::try_from(count).ok()?)?)
+        self.files
+            .get(first..first.checked_add(usize::try_from(count).ok()?)?)
     }
 
     fn old(&self, number: u32) -> OldMember {
         let member = &self.members[number as usize];
-        let checked = match self.verify {
+        let checked = match self.options.verify {
             VerifyReused::All => true,
             VerifyReused::Sample => u64::from(number) % SAMPLE == 0,
             VerifyReused::None => false,
@@ -148,9 +196,10 @@ impl Source {
 
     /// The bytes of a member, checked if its turn has come.
     pub(super) fn read(&self, old: &OldMember) -> Result<Vec<u8>, ArchiveError> {
-        let len = usize::try_from(old.len).map_err(|_| damaged(&self.path, "an oversized member"))?;
+        let len =
+            usize::try_from(old.len).map_err(|_| damaged(&self.path, "an oversized member"))?;
         let mut bytes = vec![0; len];
-        read_at(&self.file, &mut bytes, old.offset).at("read", &self.path)?;
+        position::read_exact_at(&self.file, &mut bytes, old.offset).at("read", &self.path)?;
         if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
             return Err(damaged(&self.path, "a member does not fit its digest"));
         }
@@ -164,7 +213,8 @@ impl Source {
             let mut offset = old.offset;
             let mut left = bytes.len();
             while left > 0 {
-                match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left) {
+                match rustix::fs::copy_file_range(&self.file, Some(&mut offset), &*out, None, left)
+                {
                     Ok(0) => break,
                     Ok(n) => left -= n,
                     // Not between these file systems, or nothing was copied yet: write it.
@@ -210,25 +260,4 @@ fn is_unchanged(old: &FileEntry, now: &FileEntry) -> bool {
         && old.mode == now.mode
         && old.stamp == now.stamp
         && now.stamp.ctime != 0
-}
-
-#[cfg(unix)]
-pub(super) fn read_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    file.read_exact_at(bytes, offset)
-}
-
-#[cfg(windows)]
-pub(super) fn read_at(file: &File, mut bytes: &mut [u8], mut offset: u64) -> io::Result<()> {
-    use std::os::windows::fs::FileExt;
-    while !bytes.is_empty() {
-        match file.seek_read(bytes, offset)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            n => {
-                bytes = &mut bytes[n..];
-                offset += n as u64;
-            }
-        }
-    }
-    Ok(())
 }

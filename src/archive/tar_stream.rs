@@ -111,8 +111,11 @@ pub(super) fn for_each_entry<R: Read>(
         }
         let extensions = std::mem::take(&mut pending);
         let raw = extensions.apply(archive, &entry)?;
-        let mut content =
-            Content { archive, reader: &mut entry, buffer: std::mem::take(&mut buffer) };
+        let mut content = Content {
+            archive,
+            reader: &mut entry,
+            buffer: std::mem::take(&mut buffer),
+        };
         visit(raw, &mut content)?;
         content.drain()?;
         buffer = content.buffer;
@@ -125,18 +128,28 @@ pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, Archiv
     let mut found = None;
     let mut tar = tar::Archive::new(bytes);
     let mut pending = Extensions::default();
-    for entry in tar.entries().map_err(|e| damaged(archive, e.to_string()))?.raw(true) {
+    for entry in tar
+        .entries()
+        .map_err(|e| damaged(archive, e.to_string()))?
+        .raw(true)
+    {
         let mut entry = entry.map_err(|e| damaged(archive, e.to_string()))?;
         let kind = entry.header().entry_type();
         if pending.take(archive, kind, &mut entry)? {
             continue;
         }
-        found = Some((std::mem::take(&mut pending).apply(archive, &entry)?, entry.raw_file_position()));
+        found = Some((
+            std::mem::take(&mut pending).apply(archive, &entry)?,
+            entry.raw_file_position(),
+        ));
         break;
     }
     match found {
         Some((entry, end)) if end == bytes.len() as u64 => Ok(entry),
-        _ => Err(damaged(archive, "a member is not the header that it should be")),
+        _ => Err(damaged(
+            archive,
+            "a member is not the header that it should be",
+        )),
     }
 }
 
@@ -277,4 +290,3 @@ fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
 fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
     String::from_utf8(bytes).ok().map(PathBuf::from)
 }
-

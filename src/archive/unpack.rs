@@ -5,11 +5,11 @@ use super::entry_name::EntryName;
 use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
 use super::pack::IN_FLIGHT;
 use super::python::{self, PythonArchive};
-use super::reader::{Extent, Sink, damaged, unsafe_entry};
-use super::reuse::read_at;
+use super::reader::{self, Extent, Sink, damaged, unsafe_entry};
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
+use crate::io::position;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
@@ -47,9 +47,19 @@ pub(super) fn by_index(
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
     let file = File::open(path).at("open", path)?;
-    let total = manifest.files.iter().map(|f| f.size).fold(0, u64::saturating_add);
+    let total = manifest
+        .files
+        .iter()
+        .map(|f| f.size)
+        .fold(0, u64::saturating_add);
     progress.expect_bytes(total);
-    let unpacker = Unpacker { path, file: &file, manifest, sink, progress };
+    let unpacker = Unpacker {
+        path,
+        file: &file,
+        manifest,
+        sink,
+        progress,
+    };
     // Chunks of a file come in their order, so that its digest is made as they come.
     let mut running = Hasher::default();
     let mut hashed = 0u64;
@@ -74,24 +84,30 @@ pub(super) fn by_index(
         }
         Ok(())
     };
-    parallel::ordered(IN_FLIGHT, |job: (&Member, u64)| unpacker.member(job), take, |jobs| {
-        // Where in its file the next chunk belongs.
-        let mut position = 0;
-        for member in &manifest.members {
-            let at = match member.holds {
-                Holds::Chunk(..) => position,
-                _ => 0,
-            };
-            position = match member.holds {
-                Holds::Chunk(..) => position + member.size,
-                _ => 0,
-            };
-            if extent == Extent::All || unpacker.is_wanted(member) {
-                jobs.submit((member, at)).map_err(|Stopped| ArchiveError::Interrupted)?;
+    parallel::ordered(
+        IN_FLIGHT,
+        |job: (&Member, u64)| unpacker.member(job),
+        take,
+        |jobs| {
+            // Where in its file the next chunk belongs.
+            let mut position = 0;
+            for member in &manifest.members {
+                let at = match member.holds {
+                    Holds::Chunk(..) => position,
+                    _ => 0,
+                };
+                position = match member.holds {
+                    Holds::Chunk(..) => position + member.size,
+                    _ => 0,
+                };
+                if extent == Extent::All || unpacker.is_wanted(member) {
+                    jobs.submit((member, at))
+                        .map_err(|Stopped| ArchiveError::Interrupted)?;
+                }
             }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+    )
 }
 
 struct Unpacker<'a> {
@@ -107,7 +123,9 @@ impl Unpacker<'_> {
     /// are within the lists.
     fn is_wanted(&self, member: &Member) -> bool {
         match member.holds {
-            Holds::Files(first, count) => self.files(first, count).iter().any(|f| self.sink.wants(f)),
+            Holds::Files(first, count) => {
+                self.files(first, count).iter().any(|f| self.sink.wants(f))
+            }
             Holds::Head(file) | Holds::Chunk(file, _) => {
                 self.files(file, 1).iter().any(|f| self.sink.wants(f))
             }
@@ -116,11 +134,18 @@ impl Unpacker<'_> {
     }
 
     fn files(&self, first: u64, count: u64) -> &[FileEntry] {
-        let range = usize::try_from(first).ok().zip(usize::try_from(first.saturating_add(count)).ok());
-        range.and_then(|(a, b)| self.manifest.files.get(a..b)).unwrap_or_default()
+        let range = usize::try_from(first)
+            .ok()
+            .zip(usize::try_from(first.saturating_add(count)).ok());
+        range
+            .and_then(|(a, b)| self.manifest.files.get(a..b))
+            .unwrap_or_default()
     }
 
-    fn member(&self, (member, position): (&Member, u64)) -> Result<Option<ChunkDone>, ArchiveError> {
+    fn member(
+        &self,
+        (member, position): (&Member, u64),
+    ) -> Result<Option<ChunkDone>, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
@@ -140,11 +165,12 @@ impl Unpacker<'_> {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
         }
         let bad = |what: &str| damaged(self.path, format!("a member {what}"));
-        let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size)) else {
+        let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
+        else {
             return Err(bad("is too large"));
         };
         let mut packed = vec![0; len];
-        match read_at(self.file, &mut packed, member.offset) {
+        match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path)?,
         }
@@ -173,16 +199,26 @@ impl Unpacker<'_> {
                 RawKind::File => false,
             };
             next += 1;
-            if fits { Ok(()) } else { Err(self.surprise(&entry.name)) }
+            if fits {
+                Ok(())
+            } else {
+                Err(self.surprise(&entry.name))
+            }
         })?;
-        if next == end { Ok(()) } else { Err(damaged(self.path, "folders are missing")) }
+        if next == end {
+            Ok(())
+        } else {
+            Err(damaged(self.path, "folders are missing"))
+        }
     }
 
     fn small_files(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
         let mut told = self.files(first, count).iter();
         for_each_entry(bytes, self.path, &mut |entry, content| {
             let file = told.next().filter(|file| is_told(&entry, file));
-            let Some(file) = file else { return Err(self.surprise(&entry.name)) };
+            let Some(file) = file else {
+                return Err(self.surprise(&entry.name));
+            };
             // At most a member's size, and checked to be what was told.
             let limit = usize::try_from(file.size).unwrap_or(0);
             let text = content.read_all(limit)?.unwrap_or_default();
@@ -207,7 +243,11 @@ impl Unpacker<'_> {
             return Err(damaged(self.path, "a file that is not listed"));
         };
         let entry = read_head(bytes, self.path)?;
-        if is_told(&entry, file) { Ok(()) } else { Err(self.surprise(&entry.name)) }
+        if is_told(&entry, file) {
+            Ok(())
+        } else {
+            Err(self.surprise(&entry.name))
+        }
     }
 
     fn chunk(
@@ -223,13 +263,21 @@ impl Unpacker<'_> {
         let left = entry.size.saturating_sub(position);
         let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         if bytes[content..].iter().any(|b| *b != 0) {
-            return Err(damaged(self.path, format!("something hides behind {}", entry.path)));
+            return Err(damaged(
+                self.path,
+                format!("something hides behind {}", entry.path),
+            ));
         }
         self.progress.add_bytes(content as u64);
         if self.sink.wants(entry) {
             self.sink.part(entry, position, &bytes[..content])?;
         }
-        Ok(ChunkDone { file: index, bytes, content, upto })
+        Ok(ChunkDone {
+            file: index,
+            bytes,
+            content,
+            upto,
+        })
     }
 
     fn surprise(&self, name: &EntryName) -> ArchiveError {
@@ -243,17 +291,19 @@ fn is_told(entry: &RawEntry, file: &FileEntry) -> bool {
 }
 
 fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
-    damaged(path, format!("the content of {} does not fit its digest", file.path))
+    damaged(
+        path,
+        format!("the content of {} does not fit its digest", file.path),
+    )
 }
 
 /// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
 pub(super) fn whole_stream(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
-    let file = File::open(path).at("open", path)?;
+    let file = reader::open(path)?;
     let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, file));
     let rest = for_each_entry(decoder, path, visit)?;
     let mut rest = rest.take(MAX_PADDING_BYTES + 1);
-    let padding =
-        io::copy(&mut rest, &mut io::sink()).map_err(|e| damaged(path, e.to_string()))?;
+    let padding = io::copy(&mut rest, &mut io::sink()).map_err(|e| damaged(path, e.to_string()))?;
     if padding > MAX_PADDING_BYTES {
         return Err(damaged(path, "more data behind the end of the tar"));
     }
@@ -268,7 +318,12 @@ pub(super) fn as_stream(
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
     let mut list = Checklist::new(path, told);
-    progress.expect_bytes(list.files.values().map(|f| f.size).fold(0, u64::saturating_add));
+    progress.expect_bytes(
+        list.files
+            .values()
+            .map(|f| f.size)
+            .fold(0, u64::saturating_add),
+    );
     whole_stream(path, &mut |entry, content| match list.take(&entry)? {
         Some(file) => stream_file(path, file, content, sink, progress),
         None => Ok(()),
@@ -311,13 +366,19 @@ struct Checklist<'a> {
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
     void: HashSet<&'a EntryName>,
+    described: bool,
 }
 
 impl<'a> Checklist<'a> {
     fn new(path: &'a Path, told: Told<'a>) -> Self {
         let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match told {
             Told::Ours(m) => (&m.files, &m.folders, &m.links, &m.void),
-            Told::Python(p) => (&p.contents.files, &p.contents.folders, &p.contents.links, &[]),
+            Told::Python(p) => (
+                &p.contents.files,
+                &p.contents.folders,
+                &p.contents.links,
+                &[],
+            ),
         };
         Self {
             path,
@@ -326,6 +387,7 @@ impl<'a> Checklist<'a> {
             folders: folders.iter().map(|f| &f.path).collect(),
             links: links.iter().map(|l| (&l.path, &l.target)).collect(),
             void: void.iter().collect(),
+            described: false,
         }
     }
 
@@ -334,7 +396,10 @@ impl<'a> Checklist<'a> {
         let surprise = |reason| Err(unsafe_entry(self.path, &entry.name, reason));
         match &entry.kind {
             RawKind::File if self.void.contains(&entry.name) => Ok(None),
-            RawKind::File if self.is_description(&entry.name) => Ok(None),
+            RawKind::File if self.is_description(&entry.name) && !self.described => {
+                self.described = true;
+                Ok(None)
+            }
             RawKind::File => match self.files.remove(&entry.name) {
                 Some(file) if file.size == entry.size => Ok(Some(file)),
                 Some(_) => surprise("its size is not that of the manifest"),
@@ -359,7 +424,12 @@ impl<'a> Checklist<'a> {
 
     fn finish(self) -> Result<(), ArchiveError> {
         let folders = self.folders.into_iter().filter(|_| !self.python);
-        let missing = self.files.into_keys().chain(folders).chain(self.links.into_keys()).next();
+        let missing = self
+            .files
+            .into_keys()
+            .chain(folders)
+            .chain(self.links.into_keys())
+            .next();
         match missing {
             Some(name) => Err(damaged(self.path, format!("{name} is missing"))),
             None => Ok(()),

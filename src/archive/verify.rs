@@ -1,15 +1,17 @@
 //! Checking an archive: every byte against its digest, every database by SQLite's own check.
 
 use super::ArchiveError;
+use super::entry_name::EntryName;
 use super::manifest::FileEntry;
-use super::reader::{Archive, Content, Layout, Sink};
+use super::reader::{Archive, Extent, Layout, Sink, damaged};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::document::{self, Found};
 use crate::io::staging::Staging;
-use crate::io::{IoContext, Progress, hash};
+use crate::io::{IoContext, Progress, hash, position, space};
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// What was found in one archive.
@@ -61,13 +63,22 @@ pub fn verify(
             return Ok(report);
         }
     };
-    let mut checker = Checker {
-        staging: Staging::inside(tmp)?,
-        databases: Vec::new(),
-    };
-    note(archive.read_through(&mut checker, progress))?;
-    for (name, copy) in checker.databases.drain(..) {
-        if let Err(e) = check_database(&copy) {
+    let checker = Checker::new(&archive, Staging::inside(tmp)?);
+    let needed_bytes = contents_of_databases(&archive);
+    if let Some(free_bytes) = space::free_bytes(tmp).filter(|free| *free < needed_bytes) {
+        return Err(ArchiveError::NoSpace {
+            folder: tmp.to_path_buf(),
+            needed_bytes,
+            free_bytes,
+        });
+    }
+    for journal in &checker.journals {
+        let torn = format!("{journal}: copied in the middle of a write (a journal)");
+        note(Err(damaged(path, torn)))?;
+    }
+    note(archive.read(Extent::All, &checker, progress))?;
+    for (name, copy) in checker.databases() {
+        if let Err(e) = check_database(copy) {
             report.problems.push(format!("{name}: {e}"));
         }
     }
@@ -82,6 +93,12 @@ pub fn verify(
         }
     }
     Ok(report)
+}
+
+fn contents_of_databases(archive: &Archive) -> u64 {
+    let contents = archive.contents();
+    let databases = contents.files.iter().filter(|f| is_database(f));
+    databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
 /// The Python tool's archives may hold a `-wal`, copied apart: what counts is both together.
@@ -113,51 +130,89 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<String>, ArchiveError> {
     Ok((!same).then(|| "the archive is not the one that its sidecar describes".into()))
 }
 
+/// Unpacks databases, and what the Python tool copied beside them, so that they can be checked.
 struct Checker {
-    staging: Staging,
-    databases: Vec<(String, PathBuf)>,
+    /// Holds what is unpacked; gone with it.
+    _staging: Staging,
+    places: HashMap<EntryName, PathBuf>,
+    journals: Vec<EntryName>,
 }
 
 impl Checker {
-    /// Where an entry is unpacked to: databases, and what stands beside one of them.
-    fn place(&self, entry: &FileEntry) -> Option<PathBuf> {
-        if is_database(entry) {
-            return Some(
-                self.staging
-                    .path(&format!("{}.sqlite", self.databases.len())),
-            );
+    fn new(archive: &Archive, staging: Staging) -> Self {
+        let contents = archive.contents();
+        let databases = contents.files.iter().filter(|f| is_database(f));
+        let mut places: HashMap<_, _> = databases
+            .enumerate()
+            .map(|(i, f)| (f.path.clone(), staging.path(&format!("{i}.sqlite"))))
+            .collect();
+        // Never a rollback journal: SQLite removes files that one names.
+        let beside: Vec<_> = contents
+            .files
+            .iter()
+            .filter_map(|f| {
+                let name = f.path.to_string();
+                let database = EntryName::parse(name.strip_suffix("-wal")?.as_bytes()).ok()?;
+                let mut copy = places.get(&database)?.clone().into_os_string();
+                copy.push("-wal");
+                Some((f.path.clone(), copy.into()))
+            })
+            .collect();
+        places.extend(beside);
+        let journals = contents
+            .files
+            .iter()
+            .filter(|f| f.size > 0 && is_journal(f));
+        let journals = journals.map(|f| f.path.clone()).collect();
+        Self {
+            _staging: staging,
+            places,
+            journals,
         }
-        let name = entry.path.to_string();
-        self.databases.iter().find_map(|(database, copy)| {
-            let suffix = name.strip_prefix(database.as_str())?;
-            let known = home::SIDECAR_SUFFIXES.contains(&suffix) && suffix != "-shm";
-            let file_name = copy.file_name()?.to_str()?;
-            known.then(|| copy.with_file_name(format!("{file_name}{suffix}")))
-        })
+    }
+
+    /// The databases that were unpacked, by their heads.
+    fn databases(&self) -> Vec<(&EntryName, &Path)> {
+        let mut databases: Vec<_> = self
+            .places
+            .iter()
+            .map(|(name, copy)| (name, copy.as_path()))
+            .filter(|(_, copy)| {
+                copy.extension().is_some_and(|e| e == "sqlite") && database::is_sqlite(copy)
+            })
+            .collect();
+        databases.sort();
+        databases
     }
 }
 
 impl Sink for Checker {
-    fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
-        let Some(copy) = self.place(entry) else {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        self.places.contains_key(&entry.path)
+    }
+
+    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+        let Some(copy) = self.places.get(&entry.path) else {
             return Ok(());
         };
-        let mut file = File::create_new(&copy).at("create", &copy)?;
-        let mut is_sqlite = None;
-        while let Some(bytes) = content.chunk()? {
-            is_sqlite.get_or_insert_with(|| bytes.starts_with(b"SQLite format 3\0"));
-            file.write_all(bytes).at("write", &copy)?;
-        }
-        if is_database(entry) {
-            if is_sqlite == Some(true) {
-                self.databases.push((entry.path.to_string(), copy));
-            } else {
-                drop(file);
-                std::fs::remove_file(&copy).at("remove", &copy)?;
-            }
-        }
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(copy)
+            .at("create", copy)?;
+        Ok(position::write_all_at(&file, bytes, offset).at("write", copy)?)
+    }
+
+    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
+}
+
+/// Whether an entry is a rollback journal beside a database.
+fn is_journal(entry: &FileEntry) -> bool {
+    kind_of(entry.path.as_path()) == Kind::DatabaseSidecar
+        && entry.path.to_string().ends_with("-journal")
 }
 
 /// Whether an entry is a database by its name, in the home or outside it.

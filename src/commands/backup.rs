@@ -1,12 +1,15 @@
 //! `backup`: a snapshot of the Codex home.
 
 use super::account::{local, warn_all};
-use crate::archive::capture::{self, Workplace};
+use crate::archive::ArchiveError;
+use crate::archive::capture::{self, Captured, Workplace};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::pack::Compression;
 use crate::archive::publish::{self, Published};
+use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
+use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
 use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut, Scan};
 use crate::codex::app_server;
 use crate::codex::auth::AuthFile;
@@ -35,6 +38,10 @@ use std::path::{Path, PathBuf};
 /// Codex may be at work in it: databases are taken in one transaction each, conversations end in a
 /// whole line. The archive is one .tar.gz that any tar unpacks, with the digest of every file.
 /// Nothing is overwritten.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager backup
@@ -69,6 +76,12 @@ pub struct BackupArgs {
     /// Smaller or faster
     #[arg(long, value_enum, default_value = "default")]
     compression: Compression,
+    /// Read every file again, also those that look unchanged since the archive before
+    #[arg(long)]
+    rehash: bool,
+    /// How much of what is copied from the archive before is checked first
+    #[arg(long, value_enum, value_name = "HOW", default_value = "sample")]
+    verify_reused: VerifyReused,
     /// Show what would be taken; ask nobody and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -81,6 +94,13 @@ struct Plan {
     report: StatusReport,
     metadata: Metadata,
     stem: String,
+}
+
+/// What came of it, beside the archive.
+struct Done {
+    reused_bytes: u64,
+    excluded: Vec<LeftOut>,
+    skipped: Vec<LeftOut>,
 }
 
 impl BackupArgs {
@@ -103,7 +123,8 @@ impl BackupArgs {
         for folder in [manager, &backups, &tmp] {
             atomic::create_private_folder(folder)?;
         }
-        staging::sweep(&tmp)?;
+        refuse_during_restore(context)?;
+        sweep(manager)?;
         let recorded =
             status::record(manager, &plan.report, &context.now(), context.settings.zone)?;
         warn_all(
@@ -111,14 +132,8 @@ impl BackupArgs {
             &recorded.map(|u| u.warnings).unwrap_or_default(),
         );
 
-        let bar = context.ui.bar("backing up", plan.scan.bytes());
-        let workplace = Workplace {
-            backups: &backups,
-            tmp: &tmp,
-            compression: self.compression,
-        };
-        let captured = capture::capture(&plan.scope, &workplace, plan.metadata, &bar)?;
-        drop(bar);
+        let captured = self.capture(context, &plan)?;
+        refuse_during_restore(context)?;
         let before = plan.report.identity.as_ref();
         let after = captured.login.as_ref().map(|l| &l.identity);
         if let (Some(before), Some(after)) = (before, after)
@@ -129,6 +144,11 @@ impl BackupArgs {
             ))
             .hint("run the same command again; no archive was made"));
         }
+        let outcome = Done {
+            reused_bytes: captured.packed.reused_bytes,
+            excluded: captured.excluded,
+            skipped: captured.skipped,
+        };
         let published = publish::publish(
             captured.file,
             &captured.packed,
@@ -139,17 +159,47 @@ impl BackupArgs {
         let noted =
             store::note_archive(manager, &published, &context.now(), context.settings.zone)?;
         warn_all(&context.ui, &noted.warnings);
-        show_done(
-            context,
-            &published,
-            &plan.report,
-            &captured.excluded,
-            &captured.skipped,
-        );
+        show_done(context, &published, &plan.report, &outcome);
         let no_figure = !self.no_status && lacks_figure(&plan.report);
         Ok(Outcome::partial_if(
-            no_figure || !captured.skipped.is_empty(),
+            no_figure || !outcome.skipped.is_empty(),
         ))
+    }
+
+    /// Takes the home, copying from the archive before where that is sound.
+    fn capture(&self, context: &Context, plan: &Plan) -> Result<Captured, CommandError> {
+        let manager = &context.settings.manager_home;
+        let (backups, tmp) = (store::backups(manager), manager.join("tmp"));
+        let records = store::archives(manager)?;
+        let options = ReuseOptions {
+            verify: self.verify_reused,
+            rehash: self.rehash,
+            compression: self.compression,
+        };
+        let mut source = store::previous(&records, &context.settings.codex_home, self.mode)
+            .and_then(|path| Source::open(&backups.join(path), options));
+        loop {
+            let bar = context.ui.bar("backing up", plan.scan.bytes());
+            let workplace = Workplace {
+                backups: &backups,
+                tmp: &tmp,
+                compression: self.compression,
+                source: source.as_ref(),
+            };
+            let captured = capture::capture(&plan.scope, &workplace, plan.metadata.clone(), &bar);
+            match (captured, &source) {
+                (Err(ArchiveError::Damaged { archive, detail }), Some(damaged))
+                    if archive == damaged.path() =>
+                {
+                    context.ui.warn(format_args!(
+                        "the archive before is damaged ({detail}); nothing is copied from it: {}",
+                        archive.display()
+                    ));
+                    source = None;
+                }
+                (captured, _) => return Ok(captured?),
+            }
+        }
     }
 
     fn plan(&self, context: &Context) -> Result<Plan, CommandError> {
@@ -164,6 +214,7 @@ impl BackupArgs {
         let mut scope = CaptureScope::new(&home, self.mode);
         scope.include_tmp = self.include_tmp;
         scope.sqlite_home = sqlite_home(&home, context);
+        scope.set_manager_home(&settings.manager_home);
         scope.excludes = Excludes::new(&self.exclude)
             .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
         let report = self.observe(context)?;
@@ -297,6 +348,36 @@ impl BackupArgs {
     }
 }
 
+/// Half of one state and half of another is no archive.
+fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
+    if pending::is_at_work(&context.settings.codex_home) {
+        return Err(
+            CommandError::failed("a restore of this home is at work in another process")
+                .hint("wait for it to end, then run the same command again; no archive was made"),
+        );
+    }
+    Ok(())
+}
+
+/// Removes what killed processes left in the manager home.
+fn sweep(manager: &Path) -> Result<(), CommandError> {
+    let tmp = manager.join("tmp");
+    staging::sweep(&tmp)?;
+    let mut folders = vec![
+        manager.to_path_buf(),
+        store::backups(manager),
+        tmp.join("restores"),
+    ];
+    let profiles = std::fs::read_dir(manager.join("profiles"));
+    for profile in profiles.into_iter().flatten().flatten().map(|e| e.path()) {
+        folders.extend([profile.join("history"), profile]);
+    }
+    for folder in folders {
+        atomic::sweep(&folder);
+    }
+    Ok(())
+}
+
 fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
     match (a, b) {
         (Some(a), Some(b)) => a.is_same(b),
@@ -348,7 +429,14 @@ fn warn_about(context: &Context, report: &StatusReport, not_asked: bool) {
     }
     if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
         let instead = match &report.observation {
-            Some(seen) => format!("using figures from {}", seen.source.name()),
+            Some(seen) => {
+                let age = context.now().signed_duration_since(seen.observed_at);
+                let source = seen.source.name();
+                format!(
+                    "using what was seen {} ago (source: {source})",
+                    duration(age)
+                )
+            }
             None => "the archive is named by the time it is made".into(),
         };
         context
@@ -418,17 +506,12 @@ impl<'a> BackupJson<'a> {
     }
 }
 
-fn show_done(
-    context: &Context,
-    published: &Published,
-    report: &StatusReport,
-    excluded: &[LeftOut],
-    skipped: &[LeftOut],
-) {
+fn show_done(context: &Context, published: &Published, report: &StatusReport, done: &Done) {
     let metadata = &published.metadata;
     let json = BackupJson {
-        excluded,
-        skipped,
+        reused_bytes: done.reused_bytes,
+        excluded: &done.excluded,
+        skipped: &done.skipped,
         ..BackupJson::of(context, metadata).at(published)
     };
     context.ui.document("backup", &json);
@@ -454,7 +537,16 @@ fn show_done(
             full(&reset_at.to_utc(), zone, &context.now())
         ));
     }
-    show_left_out(context, excluded, skipped);
+    if done.reused_bytes > 0 {
+        ui.line(ui.paint(
+            Style::Dim,
+            format_args!(
+                "{} taken over from the archive before",
+                bytes(done.reused_bytes)
+            ),
+        ));
+    }
+    show_left_out(context, &done.excluded, &done.skipped);
     ui.note(format_args!(
         "put it back with: codex-manager restore {name}"
     ));

@@ -7,7 +7,7 @@ use crate::accounts::choice::{AuthOutcome, AuthPolicy};
 use crate::archive::ArchiveError;
 use crate::archive::manifest::FileEntry;
 use crate::archive::metadata::Mode;
-use crate::archive::reader::{Archive, Content, Sink};
+use crate::archive::reader::{Archive, Extent, Sink};
 use crate::archive::restore::RestoreError;
 use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
 use crate::archive::restore::plan::{RestorePlan, Selection, Target};
@@ -23,10 +23,13 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::progress::Silent;
+use crate::io::{IoContext, position};
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,6 +104,7 @@ impl RestoreArgs {
             merge: self.merge,
             auth: self.auth,
             may_switch_account: settings.assume_yes,
+            may_write_outside: settings.assume_yes,
             safety_backup: !self.no_safety_backup,
             manager_home: &settings.manager_home,
             env: &context.env,
@@ -264,12 +268,8 @@ fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, Command
     };
     let mut found = by_id(&wanted.to_lowercase());
     if found.is_empty() {
-        let mut names = IndexNames {
-            wanted,
-            ids: Vec::new(),
-        };
-        archive.read_through(&mut names, &Silent)?;
-        found = names.ids.iter().flat_map(|id| by_id(id)).collect();
+        let ids = ids_by_name(archive, wanted)?;
+        found = ids.iter().flat_map(|id| by_id(id)).collect();
     }
     found.sort();
     found.dedup();
@@ -284,33 +284,53 @@ fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, Command
     }
 }
 
-/// Looks a name up in the archived `session_index.jsonl`; the last line of an id counts.
-struct IndexNames<'a> {
-    wanted: &'a str,
-    ids: Vec<String>,
-}
+/// The longest line of `session_index.jsonl` that is looked at.
+const MAX_LINE_BYTES: u64 = 1024 * 1024;
 
-impl Sink for IndexNames<'_> {
-    fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
-        if kind_of(entry.path.as_path()) != Kind::SessionIndex {
-            return Ok(());
-        }
-        let mut text = Vec::new();
-        while let Some(bytes) = content.chunk()? {
-            text.extend_from_slice(bytes);
-        }
-        for line in text.split(|b| *b == b'\n') {
-            let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else {
-                continue;
-            };
-            let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str);
+/// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
+/// counts.
+fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
+    // Without a name on the disk, and gone when it is closed.
+    let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+    archive.read(Extent::Wanted, &SessionIndex(&index), &Silent)?;
+    let mut ids: Vec<String> = Vec::new();
+    let mut lines = BufReader::new(&index);
+    lines.rewind().at("read", archive.path())?;
+    let mut line = Vec::new();
+    // Codex's lines are short; what is longer is none of them.
+    while (&mut lines)
+        .take(MAX_LINE_BYTES)
+        .read_until(b'\n', &mut line)
+        .at("read", archive.path())?
+        > 0
+    {
+        if let Ok(entry) = serde_json::from_slice::<serde_json::Value>(&line) {
+            let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
             if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
-                self.ids.retain(|known| known != id);
-                if name == self.wanted {
-                    self.ids.push(id.to_owned());
+                ids.retain(|known| known != id);
+                if name == wanted {
+                    ids.push(id.to_owned());
                 }
             }
         }
+        line.clear();
+    }
+    Ok(ids)
+}
+
+/// Takes `session_index.jsonl` out of an archive.
+struct SessionIndex<'a>(&'a File);
+
+impl Sink for SessionIndex<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        kind_of(entry.path.as_path()) == Kind::SessionIndex
+    }
+
+    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+        Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
+    }
+
+    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }

@@ -2,11 +2,12 @@
 //! inventory. The files themselves are only ever read.
 
 use super::records::{FileStamp, InventoryFile, LegacyRecord};
+use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::{AccountAuth, FileEntry};
+use crate::archive::manifest::{AccountAuth, FileEntry, Stamp};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
-use crate::archive::pack::{Closing, Compression, PackWriter};
+use crate::archive::pack::{self, Closing, Compression};
 use crate::archive::publish::Published;
 use crate::codex::auth::AuthSnapshot;
 use crate::codex::home::AUTH_JSON;
@@ -221,7 +222,7 @@ pub fn write_archive(
     path: &Path,
     lock: &Path,
     created_at: Timestamp,
-) -> Result<Option<Published>, IoError> {
+) -> Result<Option<Published>, ArchiveError> {
     let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
     let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
     let email = record.metadata.email.as_deref().map(Email::new);
@@ -243,35 +244,35 @@ pub fn write_archive(
     atomic::create_private_folder(backups)?;
     let mut file = TempFile::inside(backups)?;
     let out = file.file().try_clone().at("write", file.path())?;
-    let mut writer = PackWriter::new(out, Compression::Default);
     let entry = FileEntry {
         path: name.clone(),
         size: snapshot.bytes.len() as u64,
         mode: 0o600,
         mtime: record.file.mtime_ns,
-        sha256: String::new(),
+        sha256: None,
+        stamp: Stamp::default(),
     };
-    writer
-        .add_file(entry, &mut snapshot.bytes.expose())
-        .at("write", path)?;
-    let closing = Closing {
-        metadata: Metadata {
-            captured_files: vec![AUTH_JSON.into()],
-            created_at,
-            ..record.metadata.clone()
-        },
-        account_auth: Some(AccountAuth {
-            path: name,
-            sha256,
-            identity: Some(identity),
-        }),
-        excluded_globs: Vec::new(),
-        linked: Vec::new(),
-        // The login alone: putting it back must not take config.toml or rules away.
-        partial: true,
-        undo_removes: Vec::new(),
-    };
-    let (_, packed) = writer.finish(closing).at("write", path)?;
+    let packed = pack::pack(out, path, Compression::Default, None, |writer| {
+        writer.add_file(entry, &mut snapshot.bytes.expose())?;
+        Ok(Closing {
+            skipped: Vec::new(),
+            metadata: Metadata {
+                captured_files: vec![AUTH_JSON.into()],
+                created_at,
+                ..record.metadata.clone()
+            },
+            account_auth: Some(AccountAuth {
+                path: name,
+                sha256,
+                identity: Some(identity),
+            }),
+            excluded_globs: Vec::new(),
+            linked: Vec::new(),
+            // The login alone: putting it back must not take config.toml or rules away.
+            partial: true,
+            undo_removes: Vec::new(),
+        })
+    })?;
     let metadata = Metadata {
         archive_bytes: packed.archive_bytes,
         archive_sha256: packed.archive_sha256,

@@ -119,6 +119,16 @@ pub fn newest(
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
+/// The newest archive of `home` in this mode: what the next one can copy unchanged parts from. One
+/// that is known to be damaged is none.
+pub fn previous(records: &[ArchiveRecord], home: &Path, mode: Mode) -> Option<String> {
+    let home = home.display().to_string();
+    let same = |m: &Metadata| {
+        m.mode == mode && m.source_codex_home == home && m.legacy_auth_filename.is_none()
+    };
+    newest(records, same).map(|r| r.path.clone())
+}
+
 /// Whether an archive can be put back as far as is known: a lost sidecar does not matter.
 pub fn is_usable(record: &ArchiveRecord) -> bool {
     record

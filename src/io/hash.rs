@@ -1,7 +1,7 @@
 //! SHA-256 as lower-case hex.
 
-use sha2::{Digest, Sha256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::io::{self, Read};
 

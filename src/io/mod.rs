@@ -13,6 +13,7 @@ pub mod exchange;
 pub mod hash;
 pub mod lock;
 pub mod parallel;
+pub mod position;
 pub mod progress;
 pub mod secret;
 pub mod space;

@@ -7,7 +7,9 @@ use std::thread;
 
 /// How many threads to use: one for each processor, at most eight. Each holds a few megabytes.
 pub fn threads() -> usize {
-    thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 8)
+    thread::available_parallelism()
+        .map_or(2, std::num::NonZero::get)
+        .clamp(2, 8)
 }
 
 /// Takes jobs; see [`ordered`].
@@ -63,13 +65,17 @@ where
         let taking = scope.spawn(move || {
             for result in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
-                let Ok(result) = result.recv() else { return Ok(()) };
+                let Ok(result) = result.recv() else {
+                    return Ok(());
+                };
                 take(result)?;
             }
             Ok(())
         });
         let produced = produce(&Submitter { jobs, order });
-        let taken = taking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let taken = taking
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         taken.and(produced)
     })
 }
@@ -101,7 +107,11 @@ mod tests {
             4,
             |n: u64| n,
             |n| if n < 10 { Ok(()) } else { Err("full") },
-            |submit| (0..).try_for_each(|n| submit.submit(n)).map_err(|Stopped| "stopped"),
+            |submit| {
+                (0..)
+                    .try_for_each(|n| submit.submit(n))
+                    .map_err(|Stopped| "stopped")
+            },
         );
         assert_eq!(result, Err("full"));
     }

@@ -109,10 +109,11 @@ pub fn plan_restore(
                 plan.bytes += size;
                 continue;
             }
-            // Bound to one installation: put back only where there is none.
-            Kind::InstallationId if standing.contains(path) => continue,
+            // Bound to one installation, or the user's own original: put back only where there is
+            // none.
+            Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
-            Kind::Transient => continue,
+            Kind::Transient if !name.is_own() => continue,
             _ => {}
         }
         plan.bytes += size;
@@ -134,6 +135,11 @@ pub fn plan_restore(
             .flat_map(|m| &m.undo_removes)
             .map(EntryName::as_path)
             .collect();
+        let skipped: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.skipped)
+            .map(EntryName::as_path)
+            .collect();
         let kept: HashSet<&Path> = contents
             .files
             .iter()
@@ -144,13 +150,22 @@ pub fn plan_restore(
             let path = file.path.as_path();
             let lacking = exact
                 && removes(archive.metadata().mode, file.kind)
+                && file.is_capturable
                 && !kept.contains(path)
+                && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
-            let undo = !plan.partial && undone.contains(path) && !kept.contains(path);
-            if lacking || undo {
+            let undo = !plan.partial
+                && undone.contains(path)
+                && !kept.contains(path)
+                && !matches!(file.kind, Kind::Auth | Kind::LegacyAuth);
+            if lacking || undo || plan.is_in_the_way(path) {
                 plan.removed.insert(file.path.clone());
             }
         }
+        if !merge {
+            plan.remove_other_forms(live);
+        }
+        plan.remove_files_above(&standing);
         plan.remove_beside_databases(&standing);
     }
     if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {
@@ -163,6 +178,28 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
+    /// One conversation, one file: what stands of a conversation that is put back under another
+    /// name (archived or compressed since) goes.
+    fn remove_other_forms(&mut self, live: &[LiveFile]) {
+        let conversation = |path: &Path| {
+            let is_rollout = kind_of(path).is_rollout_folder();
+            is_rollout.then(|| ConversationFile::of(path)).flatten()
+        };
+        let written: HashSet<String> = self
+            .writes
+            .iter()
+            .filter_map(|name| Some(conversation(name.as_path())?.name))
+            .collect();
+        let replaced: HashSet<&Path> = self.writes.iter().map(EntryName::as_path).collect();
+        let other = live
+            .iter()
+            .map(|file| file.path.as_path())
+            .filter(|path| !replaced.contains(path))
+            .filter(|path| conversation(path).is_some_and(|c| written.contains(&c.name)));
+        let other: Vec<PathBuf> = other.map(Path::to_path_buf).collect();
+        self.removed.extend(other);
+    }
+
     /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
     fn remove_beside_databases(&mut self, standing: &HashSet<&Path>) {
         let replaced = self.writes.iter().map(EntryName::as_path);
@@ -174,6 +211,25 @@ impl RestorePlan {
             .filter(|path| standing.contains(path.as_path()))
             .collect();
         self.removed.extend(beside);
+    }
+
+    /// Whether a file is written where the folder of this live one is.
+    fn is_in_the_way(&self, live: &Path) -> bool {
+        live.ancestors()
+            .skip(1)
+            .any(|above| EntryName::of_path(above).is_ok_and(|name| self.writes.contains(&name)))
+    }
+
+    /// Live files where a folder of the archive has to be.
+    fn remove_files_above(&mut self, standing: &HashSet<&Path>) {
+        let above: BTreeSet<PathBuf> = self
+            .writes
+            .iter()
+            .flat_map(|name| name.as_path().ancestors().skip(1))
+            .filter(|path| standing.contains(path))
+            .map(Path::to_path_buf)
+            .collect();
+        self.removed.extend(above);
     }
 
     /// The live files that will be replaced or removed, as paths relative to the home.

@@ -4,10 +4,12 @@ use super::RestoreError;
 use super::apply::Work;
 use super::plan::Target;
 use crate::archive::capture::{self, Workplace};
+use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::pack::Compression;
 use crate::archive::publish::{self, Published};
+use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
 use crate::archive::scan::CaptureScope;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::{self, Kind, kind_of};
@@ -27,7 +29,8 @@ impl Work<'_> {
     ) -> Result<Option<Published>, RestoreError> {
         let changes = self.plan.changes();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
-        let nothing = changes.is_empty() && !replaces_login && self.outside.is_none();
+        let outside = self.replaced_outside()?;
+        let nothing = changes.is_empty() && !replaces_login && outside.is_empty();
         if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
             self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
@@ -40,6 +43,7 @@ impl Work<'_> {
             .iter()
             .any(|n| kind_of(n.as_path()) == Kind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
+        scope.set_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.iter().cloned().collect();
         if self.plan.partial
             || self.plan.merge
@@ -50,6 +54,7 @@ impl Work<'_> {
             if replaces_login {
                 only.insert(home::AUTH_JSON.into());
             }
+            only.extend(outside);
             scope.only = Some(only);
         }
         let manager = self.request.manager_home;
@@ -70,10 +75,18 @@ impl Work<'_> {
             metadata.plan.clone_from(&login.plan);
             label = login.identity.email.to_string();
         }
+        // The archive that is being put back often holds most of what it replaces.
+        let options = ReuseOptions {
+            verify: VerifyReused::All,
+            rehash: false,
+            compression: Compression::Fast,
+        };
+        let source = Source::open(self.request.archive.path(), options);
         let workplace = Workplace {
             backups: &backups,
             tmp: &tmp,
             compression: Compression::Fast,
+            source: source.as_ref(),
         };
         let captured = capture::capture(&scope, &workplace, metadata, progress)?;
         let mut unsaved = captured.skipped.clone();
@@ -96,6 +109,21 @@ impl Work<'_> {
             &manager.join(".lock"),
         )?;
         Ok(Some(published))
+    }
+
+    /// The databases outside the home that are replaced, by their names in an archive.
+    fn replaced_outside(&self) -> Result<Vec<PathBuf>, RestoreError> {
+        let Some((folder, staging)) = &self.outside else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(staging).at("list", staging)? {
+            let name = entry.at("list", staging)?.file_name();
+            if folder.join(&name).exists() {
+                names.push(Path::new(OUTSIDE_DATABASES).join(name));
+            }
+        }
+        Ok(names)
     }
 
     /// A live database that is too damaged to be archived is moved to where Codex puts such ones,

@@ -6,15 +6,17 @@ use super::swap::Step;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
-use crate::archive::reader::{Content, Contents, Sink};
+use crate::archive::reader::{Contents, Sink};
 use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::rollout::ConversationFile;
+use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
-use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest login that is taken out of an archive.
@@ -30,6 +32,16 @@ pub(super) struct Root {
     pub(super) live: PathBuf,
     /// Where its new state is built.
     pub(super) staged: PathBuf,
+    /// Whether it is exchanged in one call; else entry by entry, because a file system is mounted
+    /// on it.
+    pub(super) whole: bool,
+}
+
+/// The bytes of an archived login and the time of its file.
+#[derive(Debug)]
+pub(super) struct ArchivedLogin {
+    pub(super) bytes: SecretBytes,
+    pub(super) mtime_ns: i64,
 }
 
 /// The new state while it is built.
@@ -40,7 +52,7 @@ pub(super) struct Stage {
     /// Where databases go that lay outside the archived home.
     pub(super) outside: PathBuf,
     /// The archive's login.
-    pub(super) login: Option<SecretBytes>,
+    pub(super) login: Option<ArchivedLogin>,
     /// Rollouts of the archive that are written: conversation id → path relative to the home.
     pub(super) rollouts: HashMap<String, PathBuf>,
 }
@@ -113,46 +125,99 @@ fn is_restored(path: &Path) -> bool {
 
 /// Takes the planned files out of an archive.
 pub(super) struct Extract<'a> {
-    pub(super) stage: &'a mut Stage,
-    pub(super) plan: &'a RestorePlan,
+    stage: &'a Stage,
+    plan: &'a RestorePlan,
+    login: Mutex<Option<(Vec<u8>, i64)>>,
+}
+
+impl<'a> Extract<'a> {
+    pub(super) fn new(stage: &'a Stage, plan: &'a RestorePlan) -> Self {
+        Self {
+            stage,
+            plan,
+            login: Mutex::new(None),
+        }
+    }
+
+    /// The archive's login, once everything has been read.
+    pub(super) fn into_login(self) -> Option<ArchivedLogin> {
+        let login = self
+            .login
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)?;
+        Some(ArchivedLogin {
+            bytes: SecretBytes::new(login.0),
+            mtime_ns: login.1,
+        })
+    }
+
+    fn is_login(&self, entry: &FileEntry) -> bool {
+        kind_of(entry.path.as_path()) == Kind::Auth && self.plan.wants_login
+    }
 }
 
 impl Sink for Extract<'_> {
-    fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
-        let name = &entry.path;
-        if kind_of(name.as_path()) == Kind::Auth && self.plan.wants_login {
-            self.stage.login = content.read_all(MAX_LOGIN_BYTES)?.map(SecretBytes::new);
+    fn wants(&self, entry: &FileEntry) -> bool {
+        self.is_login(entry) || self.plan.writes.contains(&entry.path)
+    }
+
+    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+        if self.is_login(entry) {
+            let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
+            let (whole, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
+            // A login is a few kilobytes and comes in one part; more is none.
+            if offset == whole.len() as u64 && whole.len() + bytes.len() <= MAX_LOGIN_BYTES {
+                whole.extend_from_slice(bytes);
+            }
             return Ok(());
         }
-        if !self.plan.writes.contains(name) {
+        let path = self.stage.place(entry.path.as_path());
+        let file = match open_private(&path) {
+            Err(e) if e.is_not_found() => {
+                atomic::create_private_folder(atomic::parent_of(&path))?;
+                open_private(&path)?
+            }
+            other => other?,
+        };
+        Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
+    }
+
+    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+        if self.is_login(entry) {
             return Ok(());
         }
-        self.note_rollout(name);
-        let path = self.stage.place(name.as_path());
-        atomic::create_private_folder(atomic::parent_of(&path))?;
-        let mut file = create_private(&path)?;
-        while let Some(bytes) = content.chunk()? {
-            file.write_all(bytes).at("write", &path)?;
-        }
-        drop(file);
-        set_attributes(&path, entry.mode, entry.mtime)?;
-        Ok(())
+        Ok(set_attributes(
+            &self.stage.place(entry.path.as_path()),
+            entry.mode,
+            entry.mtime,
+        )?)
     }
 }
 
-impl Extract<'_> {
-    fn note_rollout(&mut self, name: &EntryName) {
-        use crate::codex::rollout::ConversationFile;
-        if kind_of(name.as_path()).is_rollout_folder()
-            && let Some(id) = ConversationFile::of(name.as_path())
-                .as_ref()
-                .and_then(|c| c.id())
-        {
-            self.stage
-                .rollouts
-                .insert(id.to_owned(), name.as_path().to_path_buf());
-        }
+/// The rollouts among the planned files: conversation id → path relative to the home.
+pub(super) fn planned_rollouts(plan: &RestorePlan) -> HashMap<String, PathBuf> {
+    let rollouts = plan
+        .writes
+        .iter()
+        .filter(|n| kind_of(n.as_path()).is_rollout_folder());
+    rollouts
+        .filter_map(|name| {
+            let id = ConversationFile::of(name.as_path())?.id()?.to_owned();
+            Some((id, name.as_path().to_path_buf()))
+        })
+        .collect()
+}
+
+/// Opens a staged file, which several threads may write parts of; made if it is not there.
+fn open_private(path: &Path) -> Result<File, IoError> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
     }
+    options.open(path).at("create", path)
 }
 
 /// Carries what stays from the live state into the new one, by hard links.
@@ -170,6 +235,7 @@ impl Carry<'_> {
         if !root.live.is_dir() {
             return Ok(());
         }
+        atomic::create_private_folder(&root.staged)?;
         self.folder(&root.live, &root.prefix, &root.staged)?;
         if root.staged.is_dir() {
             copy_attributes(&root.live, &root.staged)?;
@@ -265,7 +331,7 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> bool {
         return true;
     }
     crate::io::space::same_file_system(home, beside)
-        && !is_mount_point(home)
+        && mounts_in(home).is_empty()
         && exchanges_folders(beside)
 }
 
@@ -278,32 +344,39 @@ fn exchanges_folders(folder: &Path) -> bool {
     works
 }
 
+/// The mount points at and below the real folder `folder`. To exchange or remove what is above one
+/// would reach into another file system.
 #[cfg(target_os = "linux")]
-fn is_mount_point(path: &Path) -> bool {
+pub(super) fn mounts_in(folder: &Path) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
     // A bind mount is on the same device as its parent: only the list of mounts tells.
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
-        return false;
+    let Ok(mounts) = fs::read("/proc/self/mountinfo") else {
+        return Vec::new();
     };
-    let escaped: String = path
-        .to_string_lossy()
-        .chars()
-        .map(|c| match c {
-            ' ' => "\\040".to_owned(),
-            '\t' => "\\011".to_owned(),
-            '\n' => "\\012".to_owned(),
-            '\\' => "\\134".to_owned(),
-            c => c.to_string(),
-        })
-        .collect();
     mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .any(|mount| mount == escaped)
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .map(|escaped| PathBuf::from(OsString::from_vec(unescape(escaped))))
+        .filter(|mount| mount.starts_with(folder))
+        .collect()
+}
+
+/// Undoes the octal escapes of the list of mounts.
+#[cfg(target_os = "linux")]
+fn unescape(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let escape = rest.get(..3).filter(|_| *first == b'\\');
+        let value = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
+        plain.push(value.unwrap_or(*first));
+        text = if value.is_some() { &rest[3..] } else { rest };
+    }
+    plain
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_mount_point(_path: &Path) -> bool {
-    false
+pub(super) fn mounts_in(_folder: &Path) -> Vec<PathBuf> {
+    Vec::new()
 }
 
 /// The steps that put the new state of the home's top-level entries into place one by one.
