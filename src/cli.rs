@@ -71,6 +71,8 @@ enum Command {
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
     Normalize(commands::normalize::NormalizeArgs),
+    Doctor(commands::doctor::DoctorArgs),
+    Demo(commands::demo::DemoArgs),
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
@@ -90,6 +92,8 @@ impl Command {
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
+            Self::Doctor(args) => args.run(context),
+            Self::Demo(args) => args.run(context),
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
@@ -97,9 +101,38 @@ impl Command {
     }
 }
 
+/// The command line of the one command that runs in shell prompts.
+#[derive(Debug, Parser)]
+struct PromptCli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: PromptCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PromptCommand {
+    Recommend(commands::recommend::RecommendArgs),
+}
+
+/// Parses the process's arguments. Making the tree of all commands takes longer than `recommend`
+/// itself, so that one is tried alone first; help and errors come from the whole tree.
+fn parse() -> Result<Cli, clap::Error> {
+    if std::env::args_os().any(|word| word == "recommend")
+        && let Ok(PromptCli { global, command }) = PromptCli::try_parse()
+    {
+        let PromptCommand::Recommend(args) = command;
+        return Ok(Cli {
+            global,
+            command: Command::Recommend(args),
+        });
+    }
+    Cli::try_parse()
+}
+
 /// Parses the process's arguments and runs the command they name.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };

@@ -11,6 +11,14 @@
 //!
 //! [`ui`] and [`error`] are used by `cli` and `commands` alone.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "unit tests prepare their folders directly"
+    )
+)]
+
 pub mod accounts;
 pub mod archive;
 pub mod cli;

@@ -1,11 +1,6 @@
 //! Homes that are at work: the real Codex in a turn, its daemon, its databases without a checkpoint,
 //! and writers faster than any Codex.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, open, rollout, rollouts, rows, said};
 use crate::support::processes;

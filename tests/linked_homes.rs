@@ -1,11 +1,6 @@
 //! Homes whose parts lie elsewhere: databases by `sqlite_home`, conversations behind a link, the home
 //! itself behind one.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, rollout, rows, said};
 use std::fs;

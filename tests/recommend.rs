@@ -238,7 +238,7 @@ fn nothing_is_written_and_no_other_folder_is_looked_into() {
     );
     env.write("home/.codex/sessions/2026/11/20/rollout-x.jsonl", "damaged");
     for folder in ["home/.codex-manager/backups", "home/.codex/sessions"] {
-        std::fs::set_permissions(env.path(folder), std::fs::Permissions::from_mode(0))
+        std::fs::set_permissions(env.path(folder), std::fs::Permissions::from_mode(0o0))
             .expect("chmod");
     }
     let before = env.tree("home");

@@ -1,10 +1,5 @@
 //! Conversations in every form the real Codex keeps them in, put back under its databases.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::lab::{Lab, rollout, rollouts, rows, said};
 use std::fs;
 use std::io::Write as _;

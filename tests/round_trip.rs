@@ -1,11 +1,6 @@
 //! The main job: a home of the real Codex is archived, lost and put back, here and elsewhere, and the
 //! conversations go on.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows, said};
 use crate::support::sign_in::read_refresh_token;

@@ -1,20 +1,30 @@
 //! The one test harness: a module for each command or promise.
 
 #![cfg(unix)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "tests prepare their worlds directly"
+)]
 #![allow(
     dead_code,
     reason = "the support is made for all tests, present and coming"
 )]
 
+mod architecture;
 mod backup_status;
 mod busy_home;
+mod child;
 mod cooldown;
 mod daemon;
+mod demo;
+mod doctor;
 mod linked_homes;
 mod mock_backend;
 mod normalize;
 mod probe;
 mod process;
+mod program;
 mod recommend;
 mod restore_login;
 mod restore_rollouts;

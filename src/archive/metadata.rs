@@ -1,9 +1,9 @@
 //! The metadata of an archive: its sidecar, and the head of its manifest.
 
 use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
-use crate::quota::window::Window;
 use serde::{Deserialize, Serialize};
 
 /// What an archive captures.
@@ -116,6 +116,9 @@ pub struct Metadata {
     /// The windows as they were seen.
     #[serde(default)]
     pub windows: Vec<Window>,
+    /// When they were seen; when the archive was made, if absent.
+    #[serde(default)]
+    pub windows_observed_at: Option<Timestamp>,
     /// What it captures.
     #[serde(default)]
     pub mode: Mode,
@@ -164,6 +167,7 @@ impl Default for Metadata {
             manager_version: env!("CARGO_PKG_VERSION").into(),
             status_source: "none".into(),
             windows: Vec::new(),
+            windows_observed_at: None,
             mode: Mode::Full,
             label: None,
             files: 0,

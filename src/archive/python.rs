@@ -11,8 +11,8 @@ use super::metadata::{Metadata, Mode};
 use super::reader::{
     Clash, Content, Contents, RawEntry, RawKind, check_names, damaged, unsafe_entry,
 };
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
-use crate::quota::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};

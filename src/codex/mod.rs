@@ -16,3 +16,4 @@ pub mod program;
 pub mod redaction;
 pub mod rollout;
 pub mod status_text;
+pub mod window;

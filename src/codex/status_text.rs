@@ -6,9 +6,9 @@
 //! A named limit has a heading of its own (`X limit:`), with its windows below, or one line
 //! (`X 5h limit: …`); both are kept under that name.
 
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::wall::{self, Day, WallTime};
-use crate::quota::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
 
 /// The longest text that is looked at. A screen of `/status` is below 4 kB.

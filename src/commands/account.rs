@@ -1,13 +1,14 @@
 //! An account as commands show it: the same facts in JSON and in words.
 
 use crate::codex::auth::AuthFile;
+use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::accounts::{self, Account};
 use crate::inventory::cooldown::{self, CooldownFile, LoginState};
 use crate::io::clock::Timestamp;
 use crate::quota::state::{self, Cause, State, Verdict};
-use crate::quota::window::{Source, Window};
+use crate::quota::window::Source;
 use crate::ui::time;
 use crate::ui::windows::WindowJson;
 use crate::ui::{Style, Ui};

@@ -13,6 +13,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
+use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
@@ -21,7 +22,7 @@ use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::{atomic, staging, wall};
 use crate::quota::moment;
-use crate::quota::window::{Observation, WEEKLY_MINUTES};
+use crate::quota::window::Observation;
 use crate::ui::Style;
 use crate::ui::time::{bytes, duration, full};
 use chrono::Duration;
@@ -235,6 +236,7 @@ impl BackupArgs {
             created_at: now,
             status_source: seen.map_or("none", |s| s.source.name()).into(),
             windows: seen.map(|s| s.windows.clone()).unwrap_or_default(),
+            windows_observed_at: seen.map(|s| s.observed_at),
             mode: self.mode,
             label: self.label.clone(),
             ..Metadata::default()

@@ -3,6 +3,8 @@
 pub mod account;
 pub mod backup;
 pub mod cooldown;
+pub mod demo;
+pub mod doctor;
 pub mod list_backups;
 pub mod normalize;
 pub mod recommend;

@@ -1,12 +1,12 @@
 //! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
 
 use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LoginState;
 use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
 use crate::quota::state::{self, State};
-use crate::quota::window::{CODEX_LIMIT, Window};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
@@ -85,18 +85,21 @@ impl RecommendArgs {
         else {
             return Err(nothing(&self, &ranking, context));
         };
-        context.ui.document(
-            "recommend",
-            &RecommendView {
-                recommended: view(best, &ranking, context),
-                candidates: ranking
-                    .candidates
-                    .iter()
-                    .map(|c| view(c, &ranking, context))
-                    .collect(),
-                strategy: self.strategy,
-            },
-        );
+        // Made only where it is wanted: it is most of the work beyond reading.
+        if context.ui.wants_json() {
+            context.ui.document(
+                "recommend",
+                &RecommendView {
+                    recommended: view(best, &ranking, context),
+                    candidates: ranking
+                        .candidates
+                        .iter()
+                        .map(|c| view(c, &ranking, context))
+                        .collect(),
+                    strategy: self.strategy,
+                },
+            );
+        }
         if let Some(template) = template {
             context.ui.line(template.fill(best, &ranking, context));
         } else if self.explain {

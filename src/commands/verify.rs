@@ -157,7 +157,7 @@ pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandEr
 }
 
 /// Writes the sidecar of an archive of ours that is lost or damaged; false when it is good.
-fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
+pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);
     };

@@ -6,8 +6,9 @@
 
 use super::cooldown::{CooldownFile, LoginState};
 use crate::codex::identity::Identity;
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
-use crate::quota::window::{CODEX_LIMIT, Observation, Source, WEEKLY_MINUTES, Window};
+use crate::quota::window::{Observation, Source};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Map, Value};
 use std::path::Path;

@@ -59,6 +59,14 @@ impl Environment {
         }
     }
 
+    /// The same environment without one variable.
+    #[must_use]
+    pub fn without(&self, name: &str) -> Self {
+        let mut env = self.clone();
+        env.variables.remove(OsStr::new(name));
+        env
+    }
+
     /// The folder for temporary files.
     pub fn temp_dir(&self) -> PathBuf {
         self.get("TMPDIR")

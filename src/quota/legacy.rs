@@ -4,8 +4,9 @@
 //! the account is available again seven days of 24 hours after that. The day in the name only
 //! validates: evidence is never rewritten to fit.
 
-use super::window::{CODEX_LIMIT, Observation, Source, WEEKLY_MINUTES, Window};
+use super::window::{Observation, Source};
 use crate::archive::metadata::ValidationStatus;
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::wall;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};

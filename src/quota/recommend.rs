@@ -231,8 +231,9 @@ impl Ranking<'_> {
 mod tests {
     use super::*;
     use crate::codex::identity::Identity;
+    use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
     use crate::inventory::cooldown::AccountEntry;
-    use crate::quota::window::{CODEX_LIMIT, Observation, WEEKLY_MINUTES, Window};
+    use crate::quota::window::Observation;
     use proptest::{prop_assert_eq, proptest};
 
     const NOW: &str = "2026-11-20T12:00:00Z";

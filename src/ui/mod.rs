@@ -64,6 +64,7 @@ pub enum Style {
 #[derive(Debug, Clone)]
 pub struct Ui {
     json: bool,
+    silent: bool,
     verbosity: Verbosity,
     color_out: bool,
     color_err: bool,
@@ -91,6 +92,7 @@ impl Ui {
             .unwrap_or(80);
         Self {
             json,
+            silent: false,
             verbosity,
             color_out: colored(out) && !json,
             color_err: colored(err),
@@ -103,6 +105,17 @@ impl Ui {
     /// Whether the answer is to be one JSON document.
     pub fn wants_json(&self) -> bool {
         self.json
+    }
+
+    /// The same printer for a command that runs inside another: silent where the whole is to be one
+    /// JSON document.
+    #[must_use]
+    pub fn without_json(&self) -> Self {
+        Self {
+            silent: self.json,
+            json: false,
+            ..self.clone()
+        }
     }
 
     /// How many columns a table may take.
@@ -122,7 +135,7 @@ impl Ui {
 
     /// A line of data on stdout. Nothing when the answer is JSON.
     pub fn line(&self, text: impl Display) {
-        if !self.json {
+        if !self.json && !self.silent {
             out(format_args!("{text}\n"));
         }
     }
@@ -156,7 +169,7 @@ impl Ui {
 
     /// A note on stderr: what was done, what to do next.
     pub fn note(&self, text: impl Display) {
-        if self.verbosity >= Verbosity::Normal {
+        if self.verbosity >= Verbosity::Normal && !self.silent {
             err(format_args!("{text}\n"));
         }
     }
@@ -198,6 +211,22 @@ impl Ui {
             );
         }
         err(format_args!("{text}"));
+    }
+
+    /// Lets somebody choose from a numbered list on the terminal; `None` when nobody can be asked
+    /// or nothing was chosen.
+    pub fn pick(&self, question: &str, choices: &[String]) -> Option<usize> {
+        if !self.interactive || choices.is_empty() {
+            return None;
+        }
+        for (i, choice) in choices.iter().enumerate() {
+            err(format_args!("{:3}  {choice}\n", i + 1));
+        }
+        err(format_args!("{question} [1-{}] ", choices.len()));
+        let mut answer = String::new();
+        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
+        let number: usize = answer.trim().parse().ok()?;
+        number.checked_sub(1).filter(|i| *i < choices.len())
     }
 
     /// Asks a yes/no question on the terminal; `None` when nobody can be asked.

@@ -2,8 +2,9 @@
 
 use super::time::{self, rfc3339_of};
 use super::{Style, Ui};
+use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::io::clock::Zone;
-use crate::quota::window::{CODEX_LIMIT, Observation, Window};
+use crate::quota::window::Observation;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 

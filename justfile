@@ -1,0 +1,31 @@
+# The entry point for people; CI calls the same commands.
+
+# list the recipes
+default:
+    @just --list
+
+# everything that CI runs
+ci:
+    .ci/run
+
+# the tests
+test:
+    cargo test
+
+# format, lints, docs
+lint:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+
+# the whole workflow on a sample home
+demo:
+    cargo run --release -- demo
+
+# whole commands beside their peers
+bench:
+    cargo bench --bench compare
+
+# licences, advisories, duplicates
+deny:
+    cargo deny check

@@ -1,0 +1,190 @@
+//! `demo`: the whole workflow, for real, on a sample home in a temp folder.
+
+mod sample;
+
+use crate::commands::backup::BackupArgs;
+use crate::commands::cooldown::CooldownArgs;
+use crate::commands::normalize::NormalizeArgs;
+use crate::commands::recommend::RecommendArgs;
+use crate::commands::restore::RestoreArgs;
+use crate::commands::verify::VerifyArgs;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::{IoContext, IoError, tree};
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+/// See the whole workflow on a sample home
+///
+/// Builds a Codex home and dumps of old logins in a temp folder, then runs normalize, cooldown,
+/// recommend and backup, damages the home, restores it and verifies the archive. Needs no Codex and
+/// no account, and touches nothing of yours.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager demo
+  codex-manager demo --keep      # leaves the folder to look at")]
+pub struct DemoArgs {
+    /// Leave the folder there
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Serialize)]
+struct DemoJson {
+    steps: Vec<StepJson>,
+    home_is_as_before: bool,
+}
+
+#[derive(Serialize)]
+struct StepJson {
+    command: String,
+    exit_code: u8,
+}
+
+impl DemoArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A step failed.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let temp = context.env.temp_dir();
+        let world = tempfile::Builder::new()
+            .prefix("codex-manager-demo-")
+            .tempdir_in(&temp)
+            .at("create a folder in", &temp)?;
+        let result = Demo::new(context, world.path()).play();
+        if self.keep {
+            let kept = world.keep();
+            context
+                .ui
+                .note(format_args!("the sample is in {}", kept.display()));
+        }
+        result
+    }
+}
+
+struct Demo<'a> {
+    context: &'a Context,
+    inner: Context,
+    dumps: std::path::PathBuf,
+    steps: Vec<StepJson>,
+}
+
+impl<'a> Demo<'a> {
+    /// The same world, with the sample's homes in the place of the user's.
+    fn new(context: &'a Context, world: &Path) -> Self {
+        let mut settings = context.settings.clone();
+        settings.codex_home = world.join("codex-home");
+        settings.manager_home = world.join("manager-home");
+        settings.codex_bin = None;
+        settings.assume_yes = true;
+        let inner = Context {
+            settings,
+            clock: context.clock,
+            env: context.env.without("CODEX_SQLITE_HOME"),
+            ui: context.ui.without_json(),
+        };
+        Self {
+            context,
+            inner,
+            dumps: world.join("old-dumps"),
+            steps: Vec::new(),
+        }
+    }
+
+    fn play(mut self) -> Result<Outcome, CommandError> {
+        let home = self.inner.settings.codex_home.clone();
+        let now = self.context.now();
+        self.say("A sample Codex home with three conversations, and dumps of three old logins.");
+        sample::codex_home(&home, now)?;
+        sample::legacy_dumps(&self.dumps, now)?;
+
+        let dumps = self.dumps.clone();
+        self.say("Old dumps become records: when does each account have quota again?");
+        self.step("normalize", &[dumps.into_os_string()], NormalizeArgs::run)?;
+        self.step("cooldown", &[], CooldownArgs::run)?;
+        self.say("Which account now?");
+        self.step("recommend", &["--explain".into()], RecommendArgs::run)?;
+        self.say("Everything into one archive.");
+        self.step("backup", &["--no-status".into()], BackupArgs::run)?;
+
+        let before = conversations(&home)?;
+        self.say("Disaster: conversations, settings and the database are gone.");
+        for name in ["sessions", "config.toml", "state_5.sqlite"] {
+            tree::remove(&home.join(name))?;
+            self.context.ui.line(format_args!("  removed {name}"));
+        }
+        self.say("And back.");
+        self.step("restore", &["latest".into()], RestoreArgs::run)?;
+        self.step("verify", &["--all".into()], VerifyArgs::run)?;
+        let same = conversations(&home)? == before && home.join("config.toml").exists();
+        self.context.ui.line("");
+        self.context.ui.line(if same {
+            self.context
+                .ui
+                .paint(Style::Good, "Every conversation is back, byte for byte.")
+        } else {
+            self.context
+                .ui
+                .paint(Style::Bad, "The conversations are not what they were.")
+        });
+        let steps = std::mem::take(&mut self.steps);
+        self.context.ui.document(
+            "demo",
+            &DemoJson {
+                steps,
+                home_is_as_before: same,
+            },
+        );
+        Ok(if same {
+            Outcome::Done
+        } else {
+            Outcome::FoundWanting
+        })
+    }
+
+    fn say(&self, text: &str) {
+        let ui = &self.context.ui;
+        ui.line(format_args!("\n{}", ui.paint(Style::Strong, text)));
+    }
+
+    /// Runs a verb with arguments as they are typed.
+    fn step<A: Args>(
+        &mut self,
+        verb: &'static str,
+        args: &[OsString],
+        run: impl FnOnce(A, &Context) -> Result<Outcome, CommandError>,
+    ) -> Result<(), CommandError> {
+        let words = args.iter().map(|a| format!(" {}", a.to_string_lossy()));
+        let command = format!("codex-manager {verb}{}", words.collect::<String>());
+        let ui = &self.context.ui;
+        ui.line(ui.paint(Style::Dim, format_args!("$ {command}")));
+        let parsed = A::augment_args(clap::Command::new(verb).no_binary_name(true))
+            .try_get_matches_from(args)
+            .and_then(|matches| A::from_arg_matches(&matches))
+            .map_err(|e| CommandError::usage("not a command line").because(e))?;
+        let outcome = run(parsed, &self.inner)?;
+        self.steps.push(StepJson {
+            command,
+            exit_code: outcome as u8,
+        });
+        Ok(())
+    }
+}
+
+/// Every conversation with its bytes.
+fn conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
+    let mut found = Vec::new();
+    for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {
+        let entry = entry.map_err(std::io::Error::from).at("walk", home)?;
+        if entry.file_type().is_file() {
+            let bytes = fs::read(entry.path()).at("read", entry.path())?;
+            found.push((entry.file_name().to_owned(), bytes));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,178 @@
+//! A sample world: a Codex home with a few conversations, and dumps of old logins. Every account
+//! and token in it is made up.
+
+use crate::io::{IoContext, IoError, atomic};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Duration, Utc};
+use rusqlite::Connection;
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::fs::{File, FileTimes};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Whose home the sample is.
+pub(super) const EMAIL: &str = "you@example.com";
+
+/// Its first conversation.
+pub(super) const CONVERSATION: &str = "0199a213-81c0-7800-8aa1-bbab2a035a53";
+
+/// A Codex home as 0.169 leaves it: login, settings, three conversations, the database of threads.
+pub(super) fn codex_home(home: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
+    let put = |name: &str, text: &str| write(&home.join(name), text.as_bytes());
+    put(
+        "auth.json",
+        &auth_json(EMAIL, "you", now - Duration::hours(3)),
+    )?;
+    put(
+        "config.toml",
+        "model = \"gpt-5-codex\"\nmodel_reasoning_effort = \"high\"\n",
+    )?;
+    put("AGENTS.md", "Prefer small commits.\n")?;
+    put(
+        "skills/review/SKILL.md",
+        "# Review\nRead the whole change first.\n",
+    )?;
+    let mut history = String::new();
+    let mut rows = Vec::new();
+    for (i, topic) in [
+        "parse the config",
+        "fix the flaky test",
+        "write the release notes",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = now - Duration::days(3 - i64::try_from(i).unwrap_or(0));
+        let id = format!("{}{i}", &CONVERSATION[..35]);
+        let id = if i == 0 { CONVERSATION.to_owned() } else { id };
+        let relative = format!(
+            "sessions/{}/rollout-{}-{id}.jsonl",
+            at.format("%Y/%m/%d"),
+            at.format("%Y-%m-%dT%H-%M-%S")
+        );
+        put(&relative, &rollout(&id, topic, at))?;
+        set_time(&home.join(&relative), at)?;
+        let entry = json!({"session_id": id, "ts": at.timestamp(), "text": topic});
+        let _ = writeln!(history, "{entry}");
+        rows.push((id, home.join(relative), topic, at));
+    }
+    put("history.jsonl", &history)?;
+    threads(&home.join("state_5.sqlite"), &rows)
+}
+
+/// Dumps of logins as people made them by hand: `21apr_me@x.com_auth.json`. The day is the one on
+/// which the quota is available again, and the time of the file is when it ended.
+pub(super) fn legacy_dumps(folder: &Path, now: DateTime<Utc>) -> Result<(), IoError> {
+    let dumps = [
+        ("work@example.com", Duration::days(6), "work"),
+        ("client@example.com", Duration::hours(20), "client"),
+        ("old@example.com", Duration::days(30), "old"),
+    ];
+    for (email, ago, user) in dumps {
+        let ended = now - ago;
+        let available = ended - Duration::hours(2) + Duration::days(7);
+        let day = available.format("%-d%b").to_string().to_lowercase();
+        let path = folder.join(format!("{day}_{email}_auth.json"));
+        write(&path, auth_json(email, user, ended).as_bytes())?;
+        set_time(&path, ended)?;
+    }
+    write(&folder.join("notes.txt"), b"not a login\n")
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    atomic::create_private_folder(atomic::parent_of(path))?;
+    atomic::write(path, bytes)
+}
+
+fn set_time(path: &Path, at: DateTime<Utc>) -> Result<(), IoError> {
+    let times = FileTimes::new().set_modified(SystemTime::from(at));
+    File::options()
+        .write(true)
+        .open(path)
+        .and_then(|f| f.set_times(times))
+        .at("set the time of", path)
+}
+
+fn auth_json(email: &str, user: &str, refreshed: DateTime<Utc>) -> String {
+    let claims = json!({
+        "email": email,
+        "iat": refreshed.timestamp(),
+        "exp": (refreshed + Duration::days(10)).timestamp(),
+        "https://api.openai.com/auth": {
+            "chatgpt_account_id": format!("acct-{user}"),
+            "chatgpt_user_id": format!("user-{user}"),
+            "chatgpt_plan_type": "plus",
+        },
+    });
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let token = format!(
+        "{}.{}.{}",
+        part(&json!({"alg": "none"})),
+        part(&claims),
+        part(&json!("made up"))
+    );
+    let auth = json!({
+        "auth_mode": "chatgpt",
+        "OPENAI_API_KEY": null,
+        "tokens": {
+            "id_token": token,
+            "access_token": token,
+            "refresh_token": format!("made-up-{user}"),
+            "account_id": format!("acct-{user}"),
+        },
+        "last_refresh": refreshed.to_rfc3339(),
+    });
+    format!("{auth:#}\n")
+}
+
+fn rollout(id: &str, topic: &str, at: DateTime<Utc>) -> String {
+    let mut text = String::new();
+    let mut line = |ordinal: i64, kind: &str, payload: Value| {
+        let timestamp = (at + Duration::seconds(ordinal)).to_rfc3339();
+        let entry =
+            json!({"timestamp": timestamp, "ordinal": ordinal, "type": kind, "payload": payload});
+        let _ = writeln!(text, "{entry}");
+    };
+    line(
+        0,
+        "session_meta",
+        json!({"id": id, "cwd": "/home/you/project", "originator": "codex_cli"}),
+    );
+    line(
+        1,
+        "event_msg",
+        json!({"type": "user_message", "message": topic}),
+    );
+    for n in 2..200 {
+        let thought = format!("Step {n} of \"{topic}\": read, change, run the tests, look again.");
+        line(
+            n,
+            "response_item",
+            json!({"type": "message", "role": "assistant", "text": thought}),
+        );
+    }
+    text
+}
+
+fn threads(path: &Path, rows: &[(String, PathBuf, &str, DateTime<Utc>)]) -> Result<(), IoError> {
+    let fill = || -> rusqlite::Result<()> {
+        let connection = Connection::open(path)?;
+        connection.execute_batch(
+            "PRAGMA journal_mode=WAL;
+             CREATE TABLE threads (id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
+                 title TEXT NOT NULL, updated_at INTEGER NOT NULL);",
+        )?;
+        for (id, rollout, title, at) in rows {
+            connection.execute(
+                "INSERT INTO threads VALUES (?1, ?2, ?3, ?4)",
+                (id, rollout.to_string_lossy(), title, at.timestamp()),
+            )?;
+        }
+        connection.close().map_err(|(_, e)| e)
+    };
+    fill()
+        .map_err(std::io::Error::other)
+        .at("create the database", path)
+}

@@ -1,0 +1,38 @@
+//! Children that are spoken to, and their end.
+
+use crate::support::processes;
+use codex_manager::io::child::{ChildGroup, Heard};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+fn shell(script: &str) -> ChildGroup {
+    ChildGroup::spawn(Command::new("/bin/sh").args(["-c", script])).expect("sh starts")
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(5)
+}
+
+#[test]
+fn a_child_that_ignores_everything_is_killed_with_its_children() {
+    let mut child = shell("trap '' TERM INT HUP; sleep 300 & echo $!; exec 0<&-; wait");
+    let Heard::Line(pid) = child.hear(soon()) else {
+        panic!("no line");
+    };
+    let pid: u32 = String::from_utf8(pid).unwrap().parse().unwrap();
+    let started = Instant::now();
+    assert_eq!(child.finish(started + Duration::from_millis(100)), None);
+    assert!(started.elapsed() < Duration::from_secs(2));
+    let left = processes::wait_for_end(&[pid], Duration::from_secs(5));
+    assert_eq!(left, [] as [u32; 0], "the grandchild lives");
+}
+
+#[test]
+fn an_orderly_child_is_not_killed() {
+    let mut child = shell("read line; echo \"$line\"; echo oops >&2; read more; exit 3");
+    child.send("hello").unwrap();
+    assert_eq!(child.hear(soon()), Heard::Line(b"hello".to_vec()));
+    assert_eq!(child.finish(soon()).unwrap().code(), Some(3));
+    assert_eq!(child.hear(soon()), Heard::Closed);
+    assert_eq!(child.stderr(), "oops\n");
+}
