@@ -310,7 +310,7 @@ fn a_conversation_that_moves_all_the_while_is_archived_exactly_once() {
         while !stop.load(Ordering::Acquire) {
             for (from, to) in [(&active, &parked), (&parked, &active)] {
                 fs::rename(from, to).expect("move");
-                thread::sleep(Duration::from_millis(15));
+                thread::sleep(Duration::from_millis(40));
             }
         }
     };

@@ -95,6 +95,15 @@ fn a_conversation_unarchived_since_is_archived_again() {
     lab.go_on(&home, &id, "two");
     assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+
+    // The same by itself: its row in the database that stays says archived again.
+    let args = ["restore", "latest", "--session", &id];
+    let _ = lab.manager(args).code(0);
+    assert_eq!(rows(&home), [(id.clone(), file)]);
+    assert_eq!(lab.listed(&home), [""; 0]);
+    codex("unarchive");
+    lab.go_on(&home, &id, "three");
+    assert_eq!(lab.shown(&home, &id), ["one", "three"]);
 }
 
 #[test]
