@@ -113,7 +113,7 @@ pub fn plan_restore(
             // none.
             Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
-            Kind::Transient => continue,
+            Kind::Transient if !path.starts_with(OUTSIDE_DATABASES) => continue,
             _ => {}
         }
         plan.bytes += size;

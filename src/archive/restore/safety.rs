@@ -4,6 +4,7 @@ use super::RestoreError;
 use super::apply::Work;
 use super::plan::Target;
 use crate::archive::capture::{self, Workplace};
+use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::pack::Compression;
@@ -50,6 +51,14 @@ impl Work<'_> {
             let mut only = changes.clone();
             if replaces_login {
                 only.insert(home::AUTH_JSON.into());
+            }
+            if let Some((_, staging)) = &self.outside {
+                let staged = fs::read_dir(staging).at("list", staging)?;
+                only.extend(
+                    staged
+                        .flatten()
+                        .map(|e| Path::new(OUTSIDE_DATABASES).join(e.file_name())),
+                );
             }
             scope.only = Some(only);
         }
