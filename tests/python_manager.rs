@@ -9,14 +9,17 @@ use std::process::Command;
 
 const FLAT: &str = "2026-11-17-155500-alice.test@example.com-codex.tar.gz";
 const LOGIN: &str = "auth/alice.test@example.com/latest.tar.gz";
-const CONVERSATIONS: &str =
-    "sessions/alice.test@example.com/backup-2026-11-17-155500-codex.tar.gz";
+const CONVERSATIONS: &str = "sessions/alice.test@example.com/backup-2026-11-17-155500-codex.tar.gz";
 
 /// A world whose manager home is a copy of the fixture.
 fn world() -> TestEnv {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/cm-home");
-    let copied = Command::new("cp").arg("-a").arg(fixture).arg(env.manager_home()).status();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .arg(fixture)
+        .arg(env.manager_home())
+        .status();
     assert!(copied.expect("cp").success());
     env
 }
@@ -28,7 +31,7 @@ fn backups(env: &TestEnv) -> PathBuf {
 /// What the Python tool left there.
 fn theirs(env: &TestEnv) -> Tree {
     let mut tree = env.tree("home/.codex-manager/backups");
-    let ours = |p: &Path| p.to_string_lossy().contains("signed-out") || p.to_string_lossy().contains("alice@");
+    let ours = |p: &Path| p.to_string_lossy().starts_with("2026-11-20-120000");
     tree.0.retain(|path, _| !ours(path));
     tree
 }
@@ -71,7 +74,10 @@ fn its_archives_are_verified_as_far_as_they_can_be() {
     assert_eq!(archives.len(), 3);
     for archive in archives {
         assert_eq!(archive["ok"], true, "{archive}");
-        assert!(archive["notes"].to_string().contains("no digests"), "{archive}");
+        assert!(
+            archive["notes"].to_string().contains("no digests"),
+            "{archive}"
+        );
     }
     let _ = env.run(["verify", "--all", "--repair"]).code(0);
     assert_same_tree(&before, &theirs(&env));
@@ -98,11 +104,19 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
     let full = env.tree("home/.codex");
     fs::remove_dir_all(home.join("sessions")).expect("remove");
     let _ = env.run(["restore", CONVERSATIONS]).code(0);
-    assert_same_tree(&full.only(&["sessions", "config.toml"]), &env.tree("home/.codex").only(&["sessions", "config.toml"]));
+    assert_same_tree(
+        &full.only(&["sessions", "config.toml"]),
+        &env.tree("home/.codex").only(&["sessions", "config.toml"]),
+    );
     fs::remove_file(home.join("auth.json")).expect("remove");
     let _ = env.run(["restore", LOGIN]).code(0);
-    assert_eq!(fs::read_to_string(home.join("auth.json")).expect("read"), login);
-    let _ = env.run(["restore", "alice.test@example.com", "--to", "copy"]).code(0);
+    assert_eq!(
+        fs::read_to_string(home.join("auth.json")).expect("read"),
+        login
+    );
+    let _ = env
+        .run(["restore", "alice.test@example.com", "--to", "copy"])
+        .code(0);
     assert_same_tree(&before, &theirs(&env));
     // What is written into that home later does not disturb it either.
     let _ = env.run(["backup", "--no-status"]).code(0);
@@ -137,7 +151,9 @@ fn a_log_beside_its_database_is_folded() {
     state_database(&path, &scratch);
     let connection = rusqlite::Connection::open(&path).expect("open");
     connection
-        .execute_batch("PRAGMA wal_autocheckpoint=0; INSERT INTO threads VALUES('in-the-log', '/x', 'y')")
+        .execute_batch(
+            "PRAGMA wal_autocheckpoint=0; INSERT INTO threads VALUES('in-the-log', '/x', 'y')",
+        )
         .expect("write");
     let database = fs::read(&path).expect("read");
     let log = fs::read(scratch.join("state_5.sqlite-wal")).expect("read");
@@ -147,7 +163,10 @@ fn a_log_beside_its_database_is_folded() {
     let _ = env.run(["verify", &archive]).code(0);
     let _ = env.run(["restore", &archive]).code(0);
     let home = env.codex_home();
-    let ids: Vec<_> = rows(&home.join("state_5.sqlite")).into_iter().map(|r| r.0).collect();
+    let ids: Vec<_> = rows(&home.join("state_5.sqlite"))
+        .into_iter()
+        .map(|r| r.0)
+        .collect();
     assert_eq!(ids, [FIRST, SECOND, "in-the-log"]);
     assert!(!home.join("state_5.sqlite-wal").exists());
 }
