@@ -2,6 +2,11 @@
 //!
 //! The moments are random; the seed is printed.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how often each state was met is shown when a test fails, or with --nocapture"
+)]
+
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::faults::{Dice, Mount, killed_after};
 use crate::support::sample::{
@@ -15,8 +20,8 @@ use std::time::{Duration, Instant};
 const KILLS: usize = 30;
 
 /// Adds what takes a while: bytes that do not compress.
-fn grow(env: &TestEnv, dice: &mut Dice) {
-    for i in 0..24 {
+fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
+    for i in 0..mib {
         let bytes: Vec<u8> = (0..1 << 17)
             .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
             .collect();
@@ -53,7 +58,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     sample_home(&env);
-    grow(&env, &mut dice);
+    grow(&env, &mut dice, 20);
     let before = home(&env);
     let began = Instant::now();
     let good = text(&backup(&env, &[]));
@@ -61,9 +66,9 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     for _ in 0..KILLS {
         let delay = Duration::from_micros(dice.below(whole * 11 / 10));
         let _ = killed_after(&env, &["backup", "--no-status"], delay);
-        assert_same_tree(&before, &home(&env));
         let _ = env.run(["recommend"]);
     }
+    assert_same_tree(&before, &home(&env));
     // Every archive that has a name is a good one.
     let run = env.run(["verify", &good]).code(0);
     assert!(run.stdout.contains("ok"), "{run}");
@@ -96,9 +101,9 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
             .join(run["safety_backup"].as_str().expect("one")),
     );
     let mut seen = (0, 0);
+    let mut is_archived = true;
     for i in 0..kills {
-        let now = both(env);
-        let target = if now == archived { &undo } else { archive };
+        let target = if is_archived { &undo } else { archive };
         let delay = Duration::from_micros(whole / 3 + dice.below(whole));
         let _ = killed_after(env, &["restore", target, "--no-safety-backup"], delay);
         // Any command finishes or undoes it, those too that only read.
@@ -111,7 +116,8 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
         let run = env.run(command);
         assert!(!run.stderr.contains("damaged") && run.code != 1, "{run}");
         let now = both(env);
-        if now == archived {
+        is_archived = now == archived;
+        if is_archived {
             seen.0 += 1;
         } else {
             assert_same_tree(&changed.0, &now.0);
@@ -144,7 +150,7 @@ fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     sample_home(&env);
-    grow(&env, &mut dice);
+    grow(&env, &mut dice, 20);
     let archive = text(&backup(&env, &[]));
     change(&env);
     kill_restores(&env, &mut dice, &archive, KILLS, "none");
@@ -155,7 +161,7 @@ fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     let home = sample_home(&env);
-    grow(&env, &mut dice);
+    grow(&env, &mut dice, 4);
     fs::create_dir(env.path("disk")).expect("folder");
     fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
     symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
@@ -262,7 +268,7 @@ fn i2_a_restore_that_was_killed_is_finished_before_another_begins() {
     let mut dice = Dice::new();
     let env = TestEnv::new();
     sample_home(&env);
-    grow(&env, &mut dice);
+    grow(&env, &mut dice, 4);
     let archive = text(&backup(&env, &[]));
     change(&env);
     let changed = home(&env);
@@ -277,12 +283,14 @@ fn i2_a_restore_that_was_killed_is_finished_before_another_begins() {
     for _ in 0..6 {
         let mut first = env
             .command(["restore", &undo, "--no-safety-backup"])
+            .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("start");
         std::thread::sleep(Duration::from_micros(dice.below(whole)));
         let mut second = env
             .command(["restore", &undo, "--no-safety-backup"])
+            .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .spawn()
             .expect("start");

@@ -101,7 +101,7 @@ fn a_file_that_may_not_be_read_is_named_and_left_alone() {
     // Root may read everything but this.
     let locked = home.join("skills/mine/locked");
     fs::write(&locked, "x").expect("write");
-    fs::set_permissions(&locked, fs::Permissions::from_mode(0)).expect("chmod");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("chmod");
     if fs::read(&locked).is_ok() {
         println!("skipped: this user may read everything");
         return;

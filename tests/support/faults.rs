@@ -1,5 +1,10 @@
 //! Making things fail: kills at random moments, small disks.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
+)]
+
 use super::env::TestEnv;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

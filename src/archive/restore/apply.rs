@@ -26,6 +26,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What to put back, and where.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a choice of the user's"
+)]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
     /// The archive.
