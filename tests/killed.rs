@@ -56,9 +56,9 @@ fn debris(env: &TestEnv) -> Vec<String> {
 #[test]
 fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     let mut dice = Dice::new();
-    let env = TestEnv::new();
+    let env = TestEnv::in_memory();
     sample_home(&env);
-    grow(&env, &mut dice, 20);
+    grow(&env, &mut dice, 16);
     let before = home(&env);
     let began = Instant::now();
     let good = text(&backup(&env, &[]));
@@ -148,9 +148,9 @@ fn change(env: &TestEnv) {
 #[test]
 fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
     let mut dice = Dice::new();
-    let env = TestEnv::new();
+    let env = TestEnv::in_memory();
     sample_home(&env);
-    grow(&env, &mut dice, 20);
+    grow(&env, &mut dice, 16);
     let archive = text(&backup(&env, &[]));
     change(&env);
     kill_restores(&env, &mut dice, &archive, KILLS, "none");
@@ -159,7 +159,7 @@ fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
 #[test]
 fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
     let mut dice = Dice::new();
-    let env = TestEnv::new();
+    let env = TestEnv::in_memory();
     let home = sample_home(&env);
     grow(&env, &mut dice, 4);
     fs::create_dir(env.path("disk")).expect("folder");
@@ -174,7 +174,7 @@ fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
 fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
     for kind in ["tmpfs", "bind"] {
         let mut dice = Dice::new();
-        let env = TestEnv::new();
+        let env = TestEnv::in_memory();
         let home = env.codex_home();
         let mount = if kind == "bind" {
             fs::create_dir(env.path("volume")).expect("folder");
@@ -193,7 +193,7 @@ fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
 #[test]
 fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
     let mut dice = Dice::new();
-    let env = TestEnv::new();
+    let env = TestEnv::in_memory();
     let home = env.codex_home();
     fs::create_dir_all(env.path("volume")).expect("folder");
     let Some(_mount) = Mount::bind(&env.path("volume"), &home.join("sessions")) else {
@@ -209,7 +209,7 @@ fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
 #[test]
 fn i2_databases_in_another_folder_are_replaced_with_the_home() {
     let mut dice = Dice::new();
-    let env = TestEnv::new();
+    let env = TestEnv::in_memory();
     let home = sample_home(&env);
     fs::create_dir(env.path("databases")).expect("folder");
     put(
@@ -266,7 +266,7 @@ fn i2_databases_in_another_folder_are_replaced_with_the_home() {
 fn i2_a_restore_that_was_killed_is_finished_before_another_begins() {
     // Started while the first was at work, so that no command looked in between.
     let mut dice = Dice::new();
-    let env = TestEnv::new();
+    let env = TestEnv::in_memory();
     sample_home(&env);
     grow(&env, &mut dice, 4);
     let archive = text(&backup(&env, &[]));

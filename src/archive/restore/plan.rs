@@ -158,11 +158,11 @@ pub fn plan_restore(
                 && undone.contains(path)
                 && !kept.contains(path)
                 && !matches!(file.kind, Kind::Auth | Kind::LegacyAuth);
-            if lacking || undo || plan.is_in_the_way(path) {
+            if lacking || undo {
                 plan.removed.insert(file.path.clone());
             }
         }
-        plan.remove_files_above(&standing);
+        plan.remove_what_is_in_the_way(live, &standing);
         plan.remove_beside_databases(&standing);
     }
     if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {
@@ -188,23 +188,20 @@ impl RestorePlan {
         self.removed.extend(beside);
     }
 
-    /// Whether a file is written where the folder of this live one is.
-    fn is_in_the_way(&self, live: &Path) -> bool {
-        live.ancestors()
-            .skip(1)
-            .any(|above| EntryName::of_path(above).is_ok_and(|name| self.writes.contains(&name)))
-    }
-
-    /// Live files where a folder of the archive has to be.
-    fn remove_files_above(&mut self, standing: &HashSet<&Path>) {
-        let above: BTreeSet<PathBuf> = self
-            .writes
+    /// Live files where a folder of the archive has to be, and those in a folder where one of its
+    /// files has to be: saved and removed like all that is replaced.
+    fn remove_what_is_in_the_way(&mut self, live: &[LiveFile], standing: &HashSet<&Path>) {
+        let written: HashSet<&Path> = self.writes.iter().map(EntryName::as_path).collect();
+        let below = live
             .iter()
-            .flat_map(|name| name.as_path().ancestors().skip(1))
-            .filter(|path| standing.contains(path))
-            .map(Path::to_path_buf)
-            .collect();
-        self.removed.extend(above);
+            .map(|file| file.path.as_path())
+            .filter(|path| path.ancestors().skip(1).any(|p| written.contains(p)));
+        let above = written
+            .iter()
+            .flat_map(|path| path.ancestors().skip(1))
+            .filter(|path| standing.contains(path));
+        let gone: Vec<PathBuf> = below.chain(above).map(Path::to_path_buf).collect();
+        self.removed.extend(gone);
     }
 
     /// The live files that will be replaced or removed, as paths relative to the home.
