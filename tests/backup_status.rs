@@ -1,10 +1,5 @@
 //! What `backup` learns of the quota from the real Codex, and what it does when it learns nothing.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::{Run, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows};
 use crate::support::mock_backend::Window;

@@ -1,11 +1,6 @@
 //! Homes that are at work: the real Codex in a turn, its daemon, its databases without a checkpoint,
 //! and writers faster than any Codex.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, open, rollout, rollouts, rows, said};
 use crate::support::processes;
@@ -315,7 +310,7 @@ fn a_conversation_that_moves_all_the_while_is_archived_exactly_once() {
         while !stop.load(Ordering::Acquire) {
             for (from, to) in [(&active, &parked), (&parked, &active)] {
                 fs::rename(from, to).expect("move");
-                thread::sleep(Duration::from_millis(15));
+                thread::sleep(Duration::from_millis(40));
             }
         }
     };

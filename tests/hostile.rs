@@ -12,10 +12,13 @@ use codex_manager::io::progress::Silent;
 use serde_json::json;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
+
+/// One change of an archive.
+type Edit = fn(&mut Parts);
 
 /// A home, and a good archive of it.
 struct World {
@@ -220,7 +223,6 @@ fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
         "{run}"
     );
     // Private, but it names what is not ours.
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
     let run = env.run(["recommend"]).code(1);
     assert!(run.stderr.contains("not ours"), "{run}");
@@ -287,7 +289,6 @@ fn duplicates_and_second_spellings_are_refused() {
 #[test]
 fn a_manifest_that_does_not_fit_is_refused() {
     let world = World::new();
-    type Edit = fn(&mut Parts);
     let cases: [(&str, Edit, &str); 12] = [
         (
             "digest",

@@ -1,16 +1,13 @@
 //! Homes whose parts lie elsewhere: databases by `sqlite_home`, conversations behind a link, the home
 //! itself behind one.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, rollout, rows, said};
+use crate::support::sign_in::{SignIn, signed_in_home};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Puts the databases into a folder beside the home, by config.toml.
 fn databases_apart(lab: &Lab) -> PathBuf {
@@ -115,13 +112,48 @@ fn databases_that_lie_apart_are_inside_a_home_of_its_own_elsewhere() {
 }
 
 #[test]
+fn databases_named_by_the_environment_are_taken_and_the_danger_elsewhere_is_said() {
+    let Some(mut lab) = Lab::new() else { return };
+    let (home, databases) = (lab.home(), lab.world.path("databases"));
+    fs::create_dir(&databases).expect("a folder");
+    let exec = |args: &[&str]| {
+        let args = [&["exec"], args].concat();
+        let run = lab.codex.start_with(&home, &lab.backend, &args, |command| {
+            command.env("CODEX_SQLITE_HOME", &databases);
+        });
+        let done = run.finish(Duration::from_secs(30)).expect_success();
+        done.session_id().expect("a session id").to_owned()
+    };
+    let id = exec(&["--skip-git-repo-check", "one"]);
+    lab.world.set("CODEX_SQLITE_HOME", &databases);
+    assert!(databases.join("state_5.sqlite").exists() && !has_databases(&home));
+    let _ = lab.back_up();
+    let before = (lab.world.tree("home/.codex"), lab.world.tree("databases"));
+
+    let args = ["restore", "latest", "--to", "clone"];
+    let done = lab.manager(args).code(0);
+    assert!(done.stderr.contains("CODEX_SQLITE_HOME is set"), "{done}");
+    let clone = lab.world.path("clone");
+    lab.go_on(&clone, &id, "two");
+    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    assert_same_tree(&before.0, &lab.world.tree("home/.codex"));
+    assert_same_tree(&before.1, &lab.world.tree("databases"));
+
+    fs::remove_dir_all(&home).expect("lose the home");
+    fs::remove_dir_all(&databases).expect("and the databases");
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
+    assert_eq!(exec(&["resume", "--skip-git-repo-check", &id, "three"]), id);
+    assert_eq!(said(&rollout(&home, &id)), ["one", "three"]);
+}
+
+#[test]
 fn databases_that_another_home_shares_are_not_replaced() {
     let Some(lab) = Lab::new() else { return };
     let home = lab.home();
     // Bob's home keeps its rows in Alice's databases.
     let bobs = lab.world.path("bob");
-    let bob = crate::support::sign_in::SignIn::bob();
-    crate::support::sign_in::signed_in_home(&bobs, &lab.backend, &bob);
+    signed_in_home(&bobs, &lab.backend, &SignIn::bob());
     let config = bobs.join("config.toml");
     let text = fs::read_to_string(&config).expect("config.toml");
     let line = format!("sqlite_home = \"{}\"\n", home.display());

@@ -1,10 +1,5 @@
 //! What becomes of logins when the real Codex renews them between a backup and a restore.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, rollout, said};
 use crate::support::processes;

@@ -1,10 +1,5 @@
 //! Conversations in every form the real Codex keeps them in, put back under its databases.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::lab::{Lab, rollout, rollouts, rows, said};
 use std::fs;
 use std::io::Write as _;
@@ -100,6 +95,15 @@ fn a_conversation_unarchived_since_is_archived_again() {
     lab.go_on(&home, &id, "two");
     assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+
+    // The same by itself: its row in the database that stays says archived again.
+    let args = ["restore", "latest", "--session", &id];
+    let _ = lab.manager(args).code(0);
+    assert_eq!(rows(&home), [(id.clone(), file)]);
+    assert_eq!(lab.listed(&home), [""; 0]);
+    codex("unarchive");
+    lab.go_on(&home, &id, "three");
+    assert_eq!(lab.shown(&home, &id), ["one", "three"]);
 }
 
 #[test]

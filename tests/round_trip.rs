@@ -1,17 +1,14 @@
 //! The main job: a home of the real Codex is archived, lost and put back, here and elsewhere, and the
 //! conversations go on.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use crate::support::env::{Tree, assert_same_tree};
-use crate::support::lab::{Lab, rollout, rows, said};
-use crate::support::sign_in::read_refresh_token;
+use crate::support::lab::{Lab, open, rollout, rows, said};
+use crate::support::sign_in::{SignIn, read_refresh_token, signed_in_home, write_auth};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
 /// A tree without what no archive holds, and with databases by their names alone: a snapshot has the
 /// rows, not the bytes.
@@ -168,7 +165,7 @@ fn a_second_home_works_when_the_original_is_gone_and_has_no_login_when_asked() {
     assert!(!clone.join("auth.json").exists());
     assert!(!home.exists());
 
-    crate::support::sign_in::write_auth(&clone, &crate::support::sign_in::SignIn::alice());
+    write_auth(&clone, &SignIn::alice());
     assert_eq!(lab.listed(&clone), [&*id]);
     lab.go_on(&clone, &id, "two");
     assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
@@ -205,4 +202,110 @@ fn an_archive_goes_to_another_machine() {
     lab.go_on(&home, &id, "three");
     assert_eq!(said(&rollout(&home, &id)), ["one", "two", "three"]);
     assert!(manager.join("backups").is_dir());
+}
+
+#[test]
+fn one_conversation_or_all_of_them_join_those_of_another_machine() {
+    let Some(lab) = Lab::new() else { return };
+    let (id, second) = (lab.say("one"), lab.say("second"));
+    let carried = lab.world.path("usb-stick.tar.gz");
+    fs::copy(lab.back_up(), &carried).expect("carry the archive");
+    fs::remove_dir_all(lab.home()).expect("another machine has no such home");
+    let home = lab.world.path("box/codex");
+    signed_in_home(&home, &lab.backend, &SignIn::alice());
+    let own = lab.say_in(&home, "own");
+    let mut server = lab.codex.app_server(&home, &lab.backend);
+    let named = serde_json::json!({"threadId": own, "name": "my own"});
+    server.request("thread/name/set", named).expect("named");
+    drop(server);
+    let name_of_own = || -> Option<String> {
+        open(&home.join("state_5.sqlite"))
+            .query_row("SELECT name FROM threads WHERE id=?1", [&own], |row| {
+                row.get(0)
+            })
+            .expect("a row")
+    };
+    let restore = |rest: &[&str]| {
+        let args = ["--codex-home", "box/codex", "restore", "usb-stick.tar.gz"];
+        let _ = lab.manager([&args[..], rest].concat()).code(0);
+    };
+    let sorted = |ids: &[&String]| {
+        let mut ids: Vec<String> = ids.iter().map(|id| (*id).clone()).collect();
+        ids.sort();
+        ids
+    };
+
+    restore(&["--session", &id]);
+    assert_eq!(lab.listed(&home), sorted(&[&id, &own]));
+    lab.go_on(&home, &id, "two");
+    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    assert_eq!(name_of_own().as_deref(), Some("my own"));
+
+    restore(&["--merge"]);
+    assert_eq!(lab.listed(&home), sorted(&[&id, &second, &own]));
+    assert_rows_within(&home);
+    assert_eq!(name_of_own().as_deref(), Some("my own"));
+    for (id, said) in [
+        (&id, &["one", "two"][..]),
+        (&second, &["second"]),
+        (&own, &["own"]),
+    ] {
+        assert_eq!(lab.shown(&home, id), said, "before it goes on");
+        lab.go_on(&home, id, "on");
+        assert_eq!(lab.shown(&home, id), [said, &["on"]].concat());
+    }
+}
+
+#[test]
+fn a_restore_killed_at_any_moment_leaves_the_old_home_or_the_new_one() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.go_on(&home, &id, "later");
+    let keep = lab.back_up();
+    let (file, old) = (rollout(&home, &id), ["one", "later"]);
+    let archive = lab.manager(["list-backups", "--json"]).code(0).json();
+    let names: Vec<String> = archive["backups"]
+        .as_array()
+        .expect("archives")
+        .iter()
+        .map(|a| a["archive"].as_str().expect("a name").to_owned())
+        .collect();
+    let first = names
+        .iter()
+        .find(|name| Some(name.as_str()) != keep.file_name().and_then(|n| n.to_str()))
+        .expect("the first archive");
+    let mut olds = 0;
+    for milliseconds in (0..130).step_by(10) {
+        let mut command = lab.world.command(["restore", first]);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut restore = command.spawn().expect("start codex-manager");
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        let _ = restore.kill();
+        let _ = restore.wait();
+        // Any command finishes or undoes it, also one that only reads.
+        let _ = lab.manager(["list-backups"]).code(0);
+        let left: Vec<_> = fs::read_dir(home.parent().expect("above"))
+            .expect("list")
+            .flatten()
+            .map(|entry| entry.file_name())
+            .filter(|name| name != ".codex" && name != ".codex-manager")
+            .collect();
+        assert!(left.is_empty(), "after {milliseconds} ms: {left:?}");
+        assert_rows_within(&home);
+        let state = said(&file);
+        if state == old {
+            olds += 1;
+        } else {
+            assert_eq!(state, ["one"], "after {milliseconds} ms");
+            let _ = lab.manager(["restore".as_ref(), keep.as_os_str()]).code(0);
+            assert_eq!(said(&file), old);
+        }
+        assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.1");
+    }
+    assert!(olds > 0, "none was killed in time");
+    assert_eq!(lab.shown(&home, &id), old);
+    lab.go_on(&home, &id, "and on");
+    assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
 }

@@ -53,8 +53,13 @@ impl CaptureScope {
 
     /// Leaves the manager home out, should it lie in the Codex home.
     pub fn set_manager_home(&mut self, manager_home: &Path) {
-        self.manager_home = match (manager_home.canonicalize(), self.home.canonicalize()) {
-            (Ok(manager), Ok(home)) => manager
+        // It may be about to be made: what is above it stands.
+        let real = manager_home.ancestors().find_map(|above| {
+            let rest = manager_home.strip_prefix(above).ok()?;
+            Some(above.canonicalize().ok()?.join(rest))
+        });
+        self.manager_home = match (real, self.home.canonicalize()) {
+            (Some(manager), Ok(home)) => manager
                 .strip_prefix(&home)
                 .ok()
                 .filter(|p| !p.as_os_str().is_empty())

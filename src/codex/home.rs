@@ -111,7 +111,8 @@ pub fn kind_of(relative: &Path) -> Kind {
         return Kind::Unknown;
     };
     let second = parts.next();
-    if is_ours(top) {
+    // Where a file system of its own is mounted on a top-level folder, a restore works in there.
+    if is_ours(top) || second.is_some_and(|name| name == OsStr::new(".codex-manager-restore")) {
         return Kind::Transient;
     }
     let Some(top) = top.to_str() else {
@@ -256,6 +257,7 @@ mod tests {
             ("projects/tmp/x", Kind::Unknown),
             (".codex-manager-restore/journal.json", Kind::Transient),
             (".Codex-Manager/x", Kind::Transient),
+            ("sessions/.codex-manager-restore/new/x", Kind::Transient),
         ] {
             assert_eq!(kind_of(Path::new(path)), kind, "{path}");
         }

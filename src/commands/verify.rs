@@ -64,8 +64,8 @@ impl VerifyArgs {
         for path in paths {
             let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
             let bar = context.ui.bar("verifying", 0);
-            let tmp = scratch(context, manager, self.dry_run);
-            let report = verify::verify(&path, &tmp, &bar)?;
+            let tmp = Scratch::find(context, manager, self.dry_run)?;
+            let report = verify::verify(&path, tmp.path(), &bar)?;
             drop(bar);
             show(context, &report, repaired);
             results.push(ArchiveJson {
@@ -121,14 +121,32 @@ impl VerifyArgs {
     }
 }
 
-/// Where databases are unpacked for checking: the manager home, unless it may not be written to.
-fn scratch(context: &Context, manager_home: &Path, dry_run: bool) -> PathBuf {
-    let own = manager_home.join("tmp");
-    let usable = !dry_run && crate::io::atomic::create_private_folder(&own).is_ok();
-    if usable {
-        own
-    } else {
-        context.env.temp_dir().join("codex-manager")
+/// Where databases are unpacked for checking: the manager home, unless it may not be written to;
+/// then a folder of the run's own.
+enum Scratch {
+    Own(PathBuf),
+    Temporary(tempfile::TempDir),
+}
+
+impl Scratch {
+    fn find(context: &Context, manager_home: &Path, dry_run: bool) -> Result<Self, CommandError> {
+        let own = manager_home.join("tmp");
+        if !dry_run && crate::io::atomic::create_private_folder(&own).is_ok() {
+            return Ok(Self::Own(own));
+        }
+        let parent = context.env.temp_dir();
+        let folder = tempfile::Builder::new()
+            .prefix("codex-manager-")
+            .tempdir_in(&parent)
+            .at("create a folder in", &parent)?;
+        Ok(Self::Temporary(folder))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
     }
 }
 

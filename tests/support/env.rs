@@ -19,9 +19,25 @@ pub(crate) struct TestEnv {
 impl TestEnv {
     /// Empty homes, UTC, [`NOW`], no Codex on PATH.
     pub(crate) fn new() -> Self {
+        Self::inside(&std::env::temp_dir())
+    }
+
+    /// The same in memory, where there is room: for tests that make large things durable often.
+    pub(crate) fn in_memory() -> Self {
+        const ROOM: u64 = 512 << 20;
+        let shm = Path::new("/dev/shm");
+        let free = rustix::fs::statvfs(shm).map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
+        if free >= ROOM {
+            Self::inside(shm)
+        } else {
+            Self::new()
+        }
+    }
+
+    fn inside(parent: &Path) -> Self {
         let root = tempfile::Builder::new()
             .prefix("cm-test-")
-            .tempdir()
+            .tempdir_in(parent)
             .expect("temp dir");
         let mut env = Self {
             root,

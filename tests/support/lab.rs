@@ -1,10 +1,5 @@
 //! One machine: the real Codex signed in to the mock backend, and the manager beside it.
 
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the rules for durable writes are the program's, not its tests'"
-)]
-
 use super::env::{Run, TestEnv};
 use super::mock_backend::MockBackend;
 use super::real_codex::{Output, RealCodex};

@@ -2,6 +2,7 @@
 
 pub(crate) mod env;
 pub(crate) mod fake_codex;
+pub(crate) mod faults;
 pub(crate) mod hostile;
 pub(crate) mod lab;
 pub(crate) mod mock_backend;

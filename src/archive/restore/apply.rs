@@ -288,10 +288,8 @@ impl<'a> Work<'a> {
                 carry.top(self.stage.home(), &top)?;
             }
         }
-        if !self.plan.partial {
-            self.stage.finish_folders(&self.contents)?;
-        }
-        Ok(())
+        let kept = self.plan.partial.then_some(self.folder.as_path());
+        Ok(self.stage.finish_folders(&self.contents, kept)?)
     }
 
     /// The top-level names that change.

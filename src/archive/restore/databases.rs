@@ -248,6 +248,13 @@ impl Work<'_> {
             CodexConfig::read(&self.folder)
         };
         if self.plan.target == Target::Elsewhere {
+            if self.request.env.get("CODEX_SQLITE_HOME").is_some() {
+                self.notes.push(
+                    "CODEX_SQLITE_HOME is set: unset it for this folder, or Codex uses the databases \
+                     there and goes on in the conversations of the old home"
+                        .into(),
+                );
+            }
             if config.sqlite_home.is_some() && staged_config.exists() {
                 drop_sqlite_home(&staged_config)?;
                 self.notes.push(

@@ -29,9 +29,14 @@ impl Note {
         atomic::create_private_folder(&notes)?;
         let text = folder.as_os_str().as_encoded_bytes();
         let path = notes.join(&crate::io::hash::sha256(text)[..16]);
-        atomic::write(&path, text)?;
-        let lock = FileLock::exclusive(&path)?;
-        Ok(Self { path, _lock: lock })
+        loop {
+            atomic::write(&path, text)?;
+            let lock = FileLock::exclusive(&path)?;
+            // A command that found it before it was locked has taken it for an old one.
+            if lock.is_current(&path) && fs::read(&path).is_ok_and(|told| told == text) {
+                return Ok(Self { path, _lock: lock });
+            }
+        }
     }
 }
 

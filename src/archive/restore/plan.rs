@@ -113,7 +113,11 @@ pub fn plan_restore(
             // none.
             Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
+<<<<<<< HEAD
+            Kind::Transient if !path.starts_with(OUTSIDE_DATABASES) => continue,
+=======
             Kind::Transient if !name.is_own() => continue,
+>>>>>>> main
             _ => {}
         }
         plan.bytes += size;
@@ -158,14 +162,18 @@ pub fn plan_restore(
                 && undone.contains(path)
                 && !kept.contains(path)
                 && !matches!(file.kind, Kind::Auth | Kind::LegacyAuth);
-            if lacking || undo || plan.is_in_the_way(path) {
+            if lacking || undo {
                 plan.removed.insert(file.path.clone());
             }
         }
+<<<<<<< HEAD
+        plan.remove_what_is_in_the_way(live, &standing);
+=======
         if !merge {
             plan.remove_other_forms(live);
         }
         plan.remove_files_above(&standing);
+>>>>>>> main
         plan.remove_beside_databases(&standing);
     }
     if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {
@@ -213,23 +221,20 @@ impl RestorePlan {
         self.removed.extend(beside);
     }
 
-    /// Whether a file is written where the folder of this live one is.
-    fn is_in_the_way(&self, live: &Path) -> bool {
-        live.ancestors()
-            .skip(1)
-            .any(|above| EntryName::of_path(above).is_ok_and(|name| self.writes.contains(&name)))
-    }
-
-    /// Live files where a folder of the archive has to be.
-    fn remove_files_above(&mut self, standing: &HashSet<&Path>) {
-        let above: BTreeSet<PathBuf> = self
-            .writes
+    /// Live files where a folder of the archive has to be, and those in a folder where one of its
+    /// files has to be: saved and removed like all that is replaced.
+    fn remove_what_is_in_the_way(&mut self, live: &[LiveFile], standing: &HashSet<&Path>) {
+        let written: HashSet<&Path> = self.writes.iter().map(EntryName::as_path).collect();
+        let below = live
             .iter()
-            .flat_map(|name| name.as_path().ancestors().skip(1))
-            .filter(|path| standing.contains(path))
-            .map(Path::to_path_buf)
-            .collect();
-        self.removed.extend(above);
+            .map(|file| file.path.as_path())
+            .filter(|path| path.ancestors().skip(1).any(|p| written.contains(p)));
+        let above = written
+            .iter()
+            .flat_map(|path| path.ancestors().skip(1))
+            .filter(|path| standing.contains(path));
+        let gone: Vec<PathBuf> = below.chain(above).map(Path::to_path_buf).collect();
+        self.removed.extend(gone);
     }
 
     /// The live files that will be replaced or removed, as paths relative to the home.

@@ -106,8 +106,16 @@ impl Stage {
 
     /// Gives the folders that came from the archive their mode and time. Last, because whatever is
     /// put into a folder changes its time.
-    pub(super) fn finish_folders(&self, contents: &Contents) -> Result<(), IoError> {
+    /// Those of `kept` have theirs from it.
+    pub(super) fn finish_folders(
+        &self,
+        contents: &Contents,
+        kept: Option<&Path>,
+    ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
+            if kept.is_some_and(|home| home.join(folder.path.as_path()).exists()) {
+                continue;
+            }
             let path = self.place(folder.path.as_path());
             if is_restored(folder.path.as_path())
                 && path.symlink_metadata().is_ok_and(|m| m.is_dir())
@@ -291,7 +299,10 @@ impl Carry<'_> {
         if meta.is_dir() {
             match standing {
                 Ok(new) if !new.is_dir() => return Ok(()),
-                Ok(_) => return self.folder(live, relative, staged),
+                Ok(_) => {
+                    self.folder(live, relative, staged)?;
+                    return copy_attributes(live, staged);
+                }
                 Err(_) => {}
             }
             let captured = self.exact

@@ -1,0 +1,202 @@
+//! I3: a disk that is full, at any write.
+
+use crate::support::env::{TestEnv, Tree, assert_same_tree};
+use crate::support::faults::Mount;
+use crate::support::sample::{
+    alice, backup, comparable, put, put_at, sample_home, sample_home_at, text,
+};
+use crate::support::sign_in::write_auth;
+use std::fs;
+use std::path::Path;
+
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    (0..bytes / 8)
+        .flat_map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.to_le_bytes()
+        })
+        .collect()
+}
+
+/// Everything, but for the locks that stay.
+fn world(env: &TestEnv) -> Tree {
+    let mut tree = comparable(&env.tree(""));
+    tree.0.retain(|path, text| {
+        path.extension().is_none_or(|e| e != "lock")
+            && path.file_name().is_none_or(|n| n != ".lock")
+            && !text.starts_with("folder")
+    });
+    tree
+}
+
+#[test]
+fn i3_a_backup_onto_a_full_disk_changes_nothing() {
+    let env = TestEnv::new();
+    let Some(_mount) = Mount::small(&env.manager_home(), 4096) else {
+        return;
+    };
+    sample_home(&env);
+    let good = text(&backup(&env, &[]));
+    put(&env, "sessions/big.bin", noise(8 << 20));
+    let before = world(&env);
+    let mut codes = Vec::new();
+    // From far too little to nearly enough: another write fails each time.
+    for kib in [
+        0, 3000, 3400, 3600, 3700, 3800, 3900, 3950, 3980, 3990, 4000,
+    ] {
+        let filler = env.manager_home().join("filler");
+        fs::write(&filler, vec![1; kib << 10]).expect("room");
+        let full = env.run(["backup", "--no-status"]);
+        assert_eq!(full.code, 1, "{kib}: {full}");
+        assert!(
+            full.stderr.contains(".codex-manager/") || full.stderr.contains(".codex-manager\n"),
+            "no path: {full}"
+        );
+        assert!(full.stderr.contains("hint: "), "{full}");
+        codes.push(full.code);
+        fs::remove_file(&filler).expect("remove");
+        assert_same_tree(&before, &world(&env));
+    }
+    let _ = env.run(["verify", &good]).code(0);
+    fs::remove_file(env.codex_home().join("sessions/big.bin")).expect("remove");
+    // With little room a small home fits in places: then it is whole.
+    for kib in (3800..4060).step_by(20) {
+        let filler = env.manager_home().join("filler");
+        let written = fs::write(&filler, vec![1; kib << 10]);
+        let run = env.run(["backup", "--no-status"]);
+        let _ = fs::remove_file(&filler);
+        assert!(run.code <= 1, "{kib} {written:?}: {run}");
+        let _ = env.run(["verify", "--all"]).code(0);
+    }
+}
+
+#[test]
+fn i3_a_restore_onto_a_full_disk_changes_nothing() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "sessions/big.bin", noise(3 << 20));
+    let archive = text(&backup(&env, &[]));
+    fs::remove_dir_all(env.codex_home()).expect("remove");
+    let Some(_mount) = Mount::small(&env.codex_home(), 4096) else {
+        return;
+    };
+    sample_home_at(&env.codex_home());
+    write_auth(&env.codex_home(), &alice(2));
+    put(&env, "only-here.txt", "mine");
+    for kib in [0, 500, 900, 2000, 3000, 3800, 3960, 4000] {
+        let filler = env.codex_home().join("filler");
+        let _ = fs::write(&filler, vec![1; kib << 10]);
+        let before = world(&env);
+        let full = env.run(["restore", &archive, "--no-safety-backup"]);
+        if full.code == 0 {
+            // There was room.
+            let _ = fs::remove_file(env.codex_home().join("sessions/big.bin"));
+            put(&env, "only-here.txt", "mine");
+            continue;
+        }
+        assert_eq!(full.code, 1, "{kib}: {full}");
+        assert!(full.stderr.contains(".codex"), "{full}");
+        assert!(full.stderr.contains("hint: free some disk space"), "{full}");
+        assert_same_tree(&before, &world(&env));
+    }
+}
+
+#[test]
+fn i3_without_room_for_the_safety_backup_nothing_is_restored() {
+    let env = TestEnv::new();
+    let Some(_mount) = Mount::small(&env.manager_home(), 2048) else {
+        return;
+    };
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    put(&env, "sessions/big.bin", noise(6 << 20));
+    for kib in [0, 1700, 1900, 1960, 1990, 2020] {
+        let filler = env.manager_home().join("filler");
+        let _ = fs::write(&filler, vec![1; kib << 10]);
+        let before = world(&env);
+        let full = env.run(["restore", &archive]).code(1);
+        assert!(full.stderr.contains(".codex-manager"), "{full}");
+        assert!(full.stderr.contains("hint: "), "{full}");
+        assert_same_tree(&before, &world(&env));
+        let _ = fs::remove_file(&filler);
+    }
+    let _ = env.run(["restore", &archive, "--no-safety-backup"]).code(0);
+}
+
+#[test]
+fn i3_a_limit_on_file_size_changes_nothing() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    put(&env, "sessions/big.bin", noise(2 << 20));
+    let big = text(&backup(&env, &[]));
+    let program = env!("CARGO_BIN_EXE_codex-manager");
+    let limited = |trap: &str, args: &str| {
+        let script = format!("{trap} ulimit -f 1000; exec {program} {args}");
+        let mut shell = env.command([""; 0]);
+        let envs: Vec<_> = shell
+            .get_envs()
+            .map(|(k, v)| (k.to_owned(), v.map(ToOwned::to_owned)))
+            .collect();
+        shell = std::process::Command::new("bash");
+        shell.env_clear();
+        for (key, value) in envs {
+            shell.env(key, value.unwrap_or_default());
+        }
+        shell.args(["-c", &script]).output().expect("bash")
+    };
+    let before = world(&env);
+    for args in [
+        "backup --no-status".to_owned(),
+        format!("restore {big} --no-safety-backup"),
+    ] {
+        put_at(&env.codex_home(), "AGENTS.md", "be brief\n");
+        // The signal is ignored: the write fails.
+        let output = limited("trap '' XFSZ;", &args);
+        assert_eq!(output.status.code(), Some(1), "{args}: {output:?}");
+        assert!(
+            String::from_utf8_lossy(&output.stderr).contains("ulimit -f"),
+            "{output:?}"
+        );
+        let mut after = world(&env);
+        let mut expected = before.clone();
+        for tree in [&mut after, &mut expected] {
+            tree.0.remove(Path::new("home/.codex/AGENTS.md"));
+            // What is known of archives and accounts goes on with each backup.
+            tree.0
+                .remove(Path::new("home/.codex-manager/inventory.json"));
+            tree.0
+                .remove(Path::new("home/.codex-manager/cooldown.json"));
+        }
+        assert_same_tree(&expected, &after);
+        // It is not: the signal kills, which is a kill like any other.
+        let _ = limited("", &args);
+        let _ = env.run(["verify", &archive, &big]).code(0);
+        let _ = env.run(["backup", "--no-status", "--mode", "auth"]).code(0);
+        for path in env.tree("").0.keys() {
+            let path = path.display().to_string();
+            assert!(
+                !path.contains("codex-manager-tmp-") && !path.contains("staging-"),
+                "{path}"
+            );
+            assert!(!path.contains("codex-manager-restore"), "{path}");
+        }
+        // Back to the beginning: the archive of the login goes.
+        for entry in fs::read_dir(env.manager_home().join("backups"))
+            .expect("list")
+            .flatten()
+        {
+            let relative = entry
+                .path()
+                .strip_prefix(env.path(""))
+                .expect("below")
+                .to_path_buf();
+            if !before.0.contains_key(&relative) {
+                fs::remove_file(entry.path()).expect("remove");
+            }
+        }
+    }
+}

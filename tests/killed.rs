@@ -1,0 +1,305 @@
+//! I2: a command that is killed, at any moment.
+//!
+//! The moments are random; the seed is printed.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "how often each state was met is shown when a test fails, or with --nocapture"
+)]
+
+use crate::support::env::{TestEnv, Tree, assert_same_tree};
+use crate::support::faults::{Dice, Mount, killed_after};
+use crate::support::sample::{
+    FIRST, backup, comparable, line, put, rollout, sample_home, sample_home_at, text,
+};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+/// How often each is killed.
+const KILLS: usize = 30;
+
+/// Adds what takes a while: bytes that do not compress.
+fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
+    for i in 0..mib {
+        let bytes: Vec<u8> = (0..1 << 17)
+            .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
+            .collect();
+        put(env, format!("sessions/2026/11/17/big-{i}.bin"), bytes);
+    }
+}
+
+fn home(env: &TestEnv) -> Tree {
+    let mut tree = comparable(&env.tree("home/.codex"));
+    // Codex's own locks stay behind, with us as with Codex.
+    tree.0
+        .retain(|path, _| path.extension().is_none_or(|e| e != "lock"));
+    tree
+}
+
+/// What stands beside the homes and below the manager home that should not.
+fn debris(env: &TestEnv) -> Vec<String> {
+    env.tree("")
+        .0
+        .keys()
+        .map(|p| p.display().to_string())
+        .filter(|p| {
+            p.contains("codex-manager-restore")
+                || p.contains("codex-manager-tmp-")
+                || p.contains("staging-")
+                || p.contains(".aside")
+                || p.contains("tmp/restores/")
+        })
+        .collect()
+}
+
+#[test]
+fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    sample_home(&env);
+    grow(&env, &mut dice, 16);
+    let before = home(&env);
+    let began = Instant::now();
+    let good = text(&backup(&env, &[]));
+    let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
+    for _ in 0..KILLS {
+        let delay = Duration::from_micros(dice.below(whole * 11 / 10));
+        let _ = killed_after(&env, &["backup", "--no-status"], delay);
+        let _ = env.run(["recommend"]);
+    }
+    assert_same_tree(&before, &home(&env));
+    // Every archive that has a name is a good one.
+    let run = env.run(["verify", &good]).code(0);
+    assert!(run.stdout.contains("ok"), "{run}");
+    let list = env.run(["list-backups", "--json"]).code(0).json();
+    for row in list["backups"].as_array().expect("list") {
+        let problem = row["problem"].as_str().unwrap_or_default();
+        assert!(
+            problem.is_empty() || problem.starts_with("no sidecar"),
+            "{row}"
+        );
+    }
+    let _ = env.run(["verify", "--all", "--repair"]).code(0);
+    let _ = backup(&env, &[]);
+    assert_eq!(debris(&env), Vec::<String>::new());
+}
+
+/// Kills restores of `archive` into the home, again and again, at moments in the whole of one.
+fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, also: &str) {
+    let both = |env: &TestEnv| (home(env), env.tree(also));
+    // The two states that there may be.
+    let changed = both(env);
+    let began = Instant::now();
+    let run = env.run(["restore", archive, "--json"]).code(0).json();
+    let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
+    let archived = both(env);
+    assert_ne!(changed.0, archived.0);
+    let undo = text(
+        &env.manager_home()
+            .join("backups")
+            .join(run["safety_backup"].as_str().expect("one")),
+    );
+    let mut seen = (0, 0);
+    let mut is_archived = true;
+    for i in 0..kills {
+        let target = if is_archived { &undo } else { archive };
+        let delay = Duration::from_micros(whole / 3 + dice.below(whole));
+        let _ = killed_after(env, &["restore", target, "--no-safety-backup"], delay);
+        // Any command finishes or undoes it, those too that only read.
+        let command = [
+            &["recommend"][..],
+            &["list-backups"],
+            &["cooldown"],
+            &["doctor"],
+        ][i % 4];
+        let run = env.run(command);
+        assert!(!run.stderr.contains("damaged") && run.code != 1, "{run}");
+        let now = both(env);
+        is_archived = now == archived;
+        if is_archived {
+            seen.0 += 1;
+        } else {
+            assert_same_tree(&changed.0, &now.0);
+            assert_same_tree(&changed.1, &now.1);
+            seen.1 += 1;
+        }
+        assert_eq!(debris(env), Vec::<String>::new(), "after {command:?}");
+    }
+    println!(
+        "{} times the archive's state, {} times the other",
+        seen.0, seen.1
+    );
+    let _ = env.run(["verify", archive, &undo]).code(0);
+    // No lock is stuck.
+    let _ = env.run(["restore", archive]).code(0);
+    assert_eq!(both(env), archived);
+    let _ = backup(env, &[]);
+    assert_eq!(debris(env), Vec::<String>::new());
+}
+
+fn change(env: &TestEnv) {
+    put(env, rollout(FIRST), line(5));
+    put(env, "AGENTS.md", "changed");
+    put(env, "skills/more/SKILL.md", "new");
+    fs::remove_file(env.codex_home().join("version.json")).expect("remove");
+}
+
+#[test]
+fn i2_a_killed_restore_leaves_the_old_or_the_new_home() {
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    sample_home(&env);
+    grow(&env, &mut dice, 16);
+    let archive = text(&backup(&env, &[]));
+    change(&env);
+    kill_restores(&env, &mut dice, &archive, KILLS, "none");
+}
+
+#[test]
+fn i2_a_killed_restore_through_a_link_leaves_one_state_on_both_disks() {
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    let home = sample_home(&env);
+    grow(&env, &mut dice, 4);
+    fs::create_dir(env.path("disk")).expect("folder");
+    fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
+    symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
+    let archive = text(&backup(&env, &[]));
+    change(&env);
+    kill_restores(&env, &mut dice, &archive, 12, "disk");
+}
+
+#[test]
+fn i2_a_killed_restore_of_a_mounted_home_leaves_one_state() {
+    for kind in ["tmpfs", "bind"] {
+        let mut dice = Dice::new();
+        let env = TestEnv::in_memory();
+        let home = env.codex_home();
+        let mount = if kind == "bind" {
+            fs::create_dir(env.path("volume")).expect("folder");
+            Mount::bind(&env.path("volume"), &home)
+        } else {
+            Mount::small(&home, 200 << 10)
+        };
+        let Some(_mount) = mount else { return };
+        sample_home_at(&home);
+        let archive = text(&backup(&env, &[]));
+        change(&env);
+        kill_restores(&env, &mut dice, &archive, 12, "none");
+    }
+}
+
+#[test]
+fn i2_a_killed_restore_into_mounted_conversations_keeps_the_mount() {
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    let home = env.codex_home();
+    fs::create_dir_all(env.path("volume")).expect("folder");
+    let Some(_mount) = Mount::bind(&env.path("volume"), &home.join("sessions")) else {
+        return;
+    };
+    sample_home_at(&home);
+    let archive = text(&backup(&env, &[]));
+    change(&env);
+    kill_restores(&env, &mut dice, &archive, 12, "volume");
+    assert!(env.path("volume/2026").is_dir());
+}
+
+#[test]
+fn i2_databases_in_another_folder_are_replaced_with_the_home() {
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    let home = sample_home(&env);
+    fs::create_dir(env.path("databases")).expect("folder");
+    put(
+        &env,
+        "config.toml",
+        format!("sqlite_home = {:?}\n", text(&env.path("databases"))),
+    );
+    fs::rename(
+        home.join("state_5.sqlite"),
+        env.path("databases/state_5.sqlite"),
+    )
+    .expect("move");
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    let connection =
+        rusqlite::Connection::open(env.path("databases/state_5.sqlite")).expect("open");
+    connection
+        .execute("UPDATE threads SET title='changed'", [])
+        .expect("change");
+    connection.close().expect("close");
+    let titles = |env: &TestEnv| -> (String, String) {
+        let path = env.path("databases/state_5.sqlite");
+        let uri = format!("file:{}?immutable=1", path.display());
+        let flags =
+            rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
+        let connection = rusqlite::Connection::open_with_flags(uri, flags).expect("open");
+        let title = connection.query_row("SELECT max(title) FROM threads", [], |r| r.get(0));
+        (
+            title.expect("a title"),
+            fs::read_to_string(env.codex_home().join("AGENTS.md")).expect("read"),
+        )
+    };
+    let old = titles(&env);
+    let run = env.run(["restore", &archive, "--json"]).code(0).json();
+    let new = titles(&env);
+    assert_eq!(new, ("a title".to_owned(), "be brief\n".to_owned()));
+    let undo = text(
+        &env.manager_home()
+            .join("backups")
+            .join(run["safety_backup"].as_str().expect("one")),
+    );
+    for _ in 0..12 {
+        let target = if titles(&env) == new { &undo } else { &archive };
+        let delay = Duration::from_micros(5_000 + dice.below(60_000));
+        let _ = killed_after(&env, &["restore", target, "--no-safety-backup"], delay);
+        let _ = env.run(["recommend"]);
+        let now = titles(&env);
+        assert!(now == old || now == new, "{now:?}");
+        assert_eq!(debris(&env), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn i2_a_restore_that_was_killed_is_finished_before_another_begins() {
+    // Started while the first was at work, so that no command looked in between.
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    sample_home(&env);
+    grow(&env, &mut dice, 4);
+    let archive = text(&backup(&env, &[]));
+    change(&env);
+    let changed = home(&env);
+    let began = Instant::now();
+    let run = env.run(["restore", &archive, "--json"]).code(0).json();
+    let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
+    let undo = text(
+        &env.manager_home()
+            .join("backups")
+            .join(run["safety_backup"].as_str().expect("one")),
+    );
+    for _ in 0..6 {
+        let mut first = env
+            .command(["restore", &undo, "--no-safety-backup"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("start");
+        std::thread::sleep(Duration::from_micros(dice.below(whole)));
+        let mut second = env
+            .command(["restore", &undo, "--no-safety-backup"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("start");
+        std::thread::sleep(Duration::from_micros(dice.below(whole / 2)));
+        let _ = first.kill();
+        let _ = first.wait();
+        let _ = second.wait();
+        let _ = env.run(["restore", &undo, "--no-safety-backup"]).code(0);
+        assert_same_tree(&changed, &home(&env));
+        assert_eq!(debris(&env), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,266 @@
+//! Homes as they are found: links, foreign bytes, odd names.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::hostile::Parts;
+use crate::support::sample::{
+    FIRST, SECOND, alice, assert_same_home, backup, line, put, put_at, rollout, rows, sample_home,
+    sample_home_at, text,
+};
+use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+fn names(archive: &Path) -> Vec<String> {
+    let parts = Parts::of(&fs::read(archive).expect("read"));
+    parts
+        .entries
+        .iter()
+        .map(|e| String::from_utf8_lossy(&e.name).into_owned())
+        .collect()
+}
+
+#[test]
+fn conversations_on_another_disk_are_archived_and_restored_through_the_link() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::create_dir(env.path("disk")).expect("folder");
+    fs::rename(home.join("sessions"), env.path("disk/conversations")).expect("move");
+    symlink(env.path("disk/conversations"), home.join("sessions")).expect("link");
+    let before = (env.tree("home/.codex"), env.tree("disk"));
+    let archive = text(&backup(&env, &[]));
+    assert!(
+        names(Path::new(&archive))
+            .iter()
+            .any(|n| n == rollout(FIRST).to_str().expect("text"))
+    );
+    fs::remove_file(home.join(rollout(FIRST))).expect("remove");
+    put(&env, rollout(SECOND), "other\n");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_home(&before.0, &env.tree("home/.codex"));
+    assert_same_tree(&before.1, &env.tree("disk"));
+    // Also when nothing is left of them.
+    let empty = TestEnv::new();
+    write_auth(&empty.codex_home(), &alice(0));
+    let none = text(&backup(&empty, &[]));
+    let (path, copy) = (Path::new(&none), env.path("none-codex.tar.gz"));
+    fs::copy(path, &copy).expect("copy");
+    let run = env.run(["restore", &text(&copy), "--json"]).code(0).json();
+    assert!(run["removed"].as_array().expect("list").len() >= 2);
+    assert!(!home.join(rollout(FIRST)).exists() && home.join("sessions").is_symlink());
+    let _ = env
+        .run(["restore", run["safety_backup"].as_str().expect("one")])
+        .code(0);
+    assert_same_tree(&before.1, &env.tree("disk"));
+}
+
+#[test]
+fn a_home_that_is_a_link_stays_one() {
+    let env = TestEnv::new();
+    sample_home_at(&env.path("disk/real"));
+    symlink(env.path("disk/real"), env.codex_home()).expect("link");
+    let before = env.tree("disk");
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert!(env.codex_home().is_symlink());
+    assert_same_home(&before, &env.tree("disk"));
+}
+
+#[test]
+fn what_cannot_be_taken_is_named_and_left_alone_by_a_restore() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    env.write("outside/dotfiles/SKILL.md", "x");
+    symlink(env.path("outside/dotfiles"), home.join("skills/shared")).expect("link");
+    symlink("mine", home.join("skills/alias")).expect("link");
+    symlink("/nowhere/at/all", home.join("sessions/dangling")).expect("link");
+    let before = env.tree("home/.codex");
+    let run = env.run(["backup", "--no-status", "--json"]).code(6);
+    let skipped = run.json()["skipped"].to_string();
+    assert!(
+        skipped.contains("skills/shared") && skipped.contains("sessions/dangling"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("skills/shared"), "{run}");
+    let archive = text(
+        &env.manager_home()
+            .join("backups")
+            .join(run.json()["archive"].as_str().expect("name")),
+    );
+    put(&env, "AGENTS.md", "changed");
+    let run = env.run(["restore", &archive, "--json"]).code(0).json();
+    assert_eq!(run["removed"], serde_json::json!([]));
+    assert_same_home(&before, &env.tree("home/.codex"));
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_named_and_left_alone() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    // Root may read everything but this.
+    let locked = home.join("skills/mine/locked");
+    fs::write(&locked, "x").expect("write");
+    fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("chmod");
+    if fs::read(&locked).is_ok() {
+        println!("skipped: this user may read everything");
+        return;
+    }
+    let run = env.run(["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("skills/mine/locked"), "{run}");
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert!(locked.exists());
+}
+
+#[test]
+fn both_copies_of_a_conversation_that_diverged_are_kept() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let name = rollout(FIRST);
+    let name = name.file_name().expect("name").to_str().expect("text");
+    put(&env, format!("archived_sessions/{name}"), line(77));
+    let before = env.tree("home/.codex");
+    let archive = backup(&env, &[]);
+    let found = names(&archive);
+    assert!(
+        found.contains(&format!("archived_sessions/{name}")),
+        "{found:?}"
+    );
+    assert!(found.contains(&text(&rollout(FIRST))), "{found:?}");
+    fs::remove_dir_all(home.join("archived_sessions")).expect("remove");
+    fs::remove_dir_all(home.join("sessions")).expect("remove");
+    let _ = env.run(["restore", &text(&archive)]).code(0);
+    assert_same_home(&before, &env.tree("home/.codex"));
+}
+
+#[test]
+fn what_a_backup_took_can_be_put_back_whatever_its_names_are() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    for name in [
+        "Notes.txt",
+        "NOTES.TXT",
+        "a b",
+        "new\nline",
+        "-rf",
+        "tab\t",
+        "quote'\"",
+        "yarn.lock",
+        "skills/mine/tmp/x",
+        "skills/mine/a.sqlite",
+        "skills/mine/a.sqlite-wal",
+        "empty",
+    ] {
+        put(&env, name, "");
+    }
+    fs::create_dir_all(home.join("prompts/none/at/all")).expect("folders");
+    let before = env.tree("home/.codex");
+    let archive = text(&backup(&env, &[]));
+    fs::rename(&home, env.path("gone")).expect("move");
+    let _ = env.run(["restore", &archive]).code(0);
+    let mut expected = before;
+    expected.0.retain(|path, _| {
+        path.extension().is_none_or(|e| e != "lock") || path.ends_with("yarn.lock")
+    });
+    let mut found = env.tree("home/.codex");
+    found.0.retain(|path, _| {
+        path.extension().is_none_or(|e| e != "lock") || path.ends_with("yarn.lock")
+    });
+    // A home that is new is private, and a login in it is written today.
+    for tree in [&mut expected, &mut found] {
+        tree.0.remove(Path::new(""));
+        tree.0.remove(Path::new("auth.json"));
+    }
+    assert_same_home(&expected, &found);
+    // Another spelling of a name of Codex's is no good anywhere else: it is named, not taken.
+    put(&env, "Config.toml", "x");
+    let run = env.run(["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("Config.toml"), "{run}");
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert!(home.join("Config.toml").exists());
+}
+
+#[test]
+fn a_login_that_is_a_link_is_replaced_as_a_name() {
+    for hard in [false, true] {
+        let env = TestEnv::new();
+        let home = sample_home(&env);
+        let archive = text(&backup(&env, &[]));
+        let elsewhere = env.write("elsewhere/auth.json", auth_json(&alice(-1)));
+        fs::remove_file(home.join("auth.json")).expect("remove");
+        if hard {
+            fs::hard_link(&elsewhere, home.join("auth.json")).expect("link");
+        } else {
+            symlink(&elsewhere, home.join("auth.json")).expect("link");
+        }
+        let before = env.tree("elsewhere");
+        let _ = env.run(["restore", &archive]).code(0);
+        assert_same_tree(&before, &env.tree("elsewhere"));
+        let meta = home.join("auth.json").symlink_metadata().expect("there");
+        assert!(meta.is_file() && meta.nlink() == 1 && meta.mode() & 0o777 == 0o600);
+        assert_eq!(
+            fs::read_to_string(home.join("auth.json")).expect("read"),
+            auth_json(&alice(0))
+        );
+    }
+}
+
+#[test]
+fn a_login_that_is_none_does_not_stop_a_backup() {
+    for bytes in ["", "\0\0\0\0", "{\"tok"] {
+        let env = TestEnv::new();
+        let home = sample_home(&env);
+        write_auth_text(&home, bytes);
+        let before = env.tree("home/.codex");
+        let run = env.run(["backup", "--no-status"]).code(6);
+        assert!(run.stderr.contains("auth.json"), "{run}");
+        let _ = env.run(["verify"]).code(0);
+        assert_same_tree(&before, &env.tree("home/.codex"));
+    }
+}
+
+#[test]
+fn a_damaged_database_is_named_and_kept() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let path = home.join("state_5.sqlite");
+    let mut torn = fs::read(&path).expect("read");
+    torn[4096..8192].fill(0xAA);
+    fs::write(&path, &torn).expect("write");
+    let run = env.run(["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("state_5.sqlite"), "{run}");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_eq!(rows(&path).len(), 2);
+    let kept = env.tree("home/.codex/db-backups");
+    assert!(
+        kept.0.keys().any(|p| p.ends_with("state_5.sqlite")),
+        "{kept:?}"
+    );
+}
+
+#[test]
+fn archives_do_not_hold_archives() {
+    let mut env = TestEnv::new();
+    let home = sample_home(&env);
+    env.set("CODEX_MANAGER_HOME", home.join("manager"));
+    for _ in 0..2 {
+        let document = env.run(["backup", "--no-status", "--json"]).code(0).json();
+        assert!(
+            document["excluded"].to_string().contains("manager"),
+            "{document}"
+        );
+        let found = names(Path::new(
+            document["path"]
+                .as_str()
+                .expect("path")
+                .replace("[ROOT]", &text(&env.path("")))
+                .as_str(),
+        ));
+        assert!(!found.iter().any(|n| n.starts_with("manager")), "{found:?}");
+    }
+    put_at(&home, "AGENTS.md", "changed");
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert!(home.join("manager/inventory.json").exists());
+    let _ = env.run(["verify", "--all"]).code(0);
+}

@@ -1,0 +1,364 @@
+//! `restore`: what is replaced, removed and left alone.
+
+use crate::support::env::{TestEnv, Tree, assert_same_tree};
+use crate::support::sample::{
+    FIRST, SECOND, alice, assert_same_home, backup, bob, line, put, rollout, rows, sample_home,
+    set_time, text,
+};
+use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
+use std::fs;
+use std::path::Path;
+
+fn world() -> (TestEnv, String) {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    (env, archive)
+}
+
+fn home(env: &TestEnv) -> Tree {
+    env.tree("home/.codex")
+}
+
+fn read(env: &TestEnv, relative: impl AsRef<Path>) -> String {
+    fs::read_to_string(env.codex_home().join(relative)).expect("read")
+}
+
+/// The safety backup that a restore names.
+fn restored(env: &TestEnv, args: &[&str]) -> (serde_json::Value, String) {
+    let mut all = vec!["restore", "--json"];
+    all.extend(args);
+    let document = env.run(all).code(0).json();
+    let safety = document["safety_backup"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    (document, safety)
+}
+
+#[test]
+fn i8_rollouts_come_back_to_the_byte_and_the_nanosecond() {
+    let (env, archive) = world();
+    let before = home(&env);
+    let path = env.codex_home().join(rollout(FIRST));
+    fs::write(&path, "changed\n").expect("write");
+    fs::remove_file(env.codex_home().join(rollout(SECOND))).expect("remove");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_home(&before, &home(&env));
+    assert_eq!(rows(&env.codex_home().join("state_5.sqlite")).len(), 2);
+}
+
+#[test]
+fn absence_removes_what_the_archive_knows_and_nothing_else() {
+    let (env, archive) = world();
+    let extra = format!(
+        "sessions/2026/11/19/rollout-2026-11-19T10-00-00-{}.jsonl",
+        "01a1f790-0000-7000-8000-0000000000bb"
+    );
+    put(&env, &extra, line(0));
+    put(&env, "skills/other/SKILL.md", "x");
+    for kept in [
+        "22apr_b@example.com_auth.json",
+        "more-notes.txt",
+        "tmp/x",
+        "packages/y",
+        "db-backups/z",
+    ] {
+        put(&env, kept, "kept");
+    }
+    fs::write(env.codex_home().join("installation_id"), "another").expect("write");
+    let (document, safety) = restored(&env, &[&archive]);
+    let removed: Vec<_> = document["removed"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .collect();
+    assert_eq!(
+        removed,
+        [
+            &extra.clone().into(),
+            &serde_json::Value::from("skills/other/SKILL.md")
+        ]
+    );
+    assert!(!env.codex_home().join(&extra).exists());
+    for kept in [
+        "22apr_b@example.com_auth.json",
+        "more-notes.txt",
+        "tmp/x",
+        "packages/y",
+        "db-backups/z",
+    ] {
+        assert_eq!(read(&env, kept), "kept", "{kept}");
+    }
+    assert_eq!(read(&env, "installation_id"), "another");
+    // The undo.
+    let _ = env.run(["restore", &safety]).code(0);
+    assert_eq!(read(&env, &extra), line(0));
+    assert_eq!(read(&env, "skills/other/SKILL.md"), "x");
+}
+
+#[test]
+fn the_safety_backup_is_the_undo() {
+    let (env, archive) = world();
+    fs::write(env.codex_home().join(rollout(FIRST)), "another\n").expect("write");
+    set_time(&env.codex_home().join(rollout(FIRST)), 1_795_100_000, 7);
+    fs::remove_file(env.codex_home().join("AGENTS.md")).expect("remove");
+    fs::remove_dir_all(env.codex_home().join("rules")).expect("remove");
+    put(&env, "prompts/mine.md", "x");
+    put(&env, "skills/mine/extra", "x");
+    let before = home(&env);
+    for args in [
+        &[][..],
+        &["--merge"],
+        &["--only", "skills", "rules", "AGENTS.md"],
+    ] {
+        if args == ["--merge"] {
+            // Of two that went on differently neither is taken.
+            let run = env.run(["restore", &archive, "--merge"]).code(2);
+            assert!(run.stderr.contains(FIRST), "{run}");
+            assert_same_home(&before, &home(&env));
+            continue;
+        }
+        let mut all = vec![archive.as_str()];
+        all.extend(args);
+        let (_, safety) = restored(&env, &all);
+        assert_ne!(before, home(&env));
+        let _ = env.run(["restore", &safety]).code(0);
+        assert_same_home(&before, &home(&env));
+    }
+}
+
+#[test]
+fn without_a_safety_backup_none_is_made() {
+    let (env, archive) = world();
+    put(&env, "AGENTS.md", "changed");
+    let backups = env.tree("home/.codex-manager/backups");
+    let (document, _) = restored(&env, &[&archive, "--no-safety-backup"]);
+    assert!(document["safety_backup"].is_null());
+    assert_same_tree(&backups, &env.tree("home/.codex-manager/backups"));
+    assert_eq!(read(&env, "AGENTS.md"), "be brief\n");
+}
+
+#[test]
+fn merge_keeps_what_is_only_here_and_the_longer_of_two() {
+    let (env, archive) = world();
+    let here = format!(
+        "sessions/2026/11/19/rollout-2026-11-19T10-00-00-{}.jsonl",
+        "01a1f790-0000-7000-8000-0000000000cc"
+    );
+    put(&env, &here, line(9));
+    let longer = read(&env, rollout(FIRST)) + &line(99);
+    put(&env, rollout(FIRST), &longer);
+    let shorter = line(0);
+    put(&env, rollout(SECOND), &shorter);
+    put(
+        &env,
+        "history.jsonl",
+        "{\"text\":\"one\"}\n{\"text\":\"three\"}\n",
+    );
+    let _ = restored(&env, &[&archive, "--merge"]);
+    assert_eq!(read(&env, &here), line(9));
+    assert_eq!(read(&env, rollout(FIRST)), longer);
+    assert_eq!(
+        read(&env, rollout(SECOND)),
+        (0..5).map(line).collect::<String>()
+    );
+    let history = read(&env, "history.jsonl");
+    for text in ["one", "two", "three"] {
+        assert_eq!(history.matches(text).count(), 1, "{history}");
+    }
+}
+
+#[test]
+fn only_and_session_touch_nothing_else() {
+    let (env, archive) = world();
+    put(&env, "config.toml", "model = \"other\"\n");
+    put(&env, "AGENTS.md", "other");
+    for id in [FIRST, SECOND] {
+        fs::remove_file(env.codex_home().join(rollout(id))).expect("remove");
+    }
+    let before = home(&env);
+    let _ = restored(&env, &[&archive, "--session", "a name"]);
+    let mut after = home(&env);
+    assert_eq!(
+        after
+            .0
+            .remove(&rollout(FIRST))
+            .map(|t| t.contains("123456789")),
+        Some(true)
+    );
+    assert_same_home(&before, &after);
+    let _ = restored(&env, &[&archive, "--only", "config.toml"]);
+    assert_eq!(read(&env, "config.toml"), "model = \"gpt-5\"\n");
+    assert_eq!(read(&env, "AGENTS.md"), "other");
+    for wrong in ["../x", "/etc/passwd"] {
+        let _ = env.run(["restore", &archive, "--only", wrong]).code(4);
+    }
+    let _ = env
+        .run(["restore", &archive, "--only", "nothing-such"])
+        .code(1);
+    let _ = env
+        .run(["restore", &archive, "--session", "nobody"])
+        .code(1);
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_file_is_saved_before_it_goes() {
+    let (env, archive) = world();
+    fs::remove_file(env.codex_home().join("notes.txt")).expect("remove");
+    put(&env, "notes.txt/precious", "x");
+    let before = home(&env);
+    let (document, safety) = restored(&env, &[&archive, "--only", "notes.txt"]);
+    assert_eq!(document["removed"][0], "notes.txt/precious");
+    assert_eq!(read(&env, "notes.txt"), "the user's\n");
+    let _ = env.run(["restore", &safety]).code(0);
+    assert_same_home(&before, &home(&env));
+}
+
+#[test]
+fn elsewhere_is_a_home_of_its_own() {
+    let (env, archive) = world();
+    let before = home(&env);
+    let to = env.path("new/home");
+    let (document, _) = restored(&env, &[&archive, "--to", &text(&to)]);
+    assert_eq!(document["auth"], "restored");
+    assert_same_tree(&before, &home(&env));
+    for (_, path) in rows(&to.join("state_5.sqlite")) {
+        assert!(
+            Path::new(&path).starts_with(&to) && Path::new(&path).exists(),
+            "{path}"
+        );
+    }
+    // Something stands there now.
+    let there = env.tree("new");
+    let run = env.run(["restore", &archive, "--to", &text(&to)]).code(5);
+    assert!(run.stderr.contains("not empty"), "{run}");
+    assert_same_tree(&there, &env.tree("new"));
+    let (document, _) = restored(&env, &[&archive, "--to", "other", "--auth", "skip"]);
+    assert_eq!(document["auth"], "skipped");
+    assert!(!env.path("other/auth.json").exists());
+}
+
+#[test]
+fn i5_an_older_login_never_replaces_a_newer_one() {
+    let (env, archive) = world();
+    write_auth(&env.codex_home(), &alice(3));
+    let (document, _) = restored(&env, &[&archive]);
+    assert_eq!(document["auth"], "kept-newer");
+    assert_eq!(read(&env, "auth.json"), auth_json(&alice(3)));
+    let (document, _) = restored(&env, &[&archive, "--auth", "skip"]);
+    assert_eq!(document["auth"], "skipped");
+    // Only when it is asked for, and then the newer one is in the profile.
+    let run = env.run(["restore", &archive, "--auth", "archive"]).code(0);
+    assert!(run.stderr.contains("spent"), "{run}");
+    assert_eq!(read(&env, "auth.json"), auth_json(&alice(0)));
+    let kept = env
+        .manager_home()
+        .join("profiles/alice@example.com/auth.json");
+    assert_eq!(
+        fs::read_to_string(&kept).expect("read"),
+        auth_json(&alice(3))
+    );
+    // And from then on that is the newest that is known.
+    fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+    let _ = restored(&env, &[&archive]);
+    assert_eq!(read(&env, "auth.json"), auth_json(&alice(3)));
+}
+
+#[test]
+fn i6_another_accounts_archive_needs_a_yes_and_saves_the_live_login() {
+    let (env, archive) = world();
+    write_auth(&env.codex_home(), &bob());
+    let before = env.tree("");
+    let run = env.run(["restore", &archive]).code(5);
+    assert!(
+        run.stderr.contains("bob@example.com") && run.stderr.contains("alice@example.com"),
+        "{run}"
+    );
+    assert_same_tree(&before, &env.tree(""));
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    assert_eq!(read(&env, "auth.json"), auth_json(&alice(0)));
+    let profiles = env.manager_home().join("profiles");
+    let saved = fs::read_to_string(profiles.join("bob@example.com/auth.json")).expect("read");
+    assert_eq!(saved, auth_json(&bob()));
+    for profile in fs::read_dir(&profiles).expect("list").flatten() {
+        let name = profile.file_name().into_string().expect("text");
+        let bytes = fs::read_to_string(profile.path().join("auth.json")).unwrap_or_default();
+        let whose = if name.starts_with("bob") {
+            bob()
+        } else {
+            alice(0)
+        };
+        assert!(bytes.is_empty() || bytes == auth_json(&whose), "{name}");
+    }
+    // The undo brings Bob back.
+    let live = home(&env);
+    let list = env.run(["list-backups", "--json"]).code(0).json();
+    let safety = list["backups"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .find(|b| b["label"] == "safety")
+        .expect("one")["archive"]
+        .clone();
+    let _ = env
+        .run(["restore", safety.as_str().expect("text"), "--yes"])
+        .code(0);
+    assert_eq!(read(&env, "auth.json"), auth_json(&bob()));
+    assert_ne!(live, home(&env));
+}
+
+#[test]
+fn bytes_in_the_place_of_a_login_are_kept_before_they_are_replaced() {
+    for (what, bytes) in [
+        ("empty", String::new()),
+        ("NUL", "\0".repeat(200)),
+        ("cut", "{\"tokens\":".to_owned()),
+        ("unknown", "{\"a_login_of_tomorrow\":\"secret\"}".to_owned()),
+    ] {
+        let (env, archive) = world();
+        write_auth_text(&env.codex_home(), &bytes);
+        let _ = env.run(["restore", &archive]).code(0);
+        assert_eq!(read(&env, "auth.json"), auth_json(&alice(0)), "{what}");
+        let kept: Vec<_> = fs::read_dir(env.manager_home().join("profiles/.unreadable"))
+            .unwrap_or_else(|e| panic!("{what}: {e}"))
+            .flatten()
+            .map(|e| fs::read_to_string(e.path()).expect("read"))
+            .collect();
+        assert_eq!(kept, [bytes], "{what}");
+    }
+}
+
+#[test]
+fn i1_a_legacy_original_is_never_replaced() {
+    let (env, archive) = world();
+    let name = "21apr_old@example.com_auth.json";
+    put(&env, name, "changed since");
+    let (_, safety) = restored(&env, &[&archive]);
+    assert_eq!(read(&env, name), "changed since");
+    let _ = env.run(["restore", &safety]).code(0);
+    assert_eq!(read(&env, name), "changed since");
+    // Put back where there is none; the undo does not take it away.
+    fs::remove_file(env.codex_home().join(name)).expect("remove");
+    let (_, safety) = restored(&env, &[&archive]);
+    assert!(env.codex_home().join(name).exists());
+    let _ = env.run(["restore", &safety]).code(0);
+    assert!(env.codex_home().join(name).exists());
+}
+
+#[test]
+fn an_auth_archive_leaves_conversations_alone() {
+    let (env, _) = world();
+    let archive = text(&backup(&env, &["--mode", "auth"]));
+    put(&env, "config.toml", "changed");
+    put(&env, "rules/more.rules", "x");
+    let before = home(&env);
+    let (document, safety) = restored(&env, &[&archive]);
+    assert_eq!(document["removed"], serde_json::json!(["rules/more.rules"]));
+    assert_same_tree(
+        &before.only(&["sessions", "state_5.sqlite", "skills", "history.jsonl"]),
+        &home(&env).only(&["sessions", "state_5.sqlite", "skills", "history.jsonl"]),
+    );
+    let _ = env.run(["restore", &safety]).code(0);
+    assert_same_home(&before, &home(&env));
+}

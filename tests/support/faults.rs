@@ -1,0 +1,93 @@
+//! Making things fail: kills at random moments, small disks.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
+)]
+
+use super::env::TestEnv;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Random numbers from a seed that is printed, so that a failure can be run again: set
+/// `CODEX_MANAGER_TEST_SEED`.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    /// Seeded by the clock, or by the variable.
+    pub(crate) fn new() -> Self {
+        let by_hand = std::env::var("CODEX_MANAGER_TEST_SEED").ok();
+        let seed = by_hand.and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+            let now = std::time::SystemTime::now();
+            let since = now
+                .duration_since(std::time::UNIX_EPOCH)
+                .expect("after 1970");
+            u64::try_from(since.as_nanos() & u128::from(u64::MAX)).expect("masked")
+        });
+        println!("CODEX_MANAGER_TEST_SEED={seed}");
+        Self(seed | 1)
+    }
+
+    /// A number below `limit`.
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        // xorshift64
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit.max(1)
+    }
+}
+
+/// Starts the command and kills it after `delay`; true when it had ended before.
+pub(crate) fn killed_after(env: &TestEnv, args: &[&str], delay: Duration) -> bool {
+    let mut child = env
+        .command(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    std::thread::sleep(delay);
+    let ended = child.try_wait().expect("wait").is_some();
+    let _ = child.kill();
+    let _ = child.wait();
+    ended
+}
+
+/// A mount that is taken away when dropped.
+pub(crate) struct Mount(PathBuf);
+
+impl Mount {
+    /// A file system in memory of `kib` KiB; `None`, with a line that says so, where that is not
+    /// permitted.
+    pub(crate) fn small(at: &Path, kib: u64) -> Option<Self> {
+        let size = format!("size={kib}k,mode=0700");
+        Self::new(&["-t", "tmpfs", "-o", &size, "tmpfs"], at)
+    }
+
+    /// The folder `of` under another name.
+    pub(crate) fn bind(of: &Path, at: &Path) -> Option<Self> {
+        Self::new(&["--bind", of.to_str().expect("text")], at)
+    }
+
+    fn new(args: &[&str], at: &Path) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("folder");
+        let made = cfg!(target_os = "linux")
+            && Command::new("mount")
+                .args(args)
+                .arg(at)
+                .stderr(Stdio::null())
+                .status()
+                .is_ok_and(|s| s.success());
+        if !made {
+            println!("skipped: mounting is not permitted here");
+        }
+        made.then(|| Self(at.to_path_buf()))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
