@@ -113,11 +113,7 @@ pub fn plan_restore(
             // none.
             Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
-<<<<<<< HEAD
-            Kind::Transient if !path.starts_with(OUTSIDE_DATABASES) => continue,
-=======
             Kind::Transient if !name.is_own() => continue,
->>>>>>> main
             _ => {}
         }
         plan.bytes += size;
@@ -166,14 +162,10 @@ pub fn plan_restore(
                 plan.removed.insert(file.path.clone());
             }
         }
-<<<<<<< HEAD
-        plan.remove_what_is_in_the_way(live, &standing);
-=======
         if !merge {
             plan.remove_other_forms(live);
         }
-        plan.remove_files_above(&standing);
->>>>>>> main
+        plan.remove_what_is_in_the_way(live, &standing);
         plan.remove_beside_databases(&standing);
     }
     if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {

@@ -54,18 +54,7 @@ impl Work<'_> {
             if replaces_login {
                 only.insert(home::AUTH_JSON.into());
             }
-<<<<<<< HEAD
-            if let Some((_, staging)) = &self.outside {
-                let staged = fs::read_dir(staging).at("list", staging)?;
-                only.extend(
-                    staged
-                        .flatten()
-                        .map(|e| Path::new(OUTSIDE_DATABASES).join(e.file_name())),
-                );
-            }
-=======
             only.extend(outside);
->>>>>>> main
             scope.only = Some(only);
         }
         let manager = self.request.manager_home;
