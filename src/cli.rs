@@ -101,9 +101,38 @@ impl Command {
     }
 }
 
+/// The command line of the one command that runs in shell prompts.
+#[derive(Debug, Parser)]
+struct PromptCli {
+    #[command(flatten)]
+    global: GlobalArgs,
+    #[command(subcommand)]
+    command: PromptCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PromptCommand {
+    Recommend(commands::recommend::RecommendArgs),
+}
+
+/// Parses the process's arguments. Making the tree of all commands takes longer than `recommend`
+/// itself, so that one is tried alone first; help and errors come from the whole tree.
+fn parse() -> Result<Cli, clap::Error> {
+    if std::env::args_os().any(|word| word == "recommend")
+        && let Ok(PromptCli { global, command }) = PromptCli::try_parse()
+    {
+        let PromptCommand::Recommend(args) = command;
+        return Ok(Cli {
+            global,
+            command: Command::Recommend(args),
+        });
+    }
+    Cli::try_parse()
+}
+
 /// Parses the process's arguments and runs the command they name.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };

@@ -1,7 +1,7 @@
 //! `cooldown`: what is known, held and released; and how `cooldown.json` survives.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -109,6 +109,31 @@ client              in 12 h
                     set 3 h ago
 bob@example.com     cooldown      weekly ░░░░░░░░   0 %  next  Tue 24 Nov 15:55
 login expired       in 4 d 3 h    live, 1 h ago          start Tue 17 Nov 15:55
+--- stderr
+"#);
+}
+
+#[test]
+fn the_timeline_shows_the_next_seven_days() {
+    let env = TestEnv::new();
+    know(
+        &env,
+        &[
+            entry("a@x.com", 10.0, "2026-11-24T15:55:00Z"),
+            entry("b@x.com", 100.0, "2026-11-22T12:00:00Z"),
+            entry("c@x.com", 100.0, "2026-11-27T11:00:00Z"),
+            json!({"email": "a.much.longer.name.than.that@subdomain.example.com"}),
+        ],
+    );
+    insta::assert_snapshot!(env.run(["cooldown", "--timeline"]).code(0), @r#"
+exit 0
+--- stdout
+                              Sat    Sun    Mon    Tue    Wed    Thu    Fri
+a@x.com                    ·················································
+a.much.longer.name.than.…  ?????????????????????????????????????????????????
+b@x.com                    ██████████████···································
+c@x.com                    █████████████████████████████████████████████████
+                           █ in cooldown  · free  ? not known
 --- stderr
 "#);
 }
@@ -403,6 +428,23 @@ fn a_lost_file_is_made_again_from_the_inventory_and_the_sidecars() {
     assert_eq!(accounts(&env), known, "from the inventory");
     fs::remove_file(env.manager_home().join("inventory.json")).expect("remove");
     assert_eq!(accounts(&env), known, "from the sidecar");
+}
+
+#[test]
+fn a_lost_file_still_knows_the_profiles() {
+    let env = TestEnv::new();
+    let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
+    env.write("home/.codex-manager/profiles/work/auth.json", login);
+    env.write(
+        "home/.codex-manager/profiles/old/profile.json",
+        json!({"schema": 1, "identity": {"email": "b@x.com"}, "owner": "moved"}).to_string(),
+    );
+    let work = account(&env, "a@x.com");
+    assert_eq!(
+        (&work["profile"], &work["login"]),
+        (&json!("work"), &json!("ok"))
+    );
+    assert_eq!(account(&env, "b@x.com")["login"], "moved");
 }
 
 const PYTHON: &str = include_str!("../fixtures/python-manager/cooldown.json");

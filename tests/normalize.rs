@@ -197,12 +197,31 @@ fn a_file_that_changed_is_the_same_record_anew() {
 #[test]
 fn i11_dry_run_writes_nothing_and_says_the_same() {
     let env = example();
+    let login = auth_json(&SignIn::new("acct-a", "a@x.com"));
+    dump(
+        &env,
+        "21apr_a@x.com_auth.json",
+        &login,
+        "2026-04-14T17:55:00+05:30",
+    );
+    let flags = [
+        "normalize",
+        "dumps",
+        "--json",
+        "--write-metadata",
+        "--write-archives",
+    ];
     let before = env.tree("");
-    let planned = normalized(&env, &["--dry-run", "--write-metadata"]);
+    let mut args = flags.to_vec();
+    args.push("--dry-run");
+    let planned = env.run(args).code(6).json();
     assert_same_tree(&before, &env.tree(""));
-    let done = normalized(&env, &[]);
-    assert_eq!(planned["records"], done["records"]);
-    assert_eq!(planned["added"], done["added"]);
+    let done = env.run(flags).code(6).json();
+    for key in ["records", "skipped", "added", "archives", "sidecars"] {
+        assert_eq!(planned[key], done[key], "{key}");
+    }
+    assert_eq!(done["archives"].as_array().expect("archives").len(), 1);
+    assert_eq!(done["sidecars"].as_array().expect("sidecars").len(), 1);
 }
 
 #[test]
@@ -591,12 +610,18 @@ fn i13_a_damaged_inventory_is_kept_and_begun_anew() {
 }
 
 #[test]
-fn i13_an_inventory_of_a_newer_version_is_left_alone() {
-    let env = example();
-    let path = env.write("home/.codex-manager/inventory.json", "{\"schema\":99}");
-    let run = env.run(["normalize", "dumps"]).code(5);
-    assert!(run.stderr.contains("newer codex-manager"), "{run}");
-    assert_eq!(fs::read_to_string(path).expect("read"), "{\"schema\":99}");
+fn i13_documents_of_a_newer_version_are_left_alone() {
+    for name in ["inventory.json", "cooldown.json"] {
+        let env = example();
+        env.write(&format!("home/.codex-manager/{name}"), "{\"schema\":99}");
+        let before = env.tree("home").0.len();
+        let run = env.run(["normalize", "dumps"]).code(5);
+        assert!(run.stderr.contains("newer codex-manager"), "{run}");
+        let path = env.manager_home().join(name);
+        assert_eq!(fs::read_to_string(path).expect("read"), "{\"schema\":99}");
+        let lock = usize::from(env.manager_home().join(".lock").exists());
+        assert_eq!(env.tree("home").0.len(), before + lock, "{name}");
+    }
 }
 
 #[test]

@@ -2,6 +2,11 @@
 
 #![cfg(unix)]
 #![allow(
+    clippy::items_after_statements,
+    reason = "a test keeps what it needs beside it"
+)]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(
     clippy::disallowed_methods,
     reason = "tests prepare their worlds directly"
 )]
@@ -11,12 +16,17 @@
 )]
 
 mod architecture;
+mod backup_status;
+mod busy_home;
 mod child;
 mod cooldown;
 mod daemon;
+mod demo;
+mod doctor;
 mod full_disk;
 mod hostile;
 mod killed;
+mod linked_homes;
 mod mock_backend;
 mod normalize;
 mod odd_homes;
@@ -26,7 +36,10 @@ mod program;
 mod promises;
 mod python_manager;
 mod recommend;
+mod restore_login;
+mod restore_rollouts;
 mod restoring;
+mod round_trip;
 mod status;
 mod support;
 mod together;

@@ -22,6 +22,10 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a writer may pause within a line before the line counts as cut off.
+const AT_REST: Duration = Duration::from_millis(250);
 
 /// Room that is left on the disk for others.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -76,7 +80,7 @@ pub fn capture(
         writer: PackWriter::new(out, workplace.compression),
         archive: file.path().to_path_buf(),
         skipped: Vec::new(),
-        planned: scan.files.iter().map(|f| f.name.clone()).collect(),
+        taken: HashSet::new(),
         progress,
     };
     packing.structure(&scan)?;
@@ -219,8 +223,8 @@ struct Packing<'a> {
     writer: PackWriter,
     archive: PathBuf,
     skipped: Vec<LeftOut>,
-    /// What was found by the walk: captured in its own turn.
-    planned: HashSet<EntryName>,
+    /// What has been captured: a file that was found under another's name has had its turn.
+    taken: HashSet<EntryName>,
     progress: &'a dyn Progress,
 }
 
@@ -264,9 +268,9 @@ impl Packing<'_> {
                 Added::Later => later.push(planned),
             }
         }
-        // Time has passed: one that is still the same is at rest, one that has grown is being
-        // written.
+        // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
+            wait_for_growth(planned);
             self.file(planned, false)?;
         }
         Ok(())
@@ -281,6 +285,9 @@ impl Packing<'_> {
             .is_rollout_folder()
             .then(|| ConversationFile::of(&planned.source))
             .flatten();
+        if self.taken.contains(&planned.name) {
+            return Ok(Added::Done);
+        }
         let (mut file, planned) = match self.open(planned, conversation.as_ref()) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Added::Done),
@@ -316,7 +323,9 @@ impl Packing<'_> {
             mtime_ns: scan::mtime_ns_of(&meta),
             ..planned
         };
-        self.add(&seen, size, &mut file)?;
+        if self.taken.insert(seen.name.clone()) {
+            self.add(&seen, size, &mut file)?;
+        }
         Ok(Added::Done)
     }
 
@@ -335,12 +344,12 @@ impl Packing<'_> {
         let Some(conversation) = conversation else {
             return Ok(None);
         };
-        for relative in Self::other_places(planned.name.as_path(), &conversation.name) {
-            let source = self.home.join(&relative);
-            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(&relative)) {
-                if self.planned.contains(&name) {
-                    return Ok(None);
-                }
+        let places = Self::other_places(planned.name.as_path(), &conversation.name);
+        // Three rounds: it may move on while it is sought.
+        let rounds = std::iter::repeat_n(&places, 3).flatten();
+        for relative in rounds {
+            let source = self.home.join(relative);
+            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(relative)) {
                 return Ok(Some((
                     file,
                     PlannedFile {
@@ -470,6 +479,18 @@ fn is_append_only(planned: &PlannedFile) -> bool {
     jsonl
         && (planned.kind.is_rollout_folder()
             || matches!(planned.kind, Kind::History | Kind::SessionIndex))
+}
+
+/// Waits until a file has grown or has been left alone for [`AT_REST`].
+fn wait_for_growth(planned: &PlannedFile) {
+    let unchanged = || {
+        let meta = planned.source.metadata().ok()?;
+        let idle = meta.modified().ok()?.elapsed().ok()?;
+        (meta.len() == planned.size).then_some(idle)
+    };
+    while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
+        std::thread::sleep(left.min(Duration::from_millis(10)));
+    }
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {

@@ -117,6 +117,9 @@ pub struct Metadata {
     /// The windows as they were seen.
     #[serde(default)]
     pub windows: Vec<Window>,
+    /// When they were seen; when the archive was made, if absent.
+    #[serde(default)]
+    pub windows_observed_at: Option<Timestamp>,
     /// What it captures.
     #[serde(default)]
     pub mode: Mode,
@@ -165,6 +168,7 @@ impl Default for Metadata {
             manager_version: env!("CARGO_PKG_VERSION").into(),
             status_source: "none".into(),
             windows: Vec::new(),
+            windows_observed_at: None,
             mode: Mode::Full,
             label: None,
             files: 0,

@@ -223,13 +223,18 @@ impl Scan {
 /// Walks the home. Files that vanish meanwhile are no error.
 pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
     let mut scan = Scan::default();
-    let canonical = scope
-        .home
-        .canonicalize()
-        .at("open the Codex home", &scope.home)?;
-    let mut tops: Vec<_> = fs::read_dir(&canonical)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .at("list", &scope.home)?;
+    let canonical = match scope.home.canonicalize() {
+        // Databases that lie outside outlive a home that was lost.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
+        other => Some(other.at("open the Codex home", &scope.home)?),
+    };
+    let mut tops: Vec<_> = match &canonical {
+        None => Vec::new(),
+        Some(home) => fs::read_dir(home)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .at("list", &scope.home)?,
+    };
+    let canonical = canonical.unwrap_or_else(|| scope.home.clone());
     tops.sort_by_key(fs::DirEntry::file_name);
     let second = second_spellings(&tops);
     let mut walk = Walk {
@@ -248,9 +253,26 @@ pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
     if let Some(folder) = &scope.sqlite_home {
         walk.outside_databases(folder);
     }
+    add_archived_meanwhile(scope, &canonical, &mut scan);
     one_file_a_conversation(&mut scan);
     scan.files.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(scan)
+}
+
+/// Looks into `archived_sessions/` once more: a conversation that Codex moved there after it was
+/// listed, and before its day in `sessions/` was, has been seen in neither.
+fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Scan) {
+    let relative = Path::new(home::ARCHIVED_SESSIONS);
+    let mut again = Scan::default();
+    let mut walk = Walk {
+        scope,
+        home: canonical,
+        scan: &mut again,
+    };
+    walk.top(&canonical.join(relative), relative);
+    let seen: HashSet<_> = scan.files.iter().map(|f| f.name.clone()).collect();
+    let new = again.files.into_iter().filter(|f| !seen.contains(&f.name));
+    scan.files.extend(new);
 }
 
 /// Names that differ from one of Codex's that stands here in letter case alone. No disk that ignores

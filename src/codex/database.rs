@@ -3,7 +3,7 @@
 //! All are in WAL mode; a `.sqlite` file alone may be an empty page while its rows are in the
 //! `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
 
-use super::home;
+use super::{home, rollout};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
@@ -221,49 +221,85 @@ pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError
     rows.collect::<rusqlite::Result<_>>().on("read", path)
 }
 
-/// Makes every row of a staged state database point below `home`; returns how many changed.
+/// What becomes of rows whose conversation is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strays {
+    /// They stay, and so do rows that agree with their file on all but the home's name.
+    Kept,
+    /// They point below the home like all others.
+    TakenIn,
+}
+
+/// Makes the rows of a staged state database point at their rollouts below `home`; returns how
+/// many changed.
 ///
 /// A row's path is taken by its part from `sessions/` or `archived_sessions/` on. Where that file
-/// is not among `rollouts` (conversation id → path relative to the home), the thread's id decides.
+/// is not among `rollouts` (conversation id → path relative to the home), the thread's id decides,
+/// and whether it counts as archived goes by where the file is.
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
     rollouts: &HashMap<String, PathBuf>,
+    strays: Strays,
 ) -> Result<usize, DatabaseError> {
     let rows = rollout_paths(database)?;
+    // Rows name the plain file, also while it is compressed.
+    let rollouts: HashMap<&str, PathBuf> = rollouts
+        .iter()
+        .map(|(id, path)| {
+            let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
+            (
+                id.as_str(),
+                text.map_or_else(|| path.clone(), PathBuf::from),
+            )
+        })
+        .collect();
     let known: HashSet<&Path> = rollouts.values().map(PathBuf::as_path).collect();
+    let mut updates = Vec::new();
+    for (id, old) in &rows {
+        let tail = home_tail(Path::new(old));
+        let moved_to = rollouts.get(id.as_str());
+        let relative = match (tail, moved_to) {
+            (Some(tail), _) if known.contains(tail.as_path()) => match strays {
+                Strays::Kept => continue,
+                Strays::TakenIn => (tail, false),
+            },
+            (_, Some(by_id)) => (by_id.clone(), true),
+            (None | Some(_), None) if strays == Strays::Kept => continue,
+            (Some(tail), None) => (tail, false),
+            // A row without any rollout: it must not point outside, and names no file.
+            (None, None) => {
+                let name = format!("missing-{}.jsonl", file_safe(id));
+                (Path::new(home::SESSIONS).join(name), false)
+            }
+        };
+        let (relative, moved) = relative;
+        let new = home.join(&relative);
+        if Path::new(old) != new {
+            let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+            updates.push((id, new, archived));
+        }
+    }
+    if updates.is_empty() {
+        return Ok(0);
+    }
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
-    let mut changed = 0;
-    {
-        let mut update = transaction
-            .prepare("UPDATE threads SET rollout_path=?2 WHERE id=?1")
-            .or_else(|e| {
-                if rows.is_empty() {
-                    transaction.prepare("SELECT ?1, ?2")
-                } else {
-                    Err(e)
-                }
-            })
+    for (id, new, archived) in &updates {
+        // Codex stores text; a home whose path is no text cannot be written there.
+        transaction
+            .execute(
+                "UPDATE threads SET rollout_path=?2 WHERE id=?1",
+                params![id, new.to_string_lossy()],
+            )
             .on("change", database)?;
-        for (id, old) in &rows {
-            let tail = home_tail(Path::new(old));
-            let relative = match (&tail, rollouts.get(id)) {
-                (Some(tail), _) if known.contains(tail.as_path()) => tail.clone(),
-                (_, Some(by_id)) => by_id.clone(),
-                (Some(tail), None) => tail.clone(),
-                // A row without any rollout: it must not point outside, and names no file.
-                (None, None) => {
-                    Path::new(home::SESSIONS).join(format!("missing-{}.jsonl", file_safe(id)))
-                }
-            };
-            let new = home.join(relative);
-            if Path::new(old) != new {
-                // Codex stores text; a home whose path is no text cannot be written there.
-                changed += update
-                    .execute(params![id, new.to_string_lossy()])
-                    .on("change", database)?;
-            }
+        if let Some(archived) = archived {
+            // A schema without this column has no such flag.
+            let _ = transaction.execute(
+                "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
+                 coalesce(archived_at, updated_at) END WHERE id=?1",
+                params![id, archived],
+            );
         }
     }
     transaction.commit().on("change", database)?;
@@ -271,7 +307,7 @@ pub fn rewrite_rollout_paths(
         .close()
         .map_err(|(_, e)| e)
         .on("close", database)?;
-    Ok(changed)
+    Ok(updates.len())
 }
 
 fn file_safe(id: &str) -> String {
@@ -295,48 +331,60 @@ fn home_tail(path: &Path) -> Option<PathBuf> {
     stays.then_some(tail)
 }
 
-/// Takes over the rows of `threads` that only `live` has, for the conversations in `ids`, into a
-/// staged database. Columns that both know are copied. Returns how many came over.
-pub fn adopt_threads(
+/// Which rows of a live database are taken over into a staged one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Those of `threads`, where the staged database has none of that thread.
+    Threads,
+    /// All that is remembered of a rollout, instead of what the staged database remembers.
+    Projections,
+}
+
+/// Takes over rows of `live`, which is nobody's, into a staged database, for the conversations in
+/// `ids`. Columns that both know are copied. Returns how many came over.
+pub fn adopt_rows(
     staged: &Path,
     live: &Path,
     ids: &HashSet<String>,
+    rows: Rows,
 ) -> Result<usize, DatabaseError> {
-    let connection = open_private(staged)?;
-    let attach = live.to_string_lossy();
+    let mut connection = open_private(staged)?;
     connection
-        .execute("ATTACH DATABASE ?1 AS live", [&*attach])
+        .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
         .on("open", live)?;
-    let columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
-        let mut statement = connection.prepare(&format!("PRAGMA {schema}.table_info(threads)"))?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(1))?;
-        rows.collect()
+    let transaction = connection.transaction().on("change", staged)?;
+    let (tables, key) = match rows {
+        Rows::Threads => (vec!["threads".to_owned()], "id"),
+        Rows::Projections => (
+            tables_of_threads(&transaction).on("read", staged)?,
+            "thread_id",
+        ),
     };
-    let (ours, theirs) = (
-        columns("main").on("read", staged)?,
-        columns("live").on("read", live)?,
-    );
-    let common: Vec<_> = ours
-        .iter()
-        .filter(|c| theirs.contains(c))
-        .map(|c| format!("\"{c}\""))
-        .collect();
-    if !common.iter().any(|c| c == "\"id\"") {
-        return Ok(0);
-    }
-    let list = common.join(",");
     let mut adopted = 0;
-    {
-        let mut insert = connection
+    for table in tables {
+        let list = common_columns(&transaction, &table).on("read", staged)?;
+        if !list.contains(&quoted(key)) {
+            continue;
+        }
+        let (table, list) = (quoted(&table), list.join(","));
+        let mut delete = transaction
+            .prepare(&format!("DELETE FROM main.{table} WHERE \"{key}\"=?1"))
+            .on("change", staged)?;
+        let mut insert = transaction
             .prepare(&format!(
-                "INSERT OR IGNORE INTO main.threads({list}) SELECT {list} FROM live.threads WHERE id=?1"
+                "INSERT OR IGNORE INTO main.{table}({list}) \
+                 SELECT {list} FROM live.{table} WHERE \"{key}\"=?1"
             ))
             .on("change", staged)?;
         for id in ids {
+            if rows == Rows::Projections {
+                delete.execute([id]).on("change", staged)?;
+            }
             // A row that the staged schema refuses is one that Codex makes again from the rollout.
             adopted += insert.execute([id]).unwrap_or(0);
         }
     }
+    transaction.commit().on("change", staged)?;
     connection
         .execute_batch("DETACH DATABASE live")
         .on("close", live)?;
@@ -344,27 +392,41 @@ pub fn adopt_threads(
     Ok(adopted)
 }
 
+/// The columns of `table`, quoted, that the database and the one attached as `live` both have.
+fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
+        let rows = statement.query_map([table, schema], |row| row.get::<_, String>(0))?;
+        rows.collect()
+    };
+    let (ours, theirs) = (columns("main")?, columns("live")?);
+    let common = ours.iter().filter(|c| theirs.contains(c));
+    Ok(common.map(|c| quoted(c)).collect())
+}
+
+/// The tables that have rows of a conversation by `thread_id`.
+fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
+         (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",
+    )?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Drops what a staged projection database remembers of the conversations in `ids`: their byte
 /// offsets no longer fit the rollouts. Codex projects them anew when they are next resumed.
 pub fn forget_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
-    let tables: Vec<String> = {
-        let mut statement = transaction
-            .prepare(
-                "SELECT m.name FROM sqlite_master m WHERE m.type='table' AND EXISTS \
-                 (SELECT 1 FROM pragma_table_info(m.name) c WHERE c.name='thread_id')",
-            )
-            .on("read", database)?;
-        let rows = statement
-            .query_map([], |row| row.get(0))
-            .on("read", database)?;
-        rows.collect::<rusqlite::Result<_>>().on("read", database)?
-    };
-    for table in tables {
-        let table = table.replace('"', "\"\"");
+    for table in tables_of_threads(&transaction).on("read", database)? {
+        let table = quoted(&table);
         let mut delete = transaction
-            .prepare(&format!("DELETE FROM \"{table}\" WHERE thread_id=?1"))
+            .prepare(&format!("DELETE FROM {table} WHERE thread_id=?1"))
             .on("change", database)?;
         for id in ids {
             delete.execute([id]).on("change", database)?;

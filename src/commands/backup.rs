@@ -240,6 +240,7 @@ impl BackupArgs {
             created_at: now,
             status_source: seen.map_or("none", |s| s.source.name()).into(),
             windows: seen.map(|s| s.windows.clone()).unwrap_or_default(),
+            windows_observed_at: seen.map(|s| s.observed_at),
             mode: self.mode,
             label: self.label.clone(),
             ..Metadata::default()
@@ -381,7 +382,14 @@ fn warn_about(context: &Context, report: &StatusReport, not_asked: bool) {
     }
     if let Some(problem) = report.problem.as_ref().filter(|_| !not_asked) {
         let instead = match &report.observation {
-            Some(seen) => format!("using figures from {}", seen.source.name()),
+            Some(seen) => {
+                let age = context.now().signed_duration_since(seen.observed_at);
+                let source = seen.source.name();
+                format!(
+                    "using what was seen {} ago (source: {source})",
+                    duration(age)
+                )
+            }
             None => "the archive is named by the time it is made".into(),
         };
         context

@@ -12,15 +12,17 @@ use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LoginState};
 use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
 use crate::quota::moment;
-use crate::quota::state::{self, Cause, Verdict};
+use crate::quota::state::{self, Cause, State, Verdict};
 use crate::ui::Style;
 use crate::ui::table::Table;
+use chrono::{Duration, Timelike};
 use clap::Args;
 use serde::Serialize;
 
 const EXAMPLES: &str = "\
 Examples:
   codex-manager cooldown
+  codex-manager cooldown --timeline
   codex-manager cooldown --set work --until 'tue 15:55'
   codex-manager cooldown --set me@example.com --until '+3d 4h'
   codex-manager cooldown --clear work";
@@ -32,6 +34,9 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CooldownArgs {
+    /// Draw the next seven days instead of the table
+    #[arg(long)]
+    timeline: bool,
     /// Hold an account back until a time
     #[arg(long, value_name = "ACCOUNT", requires = "until")]
     set: Option<String>,
@@ -75,7 +80,7 @@ impl CooldownArgs {
                 with_live(context, file)
             }
         };
-        show(accounts, context);
+        show(accounts, self.timeline, context);
         Ok(Outcome::Done)
     }
 }
@@ -158,7 +163,7 @@ fn change_entry(
     })
 }
 
-fn show(accounts: Vec<Account>, context: &Context) {
+fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
     let mut rows: Vec<_> = accounts
         .into_iter()
         .map(|account| judged(account, context))
@@ -189,6 +194,10 @@ fn show(accounts: Vec<Account>, context: &Context) {
         context.ui.note(
             "no account is known yet; read legacy files: codex-manager normalize ~/old-dumps",
         );
+        return;
+    }
+    if as_timeline {
+        draw_timeline(&rows, context);
         return;
     }
     let ui = &context.ui;
@@ -292,4 +301,70 @@ fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> Stri
     } else {
         lines.join("\n")
     }
+}
+
+/// A line for each account, a character for some hours: free, in cooldown, or not known.
+fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
+    const DAYS: usize = 7;
+    const NAME_MAX: usize = 24;
+    let ui = &context.ui;
+    let names: Vec<String> = rows
+        .iter()
+        .map(|(account, _)| {
+            let name = label(account);
+            match name.char_indices().nth(NAME_MAX) {
+                Some((end, _)) => format!("{}…", &name[..end]),
+                None => name,
+            }
+        })
+        .collect();
+    let name_width = names.iter().map(|n| n.chars().count()).max().unwrap_or(0);
+    let per_day = (ui.width().saturating_sub(name_width + 2) / DAYS).clamp(4, 24);
+    let cells = DAYS * per_day;
+    let step = Duration::days(1) / i32::try_from(per_day).unwrap_or(24);
+    let starts: Vec<Timestamp> = (0..=cells)
+        .scan(context.local_now(), |at, _| {
+            let start = context.settings.zone.at(&at.to_utc());
+            *at += step;
+            Some(start)
+        })
+        .collect();
+
+    // A day's name stands where it begins.
+    let mut head = vec![' '; cells];
+    for (i, pair) in starts.windows(2).enumerate() {
+        let is_first = i == 0 && pair[0].hour() < 12;
+        if pair[0].date_naive() != pair[1].date_naive() || is_first {
+            let day = if is_first { pair[0] } else { pair[1] };
+            for (cell, c) in head[i..]
+                .iter_mut()
+                .zip(day.format("%a").to_string().chars())
+            {
+                *cell = c;
+            }
+        }
+    }
+    let head: String = head.into_iter().collect();
+    ui.line(ui.paint(
+        Style::Dim,
+        format!("{:name_width$}  {}", "", head.trim_end()),
+    ));
+    for ((_, verdict), name) in rows.iter().zip(names) {
+        let line = if verdict.state == State::Unknown {
+            "?".repeat(cells)
+        } else {
+            let until = verdict.next_available_at;
+            let blocked = starts[..cells]
+                .iter()
+                .filter(|start| until.is_some_and(|until| until - **start > Duration::minutes(1)))
+                .count();
+            let free = ui.paint(Style::Good, "·".repeat(cells - blocked));
+            format!("{}{free}", ui.paint(Style::Warn, "█".repeat(blocked)))
+        };
+        ui.line(format_args!("{name:<name_width$}  {line}"));
+    }
+    ui.line(ui.paint(
+        Style::Dim,
+        format!("{:name_width$}  █ in cooldown  · free  ? not known", ""),
+    ));
 }

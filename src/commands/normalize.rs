@@ -8,6 +8,7 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, LOCK_NAME};
 use crate::inventory::legacy::{self, Merged, Skipped};
 use crate::inventory::records::{InventoryFile, LegacyRecord};
+use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Found};
 use crate::io::{IoContext, atomic};
@@ -17,6 +18,7 @@ use crate::ui::table::Table;
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -142,24 +144,37 @@ impl NormalizeArgs {
             mut skipped,
         } = plan_normalize(&places, self.recursive, &options, context)?;
         let backups = context.manager_path("backups");
-        let mut sidecars = Vec::new();
-        let mut archives = Vec::new();
         let merged = if self.dry_run {
             let mut inventory = read_inventory(context)?;
             legacy::merge(&mut inventory, records, |r, name| {
                 is_taken(&backups, r, name)
             })
         } else {
-            let merged = apply_normalize(records, context)?;
-            if self.write_archives {
-                let jobs = archive_jobs(&merged, &backups, &mut skipped);
-                archives = write_archives(&jobs, &mut skipped, context)?;
-            }
-            if self.write_metadata {
-                sidecars = write_sidecars(&merged, &backups)?;
-            }
-            merged
+            apply_normalize(records, context)?
         };
+        let jobs = if self.write_archives {
+            archive_jobs(&merged, &backups, &mut skipped)
+        } else {
+            Vec::new()
+        };
+        let described = if self.write_metadata {
+            sidecar_jobs(&merged, &jobs, &backups)
+        } else {
+            Vec::new()
+        };
+        let (archives, sidecars) = if self.dry_run {
+            let archives = jobs.iter().map(|job| job.record.archive_name.clone());
+            let sidecars = described.iter().map(|(name, _)| name.clone());
+            (archives.collect(), sidecars.collect())
+        } else {
+            let archives = write_archives(&jobs, &mut skipped, context)?;
+            let sidecars = write_sidecars(&described, &backups)?;
+            if !archives.is_empty() || !sidecars.is_empty() {
+                store::refresh(&context.settings.manager_home)?;
+            }
+            (archives, sidecars)
+        };
+        skipped.sort();
         let is_partial = skipped.iter().any(|s| s.is_fault);
         show(&merged, &skipped, context);
         if !self.dry_run {
@@ -248,6 +263,8 @@ fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Merg
     if records.is_empty() {
         return Ok(Merged::default());
     }
+    // Refused before anything is written, not between two documents.
+    cooldown::load(home, &context.now(), context.settings.zone)?;
     atomic::create_private_folder(home)?;
     let backups = home.join("backups");
     let updated = document::update::<InventoryFile, _>(
@@ -309,24 +326,40 @@ fn is_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
         && metadata.session_start_at == record.metadata.session_start_at
 }
 
-/// Writes the sidecars that are not there yet; returns their names.
-fn write_sidecars(merged: &Merged, backups: &Path) -> Result<Vec<String>, CommandError> {
+/// The sidecars that are not there yet and that no archive brings along, by name.
+fn sidecar_jobs<'a>(
+    merged: &'a Merged,
+    archives: &[ArchiveJob],
+    backups: &Path,
+) -> Vec<(String, &'a LegacyRecord)> {
+    let taken: HashSet<&str> = archives
+        .iter()
+        .map(|job| job.record.archive_name.as_str())
+        .collect();
+    merged
+        .records
+        .iter()
+        .filter(|record| !taken.contains(record.archive_name.as_str()))
+        .filter_map(|record| Some((names::sidecar_name(&record.archive_name)?, record)))
+        .filter(|(name, _)| backups.join(name).symlink_metadata().is_err())
+        .collect()
+}
+
+/// Writes sidecars alone; returns the names of those that were written.
+fn write_sidecars(
+    jobs: &[(String, &LegacyRecord)],
+    backups: &Path,
+) -> Result<Vec<String>, CommandError> {
     let mut written = Vec::new();
-    for record in &merged.records {
-        let Some(name) = names::sidecar_name(&record.archive_name) else {
-            continue;
-        };
-        let path = backups.join(&name);
-        if path.symlink_metadata().is_ok() {
-            continue;
-        }
+    for (name, record) in jobs {
+        let path = backups.join(name);
         atomic::create_private_folder(backups)?;
         let mut temp = atomic::TempFile::beside(&path)?;
         let bytes = document::encode(&path, &record.metadata)?;
         temp.file().write_all(&bytes).at("write", &path)?;
         // Taken meanwhile: the next run gives the record another name.
         if temp.publish(&path)?.is_ok() {
-            written.push(name);
+            written.push(name.clone());
         }
     }
     Ok(written)

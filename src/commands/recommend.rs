@@ -85,18 +85,21 @@ impl RecommendArgs {
         else {
             return Err(nothing(&self, &ranking, context));
         };
-        context.ui.document(
-            "recommend",
-            &RecommendView {
-                recommended: view(best, &ranking, context),
-                candidates: ranking
-                    .candidates
-                    .iter()
-                    .map(|c| view(c, &ranking, context))
-                    .collect(),
-                strategy: self.strategy,
-            },
-        );
+        // Made only where it is wanted: it is most of the work beyond reading.
+        if context.ui.wants_json() {
+            context.ui.document(
+                "recommend",
+                &RecommendView {
+                    recommended: view(best, &ranking, context),
+                    candidates: ranking
+                        .candidates
+                        .iter()
+                        .map(|c| view(c, &ranking, context))
+                        .collect(),
+                    strategy: self.strategy,
+                },
+            );
+        }
         if let Some(template) = template {
             context.ui.line(template.fill(best, &ranking, context));
         } else if self.explain {

@@ -141,6 +141,11 @@ impl RestoreArgs {
             )?;
             warn_all(&context.ui, &noted.warnings);
         }
+        if target == Target::Home {
+            let noted =
+                store::note_profiles(&settings.manager_home, &context.now(), settings.zone)?;
+            warn_all(&context.ui, &noted.warnings);
+        }
         show_done(context, &archive, &request, &report);
         Ok(Outcome::Done)
     }
@@ -155,8 +160,7 @@ impl RestoreArgs {
     /// The archive that was meant.
     fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let Some(what) = self.what.as_deref() else {
-            return Err(CommandError::usage("which archive?")
-                .hint("codex-manager restore latest, or a name from codex-manager list-backups"));
+            return pick(context);
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
         if is_path {
@@ -201,6 +205,26 @@ impl RestoreArgs {
             selection.conversations = conversations(archive, wanted)?;
         }
         Ok(selection)
+    }
+}
+
+/// Lets somebody at a terminal choose; elsewhere the archive has to be named.
+fn pick(context: &Context) -> Result<PathBuf, CommandError> {
+    let manager = &context.settings.manager_home;
+    let mut records = store::archives(manager)?;
+    records.retain(|r| r.archive.is_some() && store::is_usable(r));
+    records.sort_by_key(|r| std::cmp::Reverse(r.metadata.created_at));
+    let choices: Vec<_> = records
+        .iter()
+        .map(|r| {
+            let made = account::absolute(&r.metadata.created_at, context);
+            format!("{made}  {:8}  {}", r.metadata.mode.name(), r.path)
+        })
+        .collect();
+    match context.ui.pick("which archive?", &choices) {
+        Some(i) => Ok(store::backups(manager).join(&records[i].path)),
+        None => Err(CommandError::usage("which archive?")
+            .hint("codex-manager restore latest, or a name from codex-manager list-backups")),
     }
 }
 

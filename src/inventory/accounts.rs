@@ -58,6 +58,7 @@ fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> 
         }
         _ if live.is_some() || in_profile => LoginState::Ok,
         // It was at hand when somebody looked, and is no longer.
+        LoginState::Ok if entry.archived => LoginState::Archived,
         LoginState::Ok => LoginState::Unknown,
         other => other,
     }
@@ -69,6 +70,17 @@ mod tests {
     use crate::codex::auth::Freshness;
     use crate::codex::identity::Identity;
     use crate::quota::window::{Observation, Source};
+
+    #[test]
+    fn a_login_that_is_no_longer_live_is_still_in_its_archive() {
+        let entry = AccountEntry {
+            login: LoginState::Ok,
+            archived: true,
+            ..AccountEntry::new(login("a@x.com").identity)
+        };
+        assert_eq!(login_state(&entry, None, false), LoginState::Archived);
+        assert_eq!(login_state(&entry, None, true), LoginState::Ok);
+    }
 
     fn login(email: &str) -> Login {
         Login {

@@ -1,14 +1,16 @@
 //! `cooldown.json`: for each account what was seen last. Small: `recommend` reads nothing else.
 //!
-//! Where it is missing or damaged, it is made again from the inventory, else from the sidecars. The
+//! Where it is missing or damaged, it is made again from the profiles and the inventory, else the
+//! archives. The
 //! Python codex-manager keeps another document under the same name: that is read in place, and kept
 //! as `cooldown.json.python-backup` by the first write.
 
 use super::catalog;
 use super::python;
 use super::records::{ArchiveRecord, InventoryFile};
+use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::archive::metadata::Mode;
-use crate::codex::identity::Identity;
+use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, Document, DocumentError, Found};
 use crate::io::lock::FileLock;
@@ -70,34 +72,82 @@ pub struct QuotaEnd {
 
 /// One account in `cooldown.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "EntryOnDisk")]
 pub struct AccountEntry {
     /// Who.
     #[serde(flatten)]
     pub identity: Identity,
     /// The plan that was named last.
-    #[serde(default)]
     pub plan: Option<String>,
     /// The profile that holds its login.
-    #[serde(default)]
     pub profile: Option<String>,
     /// Whether a login is at hand, as the last command that looked found it.
-    #[serde(default)]
     pub login: LoginState,
+    /// Whether a login was seen in an archive or a legacy file: what is left when none is live.
+    pub archived: bool,
     /// What was seen last.
-    #[serde(default)]
     pub observation: Option<Observation>,
     /// When its weekly window was first seen exhausted.
-    #[serde(default)]
     pub quota_end: Option<QuotaEnd>,
     /// Held back by the user until then.
-    #[serde(default)]
     pub held_until: Option<Timestamp>,
     /// When the user said so.
-    #[serde(default)]
     pub held_since: Option<Timestamp>,
     /// The latest use, launch, resume or backup of the live home under this account.
-    #[serde(default)]
     pub last_used_at: Option<Timestamp>,
+}
+
+/// [`AccountEntry`] as it is read. The same fields without `flatten`, which would collect every
+/// entry into a map first: half the time of `recommend` beyond starting.
+#[derive(Deserialize)]
+struct EntryOnDisk {
+    email: Email,
+    #[serde(default)]
+    account_id: Option<String>,
+    #[serde(default)]
+    user_id: Option<String>,
+    #[serde(default)]
+    kind: LoginKind,
+    #[serde(default)]
+    plan: Option<String>,
+    #[serde(default)]
+    profile: Option<String>,
+    #[serde(default)]
+    login: LoginState,
+    #[serde(default)]
+    archived: bool,
+    #[serde(default)]
+    observation: Option<Observation>,
+    #[serde(default)]
+    quota_end: Option<QuotaEnd>,
+    #[serde(default)]
+    held_until: Option<Timestamp>,
+    #[serde(default)]
+    held_since: Option<Timestamp>,
+    #[serde(default)]
+    last_used_at: Option<Timestamp>,
+}
+
+impl From<EntryOnDisk> for AccountEntry {
+    fn from(read: EntryOnDisk) -> Self {
+        Self {
+            identity: Identity {
+                email: read.email,
+                account_id: read.account_id,
+                user_id: read.user_id,
+                kind: read.kind,
+            },
+            plan: read.plan,
+            profile: read.profile,
+            login: read.login,
+            archived: read.archived,
+            observation: read.observation,
+            quota_end: read.quota_end,
+            held_until: read.held_until,
+            held_since: read.held_since,
+            last_used_at: read.last_used_at,
+        }
+    }
 }
 
 impl AccountEntry {
@@ -108,6 +158,7 @@ impl AccountEntry {
             plan: None,
             profile: None,
             login: LoginState::Unknown,
+            archived: false,
             observation: None,
             quota_end: None,
             held_until: None,
@@ -215,10 +266,25 @@ impl CooldownFile {
     /// record of it was (`archived` false). What is known better stays.
     pub fn found_login(&mut self, identity: &Identity, archived: bool) {
         let entry = self.entry(identity);
+        entry.archived |= archived;
         entry.login = match (entry.login, archived) {
             (LoginState::None | LoginState::Unknown, true) => LoginState::Archived,
             (LoginState::Unknown, false) => LoginState::None,
             (known, _) => known,
+        };
+    }
+
+    /// Takes a profile and its login into account.
+    pub fn add_profile(&mut self, profile: &Profile) {
+        let Some(identity) = profile.identity() else {
+            return;
+        };
+        let entry = self.entry(identity);
+        entry.profile = Some(profile.name.clone());
+        entry.plan.clone_from(&profile.file.plan);
+        entry.login = match profile.file.owner {
+            Owner::Moved => LoginState::Moved,
+            Owner::Live | Owner::Profile => LoginState::Ok,
         };
     }
 
@@ -264,7 +330,7 @@ impl CooldownFile {
                 &identity,
                 Observation {
                     source: Source::Archive,
-                    observed_at: metadata.created_at,
+                    observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
                     usage_allowed: None,
                     windows: metadata.windows.clone(),
                 },
@@ -413,10 +479,17 @@ fn write(
     Ok(kept)
 }
 
-/// Makes the document from the inventory, or from what lies under backups/ where that is lost too.
+/// Makes the document from the profiles and the inventory, or from what lies under backups/ where
+/// that is lost too.
 fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
     let mut file = CooldownFile::default();
     let mut warnings = Vec::new();
+    match Profiles::of(manager_home).list() {
+        Ok(profiles) => profiles
+            .iter()
+            .for_each(|profile| file.add_profile(profile)),
+        Err(e) => warnings.push(format!("profiles were left out: {e}")),
+    }
     let path = manager_home.join("inventory.json");
     let inventory = match document::read::<InventoryFile>(&path)? {
         Found::Good(inventory) => inventory,
@@ -503,6 +576,32 @@ mod tests {
         assert_eq!(
             file.accounts[0].last_used_at,
             Some(at("2026-11-20T10:00:00Z"))
+        );
+    }
+
+    #[test]
+    fn an_entry_is_read_as_it_was_written() {
+        let entry = AccountEntry {
+            plan: Some("plus".into()),
+            profile: Some("work".into()),
+            login: LoginState::Archived,
+            held_until: Some(at("2026-11-20T10:00:00Z")),
+            held_since: Some(at("2026-11-19T10:00:00Z")),
+            last_used_at: Some(at("2026-11-18T10:00:00Z")),
+            identity: Identity {
+                email: Email::new("a@x.com"),
+                account_id: Some("acct".into()),
+                user_id: Some("user".into()),
+                kind: LoginKind::ApiKey,
+            },
+            ..seen(&[("2026-11-20T10:00:00Z", 100.0, "2026-11-24T12:00:00Z")])
+        };
+        let text = serde_json::to_string(&entry).unwrap();
+        assert_eq!(serde_json::from_str::<AccountEntry>(&text).unwrap(), entry);
+        let email_alone = serde_json::from_str::<AccountEntry>(r#"{"email":"a@x.com"}"#).unwrap();
+        assert_eq!(
+            email_alone,
+            AccountEntry::new(Identity::of_email("a@x.com"))
         );
     }
 

@@ -3,7 +3,8 @@
 use super::catalog;
 use super::cooldown::{self, LOCK_NAME, Updated};
 use super::records::{ArchiveRecord, InventoryFile};
-use crate::archive::metadata::Metadata;
+use crate::accounts::profile::{ProfileError, Profiles};
+use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
 use crate::io::IoError;
 use crate::io::clock::Zone;
@@ -79,6 +80,7 @@ pub fn note_archive(
     let mut updated = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.used(&identity, published.metadata.created_at);
+            file.found_login(&identity, published.metadata.mode != Mode::Sessions);
         }
         Ok::<(), DocumentError>(())
     })?;
@@ -89,6 +91,21 @@ pub fn note_archive(
         ));
     }
     Ok(updated)
+}
+
+/// Notes in `cooldown.json` which accounts have a profile now.
+pub fn note_profiles(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+) -> Result<Updated<()>, ProfileError> {
+    let profiles = Profiles::of(manager_home).list()?;
+    Ok(cooldown::update(manager_home, now, zone, |file| {
+        for profile in &profiles {
+            file.add_profile(profile);
+        }
+        Ok::<(), DocumentError>(())
+    })?)
 }
 
 /// The newest archive that `wanted` takes, by the time it was made.

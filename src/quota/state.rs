@@ -102,7 +102,10 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let last = limits
         .into_iter()
         .reduce(|a, b| if b.0 > a.0 { b } else { a });
-    let known = look.is_some_and(|look| codex(look).next().is_some()) || unseen_end.is_some();
+    // A server that declares no windows and lets the account work has said enough.
+    let says =
+        |look: &Observation| codex(look).next().is_some() || look.usage_allowed == Some(true);
+    let known = look.is_some_and(says) || unseen_end.is_some();
     let (state, next_available_at, cause) = match (last, open_end) {
         (Some((at, cause)), _) => (State::Cooldown, Some(at), Some(cause)),
         (None, Some(cause)) => (State::Unknown, None, Some(cause)),
@@ -357,9 +360,12 @@ mod tests {
             state(&AccountEntry::new(Identity::of_email("a@x.com"))),
             (State::Unknown, None)
         );
-        assert_eq!(
-            state(&seen(vec![look("2026-11-20T11:00:00Z", vec![])])),
-            (State::Unknown, None)
-        );
+        let empty = look("2026-11-20T11:00:00Z", vec![]);
+        assert_eq!(state(&seen(vec![empty.clone()])), (State::Unknown, None));
+        let allowed = Observation {
+            usage_allowed: Some(true),
+            ..empty
+        };
+        assert_eq!(state(&seen(vec![allowed])), (State::Ready, None));
     }
 }

@@ -218,6 +218,22 @@ impl Ui {
         err(format_args!("{text}"));
     }
 
+    /// Lets somebody choose from a numbered list on the terminal; `None` when nobody can be asked
+    /// or nothing was chosen.
+    pub fn pick(&self, question: &str, choices: &[String]) -> Option<usize> {
+        if !self.interactive || choices.is_empty() {
+            return None;
+        }
+        for (i, choice) in choices.iter().enumerate() {
+            err(format_args!("{:3}  {choice}\n", i + 1));
+        }
+        err(format_args!("{question} [1-{}] ", choices.len()));
+        let mut answer = String::new();
+        waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
+        let number: usize = answer.trim().parse().ok()?;
+        number.checked_sub(1).filter(|i| *i < choices.len())
+    }
+
     /// Asks a yes/no question on the terminal; `None` when nobody can be asked.
     pub fn confirm(&self, question: impl Display) -> Option<bool> {
         if !self.interactive {

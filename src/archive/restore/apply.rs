@@ -26,10 +26,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What to put back, and where.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a choice of the user's"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
     /// The archive.
@@ -162,7 +159,9 @@ pub(super) struct Work<'a> {
     /// Whether the whole folder is exchanged in one call.
     pub(super) whole: bool,
     pub(super) merged: Merged,
-    /// Databases that lie outside the home: live folder and staged folder.
+    /// Where Codex looks for databases, if outside the home.
+    pub(super) sqlite_home: Option<PathBuf>,
+    /// Databases that lie outside the home and are replaced: live folder and staged folder.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
     pub(super) notes: Vec<String>,
     pub(super) _note: Note,
@@ -226,6 +225,7 @@ impl<'a> Work<'a> {
             swap,
             whole,
             merged: Merged::default(),
+            sqlite_home: None,
             outside: None,
             notes: Vec::new(),
             _note: note,

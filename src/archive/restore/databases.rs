@@ -10,11 +10,11 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::reader::Layout;
 use crate::codex::config::CodexConfig;
-use crate::codex::database;
+use crate::codex::database::{self, Rows, Strays};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, ConversationFile, Relation};
 use crate::io::{IoContext, IoError, atomic, tree};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -82,28 +82,128 @@ impl Work<'_> {
         let same_home = self.plan.target == Target::Home
             && (source == self.request.folder || source == self.folder);
         for (name, path) in self.staged_databases() {
+            let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
+            if self.plan.merge && is_history {
+                self.adopt(&name, &path, &self.merged.kept, Rows::Projections)?;
+            }
             if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
                 continue;
             }
             if self.plan.merge {
-                self.adopt_threads(&name, &path)?;
+                let ids = self.merged.only_here.keys().cloned().collect();
+                self.adopt(&name, &path, &ids, Rows::Threads)?;
             }
-            if !same_home || self.plan.merge {
-                let mut rollouts = self.stage.rollouts.clone();
-                rollouts.extend(self.merged.only_here.clone());
-                if self.plan.partial {
-                    rollouts.extend(live_rollouts(&self.live));
+            let mut rollouts = self.stage.rollouts.clone();
+            rollouts.extend(self.merged.only_here.clone());
+            if self.plan.partial {
+                for (id, path) in live_rollouts(&self.live) {
+                    rollouts.entry(id).or_insert(path);
                 }
-                let changed =
-                    database::rewrite_rollout_paths(&path, &self.folder_for_rows(), &rollouts)?;
-                if changed > 0 {
-                    self.notes.push(format!(
-                        "{changed} paths in {name} now point into this home"
-                    ));
-                }
+            }
+            // In the same home a row is wrong only when its conversation moved between the capture
+            // of the database and its own.
+            let strays = if same_home && !self.plan.merge {
+                Strays::Kept
+            } else {
+                Strays::TakenIn
+            };
+            let home = self.folder_for_rows();
+            let changed = database::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
+            if changed > 0 {
+                self.notes.push(format!(
+                    "{changed} paths in {name} now point into this home"
+                ));
             }
         }
+        self.follow_moved_rollouts()?;
         self.forget_projections()
+    }
+
+    /// Where the live state database stays and a conversation is put back under another name than
+    /// it has here (archived since, or no longer), its row follows.
+    fn follow_moved_rollouts(&mut self) -> Result<(), RestoreError> {
+        let moved: HashMap<String, PathBuf> = live_rollouts(&self.live)
+            .filter(|(_, path)| self.plan.removed.contains(path))
+            .filter_map(|(id, path)| {
+                let now = self.stage.rollouts.get(&id)?;
+                (now.parent() != path.parent()).then(|| (id, now.clone()))
+            })
+            .collect();
+        if moved.is_empty() || self.plan.target == Target::Elsewhere {
+            return Ok(());
+        }
+        let home = self.folder_for_rows();
+        for found in self.live_databases(home::STATE_DATABASE_PREFIX) {
+            // A damaged one is Codex's to set aside and make again.
+            if self.copy_live(&found)? {
+                database::rewrite_rollout_paths(&found.staged, &home, &moved, Strays::Kept)?;
+                self.replace_live(found);
+            }
+        }
+        Ok(())
+    }
+
+    /// The live databases of this name that the archive does not replace.
+    fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
+        let mut found = Vec::new();
+        for file in &self.live {
+            let Ok(name) = EntryName::of_path(&file.path) else {
+                continue;
+            };
+            let is_it = file.kind == Kind::Database && home::is_database_named(&file.path, prefix);
+            if is_it && !self.plan.writes.contains(&name) && !self.plan.removed.contains(&file.path)
+            {
+                found.push(LiveDatabase {
+                    live: self.folder.join(&file.path),
+                    staged: self.stage.place(&file.path),
+                    name: Some(name),
+                });
+            }
+        }
+        let Some(folder) = &self.sqlite_home else {
+            return found;
+        };
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for live in entries.map(|entry| entry.path()) {
+            let staged = outside_staging(folder).join(live.file_name().unwrap_or_default());
+            let is_it = home::is_database_named(&live, prefix) && database::is_sqlite(&live);
+            if is_it && !staged.exists() {
+                found.push(LiveDatabase {
+                    live,
+                    staged,
+                    name: None,
+                });
+            }
+        }
+        found
+    }
+
+    /// Copies a live database to where its changed copy is built; `false` when it is damaged.
+    fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
+        if database.name.is_none() {
+            self.stage_outside(atomic::parent_of(&database.live))?;
+        }
+        atomic::create_private_folder(atomic::parent_of(&database.staged))?;
+        if database::snapshot(&database.live, &database.staged).is_ok() {
+            return Ok(true);
+        }
+        tree::remove(&database.staged)?;
+        Ok(false)
+    }
+
+    /// Notes that a live database of the home is replaced by its staged copy, or goes where there
+    /// is none. Outside the home whatever is staged replaces what is live.
+    fn replace_live(&mut self, database: LiveDatabase) {
+        let Some(name) = database.name else { return };
+        let beside = home::database_sidecars(name.as_path());
+        self.plan
+            .removed
+            .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
+        if database.staged.exists() {
+            self.plan.writes.insert(name);
+        } else {
+            self.plan.removed.insert(name.as_path().to_path_buf());
+        }
     }
 
     /// The home as its owner names it: what Codex would write into its rows.
@@ -115,16 +215,23 @@ impl Work<'_> {
         }
     }
 
-    fn adopt_threads(&self, name: &EntryName, staged: &Path) -> Result<(), RestoreError> {
+    /// Takes rows of the live database `name` over into its staged one, for conversations whose
+    /// files here stay.
+    fn adopt(
+        &self,
+        name: &EntryName,
+        staged: &Path,
+        ids: &HashSet<String>,
+        rows: Rows,
+    ) -> Result<(), RestoreError> {
         let live = self.folder.join(name.as_path());
-        if self.merged.only_here.is_empty() || !database::is_sqlite(&live) {
+        if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
-        let copy = self.swap.folder().join("live-state.sqlite");
+        let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
         if database::snapshot(&live, &copy).is_ok() {
-            let ids: HashSet<String> = self.merged.only_here.keys().cloned().collect();
-            database::adopt_threads(staged, &copy, &ids)?;
+            database::adopt_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
@@ -168,6 +275,7 @@ impl Work<'_> {
         let wanted = wanted
             .map(|p| real(&p))
             .filter(|p| *p != real(&self.folder));
+        self.sqlite_home.clone_from(&wanted);
         match wanted {
             None if from_outside => self.outside_into_home(),
             None => Ok(()),
@@ -188,19 +296,28 @@ impl Work<'_> {
                 if is_shared(&folder, &self.folder) {
                     return Err(RestoreError::SharedDatabases(folder));
                 }
-                atomic::create_private_folder(&folder)?;
-                let staging = folder.join(".codex-manager-restore");
-                self.swap.add_folder(&staging)?;
+                let staging = self.stage_outside(&folder)?;
                 for (name, path) in databases {
                     let file_name = name.as_path().file_name().unwrap_or_default();
                     move_file(&path, &staging.join(file_name))?;
                     self.plan.writes.remove(&name);
                     self.plan.added.remove(&name);
                 }
-                self.outside = Some((folder, staging));
                 Ok(())
             }
         }
+    }
+
+    /// Where databases are staged that replace those in `folder`, outside the home.
+    fn stage_outside(&mut self, folder: &Path) -> Result<PathBuf, RestoreError> {
+        if let Some((_, staging)) = &self.outside {
+            return Ok(staging.clone());
+        }
+        atomic::create_private_folder(folder)?;
+        let staging = outside_staging(folder);
+        self.swap.add_folder(&staging)?;
+        self.outside = Some((folder.to_path_buf(), staging.clone()));
+        Ok(staging)
     }
 
     fn outside_into_home(&mut self) -> Result<(), RestoreError> {
@@ -237,41 +354,23 @@ impl Work<'_> {
         if self.plan.target == Target::Elsewhere {
             return Ok(());
         }
+        let projections = self.live_databases(home::HISTORY_DATABASE_PREFIX);
+        if projections.is_empty() {
+            // Nothing remembers anything: the rollouts need not be compared.
+            return Ok(());
+        }
         let stale = self.rollouts_that_do_not_continue()?;
         if stale.is_empty() {
             return Ok(());
         }
-        let projections: Vec<_> = self
-            .live
-            .iter()
-            .filter(|f| {
-                f.kind == Kind::Database
-                    && home::is_database_named(&f.path, home::HISTORY_DATABASE_PREFIX)
-            })
-            .map(|f| f.path.clone())
-            .collect();
-        for path in projections {
-            let Ok(name) = EntryName::of_path(&path) else {
-                continue;
-            };
-            if self.plan.writes.contains(&name) || self.plan.removed.contains(&path) {
-                continue;
+        for found in projections {
+            // One that cannot be mended goes: Codex makes it again.
+            if self.copy_live(&found)?
+                && database::forget_projections(&found.staged, &stale).is_err()
+            {
+                tree::remove(&found.staged)?;
             }
-            let staged = self.stage.place(&path);
-            atomic::create_private_folder(atomic::parent_of(&staged))?;
-            let forgotten = database::snapshot(&self.folder.join(&path), &staged)
-                .and_then(|()| database::forget_projections(&staged, &stale));
-            if forgotten.is_ok() {
-                self.plan.writes.insert(name);
-            } else {
-                // It cannot be mended: Codex makes it again.
-                tree::remove(&staged)?;
-                self.plan.removed.insert(path.clone());
-            }
-            let beside = home::database_sidecars(&path);
-            self.plan
-                .removed
-                .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
+            self.replace_live(found);
         }
         Ok(())
     }
@@ -305,6 +404,20 @@ impl Work<'_> {
         }
         Ok(stale)
     }
+}
+
+/// A live database that the archive does not replace.
+struct LiveDatabase {
+    live: PathBuf,
+    /// Where a changed copy of it is built.
+    staged: PathBuf,
+    /// Its name in the home; `None` for one outside.
+    name: Option<EntryName>,
+}
+
+/// Where databases are staged that replace those in `folder`.
+fn outside_staging(folder: &Path) -> PathBuf {
+    folder.join(".codex-manager-restore")
 }
 
 /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of

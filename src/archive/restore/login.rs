@@ -72,8 +72,11 @@ impl Work<'_> {
         match self.decide(&live)? {
             Some((decision, Some(snapshot))) => {
                 login.outcome = decision.outcome;
+                let mtime_ns = (decision.choice == Choice::Archive)
+                    .then(|| self.stage.login.as_ref().map(|l| l.mtime_ns))
+                    .flatten();
                 self.save_live(&live, &mut login)?;
-                write_login(&staged, snapshot.bytes.expose())?;
+                write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
                 if decision.is_stale {
                     self.notes.push(
                         "a newer login of this account was seen, so this one is probably spent: \
@@ -94,7 +97,7 @@ impl Work<'_> {
                 }
                 // What is live stays, but never as a hard link: Codex loses a login that it renews
                 // through one.
-                if self.whole {
+                if self.whole || has_other_names(&live_path) {
                     keep_login(&live_path, &staged)?;
                 }
             }
@@ -103,10 +106,10 @@ impl Work<'_> {
     }
 
     fn login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
-        let Some(bytes) = self.stage.login.take() else {
+        let Some(login) = self.stage.login.take() else {
             return Ok(StagedLogin::default());
         };
-        write_login(staged, bytes.expose())?;
+        write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
         self.notes.push(
             "the login in this folder is history: used in two places it stops working in both"
                 .into(),
@@ -138,10 +141,10 @@ impl Work<'_> {
             ));
             return Ok(None);
         }
-        let Some(bytes) = self.stage.login.take() else {
+        let Some(bytes) = self.stage.login.as_ref().map(|l| l.bytes.expose()) else {
             return Ok(None);
         };
-        let Ok(archived) = AuthSnapshot::parse(bytes.expose().to_vec()) else {
+        let Ok(archived) = AuthSnapshot::parse(bytes.to_vec()) else {
             self.notes
                 .push("the archive's auth.json is none; the live one stays".into());
             return Ok(None);
@@ -269,11 +272,30 @@ fn take_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
     })
 }
 
-fn write_login(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+/// A new auth.json (0600), with this time or that of now.
+fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
     let mut file = stage::create_private(path)?;
     file.write_all(bytes).at("write", path)?;
+    if let Some(mtime_ns) = mtime_ns {
+        set_attributes(path, 0o600, mtime_ns)?;
+    }
     file.sync_all().at("fsync", path)
+}
+
+/// Whether a file has hard links.
+fn has_other_names(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.symlink_metadata()
+            .is_ok_and(|m| m.is_file() && m.nlink() > 1)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
 }
 
 /// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
@@ -286,6 +308,6 @@ fn keep_login(live: &Path, staged: &Path) -> Result<(), IoError> {
     if meta.is_symlink() {
         return stage::make_link(&fs::read_link(live).at("read", live)?, staged);
     }
-    write_login(staged, &fs::read(live).at("read", live)?)?;
-    set_attributes(staged, 0o600, crate::archive::scan::mtime_ns_of(&meta))
+    let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
+    write_login(staged, &fs::read(live).at("read", live)?, Some(mtime_ns))
 }

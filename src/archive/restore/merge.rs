@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 pub(super) struct Merged {
     /// Conversations that exist only here: id → path relative to the home.
     pub(super) only_here: HashMap<String, PathBuf>,
+    /// Conversations whose file here stays, those that exist only here among them.
+    pub(super) kept: HashSet<String>,
 }
 
 /// Goes through the staged files and takes back what the live state has more of.
@@ -44,6 +46,7 @@ pub(super) fn merge(
         };
         let id = conversation.id().unwrap_or(&conversation.name).to_owned();
         let Some(name) = archived.get(&conversation.name) else {
+            merged.kept.insert(id.clone());
             merged.only_here.insert(id, file.path.clone());
             continue;
         };
@@ -54,6 +57,7 @@ pub(super) fn merge(
                 fs::remove_file(&staged).at("remove", &staged)?;
                 plan.writes.remove(name);
                 plan.added.remove(name);
+                merged.kept.insert(id.clone());
                 stage.rollouts.insert(id, file.path.clone());
             }
             Relation::SecondExtends if name.as_path() != file.path => {

@@ -162,6 +162,9 @@ pub fn plan_restore(
                 plan.removed.insert(file.path.clone());
             }
         }
+        if !merge {
+            plan.remove_other_forms(live);
+        }
         plan.remove_what_is_in_the_way(live, &standing);
         plan.remove_beside_databases(&standing);
     }
@@ -175,6 +178,28 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
+    /// One conversation, one file: what stands of a conversation that is put back under another
+    /// name (archived or compressed since) goes.
+    fn remove_other_forms(&mut self, live: &[LiveFile]) {
+        let conversation = |path: &Path| {
+            let is_rollout = kind_of(path).is_rollout_folder();
+            is_rollout.then(|| ConversationFile::of(path)).flatten()
+        };
+        let written: HashSet<String> = self
+            .writes
+            .iter()
+            .filter_map(|name| Some(conversation(name.as_path())?.name))
+            .collect();
+        let replaced: HashSet<&Path> = self.writes.iter().map(EntryName::as_path).collect();
+        let other = live
+            .iter()
+            .map(|file| file.path.as_path())
+            .filter(|path| !replaced.contains(path))
+            .filter(|path| conversation(path).is_some_and(|c| written.contains(&c.name)));
+        let other: Vec<PathBuf> = other.map(Path::to_path_buf).collect();
+        self.removed.extend(other);
+    }
+
     /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
     fn remove_beside_databases(&mut self, standing: &HashSet<&Path>) {
         let replaced = self.writes.iter().map(EntryName::as_path);

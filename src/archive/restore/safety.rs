@@ -28,7 +28,8 @@ impl Work<'_> {
     ) -> Result<Option<Published>, RestoreError> {
         let changes = self.plan.changes();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
-        let nothing = changes.is_empty() && !replaces_login && self.outside.is_none();
+        let outside = self.replaced_outside()?;
+        let nothing = changes.is_empty() && !replaces_login && outside.is_empty();
         if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
             self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
@@ -52,14 +53,7 @@ impl Work<'_> {
             if replaces_login {
                 only.insert(home::AUTH_JSON.into());
             }
-            if let Some((_, staging)) = &self.outside {
-                let staged = fs::read_dir(staging).at("list", staging)?;
-                only.extend(
-                    staged
-                        .flatten()
-                        .map(|e| Path::new(OUTSIDE_DATABASES).join(e.file_name())),
-                );
-            }
+            only.extend(outside);
             scope.only = Some(only);
         }
         let manager = self.request.manager_home;
@@ -106,6 +100,21 @@ impl Work<'_> {
             &manager.join(".lock"),
         )?;
         Ok(Some(published))
+    }
+
+    /// The databases outside the home that are replaced, by their names in an archive.
+    fn replaced_outside(&self) -> Result<Vec<PathBuf>, RestoreError> {
+        let Some((folder, staging)) = &self.outside else {
+            return Ok(Vec::new());
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(staging).at("list", staging)? {
+            let name = entry.at("list", staging)?.file_name();
+            if folder.join(&name).exists() {
+                names.push(Path::new(OUTSIDE_DATABASES).join(name));
+            }
+        }
+        Ok(names)
     }
 
     /// A live database that is too damaged to be archived is moved to where Codex puts such ones,

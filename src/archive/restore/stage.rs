@@ -35,6 +35,13 @@ pub(super) struct Root {
     pub(super) whole: bool,
 }
 
+/// The bytes of an archived login and the time of its file.
+#[derive(Debug)]
+pub(super) struct ArchivedLogin {
+    pub(super) bytes: SecretBytes,
+    pub(super) mtime_ns: i64,
+}
+
 /// The new state while it is built.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -43,7 +50,7 @@ pub(super) struct Stage {
     /// Where databases go that lay outside the archived home.
     pub(super) outside: PathBuf,
     /// The archive's login.
-    pub(super) login: Option<SecretBytes>,
+    pub(super) login: Option<ArchivedLogin>,
     /// Rollouts of the archive that are written: conversation id → path relative to the home.
     pub(super) rollouts: HashMap<String, PathBuf>,
 }
@@ -132,7 +139,11 @@ impl Sink for Extract<'_> {
     fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
         let name = &entry.path;
         if kind_of(name.as_path()) == Kind::Auth && self.plan.wants_login {
-            self.stage.login = content.read_all(MAX_LOGIN_BYTES)?.map(SecretBytes::new);
+            let bytes = content.read_all(MAX_LOGIN_BYTES)?;
+            self.stage.login = bytes.map(|bytes| ArchivedLogin {
+                bytes: SecretBytes::new(bytes),
+                mtime_ns: entry.mtime,
+            });
             return Ok(());
         }
         if !self.plan.writes.contains(name) {

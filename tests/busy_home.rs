@@ -1,0 +1,389 @@
+//! Homes that are at work: the real Codex in a turn, its daemon, its databases without a checkpoint,
+//! and writers faster than any Codex.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes are the program's, not its tests'"
+)]
+
+use crate::support::env::assert_same_tree;
+use crate::support::lab::{Lab, open, rollout, rollouts, rows, said};
+use crate::support::processes;
+use codex_manager::codex::process::find_holders;
+use rusqlite::Connection;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+
+#[test]
+fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    let alice = lab.backend.account("acct-alice");
+    alice.hold_turns();
+    let args = ["exec", "resume", "--skip-git-repo-check", &id, "under way"];
+    let turn = lab.codex.start(&home, &lab.backend, &args);
+    assert!(alice.wait_for_held_turn(SOON));
+    let before = lab
+        .world
+        .tree("home/.codex")
+        .only(&["sessions", "auth.json", "config.toml"]);
+
+    let busy = lab.manager(["restore", "latest"]).code(3);
+    let pid = format!(
+        "codex (PID {}, codex process)",
+        turn.native_pid().expect("a process")
+    );
+    assert!(busy.stderr.contains(&pid), "{busy}");
+    assert!(busy.stderr.contains("nothing was changed"), "{busy}");
+    let planned = lab.manager(["restore", "latest", "--dry-run"]).code(0);
+    assert!(planned.stderr.contains(&pid), "{planned}");
+    // Elsewhere is no concern of a running Codex.
+    let _ = lab.manager(["restore", "latest", "--to", "there"]).code(0);
+    let after = lab
+        .world
+        .tree("home/.codex")
+        .only(&["sessions", "auth.json", "config.toml"]);
+    assert_same_tree(&before, &after);
+
+    alice.release_turns();
+    let _ = turn.finish(SOON).expect_success();
+    assert_eq!(lab.shown(&home, &id), ["one", "under way"]);
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(lab.shown(&home, &id), ["one"]);
+}
+
+#[test]
+fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.go_on(&home, &id, "later");
+    let daemon = lab.codex.start_daemon(&home, &lab.backend);
+    let pid = daemon.pid().expect("a daemon");
+
+    let busy = lab.manager(["restore", "latest"]).code(3);
+    let named = format!("codex (PID {pid}, background daemon)");
+    assert!(busy.stderr.contains(&named), "{busy}");
+    assert!(busy.stderr.contains("--stop-daemon"), "{busy}");
+    assert!(processes::alive(pid));
+    assert_eq!(said(&rollout(&home, &id)), ["one", "later"]);
+    // A backup only looks; it is not the one that is put back below.
+    let _ = lab
+        .manager(["backup", "--mode", "sessions", "--no-status"])
+        .code(0);
+
+    // A zombie named codex, with this home: nobody.
+    let program = lab.world.path("codex");
+    let copied = Command::new("cp").arg("/bin/true").arg(&program).status();
+    assert!(copied.expect("run cp").success());
+    let mut zombie = Command::new(&program)
+        .env("CODEX_HOME", &home)
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("start it");
+    assert_eq!(processes::wait_for_end(&[zombie.id()], SOON), [0; 0]);
+
+    let _ = lab.manager(["restore", "latest", "--stop-daemon"]).code(0);
+    assert!(!processes::alive(pid));
+    let updater = daemon.updater_pid();
+    assert!(
+        updater.is_none_or(processes::alive),
+        "its updater is left alone"
+    );
+    assert_eq!(said(&rollout(&home, &id)), ["one"]);
+    // What is Codex's own survives: it need not be copied again.
+    assert!(home.join("packages/app-server-daemon").is_dir());
+    lab.go_on(&home, &id, "two");
+    // The updater lives and is in nobody's way.
+    let _ = lab.manager(["restore", "latest", "--stop-daemon"]).code(0);
+    assert_eq!(lab.shown(&home, &id), ["one"]);
+    let _ = zombie.wait();
+}
+
+#[test]
+fn what_a_killed_codex_left_in_the_wal_is_archived_and_no_stale_wal_survives_a_restore() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let one = lab.say("one");
+    let killed_turn = |prompt: &str| {
+        let alice = lab.backend.account("acct-alice");
+        alice.hold_turns();
+        let turn = lab.codex.spawn_exec(&home, &lab.backend, &[prompt]);
+        assert!(alice.wait_for_held_turn(SOON));
+        turn.kill();
+        // Its threads let go of its files one after the other.
+        let limit = Instant::now() + SOON;
+        while !find_holders(&home, &[]).is_empty() {
+            assert!(Instant::now() < limit, "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+        alice.release_turns();
+    };
+    killed_turn("killed");
+    let wal = home.join("state_5.sqlite-wal");
+    assert!(
+        fs::metadata(&wal).is_ok_and(|m| m.len() > 0),
+        "no WAL is left"
+    );
+    let live = rows(&home);
+    assert_eq!(live.len(), 2);
+    let beside = lab.world.tree("home/.codex/state_5.sqlite-wal");
+    let _ = lab.back_up();
+    assert_same_tree(&beside, &lab.world.tree("home/.codex/state_5.sqlite-wal"));
+    let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
+    let clone = lab.world.path("clone");
+    let ids = |rows: Vec<(String, PathBuf)>| rows.into_iter().map(|r| r.0).collect::<Vec<_>>();
+    assert_eq!(ids(rows(&clone)), ids(live.clone()));
+    assert!(!clone.join("state_5.sqlite-wal").exists());
+
+    killed_turn("killed after the backup");
+    assert!(
+        fs::metadata(&wal).is_ok_and(|m| m.len() > 0),
+        "no WAL is left"
+    );
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    for suffix in ["-wal", "-shm"] {
+        let stale = format!("state_5.sqlite{suffix}");
+        assert!(!home.join(&stale).exists(), "{stale}");
+    }
+    assert_eq!(rows(&home), live);
+    lab.go_on(&home, &one, "two");
+    assert_eq!(lab.shown(&home, &one), ["one", "two"]);
+    assert_eq!(lab.listed(&home).len(), 2);
+}
+
+/// Runs `writers` beside `work` until that is done.
+fn beside(writers: &[&(dyn Fn(&AtomicBool) + Sync)], work: impl FnOnce()) {
+    /// Ends the writers also when the work panics.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for writer in writers {
+            scope.spawn(|| writer(&stop));
+        }
+        let _stop = Stop(&stop);
+        work();
+    });
+}
+
+/// Takes these members out of an archive with the system's tar.
+fn unpack(archive: &Path, into: &Path) {
+    fs::create_dir(into).expect("a folder");
+    let done = Command::new("tar")
+        .arg("xzf")
+        .arg(archive)
+        .arg("-C")
+        .arg(into)
+        .status();
+    assert!(done.expect("run tar").success());
+}
+
+#[test]
+fn nothing_is_lost_or_torn_under_a_hammered_database_and_a_growing_rollout() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let (database, file) = (home.join("state_5.sqlite"), rollout(&home, &id));
+    let setup = Connection::open(&database).expect("open");
+    setup
+        .execute_batch("CREATE TABLE hammer(n INTEGER PRIMARY KEY, filler TEXT)")
+        .expect("table");
+    drop(setup);
+    let grown = rollouts(&home).len();
+    let (committed, written) = (AtomicU64::new(0), AtomicU64::new(0));
+    let hammer = |stop: &AtomicBool| {
+        let database = Connection::open(&database).expect("open");
+        database.busy_timeout(SOON).expect("patience");
+        database
+            .execute_batch("PRAGMA synchronous=NORMAL")
+            .expect("pragma");
+        let filler = "x".repeat(400);
+        for n in 1_u64.. {
+            if stop.load(Ordering::Acquire) {
+                return;
+            }
+            let row = rusqlite::params![i64::try_from(n).expect("fits"), filler];
+            database
+                .execute("INSERT INTO hammer VALUES(?1, ?2)", row)
+                .expect("insert");
+            committed.store(n, Ordering::Release);
+            thread::sleep(Duration::from_millis(2));
+        }
+    };
+    let grow = |stop: &AtomicBool| {
+        let mut file = OpenOptions::new().append(true).open(&file).expect("open");
+        let pad = "y".repeat(3_000);
+        for n in 1_u64.. {
+            let line = format!("{{\"type\":\"hammer\",\"n\":{n},\"pad\":\"{pad}\"}}\n");
+            // In parts, as a reader may find them.
+            for part in line.as_bytes().chunks(1_300) {
+                file.write_all(part).expect("write");
+                thread::sleep(Duration::from_millis(1));
+            }
+            written.store(n, Ordering::Release);
+            if stop.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    };
+    beside(&[&hammer, &grow], || {
+        for round in 0..20 {
+            let rows_before = committed.load(Ordering::Acquire);
+            let lines_before = written.load(Ordering::Acquire);
+            let archive = lab.back_up();
+            let there = lab.world.path(&format!("round-{round}"));
+            unpack(&archive, &there);
+
+            let copy = open(&there.join("state_5.sqlite"));
+            let sound: String = copy
+                .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+                .expect("check");
+            assert_eq!(sound, "ok");
+            let (last, count): (u64, u64) = copy
+                .query_row(
+                    "SELECT coalesce(max(n), 0), count(*) FROM hammer",
+                    [],
+                    |row| {
+                        Ok((
+                            row.get::<_, i64>(0)?.unsigned_abs(),
+                            row.get::<_, i64>(1)?.unsigned_abs(),
+                        ))
+                    },
+                )
+                .expect("rows");
+            assert_eq!(last, count, "a gap");
+            assert!(last >= rows_before, "{last} of {rows_before} rows");
+
+            let bytes = fs::read(rollout(&there, &id)).expect("the rollout");
+            assert_eq!(bytes.last(), Some(&b'\n'));
+            let text = String::from_utf8(bytes).expect("text");
+            let lines: Vec<serde_json::Value> = text
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("a whole line"))
+                .collect();
+            let last = lines.last().expect("lines")["n"].as_u64().unwrap_or(0);
+            assert!(last >= lines_before, "{last} of {lines_before} lines");
+            fs::remove_dir_all(&there).expect("remove");
+        }
+    });
+    assert!(
+        committed.load(Ordering::Acquire) > 100,
+        "nothing was hammered"
+    );
+    assert_eq!(rollouts(&home).len(), grown);
+    let run = lab.manager(["verify", "--all", "--json"]).code(0).json();
+    assert_eq!(run["archives"].as_array().expect("archives").len(), 20);
+
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+}
+
+#[test]
+fn a_conversation_that_moves_all_the_while_is_archived_exactly_once() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    // Days of conversations to walk, so that moves fall into the walk.
+    for day in 1..=28 {
+        for n in 0..20 {
+            let name = format!(
+                "home/.codex/sessions/2026/10/{day:02}/rollout-2026-10-{day:02}T00-00-{n:02}-01a1f000-0000-7000-8000-0000000{day:02}0{n:02}.jsonl"
+            );
+            lab.world.write(&name, "{}\n");
+        }
+    }
+    let (active, archived) = (rollout(&home, &id), home.join("archived_sessions"));
+    fs::create_dir_all(&archived).expect("a folder");
+    let parked = archived.join(active.file_name().expect("a name"));
+    let mover = |stop: &AtomicBool| {
+        while !stop.load(Ordering::Acquire) {
+            for (from, to) in [(&active, &parked), (&parked, &active)] {
+                fs::rename(from, to).expect("move");
+                thread::sleep(Duration::from_millis(15));
+            }
+        }
+    };
+    beside(&[&mover], || {
+        for _ in 0..12 {
+            let done = lab
+                .manager(["backup", "--no-status", "--json"])
+                .code(0)
+                .json();
+            assert_eq!(done["skipped"], serde_json::json!([]));
+            let listed = Command::new("tar")
+                .arg("tzf")
+                .arg(lab.path_in(&done["path"]))
+                .output();
+            let listed = String::from_utf8(listed.expect("run tar").stdout).expect("text");
+            let copies: Vec<_> = listed.lines().filter(|line| line.contains(&id)).collect();
+            assert_eq!(copies.len(), 1, "{copies:?}");
+        }
+    });
+}
+
+#[test]
+fn a_conversation_archived_by_codex_during_backups_is_whole_in_each() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let mover = |stop: &AtomicBool| {
+        while !stop.load(Ordering::Acquire) {
+            for word in ["archive", "unarchive"] {
+                let _ = lab
+                    .codex
+                    .run(&home, &lab.backend, &[word, &id])
+                    .expect_success();
+            }
+        }
+    };
+    let mut archives = Vec::new();
+    beside(&[&mover], || {
+        for _ in 0..6 {
+            archives.push(lab.back_up());
+        }
+    });
+    for (n, archive) in archives.iter().enumerate() {
+        let clone = lab.world.path(&format!("clone-{n}"));
+        let args = [
+            "restore".as_ref(),
+            archive.as_os_str(),
+            "--to".as_ref(),
+            clone.as_os_str(),
+        ];
+        let _ = lab.manager(args).code(0);
+        assert_eq!(rows(&clone), [(id.clone(), rollout(&clone, &id))]);
+        assert_eq!(said(&rollout(&clone, &id)), ["one"]);
+    }
+    // The row and the file disagree when the move came between their captures.
+    let file = rollout(&home, &id);
+    let parked = home
+        .join("archived_sessions")
+        .join(file.file_name().expect("a name"));
+    fs::create_dir_all(home.join("archived_sessions")).expect("a folder");
+    fs::rename(&file, &parked).expect("move");
+    let _ = lab.back_up();
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(rows(&home), [(id.clone(), parked)]);
+    let _ = lab
+        .codex
+        .run(&home, &lab.backend, &["unarchive", &id])
+        .expect_success();
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+}

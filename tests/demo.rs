@@ -1,0 +1,49 @@
+//! `demo`: the whole workflow for real, and nothing of the user's is touched.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+
+#[test]
+fn demo_runs_every_step_and_leaves_nothing_behind() {
+    let mut env = TestEnv::new();
+    // The steps depend on the file times that the sample gets, and those on the real clock.
+    env.unset("CODEX_MANAGER_NOW");
+    env.write("home/.codex/auth.json", "the user's own");
+    let before = env.tree("");
+    let run = env.run(["demo"]).code(0);
+    for verb in [
+        "normalize",
+        "cooldown",
+        "recommend",
+        "backup",
+        "restore",
+        "verify",
+    ] {
+        assert!(
+            run.stdout.contains(&format!("$ codex-manager {verb}")),
+            "{verb}\n{run}"
+        );
+    }
+    assert!(run.stdout.contains("Every conversation is back"), "{run}");
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn demo_as_json_is_one_document() {
+    let mut env = TestEnv::new();
+    env.unset("CODEX_MANAGER_NOW");
+    let run = env.run(["demo", "--json"]).code(0);
+    let json = run.json();
+    assert_eq!(json["home_is_as_before"], true);
+    assert_eq!(json["steps"].as_array().map(Vec::len), Some(6));
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn demo_can_leave_its_folder_to_look_at() {
+    let mut env = TestEnv::new();
+    env.unset("CODEX_MANAGER_NOW");
+    let run = env.run(["demo", "--keep"]).code(0);
+    let kept: Vec<_> = std::fs::read_dir(env.path("tmp")).unwrap().collect();
+    assert_eq!(kept.len(), 1, "{run}");
+    assert!(run.stderr.contains("the sample is in"), "{run}");
+}

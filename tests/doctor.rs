@@ -1,0 +1,173 @@
+//! `doctor`: what is wrong is found, named with its remedy, and mended where that is safe.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, auth_json};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+fn home(env: &TestEnv) {
+    env.write("home/.codex/auth.json", auth_json(&SignIn::alice()));
+    env.write("home/.codex/config.toml", "model = \"gpt-5-codex\"\n");
+    for (path, mode) in [("home/.codex", 0o700), ("home/.codex/auth.json", 0o600)] {
+        fs::set_permissions(env.path(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+fn backed_up(env: &TestEnv) {
+    home(env);
+    let _ = env.run(["backup", "--no-status"]).code(0);
+}
+
+/// The statuses of a check, as `id: status` for all but "ok".
+fn findings(document: &Value) -> Vec<String> {
+    document["checks"]
+        .as_array()
+        .expect("checks")
+        .iter()
+        .filter(|c| c["status"] != "ok")
+        .map(|c| {
+            format!(
+                "{}: {}",
+                c["id"].as_str().unwrap(),
+                c["status"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_sound_home_without_codex_has_one_finding_and_passes() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    let run = env.run(["doctor", "--json"]).code(0);
+    assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
+}
+
+#[test]
+fn every_fault_is_found_and_names_its_remedy() {
+    type Fault = fn(&TestEnv);
+    let faults: &[(&str, Fault)] = &[
+        ("home.login: fail", |env| {
+            drop(env.write("home/.codex/auth.json", ""));
+        }),
+        ("home.login: warn", |env| {
+            fs::remove_file(env.codex_home().join("auth.json")).unwrap();
+        }),
+        ("home.login: fail", |env| {
+            fs::hard_link(env.codex_home().join("auth.json"), env.path("second")).unwrap();
+        }),
+        ("home.config: fail", |env| {
+            drop(env.write("home/.codex/config.toml", "= broken"));
+        }),
+        ("home.store: warn", |env| {
+            env.write(
+                "home/.codex/config.toml",
+                "cli_auth_credentials_store = \"keyring\"\n",
+            );
+        }),
+        ("home: warn", |env| {
+            fs::rename(env.codex_home(), env.path("gone")).unwrap();
+        }),
+        ("home: warn", |env| {
+            fs::set_permissions(env.codex_home(), fs::Permissions::from_mode(0o755)).unwrap();
+        }),
+        ("manager.home: fail", |env| {
+            let open = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(env.manager_home().join("cooldown.json"), open).unwrap();
+        }),
+        ("manager.inventory: fail", |env| {
+            env.write("home/.codex-manager/inventory.json", "{");
+        }),
+        ("manager.cooldown: fail", |env| {
+            drop(env.write("home/.codex-manager/cooldown.json", "]"));
+        }),
+        ("archives.sidecar: fail", |env| {
+            fs::remove_file(only(env, ".metadata.json")).unwrap();
+        }),
+        ("archives.damaged: fail", |env| {
+            fs::remove_file(only(env, ".tar.gz")).unwrap();
+        }),
+        ("temp: warn", |env| {
+            left_over(env);
+        }),
+    ];
+    for (finding, fault) in faults {
+        let env = TestEnv::new();
+        backed_up(&env);
+        fault(&env);
+        let run = env.run(["doctor", "--json"]);
+        let expected = if finding.ends_with("fail") { 5 } else { 0 };
+        assert!(
+            findings(&run.json()).iter().any(|f| f == finding),
+            "{finding}\n{run}"
+        );
+        let run = run.code(expected);
+        let (id, _) = finding.split_once(':').unwrap();
+        let json = run.json();
+        let check = json["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|c| c["id"] == id)
+            .unwrap();
+        assert!(
+            check["message"].as_str().is_some_and(|m| !m.is_empty()),
+            "{check}"
+        );
+    }
+}
+
+fn left_over(env: &TestEnv) {
+    let folder = env.manager_home().join("tmp/staging-left-over");
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+fn only(env: &TestEnv, suffix: &str) -> std::path::PathBuf {
+    fs::read_dir(env.manager_home().join("backups"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .find(|p| p.to_string_lossy().ends_with(suffix))
+        .expect("one such file")
+}
+
+#[test]
+fn fix_mends_what_is_ours_and_a_second_run_finds_nothing() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    let sidecar = only(&env, ".metadata.json");
+    let before = fs::read(&sidecar).unwrap();
+    fs::remove_file(&sidecar).unwrap();
+    let open = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(only(&env, ".tar.gz"), open).unwrap();
+    left_over(&env);
+    env.write("home/.codex-manager/inventory.json", "{");
+
+    let untouched = env.tree("home");
+    let _ = env.run(["doctor", "--fix", "--dry-run"]);
+    assert_same_tree(&untouched, &env.tree("home"));
+
+    let _ = env.run(["doctor", "--fix"]).code(0);
+    assert_eq!(
+        fs::read(&sidecar).unwrap(),
+        before,
+        "the sidecar is what it was"
+    );
+    assert!(
+        env.manager_home().join("inventory.json.damaged").exists(),
+        "nothing is thrown away"
+    );
+    let run = env.run(["doctor", "--json"]).code(0);
+    assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
+}
+
+#[test]
+fn the_codex_home_is_only_looked_at() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    fs::set_permissions(env.codex_home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let before = env.tree("home/.codex");
+    let _ = env.run(["doctor", "--fix"]);
+    assert_same_tree(&before, &env.tree("home/.codex"));
+}

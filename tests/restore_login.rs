@@ -1,0 +1,283 @@
+//! What becomes of logins when the real Codex renews them between a backup and a restore.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes are the program's, not its tests'"
+)]
+
+use crate::support::env::assert_same_tree;
+use crate::support::lab::{Lab, rollout, said};
+use crate::support::processes;
+use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
+use codex_manager::io::lock::FileLock;
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const FIRST: &str = "rt.acct-alice.f1.1";
+const SECOND: &str = "rt.acct-alice.f1.2";
+
+/// Signed in a while ago: the next Codex renews the login.
+fn due() -> SignIn {
+    SignIn::alice()
+        .issued_at(unix_now() - 1_000)
+        .ttl_seconds(990)
+}
+
+fn profile(lab: &Lab, email: &str) -> PathBuf {
+    lab.world.manager_home().join("profiles").join(email)
+}
+
+/// The notes of a restore, in one text.
+fn notes(document: &Value) -> String {
+    document["notes"].to_string()
+}
+
+#[test]
+fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
+    let Some(lab) = Lab::signed_in(&due()) else {
+        return;
+    };
+    let home = lab.home();
+    let _ = lab.back_up();
+    let id = lab.say("renews the login");
+    assert_eq!(read_refresh_token(&home), SECOND);
+
+    let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(kept["auth"], "kept-newer");
+    assert_eq!(read_refresh_token(&home), SECOND);
+    let _ = lab
+        .manager(["restore", kept["safety_backup"].as_str().expect("a name")])
+        .code(0);
+    lab.go_on(&home, &id, "with the renewed login");
+
+    // By name the archived one comes back, and the renewed one is in the profile first.
+    let args = ["restore", "latest", "--auth", "archive"];
+    let warned = lab.manager(args).code(0);
+    assert!(warned.stderr.contains("probably spent"), "{warned}");
+    assert_eq!(read_refresh_token(&home), FIRST);
+    let saved = profile(&lab, "alice@example.com");
+    assert_eq!(read_refresh_token(&saved), SECOND);
+    let lost = lab
+        .codex
+        .exec(&home, &lab.backend, &["anyone?"])
+        .expect_failure();
+    assert!(lost.stderr.contains("already used"), "{lost}");
+
+    // The newest that is known goes live again.
+    let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(back["auth"], "kept-newer", "{back}");
+    assert!(notes(&back).contains("profile went live"), "{back}");
+    assert_eq!(read_refresh_token(&home), SECOND);
+    let _ = lab.say("signed in again");
+
+    // Also where no login is left at all.
+    fs::remove_file(home.join("auth.json")).expect("lose the login");
+    let back = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(back["auth"], "kept-newer");
+    assert_eq!(read_refresh_token(&home), SECOND);
+}
+
+#[test]
+fn a_login_renewed_by_the_probe_of_a_backup_is_the_one_archived() {
+    let Some(lab) = Lab::signed_in(&due()) else {
+        return;
+    };
+    let home = lab.home();
+    let _ = lab.manager(["backup"]).code(0);
+    assert_eq!(read_refresh_token(&home), SECOND);
+    fs::remove_dir_all(&home).expect("lose the home");
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(read_refresh_token(&home), SECOND);
+    let _ = lab.say("still signed in");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn an_archive_of_another_account_needs_a_yes_and_saves_the_live_login_first() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let alices = lab.say("by alice");
+    let _ = lab.back_up();
+    write_auth(&home, &SignIn::bob());
+    let bobs = lab.say("by bob");
+    let before = lab.world.tree("home/.codex");
+
+    let refused = lab.manager(["restore", "alice"]).code(5);
+    assert!(refused.stderr.contains("bob@example.com"), "{refused}");
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+
+    // Her conversations with his login: shown and resumed by id.
+    let skipped = lab.manager(["restore", "alice", "--auth", "skip", "--merge", "--json"]);
+    assert_eq!(skipped.code(0).json()["auth"], "skipped");
+    assert_eq!(read_refresh_token(&home), "rt.acct-bob.f1.1");
+    lab.go_on(&home, &alices, "by bob");
+    assert_eq!(said(&rollout(&home, &alices)), ["by alice", "by bob"]);
+    assert_eq!(lab.shown(&home, &bobs), ["by bob"]);
+
+    let done = lab
+        .manager(["restore", "alice", "--yes", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(done["auth"], "restored");
+    assert_eq!(read_refresh_token(&home), FIRST);
+    assert_eq!(
+        read_refresh_token(&profile(&lab, "bob@example.com")),
+        "rt.acct-bob.f1.1"
+    );
+    assert!(
+        !profile(&lab, "alice@example.com")
+            .join("auth.json")
+            .exists()
+    );
+    lab.go_on(&home, &alices, "by alice again");
+    assert_eq!(
+        said(&rollout(&home, &alices)),
+        ["by alice", "by alice again"]
+    );
+}
+
+/// A command that has come to the lock of Codex's login.
+fn at_the_lock(lab: &Lab, args: &[&str]) -> Child {
+    let mut command = lab.world.command(args);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let child = child.expect("start codex-manager");
+    let lock = lab.home().join("auth.lock");
+    let open = |pid: u32| {
+        let fds = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        fds.filter_map(|fd| fs::read_link(fd.path()).ok())
+            .any(|file| file == lock)
+    };
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !open(child.id()) {
+        assert!(
+            Instant::now() < limit && processes::alive(child.id()),
+            "never at the lock"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+#[test]
+fn while_codex_renews_the_login_a_backup_and_a_restore_wait_for_it() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let _ = lab.say("one");
+    let _ = lab.back_up();
+    // Held by a name outside the home, as by a Codex that cannot be seen from here: one that has
+    // it open in the home is in the way of a restore as such.
+    let alias = lab.world.path("alias.lock");
+    fs::hard_link(home.join("auth.lock"), &alias).expect("a second name");
+    for (generation, args) in [
+        (2, &["backup", "--no-status", "--json"][..]),
+        (3, &["restore", "latest", "--json"][..]),
+    ] {
+        let held = FileLock::exclusive(&alias).expect("the lock");
+        let child = at_the_lock(&lab, args);
+        // Codex would hold it for a moment; long enough here to see that nothing goes on.
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(processes::alive(child.id()), "{args:?} did not wait");
+        let renewed = SignIn::alice()
+            .generation(generation)
+            .issued_at(unix_now() + 60);
+        write_auth(&home, &renewed);
+        drop(held);
+        let done = child.wait_with_output().expect("its end");
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        assert_eq!(read_refresh_token(&home), renewed.refresh_token());
+    }
+    // The backup that waited has the second.
+    let _ = lab.manager(["restore", "latest", "--to", "there"]).code(0);
+    assert_eq!(read_refresh_token(&lab.world.path("there")), SECOND);
+}
+
+#[test]
+fn whoever_is_seen_to_hold_the_login_is_in_the_way_of_a_restore() {
+    let Some(lab) = Lab::new() else { return };
+    let _ = lab.say("one");
+    let _ = lab.back_up();
+    let before = lab.world.tree("home/.codex");
+    let held = FileLock::exclusive(&lab.home().join("auth.lock")).expect("the lock");
+    let busy = lab.manager(["restore", "latest"]).code(3);
+    let pid = format!("(PID {}, holds auth.lock open)", std::process::id());
+    assert!(busy.stderr.contains(&pid), "{busy}");
+    drop(held);
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+}
+
+fn names_of(path: &Path) -> u64 {
+    fs::symlink_metadata(path).expect("a file").nlink()
+}
+
+#[test]
+fn a_hard_linked_login_is_replaced_as_a_name_and_codex_can_renew_it_again() {
+    let Some(lab) = Lab::signed_in(&due()) else {
+        return;
+    };
+    let (home, store) = (lab.home(), lab.world.path("store.json"));
+    let live = home.join("auth.json");
+    let _ = lab.back_up();
+    fs::hard_link(&live, &store).expect("a second name");
+
+    // Kept or replaced, what is live afterwards has one name.
+    let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(kept["auth"], "restored");
+    assert_eq!((names_of(&live), names_of(&store)), (1, 1));
+    let _ = lab.say("renews the login");
+    assert_eq!(read_refresh_token(&home), SECOND);
+
+    fs::remove_file(&store).expect("remove");
+    fs::hard_link(&live, &store).expect("a second name");
+    let _ = lab
+        .manager(["restore", "latest", "--auth", "archive"])
+        .code(0);
+    assert_eq!((names_of(&live), names_of(&store)), (1, 1));
+    assert_eq!(read_refresh_token(&home), FIRST);
+    let text = fs::read_to_string(&store).expect("the other name");
+    assert!(text.contains(SECOND), "written through");
+}
+
+#[test]
+fn a_linked_login_is_replaced_as_a_name_and_its_target_stays() {
+    let Some(lab) = Lab::new() else { return };
+    let (home, store) = (lab.home(), lab.world.path("home/store.json"));
+    let live = home.join("auth.json");
+    let _ = lab.back_up();
+    let newer = SignIn::alice().generation(2).issued_at(unix_now() + 60);
+    fs::write(&store, auth_json(&newer)).expect("write");
+    fs::remove_file(&live).expect("remove");
+    symlink("../store.json", &live).expect("link");
+
+    // The newer one behind the link is kept, as the link it is.
+    let kept = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(kept["auth"], "kept-newer");
+    assert!(live.is_symlink());
+    assert_eq!(read_refresh_token(&home), SECOND);
+
+    let _ = lab
+        .manager(["restore", "latest", "--auth", "archive"])
+        .code(0);
+    assert!(!live.is_symlink());
+    assert_eq!(
+        (read_refresh_token(&home), names_of(&live)),
+        (FIRST.to_owned(), 1)
+    );
+    assert_eq!(
+        fs::read_to_string(&store).expect("the target"),
+        auth_json(&newer)
+    );
+}

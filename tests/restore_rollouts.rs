@@ -1,0 +1,272 @@
+//! Conversations in every form the real Codex keeps them in, put back under its databases.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes are the program's, not its tests'"
+)]
+
+use crate::support::lab::{Lab, rollout, rollouts, rows, said};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+fn zstd(file: &Path) -> PathBuf {
+    let done = Command::new("zstd").args(["-q", "--rm"]).arg(file).status();
+    assert!(done.expect("run zstd").success());
+    file.with_extension("jsonl.zst")
+}
+
+fn relative(lab: &Lab, file: &Path) -> String {
+    let below = file.strip_prefix(lab.home()).expect("below the home");
+    below.to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_conversation_put_back_alone_shows_no_turn_that_its_file_lacks() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let (id, other) = (lab.say("one"), lab.say("other"));
+    let _ = lab.back_up();
+    let file = relative(&lab, &rollout(&home, &id));
+    for (turn, part) in [("--session", &*id), ("--only", &*file)] {
+        lab.go_on(&home, &id, "later");
+        assert_eq!(lab.shown(&home, &id), ["one", "later"]);
+        let config = lab.world.tree("home/.codex/config.toml");
+        let _ = lab.manager(["restore", "latest", turn, part]).code(0);
+        assert_eq!(said(&rollout(&home, &id)), ["one"]);
+        let shown = lab.shown(&home, &id);
+        assert!(!shown.contains(&"later".to_owned()), "{turn}: {shown:?}");
+        lab.go_on(&home, &id, "instead");
+        assert_eq!(lab.shown(&home, &id), ["one", "instead"], "{turn}");
+        assert_eq!(said(&rollout(&home, &id)), ["one", "instead"], "{turn}");
+        assert_eq!(lab.shown(&home, &other), ["other"], "{turn}");
+        assert_eq!(config, lab.world.tree("home/.codex/config.toml"));
+        let _ = lab.manager(["restore", "latest", turn, part]).code(0);
+    }
+}
+
+#[test]
+fn a_conversation_archived_since_comes_back_as_one_file() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.go_on(&home, &id, "later");
+    let _ = lab
+        .codex
+        .run(&home, &lab.backend, &["archive", &id])
+        .expect_success();
+    assert!(rollout(&home, &id).starts_with(home.join("archived_sessions")));
+
+    let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
+    let file = rollout(&home, &id);
+    assert!(
+        file.starts_with(home.join("sessions")),
+        "{}",
+        file.display()
+    );
+    assert_eq!(rows(&home), [(id.clone(), file.clone())]);
+    lab.go_on(&home, &id, "instead");
+    assert_eq!(said(&file), ["one", "instead"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "instead"]);
+    assert_eq!(lab.listed(&home), [&*id]);
+}
+
+#[test]
+fn a_conversation_unarchived_since_is_archived_again() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let codex = |word: &str| {
+        let done = lab.codex.run(&home, &lab.backend, &[word, &id]);
+        done.expect_success();
+    };
+    codex("archive");
+    let _ = lab.back_up();
+    codex("unarchive");
+    lab.go_on(&home, &id, "later");
+
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    let file = rollout(&home, &id);
+    assert!(
+        file.starts_with(home.join("archived_sessions")),
+        "{}",
+        file.display()
+    );
+    assert_eq!(lab.listed(&home), [""; 0]);
+    codex("unarchive");
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+}
+
+#[test]
+fn a_compressed_conversation_comes_back_and_goes_on() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let plain = rollout(&home, &id);
+    let packed = zstd(&plain);
+    let _ = lab.back_up();
+    // Codex unpacks it and goes on; going back leaves one file again.
+    lab.go_on(&home, &id, "later");
+    assert_eq!(rollouts(&home), [plain.as_path()]);
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(rollouts(&home), [packed.as_path()]);
+    let shown = lab.shown(&home, &id);
+    assert!(!shown.contains(&"later".to_owned()), "{shown:?}");
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&plain), ["one", "two"]);
+
+    // Put back alone, it replaces the plain file.
+    let _ = lab.manager(["restore", "latest", "--session", &id]).code(0);
+    assert_eq!(rollouts(&home), [packed.as_path()]);
+    lab.go_on(&home, &id, "three");
+    assert_eq!(said(&plain), ["one", "three"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "three"]);
+
+    // And elsewhere, where the rows name the plain file.
+    let clone = lab.world.path("clone");
+    let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
+    assert_eq!(lab.listed(&clone), [&*id]);
+    lab.go_on(&clone, &id, "four");
+    assert_eq!(said(&rollout(&clone, &id)), ["one", "four"]);
+    assert_eq!(said(&plain), ["one", "three"]);
+}
+
+#[test]
+fn a_conversation_that_stands_in_two_forms_is_archived_once_with_all_of_it() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let plain = rollout(&home, &id);
+    let first = fs::read(&plain).expect("the rollout");
+    lab.go_on(&home, &id, "two");
+    let aside = lab.world.write("aside.jsonl", first);
+    fs::copy(zstd(&aside), plain.with_extension("jsonl.zst")).expect("the packed one");
+    let _ = lab.back_up();
+    let _ = lab.manager(["restore", "latest", "--to", "clone"]).code(0);
+    let clone = lab.world.path("clone");
+    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    lab.go_on(&clone, &id, "three");
+    assert_eq!(lab.shown(&clone, &id), ["one", "two", "three"]);
+}
+
+#[test]
+fn a_line_that_was_cut_off_stays_as_it_is_and_the_conversation_goes_on() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let file = rollout(&home, &id);
+    let mut open = fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .expect("open");
+    open.write_all(br#"{"timestamp":"2026-11-20T06:00:00.000Z","ord"#)
+        .expect("cut off");
+    drop(open);
+    let broken = fs::read(&file).expect("the rollout");
+    let _ = lab.back_up();
+    fs::remove_dir_all(&home).expect("lose the home");
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(fs::read(&file).expect("the rollout"), broken);
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&file), ["one", "two"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+}
+
+#[test]
+fn a_backup_taken_during_a_turn_resumes_after_a_restore() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let alice = lab.backend.account("acct-alice");
+    alice.hold_turns();
+    let args = ["exec", "resume", "--skip-git-repo-check", &id, "under way"];
+    let turn = lab.codex.start(&home, &lab.backend, &args);
+    assert!(alice.wait_for_held_turn(Duration::from_secs(30)));
+    let _ = lab.back_up();
+    alice.release_turns();
+    let _ = turn.finish(Duration::from_secs(30)).expect_success();
+    lab.go_on(&home, &id, "later");
+
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    assert_eq!(said(&rollout(&home, &id)), ["one", "under way"]);
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "under way", "two"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "under way", "two"]);
+}
+
+#[test]
+fn a_conversation_longer_than_its_restored_projection_is_caught_up() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.go_on(&home, &id, "two");
+    // The databases of the archive, the longer conversation of the home.
+    let _ = lab.manager(["restore", "latest", "--merge"]).code(0);
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert_eq!(
+        lab.shown(&home, &id),
+        ["one", "two"],
+        "also before it goes on"
+    );
+    lab.go_on(&home, &id, "three");
+    assert_eq!(lab.shown(&home, &id), ["one", "two", "three"]);
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two", "three"]);
+
+    // So it is where the live projection goes, as it does elsewhere by --to: here one is made that
+    // is older than the conversation archived beside it.
+    let older = lab.world.path("older.sqlite");
+    fs::copy(home.join("thread_history_1.sqlite"), &older).expect("keep it");
+    assert!(!home.join("thread_history_1.sqlite-wal").exists());
+    lab.go_on(&home, &id, "four");
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(home.join(format!("thread_history_1.sqlite{suffix}")));
+    }
+    fs::copy(&older, home.join("thread_history_1.sqlite")).expect("put it back");
+    let _ = lab.back_up();
+    fs::remove_dir_all(&home).expect("lose the home");
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    lab.go_on(&home, &id, "five");
+    assert_eq!(
+        lab.shown(&home, &id),
+        ["one", "two", "three", "four", "five"]
+    );
+}
+
+#[test]
+fn a_name_given_by_codex_survives_and_finds_the_conversation() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    // By name Codex seeks among the conversations of the working folder alone.
+    let project = lab.world.path("project");
+    fs::create_dir(&project).expect("a project");
+    let there = |args: &[&str]| {
+        let args = [&["exec"], args].concat();
+        let run = lab.codex.start_with(&home, &lab.backend, &args, |command| {
+            command.current_dir(&project);
+        });
+        let done = run.finish(Duration::from_secs(30)).expect_success();
+        done.session_id().expect("a session id").to_owned()
+    };
+    let id = there(&["--skip-git-repo-check", "one"]);
+    let mut server = lab.codex.app_server(&home, &lab.backend);
+    let named = serde_json::json!({"threadId": id, "name": "the plan"});
+    server.request("thread/name/set", named).expect("named");
+    drop(server);
+    let _ = lab.back_up();
+    lab.go_on(&home, &id, "later");
+    let _ = lab
+        .manager(["restore", "latest", "--session", "the plan"])
+        .code(0);
+    assert_eq!(said(&rollout(&home, &id)), ["one"]);
+    fs::remove_dir_all(&home).expect("lose the home");
+    let _ = lab.manager(["restore", "latest"]).code(0);
+    let again = there(&["resume", "--skip-git-repo-check", "the plan", "two"]);
+    assert_eq!(again, id);
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+}

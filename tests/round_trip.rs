@@ -1,0 +1,208 @@
+//! The main job: a home of the real Codex is archived, lost and put back, here and elsewhere, and the
+//! conversations go on.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes are the program's, not its tests'"
+)]
+
+use crate::support::env::{Tree, assert_same_tree};
+use crate::support::lab::{Lab, rollout, rows, said};
+use crate::support::sign_in::read_refresh_token;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// A tree without what no archive holds, and with databases by their names alone: a snapshot has the
+/// rows, not the bytes.
+fn archived_part(tree: &Tree) -> Tree {
+    let left_out = [
+        "skills",
+        "tmp",
+        "shell_snapshots",
+        "thread-writer-locks",
+        "auth.lock",
+        "auth.json.lock",
+    ];
+    let kept = tree.0.iter().filter(|(path, _)| {
+        let name = path.to_string_lossy();
+        !path.as_os_str().is_empty()
+            && !left_out.iter().any(|top| path.starts_with(top))
+            && !name.ends_with("-wal")
+            && !name.ends_with("-shm")
+    });
+    let plain = kept.map(|(path, text)| {
+        let is_database = path.extension().is_some_and(|e| e == "sqlite");
+        let text = if is_database { "database" } else { text };
+        (path.clone(), text.to_owned())
+    });
+    Tree(plain.collect())
+}
+
+#[test]
+fn a_home_that_was_lost_comes_back_and_its_conversation_goes_on() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    lab.world.write("home/.codex/AGENTS.md", "Be kind.\n");
+    lab.world
+        .write("home/.codex/skills/mine/yarn.lock", "mine\n");
+    let id = lab.say("one");
+    let _ = lab.manager(["backup"]).code(0);
+    let before = lab.world.tree("home/.codex");
+    let file = rollout(&home, &id);
+    fs::remove_dir_all(&home).expect("lose the home");
+
+    let done = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(done["auth"], "restored");
+    assert_eq!(done["safety_backup"], serde_json::Value::Null);
+    let after = lab.world.tree("home/.codex");
+    assert_same_tree(&archived_part(&before), &archived_part(&after));
+    assert!(home.join("skills/mine/yarn.lock").exists());
+    let mode = fs::metadata(&home).expect("the home").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&file), ["one", "two"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "two"]);
+    assert_eq!(lab.listed(&home), [id]);
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+    assert_eq!(lab.backend.outside(), [""; 0]);
+}
+
+#[test]
+fn going_back_takes_the_later_turn_away_and_the_undo_brings_it_back() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    lab.go_on(&home, &id, "later");
+    let other = lab.say("another conversation");
+    assert_eq!(lab.shown(&home, &id), ["one", "later"]);
+
+    let done = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    let gone: Vec<&str> = done["removed"]
+        .as_array()
+        .expect("removed")
+        .iter()
+        .map(|path| path.as_str().expect("a path"))
+        .filter(|path| path.starts_with("sessions/"))
+        .collect();
+    assert!(gone.len() == 1 && gone[0].contains(&other), "{gone:?}");
+    assert_eq!(lab.listed(&home), [&*id]);
+    assert_eq!(
+        lab.shown(&home, &id),
+        ["one"],
+        "no turn that the file lacks"
+    );
+    lab.go_on(&home, &id, "instead");
+    assert_eq!(lab.shown(&home, &id), ["one", "instead"]);
+
+    let safety = done["safety_backup"].as_str().expect("a safety backup");
+    let _ = lab.manager(["restore", safety]).code(0);
+    let mut both = [id.clone(), other.clone()];
+    both.sort();
+    assert_eq!(lab.listed(&home), both);
+    lab.go_on(&home, &id, "and on");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "later", "and on"]);
+    assert_eq!(lab.shown(&home, &id), ["one", "later", "and on"]);
+    assert_eq!(lab.shown(&home, &other), ["another conversation"]);
+}
+
+/// That every row points below `home` at a file that is there.
+#[track_caller]
+fn assert_rows_within(home: &Path) {
+    for (id, path) in rows(home) {
+        assert!(path.starts_with(home), "{id}: {}", path.display());
+        assert!(path.is_file(), "{id}: {}", path.display());
+    }
+}
+
+#[test]
+fn a_second_home_beside_the_original_never_writes_into_it() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let (id, archived) = (lab.say("one"), lab.say("to be archived"));
+    let _ = lab
+        .codex
+        .run(&home, &lab.backend, &["archive", &archived])
+        .expect_success();
+    let _ = lab.back_up();
+    let original = lab.world.tree("home/.codex");
+
+    let clone = lab.world.path("elsewhere/clone");
+    let run = lab.manager(["restore", "latest", "--to", "elsewhere/clone", "--json"]);
+    let done = run.code(0).json();
+    assert_eq!(done["auth"], "restored", "and said to be history: {done}");
+    assert_eq!(rows(&clone).len(), 2);
+    assert_rows_within(&clone);
+    assert_eq!(read_refresh_token(&clone), read_refresh_token(&home));
+
+    let tail = rollout(&home, &id)
+        .strip_prefix(&home)
+        .expect("below")
+        .to_path_buf();
+    lab.go_on(&clone, &id, "two");
+    assert_eq!(said(&clone.join(&tail)), ["one", "two"]);
+    assert_eq!(lab.shown(&clone, &id), ["one", "two"]);
+    assert_same_tree(&original, &lab.world.tree("home/.codex"));
+
+    // The original goes on in its own way.
+    lab.go_on(&home, &id, "three");
+    assert_eq!(said(&home.join(&tail)), ["one", "three"]);
+    assert_eq!(said(&clone.join(&tail)), ["one", "two"]);
+    assert_rows_within(&home);
+}
+
+#[test]
+fn a_second_home_works_when_the_original_is_gone_and_has_no_login_when_asked() {
+    let Some(lab) = Lab::new() else { return };
+    let (home, clone) = (lab.home(), lab.world.path("clone"));
+    let id = lab.say("one");
+    let _ = lab.back_up();
+    fs::remove_dir_all(&home).expect("lose the home");
+    let args = [
+        "restore", "latest", "--to", "clone", "--auth", "skip", "--json",
+    ];
+    let done = lab.manager(args).code(0).json();
+    assert_eq!(done["auth"], "skipped");
+    assert!(!clone.join("auth.json").exists());
+    assert!(!home.exists());
+
+    crate::support::sign_in::write_auth(&clone, &crate::support::sign_in::SignIn::alice());
+    assert_eq!(lab.listed(&clone), [&*id]);
+    lab.go_on(&clone, &id, "two");
+    assert_eq!(said(&rollout(&clone, &id)), ["one", "two"]);
+    assert_rows_within(&clone);
+    assert!(!home.exists(), "nothing is made where the original was");
+}
+
+#[test]
+fn an_archive_goes_to_another_machine() {
+    let Some(lab) = Lab::new() else { return };
+    let id = lab.say("one");
+    let carried = lab.world.path("usb-stick.tar.gz");
+    fs::copy(lab.back_up(), &carried).expect("carry the archive");
+    fs::remove_dir_all(lab.home()).expect("another machine has no such home");
+    fs::remove_dir_all(lab.world.manager_home()).expect("nor such a manager");
+
+    let (home, manager) = (lab.world.path("box/codex"), lab.world.path("box/manager"));
+    let args = ["--codex-home", "box/codex", "--manager-home", "box/manager"];
+    let there = |rest: &[&str]| lab.manager([&args[..], rest].concat());
+    let done = there(&["restore", "usb-stick.tar.gz", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(done["auth"], "restored");
+    assert_rows_within(&home);
+    assert_eq!(lab.listed(&home), [&*id]);
+    lab.go_on(&home, &id, "two");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two"]);
+    assert!(!lab.home().exists());
+    assert!(!lab.world.manager_home().exists());
+
+    // And from there it is archived and put back in its new place.
+    let _ = there(&["backup", "--no-status"]).code(0);
+    let _ = there(&["restore", "latest"]).code(0);
+    lab.go_on(&home, &id, "three");
+    assert_eq!(said(&rollout(&home, &id)), ["one", "two", "three"]);
+    assert!(manager.join("backups").is_dir());
+}

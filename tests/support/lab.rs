@@ -1,0 +1,205 @@
+//! One machine: the real Codex signed in to the mock backend, and the manager beside it.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes are the program's, not its tests'"
+)]
+
+use super::env::{Run, TestEnv};
+use super::mock_backend::MockBackend;
+use super::real_codex::{Output, RealCodex};
+use super::sign_in::{SignIn, codex_env, signed_in_home};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::{Value, json};
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// See the module.
+pub(crate) struct Lab {
+    /// The pinned Codex.
+    pub(crate) codex: &'static RealCodex,
+    /// What it talks to.
+    pub(crate) backend: MockBackend,
+    /// Homes and environment; the clock is the system's, as Codex and the backend have no other.
+    pub(crate) world: TestEnv,
+}
+
+impl Lab {
+    /// Alice signed in at `~/.codex`; `None` where the real Codex cannot be had.
+    pub(crate) fn new() -> Option<Self> {
+        Self::signed_in(&SignIn::alice())
+    }
+
+    /// This sign-in at `~/.codex`.
+    pub(crate) fn signed_in(sign_in: &SignIn) -> Option<Self> {
+        let lab = Self::empty()?;
+        signed_in_home(&lab.home(), &lab.backend, sign_in);
+        Some(lab)
+    }
+
+    /// No `~/.codex` yet.
+    pub(crate) fn empty() -> Option<Self> {
+        let codex = RealCodex::get()?;
+        let backend = MockBackend::start();
+        let mut world = TestEnv::new();
+        world.unset("CODEX_MANAGER_NOW");
+        let path = format!("{}:/usr/bin:/bin", codex.bin_dir().display());
+        world.set("PATH", path);
+        for (name, value) in codex_env(&backend) {
+            world.set(&name, &value);
+        }
+        Some(Self {
+            codex,
+            backend,
+            world,
+        })
+    }
+
+    /// `~/.codex`.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.world.codex_home()
+    }
+
+    /// Runs the manager.
+    #[must_use]
+    pub(crate) fn manager<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        self.world.run(args)
+    }
+
+    /// Archives `~/.codex` without asking Codex; the path of the archive.
+    #[track_caller]
+    pub(crate) fn back_up(&self) -> PathBuf {
+        let done = self.manager(["backup", "--no-status", "--json"]).code(0);
+        self.path_in(&done.json()["path"])
+    }
+
+    /// A path that the manager printed.
+    #[track_caller]
+    pub(crate) fn path_in(&self, printed: &Value) -> PathBuf {
+        let text = printed.as_str().expect("a path");
+        self.world
+            .path(text.strip_prefix("[ROOT]/").expect("below the root"))
+    }
+
+    /// Says something in a new conversation; its id.
+    #[track_caller]
+    pub(crate) fn say(&self, prompt: &str) -> String {
+        self.say_in(&self.home(), prompt)
+    }
+
+    /// As [`Lab::say`], in another home.
+    #[track_caller]
+    pub(crate) fn say_in(&self, home: &Path, prompt: &str) -> String {
+        let done = self.codex.exec(home, &self.backend, &[prompt]);
+        let done = done.expect_success();
+        done.session_id().expect("a session id").to_owned()
+    }
+
+    /// Says something more in a conversation.
+    #[track_caller]
+    pub(crate) fn go_on(&self, home: &Path, id: &str, prompt: &str) -> Output {
+        let done = self.codex.exec_resume(home, &self.backend, id, prompt);
+        let done = done.expect_success();
+        assert_eq!(done.session_id(), Some(id), "another session\n{done}");
+        done
+    }
+
+    /// What the user said, as Codex shows the conversation.
+    #[track_caller]
+    pub(crate) fn shown(&self, home: &Path, id: &str) -> Vec<String> {
+        let params = json!({"threadId": id, "includeTurns": true});
+        let answer = self
+            .codex
+            .app_server_request(home, &self.backend, "thread/read", params)
+            .expect("a thread");
+        let turns = answer["thread"]["turns"].as_array().expect("turns");
+        let items = turns
+            .iter()
+            .flat_map(|t| t["items"].as_array().into_iter().flatten());
+        items
+            .filter(|item| item["type"] == "userMessage")
+            .map(|item| {
+                item["content"][0]["text"]
+                    .as_str()
+                    .expect("text")
+                    .to_owned()
+            })
+            .collect()
+    }
+
+    /// The conversations that Codex lists.
+    #[track_caller]
+    pub(crate) fn listed(&self, home: &Path) -> Vec<String> {
+        let params = json!({"sourceKinds": ["exec"]});
+        let answer = self
+            .codex
+            .app_server_request(home, &self.backend, "thread/list", params)
+            .expect("a list");
+        let mut ids: Vec<String> = answer["data"]
+            .as_array()
+            .expect("threads")
+            .iter()
+            .map(|thread| thread["id"].as_str().expect("an id").to_owned())
+            .collect();
+        ids.sort();
+        ids
+    }
+}
+
+/// The files of conversations below a home, ordered.
+pub(crate) fn rollouts(home: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![home.join("sessions"), home.join("archived_sessions")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The one file of a conversation.
+#[track_caller]
+pub(crate) fn rollout(home: &Path, id: &str) -> PathBuf {
+    let mut found = rollouts(home);
+    found.retain(|path| path.to_string_lossy().contains(id));
+    assert_eq!(found.len(), 1, "{found:?}");
+    found.remove(0)
+}
+
+/// What the user said, as a rollout has it; lines that are no JSON are passed over.
+pub(crate) fn said(rollout: &Path) -> Vec<String> {
+    let bytes = fs::read(rollout).expect("read the rollout");
+    bytes
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| serde_json::from_slice::<Value>(line).ok())
+        .filter(|line| line["type"] == "response_item" && line["payload"]["role"] == "user")
+        .filter_map(|line| Some(line["payload"]["content"][0]["text"].as_str()?.to_owned()))
+        .filter(|text| !text.starts_with(['<', '#']))
+        .collect()
+}
+
+/// Where the rows of a home's state database say that conversations are: id and path.
+pub(crate) fn rows(home: &Path) -> Vec<(String, PathBuf)> {
+    let database = open(&home.join("state_5.sqlite"));
+    let mut query = database
+        .prepare("SELECT id, rollout_path FROM threads ORDER BY id")
+        .expect("threads");
+    let rows = query.query_map([], |row| {
+        Ok((row.get(0)?, PathBuf::from(row.get::<_, String>(1)?)))
+    });
+    rows.expect("query").map(|row| row.expect("row")).collect()
+}
+
+/// Opens a database for reading, with its WAL.
+pub(crate) fn open(path: &Path) -> Connection {
+    Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
