@@ -7,6 +7,7 @@ use super::metadata::Metadata;
 use super::pack::footer::{self, Footer};
 use super::python::PythonArchive;
 use crate::codex::home::{self, Kind};
+use crate::io::ahead::ReadAhead;
 use crate::io::progress::{Silent, is_interrupted};
 use crate::io::{IoContext, Progress, hash};
 use flate2::read::MultiGzDecoder;
@@ -512,7 +513,8 @@ fn for_each_entry(
 ) -> Result<(), ArchiveError> {
     let broken = |e: &io::Error| damaged(path, e.to_string());
     let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, open(path)?));
-    let mut tar = tar::Archive::new(decoder);
+    let ahead = ReadAhead::new(decoder).at("read", path)?;
+    let mut tar = tar::Archive::new(ahead);
     let mut pending = Extensions::default();
     let mut buffer = vec![0; 128 * 1024];
     // Raw entries: the long names and extended headers are read here, with a limit.

@@ -4,6 +4,7 @@
 //! through [`atomic`], [`document`] and [`tree`], so that the promise "temp file, fsync, rename,
 //! fsync of the folder" stands in one place.
 
+pub mod ahead;
 pub mod atomic;
 pub mod child;
 pub mod clock;
