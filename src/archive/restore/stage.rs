@@ -9,7 +9,7 @@ use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::reader::{Content, Contents, Sink};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
@@ -19,6 +19,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest login that is taken out of an archive.
 const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
+
+/// So much of a file is written before the disk is asked to begin. Small files wait for the sync of
+/// all, which writes many at once.
+const SEND_BYTES: usize = 4 * 1024 * 1024;
 
 /// A live folder or file that is replaced as a whole: the home, or what a top-level link of it
 /// leads to.
@@ -131,8 +135,14 @@ impl Sink for Extract<'_> {
         let path = self.stage.place(name.as_path());
         atomic::create_private_folder(atomic::parent_of(&path))?;
         let mut file = create_private(&path)?;
+        let mut unsent = 0;
         while let Some(bytes) = content.chunk()? {
             file.write_all(bytes).at("write", &path)?;
+            unsent += bytes.len();
+            if unsent >= SEND_BYTES {
+                tree::begin_sync(&file);
+                unsent = 0;
+            }
         }
         drop(file);
         set_attributes(&path, entry.mode, entry.mtime)?;
