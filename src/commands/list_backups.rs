@@ -17,6 +17,7 @@ use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 /// What to order archives by.
@@ -159,19 +160,26 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> State {
 
 /// Keeps the newest of each account and mode.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
-    let newest: Vec<_> = records
-        .iter()
-        .map(|r| {
-            let (identity, mode) = (r.metadata.identity(), r.metadata.mode);
-            !records.iter().any(|other| {
-                other.metadata.mode == mode
-                    && other.metadata.identity() == identity
-                    && (other.metadata.created_at, &other.path) > (r.metadata.created_at, &r.path)
+    let key = |m: &Metadata| {
+        let who = m
+            .identity()
+            .map(|i| (i.email.key(), i.account_id, i.user_id));
+        (m.mode, who)
+    };
+    let mut newest = BTreeMap::new();
+    for record in &*records {
+        let made = (record.metadata.created_at, record.path.clone());
+        newest
+            .entry(key(&record.metadata))
+            .and_modify(|best: &mut (Timestamp, String)| {
+                if made > *best {
+                    best.clone_from(&made);
+                }
             })
-        })
-        .collect();
-    let mut newest = newest.into_iter();
-    records.retain(|_| newest.next().unwrap_or(false));
+            .or_insert_with(|| made.clone());
+    }
+    let newest: HashSet<String> = newest.into_values().map(|(_, path)| path).collect();
+    records.retain(|record| newest.contains(&record.path));
 }
 
 fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {
@@ -214,23 +222,25 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
             table.row(ui, row_cells(context, record));
         }
     }
-    let text = table.render();
-    let mut lines = text.lines();
-    ui.line(lines.next().unwrap_or_default());
+    let table = table.render();
+    let mut lines = table.lines();
+    // Written at once: a call to the system for each line would take longer than all the rest.
+    let mut text = String::from(lines.next().unwrap_or_default());
     let mut problems = records
         .iter()
         .filter_map(|r| r.problem.as_ref().map(|p| (&r.path, p)))
         .peekable();
     for ((who, state), rows) in heads {
-        ui.line(format_args!(
-            "{}  {}",
-            ui.paint(Style::Strong, who),
-            ui.paint(style_of(state), state.name())
-        ));
+        text.push('\n');
+        text.push_str(&ui.paint(Style::Strong, who));
+        text.push_str("  ");
+        text.push_str(&ui.paint(style_of(state), state.name()));
         for line in lines.by_ref().take(rows) {
-            ui.line(line);
+            text.push('\n');
+            text.push_str(line);
         }
     }
+    ui.line(text);
     if problems.peek().is_some() {
         ui.line("");
     }
