@@ -180,8 +180,8 @@ fn exists(program: &str) -> bool {
 
 /// Commands whose time is that of starting and of reading small files.
 fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
-    // 200 rounds of a millisecond tell more than five.
-    let rounds = options.rounds * 40;
+    // 100 rounds of a millisecond tell more than five.
+    let rounds = options.rounds * 20;
     let (indexed, bare) = (bench.folder.join("indexed"), bench.folder.join("bare"));
     for manager in [&indexed, &bare] {
         sample::write_manager(manager, options.accounts, options.archives)?;
@@ -211,7 +211,7 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
             command
         }),
     ];
-    let runs = in_turn(&list, rounds / 4);
+    let runs = in_turn(&list, rounds / 2);
     for (i, how) in ["", ", index lost"].iter().enumerate() {
         let work = format!("list-backups, {} archives{how}", options.archives);
         rows.push(Row::new(work, &runs[i], Some((&list[2], &runs[2]))));

@@ -183,7 +183,11 @@ fn write_rollout(
     while written < bytes {
         number += 1;
         written += if noise * 100 < NOISE_PERCENT * written {
-            let random_bytes = random.bytes([900, 1800, 3600][number as usize % 3]);
+            let random_bytes = random.bytes(match number % 3 {
+                0 => 900,
+                1 => 1800,
+                _ => 3600,
+            });
             let text = base64::engine::general_purpose::STANDARD.encode(random_bytes);
             noise += text.len() as u64;
             put(
