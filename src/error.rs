@@ -183,9 +183,12 @@ impl Error for Causes {
 impl From<crate::io::IoError> for CommandError {
     fn from(error: crate::io::IoError) -> Self {
         let full = error.is_no_space();
+        let too_large = error.source.kind() == std::io::ErrorKind::FileTooLarge;
         let wrapped = Self::wrap(ErrorKind::Failed, error);
         if full {
             wrapped.hint("free some disk space, then run the same command again")
+        } else if too_large {
+            wrapped.hint("files may not grow that large here (ulimit -f)")
         } else {
             wrapped
         }
@@ -236,6 +239,8 @@ impl From<crate::archive::ArchiveError> for CommandError {
             ArchiveError::Io(e) => e.into(),
             ArchiveError::Interrupted => Self::interrupted(),
             ArchiveError::Database(_) => Self::wrap(ErrorKind::Failed, error),
+            ArchiveError::Replaced(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again; no archive was made"),
             ArchiveError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             ArchiveError::Newer { .. } => {
@@ -268,6 +273,8 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
             SwapError::InProgress(_) => {
                 Self::wrap(ErrorKind::Failed, error).hint("wait for it to end; nothing was changed")
             }
+            SwapError::NotOurs(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("look at it, and remove it if you do not know it; nothing was changed"),
             SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
                 "the old state may be in the folder new/ beside the journal; nothing was changed",
             ),
@@ -300,6 +307,10 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
                 .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("restore into a folder of its own with --to DIR; nothing was changed"),
+            RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
+            RestoreError::Mounted(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("name a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)

@@ -42,13 +42,18 @@ fn databases_that_lie_apart_come_back_where_codex_looks_for_them() {
 
     // The home alone is lost, then all of it.
     fs::remove_dir_all(&home).expect("lose the home");
-    let done = lab.manager(["restore", "latest", "--json"]).code(0).json();
+    // Without a config.toml here only the archive says where the databases go: that wants consent.
+    let _ = lab.manager(["restore", "latest"]).code(5);
+    let done = lab
+        .manager(["restore", "latest", "--yes", "--json"])
+        .code(0)
+        .json();
     assert!(done["safety_backup"].is_string(), "{done}");
     assert_eq!(lab.shown(&home, &id), ["one"]);
     for folder in [&home, &databases] {
         fs::remove_dir_all(folder).expect("lose it");
     }
-    let _ = lab.manager(["restore", "latest"]).code(0);
+    let _ = lab.manager(["restore", "latest", "--yes"]).code(0);
     assert_eq!(rows(&databases), [(id.clone(), rollout(&home, &id))]);
     lab.go_on(&home, &id, "two");
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);

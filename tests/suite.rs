@@ -1,6 +1,10 @@
 //! The one test harness: a module for each command or promise.
 
 #![cfg(unix)]
+#![allow(
+    clippy::items_after_statements,
+    reason = "a test keeps what it needs beside it"
+)]
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 #![allow(
     clippy::disallowed_methods,
@@ -19,6 +23,7 @@ mod cooldown;
 mod daemon;
 mod demo;
 mod doctor;
+mod hostile;
 mod linked_homes;
 mod mock_backend;
 mod normalize;

@@ -64,6 +64,7 @@ pub fn capture(
     progress: &dyn Progress,
 ) -> Result<Captured, ArchiveError> {
     let staging = Staging::inside(workplace.tmp)?;
+    let folders = folder_ids(&scope.home);
     let before = scan::scan(scope)?;
     check_space(&before, workplace)?;
     let (snapshots, damaged) = snapshot_databases(&before, &staging)?;
@@ -79,13 +80,16 @@ pub fn capture(
         writer: PackWriter::new(out, workplace.compression),
         archive: file.path().to_path_buf(),
         skipped: Vec::new(),
-        conversations: HashSet::new(),
+        taken: HashSet::new(),
         progress,
     };
     packing.structure(&scan)?;
     packing.databases(&snapshots)?;
     packing.files(&scan)?;
     let auth = packing.login(scope, &scan)?;
+    if folder_ids(&scope.home) != folders {
+        return Err(ArchiveError::Replaced(scope.home.clone()));
+    }
 
     metadata.captured_files = scan.top_entries();
     let Packing {
@@ -100,6 +104,10 @@ pub fn capture(
         metadata,
         account_auth,
         excluded_globs: scope.excludes.globs().to_vec(),
+        skipped: skipped
+            .iter()
+            .filter_map(|s| EntryName::of_path(Path::new(&s.path)).ok())
+            .collect(),
         linked: std::mem::take(&mut scan.linked),
         partial: scope.only.is_some(),
         undo_removes: scope.undo_removes.clone(),
@@ -112,6 +120,20 @@ pub fn capture(
         excluded: scan.excluded,
         skipped,
     })
+}
+
+/// Which folders the home and its conversations are: Codex never replaces them, a restore does.
+#[cfg(unix)]
+fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
+    use std::os::unix::fs::MetadataExt;
+    [Path::new(""), Path::new(home::SESSIONS)]
+        .map(|name| home.join(name).metadata().ok().map(|m| (m.dev(), m.ino())))
+        .into()
+}
+
+#[cfg(not(unix))]
+fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
+    Vec::new()
 }
 
 /// Refuses early what would fill the disk. Conversations compress by four at least; what does not
@@ -201,8 +223,8 @@ struct Packing<'a> {
     writer: PackWriter,
     archive: PathBuf,
     skipped: Vec<LeftOut>,
-    /// The conversations that are in the archive.
-    conversations: HashSet<String>,
+    /// What has been captured: a file that was found under another's name has had its turn.
+    taken: HashSet<EntryName>,
     progress: &'a dyn Progress,
 }
 
@@ -263,10 +285,7 @@ impl Packing<'_> {
             .is_rollout_folder()
             .then(|| ConversationFile::of(&planned.source))
             .flatten();
-        if conversation
-            .as_ref()
-            .is_some_and(|c| self.conversations.contains(&c.name))
-        {
+        if self.taken.contains(&planned.name) {
             return Ok(Added::Done);
         }
         let (mut file, planned) = match self.open(planned, conversation.as_ref()) {
@@ -304,9 +323,8 @@ impl Packing<'_> {
             mtime_ns: scan::mtime_ns_of(&meta),
             ..planned
         };
-        self.add(&seen, size, &mut file)?;
-        if let Some(conversation) = conversation {
-            self.conversations.insert(conversation.name);
+        if self.taken.insert(seen.name.clone()) {
+            self.add(&seen, size, &mut file)?;
         }
         Ok(Added::Done)
     }

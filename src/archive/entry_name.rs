@@ -8,9 +8,6 @@ use std::path::{Component, Path, PathBuf};
 /// The longest path that Linux takes.
 const MAX_BYTES: usize = 4096;
 
-/// Our own folder inside an archive.
-pub const OWN_FOLDER: &str = ".codex-manager";
-
 /// A checked name: relative, made of plain components alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryName(PathBuf);
@@ -63,9 +60,9 @@ impl EntryName {
         self.0.iter().next().unwrap_or_default()
     }
 
-    /// Whether it lies in our own folder.
+    /// Whether its first component is a name of ours.
     pub fn is_own(&self) -> bool {
-        self.top() == OWN_FOLDER
+        crate::codex::home::is_ours(self.top())
     }
 
     /// The form that two names share when a disk that ignores letter case cannot hold both.

@@ -83,6 +83,9 @@ pub struct Manifest {
     /// them.
     #[serde(default)]
     pub undo_removes: Vec<EntryName>,
+    /// What stood in the home and could not be taken: a restore leaves it alone.
+    #[serde(default)]
+    pub skipped: Vec<EntryName>,
     /// Top-level entries that were links to elsewhere and are archived by content.
     #[serde(default)]
     pub linked: Vec<EntryName>,

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
     Eq,
     PartialOrd,
     Ord,
+    Hash,
     Default,
     Serialize,
     Deserialize,

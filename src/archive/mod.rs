@@ -58,6 +58,9 @@ pub enum ArchiveError {
         /// The schema number it carries.
         found: u64,
     },
+    /// The home was replaced by a restore while it was archived.
+    #[error("the Codex home was replaced while it was archived: {}", .0.display())]
+    Replaced(PathBuf),
     /// There is not enough room for the work.
     #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
     NoSpace {

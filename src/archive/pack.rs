@@ -161,6 +161,8 @@ pub struct Closing {
     pub account_auth: Option<AccountAuth>,
     /// What the user left out.
     pub excluded_globs: Vec<String>,
+    /// See [`Manifest::skipped`].
+    pub skipped: Vec<EntryName>,
     /// Top-level entries archived through a link.
     pub linked: Vec<EntryName>,
     /// See [`Manifest::partial`].
@@ -273,6 +275,7 @@ impl PackWriter {
             metadata,
             account_auth: closing.account_auth,
             excluded_globs: closing.excluded_globs,
+            skipped: closing.skipped,
             linked: closing.linked,
             partial: closing.partial,
             undo_removes: closing.undo_removes,

@@ -7,6 +7,7 @@ use crate::io::atomic::TempFile;
 use crate::io::document;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// An archive under its name.
@@ -38,6 +39,13 @@ pub fn publish(
     };
     // The content becomes durable outside the lock: that is the long part.
     file.file().sync_all().at("fsync", file.path())?;
+    // The sidecar's room is taken before the archive has its name.
+    let mut described = TempFile::inside(backups)?;
+    let bytes = document::encode(described.path(), &metadata)?;
+    described
+        .file()
+        .write_all(&bytes)
+        .at("write", described.path())?;
     let _held = FileLock::exclusive(lock)?;
     for number in 1.. {
         let archive = backups.join(names::archive_name(stem, number));
@@ -49,7 +57,7 @@ pub fn publish(
         }
         match file.publish(&archive)? {
             Ok(()) => {
-                document::write(&sidecar, &metadata)?;
+                described.replace(&sidecar)?;
                 return Ok(Published {
                     archive,
                     sidecar,

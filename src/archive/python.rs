@@ -15,6 +15,7 @@ use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
 use serde::Deserialize;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The largest sidecar that is looked at.
@@ -43,14 +44,19 @@ pub(super) fn is_description(name: &EntryName) -> bool {
 /// Collects what an archive without a manifest holds.
 pub(super) struct Scan<'a> {
     archive: &'a Path,
+    packed: u64,
+    bytes: u64,
     contents: Contents,
     description: Option<Metadata>,
 }
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(archive: &'a Path) -> Self {
+    /// Of the archive's `packed` bytes.
+    pub(super) fn new(archive: &'a Path, packed: u64) -> Self {
         Self {
             archive,
+            packed,
+            bytes: 0,
             contents: Contents::default(),
             description: None,
         }
@@ -64,6 +70,14 @@ impl<'a> Scan<'a> {
         let name = entry.name.clone();
         if name.is_own() {
             return Err(unsafe_entry(self.archive, &name, "a name that is ours"));
+        }
+        // By what the header says, before any of it is unpacked.
+        self.bytes = self.bytes.saturating_add(entry.size);
+        if self.bytes > RATIO_COUNTS_FROM_BYTES && self.bytes / self.packed.max(1) > MAX_RATIO {
+            return Err(damaged(
+                self.archive,
+                format!("{} bytes claim to hold {}", self.packed, self.bytes),
+            ));
         }
         match &entry.kind {
             RawKind::File if is_description(&name) => {
@@ -98,6 +112,7 @@ impl<'a> Scan<'a> {
             archive,
             contents,
             description,
+            ..
         } = self;
         // Metadata inside is the rule; early versions only wrote it beside.
         let metadata = description
@@ -106,14 +121,6 @@ impl<'a> Scan<'a> {
         let files: Vec<_> = contents.files.iter().map(|f| &f.path).collect();
         let folders: Vec<_> = contents.folders.iter().map(|f| &f.path).collect();
         check_names(archive, &files, &folders, &contents.links, Clash::OfAll)?;
-        let packed = fs::metadata(archive).map_or(0, |m| m.len());
-        let bytes = contents.bytes();
-        if bytes > RATIO_COUNTS_FROM_BYTES && bytes / packed.max(1) > MAX_RATIO {
-            return Err(damaged(
-                archive,
-                format!("{packed} bytes claim to hold {bytes}"),
-            ));
-        }
         Ok(PythonArchive { metadata, contents })
     }
 }
@@ -204,7 +211,12 @@ pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
 
 /// Reads a sidecar of the Python tool; `None` if there is none or it is something else.
 pub fn read_sidecar(path: &Path) -> Option<Metadata> {
-    parse_sidecar(&fs::read(path).ok()?)
+    let mut bytes = Vec::new();
+    let limit = MAX_SIDECAR_BYTES as u64 + 1;
+    fs::File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .ok()?;
+    parse_sidecar(&bytes)
 }
 
 /// Where the Python tool keeps archives below `backups/`, apart from the flat ones: pairs of

@@ -6,7 +6,7 @@ use super::manifest::{FileEntry, FolderEntry, LinkEntry, MANIFEST_NAME, Manifest
 use super::metadata::Metadata;
 use super::pack::footer::{self, Footer};
 use super::python::PythonArchive;
-use crate::codex::home::{self, Kind};
+use crate::codex::home::{self, Kind, kind_of};
 use crate::io::progress::{Silent, is_interrupted};
 use crate::io::{IoContext, Progress, hash};
 use flate2::read::MultiGzDecoder;
@@ -19,8 +19,10 @@ use tar::EntryType;
 /// The longest value of a long name or extended header. Names are at most 4096 bytes.
 const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
 
-/// The largest manifest: some millions of files.
-const MAX_MANIFEST_BYTES: u64 = 1 << 30;
+/// A manifest larger than this must not unpack to more than [`MAX_MANIFEST_RATIO`] times its
+/// size: half of it is digests, which do not compress.
+const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
+const MAX_MANIFEST_RATIO: u64 = 32;
 
 /// How many bytes may follow the end of the tar stream: tar pads to full records.
 const MAX_PADDING_BYTES: u64 = 1 << 20;
@@ -136,6 +138,7 @@ impl Archive {
         progress: &dyn Progress,
     ) -> Result<(), ArchiveError> {
         let contents = self.contents();
+        let mut described = false;
         let void: HashSet<EntryName> = self
             .manifest()
             .iter()
@@ -159,7 +162,10 @@ impl Archive {
             let surprise = |reason| Err(unsafe_entry(&self.path, &entry.name, reason));
             match &entry.kind {
                 RawKind::File if void.contains(&entry.name) => Ok(()),
-                RawKind::File if is_description(&entry.name, python) => Ok(()),
+                RawKind::File if is_description(&entry.name, python) && !described => {
+                    described = true;
+                    Ok(())
+                }
                 RawKind::File => {
                     let Some(told) = files.remove(&entry.name) else {
                         return surprise("not in the manifest, or twice in the archive");
@@ -210,12 +216,25 @@ fn is_description(name: &EntryName, python: bool) -> bool {
 fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> {
     let files: Vec<_> = manifest.files.iter().map(|f| &f.path).collect();
     let folders: Vec<_> = manifest.folders.iter().map(|f| &f.path).collect();
-    check_names(path, &files, &folders, &manifest.links, Clash::OfTopLevel)?;
-    for name in &files {
-        let outside_database =
-            name.as_path().parent() == Some(Path::new(super::manifest::OUTSIDE_DATABASES));
+    check_names(path, &files, &folders, &manifest.links, Clash::OfCodexNames)?;
+    if let Some(file) = manifest.files.iter().find(|f| f.sha256.len() != 64) {
+        return Err(damaged(path, format!("{} has no digest", file.path)));
+    }
+    let links = manifest.links.iter().map(|l| &l.path);
+    for name in files.iter().chain(&folders).copied().chain(links) {
+        let outside_database = name.as_path().parent()
+            == Some(Path::new(super::manifest::OUTSIDE_DATABASES))
+            && name
+                .as_path()
+                .file_name()
+                .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
         if name.is_own() && !outside_database {
             return Err(unsafe_entry(path, name, "a name that is ours"));
+        }
+        // Folded into the database by whoever made the archive. SQLite believes what stands beside
+        // a database, down to removing files that a journal names.
+        if kind_of(name.as_path()) == Kind::DatabaseSidecar {
+            return Err(unsafe_entry(path, name, "a journal beside a database"));
         }
     }
     Ok(())
@@ -224,9 +243,9 @@ fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> 
 /// Which names may not differ in letter case alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Clash {
-    /// Top-level names: Codex's own. Below them a disk that keeps case may hold both, and our own
+    /// Codex's own top-level names. Others may stand twice on a disk that keeps case, and our own
     /// archives list what such a disk held.
-    OfTopLevel,
+    OfCodexNames,
     /// All of them.
     OfAll,
 }
@@ -249,7 +268,9 @@ pub(super) fn check_names(
         .chain(links.iter().map(|l| (&l.path, true)))
         .chain(folders.iter().copied().map(|name| (name, false)));
     for (name, is_leaf) in all {
-        let key = if clash == Clash::OfAll || name.as_path().components().count() == 1 {
+        let is_codex = || home::is_codex_name(name.top());
+        let is_top = name.as_path().components().count() == 1;
+        let key = if clash == Clash::OfAll || (is_top && is_codex()) {
             name.folded()
         } else {
             // Exact duplicates only, but told apart from the folded keys.
@@ -270,7 +291,9 @@ pub(super) fn check_names(
             leaves.insert(name.as_path());
         }
     }
-    for name in files.iter().chain(folders).copied() {
+    let places = files.iter().map(|name| (*name, true));
+    for (name, is_file) in places.chain(folders.iter().map(|name| (*name, false))) {
+        check_place(archive, name, is_file)?;
         if name
             .as_path()
             .ancestors()
@@ -299,10 +322,27 @@ pub(super) fn check_names(
     Ok(())
 }
 
+/// Codex's own files are files at the top: a folder in the place of one would replace it.
+fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), ArchiveError> {
+    let top = Path::new(name.top());
+    let is_codex_file = matches!(
+        kind_of(top),
+        Kind::Auth | Kind::Config | Kind::Database | Kind::InstallationId
+    );
+    if is_codex_file && (!is_file || name.as_path() != top) {
+        return Err(unsafe_entry(
+            archive,
+            name,
+            "a folder in the place of a login, settings or database",
+        ));
+    }
+    Ok(())
+}
+
 fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
     let refuse = |reason| Err(unsafe_entry(archive, &link.path, reason));
     if matches!(
-        home::kind_of(link.path.as_path()),
+        kind_of(link.path.as_path()),
         Kind::Auth | Kind::Config | Kind::Database | Kind::DatabaseSidecar
     ) {
         return refuse("a link in the place of a login, settings or database");
@@ -315,7 +355,7 @@ fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
 }
 
 /// Whether a link at `path` (relative to the home) with `target` stays in the home, by its text.
-pub(super) fn stays_inside(path: &Path, target: &Path) -> bool {
+pub(in crate::archive) fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     if target.as_os_str().is_empty() {
         return false;
@@ -365,24 +405,28 @@ fn manifest_by_footer(path: &Path) -> Result<Option<Manifest>, ArchiveError> {
         .raw(true);
     match entries.next() {
         Some(Ok(entry)) if &*entry.path_bytes() == MANIFEST_NAME.as_bytes() => {
-            parse_manifest(path, entry).map(Some)
+            parse_manifest(path, entry, packed).map(Some)
         }
         Some(Err(e)) => Err(damaged(path, e.to_string())),
         _ => Err(damaged(path, "no manifest where the footer says")),
     }
 }
 
-fn parse_manifest(path: &Path, content: impl Read) -> Result<Manifest, ArchiveError> {
+/// Reads a manifest that takes at most `packed` bytes of the archive.
+fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         schema: u64,
     }
+    let limit = packed
+        .saturating_mul(MAX_MANIFEST_RATIO)
+        .max(MANIFEST_RATIO_COUNTS_FROM_BYTES);
     let mut bytes = Vec::new();
     content
-        .take(MAX_MANIFEST_BYTES + 1)
+        .take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|e| damaged(path, e.to_string()))?;
-    if bytes.len() as u64 > MAX_MANIFEST_BYTES {
+    if bytes.len() as u64 > limit {
         return Err(damaged(path, "the manifest is too large"));
     }
     let broken = |e: serde_json::Error| damaged(path, format!("manifest: {e}"));
@@ -400,11 +444,15 @@ fn parse_manifest(path: &Path, content: impl Read) -> Result<Manifest, ArchiveEr
 
 /// Reads an archive without our footer to its end to learn what it is.
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
+    let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = super::python::Scan::new(path);
+    let mut python = super::python::Scan::new(path, packed);
     for_each_entry(path, &Silent, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
-            manifest = Some(parse_manifest(path, ContentRead(content))?);
+            if manifest.is_some() {
+                return Err(unsafe_entry(path, &entry.name, "twice in the archive"));
+            }
+            manifest = Some(parse_manifest(path, ContentRead(content), packed)?);
             return Ok(());
         }
         python.entry(&entry, content)
@@ -682,11 +730,11 @@ fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
 }
 
 fn open(path: &Path) -> Result<File, ArchiveError> {
-    let file = File::open(path).at("open", path)?;
-    if !file.metadata().at("read", path)?.is_file() {
+    // Looked at first: to open a pipe is to wait for somebody at its other end.
+    if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }
-    Ok(file)
+    Ok(File::open(path).at("open", path)?)
 }
 
 pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> ArchiveError {

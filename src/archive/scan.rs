@@ -11,6 +11,7 @@ use crate::io::{IoContext, IoError};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,8 @@ pub struct CaptureScope {
     pub only: Option<BTreeSet<PathBuf>>,
     /// What putting the archive back removes (safety backups).
     pub undo_removes: Vec<EntryName>,
+    /// The manager home, where that is in the home: archives do not hold archives.
+    manager_home: Option<PathBuf>,
 }
 
 impl CaptureScope {
@@ -44,7 +47,20 @@ impl CaptureScope {
             excludes: Excludes::default(),
             only: None,
             undo_removes: Vec::new(),
+            manager_home: None,
         }
+    }
+
+    /// Leaves the manager home out, should it lie in the Codex home.
+    pub fn set_manager_home(&mut self, manager_home: &Path) {
+        self.manager_home = match (manager_home.canonicalize(), self.home.canonicalize()) {
+            (Ok(manager), Ok(home)) => manager
+                .strip_prefix(&home)
+                .ok()
+                .filter(|p| !p.as_os_str().is_empty())
+                .map(Path::to_path_buf),
+            _ => None,
+        };
     }
 
     /// Whether a path of this kind is captured.
@@ -215,13 +231,19 @@ pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
     };
     let canonical = canonical.unwrap_or_else(|| scope.home.clone());
     tops.sort_by_key(fs::DirEntry::file_name);
+    let second = second_spellings(&tops);
     let mut walk = Walk {
         scope,
         home: &canonical,
         scan: &mut scan,
     };
     for entry in tops {
-        walk.top(&entry.path(), Path::new(&entry.file_name()));
+        let name = entry.file_name();
+        if second.contains(&name) && scope.wants(Path::new(&name)) {
+            walk.skip(Path::new(&name), "another spelling of a name of Codex's");
+        } else {
+            walk.top(&entry.path(), Path::new(&name));
+        }
     }
     if let Some(folder) = &scope.sqlite_home {
         walk.outside_databases(folder);
@@ -246,6 +268,21 @@ fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Sca
     let seen: HashSet<_> = scan.files.iter().map(|f| f.name.clone()).collect();
     let new = again.files.into_iter().filter(|f| !seen.contains(&f.name));
     scan.files.extend(new);
+}
+
+/// Names that differ from one of Codex's that stands here in letter case alone. No disk that ignores
+/// case could take both back.
+fn second_spellings(tops: &[fs::DirEntry]) -> HashSet<OsString> {
+    let names: HashSet<OsString> = tops.iter().map(fs::DirEntry::file_name).collect();
+    let is_second = |name: &&OsString| {
+        let lower = name.to_str().map(str::to_lowercase);
+        lower.is_some_and(|lower| {
+            lower != name.to_string_lossy()
+                && home::is_codex_name(OsStr::new(&lower))
+                && names.contains(OsStr::new(&lower))
+        })
+    };
+    names.iter().filter(is_second).cloned().collect()
 }
 
 struct Walk<'a> {
@@ -280,6 +317,10 @@ impl Walk<'_> {
     /// Whether this path is wanted; what is left out by rule is noted once, at its top.
     fn takes(&mut self, relative: &Path, meta: &Metadata) -> bool {
         if !self.scope.wants(relative) {
+            return false;
+        }
+        if self.scope.manager_home.as_deref() == Some(relative) {
+            self.exclude(relative, "the manager's own folder");
             return false;
         }
         let kind = kind_of(relative);
@@ -466,13 +507,18 @@ fn one_file_a_conversation(scan: &mut Scan) {
             }
         }
     }
-    for &i in drop.iter().rev() {
-        let file = scan.files.remove(i);
-        scan.excluded.push(LeftOut::new(
-            file.name.as_path(),
-            "the same conversation stands elsewhere",
-        ));
-    }
+    let (mut i, excluded) = (0, &mut scan.excluded);
+    scan.files.retain(|file| {
+        let dropped = drop.contains(&i);
+        i += 1;
+        if dropped {
+            excluded.push(LeftOut::new(
+                file.name.as_path(),
+                "the same conversation stands elsewhere",
+            ));
+        }
+        !dropped
+    });
 }
 
 /// The permission bits; where a system has none, those of a private file.

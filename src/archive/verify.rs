@@ -2,12 +2,12 @@
 
 use super::ArchiveError;
 use super::manifest::FileEntry;
-use super::reader::{Archive, Content, Layout, Sink};
+use super::reader::{Archive, Content, Layout, Sink, damaged};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::document::{self, Found};
 use crate::io::staging::Staging;
-use crate::io::{IoContext, Progress, hash};
+use crate::io::{IoContext, Progress, hash, space};
 use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -62,9 +62,18 @@ pub fn verify(
         }
     };
     let mut checker = Checker {
+        archive: path.to_path_buf(),
         staging: Staging::inside(tmp)?,
         databases: Vec::new(),
     };
+    let needed_bytes = contents_of_databases(&archive);
+    if let Some(free_bytes) = space::free_bytes(tmp).filter(|free| *free < needed_bytes) {
+        return Err(ArchiveError::NoSpace {
+            folder: tmp.to_path_buf(),
+            needed_bytes,
+            free_bytes,
+        });
+    }
     note(archive.read_through(&mut checker, progress))?;
     for (name, copy) in checker.databases.drain(..) {
         if let Err(e) = check_database(&copy) {
@@ -82,6 +91,12 @@ pub fn verify(
         }
     }
     Ok(report)
+}
+
+fn contents_of_databases(archive: &Archive) -> u64 {
+    let contents = archive.contents();
+    let databases = contents.files.iter().filter(|f| is_database(f));
+    databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
 /// The Python tool's archives may hold a `-wal`, copied apart: what counts is both together.
@@ -114,6 +129,7 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<String>, ArchiveError> {
 }
 
 struct Checker {
+    archive: PathBuf,
     staging: Staging,
     databases: Vec<(String, PathBuf)>,
 }
@@ -130,15 +146,24 @@ impl Checker {
         let name = entry.path.to_string();
         self.databases.iter().find_map(|(database, copy)| {
             let suffix = name.strip_prefix(database.as_str())?;
-            let known = home::SIDECAR_SUFFIXES.contains(&suffix) && suffix != "-shm";
+            // Never a rollback journal: SQLite removes files that one names.
             let file_name = copy.file_name()?.to_str()?;
-            known.then(|| copy.with_file_name(format!("{file_name}{suffix}")))
+            (suffix == "-wal").then(|| copy.with_file_name(format!("{file_name}-wal")))
         })
     }
 }
 
 impl Sink for Checker {
     fn file(&mut self, entry: &FileEntry, content: &mut Content<'_>) -> Result<(), ArchiveError> {
+        if entry.size > 0 && is_journal(entry) {
+            return Err(damaged(
+                &self.archive,
+                format!(
+                    "{}: copied in the middle of a write (a journal)",
+                    entry.path
+                ),
+            ));
+        }
         let Some(copy) = self.place(entry) else {
             return Ok(());
         };
@@ -158,6 +183,12 @@ impl Sink for Checker {
         }
         Ok(())
     }
+}
+
+/// Whether an entry is a rollback journal beside a database.
+fn is_journal(entry: &FileEntry) -> bool {
+    kind_of(entry.path.as_path()) == Kind::DatabaseSidecar
+        && entry.path.to_string().ends_with("-journal")
 }
 
 /// Whether an entry is a database by its name, in the home or outside it.

@@ -111,6 +111,9 @@ pub fn kind_of(relative: &Path) -> Kind {
         return Kind::Unknown;
     };
     let second = parts.next();
+    if is_ours(top) {
+        return Kind::Transient;
+    }
     let Some(top) = top.to_str() else {
         return Kind::Unknown;
     };
@@ -137,8 +140,7 @@ pub fn kind_of(relative: &Path) -> Kind {
             | "app-server-daemon"
             | "mcp-oauth-locks"
             | THREAD_LOCKS
-            | "tui-thread-reference-capabilities"
-            | ".codex-manager",
+            | "tui-thread-reference-capabilities",
             _,
         ) => Kind::Transient,
         (SQLITE_FOLDER, Some(name)) if parts.next().is_none() => {
@@ -149,12 +151,31 @@ pub fn kind_of(relative: &Path) -> Kind {
     }
 }
 
+/// Whether a top-level name is, in any spelling, one of Codex's own.
+pub fn is_codex_name(top: &OsStr) -> bool {
+    top.to_str().is_some_and(|name| {
+        !matches!(
+            kind_of(Path::new(&name.to_lowercase())),
+            Kind::Unknown | Kind::LegacyAuth
+        )
+    })
+}
+
+/// Whether a top-level name is one of those that this program gives to its own files and folders in
+/// a home, in any spelling: what stands there is believed.
+pub fn is_ours(top: &OsStr) -> bool {
+    const OURS: &[u8] = b".codex-manager";
+    top.as_encoded_bytes()
+        .get(..OURS.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(OURS))
+}
+
 fn top_level_file(name: &str) -> Kind {
     let database = database_kind(name);
     if database != Kind::Unknown {
         return database;
     }
-    if name.starts_with(".auth-") || name.starts_with(crate::io::atomic::TEMP_PREFIX) {
+    if name.starts_with(".auth-") {
         return Kind::Transient;
     }
     if let Some(locked) = name.strip_suffix(".lock") {
@@ -233,6 +254,8 @@ mod tests {
             ("packages/x", Kind::Transient),
             ("notes.txt", Kind::Unknown),
             ("projects/tmp/x", Kind::Unknown),
+            (".codex-manager-restore/journal.json", Kind::Transient),
+            (".Codex-Manager/x", Kind::Transient),
         ] {
             assert_eq!(kind_of(Path::new(path)), kind, "{path}");
         }

@@ -6,6 +6,7 @@ use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::pack::Compression;
 use crate::archive::publish::{self, Published};
+use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut, Scan};
 use crate::codex::app_server;
@@ -103,7 +104,8 @@ impl BackupArgs {
         for folder in [manager, &backups, &tmp] {
             atomic::create_private_folder(folder)?;
         }
-        staging::sweep(&tmp)?;
+        refuse_during_restore(context)?;
+        sweep(manager)?;
         let recorded =
             status::record(manager, &plan.report, &context.now(), context.settings.zone)?;
         warn_all(
@@ -119,6 +121,7 @@ impl BackupArgs {
         };
         let captured = capture::capture(&plan.scope, &workplace, plan.metadata, &bar)?;
         drop(bar);
+        refuse_during_restore(context)?;
         let before = plan.report.identity.as_ref();
         let after = captured.login.as_ref().map(|l| &l.identity);
         if let (Some(before), Some(after)) = (before, after)
@@ -164,6 +167,7 @@ impl BackupArgs {
         let mut scope = CaptureScope::new(&home, self.mode);
         scope.include_tmp = self.include_tmp;
         scope.sqlite_home = sqlite_home(&home, context);
+        scope.set_manager_home(&settings.manager_home);
         scope.excludes = Excludes::new(&self.exclude)
             .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
         let report = self.observe(context)?;
@@ -295,6 +299,36 @@ impl BackupArgs {
             metadata: newest.metadata.clone(),
         }))
     }
+}
+
+/// Half of one state and half of another is no archive.
+fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
+    if pending::is_at_work(&context.settings.codex_home) {
+        return Err(
+            CommandError::failed("a restore of this home is at work in another process")
+                .hint("wait for it to end, then run the same command again; no archive was made"),
+        );
+    }
+    Ok(())
+}
+
+/// Removes what killed processes left in the manager home.
+fn sweep(manager: &Path) -> Result<(), CommandError> {
+    let tmp = manager.join("tmp");
+    staging::sweep(&tmp)?;
+    let mut folders = vec![
+        manager.to_path_buf(),
+        store::backups(manager),
+        tmp.join("restores"),
+    ];
+    let profiles = std::fs::read_dir(manager.join("profiles"));
+    for profile in profiles.into_iter().flatten().flatten().map(|e| e.path()) {
+        folders.extend([profile.join("history"), profile]);
+    }
+    for folder in folders {
+        atomic::sweep(&folder);
+    }
+    Ok(())
 }
 
 fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {

@@ -17,6 +17,7 @@ use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// What to order archives by.
@@ -159,19 +160,24 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> State {
 
 /// Keeps the newest of each account and mode.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
-    let newest: Vec<_> = records
-        .iter()
-        .map(|r| {
-            let (identity, mode) = (r.metadata.identity(), r.metadata.mode);
-            !records.iter().any(|other| {
-                other.metadata.mode == mode
-                    && other.metadata.identity() == identity
-                    && (other.metadata.created_at, &other.path) > (r.metadata.created_at, &r.path)
-            })
-        })
-        .collect();
-    let mut newest = newest.into_iter();
-    records.retain(|_| newest.next().unwrap_or(false));
+    let group = |m: &Metadata| {
+        let email = m.email.as_ref().map(|e| e.to_lowercase());
+        (email, m.user_id.clone(), m.account_id.clone(), m.mode)
+    };
+    let mut newest: HashMap<_, (Timestamp, String)> = HashMap::new();
+    for record in records.iter() {
+        let this = (record.metadata.created_at, record.path.clone());
+        let best = newest
+            .entry(group(&record.metadata))
+            .or_insert_with(|| this.clone());
+        if this > *best {
+            *best = this;
+        }
+    }
+    records.retain(|r| {
+        let best = newest.get(&group(&r.metadata));
+        best.is_some_and(|(_, path)| *path == r.path)
+    });
 }
 
 fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {

@@ -101,6 +101,7 @@ impl RestoreArgs {
             merge: self.merge,
             auth: self.auth,
             may_switch_account: settings.assume_yes,
+            may_write_outside: settings.assume_yes,
             safety_backup: !self.no_safety_backup,
             manager_home: &settings.manager_home,
             env: &context.env,
@@ -284,6 +285,9 @@ fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, Command
     }
 }
 
+/// The longest line of `session_index.jsonl` that is looked at.
+const MAX_LINE_BYTES: usize = 1024 * 1024;
+
 /// Looks a name up in the archived `session_index.jsonl`; the last line of an id counts.
 struct IndexNames<'a> {
     wanted: &'a str,
@@ -295,23 +299,37 @@ impl Sink for IndexNames<'_> {
         if kind_of(entry.path.as_path()) != Kind::SessionIndex {
             return Ok(());
         }
-        let mut text = Vec::new();
+        let mut line = Vec::new();
         while let Some(bytes) = content.chunk()? {
-            text.extend_from_slice(bytes);
-        }
-        for line in text.split(|b| *b == b'\n') {
-            let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else {
-                continue;
-            };
-            let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str);
-            if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
-                self.ids.retain(|known| known != id);
-                if name == self.wanted {
-                    self.ids.push(id.to_owned());
+            let mut parts = bytes.split(|b| *b == b'\n').peekable();
+            while let Some(part) = parts.next() {
+                // Codex's lines are short; of others nothing but their end is looked for.
+                if line.len() <= MAX_LINE_BYTES {
+                    line.extend_from_slice(part);
+                }
+                if parts.peek().is_some() {
+                    self.line(&line);
+                    line.clear();
                 }
             }
         }
+        self.line(&line);
         Ok(())
+    }
+}
+
+impl IndexNames<'_> {
+    fn line(&mut self, line: &[u8]) {
+        let Ok(line) = serde_json::from_slice::<serde_json::Value>(line) else {
+            return;
+        };
+        let field = |name: &str| line.get(name).and_then(serde_json::Value::as_str);
+        if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
+            self.ids.retain(|known| known != id);
+            if name == self.wanted {
+                self.ids.push(id.to_owned());
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `verify`: every byte of an archive against its digest.
 
+use super::account::printable;
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -150,7 +151,13 @@ pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandEr
         PathBuf::from(full)
     };
     let candidates = order.iter().cloned().chain(order.iter().map(short));
-    candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
+    let found = candidates.clone().find(|p| p.is_file());
+    // Something else under the very name of an archive is for whoever opens it to refuse.
+    let named = || {
+        let is_archive = name.to_string_lossy().ends_with(".tar.gz") || !is_name;
+        candidates.clone().find(|p| is_archive && p.exists())
+    };
+    found.or_else(named).ok_or_else(|| {
         CommandError::failed(format!("no such archive: {}", name.display()))
             .hint("list them with: codex-manager list-backups")
     })
@@ -206,7 +213,7 @@ fn show(context: &Context, report: &VerifyReport, repaired: bool) {
     } else {
         ui.line(format_args!("{} {name}", ui.paint(Style::Bad, "damaged")));
         for problem in &report.problems {
-            ui.line(format_args!("        {problem}"));
+            ui.line(format_args!("        {}", printable(problem)));
         }
     }
 }

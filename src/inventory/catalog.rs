@@ -11,10 +11,14 @@ use crate::io::document::{self, Found};
 use crate::io::{IoContext, IoError};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The problem of an archive whose sidecar is gone. It describes itself.
 pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it)";
+
+/// The largest sidecar that is looked at: ours are below 16 kB.
+const MAX_SIDECAR_BYTES: u64 = 1024 * 1024;
 
 /// Lists every archive and record under `backups`, ordered by path. What `known` has with the same
 /// stamps is not read again.
@@ -146,7 +150,13 @@ fn read(
 /// # Errors
 /// What is wrong with it.
 pub fn read_sidecar(path: &Path) -> Result<Metadata, String> {
-    let bytes = fs::read(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(MAX_SIDECAR_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > MAX_SIDECAR_BYTES {
+        return Err("too large".into());
+    }
     if let Some(metadata) = python::parse_sidecar(&bytes) {
         return Ok(metadata);
     }

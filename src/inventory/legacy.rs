@@ -255,6 +255,7 @@ pub fn write_archive(
         .add_file(entry, &mut snapshot.bytes.expose())
         .at("write", path)?;
     let closing = Closing {
+        skipped: Vec::new(),
         metadata: Metadata {
             captured_files: vec![AUTH_JSON.into()],
             created_at,

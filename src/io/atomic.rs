@@ -1,7 +1,7 @@
 //! Writing a file so that, whatever happens, either the old or the new one is there.
 
 use super::{IoContext, IoError};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -31,13 +31,18 @@ impl TempFile {
 
     /// A new file (0600) in `folder`.
     pub fn inside(folder: &Path) -> Result<Self, IoError> {
-        let file = tempfile::Builder::new()
-            .prefix(TEMP_PREFIX)
-            .tempfile_in(folder)
-            .at("create a file in", folder)?;
-        // The lock tells a sweep that somebody writes it; it ends with us.
-        let _ = file.as_file().try_lock();
-        Ok(Self(file))
+        loop {
+            let file = tempfile::Builder::new()
+                .prefix(TEMP_PREFIX)
+                .tempfile_in(folder)
+                .at("create a file in", folder)?;
+            // The lock tells a sweep that somebody writes it; it ends with us. A sweep that came in
+            // between has taken the file away.
+            let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+            if !taken && file.path().exists() {
+                return Ok(Self(file));
+            }
+        }
     }
 
     /// The open file, for reading and writing.
@@ -134,6 +139,26 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
         }
     }
     unreachable!("the loop above has no end")
+}
+
+/// Removes the temp files in `folder` whose writer is gone; returns how many.
+pub fn sweep(folder: &Path) -> usize {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter(|e| e.file_name().to_string_lossy().starts_with(TEMP_PREFIX))
+        .map(|e| e.path())
+        .filter(|path| {
+            // Under its lock, so that a writer that has just made it sees that it is gone.
+            File::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
+        })
+        .count()
+}
+
+fn remove_temp(path: &Path) -> bool {
+    fs::remove_file(path).is_ok()
 }
 
 /// Temp files in `folder` that nobody writes any more: a process was killed. Files younger than a

@@ -13,7 +13,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
 pub struct FileLock {
-    _file: File,
+    file: File,
 }
 
 /// Why a lock was not taken.
@@ -32,7 +32,7 @@ impl FileLock {
     pub fn exclusive(path: &Path) -> Result<Self, IoError> {
         let file = open(path)?;
         file.lock().at("lock", path)?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Takes the exclusive lock on `path` if it is free within `limit`.
@@ -41,7 +41,7 @@ impl FileLock {
         let deadline = Instant::now() + limit;
         loop {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { _file: file }),
+                Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     std::thread::sleep(RETRY.min(deadline - Instant::now()));
                 }
@@ -61,6 +61,22 @@ impl FileLock {
     /// Takes the exclusive lock on `path` if nobody holds it now.
     pub fn try_exclusive(path: &Path) -> Result<Self, LockError> {
         Self::exclusive_within(path, Duration::ZERO)
+    }
+
+    /// Whether `path` still names the file that is locked. It does not when whoever held the lock
+    /// before removed it: then the lock keeps nobody out.
+    pub fn is_current(&self, path: &Path) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt;
+            match (self.file.metadata(), path.symlink_metadata()) {
+                (Ok(held), Ok(named)) => (held.dev(), held.ino()) == (named.dev(), named.ino()),
+                _ => false,
+            }
+        }
+        // A file that is open cannot be removed there.
+        #[cfg(not(unix))]
+        path.exists()
     }
 }
 

@@ -196,9 +196,13 @@ impl Ui {
     /// A failed command: message, causes, then hints.
     pub fn error(&self, error: &CommandError) {
         use std::fmt::Write;
-        let mut text = format!("{} {error}\n", paint(self.color_err, Style::Bad, "error:"));
+        let mut text = format!(
+            "{} {}\n",
+            paint(self.color_err, Style::Bad, "error:"),
+            shown(error)
+        );
         for cause in error.causes() {
-            let _ = writeln!(text, "  caused by: {cause}");
+            let _ = writeln!(text, "  caused by: {}", shown(cause));
         }
         if !error.hints.is_empty() {
             text.push('\n');
@@ -206,8 +210,9 @@ impl Ui {
         for hint in &error.hints {
             let _ = writeln!(
                 text,
-                "{} {hint}",
-                paint(self.color_err, Style::Strong, "hint:")
+                "{} {}",
+                paint(self.color_err, Style::Strong, "hint:"),
+                shown(hint)
             );
         }
         err(format_args!("{text}"));
@@ -260,6 +265,20 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
     } else {
         text.to_string()
     }
+}
+
+/// Text that others had a hand in, such as names in an archive: nothing in it may steer a terminal.
+fn shown(text: impl Display) -> String {
+    text.to_string()
+        .chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                '\u{fffd}'
+            } else {
+                c
+            }
+        })
+        .collect()
 }
 
 // A closed pipe is the reader's choice, not our failure: `codex-manager list-backups | head -1`.

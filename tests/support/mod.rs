@@ -2,10 +2,12 @@
 
 pub(crate) mod env;
 pub(crate) mod fake_codex;
+pub(crate) mod hostile;
 pub(crate) mod lab;
 pub(crate) mod mock_backend;
 pub(crate) mod processes;
 pub(crate) mod real_codex;
+pub(crate) mod sample;
 pub(crate) mod sign_in;
 
 /// Writes an executable script. Another process does the writing: a script that some thread of ours

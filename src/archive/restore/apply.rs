@@ -26,6 +26,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// What to put back, and where.
+#[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
     /// The archive.
@@ -44,6 +45,8 @@ pub struct RestoreRequest<'a> {
     pub may_switch_account: bool,
     /// Whether what will change is archived first.
     pub safety_backup: bool,
+    /// Whether databases may go where only the archive's settings say (`sqlite_home`).
+    pub may_write_outside: bool,
     /// The manager home.
     pub manager_home: &'a Path,
     /// The process's environment.
@@ -126,13 +129,13 @@ pub fn apply(
     if !busy.is_empty() {
         return Err(RestoreError::Busy(busy));
     }
-    let plan = plan(request)?;
+    plan(request)?;
     // A link is a name for the home; the exchange is done where the home is.
     let folder = request
         .folder
         .canonicalize()
         .unwrap_or_else(|_| request.folder.clone());
-    let mut work = Work::begin(request, plan, folder)?;
+    let mut work = Work::begin(request, folder)?;
     work.extract(progress)?;
     work.check_databases()?;
     work.unite()?;
@@ -165,13 +168,12 @@ pub(super) struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn begin(
-        request: &'a RestoreRequest<'a>,
-        plan: RestorePlan,
-        folder: PathBuf,
-    ) -> Result<Self, RestoreError> {
+    fn begin(request: &'a RestoreRequest<'a>, folder: PathBuf) -> Result<Self, RestoreError> {
         atomic::create_private_folder(atomic::parent_of(&folder))?;
         let (swap, note) = begin_swap(request, &folder)?;
+        // Again: another restore may have ended between the look before and the lock.
+        let plan = plan(request)?;
+        check_mounts(&folder, &plan)?;
         if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < plan.bytes) {
             return Err(ArchiveError::NoSpace {
                 folder: swap.folder().to_path_buf(),
@@ -198,9 +200,10 @@ impl<'a> Work<'a> {
             prefix: PathBuf::new(),
             live: folder.clone(),
             staged: swap.folder().join("new"),
+            whole,
         }];
         for root in linked_roots(&folder, &plan)? {
-            swap.add_folder(&swap::folder_beside(&root.live))?;
+            swap.add_folder(atomic::parent_of(&root.staged))?;
             roots.push(root);
         }
         let outside = swap.folder().join("outside");
@@ -255,11 +258,14 @@ impl<'a> Work<'a> {
 
     fn carry(&mut self) -> Result<(), RestoreError> {
         let own: BTreeSet<PathBuf> = self
-            .swap
-            .folder()
-            .strip_prefix(&self.folder)
-            .map(Path::to_path_buf)
-            .into_iter()
+            .stage
+            .roots
+            .iter()
+            .map(|root| {
+                let within = swap::folder_within(&root.live);
+                let name = within.file_name().unwrap_or_default();
+                root.prefix.join(name)
+            })
             .collect();
         let exact = !self.plan.partial && !self.plan.merge;
         let carry = Carry {
@@ -368,7 +374,15 @@ impl<'a> Work<'a> {
             .iter()
             .filter(|r| r.staged.symlink_metadata().is_ok())
         {
-            steps.push(Step::new(root.live.clone(), root.staged.clone()));
+            if root.whole {
+                steps.push(Step::new(root.live.clone(), root.staged.clone()));
+                continue;
+            }
+            let mut names = entry_names(&root.live)?;
+            names.extend(entry_names(&root.staged)?);
+            let within = swap::folder_within(&root.live);
+            names.remove(within.file_name().unwrap_or_default());
+            steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {
             for entry in fs::read_dir(staging).at("list", staging)? {
@@ -405,6 +419,7 @@ impl<'a> Work<'a> {
 /// names.
 fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreError> {
     let mut roots = Vec::new();
+    let mounts = stage::mounts_in(folder);
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(roots);
     };
@@ -415,22 +430,57 @@ fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreE
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_changed = plan.writes.iter().any(|n| n.as_path().starts_with(&prefix))
             || plan.removed.iter().any(|p| p.starts_with(&prefix));
-        if !is_link || is_name || !is_changed {
+        let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
+        if !(is_link || is_mount) || is_name || !is_changed {
             continue;
         }
         let Ok(target) = entry.path().canonicalize() else {
             continue;
         };
-        if !target.starts_with(folder) {
-            let staged = swap::folder_beside(&target).join("new");
+        if is_mount || !target.starts_with(folder) {
+            let whole = stage::mounts_in(&target).is_empty()
+                && space::same_file_system(&target, atomic::parent_of(&target));
+            let beside = if whole {
+                swap::folder_beside(&target)
+            } else {
+                swap::folder_within(&target)
+            };
             roots.push(Root {
                 prefix,
                 live: target,
-                staged,
+                staged: beside.join("new"),
+                whole,
             });
         }
     }
     Ok(roots)
+}
+
+/// Refuses to replace folders that other file systems are mounted in: one at the top is replaced
+/// entry by entry, one further down cannot be.
+fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
+    let is_changed = |prefix: &Path| {
+        plan.writes.iter().any(|n| n.as_path().starts_with(prefix))
+            || plan.removed.iter().any(|p| p.starts_with(prefix))
+    };
+    for mount in stage::mounts_in(folder) {
+        let Ok(relative) = mount.strip_prefix(folder) else {
+            continue;
+        };
+        let top = Path::new(relative.iter().next().unwrap_or_default());
+        if relative.components().count() > 1 && is_changed(top) {
+            return Err(RestoreError::Mounted(mount));
+        }
+    }
+    Ok(())
+}
+
+fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).at("list", folder)? {
+        names.insert(entry.at("list", folder)?.file_name());
+    }
+    Ok(names)
 }
 
 /// Begins the swap beside the home; within it where nothing can be made beside it, or where the
@@ -439,7 +489,11 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     let beside = swap::folder_beside(folder);
     let note = Note::leave(request.manager_home, &beside)?;
     match Swap::begin(&beside) {
-        Ok(swap) if !folder.exists() || space::same_file_system(folder, &beside) => {
+        Ok(swap)
+            if !folder.exists()
+                || (space::same_file_system(folder, &beside)
+                    && !stage::mounts_in(folder).iter().any(|m| m == folder)) =>
+        {
             return Ok((swap, note));
         }
         Err(swap::SwapError::Io(e)) if folder.exists() && is_denied(&e) => {}

@@ -40,6 +40,17 @@ impl Work<'_> {
             return Ok(());
         }
         for (name, path) in self.staged_databases() {
+            // Nothing but the log: SQLite removes files that a rollback journal names.
+            let [_, shm, journal] = home::database_sidecars(&path);
+            tree::remove(&shm)?;
+            if journal.metadata().is_ok_and(|m| m.len() > 0) {
+                return Err(ArchiveError::Damaged {
+                    archive: self.request.archive.path().to_path_buf(),
+                    detail: format!("{name}: copied in the middle of a write (it has a journal)"),
+                }
+                .into());
+            }
+            tree::remove(&journal)?;
             let sound = database::fold_wal(&path).and_then(|()| database::check(&path));
             if let Err(e) = sound {
                 return Err(ArchiveError::Damaged {
@@ -257,15 +268,16 @@ impl Work<'_> {
                 Ok(())
             };
         }
-        let wanted = config
-            .sqlite_home
-            .map(|path| self.folder.join(self.request.env.absolute(&path)))
-            .or_else(|| {
-                self.request
-                    .env
-                    .get("CODEX_SQLITE_HOME")
-                    .map(|p| self.request.env.absolute(Path::new(p)))
-            });
+        let absolute = |path: &Path| self.folder.join(self.request.env.absolute(path));
+        let by_env = self.request.env.get("CODEX_SQLITE_HOME");
+        let by_env = by_env.map(|p| absolute(Path::new(p)));
+        let of_home = CodexConfig::read(&self.folder).sqlite_home;
+        let own: Vec<PathBuf> = of_home
+            .map(|p| absolute(&p))
+            .into_iter()
+            .chain(by_env.clone())
+            .collect();
+        let wanted = config.sqlite_home.map(|path| absolute(&path)).or(by_env);
         let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
         let wanted = wanted
             .map(|p| real(&p))
@@ -282,6 +294,11 @@ impl Work<'_> {
                     .collect();
                 if databases.is_empty() {
                     return Ok(());
+                }
+                // Settings in an archive must not choose where we write.
+                let is_own = own.iter().any(|own| real(own) == folder);
+                if !is_own && !self.request.may_write_outside {
+                    return Err(RestoreError::OutsideDatabases(folder));
                 }
                 if is_shared(&folder, &self.folder) {
                     return Err(RestoreError::SharedDatabases(folder));

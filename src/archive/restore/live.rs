@@ -1,5 +1,6 @@
 //! The files that stand in a home now.
 
+use crate::archive::reader::stays_inside;
 use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{Kind, kind_of};
 use crate::io::{IoContext, IoError};
@@ -17,6 +18,9 @@ pub struct LiveFile {
     pub size: u64,
     /// Its time in nanoseconds since 1970.
     pub mtime_ns: i64,
+    /// Whether an archive could hold it. A link out of the home, a socket, a pipe: its absence
+    /// from an archive says nothing.
+    pub is_capturable: bool,
 }
 
 /// Every file and link below `home`, ordered by path; a top-level link to a folder is followed,
@@ -75,7 +79,18 @@ fn visit(
             kind,
             size: meta.len(),
             mtime_ns: mtime_ns_of(&meta),
+            is_capturable: is_capturable(path, relative, &meta),
         });
     }
     Ok(())
+}
+
+fn is_capturable(path: &Path, relative: &Path, meta: &fs::Metadata) -> bool {
+    if !meta.is_symlink() {
+        return meta.is_file();
+    }
+    fs::read_link(path).is_ok_and(|target| {
+        let home = path.ancestors().nth(relative.components().count());
+        stays_inside(relative, &target) || home.is_some_and(|home| target.starts_with(home))
+    })
 }

@@ -198,6 +198,13 @@ impl Work<'_> {
                     self.notes
                         .push(format!("the live login was saved to the profile {name}"));
                     staged.was_live = Some(snapshot.clone());
+                } else {
+                    // Perhaps a login of a kind that is not known here.
+                    let kept = profiles.keep_unreadable(&snapshot.bytes)?;
+                    self.notes.push(format!(
+                        "no login was recognised in auth.json; its bytes were kept in {}",
+                        kept.display()
+                    ));
                 }
             }
             AuthFile::Unreadable { bytes, reason } => {

@@ -66,6 +66,12 @@ pub enum RestoreError {
     /// The databases are shared with another home.
     #[error("another Codex home shares the databases in {}", .0.display())]
     SharedDatabases(PathBuf),
+    /// The archive's settings put databases into a folder that this home does not use.
+    #[error("the archive's config.toml puts databases outside the home, into {}", .0.display())]
+    OutsideDatabases(PathBuf),
+    /// Another file system is mounted below what would be replaced.
+    #[error("a file system is mounted in what would be replaced: {}", .0.display())]
+    Mounted(PathBuf),
     /// `--to` names a folder with something in it.
     #[error("the folder is not empty: {}", .0.display())]
     NotEmpty(PathBuf),

@@ -62,6 +62,16 @@ pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<P
     found
 }
 
+/// Whether a restore of `codex_home` is at work in another process.
+pub fn is_at_work(codex_home: &Path) -> bool {
+    let home = codex_home
+        .canonicalize()
+        .unwrap_or_else(|_| codex_home.to_path_buf());
+    [swap::folder_beside(&home), swap::folder_within(&home)]
+        .iter()
+        .any(|folder| swap::is_at_work(folder))
+}
+
 /// Finishes or undoes every interrupted restore. Costs two looks and a listing when there is none.
 ///
 /// # Errors

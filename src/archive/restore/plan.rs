@@ -109,8 +109,9 @@ pub fn plan_restore(
                 plan.bytes += size;
                 continue;
             }
-            // Bound to one installation: put back only where there is none.
-            Kind::InstallationId if standing.contains(path) => continue,
+            // Bound to one installation, or the user's own original: put back only where there is
+            // none.
+            Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
             Kind::Transient if !name.is_own() => continue,
             _ => {}
@@ -134,6 +135,11 @@ pub fn plan_restore(
             .flat_map(|m| &m.undo_removes)
             .map(EntryName::as_path)
             .collect();
+        let skipped: HashSet<&Path> = manifest
+            .iter()
+            .flat_map(|m| &m.skipped)
+            .map(EntryName::as_path)
+            .collect();
         let kept: HashSet<&Path> = contents
             .files
             .iter()
@@ -144,16 +150,22 @@ pub fn plan_restore(
             let path = file.path.as_path();
             let lacking = exact
                 && removes(archive.metadata().mode, file.kind)
+                && file.is_capturable
                 && !kept.contains(path)
+                && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
-            let undo = !plan.partial && undone.contains(path) && !kept.contains(path);
-            if lacking || undo {
+            let undo = !plan.partial
+                && undone.contains(path)
+                && !kept.contains(path)
+                && !matches!(file.kind, Kind::Auth | Kind::LegacyAuth);
+            if lacking || undo || plan.is_in_the_way(path) {
                 plan.removed.insert(file.path.clone());
             }
         }
         if !merge {
             plan.remove_other_forms(live);
         }
+        plan.remove_files_above(&standing);
         plan.remove_beside_databases(&standing);
     }
     if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {
@@ -199,6 +211,25 @@ impl RestorePlan {
             .filter(|path| standing.contains(path.as_path()))
             .collect();
         self.removed.extend(beside);
+    }
+
+    /// Whether a file is written where the folder of this live one is.
+    fn is_in_the_way(&self, live: &Path) -> bool {
+        live.ancestors()
+            .skip(1)
+            .any(|above| EntryName::of_path(above).is_ok_and(|name| self.writes.contains(&name)))
+    }
+
+    /// Live files where a folder of the archive has to be.
+    fn remove_files_above(&mut self, standing: &HashSet<&Path>) {
+        let above: BTreeSet<PathBuf> = self
+            .writes
+            .iter()
+            .flat_map(|name| name.as_path().ancestors().skip(1))
+            .filter(|path| standing.contains(path))
+            .map(Path::to_path_buf)
+            .collect();
+        self.removed.extend(above);
     }
 
     /// The live files that will be replaced or removed, as paths relative to the home.

@@ -42,6 +42,7 @@ impl Work<'_> {
             .iter()
             .any(|n| kind_of(n.as_path()) == Kind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
+        scope.set_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.iter().cloned().collect();
         if self.plan.partial
             || self.plan.merge

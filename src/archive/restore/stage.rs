@@ -30,6 +30,9 @@ pub(super) struct Root {
     pub(super) live: PathBuf,
     /// Where its new state is built.
     pub(super) staged: PathBuf,
+    /// Whether it is exchanged in one call; else entry by entry, because a file system is mounted
+    /// on it.
+    pub(super) whole: bool,
 }
 
 /// The bytes of an archived login and the time of its file.
@@ -181,6 +184,7 @@ impl Carry<'_> {
         if !root.live.is_dir() {
             return Ok(());
         }
+        atomic::create_private_folder(&root.staged)?;
         self.folder(&root.live, &root.prefix, &root.staged)?;
         if root.staged.is_dir() {
             copy_attributes(&root.live, &root.staged)?;
@@ -276,7 +280,7 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> bool {
         return true;
     }
     crate::io::space::same_file_system(home, beside)
-        && !is_mount_point(home)
+        && mounts_in(home).is_empty()
         && exchanges_folders(beside)
 }
 
@@ -289,32 +293,39 @@ fn exchanges_folders(folder: &Path) -> bool {
     works
 }
 
+/// The mount points at and below the real folder `folder`. To exchange or remove what is above one
+/// would reach into another file system.
 #[cfg(target_os = "linux")]
-fn is_mount_point(path: &Path) -> bool {
+pub(super) fn mounts_in(folder: &Path) -> Vec<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
     // A bind mount is on the same device as its parent: only the list of mounts tells.
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
-        return false;
+    let Ok(mounts) = fs::read("/proc/self/mountinfo") else {
+        return Vec::new();
     };
-    let escaped: String = path
-        .to_string_lossy()
-        .chars()
-        .map(|c| match c {
-            ' ' => "\\040".to_owned(),
-            '\t' => "\\011".to_owned(),
-            '\n' => "\\012".to_owned(),
-            '\\' => "\\134".to_owned(),
-            c => c.to_string(),
-        })
-        .collect();
     mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .any(|mount| mount == escaped)
+        .split(|b| *b == b'\n')
+        .filter_map(|line| line.split(|b| *b == b' ').nth(4))
+        .map(|escaped| PathBuf::from(OsString::from_vec(unescape(escaped))))
+        .filter(|mount| mount.starts_with(folder))
+        .collect()
+}
+
+/// Undoes the octal escapes of the list of mounts.
+#[cfg(target_os = "linux")]
+fn unescape(mut text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let escape = rest.get(..3).filter(|_| *first == b'\\');
+        let value = escape.and_then(|e| u8::from_str_radix(std::str::from_utf8(e).ok()?, 8).ok());
+        plain.push(value.unwrap_or(*first));
+        text = if value.is_some() { &rest[3..] } else { rest };
+    }
+    plain
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_mount_point(_path: &Path) -> bool {
-    false
+pub(super) fn mounts_in(_folder: &Path) -> Vec<PathBuf> {
+    Vec::new()
 }
 
 /// The steps that put the new state of the home's top-level entries into place one by one.

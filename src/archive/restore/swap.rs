@@ -33,6 +33,9 @@ pub enum SwapError {
     /// A restore of this home is at work in another process.
     #[error("another restore is at work: {}", .0.display())]
     InProgress(PathBuf),
+    /// A folder with the name of ours that somebody else made; nothing was touched.
+    #[error("not a folder of an interrupted restore, though it has the name of one: {}", .0.display())]
+    NotOurs(PathBuf),
     /// The journal of an interrupted restore cannot be read; nothing was touched.
     #[error("the journal of an interrupted restore is damaged ({detail}): {}", path.display())]
     DamagedJournal {
@@ -221,13 +224,26 @@ pub fn folder_within(home: &Path) -> PathBuf {
 }
 
 impl Swap {
-    /// Begins a swap whose journal is in `folder`, which is made (0700).
+    /// Begins a swap whose journal is in `folder`, which is made (0700). What another process left
+    /// there meanwhile, because it was killed, is finished or undone first.
     pub fn begin(folder: &Path) -> Result<Self, SwapError> {
-        atomic::create_private_folder(folder)?;
-        let lock = FileLock::try_exclusive(&folder.join(LOCK)).map_err(|e| match e {
-            LockError::Held(_) => SwapError::InProgress(folder.to_path_buf()),
-            LockError::Io(e) => e.into(),
-        })?;
+        let lock = loop {
+            atomic::create_private_folder(folder)?;
+            check_ours(folder)?;
+            match FileLock::try_exclusive(&folder.join(LOCK)) {
+                Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
+                Ok(lock) if folder.join(JOURNAL).exists() => {
+                    recover_locked(folder, lock)?;
+                }
+                Ok(lock) => break lock,
+                Err(LockError::Held(_)) => {
+                    return Err(SwapError::InProgress(folder.to_path_buf()));
+                }
+                // Removed by the one who was here before, between our two steps.
+                Err(LockError::Io(e)) if e.is_not_found() => {}
+                Err(LockError::Io(e)) => return Err(e.into()),
+            }
+        };
         let journal = JournalFile {
             folders: vec![folder.to_path_buf()],
             ..JournalFile::default()
@@ -270,7 +286,11 @@ impl Swap {
             tree::sync(folder)?;
         }
         self.journal.steps = steps;
-        self.set(State::Committing)?;
+        if let Err(e) = self.set(State::Committing) {
+            // No step is done: what was staged may go.
+            self.journal.state = State::Prepared;
+            return Err(e);
+        }
         let done = self.journal.steps.iter().try_for_each(Step::apply);
         if let Err(e) = done {
             self.undo()?;
@@ -283,7 +303,8 @@ impl Swap {
             self.finished = true;
             return Ok(false);
         }
-        self.set(State::Committed)?;
+        // Should this not be written, a recovery finds every step done.
+        let _ = self.set(State::Committed);
         self.clean()?;
         Ok(true)
     }
@@ -317,14 +338,42 @@ impl Swap {
         parents.into_iter().try_for_each(atomic::sync_folder)
     }
 
-    /// Removes every folder of the swap; the one with the journal last.
+    /// Removes every folder of the swap; the one with the journal last, and its lock at the very
+    /// end: until then nobody else begins there.
     fn clean(&mut self) -> Result<(), IoError> {
         self.finished = true;
-        self.journal
+        let (own, others) = self
+            .journal
             .folders
+            .split_first()
+            .map_or((None, &[][..]), |(own, others)| (Some(own), others));
+        others
             .iter()
             .rev()
-            .try_for_each(|folder| tree::remove(folder))
+            .try_for_each(|folder| tree::remove(folder))?;
+        own.map_or(Ok(()), |folder| remove_with_lock(folder))
+    }
+}
+
+/// Removes the journal's folder. Another restore may begin there as soon as the lock is gone.
+fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("list", folder)?,
+    };
+    let (lock, journal) = (folder.join(LOCK), folder.join(JOURNAL));
+    for entry in entries {
+        let path = entry.at("list", folder)?.path();
+        if path != lock && path != journal {
+            tree::remove(&path)?;
+        }
+    }
+    tree::remove(&journal)?;
+    tree::remove(&lock)?;
+    match fs::remove_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.at("remove", folder),
     }
 }
 
@@ -355,6 +404,11 @@ pub fn is_pending(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
+/// Whether another process restores in `folder` now. Touches nothing.
+pub fn is_at_work(folder: &Path) -> bool {
+    crate::io::lock::is_held(&folder.join(LOCK))
+}
+
 /// Finishes or undoes the restore whose journal is in `folder`, and removes what it staged.
 ///
 /// # Errors
@@ -363,23 +417,60 @@ pub fn recover(folder: &Path) -> Result<Recovery, SwapError> {
     if !is_pending(folder) {
         return Ok(Recovery::None);
     }
+    check_ours(folder)?;
     let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
-        Ok(lock) => lock,
+        Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
+        // Another process was faster.
+        Ok(_) => return Ok(Recovery::None),
         Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
         // Another process removed it between our look and the lock.
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
+    recover_locked(folder, lock)
+}
+
+/// A journal is only believed where nobody but us can have put it: in a private folder of ours.
+fn check_ours(folder: &Path) -> Result<(), SwapError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let meta = folder.symlink_metadata().at("read", folder)?;
+        let user = rustix::process::geteuid().as_raw();
+        if meta.mode() & 0o077 != 0 || (meta.uid() != user && user != 0) {
+            return Err(SwapError::NotOurs(folder.to_path_buf()));
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+fn is_named_ours(folder: &Path) -> bool {
+    folder.is_absolute()
+        && folder
+            .file_name()
+            .is_some_and(|n| n.as_encoded_bytes().ends_with(FOLDER_SUFFIX.as_bytes()))
+}
+
+fn recover_locked(folder: &Path, lock: FileLock) -> Result<Recovery, SwapError> {
     let path = folder.join(JOURNAL);
     let journal = match document::read::<JournalFile>(&path)? {
         Found::Good(journal) => journal,
+        Found::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
         // Killed before the first journal was written: nothing else is there.
         Found::Absent => JournalFile {
             folders: vec![folder.to_path_buf()],
             ..JournalFile::default()
         },
-        Found::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
     };
+    // What it names is removed in the end.
+    if journal.folders.first().map(PathBuf::as_path) != Some(folder)
+        || !journal.folders.iter().all(|f| is_named_ours(f))
+    {
+        let detail = "it names folders that are not ours".to_owned();
+        return Err(SwapError::DamagedJournal { path, detail });
+    }
     let mut swap = Swap {
         journal,
         path,
@@ -434,8 +525,8 @@ mod tests {
         }
 
         fn begin(&self) -> (Swap, Vec<Step>) {
-            let swap = Swap::begin(&self.at("staging")).unwrap();
-            let staged = self.at("staging/new");
+            let swap = Swap::begin(&self.at(STAGING)).unwrap();
+            let staged = self.at(STAGING).join("new");
             fs::create_dir_all(staged.join("folder")).unwrap();
             for name in ["auth", "added", "folder/x"] {
                 fs::write(staged.join(name), "new").unwrap();
@@ -452,6 +543,7 @@ mod tests {
         }
     }
 
+    const STAGING: &str = "x.codex-manager-restore";
     const OLD: &str = "old - old old";
     const NEW: &str = "new new - new";
 
@@ -461,7 +553,7 @@ mod tests {
         let (swap, steps) = world.begin();
         assert!(swap.commit(steps, || true).unwrap());
         assert_eq!(world.state(), NEW);
-        assert!(!world.at("staging").exists());
+        assert!(!world.at(STAGING).exists());
     }
 
     #[test]
@@ -477,7 +569,7 @@ mod tests {
         let world = World::new();
         drop(world.begin());
         assert_eq!(world.state(), OLD);
-        assert!(!world.at("staging").exists());
+        assert!(!world.at(STAGING).exists());
     }
 
     #[test]
@@ -500,8 +592,8 @@ mod tests {
                 };
                 assert_eq!(recovered(&world), recovery);
                 assert_eq!(world.state(), expected, "{state:?} after {done} steps");
-                assert!(!world.at("staging").exists());
-                assert_eq!(recover(&world.at("staging")).unwrap(), Recovery::None);
+                assert!(!world.at(STAGING).exists());
+                assert_eq!(recover(&world.at(STAGING)).unwrap(), Recovery::None);
             }
         }
     }
@@ -510,7 +602,7 @@ mod tests {
     fn recovered(world: &World) -> Recovery {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
-            let recovery = recover(&world.at("staging")).unwrap();
+            let recovery = recover(&world.at(STAGING)).unwrap();
             if recovery != Recovery::InProgress || std::time::Instant::now() > deadline {
                 return recovery;
             }
@@ -522,14 +614,14 @@ mod tests {
     fn a_restore_at_work_is_not_recovered_by_another() {
         let world = World::new();
         let (_swap, _) = world.begin();
-        assert_eq!(recover(&world.at("staging")).unwrap(), Recovery::InProgress);
+        assert_eq!(recover(&world.at(STAGING)).unwrap(), Recovery::InProgress);
     }
 
     #[test]
     fn a_step_that_fails_undoes_those_before_it() {
         let world = World::new();
         let (swap, mut steps) = world.begin();
-        let blocked = Step::new(world.at("live/taken"), world.at("staging/new/added"));
+        let blocked = Step::new(world.at("live/taken"), world.at(STAGING).join("new/added"));
         fs::write(world.at("live/taken"), "appeared").unwrap();
         steps.push(blocked);
         swap.commit(steps, || true).unwrap_err();

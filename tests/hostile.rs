@@ -1,0 +1,545 @@
+//! Archives that lie: refused by `restore` and `verify`, and nothing is written anywhere.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::hostile::{Entry, Parts, bomb, digest, gzip, journal_naming};
+use crate::support::sample::{
+    alice, assert_same_home, backup, put, rollout, sample_home, state_database, text,
+};
+use crate::support::sign_in::auth_json;
+use codex_manager::archive::reader::Archive;
+use codex_manager::archive::verify::verify;
+use codex_manager::io::progress::Silent;
+use serde_json::json;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
+const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
+
+/// A home, and a good archive of it.
+struct World {
+    env: TestEnv,
+    good: Vec<u8>,
+}
+
+impl World {
+    fn new() -> Self {
+        let env = TestEnv::new();
+        sample_home(&env);
+        let archive = backup(&env, &[]);
+        let good = fs::read(archive).expect("read");
+        // What every check makes once: folders and locks.
+        let _ = env.run(["verify"]).code(0);
+        let notes = env.manager_home().join("tmp/restores");
+        fs::DirBuilder::new()
+            .mode(0o700)
+            .create(notes)
+            .expect("folder");
+        Self { env, good }
+    }
+
+    fn parts(&self) -> Parts {
+        Parts::of(&self.good)
+    }
+
+    /// Both commands refuse this archive, say why, and leave everything as it was.
+    #[track_caller]
+    fn refuses(&self, what: &str, archive: &[u8], because: &str) {
+        let path = self.env.write(NAME, archive);
+        self.refuses_path(what, &text(&path), because);
+    }
+
+    #[track_caller]
+    fn refuses_path(&self, what: &str, path: &str, because: &str) {
+        let before = self.env.tree("");
+        for args in [&["restore", path, "--yes"][..], &["verify", path]] {
+            let run = self.env.run(args);
+            let said = format!("{}{}", run.stdout, run.stderr);
+            assert_eq!(run.code, 5, "{what}: {args:?}\n{run}");
+            assert!(said.contains(because), "{what}: {because}\n{run}");
+            assert!(said.contains("evil/"), "{what}: no path\n{run}");
+            assert!(!said.contains("panicked"), "{what}\n{run}");
+            assert_same_tree(&before, &self.env.tree(""));
+        }
+    }
+}
+
+#[test]
+fn the_takers_apart_change_nothing_by_themselves() {
+    let world = World::new();
+    let path = text(&world.env.write(NAME, world.parts().pack()));
+    let _ = world.env.run(["restore", &path]).code(0);
+    let run = world.env.run(["verify", &path]).code(5);
+    assert!(run.stdout.contains("the sidecar is missing"), "{run}");
+}
+
+#[test]
+fn i12_names_that_lead_elsewhere_are_refused() {
+    let world = World::new();
+    let outside = text(&world.env.path("outside"));
+    let long = vec![b'x'; 300];
+    let deep = b"a/".repeat(2100);
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("parent", b"../outside".to_vec(), "`..`"),
+        ("parent within", b"sessions/../../outside".to_vec(), "`..`"),
+        ("absolute", outside.into_bytes(), "absolute"),
+        ("long component", long, "255 bytes"),
+        ("long path", deep, "4096 bytes"),
+    ];
+    for (what, name, because) in cases {
+        let entry = Entry::file(&name, "x");
+        world.refuses(what, &world.parts().with(entry.clone()).pack(), because);
+        // In the manifest as well, and without one.
+        world.refuses(what, &world.parts().with_told(entry.clone()).pack(), "");
+        let mut foreign = world.parts().with(entry);
+        foreign.manifest = None;
+        world.refuses(what, &foreign.pack(), because);
+    }
+}
+
+#[test]
+fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
+    let world = World::new();
+    let outside = text(&world.env.write("outside", "precious"));
+    let cases: Vec<(&str, Entry, &str)> = vec![
+        (
+            "link out",
+            Entry::special(b'2', "skills/l", &outside),
+            "a link out",
+        ),
+        (
+            "link up",
+            Entry::special(b'2', "skills/l", "../../outside"),
+            "a link out",
+        ),
+        (
+            "hard link out",
+            Entry::special(b'1', "skills/l", &outside),
+            "a hard link",
+        ),
+        (
+            "hard link in",
+            Entry::special(b'1', "skills/l", "auth.json"),
+            "a hard link",
+        ),
+        ("device", Entry::special(b'3', "skills/d", ""), "a device"),
+        (
+            "block device",
+            Entry::special(b'4', "skills/d", ""),
+            "a device",
+        ),
+        ("pipe", Entry::special(b'6', "skills/p", ""), "a pipe"),
+        (
+            "unknown",
+            Entry::special(b'Z', "skills/z", ""),
+            "unknown kind",
+        ),
+        (
+            "sparse",
+            Entry::special(b'S', "skills/s", ""),
+            "unknown kind",
+        ),
+    ];
+    for (what, entry, because) in cases {
+        world.refuses(
+            what,
+            &world.parts().with_told(entry.clone()).pack(),
+            because,
+        );
+        let because = if entry.kind == b'2' {
+            "not the link"
+        } else {
+            because
+        };
+        world.refuses(what, &world.parts().with(entry).pack(), because);
+    }
+    for name in ["auth.json", "config.toml", "state_5.sqlite"] {
+        let link = Entry::special(b'2', name, "notes.txt");
+        let parts = world.parts().without(name).with_told(link);
+        world.refuses(name, &parts.pack(), "a link in the place of a login");
+        let folder = Entry::file(format!("{name}/x"), "x");
+        let parts = world.parts().without(name).with_told(folder);
+        world.refuses(name, &parts.pack(), "a folder in the place of a login");
+    }
+    let below = world
+        .parts()
+        .with_told(Entry::special(b'2', "skills/l", "mine"))
+        .with_told(Entry::file("skills/l/x", "x"));
+    world.refuses("below a link", &below.pack(), "lies below");
+}
+
+#[test]
+fn i12_names_of_ours_are_refused() {
+    let world = World::new();
+    // What would be believed by the next command: a journal that removes a folder.
+    let precious = world.env.path("precious");
+    world.env.write("precious/file", "x");
+    let journal = json!({
+        "schema": 1, "state": "committed", "steps": [],
+        "folders": [world.env.codex_home().join(".codex-manager-restore"), precious],
+    });
+    for name in [
+        ".codex-manager-restore/journal.json",
+        ".Codex-Manager-Restore/journal.json",
+        ".codex-manager/x",
+        ".codex-manager/sqlite/state_5.sqlite-journal",
+    ] {
+        let entry = Entry::file(name, journal.to_string());
+        world.refuses(
+            name,
+            &world.parts().with_told(entry.clone()).pack(),
+            "a name that is ours",
+        );
+        let mut python = world.parts().with(entry);
+        python.manifest = None;
+        world.refuses(name, &python.pack(), "a name that is ours");
+    }
+    assert!(precious.join("file").exists());
+}
+
+#[test]
+fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
+    let world = World::new();
+    let env = &world.env;
+    env.write("precious/file", "x");
+    let folder = env.codex_home().join(".codex-manager-restore");
+    let journal = json!({
+        "schema": 1, "state": "committed", "steps": [],
+        "folders": [&folder, env.path("precious")],
+    });
+    put(
+        env,
+        ".codex-manager-restore/journal.json",
+        journal.to_string(),
+    );
+    let run = env.run(["recommend"]).code(5);
+    assert!(
+        run.stderr
+            .contains("not a folder of an interrupted restore"),
+        "{run}"
+    );
+    // Private, but it names what is not ours.
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("chmod");
+    let run = env.run(["recommend"]).code(1);
+    assert!(run.stderr.contains("not ours"), "{run}");
+    assert!(env.path("precious/file").exists());
+}
+
+#[test]
+fn i12_a_journal_beside_a_database_removes_nothing() {
+    let world = World::new();
+    let env = &world.env;
+    // SQLite removes the file that a rollback journal names, when it finds one beside a database.
+    let victim = text(&env.write("victim", "precious"));
+    let scratch = env.path("scratch");
+    fs::create_dir_all(&scratch).expect("folder");
+    state_database(&scratch.join("state_5.sqlite"), &scratch);
+    let database = fs::read(scratch.join("state_5.sqlite")).expect("read");
+    let journal = Entry::file("state_5.sqlite-journal", journal_naming(&victim));
+    let parts = world.parts().with_told(journal.clone());
+    world.refuses("ours", &parts.pack(), "a journal beside a database");
+    let python = Parts {
+        entries: vec![
+            Entry::file("state_5.sqlite", database),
+            journal,
+            Entry::file("x.metadata.json", python_sidecar()),
+        ],
+        manifest: None,
+        manifest_bytes: None,
+        footer_shift: 0,
+    };
+    world.refuses("python", &python.pack(), "journal");
+    assert!(PathBuf::from(victim).exists());
+}
+
+fn python_sidecar() -> String {
+    json!({
+        "product": "codex", "email": "alice@example.com", "archive_name": "x.tar.gz",
+        "created_at": "2026-11-17T16:00:00+00:00", "backup_mode": "full",
+    })
+    .to_string()
+}
+
+#[test]
+fn duplicates_and_second_spellings_are_refused() {
+    let world = World::new();
+    let twice = Entry::file("notes.txt", "another");
+    world.refuses(
+        "duplicate",
+        &world.parts().with(twice.clone()).pack(),
+        "twice",
+    );
+    world.refuses(
+        "told twice",
+        &world.parts().with_told(twice).pack(),
+        "twice",
+    );
+    for name in ["AUTH.json", "Config.toml", "Sessions"] {
+        let entry = Entry::file(name, "x");
+        world.refuses(name, &world.parts().with_told(entry).pack(), "letter case");
+    }
+    let manifest = Entry::file(".codex-manager/manifest.json", "{}");
+    world.refuses("second manifest", &world.parts().with(manifest).pack(), "");
+}
+
+#[test]
+fn a_manifest_that_does_not_fit_is_refused() {
+    let world = World::new();
+    type Edit = fn(&mut Parts);
+    let cases: [(&str, Edit, &str); 12] = [
+        (
+            "digest",
+            |p| p.told()["files"][0]["sha256"] = digest(b"x").into(),
+            "digest",
+        ),
+        (
+            "no digest",
+            |p| p.told()["files"][0]["sha256"] = "".into(),
+            "digest",
+        ),
+        ("size", |p| p.told()["files"][0]["size"] = 1.into(), "size"),
+        (
+            "content",
+            |p| p.entry("notes.txt").content[0] ^= 1,
+            "digest",
+        ),
+        (
+            "missing",
+            |p| p.entries.retain(|e| e.name != b"notes.txt"),
+            "is missing",
+        ),
+        (
+            "extra",
+            |p| p.entries.push(Entry::file("more", "x")),
+            "not in the manifest",
+        ),
+        (
+            "escape",
+            |p| p.told()["files"][0]["path"] = "../x".into(),
+            "manifest",
+        ),
+        (
+            "newer",
+            |p| p.told()["schema"] = 2.into(),
+            "newer codex-manager",
+        ),
+        (
+            "no JSON",
+            |p| p.manifest_bytes = Some(b"not JSON".to_vec()),
+            "manifest",
+        ),
+        ("empty", |p| p.manifest_bytes = Some(Vec::new()), "manifest"),
+        (
+            "deep",
+            |p| p.manifest_bytes = Some(vec![b'['; 1 << 20]),
+            "manifest",
+        ),
+        (
+            "huge",
+            |p| p.manifest_bytes = Some(vec![b' '; 256 << 20]),
+            "too large",
+        ),
+    ];
+    for (what, edit, because) in cases {
+        let mut parts = world.parts();
+        edit(&mut parts);
+        world.refuses(what, &parts.pack(), because);
+    }
+    for shift in [-1, 1, i64::MAX, -1_000_000] {
+        let mut parts = world.parts();
+        parts.footer_shift = shift;
+        world.refuses("footer", &parts.pack(), "footer");
+    }
+}
+
+#[test]
+fn what_is_no_archive_is_refused() {
+    let world = World::new();
+    let mut foreign = world.parts();
+    foreign.manifest = None;
+    let mut garbage = world.good.clone();
+    garbage.extend(b"trailing garbage");
+    let mut more = world.good.clone();
+    more.extend(gzip(&vec![7; 4 << 20]));
+    for (what, archive, because) in [
+        ("empty", Vec::new(), ""),
+        ("text", b"hello".to_vec(), "damaged"),
+        ("foreign", foreign.pack(), "not an archive of codex-manager"),
+        (
+            "foreign but empty",
+            gzip(&[0; 1024]),
+            "not an archive of codex-manager",
+        ),
+        ("trailing garbage", garbage, "damaged"),
+        ("more behind the end", more, "more data behind"),
+    ] {
+        world.refuses(what, &archive, because);
+    }
+    fs::remove_file(world.env.path(NAME)).expect("remove");
+    fs::create_dir(world.env.path(NAME)).expect("folder");
+    let path = text(&world.env.path(NAME));
+    world.refuses_path("a folder", &path, "not an archive");
+    fs::remove_dir(world.env.path(NAME)).expect("remove");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        world.env.path(NAME),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .expect("pipe");
+    world.refuses_path("a pipe", &path, "not an archive");
+}
+
+#[test]
+fn ten_gigabytes_of_zeros_are_refused_before_they_are_unpacked() {
+    let world = World::new();
+    let bomb = bomb("notes.txt", 10);
+    assert!(bomb.len() < 16 << 20);
+    let began = std::time::Instant::now();
+    world.refuses("bomb", &bomb, "claim to hold");
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}
+
+#[test]
+fn an_archive_cut_anywhere_is_refused() {
+    let world = World::new();
+    let path = world.env.path(NAME);
+    fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+    let tmp = world.env.path("tmp");
+    let step = (world.good.len() / 150).max(1);
+    for cut in (0..world.good.len()).step_by(step) {
+        fs::write(&path, &world.good[..cut]).expect("write");
+        let report = verify(&path, &tmp, &Silent).expect("verify");
+        let told: Vec<_> = report
+            .problems
+            .iter()
+            .filter(|p| !p.contains("sidecar"))
+            .collect();
+        assert!(!told.is_empty(), "cut at {cut}");
+    }
+    for cut in [1, world.good.len() / 2, world.good.len() - 1] {
+        world.refuses("cut", &world.good[..cut], "damaged");
+    }
+}
+
+#[test]
+fn a_flipped_bit_is_refused_or_means_nothing() {
+    let world = World::new();
+    let path = world.env.path(NAME);
+    fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+    let tmp = world.env.path("tmp");
+    let expected = Archive::open(&world.env.write(NAME, &world.good))
+        .expect("good")
+        .contents();
+    let bits = world.good.len() * 8;
+    let positions: Vec<usize> = (0..300)
+        .map(|i| i * bits / 300 + i % 8)
+        // Every bit of both ends, where the headers and the footer are.
+        .chain(0..18 * 8)
+        .chain(bits - 120 * 8..bits)
+        .filter(|bit| *bit < bits)
+        .collect();
+    let (mut refused, mut meaningless) = (0, Vec::new());
+    for bit in positions {
+        let mut archive = world.good.clone();
+        archive[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &archive).expect("write");
+        let report = verify(&path, &tmp, &Silent).expect("verify");
+        if report.problems.iter().any(|p| !p.contains("sidecar")) {
+            refused += 1;
+            continue;
+        }
+        let contents = Archive::open(&path).expect("opens").contents();
+        assert_eq!(contents.files, expected.files, "bit {bit}");
+        assert_eq!(contents.folders, expected.folders, "bit {bit}");
+        assert_eq!(contents.links, expected.links, "bit {bit}");
+        meaningless.push(bit);
+    }
+    assert!(refused > 600, "{refused} refused, {meaningless:?} not");
+    for bit in [bits / 3, bits / 2, bits - 200] {
+        let mut archive = world.good.clone();
+        archive[bit / 8] ^= 1 << (bit % 8);
+        world.refuses("flipped", &archive, "");
+    }
+}
+
+#[test]
+fn names_that_are_no_text_and_long_paths_come_back() {
+    let world = World::new();
+    let env = &world.env;
+    let home = env.codex_home();
+    let odd = std::ffi::OsStr::from_bytes(b"skills/mine/\xff\xfe\n name");
+    put(env, PathBuf::from(odd), "odd");
+    let deep: PathBuf = std::iter::repeat_n("d".repeat(199), 19).collect();
+    let deep = PathBuf::from("skills").join(deep).join("leaf");
+    assert!(deep.as_os_str().len() > 3800);
+    put(env, &deep, "deep");
+    let before = env.tree("home/.codex");
+    let archive = text(&backup(env, &[]));
+    fs::remove_dir_all(home.join("skills")).expect("remove");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_home(&before, &env.tree("home/.codex"));
+}
+
+#[test]
+fn names_in_an_archive_cannot_steer_the_terminal() {
+    let world = World::new();
+    let entry = Entry::file("\x1b]0;owned\x07../x", "x");
+    let path = text(&world.env.write(NAME, world.parts().with(entry).pack()));
+    for args in [["restore", &path], ["verify", &path]] {
+        let run = world.env.run(args).code(5);
+        assert!(
+            !format!("{}{}", run.stdout, run.stderr).contains('\x1b'),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn i12_settings_in_an_archive_do_not_choose_where_databases_go() {
+    let world = World::new();
+    let env = &world.env;
+    let outside = env.path("elsewhere");
+    fs::create_dir(&outside).expect("folder");
+    let config = format!("sqlite_home = {:?}\n", text(&outside));
+    let parts = world
+        .parts()
+        .without("config.toml")
+        .with_told(Entry::file("config.toml", config));
+    let path = text(&env.write(NAME, parts.pack()));
+    let before = env.tree("");
+    let run = env.run(["restore", &path]).code(5);
+    assert!(run.stderr.contains("outside the home"), "{run}");
+    assert_same_tree(
+        &before.only(&["home/.codex", "elsewhere"]),
+        &env.tree("").only(&["home/.codex", "elsewhere"]),
+    );
+    let _ = env.run(["restore", &path, "--yes"]).code(0);
+    assert!(outside.join("state_5.sqlite").exists());
+}
+
+#[test]
+fn i5_an_archive_names_its_account_by_its_bytes() {
+    let world = World::new();
+    // The manifest says Alice; the login inside is Bob's.
+    let mut parts = world.parts();
+    let bob = auth_json(&crate::support::sample::bob());
+    parts.entry("auth.json").content = bob.clone().into_bytes();
+    for file in parts.told()["files"].as_array_mut().expect("files") {
+        if file["path"] == "auth.json" {
+            file["sha256"] = digest(bob.as_bytes()).into();
+            file["size"] = bob.len().into();
+        }
+    }
+    let path = text(&world.env.write(NAME, parts.pack()));
+    let before = world.env.tree("home/.codex");
+    let run = world.env.run(["restore", &path]).code(5);
+    assert!(run.stderr.contains("bob@example.com"), "{run}");
+    assert_same_tree(&before, &world.env.tree("home/.codex"));
+    let live = fs::read_to_string(world.env.codex_home().join("auth.json")).expect("read");
+    assert_eq!(live, auth_json(&alice(0)));
+    assert!(rollout("x").to_str().is_some());
+}

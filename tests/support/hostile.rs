@@ -1,0 +1,272 @@
+//! Archives with one fault each, made from a good one.
+//!
+//! A good archive is taken apart into [`Parts`], changed in one place and put together again. What is
+//! put together here shares no code with the program: the format is written down a second time.
+
+use flate2::Compression;
+use flate2::read::MultiGzDecoder;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::io::{Read, Write};
+
+const MANIFEST: &[u8] = b".codex-manager/manifest.json";
+const BLOCK: usize = 512;
+
+/// One entry of the tar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// As it stands in the header, or in a long name before it.
+    pub(crate) name: Vec<u8>,
+    /// The kind: `0` file, `1` hard link, `2` link, `3` device, `5` folder, `6` pipe.
+    pub(crate) kind: u8,
+    /// What a link points to.
+    pub(crate) target: Vec<u8>,
+    /// The content.
+    pub(crate) content: Vec<u8>,
+    /// The size that the header tells, where it lies.
+    pub(crate) told_size: Option<u64>,
+}
+
+impl Entry {
+    /// A file.
+    pub(crate) fn file(name: impl AsRef<[u8]>, content: impl AsRef<[u8]>) -> Self {
+        Self {
+            name: name.as_ref().to_vec(),
+            kind: b'0',
+            target: Vec::new(),
+            content: content.as_ref().to_vec(),
+            told_size: None,
+        }
+    }
+
+    /// Anything that has no content.
+    pub(crate) fn special(kind: u8, name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Self {
+        Self {
+            kind,
+            target: target.as_ref().to_vec(),
+            ..Self::file(name, "")
+        }
+    }
+
+    fn header(&self, kind: u8, name: &[u8], size: u64) -> [u8; BLOCK] {
+        let mut header = [0; BLOCK];
+        let name = &name[..name.len().min(100)];
+        header[..name.len()].copy_from_slice(name);
+        header[100..108].copy_from_slice(b"0000644\0");
+        header[108..116].copy_from_slice(b"0000000\0");
+        header[116..124].copy_from_slice(b"0000000\0");
+        if size < 1 << 33 {
+            header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+        } else {
+            header[124] = 0x80;
+            header[128..136].copy_from_slice(&size.to_be_bytes());
+        }
+        header[136..148].copy_from_slice(b"15262000000\0");
+        header[156] = kind;
+        let target = &self.target[..self.target.len().min(100)];
+        header[157..157 + target.len()].copy_from_slice(target);
+        header[257..265].copy_from_slice(b"ustar  \0");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        header
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.name.len() > 100 {
+            let len = self.name.len() as u64 + 1;
+            out.extend(self.header(b'L', b"././@LongLink", len));
+            out.extend(&self.name);
+            out.push(0);
+            pad(out);
+        }
+        let size = self.told_size.unwrap_or(self.content.len() as u64);
+        out.extend(self.header(self.kind, &self.name, size));
+        out.extend(&self.content);
+        pad(out);
+    }
+}
+
+fn pad(out: &mut Vec<u8>) {
+    out.resize(out.len().div_ceil(BLOCK) * BLOCK, 0);
+}
+
+/// An archive taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Parts {
+    /// All but the manifest.
+    pub(crate) entries: Vec<Entry>,
+    /// The manifest; none for an archive of other programs.
+    pub(crate) manifest: Option<Value>,
+    /// What stands in the manifest's place, where that is no JSON of ours.
+    pub(crate) manifest_bytes: Option<Vec<u8>>,
+    /// Added to the offset in the footer.
+    pub(crate) footer_shift: i64,
+}
+
+impl Parts {
+    /// Takes an archive apart.
+    pub(crate) fn of(archive: &[u8]) -> Self {
+        let mut tar = tar::Archive::new(MultiGzDecoder::new(archive));
+        let mut parts = Self {
+            entries: Vec::new(),
+            manifest: None,
+            manifest_bytes: None,
+            footer_shift: 0,
+        };
+        for entry in tar.entries().expect("entries") {
+            let mut entry = entry.expect("entry");
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("content");
+            let name = entry.path_bytes().into_owned();
+            if name == MANIFEST {
+                parts.manifest = Some(serde_json::from_slice(&content).expect("manifest"));
+                continue;
+            }
+            parts.entries.push(Entry {
+                kind: entry.header().entry_type().as_byte(),
+                target: entry.link_name_bytes().unwrap_or_default().into_owned(),
+                ..Entry::file(name, content)
+            });
+        }
+        parts
+    }
+
+    /// The manifest, for change.
+    pub(crate) fn told(&mut self) -> &mut Value {
+        self.manifest.as_mut().expect("a manifest")
+    }
+
+    /// The entry of that name.
+    pub(crate) fn entry(&mut self, name: &str) -> &mut Entry {
+        let found = self.entries.iter_mut().find(|e| e.name == name.as_bytes());
+        found.unwrap_or_else(|| panic!("no entry {name}"))
+    }
+
+    /// Forgets the entry of that name, in the tar and in the manifest.
+    pub(crate) fn without(mut self, name: &str) -> Self {
+        self.entries.retain(|e| e.name != name.as_bytes());
+        for list in ["files", "folders", "links"] {
+            let list = self.told()[list].as_array_mut().expect("list");
+            list.retain(|e| e["path"] != name);
+        }
+        self
+    }
+
+    /// Adds an entry to the tar alone.
+    pub(crate) fn with(mut self, entry: Entry) -> Self {
+        self.entries.push(entry);
+        self
+    }
+
+    /// Adds an entry to the tar and to the manifest, as if it were right.
+    pub(crate) fn with_told(mut self, entry: Entry) -> Self {
+        let name = String::from_utf8_lossy(&entry.name).into_owned();
+        let manifest = self.told();
+        match entry.kind {
+            b'2' => manifest["links"]
+                .as_array_mut()
+                .expect("links")
+                .push(json!({"path": name, "target": String::from_utf8_lossy(&entry.target)})),
+            b'5' => manifest["folders"]
+                .as_array_mut()
+                .expect("folders")
+                .push(json!({"path": name, "mode": 0o755, "mtime": 0})),
+            _ => manifest["files"]
+                .as_array_mut()
+                .expect("files")
+                .push(json!({
+                    "path": name,
+                    "size": entry.content.len(),
+                    "mode": 0o644,
+                    "mtime": 1_795_000_000_000_000_000_i64,
+                    "sha256": digest(&entry.content),
+                })),
+        }
+        self.with(entry)
+    }
+
+    /// The bytes of the archive.
+    pub(crate) fn pack(&self) -> Vec<u8> {
+        let mut tar = Vec::new();
+        for entry in &self.entries {
+            entry.write(&mut tar);
+        }
+        let manifest = self.manifest_bytes.clone().or_else(|| {
+            let value = self.manifest.as_ref()?;
+            Some(serde_json::to_vec(value).expect("json"))
+        });
+        let Some(manifest) = manifest else {
+            tar.extend([0; 2 * BLOCK]);
+            return gzip(&tar);
+        };
+        let mut bytes = gzip(&tar);
+        let mut last = Vec::new();
+        Entry::file(MANIFEST, manifest).write(&mut last);
+        last.extend([0; 2 * BLOCK]);
+        let member = gzip(&last);
+        let offset = (bytes.len() as u64).wrapping_add_signed(self.footer_shift);
+        let footer = footer(offset, member.len() as u64);
+        bytes.extend(member);
+        bytes.extend(footer);
+        bytes
+    }
+}
+
+/// The digest as manifests write it.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    format!("{:x}", Sha256::digest(bytes))
+}
+
+/// One gzip member.
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
+    encoder.write_all(bytes).expect("compress");
+    encoder.finish().expect("compress")
+}
+
+/// The empty member that says where the manifest's is.
+pub(crate) fn footer(offset: u64, len: u64) -> Vec<u8> {
+    let mut bytes = vec![0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
+    bytes.extend([21, 0, b'C', b'M', 17, 0, 1]);
+    bytes.extend(offset.to_le_bytes());
+    bytes.extend(len.to_le_bytes());
+    bytes.extend([3, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    bytes
+}
+
+/// A tar.gz of one file of `gib` GiB of zeros: the same member over and over, so that it is small
+/// and quickly made.
+pub(crate) fn bomb(name: &str, gib: u64) -> Vec<u8> {
+    const CHUNK: usize = 16 << 20;
+    let mut head = Vec::new();
+    let mut entry = Entry::file(name, "");
+    entry.told_size = Some(gib << 30);
+    entry.write(&mut head);
+    let member = gzip(&vec![0; CHUNK]);
+    let mut bytes = gzip(&head);
+    for _ in 0..(gib << 30) / CHUNK as u64 {
+        bytes.extend(&member);
+    }
+    bytes.extend(gzip(&[0; 2 * BLOCK]));
+    bytes
+}
+
+/// A rollback journal that tells SQLite to remove `victim`, once it has rolled back.
+pub(crate) fn journal_naming(victim: &str) -> Vec<u8> {
+    const MAGIC: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    let mut journal = vec![0; BLOCK];
+    journal[..8].copy_from_slice(&MAGIC);
+    journal[16..20].copy_from_slice(&1_u32.to_be_bytes());
+    journal[20..24].copy_from_slice(&512_u32.to_be_bytes());
+    journal[24..28].copy_from_slice(&4096_u32.to_be_bytes());
+    let sum: u32 = victim.bytes().map(u32::from).sum();
+    let lock_page: u32 = (1 << 30) / 4096 + 1;
+    journal.extend(lock_page.to_be_bytes());
+    journal.extend(victim.as_bytes());
+    journal.extend(u32::try_from(victim.len()).expect("short").to_be_bytes());
+    journal.extend(sum.to_be_bytes());
+    journal.extend(MAGIC);
+    journal
+}

@@ -1,0 +1,183 @@
+//! A Codex home with something of everything in it.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the rules for durable writes are the program's, not its tests'"
+)]
+
+use super::env::{TestEnv, Tree, assert_same_tree};
+use super::sign_in::{SignIn, auth_json, write_auth};
+use rusqlite::Connection;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Two conversations.
+pub(crate) const FIRST: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+/// See [`FIRST`].
+pub(crate) const SECOND: &str = "01a1f790-0000-7000-8000-0000000000aa";
+
+/// When Alice's login was last renewed: before the tests' now.
+pub(crate) const RENEWED: i64 = 1_794_900_000;
+
+/// Alice's login, `days` newer than the sample's.
+pub(crate) fn alice(days: i64) -> SignIn {
+    SignIn::alice()
+        .issued_at(RENEWED + days * 86_400)
+        .generation(u64::try_from(days + 1).expect("positive"))
+}
+
+/// Bob's.
+pub(crate) fn bob() -> SignIn {
+    SignIn::bob().issued_at(RENEWED)
+}
+
+/// Where a conversation's file is, relative to the home.
+pub(crate) fn rollout(id: &str) -> PathBuf {
+    format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl").into()
+}
+
+/// One line of a rollout.
+pub(crate) fn line(n: usize) -> String {
+    format!("{{\"timestamp\":\"2026-11-18T10:00:00Z\",\"type\":\"event_msg\",\"n\":{n}}}\n")
+}
+
+/// Sets the modification time in nanoseconds: tests of times must not pass by rounding.
+pub(crate) fn set_time(path: &Path, secs: u64, nanos: u32) {
+    let at = SystemTime::UNIX_EPOCH + Duration::new(secs, nanos);
+    File::open(path)
+        .and_then(|f| f.set_modified(at))
+        .expect("set time");
+}
+
+/// Writes a file below the Codex home.
+pub(crate) fn put(env: &TestEnv, relative: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
+    put_at(&env.codex_home(), relative, text)
+}
+
+/// Writes a file below `home`.
+pub(crate) fn put_at(home: &Path, relative: impl AsRef<Path>, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = home.join(relative);
+    fs::create_dir_all(path.parent().expect("parent")).expect("folder");
+    fs::write(&path, text).expect("write");
+    path
+}
+
+/// A state database that knows both conversations.
+pub(crate) fn state_database(path: &Path, home: &Path) {
+    let connection = Connection::open(path).expect("open");
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode=WAL;
+             CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL, title TEXT);",
+        )
+        .expect("schema");
+    for id in [FIRST, SECOND] {
+        let place = home.join(rollout(id)).display().to_string();
+        connection
+            .execute(
+                "INSERT INTO threads VALUES(?1, ?2, 'a title')",
+                [id, &place],
+            )
+            .expect("row");
+    }
+    connection.close().expect("close");
+}
+
+/// The home: Alice signed in, two conversations, a database, settings, a skill, a legacy file.
+pub(crate) fn sample_home(env: &TestEnv) -> PathBuf {
+    let home = env.codex_home();
+    sample_home_at(&home);
+    home
+}
+
+/// The same at another place.
+pub(crate) fn sample_home_at(home: &Path) {
+    write_auth(home, &alice(0));
+    put_at(home, "config.toml", "model = \"gpt-5\"\n");
+    put_at(
+        home,
+        "installation_id",
+        "11111111-2222-3333-4444-555555555555",
+    );
+    put_at(home, "version.json", "{\"latest_version\":\"0.169.0\"}\n");
+    put_at(
+        home,
+        "history.jsonl",
+        "{\"text\":\"one\"}\n{\"text\":\"two\"}\n",
+    );
+    put_at(
+        home,
+        "session_index.jsonl",
+        format!("{{\"id\":\"{FIRST}\",\"thread_name\":\"a name\"}}\n"),
+    );
+    for (id, lines) in [(FIRST, 20), (SECOND, 5)] {
+        let text: String = (0..lines).map(line).collect();
+        let path = put_at(home, rollout(id), text);
+        set_time(&path, 1_795_000_000, 123_456_789);
+    }
+    put_at(home, "rules/default.rules", "allow ls\n");
+    put_at(home, "skills/mine/SKILL.md", "# mine\n");
+    put_at(home, "skills/mine/yarn.lock", "# the user's own\n");
+    put_at(home, "AGENTS.md", "be brief\n");
+    put_at(home, "notes.txt", "the user's\n");
+    let legacy = put_at(
+        home,
+        "21apr_old@example.com_auth.json",
+        auth_json(&SignIn::new("acct-old", "old@example.com").issued_at(RENEWED)),
+    );
+    set_time(&legacy, 1_776_169_500, 0);
+    state_database(&home.join("state_5.sqlite"), home);
+    // As after a run of Codex: its locks stay.
+    for lock in ["auth.lock", "auth.json.lock"] {
+        put_at(home, lock, "");
+    }
+}
+
+/// Makes a backup and returns the archive.
+#[track_caller]
+pub(crate) fn backup(env: &TestEnv, args: &[&str]) -> PathBuf {
+    let mut all = vec!["backup", "--no-status", "--json"];
+    all.extend(args);
+    let document = env.run(all).code(0).json();
+    env.manager_home()
+        .join("backups")
+        .join(document["archive"].as_str().expect("archive"))
+}
+
+/// The text of a path, for arguments.
+pub(crate) fn text(path: &Path) -> String {
+    path.to_str().expect("text").to_owned()
+}
+
+/// A tree in which databases count by name and time alone: a snapshot of one has the same rows, not
+/// the same bytes. What they hold is compared with [`rows`].
+pub(crate) fn comparable(tree: &Tree) -> Tree {
+    let mut tree = tree.clone();
+    for (path, text) in &mut tree.0 {
+        if path.extension().is_some_and(|e| e == "sqlite") {
+            *text = text.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        }
+    }
+    tree
+}
+
+/// The rows of a state database, read without leaving anything beside it.
+pub(crate) fn rows(path: &Path) -> Vec<(String, String)> {
+    let uri = format!("file:{}?immutable=1", path.display());
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY | rusqlite::OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri, flags).expect("open");
+    let mut statement = connection
+        .prepare("SELECT id, rollout_path FROM threads ORDER BY id")
+        .expect("a table");
+    let rows = statement
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .expect("rows");
+    rows.collect::<Result<_, _>>().expect("rows")
+}
+
+/// Asserts that two trees are the same but for the bytes of databases.
+#[track_caller]
+pub(crate) fn assert_same_home(before: &Tree, after: &Tree) {
+    assert_same_tree(&comparable(before), &comparable(after));
+}
