@@ -81,6 +81,7 @@ pub fn capture(
         archive: file.path().to_path_buf(),
         skipped: Vec::new(),
         taken: HashSet::new(),
+        rollouts: HashSet::new(),
         progress,
     };
     packing.structure(&scan)?;
@@ -225,6 +226,8 @@ struct Packing<'a> {
     skipped: Vec<LeftOut>,
     /// What has been captured: a file that was found under another's name has had its turn.
     taken: HashSet<EntryName>,
+    /// The rollouts that are in the archive: conversation, device and number of the file.
+    rollouts: HashSet<(String, u64, u64)>,
     progress: &'a dyn Progress,
 }
 
@@ -298,6 +301,12 @@ impl Packing<'_> {
             }
         };
         let meta = file.metadata().at("read", &planned.source)?;
+        // Codex moves conversations between their folders: this very file may have been taken under
+        // another name. Copies of one that went different ways are files of their own.
+        let rollout = rollout_of(conversation, &meta);
+        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+            return Ok(Added::Done);
+        }
         let mut size = meta.len();
         if is_append_only(&planned)
             && !ends_in_newline(&mut file, size).at("read", &planned.source)?
@@ -325,6 +334,7 @@ impl Packing<'_> {
         };
         if self.taken.insert(seen.name.clone()) {
             self.add(&seen, size, &mut file)?;
+            self.rollouts.extend(rollout);
         }
         Ok(Added::Done)
     }
@@ -471,6 +481,23 @@ fn is_read_only(error: &IoError) -> bool {
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
     )
+}
+
+/// What stays of a rollout when it is renamed. A number alone may belong to a new file by now.
+fn rollout_of(
+    conversation: Option<ConversationFile>,
+    meta: &fs::Metadata,
+) -> Option<(String, u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((conversation?.name, meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (conversation, meta);
+        None
+    }
 }
 
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.
