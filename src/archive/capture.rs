@@ -91,6 +91,7 @@ pub fn capture(
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 taken: HashSet::new(),
+                rollouts: HashSet::new(),
                 progress,
             };
             packing.structure(&scan)?;
@@ -230,6 +231,8 @@ struct Packing<'a, 'w> {
     skipped: Vec<LeftOut>,
     /// What has been captured: a file that was found under another's name has had its turn.
     taken: HashSet<EntryName>,
+    /// The rollouts that are in the archive: conversation, device and number of the file.
+    rollouts: HashSet<(String, u64, u64)>,
     progress: &'a dyn Progress,
 }
 
@@ -297,9 +300,15 @@ impl Packing<'_, '_> {
             return Err(ArchiveError::Interrupted);
         }
         let count = self.writer.reusable(|i| files.get(i).map(|f| f.entry()));
-        if count == 0 || files[..count].iter().any(|f| self.taken.contains(&f.name)) {
+        let rollouts: Vec<_> = files[..count].iter().map(|f| planned_rollout(f)).collect();
+        let is_taken = |(file, rollout): (&&PlannedFile, &Option<_>)| {
+            let rollout = rollout.as_ref();
+            self.taken.contains(&file.name) || rollout.is_some_and(|r| self.rollouts.contains(r))
+        };
+        if count == 0 || files.iter().zip(&rollouts).any(is_taken) {
             return Ok(0);
         }
+        self.rollouts.extend(rollouts.into_iter().flatten());
         for file in &files[..count] {
             self.taken.insert(file.name.clone());
             self.progress.add_bytes(file.size);
@@ -331,6 +340,12 @@ impl Packing<'_, '_> {
             }
         };
         let meta = file.metadata().at("read", &planned.source)?;
+        // Codex moves conversations between their folders: this very file may have been taken under
+        // another name. Copies of one that went different ways are files of their own.
+        let rollout = rollout_of(conversation, &meta);
+        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+            return Ok(Added::Done);
+        }
         let mut size = meta.len();
         if is_append_only(&planned)
             && !ends_in_newline(&mut file, size).at("read", &planned.source)?
@@ -364,6 +379,7 @@ impl Packing<'_, '_> {
         };
         if self.taken.insert(seen.name.clone()) {
             self.add(&seen, size, &mut file)?;
+            self.rollouts.extend(rollout);
         }
         Ok(Added::Done)
     }
@@ -485,6 +501,16 @@ impl Packing<'_, '_> {
     }
 }
 
+/// The same for a file that is taken over unread.
+fn planned_rollout(file: &PlannedFile) -> Option<(String, u64, u64)> {
+    let conversation = file
+        .kind
+        .is_rollout_folder()
+        .then(|| ConversationFile::of(&file.source))
+        .flatten()?;
+    Some((conversation.name, file.stamp.dev, file.stamp.ino))
+}
+
 /// Codex's locks, where they can be taken: in a home that may only be read there is nobody to
 /// refresh a login either.
 fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
@@ -507,6 +533,23 @@ fn is_read_only(error: &IoError) -> bool {
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
     )
+}
+
+/// What stays of a rollout when it is renamed. A number alone may belong to a new file by now.
+fn rollout_of(
+    conversation: Option<ConversationFile>,
+    meta: &fs::Metadata,
+) -> Option<(String, u64, u64)> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((conversation?.name, meta.dev(), meta.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (conversation, meta);
+        None
+    }
 }
 
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.
