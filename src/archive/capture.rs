@@ -300,7 +300,10 @@ impl Packing<'_, '_> {
             return Err(ArchiveError::Interrupted);
         }
         let count = self.writer.reusable(|i| files.get(i).map(|f| f.entry()));
-        let rollouts: Vec<_> = files[..count].iter().map(|f| planned_rollout(f)).collect();
+        let rollouts: Vec<_> = files[..count]
+            .iter()
+            .map(|f| rollout_of(conversation_of(f), f.stamp))
+            .collect();
         let is_taken = |(file, rollout): (&&PlannedFile, &Option<_>)| {
             let rollout = rollout.as_ref();
             self.taken.contains(&file.name) || rollout.is_some_and(|r| self.rollouts.contains(r))
@@ -322,11 +325,7 @@ impl Packing<'_, '_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let conversation = planned
-            .kind
-            .is_rollout_folder()
-            .then(|| ConversationFile::of(&planned.source))
-            .flatten();
+        let conversation = conversation_of(planned);
         if self.taken.contains(&planned.name) {
             return Ok(Added::Done);
         }
@@ -342,7 +341,7 @@ impl Packing<'_, '_> {
         let meta = file.metadata().at("read", &planned.source)?;
         // Codex moves conversations between their folders: this very file may have been taken under
         // another name. Copies of one that went different ways are files of their own.
-        let rollout = rollout_of(conversation, &meta);
+        let rollout = rollout_of(conversation, Stamp::of(&meta));
         if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
             return Ok(Added::Done);
         }
@@ -501,16 +500,6 @@ impl Packing<'_, '_> {
     }
 }
 
-/// The same for a file that is taken over unread.
-fn planned_rollout(file: &PlannedFile) -> Option<(String, u64, u64)> {
-    let conversation = file
-        .kind
-        .is_rollout_folder()
-        .then(|| ConversationFile::of(&file.source))
-        .flatten()?;
-    Some((conversation.name, file.stamp.dev, file.stamp.ino))
-}
-
 /// Codex's locks, where they can be taken: in a home that may only be read there is nobody to
 /// refresh a login either.
 fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
@@ -535,21 +524,20 @@ fn is_read_only(error: &IoError) -> bool {
     )
 }
 
+/// Which conversation a planned file is of.
+fn conversation_of(file: &PlannedFile) -> Option<ConversationFile> {
+    file.kind
+        .is_rollout_folder()
+        .then(|| ConversationFile::of(&file.source))
+        .flatten()
+}
+
 /// What stays of a rollout when it is renamed. A number alone may belong to a new file by now.
-fn rollout_of(
-    conversation: Option<ConversationFile>,
-    meta: &fs::Metadata,
-) -> Option<(String, u64, u64)> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        Some((conversation?.name, meta.dev(), meta.ino()))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (conversation, meta);
-        None
-    }
+fn rollout_of(conversation: Option<ConversationFile>, stamp: Stamp) -> Option<(String, u64, u64)> {
+    // Zero where the system has no such numbers.
+    conversation
+        .filter(|_| stamp.ino != 0)
+        .map(|c| (c.name, stamp.dev, stamp.ino))
 }
 
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.
