@@ -28,6 +28,7 @@ cargo bench --bench compare -- [OPTION]...
   --accounts N    how many accounts are known [default: 20]
   --archives N    how many archives are listed [default: 1000]
   --rounds N      how often each is run, in turn [default: 5]
+  --python FILE   the Python codex-manager, to be measured too
   --no-peers      only ours: for homes that take the peers minutes";
 
 struct Options {
@@ -37,6 +38,7 @@ struct Options {
     accounts: u32,
     archives: u32,
     rounds: usize,
+    python: Option<PathBuf>,
     peers: bool,
 }
 
@@ -49,6 +51,7 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         accounts: 20,
         archives: 1000,
         rounds: 5,
+        python: None,
         peers: true,
     };
     let mut measure = false;
@@ -63,6 +66,7 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
             "--accounts" => options.accounts = value()?.parse()?,
             "--archives" => options.archives = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
+            "--python" => options.python = Some(value()?.into()),
             "--no-peers" => options.peers = false,
             _ => {
                 println!("{USAGE}");
@@ -92,6 +96,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut rows = Vec::new();
     rows.extend(starting(&bench, &options)?);
     rows.extend(packing(&bench, &options));
+    rows.push(packing_again(&bench, &options));
     rows.extend(unpacking(&bench, &options));
     println!(
         "{} MB in {} conversations, {} rounds, {} processors\n\n{}",
@@ -153,6 +158,21 @@ impl Bench {
 
     fn out(&self) -> PathBuf {
         self.folder.join(format!("out-{}", self.unpacked.get()))
+    }
+
+    fn python_home(&self) -> PathBuf {
+        self.folder.join("python")
+    }
+
+    /// The one with the conversations.
+    fn python_archive(&self) -> Option<PathBuf> {
+        let sessions = std::fs::read_dir(self.python_home().join("backups/sessions")).ok()?;
+        let account = sessions.flatten().next()?.path();
+        let entries = std::fs::read_dir(account).ok()?;
+        entries
+            .flatten()
+            .map(|e| e.path())
+            .find(|p| p.extension().is_some_and(|e| e == "gz"))
     }
 
     /// The archives of the sample home, newest first.
@@ -253,6 +273,27 @@ fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
                 .made(move || Some(made.clone())),
         );
     }
+    if let Some(python) = options.python.clone() {
+        let (made, command) = (Rc::clone(bench), Rc::clone(bench));
+        let status = bench.folder.join("status.txt");
+        let text = "Email: user1@example.com\nQuota: 40% left (resets 15:55 on 24 Nov)\n";
+        assert!(
+            std::fs::write(&status, text).is_ok(),
+            "write the status text"
+        );
+        runners.push(
+            Runner::new("codex-manager 23 (Python)", move || {
+                let mut line = Command::new(&python);
+                line.arg("backup").arg("--source-dir").arg(&command.home);
+                line.arg("--status-file").arg(&status);
+                line.env("HOME", &command.folder)
+                    .env("CODEX_MANAGER_HOME", command.python_home());
+                line
+            })
+            .before(quiet_disk)
+            .made(move || made.python_archive()),
+        );
+    }
     let runs = in_turn(&runners, options.rounds);
     let mut rows = Vec::new();
     for (level, ours) in LEVELS.iter().zip(&runs) {
@@ -265,6 +306,38 @@ fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
         ));
     }
     rows
+}
+
+/// The next backup after a hundredth has changed, beside the first.
+fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
+    let first = bench.folder.join("first");
+    let again = bench.folder.join("again");
+    let backup = |manager: &Path| {
+        let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
+        move || bench.ours(&manager, &["backup", "--no-status"])
+    };
+    let prepared = backup(&again)()
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(prepared.is_ok_and(|s| s.success()), "the backup failed");
+    let (changed, forgotten) = (Rc::clone(bench), first.clone());
+    let share = options.sessions.div_ceil(100);
+    let runners = [
+        Runner::new("codex-manager", backup(&again)).before(move || {
+            sample::go_on(&changed.home, share);
+            quiet_disk();
+        }),
+        Runner::new("the first", backup(&first)).before(move || {
+            let _ = std::fs::remove_dir_all(&forgotten);
+            quiet_disk();
+        }),
+    ];
+    let runs = in_turn(&runners, options.rounds);
+    Row::new(
+        "next backup, 1 % changed",
+        &runs[0],
+        Some((&runners[1], &runs[1])),
+    )
 }
 
 /// One row for each peer; one without a peer where there is none.
