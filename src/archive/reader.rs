@@ -249,6 +249,9 @@ fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manife
             found,
         });
     }
+    if parsed.is_err() && content.inner.limit() == 0 {
+        return Err(damaged(path, "manifest: too large"));
+    }
     parsed.map_err(|e| damaged(path, format!("manifest: {e}")))
 }
 
