@@ -6,7 +6,7 @@ use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::progress;
-use crate::ui::{ColorChoice, Ui, Verbosity};
+use crate::ui::{self, ColorChoice, Ui, Verbosity};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -175,6 +175,13 @@ pub fn main() -> ExitCode {
             };
             finish_interrupted(&context)?;
             cli.command.run(&context)
+        })
+        .and_then(|outcome| match ui::take_output_error() {
+            None => Ok(outcome),
+            Some(e) => Err(CommandError::failed(format!(
+                "the answer could not be written to stdout: {e}"
+            ))
+            .hint("what the command does was done")),
         });
     match result {
         Ok(outcome) => ExitCode::from(outcome as u8),

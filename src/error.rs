@@ -294,9 +294,10 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end these first, or stop Codex's daemon with --stop-daemon; nothing was changed"),
             RestoreError::StartedMeanwhile { ref left_at, .. } => {
+                let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
                 let hint = format!(
                     "what was written meanwhile is in {}; end Codex, then run the same command again",
-                    left_at.display()
+                    places.join(" and ")
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }

@@ -23,6 +23,7 @@ mod cooldown;
 mod daemon;
 mod demo;
 mod doctor;
+mod faults;
 mod full_disk;
 mod hostile;
 mod killed;

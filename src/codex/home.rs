@@ -112,7 +112,13 @@ pub fn kind_of(relative: &Path) -> Kind {
     };
     let second = parts.next();
     // Where a file system of its own is mounted on a top-level folder, a restore works in there.
-    if is_ours(top) || second.is_some_and(|name| name == OsStr::new(".codex-manager-restore")) {
+    let is_of_restore = |name: &OsStr| {
+        name == OsStr::new(".codex-manager-restore")
+            || name
+                .as_encoded_bytes()
+                .starts_with(b".codex-manager-undone-")
+    };
+    if is_ours(top) || second.is_some_and(is_of_restore) {
         return Kind::Transient;
     }
     let Some(top) = top.to_str() else {

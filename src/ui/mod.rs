@@ -14,6 +14,7 @@ use crate::io::progress::waiting_for_input;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -281,9 +282,31 @@ fn shown(text: impl Display) -> String {
         .collect()
 }
 
+/// Why stdout did not take everything.
+static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
+
+/// Why something that was to be printed on stdout is missing there, if it is.
+pub fn take_output_error() -> Option<io::Error> {
+    let flushed = io::stdout().lock().flush();
+    keep_error(flushed);
+    OUT_ERROR
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take()
+}
+
 // A closed pipe is the reader's choice, not our failure: `codex-manager list-backups | head -1`.
+fn keep_error(result: io::Result<()>) {
+    if let Err(e) = result
+        && e.kind() != io::ErrorKind::BrokenPipe
+    {
+        *OUT_ERROR.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+    }
+}
+
 fn out(text: std::fmt::Arguments<'_>) {
-    let _ = io::stdout().lock().write_fmt(text);
+    let written = io::stdout().lock().write_fmt(text);
+    keep_error(written);
 }
 
 fn err(text: std::fmt::Arguments<'_>) {

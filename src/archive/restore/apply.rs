@@ -321,10 +321,10 @@ impl<'a> Work<'a> {
         safety: Option<Published>,
     ) -> Result<RestoreReport, RestoreError> {
         let steps = self.steps()?;
+        let leave_at = self.leave_at();
         let Self {
             request,
             plan,
-            folder,
             contents,
             swap,
             notes,
@@ -334,21 +334,13 @@ impl<'a> Work<'a> {
         if !busy.is_empty() {
             return Err(RestoreError::Busy(busy));
         }
-        let staged = swap.folder().join("new");
-        let staging = swap.folder().to_path_buf();
         let mut started = Vec::new();
-        let done = swap.commit(steps, || {
+        let confirm = || {
             started = holders(request);
             started.is_empty()
-        })?;
-        if !done {
-            let left_at = folder.with_file_name(format!(
-                "{}.undone-restore-{}",
-                folder.file_name().unwrap_or_default().to_string_lossy(),
-                request.now.timestamp()
-            ));
-            atomic::rename(&staged, &left_at)?;
-            tree::remove(&staging)?;
+        };
+        let outcome = swap.commit(steps, confirm, &leave_at)?;
+        if let swap::Outcome::Undone(left_at) = outcome {
             return Err(RestoreError::StartedMeanwhile {
                 holders: started,
                 left_at,
@@ -368,6 +360,24 @@ impl<'a> Work<'a> {
             auth: login.outcome,
             notes,
         })
+    }
+
+    /// Where the new state of each root goes should the restore have to be undone: beside what it
+    /// would have replaced; within it, under a name of ours, where nothing can be moved out.
+    fn leave_at(&self) -> Vec<(PathBuf, PathBuf)> {
+        let at = self.request.now.timestamp();
+        let place = |root: &Root| {
+            let name = root.live.file_name().unwrap_or_default();
+            if root.staged.starts_with(&root.live) {
+                root.live.join(format!(".codex-manager-undone-{at}"))
+            } else {
+                let name = name.to_string_lossy();
+                root.live
+                    .with_file_name(format!("{name}.undone-restore-{at}"))
+            }
+        };
+        let roots = self.stage.roots.iter();
+        roots.map(|r| (r.staged.clone(), place(r))).collect()
     }
 
     fn steps(&self) -> Result<Vec<Step>, RestoreError> {

@@ -50,7 +50,7 @@ pub enum RestoreError {
         /// Who.
         holders: Vec<Holder>,
         /// Where the new state was left, for what they may have written.
-        left_at: PathBuf,
+        left_at: Vec<PathBuf>,
     },
     /// The archive is of another account than the one that is signed in.
     #[error("the archive is of {archive}, but {live} is signed in")]

@@ -271,9 +271,8 @@ impl Swap {
         &self.journal.folders[0]
     }
 
-    /// Does `steps`. `confirm` is asked when they are done; on `false` they are undone, the new
-    /// state is left in place beside the home for whoever may hold files of it, and `Ok(false)` is
-    /// returned.
+    /// Does `steps`. `confirm` is asked when they are done; on `false` they are undone, and the new
+    /// state goes to the places of `leave_at` (from, to) for whoever may hold files of it.
     ///
     /// # Errors
     /// A step failed; those before it were undone.
@@ -281,14 +280,15 @@ impl Swap {
         mut self,
         steps: Vec<Step>,
         confirm: impl FnOnce() -> bool,
-    ) -> Result<bool, SwapError> {
+        leave_at: &[(PathBuf, PathBuf)],
+    ) -> Result<Outcome, SwapError> {
         for folder in &self.journal.folders {
             tree::sync(folder)?;
         }
         self.journal.steps = steps;
         if let Err(e) = self.set(State::Committing) {
             // No step is done: what was staged may go.
-            self.journal.state = State::Prepared;
+            self.disarm()?;
             return Err(e);
         }
         let done = self.journal.steps.iter().try_for_each(Step::apply);
@@ -300,23 +300,47 @@ impl Swap {
         if !confirm() {
             self.undo()?;
             // Somebody may have files of the new state open and go on writing into them.
-            self.finished = true;
-            return Ok(false);
+            let mut left = Vec::new();
+            for (staged, place) in leave_at {
+                if staged.symlink_metadata().is_ok() {
+                    atomic::rename(staged, place)?;
+                    left.push(place.clone());
+                }
+            }
+            return Ok(Outcome::Undone(left));
         }
         // Should this not be written, a recovery finds every step done.
         let _ = self.set(State::Committed);
         self.clean()?;
-        Ok(true)
+        Ok(Outcome::Done)
     }
 
     fn undo(&mut self) -> Result<(), SwapError> {
-        self.set(State::Undoing)?;
+        // Where it cannot be written, a process that finds us killed goes on forward: one whole
+        // state, too.
+        let _ = self.set(State::Undoing);
         for step in self.journal.steps.iter().rev() {
             step.undo()?;
         }
         self.sync_parents()?;
-        self.journal.steps.clear();
-        self.set(State::Prepared)
+        self.disarm()
+    }
+
+    /// Makes the journal ask for nothing: no step is done, none is to be done. Until then what is
+    /// staged has to stay, since another process may take the journal at its word.
+    fn disarm(&mut self) -> Result<(), SwapError> {
+        let disarmed = JournalFile {
+            folders: self.journal.folders.clone(),
+            ..JournalFile::default()
+        };
+        if document::write(&self.path, &disarmed).is_err() {
+            // To remove it takes no room. Other processes then know of the first folder alone; the
+            // others are removed by this one.
+            tree::remove(&self.path)?;
+            atomic::sync_folder(self.folder())?;
+        }
+        self.journal = disarmed;
+        Ok(())
     }
 
     fn set(&mut self, state: State) -> Result<(), SwapError> {
@@ -384,6 +408,15 @@ impl Drop for Swap {
             let _ = self.clean();
         }
     }
+}
+
+/// How a swap ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The new state is there.
+    Done,
+    /// The old state is there again; the new one was left at these places.
+    Undone(Vec<PathBuf>),
 }
 
 /// What was found of an interrupted restore.
@@ -551,7 +584,7 @@ mod tests {
     fn commit_replaces_all_and_leaves_nothing_behind() {
         let world = World::new();
         let (swap, steps) = world.begin();
-        assert!(swap.commit(steps, || true).unwrap());
+        assert_eq!(swap.commit(steps, || true, &[]).unwrap(), Outcome::Done);
         assert_eq!(world.state(), NEW);
         assert!(!world.at(STAGING).exists());
     }
@@ -560,8 +593,12 @@ mod tests {
     fn a_refused_commit_is_undone() {
         let world = World::new();
         let (swap, steps) = world.begin();
-        assert!(!swap.commit(steps, || false).unwrap());
+        let (staged, left) = (world.at(STAGING).join("new"), world.at("left"));
+        let outcome = swap.commit(steps, || false, &[(staged, left.clone())]);
+        assert_eq!(outcome.unwrap(), Outcome::Undone(vec![left.clone()]));
         assert_eq!(world.state(), OLD);
+        assert_eq!(fs::read_to_string(left.join("auth")).unwrap(), "new");
+        assert!(!world.at(STAGING).exists());
     }
 
     #[test]
@@ -624,7 +661,7 @@ mod tests {
         let blocked = Step::new(world.at("live/taken"), world.at(STAGING).join("new/added"));
         fs::write(world.at("live/taken"), "appeared").unwrap();
         steps.push(blocked);
-        swap.commit(steps, || true).unwrap_err();
+        swap.commit(steps, || true, &[]).unwrap_err();
         assert_eq!(world.state(), OLD);
     }
 }
