@@ -18,7 +18,7 @@ use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::process::{self, Holder};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
-use crate::io::{IoContext, IoError, Progress, atomic, space, tree};
+use crate::io::{IoContext, IoError, Progress, atomic, space};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
