@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
-const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
+pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
 
 /// What the reader that goes by the index says of an entry that it did not expect.
 const SURPRISE: &str = "not what the manifest lists here";
@@ -24,15 +24,21 @@ const SURPRISE: &str = "not what the manifest lists here";
 type Edit = fn(&mut Parts);
 
 /// A home, and a good archive of it.
-struct World {
-    env: TestEnv,
-    good: Vec<u8>,
+pub(crate) struct World {
+    pub(crate) env: TestEnv,
+    pub(crate) good: Vec<u8>,
 }
 
 impl World {
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// With more in the home than the sample's.
+    pub(crate) fn with(more: impl FnOnce(&TestEnv)) -> Self {
         let env = TestEnv::new();
         sample_home(&env);
+        more(&env);
         let archive = backup(&env, &[]);
         let good = fs::read(archive).expect("read");
         // What every check makes once: folders and locks.
@@ -45,13 +51,13 @@ impl World {
         Self { env, good }
     }
 
-    fn parts(&self) -> Parts {
+    pub(crate) fn parts(&self) -> Parts {
         Parts::of(&self.good)
     }
 
     /// Both commands refuse this archive, say why, and leave everything as it was.
     #[track_caller]
-    fn refuses(&self, what: &str, archive: &[u8], because: &str) {
+    pub(crate) fn refuses(&self, what: &str, archive: &[u8], because: &str) {
         let path = self.env.write(NAME, archive);
         self.refuses_path(what, &text(&path), because);
     }

@@ -13,6 +13,11 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
     let files: Vec<_> = manifest.files.iter().map(|f| &f.path).collect();
     let folders: Vec<_> = manifest.folders.iter().map(|f| &f.path).collect();
     check_names(path, &files, &folders, &manifest.links, Clash::OfCodexNames)?;
+    // What counts for nothing must not be what counts.
+    let counts: HashSet<_> = files.iter().copied().collect();
+    if let Some(name) = manifest.void.iter().find(|name| counts.contains(name)) {
+        return Err(unsafe_entry(path, name, "twice in the archive"));
+    }
     if let Some(file) = manifest.files.iter().find(|f| f.sha256.is_none()) {
         return Err(damaged(path, format!("{} has no digest", file.path)));
     }

@@ -177,6 +177,12 @@ impl Parts {
         self
     }
 
+    /// Forgets the entry of that name in the tar alone.
+    pub(crate) fn without_entry(mut self, name: &str) -> Self {
+        self.entries.retain(|e| e.name != name.as_bytes());
+        self
+    }
+
     /// Adds an entry to the tar alone.
     pub(crate) fn with(mut self, entry: Entry) -> Self {
         self.entries.push(entry);
@@ -245,11 +251,13 @@ impl Parts {
                 .skip(next)
                 .position(|n| n.as_slice() == entry.name.strip_suffix(b"/").unwrap_or(&entry.name));
             let is_large = !is_structure && found.is_some() && entry.content.len() >= GROUP;
-            cutter.enter(if is_structure {
-                Kind::Structure
-            } else {
-                Kind::Files(parent(&entry.name).to_vec(), is_large)
-            });
+            if found.is_some() || cutter.tar.is_empty() {
+                cutter.enter(if is_structure {
+                    Kind::Structure
+                } else {
+                    Kind::Files(parent(&entry.name).to_vec(), is_large)
+                });
+            }
             if let Some(skipped) = found {
                 cutter.told[usize::from(!is_structure)] += skipped + 1;
                 cutter.count += skipped + 1;
