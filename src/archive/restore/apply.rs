@@ -12,13 +12,13 @@ use crate::accounts::choice::{AuthOutcome, AuthPolicy};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::publish::Published;
-use crate::archive::reader::{Archive, Contents, Extent, Layout};
+use crate::archive::reader::{Archive, Extent, Layout, Listing};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::process::{self, Holder};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
-use crate::io::{IoContext, IoError, Progress, atomic, space, tree};
+use crate::io::{IoContext, IoError, Progress, atomic, space};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
@@ -152,7 +152,7 @@ pub(super) struct Work<'a> {
     pub(super) plan: RestorePlan,
     /// The real folder that is replaced.
     pub(super) folder: PathBuf,
-    pub(super) contents: Contents,
+    pub(super) contents: Listing<'a>,
     pub(super) live: Vec<LiveFile>,
     pub(super) stage: Stage,
     pub(super) swap: Swap,
@@ -243,7 +243,7 @@ impl<'a> Work<'a> {
         self.request.archive.read(extent, &extract, progress)?;
         self.stage.login = extract.into_login();
         self.stage.rollouts = stage::planned_rollouts(&self.plan);
-        self.stage.structure(&self.contents, &self.plan)?;
+        self.stage.structure(self.contents, &self.plan)?;
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
                 "made by the Python codex-manager: no digests; names, CRC and databases were checked"
@@ -289,7 +289,7 @@ impl<'a> Work<'a> {
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
-        Ok(self.stage.finish_folders(&self.contents, kept)?)
+        Ok(self.stage.finish_folders(self.contents, kept)?)
     }
 
     /// The top-level names that change.
