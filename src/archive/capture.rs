@@ -9,7 +9,9 @@ use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::Metadata;
 use super::pack::{self, Closing, Compression, PackWriter, Packed};
 use super::reuse::Source;
-use super::scan::{self, CaptureScope, LeftOut, PlannedFile, Scan};
+use super::scan::{
+    self, CaptureScope, LeftOut, Places, PlannedFile, PlannedFolder, Scan, top_entries,
+};
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::database;
 use crate::codex::home::{self, Kind};
@@ -19,7 +21,7 @@ use crate::io::atomic::TempFile;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -68,9 +70,11 @@ pub fn capture(
 ) -> Result<Captured, ArchiveError> {
     let staging = Staging::inside(workplace.tmp)?;
     let folders = folder_ids(&scope.home);
-    let before = scan::scan(scope)?;
-    check_space(&before, workplace)?;
-    let (snapshots, damaged) = snapshot_databases(&before, &staging)?;
+    let (snapshots, damaged) = {
+        let before = scan::scan(scope)?;
+        check_space(&before, workplace)?;
+        snapshot_databases(&before, &staging)?
+    };
     // Walked again: what appeared while the databases were taken belongs to this capture.
     let mut scan = scan::scan(scope)?;
     scan.skipped.extend(damaged);
@@ -88,22 +92,30 @@ pub fn capture(
         |writer| {
             let mut packing = Packing {
                 home: &scope.home,
+                places: &scan.places,
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
-                taken: HashSet::new(),
+                moved: HashSet::new(),
                 rollouts: HashSet::new(),
                 progress,
             };
-            packing.structure(&scan)?;
+            packing.structure(&scan.folders, &scan.links)?;
             packing.databases(&snapshots)?;
-            packing.files(&scan)?;
-            let auth = packing.login(scope, &scan)?;
+            let tops = top_entries(&scan.files, &scan.links);
+            let login_file = scan.files.iter().find(|f| f.kind == Kind::Auth).cloned();
+            let mut files = std::mem::take(&mut scan.files);
+            files.retain(|f| {
+                let apart = matches!(f.kind, Kind::Auth | Kind::Database);
+                !apart && !snapshots.iter().any(|s| s.planned.name == f.name)
+            });
+            packing.files(files.into())?;
+            let auth = packing.login(scope, login_file.as_ref())?;
             if folder_ids(&scope.home) != folders {
                 return Err(ArchiveError::Replaced(scope.home.clone()));
             }
             skipped = packing.skipped;
             skipped.sort();
-            metadata.captured_files = scan.top_entries();
+            metadata.captured_files = tops;
             let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
             login = captured;
             Ok(Closing {
@@ -190,12 +202,13 @@ fn snapshot_databases(
             return Err(ArchiveError::Interrupted);
         }
         let copy = staging.path(&format!("{i}.sqlite"));
-        match database::snapshot(&planned.source, &copy) {
+        let source = scan.places.source(&planned.name);
+        match database::snapshot(&source, &copy) {
             Ok(()) => taken.push(Snapshot {
                 planned: planned.clone(),
                 copy,
             }),
-            Err(_) if !planned.source.exists() => {}
+            Err(_) if !source.exists() => {}
             Err(error @ database::DatabaseError::Damaged { .. }) => {
                 let _ = fs::remove_file(&copy);
                 damaged.push(LeftOut::new(planned.name.as_path(), chain(&error)));
@@ -227,18 +240,23 @@ enum Added {
 
 struct Packing<'a, 'w> {
     home: &'a Path,
+    places: &'a Places,
     writer: &'a mut PackWriter<'w>,
     skipped: Vec<LeftOut>,
-    /// What has been captured: a file that was found under another's name has had its turn.
-    taken: HashSet<EntryName>,
-    /// The rollouts that are in the archive: conversation, device and number of the file.
-    rollouts: HashSet<(String, u64, u64)>,
+    /// What was captured where it was found in place of another: it has had its turn.
+    moved: HashSet<EntryName>,
+    /// The rollouts that are in the archive.
+    rollouts: HashSet<RolloutKey>,
     progress: &'a dyn Progress,
 }
 
 impl Packing<'_, '_> {
-    fn structure(&mut self, scan: &Scan) -> Result<(), ArchiveError> {
-        for folder in &scan.folders {
+    fn structure(
+        &mut self,
+        folders: &[PlannedFolder],
+        links: &[(EntryName, PathBuf)],
+    ) -> Result<(), ArchiveError> {
+        for folder in folders {
             let entry = FolderEntry {
                 path: folder.name.clone(),
                 mode: folder.mode,
@@ -246,7 +264,7 @@ impl Packing<'_, '_> {
             };
             self.writer.add_folder(entry)?;
         }
-        for (name, target) in &scan.links {
+        for (name, target) in links {
             let entry = LinkEntry {
                 path: name.clone(),
                 target: target.clone(),
@@ -265,71 +283,71 @@ impl Packing<'_, '_> {
         Ok(())
     }
 
-    fn files(&mut self, scan: &Scan) -> Result<(), ArchiveError> {
+    /// Takes `files`, ordered by name. What is done is let go: the list of a large home and the
+    /// manifest that is made of it are not in memory at the same time as wholes.
+    fn files(&mut self, mut files: VecDeque<PlannedFile>) -> Result<(), ArchiveError> {
         let mut later = Vec::new();
-        let files: Vec<_> = scan
-            .files
-            .iter()
-            .filter(|f| !matches!(f.kind, Kind::Auth | Kind::Database))
-            .collect();
-        let mut next = 0;
-        while let Some(planned) = files.get(next) {
-            let reused = self.reuse(&files[next..])?;
+        while !files.is_empty() {
+            let reused = self.reuse(&files)?;
             if reused > 0 {
-                next += reused;
-                continue;
+                files.drain(..reused);
+            } else if let Some(planned) = files.pop_front() {
+                match self.file(&planned, &files, true)? {
+                    Added::Done => {}
+                    Added::Later => later.push(planned),
+                }
             }
-            next += 1;
-            match self.file(planned, true)? {
-                Added::Done => {}
-                Added::Later => later.push(planned),
+            if files.len() < files.capacity() / 2 {
+                files.shrink_to_fit();
             }
         }
         // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
-            wait_for_growth(planned);
-            self.file(planned, false)?;
+            wait_for_growth(&planned, &self.places.source(&planned.name));
+            self.file(&planned, &files, false)?;
         }
         Ok(())
     }
 
     /// Takes over from the earlier archive what stands there as it is now: how many of `files`, from
     /// the first on.
-    fn reuse(&mut self, files: &[&PlannedFile]) -> Result<usize, ArchiveError> {
+    fn reuse(&mut self, files: &VecDeque<PlannedFile>) -> Result<usize, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let count = self.writer.reusable(|i| files.get(i).map(|f| f.entry()));
-        let rollouts: Vec<_> = files[..count]
-            .iter()
-            .map(|f| rollout_of(conversation_of(f), f.stamp))
-            .collect();
-        let is_taken = |(file, rollout): (&&PlannedFile, &Option<_>)| {
-            let rollout = rollout.as_ref();
-            self.taken.contains(&file.name) || rollout.is_some_and(|r| self.rollouts.contains(r))
+        let count = self
+            .writer
+            .reusable(|i| files.get(i).map(PlannedFile::entry));
+        let is_taken = |f: &PlannedFile| {
+            self.moved.contains(&f.name)
+                || rollout_of(f, f.stamp).is_some_and(|r| self.rollouts.contains(&r))
         };
-        if count == 0 || files.iter().zip(&rollouts).any(is_taken) {
+        if count == 0 || files.iter().take(count).any(is_taken) {
             return Ok(0);
         }
-        self.rollouts.extend(rollouts.into_iter().flatten());
-        for file in &files[..count] {
-            self.taken.insert(file.name.clone());
+        for file in files.iter().take(count) {
+            self.rollouts.extend(rollout_of(file, file.stamp));
             self.progress.add_bytes(file.size);
         }
         self.writer
-            .reuse(files[..count].iter().map(|f| f.entry()))?;
+            .reuse(files.iter().take(count).map(PlannedFile::entry))?;
         Ok(count)
     }
 
-    fn file(&mut self, planned: &PlannedFile, may_defer: bool) -> Result<Added, ArchiveError> {
+    /// Takes one file; `coming` are those that have not had their turn, ordered by name.
+    fn file(
+        &mut self,
+        planned: &PlannedFile,
+        coming: &VecDeque<PlannedFile>,
+        may_defer: bool,
+    ) -> Result<Added, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let conversation = conversation_of(planned);
-        if self.taken.contains(&planned.name) {
+        if self.moved.contains(&planned.name) {
             return Ok(Added::Done);
         }
-        let (mut file, planned) = match self.open(planned, conversation.as_ref()) {
+        let (mut file, name, source) = match self.open(planned) {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Added::Done),
             Err(e) => {
@@ -338,34 +356,41 @@ impl Packing<'_, '_> {
                 return Ok(Added::Done);
             }
         };
-        let meta = file.metadata().at("read", &planned.source)?;
+        let meta = file.metadata().at("read", &source)?;
         // Codex moves conversations between their folders: this very file may have been taken under
         // another name. Copies of one that went different ways are files of their own.
-        let rollout = rollout_of(conversation, Stamp::of(&meta));
+        let rollout = rollout_of(planned, Stamp::of(&meta));
         if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
             return Ok(Added::Done);
         }
         let mut size = meta.len();
-        if is_append_only(&planned)
-            && !ends_in_newline(&mut file, size).at("read", &planned.source)?
-        {
+        if is_append_only(planned) && !ends_in_newline(&mut file, size).at("read", &source)? {
             let grew = size != planned.size;
             if !grew && may_defer {
                 return Ok(Added::Later);
             }
             if grew {
-                size = rollout::whole_lines(&mut file, size).at("read", &planned.source)?;
+                size = rollout::whole_lines(&mut file, size).at("read", &source)?;
             }
         }
-        if planned.kind == Kind::Config && is_nul_filled(&mut file).at("read", &planned.source)? {
+        if planned.kind == Kind::Config && is_nul_filled(&mut file).at("read", &source)? {
             self.skipped.push(LeftOut::new(
                 planned.name.as_path(),
                 "filled with NUL bytes",
             ));
             return Ok(Added::Done);
         }
-        file.seek(SeekFrom::Start(0)).at("read", &planned.source)?;
+        file.seek(SeekFrom::Start(0)).at("read", &source)?;
+        if name != planned.name {
+            let has_turn = coming.binary_search_by(|f| f.name.cmp(&name)).is_ok();
+            if has_turn || self.writer.holds(&name) || !self.moved.insert(name.clone()) {
+                return Ok(Added::Done);
+            }
+        }
         let seen = PlannedFile {
+            name,
+            kind: planned.kind,
+            size: planned.size,
             mode: scan::mode_of(&meta),
             mtime_ns: scan::mtime_ns_of(&meta),
             // What was cut, or is growing, is not what a later look will find.
@@ -374,27 +399,24 @@ impl Packing<'_, '_> {
             } else {
                 Stamp::default()
             },
-            ..planned
         };
-        if self.taken.insert(seen.name.clone()) {
-            self.add(&seen, size, &mut file)?;
-            self.rollouts.extend(rollout);
-        }
+        self.add(&seen, size, &mut file)?;
+        self.rollouts.extend(rollout);
         Ok(Added::Done)
     }
 
     /// Opens a file. A rollout that has gone is sought where Codex may have moved it: archived,
-    /// taken out of the archive, or compressed. `None` when it is really gone.
-    fn open(
-        &self,
-        planned: &PlannedFile,
-        conversation: Option<&ConversationFile>,
-    ) -> Result<Option<(File, PlannedFile)>, IoError> {
-        let gone = match File::open(&planned.source) {
-            Ok(file) => return Ok(Some((file, planned.clone()))),
+    /// taken out of the archive, or compressed. `None` when it is really gone. Gives the name that it
+    /// has now, and its path.
+    fn open(&self, planned: &PlannedFile) -> Result<Option<(File, EntryName, PathBuf)>, IoError> {
+        let source = self.places.source(&planned.name);
+        let gone = match File::open(&source) {
+            Ok(file) => return Ok(Some((file, planned.name.clone(), source))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => e,
-            Err(e) => return Err(e).at("read", &planned.source),
+            Err(e) => return Err(e).at("read", &source),
         };
+        let is_rollout = planned.kind.is_rollout_folder();
+        let conversation = is_rollout.then(|| ConversationFile::of(&source)).flatten();
         let Some(conversation) = conversation else {
             return Ok(None);
         };
@@ -404,17 +426,10 @@ impl Packing<'_, '_> {
         for relative in rounds {
             let source = self.home.join(relative);
             if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(relative)) {
-                return Ok(Some((
-                    file,
-                    PlannedFile {
-                        name,
-                        source,
-                        ..planned.clone()
-                    },
-                )));
+                return Ok(Some((file, name, source)));
             }
         }
-        Err(gone).at("read", &planned.source)
+        Err(gone).at("read", &source)
     }
 
     fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
@@ -472,9 +487,9 @@ impl Packing<'_, '_> {
     fn login(
         &mut self,
         scope: &CaptureScope,
-        scan: &Scan,
+        planned: Option<&PlannedFile>,
     ) -> Result<Option<(Option<Login>, AccountAuth)>, ArchiveError> {
-        let Some(planned) = scan.files.iter().find(|f| f.kind == Kind::Auth) else {
+        let Some(planned) = planned else {
             return Ok(None);
         };
         let path = scope.home.join(home::AUTH_JSON);
@@ -524,34 +539,35 @@ fn is_read_only(error: &IoError) -> bool {
     )
 }
 
-/// Which conversation a planned file is of.
-fn conversation_of(file: &PlannedFile) -> Option<ConversationFile> {
-    file.kind
-        .is_rollout_folder()
-        .then(|| ConversationFile::of(&file.source))
-        .flatten()
-}
+/// What stays of a rollout when it is renamed: conversation (its hash, to be small), device and number
+/// of the file. A number alone may belong to a new file by now.
+type RolloutKey = (u64, u64, u64);
 
-/// What stays of a rollout when it is renamed. A number alone may belong to a new file by now.
-fn rollout_of(conversation: Option<ConversationFile>, stamp: Stamp) -> Option<(String, u64, u64)> {
+fn rollout_of(file: &PlannedFile, stamp: Stamp) -> Option<RolloutKey> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
     // Zero where the system has no such numbers.
-    conversation
-        .filter(|_| stamp.ino != 0)
-        .map(|c| (c.name, stamp.dev, stamp.ino))
+    if !file.kind.is_rollout_folder() || stamp.ino == 0 {
+        return None;
+    }
+    let conversation = ConversationFile::of(file.name.as_path())?;
+    let mut hasher = DefaultHasher::new();
+    conversation.name.hash(&mut hasher);
+    Some((hasher.finish(), stamp.dev, stamp.ino))
 }
 
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.
 fn is_append_only(planned: &PlannedFile) -> bool {
-    let jsonl = planned.source.extension().is_some_and(|e| e == "jsonl");
+    let path = planned.name.as_path();
+    let jsonl = path.extension().is_some_and(|e| e == "jsonl");
     jsonl
         && (planned.kind.is_rollout_folder()
             || matches!(planned.kind, Kind::History | Kind::SessionIndex))
 }
 
 /// Waits until a file has grown or has been left alone for [`AT_REST`].
-fn wait_for_growth(planned: &PlannedFile) {
+fn wait_for_growth(planned: &PlannedFile, source: &Path) {
     let unchanged = || {
-        let meta = planned.source.metadata().ok()?;
+        let meta = source.metadata().ok()?;
         let idle = meta.modified().ok()?.elapsed().ok()?;
         (meta.len() == planned.size).then_some(idle)
     };

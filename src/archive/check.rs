@@ -14,8 +14,8 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
     let folders: Vec<_> = manifest.folders.iter().map(|f| &f.path).collect();
     check_names(path, &files, &folders, &manifest.links, Clash::OfCodexNames)?;
     // What counts for nothing must not be what counts.
-    let counts: HashSet<_> = files.iter().copied().collect();
-    if let Some(name) = manifest.void.iter().find(|name| counts.contains(name)) {
+    let void: HashSet<_> = manifest.void.iter().collect();
+    if let Some(name) = files.iter().find(|name| void.contains(*name)) {
         return Err(unsafe_entry(path, name, "twice in the archive"));
     }
     if let Some(file) = manifest.files.iter().find(|f| f.sha256.is_none()) {
@@ -59,8 +59,9 @@ pub(super) fn check_names(
     links: &[LinkEntry],
     clash: Clash,
 ) -> Result<(), ArchiveError> {
-    let mut seen: HashMap<String, &EntryName> = HashMap::new();
-    let mut leaves: HashSet<&Path> = HashSet::new();
+    let mut names = Vec::with_capacity(files.len() + links.len() + folders.len());
+    // Few: only they can clash by letter case.
+    let mut folded: HashMap<String, &EntryName> = HashMap::new();
     let all = files
         .iter()
         .copied()
@@ -70,48 +71,51 @@ pub(super) fn check_names(
     for (name, is_leaf) in all {
         let is_codex = || home::is_codex_name(name.top());
         let is_top = name.as_path().components().count() == 1;
-        let key = if clash == Clash::OfAll || (is_top && is_codex()) {
-            name.folded()
-        } else {
-            // Exact duplicates only, but told apart from the folded keys.
-            format!(
-                "\0{}",
-                name.as_path().as_os_str().as_encoded_bytes().escape_ascii()
-            )
-        };
-        if let Some(other) = seen.insert(key, name) {
-            let reason = if other == name {
-                "twice in the archive"
-            } else {
-                "differs from another only in letter case"
-            };
-            return Err(unsafe_entry(archive, name, reason));
+        if clash == Clash::OfAll || (is_top && is_codex()) {
+            match folded.insert(name.folded(), name) {
+                Some(other) if other != name => {
+                    let reason = "differs from another only in letter case";
+                    return Err(unsafe_entry(archive, name, reason));
+                }
+                _ => {}
+            }
         }
-        if is_leaf {
-            leaves.insert(name.as_path());
-        }
+        names.push((name, is_leaf));
     }
+    drop(folded);
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|w| w[0].0 == w[1].0) {
+        return Err(unsafe_entry(archive, twice[0].0, "twice in the archive"));
+    }
+    let is_leaf = |path: &Path| {
+        let found = names.binary_search_by(|(name, _)| name.as_path().cmp(path));
+        found.is_ok_and(|i| names[i].1)
+    };
+    // Names of one folder follow each other mostly.
+    let mut sound = None;
+    let mut lies_below_leaf = |name: &'_ EntryName| {
+        let parent = name
+            .as_path()
+            .parent()
+            .unwrap_or(Path::new(""))
+            .to_path_buf();
+        if sound.as_ref() == Some(&parent) {
+            return false;
+        }
+        let below = parent.ancestors().any(&is_leaf);
+        sound = Some(parent);
+        below
+    };
     let places = files.iter().map(|name| (*name, true));
     for (name, is_file) in places.chain(folders.iter().map(|name| (*name, false))) {
         check_place(archive, name, is_file)?;
-        if name
-            .as_path()
-            .ancestors()
-            .skip(1)
-            .any(|above| leaves.contains(above))
-        {
+        if lies_below_leaf(name) {
             return Err(unsafe_entry(archive, name, "lies below a file or link"));
         }
     }
     for link in links {
         check_link(archive, link)?;
-        if link
-            .path
-            .as_path()
-            .ancestors()
-            .skip(1)
-            .any(|above| leaves.contains(above))
-        {
+        if lies_below_leaf(&link.path) {
             return Err(unsafe_entry(
                 archive,
                 &link.path,

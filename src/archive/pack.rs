@@ -19,6 +19,7 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tar::{EntryType, Header};
 
 /// A file of at least this size has members of its own; smaller ones of a folder share some.
@@ -158,31 +159,35 @@ pub fn pack(
     source: Option<&Source>,
     fill: impl FnOnce(&mut PackWriter<'_>) -> Result<Closing, ArchiveError>,
 ) -> Result<Packed, ArchiveError> {
-    let mut sink = MemberSink::new(&mut out, path, source);
+    let files = Mutex::new(Vec::new());
+    let mut sink = MemberSink::new(&mut out, path, source, &files);
     let work = |job: Job| job.run(compression, source);
     let filled = {
         let sink = &mut sink;
         let take = |done: Result<Done, ArchiveError>| sink.take(done?);
         parallel::ordered(IN_FLIGHT, work, take, |jobs| {
-            let mut writer = PackWriter::new(jobs, path, source);
+            let mut writer = PackWriter::new(jobs, path, source, &files);
             let closing = fill(&mut writer)?;
             writer.flush()?;
             Ok(writer.into_entries(closing))
         })?
     };
-    let (mut entries, closing) = filled;
-    for (index, digest) in sink.digests.drain(..) {
-        entries.files[index].sha256 = Some(digest);
-    }
+    let (entries, closing) = filled;
     sink.finish(entries, closing, compression)
 }
 
-/// The lists of a manifest.
+/// The files of a manifest: one thread adds them, another their digests.
+type Files = Mutex<Vec<FileEntry>>;
+
+fn locked(files: &Files) -> MutexGuard<'_, Vec<FileEntry>> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The other lists of a manifest.
 #[derive(Debug, Default)]
 struct Entries {
     folders: Vec<FolderEntry>,
     links: Vec<LinkEntry>,
-    files: Vec<FileEntry>,
     void: Vec<EntryName>,
     /// The members of what is void, by their place among all.
     void_members: Vec<std::ops::Range<usize>>,
@@ -280,20 +285,25 @@ struct MemberSink<'a> {
     path: &'a Path,
     source: Option<&'a Source>,
     members: Vec<Member>,
-    digests: Vec<(usize, Sha256Digest)>,
+    files: &'a Files,
     hasher: Hasher,
     written: u64,
     reused_bytes: u64,
 }
 
 impl<'a> MemberSink<'a> {
-    fn new(out: &'a mut File, path: &'a Path, source: Option<&'a Source>) -> Self {
+    fn new(
+        out: &'a mut File,
+        path: &'a Path,
+        source: Option<&'a Source>,
+        files: &'a Files,
+    ) -> Self {
         Self {
             out,
             path,
             source,
             members: Vec::new(),
-            digests: Vec::new(),
+            files,
             hasher: Hasher::default(),
             written: 0,
             reused_bytes: 0,
@@ -309,7 +319,11 @@ impl<'a> MemberSink<'a> {
             sha256: done.sha256,
             holds: done.holds,
         });
-        self.digests.extend(done.digests);
+        let mut files = locked(self.files);
+        for (index, digest) in done.digests {
+            files[index].sha256 = Some(digest);
+        }
+        drop(files);
         match (done.reused, self.source) {
             (Some(old), Some(source)) => {
                 source
@@ -342,9 +356,10 @@ impl<'a> MemberSink<'a> {
         for member in entries.void_members.into_iter().flatten() {
             self.members[member].holds = Holds::Void;
         }
+        let files = std::mem::take(&mut *locked(self.files));
         let mut metadata = closing.metadata;
-        metadata.files = entries.files.len() as u64;
-        metadata.bytes = entries.files.iter().map(|f| f.size).sum();
+        metadata.files = files.len() as u64;
+        metadata.bytes = files.iter().map(|f| f.size).sum();
         let manifest = Manifest {
             schema: SCHEMA,
             metadata,
@@ -358,7 +373,7 @@ impl<'a> MemberSink<'a> {
             links: entries.links,
             void: entries.void,
             effort: compression.effort(),
-            files: entries.files,
+            files,
             members: std::mem::take(&mut self.members),
         };
         let path = self.path;
@@ -447,6 +462,7 @@ pub struct PackWriter<'a> {
     jobs: &'a Submitter<Job, Result<Done, ArchiveError>>,
     path: &'a Path,
     source: Option<&'a Source>,
+    files: &'a Files,
     entries: Entries,
     group: Group,
     submitted: usize,
@@ -474,11 +490,13 @@ impl<'a> PackWriter<'a> {
         jobs: &'a Submitter<Job, Result<Done, ArchiveError>>,
         path: &'a Path,
         source: Option<&'a Source>,
+        files: &'a Files,
     ) -> Self {
         Self {
             jobs,
             path,
             source,
+            files,
             entries: Entries::default(),
             group: Group::default(),
             submitted: 0,
@@ -549,11 +567,11 @@ impl<'a> PackWriter<'a> {
         }
         let padding = usize::try_from(padding_of(entry.size)).unwrap_or(0);
         self.group.bytes.resize(end + padding, 0);
-        self.group
-            .files
-            .push((self.entries.files.len(), start..end));
+        let mut files = locked(self.files);
+        self.group.files.push((files.len(), start..end));
         self.group.count += 1;
-        self.entries.files.push(entry);
+        files.push(entry);
+        drop(files);
         if self.group.bytes.len() >= GROUP_BYTES {
             self.flush()?;
         }
@@ -569,7 +587,7 @@ impl<'a> PackWriter<'a> {
             self.group.kind = GroupKind::FilesOf(folder.to_path_buf());
         }
         if self.group.count == 0 {
-            self.group.first = self.entries.files.len() as u64;
+            self.group.first = self.count();
         }
         Ok(())
     }
@@ -580,7 +598,7 @@ impl<'a> PackWriter<'a> {
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
         self.flush()?;
-        let number = self.entries.files.len() as u64;
+        let number = self.count();
         let from = self.submitted;
         let old = self.source.and_then(|s| s.large(&entry.path));
         let head = entry_head(&entry).at("write", self.path)?;
@@ -625,11 +643,20 @@ impl<'a> PackWriter<'a> {
             self.entries.void_members.push(from..self.submitted);
             return Ok(false);
         }
-        self.entries.files.push(FileEntry {
+        locked(self.files).push(FileEntry {
             sha256: Some(hasher.digest()),
             ..entry
         });
         Ok(true)
+    }
+
+    fn count(&self) -> u64 {
+        locked(self.files).len() as u64
+    }
+
+    /// Whether a file of this name is in the archive already. Looks through all of them.
+    pub fn holds(&self, name: &EntryName) -> bool {
+        locked(self.files).iter().any(|f| f.path == *name)
     }
 
     /// How many files stand in one member of the earlier archive, from the first on, as they are
@@ -651,9 +678,9 @@ impl<'a> PackWriter<'a> {
             return Ok(());
         };
         self.flush()?;
-        let first = self.entries.files.len() as u64;
+        let first = self.count();
         for (file, sha256) in files.into_iter().zip(reuse.digests) {
-            self.entries.files.push(FileEntry {
+            locked(self.files).push(FileEntry {
                 sha256: Some(sha256),
                 ..file
             });
@@ -728,7 +755,7 @@ impl<'a> PackWriter<'a> {
 impl std::fmt::Debug for PackWriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PackWriter")
-            .field("files", &self.entries.files.len())
+            .field("files", &self.count())
             .finish_non_exhaustive()
     }
 }

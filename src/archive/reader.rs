@@ -59,6 +59,17 @@ impl Contents {
     }
 }
 
+/// What an archive says that it holds, where it says so.
+#[derive(Debug, Clone, Copy)]
+pub struct Listing<'a> {
+    /// See [`Contents::files`].
+    pub files: &'a [FileEntry],
+    /// See [`Contents::folders`].
+    pub folders: &'a [FolderEntry],
+    /// See [`Contents::links`].
+    pub links: &'a [LinkEntry],
+}
+
 /// Takes the files of an archive.
 pub trait Sink: Sync {
     /// Whether the content of this file is wanted.
@@ -139,14 +150,18 @@ impl Archive {
     }
 
     /// What it says that it holds.
-    pub fn contents(&self) -> Contents {
+    pub fn contents(&self) -> Listing<'_> {
         match &self.layout {
-            Layout::Ours(manifest) => Contents {
-                files: manifest.files.clone(),
-                folders: manifest.folders.clone(),
-                links: manifest.links.clone(),
+            Layout::Ours(manifest) => Listing {
+                files: &manifest.files,
+                folders: &manifest.folders,
+                links: &manifest.links,
             },
-            Layout::Python(python) => python.contents.clone(),
+            Layout::Python(python) => Listing {
+                files: &python.contents.files,
+                folders: &python.contents.folders,
+                links: &python.contents.links,
+            },
         }
     }
 

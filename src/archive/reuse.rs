@@ -5,10 +5,10 @@ use super::entry_name::EntryName;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::pack::Compression;
 use super::reader::{Archive, damaged};
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
-use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -48,8 +48,42 @@ pub(super) struct Reuse {
 /// Where a file stands in the earlier archive.
 #[derive(Debug, Clone, Copy)]
 struct Place {
+    /// Of its name. What is found by it is compared with a print or a digest.
+    hash: u64,
     file: u32,
     member: u32,
+}
+
+/// A file of the earlier archive: all of the manifest's words on it would be too much to keep beside
+/// those on the files of now.
+#[derive(Debug)]
+struct OldFile {
+    print: [u8; 16],
+    sha256: Sha256Digest,
+}
+
+/// What tells one state of a file from all others, its name among it.
+fn print_of(file: &FileEntry) -> [u8; 16] {
+    let mut hasher = Hasher::default();
+    let numbers = [
+        file.size,
+        u64::from(file.mode),
+        file.mtime.cast_unsigned(),
+        file.stamp.ctime.cast_unsigned(),
+        file.stamp.ino,
+        file.stamp.dev,
+    ];
+    for number in numbers {
+        hasher.update(&number.to_le_bytes());
+    }
+    hasher.update(file.path.as_path().as_os_str().as_encoded_bytes());
+    hasher.digest().beginning()
+}
+
+fn hash_of(name: &EntryName) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What of an earlier archive may be used.
@@ -68,9 +102,10 @@ pub struct ReuseOptions {
 pub struct Source {
     path: PathBuf,
     file: File,
-    files: Vec<FileEntry>,
+    files: Vec<OldFile>,
     members: Vec<Member>,
-    places: HashMap<EntryName, Place>,
+    /// Ordered.
+    places: Vec<Place>,
     options: ReuseOptions,
 }
 
@@ -89,7 +124,7 @@ impl Source {
         if members.is_empty() || effort < options.compression.effort() {
             return None;
         }
-        let mut places = HashMap::with_capacity(files.len());
+        let mut places = Vec::with_capacity(files.len());
         for (number, member) in members.iter().enumerate() {
             let (first, count) = match member.holds {
                 Holds::Files(first, count) => (first, count),
@@ -97,14 +132,24 @@ impl Source {
                 _ => continue,
             };
             for file in first..first.checked_add(count)? {
-                let name = files.get(usize::try_from(file).ok()?)?.path.clone();
-                let place = Place {
+                let name = &files.get(usize::try_from(file).ok()?)?.path;
+                places.push(Place {
+                    hash: hash_of(name),
                     file: u32::try_from(file).ok()?,
                     member: u32::try_from(number).ok()?,
-                };
-                places.insert(name, place);
+                });
             }
         }
+        places.sort_unstable_by_key(|place| place.hash);
+        let files = files
+            .into_iter()
+            .map(|file| {
+                Some(OldFile {
+                    print: print_of(&file),
+                    sha256: file.sha256?,
+                })
+            })
+            .collect::<Option<Vec<_>>>()?;
         Some(Self {
             path: path.to_path_buf(),
             file,
@@ -127,7 +172,7 @@ impl Source {
             return None;
         }
         let first_now = file(0)?;
-        let place = *self.places.get(&first_now.path)?;
+        let place = self.place(&first_now.path)?;
         let member = &self.members[place.member as usize];
         match member.holds {
             Holds::Files(first, count) if first == u64::from(place.file) => {
@@ -137,10 +182,9 @@ impl Source {
                     .enumerate()
                     .all(|(i, old)| file(i).is_some_and(|now| is_unchanged(old, &now)));
                 same.then(|| Reuse {
-                    digests: old.iter().filter_map(|f| f.sha256).collect(),
+                    digests: old.iter().map(|f| f.sha256).collect(),
                     members: vec![self.old(place.member)],
                 })
-                .filter(|reuse| reuse.digests.len() == old.len())
             }
             Holds::Head(number) => {
                 let old = self.range(number, 1)?.first()?;
@@ -151,9 +195,8 @@ impl Source {
                         .take_while(|i| matches!(self.members[*i].holds, Holds::Chunk(of, _) if of == number))
                         .map(|i| self.old(u32::try_from(i).unwrap_or(u32::MAX))),
                 );
-                let sha256 = old.sha256?;
                 is_unchanged(old, &first_now).then(|| Reuse {
-                    digests: vec![sha256],
+                    digests: vec![old.sha256],
                     members,
                 })
             }
@@ -163,14 +206,20 @@ impl Source {
 
     /// The chunks of a large file.
     pub(super) fn large(&self, name: &EntryName) -> Option<OldLarge<'_>> {
-        let place = *self.places.get(name)?;
+        let place = self.place(name)?;
         matches!(self.members[place.member as usize].holds, Holds::Head(_)).then_some(OldLarge {
             source: self,
             place,
         })
     }
 
-    fn range(&self, first: u64, count: u64) -> Option<&[FileEntry]> {
+    fn place(&self, name: &EntryName) -> Option<Place> {
+        let hash = hash_of(name);
+        let found = self.places.binary_search_by_key(&hash, |place| place.hash);
+        found.ok().map(|i| self.places[i])
+    }
+
+    fn range(&self, first: u64, count: u64) -> Option<&[OldFile]> {
         let first = usize::try_from(first).ok()?;
         self.files
             .get(first..first.checked_add(usize::try_from(count).ok()?)?)
@@ -254,11 +303,6 @@ impl OldLarge<'_> {
 }
 
 /// Whether a file is surely as it was. The tar header holds its mode and time, so those count too.
-fn is_unchanged(old: &FileEntry, now: &FileEntry) -> bool {
-    old.path == now.path
-        && old.size == now.size
-        && old.mtime == now.mtime
-        && old.mode == now.mode
-        && old.stamp == now.stamp
-        && now.stamp.ctime != 0
+fn is_unchanged(old: &OldFile, now: &FileEntry) -> bool {
+    now.stamp.ctime != 0 && old.print == print_of(now)
 }

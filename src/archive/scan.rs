@@ -13,6 +13,7 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 /// What to capture, and from where.
@@ -152,10 +153,8 @@ impl LeftOut {
 /// A file that is to be captured.
 #[derive(Debug, Clone)]
 pub struct PlannedFile {
-    /// Its name in the archive.
+    /// Its name in the archive. Where it is: [`Places::source`].
     pub name: EntryName,
-    /// Where it is.
-    pub source: PathBuf,
     /// What it is.
     pub kind: Kind,
     /// Its size when it was seen.
@@ -193,9 +192,38 @@ pub struct PlannedFolder {
     pub mtime_ns: i64,
 }
 
+/// Where files are, by their names in the archive: there are too many of them to keep two paths of
+/// each.
+#[derive(Debug, Default, Clone)]
+pub struct Places {
+    home: PathBuf,
+    /// Top-level links to elsewhere, and where they lead.
+    links: HashMap<OsString, PathBuf>,
+    sqlite_home: Option<PathBuf>,
+}
+
+impl Places {
+    /// The path of a file.
+    pub fn source(&self, name: &EntryName) -> PathBuf {
+        let path = name.as_path();
+        if let (Some(folder), Ok(rest)) = (&self.sqlite_home, path.strip_prefix(OUTSIDE_DATABASES))
+        {
+            return folder.join(rest);
+        }
+        match self.links.get(name.top()) {
+            // Joined with nothing, it would end in a slash.
+            Some(target) if path.components().count() == 1 => target.clone(),
+            Some(target) => target.join(path.strip_prefix(name.top()).unwrap_or(path)),
+            None => self.home.join(path),
+        }
+    }
+}
+
 /// What there is to capture.
 #[derive(Debug, Default)]
 pub struct Scan {
+    /// Where the files are.
+    pub places: Places,
     /// Folders, parents first.
     pub folders: Vec<PlannedFolder>,
     /// Links that stay inside the home.
@@ -215,25 +243,29 @@ impl Scan {
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|f| f.size).sum()
     }
+}
 
-    /// The top-level entries that are captured; folders with a trailing `/`.
-    pub fn top_entries(&self) -> Vec<String> {
-        let mut tops = BTreeMap::new();
-        for name in self
-            .files
-            .iter()
-            .map(|f| &f.name)
-            .chain(self.links.iter().map(|l| &l.0))
-        {
-            let nested = name.as_path().components().count() > 1;
-            *tops
-                .entry(name.top().to_string_lossy().into_owned())
-                .or_insert(nested) |= nested;
+/// The top-level entries that are captured; folders with a trailing `/`.
+pub fn top_entries(files: &[PlannedFile], links: &[(EntryName, PathBuf)]) -> Vec<String> {
+    let mut tops = BTreeMap::new();
+    let names = files.iter().map(|f| &f.name);
+    for name in names.chain(links.iter().map(|l| &l.0)) {
+        let nested = name.as_path().components().count() > 1;
+        match tops.get_mut(name.top()) {
+            Some(known) => *known |= nested,
+            None => drop(tops.insert(name.top(), nested)),
         }
-        tops.into_iter()
-            .map(|(top, nested)| if nested { format!("{top}/") } else { top })
-            .collect()
     }
+    tops.into_iter()
+        .map(|(top, nested)| {
+            let top = top.to_string_lossy();
+            if nested {
+                format!("{top}/")
+            } else {
+                top.into_owned()
+            }
+        })
+        .collect()
 }
 
 /// Walks the home. Files that vanish meanwhile are no error.
@@ -251,6 +283,8 @@ pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
             .at("list", &scope.home)?,
     };
     let canonical = canonical.unwrap_or_else(|| scope.home.clone());
+    scan.places.home.clone_from(&canonical);
+    scan.places.sqlite_home.clone_from(&scope.sqlite_home);
     tops.sort_by_key(fs::DirEntry::file_name);
     let second = second_spellings(&tops);
     let mut walk = Walk {
@@ -286,9 +320,11 @@ fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Sca
         scan: &mut again,
     };
     walk.top(&canonical.join(relative), relative);
-    let seen: HashSet<_> = scan.files.iter().map(|f| f.name.clone()).collect();
-    let new = again.files.into_iter().filter(|f| !seen.contains(&f.name));
-    scan.files.extend(new);
+    let archived = scan.files.iter().map(|f| &f.name);
+    let archived = archived.filter(|n| n.as_path().starts_with(relative));
+    let seen: HashSet<&EntryName> = archived.collect();
+    again.files.retain(|f| !seen.contains(&f.name));
+    scan.files.append(&mut again.files);
 }
 
 /// Names that differ from one of Codex's that stands here in letter case alone. No disk that ignores
@@ -331,6 +367,8 @@ impl Walk<'_> {
         if let Ok(name) = EntryName::of_path(relative) {
             self.scan.linked.push(name);
         }
+        let links = &mut self.scan.places.links;
+        links.insert(relative.as_os_str().to_owned(), target.clone());
         // By content: what the link points to stands in the archive under the link's own name.
         self.visit(&target, relative);
     }
@@ -398,21 +436,24 @@ impl Walk<'_> {
         } else if meta.is_symlink() {
             self.link(path, relative);
         } else if meta.is_file() {
-            self.file(path.to_path_buf(), name, &meta);
+            self.file(path, name, &meta);
         } else {
             self.exclude(relative, "a socket, pipe or device");
         }
     }
 
-    fn file(&mut self, source: PathBuf, name: EntryName, meta: &Metadata) {
+    fn file(&mut self, source: &Path, name: EntryName, meta: &Metadata) {
         let kind = match kind_of(name.as_path()) {
             // Known by its head, not by its name: an empty or foreign file is taken as it is.
-            Kind::Database if !database::is_sqlite(&source) => Kind::Unknown,
+            Kind::Database => match database::begins_as_sqlite(source) {
+                Ok(true) => Kind::Database,
+                Ok(false) => Kind::Unknown,
+                Err(e) => return self.skip(name.as_path(), e.to_string()),
+            },
             kind => kind,
         };
         self.scan.files.push(PlannedFile {
             name,
-            source,
             kind,
             size: meta.len(),
             mode: mode_of(meta),
@@ -467,7 +508,6 @@ impl Walk<'_> {
             if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
                 self.scan.files.push(PlannedFile {
                     name,
-                    source: path,
                     kind: Kind::Database,
                     size: meta.len(),
                     mode: mode_of(&meta),
@@ -490,25 +530,39 @@ impl Walk<'_> {
 /// Where a conversation stands twice (plain and compressed, archived and not), keeps the copy that
 /// has all of it. Copies that have diverged are both kept: nothing is lost here.
 fn one_file_a_conversation(scan: &mut Scan) {
+    let conversation = |file: &PlannedFile| {
+        let is_rollout = file.kind.is_rollout_folder();
+        is_rollout
+            .then(|| ConversationFile::of(file.name.as_path()))
+            .flatten()
+    };
+    // By a hash first: the names of all would take as much as the list itself.
+    let hashes = RandomState::new();
+    let mut by_hash: Vec<(u64, usize)> = scan
+        .files
+        .iter()
+        .enumerate()
+        .filter_map(|(i, file)| Some((hashes.hash_one(conversation(file)?.name), i)))
+        .collect();
+    by_hash.sort_unstable();
     let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-    for (i, file) in scan.files.iter().enumerate() {
-        if file.kind.is_rollout_folder()
-            && let Some(conversation) = ConversationFile::of(&file.source)
-        {
-            by_name.entry(conversation.name).or_default().push(i);
+    for same in by_hash.chunk_by(|a, b| a.0 == b.0).filter(|s| s.len() > 1) {
+        for (_, i) in same {
+            if let Some(found) = conversation(&scan.files[*i]) {
+                by_name.entry(found.name).or_default().push(*i);
+            }
         }
     }
+    let source = |i: usize| scan.places.source(&scan.files[i].name);
     let mut drop = BTreeSet::new();
     for copies in by_name.into_values().filter(|c| c.len() > 1) {
         let mut best = copies[0];
         for &other in &copies[1..] {
-            let relation = rollout::compare(&scan.files[best].source, &scan.files[other].source);
+            let relation = rollout::compare(&source(best), &source(other));
             match relation {
                 // Equal texts: the plain file wins, as it does for Codex.
                 Ok(Relation::Equal) => {
-                    let zst = |i: usize| {
-                        ConversationFile::of(&scan.files[i].source).is_some_and(|c| c.compressed)
-                    };
+                    let zst = |i: usize| conversation(&scan.files[i]).is_some_and(|c| c.compressed);
                     let loser = if zst(best) && !zst(other) {
                         best
                     } else {

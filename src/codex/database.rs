@@ -62,13 +62,21 @@ impl<T> SqliteContext<T> for rusqlite::Result<T> {
     }
 }
 
-/// Whether the file begins as a SQLite database does.
+/// Whether the file begins as a SQLite database does, or cannot be read: then whoever goes on with
+/// it as one learns why.
 pub fn is_sqlite(path: &Path) -> bool {
+    begins_as_sqlite(path).unwrap_or(true)
+}
+
+/// Whether the file begins as a SQLite database does. One that is not there does not.
+pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
+    use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
-    fs::File::open(path)
-        .and_then(|mut f| f.read_exact(&mut magic))
-        .is_ok()
-        && &magic == b"SQLite format 3\0"
+    match fs::File::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
+        Ok(()) => Ok(&magic == b"SQLite format 3\0"),
+        Err(e) if matches!(e.kind(), NotFound | IsADirectory | UnexpectedEof) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// Writes a consistent copy of the database at `source` to the new file `target`, with what was in

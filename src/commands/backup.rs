@@ -10,7 +10,7 @@ use crate::archive::publish::{self, Published};
 use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut, Scan};
+use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut};
 use crate::codex::app_server;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -90,7 +90,6 @@ pub struct BackupArgs {
 /// What a backup will do.
 struct Plan {
     scope: CaptureScope,
-    scan: Scan,
     report: StatusReport,
     metadata: Metadata,
     stem: String,
@@ -116,7 +115,7 @@ impl BackupArgs {
         }
         let plan = self.plan(context)?;
         if self.dry_run {
-            return Ok(show_plan(context, &plan));
+            return show_plan(context, &plan);
         }
         let backups = store::backups(manager);
         let tmp = manager.join("tmp");
@@ -179,7 +178,7 @@ impl BackupArgs {
         let mut source = store::previous(&records, &context.settings.codex_home, self.mode)
             .and_then(|path| Source::open(&backups.join(path), options));
         loop {
-            let bar = context.ui.bar("backing up", plan.scan.bytes());
+            let bar = context.ui.bar("backing up", 0);
             let workplace = Workplace {
                 backups: &backups,
                 tmp: &tmp,
@@ -219,11 +218,9 @@ impl BackupArgs {
             .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
         let report = self.observe(context)?;
         warn_about(context, &report, self.no_status || self.dry_run);
-        let scan = scan::scan(&scope)?;
         let (metadata, stem) = self.describe(context, &report);
         Ok(Plan {
             scope,
-            scan,
             report,
             metadata,
             stem,
@@ -571,16 +568,17 @@ fn show_left_out(context: &Context, excluded: &[LeftOut], skipped: &[LeftOut]) {
     }
 }
 
-fn show_plan(context: &Context, plan: &Plan) -> Outcome {
+fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
+    let scan = scan::scan(&plan.scope)?;
     let metadata = Metadata {
-        files: plan.scan.files.len() as u64,
-        bytes: plan.scan.bytes(),
+        files: scan.files.len() as u64,
+        bytes: scan.bytes(),
         ..plan.metadata.clone()
     };
     let json = BackupJson {
         archive: Some(names::archive_name(&plan.stem, 1)),
-        excluded: &plan.scan.excluded,
-        skipped: &plan.scan.skipped,
+        excluded: &scan.excluded,
+        skipped: &scan.skipped,
         dry_run: true,
         ..BackupJson::of(context, &metadata)
     };
@@ -592,9 +590,9 @@ fn show_plan(context: &Context, plan: &Plan) -> Outcome {
         bytes(metadata.bytes),
         names::archive_name(&plan.stem, 1),
     ));
-    show_left_out(context, &plan.scan.excluded, &plan.scan.skipped);
+    show_left_out(context, &scan.excluded, &scan.skipped);
     ui.note("nothing was written (--dry-run)");
-    Outcome::partial_if(!plan.scan.skipped.is_empty())
+    Ok(Outcome::partial_if(!scan.skipped.is_empty()))
 }
 
 fn show_young(context: &Context, young: &Published) -> Outcome {

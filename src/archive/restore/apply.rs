@@ -12,7 +12,7 @@ use crate::accounts::choice::{AuthOutcome, AuthPolicy};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::publish::Published;
-use crate::archive::reader::{Archive, Contents, Extent, Layout};
+use crate::archive::reader::{Archive, Extent, Layout, Listing};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::process::{self, Holder};
@@ -155,7 +155,7 @@ pub(super) struct Work<'a> {
     pub(super) plan: RestorePlan,
     /// The real folder that is replaced.
     pub(super) folder: PathBuf,
-    pub(super) contents: Contents,
+    pub(super) contents: Listing<'a>,
     pub(super) live: Vec<LiveFile>,
     pub(super) stage: Stage,
     pub(super) swap: Swap,
@@ -249,7 +249,7 @@ impl<'a> Work<'a> {
         self.request.archive.read(extent, &extract, progress)?;
         self.stage.login = extract.into_login();
         self.stage.rollouts = stage::planned_rollouts(&self.plan);
-        self.stage.structure(&self.contents, &self.plan)?;
+        self.stage.structure(self.contents, &self.plan)?;
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
                 "made by the Python codex-manager: no digests; names, CRC and databases were checked"
@@ -277,7 +277,7 @@ impl<'a> Work<'a> {
             (self.by_file, self.whole) = (true, false);
             return Ok(self
                 .stage
-                .finish_folders(&self.contents, Some(&self.folder))?);
+                .finish_folders(self.contents, Some(&self.folder))?);
         }
         let own: BTreeSet<PathBuf> = self
             .stage
@@ -307,7 +307,7 @@ impl<'a> Work<'a> {
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
-        Ok(self.stage.finish_folders(&self.contents, kept)?)
+        Ok(self.stage.finish_folders(self.contents, kept)?)
     }
 
     /// The top-level names that change.

@@ -6,7 +6,7 @@ use super::live::LiveFile;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::Mode;
-use crate::archive::reader::{Archive, Contents};
+use crate::archive::reader::{Archive, Listing};
 use crate::archive::scan::Excludes;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::ConversationFile;
@@ -80,7 +80,7 @@ pub fn plan_restore(
     live: &[LiveFile],
 ) -> Result<RestorePlan, RestoreError> {
     let contents = archive.contents();
-    if let Some(missing) = selection.only.iter().find(|p| !holds(&contents, p)) {
+    if let Some(missing) = selection.only.iter().find(|p| !holds(contents, p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
     let standing: HashSet<&Path> = live.iter().map(|f| f.path.as_path()).collect();
@@ -266,7 +266,7 @@ fn removes(mode: Mode, kind: Kind) -> bool {
     }
 }
 
-fn holds(contents: &Contents, path: &Path) -> bool {
+fn holds(contents: Listing<'_>, path: &Path) -> bool {
     contents
         .files
         .iter()

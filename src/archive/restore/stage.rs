@@ -6,7 +6,7 @@ use super::swap::Step;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
-use crate::archive::reader::{Contents, Sink};
+use crate::archive::reader::{Listing, Sink};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use crate::io::position;
@@ -92,7 +92,11 @@ impl Stage {
     }
 
     /// Makes the links and folders that the plan takes from the archive.
-    pub(super) fn structure(&self, contents: &Contents, plan: &RestorePlan) -> Result<(), IoError> {
+    pub(super) fn structure(
+        &self,
+        contents: Listing<'_>,
+        plan: &RestorePlan,
+    ) -> Result<(), IoError> {
         for link in contents
             .links
             .iter()
@@ -102,7 +106,7 @@ impl Stage {
             atomic::create_private_folder(atomic::parent_of(&path))?;
             make_link(&link.target, &path)?;
         }
-        for folder in &contents.folders {
+        for folder in contents.folders {
             let wanted = !plan.partial && is_restored(folder.path.as_path());
             let path = self.place(folder.path.as_path());
             if wanted && path.symlink_metadata().is_err() {
@@ -117,7 +121,7 @@ impl Stage {
     /// Those of `kept` have theirs from it.
     pub(super) fn finish_folders(
         &self,
-        contents: &Contents,
+        contents: Listing<'_>,
         kept: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
