@@ -79,6 +79,7 @@ pub fn capture(
     let mut file = TempFile::inside(workplace.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
+    let began = Stamp::of(&file.file().metadata().at("read", &path)?).ctime;
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(
         out,
@@ -91,6 +92,7 @@ pub fn capture(
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 taken: HashSet::new(),
+                began,
                 progress,
             };
             packing.structure(&scan)?;
@@ -230,6 +232,8 @@ struct Packing<'a, 'w> {
     skipped: Vec<LeftOut>,
     /// What has been captured: a file that was found under another's name has had its turn.
     taken: HashSet<EntryName>,
+    /// When the capture began, by the clock that stamps files.
+    began: i64,
     progress: &'a dyn Progress,
 }
 
@@ -356,7 +360,7 @@ impl Packing<'_, '_> {
             mtime_ns: scan::mtime_ns_of(&meta),
             // What was cut, or is growing, is not what a later look will find.
             stamp: if size == meta.len() {
-                Stamp::of(&meta)
+                Stamp::of(&meta).settled(self.began)
             } else {
                 Stamp::default()
             },

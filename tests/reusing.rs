@@ -1,0 +1,1 @@
+//! What the next archive copies from the one before, and what it must not.
