@@ -37,12 +37,21 @@ const SIZES: [usize; 15] = [
     9 * MIB + 7,
 ];
 
+/// What links point to: all of it in the home.
+const LINKS: [&[u8]; 5] = [
+    b"some where/else",
+    b"no text \xff\xfe",
+    b"./a//b/",
+    b"a/../b",
+    &[b'l'; 120],
+];
+
 /// Something below the home.
 #[derive(Clone, Debug)]
 enum Node {
     File { size: usize, seed: u64, mode: u32 },
     Folder,
-    Link,
+    Link(&'static [u8]),
 }
 
 /// A change of a file, by its place among those that there are.
@@ -97,7 +106,7 @@ fn node() -> impl Strategy<Value = Node> {
     prop_oneof![
         8 => (size, any::<u64>(), mode).prop_map(|(size, seed, mode)| Node::File { size, seed, mode }),
         1 => Just(Node::Folder),
-        1 => Just(Node::Link),
+        1 => prop::sample::select(LINKS.to_vec()).prop_map(Node::Link),
     ]
 }
 
@@ -145,7 +154,7 @@ fn make(home: &Path, path: &Path, node: &Node) {
     }
     match node {
         Node::Folder => fs::create_dir(path).unwrap_or(()),
-        Node::Link => symlink("some\u{e9} where/else", path).unwrap_or(()),
+        Node::Link(target) => symlink(OsStr::from_bytes(target), path).unwrap_or(()),
         Node::File { size, seed, mode } => {
             if let Ok(mut file) = File::create(&path) {
                 file.write_all(&content(*size, *seed)).expect("write");

@@ -143,6 +143,7 @@ pub struct LinkEntry {
     /// Relative to the Codex home.
     pub path: EntryName,
     /// What it points to, as it was written.
+    #[serde(with = "super::entry_name::link_target")]
     pub target: PathBuf,
 }
 
