@@ -83,6 +83,7 @@ pub fn capture(
     let mut file = TempFile::inside(workplace.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
+    let began = Stamp::of(&file.file().metadata().at("read", &path)?).ctime;
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(
         out,
@@ -97,6 +98,7 @@ pub fn capture(
                 skipped: std::mem::take(&mut scan.skipped),
                 moved: HashSet::new(),
                 rollouts: HashSet::new(),
+                began,
                 progress,
             };
             packing.structure(&scan.folders, &scan.links)?;
@@ -247,6 +249,8 @@ struct Packing<'a, 'w> {
     moved: HashSet<EntryName>,
     /// The rollouts that are in the archive.
     rollouts: HashSet<RolloutKey>,
+    /// When the capture began, by the clock that stamps files.
+    began: i64,
     progress: &'a dyn Progress,
 }
 
@@ -395,7 +399,7 @@ impl Packing<'_, '_> {
             mtime_ns: scan::mtime_ns_of(&meta),
             // What was cut, or is growing, is not what a later look will find.
             stamp: if size == meta.len() {
-                Stamp::of(&meta)
+                Stamp::of(&meta).settled(self.began)
             } else {
                 Stamp::default()
             },

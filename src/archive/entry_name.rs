@@ -156,6 +156,39 @@ impl<'de> Deserialize<'de> for EntryName {
     }
 }
 
+/// The text of a link, written as names are, but not checked: it may lead anywhere.
+pub(super) mod link_target {
+    use super::{Written, os_string};
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::path::{Path, PathBuf};
+
+    pub(in crate::archive) fn serialize<S: Serializer>(
+        target: &Path,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match target.to_str() {
+            Some(text) => serializer.serialize_str(text),
+            None => Written::Bytes {
+                base64: STANDARD.encode(target.as_os_str().as_encoded_bytes()),
+            }
+            .serialize(serializer),
+        }
+    }
+
+    pub(in crate::archive) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<PathBuf, D::Error> {
+        let raw = match Written::deserialize(deserializer)? {
+            Written::Text(text) => return Ok(text.into()),
+            Written::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
+        };
+        os_string(&raw).map(Into::into).map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

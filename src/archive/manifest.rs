@@ -73,6 +73,25 @@ impl Stamp {
             Self::default()
         }
     }
+
+    /// This stamp if any change after `began` (nanoseconds since 1970) gives another one, else one
+    /// that never counts as unchanged. Systems stamp with a clock that stands still for some
+    /// milliseconds: a file may change again within the moment that it was read in.
+    #[must_use]
+    pub fn settled(self, began: i64) -> Self {
+        const SECOND: i64 = 1_000_000_000;
+        // File systems that count whole seconds, or two.
+        let grain = if self.ctime % SECOND == 0 {
+            2 * SECOND
+        } else {
+            0
+        };
+        if self.ctime.saturating_add(grain) < began {
+            self
+        } else {
+            Self::default()
+        }
+    }
 }
 
 /// One gzip member of an archive.
@@ -124,6 +143,7 @@ pub struct LinkEntry {
     /// Relative to the Codex home.
     pub path: EntryName,
     /// What it points to, as it was written.
+    #[serde(with = "super::entry_name::link_target")]
     pub target: PathBuf,
 }
 

@@ -790,6 +790,26 @@ fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
     Ok(without_end(builder))
 }
 
+/// The header blocks of a link. Its target stands there as it was written: the builder by itself
+/// would tidy it up.
+#[cfg(unix)]
+fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+    const LONG_NAME: &[u8] = b"././@LongLink";
+    let mut builder = tar::Builder::new(Vec::new());
+    let text = target.as_os_str().as_encoded_bytes();
+    if header.set_link_name_literal(text).is_err() {
+        let len = text.len() as u64 + 1;
+        let mut long = self::header(EntryType::GNULongLink, len, 0o644, 0);
+        long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
+        long.set_cksum();
+        builder.append(&long, text.chain(&[0][..]))?;
+        header.set_link_name_literal(&text[..header.as_old().linkname.len().min(text.len())])?;
+    }
+    builder.append_data(&mut header, path, io::empty())?;
+    Ok(without_end(builder))
+}
+
+#[cfg(not(unix))]
 fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_link(&mut header, path, target)?;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub enum VerifyReused {
     /// Every member
     All,
-    /// Every eighth member
+    /// Every eighth member, others on another day
     #[default]
     Sample,
     /// None
@@ -106,6 +106,8 @@ pub struct Source {
     members: Vec<Member>,
     /// Ordered.
     places: Vec<Place>,
+    /// When it was made, in days: which members a sample takes.
+    day: u64,
     options: ReuseOptions,
 }
 
@@ -119,6 +121,7 @@ impl Source {
             files,
             members,
             effort,
+            metadata,
             ..
         } = archive.into_manifest()?;
         if members.is_empty() || effort < options.compression.effort() {
@@ -156,6 +159,11 @@ impl Source {
             files,
             members,
             places,
+            day: metadata
+                .created_at
+                .timestamp()
+                .div_euclid(86_400)
+                .unsigned_abs(),
             options,
         })
     }
@@ -229,7 +237,7 @@ impl Source {
         let member = &self.members[number as usize];
         let checked = match self.options.verify {
             VerifyReused::All => true,
-            VerifyReused::Sample => u64::from(number) % SAMPLE == 0,
+            VerifyReused::Sample => (u64::from(number) + self.day).is_multiple_of(SAMPLE),
             VerifyReused::None => false,
         };
         OldMember {

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod archives;
 pub(crate) mod env;
 pub(crate) mod fake_codex;
 pub(crate) mod faults;

@@ -1,0 +1,363 @@
+//! What the next archive copies from the one before, and what it must not.
+
+use crate::support::archives::{COPYING, put_back, take};
+use crate::support::env::TestEnv;
+use crate::support::hostile::{Parts, digest, gzip};
+use crate::support::sample::{backup, put, sample_home, text};
+use codex_manager::archive::ArchiveError;
+use codex_manager::archive::manifest::{Holds, Manifest, Member};
+use codex_manager::archive::pack::Compression;
+use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
+use codex_manager::archive::verify::verify;
+use codex_manager::io::progress::Silent;
+use flate2::read::MultiGzDecoder;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const ROLLOUT: &str =
+    "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
+
+/// Lines that compress by two or so, all different.
+fn lines(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut text = Vec::with_capacity(len + 64);
+    while text.len() < len {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        text.extend(format!("{{\"n\":\"{state:016x}\"}}\n").into_bytes());
+    }
+    text.truncate(len.saturating_sub(1));
+    text.push(b'\n');
+    text
+}
+
+/// The chunks of the large file, in order.
+fn chunks(manifest: &Manifest) -> Vec<&Member> {
+    let all = manifest.members.iter();
+    all.filter(|m| matches!(m.holds, Holds::Chunk(..)))
+        .collect()
+}
+
+#[track_caller]
+fn assert_good(env: &TestEnv, archive: &Path) {
+    let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .filter(|p| !p.contains("sidecar"))
+        .collect();
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+/// Sets the time back to what it was after a change in place.
+fn change_in_place(path: &Path, at: u64) {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(path)
+        .expect("open");
+    let modified = file.metadata().expect("meta").modified().expect("time");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], at).expect("write");
+    file.set_modified(modified).expect("set time");
+}
+
+#[test]
+fn little_is_written_when_little_changed() {
+    let env = TestEnv::in_memory();
+    for n in 0..100 {
+        put(
+            &env,
+            format!("sessions/2026/11/{:02}/{n}.jsonl", n % 10),
+            lines(60 * KIB, n),
+        );
+    }
+    put(&env, ROLLOUT, lines(6 * MIB, 1000));
+    let (first, full) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    assert_eq!(full.reused_bytes, 0);
+    let source = Source::open(&first, COPYING).expect("a source");
+    let (same, packed) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let members: u64 = packed.manifest.members.iter().map(|m| m.len).sum();
+    assert!(
+        packed.reused_bytes * 100 >= members * 99,
+        "{} of {members}",
+        packed.reused_bytes
+    );
+    assert_good(&env, &same);
+
+    put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 77));
+    let source = Source::open(&same, COPYING).expect("a source");
+    let (next, packed) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
+    assert!(
+        packed.reused_bytes * 100 >= packed.archive_bytes * 93,
+        "{packed:?}"
+    );
+    assert!(
+        packed.reused_bytes * 100 >= members * 95,
+        "{} of {members}",
+        packed.reused_bytes
+    );
+    assert_good(&env, &next);
+}
+
+#[test]
+fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
+    let env = TestEnv::in_memory();
+    let path = put(&env, ROLLOUT, lines(20 * MIB + 1000, 1));
+    let (first, old) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let mut file = File::options().append(true).open(&path).expect("open");
+    file.write_all(&lines(300, 2)).expect("append");
+    let source = Source::open(&first, COPYING).expect("a source");
+    let (second, new) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let (a, b) = (chunks(&old.manifest), chunks(&new.manifest));
+    assert_eq!((a.len(), b.len()), (6, 6));
+    let kept: u64 = a[..5].iter().map(|m| m.len).sum();
+    assert!(new.reused_bytes >= kept, "{} of {kept}", new.reused_bytes);
+    for (a, b) in a.iter().zip(&b).take(5) {
+        assert_eq!(a.sha256, b.sha256);
+    }
+    assert_ne!(a[5].sha256, b[5].sha256);
+    assert_good(&env, &second);
+
+    // A change in the third chunk: two are kept.
+    change_in_place(&path, 9 * MIB as u64);
+    let source = Source::open(&second, COPYING).expect("a source");
+    let (third, new) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
+    let kept: u64 = a[..2].iter().map(|m| m.len).sum();
+    assert_eq!(new.reused_bytes, kept);
+    assert_good(&env, &third);
+    let restored = put_back(&env, &third, "restored").join(ROLLOUT);
+    assert!(fs::read(restored).expect("read") == fs::read(&path).expect("read"));
+}
+
+#[test]
+fn a_change_in_place_is_noticed_though_size_and_time_are_the_same() {
+    let env = TestEnv::in_memory();
+    let small = put(&env, "notes/small", lines(700, 1));
+    let large = put(&env, "notes/large", lines(MIB, 2));
+    let (mut archive, _) = take(&env, "0.tar.gz", Compression::Fast, None).expect("take");
+    // At once, many times: the clock of the file system stands still for milliseconds.
+    for round in 1..40 {
+        change_in_place(&small, round);
+        change_in_place(&large, round * 7);
+        let options = ReuseOptions {
+            compression: Compression::Fast,
+            ..COPYING
+        };
+        let source = Source::open(&archive, options).expect("a source");
+        let name = format!("{round}.tar.gz");
+        let (next, packed) = take(&env, &name, Compression::Fast, Some(&source)).expect("take");
+        change_in_place(&small, 0);
+        let source = Source::open(&next, options).expect("a source");
+        let (again, second) =
+            take(&env, "again.tar.gz", Compression::Fast, Some(&source)).expect("take");
+        let told = |packed: &codex_manager::archive::pack::Packed| {
+            let files = packed.manifest.files.iter();
+            files
+                .map(|f| f.sha256.expect("a digest").to_string())
+                .collect::<Vec<_>>()
+        };
+        let now = [&large, &small].map(|p| digest(&fs::read(p).expect("read")));
+        assert_eq!(told(&second), now, "round {round}");
+        assert_eq!(told(&packed)[0], now[0], "round {round}");
+        assert_good(&env, &again);
+        archive = next;
+    }
+}
+
+#[test]
+fn rehash_reads_everything_whatever_the_stamps_say() {
+    let env = TestEnv::in_memory();
+    put(&env, "notes/small", "what is there\n");
+    put(&env, ROLLOUT, lines(5 * MIB, 3));
+    // Older than the tick of the clock that the capture begins in.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let (first, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    // The stamps of what is there, on other content.
+    let mut parts = Parts::of(&fs::read(&first).expect("read"));
+    for (name, at) in [("notes/small", 3), (ROLLOUT, 4 * MIB + 9)] {
+        parts.entry(name).content[at] ^= 1;
+        let told = digest(&parts.entry(name).content);
+        let files = parts.told()["files"].as_array_mut().expect("files");
+        let file = files
+            .iter_mut()
+            .find(|f| f["path"] == name)
+            .expect("listed");
+        file["sha256"] = told.into();
+    }
+    let forged = env.write("backups/forged.tar.gz", parts.pack());
+    assert_good(&env, &forged);
+    let seen = |options: ReuseOptions, name: &str| {
+        let source = Source::open(&forged, options).expect("a source");
+        let (archive, packed) =
+            take(&env, name, Compression::Default, Some(&source)).expect("take");
+        let small = put_back(&env, &archive, &format!("restored-{name}")).join("notes/small");
+        assert_good(&env, &archive);
+        (
+            fs::read_to_string(small).expect("read"),
+            packed.reused_bytes,
+        )
+    };
+    // Without it stamps are believed: that is what they are for.
+    assert_eq!(seen(COPYING, "believing").0, "whau is there\n");
+    let rehash = ReuseOptions {
+        rehash: true,
+        ..COPYING
+    };
+    let (small, reused) = seen(rehash, "rehash");
+    assert_eq!(small, "what is there\n");
+    // A chunk whose content is the same may be copied: it was read and compared.
+    assert!(reused > 0);
+}
+
+#[test]
+fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, ROLLOUT, lines(5 * MIB, 5));
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let first = backup(&env, &[]);
+    let mut bytes = fs::read(&first).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 16;
+    fs::write(&first, &bytes).expect("write");
+    let run = env
+        .run(["backup", "--no-status", "--json", "--verify-reused", "all"])
+        .code(0);
+    assert!(run.stderr.contains("nothing is copied from it"), "{run}");
+    let second = env
+        .manager_home()
+        .join("backups")
+        .join(run.json()["archive"].as_str().expect("name"));
+    let _ = env.run(["verify", &text(&second)]).code(0);
+    assert_eq!(fs::read(&first).expect("read"), bytes);
+    // The library says whose fault it was.
+    let home = env.codex_home();
+    let source = Source::open(&first, COPYING).expect("its index is whole");
+    match take(&env, "x.tar.gz", Compression::Default, Some(&source)) {
+        Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
+        other => panic!("{other:?}"),
+    }
+    assert!(home.join(ROLLOUT).exists());
+
+    // One without a readable index is not even looked into.
+    let end = bytes.len();
+    bytes[end - 100] ^= 1;
+    fs::write(&first, &bytes).expect("write");
+    assert!(Source::open(&first, COPYING).is_none());
+}
+
+#[test]
+fn a_sample_finds_an_eighth_of_the_damage_and_verify_the_rest() {
+    let env = TestEnv::in_memory();
+    put(&env, ROLLOUT, lines(40 * MIB, 6));
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    let (first, packed) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let good = fs::read(&first).expect("read");
+    let sample = ReuseOptions {
+        verify: VerifyReused::Sample,
+        ..COPYING
+    };
+    let (mut found, mut carried) = (0, 0);
+    for member in chunks(&packed.manifest) {
+        let mut bytes = good.clone();
+        bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
+        fs::write(&first, bytes).expect("write");
+        let source = Source::open(&first, sample).expect("a source");
+        match take(&env, "1.tar.gz", Compression::Default, Some(&source)) {
+            Err(ArchiveError::Damaged { archive, .. }) => {
+                assert_eq!(archive, first);
+                found += 1;
+            }
+            Err(e) => panic!("{e}"),
+            Ok((second, _)) => {
+                let report = verify(&second, &env.path("tmp"), &Silent).expect("verify");
+                assert!(
+                    report.problems[0].contains("does not fit its digest"),
+                    "{report:?}"
+                );
+                carried += 1;
+            }
+        }
+    }
+    assert!(
+        found >= 1 && carried >= 7,
+        "{found} found, {carried} carried"
+    );
+}
+
+#[test]
+fn what_was_compressed_less_is_compressed_again() {
+    let env = TestEnv::in_memory();
+    put(&env, ROLLOUT, lines(5 * MIB, 8));
+    put(&env, "notes/small", lines(5000, 9));
+    let levels = [Compression::Fast, Compression::Default, Compression::Best];
+    for from in levels {
+        let (source, _) = take(&env, "source.tar.gz", from, None).expect("take");
+        for to in levels {
+            let options = ReuseOptions {
+                compression: to,
+                ..COPYING
+            };
+            let opened = Source::open(&source, options);
+            assert_eq!(opened.is_some(), from >= to, "{from:?} to {to:?}");
+            let (archive, packed) = take(&env, "next.tar.gz", to, opened.as_ref()).expect("take");
+            assert_eq!(packed.reused_bytes > 0, from >= to, "{from:?} to {to:?}");
+            assert_eq!(packed.manifest.effort, to.effort());
+            assert_good(&env, &archive);
+        }
+    }
+}
+
+#[test]
+fn an_archive_that_was_packed_again_is_no_source() {
+    let env = TestEnv::in_memory();
+    put(&env, ROLLOUT, lines(2 * MIB, 8));
+    let (archive, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
+    let mut tar = Vec::new();
+    let bytes = fs::read(&archive).expect("read");
+    MultiGzDecoder::new(&*bytes)
+        .read_to_end(&mut tar)
+        .expect("unpack");
+    fs::write(&archive, gzip(&tar)).expect("write");
+    assert_good(&env, &archive);
+    assert!(Source::open(&archive, COPYING).is_none());
+    fs::remove_file(&archive).expect("remove");
+    assert!(Source::open(&archive, COPYING).is_none());
+}
+
+#[test]
+fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, ROLLOUT, lines(9 * MIB, 10));
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    for round in 0..3 {
+        let before = backup(&env, &[]);
+        let args = ["backup", "--no-status", "--json", "--verify-reused", "all"];
+        let start = || {
+            let mut command = env.command(args);
+            command
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped());
+            command.spawn().expect("start")
+        };
+        let two = [start(), start()];
+        std::thread::sleep(std::time::Duration::from_millis(15 * round));
+        fs::remove_file(&before).expect("remove");
+        for child in two {
+            let output = child.wait_with_output().expect("wait");
+            assert!(output.status.success(), "{output:?}");
+            let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("json");
+            let name = document["archive"].as_str().expect("archive");
+            let archive = env.manager_home().join("backups").join(name);
+            let _ = env.run(["verify", &text(&archive)]).code(0);
+        }
+    }
+}

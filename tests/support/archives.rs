@@ -1,0 +1,72 @@
+//! Archives made and put back by the library itself, without a process for each.
+
+use super::env::TestEnv;
+use codex_manager::accounts::choice::AuthPolicy;
+use codex_manager::archive::ArchiveError;
+use codex_manager::archive::capture::{self, Captured, Workplace};
+use codex_manager::archive::metadata::{Metadata, Mode};
+use codex_manager::archive::pack::{Compression, Packed};
+use codex_manager::archive::reader::Archive;
+use codex_manager::archive::restore::apply::{self, RestoreRequest};
+use codex_manager::archive::restore::plan::{Selection, Target};
+use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
+use codex_manager::archive::scan::CaptureScope;
+use codex_manager::io::environment::Environment;
+use codex_manager::io::progress::Silent;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How the next archive copies from the one before, unless a test says otherwise.
+pub(crate) const COPYING: ReuseOptions = ReuseOptions {
+    verify: VerifyReused::All,
+    rehash: false,
+    compression: Compression::Default,
+};
+
+/// Takes the home of `env` into `backups/<name>`.
+pub(crate) fn take(
+    env: &TestEnv,
+    name: &str,
+    compression: Compression,
+    source: Option<&Source>,
+) -> Result<(PathBuf, Packed), ArchiveError> {
+    let (backups, tmp) = (env.path("backups"), env.path("tmp"));
+    fs::create_dir_all(&backups).expect("folder");
+    let scope = CaptureScope::new(&env.codex_home(), Mode::Full);
+    let workplace = Workplace {
+        backups: &backups,
+        tmp: &tmp,
+        compression,
+        source,
+    };
+    let taken = capture::capture(&scope, &workplace, Metadata::default(), &Silent)?;
+    let Captured { file, packed, .. } = taken;
+    let path = backups.join(name);
+    file.replace(&path).expect("name");
+    Ok((path, packed))
+}
+
+/// Puts an archive into a new folder.
+pub(crate) fn put_back(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
+    let archive = Archive::open(archive).expect("opens");
+    let folder = env.path(into);
+    let process = Environment::of_process().without("CODEX_SQLITE_HOME");
+    let manager_home = env.manager_home();
+    fs::create_dir_all(&manager_home).expect("folder");
+    let request = RestoreRequest {
+        archive: &archive,
+        folder: folder.clone(),
+        target: Target::Elsewhere,
+        selection: Selection::default(),
+        merge: false,
+        auth: AuthPolicy::default(),
+        may_switch_account: true,
+        safety_backup: false,
+        may_write_outside: false,
+        manager_home: &manager_home,
+        env: &process,
+        now: chrono::DateTime::default(),
+    };
+    apply::apply(&request, &Silent).expect("restore");
+    folder
+}
