@@ -24,7 +24,7 @@ demo:
 
 # whole commands beside their peers
 bench:
-    cargo bench --bench compare
+    benches/compare.sh
 
 # licences, advisories, duplicates
 deny:

@@ -114,3 +114,21 @@ fn no_file_has_outgrown_one_purpose() {
         .collect();
     assert!(large.is_empty(), "{large:?}");
 }
+
+/// The files that the README names in backticks as holding a promise.
+#[test]
+fn what_the_readme_names_as_proof_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("read");
+    let named: Vec<_> = readme
+        .split('`')
+        .filter(|word| {
+            let is_source = word.starts_with("tests/") || word.starts_with("src/");
+            is_source && !word.contains(char::is_whitespace)
+        })
+        .collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(root.join(name).is_file(), "{name} is not there");
+    }
+}

@@ -56,6 +56,18 @@ fn a_restore_under_a_running_turn_is_refused_with_its_pid() {
     assert_eq!(lab.shown(&home, &id), ["one"]);
 }
 
+/// A process that is killed when the test ends, however it does.
+struct KilledAtLast(Option<u32>);
+
+impl Drop for KilledAtLast {
+    fn drop(&mut self) {
+        if let Some(pid) = self.0 {
+            processes::signal("KILL", pid);
+            processes::wait_for_end(&[pid], SOON);
+        }
+    }
+}
+
 #[test]
 fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
     let Some(lab) = Lab::new() else { return };
@@ -65,6 +77,8 @@ fn a_live_daemon_is_in_the_way_until_it_is_stopped() {
     lab.go_on(&home, &id, "later");
     let daemon = lab.codex.start_daemon(&home, &lab.backend);
     let pid = daemon.pid().expect("a daemon");
+    // Its program moves with the home that is exchanged, so it is not found by its place later.
+    let _updater = KilledAtLast(daemon.updater_pid());
 
     let busy = lab.manager(["restore", "latest"]).code(3);
     let named = format!("codex (PID {pid}, background daemon)");

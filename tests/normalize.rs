@@ -103,11 +103,11 @@ fn what_a_person_sees_is_aligned_at_80_columns() {
     insta::assert_snapshot!(run, @r#"
 exit 0
 --- stdout
-ACCOUNT         NAME         STARTED           NEXT AVAILABLE    LOGIN
-drdpsbose023@g  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  no login in it
-mail.com
+ACCOUNT                 NAME         STARTED           NEXT AVAILABLE    LOGIN
+drdpsbose023@gmail.com  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  none
 1 records: 1 new, 0 changed, 0 unchanged; 0 files skipped
 --- stderr
+no usable login (no login in it): 21apr_drdpsbose023@gmail.com_auth.json
 see which account is free: codex-manager cooldown
 "#);
 }
@@ -414,7 +414,7 @@ fn i6_the_login_of_another_account_is_not_taken_for_that_of_the_name() {
     assert_eq!(record["problem"], "holds a login of b@x.com");
     assert_eq!(document["archives"], serde_json::json!([]));
     let shown = env.run(["normalize", "dumps"]).code(0);
-    assert!(shown.stdout.contains("of b@x.com"), "{shown}");
+    assert!(shown.stderr.contains("of b@x.com"), "{shown}");
     let all = env.run(["cooldown", "--json"]).code(0);
     assert!(!all.stdout.contains("acct-b"), "{all}");
 }

@@ -28,6 +28,7 @@ mod full_disk;
 mod hostile;
 mod killed;
 mod linked_homes;
+mod lying_index;
 mod mock_backend;
 mod normalize;
 mod odd_homes;

@@ -96,6 +96,7 @@ pub fn capture(
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 moved: HashSet::new(),
+                rollouts: HashSet::new(),
                 progress,
             };
             packing.structure(&scan.folders, &scan.links)?;
@@ -244,6 +245,8 @@ struct Packing<'a, 'w> {
     skipped: Vec<LeftOut>,
     /// What was captured where it was found in place of another: it has had its turn.
     moved: HashSet<EntryName>,
+    /// The rollouts that are in the archive.
+    rollouts: HashSet<RolloutKey>,
     progress: &'a dyn Progress,
 }
 
@@ -315,11 +318,15 @@ impl Packing<'_, '_> {
         let count = self
             .writer
             .reusable(|i| files.get(i).map(PlannedFile::entry));
-        let mut reused = files.iter().take(count);
-        if count == 0 || reused.any(|f| self.moved.contains(&f.name)) {
+        let is_taken = |f: &PlannedFile| {
+            self.moved.contains(&f.name)
+                || rollout_of(f, f.stamp).is_some_and(|r| self.rollouts.contains(&r))
+        };
+        if count == 0 || files.iter().take(count).any(is_taken) {
             return Ok(0);
         }
         for file in files.iter().take(count) {
+            self.rollouts.extend(rollout_of(file, file.stamp));
             self.progress.add_bytes(file.size);
         }
         self.writer
@@ -350,6 +357,12 @@ impl Packing<'_, '_> {
             }
         };
         let meta = file.metadata().at("read", &source)?;
+        // Codex moves conversations between their folders: this very file may have been taken under
+        // another name. Copies of one that went different ways are files of their own.
+        let rollout = rollout_of(planned, Stamp::of(&meta));
+        if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
+            return Ok(Added::Done);
+        }
         let mut size = meta.len();
         if is_append_only(planned) && !ends_in_newline(&mut file, size).at("read", &source)? {
             let grew = size != planned.size;
@@ -388,6 +401,7 @@ impl Packing<'_, '_> {
             },
         };
         self.add(&seen, size, &mut file)?;
+        self.rollouts.extend(rollout);
         Ok(Added::Done)
     }
 
@@ -523,6 +537,22 @@ fn is_read_only(error: &IoError) -> bool {
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
     )
+}
+
+/// What stays of a rollout when it is renamed: conversation (its hash, to be small), device and number
+/// of the file. A number alone may belong to a new file by now.
+type RolloutKey = (u64, u64, u64);
+
+fn rollout_of(file: &PlannedFile, stamp: Stamp) -> Option<RolloutKey> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    // Zero where the system has no such numbers.
+    if !file.kind.is_rollout_folder() || stamp.ino == 0 {
+        return None;
+    }
+    let conversation = ConversationFile::of(file.name.as_path())?;
+    let mut hasher = DefaultHasher::new();
+    conversation.name.hash(&mut hasher);
+    Some((hasher.finish(), stamp.dev, stamp.ino))
 }
 
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.

@@ -5,7 +5,7 @@ use super::entry_name::EntryName;
 use super::manifest::{LinkEntry, Manifest, OUTSIDE_DATABASES};
 use super::reader::{damaged, unsafe_entry};
 use crate::codex::home::{self, Kind, kind_of};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
 
 /// Whether the manifest itself asks for nothing unsafe.
@@ -13,6 +13,11 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
     let files: Vec<_> = manifest.files.iter().map(|f| &f.path).collect();
     let folders: Vec<_> = manifest.folders.iter().map(|f| &f.path).collect();
     check_names(path, &files, &folders, &manifest.links, Clash::OfCodexNames)?;
+    // What counts for nothing must not be what counts.
+    let void: HashSet<_> = manifest.void.iter().collect();
+    if let Some(name) = files.iter().find(|name| void.contains(*name)) {
+        return Err(unsafe_entry(path, name, "twice in the archive"));
+    }
     if let Some(file) = manifest.files.iter().find(|f| f.sha256.is_none()) {
         return Err(damaged(path, format!("{} has no digest", file.path)));
     }
@@ -87,18 +92,18 @@ pub(super) fn check_names(
         found.is_ok_and(|i| names[i].1)
     };
     // Names of one folder follow each other mostly.
-    let mut folder = None;
+    let mut sound = None;
     let mut lies_below_leaf = |name: &'_ EntryName| {
         let parent = name
             .as_path()
             .parent()
             .unwrap_or(Path::new(""))
             .to_path_buf();
-        if folder.as_ref() == Some(&parent) {
+        if sound.as_ref() == Some(&parent) {
             return false;
         }
         let below = parent.ancestors().any(&is_leaf);
-        folder = Some(parent);
+        sound = Some(parent);
         below
     };
     let places = files.iter().map(|name| (*name, true));

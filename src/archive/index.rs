@@ -29,6 +29,9 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
             return wrong("a length");
         };
         offset = next;
+        if member.len == 0 || member.size == 0 {
+            return wrong("an empty member");
+        }
         if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
             return wrong("an oversized member");
         }
@@ -36,10 +39,12 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
             return wrong("a large file ends early");
         }
         match member.holds {
-            Holds::Structure(first, count) if first == structures => {
+            Holds::Structure(first, count) if first == structures && count > 0 => {
                 structures = structures.saturating_add(count);
             }
-            Holds::Files(first, count) if first == files => files = files.saturating_add(count),
+            Holds::Files(first, count) if first == files && count > 0 => {
+                files = files.saturating_add(count);
+            }
             Holds::Head(file) if file == files => {
                 let entry = usize::try_from(file)
                     .ok()
@@ -47,6 +52,10 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
                 let Some(entry) = entry else {
                     return wrong("a file that is not listed");
                 };
+                // Nothing would come after it that is checked.
+                if entry.size == 0 {
+                    return wrong("a header without content");
+                }
                 (open, left) = (Some(file), entry.size);
                 files += 1;
             }

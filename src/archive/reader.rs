@@ -3,10 +3,10 @@
 use super::ArchiveError;
 use super::check::check_manifest;
 use super::entry_name::EntryName;
+use super::footer::{self, Footer};
 use super::index;
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
-use super::pack::footer::{self, Footer};
 use super::python::PythonArchive;
 use super::unpack::{self, Told};
 use crate::io::{IoContext, Progress};
@@ -122,6 +122,12 @@ impl Archive {
         &self.path
     }
 
+    /// Whether the members that its manifest lists are where they are said to be. One that another
+    /// gzip has packed again still lists those it had.
+    pub fn has_index(&self) -> bool {
+        self.has_index
+    }
+
     /// Who wrote it.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -222,19 +228,30 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
     let broken = |e: io::Error| damaged(path, e.to_string());
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(file.take(packed))));
     let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
-        Some(Ok(entry)) if &*entry.path_bytes() == MANIFEST_NAME.as_bytes() => {
+        Some(Ok(entry))
+            if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
+                && entry.header().entry_type() == tar::EntryType::Regular =>
+        {
             parse_manifest(path, entry, packed)?
         }
         Some(Err(e)) => return Err(broken(e)),
         _ => return Err(damaged(path, "no manifest where the footer says")),
     };
-    // To the end: the CRC stands there.
-    io::copy(
-        &mut tar.into_inner().take(max_manifest_bytes(packed)),
-        &mut io::sink(),
-    )
-    .map_err(broken)?;
-    Ok(Some((manifest, offset)))
+    // To the end: the CRC stands there, and nothing else does.
+    let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
+    let mut buffer = [0; 4096];
+    loop {
+        match rest.read(&mut buffer) {
+            Ok(0) if rest.limit() > 0 => return Ok(Some((manifest, offset))),
+            Ok(0) => return Err(damaged(path, "more data behind the manifest")),
+            Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
+                return Err(damaged(path, "something hides behind the manifest"));
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(broken(e)),
+        }
+    }
 }
 
 /// To how much a manifest may unpack that takes `packed` bytes of the archive.
@@ -263,6 +280,9 @@ fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manife
             archive: path.to_path_buf(),
             found,
         });
+    }
+    if parsed.is_err() && content.inner.limit() == 0 {
+        return Err(damaged(path, "manifest: too large"));
     }
     parsed.map_err(|e| damaged(path, format!("manifest: {e}")))
 }

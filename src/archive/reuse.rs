@@ -5,7 +5,6 @@ use super::entry_name::EntryName;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::pack::Compression;
 use super::reader::{Archive, damaged};
-use crate::io::IoContext;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
 use std::fs::File;
@@ -114,7 +113,7 @@ impl Source {
     /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
     /// copied, and nothing is lost but time.
     pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        let archive = Archive::open(path).ok()?;
+        let archive = Archive::open(path).ok().filter(Archive::has_index)?;
         let file = File::open(path).ok()?;
         let Manifest {
             files,
@@ -248,7 +247,9 @@ impl Source {
         let len =
             usize::try_from(old.len).map_err(|_| damaged(&self.path, "an oversized member"))?;
         let mut bytes = vec![0; len];
-        position::read_exact_at(&self.file, &mut bytes, old.offset).at("read", &self.path)?;
+        // A disk that cannot read it any more is damage, too: the home is still there.
+        position::read_exact_at(&self.file, &mut bytes, old.offset)
+            .map_err(|e| damaged(&self.path, e.to_string()))?;
         if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
             return Err(damaged(&self.path, "a member does not fit its digest"));
         }

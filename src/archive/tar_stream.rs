@@ -20,6 +20,8 @@ pub(super) struct RawEntry {
     pub(super) size: u64,
     pub(super) mode: u32,
     pub(super) mtime_ns: i64,
+    /// Where its content begins in the stream.
+    pub(super) content_at: u64,
 }
 
 /// The kinds of entries that a home can hold.
@@ -251,6 +253,7 @@ impl Extensions {
             mtime_ns: self
                 .mtime_ns
                 .unwrap_or_else(|| seconds.saturating_mul(1_000_000_000)),
+            content_at: entry.raw_file_position(),
         })
     }
 }

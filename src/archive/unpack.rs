@@ -3,7 +3,7 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
-use super::pack::IN_FLIGHT;
+use super::pack::{BLOCK_BYTES, IN_FLIGHT, padding_of};
 use super::python::{self, PythonArchive};
 use super::reader::{self, Extent, Sink, damaged, unsafe_entry};
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
@@ -13,7 +13,7 @@ use crate::io::position;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
-use libdeflater::Decompressor;
+use libdeflater::{Crc, Decompressor};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -30,12 +30,19 @@ pub(super) enum Told<'a> {
     Python(&'a PythonArchive),
 }
 
-/// A part of a large file, on its way to being hashed in order.
-struct ChunkDone {
-    file: usize,
-    bytes: Vec<u8>,
-    content: usize,
-    upto: Sha256Digest,
+/// A member that has been unpacked and checked as far as it can be by itself.
+enum Done {
+    /// Nothing is left to do.
+    Checked,
+    /// A part of a large file, on its way to being hashed in order.
+    Chunk {
+        file: usize,
+        bytes: Vec<u8>,
+        content: usize,
+        upto: Sha256Digest,
+    },
+    /// A part of what counts for nothing.
+    Void(Vec<u8>),
 }
 
 /// Unpacks an archive whose index has been checked.
@@ -60,54 +67,136 @@ pub(super) fn by_index(
         sink,
         progress,
     };
-    // Chunks of a file come in their order, so that its digest is made as they come.
-    let mut running = Hasher::default();
-    let mut hashed = 0u64;
-    let take = |done: Result<Option<ChunkDone>, ArchiveError>| {
-        let Some(chunk) = done? else { return Ok(()) };
-        let entry = &manifest.files[chunk.file];
-        if hashed == 0 {
-            running = Hasher::default();
+    let mut in_order = InOrder {
+        path,
+        manifest,
+        sink,
+        running: Hasher::default(),
+        hashed: 0,
+        void: 0,
+        void_left: 0,
+    };
+    {
+        let in_order = &mut in_order;
+        parallel::ordered(
+            IN_FLIGHT,
+            |job: (&Member, u64)| unpacker.member(job),
+            |done: Result<Done, ArchiveError>| in_order.take(done?),
+            |jobs| {
+                // Where in its file the next chunk belongs.
+                let mut position = 0;
+                for member in &manifest.members {
+                    let at = match member.holds {
+                        Holds::Chunk(..) => position,
+                        _ => 0,
+                    };
+                    position = match member.holds {
+                        Holds::Chunk(..) => position + member.size,
+                        _ => 0,
+                    };
+                    if extent == Extent::All || unpacker.is_wanted(member) {
+                        jobs.submit((member, at))
+                            .map_err(|Stopped| ArchiveError::Interrupted)?;
+                    }
+                }
+                Ok(())
+            },
+        )?;
+    }
+    match extent {
+        Extent::All => in_order.finish(),
+        Extent::Wanted => Ok(()),
+    }
+}
+
+/// Checks what takes several members, as they come in their order.
+struct InOrder<'a> {
+    path: &'a Path,
+    manifest: &'a Manifest,
+    sink: &'a dyn Sink,
+    /// Over the large file whose chunks are coming, and how much of it has come.
+    running: Hasher,
+    hashed: u64,
+    /// How many entries that count for nothing have begun, and how much of the last is to come.
+    void: usize,
+    void_left: u64,
+}
+
+impl InOrder<'_> {
+    fn take(&mut self, done: Done) -> Result<(), ArchiveError> {
+        if self.void_left > 0 && !matches!(done, Done::Void(_)) {
+            return Err(self.wrong_void());
         }
-        running.update(&chunk.bytes[..chunk.content]);
-        hashed += chunk.content as u64;
-        let digest = running.digest();
-        let ends = hashed == entry.size;
-        if digest != chunk.upto || (ends && entry.sha256 != Some(digest)) {
-            return Err(wrong_digest(path, entry));
+        match done {
+            Done::Checked => Ok(()),
+            Done::Chunk {
+                file,
+                bytes,
+                content,
+                upto,
+            } => self.chunk(&self.manifest.files[file], &bytes[..content], upto),
+            Done::Void(bytes) => self.void(&bytes),
+        }
+    }
+
+    fn chunk(
+        &mut self,
+        entry: &FileEntry,
+        content: &[u8],
+        upto: Sha256Digest,
+    ) -> Result<(), ArchiveError> {
+        if self.hashed == 0 {
+            self.running = Hasher::default();
+        }
+        self.running.update(content);
+        self.hashed += content.len() as u64;
+        let digest = self.running.digest();
+        let ends = self.hashed == entry.size;
+        if digest != upto || (ends && entry.sha256 != Some(digest)) {
+            return Err(wrong_digest(self.path, entry));
         }
         if ends {
-            hashed = 0;
-            if sink.wants(entry) {
-                sink.done(entry)?;
+            self.hashed = 0;
+            if self.sink.wants(entry) {
+                self.sink.done(entry)?;
             }
         }
         Ok(())
-    };
-    parallel::ordered(
-        IN_FLIGHT,
-        |job: (&Member, u64)| unpacker.member(job),
-        take,
-        |jobs| {
-            // Where in its file the next chunk belongs.
-            let mut position = 0;
-            for member in &manifest.members {
-                let at = match member.holds {
-                    Holds::Chunk(..) => position,
-                    _ => 0,
-                };
-                position = match member.holds {
-                    Holds::Chunk(..) => position + member.size,
-                    _ => 0,
-                };
-                if extent == Extent::All || unpacker.is_wanted(member) {
-                    jobs.submit((member, at))
-                        .map_err(|Stopped| ArchiveError::Interrupted)?;
-                }
-            }
+    }
+
+    /// Only what the manifest lists as such may count for nothing: the header of one, then its content.
+    fn void(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
+        if self.void_left > 0 {
+            let left = self.void_left.checked_sub(bytes.len() as u64);
+            self.void_left = left.ok_or_else(|| self.wrong_void())?;
+            return Ok(());
+        }
+        let entry = read_head(bytes, self.path)?;
+        if self.manifest.void.get(self.void) != Some(&entry.name) {
+            return Err(unsafe_entry(self.path, &entry.name, UNLISTED));
+        }
+        self.void += 1;
+        self.void_left = entry
+            .size
+            .checked_next_multiple_of(BLOCK_BYTES)
+            .ok_or_else(|| self.wrong_void())?;
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), ArchiveError> {
+        if self.void_left == 0 && self.void == self.manifest.void.len() {
             Ok(())
-        },
-    )
+        } else {
+            Err(self.wrong_void())
+        }
+    }
+
+    fn wrong_void(&self) -> ArchiveError {
+        damaged(
+            self.path,
+            "what counts for nothing is not what the manifest lists",
+        )
+    }
 }
 
 struct Unpacker<'a> {
@@ -142,21 +231,19 @@ impl Unpacker<'_> {
             .unwrap_or_default()
     }
 
-    fn member(
-        &self,
-        (member, position): (&Member, u64),
-    ) -> Result<Option<ChunkDone>, ArchiveError> {
+    fn member(&self, (member, position): (&Member, u64)) -> Result<Done, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
         let bytes = self.unpack(member)?;
         match member.holds {
-            Holds::Structure(first, count) => self.structure(&bytes, first, count).map(|()| None),
-            Holds::Files(first, count) => self.small_files(&bytes, first, count).map(|()| None),
-            Holds::Head(file) => self.head(&bytes, file).map(|()| None),
-            Holds::Chunk(file, upto) => self.chunk(bytes, file, upto, position).map(Some),
-            Holds::Void => Ok(None),
+            Holds::Structure(first, count) => self.structure(&bytes, first, count)?,
+            Holds::Files(first, count) => self.small_files(&bytes, first, count)?,
+            Holds::Head(file) => self.head(&bytes, file)?,
+            Holds::Chunk(file, upto) => return self.chunk(bytes, file, upto, position),
+            Holds::Void => return Ok(Done::Void(bytes)),
         }
+        Ok(Done::Checked)
     }
 
     /// The part of the tar stream that a member holds.
@@ -180,8 +267,21 @@ impl Unpacker<'_> {
         let mut bytes = vec![0; size];
         let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
         match unpacked {
-            Ok(n) if n == size => Ok(bytes),
+            Ok(n) if n == size && ends_with_its_stream(&packed, &bytes) => Ok(bytes),
+            Ok(n) if n == size => Err(bad("has something behind its end")),
             _ => Err(bad("cannot be unpacked")),
+        }
+    }
+
+    /// Other programs read a member to its last byte, so nothing may stand behind the last entry.
+    fn nothing_behind(&self, bytes: &[u8], end: u64) -> Result<(), ArchiveError> {
+        if end == bytes.len() as u64 {
+            Ok(())
+        } else {
+            Err(damaged(
+                self.path,
+                "something hides behind the entries of a member",
+            ))
         }
     }
 
@@ -189,6 +289,7 @@ impl Unpacker<'_> {
         let folders = &self.manifest.folders;
         let mut next = usize::try_from(first).unwrap_or(usize::MAX);
         let end = next.saturating_add(usize::try_from(count).unwrap_or(usize::MAX));
+        let mut read = 0;
         for_each_entry(bytes, self.path, &mut |entry, _| {
             let fits = match &entry.kind {
                 RawKind::Folder => folders.get(next).is_some_and(|f| f.path == entry.name),
@@ -199,14 +300,15 @@ impl Unpacker<'_> {
                 RawKind::File => false,
             };
             next += 1;
-            if fits {
+            read = entry.content_at;
+            if fits && entry.size == 0 {
                 Ok(())
             } else {
                 Err(self.surprise(&entry.name))
             }
         })?;
         if next == end {
-            Ok(())
+            self.nothing_behind(bytes, read)
         } else {
             Err(damaged(self.path, "folders are missing"))
         }
@@ -214,6 +316,7 @@ impl Unpacker<'_> {
 
     fn small_files(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
         let mut told = self.files(first, count).iter();
+        let mut read = 0;
         for_each_entry(bytes, self.path, &mut |entry, content| {
             let file = told.next().filter(|file| is_told(&entry, file));
             let Some(file) = file else {
@@ -225,6 +328,11 @@ impl Unpacker<'_> {
             if file.sha256 != Some(Sha256Digest::of(&text)) {
                 return Err(wrong_digest(self.path, file));
             }
+            let content_end = entry.content_at + file.size;
+            read = content_end + padding_of(file.size);
+            if !is_zero(bytes, content_end, read) {
+                return Err(hidden(self.path, file));
+            }
             self.progress.add_bytes(file.size);
             if self.sink.wants(file) {
                 self.sink.part(file, 0, &text)?;
@@ -233,7 +341,7 @@ impl Unpacker<'_> {
             Ok(())
         })?;
         match told.next() {
-            None => Ok(()),
+            None => self.nothing_behind(bytes, read),
             Some(file) => Err(damaged(self.path, format!("{} is missing", file.path))),
         }
     }
@@ -256,23 +364,20 @@ impl Unpacker<'_> {
         file: u64,
         upto: Sha256Digest,
         position: u64,
-    ) -> Result<ChunkDone, ArchiveError> {
+    ) -> Result<Done, ArchiveError> {
         let (Some(entry), Ok(index)) = (self.files(file, 1).first(), usize::try_from(file)) else {
             return Err(damaged(self.path, "a file that is not listed"));
         };
         let left = entry.size.saturating_sub(position);
         let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         if bytes[content..].iter().any(|b| *b != 0) {
-            return Err(damaged(
-                self.path,
-                format!("something hides behind {}", entry.path),
-            ));
+            return Err(hidden(self.path, entry));
         }
         self.progress.add_bytes(content as u64);
         if self.sink.wants(entry) {
             self.sink.part(entry, position, &bytes[..content])?;
         }
-        Ok(ChunkDone {
+        Ok(Done::Chunk {
             file: index,
             bytes,
             content,
@@ -281,8 +386,36 @@ impl Unpacker<'_> {
     }
 
     fn surprise(&self, name: &EntryName) -> ArchiveError {
-        unsafe_entry(self.path, name, "not what the manifest lists here")
+        unsafe_entry(self.path, name, UNLISTED)
     }
+}
+
+const UNLISTED: &str = "not what the manifest lists here";
+
+/// Whether the gzip stream at the beginning of `packed`, which holds `bytes`, ends where `packed`
+/// does. It ends with the checksum and the length of `bytes`; so nothing else may look like that.
+fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
+    let mut crc = Crc::new();
+    crc.update(bytes);
+    let mut trailer = [0; 8];
+    trailer[..4].copy_from_slice(&crc.sum().to_le_bytes());
+    // Members are far below 4 GiB.
+    let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    trailer[4..].copy_from_slice(&len.to_le_bytes());
+    let found = packed.windows(trailer.len()).position(|w| w == trailer);
+    found == packed.len().checked_sub(trailer.len())
+}
+
+/// Whether a part of `bytes` is there and all zero.
+fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
+    let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
+    range
+        .and_then(|(from, to)| bytes.get(from..to))
+        .is_some_and(|part| part.iter().all(|b| *b == 0))
+}
+
+fn hidden(path: &Path, file: &FileEntry) -> ArchiveError {
+    damaged(path, format!("something hides behind {}", file.path))
 }
 
 /// Whether an entry of the tar is the file that the manifest tells of.

@@ -220,23 +220,25 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
             table.row(ui, row_cells(context, record));
         }
     }
-    let text = table.render();
-    let mut lines = text.lines();
-    ui.line(lines.next().unwrap_or_default());
+    let table = table.render();
+    let mut lines = table.lines();
+    // Written at once: a call to the system for each line would take longer than all the rest.
+    let mut text = String::from(lines.next().unwrap_or_default());
     let mut problems = records
         .iter()
         .filter_map(|r| r.problem.as_ref().map(|p| (&r.path, p)))
         .peekable();
     for ((who, state), rows) in heads {
-        ui.line(format_args!(
-            "{}  {}",
-            ui.paint(Style::Strong, who),
-            ui.paint(style_of(state), state.name())
-        ));
+        text.push('\n');
+        text.push_str(&ui.paint(Style::Strong, who));
+        text.push_str("  ");
+        text.push_str(&ui.paint(style_of(state), state.name()));
         for line in lines.by_ref().take(rows) {
-            ui.line(line);
+            text.push('\n');
+            text.push_str(line);
         }
     }
+    ui.line(text);
     if problems.peek().is_some() {
         ui.line("");
     }

@@ -18,6 +18,7 @@ use crate::ui::table::Table;
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -450,7 +451,13 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
             let email = printable(metadata.email.as_deref().unwrap_or("-"));
             let login = match &record.problem {
                 None => (Style::Good, "usable".to_owned()),
-                Some(problem) => (Style::Warn, printable(problem)),
+                Some(problem) => {
+                    ui.detail(format_args!(
+                        "{email}: no usable login: {}",
+                        printable(problem)
+                    ));
+                    (Style::Warn, "none".to_owned())
+                }
             };
             table.row(
                 ui,
@@ -463,8 +470,28 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
                 ],
             );
         }
-        (1..=3).for_each(|column| table.keep_whole(column));
+        (1..=4).for_each(|column| table.keep_whole(column));
         ui.line(table.render());
+    }
+    // Why there is none: once for each reason, not for each file.
+    let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for record in &merged.records {
+        if let (Some(problem), Some(name)) =
+            (&record.problem, &record.metadata.legacy_auth_filename)
+        {
+            reasons.entry(problem).or_default().push(name);
+        }
+    }
+    for (reason, names) in reasons {
+        let first = printable(names[0]);
+        let more = match names.len() {
+            1 => String::new(),
+            n => format!(" and {} more", n - 1),
+        };
+        ui.note(format_args!(
+            "no usable login ({}): {first}{more}",
+            printable(reason)
+        ));
     }
     let (told, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s

@@ -25,23 +25,22 @@ const MAX_SIDECAR_BYTES: u64 = 1024 * 1024;
 ///
 /// # Errors
 /// The folder cannot be listed. One that does not exist is empty.
-pub fn list(backups: &Path, known: &[ArchiveRecord]) -> Result<Vec<ArchiveRecord>, IoError> {
-    let known: HashMap<&str, &ArchiveRecord> = known
-        .iter()
-        .map(|record| (record.path.as_str(), record))
+pub fn list(backups: &Path, known: Vec<ArchiveRecord>) -> Result<Vec<ArchiveRecord>, IoError> {
+    let mut known: HashMap<String, ArchiveRecord> = known
+        .into_iter()
+        .map(|record| (record.path.clone(), record))
         .collect();
     let mut records = Vec::new();
-    for (path, pair) in pairs(backups)? {
-        let relative = relative_name(backups, &path);
+    for (relative, pair) in pairs(backups)? {
         let stamps = (stamp(&pair.archive), stamp(&pair.sidecar));
         if stamps == (None, None) {
             continue;
         }
         let unchanged = known
-            .get(relative.as_str())
+            .remove(&relative)
             .filter(|r| (&r.archive, &r.sidecar) == (&stamps.0, &stamps.1));
         records.push(match unchanged {
-            Some(record) => (*record).clone(),
+            Some(record) => record,
             None => read(relative, &pair, stamps),
         });
     }
@@ -54,7 +53,9 @@ struct Pair {
     sidecar: PathBuf,
 }
 
-fn pairs(backups: &Path) -> Result<BTreeMap<PathBuf, Pair>, IoError> {
+/// By the archive's path below `backups`. The order is that of the text: `inventory.json` is
+/// searched by it.
+fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
     let mut pairs = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
@@ -66,20 +67,22 @@ fn pairs(backups: &Path) -> Result<BTreeMap<PathBuf, Pair>, IoError> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let archive = if names::is_archive_name(&name) {
-            entry.path()
+        let name = if names::is_archive_name(&name) {
+            name
         } else if names::is_sidecar_name(&name) {
             let base = name.strip_suffix(".metadata.json").unwrap_or(&name);
-            backups.join(format!("{base}.tar.gz"))
+            format!("{base}.tar.gz")
         } else {
             continue;
         };
-        if let Some(sidecar) = names::sidecar_path(&archive) {
-            pairs.insert(archive.clone(), Pair { archive, sidecar });
+        if let Some(sidecar) = names::sidecar_name(&name) {
+            let (archive, sidecar) = (backups.join(&name), backups.join(sidecar));
+            pairs.insert(name, Pair { archive, sidecar });
         }
     }
     for (archive, sidecar) in python::nested_archives(backups) {
-        pairs.insert(archive.clone(), Pair { archive, sidecar });
+        let name = relative_name(backups, &archive);
+        pairs.insert(name, Pair { archive, sidecar });
     }
     Ok(pairs)
 }

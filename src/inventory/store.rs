@@ -29,18 +29,18 @@ pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
         .and_then(Found::good)
         .map(|f| f.archives)
         .unwrap_or_default();
-    catalog::list(&backups(manager_home), &known)
+    catalog::list(&backups(manager_home), known)
 }
 
 /// Brings `inventory.json` up to what lies under `backups/`.
 pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
-    let listed = |known: &[ArchiveRecord]| catalog::list(&backups(manager_home), known);
     document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
         |_: &Found<InventoryFile>| InventoryFile::default(),
         |inventory| -> Result<(), IoError> {
-            inventory.archives = listed(&inventory.archives)?;
+            let known = inventory.archives.clone();
+            inventory.archives = catalog::list(&backups(manager_home), known)?;
             Ok(())
         },
     )

@@ -8,8 +8,8 @@ pub mod table;
 pub mod time;
 pub mod windows;
 
-use crate::context::Environment;
 use crate::error::CommandError;
+use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
 use serde::Serialize;
 use std::fmt::Display;

@@ -1,7 +1,8 @@
 //! Archives with one fault each, made from a good one.
 //!
-//! A good archive is taken apart into [`Parts`], changed in one place and put together again. What is
-//! put together here shares no code with the program: the format is written down a second time.
+//! A good archive is taken apart into [`Parts`], changed in one place and put together again, with an
+//! index that is honest unless a test makes it lie. What is put together here shares no code with the
+//! program: the format is written down a second time.
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
@@ -12,6 +13,8 @@ use std::io::{Read, Write};
 
 const MANIFEST: &[u8] = b".codex-manager/manifest.json";
 const BLOCK: usize = 512;
+const GROUP: usize = 1 << 20;
+const CHUNK: usize = 4 << 20;
 
 /// One entry of the tar.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +76,26 @@ impl Entry {
         header
     }
 
-    fn write(&self, out: &mut Vec<u8>) {
+    /// As it stands in the tar.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        self.write_head(out);
+        out.extend(&self.content);
+        pad(out);
+    }
+
+    /// The header by itself, and the content in chunks, each with how much of it is content.
+    pub(crate) fn head_and_chunks(&self) -> (Vec<u8>, Vec<(Vec<u8>, usize)>) {
+        let mut head = Vec::new();
+        self.write_head(&mut head);
+        let chunks = self.content.chunks(CHUNK).map(|content| {
+            let mut chunk = content.to_vec();
+            pad(&mut chunk);
+            (chunk, content.len())
+        });
+        (head, chunks.collect())
+    }
+
+    fn write_head(&self, out: &mut Vec<u8>) {
         if self.name.len() > 100 {
             let len = self.name.len() as u64 + 1;
             out.extend(self.header(b'L', b"././@LongLink", len));
@@ -83,8 +105,6 @@ impl Entry {
         }
         let size = self.told_size.unwrap_or(self.content.len() as u64);
         out.extend(self.header(self.kind, &self.name, size));
-        out.extend(&self.content);
-        pad(out);
     }
 }
 
@@ -101,6 +121,8 @@ pub(crate) struct Parts {
     pub(crate) manifest: Option<Value>,
     /// What stands in the manifest's place, where that is no JSON of ours.
     pub(crate) manifest_bytes: Option<Vec<u8>>,
+    /// Entries behind the manifest, in its member.
+    pub(crate) behind_manifest: Vec<Entry>,
     /// Added to the offset in the footer.
     pub(crate) footer_shift: i64,
 }
@@ -113,6 +135,7 @@ impl Parts {
             entries: Vec::new(),
             manifest: None,
             manifest_bytes: None,
+            behind_manifest: Vec::new(),
             footer_shift: 0,
         };
         for entry in tar.entries().expect("entries") {
@@ -154,6 +177,12 @@ impl Parts {
         self
     }
 
+    /// Forgets the entry of that name in the tar alone.
+    pub(crate) fn without_entry(mut self, name: &str) -> Self {
+        self.entries.retain(|e| e.name != name.as_bytes());
+        self
+    }
+
     /// Adds an entry to the tar alone.
     pub(crate) fn with(mut self, entry: Entry) -> Self {
         self.entries.push(entry);
@@ -163,6 +192,15 @@ impl Parts {
     /// Adds an entry to the tar and to the manifest, as if it were right.
     pub(crate) fn with_told(mut self, entry: Entry) -> Self {
         let name = String::from_utf8_lossy(&entry.name).into_owned();
+        let counted = |parts: &Self, kinds: &[u8]| {
+            let found = parts.entries.iter().rposition(|e| kinds.contains(&e.kind));
+            found.map_or(0, |last| last + 1)
+        };
+        let at = match entry.kind {
+            b'2' => counted(&self, b"25"),
+            b'5' => counted(&self, b"5"),
+            _ => self.entries.len(),
+        };
         let manifest = self.told();
         match entry.kind {
             b'2' => manifest["links"]
@@ -184,26 +222,92 @@ impl Parts {
                     "sha256": digest(&entry.content),
                 })),
         }
-        self.with(entry)
+        self.entries.insert(at, entry);
+        self
+    }
+
+    /// The names that a list of the manifest tells.
+    fn names(&self, list: &str) -> Vec<Vec<u8>> {
+        let entries = self.manifest.as_ref().and_then(|m| m[list].as_array());
+        let path = |entry: &Value| match &entry["path"] {
+            Value::String(text) => text.clone().into_bytes(),
+            other => other.to_string().into_bytes(),
+        };
+        entries.into_iter().flatten().map(path).collect()
+    }
+
+    /// Cuts the tar into members as the format says. An entry that the manifest does not tell rides
+    /// along with those before it, and what the manifest tells beyond the tar is claimed by the last.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        let structure = [self.names("folders"), self.names("links")].concat();
+        let files = self.names("files");
+        let mut cutter = Cutter::default();
+        for entry in &self.entries {
+            let is_structure = matches!(entry.kind, b'2' | b'5');
+            let told = if is_structure { &structure } else { &files };
+            let next = cutter.told[usize::from(!is_structure)];
+            let found = told
+                .iter()
+                .skip(next)
+                .position(|n| n.as_slice() == entry.name.strip_suffix(b"/").unwrap_or(&entry.name));
+            let is_large = !is_structure && found.is_some() && entry.content.len() >= GROUP;
+            if found.is_some() || cutter.tar.is_empty() {
+                cutter.enter(if is_structure {
+                    Kind::Structure
+                } else {
+                    Kind::Files(parent(&entry.name).to_vec(), is_large)
+                });
+            }
+            if let Some(skipped) = found {
+                cutter.told[usize::from(!is_structure)] += skipped + 1;
+                cutter.count += skipped + 1;
+            }
+            if is_large {
+                cutter.large(entry);
+            } else {
+                entry.write(&mut cutter.tar);
+            }
+        }
+        let missing = files.len() - cutter.told[1];
+        cutter.count += missing;
+        cutter.close();
+        cutter.pieces
     }
 
     /// The bytes of the archive.
     pub(crate) fn pack(&self) -> Vec<u8> {
-        let mut tar = Vec::new();
-        for entry in &self.entries {
-            entry.write(&mut tar);
-        }
-        let manifest = self.manifest_bytes.clone().or_else(|| {
-            let value = self.manifest.as_ref()?;
-            Some(serde_json::to_vec(value).expect("json"))
-        });
-        let Some(manifest) = manifest else {
-            tar.extend([0; 2 * BLOCK]);
-            return gzip(&tar);
+        self.pack_pieces(&self.pieces(), |_| {})
+    }
+
+    /// The bytes of the archive, cut like this, with lies in the index.
+    pub(crate) fn pack_pieces(
+        &self,
+        pieces: &[Piece],
+        lie: impl FnOnce(&mut Vec<Value>),
+    ) -> Vec<u8> {
+        let Some(manifest) = &self.manifest else {
+            return self.pack_stream();
         };
-        let mut bytes = gzip(&tar);
+        let (mut bytes, mut index) = (Vec::new(), Vec::new());
+        for piece in pieces {
+            let mut packed = gzip(&piece.tar);
+            packed.extend(&piece.tail);
+            index.push(json!({
+                "offset": bytes.len(), "len": packed.len(), "size": piece.tar.len(),
+                "sha256": digest(&packed), "holds": piece.holds,
+            }));
+            bytes.extend(packed);
+        }
+        lie(&mut index);
+        let mut manifest = manifest.clone();
+        manifest["members"] = index.into();
+        let text = serde_json::to_vec(&manifest).expect("json");
+        let text = self.manifest_bytes.clone().unwrap_or(text);
         let mut last = Vec::new();
-        Entry::file(MANIFEST, manifest).write(&mut last);
+        Entry::file(MANIFEST, text).write(&mut last);
+        for entry in &self.behind_manifest {
+            entry.write(&mut last);
+        }
         last.extend([0; 2 * BLOCK]);
         let member = gzip(&last);
         let offset = (bytes.len() as u64).wrapping_add_signed(self.footer_shift);
@@ -211,6 +315,112 @@ impl Parts {
         bytes.extend(member);
         bytes.extend(footer);
         bytes
+    }
+
+    /// The same as one gzip member and without a footer, as if packed again by another program.
+    pub(crate) fn pack_stream(&self) -> Vec<u8> {
+        let mut tar = Vec::new();
+        for entry in &self.entries {
+            entry.write(&mut tar);
+        }
+        let text = self.manifest_bytes.clone().or_else(|| {
+            let value = self.manifest.as_ref()?;
+            Some(serde_json::to_vec(value).expect("json"))
+        });
+        if let Some(text) = text {
+            Entry::file(MANIFEST, text).write(&mut tar);
+        }
+        for entry in &self.behind_manifest {
+            entry.write(&mut tar);
+        }
+        tar.extend([0; 2 * BLOCK]);
+        gzip(&tar)
+    }
+}
+
+fn parent(name: &[u8]) -> &[u8] {
+    let slash = name.iter().rposition(|b| *b == b'/');
+    &name[..slash.unwrap_or(0)]
+}
+
+/// One gzip member to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Piece {
+    /// Its part of the tar.
+    pub(crate) tar: Vec<u8>,
+    /// What stands behind its gzip stream, within its length.
+    pub(crate) tail: Vec<u8>,
+    /// What the index says that it holds.
+    pub(crate) holds: Value,
+}
+
+impl Piece {
+    /// One that is cut right.
+    pub(crate) fn new(tar: Vec<u8>, holds: Value) -> Self {
+        Self {
+            tar,
+            tail: Vec::new(),
+            holds,
+        }
+    }
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Kind {
+    #[default]
+    Structure,
+    /// Of this folder; a large one is alone.
+    Files(Vec<u8>, bool),
+}
+
+/// Collects the members.
+#[derive(Default)]
+struct Cutter {
+    pieces: Vec<Piece>,
+    tar: Vec<u8>,
+    kind: Kind,
+    /// How many entries the group under way has, as told.
+    count: usize,
+    /// How many folders and links, and how many files, were told so far.
+    told: [usize; 2],
+}
+
+impl Cutter {
+    /// Closes the group under way, unless the next entry belongs to it.
+    fn enter(&mut self, kind: Kind) {
+        let is_large = matches!(kind, Kind::Files(_, true));
+        if self.kind != kind || is_large || self.tar.len() >= GROUP {
+            self.close();
+            self.kind = kind;
+        }
+    }
+
+    fn close(&mut self) {
+        if self.tar.is_empty() && self.count == 0 {
+            return;
+        }
+        let tar = std::mem::take(&mut self.tar);
+        let count = std::mem::take(&mut self.count);
+        let holds = match self.kind {
+            Kind::Structure => json!({"structure": [self.told[0] - count, count]}),
+            Kind::Files(..) => json!({"files": [self.told[1].saturating_sub(count), count]}),
+        };
+        self.pieces.push(Piece::new(tar, holds));
+    }
+
+    /// A header alone, then the content in chunks.
+    fn large(&mut self, entry: &Entry) {
+        let number = self.told[1] - 1;
+        self.count = 0;
+        let (head, chunks) = entry.head_and_chunks();
+        self.pieces.push(Piece::new(head, json!({"head": number})));
+        let mut hasher = Sha256::new();
+        for (chunk, content) in chunks {
+            hasher.update(&chunk[..content]);
+            let upto = format!("{:x}", hasher.clone().finalize());
+            self.pieces
+                .push(Piece::new(chunk, json!({"chunk": [number, upto]})));
+        }
     }
 }
 

@@ -25,6 +25,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// So many files are exchanged one by one when a part is put back.
+const FEW_FILES: usize = 16;
+
 /// What to put back, and where.
 #[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
 #[derive(Debug)]
@@ -160,6 +163,8 @@ pub(super) struct Work<'a> {
     pub(super) swap: Swap,
     /// Whether the whole folder is exchanged in one call.
     pub(super) whole: bool,
+    /// Whether each file is exchanged by itself: for a few files of a large home.
+    by_file: bool,
     pub(super) merged: Merged,
     /// Where Codex looks for databases, if outside the home.
     pub(super) sqlite_home: Option<PathBuf>,
@@ -226,6 +231,7 @@ impl<'a> Work<'a> {
             stage,
             swap,
             whole,
+            by_file: false,
             merged: Merged::default(),
             sqlite_home: None,
             outside: None,
@@ -263,6 +269,18 @@ impl<'a> Work<'a> {
     }
 
     fn carry(&mut self) -> Result<(), RestoreError> {
+        let files = self.plan.writes.len() + self.plan.removed.len();
+        if self.plan.partial
+            && self.plan.target == Target::Home
+            && files <= FEW_FILES
+            && self.outside.is_none()
+        {
+            // Linking all that stays would cost more than the restore itself.
+            (self.by_file, self.whole) = (true, false);
+            return Ok(self
+                .stage
+                .finish_folders(self.contents, Some(&self.folder))?);
+        }
         let own: BTreeSet<PathBuf> = self
             .stage
             .roots
@@ -382,7 +400,31 @@ impl<'a> Work<'a> {
         roots.map(|r| (r.staged.clone(), place(r))).collect()
     }
 
+    /// A step for each file, and for each folder that is new; the login last.
+    fn steps_by_file(&self) -> Result<Vec<Step>, RestoreError> {
+        let mut steps = Vec::new();
+        for root in self.stage.roots.iter().rev() {
+            stage::steps_by_file(&root.live, &root.staged, &mut steps)?;
+        }
+        for (number, path) in self.plan.removed.iter().enumerate() {
+            let root = self.stage.root_of(path);
+            let live = root
+                .live
+                .join(path.strip_prefix(&root.prefix).unwrap_or(path));
+            if live.symlink_metadata().is_ok() {
+                let old = atomic::parent_of(&root.staged).join("old");
+                atomic::create_private_folder(&old)?;
+                steps.push(Step::new(live, old.join(number.to_string())));
+            }
+        }
+        steps.sort_by_key(|step| step.is_of(&self.folder.join(home::AUTH_JSON)));
+        Ok(steps)
+    }
+
     fn steps(&self) -> Result<Vec<Step>, RestoreError> {
+        if self.by_file {
+            return self.steps_by_file();
+        }
         let mut steps = Vec::new();
         for root in self.stage.roots[1..]
             .iter()

@@ -3,6 +3,7 @@
 use super::RestoreError;
 use super::apply::Work;
 use super::plan::Target;
+use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Workplace};
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::{Metadata, Mode};
@@ -83,13 +84,22 @@ impl Work<'_> {
             compression: Compression::Fast,
         };
         let source = Source::open(self.request.archive.path(), options);
-        let workplace = Workplace {
+        let mut workplace = Workplace {
             backups: &backups,
             tmp: &tmp,
             compression: Compression::Fast,
             source: source.as_ref(),
         };
-        let captured = capture::capture(&scope, &workplace, metadata, progress)?;
+        let captured = match capture::capture(&scope, &workplace, metadata.clone(), progress) {
+            // Of an archive that is put back in part, the other part may be damaged.
+            Err(ArchiveError::Damaged { archive, .. })
+                if archive == self.request.archive.path() =>
+            {
+                workplace.source = None;
+                capture::capture(&scope, &workplace, metadata, progress)?
+            }
+            captured => captured?,
+        };
         let mut unsaved = captured.skipped;
         let damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |s| kind_of(Path::new(&s.path)) == Kind::Database)

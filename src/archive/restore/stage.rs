@@ -78,6 +78,14 @@ impl Stage {
         }
     }
 
+    /// The root that the file `relative` is in.
+    pub(super) fn root_of(&self, relative: &Path) -> &Root {
+        let inner = self.roots[1..]
+            .iter()
+            .find(|root| relative.starts_with(&root.prefix));
+        inner.unwrap_or(&self.roots[0])
+    }
+
     /// The home's root.
     pub(super) fn home(&self) -> &Root {
         &self.roots[0]
@@ -414,6 +422,27 @@ pub(super) fn steps_by_entry(
         }
     }
     Ok(steps)
+}
+
+/// The steps that put every staged file into place by itself; a folder that is new goes as a whole.
+pub(super) fn steps_by_file(
+    live: &Path,
+    staged: &Path,
+    steps: &mut Vec<Step>,
+) -> Result<(), IoError> {
+    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.is_dir());
+    if staged.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if !is_folder(live) || !is_folder(staged) {
+        steps.push(Step::new(live.to_path_buf(), staged.to_path_buf()));
+        return Ok(());
+    }
+    for entry in fs::read_dir(staged).at("list", staged)? {
+        let name = entry.at("list", staged)?.file_name();
+        steps_by_file(&live.join(&name), &staged.join(&name), steps)?;
+    }
+    Ok(())
 }
 
 /// A new file that only its owner may read.

@@ -101,6 +101,11 @@ impl Step {
         }
     }
 
+    /// Whether it is about this live name.
+    pub fn is_of(&self, live: &Path) -> bool {
+        self.live == live
+    }
+
     fn is_done(&self) -> bool {
         let now = FileId::of(&self.live);
         match self.staged_id {

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Whole commands beside their peers, in one run: tar with gzip and pigz, and the Python codex-manager
+# where it can be installed. What is said behind the name is passed on: benches/compare.sh --rounds 9
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=target/tools/python-peer
+if [ ! -x "$tools/bin/codex-manager" ] && command -v python3 >/dev/null; then
+  python3 -m venv "$tools" && "$tools/bin/pip" -q install 'codex-manager==23.0.0' || rm -rf "$tools"
+fi
+peer=()
+if [ -x "$tools/bin/codex-manager" ]; then
+  peer=(--python "$PWD/$tools/bin/codex-manager")
+else
+  echo "the Python codex-manager could not be installed: it has no row" >&2
+fi
+command -v pigz >/dev/null || echo "pigz is not installed: it has no row" >&2
+exec cargo bench --bench compare -- "${peer[@]}" "$@"

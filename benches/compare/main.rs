@@ -1,0 +1,405 @@
+//! Whole commands of the release binary beside their peers, on sample homes.
+//!
+//! `cargo bench --bench compare`, with `-- --help` for what can be chosen. Times are of whole
+//! processes; everybody does the same work in turn (A B A B), and a ratio is the median of the
+//! rounds' ratios, so that a machine with other work changes it little.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "a program of its own, on folders of its own"
+)]
+
+mod measure;
+mod sample;
+
+use measure::{Row, Run, Runner, in_turn, table};
+use sample::Shape;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::rc::Rc;
+
+const USAGE: &str = "\
+cargo bench --bench compare -- [OPTION]...
+  --mb N          the size of the sample home in MB [default: 300]
+  --sessions N    how many conversations are in it [default: 60]
+  --seed N        what its random choices begin with [default: 1]
+  --accounts N    how many accounts are known [default: 20]
+  --archives N    how many archives are listed [default: 1000]
+  --rounds N      how often each is run, in turn [default: 5]
+  --python FILE   the Python codex-manager, to be measured too
+  --no-peers      only ours: for homes that take the peers minutes";
+
+struct Options {
+    mb: u64,
+    sessions: u32,
+    seed: u64,
+    accounts: u32,
+    archives: u32,
+    rounds: usize,
+    python: Option<PathBuf>,
+    peers: bool,
+}
+
+/// `None` when there is nothing to measure: `cargo test --benches` starts this too.
+fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
+    let mut options = Options {
+        mb: 300,
+        sessions: 60,
+        seed: 1,
+        accounts: 20,
+        archives: 1000,
+        rounds: 5,
+        python: None,
+        peers: true,
+    };
+    let mut measure = false;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} takes a number"));
+        match word.as_str() {
+            "--bench" => measure = true,
+            "--mb" => options.mb = value()?.parse()?,
+            "--sessions" => options.sessions = value()?.parse()?,
+            "--seed" => options.seed = value()?.parse()?,
+            "--accounts" => options.accounts = value()?.parse()?,
+            "--archives" => options.archives = value()?.parse()?,
+            "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
+            "--python" => options.python = Some(value()?.into()),
+            "--no-peers" => options.peers = false,
+            _ => {
+                println!("{USAGE}");
+                return Ok(None);
+            }
+        }
+    }
+    Ok(measure.then_some(options))
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let Some(options) = options()? else {
+        return Ok(());
+    };
+    let folder = tempfile::Builder::new()
+        .prefix("codex-manager-bench-")
+        .tempdir()?;
+    let bench = Rc::new(Bench::new(folder.path().to_path_buf()));
+    sample::write_home(
+        &bench.home,
+        Shape {
+            bytes: options.mb * 1_000_000,
+            sessions: options.sessions,
+            seed: options.seed,
+        },
+    )?;
+    let mut rows = Vec::new();
+    rows.extend(starting(&bench, &options)?);
+    rows.extend(packing(&bench, &options));
+    rows.push(packing_again(&bench, &options));
+    rows.extend(unpacking(&bench, &options));
+    println!(
+        "{} MB in {} conversations, {} rounds, {} processors\n\n{}",
+        options.mb,
+        options.sessions,
+        options.rounds,
+        std::thread::available_parallelism().map_or(1, usize::from),
+        table(&rows)
+    );
+    Ok(())
+}
+
+/// The folders of a run.
+struct Bench {
+    folder: PathBuf,
+    home: PathBuf,
+    manager: PathBuf,
+    /// Where archives are unpacked to: never twice the same place.
+    unpacked: Cell<u32>,
+}
+
+impl Bench {
+    fn new(folder: PathBuf) -> Self {
+        Self {
+            home: folder.join("codex"),
+            manager: folder.join("manager"),
+            folder,
+            unpacked: Cell::new(0),
+        }
+    }
+
+    fn ours(&self, manager: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
+        command
+            .args(["--quiet", "--yes"])
+            .args(words)
+            .env_clear()
+            .env("PATH", "/nowhere")
+            .env("HOME", &self.folder)
+            .env("CODEX_HOME", &self.home)
+            .env("CODEX_MANAGER_HOME", manager)
+            .env("CODEX_MANAGER_NOW", sample::NOW)
+            .env("TZ", "Europe/Berlin");
+        command
+    }
+
+    fn shell(script: &str, words: &[&Path]) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).args(words);
+        command
+    }
+
+    /// Removes what was unpacked before; the disk is quiet afterwards.
+    fn next_unpacked(&self) {
+        let _ = std::fs::remove_dir_all(self.out());
+        self.unpacked.set(self.unpacked.get() + 1);
+        quiet_disk();
+    }
+
+    fn out(&self) -> PathBuf {
+        self.folder.join(format!("out-{}", self.unpacked.get()))
+    }
+
+    fn python_home(&self) -> PathBuf {
+        self.folder.join("python")
+    }
+
+    /// The one with the conversations.
+    fn python_archive(&self) -> Option<PathBuf> {
+        let sessions = std::fs::read_dir(self.python_home().join("backups/sessions")).ok()?;
+        let account = sessions.flatten().next()?.path();
+        let entries = std::fs::read_dir(account).ok()?;
+        entries
+            .flatten()
+            .map(|e| e.path())
+            .find(|p| p.extension().is_some_and(|e| e == "gz"))
+    }
+
+    /// The archives of the sample home, newest first.
+    fn archive(&self) -> Option<PathBuf> {
+        let entries = std::fs::read_dir(self.manager.join("backups")).ok()?;
+        entries
+            .flatten()
+            .map(|e| e.path())
+            .filter(|p| p.extension().is_some_and(|e| e == "gz"))
+            .max()
+    }
+}
+
+/// What earlier runs left to be written is not charged to the next.
+fn quiet_disk() {
+    let _ = Command::new("sync").status();
+}
+
+fn exists(program: &str) -> bool {
+    Command::new(program)
+        .arg("--version")
+        .output()
+        .is_ok_and(|o| o.status.success())
+}
+
+/// Commands whose time is that of starting and of reading small files.
+fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    // 100 rounds of a millisecond tell more than five.
+    let rounds = options.rounds * 20;
+    let (indexed, bare) = (bench.folder.join("indexed"), bench.folder.join("bare"));
+    for manager in [&indexed, &bare] {
+        sample::write_manager(manager, options.accounts, options.archives)?;
+    }
+    codex_manager::inventory::store::refresh(&indexed)?;
+    let ours = |manager: &Path, words: &'static [&'static str]| {
+        let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
+        Runner::new("codex-manager", move || bench.ours(&manager, words))
+    };
+    let backups = indexed.join("backups");
+    let recommend = [
+        ours(&indexed, &["recommend"]),
+        Runner::new("/bin/true", || Command::new("/bin/true")),
+    ];
+    let runs = in_turn(&recommend, rounds);
+    let mut rows = vec![Row::new(
+        format!("recommend, {} accounts", options.accounts),
+        &runs[0],
+        Some((&recommend[1], &runs[1])),
+    )];
+    let list = [
+        ours(&indexed, &["list-backups"]),
+        ours(&bare, &["list-backups"]),
+        Runner::new("ls -l", move || {
+            let mut command = Command::new("ls");
+            command.arg("-l").arg(&backups);
+            command
+        }),
+    ];
+    let runs = in_turn(&list, rounds / 2);
+    for (i, how) in ["", ", index lost"].iter().enumerate() {
+        let work = format!("list-backups, {} archives{how}", options.archives);
+        rows.push(Row::new(work, &runs[i], Some((&list[2], &runs[2]))));
+    }
+    Ok(rows)
+}
+
+const LEVELS: [&str; 3] = ["fast", "default", "best"];
+
+/// The first full backup, at each level, beside each compressor.
+fn packing(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
+    let mut runners = Vec::new();
+    for level in LEVELS {
+        let (before, command, made) = (Rc::clone(bench), Rc::clone(bench), Rc::clone(bench));
+        runners.push(
+            Runner::new("codex-manager", move || {
+                command.ours(
+                    &command.manager,
+                    &["backup", "--no-status", "--compression", level],
+                )
+            })
+            .before(move || {
+                let _ = std::fs::remove_dir_all(&before.manager);
+                quiet_disk();
+            })
+            .made(move || made.archive()),
+        );
+    }
+    for (program, name) in [("gzip", "tar c | gzip -6"), ("pigz", "tar c | pigz -6")] {
+        if !options.peers || !exists(program) {
+            continue;
+        }
+        let (home, packed) = (bench.home.clone(), bench.folder.join("peer.tar.gz"));
+        let made = packed.clone();
+        let script = format!("tar cf - -C \"$1\" . | {program} -6 > \"$2\"");
+        runners.push(
+            Runner::new(name, move || Bench::shell(&script, &[&home, &packed]))
+                .before(quiet_disk)
+                .made(move || Some(made.clone())),
+        );
+    }
+    if let Some(python) = options.python.clone() {
+        let (made, command) = (Rc::clone(bench), Rc::clone(bench));
+        let status = bench.folder.join("status.txt");
+        let text = "Email: user1@example.com\nQuota: 40% left (resets 15:55 on 24 Nov)\n";
+        assert!(
+            std::fs::write(&status, text).is_ok(),
+            "write the status text"
+        );
+        runners.push(
+            Runner::new("codex-manager 23 (Python)", move || {
+                let mut line = Command::new(&python);
+                line.arg("backup").arg("--source-dir").arg(&command.home);
+                line.arg("--status-file").arg(&status);
+                line.env("HOME", &command.folder)
+                    .env("CODEX_MANAGER_HOME", command.python_home());
+                line
+            })
+            .before(quiet_disk)
+            .made(move || made.python_archive()),
+        );
+    }
+    let runs = in_turn(&runners, options.rounds);
+    let mut rows = Vec::new();
+    for (level, ours) in LEVELS.iter().zip(&runs) {
+        let work = format!("first full backup, --compression {level}");
+        rows.extend(beside(
+            work,
+            ours,
+            &runners[LEVELS.len()..],
+            &runs[LEVELS.len()..],
+        ));
+    }
+    rows
+}
+
+/// The next backup after a hundredth has changed, beside the first.
+fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
+    let first = bench.folder.join("first");
+    let again = bench.folder.join("again");
+    let backup = |manager: &Path| {
+        let (bench, manager) = (Rc::clone(bench), manager.to_path_buf());
+        move || bench.ours(&manager, &["backup", "--no-status"])
+    };
+    let prepared = backup(&again)()
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(prepared.is_ok_and(|s| s.success()), "the backup failed");
+    let (changed, forgotten) = (Rc::clone(bench), first.clone());
+    let share = options.sessions.div_ceil(100);
+    let runners = [
+        Runner::new("codex-manager", backup(&again)).before(move || {
+            sample::go_on(&changed.home, share);
+            quiet_disk();
+        }),
+        Runner::new("the first", backup(&first)).before(move || {
+            let _ = std::fs::remove_dir_all(&forgotten);
+            quiet_disk();
+        }),
+    ];
+    let runs = in_turn(&runners, options.rounds);
+    Row::new(
+        "next backup, 1 % changed",
+        &runs[0],
+        Some((&runners[1], &runs[1])),
+    )
+}
+
+/// One row for each peer; one without a peer where there is none.
+fn beside(work: String, ours: &[Run], peers: &[Runner], theirs: &[Vec<Run>]) -> Vec<Row> {
+    if peers.is_empty() {
+        return vec![Row::new(work, ours, None)];
+    }
+    let pairs = peers.iter().zip(theirs);
+    pairs
+        .map(|(peer, runs)| Row::new(work.clone(), ours, Some((peer, runs))))
+        .collect()
+}
+
+/// Checking and unpacking the default archive beside `tar xzf` of the same.
+fn unpacking(bench: &Rc<Bench>, options: &Options) -> Vec<Row> {
+    let _ = std::fs::remove_dir_all(&bench.manager);
+    let status = bench
+        .ours(&bench.manager, &["backup", "--no-status"])
+        .stdout(std::process::Stdio::null())
+        .status();
+    assert!(status.is_ok_and(|s| s.success()), "the backup failed");
+    let archive = bench.archive().unwrap_or_default();
+    let ours = |words: &'static [&'static str], elsewhere: bool| {
+        let (command, before, archive) = (Rc::clone(bench), Rc::clone(bench), archive.clone());
+        Runner::new("codex-manager", move || {
+            let mut command_line = command.ours(&command.manager, words);
+            command_line.arg(&archive);
+            if elsewhere {
+                command_line.arg("--to").arg(command.out());
+            }
+            command_line
+        })
+        .before(move || before.next_unpacked())
+    };
+    let tar = |name, script: &'static str| {
+        let (command, before, archive) = (Rc::clone(bench), Rc::clone(bench), archive.clone());
+        Runner::new(name, move || {
+            Bench::shell(script, &[&archive, &command.out()])
+        })
+        .before(move || before.next_unpacked())
+    };
+    let all = "mkdir \"$2\" && tar xzf \"$1\" -C \"$2\"";
+    let durable = "mkdir \"$2\" && tar xzf \"$1\" -C \"$2\" && sync -f \"$2\"";
+    let one = "mkdir \"$2\" && tar xzf \"$1\" -C \"$2\" config.toml";
+    let mut runners = vec![
+        ours(&["verify"], false),
+        ours(&["restore"], true),
+        ours(&["restore"], false),
+        ours(&["restore", "--only=config.toml"], true),
+    ];
+    if options.peers {
+        runners.push(tar("tar xzf", all));
+        runners.push(tar("tar xzf, sync", durable));
+        runners.push(tar("tar xzf", one));
+    }
+    let runs = in_turn(&runners, options.rounds);
+    let peer = |i: usize| runners.get(i).map(|r| (r, runs[i].as_slice()));
+    vec![
+        Row::new("verify", &runs[0], peer(4)),
+        Row::new("restore --to", &runs[1], peer(4)),
+        Row::new("restore --to", &runs[1], peer(5)),
+        Row::new("restore over the home, safety backup", &runs[2], peer(5)),
+        Row::new("restore --only one file", &runs[3], peer(6)),
+    ]
+}

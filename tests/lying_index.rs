@@ -1,0 +1,801 @@
+//! Archives whose index lies, or whose members hold what they should not: refused by `restore` and
+//! `verify`, and nothing is written anywhere.
+
+use crate::hostile::{NAME, World};
+use crate::support::env::assert_same_tree;
+use crate::support::hostile::{Entry, Parts, Piece, digest, gzip};
+use crate::support::sample::{assert_same_home, put, text};
+use codex_manager::archive::reader::Archive;
+use codex_manager::archive::verify::verify;
+use codex_manager::io::progress::Silent;
+use flate2::read::MultiGzDecoder;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Read;
+
+const MIB: usize = 1 << 20;
+
+/// Three chunks, the last of which has padding.
+const LARGE: &str = "prompts/large";
+const LARGE_LEN: usize = 9 * MIB + 5;
+
+/// Text that compresses, without a period that a chunk could share.
+fn content(len: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut text = Vec::with_capacity(len + 64);
+    while text.len() < len {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        text.extend(format!("{:x}", state >> 40).repeat(64).into_bytes());
+    }
+    text.truncate(len);
+    text
+}
+
+/// A home with large and small files.
+fn world() -> World {
+    World::with(|env| {
+        put(env, LARGE, content(LARGE_LEN));
+        put(env, "prompts/chunk", content(4 * MIB));
+        put(env, "prompts/small", content(513));
+    })
+}
+
+/// The place of the first member that holds something of this kind.
+fn place(index: &[Value], kind: &str) -> usize {
+    let found = index.iter().position(|m| holds(&m["holds"], kind));
+    found.unwrap_or_else(|| panic!("no {kind}"))
+}
+
+fn holds(held: &Value, kind: &str) -> bool {
+    held.get(kind).is_some() || held == kind
+}
+
+fn piece(pieces: &[Piece], kind: &str) -> usize {
+    let found = pieces.iter().position(|p| holds(&p.holds, kind));
+    found.unwrap_or_else(|| panic!("no {kind}"))
+}
+
+/// The first chunk of a file that has more.
+fn first_of_several(pieces: &[Piece]) -> usize {
+    let found = pieces
+        .windows(2)
+        .position(|pair| pair.iter().all(|p| holds(&p.holds, "chunk")));
+    found.expect("a file of several chunks")
+}
+
+fn add(value: &mut Value, by: i64) {
+    *value = value
+        .as_u64()
+        .expect("number")
+        .wrapping_add_signed(by)
+        .into();
+}
+
+/// One lie in the index.
+type Lie = fn(&mut Vec<Value>);
+
+/// One change of the members; what the index says of their bytes stays true.
+type Recut = fn(&mut Vec<Piece>);
+
+#[test]
+fn an_honest_index_is_believed() {
+    let world = world();
+    let path = text(&world.env.write(NAME, world.parts().pack()));
+    let before = world.env.tree("home/.codex");
+    fs::remove_dir_all(world.env.codex_home().join("prompts")).expect("remove");
+    let _ = world.env.run(["restore", &path]).code(0);
+    let untimed = |tree: &crate::support::env::Tree| tree.0.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(untimed(&before), untimed(&world.env.tree("home/.codex")));
+    let restored = fs::read(world.env.codex_home().join(LARGE)).expect("read");
+    assert!(restored == content(LARGE_LEN));
+}
+
+#[test]
+fn an_index_that_lies_about_places_is_refused() {
+    let world = world();
+    let (parts, pieces) = (world.parts(), world.parts().pieces());
+    let lies: [(&str, Lie, &str); 18] = [
+        ("gap", |i| add(&mut i[3]["offset"], 1), "follow each other"),
+        (
+            "overlap",
+            |i| add(&mut i[3]["offset"], -1),
+            "follow each other",
+        ),
+        (
+            "does not begin at 0",
+            |i| add(&mut i[0]["offset"], 9),
+            "follow each other",
+        ),
+        (
+            "far away",
+            |i| i[3]["offset"] = u64::MAX.into(),
+            "follow each other",
+        ),
+        ("longer", |i| add(&mut i[3]["len"], 1), "the index is wrong"),
+        (
+            "shorter",
+            |i| add(&mut i[3]["len"], -1),
+            "the index is wrong",
+        ),
+        (
+            "longest",
+            |i| i[3]["len"] = u64::MAX.into(),
+            "the index is wrong",
+        ),
+        (
+            "last longer",
+            |i| add(&mut i.last_mut().expect("one")["len"], 1),
+            "the index is wrong",
+        ),
+        (
+            "shifted border",
+            |i| {
+                add(&mut i[2]["len"], 1);
+                add(&mut i[3]["offset"], 1);
+                add(&mut i[3]["len"], -1);
+            },
+            "does not fit its digest",
+        ),
+        (
+            "unpacks to more",
+            |i| add(&mut i[0]["size"], 512),
+            "a member",
+        ),
+        (
+            "unpacks to less",
+            |i| add(&mut i[0]["size"], -512),
+            "a member",
+        ),
+        (
+            "unpacks to nothing",
+            |i| i[0]["size"] = 0.into(),
+            "an empty member",
+        ),
+        (
+            "unpacks to all",
+            |i| i[0]["size"] = u64::MAX.into(),
+            "an oversized member",
+        ),
+        (
+            "a chunk of another size",
+            |i| {
+                let c = place(i, "chunk");
+                add(&mut i[c]["size"], -1);
+            },
+            "another size",
+        ),
+        ("negative", |i| i[0]["size"] = (-1).into(), "manifest"),
+        ("fraction", |i| i[0]["len"] = 1.5.into(), "manifest"),
+        (
+            "digest",
+            |i| i[2]["sha256"] = digest(b"x").into(),
+            "does not fit its digest",
+        ),
+        ("no digest", |i| i[2]["sha256"] = "".into(), "manifest"),
+    ];
+    for (what, lie, because) in lies {
+        world.refuses(what, &parts.pack_pieces(&pieces, lie), because);
+    }
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn an_index_that_lies_about_what_members_hold_is_refused() {
+    let world = world();
+    let (parts, pieces) = (world.parts(), world.parts().pieces());
+    let lies: [(&str, Lie, &str); 22] = [
+        (
+            "out of range",
+            |i| {
+                let f = place(i, "files");
+                i[f]["holds"]["files"][1] = 1_000_000.into();
+            },
+            "the index is wrong",
+        ),
+        (
+            "overflow",
+            |i| {
+                let f = place(i, "files");
+                i[f]["holds"]["files"][1] = u64::MAX.into();
+            },
+            "the index is wrong",
+        ),
+        (
+            "overflow later",
+            |i| {
+                let all: Vec<_> = (0..i.len())
+                    .filter(|n| holds(&i[*n]["holds"], "files"))
+                    .collect();
+                i[*all.last().expect("one")]["holds"]["files"][1] = u64::MAX.into();
+            },
+            "the index is wrong",
+        ),
+        (
+            "structures overflow",
+            |i| {
+                let s = place(i, "structure");
+                i[s]["holds"]["structure"][1] = u64::MAX.into();
+            },
+            "the index is wrong",
+        ),
+        (
+            "overlapping",
+            |i| {
+                let f = place(i, "files");
+                add(&mut i[f]["holds"]["files"][1], 1);
+            },
+            "the index is wrong",
+        ),
+        (
+            "one unheld",
+            |i| {
+                let f = place(i, "files");
+                add(&mut i[f]["holds"]["files"][1], -1);
+            },
+            "the index is wrong",
+        ),
+        (
+            "begins later",
+            |i| {
+                let f = place(i, "files");
+                add(&mut i[f]["holds"]["files"][0], 1);
+            },
+            "out of order",
+        ),
+        (
+            "none",
+            |i| {
+                let f = place(i, "files");
+                i[f]["holds"]["files"][1] = 0.into();
+            },
+            "out of order",
+        ),
+        (
+            "too many for u64",
+            |i| {
+                let f = place(i, "files");
+                i[f]["holds"]["files"][1] = json!(1e30);
+            },
+            "manifest",
+        ),
+        (
+            "head of another",
+            |i| {
+                let h = place(i, "head");
+                add(&mut i[h]["holds"]["head"], 1);
+            },
+            "out of order",
+        ),
+        (
+            "head of nobody",
+            |i| {
+                let h = place(i, "head");
+                i[h]["holds"]["head"] = u64::MAX.into();
+            },
+            "out of order",
+        ),
+        (
+            "chunk of another",
+            |i| {
+                let c = place(i, "chunk");
+                add(&mut i[c]["holds"]["chunk"][0], 1);
+            },
+            "the index is wrong",
+        ),
+        (
+            "chunk of nobody",
+            |i| {
+                let c = place(i, "chunk");
+                i[c]["holds"]["chunk"][0] = u64::MAX.into();
+            },
+            "the index is wrong",
+        ),
+        (
+            "upto",
+            |i| {
+                let c = place(i, "chunk");
+                i[c]["holds"]["chunk"][1] = digest(b"x").into();
+            },
+            "digest",
+        ),
+        (
+            "last upto",
+            |i| {
+                let last = i
+                    .iter()
+                    .rposition(|m| holds(&m["holds"], "chunk"))
+                    .expect("one");
+                i[last]["holds"]["chunk"][1] = digest(b"x").into();
+            },
+            "digest",
+        ),
+        (
+            "files as structure",
+            |i| {
+                let f = place(i, "files");
+                i[f]["holds"] = json!({"structure": i[f]["holds"]["files"]});
+            },
+            "the index is wrong",
+        ),
+        (
+            "structure as files",
+            |i| {
+                let s = place(i, "structure");
+                i[s]["holds"] = json!({"files": i[s]["holds"]["structure"]});
+            },
+            "the index is wrong",
+        ),
+        (
+            "files as void",
+            |i| {
+                let f = place(i, "files");
+                i[f]["holds"] = "void".into();
+            },
+            "the index is wrong",
+        ),
+        (
+            "all void",
+            |i| i.iter_mut().for_each(|m| m["holds"] = "void".into()),
+            "the index is wrong",
+        ),
+        ("unknown", |i| i[0]["holds"] = "nothing".into(), "manifest"),
+        ("no members", Vec::clear, "the index is wrong"),
+        (
+            "no last member",
+            |i| {
+                i.pop();
+            },
+            "the index is wrong",
+        ),
+    ];
+    for (what, lie, because) in lies {
+        world.refuses(what, &parts.pack_pieces(&pieces, lie), because);
+    }
+    let swap: Lie = |index| {
+        let (a, b) = (place(index, "structure"), place(index, "files"));
+        let held = index[a]["holds"].clone();
+        index[a]["holds"] = std::mem::replace(&mut index[b]["holds"], held);
+    };
+    world.refuses("swapped", &parts.pack_pieces(&pieces, swap), "");
+    // A large file and a small one cut the other way round.
+    let mut one = pieces.clone();
+    let head = piece(&one, "head");
+    let number = one[head].holds["head"].clone();
+    one[head].holds = json!({"files": [number, 1]});
+    world.refuses(
+        "head as files",
+        &parts.pack_pieces(&one, |_| {}),
+        "the index is wrong",
+    );
+}
+
+#[test]
+fn members_in_another_order_are_refused() {
+    let world = world();
+    let parts = world.parts();
+    let cuts: [(&str, Recut, &str); 6] = [
+        (
+            "no chunks",
+            |p| p.retain(|p| !holds(&p.holds, "chunk")),
+            "the index is wrong",
+        ),
+        (
+            "a chunk is missing",
+            |p| {
+                p.remove(piece(p, "chunk"));
+            },
+            "the index is wrong",
+        ),
+        (
+            "no head",
+            |p| {
+                p.remove(piece(p, "head"));
+            },
+            "the index is wrong",
+        ),
+        (
+            "chunks swapped",
+            |p| {
+                let c = first_of_several(p);
+                p.swap(c, c + 1);
+            },
+            "digest",
+        ),
+        (
+            "chunk twice",
+            |p| {
+                let c = piece(p, "chunk");
+                p.insert(c, p[c].clone());
+            },
+            "the index is wrong",
+        ),
+        (
+            "files twice",
+            |p| {
+                let f = piece(p, "files");
+                p.insert(f, p[f].clone());
+            },
+            "out of order",
+        ),
+    ];
+    for (what, recut, because) in cuts {
+        let mut pieces = parts.pieces();
+        recut(&mut pieces);
+        world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
+    }
+    // The content of two chunks swapped, and the index honest about it.
+    let mut pieces = parts.pieces();
+    let chunk = first_of_several(&pieces);
+    let tar = pieces[chunk].tar.clone();
+    pieces[chunk].tar = std::mem::replace(&mut pieces[chunk + 1].tar, tar);
+    world.refuses(
+        "content swapped",
+        &parts.pack_pieces(&pieces, |_| {}),
+        "digest",
+    );
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn what_hides_in_a_member_is_refused() {
+    let world = world();
+    let parts = world.parts();
+    let cuts: [(&str, Recut, &str); 11] = [
+        (
+            "padding of a chunk",
+            |p| {
+                let last = p
+                    .iter()
+                    .rposition(|p| holds(&p.holds, "chunk") && p.tar.len() % MIB != 0);
+                let tar = &mut p[last.expect("one")].tar;
+                *tar.last_mut().expect("padding") = 1;
+            },
+            "something hides behind",
+        ),
+        (
+            "padding of a small file",
+            |p| {
+                let files = p
+                    .iter()
+                    .rposition(|p| holds(&p.holds, "files"))
+                    .expect("one");
+                *p[files].tar.last_mut().expect("padding") = 1;
+            },
+            "something hides behind",
+        ),
+        (
+            "an entry among small files",
+            |p| hide(p, "files", false),
+            "not what the manifest lists",
+        ),
+        (
+            "an entry behind the end of a tar",
+            |p| hide(p, "files", true),
+            "something hides behind",
+        ),
+        (
+            "a file among folders",
+            |p| hide(p, "structure", false),
+            "not what the manifest lists",
+        ),
+        (
+            "a file behind folders",
+            |p| hide(p, "structure", true),
+            "something hides behind",
+        ),
+        (
+            "an entry behind a head",
+            |p| hide(p, "head", false),
+            "not the header",
+        ),
+        (
+            "an entry before a head",
+            |p| {
+                let head = piece(p, "head");
+                let mut tar = hidden();
+                tar.extend(&p[head].tar);
+                p[head].tar = tar;
+            },
+            "not the header",
+        ),
+        (
+            "a long name for nobody",
+            |p| {
+                let files = piece(p, "files");
+                let mut tar = Vec::new();
+                Entry::file(vec![b'n'; 200], "").write(&mut tar);
+                tar.truncate(tar.len() - 512);
+                p[files].tar.extend(tar);
+            },
+            "something hides behind",
+        ),
+        (
+            "half an entry",
+            |p| {
+                let files = piece(p, "files");
+                p[files].tar.extend(&hidden()[..512]);
+            },
+            "not what the manifest lists",
+        ),
+        (
+            "an end in the middle",
+            |p| {
+                let files = piece(p, "files");
+                let mut tar = vec![0; 1024];
+                tar.extend(&p[files].tar);
+                p[files].tar = tar;
+            },
+            "is missing",
+        ),
+    ];
+    for (what, recut, because) in cuts {
+        let mut pieces = parts.pieces();
+        recut(&mut pieces);
+        world.refuses(what, &parts.pack_pieces(&pieces, |_| {}), because);
+    }
+    let mut behind = parts.clone();
+    behind.behind_manifest.push(Entry::file("hidden", "x"));
+    world.refuses(
+        "an entry behind the manifest",
+        &behind.pack(),
+        "hides behind the manifest",
+    );
+    world.refuses(
+        "the same as a stream",
+        &behind.pack_stream(),
+        "not in the manifest",
+    );
+}
+
+/// An entry that no manifest lists.
+fn hidden() -> Vec<u8> {
+    let mut tar = Vec::new();
+    Entry::file("hidden", "x").write(&mut tar);
+    tar
+}
+
+/// Adds it to a member, perhaps behind what ends a tar.
+fn hide(pieces: &mut [Piece], kind: &str, behind_end: bool) {
+    let tar = &mut pieces[piece(pieces, kind)].tar;
+    if behind_end {
+        tar.extend([0; 1024]);
+    }
+    tar.extend(hidden());
+}
+
+#[test]
+fn what_stands_behind_the_gzip_stream_of_a_member_is_refused() {
+    let world = world();
+    let parts = world.parts();
+    for kind in ["structure", "files", "head", "chunk"] {
+        let mut pieces = parts.pieces();
+        let place = piece(&pieces, kind);
+        // Other programs unpack it.
+        pieces[place].tail = gzip(&hidden());
+        let archive = parts.pack_pieces(&pieces, |_| {});
+        world.refuses("a second gzip stream", &archive, "something behind its end");
+        // The same, but it ends as the first does.
+        let trailer = gzip(&pieces[place].tar);
+        pieces[place].tail.extend(&trailer[trailer.len() - 8..]);
+        let archive = parts.pack_pieces(&pieces, |_| {});
+        world.refuses("its trailer again", &archive, "something behind its end");
+        pieces[place].tail = vec![0; 8];
+        let archive = parts.pack_pieces(&pieces, |_| {});
+        world.refuses("zeros", &archive, "something behind its end");
+    }
+}
+
+#[test]
+fn members_of_another_size_are_refused() {
+    let world = world();
+    // A file that is one member of 9 MiB; then one of which nothing follows the header.
+    let parts = world.parts();
+    let mut pieces = parts.pieces();
+    let head = pieces
+        .iter()
+        .position(|p| {
+            p.tar.windows(LARGE.len()).any(|w| w == LARGE.as_bytes()) && holds(&p.holds, "head")
+        })
+        .expect("the large file");
+    let chunks: Vec<_> = pieces.drain(head + 1..head + 4).collect();
+    let number = pieces[head].holds["head"].clone();
+    let tar = chunks.into_iter().flat_map(|c| c.tar).collect();
+    let whole = json!({"chunk": [number, digest(&content(LARGE_LEN))]});
+    pieces.insert(head + 1, Piece::new(tar, whole));
+    world.refuses(
+        "oversized",
+        &parts.pack_pieces(&pieces, |_| {}),
+        "an oversized member",
+    );
+
+    let mut pieces = parts.pieces();
+    pieces.insert(1, Piece::new(Vec::new(), json!({"files": [0, 0]})));
+    world.refuses(
+        "empty",
+        &parts.pack_pieces(&pieces, |_| {}),
+        "an empty member",
+    );
+    let mut pieces = parts.pieces();
+    pieces.insert(1, Piece::new(Vec::new(), json!("void")));
+    world.refuses(
+        "empty void",
+        &parts.pack_pieces(&pieces, |_| {}),
+        "an empty member",
+    );
+
+    // An empty file cut as a large one: no chunk would show that its digest is wrong.
+    let mut parts = world.parts().with_told(Entry::file("zzz/none", ""));
+    let files = parts.told()["files"].as_array_mut().expect("files");
+    files.last_mut().expect("one")["sha256"] = digest(b"x").into();
+    let mut pieces = parts.pieces();
+    let last = pieces.last_mut().expect("one");
+    last.holds = json!({"head": last.holds["files"][0]});
+    world.refuses(
+        "an empty large file",
+        &parts.pack_pieces(&pieces, |_| {}),
+        "without content",
+    );
+}
+
+#[test]
+fn only_what_the_manifest_lists_may_count_for_nothing() {
+    let world = world();
+    let large = |parts: &Parts, entry: &Entry| {
+        let (head, chunks) = entry.head_and_chunks();
+        let mut pieces = parts.pieces();
+        pieces.push(Piece::new(head, "void".into()));
+        pieces.extend(
+            chunks
+                .into_iter()
+                .map(|(c, _)| Piece::new(c, "void".into())),
+        );
+        pieces
+    };
+    let shrunk = Entry::file("prompts/shrunk", content(5 * MIB));
+    let mut listed = world.parts();
+    listed.told()["void"] = json!(["prompts/shrunk"]);
+    let mut listed = listed.with(shrunk.clone());
+    let mut pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
+
+    // As it is written for a file that became shorter.
+    let path = text(&world.env.write(NAME, listed.pack_pieces(&pieces, |_| {})));
+    let before = world.env.tree("home/.codex");
+    let _ = world.env.run(["restore", &path]).code(0);
+    assert!(!world.env.codex_home().join("prompts/shrunk").exists());
+    let after = world.env.tree("home/.codex");
+    assert_eq!(before.0.len(), after.0.len());
+
+    // Safety backups are made by a restore; they are no part of what follows.
+    let unlisted = world.parts();
+    world.refuses(
+        "unlisted",
+        &unlisted.pack_pieces(&pieces, |_| {}),
+        "not what the manifest lists",
+    );
+    let cut = pieces.pop().expect("a chunk");
+    world.refuses(
+        "cut",
+        &listed.pack_pieces(&pieces, |_| {}),
+        "counts for nothing",
+    );
+    pieces.push(cut);
+    pieces.push(Piece::new(hidden(), "void".into()));
+    world.refuses(
+        "hidden",
+        &listed.pack_pieces(&pieces, |_| {}),
+        "not the header",
+    );
+    pieces.pop();
+    let moved = pieces.pop().expect("a chunk");
+    pieces.insert(1, moved);
+    world.refuses("elsewhere", &listed.pack_pieces(&pieces, |_| {}), "");
+
+    listed.told()["void"] = json!(["prompts/shrunk", "notes.txt"]);
+    let pieces = large(&listed.clone().without_entry("prompts/shrunk"), &shrunk);
+    world.refuses(
+        "a real file",
+        &listed.pack_pieces(&pieces, |_| {}),
+        "twice in the archive",
+    );
+    let mut missing = world.parts();
+    missing.told()["void"] = json!(["prompts/never"]);
+    world.refuses("never there", &missing.pack(), "counts for nothing");
+    let mut outside = world.parts();
+    outside.told()["void"] = json!(["../outside"]);
+    world.refuses("outside", &outside.pack(), "manifest");
+}
+
+#[test]
+fn a_footer_without_an_index_is_refused() {
+    let world = world();
+    let mut parts = world.parts();
+    let manifest = parts.told().as_object_mut().expect("object");
+    manifest.remove("members");
+    let text = serde_json::to_vec(manifest).expect("json");
+    parts.manifest_bytes = Some(text);
+    world.refuses("no index", &parts.pack(), "the index is wrong");
+}
+
+#[test]
+fn an_archive_that_was_packed_again_is_read_as_a_stream() {
+    let world = world();
+    let mut tar = Vec::new();
+    MultiGzDecoder::new(&*world.good)
+        .read_to_end(&mut tar)
+        .expect("unpack");
+    let again = gzip(&tar);
+    let path = world.env.write(NAME, &again);
+    let before = world.env.tree("home/.codex");
+    fs::remove_dir_all(world.env.codex_home().join("prompts")).expect("remove");
+    let _ = world.env.run(["restore", &text(&path)]).code(0);
+    assert_same_home(&before, &world.env.tree("home/.codex"));
+    let report = verify(&path, &world.env.path("tmp"), &Silent).expect("verify");
+    assert_eq!(
+        report.problems,
+        ["the sidecar is missing (verify --repair makes it)"]
+    );
+
+    // One file, without the others.
+    fs::write(world.env.codex_home().join(LARGE), "other").expect("write");
+    let _ = world
+        .env
+        .run(["restore", &text(&path), "--only", LARGE])
+        .code(0);
+    let restored = fs::read(world.env.codex_home().join(LARGE)).expect("read");
+    assert!(restored == content(LARGE_LEN));
+
+    // What the stream hides is found all the same.
+    let mut parts = world.parts();
+    *parts.entry(LARGE).content.last_mut().expect("one") ^= 1;
+    world.refuses("changed", &parts.pack_stream(), "digest");
+}
+
+#[test]
+fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
+    let world = world();
+    let path = world.env.write(NAME, &world.good);
+    let tmp = world.env.path("tmp");
+    let expected = Archive::open(&path).expect("good");
+    let members = expected.manifest().expect("ours").members.clone();
+    let expected = expected.contents();
+    // In each member: its header, its middle, its checksum and its length; then anywhere.
+    let mut bits = Vec::new();
+    for (n, member) in members.iter().enumerate() {
+        let (start, end) = (member.offset, member.offset + member.len);
+        for byte in [
+            start + n as u64 % 10,
+            start + member.len / 2,
+            end - 8,
+            end - 1,
+        ] {
+            bits.push(byte * 8 + n as u64 % 8);
+        }
+    }
+    let all = world.good.len() as u64 * 8;
+    bits.extend((0..60).map(|i| i * all / 60 + i % 8));
+    let before = world.env.tree("home");
+    for bit in bits {
+        let mut archive = world.good.clone();
+        let byte = usize::try_from(bit / 8).expect("small");
+        archive[byte] ^= 1 << (bit % 8);
+        fs::write(&path, &archive).expect("write");
+        let report = verify(&path, &tmp, &Silent).expect("verify");
+        if report.problems.iter().any(|p| !p.contains("sidecar")) {
+            continue;
+        }
+        // Only of the manifest's members and the footer is there no digest beside the sidecar's.
+        let end = members.last().expect("one");
+        assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
+        let archive = Archive::open(&path).expect("opens");
+        let contents = archive.contents();
+        assert_eq!(contents.files, expected.files, "bit {bit}");
+        assert_eq!(contents.folders, expected.folders, "bit {bit}");
+    }
+    assert_same_tree(&before, &world.env.tree("home"));
+    let chunk = members.iter().rfind(|m| m.len > 1000).expect("one");
+    let mut archive = world.good.clone();
+    archive[usize::try_from(chunk.offset + 500).expect("small")] ^= 4;
+    world.refuses("flipped", &archive, "does not fit its digest");
+}
