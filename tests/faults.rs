@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// How many points of each command are tried for each way to fail.
-const POINTS: usize = 20;
+const POINTS: usize = 40;
 
 /// The calls that change a disk.
 const CALLS: &str = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,ftruncate,\

@@ -301,7 +301,7 @@ impl Packing<'_, '_> {
                     Added::Later => later.push(planned),
                 }
             }
-            if files.len() < files.capacity() / 2 {
+            if files.len() < files.capacity() / 4 * 3 {
                 files.shrink_to_fit();
             }
         }

@@ -6,6 +6,7 @@
 pub mod capture;
 mod check;
 pub mod entry_name;
+pub mod footer;
 mod index;
 pub mod manifest;
 pub mod metadata;

@@ -3,10 +3,10 @@
 use super::ArchiveError;
 use super::check::check_manifest;
 use super::entry_name::EntryName;
+use super::footer::{self, Footer};
 use super::index;
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
-use super::pack::footer::{self, Footer};
 use super::python::PythonArchive;
 use super::unpack::{self, Told};
 use crate::io::{IoContext, Progress};

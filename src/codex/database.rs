@@ -247,32 +247,32 @@ pub enum Strays {
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
-    rollouts: &HashMap<String, PathBuf>,
+    rollouts: &HashMap<&str, &Path>,
     strays: Strays,
 ) -> Result<usize, DatabaseError> {
     let rows = rollout_paths(database)?;
     // Rows name the plain file, also while it is compressed.
-    let rollouts: HashMap<&str, PathBuf> = rollouts
-        .iter()
-        .map(|(id, path)| {
-            let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
-            (
-                id.as_str(),
-                text.map_or_else(|| path.clone(), PathBuf::from),
-            )
-        })
-        .collect();
-    let known: HashSet<&Path> = rollouts.values().map(PathBuf::as_path).collect();
+    let plain = |path: &'_ Path| {
+        let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
+        text.map_or_else(|| path.to_path_buf(), PathBuf::from)
+    };
+    let known: HashSet<&Path> = rollouts.values().copied().collect();
+    let is_known = |path: &Path| {
+        let mut zst = path.as_os_str().to_owned();
+        zst.push(rollout::ZST);
+        let is_plain = path.extension().is_none_or(|e| e != "zst");
+        is_plain && (known.contains(path) || known.contains(Path::new(&zst)))
+    };
     let mut updates = Vec::new();
     for (id, old) in &rows {
         let tail = home_tail(Path::new(old));
-        let moved_to = rollouts.get(id.as_str());
+        let moved_to = rollouts.get(id.as_str()).map(|path| plain(path));
         let relative = match (tail, moved_to) {
-            (Some(tail), _) if known.contains(tail.as_path()) => match strays {
+            (Some(tail), _) if is_known(&tail) => match strays {
                 Strays::Kept => continue,
                 Strays::TakenIn => (tail, false),
             },
-            (_, Some(by_id)) => (by_id.clone(), true),
+            (_, Some(by_id)) => (by_id, true),
             (None | Some(_), None) if strays == Strays::Kept => continue,
             (Some(tail), None) => (tail, false),
             // A row without any rollout: it must not point outside, and names no file.

@@ -143,6 +143,8 @@ pub fn apply(
     work.check_databases()?;
     work.unite()?;
     work.settle_databases()?;
+    // Needed no more; the safety backup takes room of its own.
+    work.stage.rollouts = HashMap::new();
     let safety = work.safety_backup(progress)?;
     work.carry()?;
     let login = work.login()?;

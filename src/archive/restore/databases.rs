@@ -93,12 +93,17 @@ impl Work<'_> {
                 let ids = self.merged.only_here.keys().cloned().collect();
                 self.adopt(&name, &path, &ids, Rows::Threads)?;
             }
-            let mut rollouts = self.stage.rollouts.clone();
-            rollouts.extend(self.merged.only_here.clone());
-            if self.plan.partial {
-                for (id, path) in live_rollouts(&self.live) {
-                    rollouts.entry(id).or_insert(path);
-                }
+            let staged = self.stage.rollouts.iter();
+            let mut rollouts: HashMap<&str, &Path> =
+                staged.map(|(id, n)| (id.as_str(), n.as_path())).collect();
+            rollouts.extend(as_paths(&self.merged.only_here));
+            let live: Vec<_> = if self.plan.partial {
+                live_rollouts(&self.live).collect()
+            } else {
+                Vec::new()
+            };
+            for (id, path) in &live {
+                rollouts.entry(id).or_insert(path);
             }
             // In the same home a row is wrong only when its conversation moved between the capture
             // of the database and its own.
@@ -126,7 +131,8 @@ impl Work<'_> {
             .filter(|(_, path)| self.plan.removed.contains(path))
             .filter_map(|(id, path)| {
                 let now = self.stage.rollouts.get(&id)?;
-                (now.parent() != path.parent()).then(|| (id, now.clone()))
+                let now = now.as_path();
+                (now.parent() != path.parent()).then(|| (id, now.to_path_buf()))
             })
             .collect();
         if moved.is_empty() || self.plan.target == Target::Elsewhere {
@@ -136,7 +142,12 @@ impl Work<'_> {
         for found in self.live_databases(home::STATE_DATABASE_PREFIX) {
             // A damaged one is Codex's to set aside and make again.
             if self.copy_live(&found)? {
-                database::rewrite_rollout_paths(&found.staged, &home, &moved, Strays::Kept)?;
+                database::rewrite_rollout_paths(
+                    &found.staged,
+                    &home,
+                    &as_paths(&moved),
+                    Strays::Kept,
+                )?;
                 self.replace_live(found);
             }
         }
@@ -396,7 +407,7 @@ impl Work<'_> {
                 .stage
                 .rollouts
                 .get(id)
-                .map(|path| self.stage.place(path))
+                .map(|name| self.stage.place(name.as_path()))
                 .filter(|path| path.exists());
             let continues = match replaced_by {
                 Some(staged) => matches!(
@@ -448,6 +459,11 @@ fn is_shared(folder: &Path, home: &Path) -> bool {
                 })
         });
     is_home || foreign_rows
+}
+
+fn as_paths(rollouts: &HashMap<String, PathBuf>) -> HashMap<&str, &Path> {
+    let borrowed = rollouts.iter();
+    borrowed.map(|(id, p)| (id.as_str(), p.as_path())).collect()
 }
 
 fn live_rollouts(live: &[LiveFile]) -> impl Iterator<Item = (String, PathBuf)> {

@@ -58,7 +58,9 @@ pub(super) fn merge(
                 plan.writes.remove(name);
                 plan.added.remove(name);
                 merged.kept.insert(id.clone());
-                stage.rollouts.insert(id, file.path.clone());
+                if let Ok(here) = EntryName::of_path(&file.path) {
+                    stage.rollouts.insert(id, here);
+                }
             }
             Relation::SecondExtends if name.as_path() != file.path => {
                 // One conversation, one file: the shorter one under the other name goes.

@@ -229,6 +229,13 @@ impl RestorePlan {
         self.removed.extend(gone);
     }
 
+    /// Whether this live file will be replaced or removed.
+    pub fn changes_file(&self, path: &Path) -> bool {
+        self.removed.contains(path)
+            || EntryName::of_path(path)
+                .is_ok_and(|name| self.writes.contains(&name) && !self.added.contains(&name))
+    }
+
     /// The live files that will be replaced or removed, as paths relative to the home.
     pub fn changes(&self) -> BTreeSet<PathBuf> {
         let replaced = self

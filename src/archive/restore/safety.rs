@@ -28,10 +28,11 @@ impl Work<'_> {
         &mut self,
         progress: &dyn Progress,
     ) -> Result<Option<Published>, RestoreError> {
-        let changes = self.plan.changes();
+        let changes_none =
+            self.plan.removed.is_empty() && self.plan.writes.is_subset(&self.plan.added);
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
         let outside = self.replaced_outside()?;
-        let nothing = changes.is_empty() && !replaces_login && outside.is_empty();
+        let nothing = changes_none && !replaces_login && outside.is_empty();
         if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
             self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
@@ -51,7 +52,7 @@ impl Work<'_> {
             || self.request.archive.manifest().is_some_and(|m| m.partial)
         {
             scope.mode = Mode::Full;
-            let mut only = changes.clone();
+            let mut only = self.plan.changes();
             if replaces_login {
                 only.insert(home::AUTH_JSON.into());
             }
@@ -99,13 +100,13 @@ impl Work<'_> {
             }
             captured => captured?,
         };
-        let mut unsaved = captured.skipped.clone();
+        let mut unsaved = captured.skipped;
         let damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |s| kind_of(Path::new(&s.path)) == Kind::Database)
             .map(|s| PathBuf::from(s.path))
             .collect();
         // An unreadable login is kept beside the profiles, apart from archives.
-        unsaved.retain(|s| s.path != home::AUTH_JSON && changes.contains(Path::new(&s.path)));
+        unsaved.retain(|s| s.path != home::AUTH_JSON && self.plan.changes_file(Path::new(&s.path)));
         if !unsaved.is_empty() {
             return Err(RestoreError::Unsaved(unsaved));
         }

@@ -54,7 +54,7 @@ pub(super) struct Stage {
     /// The archive's login.
     pub(super) login: Option<ArchivedLogin>,
     /// Rollouts of the archive that are written: conversation id → path relative to the home.
-    pub(super) rollouts: HashMap<String, PathBuf>,
+    pub(super) rollouts: HashMap<String, EntryName>,
 }
 
 impl Stage {
@@ -215,7 +215,7 @@ impl Sink for Extract<'_> {
 }
 
 /// The rollouts among the planned files: conversation id → path relative to the home.
-pub(super) fn planned_rollouts(plan: &RestorePlan) -> HashMap<String, PathBuf> {
+pub(super) fn planned_rollouts(plan: &RestorePlan) -> HashMap<String, EntryName> {
     let rollouts = plan
         .writes
         .iter()
@@ -223,7 +223,7 @@ pub(super) fn planned_rollouts(plan: &RestorePlan) -> HashMap<String, PathBuf> {
     rollouts
         .filter_map(|name| {
             let id = ConversationFile::of(name.as_path())?.id()?.to_owned();
-            Some((id, name.as_path().to_path_buf()))
+            Some((id, name.clone()))
         })
         .collect()
 }
