@@ -110,7 +110,7 @@ fn no_file_has_outgrown_one_purpose() {
                 .unwrap_or_default();
             (file, code.lines().count())
         })
-        .filter(|(_, lines)| *lines > 800)
+        .filter(|(_, lines)| *lines > 700)
         .collect();
     assert!(large.is_empty(), "{large:?}");
 }

@@ -3,7 +3,7 @@
 
 use crate::support::archives::{COPYING, put_back, take};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
-use codex_manager::archive::pack::Compression;
+use codex_manager::archive::format::Compression;
 use codex_manager::archive::reuse::Source;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};

@@ -5,9 +5,10 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::format::Compression;
 use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::Metadata;
-use super::pack::{self, Closing, Compression, PackWriter, Packed};
+use super::pack::{self, Closing, PackWriter, Packed};
 use super::reuse::Source;
 use super::scan::{
     self, CaptureScope, LeftOut, Places, PlannedFile, PlannedFolder, Scan, top_entries,

@@ -3,7 +3,7 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::{LinkEntry, Manifest, OUTSIDE_DATABASES};
-use super::reader::{damaged, unsafe_entry};
+
 use crate::codex::home::{self, Kind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path};
@@ -16,10 +16,17 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
     // What counts for nothing must not be what counts.
     let void: HashSet<_> = manifest.void.iter().collect();
     if let Some(name) = files.iter().find(|name| void.contains(*name)) {
-        return Err(unsafe_entry(path, name, "twice in the archive"));
+        return Err(ArchiveError::unsafe_entry(
+            path,
+            name,
+            "twice in the archive",
+        ));
     }
     if let Some(file) = manifest.files.iter().find(|f| f.sha256.is_none()) {
-        return Err(damaged(path, format!("{} has no digest", file.path)));
+        return Err(ArchiveError::damaged(
+            path,
+            format!("{} has no digest", file.path),
+        ));
     }
     let links = manifest.links.iter().map(|l| &l.path);
     for name in files.iter().chain(&folders).copied().chain(links) {
@@ -29,12 +36,20 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
                 .file_name()
                 .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
         if name.is_own() && !outside_database {
-            return Err(unsafe_entry(path, name, "a name that is ours"));
+            return Err(ArchiveError::unsafe_entry(
+                path,
+                name,
+                "a name that is ours",
+            ));
         }
         // Folded into the database by whoever made the archive. SQLite believes what stands beside
         // a database, down to removing files that a journal names.
         if kind_of(name.as_path()) == Kind::DatabaseSidecar {
-            return Err(unsafe_entry(path, name, "a journal beside a database"));
+            return Err(ArchiveError::unsafe_entry(
+                path,
+                name,
+                "a journal beside a database",
+            ));
         }
     }
     Ok(())
@@ -75,7 +90,7 @@ pub(super) fn check_names(
             match folded.insert(name.folded(), name) {
                 Some(other) if other != name => {
                     let reason = "differs from another only in letter case";
-                    return Err(unsafe_entry(archive, name, reason));
+                    return Err(ArchiveError::unsafe_entry(archive, name, reason));
                 }
                 _ => {}
             }
@@ -85,7 +100,11 @@ pub(super) fn check_names(
     drop(folded);
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|w| w[0].0 == w[1].0) {
-        return Err(unsafe_entry(archive, twice[0].0, "twice in the archive"));
+        return Err(ArchiveError::unsafe_entry(
+            archive,
+            twice[0].0,
+            "twice in the archive",
+        ));
     }
     let is_leaf = |path: &Path| {
         let found = names.binary_search_by(|(name, _)| name.as_path().cmp(path));
@@ -110,13 +129,17 @@ pub(super) fn check_names(
     for (name, is_file) in places.chain(folders.iter().map(|name| (*name, false))) {
         check_place(archive, name, is_file)?;
         if lies_below_leaf(name) {
-            return Err(unsafe_entry(archive, name, "lies below a file or link"));
+            return Err(ArchiveError::unsafe_entry(
+                archive,
+                name,
+                "lies below a file or link",
+            ));
         }
     }
     for link in links {
         check_link(archive, link)?;
         if lies_below_leaf(&link.path) {
-            return Err(unsafe_entry(
+            return Err(ArchiveError::unsafe_entry(
                 archive,
                 &link.path,
                 "lies below a file or link",
@@ -134,7 +157,7 @@ fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), Ar
         Kind::Auth | Kind::Config | Kind::Database | Kind::InstallationId
     );
     if is_codex_file && (!is_file || name.as_path() != top) {
-        return Err(unsafe_entry(
+        return Err(ArchiveError::unsafe_entry(
             archive,
             name,
             "a folder in the place of a login, settings or database",
@@ -144,7 +167,7 @@ fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), Ar
 }
 
 fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
-    let refuse = |reason| Err(unsafe_entry(archive, &link.path, reason));
+    let refuse = |reason| Err(ArchiveError::unsafe_entry(archive, &link.path, reason));
     if matches!(
         kind_of(link.path.as_path()),
         Kind::Auth | Kind::Config | Kind::Database | Kind::DatabaseSidecar

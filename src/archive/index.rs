@@ -2,9 +2,8 @@
 //! every entry once and in order.
 
 use super::ArchiveError;
+use super::format::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
 use super::manifest::{Holds, Manifest};
-use super::pack::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
-use super::reader::damaged;
 use std::path::Path;
 
 /// No member unpacks to more than this: a chunk, or a group that ends with a file below the limit for
@@ -16,7 +15,12 @@ const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// Checks the index; `end` is where the manifest begins.
 pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), ArchiveError> {
-    let wrong = |what: &str| Err(damaged(path, format!("the index is wrong: {what}")));
+    let wrong = |what: &str| {
+        Err(ArchiveError::damaged(
+            path,
+            format!("the index is wrong: {what}"),
+        ))
+    };
     let structure = (manifest.folders.len() + manifest.links.len()) as u64;
     let (mut offset, mut files, mut structures) = (0u64, 0u64, 0u64);
     // The large file whose chunks come next, and how much of it is still to come.

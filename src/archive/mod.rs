@@ -7,8 +7,10 @@ pub mod capture;
 mod check;
 pub mod entry_name;
 pub mod footer;
+pub mod format;
 mod index;
 pub mod manifest;
+mod members;
 pub mod metadata;
 pub mod names;
 pub mod pack;
@@ -18,13 +20,16 @@ pub mod reader;
 pub mod restore;
 pub mod reuse;
 pub mod scan;
+pub mod sink;
+mod tar_head;
 mod tar_stream;
 mod unpack;
 pub mod verify;
 
 use crate::codex::database::DatabaseError;
 use crate::io::IoError;
-use std::path::PathBuf;
+use entry_name::EntryName;
+use std::path::{Path, PathBuf};
 
 /// Why an archive could not be made or used.
 #[derive(Debug, thiserror::Error)]
@@ -80,4 +85,23 @@ pub enum ArchiveError {
     /// The user asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl ArchiveError {
+    /// The archive at `path` is damaged.
+    pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> Self {
+        Self::Damaged {
+            archive: path.to_path_buf(),
+            detail: detail.into(),
+        }
+    }
+
+    /// The archive at `path` has an entry that must not be put back.
+    pub(crate) fn unsafe_entry(path: &Path, name: &EntryName, reason: &'static str) -> Self {
+        Self::Unsafe {
+            archive: path.to_path_buf(),
+            entry: name.to_string(),
+            reason,
+        }
+    }
 }

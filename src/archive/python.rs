@@ -9,7 +9,7 @@ use super::check::{Clash, check_names};
 use super::entry_name::EntryName;
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::{Metadata, Mode};
-use super::reader::{Contents, damaged, unsafe_entry};
+use super::reader::Contents;
 use super::tar_stream::{Content, RawEntry, RawKind};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
@@ -69,12 +69,16 @@ impl<'a> Scan<'a> {
     ) -> Result<(), ArchiveError> {
         let name = entry.name.clone();
         if name.is_own() {
-            return Err(unsafe_entry(self.archive, &name, "a name that is ours"));
+            return Err(ArchiveError::unsafe_entry(
+                self.archive,
+                &name,
+                "a name that is ours",
+            ));
         }
         // By what the header says, before any of it is unpacked.
         self.bytes = self.bytes.saturating_add(entry.size);
         if self.bytes > RATIO_COUNTS_FROM_BYTES && self.bytes / self.packed.max(1) > MAX_RATIO {
-            return Err(damaged(
+            return Err(ArchiveError::damaged(
                 self.archive,
                 format!("{} bytes claim to hold {}", self.packed, self.bytes),
             ));

@@ -2,12 +2,12 @@
 
 use super::ArchiveError;
 use super::check::check_manifest;
-use super::entry_name::EntryName;
 use super::footer::{self, Footer};
 use super::index;
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
 use super::python::PythonArchive;
+use super::sink::{Extent, Sink};
 use super::unpack::{self, Told};
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
@@ -68,28 +68,6 @@ pub struct Listing<'a> {
     pub folders: &'a [FolderEntry],
     /// See [`Contents::links`].
     pub links: &'a [LinkEntry],
-}
-
-/// Takes the files of an archive.
-pub trait Sink: Sync {
-    /// Whether the content of this file is wanted.
-    fn wants(&self, entry: &FileEntry) -> bool;
-
-    /// A part of a wanted file's content. Parts come from several threads and in any order; a small
-    /// file, also an empty one, comes in one.
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError>;
-
-    /// All parts of a wanted file have come, and they fit its digest.
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError>;
-}
-
-/// How much of an archive is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Extent {
-    /// All of it: everything is checked.
-    All,
-    /// What the wanted files need; they are checked.
-    Wanted,
 }
 
 impl Archive {
@@ -222,10 +200,10 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
         .and_then(|end| end.checked_add(footer_len))
         != Some(len)
     {
-        return Err(damaged(path, "the footer points nowhere"));
+        return Err(ArchiveError::damaged(path, "the footer points nowhere"));
     }
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
-    let broken = |e: io::Error| damaged(path, e.to_string());
+    let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(file.take(packed))));
     let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
         Some(Ok(entry))
@@ -235,7 +213,12 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
             parse_manifest(path, entry, packed)?
         }
         Some(Err(e)) => return Err(broken(e)),
-        _ => return Err(damaged(path, "no manifest where the footer says")),
+        _ => {
+            return Err(ArchiveError::damaged(
+                path,
+                "no manifest where the footer says",
+            ));
+        }
     };
     // To the end: the CRC stands there, and nothing else does.
     let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
@@ -243,9 +226,12 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
     loop {
         match rest.read(&mut buffer) {
             Ok(0) if rest.limit() > 0 => return Ok(Some((manifest, offset))),
-            Ok(0) => return Err(damaged(path, "more data behind the manifest")),
+            Ok(0) => return Err(ArchiveError::damaged(path, "more data behind the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
-                return Err(damaged(path, "something hides behind the manifest"));
+                return Err(ArchiveError::damaged(
+                    path,
+                    "something hides behind the manifest",
+                ));
             }
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -282,9 +268,9 @@ fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manife
         });
     }
     if parsed.is_err() && content.inner.limit() == 0 {
-        return Err(damaged(path, "manifest: too large"));
+        return Err(ArchiveError::damaged(path, "manifest: too large"));
     }
-    parsed.map_err(|e| damaged(path, format!("manifest: {e}")))
+    parsed.map_err(|e| ArchiveError::damaged(path, format!("manifest: {e}")))
 }
 
 /// The number in `{"schema":1,…`.
@@ -324,7 +310,11 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     unpack::whole_stream(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
-                return Err(unsafe_entry(path, &entry.name, "twice in the archive"));
+                return Err(ArchiveError::unsafe_entry(
+                    path,
+                    &entry.name,
+                    "twice in the archive",
+                ));
             }
             manifest = Some(parse_manifest(path, content, packed)?);
             return Ok(());
@@ -343,19 +333,4 @@ pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }
     Ok(File::open(path).at("open", path)?)
-}
-
-pub(super) fn damaged(path: &Path, detail: impl Into<String>) -> ArchiveError {
-    ArchiveError::Damaged {
-        archive: path.to_path_buf(),
-        detail: detail.into(),
-    }
-}
-
-pub(super) fn unsafe_entry(path: &Path, name: &EntryName, reason: &'static str) -> ArchiveError {
-    ArchiveError::Unsafe {
-        archive: path.to_path_buf(),
-        entry: name.to_string(),
-        reason,
-    }
 }

@@ -2,9 +2,9 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::format::Compression;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
-use super::pack::Compression;
-use super::reader::{Archive, damaged};
+use super::reader::Archive;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
 use std::fs::File;
@@ -252,14 +252,17 @@ impl Source {
 
     /// The bytes of a member, checked if its turn has come.
     pub(super) fn read(&self, old: &OldMember) -> Result<Vec<u8>, ArchiveError> {
-        let len =
-            usize::try_from(old.len).map_err(|_| damaged(&self.path, "an oversized member"))?;
+        let len = usize::try_from(old.len)
+            .map_err(|_| ArchiveError::damaged(&self.path, "an oversized member"))?;
         let mut bytes = vec![0; len];
         // A disk that cannot read it any more is damage, too: the home is still there.
         position::read_exact_at(&self.file, &mut bytes, old.offset)
-            .map_err(|e| damaged(&self.path, e.to_string()))?;
+            .map_err(|e| ArchiveError::damaged(&self.path, e.to_string()))?;
         if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
-            return Err(damaged(&self.path, "a member does not fit its digest"));
+            return Err(ArchiveError::damaged(
+                &self.path,
+                "a member does not fit its digest",
+            ));
         }
         Ok(bytes)
     }

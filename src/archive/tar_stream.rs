@@ -3,7 +3,6 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::reader::damaged;
 use crate::io::progress::is_interrupted;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -49,7 +48,7 @@ impl Content<'_> {
             match self.reader.read(&mut self.buffer) {
                 Ok(n) => break n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(damaged(self.archive, e.to_string())),
+                Err(e) => return Err(ArchiveError::damaged(self.archive, e.to_string())),
             }
         };
         if n == 0 {
@@ -100,7 +99,7 @@ pub(super) fn for_each_entry<R: Read>(
     archive: &Path,
     visit: &mut Visit<'_>,
 ) -> Result<R, ArchiveError> {
-    let broken = |e: &io::Error| damaged(archive, e.to_string());
+    let broken = |e: &io::Error| ArchiveError::damaged(archive, e.to_string());
     let mut tar = tar::Archive::new(stream);
     let mut pending = Extensions::default();
     let mut buffer = vec![0; 128 * 1024];
@@ -132,10 +131,10 @@ pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, Archiv
     let mut pending = Extensions::default();
     for entry in tar
         .entries()
-        .map_err(|e| damaged(archive, e.to_string()))?
+        .map_err(|e| ArchiveError::damaged(archive, e.to_string()))?
         .raw(true)
     {
-        let mut entry = entry.map_err(|e| damaged(archive, e.to_string()))?;
+        let mut entry = entry.map_err(|e| ArchiveError::damaged(archive, e.to_string()))?;
         let kind = entry.header().entry_type();
         if pending.take(archive, kind, &mut entry)? {
             continue;
@@ -148,7 +147,7 @@ pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, Archiv
     }
     match found {
         Some((entry, end)) if end == bytes.len() as u64 => Ok(entry),
-        _ => Err(damaged(
+        _ => Err(ArchiveError::damaged(
             archive,
             "a member is not the header that it should be",
         )),
@@ -182,24 +181,24 @@ impl Extensions {
             return Ok(false);
         }
         if entry.size() > MAX_EXTENSION_BYTES {
-            return Err(damaged(path, "an oversized name"));
+            return Err(ArchiveError::damaged(path, "an oversized name"));
         }
         let mut value = Vec::new();
         entry
             .read_to_end(&mut value)
-            .map_err(|e| damaged(path, e.to_string()))?;
+            .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
         match kind {
             EntryType::GNULongName => self.path = Some(until_nul(value)),
             EntryType::GNULongLink => self.link = Some(until_nul(value)),
             EntryType::XHeader => {
                 for record in tar::PaxExtensions::new(&value) {
-                    let record = record.map_err(|e| damaged(path, e.to_string()))?;
+                    let record = record.map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
                     match record.key_bytes() {
                         b"path" => self.path = Some(record.value_bytes().to_vec()),
                         b"linkpath" => self.link = Some(record.value_bytes().to_vec()),
                         b"mtime" => self.mtime_ns = record.value().ok().and_then(parse_mtime),
                         b"size" => {
-                            return Err(damaged(
+                            return Err(ArchiveError::damaged(
                                 path,
                                 "a size outside the header is not supported",
                             ));

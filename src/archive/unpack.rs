@@ -2,10 +2,11 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
 use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
-use super::pack::{BLOCK_BYTES, IN_FLIGHT, padding_of};
 use super::python::{self, PythonArchive};
-use super::reader::{self, Extent, Sink, damaged, unsafe_entry};
+use super::reader;
+use super::sink::{Extent, Sink};
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
@@ -173,7 +174,7 @@ impl InOrder<'_> {
         }
         let entry = read_head(bytes, self.path)?;
         if self.manifest.void.get(self.void) != Some(&entry.name) {
-            return Err(unsafe_entry(self.path, &entry.name, UNLISTED));
+            return Err(ArchiveError::unsafe_entry(self.path, &entry.name, UNLISTED));
         }
         self.void += 1;
         self.void_left = entry
@@ -192,7 +193,7 @@ impl InOrder<'_> {
     }
 
     fn wrong_void(&self) -> ArchiveError {
-        damaged(
+        ArchiveError::damaged(
             self.path,
             "what counts for nothing is not what the manifest lists",
         )
@@ -251,7 +252,7 @@ impl Unpacker<'_> {
         thread_local! {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
         }
-        let bad = |what: &str| damaged(self.path, format!("a member {what}"));
+        let bad = |what: &str| ArchiveError::damaged(self.path, format!("a member {what}"));
         let (Ok(len), Ok(size)) = (usize::try_from(member.len), usize::try_from(member.size))
         else {
             return Err(bad("is too large"));
@@ -278,7 +279,7 @@ impl Unpacker<'_> {
         if end == bytes.len() as u64 {
             Ok(())
         } else {
-            Err(damaged(
+            Err(ArchiveError::damaged(
                 self.path,
                 "something hides behind the entries of a member",
             ))
@@ -310,7 +311,7 @@ impl Unpacker<'_> {
         if next == end {
             self.nothing_behind(bytes, read)
         } else {
-            Err(damaged(self.path, "folders are missing"))
+            Err(ArchiveError::damaged(self.path, "folders are missing"))
         }
     }
 
@@ -342,13 +343,19 @@ impl Unpacker<'_> {
         })?;
         match told.next() {
             None => self.nothing_behind(bytes, read),
-            Some(file) => Err(damaged(self.path, format!("{} is missing", file.path))),
+            Some(file) => Err(ArchiveError::damaged(
+                self.path,
+                format!("{} is missing", file.path),
+            )),
         }
     }
 
     fn head(&self, bytes: &[u8], file: u64) -> Result<(), ArchiveError> {
         let Some(file) = self.files(file, 1).first() else {
-            return Err(damaged(self.path, "a file that is not listed"));
+            return Err(ArchiveError::damaged(
+                self.path,
+                "a file that is not listed",
+            ));
         };
         let entry = read_head(bytes, self.path)?;
         if is_told(&entry, file) {
@@ -366,7 +373,10 @@ impl Unpacker<'_> {
         position: u64,
     ) -> Result<Done, ArchiveError> {
         let (Some(entry), Ok(index)) = (self.files(file, 1).first(), usize::try_from(file)) else {
-            return Err(damaged(self.path, "a file that is not listed"));
+            return Err(ArchiveError::damaged(
+                self.path,
+                "a file that is not listed",
+            ));
         };
         let left = entry.size.saturating_sub(position);
         let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
@@ -386,7 +396,7 @@ impl Unpacker<'_> {
     }
 
     fn surprise(&self, name: &EntryName) -> ArchiveError {
-        unsafe_entry(self.path, name, UNLISTED)
+        ArchiveError::unsafe_entry(self.path, name, UNLISTED)
     }
 }
 
@@ -415,7 +425,7 @@ fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
 }
 
 fn hidden(path: &Path, file: &FileEntry) -> ArchiveError {
-    damaged(path, format!("something hides behind {}", file.path))
+    ArchiveError::damaged(path, format!("something hides behind {}", file.path))
 }
 
 /// Whether an entry of the tar is the file that the manifest tells of.
@@ -424,7 +434,7 @@ fn is_told(entry: &RawEntry, file: &FileEntry) -> bool {
 }
 
 fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
-    damaged(
+    ArchiveError::damaged(
         path,
         format!("the content of {} does not fit its digest", file.path),
     )
@@ -436,9 +446,13 @@ pub(super) fn whole_stream(path: &Path, visit: &mut Visit<'_>) -> Result<(), Arc
     let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, file));
     let rest = for_each_entry(decoder, path, visit)?;
     let mut rest = rest.take(MAX_PADDING_BYTES + 1);
-    let padding = io::copy(&mut rest, &mut io::sink()).map_err(|e| damaged(path, e.to_string()))?;
+    let padding = io::copy(&mut rest, &mut io::sink())
+        .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
     if padding > MAX_PADDING_BYTES {
-        return Err(damaged(path, "more data behind the end of the tar"));
+        return Err(ArchiveError::damaged(
+            path,
+            "more data behind the end of the tar",
+        ));
     }
     Ok(())
 }
@@ -526,7 +540,7 @@ impl<'a> Checklist<'a> {
 
     /// Ticks an entry off; gives the file that it is.
     fn take(&mut self, entry: &RawEntry) -> Result<Option<&'a FileEntry>, ArchiveError> {
-        let surprise = |reason| Err(unsafe_entry(self.path, &entry.name, reason));
+        let surprise = |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
         match &entry.kind {
             RawKind::File if self.void.contains(&entry.name) => Ok(None),
             RawKind::File if self.is_description(&entry.name) && !self.described => {
@@ -564,7 +578,10 @@ impl<'a> Checklist<'a> {
             .chain(self.links.into_keys())
             .next();
         match missing {
-            Some(name) => Err(damaged(self.path, format!("{name} is missing"))),
+            Some(name) => Err(ArchiveError::damaged(
+                self.path,
+                format!("{name} is missing"),
+            )),
             None => Ok(()),
         }
     }

@@ -3,7 +3,8 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::FileEntry;
-use super::reader::{Archive, Extent, Layout, Sink, damaged};
+use super::reader::{Archive, Layout};
+use super::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::document::{self, Found};
@@ -74,7 +75,7 @@ pub fn verify(
     }
     for journal in &checker.journals {
         let torn = format!("{journal}: copied in the middle of a write (a journal)");
-        note(Err(damaged(path, torn)))?;
+        note(Err(ArchiveError::damaged(path, torn)))?;
     }
     note(archive.read(Extent::All, &checker, progress))?;
     for (name, copy) in checker.databases() {

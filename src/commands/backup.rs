@@ -3,9 +3,9 @@
 use super::account::{local, warn_all};
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Captured, Workplace};
+use crate::archive::format::Compression;
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
-use crate::archive::pack::Compression;
 use crate::archive::publish::{self, Published};
 use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;

@@ -4,10 +4,11 @@
 use super::records::{FileStamp, InventoryFile, LegacyRecord};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
+use crate::archive::format::Compression;
 use crate::archive::manifest::{AccountAuth, FileEntry, Stamp};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
-use crate::archive::pack::{self, Closing, Compression};
+use crate::archive::pack::{self, Closing};
 use crate::archive::publish::Published;
 use crate::codex::auth::AuthSnapshot;
 use crate::codex::home::AUTH_JSON;

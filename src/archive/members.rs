@@ -1,0 +1,339 @@
+//! The gzip members of an archive: made on several threads, written in their order, and closed by the
+//! manifest that lists them.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::footer;
+use super::format::{BLOCK_BYTES, CHUNK_BYTES, Compression, padding_of};
+use super::manifest::{
+    AccountAuth, FileEntry, FolderEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member, SCHEMA,
+};
+use super::metadata::Metadata;
+use super::reuse::{OldMember, Source};
+use super::tar_head::{head_bytes, header};
+use crate::io::IoContext;
+use crate::io::hash::{Hasher, Sha256Digest};
+use libdeflater::Compressor;
+use std::cell::RefCell;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tar::EntryType;
+
+/// What a manifest says besides the list of entries.
+#[derive(Debug)]
+pub struct Closing {
+    /// Of the home and the account. `files` and `bytes` are filled in.
+    pub metadata: Metadata,
+    /// The login.
+    pub account_auth: Option<AccountAuth>,
+    /// What the user left out.
+    pub excluded_globs: Vec<String>,
+    /// See [`Manifest::skipped`].
+    pub skipped: Vec<EntryName>,
+    /// Top-level entries archived through a link.
+    pub linked: Vec<EntryName>,
+    /// See [`Manifest::partial`].
+    pub partial: bool,
+    /// See [`Manifest::undo_removes`].
+    pub undo_removes: Vec<EntryName>,
+}
+
+/// What a finished archive is.
+#[derive(Debug)]
+pub struct Packed {
+    /// Its size.
+    pub archive_bytes: u64,
+    /// Its digest.
+    pub archive_sha256: String,
+    /// How many bytes of it were copied from an earlier archive.
+    pub reused_bytes: u64,
+    /// What is in it.
+    pub manifest: Manifest,
+}
+
+/// The files of a manifest: one thread adds them, another their digests.
+pub(super) type Files = Mutex<Vec<FileEntry>>;
+
+pub(super) fn locked(files: &Files) -> MutexGuard<'_, Vec<FileEntry>> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The other lists of a manifest.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
+    pub(super) folders: Vec<FolderEntry>,
+    pub(super) links: Vec<LinkEntry>,
+    pub(super) void: Vec<EntryName>,
+    /// The members of what is void, by their place among all.
+    pub(super) void_members: Vec<std::ops::Range<usize>>,
+}
+
+/// A member that is to be made.
+pub(super) enum Job {
+    /// From this part of the tar stream; with the places of whole files in it.
+    Fresh {
+        bytes: Vec<u8>,
+        holds: Holds,
+        files: Vec<(usize, std::ops::Range<usize>)>,
+    },
+    /// By copying one of the earlier archive.
+    Reused { old: OldMember, holds: Holds },
+}
+
+/// A member that is made.
+pub(super) struct Done {
+    /// Its bytes in the archive; those of a reused one are still in the earlier archive.
+    bytes: Vec<u8>,
+    size: u64,
+    sha256: Sha256Digest,
+    holds: Holds,
+    digests: Vec<(usize, Sha256Digest)>,
+    reused: Option<OldMember>,
+}
+
+impl Job {
+    pub(super) fn run(
+        self,
+        path: &Path,
+        compression: Compression,
+        source: Option<&Source>,
+    ) -> Result<Done, ArchiveError> {
+        match self {
+            Self::Fresh {
+                bytes,
+                holds,
+                files,
+            } => {
+                let digests = files
+                    .into_iter()
+                    .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
+                    .collect();
+                let packed = compress(&bytes, compression).at("write", path)?;
+                let sha256 = Sha256Digest::of(&packed);
+                let size = bytes.len() as u64;
+                Ok(Done {
+                    bytes: packed,
+                    size,
+                    sha256,
+                    holds,
+                    digests,
+                    reused: None,
+                })
+            }
+            Self::Reused { old, holds } => {
+                let bytes = match source {
+                    Some(source) => source.read(&old)?,
+                    None => Vec::new(),
+                };
+                Ok(Done {
+                    bytes,
+                    size: old.size,
+                    sha256: old.sha256,
+                    holds,
+                    digests: Vec::new(),
+                    reused: Some(old),
+                })
+            }
+        }
+    }
+}
+
+/// One gzip member of `bytes`.
+fn compress(bytes: &[u8], compression: Compression) -> io::Result<Vec<u8>> {
+    thread_local! {
+        // Setting one up costs more than compressing a small member.
+        static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
+    }
+    COMPRESSOR.with_borrow_mut(|slot| {
+        let (_, compressor) = match slot {
+            Some(kept) if kept.0 == compression => kept,
+            _ => slot.insert((compression, Compressor::new(compression.level()))),
+        };
+        let mut packed = vec![0; compressor.gzip_compress_bound(bytes.len())];
+        let len = compressor
+            .gzip_compress(bytes, &mut packed)
+            .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
+        packed.truncate(len);
+        Ok(packed)
+    })
+}
+
+/// Takes finished members in order.
+pub(super) struct MemberSink<'a> {
+    out: &'a mut File,
+    path: &'a Path,
+    source: Option<&'a Source>,
+    members: Vec<Member>,
+    files: &'a Files,
+    hasher: Hasher,
+    written: u64,
+    reused_bytes: u64,
+}
+
+impl<'a> MemberSink<'a> {
+    pub(super) fn new(
+        out: &'a mut File,
+        path: &'a Path,
+        source: Option<&'a Source>,
+        files: &'a Files,
+    ) -> Self {
+        Self {
+            out,
+            path,
+            source,
+            members: Vec::new(),
+            files,
+            hasher: Hasher::default(),
+            written: 0,
+            reused_bytes: 0,
+        }
+    }
+
+    pub(super) fn take(&mut self, done: Done) -> Result<(), ArchiveError> {
+        let len = done.bytes.len() as u64;
+        self.members.push(Member {
+            offset: self.written,
+            len,
+            size: done.size,
+            sha256: done.sha256,
+            holds: done.holds,
+        });
+        let mut files = locked(self.files);
+        for (index, digest) in done.digests {
+            files[index].sha256 = Some(digest);
+        }
+        drop(files);
+        match (done.reused, self.source) {
+            (Some(old), Some(source)) => {
+                source
+                    .copy_to(&old, &done.bytes, self.out)
+                    .at("write", self.path)?;
+                self.hasher.update(&done.bytes);
+                self.written += len;
+                self.reused_bytes += len;
+                Ok(())
+            }
+            _ => Ok(self.put(&done.bytes).at("write", self.path)?),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Writes the manifest and the footer.
+    pub(super) fn finish(
+        mut self,
+        entries: Entries,
+        closing: Closing,
+        compression: Compression,
+    ) -> Result<Packed, ArchiveError> {
+        let offset = self.written;
+        for member in entries.void_members.into_iter().flatten() {
+            self.members[member].holds = Holds::Void;
+        }
+        let files = std::mem::take(&mut *locked(self.files));
+        let mut metadata = closing.metadata;
+        metadata.files = files.len() as u64;
+        metadata.bytes = files.iter().map(|f| f.size).sum();
+        let manifest = Manifest {
+            schema: SCHEMA,
+            metadata,
+            account_auth: closing.account_auth,
+            excluded_globs: closing.excluded_globs,
+            skipped: closing.skipped,
+            partial: closing.partial,
+            undo_removes: closing.undo_removes,
+            linked: closing.linked,
+            folders: entries.folders,
+            links: entries.links,
+            void: entries.void,
+            effort: compression.effort(),
+            files,
+            members: std::mem::take(&mut self.members),
+        };
+        let path = self.path;
+        self.put_manifest(&manifest, compression)
+            .at("write", path)?;
+        let len = self.written - offset;
+        self.put(&footer::Footer { offset, len }.encode())
+            .at("write", path)?;
+        Ok(Packed {
+            archive_bytes: self.written,
+            archive_sha256: self.hasher.finish(),
+            reused_bytes: self.reused_bytes,
+            manifest,
+        })
+    }
+
+    /// Twice through the manifest: once for its length, which the tar header needs, once for its
+    /// bytes; so it is never in memory as text.
+    fn put_manifest(&mut self, manifest: &Manifest, compression: Compression) -> io::Result<()> {
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, manifest)?;
+        let mtime = manifest
+            .metadata
+            .created_at
+            .timestamp_nanos_opt()
+            .unwrap_or(0);
+        let header = header(EntryType::Regular, count.0, 0o600, mtime);
+        let mut stream = Cut {
+            sink: self,
+            compression,
+            member: head_bytes(header, Path::new(MANIFEST_NAME))?,
+        };
+        serde_json::to_writer(&mut stream, manifest)?;
+        // The padding of the entry, and the two empty blocks that end the tar.
+        let padding = padding_of(count.0) + 2 * BLOCK_BYTES;
+        io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
+        stream.close()
+    }
+}
+
+/// Counts what is written to it.
+struct Count(u64);
+
+impl Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Cuts what is written to it into members.
+struct Cut<'a, 'b> {
+    sink: &'a mut MemberSink<'b>,
+    compression: Compression,
+    member: Vec<u8>,
+}
+
+impl Cut<'_, '_> {
+    fn close(&mut self) -> io::Result<()> {
+        let packed = compress(&self.member, self.compression)?;
+        self.member.clear();
+        self.sink.put(&packed)
+    }
+}
+
+impl Write for Cut<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.member.extend_from_slice(bytes);
+        if self.member.len() as u64 >= CHUNK_BYTES {
+            self.close()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
