@@ -19,6 +19,7 @@ use crate::codex::home::{self, Kind};
 use crate::codex::login_lock::{self, LoginLock};
 use crate::codex::rollout::{self, ConversationFile};
 use crate::io::atomic::TempFile;
+use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
@@ -292,6 +293,7 @@ impl Packing<'_, '_> {
     /// manifest that is made of it are not in memory at the same time as wholes.
     fn files(&mut self, mut files: VecDeque<PlannedFile>) -> Result<(), ArchiveError> {
         let mut later = Vec::new();
+        self.rollouts.reserve(files.len());
         while !files.is_empty() {
             let reused = self.reuse(&files)?;
             if reused > 0 {
@@ -544,20 +546,21 @@ fn is_read_only(error: &IoError) -> bool {
     )
 }
 
-/// What stays of a rollout when it is renamed: conversation (its hash, to be small), device and number
-/// of the file. A number alone may belong to a new file by now.
-type RolloutKey = (u64, u64, u64);
+/// What stays of a rollout when it is renamed: half a digest of the conversation, the device and the
+/// number of the file. A number alone may belong to a new file by now.
+type RolloutKey = [u8; 16];
 
 fn rollout_of(file: &PlannedFile, stamp: Stamp) -> Option<RolloutKey> {
-    use std::hash::{DefaultHasher, Hash, Hasher};
     // Zero where the system has no such numbers.
     if !file.kind.is_rollout_folder() || stamp.ino == 0 {
         return None;
     }
     let conversation = ConversationFile::of(file.name.as_path())?;
-    let mut hasher = DefaultHasher::new();
-    conversation.name.hash(&mut hasher);
-    Some((hasher.finish(), stamp.dev, stamp.ino))
+    let mut hasher = Hasher::default();
+    hasher.update(&stamp.dev.to_le_bytes());
+    hasher.update(&stamp.ino.to_le_bytes());
+    hasher.update(conversation.name.as_bytes());
+    Some(hasher.digest().beginning())
 }
 
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.
