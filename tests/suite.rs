@@ -24,6 +24,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod full_disk;
+mod fuzz_inputs;
 mod hostile;
 mod killed;
 mod linked_homes;
