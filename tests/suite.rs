@@ -25,6 +25,7 @@ mod demo;
 mod doctor;
 mod faults;
 mod full_disk;
+mod fuzz_inputs;
 mod hostile;
 mod killed;
 mod linked_homes;

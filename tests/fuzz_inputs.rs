@@ -1,0 +1,352 @@
+//! Archives and sidecars with random damage, thousands of them, the same in each run: what is read is
+//! refused, or it is what was written. Nothing panics, and nothing is waited for.
+
+use crate::support::archives::take;
+use crate::support::env::TestEnv;
+use crate::support::hostile::{Entry, Parts, Piece, footer, gzip};
+use crate::support::sample::put;
+use codex_manager::archive::ArchiveError;
+use codex_manager::archive::manifest::FileEntry;
+use codex_manager::archive::metadata::Metadata;
+use codex_manager::archive::pack::Compression;
+use codex_manager::archive::reader::{Archive, Contents, Extent, Sink};
+use codex_manager::io::document;
+use codex_manager::io::progress::Silent;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// How many inputs each test tries. More by hand: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
+fn rounds() -> u64 {
+    let asked = std::env::var("FUZZ_ROUNDS").ok();
+    asked.and_then(|n| n.parse().ok()).unwrap_or(600)
+}
+
+/// Numbers that code goes wrong at.
+const NUMBERS: [u64; 12] = [
+    0,
+    1,
+    2,
+    511,
+    512,
+    1 << 20,
+    (4 << 20) + 1,
+    u32::MAX as u64,
+    1 << 32,
+    i64::MAX as u64,
+    u64::MAX - 1,
+    u64::MAX,
+];
+
+/// A generator of numbers, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn of(round: u64) -> Self {
+        let mut dice = Self(round.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        dice.roll();
+        dice
+    }
+
+    fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.roll() % end.max(1) as u64).expect("small")
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.roll().to_le_bytes()[3]
+    }
+
+    /// Changes a few bytes, or takes some out or puts some in.
+    fn damage(&mut self, bytes: &mut Vec<u8>, keep_length: bool) {
+        for _ in 0..=self.below(3) {
+            let at = self.below(bytes.len());
+            if bytes.is_empty() {
+                return;
+            }
+            match self.below(if keep_length { 4 } else { 7 }) {
+                0 => bytes[at] ^= 1 << self.below(8),
+                1 => bytes[at] = self.byte(),
+                2 => bytes[at] = b"\0\"\\/{[]},:-+.09eE"[self.below(17)],
+                3 => {
+                    let from = self.below(bytes.len());
+                    bytes[at] = bytes[from];
+                }
+                4 => drop(bytes.remove(at)),
+                5 => bytes.insert(at, self.byte()),
+                _ => {
+                    let end = (at + self.below(40)).min(bytes.len());
+                    let piece = bytes[at..end].to_vec();
+                    let to = self.below(bytes.len());
+                    bytes.splice(to..to, piece);
+                }
+            }
+        }
+    }
+}
+
+/// A good archive, small, with something of everything, and what is in it.
+struct Good {
+    env: TestEnv,
+    bytes: Vec<u8>,
+    contents: Contents,
+    read: BTreeMap<PathBuf, (u64, [u8; 32])>,
+}
+
+impl Good {
+    fn new() -> Self {
+        let env = TestEnv::in_memory();
+        put(&env, "AGENTS.md", "be brief\n");
+        put(&env, "prompts/none", "");
+        put(&env, format!("skills/{}/x", "long".repeat(40)), "x");
+        put(&env, "skills/a b\n", vec![b'y'; 600]);
+        put(&env, "sessions/2026/large", vec![b'z'; (1 << 20) + 3]);
+        symlink("a b", env.codex_home().join("skills/link")).expect("link");
+        let (path, _) = take(&env, "good.tar.gz", Compression::Fast, None).expect("take");
+        let bytes = fs::read(&path).expect("read");
+        let (contents, read) = unpack(&path).expect("good");
+        Self {
+            env,
+            bytes,
+            contents,
+            read,
+        }
+    }
+
+    /// Refuses the archive, or finds in it what was there. Says which.
+    #[track_caller]
+    fn is_refused(&self, round: u64, bytes: &[u8]) -> bool {
+        let path = self.env.path("damaged.tar.gz");
+        fs::write(&path, bytes).expect("write");
+        let (contents, read) = match unpack(&path) {
+            Ok(found) => found,
+            Err(ArchiveError::Io(e)) => panic!("round {round}: {e}"),
+            Err(_) => return true,
+        };
+        let essence = |contents: &Contents| {
+            let files = contents.files.iter();
+            let files: Vec<_> = files.map(|f| (f.path.clone(), f.size, f.sha256)).collect();
+            let folders: Vec<_> = contents.folders.iter().map(|f| f.path.clone()).collect();
+            let mut links = contents.links.clone();
+            links.sort_by(|a, b| a.path.cmp(&b.path));
+            (files, folders, links)
+        };
+        assert_eq!(essence(&contents), essence(&self.contents), "round {round}");
+        assert_eq!(read, self.read, "round {round}");
+        false
+    }
+
+    /// The archive with another text as its manifest.
+    fn with_manifest(&self, text: &[u8]) -> Vec<u8> {
+        let at = self.bytes.len() - 26;
+        let offset = u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("8 bytes"));
+        let mut bytes = self.bytes[..usize::try_from(offset).expect("small")].to_vec();
+        let mut tar = Vec::new();
+        Entry::file(".codex-manager/manifest.json", text).write(&mut tar);
+        tar.extend([0; 1024]);
+        let member = gzip(&tar);
+        bytes.extend(&member);
+        bytes.extend(footer(offset, member.len() as u64));
+        bytes
+    }
+
+    fn manifest(&self) -> Value {
+        Parts::of(&self.bytes).manifest.expect("a manifest")
+    }
+}
+
+type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
+
+#[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
+/// All that a reader gives to whoever asks for everything.
+fn unpack(path: &std::path::Path) -> Result<(Contents, Read), ArchiveError> {
+    let archive = Archive::open(path)?;
+    let collected = Collected::default();
+    archive.read(Extent::All, &collected, &Silent)?;
+    let done = collected.done.into_inner().expect("unpoisoned");
+    let parts = collected.parts.into_inner().expect("unpoisoned");
+    let mut read = Read::new();
+    for name in done {
+        let mut hasher = Sha256::new();
+        let mut size = 0;
+        for (offset, bytes) in &parts[&name] {
+            assert_eq!(*offset, size, "a part is missing");
+            size += bytes.len() as u64;
+            hasher.update(bytes);
+        }
+        assert!(
+            read.insert(name, (size, hasher.finalize().into()))
+                .is_none(),
+            "done twice"
+        );
+    }
+    Ok((archive.contents(), read))
+}
+
+/// Takes everything.
+#[derive(Default)]
+struct Collected {
+    parts: Mutex<BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>>,
+    done: Mutex<Vec<PathBuf>>,
+}
+
+impl Sink for Collected {
+    fn wants(&self, _entry: &FileEntry) -> bool {
+        true
+    }
+
+    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+        let mut parts = self.parts.lock().expect("unpoisoned");
+        let of_file = parts.entry(entry.path.as_path().to_path_buf()).or_default();
+        of_file.insert(offset, bytes.to_vec());
+        Ok(())
+    }
+
+    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+        let name = entry.path.as_path().to_path_buf();
+        self.done.lock().expect("unpoisoned").push(name);
+        Ok(())
+    }
+}
+
+#[test]
+fn damaged_archives_are_refused_or_mean_the_same() {
+    let good = Good::new();
+    let refused = (0..rounds()).filter(|round| {
+        let mut dice = Dice::of(*round);
+        let mut bytes = good.bytes.clone();
+        // Half of it where the footer is.
+        if round % 2 == 0 {
+            let mut end = bytes.split_off(bytes.len() - 43);
+            dice.damage(&mut end, round % 4 == 0);
+            bytes.extend(end);
+        } else {
+            dice.damage(&mut bytes, round % 4 == 1);
+        }
+        good.is_refused(*round, &bytes)
+    });
+    assert!(refused.count() as u64 > rounds() / 2);
+}
+
+#[test]
+fn damaged_manifests_are_refused_or_mean_the_same() {
+    let good = Good::new();
+    let text = serde_json::to_vec(&good.manifest()).expect("json");
+    assert!(!good.is_refused(0, &good.with_manifest(&text)));
+    let refused = (0..rounds()).filter(|round| {
+        let mut damaged = text.clone();
+        Dice::of(*round).damage(&mut damaged, false);
+        good.is_refused(*round, &good.with_manifest(&damaged))
+    });
+    assert!(refused.count() as u64 > rounds() / 2);
+}
+
+#[test]
+fn damaged_indexes_are_refused_or_mean_the_same() {
+    let good = Good::new();
+    let manifest = good.manifest();
+    let refused = (0..rounds()).filter(|round| {
+        let mut dice = Dice::of(*round);
+        let mut manifest = manifest.clone();
+        let members = manifest["members"].as_array_mut().expect("members");
+        for _ in 0..=dice.below(2) {
+            let (a, b) = (dice.below(members.len()), dice.below(members.len()));
+            let number = NUMBERS[dice.below(NUMBERS.len())];
+            match dice.below(8) {
+                0 => members.swap(a, b),
+                1 if members.len() > 1 => drop(members.remove(a)),
+                2 => members.insert(b, members[a].clone()),
+                3 => members[a]["holds"] = members[b]["holds"].clone(),
+                4 => members[a]["holds"] = "void".into(),
+                5 => members[a][["offset", "len", "size"][dice.below(3)]] = number.into(),
+                6 => members[a]["sha256"] = members[b]["sha256"].clone(),
+                _ => {
+                    for held in members[a]["holds"].as_object_mut().into_iter().flatten() {
+                        match held.1 {
+                            Value::Array(pair) => pair[dice.below(2)] = number.into(),
+                            other => *other = number.into(),
+                        }
+                    }
+                }
+            }
+        }
+        let text = serde_json::to_vec(&manifest).expect("json");
+        good.is_refused(*round, &good.with_manifest(&text))
+    });
+    assert!(refused.count() as u64 > rounds() / 2);
+}
+
+#[test]
+fn damaged_tar_entries_are_refused_or_mean_the_same() {
+    let good = Good::new();
+    let parts = Parts::of(&good.bytes);
+    let pieces = parts.pieces();
+    assert!(!good.is_refused(0, &parts.pack()));
+    let refused = (0..rounds()).filter(|round| {
+        let mut dice = Dice::of(*round);
+        let mut pieces = pieces.clone();
+        // Not the content of the large file: digests tell, and it takes long.
+        let small: Vec<_> = pieces
+            .iter_mut()
+            .filter(|p| p.tar.len() < 1 << 16)
+            .collect();
+        let which = dice.below(small.len());
+        let piece: &mut Piece = small.into_iter().nth(which).expect("one");
+        let block = dice.below(piece.tar.len() / 512) * 512;
+        let mut header = piece.tar[block..block + 512].to_vec();
+        dice.damage(&mut header, true);
+        if round % 4 != 0 {
+            // As if it were meant.
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+        piece.tar[block..block + 512].copy_from_slice(&header);
+        if round % 8 == 1 {
+            dice.damage(&mut piece.tar, false);
+        }
+        if round % 3 > 0 {
+            return good.is_refused(*round, &parts.pack_pieces(&pieces, |_| {}));
+        }
+        // The same for the reader that has no index.
+        let mut tar: Vec<u8> = pieces.iter().flat_map(|p| p.tar.clone()).collect();
+        let text = serde_json::to_vec(parts.manifest.as_ref().expect("ours")).expect("json");
+        Entry::file(".codex-manager/manifest.json", text).write(&mut tar);
+        tar.extend([0; 1024]);
+        good.is_refused(*round, &gzip(&tar))
+    });
+    assert!(refused.count() as u64 > rounds() / 3);
+}
+
+#[test]
+fn damaged_sidecars_are_told_apart_from_good_ones() {
+    let env = TestEnv::in_memory();
+    let metadata = Metadata {
+        email: Some("alice@example.com".into()),
+        captured_files: vec!["auth.json".into(), "sessions".into()],
+        ..Metadata::default()
+    };
+    let path = env.path("x.metadata.json");
+    let bytes = document::encode(&path, &metadata).expect("json");
+    for round in 0..rounds() * 10 {
+        let mut damaged = bytes.clone();
+        Dice::of(round).damage(&mut damaged, false);
+        fs::write(&path, &damaged).expect("write");
+        // One of a newer version is an error of its own.
+        let found = document::read::<Metadata>(&path);
+        if let Some(found) = found.ok().and_then(document::Found::good) {
+            // What is taken can be written again.
+            document::encode(&path, &found).expect("json");
+        }
+    }
+}
