@@ -3,8 +3,9 @@
 
 use super::ArchiveError;
 use super::manifest::{Holds, Manifest};
-use super::pack::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
+use super::pack::{BLOCK_BYTES, CHUNK_BYTES};
 use super::reader::damaged;
+use super::tar_head::padding_of;
 use std::path::Path;
 
 /// No member unpacks to more than this: a chunk, or a group that ends with a file below the limit for

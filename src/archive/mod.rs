@@ -17,6 +17,7 @@ pub mod reader;
 pub mod restore;
 pub mod reuse;
 pub mod scan;
+mod tar_head;
 mod tar_stream;
 mod unpack;
 pub mod verify;

@@ -3,9 +3,10 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
-use super::pack::{BLOCK_BYTES, IN_FLIGHT, padding_of};
+use super::pack::{BLOCK_BYTES, IN_FLIGHT};
 use super::python::{self, PythonArchive};
 use super::reader::{self, Extent, Sink, damaged, unsafe_entry};
+use super::tar_head::padding_of;
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};

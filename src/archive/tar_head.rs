@@ -1,0 +1,80 @@
+//! The blocks of a tar that stand before the content of an entry, and behind it.
+
+use super::entry_name::EntryName;
+use super::manifest::FileEntry;
+use super::pack::BLOCK_BYTES;
+use std::io;
+#[cfg(unix)]
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use tar::{EntryType, Header};
+
+/// How many zeros follow content of this size in a tar.
+pub(super) fn padding_of(size: u64) -> u64 {
+    size.next_multiple_of(BLOCK_BYTES) - size
+}
+
+pub(super) fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(mode & 0o7777);
+    header.set_mtime(u64::try_from(mtime_ns.div_euclid(1_000_000_000)).unwrap_or(0));
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
+
+pub(super) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
+    head_bytes(
+        header(EntryType::Regular, entry.size, entry.mode, entry.mtime),
+        entry.path.as_path(),
+    )
+}
+
+/// The header blocks of an entry, with a long name where it needs one.
+pub(super) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_data(&mut header, path, io::empty())?;
+    Ok(without_end(builder))
+}
+
+/// The header blocks of a link. Its target stands there as it was written: the builder by itself
+/// would tidy it up.
+#[cfg(unix)]
+pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+    const LONG_NAME: &[u8] = b"././@LongLink";
+    let mut builder = tar::Builder::new(Vec::new());
+    let text = target.as_os_str().as_encoded_bytes();
+    if header.set_link_name_literal(text).is_err() {
+        let len = text.len() as u64 + 1;
+        let mut long = self::header(EntryType::GNULongLink, len, 0o644, 0);
+        long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
+        long.set_cksum();
+        builder.append(&long, text.chain(&[0][..]))?;
+        header.set_link_name_literal(&text[..header.as_old().linkname.len().min(text.len())])?;
+    }
+    builder.append_data(&mut header, path, io::empty())?;
+    Ok(without_end(builder))
+}
+
+#[cfg(not(unix))]
+pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append_link(&mut header, path, target)?;
+    Ok(without_end(builder))
+}
+
+/// What was appended, without the end of a tar that the builder would write.
+fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
+    let len = builder.get_ref().len();
+    let mut bytes = builder.into_inner().unwrap_or_default();
+    bytes.truncate(len);
+    bytes
+}
+
+pub(super) fn with_slash(name: &EntryName) -> PathBuf {
+    let mut text = name.as_path().as_os_str().to_owned();
+    text.push("/");
+    text.into()
+}
