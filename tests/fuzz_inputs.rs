@@ -191,7 +191,13 @@ fn unpack(path: &std::path::Path) -> Result<(Contents, Read), ArchiveError> {
             "done twice"
         );
     }
-    Ok((archive.contents(), read))
+    let listing = archive.contents();
+    let contents = Contents {
+        files: listing.files.to_vec(),
+        folders: listing.folders.to_vec(),
+        links: listing.links.to_vec(),
+    };
+    Ok((contents, read))
 }
 
 /// Takes everything.
