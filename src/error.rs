@@ -260,6 +260,28 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
         match error {
             ProfileError::Io(e) => e.into(),
             ProfileError::Document(e) => e.into(),
+            ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
+                .hint("choose another name, such as work; nothing was changed"),
+            ProfileError::Taken { .. } | ProfileError::NotAProfile(_) => {
+                Self::wrap(ErrorKind::Refused, error)
+                    .hint("choose another name; nothing was changed")
+            }
+            ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see them all: codex-manager profile list"),
+        }
+    }
+}
+
+impl From<crate::accounts::source::SourceError> for CommandError {
+    fn from(error: crate::accounts::source::SourceError) -> Self {
+        use crate::accounts::source::SourceError;
+        match error {
+            SourceError::Io(e) => e.into(),
+            SourceError::Archive(e) => e.into(),
+            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error),
+            SourceError::Unreadable { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ mod normalize;
 mod odd_homes;
 mod probe;
 mod process;
+mod profile;
 mod program;
 mod promises;
 mod python_manager;
