@@ -79,6 +79,7 @@ enum Command {
     Profile(commands::profile::ProfileArgs),
     List(commands::list::ListArgs),
     Current(commands::current::CurrentArgs),
+    Use(commands::use_account::UseArgs),
 }
 
 impl Command {
@@ -103,6 +104,7 @@ impl Command {
             Self::Profile(args) => args.run(context),
             Self::List(args) => args.run(context),
             Self::Current(args) => args.run(context),
+            Self::Use(args) => args.run(context),
         }
     }
 }

@@ -297,7 +297,7 @@ fn the_last_five_logins_are_kept_and_one_unreadable_profile_hides_no_other() {
     write_auth(&env.codex_home(), &bob());
     let _ = save(&env, &["home"]).code(0);
     let live = folder(&env, "work").join("auth.json");
-    for bytes in [&b""[..], &[b' '; 20 << 20]] {
+    for bytes in [Vec::new(), vec![b' '; 20 << 20]] {
         fs::write(&live, bytes).expect("write");
         assert_eq!(listed(&env).len(), 2);
     }

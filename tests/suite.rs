@@ -45,3 +45,4 @@ mod round_trip;
 mod status;
 mod support;
 mod together;
+mod use_account;

@@ -344,6 +344,7 @@ mod tests {
 
     #[test]
     fn an_account_has_one_profile_and_a_profile_one_account() {
+        use SaveOutcome::{Created, KeptNewer, Unchanged, Updated};
         let all = [profile("work", "u1", 2), profile("home", "u2", 2)];
         let plan = |name: &str, user: &str, day| {
             let (snapshot, login) = login(user, day);
@@ -351,7 +352,6 @@ mod tests {
                 .map(|plan| (plan.renamed_from, plan.outcome))
                 .map_err(|e| e.to_string())
         };
-        use SaveOutcome::{Created, KeptNewer, Unchanged, Updated};
         assert_eq!(plan("work", "u1", 2), Ok((None, Unchanged)));
         assert_eq!(plan("work", "u1", 3), Ok((None, Updated)));
         assert_eq!(plan("work", "u1", 1), Ok((None, KeptNewer)));

@@ -8,3 +8,4 @@ pub mod choice;
 pub mod edit;
 pub mod profile;
 pub mod source;
+pub mod switch;

@@ -13,4 +13,5 @@ pub mod profile;
 pub mod recommend;
 pub mod restore;
 pub mod status;
+pub mod use_account;
 pub mod verify;
