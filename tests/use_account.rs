@@ -123,6 +123,38 @@ fn the_current_account_is_left_alone() {
 }
 
 #[test]
+fn recommend_use_takes_the_best_account_whose_login_is_at_hand() {
+    let env = world();
+    // Somebody of whom only a record is known would be the best: never used.
+    let old = SignIn::new("acct-old", "old@example.com");
+    env.write("dumps/21apr_old@example.com_auth.json", auth_json(&old));
+    let _ = env.run(["normalize", "dumps"]).code(0);
+    // Alice is exhausted by hand.
+    let held = ["cooldown", "--set", "work", "--until", "+3d"];
+    let _ = env.run(held).code(0);
+    let before = env.tree("");
+    let said = env
+        .run(["recommend", "--use", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&said["command"], &said["to"]),
+        (&json!("use"), &json!("home"))
+    );
+    assert_same_tree(&before, &env.tree(""));
+    let said = env.run(["recommend", "--use", "--json"]).code(0).json();
+    assert_eq!(
+        (&said["to"], &said["changed"]),
+        (&json!("home"), &json!(true))
+    );
+    assert_eq!(live(&env), auth_json(&bob()));
+    let again = env.run(["recommend", "--use", "--json"]).code(0).json();
+    assert_eq!(again["changed"], false);
+    let empty = TestEnv::new();
+    let _ = empty.run(["recommend", "--use"]).code(5);
+}
+
+#[test]
 fn i11_a_dry_run_says_the_same_and_writes_nothing() {
     let env = world();
     write_auth(&env.codex_home(), &alice(1));

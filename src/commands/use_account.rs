@@ -135,6 +135,16 @@ impl UseArgs {
 }
 
 impl SwitchArgs {
+    /// How `recommend --use` switches.
+    pub(super) fn of_recommend(stop_daemon: bool, dry_run: bool) -> Self {
+        Self {
+            stop_daemon,
+            force: false,
+            force_stale: false,
+            dry_run,
+        }
+    }
+
     /// Switches to this account and shows it.
     pub(super) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
