@@ -266,6 +266,17 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 Self::wrap(ErrorKind::Refused, error)
                     .hint("choose another name; nothing was changed")
             }
+            ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
+            ),
+            ProfileError::NoSuchLogin { ref choices, .. } => {
+                let hint = if choices.is_empty() {
+                    "there is none that differs from the one it has; nothing was changed".into()
+                } else {
+                    format!("there are: {}; nothing was changed", choices.join(", "))
+                };
+                Self::wrap(ErrorKind::Failed, error).hint(hint)
+            }
             ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("see them all: codex-manager profile list"),
         }

@@ -396,3 +396,43 @@ fn i11_a_dry_run_of_profile_commands_writes_nothing() {
     let _ = fresh.run(["profile", "save", "work", "--dry-run"]).code(0);
     assert_same_tree(&before, &fresh.tree(""));
 }
+
+#[test]
+fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
+    let env = world();
+    for day in 0..3 {
+        write_auth(&env.codex_home(), &alice(day));
+        let _ = save(&env, &["work"]).code(0);
+    }
+    let put_back = |args: &[&str]| env.run([&["profile", "restore-login", "work"], args].concat());
+    let live = put_back(&[]).code(5);
+    assert!(live.stderr.contains("signed in"), "{live}");
+    write_auth(&env.codex_home(), &bob());
+    let before = env.tree("");
+    let _ = put_back(&["--dry-run"]).code(0);
+    let unknown = put_back(&["nothing"]).code(1);
+    assert!(unknown.stderr.contains("there are: 2026"), "{unknown}");
+    assert_same_tree(&before, &env.tree(""));
+    let said = put_back(&[]).code(0);
+    assert!(said.stderr.contains("probably spent"), "{said}");
+    assert_ne!(kept(&env, "work"), auth_json(&alice(2)));
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("--force-stale"), "{refused}");
+    // The newest is in the history, and comes back by its name.
+    let history = folder(&env, "work").join("history");
+    let newest = fs::read_dir(&history)
+        .expect("list")
+        .flatten()
+        .find(|entry| {
+            fs::read_to_string(entry.path()).is_ok_and(|text| text == auth_json(&alice(2)))
+        });
+    let newest = newest
+        .expect("kept")
+        .file_name()
+        .into_string()
+        .expect("text");
+    let said = put_back(&[&newest]).code(0);
+    assert!(!said.stderr.contains("spent"), "{said}");
+    assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
+    let _ = env.run(["use", "work"]).code(0);
+}

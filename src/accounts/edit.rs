@@ -1,10 +1,12 @@
 //! What a user does to profiles by name: save, rename, remove.
 
 use super::profile::{
-    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, save_outcome,
+    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, keep_in_history,
+    save_outcome, write_profile_json,
 };
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::lock::FileLock;
@@ -241,6 +243,60 @@ impl Profiles {
                 Ok(KeptLogin { name, auth })
             })
             .collect()
+    }
+
+    /// Puts a login of the history in the place of the profile's, which goes to the history. The
+    /// newest login that was seen stays what it is. Returns the name in the history, and whether a
+    /// newer login was seen.
+    ///
+    /// # Errors
+    /// There is no such profile or login, the account is signed in, or the file system refuses.
+    pub fn restore_login(
+        &self,
+        name: &str,
+        wanted: Option<&str>,
+        codex_home: &Path,
+        now: Timestamp,
+        dry_run: bool,
+    ) -> Result<(String, bool), ProfileError> {
+        let _held = self.hold(dry_run)?;
+        let profile = self.named(name)?;
+        let name = profile.name.clone();
+        if let Some(home) = profile.live_in(codex_home) {
+            return Err(ProfileError::IsLive { name, home });
+        }
+        let mut usable = self.history(&name)?;
+        usable.retain(|kept| {
+            let own = |login: &Login| {
+                profile
+                    .identity()
+                    .is_some_and(|i| i.is_same(&login.identity))
+            };
+            kept.auth.login().is_some_and(own) && kept.auth.snapshot() != profile.snapshot()
+        });
+        let chosen = match wanted {
+            None => usable.first(),
+            Some(wanted) => usable.iter().find(|kept| kept.name.starts_with(wanted)),
+        };
+        let Some((kept, snapshot, login)) =
+            chosen.and_then(|k| Some((k, k.auth.snapshot()?, k.auth.login()?)))
+        else {
+            let choices = usable.into_iter().map(|kept| kept.name).collect();
+            return Err(ProfileError::NoSuchLogin { name, choices });
+        };
+        let is_stale = profile.newest().is_newer_than(&login.freshness);
+        if !dry_run {
+            let folder = self.folder.join(&name);
+            // So that the newest that was seen is written down before its bytes go.
+            let mut file = profile.file.clone();
+            file.newest = profile.newest();
+            write_profile_json(&folder, &file)?;
+            if let Some(old) = profile.snapshot() {
+                keep_in_history(&folder, &old.bytes, now)?;
+            }
+            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
+        }
+        Ok((kept.name.clone(), is_stale))
     }
 
     /// The profile of this name, without regard to letter case.

@@ -196,6 +196,22 @@ pub enum ProfileError {
     /// Something else stands in the place of the profile.
     #[error("there is something else of that name: {}", .0.display())]
     NotAProfile(PathBuf),
+    /// The login is not the profile's to change.
+    #[error("the account of the profile {name} is signed in: {}", home.display())]
+    IsLive {
+        /// The profile.
+        name: String,
+        /// Where.
+        home: PathBuf,
+    },
+    /// The history has no such login.
+    #[error("no such login in the history of the profile {name}")]
+    NoSuchLogin {
+        /// The profile.
+        name: String,
+        /// What there is.
+        choices: Vec<String>,
+    },
     /// There is no such profile.
     #[error("no profile is called {0:?}")]
     Unknown(String),

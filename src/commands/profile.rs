@@ -42,6 +42,7 @@ enum ProfileCommand {
     Show(ShowArgs),
     Rename(RenameArgs),
     Remove(RemoveArgs),
+    RestoreLogin(RestoreLoginArgs),
 }
 
 /// Save the live login, or one from a file, under a name
@@ -113,6 +114,28 @@ struct RemoveArgs {
     dry_run: bool,
 }
 
+/// Put an older login of the history back into a profile
+///
+/// An older login is probably spent: its refresh token works once. The one that the profile has now
+/// goes to the history, so that doing it again takes it back. `use` refuses an older one without
+/// --force-stale.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile show work                # what the history has
+  codex-manager profile restore-login work
+  codex-manager profile restore-login work 20261117T155500")]
+struct RestoreLoginArgs {
+    /// The profile
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Its name in the history, or the beginning of one [default: the newest there]
+    #[arg(value_name = "LOGIN")]
+    login: Option<String>,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
 impl ProfileArgs {
     /// Runs the command.
     ///
@@ -125,6 +148,7 @@ impl ProfileArgs {
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),
+            ProfileCommand::RestoreLogin(args) => args.run(context),
         }
     }
 }
@@ -422,6 +446,51 @@ impl RenameArgs {
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
         ));
+        Ok(Outcome::Done)
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct RestoreLoginView {
+    profile: String,
+    login: String,
+    is_stale: bool,
+    dry_run: bool,
+}
+
+impl RestoreLoginArgs {
+    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let profiles = Profiles::of(&settings.manager_home);
+        let (login, is_stale) = profiles.restore_login(
+            &self.name,
+            self.login.as_deref(),
+            &settings.codex_home,
+            context.local_now(),
+            self.dry_run,
+        )?;
+        let ui = &context.ui;
+        let would = if self.dry_run { "would put" } else { "put" };
+        ui.line(format_args!(
+            "{would} {} back into the profile {}",
+            printable(&login),
+            printable(&self.name)
+        ));
+        if is_stale {
+            ui.warn(
+                "a newer login of this account was seen, so this one is probably spent; \
+                 codex-manager use takes it only with --force-stale",
+            );
+        }
+        ui.document(
+            "profile restore-login",
+            &RestoreLoginView {
+                profile: self.name,
+                login,
+                is_stale,
+                dry_run: self.dry_run,
+            },
+        );
         Ok(Outcome::Done)
     }
 }
