@@ -34,7 +34,7 @@ impl Compression {
         let level = match self {
             Self::Fast => 2,
             Self::Default => 6,
-            Self::Best => 8,
+            Self::Best => 7,
         };
         CompressionLvl::new(level).unwrap_or_default()
     }
