@@ -1,5 +1,6 @@
 //! The few keys of Codex's `config.toml` that decide where things are.
 
+use crate::io::environment::Environment;
 use std::path::{Path, PathBuf};
 
 /// Where Codex keeps a login (`cli_auth_credentials_store`).
@@ -45,6 +46,15 @@ pub struct CodexConfig {
 }
 
 impl CodexConfig {
+    /// The folder that Codex looks for databases in, where it is told one: `sqlite_home` of this
+    /// configuration of `home`, else `CODEX_SQLITE_HOME`. It may be the home itself.
+    pub fn databases(&self, home: &Path, env: &Environment) -> Option<PathBuf> {
+        let configured = self.sqlite_home.as_deref();
+        configured
+            .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
+            .map(|folder| home.join(env.absolute(folder)))
+    }
+
     /// Reads `config.toml` of `home`. A missing file is the default; a broken one is too, with the
     /// problem named (Codex itself would not start with it).
     pub fn read(home: &Path) -> Self {

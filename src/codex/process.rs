@@ -39,13 +39,7 @@ impl fmt::Display for Holder {
 /// The folders outside `home` that hold its data: where a linked `sessions/` or
 /// `archived_sessions/` leads, and the folder of the databases.
 pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
-    let databases = CodexConfig::read(home)
-        .sqlite_home
-        .map(|folder| home.join(env.absolute(&folder)))
-        .or_else(|| {
-            env.get("CODEX_SQLITE_HOME")
-                .map(|f| env.absolute(Path::new(f)))
-        });
+    let databases = CodexConfig::read(home).databases(home, env);
     let home = canonical(home);
     [SESSIONS, ARCHIVED_SESSIONS]
         .map(|name| home.join(name))

@@ -385,15 +385,7 @@ fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {
 
 /// The folder of databases, if it is not the home itself: `sqlite_home`, else `CODEX_SQLITE_HOME`.
 pub fn sqlite_home(home: &Path, context: &Context) -> Option<PathBuf> {
-    let configured = CodexConfig::read(home)
-        .sqlite_home
-        .map(|path| home.join(context.env.absolute(&path)))
-        .or_else(|| {
-            context
-                .env
-                .get("CODEX_SQLITE_HOME")
-                .map(|p| context.env.absolute(Path::new(p)))
-        })?;
+    let configured = CodexConfig::read(home).databases(home, &context.env)?;
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
     (real(&configured) != real(home)).then_some(configured)
 }

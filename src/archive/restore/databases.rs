@@ -286,9 +286,9 @@ impl Work<'_> {
         let own: Vec<PathBuf> = of_home
             .map(|p| absolute(&p))
             .into_iter()
-            .chain(by_env.clone())
+            .chain(by_env)
             .collect();
-        let wanted = config.sqlite_home.map(|path| absolute(&path)).or(by_env);
+        let wanted = config.databases(&self.folder, self.request.env);
         let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
         let wanted = wanted
             .map(|p| real(&p))
