@@ -171,7 +171,7 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
             "its login is archived; bring it back: codex-manager restore {}",
             label(best.account)
         )),
-        _ => ui.note("no login of it is at hand: codex-manager profile login"),
+        _ => ui.note("no login of it is at hand: sign in with codex login"),
     }
 }
 

@@ -187,7 +187,7 @@ fn hint(problem: &StatusProblem) -> Option<&'static str> {
         StatusProblem::HardLinked(_) => {
             "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
         }
-        StatusProblem::Spent(_) => "sign in again with codex-manager profile login",
+        StatusProblem::Spent(_) => "sign in again with codex login",
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE"
         }
