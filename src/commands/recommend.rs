@@ -164,7 +164,7 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is the current account"),
         LoginState::Ok => ui.note(format_args!(
-            "switch to it: codex-manager use {}",
+            "its archives: codex-manager list-backups --account {}",
             label(best.account)
         )),
         LoginState::Archived => ui.note(format_args!(

@@ -179,10 +179,10 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
 fn hint(problem: &StatusProblem) -> Option<&'static str> {
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
-            "sign in with codex login, or take a known account with codex-manager use ACCOUNT"
+            "sign in with codex login, or take a known account with codex-manager restore ACCOUNT"
         }
         StatusProblem::Unreadable { .. } => {
-            "put the last saved login back with codex-manager use ACCOUNT"
+            "put an archived login back with codex-manager restore latest --only auth.json"
         }
         StatusProblem::HardLinked(_) => {
             "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
