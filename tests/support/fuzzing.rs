@@ -20,8 +20,11 @@ use tempfile::TempDir;
 /// A good archive with something of everything.
 pub(crate) const GOOD: &[u8] = include_bytes!("../../fixtures/fuzz/archive/good.tar.gz");
 
+/// Tries some bytes; a panic is a finding.
+type Attempt = fn(&[u8]);
+
 /// Each kind of input: the folder of its seeds, and what is tried.
-pub(crate) const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub(crate) const TARGETS: [(&str, Attempt); 5] = [
     ("archive", archive),
     ("manifest", manifest),
     ("index", index),
