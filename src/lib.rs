@@ -29,4 +29,5 @@ pub mod error;
 pub mod inventory;
 pub mod io;
 pub mod quota;
+pub mod sync;
 pub mod ui;

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
     &["context", "ui", "error"],
-    &["inventory", "quota", "archive", "accounts"],
+    &["inventory", "quota", "archive", "accounts", "sync"],
     &["codex"],
     &["io"],
 ];

@@ -46,5 +46,6 @@ mod reusing;
 mod round_trip;
 mod status;
 mod support;
+mod sync_simulation;
 mod together;
 mod trees;

@@ -40,7 +40,7 @@ pub enum DatabaseError {
     },
 }
 
-trait SqliteContext<T> {
+pub(super) trait SqliteContext<T> {
     fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
 }
 
@@ -413,7 +413,7 @@ fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<
 }
 
 /// The tables that have rows of a conversation by `thread_id`.
-fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+pub(super) fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut statement = connection.prepare(
         "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
          (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",

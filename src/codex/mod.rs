@@ -16,4 +16,5 @@ pub mod program;
 pub mod redaction;
 pub mod rollout;
 pub mod status_text;
+pub mod thread_index;
 pub mod window;

@@ -5,7 +5,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 /// The end of a compressed rollout's name.
@@ -48,10 +48,14 @@ impl ConversationFile {
     }
 }
 
-/// Opens a rollout for reading as plain text, whichever form it has.
+/// How a compressed file begins.
+const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// Opens a rollout for reading as plain text, whichever form it has. The form is told by how the file
+/// begins: others may have put something behind its name.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
-    let file = BufReader::with_capacity(128 * 1024, File::open(path)?);
-    if path.extension() == Some(OsStr::new("zst")) {
+    let mut file = BufReader::with_capacity(128 * 1024, File::open(path)?);
+    if file.fill_buf()?.starts_with(&ZST_MAGIC) {
         let decoder = ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?;
         Ok(Box::new(decoder))
     } else {

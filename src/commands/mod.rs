@@ -10,4 +10,5 @@ pub mod normalize;
 pub mod recommend;
 pub mod restore;
 pub mod status;
+pub mod sync;
 pub mod verify;

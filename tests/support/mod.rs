@@ -1,6 +1,7 @@
 //! What the tests stand on.
 
 pub(crate) mod archives;
+pub(crate) mod cloud;
 pub(crate) mod env;
 pub(crate) mod fake_codex;
 pub(crate) mod faults;

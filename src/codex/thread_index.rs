@@ -1,0 +1,141 @@
+//! Small changes to what Codex's live databases say of conversations.
+//!
+//! Nobody may use the home meanwhile. Each change is one transaction of SQLite's own, in the mode that
+//! Codex keeps the database in, so that a crash leaves the old rows or the new ones.
+
+use super::config::CodexConfig;
+use super::database::{self, DatabaseError, SqliteContext as _};
+use super::home;
+use crate::io::environment::Environment;
+use rusqlite::{Connection, OpenFlags, params};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long another program may hold a database.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The databases of a home whose names begin with `prefix`.
+pub fn databases(home: &Path, env: &Environment, prefix: &str) -> Vec<PathBuf> {
+    let elsewhere = CodexConfig::read(home).databases(home, env);
+    let folder = elsewhere.unwrap_or_else(|| home.to_path_buf());
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .map(|entry| entry.path())
+        .filter(|path| home::is_database_named(path, prefix) && database::is_sqlite(path))
+        .collect();
+    found.sort();
+    found
+}
+
+fn open(path: &Path) -> Result<Connection, DatabaseError> {
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    connection.busy_timeout(PATIENCE).on("open", path)?;
+    Ok(connection)
+}
+
+/// Where a conversation is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// The absolute path of its plain file.
+    pub path: PathBuf,
+    /// Whether it is archived.
+    pub archived: bool,
+}
+
+/// Makes the rows of conversations say where they are; conversations without a row are Codex's to
+/// find. Returns how many rows changed.
+pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, DatabaseError> {
+    let mut connection = open(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let mut changed = 0;
+    for conversation in moved {
+        let path = conversation.path.to_string_lossy();
+        changed += transaction
+            .execute(
+                "UPDATE threads SET rollout_path=?2 WHERE id=?1 AND rollout_path<>?2",
+                params![conversation.id, path],
+            )
+            .on("change", database)?;
+        // A schema without these columns has no such flag.
+        let _ = transaction.execute(
+            "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
+             coalesce(archived_at, updated_at) END WHERE id=?1 AND archived<>?2",
+            params![conversation.id, conversation.archived],
+        );
+    }
+    transaction.commit().on("change", database)?;
+    Ok(changed)
+}
+
+/// Drops what a projection database remembers of conversations whose text is another one now.
+pub fn forget(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
+    let mut connection = open(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    for table in database::tables_of_threads(&transaction).on("read", database)? {
+        let sql = format!(
+            "DELETE FROM \"{}\" WHERE thread_id=?1",
+            table.replace('"', "\"\"")
+        );
+        let mut delete = transaction.prepare(&sql).on("change", database)?;
+        for id in ids {
+            delete.execute([id]).on("change", database)?;
+        }
+    }
+    transaction.commit().on("change", database)
+}
+
+/// Rewrites the project folders of conversations: a path that is `from` or lies below it begins with
+/// `to` instead. Returns how many rows changed.
+pub fn map_folders(database: &Path, from: &str, to: &str) -> Result<usize, DatabaseError> {
+    let from = from.trim_end_matches(['/', '\\']);
+    let to = to.trim_end_matches(['/', '\\']);
+    let mut connection = open(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    // Other systems write other separators; what lies below is written as it is here.
+    let changed = transaction
+        .execute(
+            "UPDATE threads SET cwd = ?2 || replace(substr(cwd, length(?1) + 1), '\\', '/') \
+             WHERE (cwd = ?1 OR substr(cwd, 1, length(?1) + 1) IN (?1 || '/', ?1 || '\\')) \
+             AND ?1 <> '' AND ?1 <> ?2",
+            params![from, to],
+        )
+        .on("change", database)?;
+    transaction.commit().on("change", database)?;
+    Ok(changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_mapped_at_their_borders_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch("CREATE TABLE threads(id TEXT, cwd TEXT)")
+            .unwrap();
+        for cwd in ["/Users/me/p", "/Users/me", "/Users/me2/p", "C:\\w\\p", "/home/me/x"] {
+            connection
+                .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
+                .unwrap();
+        }
+        assert_eq!(map_folders(&path, "/Users/me/", "/home/me").unwrap(), 2);
+        assert_eq!(map_folders(&path, "/Users/me", "/home/me").unwrap(), 0);
+        assert_eq!(map_folders(&path, "C:\\w", "/w").unwrap(), 1);
+        let mut query = connection.prepare("SELECT cwd FROM threads").unwrap();
+        let rows: Vec<String> = query
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(
+            rows,
+            ["/home/me/p", "/home/me", "/Users/me2/p", "/w/p", "/home/me/x"]
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! `sync init`: a configuration with a remark on every key.
+
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::atomic;
+use crate::sync::config::machine_name;
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Write a configuration with a remark on every key
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager sync init --cloud ~/Dropbox/codex
+  codex-manager sync init --output ~/sync.toml --force")]
+pub(super) struct InitArgs {
+    /// Where to write it [default: sync.toml in the manager home]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// The folder that something else replicates
+    #[arg(long, value_name = "DIR")]
+    cloud: Option<PathBuf>,
+    /// Replace a file that is there
+    #[arg(long)]
+    force: bool,
+    /// Show the configuration; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct InitJson<'a> {
+    path: &'a Path,
+    dry_run: bool,
+}
+
+impl InitArgs {
+    pub(super) fn run(self, context: &Context, default: &Path) -> Result<Outcome, CommandError> {
+        let path = match &self.output {
+            Some(path) => context.env.absolute(path),
+            None => default.to_path_buf(),
+        };
+        let cloud = self.cloud.as_ref().map(|cloud| context.env.absolute(cloud));
+        let text = template(cloud.as_deref(), &host_name());
+        if self.dry_run {
+            context.ui.line(text.trim_end());
+        } else {
+            if path.exists() && !self.force {
+                let message = format!("there is a configuration already: {}", path.display());
+                return Err(CommandError::refused(message)
+                    .hint("--force replaces it; nothing was changed"));
+            }
+            atomic::create_private_folder(atomic::parent_of(&path))?;
+            atomic::write(&path, text.as_bytes())?;
+            context.ui.line(format_args!("wrote {}", path.display()));
+            if cloud.is_none() {
+                context.ui.note("next: set paths.cloud_root_dir in it");
+            }
+            context.ui.note("then: codex-manager sync preflight");
+        }
+        let json = InitJson {
+            path: &path,
+            dry_run: self.dry_run,
+        };
+        context.ui.document("sync init", &json);
+        Ok(Outcome::Done)
+    }
+}
+
+#[cfg(unix)]
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    machine_name(&name.nodename().to_string_lossy())
+}
+
+#[cfg(not(unix))]
+fn host_name() -> String {
+    machine_name("this-machine")
+}
+
+fn template(cloud: Option<&Path>, machine: &str) -> String {
+    let cloud = cloud.map_or("~/CloudFolder/codex".into(), Path::to_string_lossy);
+    let cloud = toml_edit::Value::from(&*cloud).to_string();
+    format!(
+        r#"# codex-manager sync: Codex's state between machines, through a folder that something else
+# replicates. The tables and keys are those of codexSync; what only codex-manager knows says so.
+
+[identity]
+# The name of this machine in names of files. Every machine needs its own.
+machine_id = "{machine}"
+
+[paths]
+# The folder that is replicated, as this machine has it.
+cloud_root_dir = {cloud}
+# The Codex home. Default: the one that codex-manager uses.
+# local_state_dir = "~/.codex"
+# Where files go before they are overwritten. Default: sync-backups in the manager home.
+# backup_dir = "~/codex-sync-backups"
+# Other paths may begin with ${{workspace_root}}.
+# workspace_root_dir = "~/codex-sync"
+
+# Project folders of another machine and what they are here; in Codex's index alone, conversations
+# are never edited. (codex-manager)
+# [[paths.map]]
+# from = "/Users/me/work"
+# to = "/home/me/work"
+
+[targets]
+# What is synced, below the Codex home. [] is everything that may travel. Logins, keys, databases,
+# locks and sockets never do.
+include_roots = [
+  "sessions", "archived_sessions", "session_index.jsonl", "history.jsonl",
+  "skills", "prompts", "AGENTS.md",
+]
+
+[filters]
+# Globs, matched from the right.
+exclude_globs = ["*.tmp"]
+
+[sync]
+# three_way: contents decide, and two that differ at the first sync are a conflict. (codex-manager)
+# mtime, mtime_hash_fallback: the newer one counts at the first sync.
+compare = "three_way"
+# Times that differ by at most this are equal.
+time_tolerance_seconds = 2
+# With mtime modes, for differing files of one time: skip, prefer_local, prefer_cloud, manual_abort.
+equal_mtime_action = "skip"
+# all, or last_date_only: the latest day alone.
+session_mode = "all"
+# never: a deleted file comes back from the other side. propagate: it goes there too, after a backup
+# and a few at a time. (propagate: codex-manager)
+delete_policy = "never"
+# Whether `sync run` without a flag only shows what it would do.
+dry_run_default = true
+
+[conflict]
+# What changed on both sides: manual_abort (you decide, with sync resolve), prefer_cloud, prefer_local,
+# prefer_newer_mtime. Of a conversation both versions are kept, whatever this says.
+policy = "manual_abort"
+report_conflicts = true
+
+[backup]
+backup_before_overwrite = true
+# none: folders; zip: one file each.
+compression = "none"
+# Only snapshots of this program are ever removed. 0: no limit.
+retention_days = 30
+max_backups = 0
+
+[safety]
+require_codex_stopped = true
+fail_on_unknown = true
+"#
+    )
+}

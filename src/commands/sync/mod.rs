@@ -1,0 +1,69 @@
+//! `sync`: Codex's state between machines, through a folder that something else replicates.
+
+mod init;
+mod plan;
+mod preflight;
+mod resolve;
+mod restore;
+mod run;
+mod shared;
+
+pub(super) use preflight::checks as preflight_checks;
+
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+/// Continue on another machine, through a folder that something else replicates
+///
+/// Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing, NFS: anything that copies a folder.
+/// Logins never travel. A configuration of codexSync works as it is.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager sync init --cloud ~/Dropbox/codex   # once on each machine
+  codex-manager sync plan
+  codex-manager sync run --apply
+  codex-manager sync -c config.toml run --dry-run
+  codex-manager sync resolve                        # what needs a decision")]
+pub struct SyncArgs {
+    /// The configuration [default: sync.toml in the manager home]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: SyncCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SyncCommand {
+    #[command(alias = "init-config")]
+    Init(init::InitArgs),
+    Validate(preflight::ValidateArgs),
+    #[command(alias = "doctor")]
+    Preflight(preflight::PreflightArgs),
+    Plan(plan::PlanArgs),
+    #[command(alias = "sync")]
+    Run(run::RunArgs),
+    Restore(restore::RestoreArgs),
+    Resolve(resolve::ResolveArgs),
+}
+
+impl SyncArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Those of the subcommand.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let config = self.config.as_deref();
+        let path = shared::config_path(context, config);
+        match self.command {
+            SyncCommand::Init(args) => args.run(context, &path),
+            SyncCommand::Validate(args) => args.run(context, &path),
+            SyncCommand::Preflight(args) => args.run(context, &path),
+            SyncCommand::Plan(args) => args.run(context, &path),
+            SyncCommand::Run(args) => args.run(context, &path),
+            SyncCommand::Restore(args) => args.run(context, &path),
+            SyncCommand::Resolve(args) => args.run(context, &path),
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `sync validate` and `sync preflight`: whether a sync could run.
+
+use super::shared::{self, is_writable, read_quietly, replica};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::atomic;
+use crate::sync::config::SyncConfig;
+use crate::sync::forks::Forks;
+use crate::sync::manifest::{self, Manifests};
+use crate::sync::travel::Scope;
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+use std::path::Path;
+
+/// Check the configuration
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  codex-manager sync validate -c config.toml")]
+pub(super) struct ValidateArgs {}
+
+#[derive(Serialize)]
+struct ValidateJson<'a> {
+    path: &'a Path,
+    ok: bool,
+    warnings: &'a [String],
+}
+
+impl ValidateArgs {
+    #[allow(clippy::unused_self, reason = "like its siblings")]
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+        let config = shared::read_config(context, path)?;
+        Scope::of(&config)
+            .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+        context.ui.document(
+            "sync validate",
+            &ValidateJson {
+                path,
+                ok: true,
+                warnings: &config.warnings,
+            },
+        );
+        context.ui.line(format_args!("valid: {}", path.display()));
+        Ok(Outcome::Done)
+    }
+}
+
+/// Check the configuration, the folders and who uses them
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  codex-manager sync preflight")]
+pub(super) struct PreflightArgs {}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::commands) enum Status {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One finding.
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct Check {
+    pub(in crate::commands) id: &'static str,
+    pub(in crate::commands) status: Status,
+    pub(in crate::commands) message: String,
+    pub(in crate::commands) fix: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PreflightJson<'a> {
+    checks: &'a [Check],
+}
+
+impl PreflightArgs {
+    #[allow(clippy::unused_self, reason = "like its siblings")]
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+        let checks = checks(context, path)?;
+        let json = PreflightJson { checks: &checks };
+        context.ui.document("sync preflight", &json);
+        for check in &checks {
+            let (style, word) = match check.status {
+                Status::Ok => (Style::Good, "ok  "),
+                Status::Warn => (Style::Warn, "warn"),
+                Status::Fail => (Style::Bad, "fail"),
+            };
+            let word = context.ui.paint(style, word);
+            context.ui.line(format_args!("{word}  {}", check.message));
+            if let Some(fix) = &check.fix {
+                context.ui.line(format_args!("      {fix}"));
+            }
+        }
+        let failed = checks.iter().any(|check| check.status == Status::Fail);
+        Ok(if failed {
+            Outcome::FoundWanting
+        } else {
+            Outcome::Done
+        })
+    }
+}
+
+/// Looks everything over; changes nothing.
+///
+/// # Errors
+/// The configuration cannot be used.
+pub(in crate::commands) fn checks(
+    context: &Context,
+    path: &Path,
+) -> Result<Vec<Check>, CommandError> {
+    let config = read_quietly(context, path)?;
+    let mut checks = vec![Check {
+        id: "sync.config",
+        status: Status::Ok,
+        message: format!("configuration: {}", path.display()),
+        fix: None,
+    }];
+    for warning in &config.warnings {
+        push(&mut checks, "sync.config", Status::Warn, warning.clone(), None);
+    }
+    folders(&config, &mut checks);
+    if let Err(error) = shared::nobody_home(context, &config) {
+        let fix = "end it before: codex-manager sync run --apply";
+        push(&mut checks, "sync.codex", Status::Warn, error.to_string(), Some(fix));
+    } else {
+        let message = "nobody uses the Codex home".to_owned();
+        push(&mut checks, "sync.codex", Status::Ok, message, None);
+    }
+    state(context, &config, &mut checks);
+    Ok(checks)
+}
+
+fn push(
+    checks: &mut Vec<Check>,
+    id: &'static str,
+    status: Status,
+    message: String,
+    fix: Option<&str>,
+) {
+    checks.push(Check {
+        id,
+        status,
+        message,
+        fix: fix.map(str::to_owned),
+    });
+}
+
+fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
+    let (id, local) = ("sync.local", &config.local);
+    if local.is_dir() {
+        let message = format!("Codex home: {}", local.display());
+        push(checks, id, Status::Ok, message, None);
+    } else {
+        let message = format!("there is no Codex home yet: {}", local.display());
+        push(checks, id, Status::Warn, message, Some("start Codex once, or sync into it"));
+    }
+    let (id, cloud) = ("sync.cloud", &config.cloud);
+    if !cloud.is_dir() {
+        let message = format!("the cloud folder is not there: {}", cloud.display());
+        let fix = "mount it, start its client, or make it with mkdir";
+        push(checks, id, Status::Fail, message, Some(fix));
+    } else if let Err(e) = is_writable(cloud) {
+        let message = format!("the cloud folder cannot be used: {e}: {}", e.source);
+        push(checks, id, Status::Fail, message, None);
+    } else {
+        let message = format!("cloud folder: {}", cloud.display());
+        push(checks, id, Status::Ok, message, None);
+    }
+    let (id, backups) = ("sync.backups", &config.backup_dir);
+    let existing = backups.ancestors().find(|folder| folder.is_dir());
+    match existing.map(is_writable) {
+        Some(Ok(())) => {
+            let message = format!("backups before overwriting: {}", backups.display());
+            push(checks, id, Status::Ok, message, None);
+        }
+        _ => {
+            let message = format!("no backup can be made there: {}", backups.display());
+            push(checks, id, Status::Fail, message, Some("set paths.backup_dir"));
+        }
+    }
+    if backups.starts_with(cloud) {
+        let message = format!("backups would be replicated as well: {}", backups.display());
+        push(checks, id, Status::Warn, message, Some("set paths.backup_dir to another place"));
+    }
+    let clouds = ["dropbox", "onedrive", "icloud", "google drive", "googledrive", "nextcloud"];
+    let lower = local.to_string_lossy().to_lowercase();
+    if clouds.iter().any(|name| lower.contains(name)) {
+        let message = "the Codex home itself seems to lie in a replicated folder".to_owned();
+        let fix = "move it: replicated databases and logins break";
+        push(checks, "sync.local", Status::Warn, message, Some(fix));
+    }
+}
+
+fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+    let replica = replica(context, config);
+    let id = "sync.state";
+    let state = match replica.read() {
+        Ok(state) => state,
+        Err(e) => {
+            push(checks, id, Status::Fail, e.to_string(), Some("upgrade codex-manager"));
+            return;
+        }
+    };
+    let message = if state.exists {
+        format!("last sync: {} files", state.files.len())
+    } else {
+        "no sync yet".to_owned()
+    };
+    push(checks, id, Status::Ok, message, None);
+    let own = manifest::path_of(&config.cloud, &config.machine_id, &state.writer);
+    if let Ok(manifests) = Manifests::read(&config.cloud, &own) {
+        for name in &manifests.incomplete {
+            let message = format!("what another machine says has not arrived whole: {name}");
+            push(checks, "sync.arrival", Status::Warn, message, Some("wait for the cloud client"));
+        }
+        for name in &manifests.foreign {
+            let message = format!("a name that is nobody's: {name}");
+            push(checks, "sync.arrival", Status::Warn, message, None);
+        }
+    }
+    let forks = Forks::read(&replica.folder, &config.cloud).unwrap_or_default();
+    let open = forks.all.keys().filter(|mark| !state.resolved.contains(*mark));
+    let open = open.count();
+    if open > 0 {
+        let message = format!("{open} kept versions of conversations need a decision");
+        let fix = "decide with: codex-manager sync resolve";
+        push(checks, "sync.forks", Status::Warn, message, Some(fix));
+    }
+    let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
+    if !left.is_empty() {
+        let message = format!("{} temp files of killed runs", left.len());
+        push(checks, id, Status::Warn, message, Some("the next sync run removes them"));
+    }
+}

@@ -1,0 +1,378 @@
+//! `sync resolve`: decides what a sync could not.
+
+use super::shared::{lock, nobody_home, read_config, registry, replica};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::progress::is_interrupted;
+use crate::sync::apply::{self, Work};
+use crate::sync::backup::{self, Kept};
+use crate::sync::config::{ConflictPolicy, SyncConfig};
+use crate::sync::forks::{Fork, Forks};
+use crate::sync::plan::{self, Conflict, Plan, Request};
+use crate::sync::register::{Arrival, Change, Registry};
+use crate::sync::resolve::{self, Choice};
+use crate::sync::rollouts;
+use crate::sync::scan::Stat;
+use crate::sync::state::Replica;
+use crate::ui::Style;
+use crate::ui::table::Table;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use std::path::Path;
+
+/// Decide about conflicts and kept versions of conversations
+///
+/// Without arguments it lists them. A file that changed on both sides: keep `local` or `cloud`. A
+/// kept version of a conversation: keep `local` (the conversation as it is), `fork` (the kept version
+/// goes on), or `both` (the kept version becomes a conversation of its own, with a new id).
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager sync resolve
+  codex-manager sync resolve 01a1f78b --keep both
+  codex-manager sync resolve skills/mine/SKILL.md --keep cloud")]
+pub(super) struct ResolveArgs {
+    /// A path, the id of a conversation or its beginning, or the name of a kept version
+    what: Option<String>,
+    /// What to keep
+    #[arg(long, value_enum, requires = "what")]
+    keep: Option<KeepArg>,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What is kept, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum KeepArg {
+    /// What is on this machine
+    Local,
+    /// What is in the cloud folder
+    Cloud,
+    /// The kept version
+    Fork,
+    /// Both: the other one becomes a conversation of its own
+    Both,
+}
+
+#[derive(Serialize)]
+struct ResolveJson<'a> {
+    conflicts: &'a [Conflict],
+    forks: Vec<ForkJson>,
+    resolved: Option<String>,
+    new_id: Option<String>,
+    dry_run: bool,
+}
+
+#[derive(Serialize)]
+struct ForkJson {
+    name: String,
+    conversation: String,
+    bytes: u64,
+}
+
+/// Something that needs a decision.
+enum Open {
+    Conflict(Conflict),
+    Fork(Fork),
+}
+
+impl ResolveArgs {
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+        let config = read_config(context, path)?;
+        let replica = replica(context, &config);
+        let request = |chosen| Request {
+            config: &config,
+            replica: &replica,
+            refill: false,
+            accept_unlisted: false,
+            chosen,
+        };
+        let (plan, state) = plan::plan(&request(None))?;
+        let forks = Forks::read(&replica.folder, &config.cloud)?;
+        let open: Vec<Fork> = forks
+            .all
+            .into_iter()
+            .filter(|(mark, _)| {
+                !state.resolved.contains(mark) && !plan.settled.contains(mark)
+            })
+            .map(|(_, fork)| fork)
+            .collect();
+        let (Some(what), Some(keep)) = (&self.what, self.keep) else {
+            return self.list(context, &plan, &open);
+        };
+        let found = find(what, &plan, open)?;
+        let choice = choice(&found, keep)?;
+        if self.dry_run {
+            return Ok(self.say(context, what, keep, None));
+        }
+        nobody_home(context, &config)?;
+        let _lock = lock(&replica)?;
+        let new_id = match found {
+            Open::Conflict(conflict) => {
+                decide(context, &config, &replica, &conflict.path, keep)?
+            }
+            Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
+        };
+        Ok(self.say(context, what, keep, new_id))
+    }
+
+    fn say(
+        &self,
+        context: &Context,
+        what: &str,
+        keep: KeepArg,
+        new_id: Option<String>,
+    ) -> Outcome {
+        let keep = format!("{keep:?}").to_lowercase();
+        let verb = if self.dry_run { "would keep" } else { "kept" };
+        context.ui.line(format_args!("{verb} {keep}: {what}"));
+        if let Some(id) = &new_id {
+            context.ui.line(format_args!("the new conversation is {id}"));
+        }
+        if !self.dry_run {
+            context.ui.note("next: codex-manager sync run --apply");
+        }
+        context.ui.document(
+            "sync resolve",
+            &ResolveJson {
+                conflicts: &[],
+                forks: Vec::new(),
+                resolved: Some(what.to_owned()),
+                new_id,
+                dry_run: self.dry_run,
+            },
+        );
+        Outcome::Done
+    }
+
+    fn list(
+        &self,
+        context: &Context,
+        plan: &Plan,
+        open: &[Fork],
+    ) -> Result<Outcome, CommandError> {
+        if self.what.is_some() {
+            return Err(CommandError::usage("--keep is missing")
+                .hint("--keep local, cloud, fork or both; nothing was changed"));
+        }
+        let ui = &context.ui;
+        let json = ResolveJson {
+            conflicts: &plan.conflicts,
+            forks: open
+                .iter()
+                .map(|fork| ForkJson {
+                    name: fork.name.clone(),
+                    conversation: fork.conversation().to_owned(),
+                    bytes: fork.here.or(fork.there).map_or(0, |stat| stat.size),
+                })
+                .collect(),
+            resolved: None,
+            new_id: None,
+            dry_run: self.dry_run,
+        };
+        ui.document("sync resolve", &json);
+        if plan.conflicts.is_empty() && open.is_empty() {
+            ui.line("nothing needs a decision");
+            return Ok(Outcome::Done);
+        }
+        let mut table = Table::new(ui, &["what", "why", "--keep"]);
+        for conflict in &plan.conflicts {
+            let may = if rollouts::key(&conflict.path).is_some() {
+                "local, cloud, both"
+            } else {
+                "local, cloud"
+            };
+            table.row(
+                ui,
+                [
+                    (Style::Strong, &*conflict.path),
+                    (Style::Plain, &*conflict.reason),
+                    (Style::Dim, may),
+                ],
+            );
+        }
+        for fork in open {
+            table.row(
+                ui,
+                [
+                    (Style::Strong, &*fork.name),
+                    (Style::Plain, "went on differently elsewhere"),
+                    (Style::Dim, "local, fork, both"),
+                ],
+            );
+        }
+        ui.line(table.render());
+        Ok(Outcome::Done)
+    }
+}
+
+fn find(what: &str, plan: &Plan, forks: Vec<Fork>) -> Result<Open, CommandError> {
+    let is_it = |path: &str| {
+        let id = rollouts::key(path).and_then(|key| rollouts::id(&key));
+        path == what || id.is_some_and(|id| what.len() >= 4 && id.starts_with(what))
+    };
+    let mut found: Vec<Open> = plan
+        .conflicts
+        .iter()
+        .filter(|conflict| is_it(&conflict.path))
+        .cloned()
+        .map(Open::Conflict)
+        .collect();
+    found.extend(
+        forks
+            .into_iter()
+            .filter(|fork| {
+                let id = rollouts::stem(fork.conversation());
+                fork.name == what
+                    || fork.mark() == what
+                    || id.is_some_and(|stem| {
+                        what.len() >= 4 && stem[stem.len() - 36..].starts_with(what)
+                    })
+            })
+            .map(Open::Fork),
+    );
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        0 => Err(CommandError::failed(format!("nothing to decide about: {what}"))
+            .hint("list what there is with: codex-manager sync resolve")),
+        n => Err(CommandError::failed(format!("{what:?} may be one of {n}"))
+            .hint("give the whole name, from: codex-manager sync resolve")),
+    }
+}
+
+fn choice(found: &Open, keep: KeepArg) -> Result<Choice, CommandError> {
+    match (found, keep) {
+        (_, KeepArg::Local) => Ok(Choice::Current),
+        (Open::Fork(_), KeepArg::Fork) => Ok(Choice::Fork),
+        (Open::Fork(_), KeepArg::Both) => Ok(Choice::Both),
+        (Open::Conflict(_), KeepArg::Cloud) => Ok(Choice::Current),
+        (Open::Conflict(conflict), KeepArg::Both) if rollouts::key(&conflict.path).is_some() => {
+            Ok(Choice::Both)
+        }
+        (Open::Conflict(_), _) => Err(CommandError::usage("of this one, keep local or cloud")),
+        (Open::Fork(_), KeepArg::Cloud) => {
+            Err(CommandError::usage("of a kept version, keep local, fork or both"))
+        }
+    }
+}
+
+/// Syncs one file as decided. What was not kept of a conversation is settled at once: dropped, or made
+/// a conversation of its own.
+fn decide(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    path: &str,
+    keep: KeepArg,
+) -> Result<Option<String>, CommandError> {
+    let policy = if keep == KeepArg::Cloud {
+        ConflictPolicy::PreferCloud
+    } else {
+        ConflictPolicy::PreferLocal
+    };
+    let (whole, state) = plan::plan(&Request {
+        config,
+        replica,
+        refill: false,
+        accept_unlisted: false,
+        chosen: Some((path, policy)),
+    })?;
+    let mut plan = Plan::default();
+    plan.steps = whole.steps.into_iter().filter(|s| s.path == path).collect();
+    let forked: Vec<String> = plan
+        .steps
+        .iter()
+        .flat_map(|step| &step.ops)
+        .filter_map(|op| match op {
+            plan::Op::Fork { digest, .. } => Some(crate::sync::forks::mark(digest)),
+            _ => None,
+        })
+        .collect();
+    let bar = context.ui.bar("syncing", 0);
+    let report = apply::apply(
+        &plan,
+        state,
+        &Work {
+            config,
+            replica,
+            go_on: &|| !is_interrupted(),
+            progress: &bar,
+            now: context.now(),
+        },
+    )?;
+    drop(bar);
+    if let Some((path, why)) = report.skipped.first() {
+        return Err(CommandError::failed(format!("{why}: {path}"))
+            .hint("run the same command again"));
+    }
+    let mut arrivals = report.arrivals;
+    let mut new_id = None;
+    let mut state = replica.read()?;
+    let choice = if keep == KeepArg::Both {
+        Choice::Both
+    } else {
+        Choice::Current
+    };
+    for mark in forked {
+        let settled = resolve::settle(&mark, choice, config, replica, &mut state)?;
+        arrivals.extend(new_arrival(&settled));
+        new_id = settled.new_id;
+    }
+    register(context, config, &arrivals)?;
+    Ok(new_id)
+}
+
+fn settle(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    fork: &Fork,
+    choice: Choice,
+) -> Result<Option<String>, CommandError> {
+    let mut state = replica.read()?;
+    if choice == Choice::Fork
+        && let Some(current) = resolve::conversation_of(fork, config, &state)
+        && let Some(stat) = Stat::at(&config.local.join(&current))?
+    {
+        let kept = Kept {
+            cloud: false,
+            mtime_ns: stat.mtime_ns,
+            size: stat.size,
+            path: current.clone(),
+        };
+        let files = vec![(config.local.join(&current), kept)];
+        if let Some(name) = backup::make_of(config, files, context.now())? {
+            context.ui.note(format_args!("the conversation as it was is in {name}"));
+        }
+    }
+    let settled = resolve::settle(fork.mark(), choice, config, replica, &mut state)?;
+    let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
+    register(context, config, &arrivals)?;
+    Ok(settled.new_id)
+}
+
+fn new_arrival(settled: &resolve::Settled) -> Option<Arrival> {
+    let path = settled.written.clone()?;
+    let key = rollouts::key(&path)?;
+    Some(Arrival {
+        id: rollouts::id(&key)?,
+        change: if settled.new_id.is_some() {
+            Change::New
+        } else {
+            Change::Replaced
+        },
+        moved: false,
+        path,
+    })
+}
+
+fn register(
+    context: &Context,
+    config: &SyncConfig,
+    arrivals: &[Arrival],
+) -> Result<(), CommandError> {
+    for note in registry(context, config).register(&config.local, arrivals)? {
+        context.ui.note(note);
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `sync run`: does it.
+
+use super::shared::{self, document, lock, nobody_home, read_config, registry, replica};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::progress::is_interrupted;
+use crate::sync::apply::{self, Work};
+use crate::sync::plan::{self, Plan, Request};
+use crate::sync::register::Registry;
+use crate::ui::time::bytes;
+use clap::Args;
+use std::path::Path;
+
+/// Sync: conversations, prompts and skills, both ways
+///
+/// Without a flag it does what dry_run_default of the configuration says. What is overwritten is
+/// kept first; two differing versions of a conversation are both kept.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager sync run --dry-run
+  codex-manager sync run --apply")]
+pub(super) struct RunArgs {
+    /// Show what would be done; write nothing
+    #[arg(long, conflicts_with = "apply")]
+    dry_run: bool,
+    /// Do it
+    #[arg(long)]
+    apply: bool,
+    /// Put back what is missing in the cloud folder, even if it is most of it
+    #[arg(long)]
+    refill: bool,
+    /// Take files that no machine vouches for as they are
+    #[arg(long)]
+    accept_unlisted: bool,
+}
+
+impl RunArgs {
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+        let config = read_config(context, path)?;
+        if self.dry_run || (!self.apply && config.dry_run_default) {
+            let quiet = Context {
+                settings: context.settings.clone(),
+                clock: context.clock,
+                env: context.env.clone(),
+                ui: context.ui.clone(),
+            };
+            return super::plan::show(&quiet, path, self.refill, self.accept_unlisted, "sync run");
+        }
+        nobody_home(context, &config)?;
+        let replica = replica(context, &config);
+        let _lock = lock(&replica)?;
+        let (plan, state) = plan::plan(&Request {
+            config: &config,
+            replica: &replica,
+            refill: self.refill,
+            accept_unlisted: self.accept_unlisted,
+            chosen: None,
+        })?;
+        if !plan.conflicts.is_empty() {
+            context.ui.document("sync run", &document(&plan, |_| false));
+            shared::say_the_rest(context, &plan, &config);
+            return Err(shared::undecided(&plan));
+        }
+        // Planning a large first sync takes a while.
+        nobody_home(context, &config)?;
+        let total = plan.steps.iter().map(|step| step.bytes).sum();
+        let bar = context.ui.bar("syncing", total);
+        let report = apply::apply(
+            &plan,
+            state,
+            &Work {
+                config: &config,
+                replica: &replica,
+                go_on: &|| !is_interrupted(),
+                progress: &bar,
+                now: context.now(),
+            },
+        )?;
+        drop(bar);
+        let notes = registry(context, &config).register(&config.local, &report.arrivals)?;
+        let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
+        json.dry_run = false;
+        json.snapshot = report.snapshot.as_deref();
+        json.skipped.extend(shared::with_reasons(&report.skipped));
+        context.ui.document("sync run", &json);
+        for note in &notes {
+            context.ui.note(note);
+        }
+        for (path, why) in &report.skipped {
+            context.ui.warn(format_args!("left for the next run: {path}: {why}"));
+        }
+        shared::say_the_rest(context, &plan, &config);
+        say_done(context, &plan, &report);
+        let partial =
+            !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();
+        Ok(Outcome::partial_if(partial))
+    }
+}
+
+/// What was done, and the next step of the protocol.
+fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
+    use plan::Action;
+    let ui = &context.ui;
+    let done = || report.done.iter().map(|index| &plan.steps[*index]);
+    if report.done.is_empty() {
+        ui.line(format_args!(
+            "nothing to do: {} files are the same on both sides",
+            plan.unchanged
+        ));
+        return;
+    }
+    let count = |actions: &[Action]| done().filter(|s| actions.contains(&s.action)).count();
+    ui.line(format_args!(
+        "{} to the cloud folder, {} to this machine, {} merged, {} other steps ({})",
+        count(&[Action::CopyToCloud]),
+        count(&[Action::CopyToLocal]),
+        count(&[Action::Merge]),
+        done()
+            .filter(|s| {
+                !matches!(
+                    s.action,
+                    Action::CopyToCloud | Action::CopyToLocal | Action::Merge
+                )
+            })
+            .count(),
+        bytes(done().map(|step| step.bytes).sum())
+    ));
+    if let Some(snapshot) = &report.snapshot {
+        ui.note(format_args!(
+            "what was overwritten is in {snapshot}; codex-manager sync restore puts it back"
+        ));
+    }
+    let to_cloud = count(&[
+        Action::CopyToCloud,
+        Action::Merge,
+        Action::MoveCloud,
+        Action::DeleteCloud,
+    ]);
+    if to_cloud > 0 {
+        ui.note(
+            "next: wait until the cloud client has uploaded everything, then run codex-manager sync run --apply on the other machine",
+        );
+        ui.note("      before you start Codex there; sign in there as well: logins do not travel");
+    }
+    if !report.arrivals.is_empty() {
+        ui.note("next: start Codex here and continue with: codex resume");
+    }
+}

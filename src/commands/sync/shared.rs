@@ -1,0 +1,267 @@
+//! What all of `sync` needs: the configuration, its lock, who uses the home, how a plan is shown.
+
+use crate::codex::process;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::lock::{FileLock, LockError};
+use crate::io::{IoContext, atomic};
+use crate::sync::config::{Surroundings, SyncConfig};
+use crate::sync::plan::{Conflict, Plan};
+use crate::sync::register::Registry;
+use crate::sync::state::Replica;
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::bytes;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// How many rows of a table are shown before the rest is counted.
+const ROWS: usize = 40;
+
+/// Where the configuration is.
+pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
+    match given {
+        Some(path) => context.env.absolute(path),
+        None => context.manager_path("sync.toml"),
+    }
+}
+
+/// Reads the configuration; warnings go to stderr.
+pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
+    let config = read_quietly(context, path)?;
+    for warning in &config.warnings {
+        context.ui.warn(warning);
+    }
+    Ok(config)
+}
+
+/// Reads the configuration.
+pub(super) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
+    let around = Surroundings {
+        env: &context.env,
+        codex_home: &context.settings.codex_home,
+        manager_home: &context.settings.manager_home,
+    };
+    Ok(SyncConfig::read(path, &around)?)
+}
+
+/// The state of this home and this cloud folder.
+pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
+    Replica::of(
+        &context.settings.manager_home,
+        &config.local,
+        &config.cloud,
+    )
+}
+
+/// Two runs at once would each undo what the other plans.
+pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
+    atomic::create_private_folder(&replica.folder)?;
+    FileLock::try_exclusive(&replica.lock()).map_err(|e| match e {
+        LockError::Held(_) => CommandError::failed("another sync of this folder is under way")
+            .hint("wait for it to end; nothing was changed"),
+        LockError::Io(e) => e.into(),
+    })
+}
+
+/// Nobody may use the home while files of it are replaced.
+pub(super) fn nobody_home(context: &Context, config: &SyncConfig) -> Result<(), CommandError> {
+    if !config.safety.require_codex_stopped {
+        return Ok(());
+    }
+    let outside = process::outside_folders(&config.local, &context.env);
+    let holders = process::find_holders(&config.local, &outside);
+    if holders.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    Err(CommandError::codex_running(format!(
+        "the Codex home is in use: {}",
+        names.join(", ")
+    ))
+    .hint("end Codex on this machine first; nothing was changed"))
+}
+
+/// Who makes arrived conversations known to Codex.
+pub(super) fn registry<'a>(context: &'a Context, config: &'a SyncConfig) -> impl Registry + 'a {
+    crate::sync::register::CodexIndex {
+        env: &context.env,
+        rules: &config.path_rules,
+    }
+}
+
+/// The JSON document of `plan` and `run`. Its keys are a contract.
+#[derive(Serialize)]
+pub(super) struct PlanJson<'a> {
+    pub(super) actions: Vec<ActionJson<'a>>,
+    pub(super) conflicts: &'a [Conflict],
+    pub(super) waiting: Vec<PathJson<'a>>,
+    pub(super) skipped: Vec<PathJson<'a>>,
+    pub(super) notes: Vec<PathJson<'a>>,
+    pub(super) forks: Vec<&'a str>,
+    pub(super) summary: Summary,
+    pub(super) dry_run: bool,
+    pub(super) snapshot: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct ActionJson<'a> {
+    path: &'a str,
+    action: &'static str,
+    reason: &'a str,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct PathJson<'a> {
+    path: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Summary {
+    unchanged: usize,
+    bytes: u64,
+    #[serde(flatten)]
+    actions: BTreeMap<&'static str, usize>,
+    conflicts: usize,
+    waiting: usize,
+    forks: usize,
+}
+
+pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
+    list.iter()
+        .map(|(path, reason)| PathJson { path, reason })
+        .collect()
+}
+
+/// The document for the steps that `wants` takes.
+pub(super) fn document<'a>(plan: &'a Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'a> {
+    let steps = || plan.steps.iter().enumerate().filter(|(i, _)| wants(*i));
+    let mut actions = BTreeMap::new();
+    for (_, step) in steps() {
+        *actions.entry(step.action.name()).or_default() += 1;
+    }
+    PlanJson {
+        actions: steps()
+            .map(|(_, step)| ActionJson {
+                path: &step.path,
+                action: step.action.name(),
+                reason: &step.reason,
+                bytes: step.bytes,
+            })
+            .collect(),
+        conflicts: &plan.conflicts,
+        waiting: with_reasons(&plan.waiting),
+        skipped: with_reasons(&plan.skipped),
+        notes: with_reasons(&plan.notes),
+        forks: plan.forks.iter().map(|(name, _)| &**name).collect(),
+        summary: Summary {
+            unchanged: plan.unchanged,
+            bytes: steps().map(|(_, step)| step.bytes).sum(),
+            actions,
+            conflicts: plan.conflicts.len(),
+            waiting: plan.waiting.len(),
+            forks: plan.forks.len(),
+        },
+        dry_run: true,
+        snapshot: None,
+    }
+}
+
+/// Shows what would be done, to people.
+pub(super) fn show_steps(context: &Context, plan: &Plan) {
+    let ui = &context.ui;
+    let rows: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| {
+            [
+                (Style::Strong, step.action.name().to_owned()),
+                (Style::Plain, short(&step.path)),
+                (Style::Dim, bytes(step.bytes)),
+                (Style::Dim, step.reason.clone()),
+            ]
+        })
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    let mut table = Table::new(ui, &["action", "file", "size", "why"]);
+    let count = rows.len();
+    for row in rows.into_iter().take(ROWS) {
+        table.row(ui, row);
+    }
+    table.keep_whole(0);
+    table.keep_whole(2);
+    ui.line(table.render());
+    if count > ROWS {
+        ui.line(format_args!("… and {} more; --json has all", count - ROWS));
+    }
+}
+
+/// The end of a long path says what it is.
+fn short(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if path.chars().count() <= 32 {
+        path.to_owned()
+    } else if rollout_id(name).is_some() {
+        let id = rollout_id(name).unwrap_or(name);
+        format!("…{id}")
+    } else {
+        format!("…/{name}")
+    }
+}
+
+fn rollout_id(name: &str) -> Option<&str> {
+    let stem = crate::sync::rollouts::stem(name)?;
+    stem.get(stem.len() - 36..)
+}
+
+/// Says what has not arrived, was left alone, or needs somebody.
+pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) {
+    let ui = &context.ui;
+    for (path, why) in limited(&plan.waiting) {
+        ui.warn(format_args!("waiting for {path}: {why}"));
+    }
+    for (path, why) in limited(&plan.skipped) {
+        ui.warn(format_args!("left alone: {path}: {why}"));
+    }
+    for (path, why) in limited(&plan.notes) {
+        ui.note(format_args!("note: {path}: {why}"));
+    }
+    for (name, _) in &plan.forks {
+        ui.warn(format_args!(
+            "a version of a conversation is kept until you decide: {name}"
+        ));
+    }
+    if !plan.forks.is_empty() {
+        ui.note("decide with: codex-manager sync resolve");
+    }
+    if config.report_conflicts {
+        for conflict in &plan.conflicts {
+            ui.warn(format_args!("conflict: {}: {}", conflict.path, conflict.reason));
+        }
+    }
+}
+
+fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
+    list.iter().take(ROWS)
+}
+
+/// The error for conflicts that nobody has decided.
+pub(super) fn undecided(plan: &Plan) -> CommandError {
+    let count = plan.conflicts.len();
+    let files = if count == 1 { "file" } else { "files" };
+    CommandError::conflict(format!("{count} {files} in conflict")).hint(
+        "decide with: codex-manager sync resolve; nothing was changed",
+    )
+}
+
+/// A folder that can be written to, without leaving anything in it.
+pub(super) fn is_writable(folder: &Path) -> Result<(), crate::io::IoError> {
+    let probe = atomic::TempFile::inside(folder)?;
+    drop(probe);
+    std::fs::read_dir(folder).at("list", folder).map(|_| ())
+}

@@ -1,0 +1,327 @@
+//! What a sync overwrites is kept first: a snapshot as a folder or as one `.zip`, and retention that
+//! touches only what this program made.
+//!
+//! `<machine>-YYYYMMDDTHHMMSSZ[-N][.zip]`: files under the paths they had, those of the cloud folder
+//! below `.cloud/`, and a list that marks the snapshot as ours. It gets its name when it is whole.
+
+use super::apply::Work;
+use super::config::{Compression, SyncConfig};
+use super::plan::{Op, Plan, Seen};
+use super::scan::{Side, Stat};
+use crate::io::atomic::{self, TempFile};
+use crate::io::{IoContext, IoError, tree};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+use zip::write::SimpleFileOptions;
+
+/// The list of a snapshot of ours.
+pub const LIST: &str = ".codex-manager-snapshot.json";
+/// Where files of the cloud folder are in a snapshot.
+const CLOUD: &str = ".cloud";
+const SCHEMA: u64 = 1;
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
+/// How the names of unfinished snapshots begin.
+const UNFINISHED: &str = ".codex-manager-unfinished-";
+
+/// Why what would be overwritten could not be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A `.zip` could not be written or read.
+    #[error("cannot {action} the snapshot ({reason}): {}", path.display())]
+    Zip {
+        /// What was tried.
+        action: &'static str,
+        /// What went wrong.
+        reason: String,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The list of a snapshot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SnapshotList {
+    schema: u64,
+    /// Its files.
+    pub files: Vec<Kept>,
+}
+
+/// A file in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Whether it was overwritten in the cloud folder, not here.
+    pub cloud: bool,
+    /// Relative to its side's root.
+    pub path: String,
+    /// Its time, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl Kept {
+    /// Where it is in the snapshot.
+    pub fn inside(&self) -> String {
+        if self.cloud {
+            format!("{CLOUD}/{}", self.path)
+        } else {
+            self.path.clone()
+        }
+    }
+}
+
+/// Keeps what the plan overwrites or removes; the name of the snapshot, where one was needed.
+///
+/// # Errors
+/// It could not be made whole; there is none then.
+pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError> {
+    let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
+    for seen in plan.steps.iter().flat_map(|s| &s.ops).filter_map(Op::victim) {
+        victims.insert((seen.side == Side::There, seen.path.clone()), seen);
+    }
+    let config = work.config;
+    let roots = |cloud: bool| if cloud { &config.cloud } else { &config.local };
+    let files: Vec<_> = victims
+        .into_iter()
+        .map(|((cloud, path), seen)| {
+            let kept = Kept {
+                cloud,
+                mtime_ns: seen.stat.mtime_ns,
+                size: seen.stat.size,
+                path,
+            };
+            (roots(cloud).join(&kept.path), kept)
+        })
+        .collect();
+    make_of(config, files, work.now)
+}
+
+/// Keeps these files, each given with where it is now.
+///
+/// # Errors
+/// The snapshot could not be made whole; there is none then.
+pub fn make_of(
+    config: &SyncConfig,
+    mut files: Vec<(PathBuf, Kept)>,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, BackupError> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let folder = &config.backup_dir;
+    atomic::create_private_folder(folder)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(folder)
+        .at("create a folder in", folder)?;
+    // What has gone since needs no keeping.
+    files.retain(|(path, _)| path.exists());
+    let list = SnapshotList {
+        schema: SCHEMA,
+        files: files.iter().map(|(_, kept)| kept.clone()).collect(),
+    };
+    let list = serde_json::to_vec_pretty(&list)
+        .map_err(io::Error::other)
+        .at("encode", folder)?;
+    let base = format!("{}-{}", config.machine_id, now.format(STAMP));
+    match config.backup.compression {
+        Compression::None => {
+            let root = unfinished.path().join("snapshot");
+            as_tree(&root, &files, &list)?;
+            let name = free_name(folder, &base, "");
+            atomic::rename(&root, &folder.join(&name))?;
+            Ok(Some(name))
+        }
+        Compression::Zip => {
+            let path = unfinished.path().join("snapshot.zip");
+            as_zip(&path, &files, &list)?;
+            let name = free_name(folder, &base, ".zip");
+            atomic::rename(&path, &folder.join(&name))?;
+            Ok(Some(name))
+        }
+    }
+}
+
+fn free_name(folder: &Path, base: &str, end: &str) -> String {
+    let mut name = format!("{base}{end}");
+    let mut n = 2;
+    while folder.join(&name).exists() {
+        name = format!("{base}-{n}{end}");
+        n += 1;
+    }
+    name
+}
+
+fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
+    for (source, kept) in files {
+        let target = root.join(kept.inside());
+        atomic::create_private_folder(atomic::parent_of(&target))?;
+        let mut from = File::open(source).at("open", source)?;
+        let mut to = TempFile::beside(&target)?;
+        io::copy(&mut from, to.file()).at("copy", source)?;
+        to.file()
+            .set_modified(time(kept.mtime_ns))
+            .at("set time", &target)?;
+        to.replace(&target)?;
+    }
+    atomic::write(&root.join(LIST), list)?;
+    Ok(())
+}
+
+fn as_zip(path: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
+    let failed = |e: zip::result::ZipError| BackupError::Zip {
+        action: "write",
+        reason: e.to_string(),
+        path: path.to_path_buf(),
+    };
+    let mut temp = TempFile::beside(path)?;
+    {
+        let mut zip = zip::ZipWriter::new(temp.file());
+        let options = SimpleFileOptions::default().large_file(true);
+        zip.start_file(LIST, options).map_err(failed)?;
+        zip.write_all(list).at("write", path)?;
+        for (source, kept) in files {
+            zip.start_file(kept.inside(), options).map_err(failed)?;
+            let mut from = File::open(source).at("open", source)?;
+            io::copy(&mut from, &mut zip).at("copy", source)?;
+        }
+        zip.finish().map_err(failed)?;
+    }
+    temp.replace(path)?;
+    Ok(())
+}
+
+fn time(ns: i64) -> std::time::SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
+}
+
+/// A snapshot in the backup folder.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its file name.
+    pub name: String,
+    /// Its file or folder.
+    pub path: PathBuf,
+    /// When it was last changed.
+    pub modified_ns: i64,
+}
+
+impl Snapshot {
+    /// Whether it is one `.zip`.
+    pub fn is_zip(&self) -> bool {
+        self.name.to_lowercase().ends_with(".zip")
+    }
+}
+
+/// The snapshots in the backup folder, codexSync's too, the latest first.
+pub fn list(folder: &Path) -> Result<Vec<Snapshot>, IoError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).at("list", folder),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.at("list", folder)?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let kind = entry.file_type().at("look at", entry.path())?;
+        let is_zip = name.to_lowercase().ends_with(".zip");
+        if name.starts_with('.') || kind.is_symlink() || kind.is_dir() == is_zip {
+            continue;
+        }
+        let meta = entry.metadata().at("look at", entry.path())?;
+        found.push(Snapshot {
+            name,
+            path: entry.path(),
+            modified_ns: Stat::of(&meta).mtime_ns,
+        });
+    }
+    found.sort_by(|a, b| (b.modified_ns, &b.name).cmp(&(a.modified_ns, &a.name)));
+    Ok(found)
+}
+
+/// The list of a snapshot of ours; `None` for one that this program did not make.
+pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupError> {
+    let mut text = Vec::new();
+    if snapshot.is_zip() {
+        let Some(mut zip) = open_zip(snapshot)? else {
+            return Ok(None);
+        };
+        let Ok(file) = zip.by_name(LIST) else {
+            return Ok(None);
+        };
+        file.take(64 << 20)
+            .read_to_end(&mut text)
+            .at("read", &snapshot.path)?;
+    } else {
+        match fs::read(snapshot.path.join(LIST)) {
+            Ok(bytes) => text = bytes,
+            Err(_) => return Ok(None),
+        }
+    }
+    let list: Option<SnapshotList> = serde_json::from_slice(&text).ok();
+    Ok(list.filter(|list| list.schema <= SCHEMA))
+}
+
+/// Opens a `.zip`; `None` when it is none.
+pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
+    let file = File::open(&snapshot.path).at("open", &snapshot.path)?;
+    Ok(zip::ZipArchive::new(file).ok())
+}
+
+/// Removes snapshots that are too old or too many: only those of this machine that carry our list.
+///
+/// # Errors
+/// The folder cannot be listed. A snapshot that cannot be removed stays.
+pub fn prune(config: &SyncConfig, now: DateTime<Utc>) -> Result<usize, BackupError> {
+    let options = &config.backup;
+    let folder = &config.backup_dir;
+    if options.retention_days == 0 && options.max_backups == 0 {
+        return Ok(0);
+    }
+    let mut ours = Vec::new();
+    for snapshot in list(folder)? {
+        let Some(made) = made_at(&config.machine_id, &snapshot.name) else {
+            continue;
+        };
+        if read_list(&snapshot)?.is_some() {
+            ours.push((made, snapshot));
+        }
+    }
+    ours.sort_by(|a, b| (b.0, &b.1.name).cmp(&(a.0, &a.1.name)));
+    let days = i64::try_from(options.retention_days).unwrap_or(i64::MAX);
+    let max = usize::try_from(options.max_backups).unwrap_or(usize::MAX);
+    let mut removed = 0;
+    for (index, (made, snapshot)) in ours.iter().enumerate() {
+        let too_old = days > 0 && (now.naive_utc() - *made).num_days() >= days;
+        // The latest one is the way back from what was just done.
+        let goes = index > 0 && (too_old || (max > 0 && index >= max));
+        if goes && tree::remove(&snapshot.path).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn made_at(machine: &str, name: &str) -> Option<NaiveDateTime> {
+    let rest = name.strip_prefix(machine)?.strip_prefix('-')?;
+    let stamp = rest.get(..16)?;
+    let tail = rest[16..].strip_suffix(".zip").unwrap_or(&rest[16..]);
+    let numbered = tail
+        .strip_prefix('-')
+        .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    if !(tail.is_empty() || numbered) {
+        return None;
+    }
+    NaiveDateTime::parse_from_str(stamp, STAMP).ok()
+}

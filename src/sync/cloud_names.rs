@@ -1,0 +1,273 @@
+//! What the names in a folder say that something else replicates: copies that a client made of a
+//! conflict, stand-ins for what is not downloaded, scratch files.
+//!
+//! Conversations have a strict grammar, so whatever a client puts into such a name is recognised
+//! without knowing the client. The rest goes by the known patterns of Syncthing, Dropbox, OneDrive,
+//! Google Drive, iCloud Drive, Nextcloud, ownCloud, Seafile, Nutstore, Box and rclone.
+
+use super::rollouts;
+use regex::Regex;
+use std::sync::LazyLock;
+
+/// What a path in the cloud folder is. Paths are relative, with `/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloudName {
+    /// A file under its own name.
+    Own,
+    /// Something that a client or a system keeps for itself.
+    Scratch,
+    /// It stands for a file of this path that is not downloaded.
+    StandIn(String),
+    /// A copy that a client made when it found two versions of the file of this path; its lines may
+    /// be in no other file.
+    Copy(String),
+    /// A copy of something that has no lines to be merged: left alone, and said.
+    Foreign,
+}
+
+/// Recognises a path.
+pub fn of(path: &str) -> CloudName {
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    if is_scratch(path) {
+        return CloudName::Scratch;
+    }
+    let beside = |name: &str| {
+        if folder.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{folder}/{name}")
+        }
+    };
+    if let Some(real) = stand_in(name) {
+        return CloudName::StandIn(beside(&real));
+    }
+    if rollouts::is_below_sessions(path)
+        && let Some((real, is_exact)) = conversation(name)
+    {
+        return if is_exact {
+            CloudName::Own
+        } else {
+            CloudName::Copy(beside(&real))
+        };
+    }
+    if folder.is_empty()
+        && let Some(real) = lines_file(name)
+    {
+        return if real == name {
+            CloudName::Own
+        } else {
+            CloudName::Copy(real.to_owned())
+        };
+    }
+    if path.split('/').any(is_conflict_copy) {
+        CloudName::Foreign
+    } else {
+        CloudName::Own
+    }
+}
+
+/// Whether a file or one of the folders it is in belongs to a client or a system, not to the user.
+pub fn is_scratch(path: &str) -> bool {
+    path.split('/').any(is_scratch_name)
+}
+
+fn is_scratch_name(name: &str) -> bool {
+    // Most names are told by their first letter and their end.
+    let lower;
+    let name = if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        lower = name.to_ascii_lowercase();
+        &*lower
+    } else {
+        name
+    };
+    match name.as_bytes().first() {
+        Some(b'.') => {
+            let exact = [
+                ".stfolder",
+                ".stignore",
+                ".stversions",
+                ".dropbox",
+                ".dropbox.attr",
+                ".dropbox.cache",
+                ".tmp.driveupload",
+                ".tmp.drivedownload",
+                ".ds_store",
+                ".owncloudsync.log",
+                ".nextcloudsync.log",
+            ];
+            let begins = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
+            exact.contains(&name)
+                || begins.iter().any(|begin| name.starts_with(begin))
+                || is_nextcloud_download(name)
+        }
+        Some(b'~') => name.starts_with("~$") || name.starts_with("~syncthing~"),
+        _ => {
+            matches!(name, "desktop.ini" | "thumbs.db")
+                || [".partial", ".crdownload", ".filepart", ".part"]
+                    .iter()
+                    .any(|end| name.ends_with(end))
+        }
+    }
+}
+
+/// `.NAME.~1a2b3c4d`.
+fn is_nextcloud_download(name: &str) -> bool {
+    name.rsplit_once(".~").is_some_and(|(_, hex)| {
+        hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit())
+    })
+}
+
+/// iCloud Drive before macOS 14 (`.NAME.icloud`), virtual files of Nextcloud and ownCloud.
+fn stand_in(name: &str) -> Option<String> {
+    if let Some(real) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".icloud")) {
+        return Some(real.to_owned());
+    }
+    [".nextcloud", ".owncloud"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .filter(|real| !real.is_empty())
+        .map(str::to_owned)
+}
+
+/// The name of the conversation that `name` is a file of, and whether it is exactly that.
+fn conversation(name: &str) -> Option<(String, bool)> {
+    let stem = rollouts::stem(name)?;
+    let rest = &name[stem.len()..];
+    if rest == ".jsonl" || rest == ".jsonl.zst" {
+        return Some((name.to_owned(), true));
+    }
+    let compressed = if rest.contains(".zst") { ".zst" } else { "" };
+    Some((format!("{stem}.jsonl{compressed}"), false))
+}
+
+/// Which of the two files at the top that consist of lines `name` is, or is a copy of.
+fn lines_file(name: &str) -> Option<&'static str> {
+    ["history.jsonl", "session_index.jsonl"]
+        .into_iter()
+        .find(|file| {
+            let stem = file.trim_end_matches(".jsonl");
+            let Some(rest) = name.strip_prefix(stem) else {
+                return false;
+            };
+            let marked = rest.starts_with([' ', '(', '-', '_', '.', '[']);
+            rest == ".jsonl"
+                || rest.starts_with(".jsonl.conflict")
+                || (marked && rest.ends_with(".jsonl") && rest.len() > ".jsonl".len())
+        })
+}
+
+/// Whether a name says by itself that it is a copy that some client made of a conflict.
+fn is_conflict_copy(name: &str) -> bool {
+    static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(
+            r"(?i)\.sync-conflict-\d{8}-\d{6}(-[a-z0-9]{7})?|\([^)]*\b(confli[ck]t|konflikt|conflit|sfconflict)[^)]*\)|\(case clash[^)]*\)|_conflict-\d{8}-\d{6}|-safebackup-\d{4}|-(nsconflict|冲突)|\.conflict\d+$|\[conflict\]|_conf\(\d+\)",
+        )
+        .ok()
+    });
+    // The patterns cost more than all else of a walk; nearly no name has one of their words.
+    let bytes = name.as_bytes();
+    let marks = [b"onf" as &[u8], b"ONF", b"lash", b"afeBackup"];
+    let may = !name.is_ascii()
+        || marks
+            .iter()
+            .any(|mark| bytes.windows(mark.len()).any(|part| part == *mark));
+    may && PATTERNS.as_ref().is_some_and(|p| p.is_match(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEM: &str = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+
+    #[test]
+    fn every_clients_copy_of_a_conversation_is_one() {
+        let folder = "sessions/2026/11/18";
+        for tail in [
+            ".sync-conflict-20261118-101010-ABCDEF7.jsonl",
+            ".sync-conflict-20261118-101010.jsonl",
+            " (Bob's conflicted copy 2026-11-18).jsonl",
+            " (conflicted copy 2026-11-18 101010).jsonl",
+            " (충돌된 사본 2026-11-18).jsonl",
+            " (Case Conflict).jsonl",
+            "-DESKTOP-AB12CDE.jsonl",
+            "-laptop-safeBackup-0001.jsonl",
+            " (1).jsonl",
+            "_conf(1).jsonl",
+            " 2.jsonl",
+            "_conflict-20261118-101010.jsonl",
+            " (SFConflict bob@x.com 2026-11-18-10-10-10).jsonl",
+            "-NSConflict.jsonl",
+            ".jsonl.conflict1",
+            " (bob@x.com).jsonl",
+        ] {
+            assert_eq!(
+                of(&format!("{folder}/{STEM}{tail}")),
+                CloudName::Copy(format!("{folder}/{STEM}.jsonl")),
+                "{tail}"
+            );
+        }
+        let packed = format!("archived_sessions/{STEM}.jsonl (1).zst");
+        let real = format!("archived_sessions/{STEM}.jsonl.zst");
+        assert_eq!(of(&packed), CloudName::Copy(real.clone()));
+        assert_eq!(of(&real), CloudName::Own);
+    }
+
+    #[test]
+    fn copies_of_the_two_files_of_lines_are_found_and_their_locks_are_not() {
+        for (name, real) in [
+            ("history (1).jsonl", "history.jsonl"),
+            ("history-LAPTOP.jsonl", "history.jsonl"),
+            ("history.sync-conflict-20261118-101010-ABCDEF7.jsonl", "history.jsonl"),
+            ("session_index 2.jsonl", "session_index.jsonl"),
+            ("session_index.jsonl.conflict2", "session_index.jsonl"),
+        ] {
+            assert_eq!(of(name), CloudName::Copy(real.into()), "{name}");
+        }
+        assert_eq!(of("history.jsonl"), CloudName::Own);
+        assert_eq!(of("historybook.jsonl"), CloudName::Own);
+        assert_eq!(of("skills/history (1).jsonl"), CloudName::Own);
+    }
+
+    #[test]
+    fn what_a_client_keeps_for_itself_is_passed_over() {
+        for path in [
+            ".stversions/history~20261118-101010.jsonl",
+            "sessions/.syncthing.a.jsonl.tmp",
+            "sessions/~syncthing~a.jsonl.tmp",
+            ".dropbox.cache/x",
+            ".tmp.drivedownload/1",
+            "skills/.x.md.~1a2b3c4d",
+            "skills/Desktop.ini",
+            "a.partial",
+            ".codex-manager/forks/x",
+        ] {
+            assert_eq!(of(path), CloudName::Scratch, "{path}");
+        }
+    }
+
+    #[test]
+    fn stand_ins_name_the_file_that_is_not_downloaded() {
+        for (path, real) in [
+            ("skills/.a.md.icloud", "skills/a.md"),
+            ("history.jsonl.nextcloud", "history.jsonl"),
+        ] {
+            assert_eq!(of(path), CloudName::StandIn(real.into()), "{path}");
+        }
+    }
+
+    #[test]
+    fn other_copies_are_left_alone_and_weak_signs_are_no_signs() {
+        for path in [
+            "skills/a (Bob's conflicted copy 2026-11-18).md",
+            "skills (Selective Sync Conflict)/a.md",
+            "skills/a_conflict-20261118-101010.md",
+            "skills/a (case clash from bob).md",
+        ] {
+            assert_eq!(of(path), CloudName::Foreign, "{path}");
+        }
+        for path in ["skills/notes (1).md", "skills/notes 2.md", "skills/conflict.md"] {
+            assert_eq!(of(path), CloudName::Own, "{path}");
+        }
+    }
+}

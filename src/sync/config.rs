@@ -1,0 +1,860 @@
+//! `sync.toml`: what is synced, where to, and who decides.
+//!
+//! The tables and keys are those of codexSync, so that its `config.toml` works as it is; an absent
+//! key has codexSync's default. What it does not know (`three_way`, `propagate`, `[[paths.map]]`) is
+//! ours. A key that neither knows is named in [`SyncConfig::warnings`].
+
+use super::travel;
+use crate::io::environment::Environment;
+use crate::io::{IoContext, IoError};
+use std::path::{Component, Path, PathBuf};
+use toml_edit::{DocumentMut, Item, TableLike};
+
+/// Why a configuration cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is none.
+    #[error("no configuration: {}", .0.display())]
+    Missing(PathBuf),
+    /// It cannot be read.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// It is no TOML.
+    #[error("not valid TOML ({reason}): {}", path.display())]
+    NotToml {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        reason: String,
+    },
+    /// A value that means nothing.
+    #[error("{key} {reason}: {}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Table and key.
+        key: String,
+        /// What is wrong with its value.
+        reason: String,
+    },
+}
+
+/// Gives an enum its names in the configuration.
+macro_rules! named {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+        impl $name {
+            const NAMES: &'static [(&'static str, Self)] = &[$(($text, Self::$variant)),+];
+            /// Its name in the configuration.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+        impl Named for $name {
+            fn names() -> &'static [(&'static str, Self)] { Self::NAMES }
+        }
+    };
+}
+
+trait Named: Copy + 'static {
+    fn names() -> &'static [(&'static str, Self)];
+}
+
+named! {
+    /// How files are compared where there is no state of a last sync.
+    Compare {
+        /// Size and time; the newer one counts.
+        Mtime = "mtime",
+        /// The same, and contents where size and time are equal.
+        MtimeHashFallback = "mtime_hash_fallback",
+        /// Contents; two that differ are a conflict, however old they are.
+        ThreeWay = "three_way",
+    }
+}
+
+named! {
+    /// What becomes of two differing files of one time, where there is no state of a last sync.
+    EqualMtime {
+        /// Nothing.
+        Skip = "skip",
+        /// The one here counts.
+        PreferLocal = "prefer_local",
+        /// The one in the cloud folder counts.
+        PreferCloud = "prefer_cloud",
+        /// They are a conflict.
+        ManualAbort = "manual_abort",
+    }
+}
+
+named! {
+    /// Who decides a conflict.
+    ConflictPolicy {
+        /// The user: nothing is done until then.
+        ManualAbort = "manual_abort",
+        /// The cloud folder.
+        PreferCloud = "prefer_cloud",
+        /// This machine.
+        PreferLocal = "prefer_local",
+        /// The newer one.
+        PreferNewerMtime = "prefer_newer_mtime",
+    }
+}
+
+named! {
+    /// Which conversations are synced.
+    SessionMode {
+        /// All.
+        All = "all",
+        /// Those below the latest date folder of `sessions/`.
+        LastDateOnly = "last_date_only",
+    }
+}
+
+named! {
+    /// What becomes of a file that was deleted on one side.
+    DeletePolicy {
+        /// It comes back from the other side.
+        Never = "never",
+        /// It goes there too, after a backup, and only a few at a time.
+        Propagate = "propagate",
+    }
+}
+
+named! {
+    /// What a backup before overwriting looks like.
+    Compression {
+        /// A folder.
+        None = "none",
+        /// One `.zip`.
+        Zip = "zip",
+    }
+}
+
+named! {
+    /// Where the consent to end Codex is asked for.
+    Confirmation {
+        /// A window.
+        Gui = "gui",
+        /// The terminal.
+        Console = "console",
+    }
+}
+
+named! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// A JSON object each.
+        Json = "json",
+        /// `key=value`.
+        Logfmt = "logfmt",
+    }
+}
+
+named! {
+    /// How old logs are kept.
+    ArchiveMode {
+        /// Packed.
+        Zip = "zip",
+        /// As they are.
+        Text = "text",
+    }
+}
+
+named! {
+    /// How much is logged.
+    LogLevel {
+        /// Everything.
+        Debug = "DEBUG",
+        /// What was done.
+        Info = "INFO",
+        /// What went not as wished.
+        Warning = "WARNING",
+        /// What failed.
+        Error = "ERROR",
+    }
+}
+
+/// `[backup]`.
+#[derive(Debug, Clone, Copy)]
+pub struct BackupOptions {
+    /// Whether what will be overwritten is kept first.
+    pub before_overwrite: bool,
+    /// After how many days our own snapshots go; 0 keeps them.
+    pub retention_days: u64,
+    /// How many of our own snapshots stay; 0 is no limit.
+    pub max_backups: u64,
+    /// Their form.
+    pub compression: Compression,
+}
+
+/// `[safety]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Safety {
+    /// Whether nothing is written while Codex runs.
+    pub require_codex_stopped: bool,
+    /// Whether not being able to tell whether it runs stops us too.
+    pub fail_on_unknown: bool,
+}
+
+/// `[process_detection]`.
+#[derive(Debug, Clone)]
+pub struct ProcessDetection {
+    /// Names of programs that count as Codex, lower-case.
+    pub process_names: Vec<String>,
+    /// How long to wait before looking a second time.
+    pub grace_period_secs: u64,
+    /// Whether Codex may be ended.
+    pub allow_terminate: bool,
+    /// Whether somebody has to agree to that.
+    pub confirm_terminate: bool,
+    /// Where they are asked.
+    pub confirmation: Confirmation,
+    /// How long Codex may take to end.
+    pub terminate_timeout_secs: u64,
+    /// Programs that work in the background, of this system.
+    pub background_names: Vec<String>,
+}
+
+/// `[logging]`.
+#[derive(Debug, Clone)]
+pub struct Logging {
+    /// The least that is logged.
+    pub level: LogLevel,
+    /// The file; none is written without it.
+    pub file: Option<PathBuf>,
+    /// How lines look.
+    pub format: LogFormat,
+    /// After how many days logs go.
+    pub retention_days: u64,
+    /// How old ones are kept until then.
+    pub archive_mode: ArchiveMode,
+    /// From what size on a new file is begun.
+    pub max_file_size_mb: u64,
+}
+
+/// A rule of `[[paths.map]]`: project folders of another machine and what they are here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathRule {
+    /// The beginning of a path there.
+    pub from: String,
+    /// What it is here.
+    pub to: String,
+}
+
+/// A configuration, checked and with every path absolute.
+#[derive(Debug, Clone)]
+pub struct SyncConfig {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// The name of this machine in names of files of ours: letters, digits, `.`, `_`, `-`.
+    pub machine_id: String,
+    /// See [`Compare`].
+    pub compare: Compare,
+    /// Times that differ by at most this are equal.
+    pub tolerance_nanos: i128,
+    /// See [`EqualMtime`].
+    pub equal_mtime: EqualMtime,
+    /// Whether `run` without a flag only shows what it would do.
+    pub dry_run_default: bool,
+    /// See [`DeletePolicy`].
+    pub delete: DeletePolicy,
+    /// See [`SessionMode`].
+    pub session_mode: SessionMode,
+    /// The Codex home.
+    pub local: PathBuf,
+    /// The folder that something else replicates.
+    pub cloud: PathBuf,
+    /// Where backups before overwriting go.
+    pub backup_dir: PathBuf,
+    /// See [`PathRule`].
+    pub path_rules: Vec<PathRule>,
+    /// Relative paths with `/`; empty: everything that may travel.
+    pub roots: Vec<String>,
+    /// Globs of what stays where it is.
+    pub exclude: Vec<String>,
+    /// See [`ConflictPolicy`].
+    pub conflict: ConflictPolicy,
+    /// Whether conflicts are listed.
+    pub report_conflicts: bool,
+    /// See [`BackupOptions`].
+    pub backup: BackupOptions,
+    /// See [`Safety`].
+    pub safety: Safety,
+    /// See [`ProcessDetection`].
+    pub processes: ProcessDetection,
+    /// See [`Logging`].
+    pub logging: Logging,
+    /// codexSync's own state, taken over on the first sync.
+    pub codexsync_manifest: Option<PathBuf>,
+    /// Keys that mean nothing here.
+    pub warnings: Vec<String>,
+}
+
+/// What a configuration is read against.
+#[derive(Debug, Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// For `~`.
+    pub env: &'a Environment,
+    /// What `paths.local_state_dir` is when it is absent.
+    pub codex_home: &'a Path,
+    /// Where backups go when `paths.backup_dir` is absent.
+    pub manager_home: &'a Path,
+}
+
+/// What codexSync calls a machine without a name.
+const UNNAMED: &str = "unknown-machine";
+
+impl SyncConfig {
+    /// Reads the configuration at `path`.
+    pub fn read(path: &Path, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text, around),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Err(ConfigError::Missing(path.to_path_buf()))
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => Err(ConfigError::NotToml {
+                path: path.to_path_buf(),
+                reason: "not UTF-8".into(),
+            }),
+            Err(e) => Err(Err::<(), _>(e).at("read", path).unwrap_err().into()),
+        }
+    }
+
+    /// Parses `text`, the contents of `path`.
+    pub fn parse(path: &Path, text: &str, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+        let document: DocumentMut =
+            text.parse()
+                .map_err(|e: toml_edit::TomlError| ConfigError::NotToml {
+                    path: path.to_path_buf(),
+                    reason: e.message().to_owned(),
+                })?;
+        let mut reader = Reader::new(path, &document);
+        let config = Self::from(&mut reader, around)?;
+        Ok(Self {
+            warnings: reader.unknown(),
+            ..config
+        })
+    }
+
+    fn from(r: &mut Reader<'_>, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+        r.only("sync", "mode", "cold")?;
+        r.only("sync", "direction", "bidirectional")?;
+        let machine = r.text("identity", "machine_id")?;
+        let tolerance = r.number("sync", "time_tolerance_seconds", 0)?;
+        let places = Places::read(r, around)?;
+        let file = r.text("logging", "file")?;
+        let manifest = r.text("state", "manifest_file")?;
+        for (table, key) in IGNORED {
+            r.ignore(table, key);
+        }
+        Ok(Self {
+            path: r.path.to_path_buf(),
+            machine_id: machine_name(machine.as_deref().unwrap_or(UNNAMED)),
+            compare: r.choice("sync", "compare", Compare::Mtime)?,
+            tolerance_nanos: i128::from(tolerance) * 1_000_000_000,
+            equal_mtime: r.choice("sync", "equal_mtime_action", EqualMtime::Skip)?,
+            dry_run_default: r.flag("sync", "dry_run_default", true)?,
+            delete: r.choice("sync", "delete_policy", DeletePolicy::Never)?,
+            session_mode: r.choice("sync", "session_mode", SessionMode::All)?,
+            path_rules: path_rules(r)?,
+            roots: roots(r)?,
+            exclude: r.texts("filters", "exclude_globs")?.unwrap_or_default(),
+            conflict: r.choice("conflict", "policy", ConflictPolicy::ManualAbort)?,
+            report_conflicts: r.flag("conflict", "report_conflicts", true)?,
+            backup: BackupOptions {
+                before_overwrite: r.flag("backup", "backup_before_overwrite", true)?,
+                retention_days: r.number("backup", "retention_days", 30)?,
+                max_backups: r.number("backup", "max_backups", 0)?,
+                compression: r.choice("backup", "compression", Compression::None)?,
+            },
+            safety: Safety {
+                require_codex_stopped: r.flag("safety", "require_codex_stopped", true)?,
+                fail_on_unknown: r.flag("safety", "fail_on_unknown", true)?,
+            },
+            processes: processes(r)?,
+            logging: Logging {
+                level: r.choice("logging", "level", LogLevel::Info)?,
+                file: file.map(|file| places.absolute(&file)),
+                format: r.choice("logging", "format", LogFormat::Text)?,
+                retention_days: r.number("logging", "retention_days", 7)?,
+                archive_mode: r.choice("logging", "archive_mode", ArchiveMode::Zip)?,
+                max_file_size_mb: r.number("logging", "max_file_size_mb", 10)?,
+            },
+            codexsync_manifest: manifest.map(|file| places.absolute(&file)),
+            local: places.local,
+            cloud: places.cloud,
+            backup_dir: places.backup_dir,
+            warnings: Vec::new(),
+        })
+    }
+}
+
+/// What codexSync has in its files and reads nothing from, or what is bound to how it works.
+const IGNORED: &[(&str, &str)] = &[
+    ("state", "data_version"),
+    ("state", "lease_file"),
+    ("state", "history_dir"),
+    ("state", "lease_ttl_seconds"),
+    ("scheduler", "enabled"),
+    ("scheduler", "kind"),
+    ("scheduler", "interval_minutes"),
+    ("scheduler", "jitter_seconds"),
+];
+
+/// A name that is safe in names of files on every system.
+pub fn machine_name(text: &str) -> String {
+    let mut name = String::new();
+    for c in text.trim().chars() {
+        let keep = c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if keep {
+            name.push(c);
+        } else if !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    // A name of dots alone would be a folder.
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() {
+        UNNAMED.to_owned()
+    } else {
+        name.chars().take(64).collect()
+    }
+}
+
+struct Places {
+    anchor: PathBuf,
+    workspace: Option<PathBuf>,
+    env: Environment,
+    local: PathBuf,
+    cloud: PathBuf,
+    backup_dir: PathBuf,
+}
+
+impl Places {
+    fn read(r: &mut Reader<'_>, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
+        let folder = r.path.parent().unwrap_or(Path::new("."));
+        let folder = around.env.current_dir.join(folder);
+        let mut places = Self {
+            anchor: folder.clone(),
+            workspace: None,
+            env: around.env.clone(),
+            local: around.codex_home.to_path_buf(),
+            cloud: PathBuf::new(),
+            backup_dir: around.manager_home.join("sync-backups"),
+        };
+        if let Some(workspace) = r.text("paths", "workspace_root_dir")? {
+            let workspace = places.absolute(&workspace);
+            places.anchor.clone_from(&workspace);
+            places.workspace = Some(workspace);
+        }
+        if let Some(local) = r.text("paths", "local_state_dir")? {
+            places.local = places.absolute(&local);
+        }
+        let Some(cloud) = r.text("paths", "cloud_root_dir")? else {
+            return Err(r.invalid("paths", "cloud_root_dir", "is missing"));
+        };
+        places.cloud = places.absolute(&cloud);
+        if let Some(backups) = r.text("paths", "backup_dir")? {
+            places.backup_dir = places.absolute(&backups);
+        }
+        r.ignore("paths", "temp_dir");
+        if overlap(&places.local, &places.cloud) {
+            let reason = "and the Codex home lie in one another";
+            return Err(r.invalid("paths", "cloud_root_dir", reason));
+        }
+        Ok(places)
+    }
+
+    fn absolute(&self, text: &str) -> PathBuf {
+        let text = match &self.workspace {
+            Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),
+            None => text.to_owned(),
+        };
+        let path = Path::new(&text);
+        let full = if path.starts_with("~") {
+            self.env.absolute(path)
+        } else {
+            self.anchor.join(path)
+        };
+        // `a/../b` and `./` would make two names of one folder.
+        let mut clean = PathBuf::new();
+        for part in full.components() {
+            match part {
+                Component::CurDir => {}
+                Component::ParentDir => {
+                    clean.pop();
+                }
+                part => clean.push(part),
+            }
+        }
+        clean
+    }
+}
+
+fn overlap(a: &Path, b: &Path) -> bool {
+    a.starts_with(b) || b.starts_with(a)
+}
+
+fn roots(r: &mut Reader<'_>) -> Result<Vec<String>, ConfigError> {
+    let mut roots = Vec::new();
+    for root in r.texts("targets", "include_roots")?.unwrap_or_default() {
+        let clean = travel::clean_root(&root)
+            .map_err(|reason| r.invalid("targets", "include_roots", &reason))?;
+        match clean {
+            // One entry that means everything makes the others superfluous.
+            None => return Ok(Vec::new()),
+            Some(clean) if !roots.contains(&clean) => roots.push(clean),
+            Some(_) => {}
+        }
+    }
+    Ok(roots)
+}
+
+fn processes(r: &mut Reader<'_>) -> Result<ProcessDetection, ConfigError> {
+    const TABLE: &str = "process_detection";
+    let mut names: Vec<String> = Vec::new();
+    let given = r.texts(TABLE, "process_names")?;
+    for name in given.unwrap_or_else(|| vec!["codex.exe".into(), "codex".into()]) {
+        let name = name.trim().to_lowercase();
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Err(r.invalid(TABLE, "process_names", "names no program"));
+    }
+    Ok(ProcessDetection {
+        process_names: names,
+        grace_period_secs: r.number(TABLE, "grace_period_seconds", 2)?,
+        allow_terminate: r.flag(TABLE, "allow_terminate_if_running", true)?,
+        confirm_terminate: r.flag(TABLE, "manual_terminate_confirmation", true)?,
+        confirmation: r.choice(TABLE, "terminate_confirmation_mode", Confirmation::Gui)?,
+        terminate_timeout_secs: r.number(TABLE, "terminate_timeout_seconds", 20)?,
+        background_names: r.background_names(TABLE)?,
+    })
+}
+
+fn path_rules(r: &mut Reader<'_>) -> Result<Vec<PathRule>, ConfigError> {
+    let Some(item) = r.take("paths", "map") else {
+        return Ok(Vec::new());
+    };
+    let mut tables: Vec<&dyn TableLike> = Vec::new();
+    if let Some(list) = item.as_array_of_tables() {
+        tables.extend(list.iter().map(|t| t as &dyn TableLike));
+    } else if let Some(list) = item.as_array() {
+        for value in list {
+            match value.as_inline_table() {
+                Some(table) => tables.push(table),
+                None => return Err(r.invalid("paths", "map", "is a list of tables")),
+            }
+        }
+    } else {
+        return Err(r.invalid("paths", "map", "is a list of tables"));
+    }
+    let text = |table: &dyn TableLike, key| {
+        let value = table.get(key).and_then(Item::as_str);
+        value
+            .map(str::to_owned)
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| r.invalid("paths", "map", "needs from and to, both text"))
+    };
+    tables
+        .into_iter()
+        .map(|table| {
+            Ok(PathRule {
+                from: text(table, "from")?,
+                to: text(table, "to")?,
+            })
+        })
+        .collect()
+}
+
+/// Takes values out of a document and remembers which.
+struct Reader<'a> {
+    path: &'a Path,
+    document: &'a DocumentMut,
+    taken: Vec<(&'static str, &'static str)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path, document: &'a DocumentMut) -> Self {
+        Self {
+            path,
+            document,
+            taken: Vec::new(),
+        }
+    }
+
+    fn invalid(&self, table: &str, key: &str, reason: &str) -> ConfigError {
+        ConfigError::Invalid {
+            path: self.path.to_path_buf(),
+            key: format!("{table}.{key}"),
+            reason: reason.to_owned(),
+        }
+    }
+
+    fn ignore(&mut self, table: &'static str, key: &'static str) {
+        self.taken.push((table, key));
+    }
+
+    fn take(&mut self, table: &'static str, key: &'static str) -> Option<&'a Item> {
+        self.taken.push((table, key));
+        self.document.get(table)?.as_table_like()?.get(key)
+    }
+
+    fn text(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+    ) -> Result<Option<String>, ConfigError> {
+        match self.take(table, key).map(|item| item.as_str()) {
+            None => Ok(None),
+            // codexSync takes an empty text for an absent one.
+            Some(Some(text)) if text.trim().is_empty() => Ok(None),
+            Some(Some(text)) => Ok(Some(text.to_owned())),
+            Some(None) => Err(self.invalid(table, key, "must be text")),
+        }
+    }
+
+    fn flag(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+        default: bool,
+    ) -> Result<bool, ConfigError> {
+        match self.take(table, key).map(Item::as_bool) {
+            None => Ok(default),
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(self.invalid(table, key, "must be true or false")),
+        }
+    }
+
+    fn number(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+        default: u32,
+    ) -> Result<u64, ConfigError> {
+        let Some(item) = self.take(table, key) else {
+            return Ok(u64::from(default));
+        };
+        let number = item.as_integer().and_then(|n| u32::try_from(n).ok());
+        number.map(u64::from).ok_or_else(|| {
+            let reason = "must be a whole number that is not negative";
+            self.invalid(table, key, reason)
+        })
+    }
+
+    fn texts(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+    ) -> Result<Option<Vec<String>>, ConfigError> {
+        let Some(item) = self.take(table, key) else {
+            return Ok(None);
+        };
+        let list = item.as_array().and_then(|array| {
+            let texts = array.iter().map(|v| v.as_str().map(str::to_owned));
+            texts.collect::<Option<Vec<_>>>()
+        });
+        list.map(Some)
+            .ok_or_else(|| self.invalid(table, key, "must be a list of texts"))
+    }
+
+    fn choice<T: Named>(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+        default: T,
+    ) -> Result<T, ConfigError> {
+        let Some(text) = self.text(table, key)? else {
+            return Ok(default);
+        };
+        let found = T::names()
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = T::names().iter().map(|(name, _)| *name).collect();
+            let reason = format!("is none of {}, but {text:?}", names.join(", "));
+            self.invalid(table, key, &reason)
+        })
+    }
+
+    fn only(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+        value: &str,
+    ) -> Result<(), ConfigError> {
+        match self.text(table, key)? {
+            Some(text) if text != value => {
+                let reason = format!("can only be {value:?}, but is {text:?}");
+                Err(self.invalid(table, key, &reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn background_names(&mut self, table: &'static str) -> Result<Vec<String>, ConfigError> {
+        const KEY: &str = "background_process_names";
+        let system = match std::env::consts::OS {
+            "windows" => "windows",
+            "macos" => "macos",
+            _ => "linux",
+        };
+        let Some(item) = self.take(table, KEY) else {
+            let known = (system == "windows").then(|| "codex-windows-sandbox".to_owned());
+            return Ok(known.into_iter().collect());
+        };
+        let Some(systems) = item.as_table_like() else {
+            return Err(self.invalid(table, KEY, "must be a table of lists"));
+        };
+        let Some(list) = systems.get(system) else {
+            return Ok(Vec::new());
+        };
+        let names = list.as_array().map(|names| {
+            let names = names.iter().filter_map(|name| name.as_str());
+            names.map(str::to_lowercase).collect()
+        });
+        names.ok_or_else(|| self.invalid(table, KEY, "must be a table of lists"))
+    }
+
+    /// What the document has and nobody took.
+    fn unknown(&self) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for (name, item) in self.document.as_table() {
+            // codexSync's template carries a table of remarks.
+            if name == "assumptions" {
+                continue;
+            }
+            let known = self.taken.iter().any(|(table, _)| *table == name);
+            let table = item.as_table_like().filter(|_| known);
+            let Some(table) = table else {
+                unknown.push(format!("unknown key in the configuration: {name}"));
+                continue;
+            };
+            for (key, _) in table.iter() {
+                if !self.taken.contains(&(name, key)) {
+                    unknown.push(format!("unknown key in the configuration: {name}.{key}"));
+                }
+            }
+        }
+        unknown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<SyncConfig, ConfigError> {
+        let env = Environment {
+            current_dir: "/work".into(),
+            home_dir: Some("/home/me".into()),
+            ..Environment::default()
+        };
+        let around = Surroundings {
+            env: &env,
+            codex_home: Path::new("/home/me/.codex"),
+            manager_home: Path::new("/home/me/.codex-manager"),
+        };
+        SyncConfig::parse(Path::new("/etc/sync/config.toml"), text, &around)
+    }
+
+    #[test]
+    fn an_absent_key_has_the_default_of_codexsync() {
+        let config = read("[paths]\ncloud_root_dir = \"cloud\"").unwrap();
+        assert_eq!(config.compare, Compare::Mtime);
+        assert_eq!(config.conflict, ConflictPolicy::ManualAbort);
+        assert_eq!(config.session_mode, SessionMode::All);
+        assert!(config.dry_run_default && config.roots.is_empty());
+        assert_eq!(config.backup.retention_days, 30);
+        assert_eq!(config.machine_id, "unknown-machine");
+        assert_eq!(config.cloud, Path::new("/etc/sync/cloud"));
+        assert_eq!(config.local, Path::new("/home/me/.codex"));
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn relative_paths_are_below_the_workspace() {
+        let config = read(
+            "[paths]\nworkspace_root_dir = \"~/cs\"\nlocal_state_dir = \"./x/../codex\"\n\
+             cloud_root_dir = \"${workspace_root}/cloud\"\nbackup_dir = \"bk\"",
+        )
+        .unwrap();
+        assert_eq!(config.cloud, Path::new("/home/me/cs/cloud"));
+        assert_eq!(config.backup_dir, Path::new("/home/me/cs/bk"));
+        assert_eq!(config.local, Path::new("/home/me/cs/codex"));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused_with_its_key() {
+        for (text, key) in [
+            ("", "paths.cloud_root_dir"),
+            ("[paths]\ncloud_root_dir = 5", "paths.cloud_root_dir"),
+            ("[paths]\ncloud_root_dir = \"~/.codex/x\"", "one another"),
+            ("[sync]\nmode = \"hot\"", "sync.mode"),
+            ("[sync]\ncompare = \"size\"", "sync.compare"),
+            (
+                "[sync]\ntime_tolerance_seconds = -1",
+                "sync.time_tolerance_seconds",
+            ),
+            (
+                "[targets]\ninclude_roots = [\"auth.json\"]",
+                "targets.include_roots",
+            ),
+            (
+                "[process_detection]\nprocess_names = [\"\"]",
+                "process_names",
+            ),
+            ("[paths]\nmap = [{from = \"/a\"}]", "paths.map"),
+        ] {
+            let whole = if text.contains("[paths]") || text.is_empty() {
+                text.to_owned()
+            } else {
+                format!("{text}\n[paths]\ncloud_root_dir = \"/c\"")
+            };
+            let error = read(&whole).unwrap_err().to_string();
+            assert!(error.contains(key), "{text}: {error}");
+        }
+        assert!(matches!(
+            read("[paths\n"),
+            Err(ConfigError::NotToml { .. })
+        ));
+    }
+
+    #[test]
+    fn unknown_keys_are_named_and_change_nothing() {
+        let config = read(
+            "top = 1\n[paths]\ncloud_root_dir = \"/c\"\nshadow = 1\n[new]\nx = 1\n\
+             [assumptions]\ny = 1",
+        )
+        .unwrap();
+        assert_eq!(
+            config.warnings,
+            [
+                "unknown key in the configuration: top",
+                "unknown key in the configuration: paths.shadow",
+                "unknown key in the configuration: new",
+            ]
+        );
+    }
+
+    #[test]
+    fn rules_for_paths_have_two_spellings() {
+        let rule = PathRule {
+            from: "/Users/me".into(),
+            to: "/home/me".into(),
+        };
+        for text in [
+            "[paths]\ncloud_root_dir = \"/c\"\n[[paths.map]]\nfrom = \"/Users/me\"\nto = \"/home/me\"",
+            "[paths]\ncloud_root_dir = \"/c\"\nmap = [{from = \"/Users/me\", to = \"/home/me\"}]",
+        ] {
+            assert_eq!(read(text).unwrap().path_rules, std::slice::from_ref(&rule));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What files hold: digests, beginnings, and whether a file can be whole. Constant memory.
+
+use crate::codex::rollout;
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::position;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// How much of a file's end is looked at for what a crash or half a download leaves there.
+const TAIL_BYTES: u64 = 512;
+
+/// What a file holds, as text: a compressed conversation counts by what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// How many bytes.
+    pub len: u64,
+    /// Their digest.
+    pub digest: Sha256Digest,
+    /// The digest of as many bytes as were asked for, where there are as many.
+    pub beginning: Option<Sha256Digest>,
+}
+
+/// Reads the file at `path` as text; `beginning` is a length whose digest is wanted too.
+pub fn read(path: &Path, beginning: Option<u64>) -> io::Result<Contents> {
+    of(&mut *rollout::open_plain(path)?, beginning)
+}
+
+/// The same for what `reader` gives.
+pub fn of(reader: &mut dyn Read, beginning: Option<u64>) -> io::Result<Contents> {
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut len = 0;
+    let mut at = None;
+    if beginning == Some(0) {
+        at = Some(hasher.digest());
+    }
+    loop {
+        let n = reader.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        let mut part = &buffer[..n];
+        if let Some(mark) = beginning
+            && len < mark
+            && mark <= len + n as u64
+        {
+            let split = usize::try_from(mark - len).unwrap_or(n);
+            hasher.update(&part[..split]);
+            at = Some(hasher.digest());
+            part = &part[split..];
+        }
+        hasher.update(part);
+        len += n as u64;
+    }
+    Ok(Contents {
+        len,
+        digest: hasher.digest(),
+        beginning: at,
+    })
+}
+
+/// The digest of the bytes of a file as they lie on the disk.
+pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
+    let mut file = File::open(path)?;
+    Ok(of(&mut file, None)?.digest)
+}
+
+/// What makes a file look like half a file; `None` when nothing does.
+///
+/// A crash and clients that make room first leave zeros at the end; half a file of lines ends in the
+/// middle of one; half a compressed file cannot be unpacked.
+pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    if size == 0 {
+        return Ok(None);
+    }
+    let take = size.min(TAIL_BYTES);
+    let mut tail = vec![0; usize::try_from(take).unwrap_or(0)];
+    position::read_exact_at(&file, &mut tail, size - take)?;
+    let zeros = tail.iter().rev().take_while(|b| **b == 0).count();
+    let mut head = [1; 4];
+    let first = head.len().min(tail.len());
+    position::read_exact_at(&file, &mut head[..first], 0)?;
+    // A binary file may end in a few zeros.
+    if zeros >= 64 || zeros == tail.len() || (of_lines && zeros > 0 && !is_packed(head)) {
+        return Ok(Some("ends in zeros"));
+    }
+    if of_lines {
+        if is_packed(head) {
+            return Ok(read(path, None).is_err().then_some("cannot be unpacked"));
+        }
+        if tail.last() != Some(&b'\n') {
+            return Ok(Some("ends in the middle of a line"));
+        }
+    }
+    Ok(None)
+}
+
+fn is_packed(head: [u8; 4]) -> bool {
+    head == [0x28, 0xb5, 0x2f, 0xfd]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_beginning_has_a_digest_wherever_it_ends() {
+        let bytes: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
+        for mark in [0, 1, 65_535, 65_536, 65_537, 200_000] {
+            let contents = of(&mut &bytes[..], Some(mark)).unwrap();
+            let expected = Sha256Digest::of(&bytes[..usize::try_from(mark).unwrap()]);
+            assert_eq!(contents.beginning, Some(expected), "{mark}");
+            assert_eq!(contents.digest, Sha256Digest::of(&bytes));
+        }
+        assert_eq!(of(&mut &bytes[..], Some(200_001)).unwrap().beginning, None);
+    }
+
+    #[test]
+    fn half_files_are_told_by_their_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        for (bytes, of_lines, torn) in [
+            (b"{}\n{}\n".to_vec(), true, false),
+            (b"{}\n{\"a\"".to_vec(), true, true),
+            (b"{}\n\0\0".to_vec(), true, true),
+            (b"no newline".to_vec(), false, false),
+            (vec![0; 10], false, true),
+            ([b"x".to_vec(), vec![0; 300]].concat(), false, true),
+            (b"binary\0\0".to_vec(), false, false),
+            (Vec::new(), true, false),
+            (vec![0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3], true, true),
+        ] {
+            fs::write(&path, &bytes).unwrap();
+            let found = looks_torn(&path, of_lines).unwrap();
+            assert_eq!(found.is_some(), torn, "{bytes:?}: {found:?}");
+        }
+    }
+}

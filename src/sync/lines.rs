@@ -1,0 +1,211 @@
+//! Files that consist of lines, of which no line may be lost and none doubled: `history.jsonl` and
+//! `session_index.jsonl`.
+//!
+//! A merge has every line as often as the version that has it most often, in the order of the times in
+//! them. The order is total and does not depend on who merges: two machines that merge the same
+//! versions write the same bytes. Memory is bounded by the number of lines, not by their length.
+
+use crate::io::hash::Sha256Digest;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+/// Whether a file consists of lines that can be merged.
+pub fn is_lines(path: &str) -> bool {
+    matches!(path, "history.jsonl" | "session_index.jsonl")
+}
+
+/// A line of one of the versions.
+#[derive(Debug, Clone)]
+struct Line {
+    /// The time in it, in nanoseconds; those without one come first.
+    time: i128,
+    digest: [u8; 16],
+    version: usize,
+    offset: u64,
+    len: u64,
+}
+
+/// A merge: which line comes from where.
+#[derive(Debug)]
+pub struct Merge {
+    versions: Vec<PathBuf>,
+    lines: Vec<Line>,
+    /// For each version, whether the merge is that version byte by byte.
+    pub is_version: Vec<bool>,
+    /// How many bytes it has.
+    pub bytes: u64,
+}
+
+/// Merges versions of one file.
+pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
+    let mut all: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
+    let mut orders = Vec::new();
+    for (version, path) in versions.iter().enumerate() {
+        let lines = read_lines(path, version)?;
+        orders.push(lines.iter().map(|line| line.digest).collect::<Vec<_>>());
+        let mut of_version: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
+        for line in lines {
+            of_version.entry(line.digest).or_default().push(line);
+        }
+        for (digest, found) in of_version {
+            let known = all.entry(digest).or_default();
+            // The version that has it most often decides how often it was written.
+            if found.len() > known.len() {
+                *known = found;
+            }
+        }
+    }
+    let mut lines: Vec<Line> = all.into_values().flatten().collect();
+    lines.sort_by(|a, b| (a.time, a.digest).cmp(&(b.time, b.digest)));
+    let order: Vec<_> = lines.iter().map(|line| line.digest).collect();
+    let bytes = lines.iter().map(|line| line.len + 1).sum();
+    let mut is_version = Vec::new();
+    for (path, found) in versions.iter().zip(&orders) {
+        // The same lines, and a last one that is ended like the others.
+        is_version.push(*found == order && path.metadata()?.len() == bytes);
+    }
+    Ok(Merge {
+        versions: versions.to_vec(),
+        lines,
+        is_version,
+        bytes,
+    })
+}
+
+impl Merge {
+    /// Writes the merge.
+    pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut files = self
+            .versions
+            .iter()
+            .map(File::open)
+            .collect::<io::Result<Vec<_>>>()?;
+        let mut to = BufWriter::new(to);
+        for line in &self.lines {
+            let file = &mut files[line.version];
+            file.seek(SeekFrom::Start(line.offset))?;
+            let copied = io::copy(&mut file.take(line.len), &mut to)?;
+            if copied != line.len {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            to.write_all(b"\n")?;
+        }
+        to.flush()
+    }
+}
+
+fn read_lines(path: &Path, version: usize) -> io::Result<Vec<Line>> {
+    let mut reader = BufReader::new(File::open(path)?);
+    let mut lines = Vec::new();
+    let (mut text, mut offset) = (Vec::new(), 0);
+    loop {
+        text.clear();
+        let read = reader.read_until(b'\n', &mut text)? as u64;
+        if read == 0 {
+            return Ok(lines);
+        }
+        let line = text.strip_suffix(b"\n").unwrap_or(&text);
+        if !line.is_empty() {
+            lines.push(Line {
+                time: time_in(line).unwrap_or(i128::MIN),
+                digest: Sha256Digest::of(line).beginning(),
+                version,
+                offset,
+                len: line.len() as u64,
+            });
+        }
+        offset += read;
+    }
+}
+
+/// The time in a line, in nanoseconds since 1970: `ts` in seconds, or `updated_at` as RFC 3339.
+fn time_in(line: &[u8]) -> Option<i128> {
+    #[derive(serde::Deserialize)]
+    struct Times<'a> {
+        ts: Option<f64>,
+        #[serde(borrow)]
+        updated_at: Option<std::borrow::Cow<'a, str>>,
+    }
+    let times: Times<'_> = serde_json::from_slice(line).ok()?;
+    if let Some(at) = times.updated_at {
+        let at = chrono::DateTime::parse_from_rfc3339(&at).ok()?;
+        return at.timestamp_nanos_opt().map(i128::from);
+    }
+    let secs = times.ts.filter(|ts| ts.abs() < 1e12)?;
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the range was checked; parts of a microsecond order nothing"
+    )]
+    Some((secs * 1e6) as i128 * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn merged(versions: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = versions
+            .iter()
+            .enumerate()
+            .map(|(i, text)| {
+                let path = folder.path().join(i.to_string());
+                std::fs::write(&path, text).unwrap();
+                path
+            })
+            .collect();
+        let merge = merge(&paths).unwrap();
+        let mut out = Vec::new();
+        merge.write(&mut out).unwrap();
+        assert_eq!(out.len() as u64, merge.bytes);
+        for (text, same) in versions.iter().zip(&merge.is_version) {
+            assert_eq!(text.as_bytes() == out, *same, "{text:?}");
+        }
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn lines_of_both_come_in_the_order_of_time_and_once() {
+        let here = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":5,\"text\":\"c\"}\n";
+        let there = "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n";
+        assert_eq!(
+            merged(&[here, there]),
+            "{\"ts\":1,\"text\":\"a\"}\n{\"ts\":3,\"text\":\"b\"}\n{\"ts\":5,\"text\":\"c\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_line_written_twice_stays_twice_and_a_torn_one_stays() {
+        assert_eq!(
+            merged(&["{\"ts\":1}\n{\"ts\":1}\n", "{\"ts\":1}\n{\"ts\""]),
+            "{\"ts\"\n{\"ts\":1}\n{\"ts\":1}\n"
+        );
+    }
+
+    #[test]
+    fn names_are_ordered_by_when_they_were_given() {
+        let early = "{\"id\":\"x\",\"thread_name\":\"old\",\"updated_at\":\"2026-11-20T06:00:51.5Z\"}\n";
+        let late = "{\"id\":\"x\",\"thread_name\":\"new\",\"updated_at\":\"2026-11-20T08:00:51+01:00\"}\n";
+        assert_eq!(merged(&[late, early]), format!("{early}{late}"));
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_merges_gets_the_same_and_again_gets_no_more(
+            a in proptest::collection::vec(0u8..12, 0..12),
+            b in proptest::collection::vec(0u8..12, 0..12),
+        ) {
+            let text = |lines: &[u8]| -> String {
+                lines.iter().map(|n| format!("{{\"ts\":{},\"n\":{n}}}\n", n / 3)).collect()
+            };
+            let (a, b) = (text(&a), text(&b));
+            let once = merged(&[&a, &b]);
+            prop_assert_eq!(&once, &merged(&[&b, &a]));
+            prop_assert_eq!(&once, &merged(&[&once, &a]));
+            prop_assert_eq!(&once, &merged(&[&b, &once]));
+        }
+    }
+}

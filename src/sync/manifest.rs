@@ -1,0 +1,335 @@
+//! `.codex-manager/machines/<machine>-<writer>.jsonl` in the cloud folder: what a machine has written
+//! there, with digests, so that others see what has arrived whole.
+//!
+//! One writer for each file, so that no client ever has two versions to choose from; a name that does
+//! not follow the grammar is nobody's. The first line is a header, the last one the digest of all
+//! lines before it: half a manifest is told from a whole one.
+
+use super::rollouts;
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError, atomic};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Our folder in the cloud folder.
+pub const OURS: &str = ".codex-manager";
+const MACHINES: &str = "machines";
+const LEDGER: &str = "written.jsonl";
+const SCHEMA: u64 = 1;
+
+/// A version of a file that a machine wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Bytes on the disk.
+    pub size: u64,
+    /// The time that it has where it comes from: clients round times or make them anew.
+    pub mtime_ns: i64,
+    /// Of the bytes on the disk.
+    pub digest: Sha256Digest,
+}
+
+/// What one machine says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest {
+    /// By path in the cloud folder.
+    pub files: BTreeMap<String, Written>,
+    /// Files whose deletion was asked for: path → digest of what was deleted.
+    pub deleted: BTreeMap<String, String>,
+    /// Digests of forks that somebody has decided about.
+    pub resolved: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    schema: u64,
+    machine: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Line {
+    File(String, Written),
+    Deleted(String, String),
+    Resolved(String),
+    End(Sha256Digest),
+}
+
+/// Where a machine's manifest is.
+pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
+    cloud
+        .join(OURS)
+        .join(MACHINES)
+        .join(format!("{machine}-{writer}.jsonl"))
+}
+
+/// Writes a machine's manifest, where it is not already there as it is; whether it wrote.
+pub fn write(path: &Path, machine: &str, manifest: &Manifest) -> Result<bool, IoError> {
+    let bytes = encode(machine, manifest).at("encode", path)?;
+    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+        return Ok(false);
+    }
+    atomic::create_private_folder(atomic::parent_of(path))?;
+    atomic::write(path, &bytes)?;
+    Ok(true)
+}
+
+fn encode(machine: &str, manifest: &Manifest) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut push = |line: &dyn erased::Line| line.push(&mut bytes);
+    push(&Header {
+        schema: SCHEMA,
+        machine: machine.to_owned(),
+    })?;
+    for (path, written) in &manifest.files {
+        push(&Line::File(path.clone(), written.clone()))?;
+    }
+    for (path, digest) in &manifest.deleted {
+        push(&Line::Deleted(path.clone(), digest.clone()))?;
+    }
+    for digest in &manifest.resolved {
+        push(&Line::Resolved(digest.clone()))?;
+    }
+    let end = Line::End(Sha256Digest::of(&bytes));
+    erased::Line::push(&end, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// A line of any type.
+mod erased {
+    pub(super) trait Line {
+        fn push(&self, bytes: &mut Vec<u8>) -> std::io::Result<()>;
+    }
+    impl<T: serde::Serialize> Line for T {
+        fn push(&self, bytes: &mut Vec<u8>) -> std::io::Result<()> {
+            serde_json::to_writer(&mut *bytes, self)?;
+            bytes.push(b'\n');
+            Ok(())
+        }
+    }
+}
+
+/// Parses a manifest; `None` when it is not whole, or of a version that is not known.
+fn parse(bytes: &[u8]) -> Option<Manifest> {
+    let body = bytes.strip_suffix(b"\n")?;
+    let end = body.iter().rposition(|b| *b == b'\n')? + 1;
+    let Line::End(digest) = serde_json::from_slice(&body[end..]).ok()? else {
+        return None;
+    };
+    if Sha256Digest::of(&bytes[..end]) != digest {
+        return None;
+    }
+    let mut lines = bytes[..end].split(|b| *b == b'\n');
+    let header: Header = serde_json::from_slice(lines.next()?).ok()?;
+    if header.schema > SCHEMA {
+        return None;
+    }
+    let mut manifest = Manifest::default();
+    for line in lines.filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line).ok()? {
+            Line::File(path, written) => {
+                manifest.files.insert(path, written);
+            }
+            Line::Deleted(path, digest) => {
+                manifest.deleted.insert(path, digest);
+            }
+            Line::Resolved(digest) => {
+                manifest.resolved.insert(digest);
+            }
+            Line::End(_) => return None,
+        }
+    }
+    Some(manifest)
+}
+
+/// What this machine has written: its manifest on this side, appended to before each file is put into
+/// the cloud folder, so that a kill leaves nothing there that nobody vouches for.
+#[derive(Debug)]
+pub struct Ledger {
+    file: std::fs::File,
+    path: PathBuf,
+}
+
+impl Ledger {
+    /// Opens the ledger in the folder of a state, which must exist.
+    pub fn open(folder: &Path) -> Result<Self, IoError> {
+        let path = folder.join(LEDGER);
+        let mut options = std::fs::OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(0o600);
+        }
+        let file = options.open(&path).at("open", &path)?;
+        Ok(Self { file, path })
+    }
+
+    /// Notes a version that is about to be put into the cloud folder.
+    pub fn note(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
+        let mut bytes = Vec::new();
+        let line = Line::File(path.to_owned(), written.clone());
+        erased::Line::push(&line, &mut bytes).at("encode", &self.path)?;
+        self.file.write_all(&bytes).at("write", &self.path)
+    }
+
+    /// What it says; the last line of a path counts, and a torn one does not.
+    pub fn read(folder: &Path) -> Result<BTreeMap<String, Written>, IoError> {
+        let path = folder.join(LEDGER);
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) => return Err(e).at("read", &path),
+        };
+        let lines = bytes.split(|b| *b == b'\n');
+        let parsed = lines.filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(parsed
+            .filter_map(|line| match line {
+                Line::File(path, written) => Some((path, written)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Writes it anew with a line for each path.
+    pub fn compact(folder: &Path, files: &BTreeMap<String, Written>) -> Result<(), IoError> {
+        let path = folder.join(LEDGER);
+        let mut bytes = Vec::new();
+        for (name, written) in files {
+            let line = Line::File(name.clone(), written.clone());
+            erased::Line::push(&line, &mut bytes).at("encode", &path)?;
+        }
+        if std::fs::read(&path).is_ok_and(|old| old == bytes) {
+            return Ok(());
+        }
+        atomic::write(&path, &bytes)
+    }
+}
+
+/// What all machines say.
+#[derive(Debug, Default)]
+pub struct Manifests {
+    /// Whether this machine's own is there, whole or not.
+    pub has_own: bool,
+    /// What the others say, by key.
+    others: HashMap<String, Vec<Written>>,
+    /// Deletions that others ask for: path → digests.
+    pub deleted: HashMap<String, Vec<String>>,
+    /// Forks that others have decided about.
+    pub resolved: BTreeSet<String>,
+    /// Names of manifests that have not arrived whole.
+    pub incomplete: Vec<String>,
+    /// How many other machines there are.
+    pub machines: usize,
+    /// Names in our folder that are nobody's.
+    pub foreign: Vec<String>,
+}
+
+impl Manifests {
+    /// Reads them all. `own` is the path of this machine's.
+    pub fn read(cloud: &Path, own: &Path) -> Result<Self, IoError> {
+        let mut all = Self::default();
+        let folder = cloud.join(OURS).join(MACHINES);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(all),
+            Err(e) => return Err(e).at("list", &folder),
+        };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with('.') || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+                continue;
+            }
+            if !is_ours(&name) {
+                all.foreign.push(format!("{OURS}/{MACHINES}/{name}"));
+                continue;
+            }
+            if path == own {
+                all.has_own = true;
+                continue;
+            }
+            let parsed = std::fs::read(&path).ok().and_then(|bytes| parse(&bytes));
+            all.machines += 1;
+            let Some(manifest) = parsed else {
+                all.incomplete.push(name);
+                continue;
+            };
+            for (path, written) in manifest.files {
+                all.others.entry(key_of(&path)).or_default().push(written);
+            }
+            for (path, digest) in manifest.deleted {
+                all.deleted.entry(path).or_default().push(digest);
+            }
+            all.resolved.extend(manifest.resolved);
+        }
+        Ok(all)
+    }
+
+    /// The versions of a file that other machines say they wrote; `key` as in [`key_of`].
+    pub fn of_others(&self, key: &str) -> &[Written] {
+        self.others.get(key).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What the versions of a file are kept under: one key for all forms and places of a conversation.
+pub fn key_of(path: &str) -> String {
+    rollouts::key(path).unwrap_or_else(|| path.to_owned())
+}
+
+/// `<machine>-<8 hex>.jsonl`: what a client adds to a name of ours makes it nobody's.
+fn is_ours(name: &str) -> bool {
+    let Some((machine, writer)) = name
+        .strip_suffix(".jsonl")
+        .and_then(|stem| stem.rsplit_once('-'))
+    else {
+        return false;
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    !machine.is_empty() && machine.chars().all(plain) && writer.len() == 8 && writer.bytes().all(hex)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Manifest {
+        let written = Written {
+            size: 3,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(b"abc"),
+        };
+        Manifest {
+            files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
+            deleted: BTreeMap::from([("x".to_owned(), "d".to_owned())]),
+            resolved: BTreeSet::from(["r".to_owned()]),
+        }
+    }
+
+    #[test]
+    fn half_a_manifest_is_none_wherever_it_ends() {
+        let bytes = encode("desk", &sample()).unwrap();
+        assert_eq!(parse(&bytes), Some(sample()));
+        for cut in 0..bytes.len() {
+            assert_eq!(parse(&bytes[..cut]), None, "{cut}");
+        }
+        let mut zeros = bytes.clone();
+        zeros[40..60].fill(0);
+        assert_eq!(parse(&zeros), None);
+    }
+
+    #[test]
+    fn a_clients_copy_of_a_manifest_is_no_second_machine() {
+        for (name, ours) in [
+            ("desk-1-0123abcd.jsonl", true),
+            ("desk-0123abcd (1).jsonl", false),
+            ("desk-0123abcd-LAPTOP.jsonl", false),
+            ("desk-0123abcd.sync-conflict-20261118-101010-ABCDEF7.jsonl", false),
+            ("desk.jsonl", false),
+        ] {
+            assert_eq!(is_ours(name), ours, "{name}");
+        }
+    }
+}

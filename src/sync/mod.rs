@@ -1,0 +1,23 @@
+//! Codex's state on several machines, through a folder that something else replicates.
+//!
+//! The design is in docs/sync.md. In short: [`scan`] lists both sides, [`plan`] compares them with the
+//! [`state`] of the last sync and lets [`decide`] say what is to be done, [`apply`] does it a file at a
+//! time, and every step leaves a whole file behind.
+
+pub mod apply;
+pub mod backup;
+pub mod cloud_names;
+pub mod config;
+pub mod contents;
+pub mod decide;
+pub mod forks;
+pub mod lines;
+pub mod manifest;
+pub mod plan;
+pub mod register;
+pub mod resolve;
+pub mod restore;
+pub mod rollouts;
+pub mod scan;
+pub mod state;
+pub mod travel;

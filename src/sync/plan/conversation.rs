@@ -1,0 +1,463 @@
+//! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
+//! copies that clients made of them.
+
+use super::plain::reason_of_conflict;
+use super::versions::{Arrival, Version};
+use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Seen, Step, shown};
+use crate::codex::rollout::{Relation, ZST};
+use crate::sync::config::DeletePolicy;
+use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, decide};
+use crate::sync::forks;
+use crate::sync::register::Change;
+use crate::sync::rollouts;
+use crate::sync::scan::{Found, Side, Stat};
+use crate::sync::state::Last;
+
+/// All versions of a conversation on one side.
+#[derive(Debug, Default)]
+struct Versions {
+    /// The one that counts.
+    main: Option<Version>,
+    /// Files whose contents are in the one that counts, or in a fork: they go.
+    duplicates: Vec<Seen>,
+}
+
+/// A plan for one conversation under way.
+struct Draft<'a> {
+    key: &'a str,
+    path: String,
+    last: Option<&'a Last>,
+    ops: Vec<Op>,
+    /// Digests of forks that the ops keep.
+    kept: Vec<String>,
+}
+
+impl Planner<'_> {
+    pub(super) fn conversation(&mut self, key: &str, group: Group) -> Result<(), PlanError> {
+        let state = self.state;
+        let mut draft = Draft {
+            key,
+            path: shown(key, &group),
+            last: state.files.get(key),
+            ops: Vec::new(),
+            kept: Vec::new(),
+        };
+        if self.looks_alike(&draft, &group) {
+            return Ok(());
+        }
+        let here: Vec<_> = group.here.iter().map(Version::here).collect();
+        let mut there = Vec::new();
+        for found in &group.there {
+            match self.arrival(key, found, true, draft.last)? {
+                Arrival::Whole(version) => there.push(version),
+                // Nothing is decided while a part is missing.
+                Arrival::Waiting(why) => {
+                    self.plan.waiting.push((found.path.clone(), why.into()));
+                    return Ok(());
+                }
+            }
+        }
+        let here = self.settle(&mut draft, here)?;
+        let mut there = self.settle(&mut draft, there)?;
+        let base = there.main.as_ref().map(|version| version.seen.clone());
+        self.take_copies(&mut draft, &here, &mut there, &group.copies)?;
+        self.decide_conversation(draft, here, there, base)
+    }
+
+    /// The quick way for what no sync has seen and looks the same on both sides.
+    fn looks_alike(&mut self, draft: &Draft<'_>, group: &Group) -> bool {
+        let ([here], [there], []) = (&*group.here, &*group.there, &*group.copies) else {
+            return false;
+        };
+        if draft.last.is_some() || here.path != there.path {
+            return false;
+        }
+        let (here, mut there) = (Version::here(here), Version::here(there));
+        there.seen.side = Side::There;
+        if !self.look_equal(&here, &there) {
+            return false;
+        }
+        self.adopt(draft.key, &here, &there, None);
+        true
+    }
+
+    /// Several files on one side are one conversation: what is in another one goes, and what is not is
+    /// kept as a fork.
+    fn settle(
+        &mut self,
+        draft: &mut Draft<'_>,
+        mut versions: Vec<Version>,
+    ) -> Result<Versions, PlanError> {
+        // As Codex: the plain file counts before the packed one; and one that was moved since the last
+        // sync before the one that it was moved from.
+        versions.sort_by_key(|version| {
+            let path = &version.seen.path;
+            let place = draft.last.map(|last| match version.seen.side {
+                Side::Here => &last.here,
+                Side::There => &last.there,
+            });
+            let is_old = place.is_some_and(|p| rollouts::folder(&p.path) == rollouts::folder(path));
+            (path.ends_with(ZST), is_old, path.clone())
+        });
+        let mut settled = Versions::default();
+        for version in versions {
+            let Some(main) = &settled.main else {
+                settled.main = Some(version);
+                continue;
+            };
+            match self.relation(&main.seen, &version.seen)? {
+                Relation::Equal | Relation::FirstExtends => {
+                    settled.duplicates.push(version.seen);
+                }
+                Relation::SecondExtends => {
+                    settled.duplicates.push(main.seen.clone());
+                    settled.main = Some(version);
+                }
+                Relation::Diverged => {
+                    self.fork(draft, &version.seen)?;
+                    settled.duplicates.push(version.seen);
+                }
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Copies that clients made are versions of the cloud folder: one that has more counts, one that
+    /// went on differently is kept as a fork, and all others hold nothing new. They stay where they
+    /// are: they are their client's.
+    fn take_copies(
+        &mut self,
+        draft: &mut Draft<'_>,
+        here: &Versions,
+        there: &mut Versions,
+        copies: &[Found],
+    ) -> Result<(), PlanError> {
+        for found in copies {
+            let seen = Seen {
+                side: Side::There,
+                path: found.path.clone(),
+                stat: found.stat,
+            };
+            let mains = [&here.main, &there.main];
+            let mut extends_there = there.main.is_none();
+            let mut contained = false;
+            for main in mains.into_iter().flatten() {
+                match self.relation(&main.seen, &seen)? {
+                    Relation::Equal | Relation::FirstExtends => contained = true,
+                    Relation::SecondExtends if main.seen.side == Side::There => extends_there = true,
+                    _ => {}
+                }
+            }
+            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1) {
+                continue;
+            }
+            match self.arrival(draft.key, found, true, None)? {
+                Arrival::Waiting(why) => self.plan.waiting.push((found.path.clone(), why.into())),
+                Arrival::Whole(version) if extends_there => there.main = Some(version),
+                Arrival::Whole(version) => self.fork(draft, &version.seen)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// `base` is the file of the cloud folder that others read; a copy of a client may hold more.
+    fn decide_conversation(
+        &mut self,
+        mut draft: Draft<'_>,
+        here: Versions,
+        there: Versions,
+        base: Option<Seen>,
+    ) -> Result<(), PlanError> {
+        let facts = self.facts_of(&draft, here.main.as_ref(), there.main.as_ref())?;
+        let decision = decide(&facts, &self.rules_for(&draft.path));
+        let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base.as_ref());
+        let diverged = facts.relation == Some(Relation::Diverged);
+        let moved = self.place(&draft, here.main.as_ref(), base.as_ref());
+        let mut action = None;
+        let mut reason = "";
+        let mut bytes = 0;
+        let mut change = Change::Same;
+        let (mut here_at, mut there_at) = (None, None);
+        match (decision, &here.main, &there.main) {
+            (Decision::Conflict, Some(here), Some(there)) => {
+                self.plan.conflicts.push(Conflict {
+                    path: draft.path,
+                    reason: reason_of_conflict(&facts),
+                    here: Some(here.seen.clone()),
+                    there: Some(there.seen.clone()),
+                });
+                return Ok(());
+            }
+            (Decision::DeleteThere, None, Some(version)) => {
+                let digest = draft.last.and_then(|last| last.contents).map(|c| c.1);
+                let after = After::Deleted(digest);
+                self.push_delete(draft.key, &draft.path, Action::DeleteCloud, version, after);
+                return Ok(());
+            }
+            (Decision::DeleteHere, Some(version), None) => {
+                let action = Action::DeleteLocal;
+                self.push_delete(draft.key, &draft.path, action, version, After::Gone);
+                return Ok(());
+            }
+            (Decision::ToCloud(why), Some(version), other) => {
+                if diverged && let Some(other) = other {
+                    self.fork(&mut draft, &other.seen)?;
+                }
+                action = Some(Action::CopyToCloud);
+                (reason, bytes) = (why.text(), version.seen.stat.size);
+                let folder = moved.as_deref().unwrap_or(rollouts::folder(&version.seen.path));
+                there_at = Some(self.copy_over(&mut draft, version, Side::There, folder, base.as_ref())?);
+                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+            }
+            (Decision::ToHere(why), other, Some(version)) => {
+                if diverged && let Some(other) = other {
+                    self.fork(&mut draft, &other.seen)?;
+                }
+                action = Some(Action::CopyToLocal);
+                change = match (other, diverged) {
+                    (None, _) => Change::New,
+                    (_, true) => Change::Replaced,
+                    _ => Change::Extended,
+                };
+                (reason, bytes) = (why.text(), version.seen.stat.size);
+                let real = base.as_ref().map_or(&version.seen.path, |base| &base.path);
+                let folder = moved.as_deref().unwrap_or(rollouts::folder(real)).to_owned();
+                let old = other.as_ref().map(|other| &other.seen);
+                here_at = Some(self.copy_over(&mut draft, version, Side::Here, &folder, old)?);
+                there_at = Some(if rebase {
+                    self.copy_over(&mut draft, version, Side::There, &folder, base.as_ref())?
+                } else {
+                    Self::move_within(&mut draft, &version.seen, &folder)
+                });
+            }
+            (Decision::Adopt | Decision::Nothing, Some(version), Some(other)) => {
+                let folder = moved.as_deref().unwrap_or(rollouts::folder(&version.seen.path));
+                here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
+                there_at = Some(if rebase {
+                    action = Some(Action::CopyToCloud);
+                    reason = "its cloud client had put it under another name";
+                    bytes = version.seen.stat.size;
+                    self.copy_over(&mut draft, version, Side::There, folder, base.as_ref())?
+                } else {
+                    Self::move_within(&mut draft, &other.seen, folder)
+                });
+            }
+            _ => {}
+        }
+        for seen in here.duplicates.into_iter().chain(there.duplicates) {
+            let needed = draft.ops.iter().any(|op| op.writes(&seen));
+            if !needed {
+                draft.ops.push(Op::Remove(seen));
+            }
+        }
+        if draft.ops.is_empty() {
+            return self.adopt_conversation(&draft, &facts, here.main, there.main);
+        }
+        let (action, reason) = match action {
+            Some(action) => (action, reason),
+            None => draft.named(),
+        };
+        let after = match (here_at, there_at) {
+            (Some(here), Some(there)) => After::Both { here, there },
+            _ => After::Nothing,
+        };
+        self.plan.steps.push(Step {
+            key: draft.key.to_owned(),
+            path: draft.path,
+            action,
+            reason: reason.to_owned(),
+            bytes,
+            ops: draft.ops,
+            after,
+            change,
+        });
+        Ok(())
+    }
+
+    fn adopt_conversation(
+        &mut self,
+        draft: &Draft<'_>,
+        facts: &Facts,
+        here: Option<Version>,
+        there: Option<Version>,
+    ) -> Result<(), PlanError> {
+        let (Some(here), Some(there)) = (here, there) else {
+            return Ok(());
+        };
+        let contents = match draft.last.and_then(|last| last.contents) {
+            Some(contents) if facts.relation.is_none() => contents,
+            _ => self.text_digest(&here.seen)?,
+        };
+        if facts.there != Presence::Unchanged {
+            self.vouch(&there, contents.1);
+        }
+        self.adopt(draft.key, &here, &there, Some(contents));
+        Ok(())
+    }
+
+    fn facts_of(
+        &self,
+        draft: &Draft<'_>,
+        here: Option<&Version>,
+        there: Option<&Version>,
+    ) -> Result<Facts, PlanError> {
+        let mut facts = Facts {
+            kind: FileKind::Rollout,
+            here: self.presence(here, draft.last)?,
+            there: self.presence(there, draft.last)?,
+            relation: None,
+            newer: Newer::Neither,
+            delete_asked: false,
+        };
+        if let (Some(here), Some(there)) = (here, there) {
+            facts.newer = self.newer(here, there);
+            if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {
+                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+            }
+        } else if there.is_none()
+            && facts.here == Presence::Unchanged
+            && self.rules.delete == DeletePolicy::Propagate
+        {
+            facts.delete_asked = self.delete_asked(draft.key, draft.last)?;
+        }
+        Ok(facts)
+    }
+
+    /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
+    /// it was moved to since; where that is no answer, the one in which it is not archived.
+    fn place(
+        &self,
+        draft: &Draft<'_>,
+        here: Option<&Version>,
+        there: Option<&Seen>,
+    ) -> Option<String> {
+        let (here, there) = (here?, there?);
+        let here = rollouts::folder(&here.seen.path);
+        let there = rollouts::folder(&there.path);
+        if here == there {
+            return None;
+        }
+        let last = draft.last.map(|last| rollouts::folder(&last.here.path));
+        Some(
+            match last {
+                Some(last) if last == there => here,
+                Some(last) if last == here => there,
+                _ if rollouts::is_archived(here) || here == "archived_sessions" => there,
+                _ => here,
+            }
+            .to_owned(),
+        )
+    }
+
+    /// Adds a copy of `from` to `side`, into `folder`, in the form that it has; what stood for it there
+    /// goes. Returns where it will be.
+    fn copy_over(
+        &self,
+        draft: &mut Draft<'_>,
+        from: &Version,
+        side: Side,
+        folder: &str,
+        old: Option<&Seen>,
+    ) -> Result<String, PlanError> {
+        let packed = from.seen.path.ends_with(ZST) || self.is_packed_copy(&from.seen);
+        let name = if packed {
+            format!("{}{ZST}", rollouts::file_name(draft.key))
+        } else {
+            rollouts::file_name(draft.key).to_owned()
+        };
+        let to = if folder.is_empty() {
+            name
+        } else {
+            format!("{folder}/{name}")
+        };
+        let over = Stat::at(&self.root(side).join(&to))?;
+        draft.ops.push(Op::Copy {
+            from: from.seen.clone(),
+            to: (side, to.clone()),
+            over,
+            mtime_ns: from.mtime_ns,
+            expect: from.digest,
+        });
+        if let Some(old) = old
+            && old.side == side
+            && old.path != to
+        {
+            draft.ops.push(Op::Remove(old.clone()));
+        }
+        Ok(to)
+    }
+
+    /// A client may have put something behind `.zst`.
+    fn is_packed_copy(&self, seen: &Seen) -> bool {
+        !seen.path.ends_with(".jsonl") && seen.path.contains(ZST)
+    }
+
+    /// Adds a move of a file into another folder of its side; returns where it will be.
+    fn move_within(draft: &mut Draft<'_>, seen: &Seen, folder: &str) -> String {
+        let to = rollouts::in_folder(folder, &seen.path);
+        if to != seen.path {
+            draft.ops.push(Op::Rename {
+                from: seen.clone(),
+                to: to.clone(),
+            });
+        }
+        to
+    }
+
+    fn is_kept(&self, draft: &Draft<'_>, digest: &crate::io::hash::Sha256Digest) -> bool {
+        let mark = forks::mark(digest);
+        self.forks.all.contains_key(&mark)
+            || self.state.resolved.contains(&mark)
+            || draft.kept.contains(&mark)
+            || self
+                .manifests()
+                .is_ok_and(|all| all.resolved.contains(&mark))
+    }
+
+    /// Keeps a version as a fork, unless it is kept or decided about.
+    fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
+        let (_, digest) = self.text_digest(seen)?;
+        if self.is_kept(draft, &digest) {
+            return Ok(());
+        }
+        draft.kept.push(forks::mark(&digest));
+        draft.ops.push(Op::Fork {
+            from: seen.clone(),
+            name: forks::name(draft.key, &digest),
+            digest,
+        });
+        Ok(())
+    }
+}
+
+impl Draft<'_> {
+    /// What a step without a copy is called, and why it is there.
+    fn named(&self) -> (Action, &'static str) {
+        let moves = self.ops.iter().find_map(|op| match op {
+            Op::Rename { from, .. } => Some(from.side),
+            _ => None,
+        });
+        match moves {
+            Some(Side::Here) => (Action::MoveLocal, "moved in the cloud folder"),
+            Some(Side::There) => (Action::MoveCloud, "moved here"),
+            None if self.ops.iter().any(|op| matches!(op, Op::Fork { .. })) => {
+                (Action::KeepFork, "went on differently in a copy")
+            }
+            None => (Action::RemoveDuplicate, "a second file of one conversation"),
+        }
+    }
+}
+
+impl Op {
+    /// Whether the op puts something at the place of `seen`, or reads it only to move it.
+    fn writes(&self, seen: &Seen) -> bool {
+        match self {
+            Self::Copy { to, .. } | Self::Merge { to, .. } => {
+                to.0 == seen.side && to.1 == seen.path
+            }
+            Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
+            Self::Remove(other) => other == seen,
+            Self::Fork { .. } | Self::CopyFork { .. } | Self::DropFork { .. } => false,
+        }
+    }
+}

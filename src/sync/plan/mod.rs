@@ -1,0 +1,659 @@
+//! What a sync would do: computed by reading alone, and applied as it is shown.
+
+mod conversation;
+mod kept;
+mod plain;
+mod versions;
+
+use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
+use super::decide::Rules;
+use super::forks::Forks;
+use super::lines;
+use super::manifest::{self, Ledger, Manifests, Written};
+use super::register::Change;
+use super::rollouts;
+use super::scan::{self, Found, Listing, Side, Stat};
+use super::state::{Last, Replica, State, StateError};
+use super::travel::Scope;
+use crate::io::IoError;
+use crate::io::hash::Sha256Digest;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization;
+
+/// Why there is no plan. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// See [`StateError`].
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The cloud folder is not there.
+    #[error("the cloud folder is not there: {}", .0.display())]
+    NoCloud(PathBuf),
+    /// The Codex home is not there, and it was.
+    #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
+    NoHome(PathBuf),
+    /// Much of what was in the cloud folder is not there.
+    #[error("{missing} of {known} files are missing in the cloud folder, which looks not mounted or not downloaded: {}", cloud.display())]
+    Hollow {
+        /// How many are missing.
+        missing: usize,
+        /// How many the last sync left there.
+        known: usize,
+        /// The folder.
+        cloud: PathBuf,
+    },
+    /// More deletions than are ever sent on at once.
+    #[error("{count} deletions at once are not sent on (at most {limit})")]
+    ManyDeletions {
+        /// How many there would be.
+        count: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// A glob that means nothing.
+    #[error("filters.exclude_globs: {0}")]
+    Glob(String),
+}
+
+/// A file as it was seen on a side; looked at again before anything is done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which side.
+    pub side: Side,
+    /// Relative to its root.
+    pub path: String,
+    /// What it looked like.
+    pub stat: Stat,
+}
+
+/// One thing that is done to one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// A whole copy takes the place of what is at `to`, if anything.
+    Copy {
+        /// The source.
+        from: Seen,
+        /// The place.
+        to: (Side, String),
+        /// What is there now.
+        over: Option<Stat>,
+        /// The time that the copy gets.
+        mtime_ns: i64,
+        /// What its bytes must be, where that is known.
+        expect: Option<Sha256Digest>,
+    },
+    /// The lines of all versions take the place of what is at `to`.
+    Merge {
+        /// The versions.
+        versions: Vec<Seen>,
+        /// The place.
+        to: (Side, String),
+        /// What is there now.
+        over: Option<Stat>,
+    },
+    /// The file gets another name on its side.
+    Rename {
+        /// The file.
+        from: Seen,
+        /// Its new path.
+        to: String,
+    },
+    /// The version is kept as a fork on both sides.
+    Fork {
+        /// The version.
+        from: Seen,
+        /// The name of the fork.
+        name: String,
+        /// The digest of its text.
+        digest: Sha256Digest,
+    },
+    /// A fork is copied to the side that lacks it.
+    CopyFork {
+        /// The side that has it.
+        from: Side,
+        /// Its file name.
+        name: String,
+    },
+    /// A fork that was decided about goes from a side.
+    DropFork {
+        /// The side.
+        side: Side,
+        /// Its file name.
+        name: String,
+    },
+    /// The file goes: what it holds is elsewhere, or its deletion was asked for.
+    Remove(Seen),
+}
+
+impl Op {
+    /// The file that this op overwrites or removes, if it does.
+    pub fn victim(&self) -> Option<Seen> {
+        let at = |to: &(Side, String), over: &Option<Stat>| {
+            over.map(|stat| Seen {
+                side: to.0,
+                path: to.1.clone(),
+                stat,
+            })
+        };
+        match self {
+            Self::Copy { to, over, .. } | Self::Merge { to, over, .. } => at(to, over),
+            Self::Remove(seen) => Some(seen.clone()),
+            Self::Rename { .. }
+            | Self::Fork { .. }
+            | Self::CopyFork { .. }
+            | Self::DropFork { .. } => None,
+        }
+    }
+}
+
+/// What the state learns when a step is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Both sides have the file, at these paths.
+    Both {
+        /// Here.
+        here: String,
+        /// In the cloud folder.
+        there: String,
+    },
+    /// It was deleted here, and that is sent on.
+    Deleted(Option<Sha256Digest>),
+    /// It is gone on both sides.
+    Gone,
+    /// Nothing.
+    Nothing,
+}
+
+/// What a step is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The version here goes to the cloud folder.
+    CopyToCloud,
+    /// The version in the cloud folder comes here.
+    CopyToLocal,
+    /// Lines of both, on both sides.
+    Merge,
+    /// The file gets another name here: archived, or no longer.
+    MoveLocal,
+    /// The same in the cloud folder.
+    MoveCloud,
+    /// A version is kept as a fork.
+    KeepFork,
+    /// A fork goes to the side that lacks it, or goes when it was decided about.
+    SettleFork,
+    /// A second file of the same conversation goes.
+    RemoveDuplicate,
+    /// A deletion elsewhere is done here.
+    DeleteLocal,
+    /// A deletion here is done in the cloud folder.
+    DeleteCloud,
+}
+
+impl Action {
+    /// Its name in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CopyToCloud => "copy-to-cloud",
+            Self::CopyToLocal => "copy-to-local",
+            Self::Merge => "merge",
+            Self::MoveLocal => "move-local",
+            Self::MoveCloud => "move-cloud",
+            Self::KeepFork => "keep-fork",
+            Self::SettleFork => "settle-fork",
+            Self::RemoveDuplicate => "remove-duplicate",
+            Self::DeleteLocal => "delete-local",
+            Self::DeleteCloud => "delete-cloud",
+        }
+    }
+}
+
+/// What is done about one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The file's key in the state.
+    pub key: String,
+    /// The path that people know it by.
+    pub path: String,
+    /// What it is called.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// How many bytes are written.
+    pub bytes: u64,
+    /// In order; the first that fails ends the step.
+    pub ops: Vec<Op>,
+    /// What the state learns.
+    pub after: After,
+    /// What becomes of the text of a conversation here.
+    pub change: Change,
+}
+
+/// A file that somebody has to choose a version of.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Conflict {
+    /// The path that people know it by.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
+    /// The version here: bytes and time in nanoseconds.
+    #[serde(skip)]
+    pub here: Option<Seen>,
+    /// The version in the cloud folder.
+    #[serde(skip)]
+    pub there: Option<Seen>,
+}
+
+/// What a sync would do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Only what would be done, ordered by path.
+    pub steps: Vec<Step>,
+    /// What nobody has decided.
+    pub conflicts: Vec<Conflict>,
+    /// What has not arrived whole, and why it is thought so.
+    pub waiting: Vec<(String, String)>,
+    /// What is left alone, and why.
+    pub skipped: Vec<(String, String)>,
+    /// What people should know: nothing to do about it here and now.
+    pub notes: Vec<(String, String)>,
+    /// Kept versions that nobody has decided about: name and bytes.
+    pub forks: Vec<(String, u64)>,
+    /// How many files are the same on both sides.
+    pub unchanged: usize,
+    /// What the state learns without anything being done.
+    pub adopted: Vec<(String, Last)>,
+    /// Keys that neither side has any more.
+    pub forgotten: Vec<String>,
+    /// Versions in the cloud folder that this machine found to be its own.
+    pub vouched: Vec<(String, Written)>,
+    /// Marks of forks that are decided: contained in what goes on, or resolved elsewhere.
+    pub settled: Vec<String>,
+    /// Temp files of killed runs.
+    pub temps: Vec<PathBuf>,
+}
+
+/// What a plan is made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The configuration.
+    pub config: &'a SyncConfig,
+    /// The pair's state.
+    pub replica: &'a Replica,
+    /// Whether what is missing in the cloud folder is put back even if it is most of it.
+    pub refill: bool,
+    /// Whether files that no machine vouches for are taken as they are.
+    pub accept_unlisted: bool,
+    /// Who decides about one path, instead of `conflict.policy`.
+    pub chosen: Option<(&'a str, ConflictPolicy)>,
+}
+
+/// Makes the plan. Also returns the state that it was made from.
+///
+/// # Errors
+/// See [`PlanError`].
+pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
+    let config = request.config;
+    let scope = Scope::of(config).map_err(PlanError::Glob)?;
+    let state = request.replica.read()?;
+    if !config.cloud.is_dir() {
+        let parent = config.cloud.parent().is_some_and(Path::is_dir);
+        if !parent || !state.files.is_empty() {
+            return Err(PlanError::NoCloud(config.cloud.clone()));
+        }
+    }
+    if !state.files.is_empty() && !config.local.is_dir() {
+        return Err(PlanError::NoHome(config.local.clone()));
+    }
+    // Two disks, or two processors.
+    let (here, there) = std::thread::scope(|threads| {
+        let there = threads.spawn(|| scan::scan(&config.cloud, &scope, Side::There));
+        let here = scan::scan(&config.local, &scope, Side::Here);
+        (here, there.join())
+    });
+    let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let mut planner = Planner {
+        request,
+        rules: Rules {
+            compare: config.compare,
+            equal_mtime: config.equal_mtime,
+            conflict: config.conflict,
+            delete: config.delete,
+        },
+        state: &state,
+        manifests: OnceCell::new(),
+        ledger: OnceCell::new(),
+        forks: Forks::read(&request.replica.folder, &config.cloud)?,
+        plan: Plan::default(),
+    };
+    planner.all(here?, there)?;
+    let mut plan = planner.plan;
+    plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
+    plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
+    for list in [&mut plan.waiting, &mut plan.skipped, &mut plan.notes] {
+        list.sort();
+    }
+    Ok((plan, state))
+}
+
+/// All files of one key.
+#[derive(Debug, Default)]
+struct Group {
+    here: Vec<Found>,
+    there: Vec<Found>,
+    copies: Vec<Found>,
+    /// Whether a file of it is not downloaded.
+    stand_in: bool,
+}
+
+impl Group {
+    /// Whether both sides are as the last sync left them.
+    fn is_as(&self, last: &Last) -> bool {
+        let same = |found: &[Found], place: &super::state::Place| {
+            matches!(found, [one] if one.stat == place.stat && one.path == place.path)
+        };
+        self.copies.is_empty()
+            && !self.stand_in
+            && same(&self.here, &last.here)
+            && same(&self.there, &last.there)
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Found> {
+        self.here.iter().chain(&self.there).chain(&self.copies)
+    }
+}
+
+struct Planner<'a> {
+    request: &'a Request<'a>,
+    rules: Rules,
+    state: &'a State,
+    manifests: OnceCell<Manifests>,
+    ledger: OnceCell<BTreeMap<String, Vec<Written>>>,
+    forks: Forks,
+    plan: Plan,
+}
+
+impl Planner<'_> {
+    fn root(&self, side: Side) -> &Path {
+        match side {
+            Side::Here => &self.request.config.local,
+            Side::There => &self.request.config.cloud,
+        }
+    }
+
+    fn full(&self, seen: &Seen) -> PathBuf {
+        self.root(seen.side).join(&seen.path)
+    }
+
+    /// What all machines say; read when the first question needs it.
+    fn manifests(&self) -> Result<&Manifests, IoError> {
+        if let Some(read) = self.manifests.get() {
+            return Ok(read);
+        }
+        let read = Manifests::read(&self.request.config.cloud, &self.own_manifest())?;
+        Ok(self.manifests.get_or_init(|| read))
+    }
+
+    fn own_manifest(&self) -> PathBuf {
+        let config = self.request.config;
+        manifest::path_of(&config.cloud, &config.machine_id, &self.state.writer)
+    }
+
+    /// The versions that this machine wrote, by key.
+    fn own_versions(&self, key: &str) -> Result<&[Written], IoError> {
+        if self.ledger.get().is_none() {
+            let mut by_key: BTreeMap<String, Vec<Written>> = BTreeMap::new();
+            for (path, written) in Ledger::read(&self.request.replica.folder)? {
+                let key = manifest::key_of(&path);
+                by_key.entry(key).or_default().push(written);
+            }
+            let _ = self.ledger.set(by_key);
+        }
+        let ledger = self.ledger.get();
+        Ok(ledger
+            .and_then(|all| all.get(key))
+            .map_or(&[], Vec::as_slice))
+    }
+
+    fn all(&mut self, here: Listing, there: Listing) -> Result<(), PlanError> {
+        let mut groups: HashMap<String, Group> =
+            HashMap::with_capacity(here.files.len().max(there.files.len()));
+        for (side, listing) in [(Side::Here, here), (Side::There, there)] {
+            for found in listing.files {
+                let group = groups.entry(key_of(&found.path)).or_default();
+                match side {
+                    Side::Here => group.here.push(found),
+                    Side::There => group.there.push(found),
+                }
+            }
+            for (real, found) in listing.copies {
+                groups.entry(key_of(&real)).or_default().copies.push(found);
+            }
+            for path in listing.stand_ins {
+                groups.entry(key_of(&path)).or_default().stand_in = true;
+            }
+            self.plan.temps.extend(listing.temps);
+            self.plan.notes.extend(listing.notes);
+        }
+        self.limit_to_last_date(&mut groups);
+        self.drop_clashes(&mut groups);
+        self.refuse_hollow(&groups)?;
+        let lost = self.state.files.keys().filter(|key| !groups.contains_key(*key));
+        self.plan.forgotten.extend(lost.cloned());
+        let all_days = self.request.config.session_mode == SessionMode::All;
+        let (inside, mut outside): (HashMap<_, _>, HashMap<_, _>) =
+            groups.into_iter().partition(|(key, group)| {
+                group.files().any(|found| !found.companion)
+                    || (all_days && self.state.files.contains_key(key))
+            });
+        let mut parents = Vec::new();
+        for (key, group) in inside {
+            self.one(&key, group, (!outside.is_empty()).then_some(&mut parents))?;
+        }
+        // Parents travel with their children, and theirs with them.
+        while let Some(id) = parents.pop() {
+            let key = outside
+                .keys()
+                .find(|key| rollouts::id(key).is_some_and(|found| found == id))
+                .cloned();
+            if let Some(key) = key
+                && let Some(group) = outside.remove(&key)
+            {
+                self.one(&key, group, Some(&mut parents))?;
+            }
+        }
+        self.kept_forks()?;
+        self.refuse_many_deletions()
+    }
+
+    /// `parents` takes the id of the conversation that this one continues.
+    fn one(
+        &mut self,
+        key: &str,
+        group: Group,
+        parents: Option<&mut Vec<String>>,
+    ) -> Result<(), PlanError> {
+        let last = self.state.files.get(key);
+        if last.is_some_and(|last| group.is_as(last)) {
+            self.plan.unchanged += 1;
+            return Ok(());
+        }
+        if group.stand_in {
+            let why = "it is not downloaded to this machine";
+            self.plan.waiting.push((shown(key, &group), why.into()));
+            return Ok(());
+        }
+        if rollouts::is_key(key) {
+            if let Some(parents) = parents {
+                for (side, list) in [(Side::Here, &group.here), (Side::There, &group.there)] {
+                    let full = list.iter().map(|found| self.root(side).join(&found.path));
+                    parents.extend(full.filter_map(|path| rollouts::parent(&path)));
+                }
+            }
+            self.conversation(key, group)
+        } else if lines::is_lines(key) {
+            self.lines(key, group)
+        } else {
+            self.plain(key, group)
+        }
+    }
+
+    /// `session_mode = "last_date_only"`: conversations of other days count as outside the roots.
+    fn limit_to_last_date(&mut self, groups: &mut HashMap<String, Group>) {
+        if self.request.config.session_mode == SessionMode::All {
+            return;
+        }
+        let dates = groups
+            .values()
+            .flat_map(Group::files)
+            .filter_map(|found| rollouts::date(&found.path));
+        let Some(latest) = dates.max() else {
+            let any = groups
+                .values()
+                .flat_map(Group::files)
+                .any(|found| found.path.starts_with("sessions/"));
+            if any {
+                let why = "has no folder of a date: all of it is synced";
+                self.plan.notes.push(("sessions".into(), why.into()));
+            }
+            return;
+        };
+        for group in groups.values_mut() {
+            let of_other_day = |found: &Found| {
+                found.path.starts_with("sessions/")
+                    && rollouts::date(&found.path).as_deref() != Some(&*latest)
+            };
+            let is_of_latest = |found: &Found| {
+                rollouts::date(&found.path).as_deref() == Some(&*latest)
+            };
+            if group.files().any(of_other_day) && !group.files().any(is_of_latest) {
+                let sides = group.here.iter_mut().chain(&mut group.there);
+                for found in sides.chain(&mut group.copies) {
+                    found.companion = true;
+                }
+            }
+        }
+    }
+
+    /// Names that a disk which ignores letter case cannot hold both are left alone.
+    fn drop_clashes(&mut self, groups: &mut HashMap<String, Group>) {
+        let mut folded: HashMap<String, Vec<String>> = HashMap::new();
+        for (key, group) in groups.iter() {
+            let plain = group
+                .files()
+                .all(|found| rollouts::key(&found.path).is_none());
+            if plain {
+                folded.entry(key.to_lowercase()).or_default().push(key.clone());
+            }
+        }
+        for keys in folded.into_values().filter(|keys| keys.len() > 1) {
+            self.settle_clash(groups, keys);
+        }
+    }
+
+    fn settle_clash(&mut self, groups: &mut HashMap<String, Group>, keys: Vec<String>) {
+        let on = |side: fn(&Group) -> &Vec<Found>| {
+            let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
+            keys.iter().filter(has).count()
+        };
+        if on(|g| &g.here) <= 1 && on(|g| &g.there) <= 1 {
+            // One spelling on each side: one file, as it is for a disk that ignores case.
+            let mut whole = Group::default();
+            for key in &keys {
+                if let Some(part) = groups.remove(key) {
+                    whole.here.extend(part.here);
+                    whole.there.extend(part.there);
+                    whole.stand_in |= part.stand_in;
+                }
+            }
+            let key = keys.iter().find(|key| self.state.files.contains_key(*key));
+            let key = key.or(keys.iter().min()).cloned().unwrap_or_default();
+            groups.insert(key, whole);
+            return;
+        }
+        for key in keys {
+            groups.remove(&key);
+            let why = "differs from another name by letter case alone";
+            self.plan.skipped.push((key, why.into()));
+        }
+    }
+
+    /// A folder that has lost most of what it had is not mounted, or not downloaded.
+    fn refuse_hollow(&self, groups: &HashMap<String, Group>) -> Result<(), PlanError> {
+        if self.request.refill {
+            return Ok(());
+        }
+        let lacks = |key: &String| {
+            groups
+                .get(key)
+                .is_none_or(|group| group.there.is_empty() && !group.stand_in)
+        };
+        let known = self.state.files.len();
+        let missing = self.state.files.keys().filter(|key| lacks(key)).count();
+        let many = missing > (known / 4).max(20);
+        let unmarked = || !self.own_manifest().exists();
+        if missing > 0 && (many || unmarked()) {
+            return Err(PlanError::Hollow {
+                missing,
+                known,
+                cloud: self.request.config.cloud.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn refuse_many_deletions(&self) -> Result<(), PlanError> {
+        if self.rules.delete == DeletePolicy::Never {
+            return Ok(());
+        }
+        let is_deletion =
+            |step: &&Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
+        let count = self.plan.steps.iter().filter(is_deletion).count();
+        let limit = (self.state.files.len() / 10).clamp(1, 20);
+        if count > limit {
+            return Err(PlanError::ManyDeletions { count, limit });
+        }
+        Ok(())
+    }
+
+    /// The rules for one path.
+    fn rules_for(&self, path: &str) -> Rules {
+        let mut rules = self.rules;
+        if let Some((chosen, policy)) = self.request.chosen
+            && chosen == path
+        {
+            rules.conflict = policy;
+        }
+        rules
+    }
+
+    /// Whether the modes allow to call two files equal that only look so.
+    fn trusts_looks(&self) -> bool {
+        self.rules.compare == Compare::Mtime
+    }
+}
+
+/// The key of a path: one for all forms and places of a conversation, and for a name in both forms of
+/// Unicode.
+fn key_of(path: &str) -> String {
+    if let Some(key) = rollouts::key(path) {
+        return key;
+    }
+    if path.is_ascii() {
+        path.to_owned()
+    } else {
+        path.nfc().collect()
+    }
+}
+
+/// The path that people know a file by.
+fn shown(key: &str, group: &Group) -> String {
+    let found = group.here.first().or(group.there.first());
+    let path = found.or(group.copies.first()).map(|found| &found.path);
+    path.map_or_else(|| key.to_owned(), Clone::clone)
+}

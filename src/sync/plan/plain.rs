@@ -1,0 +1,361 @@
+//! Plans for files that are no conversations: lines that are merged, and files that are whole.
+
+use super::versions::{Arrival, Version};
+use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Step, shown};
+use crate::codex::rollout::Relation;
+use crate::io::IoContext;
+use crate::sync::config::{Compare, DeletePolicy};
+use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
+use crate::sync::lines;
+use crate::sync::manifest::Written;
+use crate::sync::register::Change;
+use crate::sync::scan::Side;
+use crate::sync::state::{Last, Place};
+
+impl Planner<'_> {
+    /// A file that is copied as a whole or not at all.
+    pub(super) fn plain(&mut self, key: &str, mut group: Group) -> Result<(), PlanError> {
+        let path = shown(key, &group);
+        if group.here.len() > 1 || group.there.len() > 1 {
+            let why = "two names on one side that are one elsewhere";
+            self.plan.skipped.push((path, why.into()));
+            return Ok(());
+        }
+        for copy in group.copies.drain(..) {
+            let why = "a copy that a cloud client made of a conflict";
+            self.plan.notes.push((copy.path, why.into()));
+        }
+        self.pair(key, &path, FileKind::Plain, &group)
+    }
+
+    /// A file of lines, with the copies that clients made of it.
+    pub(super) fn lines(&mut self, key: &str, group: Group) -> Result<(), PlanError> {
+        let last = self.state.files.get(key);
+        let mut there = None;
+        if let Some(found) = group.there.first() {
+            match self.arrival(key, found, true, last)? {
+                Arrival::Whole(version) => there = Some(version),
+                Arrival::Waiting(why) => {
+                    self.plan.waiting.push((key.to_owned(), why.into()));
+                    return Ok(());
+                }
+            }
+        }
+        let mut copies = Vec::new();
+        for copy in &group.copies {
+            match self.arrival(key, copy, true, None)? {
+                Arrival::Whole(version) => copies.push(version),
+                Arrival::Waiting(why) => {
+                    self.plan.waiting.push((copy.path.clone(), why.into()));
+                }
+            }
+        }
+        let here = group.here.first().map(Version::here);
+        if copies.is_empty() {
+            return self.pair(key, key, FileKind::Lines, &group);
+        }
+        let mut versions: Vec<&Version> = here.iter().chain(&there).collect();
+        let own = versions.len();
+        versions.extend(&copies);
+        let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
+        let merge = lines::merge(&paths).at("merge", &paths[0])?;
+        let (sources, needed): (Vec<_>, Vec<_>) = (
+            versions.iter().map(|v| v.seen.clone()).collect(),
+            [Side::Here, Side::There]
+                .into_iter()
+                .filter(|side| {
+                    let at = versions[..own].iter().position(|v| v.seen.side == *side);
+                    at.is_none_or(|at| !merge.is_version[at])
+                })
+                .collect(),
+        );
+        if needed.is_empty() {
+            return self.pair(key, key, FileKind::Lines, &group);
+        }
+        self.push_merge(key, &sources, &needed, merge.bytes);
+        Ok(())
+    }
+
+    fn push_merge(&mut self, key: &str, sources: &[super::Seen], sides: &[Side], bytes: u64) {
+        let over = |side| {
+            let on_it = |seen: &&super::Seen| seen.side == side && seen.path == key;
+            sources.iter().find(on_it).map(|seen| seen.stat)
+        };
+        let ops = sides.iter().map(|side| Op::Merge {
+            versions: sources.to_vec(),
+            to: (*side, key.to_owned()),
+            over: over(*side),
+        });
+        self.plan.steps.push(Step {
+            key: key.to_owned(),
+            path: key.to_owned(),
+            action: Action::Merge,
+            reason: "lines of all versions, in the order of time".into(),
+            bytes: bytes * sides.len() as u64,
+            ops: ops.collect(),
+            after: After::Both {
+                here: key.to_owned(),
+                there: key.to_owned(),
+            },
+            change: Change::Same,
+        });
+    }
+
+    /// One file on each side, at most.
+    fn pair(
+        &mut self,
+        key: &str,
+        path: &str,
+        kind: FileKind,
+        group: &Group,
+    ) -> Result<(), PlanError> {
+        let last = self.state.files.get(key);
+        let here = group.here.first().map(Version::here);
+        let looks = group.there.first();
+        // What both sides have alike need not be vouched for.
+        if last.is_none()
+            && let (Some(here), Some(found)) = (&here, looks)
+        {
+            let there = Version {
+                seen: super::Seen {
+                    side: Side::There,
+                    path: found.path.clone(),
+                    stat: found.stat,
+                },
+                mtime_ns: found.stat.mtime_ns,
+                digest: None,
+            };
+            if self.look_equal(here, &there) {
+                self.adopt(key, here, &there, None);
+                return Ok(());
+            }
+        }
+        let there = match looks {
+            None => None,
+            Some(found) => match self.arrival(key, found, kind == FileKind::Lines, last)? {
+                Arrival::Whole(version) => Some(version),
+                Arrival::Waiting(why) => {
+                    self.plan.waiting.push((path.to_owned(), why.into()));
+                    return Ok(());
+                }
+            },
+        };
+        let facts = self.facts(key, kind, here.as_ref(), there.as_ref(), last)?;
+        let mut rules = self.rules_for(path);
+        if kind == FileKind::Lines {
+            rules.delete = DeletePolicy::Never;
+        }
+        match (decide(&facts, &rules), &here, &there) {
+            (Decision::Nothing, Some(here), Some(there)) => {
+                self.adopt(key, here, there, last.and_then(|last| last.contents));
+            }
+            (Decision::Adopt, Some(here), Some(there)) => {
+                let contents = self.text_digest(&here.seen)?;
+                self.vouch(there, contents.1);
+                self.adopt(key, here, there, Some(contents));
+            }
+            (Decision::ToCloud(why), Some(here), _) => {
+                let to = there.as_ref().map_or(&here.seen.path, |t| &t.seen.path).clone();
+                self.push_copy(key, path, here, (Side::There, to), there.as_ref(), why);
+            }
+            (Decision::ToHere(why), _, Some(there)) => {
+                let to = here.as_ref().map_or(&there.seen.path, |h| &h.seen.path).clone();
+                self.push_copy(key, path, there, (Side::Here, to), here.as_ref(), why);
+            }
+            (Decision::Merge, Some(here), Some(there)) => {
+                let sources = [here.seen.clone(), there.seen.clone()];
+                let paths = sources.each_ref().map(|seen| self.full(seen));
+                let merge = lines::merge(&paths).at("merge", &paths[0])?;
+                let sides: Vec<_> = [Side::Here, Side::There]
+                    .into_iter()
+                    .zip(&merge.is_version)
+                    .filter(|(_, same)| !**same)
+                    .map(|(side, _)| side)
+                    .collect();
+                self.push_merge(key, &sources, &sides, merge.bytes);
+            }
+            (Decision::Skip, ..) => {
+                let why = "differs, and equal_mtime_action is skip";
+                self.plan.skipped.push((path.to_owned(), why.into()));
+            }
+            (Decision::Conflict, ..) => self.plan.conflicts.push(Conflict {
+                path: path.to_owned(),
+                reason: reason_of_conflict(&facts),
+                here: here.map(|v| v.seen),
+                there: there.map(|v| v.seen),
+            }),
+            (Decision::DeleteThere, _, Some(there)) => {
+                let digest = last.and_then(|last| last.contents).map(|c| c.1);
+                self.push_delete(key, path, Action::DeleteCloud, there, After::Deleted(digest));
+            }
+            (Decision::DeleteHere, Some(here), _) => {
+                self.push_delete(key, path, Action::DeleteLocal, here, After::Gone);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn facts(
+        &self,
+        key: &str,
+        kind: FileKind,
+        here: Option<&Version>,
+        there: Option<&Version>,
+        last: Option<&Last>,
+    ) -> Result<Facts, PlanError> {
+        let mut facts = Facts {
+            kind,
+            here: self.presence(here, last)?,
+            there: self.presence(there, last)?,
+            relation: None,
+            newer: Newer::Neither,
+            delete_asked: false,
+        };
+        if let (Some(here), Some(there)) = (here, there) {
+            facts.newer = self.newer(here, there);
+            let both = (facts.here, facts.there);
+            if both != (Presence::Unchanged, Presence::Unchanged) && self.reads(&facts, here, there)
+            {
+                facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+            }
+        }
+        if there.is_none() && facts.here == Presence::Unchanged && self.rules.delete == DeletePolicy::Propagate {
+            facts.delete_asked = self.delete_asked(key, last)?;
+        }
+        Ok(facts)
+    }
+
+    /// Whether contents have to be read: not where the mode goes by size and time alone.
+    fn reads(&self, facts: &Facts, here: &Version, there: &Version) -> bool {
+        let by_looks = facts.kind == FileKind::Plain && facts.here == Presence::New;
+        let same_size = here.seen.stat.size == there.seen.stat.size;
+        match self.rules.compare {
+            _ if !by_looks => true,
+            Compare::ThreeWay => true,
+            Compare::Mtime => false,
+            Compare::MtimeHashFallback => same_size && facts.newer == Newer::Neither,
+        }
+    }
+
+    pub(super) fn delete_asked(
+        &self,
+        key: &str,
+        last: Option<&Last>,
+    ) -> Result<bool, PlanError> {
+        let Some((_, digest)) = last.and_then(|last| last.contents) else {
+            return Ok(false);
+        };
+        let digest = digest.to_string();
+        let asked = self.manifests()?.deleted.get(key);
+        Ok(asked.is_some_and(|digests| digests.contains(&digest)))
+    }
+
+    pub(super) fn adopt(
+        &mut self,
+        key: &str,
+        here: &Version,
+        there: &Version,
+        contents: Option<(u64, crate::io::hash::Sha256Digest)>,
+    ) {
+        let place = |version: &Version| Place {
+            path: version.seen.path.clone(),
+            stat: version.seen.stat,
+        };
+        let last = Last {
+            here: place(here),
+            there: place(there),
+            contents,
+        };
+        self.plan.unchanged += 1;
+        if self.state.files.get(key) != Some(&last) {
+            self.plan.adopted.push((key.to_owned(), last));
+        }
+    }
+
+    /// A version in the cloud folder that turned out to be what is here: this machine vouches for it.
+    pub(super) fn vouch(&mut self, there: &Version, digest: crate::io::hash::Sha256Digest) {
+        if there.digest.is_some() || there.seen.path.ends_with(".zst") {
+            return;
+        }
+        let written = Written {
+            size: there.seen.stat.size,
+            mtime_ns: there.mtime_ns,
+            digest,
+        };
+        self.plan.vouched.push((there.seen.path.clone(), written));
+    }
+
+    fn push_copy(
+        &mut self,
+        key: &str,
+        path: &str,
+        from: &Version,
+        to: (Side, String),
+        over: Option<&Version>,
+        why: Why,
+    ) {
+        let action = match to.0 {
+            Side::Here => Action::CopyToLocal,
+            Side::There => Action::CopyToCloud,
+        };
+        let (here, there) = match to.0 {
+            Side::Here => (to.1.clone(), from.seen.path.clone()),
+            Side::There => (from.seen.path.clone(), to.1.clone()),
+        };
+        self.plan.steps.push(Step {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            action,
+            reason: why.text().into(),
+            bytes: from.seen.stat.size,
+            ops: vec![Op::Copy {
+                from: from.seen.clone(),
+                to,
+                over: over.map(|version| version.seen.stat),
+                mtime_ns: from.mtime_ns,
+                expect: from.digest,
+            }],
+            after: After::Both { here, there },
+            change: Change::Same,
+        });
+    }
+
+    pub(super) fn push_delete(
+        &mut self,
+        key: &str,
+        path: &str,
+        action: Action,
+        victim: &Version,
+        after: After,
+    ) {
+        let reason = match action {
+            Action::DeleteCloud => "deleted here, and delete_policy is propagate",
+            _ => "deleted on another machine, and delete_policy is propagate",
+        };
+        self.plan.steps.push(Step {
+            key: key.to_owned(),
+            path: path.to_owned(),
+            action,
+            reason: reason.into(),
+            bytes: 0,
+            ops: vec![Op::Remove(victim.seen.clone())],
+            after,
+            change: Change::Same,
+        });
+    }
+}
+
+pub(super) fn reason_of_conflict(facts: &Facts) -> String {
+    let known = facts.here != Presence::New && facts.there != Presence::New;
+    match (facts.kind, known) {
+        (FileKind::Rollout, true) => "went on differently on both sides since the last sync",
+        (FileKind::Rollout, false) => "went on differently on both sides",
+        (_, true) => "changed on both sides since the last sync",
+        (_, false) if facts.relation == Some(Relation::Diverged) => {
+            "differs, and no sync has seen it before"
+        }
+        (_, false) => "differs at equal times, and no sync has seen it before",
+    }
+    .into()
+}

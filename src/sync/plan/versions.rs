@@ -1,0 +1,197 @@
+//! What is known of one version of a file: whether it has arrived whole, and whether it has changed.
+
+use super::{Planner, Seen};
+use crate::codex::rollout::{self, Relation};
+use crate::io::{IoContext, IoError};
+use crate::io::hash::Sha256Digest;
+use crate::sync::contents;
+use crate::sync::decide::{Newer, Presence};
+use crate::sync::manifest::Written;
+use crate::sync::scan::{Found, Side};
+use crate::sync::state::{Last, Place};
+use std::path::Path;
+
+/// A version of a file that may be used.
+#[derive(Debug, Clone)]
+pub(super) struct Version {
+    /// Where it is.
+    pub(super) seen: Seen,
+    /// Its true time.
+    pub(super) mtime_ns: i64,
+    /// Its bytes, where somebody vouches for them.
+    pub(super) digest: Option<Sha256Digest>,
+}
+
+impl Version {
+    /// One that lies here: what is here is whole.
+    pub(super) fn here(found: &Found) -> Self {
+        Self {
+            mtime_ns: found.stat.mtime_ns,
+            seen: Seen {
+                side: Side::Here,
+                path: found.path.clone(),
+                stat: found.stat,
+            },
+            digest: None,
+        }
+    }
+}
+
+/// Whether a file of the cloud folder may be used.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// It may.
+    Whole(Version),
+    /// Not yet, and why.
+    Waiting(&'static str),
+}
+
+impl Planner<'_> {
+    /// Judges a file of the cloud folder: a file that is as the last sync left it is whole, and so is
+    /// one that a machine vouches for. For the rest it depends on who else writes there.
+    pub(super) fn arrival(
+        &self,
+        key: &str,
+        found: &Found,
+        of_lines: bool,
+        last: Option<&Last>,
+    ) -> Result<Arrival, IoError> {
+        let seen = Seen {
+            side: Side::There,
+            path: found.path.clone(),
+            stat: found.stat,
+        };
+        let whole = |mtime_ns, digest| {
+            Ok(Arrival::Whole(Version {
+                seen: seen.clone(),
+                mtime_ns,
+                digest,
+            }))
+        };
+        if let Some(last) = last
+            && is_as(found, &last.there)
+        {
+            return whole(last.here.stat.mtime_ns, None);
+        }
+        let path = self.full(&seen);
+        let manifests = self.manifests()?;
+        let others = manifests.of_others(key);
+        let own = self.own_versions(key)?;
+        let known = || others.iter().chain(own);
+        if known().any(|version| version.size == found.stat.size) {
+            let digest = contents::raw_digest(&path).at("read", &path)?;
+            let of_it = |version: &&Written| version.digest == digest;
+            if let Some(version) = known().find(of_it) {
+                return whole(version.mtime_ns, Some(digest));
+            }
+        }
+        if self.request.accept_unlisted {
+            return whole(found.stat.mtime_ns, None);
+        }
+        if let Some(why) = contents::looks_torn(&path, of_lines).at("read", &path)? {
+            return Ok(Arrival::Waiting(why));
+        }
+        let was_more = last.is_some_and(|last| last.there.stat.size > 0) || !others.is_empty();
+        if found.stat.size == 0 && was_more {
+            return Ok(Arrival::Waiting("it is empty, and was not"));
+        }
+        if manifests.machines == 0 {
+            // Nobody else vouches for anything: a tool that mirrors files, or a person.
+            return whole(found.stat.mtime_ns, None);
+        }
+        if of_lines && extends_any(&path, found.stat.size, known())? {
+            return whole(found.stat.mtime_ns, None);
+        }
+        Ok(Arrival::Waiting(if others.is_empty() {
+            "no machine has said yet that it is whole"
+        } else {
+            "it is not yet what another machine wrote"
+        }))
+    }
+
+    /// Whether a side has changed since the last sync, by its looks and, where these differ, by what
+    /// it holds.
+    pub(super) fn presence(
+        &self,
+        version: Option<&Version>,
+        last: Option<&Last>,
+    ) -> Result<Presence, IoError> {
+        let Some(version) = version else {
+            return Ok(Presence::Absent);
+        };
+        let Some(last) = last else {
+            return Ok(Presence::New);
+        };
+        let place = match version.seen.side {
+            Side::Here => &last.here,
+            Side::There => &last.there,
+        };
+        if version.seen.stat == place.stat {
+            return Ok(Presence::Unchanged);
+        }
+        if let Some((len, digest)) = last.contents {
+            let path = self.full(&version.seen);
+            // A length that differs is a change; only packed files have another length than theirs.
+            let may_be = version.seen.stat.size == len || path.extension().is_some_and(|e| e == "zst");
+            if may_be && contents::read(&path, None).at("read", &path)?.digest == digest {
+                return Ok(Presence::Unchanged);
+            }
+        }
+        Ok(Presence::Changed)
+    }
+
+    /// How two versions relate, by their text.
+    pub(super) fn relation(&self, first: &Seen, second: &Seen) -> Result<Relation, IoError> {
+        let (first, second) = (self.full(first), self.full(second));
+        rollout::compare(&first, &second).at("compare", first)
+    }
+
+    /// Which of two versions is newer.
+    pub(super) fn newer(&self, here: &Version, there: &Version) -> Newer {
+        let apart = i128::from(here.mtime_ns) - i128::from(there.mtime_ns);
+        if apart.abs() <= self.request.config.tolerance_nanos {
+            Newer::Neither
+        } else if apart > 0 {
+            Newer::Here
+        } else {
+            Newer::There
+        }
+    }
+
+    /// Whether size and time alone say that two versions which no sync has seen are the same.
+    pub(super) fn look_equal(&self, here: &Version, there: &Version) -> bool {
+        let same_size = here.seen.stat.size == there.seen.stat.size;
+        let exact = here.mtime_ns == there.mtime_ns;
+        let close = self.newer(here, there) == Newer::Neither;
+        same_size && (exact || (close && self.trusts_looks()))
+    }
+
+    /// The digest of a version's text.
+    pub(super) fn text_digest(&self, seen: &Seen) -> Result<(u64, Sha256Digest), IoError> {
+        let path = self.full(seen);
+        let contents = contents::read(&path, None).at("read", &path)?;
+        Ok((contents.len, contents.digest))
+    }
+}
+
+/// Whether a file looks as it did after the last sync.
+pub(super) fn is_as(found: &Found, place: &Place) -> bool {
+    found.stat == place.stat && found.path == place.path
+}
+
+/// Whether the file is a version that somebody vouches for with whole lines behind it: appended to by
+/// somebody who vouches for nothing, and not half of anything.
+fn extends_any<'a>(
+    path: &Path,
+    size: u64,
+    known: impl Iterator<Item = &'a Written>,
+) -> Result<bool, IoError> {
+    for version in known.filter(|version| version.size > 0 && version.size < size) {
+        let mut file = std::fs::File::open(path).at("open", path)?;
+        let contents = contents::of(&mut file, Some(version.size)).at("read", path)?;
+        if contents.beginning == Some(version.digest) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

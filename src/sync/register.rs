@@ -1,0 +1,110 @@
+//! What arrived is made known to the Codex of this machine.
+//!
+//! Codex finds a conversation that lies in its folders by itself; it does not find out that one was
+//! moved, nor that one is no longer the text that it has an index of.
+
+use super::config::PathRule;
+use super::rollouts;
+use crate::codex::database::DatabaseError;
+use crate::codex::thread_index::{self, Moved};
+use crate::codex::{home, rollout};
+use crate::io::environment::Environment;
+use std::path::Path;
+
+/// Codex's index could not be changed; the files are in place all the same, and `codex resume` by id
+/// finds them.
+#[derive(Debug, thiserror::Error)]
+#[error("the files are in place, but Codex's index could not be changed")]
+pub struct RegisterError(#[from] DatabaseError);
+
+
+/// What became of the text of a conversation here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is as it was.
+    Same,
+    /// It is new here.
+    New,
+    /// It has grown: what Codex knows of it still holds.
+    Extended,
+    /// It is another one: offsets into it hold no longer.
+    Replaced,
+}
+
+/// A conversation that a sync has changed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its id.
+    pub id: String,
+    /// Its file, relative to the Codex home.
+    pub path: String,
+    /// What became of its text.
+    pub change: Change,
+    /// Whether it lay elsewhere before: it was archived, or is no longer.
+    pub moved: bool,
+}
+
+/// Makes arrivals known to Codex.
+pub trait Registry {
+    /// Called once, after all files are in place and nobody uses the home. Returns what people should
+    /// know.
+    ///
+    /// # Errors
+    /// A database that cannot be written; the files are in place all the same.
+    fn register(&self, home: &Path, arrivals: &[Arrival]) -> Result<Vec<String>, RegisterError>;
+}
+
+/// Codex's own databases. Conversations without a row are left to Codex, which finds them by itself.
+#[derive(Debug)]
+pub struct CodexIndex<'a> {
+    /// Says where databases are.
+    pub env: &'a Environment,
+    /// Project folders of other machines and what they are here.
+    pub rules: &'a [PathRule],
+}
+
+impl Registry for CodexIndex<'_> {
+    fn register(&self, home: &Path, arrivals: &[Arrival]) -> Result<Vec<String>, RegisterError> {
+        let mut notes = Vec::new();
+        let moved: Vec<_> = arrivals
+            .iter()
+            .filter(|arrival| arrival.moved)
+            .map(|arrival| {
+                let plain = arrival.path.strip_suffix(rollout::ZST);
+                Moved {
+                    id: &arrival.id,
+                    path: home.join(plain.unwrap_or(&arrival.path)),
+                    archived: rollouts::is_archived(&arrival.path),
+                }
+            })
+            .collect();
+        let replaced: Vec<_> = arrivals
+            .iter()
+            .filter(|arrival| arrival.change == Change::Replaced)
+            .map(|arrival| arrival.id.as_str())
+            .collect();
+        if !(moved.is_empty() && self.rules.is_empty()) {
+            for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+                let changed = thread_index::follow_moves(&database, &moved)?;
+                if changed > 0 {
+                    notes.push(format!("{changed} rows of Codex's index follow their files"));
+                }
+                for rule in self.rules {
+                    let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
+                    if changed > 0 {
+                        notes.push(format!(
+                            "{changed} conversations of {} are now in {}",
+                            rule.from, rule.to
+                        ));
+                    }
+                }
+            }
+        }
+        if !replaced.is_empty() {
+            for database in thread_index::databases(home, self.env, home::HISTORY_DATABASE_PREFIX) {
+                thread_index::forget(&database, &replaced)?;
+            }
+        }
+        Ok(notes)
+    }
+}

@@ -1,0 +1,186 @@
+//! Decides about a version of a conversation that was kept as a fork.
+//!
+//! What is decided is remembered by the digest of its text and told to other machines, so that it does
+//! not come up again there.
+
+use super::config::SyncConfig;
+use super::forks::{self, Fork, Forks};
+use super::rollouts;
+use super::scan::Side;
+use super::state::{Replica, State};
+use crate::codex::rollout;
+use crate::io::atomic::{self, TempFile};
+use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// What becomes of a fork.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// The conversation stays as it is; the fork goes.
+    Current,
+    /// The fork becomes the conversation; what it was is in the backup.
+    Fork,
+    /// The fork becomes a conversation of its own, with a new id.
+    Both,
+}
+
+/// Why a fork could not be settled; it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The fork has not arrived on this machine.
+    #[error("the kept version is not on this machine yet: {0}")]
+    NotHere(String),
+    /// Its conversation is not here.
+    #[error("the conversation of the kept version is not here: {0}")]
+    NoConversation(String),
+    /// It cannot become a conversation of its own.
+    #[error("cannot make a conversation of the kept version ({reason}): {}", path.display())]
+    NotSplit {
+        /// Why.
+        reason: &'static str,
+        /// The fork.
+        path: PathBuf,
+    },
+}
+
+/// What was done.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The file of the conversation that was written, relative to the home.
+    pub written: Option<String>,
+    /// The conversation's id, where a new one was made.
+    pub new_id: Option<String>,
+}
+
+/// The conversation that a fork is a version of, relative to the home.
+pub fn conversation_of(fork: &Fork, config: &SyncConfig, state: &State) -> Option<String> {
+    let name = format!("{}.jsonl", fork.conversation());
+    let known = state
+        .files
+        .iter()
+        .find(|(key, _)| rollouts::is_key(key) && rollouts::file_name(key) == name);
+    let path = &known?.1.here.path;
+    config.local.join(path).is_file().then(|| path.clone())
+}
+
+/// Settles a fork here. The next sync takes it to the cloud folder. The caller holds the lock of the
+/// state, has seen that nobody uses the home, and has kept the conversation where it is replaced.
+pub fn settle(
+    mark: &str,
+    choice: Choice,
+    config: &SyncConfig,
+    replica: &Replica,
+    state: &mut State,
+) -> Result<Settled, ResolveError> {
+    let all = Forks::read(&replica.folder, &config.cloud)?;
+    let Some(fork) = all.all.get(mark) else {
+        return Err(ResolveError::NotHere(mark.to_owned()));
+    };
+    let file = forks::folder(Side::Here, &replica.folder, &config.cloud).join(&fork.name);
+    let mut settled = Settled {
+        written: None,
+        new_id: None,
+    };
+    if choice != Choice::Current {
+        if fork.here.is_none() {
+            return Err(ResolveError::NotHere(fork.name.clone()));
+        }
+        let current = conversation_of(fork, config, state)
+            .ok_or_else(|| ResolveError::NoConversation(fork.name.clone()))?;
+        let path = if choice == Choice::Both {
+            let (path, id) = split(&file, &current, config)?;
+            settled.new_id = Some(id);
+            path
+        } else {
+            let old = config.local.join(&current);
+            let digest = super::contents::read(&old, None).at("read", &old)?.digest;
+            // Decided first: whatever is killed now, the old version does not come back as a fork.
+            state.resolved.insert(forks::mark(&digest));
+            replica.write(state)?;
+            let plain = current.strip_suffix(rollout::ZST).unwrap_or(&current);
+            copy(&file, &config.local.join(plain))?;
+            if plain != current {
+                fs::remove_file(&old).at("remove", &old)?;
+            }
+            plain.to_owned()
+        };
+        settled.written = Some(path);
+    }
+    state.resolved.insert(mark.to_owned());
+    state.resolved.remove(&if choice == Choice::Fork {
+        // It goes on: it is no version to be left out any more.
+        mark.to_owned()
+    } else {
+        String::new()
+    });
+    replica.write(state)?;
+    for side in [Side::Here, Side::There] {
+        let path = forks::folder(side, &replica.folder, &config.cloud).join(&fork.name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(Err::<(), _>(e).at("remove", &path).unwrap_err().into());
+            }
+            _ => {}
+        }
+    }
+    Ok(settled)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mut temp = TempFile::beside(to)?;
+    let mut file = File::open(from).at("open", from)?;
+    io::copy(&mut file, temp.file()).at("copy", from)?;
+    let time = fs::metadata(from).and_then(|meta| meta.modified());
+    temp.file()
+        .set_modified(time.at("look at", from)?)
+        .at("set time", to)?;
+    temp.replace(to)
+}
+
+/// Makes a conversation of its own; its path and id.
+fn split(
+    fork: &Path,
+    current: &str,
+    config: &SyncConfig,
+) -> Result<(String, String), ResolveError> {
+    let not_split = |reason| ResolveError::NotSplit {
+        reason,
+        path: fork.to_path_buf(),
+    };
+    let name = current.rsplit('/').next().unwrap_or(current);
+    let old = rollouts::stem(name)
+        .map(|stem| stem[stem.len() - 36..].to_owned())
+        .ok_or_else(|| not_split("its conversation has no id"))?;
+    let digest: Sha256Digest = super::contents::read(fork, None).at("read", fork)?.digest;
+    let new = rollouts::new_id(&old, &digest);
+    let mut reader = BufReader::new(File::open(fork).at("open", fork)?);
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).at("read", fork)?;
+    let first = rollouts::renamed_first_line(&line, &old, &new).map_err(not_split)?;
+    // It is of the day of the original, and not archived.
+    let date = name.get(8..18).unwrap_or_default().replace('-', "/");
+    let folder = if rollouts::is_archived(current) {
+        format!("sessions/{date}")
+    } else {
+        rollouts::folder(current).to_owned()
+    };
+    let stem = rollouts::stem(name).unwrap_or_default();
+    let path = format!("{folder}/{}{new}.jsonl", &stem[..stem.len() - 36]);
+    let target = config.local.join(&path);
+    atomic::create_private_folder(atomic::parent_of(&target))?;
+    let mut temp = TempFile::beside(&target)?;
+    io::Write::write_all(temp.file(), &first).at("write", &target)?;
+    io::copy(&mut reader, temp.file()).at("copy", fork)?;
+    let time = fs::metadata(fork).and_then(|meta| meta.modified());
+    temp.file()
+        .set_modified(time.at("look at", fork)?)
+        .at("set time", &target)?;
+    temp.replace(&target)?;
+    Ok((path, new))
+}

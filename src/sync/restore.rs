@@ -1,0 +1,252 @@
+//! Puts a snapshot of a sync back: into the Codex home, or into the cloud folder.
+
+use super::backup::{self, BackupError, Kept, Snapshot};
+use super::config::SyncConfig;
+use super::scan::{Side, Stat};
+use super::travel;
+use crate::io::atomic::{self, TempFile};
+use crate::io::{IoContext, IoError};
+use chrono::{DateTime, Utc};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// Why a snapshot cannot be put back. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// There is none.
+    #[error("no snapshot: {}", .0.display())]
+    None(PathBuf),
+    /// A name that is no name of an entry of the backup folder.
+    #[error("a snapshot is named by its name in {}, not by {name:?}", folder.display())]
+    Outside {
+        /// The backup folder.
+        folder: PathBuf,
+        /// What was given.
+        name: String,
+    },
+    /// A snapshot that names files outside itself, or files that never travel.
+    #[error("{path:?} may not be put back ({why}): {}", snapshot.display())]
+    Unsafe {
+        /// The snapshot.
+        snapshot: PathBuf,
+        /// The path in it.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A snapshot that cannot be read.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+}
+
+/// What would be put back.
+#[derive(Debug)]
+pub struct RestorePlan {
+    /// From where.
+    pub snapshot: Snapshot,
+    /// Into which side.
+    pub target: Side,
+    /// Its files; those that are as they would be are left out.
+    pub files: Vec<Kept>,
+}
+
+/// Finds the snapshot and what in it belongs to `target`: what was overwritten there. A snapshot that
+/// has nothing of that side, or that codexSync made, goes there as a whole.
+pub fn plan(
+    config: &SyncConfig,
+    from: Option<&str>,
+    target: Side,
+) -> Result<RestorePlan, RestoreError> {
+    let folder = &config.backup_dir;
+    let all = backup::list(folder)?;
+    let snapshot = match from {
+        None => all.into_iter().next(),
+        Some(name) => {
+            let mut parts = Path::new(name).components();
+            let plain = matches!(parts.next(), Some(Component::Normal(_)));
+            if !plain || parts.next().is_some() || name.contains(['/', '\\']) {
+                return Err(RestoreError::Outside {
+                    folder: folder.clone(),
+                    name: name.to_owned(),
+                });
+            }
+            all.into_iter().find(|snapshot| snapshot.name == name)
+        }
+    };
+    let Some(snapshot) = snapshot else {
+        return Err(RestoreError::None(folder.join(from.unwrap_or_default())));
+    };
+    let mut files = match backup::read_list(&snapshot)? {
+        Some(list) => {
+            let of_side = |kept: &&Kept| kept.cloud == (target == Side::There);
+            let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();
+            if own.is_empty() { list.files } else { own }
+        }
+        None => foreign(&snapshot)?,
+    };
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    for kept in &files {
+        check(&snapshot, &kept.path)?;
+    }
+    Ok(RestorePlan {
+        snapshot,
+        target,
+        files,
+    })
+}
+
+fn check(snapshot: &Snapshot, path: &str) -> Result<(), RestoreError> {
+    let inside = Path::new(path)
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    let why = if !inside || path.is_empty() || path.contains('\\') {
+        Some("it leads outside")
+    } else {
+        travel::stays(path)
+    };
+    match why {
+        None => Ok(()),
+        Some(why) => Err(RestoreError::Unsafe {
+            snapshot: snapshot.path.clone(),
+            path: path.to_owned(),
+            why: why.to_owned(),
+        }),
+    }
+}
+
+/// The files of a snapshot without a list of ours. What codexSync once copied and never travels here
+/// (a login) is left out.
+fn foreign(snapshot: &Snapshot) -> Result<Vec<Kept>, RestoreError> {
+    let mut files = Vec::new();
+    let mut push = |path: String, size, mtime_ns| {
+        if travel::stays(&path).is_none() {
+            files.push(Kept {
+                cloud: false,
+                path,
+                mtime_ns,
+                size,
+            });
+        }
+    };
+    if snapshot.is_zip() {
+        let Some(mut zip) = backup::open_zip(snapshot)? else {
+            return Err(BackupError::Zip {
+                action: "read",
+                reason: "it is no .zip".into(),
+                path: snapshot.path.clone(),
+            }
+            .into());
+        };
+        for index in 0..zip.len() {
+            let file = zip.by_index(index).map_err(|e| BackupError::Zip {
+                action: "read",
+                reason: e.to_string(),
+                path: snapshot.path.clone(),
+            })?;
+            let name = file.name().map(std::borrow::Cow::into_owned);
+            if file.is_file()
+                && let Ok(name) = name
+            {
+                push(name, file.size(), snapshot.modified_ns);
+            }
+        }
+        return Ok(files);
+    }
+    for entry in walkdir::WalkDir::new(&snapshot.path) {
+        let entry = entry
+            .map_err(|e| e.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into()))
+            .at("walk", &snapshot.path)?;
+        if !entry.file_type().is_file() {
+            continue;
+        }
+        let meta = fs::symlink_metadata(entry.path()).at("look at", entry.path())?;
+        let relative = entry.path().strip_prefix(&snapshot.path).unwrap_or(entry.path());
+        if let Some(path) = relative.to_str() {
+            let stat = Stat::of(&meta);
+            push(path.replace('\\', "/"), stat.size, stat.mtime_ns);
+        }
+    }
+    Ok(files)
+}
+
+/// Puts the files back, each by one rename, after what they replace was kept in a snapshot of its own.
+/// Returns the name of that.
+///
+/// # Errors
+/// See [`RestoreError`]; files before the one named are in place.
+pub fn apply(
+    plan: &RestorePlan,
+    config: &SyncConfig,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, RestoreError> {
+    let root = match plan.target {
+        Side::Here => &config.local,
+        Side::There => &config.cloud,
+    };
+    let mut victims = Vec::new();
+    for kept in &plan.files {
+        let path = target_of(plan, root, &kept.path)?;
+        if let Some(stat) = Stat::at(&path)? {
+            let replaced = Kept {
+                cloud: plan.target == Side::There,
+                path: kept.path.clone(),
+                mtime_ns: stat.mtime_ns,
+                size: stat.size,
+            };
+            victims.push((path, replaced));
+        }
+    }
+    let safety = backup::make_of(config, victims, now)?;
+    let mut zip = if plan.snapshot.is_zip() {
+        backup::open_zip(&plan.snapshot)?
+    } else {
+        None
+    };
+    for kept in &plan.files {
+        let path = target_of(plan, root, &kept.path)?;
+        atomic::create_private_folder(atomic::parent_of(&path))?;
+        let mut temp = TempFile::beside(&path)?;
+        let source = &plan.snapshot.path;
+        match &mut zip {
+            Some(zip) => {
+                let mut file = zip.by_name(&kept.inside()).map_err(|e| BackupError::Zip {
+                    action: "read",
+                    reason: e.to_string(),
+                    path: source.clone(),
+                })?;
+                io::copy(&mut file, temp.file()).at("read", source)?;
+            }
+            None => {
+                let from = source.join(kept.inside());
+                let mut file = File::open(&from).at("open", &from)?;
+                io::copy(&mut file, temp.file()).at("read", &from)?;
+            }
+        }
+        let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
+        temp.file().set_modified(time).at("set time", &path)?;
+        temp.replace(&path)?;
+    }
+    Ok(safety)
+}
+
+/// Where a file goes; a link on the way in the cloud folder leads nowhere.
+fn target_of(plan: &RestorePlan, root: &Path, path: &str) -> Result<PathBuf, RestoreError> {
+    let mut full = root.to_path_buf();
+    for (depth, part) in path.split('/').enumerate() {
+        full.push(part);
+        let linked = fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink());
+        if linked && (plan.target == Side::There || depth > 0) {
+            return Err(RestoreError::Unsafe {
+                snapshot: plan.snapshot.path.clone(),
+                path: path.to_owned(),
+                why: "a link is in its way".into(),
+            });
+        }
+    }
+    Ok(full)
+}

@@ -1,0 +1,226 @@
+//! Conversations as sync sees them: one key for all the forms and places of a conversation, parents,
+//! and a new id for one that went on in two ways.
+
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::rollout::{self, ConversationFile};
+use crate::io::hash::Sha256Digest;
+use serde_json::Value;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::Path;
+
+/// The longest first line of a rollout that is looked into.
+const MAX_FIRST_LINE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// `rollout-<time>-<uuid>`.
+const STEM_BYTES: usize = "rollout-2026-11-18T10-00-00-".len() + UUID_BYTES;
+const UUID_BYTES: usize = 36;
+
+/// What sets keys of conversations apart from paths.
+const KEY: &str = "conversation:";
+
+/// The strict beginning of a rollout's name, where `name` has one.
+pub fn stem(name: &str) -> Option<&str> {
+    let stem = name.get(..STEM_BYTES)?;
+    let time = stem.strip_prefix("rollout-")?.get(..19)?;
+    let time_fits = time.bytes().enumerate().all(|(i, b)| match i {
+        4 | 7 | 13 | 16 => b == b'-',
+        10 => b == b'T',
+        _ => b.is_ascii_digit(),
+    });
+    let uuid = &stem[STEM_BYTES - UUID_BYTES..];
+    let uuid_fits = uuid.bytes().enumerate().all(|(i, b)| match i {
+        8 | 13 | 18 | 23 => b == b'-',
+        _ => b.is_ascii_hexdigit(),
+    });
+    (time_fits && uuid_fits && stem.as_bytes()[27] == b'-').then_some(stem)
+}
+
+/// Whether a relative path is below one of the two folders of conversations.
+pub fn is_below_sessions(path: &str) -> bool {
+    [SESSIONS, ARCHIVED_SESSIONS].iter().any(|folder| {
+        path.strip_prefix(folder)
+            .is_some_and(|rest| rest.starts_with('/'))
+    })
+}
+
+/// The key of the conversation that `path` is a file of; `None` for any other file.
+///
+/// Where the name ends in an id it is the name without `.zst`, whichever folder it is in; else the
+/// path itself: two files of one name in two folders may be two things.
+pub fn key(path: &str) -> Option<String> {
+    if !is_below_sessions(path) {
+        return None;
+    }
+    let plain = path.strip_suffix(rollout::ZST).unwrap_or(path);
+    if !plain.ends_with(".jsonl") {
+        return None;
+    }
+    Some(match ConversationFile::of(Path::new(path)) {
+        Some(file) if file.id().is_some() => format!("{KEY}{}", file.name),
+        _ => format!("{KEY}{plain}"),
+    })
+}
+
+/// Whether a key is that of a conversation.
+pub fn is_key(key: &str) -> bool {
+    key.starts_with(KEY)
+}
+
+/// The file name of a conversation, from its key.
+pub fn file_name(key: &str) -> &str {
+    let path = key.strip_prefix(KEY).unwrap_or(key);
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// The conversation's id, from its key.
+pub fn id(key: &str) -> Option<String> {
+    ConversationFile::of(Path::new(file_name(key))).and_then(|file| file.id().map(str::to_owned))
+}
+
+/// The folder of a path.
+pub fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Whether a path is that of an archived conversation.
+pub fn is_archived(path: &str) -> bool {
+    path.strip_prefix(ARCHIVED_SESSIONS)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// The same file name in another folder.
+pub fn in_folder(folder: &str, path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    format!("{folder}/{name}")
+}
+
+/// The folder below `sessions/` that stands for a date: `2026-11-20` or `2026/11/20`, both given as
+/// `2026-11-20`.
+pub fn date(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("sessions/")?;
+    let mut parts = rest.split('/');
+    let (first, second, third) = (parts.next()?, parts.next(), parts.next());
+    let digits = |text: &str, n: usize| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+    let is_day = |text: &str| {
+        let mut fields = text.split('-');
+        let fits = [4, 2, 2]
+            .into_iter()
+            .all(|n| fields.next().is_some_and(|f| digits(f, n)));
+        fits && fields.next().is_none()
+    };
+    if is_day(first) && second.is_some() {
+        return Some(first.to_owned());
+    }
+    let (month, day) = (second?, third?);
+    let fits = digits(first, 4) && digits(month, 2) && digits(day, 2) && parts.next().is_some();
+    fits.then(|| format!("{first}-{month}-{day}"))
+}
+
+/// The id of the rollout that this one continues (`history_base`), if it does.
+pub fn parent(path: &Path) -> Option<String> {
+    let meta = first_line(path).ok()?;
+    let base = meta.get("payload")?.get("history_base")?;
+    Some(base.get("thread_id")?.as_str()?.to_lowercase())
+}
+
+fn first_line(path: &Path) -> io::Result<Value> {
+    let mut reader = BufReader::new(rollout::open_plain(path)?.take(MAX_FIRST_LINE_BYTES));
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line)?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// The id of a conversation of its own that is made of a kept fork. It follows from the fork's
+/// contents, so that two machines that do the same make the same; its time is that of the original.
+pub fn new_id(original: &str, contents: &Sha256Digest) -> String {
+    let digest = Sha256Digest::of(format!("{original} {contents}").as_bytes()).to_string();
+    let time = original.get(..13).unwrap_or("00000000-0000");
+    let variant = match digest.as_bytes()[3] % 4 {
+        0 => '8',
+        1 => '9',
+        2 => 'a',
+        _ => 'b',
+    };
+    format!(
+        "{time}-7{}-{variant}{}-{}",
+        &digest[..3],
+        &digest[4..7],
+        &digest[7..19]
+    )
+}
+
+/// The first line of a rollout with `new` in the place of the conversation's id.
+///
+/// # Errors
+/// It is no `session_meta` of `old`.
+pub fn renamed_first_line(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
+    const NOT_IT: &str = "its first line does not begin this conversation";
+    let mut meta: Value = serde_json::from_slice(line).map_err(|_| NOT_IT)?;
+    let payload = meta.get_mut("payload").ok_or(NOT_IT)?;
+    if payload.get("id").and_then(Value::as_str) != Some(old) {
+        return Err(NOT_IT);
+    }
+    for key in ["id", "session_id"] {
+        if let Some(value) = payload.get_mut(key)
+            && value.as_str() == Some(old)
+        {
+            *value = Value::from(new);
+        }
+    }
+    let mut line = serde_json::to_vec(&meta).map_err(|_| NOT_IT)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+
+    #[test]
+    fn all_files_of_a_conversation_have_one_key() {
+        let name = format!("rollout-2026-11-18T10-00-00-{ID}.jsonl");
+        for path in [
+            format!("sessions/2026/11/18/{name}"),
+            format!("sessions/2026-11-18/{name}.zst"),
+            format!("archived_sessions/{name}"),
+        ] {
+            let expected = format!("conversation:{name}");
+            assert_eq!(key(&path).as_deref(), Some(&*expected), "{path}");
+        }
+        assert_eq!(id(&format!("conversation:{name}")).as_deref(), Some(ID));
+        assert_eq!(
+            key("sessions/a/s1.jsonl.zst").as_deref(),
+            Some("conversation:sessions/a/s1.jsonl")
+        );
+        assert_eq!(key("sessions/a/notes.md"), None);
+        assert_eq!(key("skills/rollout.jsonl"), None);
+        assert_eq!(stem(&name), Some(&name[..64]));
+        assert_eq!(stem("rollout-1.jsonl"), None);
+    }
+
+    #[test]
+    fn both_layouts_of_dates_are_read() {
+        for (path, expected) in [
+            ("sessions/2026/11/18/a.jsonl", Some("2026-11-18")),
+            ("sessions/2026-11-18/a.jsonl", Some("2026-11-18")),
+            ("sessions/2026-11-18", None),
+            ("sessions/2026/11/a.jsonl", None),
+            ("sessions/misc/a.jsonl", None),
+            ("archived_sessions/a.jsonl", None),
+        ] {
+            assert_eq!(date(path).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_new_id_is_a_version_7_uuid_of_the_same_time() {
+        let a = new_id(ID, &Sha256Digest::of(b"a"));
+        assert_eq!(a, new_id(ID, &Sha256Digest::of(b"a")));
+        assert_ne!(a, new_id(ID, &Sha256Digest::of(b"b")));
+        assert!(a.starts_with("01a1f78b-4d30-7") && a.len() == 36, "{a}");
+        let name = format!("rollout-2026-11-18T10-00-00-{a}.jsonl");
+        assert_eq!(id(&name), Some(a));
+    }
+}

@@ -1,0 +1,244 @@
+//! What lies on one side: the files that are synced, with size and time. Reads no contents.
+
+use super::cloud_names::{self, CloudName};
+use super::travel::{self, Scope, Take};
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::io::atomic::TEMP_PREFIX;
+use crate::io::{IoContext, IoError};
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One of the two sides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The Codex home of this machine.
+    Here,
+    /// The cloud folder, as this machine has it.
+    There,
+}
+
+/// Size and time of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// Bytes on the disk's account.
+    pub size: u64,
+    /// The modification time, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+impl Stat {
+    /// Of an existing file.
+    pub fn of(meta: &Metadata) -> Self {
+        Self {
+            size: meta.len(),
+            mtime_ns: mtime_ns(meta),
+        }
+    }
+
+    /// Of the regular file at `path`; `None` when there is none.
+    pub fn at(path: &Path) -> Result<Option<Self>, IoError> {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_file() => Ok(Some(Self::of(&meta))),
+            Ok(_) => Ok(None),
+            Err(e) if is_absent(&e) => Ok(None),
+            Err(e) => Err(e).at("look at", path),
+        }
+    }
+}
+
+fn is_absent(e: &io::Error) -> bool {
+    matches!(
+        e.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+#[cfg(unix)]
+fn mtime_ns(meta: &Metadata) -> i64 {
+    use std::os::unix::fs::MetadataExt;
+    meta.mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(meta.mtime_nsec())
+}
+
+#[cfg(not(unix))]
+fn mtime_ns(meta: &Metadata) -> i64 {
+    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
+    let at = meta.modified().ok().and_then(since).unwrap_or_default();
+    i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// Whether the bytes of a file are not on this machine: opening it would download it.
+fn is_dataless(meta: &Metadata) -> bool {
+    #[cfg(target_os = "macos")]
+    {
+        use std::os::macos::fs::MetadataExt;
+        const SF_DATALESS: u32 = 0x4000_0000;
+        meta.st_flags() & SF_DATALESS != 0
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::MetadataExt;
+        const OFFLINE_OR_RECALL: u32 = 0x1000 | 0x4_0000 | 0x40_0000;
+        meta.file_attributes() & OFFLINE_OR_RECALL != 0
+    }
+    #[cfg(not(any(target_os = "macos", windows)))]
+    {
+        let _ = meta;
+        false
+    }
+}
+
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Relative to the side's root, with `/`.
+    pub path: String,
+    /// Size and time.
+    pub stat: Stat,
+    /// See [`Take::Companion`].
+    pub companion: bool,
+}
+
+/// All of one side.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Files under their own names.
+    pub files: Vec<Found>,
+    /// Copies that a client made of a conflict, each with the path that it is a copy of.
+    pub copies: Vec<(String, Found)>,
+    /// Paths of files that are not downloaded.
+    pub stand_ins: Vec<String>,
+    /// What is left alone, and why.
+    pub notes: Vec<(String, String)>,
+    /// Temp files of ours that a killed run left.
+    pub temps: Vec<PathBuf>,
+}
+
+/// Walks one side. A root that is not there is an empty listing; a folder that cannot be read is an
+/// error: what is in it must not be taken for absent.
+pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> {
+    let mut walk = Walk {
+        scope,
+        side,
+        listing: Listing::default(),
+        folders: Vec::new(),
+    };
+    for start in scope.starts() {
+        let path = root.join(start);
+        match fs::symlink_metadata(&path) {
+            Err(e) if is_absent(&e) => {}
+            Err(e) => return Err(e).at("look at", &path),
+            // Somebody's own home may have `sessions` on another disk; a link in a folder that
+            // others write to leads anywhere.
+            Ok(meta) if meta.is_symlink() && (side == Side::There && !start.is_empty()) => {
+                walk.note(start, "a link is not followed");
+            }
+            Ok(_) => match fs::metadata(&path) {
+                Ok(meta) if meta.is_dir() => walk.folders.push((path, start.to_owned())),
+                Ok(meta) => walk.file(start.to_owned(), &path, &meta),
+                Err(e) if is_absent(&e) => {}
+                Err(e) => return Err(e).at("look at", &path),
+            },
+        }
+    }
+    while let Some((folder, relative)) = walk.folders.pop() {
+        walk.folder(&folder, &relative)?;
+    }
+    Ok(walk.listing)
+}
+
+struct Walk<'a> {
+    scope: &'a Scope,
+    side: Side,
+    listing: Listing,
+    folders: Vec<(PathBuf, String)>,
+}
+
+impl Walk<'_> {
+    fn note(&mut self, path: &str, why: &str) {
+        self.listing.notes.push((path.to_owned(), why.to_owned()));
+    }
+
+    fn folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
+        for entry in fs::read_dir(folder).at("list", folder)? {
+            let entry = entry.at("list", folder)?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                self.note(&entry.path().to_string_lossy(), "its name is no text");
+                continue;
+            };
+            let path = if relative.is_empty() {
+                name.to_owned()
+            } else {
+                let mut path = String::with_capacity(relative.len() + 1 + name.len());
+                path.push_str(relative);
+                path.push('/');
+                path.push_str(name);
+                path
+            };
+            let kind = entry.file_type().at("look at", folder)?;
+            let linked = kind.is_symlink()
+                && self.side == Side::Here
+                && (path == SESSIONS || path == ARCHIVED_SESSIONS);
+            if kind.is_dir() || linked {
+                if !cloud_names::is_scratch(name) && self.scope.enters(&path) {
+                    self.folders.push((entry.path(), path));
+                }
+            } else if kind.is_symlink() {
+                if self.scope.takes(&path) == Take::Yes && !cloud_names::is_scratch(name) {
+                    self.note(&path, "a link is not followed");
+                }
+            } else if kind.is_file() {
+                match entry.metadata() {
+                    Ok(meta) => self.file(path, &entry.path(), &meta),
+                    // It went away between the listing and the look.
+                    Err(e) if is_absent(&e) => {}
+                    Err(e) => return Err(e).at("look at", entry.path()),
+                }
+            }
+            // Sockets, pipes and devices are nobody's state.
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: String, full: &Path, meta: &Metadata) {
+        let name = path.rsplit('/').next().unwrap_or(&path);
+        if name.starts_with(TEMP_PREFIX) {
+            self.listing.temps.push(full.to_path_buf());
+            return;
+        }
+        let named = cloud_names::of(&path);
+        if named == CloudName::Scratch {
+            return;
+        }
+        let real = match &named {
+            CloudName::Copy(real) | CloudName::StandIn(real) => real,
+            _ => &path,
+        };
+        let take = self.scope.takes(real);
+        if take == Take::No {
+            // Said only where it is named: a whole home is full of what stays.
+            if self.side == Side::There && travel::stays(real).is_some() {
+                self.note(&path, "it never travels, and does not belong in this folder");
+            }
+            return;
+        }
+        let found = Found {
+            stat: Stat::of(meta),
+            companion: take == Take::Companion,
+            path,
+        };
+        match (named, self.side) {
+            (CloudName::Own, _) if is_dataless(meta) => self.listing.stand_ins.push(found.path),
+            (CloudName::Own, _) => self.listing.files.push(found),
+            (CloudName::Copy(real), Side::There) if !is_dataless(meta) => {
+                self.listing.copies.push((real, found));
+            }
+            (CloudName::StandIn(real), Side::There) => self.listing.stand_ins.push(real),
+            (CloudName::Scratch, _) => {}
+            _ => self.note(&found.path, "a copy that a cloud client made of a conflict"),
+        }
+    }
+}

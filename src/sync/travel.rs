@@ -1,0 +1,267 @@
+//! What may leave this machine: the one list of what never does.
+
+use super::config::SyncConfig;
+use crate::codex::home::{self, Kind, kind_of};
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+use std::path::{Component, Path};
+
+/// Why a file stays on the machine it is on; `None` when it may travel.
+///
+/// `path` is relative to the Codex home, with `/`. Case is ignored: on many disks `Auth.JSON` is
+/// auth.json.
+pub fn stays(path: &str) -> Option<&'static str> {
+    let lower = path.to_lowercase();
+    let name = lower.rsplit('/').next().unwrap_or(&lower);
+    if name == home::AUTH_JSON || name.ends_with("_auth.json") || name.starts_with(".auth-") {
+        return Some("a login never travels");
+    }
+    if name == "installation_id" {
+        return Some("the id of an installation never travels");
+    }
+    let key_ends = [".key", ".pem", ".p12", ".pfx", ".ppk"];
+    let key_names = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
+    if key_ends.iter().any(|end| name.ends_with(end)) || key_names.contains(&name) {
+        return Some("a key never travels");
+    }
+    let is_database = |name: &str| {
+        [".sqlite", ".sqlite3", ".db"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
+    let beside = home::SIDECAR_SUFFIXES
+        .iter()
+        .any(|end| name.strip_suffix(end).is_some_and(is_database));
+    if is_database(name) || beside {
+        return Some("a database never travels");
+    }
+    if name.ends_with(".sock") || name.ends_with(".socket") {
+        return Some("a socket never travels");
+    }
+    match kind_of(Path::new(&lower)) {
+        Kind::Auth | Kind::LegacyAuth => Some("a login never travels"),
+        Kind::InstallationId => Some("the id of an installation never travels"),
+        Kind::Database | Kind::DatabaseSidecar => Some("a database never travels"),
+        Kind::Transient if name.ends_with(".lock") => Some("a lock never travels"),
+        Kind::Transient => Some("what is bound to this machine never travels"),
+        Kind::Tmp | Kind::ModelsCache | Kind::Version => {
+            Some("what Codex makes again does not travel")
+        }
+        // The user's own lock files (yarn.lock) are content; at the top they are nobody's.
+        _ if name.ends_with(".lock") && !lower.contains('/') => Some("a lock never travels"),
+        _ => None,
+    }
+}
+
+/// Checks an entry of `include_roots`; `None` when it means everything.
+///
+/// # Errors
+/// Why it is refused.
+pub fn clean_root(entry: &str) -> Result<Option<String>, String> {
+    let entry = entry.trim().replace('\\', "/");
+    let mut parts = Vec::new();
+    for part in Path::new(&entry).components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(format!(
+                    "takes paths below the Codex home, not {entry:?}"
+                ));
+            }
+        }
+    }
+    let root = parts.join("/");
+    if root.is_empty() {
+        return Ok(None);
+    }
+    // A folder of databases or locks is named by what is in it.
+    let inside = format!("{root}/x");
+    match stays(&root).or_else(|| stays(&inside).filter(|_| !root.contains('.'))) {
+        Some(why) => Err(format!("may not name {entry:?}: {why}")),
+        None => Ok(Some(root)),
+    }
+}
+
+/// How a path belongs to what is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// It is synced.
+    Yes,
+    /// It is a conversation outside the roots: synced when it is one that the other side or the last
+    /// sync has inside, or the parent of one.
+    Companion,
+    /// It is not.
+    No,
+}
+
+/// Which paths of a home or of the cloud folder are synced.
+#[derive(Debug)]
+pub struct Scope {
+    roots: Vec<String>,
+    exclude: GlobSet,
+    /// Whether some root has conversations.
+    conversations: bool,
+}
+
+impl Scope {
+    /// As the configuration says.
+    ///
+    /// # Errors
+    /// The first glob that means nothing.
+    pub fn of(config: &SyncConfig) -> Result<Self, String> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in &config.exclude {
+            if let Some(glob) = glob(pattern) {
+                let glob = GlobBuilder::new(&glob)
+                    .literal_separator(true)
+                    .backslash_escape(false)
+                    .build()
+                    .map_err(|e| format!("{pattern:?} is no glob: {}", e.kind()))?;
+                set.add(glob);
+            }
+        }
+        let of_sessions = |root: &String| {
+            [home::SESSIONS, home::ARCHIVED_SESSIONS]
+                .iter()
+                .any(|folder| is_below(root, folder))
+        };
+        Ok(Self {
+            conversations: config.roots.iter().any(of_sessions),
+            roots: config.roots.clone(),
+            exclude: set.build().map_err(|e| e.to_string())?,
+        })
+    }
+
+    /// The paths to begin a walk at; the empty one is the root itself.
+    pub fn starts(&self) -> Vec<&str> {
+        if self.roots.is_empty() {
+            return vec![""];
+        }
+        let mut all: Vec<&str> = self.roots.iter().map(String::as_str).collect();
+        if self.conversations {
+            all.extend([home::SESSIONS, home::ARCHIVED_SESSIONS]);
+        }
+        all.sort_unstable();
+        all.dedup();
+        // One inside another would be walked twice.
+        let inside = |a: &str, b: &str| a.len() > b.len() && is_below(a, b);
+        let outermost = |root: &&str| !all.iter().any(|other| inside(root, other));
+        all.iter().copied().filter(outermost).collect()
+    }
+
+    /// How a file belongs.
+    pub fn takes(&self, path: &str) -> Take {
+        let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
+        let companion = !below && self.conversations && super::rollouts::key(path).is_some();
+        if !(below || companion) || stays(path).is_some() || self.is_excluded(path) {
+            Take::No
+        } else if below {
+            Take::Yes
+        } else {
+            Take::Companion
+        }
+    }
+
+    /// Whether a glob keeps the file where it is.
+    pub fn is_excluded(&self, path: &str) -> bool {
+        !self.exclude.is_empty() && self.exclude.is_match(path)
+    }
+
+    /// Whether a folder may hold something that is synced.
+    pub fn enters(&self, folder: &str) -> bool {
+        stays(&format!("{folder}/x")).is_none()
+    }
+}
+
+/// Whether `path` is `root` or lies below it.
+fn is_below(path: &str, root: &str) -> bool {
+    path.strip_prefix(root)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// codexSync matches from the right, as Python's `PurePath.match` does. There `**` is one folder; here
+/// it is any number of folders, which is what its users mean.
+fn glob(pattern: &str) -> Option<String> {
+    let pattern = pattern.trim();
+    if pattern.is_empty() || pattern.starts_with('/') {
+        // An absolute pattern matches no relative path.
+        return None;
+    }
+    let literal = pattern
+        .trim_end_matches('/')
+        .replace('{', "[{]")
+        .replace('}', "[}]");
+    Some(format!("**/{literal}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_travels_is_refused_as_a_root_in_any_spelling() {
+        for entry in [
+            "auth.json",
+            "./AUTH.json",
+            "21apr_me@x.com_auth.json",
+            ".auth-a1b2c3",
+            "installation_id",
+            "state_5.sqlite",
+            "state_5.sqlite-wal",
+            "sqlite/state_5.sqlite",
+            "auth.lock",
+            "session_index.jsonl.lock",
+            "thread-writer-locks",
+            "app-server-control",
+            "packages",
+            "tmp",
+            "my.key",
+            "skills/x/id_rsa",
+            "../other",
+            "/etc",
+            "sessions/../auth.json",
+        ] {
+            assert!(clean_root(entry).is_err(), "{entry}");
+        }
+    }
+
+    #[test]
+    fn what_may_travel_is_taken_and_a_dot_is_everything() {
+        for entry in [".", "./", ""] {
+            assert_eq!(clean_root(entry), Ok(None), "{entry:?}");
+        }
+        for (entry, root) in [
+            ("sessions", "sessions"),
+            ("sessions/", "sessions"),
+            ("./skills//mine", "skills/mine"),
+            ("session_index.jsonl", "session_index.jsonl"),
+            ("skills\\mine", "skills/mine"),
+        ] {
+            assert_eq!(clean_root(entry), Ok(Some(root.to_owned())), "{entry}");
+        }
+        assert_eq!(stays("skills/mine/yarn.lock"), None);
+        assert_eq!(stays("history.jsonl"), None);
+        assert!(stays("skills/.system/x").is_some());
+    }
+
+    #[test]
+    fn globs_match_from_the_right() {
+        for (pattern, path, matches) in [
+            ("*.tmp", "sessions/2026/a.tmp", true),
+            ("*.tmp", "a.tmp.jsonl", false),
+            ("2026/*.jsonl", "sessions/2026/a.jsonl", true),
+            ("2026/*.jsonl", "sessions/2026/11/a.jsonl", false),
+            ("/sessions/*", "sessions/a", false),
+            ("cache/**", "skills/cache/a", true),
+            ("a{b}", "x/a{b}", true),
+            ("[!a]*.md", "x/b.md", true),
+        ] {
+            let mut set = GlobSetBuilder::new();
+            if let Some(glob) = glob(pattern) {
+                let glob = GlobBuilder::new(&glob).literal_separator(true).build();
+                set.add(glob.unwrap());
+            }
+            assert_eq!(set.build().unwrap().is_match(path), matches, "{pattern}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Three machines and a cloud folder that does what cloud folders do, driven through the program's own
+//! plan and apply. Every schedule is given by its seed.
+//!
+//! `CODEX_MANAGER_SYNC_SCHEDULES` sets how many schedules are run, `CODEX_MANAGER_SYNC_SEED` runs one.
+
+use crate::support::cloud::{Cloud, Machine, Rng};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many schedules run where nobody says otherwise.
+const FEW: u64 = 60;
+/// How many things happen before the world comes to rest.
+const EVENTS: usize = 45;
+/// In how many rounds at rest all machines have to agree.
+const ROUNDS: usize = 14;
+
+#[test]
+fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    if let Some(seed) = number("CODEX_MANAGER_SYNC_SEED") {
+        schedule(seed);
+        return;
+    }
+    let count = number("CODEX_MANAGER_SYNC_SCHEDULES").unwrap_or(FEW);
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count {
+                        return;
+                    }
+                    let failed = std::panic::catch_unwind(|| schedule(seed)).is_err();
+                    assert!(!failed, "seed {seed}");
+                }
+            });
+        }
+    });
+}
+
+fn schedule(seed: u64) {
+    let root = tempfile::Builder::new()
+        .prefix("cm-sync-")
+        .tempdir_in(if Path::new("/dev/shm").is_dir() {
+            Path::new("/dev/shm").to_path_buf()
+        } else {
+            std::env::temp_dir()
+        })
+        .unwrap();
+    let mut rng = Rng::new(seed);
+    let mut cloud = Cloud::default();
+    let mut machines: Vec<Machine> = (0..3)
+        .map(|i| Machine::new(root.path(), i, &mut rng))
+        .collect();
+    for _ in 0..EVENTS {
+        let m = rng.below(3);
+        match rng.below(10) {
+            0..4 => machines[m].user_does_something(&mut rng),
+            4..7 => cloud.does_something(&mut machines[m], &mut rng),
+            _ => {
+                let steps = rng.chance(35).then(|| rng.below(40));
+                machines[m].sync(steps, false);
+            }
+        }
+    }
+    // Nobody writes any more, and everything arrives.
+    let mut quiet = false;
+    for round in 0..ROUNDS {
+        let mut changed = false;
+        for machine in &mut machines {
+            machine.decides_by_itself();
+            cloud.delivers_everything(machine);
+            changed |= machine.sync(None, true);
+            cloud.delivers_everything(machine);
+        }
+        if !changed && round > 0 {
+            quiet = true;
+            break;
+        }
+    }
+    for machine in &mut machines {
+        cloud.delivers_everything(machine);
+    }
+    let told = || format!("seed {seed}\n{}", listing(&machines));
+    assert!(quiet, "the machines do not come to rest\n{}", told());
+    for machine in &mut machines {
+        assert!(!machine.sync(None, true), "a second run does something\n{}", told());
+    }
+    let first = machines[0].holds();
+    for machine in &machines[1..] {
+        assert_eq!(first, machine.holds(), "machines differ\n{}", told());
+    }
+    for machine in &machines {
+        machine.assert_in_order(&told);
+        let mine = machine.lines();
+        for (line, written_by) in machines.iter().flat_map(|m| m.written()) {
+            assert!(mine.contains(line), "{line} of {written_by} is lost\n{}", told());
+        }
+    }
+    let kept: BTreeSet<String> = machines.iter().flat_map(Machine::plain_versions).collect();
+    for version in machines.iter().flat_map(|m| &m.skills_written) {
+        assert!(kept.contains(version), "{version} is nowhere\n{}", told());
+    }
+}
+
+fn listing(machines: &[Machine]) -> String {
+    machines.iter().map(Machine::listing).collect()
+}
