@@ -46,6 +46,8 @@ mod reusing;
 mod round_trip;
 mod status;
 mod support;
+mod sync;
+mod sync_codex;
 mod sync_simulation;
 mod together;
 mod trees;

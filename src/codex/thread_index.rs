@@ -119,7 +119,13 @@ mod tests {
         connection
             .execute_batch("CREATE TABLE threads(id TEXT, cwd TEXT)")
             .unwrap();
-        for cwd in ["/Users/me/p", "/Users/me", "/Users/me2/p", "C:\\w\\p", "/home/me/x"] {
+        for cwd in [
+            "/Users/me/p",
+            "/Users/me",
+            "/Users/me2/p",
+            "C:\\w\\p",
+            "/home/me/x",
+        ] {
             connection
                 .execute("INSERT INTO threads VALUES('x', ?1)", [cwd])
                 .unwrap();
@@ -135,7 +141,13 @@ mod tests {
             .collect();
         assert_eq!(
             rows,
-            ["/home/me/p", "/home/me", "/Users/me2/p", "/w/p", "/home/me/x"]
+            [
+                "/home/me/p",
+                "/home/me",
+                "/Users/me2/p",
+                "/w/p",
+                "/home/me/x"
+            ]
         );
     }
 }

@@ -1,5 +1,6 @@
 //! `doctor`: looks everything over and names the command that mends what is wrong.
 
+use super::sync;
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::Recovery;
 use crate::codex::auth::AuthFile;
@@ -93,6 +94,7 @@ impl DoctorArgs {
         examination.manager_home();
         examination.archives();
         examination.left_overs();
+        examination.sync();
         checks.append(&mut examination.checks);
         for check in &checks {
             show(&context.ui, check);
@@ -382,6 +384,30 @@ impl Examination<'_> {
                 "there is no archive",
                 Some("codex-manager backup"),
             ),
+        }
+    }
+
+    /// What `sync preflight` finds, where a sync is set up at all.
+    fn sync(&mut self) {
+        let path = self.context.manager_path("sync.toml");
+        if !path.exists() {
+            return;
+        }
+        match sync::preflight_checks(self.context, &path) {
+            Err(error) => {
+                let fix = Some("see: codex-manager sync validate");
+                self.note("sync.config", Status::Fail, error.to_string(), fix);
+            }
+            Ok(found) => self.checks.extend(found.into_iter().map(|check| Check {
+                id: check.id,
+                status: match check.status {
+                    sync::Status::Ok => Status::Ok,
+                    sync::Status::Warn => Status::Warn,
+                    sync::Status::Fail => Status::Fail,
+                },
+                message: check.message,
+                fix: check.fix,
+            })),
         }
     }
 

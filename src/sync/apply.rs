@@ -270,7 +270,11 @@ impl Run<'_> {
             Op::Copy { to, .. } | Op::Merge { to, .. } => Some(self.root(to.0).join(&to.1)),
             _ => None,
         });
-        let known = self.state.files.get(&step.key).and_then(|last| last.contents);
+        let known = self
+            .state
+            .files
+            .get(&step.key)
+            .and_then(|last| last.contents);
         let contents = match copied {
             Some(path) => {
                 let read = contents::read(&path, None).at("read", &path)?;
@@ -306,9 +310,12 @@ impl Run<'_> {
             Op::DropFork { side, name } => {
                 let path = self.fork_file(*side, name);
                 match fs::remove_file(&path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                        Err(Err::<(), _>(e).at("remove", &path).unwrap_err().into())
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IoError {
+                        action: "remove",
+                        path,
+                        source: e,
                     }
+                    .into()),
                     _ => Ok(()),
                 }
             }
@@ -322,17 +329,23 @@ impl Run<'_> {
         if Stat::at(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
-            Err(Obstacle::Left(format!("changed meanwhile: {}", path.display())))
+            Err(Obstacle::Left(format!(
+                "changed meanwhile: {}",
+                path.display()
+            )))
         }
     }
 
     /// Whether the place still holds what was planned with.
-    fn still_over(&self, path: &Path, over: Option<Stat>) -> Result<(), Obstacle> {
+    fn still_over(path: &Path, over: Option<Stat>) -> Result<(), Obstacle> {
         let taken = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
         if !taken && Stat::at(path)? == over {
             Ok(())
         } else {
-            Err(Obstacle::Left(format!("changed meanwhile: {}", path.display())))
+            Err(Obstacle::Left(format!(
+                "changed meanwhile: {}",
+                path.display()
+            )))
         }
     }
 
@@ -348,9 +361,7 @@ impl Run<'_> {
         let target = self.place(to)?;
         let mut temp = TempFile::beside(&target)?;
         let mut reader = File::open(&source).at("open", &source)?;
-        let (digest, size) = self
-            .pour(&mut reader, temp.file())
-            .at("copy", &source)?;
+        let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
         self.still(from)?;
         if size != from.stat.size || expect.is_some_and(|expected| expected != digest) {
             let why = format!("it is not what was expected: {}", source.display());
@@ -362,6 +373,10 @@ impl Run<'_> {
             mtime_ns,
             digest,
         };
+        if from.side == Side::There && expect.is_none() {
+            // Nobody vouched for it: from now on this machine does.
+            self.ledger.note(&from.path, &written)?;
+        }
         self.put(temp, to, &target, over, &written)
     }
 
@@ -387,7 +402,11 @@ impl Run<'_> {
         let mut temp = TempFile::beside(&target)?;
         merge.write(temp.file()).at("write", &target)?;
         self.work.progress.add_bytes(merge.bytes);
-        let mtime_ns = versions.iter().map(|seen| seen.stat.mtime_ns).max().unwrap_or(0);
+        let mtime_ns = versions
+            .iter()
+            .map(|seen| seen.stat.mtime_ns)
+            .max()
+            .unwrap_or(0);
         let written = Written {
             size: merge.bytes,
             mtime_ns,
@@ -414,7 +433,7 @@ impl Run<'_> {
             self.ledger.note(&to.1, written)?;
             self.go_on()?;
         }
-        self.still_over(target, over)?;
+        Self::still_over(target, over)?;
         temp.replace(target)?;
         Ok(())
     }
@@ -422,7 +441,7 @@ impl Run<'_> {
     fn rename(&mut self, from: &Seen, to: &str) -> Result<(), Obstacle> {
         let source = self.still(from)?;
         let target = self.place(&(from.side, to.to_owned()))?;
-        self.still_over(&target, None)?;
+        Self::still_over(&target, None)?;
         if from.side == Side::There {
             // The version is listed under its key; a machine that looks for it there finds it.
             let digest = contents::raw_digest(&source).at("read", &source)?;
@@ -458,7 +477,12 @@ impl Run<'_> {
         let source = self.still(from)?;
         for side in [Side::Here, Side::There] {
             self.go_on()?;
-            self.keep(&source, &self.fork_file(side, name), digest, from.stat.mtime_ns)?;
+            self.keep(
+                &source,
+                &self.fork_file(side, name),
+                digest,
+                from.stat.mtime_ns,
+            )?;
         }
         Ok(())
     }
@@ -470,7 +494,10 @@ impl Run<'_> {
             Side::There => Side::Here,
         };
         let Some(stat) = Stat::at(&source)? else {
-            return Err(Obstacle::Left(format!("gone meanwhile: {}", source.display())));
+            return Err(Obstacle::Left(format!(
+                "gone meanwhile: {}",
+                source.display()
+            )));
         };
         let digest = contents::raw_digest(&source).at("read", &source)?;
         if !name.contains(&forks::mark(&digest)) {
@@ -496,7 +523,10 @@ impl Run<'_> {
         let mut reader = rollout::open_plain(source).at("open", source)?;
         let (copied, _) = self.pour(&mut *reader, temp.file()).at("copy", source)?;
         if copied != *digest {
-            return Err(Obstacle::Left(format!("changed meanwhile: {}", source.display())));
+            return Err(Obstacle::Left(format!(
+                "changed meanwhile: {}",
+                source.display()
+            )));
         }
         let time = system_time(mtime_ns);
         temp.file().set_modified(time).at("set time", target)?;

@@ -84,7 +84,12 @@ impl Kept {
 /// It could not be made whole; there is none then.
 pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError> {
     let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
-    for seen in plan.steps.iter().flat_map(|s| &s.ops).filter_map(Op::victim) {
+    for seen in plan
+        .steps
+        .iter()
+        .flat_map(|s| &s.ops)
+        .filter_map(Op::victim)
+    {
         victims.insert((seen.side == Side::There, seen.path.clone()), seen);
     }
     let config = work.config;

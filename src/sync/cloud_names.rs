@@ -2,7 +2,7 @@
 //! conflict, stand-ins for what is not downloaded, scratch files.
 //!
 //! Conversations have a strict grammar, so whatever a client puts into such a name is recognised
-//! without knowing the client. The rest goes by the known patterns of Syncthing, Dropbox, OneDrive,
+//! without knowing the client. The rest goes by the known patterns of Syncthing, Dropbox, `OneDrive`,
 //! Google Drive, iCloud Drive, Nextcloud, ownCloud, Seafile, Nutstore, Box and rclone.
 
 use super::rollouts;
@@ -112,14 +112,16 @@ fn is_scratch_name(name: &str) -> bool {
 
 /// `.NAME.~1a2b3c4d`.
 fn is_nextcloud_download(name: &str) -> bool {
-    name.rsplit_once(".~").is_some_and(|(_, hex)| {
-        hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit())
-    })
+    name.rsplit_once(".~")
+        .is_some_and(|(_, hex)| hex.len() == 8 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// iCloud Drive before macOS 14 (`.NAME.icloud`), virtual files of Nextcloud and ownCloud.
 fn stand_in(name: &str) -> Option<String> {
-    if let Some(real) = name.strip_prefix('.').and_then(|n| n.strip_suffix(".icloud")) {
+    if let Some(real) = name
+        .strip_prefix('.')
+        .and_then(|n| n.strip_suffix(".icloud"))
+    {
         return Some(real.to_owned());
     }
     [".nextcloud", ".owncloud"]
@@ -152,8 +154,37 @@ fn lines_file(name: &str) -> Option<&'static str> {
             let marked = rest.starts_with([' ', '(', '-', '_', '.', '[']);
             rest == ".jsonl"
                 || rest.starts_with(".jsonl.conflict")
-                || (marked && rest.ends_with(".jsonl") && rest.len() > ".jsonl".len())
+                || (marked && rest.len() > ".jsonl".len() && rest.strip_suffix(".jsonl").is_some())
         })
+}
+
+/// The path that a weakly marked one may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
+/// `NAME-COMPUTER.EXT`. People name files like that too, so this decides nothing by itself.
+pub fn maybe_copy_of(path: &str) -> Option<String> {
+    let name_at = path.rfind('/').map_or(0, |at| at + 1);
+    let (stem, end) = match path[name_at..].rfind('.') {
+        Some(dot) if dot > 0 => path.split_at(name_at + dot),
+        _ => (path, ""),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
+    let real = if let Some((real, number)) = stem.rsplit_once(' ') {
+        let number = number
+            .strip_prefix('(')
+            .and_then(|n| n.strip_suffix(')'))
+            .unwrap_or(number);
+        (is_number(number) && number.len() <= 3).then_some(real)
+    } else {
+        let mut dashes = stem.match_indices('-').filter(|(at, _)| *at > name_at);
+        dashes
+            .find(|(at, _)| {
+                let computer = &stem[at + 1..];
+                (4..=15).contains(&computer.len()) && computer.bytes().all(upper)
+            })
+            .map(|(at, _)| &stem[..at])
+    };
+    real.filter(|real| real.len() > name_at)
+        .map(|real| format!("{real}{end}"))
 }
 
 /// Whether a name says by itself that it is a copy that some client made of a conflict.
@@ -218,7 +249,10 @@ mod tests {
         for (name, real) in [
             ("history (1).jsonl", "history.jsonl"),
             ("history-LAPTOP.jsonl", "history.jsonl"),
-            ("history.sync-conflict-20261118-101010-ABCDEF7.jsonl", "history.jsonl"),
+            (
+                "history.sync-conflict-20261118-101010-ABCDEF7.jsonl",
+                "history.jsonl",
+            ),
             ("session_index 2.jsonl", "session_index.jsonl"),
             ("session_index.jsonl.conflict2", "session_index.jsonl"),
         ] {
@@ -257,6 +291,21 @@ mod tests {
     }
 
     #[test]
+    fn weak_signs_name_what_they_may_be_of() {
+        for (path, real) in [
+            ("skills/a (1).md", Some("skills/a.md")),
+            ("skills/a 2.md", Some("skills/a.md")),
+            ("skills/a-DESKTOP-AB12.md", Some("skills/a.md")),
+            ("skills/a-b.md", None),
+            ("skills/a b.md", None),
+            ("skills/ (1).md", None),
+            ("x (12)", Some("x")),
+        ] {
+            assert_eq!(maybe_copy_of(path).as_deref(), real, "{path}");
+        }
+    }
+
+    #[test]
     fn other_copies_are_left_alone_and_weak_signs_are_no_signs() {
         for path in [
             "skills/a (Bob's conflicted copy 2026-11-18).md",
@@ -266,7 +315,11 @@ mod tests {
         ] {
             assert_eq!(of(path), CloudName::Foreign, "{path}");
         }
-        for path in ["skills/notes (1).md", "skills/notes 2.md", "skills/conflict.md"] {
+        for path in [
+            "skills/notes (1).md",
+            "skills/notes 2.md",
+            "skills/conflict.md",
+        ] {
             assert_eq!(of(path), CloudName::Own, "{path}");
         }
     }

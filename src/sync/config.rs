@@ -5,8 +5,8 @@
 //! ours. A key that neither knows is named in [`SyncConfig::warnings`].
 
 use super::travel;
+use crate::io::IoError;
 use crate::io::environment::Environment;
-use crate::io::{IoContext, IoError};
 use std::path::{Component, Path, PathBuf};
 use toml_edit::{DocumentMut, Item, TableLike};
 
@@ -320,7 +320,12 @@ impl SyncConfig {
                 path: path.to_path_buf(),
                 reason: "not UTF-8".into(),
             }),
-            Err(e) => Err(Err::<(), _>(e).at("read", path).unwrap_err().into()),
+            Err(source) => Err(IoError {
+                action: "read",
+                path: path.to_path_buf(),
+                source,
+            }
+            .into()),
         }
     }
 
@@ -752,11 +757,9 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<SyncConfig, ConfigError> {
-        let env = Environment {
-            current_dir: "/work".into(),
-            home_dir: Some("/home/me".into()),
-            ..Environment::default()
-        };
+        let mut env = Environment::default();
+        env.current_dir = "/somewhere".into();
+        env.home_dir = Some("/home/me".into());
         let around = Surroundings {
             env: &env,
             codex_home: Path::new("/home/me/.codex"),
@@ -821,10 +824,7 @@ mod tests {
             let error = read(&whole).unwrap_err().to_string();
             assert!(error.contains(key), "{text}: {error}");
         }
-        assert!(matches!(
-            read("[paths\n"),
-            Err(ConfigError::NotToml { .. })
-        ));
+        assert!(matches!(read("[paths\n"), Err(ConfigError::NotToml { .. })));
     }
 
     #[test]

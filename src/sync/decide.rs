@@ -131,7 +131,7 @@ impl Why {
 }
 
 /// Decides.
-pub fn decide(facts: &Facts, rules: &Rules) -> Decision {
+pub fn decide(facts: Facts, rules: Rules) -> Decision {
     use Presence::{Absent, Changed, New, Unchanged};
     let propagate = rules.delete == DeletePolicy::Propagate;
     match (facts.here, facts.there) {
@@ -147,7 +147,7 @@ pub fn decide(facts: &Facts, rules: &Rules) -> Decision {
     }
 }
 
-fn both_there(facts: &Facts, rules: &Rules) -> Decision {
+fn both_there(facts: Facts, rules: Rules) -> Decision {
     use Presence::{Changed, Unchanged};
     let unknown = facts.here == Presence::New || facts.there == Presence::New;
     if facts.relation == Some(Relation::Equal) {
@@ -173,7 +173,7 @@ fn both_there(facts: &Facts, rules: &Rules) -> Decision {
 }
 
 /// The rules of codexSync for two files that no sync has seen.
-fn by_time(facts: &Facts, rules: &Rules) -> Decision {
+fn by_time(facts: Facts, rules: Rules) -> Decision {
     match facts.newer {
         Newer::Here => Decision::ToCloud(Why::Newer),
         Newer::There => Decision::ToHere(Why::Newer),
@@ -186,7 +186,7 @@ fn by_time(facts: &Facts, rules: &Rules) -> Decision {
     }
 }
 
-fn conflict(facts: &Facts, rules: &Rules) -> Decision {
+fn conflict(facts: Facts, rules: Rules) -> Decision {
     match (rules.conflict, facts.newer) {
         (ConflictPolicy::PreferLocal, _) | (ConflictPolicy::PreferNewerMtime, Newer::Here) => {
             Decision::ToCloud(Why::Policy)
@@ -214,12 +214,7 @@ mod tests {
     };
     const KINDS: [FileKind; 3] = [Rollout, Lines, Plain];
 
-    fn facts(
-        kind: FileKind,
-        here: Presence,
-        there: Presence,
-        relation: Option<Relation>,
-    ) -> Facts {
+    fn facts(kind: FileKind, here: Presence, there: Presence, relation: Option<Relation>) -> Facts {
         Facts {
             kind,
             here,
@@ -231,6 +226,7 @@ mod tests {
     }
 
     /// The table of docs/sync.md.
+    #[allow(clippy::too_many_lines, reason = "a table")]
     #[test]
     fn the_table_of_decisions_holds() {
         use Relation::{Diverged, Equal, FirstExtends, SecondExtends};
@@ -239,26 +235,110 @@ mod tests {
             (&KINDS, Unchanged, Unchanged, None, D::Nothing),
             (&KINDS, New, Absent, None, D::ToCloud(Why::OnlyOneSide)),
             (&KINDS, Absent, New, None, D::ToHere(Why::OnlyOneSide)),
-            (&KINDS, Unchanged, Absent, None, D::ToCloud(Why::AbsentIsNotDeleted)),
-            (&KINDS, Changed, Absent, None, D::ToCloud(Why::AbsentIsNotDeleted)),
-            (&KINDS, Absent, Unchanged, None, D::ToHere(Why::AbsentIsNotDeleted)),
-            (&KINDS, Absent, Changed, None, D::ToHere(Why::AbsentIsNotDeleted)),
+            (
+                &KINDS,
+                Unchanged,
+                Absent,
+                None,
+                D::ToCloud(Why::AbsentIsNotDeleted),
+            ),
+            (
+                &KINDS,
+                Changed,
+                Absent,
+                None,
+                D::ToCloud(Why::AbsentIsNotDeleted),
+            ),
+            (
+                &KINDS,
+                Absent,
+                Unchanged,
+                None,
+                D::ToHere(Why::AbsentIsNotDeleted),
+            ),
+            (
+                &KINDS,
+                Absent,
+                Changed,
+                None,
+                D::ToHere(Why::AbsentIsNotDeleted),
+            ),
             (&KINDS, New, New, Some(Equal), D::Adopt),
             (&KINDS, Changed, Changed, Some(Equal), D::Adopt),
             (&KINDS, New, New, Some(FirstExtends), D::ToCloud(Why::Grew)),
             (&KINDS, New, New, Some(SecondExtends), D::ToHere(Why::Grew)),
-            (&[Rollout, Lines], Changed, Changed, Some(FirstExtends), D::ToCloud(Why::Grew)),
-            (&[Rollout, Lines], Changed, Changed, Some(SecondExtends), D::ToHere(Why::Grew)),
-            (&[Rollout, Lines], Changed, Unchanged, Some(FirstExtends), D::ToCloud(Why::Grew)),
+            (
+                &[Rollout, Lines],
+                Changed,
+                Changed,
+                Some(FirstExtends),
+                D::ToCloud(Why::Grew),
+            ),
+            (
+                &[Rollout, Lines],
+                Changed,
+                Changed,
+                Some(SecondExtends),
+                D::ToHere(Why::Grew),
+            ),
+            (
+                &[Rollout, Lines],
+                Changed,
+                Unchanged,
+                Some(FirstExtends),
+                D::ToCloud(Why::Grew),
+            ),
             // It got shorter here: what is missing comes back.
-            (&[Rollout, Lines], Changed, Unchanged, Some(SecondExtends), D::ToHere(Why::Grew)),
-            (&[Rollout, Lines], Unchanged, Changed, Some(FirstExtends), D::ToCloud(Why::Grew)),
-            (&[Plain], Changed, Unchanged, Some(SecondExtends), D::ToCloud(Why::ChangedHereAlone)),
-            (&[Plain], Unchanged, Changed, Some(FirstExtends), D::ToHere(Why::ChangedHereAlone)),
+            (
+                &[Rollout, Lines],
+                Changed,
+                Unchanged,
+                Some(SecondExtends),
+                D::ToHere(Why::Grew),
+            ),
+            (
+                &[Rollout, Lines],
+                Unchanged,
+                Changed,
+                Some(FirstExtends),
+                D::ToCloud(Why::Grew),
+            ),
+            (
+                &[Plain],
+                Changed,
+                Unchanged,
+                Some(SecondExtends),
+                D::ToCloud(Why::ChangedHereAlone),
+            ),
+            (
+                &[Plain],
+                Unchanged,
+                Changed,
+                Some(FirstExtends),
+                D::ToHere(Why::ChangedHereAlone),
+            ),
             (&[Plain], Changed, Changed, Some(FirstExtends), D::Conflict),
-            (&[Rollout, Plain], Changed, Unchanged, Some(Diverged), D::ToCloud(Why::ChangedHereAlone)),
-            (&[Rollout, Plain], Unchanged, Changed, Some(Diverged), D::ToHere(Why::ChangedHereAlone)),
-            (&[Rollout, Plain], Changed, Changed, Some(Diverged), D::Conflict),
+            (
+                &[Rollout, Plain],
+                Changed,
+                Unchanged,
+                Some(Diverged),
+                D::ToCloud(Why::ChangedHereAlone),
+            ),
+            (
+                &[Rollout, Plain],
+                Unchanged,
+                Changed,
+                Some(Diverged),
+                D::ToHere(Why::ChangedHereAlone),
+            ),
+            (
+                &[Rollout, Plain],
+                Changed,
+                Changed,
+                Some(Diverged),
+                D::Conflict,
+            ),
             (&[Rollout, Plain], New, New, Some(Diverged), D::Conflict),
             (&[Lines], Changed, Changed, Some(Diverged), D::Merge),
             (&[Lines], New, New, Some(Diverged), D::Merge),
@@ -267,7 +347,7 @@ mod tests {
         for (kinds, here, there, relation, expected) in table {
             for kind in kinds {
                 let facts = facts(*kind, here, there, relation);
-                assert_eq!(decide(&facts, &RULES), expected, "{facts:?}");
+                assert_eq!(decide(facts, RULES), expected, "{facts:?}");
             }
         }
     }
@@ -288,7 +368,7 @@ mod tests {
                             ..facts(kind, here, there, Some(Relation::Diverged))
                         };
                         let by_time = kind == Plain && here == New;
-                        let decision = decide(&facts, &rules);
+                        let decision = decide(facts, rules);
                         assert_eq!(decision == expected, by_time, "{facts:?} {decision:?}");
                     }
                 }
@@ -309,7 +389,7 @@ mod tests {
                 equal_mtime,
                 ..RULES
             };
-            assert_eq!(decide(&facts(Plain, New, New, None), &rules), expected);
+            assert_eq!(decide(facts(Plain, New, New, None), rules), expected);
         }
     }
 
@@ -329,7 +409,7 @@ mod tests {
                 newer,
                 ..facts(Rollout, Changed, Changed, Some(Relation::Diverged))
             };
-            assert_eq!(decide(&facts, &rules), expected);
+            assert_eq!(decide(facts, rules), expected);
         }
     }
 
@@ -340,21 +420,21 @@ mod tests {
             ..RULES
         };
         assert_eq!(
-            decide(&facts(Plain, Absent, Unchanged, None), &rules),
+            decide(facts(Plain, Absent, Unchanged, None), rules),
             D::DeleteThere
         );
         let mut gone = facts(Plain, Unchanged, Absent, None);
         assert_eq!(
-            decide(&gone, &rules),
+            decide(gone, rules),
             D::ToCloud(Why::AbsentIsNotDeleted),
             "the folder may not have arrived"
         );
         gone.delete_asked = true;
-        assert_eq!(decide(&gone, &rules), D::DeleteHere);
+        assert_eq!(decide(gone, rules), D::DeleteHere);
         // What has changed since is not what was deleted.
         gone.here = Changed;
-        assert_eq!(decide(&gone, &rules), D::ToCloud(Why::AbsentIsNotDeleted));
+        assert_eq!(decide(gone, rules), D::ToCloud(Why::AbsentIsNotDeleted));
         let changed = facts(Plain, Absent, Changed, None);
-        assert_eq!(decide(&changed, &rules), D::ToHere(Why::AbsentIsNotDeleted));
+        assert_eq!(decide(changed, rules), D::ToHere(Why::AbsentIsNotDeleted));
     }
 }

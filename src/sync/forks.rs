@@ -72,7 +72,8 @@ fn parse(name: &str) -> Option<(&str, &str)> {
         && mark
             .bytes()
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    (fits && !conversation.is_empty() && !conversation.starts_with('.')).then_some((conversation, mark))
+    (fits && !conversation.is_empty() && !conversation.starts_with('.'))
+        .then_some((conversation, mark))
 }
 
 impl Forks {

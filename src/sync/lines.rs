@@ -58,7 +58,7 @@ pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
         }
     }
     let mut lines: Vec<Line> = all.into_values().flatten().collect();
-    lines.sort_by(|a, b| (a.time, a.digest).cmp(&(b.time, b.digest)));
+    lines.sort_by_key(|line| (line.time, line.digest));
     let order: Vec<_> = lines.iter().map(|line| line.digest).collect();
     let bytes = lines.iter().map(|line| line.len + 1).sum();
     let mut is_version = Vec::new();
@@ -187,8 +187,10 @@ mod tests {
 
     #[test]
     fn names_are_ordered_by_when_they_were_given() {
-        let early = "{\"id\":\"x\",\"thread_name\":\"old\",\"updated_at\":\"2026-11-20T06:00:51.5Z\"}\n";
-        let late = "{\"id\":\"x\",\"thread_name\":\"new\",\"updated_at\":\"2026-11-20T08:00:51+01:00\"}\n";
+        let early =
+            "{\"id\":\"x\",\"thread_name\":\"old\",\"updated_at\":\"2026-11-20T06:00:51.5Z\"}\n";
+        let late =
+            "{\"id\":\"x\",\"thread_name\":\"new\",\"updated_at\":\"2026-11-20T08:00:51+01:00\"}\n";
         assert_eq!(merged(&[late, early]), format!("{early}{late}"));
     }
 
@@ -198,9 +200,8 @@ mod tests {
             a in proptest::collection::vec(0u8..12, 0..12),
             b in proptest::collection::vec(0u8..12, 0..12),
         ) {
-            let text = |lines: &[u8]| -> String {
-                lines.iter().map(|n| format!("{{\"ts\":{},\"n\":{n}}}\n", n / 3)).collect()
-            };
+            let line = |n: &u8| format!("{{\"ts\":{},\"n\":{n}}}\n", n / 3);
+            let text = |lines: &[u8]| lines.iter().map(line).collect::<Vec<_>>().concat();
             let (a, b) = (text(&a), text(&b));
             let once = merged(&[&a, &b]);
             prop_assert_eq!(&once, &merged(&[&b, &a]));

@@ -288,7 +288,10 @@ fn is_ours(name: &str) -> bool {
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    !machine.is_empty() && machine.chars().all(plain) && writer.len() == 8 && writer.bytes().all(hex)
+    !machine.is_empty()
+        && machine.chars().all(plain)
+        && writer.len() == 8
+        && writer.bytes().all(hex)
 }
 
 #[cfg(test)]
@@ -326,7 +329,10 @@ mod tests {
             ("desk-1-0123abcd.jsonl", true),
             ("desk-0123abcd (1).jsonl", false),
             ("desk-0123abcd-LAPTOP.jsonl", false),
-            ("desk-0123abcd.sync-conflict-20261118-101010-ABCDEF7.jsonl", false),
+            (
+                "desk-0123abcd.sync-conflict-20261118-101010-ABCDEF7.jsonl",
+                false,
+            ),
             ("desk.jsonl", false),
         ] {
             assert_eq!(is_ours(name), ours, "{name}");

@@ -17,7 +17,6 @@ use std::path::Path;
 #[error("the files are in place, but Codex's index could not be changed")]
 pub struct RegisterError(#[from] DatabaseError);
 
-
 /// What became of the text of a conversation here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
@@ -87,7 +86,9 @@ impl Registry for CodexIndex<'_> {
             for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
                 let changed = thread_index::follow_moves(&database, &moved)?;
                 if changed > 0 {
-                    notes.push(format!("{changed} rows of Codex's index follow their files"));
+                    notes.push(format!(
+                        "{changed} rows of Codex's index follow their files"
+                    ));
                 }
                 for rule in self.rules {
                     let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;

@@ -112,19 +112,23 @@ pub fn settle(
         };
         settled.written = Some(path);
     }
-    state.resolved.insert(mark.to_owned());
-    state.resolved.remove(&if choice == Choice::Fork {
+    if choice == Choice::Fork {
         // It goes on: it is no version to be left out any more.
-        mark.to_owned()
+        state.resolved.remove(mark);
     } else {
-        String::new()
-    });
+        state.resolved.insert(mark.to_owned());
+    }
     replica.write(state)?;
     for side in [Side::Here, Side::There] {
         let path = forks::folder(side, &replica.folder, &config.cloud).join(&fork.name);
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(Err::<(), _>(e).at("remove", &path).unwrap_err().into());
+                return Err(IoError {
+                    action: "remove",
+                    path,
+                    source: e,
+                }
+                .into());
             }
             _ => {}
         }

@@ -159,13 +159,19 @@ fn foreign(snapshot: &Snapshot) -> Result<Vec<Kept>, RestoreError> {
     }
     for entry in walkdir::WalkDir::new(&snapshot.path) {
         let entry = entry
-            .map_err(|e| e.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into()))
+            .map_err(|e| {
+                e.into_io_error()
+                    .unwrap_or_else(|| io::ErrorKind::Other.into())
+            })
             .at("walk", &snapshot.path)?;
         if !entry.file_type().is_file() {
             continue;
         }
         let meta = fs::symlink_metadata(entry.path()).at("look at", entry.path())?;
-        let relative = entry.path().strip_prefix(&snapshot.path).unwrap_or(entry.path());
+        let relative = entry
+            .path()
+            .strip_prefix(&snapshot.path)
+            .unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
             let stat = Stat::of(&meta);
             push(path.replace('\\', "/"), stat.size, stat.mtime_ns);
@@ -212,20 +218,17 @@ pub fn apply(
         atomic::create_private_folder(atomic::parent_of(&path))?;
         let mut temp = TempFile::beside(&path)?;
         let source = &plan.snapshot.path;
-        match &mut zip {
-            Some(zip) => {
-                let mut file = zip.by_name(&kept.inside()).map_err(|e| BackupError::Zip {
-                    action: "read",
-                    reason: e.to_string(),
-                    path: source.clone(),
-                })?;
-                io::copy(&mut file, temp.file()).at("read", source)?;
-            }
-            None => {
-                let from = source.join(kept.inside());
-                let mut file = File::open(&from).at("open", &from)?;
-                io::copy(&mut file, temp.file()).at("read", &from)?;
-            }
+        if let Some(zip) = &mut zip {
+            let mut file = zip.by_name(&kept.inside()).map_err(|e| BackupError::Zip {
+                action: "read",
+                reason: e.to_string(),
+                path: source.clone(),
+            })?;
+            io::copy(&mut file, temp.file()).at("read", source)?;
+        } else {
+            let from = source.join(kept.inside());
+            let mut file = File::open(&from).at("open", &from)?;
+            io::copy(&mut file, temp.file()).at("read", &from)?;
         }
         let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
         temp.file().set_modified(time).at("set time", &path)?;

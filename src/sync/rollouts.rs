@@ -52,9 +52,7 @@ pub fn key(path: &str) -> Option<String> {
         return None;
     }
     let plain = path.strip_suffix(rollout::ZST).unwrap_or(path);
-    if !plain.ends_with(".jsonl") {
-        return None;
-    }
+    plain.strip_suffix(".jsonl")?;
     Some(match ConversationFile::of(Path::new(path)) {
         Some(file) if file.id().is_some() => format!("{KEY}{}", file.name),
         _ => format!("{KEY}{plain}"),
@@ -155,21 +153,29 @@ pub fn new_id(original: &str, contents: &Sha256Digest) -> String {
 /// It is no `session_meta` of `old`.
 pub fn renamed_first_line(line: &[u8], old: &str, new: &str) -> Result<Vec<u8>, &'static str> {
     const NOT_IT: &str = "its first line does not begin this conversation";
-    let mut meta: Value = serde_json::from_slice(line).map_err(|_| NOT_IT)?;
-    let payload = meta.get_mut("payload").ok_or(NOT_IT)?;
-    if payload.get("id").and_then(Value::as_str) != Some(old) {
+    let id_of = |line: &[u8]| -> Option<String> {
+        let meta: Value = serde_json::from_slice(line).ok()?;
+        Some(meta.get("payload")?.get("id")?.as_str()?.to_owned())
+    };
+    if id_of(line).as_deref() != Some(old) {
         return Err(NOT_IT);
     }
+    // As text, so that all else stays as Codex wrote it.
+    let mut text = std::str::from_utf8(line).map_err(|_| NOT_IT)?.to_owned();
     for key in ["id", "session_id"] {
-        if let Some(value) = payload.get_mut(key)
-            && value.as_str() == Some(old)
-        {
-            *value = Value::from(new);
+        for colon in [":", ": "] {
+            let field = |id: &str| format!("\"{key}\"{colon}\"{id}\"");
+            text = text.replace(&field(old), &field(new));
         }
     }
-    let mut line = serde_json::to_vec(&meta).map_err(|_| NOT_IT)?;
-    line.push(b'\n');
-    Ok(line)
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let line = text.into_bytes();
+    match id_of(&line) {
+        Some(id) if id == new => Ok(line),
+        _ => Err(NOT_IT),
+    }
 }
 
 #[cfg(test)]

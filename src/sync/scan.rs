@@ -221,7 +221,10 @@ impl Walk<'_> {
         if take == Take::No {
             // Said only where it is named: a whole home is full of what stays.
             if self.side == Side::There && travel::stays(real).is_some() {
-                self.note(&path, "it never travels, and does not belong in this folder");
+                self.note(
+                    &path,
+                    "it never travels, and does not belong in this folder",
+                );
             }
             return;
         }

@@ -108,7 +108,10 @@ impl Replica {
     pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
         let text = |path: &Path| {
             let real = path.canonicalize();
-            real.as_deref().unwrap_or(path).to_string_lossy().into_owned()
+            real.as_deref()
+                .unwrap_or(path)
+                .to_string_lossy()
+                .into_owned()
         };
         let (local, cloud) = (text(local), text(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
@@ -140,7 +143,14 @@ impl Replica {
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::fresh()),
-            Err(e) => return Err(Err::<(), _>(e).at("read", &path).unwrap_err().into()),
+            Err(source) => {
+                return Err(IoError {
+                    action: "read",
+                    path,
+                    source,
+                }
+                .into());
+            }
         };
         let mut lines = bytes.split(|b| *b == b'\n');
         let header = serde_json::from_slice::<Header>(lines.next().unwrap_or_default());
@@ -160,7 +170,10 @@ impl Replica {
             ..State::default()
         };
         // What follows the last newline is torn.
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let whole = bytes
+            .iter()
+            .rposition(|b| *b == b'\n')
+            .map_or(0, |at| at + 1);
         for line in bytes[..whole].split(|b| *b == b'\n').skip(1) {
             state.take_line(line);
         }

@@ -34,20 +34,21 @@ pub fn stays(path: &str) -> Option<&'static str> {
     if is_database(name) || beside {
         return Some("a database never travels");
     }
-    if name.ends_with(".sock") || name.ends_with(".socket") {
+    if [".sock", ".socket"].iter().any(|end| name.ends_with(end)) {
         return Some("a socket never travels");
     }
+    let is_lock = name.strip_suffix(".lock").is_some();
     match kind_of(Path::new(&lower)) {
         Kind::Auth | Kind::LegacyAuth => Some("a login never travels"),
         Kind::InstallationId => Some("the id of an installation never travels"),
         Kind::Database | Kind::DatabaseSidecar => Some("a database never travels"),
-        Kind::Transient if name.ends_with(".lock") => Some("a lock never travels"),
+        Kind::Transient if is_lock => Some("a lock never travels"),
         Kind::Transient => Some("what is bound to this machine never travels"),
         Kind::Tmp | Kind::ModelsCache | Kind::Version => {
             Some("what Codex makes again does not travel")
         }
         // The user's own lock files (yarn.lock) are content; at the top they are nobody's.
-        _ if name.ends_with(".lock") && !lower.contains('/') => Some("a lock never travels"),
+        _ if is_lock && !lower.contains('/') => Some("a lock never travels"),
         _ => None,
     }
 }
@@ -64,9 +65,7 @@ pub fn clean_root(entry: &str) -> Result<Option<String>, String> {
             Component::CurDir => {}
             Component::Normal(part) => parts.push(part.to_string_lossy().into_owned()),
             Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
-                return Err(format!(
-                    "takes paths below the Codex home, not {entry:?}"
-                ));
+                return Err(format!("takes paths below the Codex home, not {entry:?}"));
             }
         }
     }

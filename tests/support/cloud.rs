@@ -1,6 +1,11 @@
 //! A folder that a client replicates between machines, badly: late, in any order, in halves, under
 //! other names, and with files gone for a while. And the machines that use it.
 
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::Silent;
 use codex_manager::sync::apply::{self, ApplyError, Work};
@@ -151,7 +156,8 @@ impl Cloud {
             Some(local) if server.1.is_none() => {
                 known.bytes = Some(local.bytes.clone());
                 known.version = server.0 + 1;
-                self.files.insert(path.to_owned(), (known.version, Some(local)));
+                self.files
+                    .insert(path.to_owned(), (known.version, Some(local)));
             }
             Some(local) => {
                 *known = Known::default();
@@ -190,7 +196,10 @@ impl Cloud {
         match chance % 3 {
             0 => {}
             1 => {
-                let since = content.mtime.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+                let since = content
+                    .mtime
+                    .duration_since(SystemTime::UNIX_EPOCH)
+                    .unwrap();
                 content.mtime = SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs());
             }
             _ => content.mtime += Duration::from_millis(chance % 9_999_991),
@@ -212,10 +221,14 @@ impl Cloud {
 
     /// A client that has made a copy of what it had already.
     fn doubles(&mut self, machine: &mut Machine, path: &str) {
-        if path.starts_with(".codex-manager") && self.copies % 3 != 0 {
+        if path.starts_with(".codex-manager") && !self.copies.is_multiple_of(3) {
             return;
         }
-        if let Some(content) = read(&machine.cloud.join(path)) {
+        let under_way = machine
+            .client
+            .get(path)
+            .is_some_and(|known| known.rest.is_some());
+        if let Some(content) = read(&machine.cloud.join(path)).filter(|_| !under_way) {
             self.copies += 1;
             let copy = conflict_name(path, self.copies, 0, &machine.name);
             write(&machine.cloud.join(copy), &content);
@@ -242,6 +255,17 @@ fn conflict_name(path: &str, n: u64, chance: u64, machine: &str) -> String {
     format!("{stem}{mark}.{end}")
 }
 
+/// How far the world has come to rest.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Not at all.
+    None,
+    /// Nobody writes any more, and everything arrives.
+    Coming,
+    /// All machines have learned of all.
+    Reached,
+}
+
 /// A machine: a home, a manager home, its copy of the cloud folder, and a user.
 pub(crate) struct Machine {
     pub(crate) name: String,
@@ -256,6 +280,8 @@ pub(crate) struct Machine {
     written: BTreeSet<String>,
     /// Contents of skills that the user wrote.
     pub(crate) skills_written: BTreeSet<String>,
+    /// Those that the user has overwritten.
+    pub(crate) skills_replaced: BTreeSet<String>,
     runs: i64,
 }
 
@@ -267,13 +293,18 @@ impl Machine {
         fs::create_dir_all(&home).unwrap();
         fs::create_dir_all(&cloud).unwrap();
         let compare = ["mtime", "mtime_hash_fallback", "three_way"][rng.below(3)];
-        let policies = ["prefer_local", "prefer_cloud", "prefer_newer_mtime", "manual_abort"];
+        let policies = [
+            "prefer_local",
+            "prefer_cloud",
+            "prefer_newer_mtime",
+            "manual_abort",
+        ];
         let policy = policies[rng.below(4)];
         let compression = ["none", "zip"][rng.below(2)];
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {cloud:?}\n\
              local_state_dir = {home:?}\nbackup_dir = {:?}\n\
-             [targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"session_index.jsonl\", \"skills\"]\n\
+             [targets]\ninclude_roots = [\"sessions\", \"archived_sessions\", \"history.jsonl\", \"session_index.jsonl\", \"skills\"]\n\
              [sync]\ncompare = \"{compare}\"\nequal_mtime_action = \"prefer_cloud\"\n\
              [conflict]\npolicy = \"{policy}\"\n[backup]\ncompression = \"{compression}\"\nretention_days = 0\n",
             root.join("backups")
@@ -298,6 +329,7 @@ impl Machine {
             counter: 0,
             written: BTreeSet::new(),
             skills_written: BTreeSet::new(),
+            skills_replaced: BTreeSet::new(),
             runs: 0,
         }
     }
@@ -311,7 +343,7 @@ impl Machine {
     }
 
     /// Plans and applies; killed before the given change of a file. Whether anything was done.
-    pub(crate) fn sync(&mut self, killed_before: Option<usize>, must_work: bool) -> bool {
+    pub(crate) fn sync(&mut self, killed_before: Option<usize>, rest: Rest) -> bool {
         self.runs += 1;
         let request = Request {
             config: &self.config,
@@ -323,14 +355,14 @@ impl Machine {
         let planned = plan::plan(&request);
         let (plan, state) = match planned {
             Ok(planned) => planned,
-            Err(PlanError::Hollow { .. }) if !must_work => return false,
+            Err(PlanError::Hollow { .. }) if rest == Rest::None => return false,
             Err(error) => panic!("{}: {error}", self.name),
         };
         if !plan.conflicts.is_empty() {
-            assert!(!must_work, "{}: {:?}", self.name, plan.conflicts);
+            assert!(rest == Rest::None, "{}: {:?}", self.name, plan.conflicts);
             return false;
         }
-        if must_work {
+        if rest == Rest::Reached {
             assert_eq!(plan.waiting, [], "{}: at rest", self.name);
         }
         let left = Cell::new(killed_before.unwrap_or(usize::MAX));
@@ -450,7 +482,10 @@ impl Machine {
                     bytes: format!("skill {line}\n").into_bytes(),
                     mtime: at,
                 };
-                write(&self.home.join(format!("skills/{name}/SKILL.md")), &content);
+                let path = self.home.join(format!("skills/{name}/SKILL.md"));
+                // What somebody overwrites is theirs to lose.
+                self.skills_replaced.extend(fs::read_to_string(&path).ok());
+                write(&path, &content);
                 self.skills_written.insert(format!("skill {line}\n"));
             }
         }
@@ -458,16 +493,20 @@ impl Machine {
 
     fn starts(&mut self, parent: Option<PathBuf>, rng: &mut Rng, at: SystemTime) {
         let line = self.line();
-        let id = format!("01a1f78b-{:04x}-7000-8000-{:012x}", rng.below(65536), rng.next() >> 16);
+        let id = format!(
+            "01a1f78b-{:04x}-7000-8000-{:012x}",
+            rng.below(65536),
+            rng.next() >> 16
+        );
         let base = parent.map_or(String::new(), |parent| {
             let name = parent.file_name().unwrap().to_string_lossy().into_owned();
             let id = &name[28..64];
             format!(",\"history_base\":{{\"thread_id\":\"{id}\",\"end_byte_offset\":1}}")
         });
         let day = 10 + rng.below(9);
-        let path = self
-            .home
-            .join(format!("sessions/2026/11/{day}/rollout-2026-11-{day}T10-00-00-{id}.jsonl"));
+        let path = self.home.join(format!(
+            "sessions/2026/11/{day}/rollout-2026-11-{day}T10-00-00-{id}.jsonl"
+        ));
         let text = format!(
             "{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\"{base}}}}}\n{{\"n\":\"{line}\"}}\n"
         );
@@ -498,7 +537,9 @@ impl Machine {
             self.home.join("archived_sessions").join(&name)
         } else {
             let day = &name[16..18];
-            self.home.join(format!("sessions/2026/11/{day}")).join(&name)
+            self.home
+                .join(format!("sessions/2026/11/{day}"))
+                .join(&name)
         };
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         if !target.exists() {
@@ -534,7 +575,11 @@ impl Machine {
             .map(|path| plain_text(&self.home.join(path)))
             .collect();
         let forks = self.replica.forks();
-        texts.extend(files_below(&forks).iter().map(|path| plain_text(&forks.join(path))));
+        texts.extend(
+            files_below(&forks)
+                .iter()
+                .map(|path| plain_text(&forks.join(path))),
+        );
         texts
     }
 
@@ -576,7 +621,11 @@ impl Machine {
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .collect();
         let cloud = files_below(&self.cloud);
-        all.extend(cloud.iter().filter_map(|path| fs::read_to_string(self.cloud.join(path)).ok()));
+        all.extend(
+            cloud
+                .iter()
+                .filter_map(|path| fs::read_to_string(self.cloud.join(path)).ok()),
+        );
         let backups = &self.config.backup_dir;
         for path in files_below(backups) {
             let full = backups.join(&path);
@@ -599,8 +648,17 @@ impl Machine {
         let mut names = BTreeSet::new();
         for path in files_below(&self.home) {
             let text = plain_text(&self.home.join(&path));
-            assert!(text.ends_with(b"\n") && !text.contains(&0), "{path} is torn\n{}", told());
-            let name = path.rsplit('/').next().unwrap().trim_end_matches(".zst").to_owned();
+            assert!(
+                text.ends_with(b"\n") && !text.contains(&0),
+                "{path} is torn\n{}",
+                told()
+            );
+            let name = path
+                .rsplit('/')
+                .next()
+                .unwrap()
+                .trim_end_matches(".zst")
+                .to_owned();
             if name.starts_with("rollout-") {
                 assert!(names.insert(name), "{path} is there twice\n{}", told());
             }

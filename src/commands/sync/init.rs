@@ -47,8 +47,9 @@ impl InitArgs {
         } else {
             if path.exists() && !self.force {
                 let message = format!("there is a configuration already: {}", path.display());
-                return Err(CommandError::refused(message)
-                    .hint("--force replaces it; nothing was changed"));
+                return Err(
+                    CommandError::refused(message).hint("--force replaces it; nothing was changed")
+                );
             }
             atomic::create_private_folder(atomic::parent_of(&path))?;
             atomic::write(&path, text.as_bytes())?;

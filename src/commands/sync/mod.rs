@@ -8,7 +8,7 @@ mod restore;
 mod run;
 mod shared;
 
-pub(super) use preflight::checks as preflight_checks;
+pub(super) use preflight::{Status, checks as preflight_checks};
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 /// Continue on another machine, through a folder that something else replicates
 ///
-/// Dropbox, OneDrive, iCloud Drive, Google Drive, Syncthing, NFS: anything that copies a folder.
+/// Dropbox, `OneDrive`, iCloud Drive, Google Drive, Syncthing, NFS: anything that copies a folder.
 /// Logins never travel. A configuration of codexSync works as it is.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

@@ -24,7 +24,13 @@ pub(super) struct PlanArgs {
 
 impl PlanArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
-        show(context, path, self.refill, self.accept_unlisted, "sync plan")
+        show(
+            context,
+            path,
+            self.refill,
+            self.accept_unlisted,
+            "sync plan",
+        )
     }
 }
 
@@ -49,7 +55,10 @@ pub(super) fn show(
     shared::show_steps(context, &plan);
     let total: u64 = plan.steps.iter().map(|step| step.bytes).sum();
     context.ui.line(if plan.steps.is_empty() {
-        format!("nothing to do: {} files are the same on both sides", plan.unchanged)
+        format!(
+            "nothing to do: {} files are the same on both sides",
+            plan.unchanged
+        )
     } else {
         format!(
             "would do {} steps ({}); {} files are the same on both sides. Nothing was changed.",

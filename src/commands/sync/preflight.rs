@@ -117,12 +117,24 @@ pub(in crate::commands) fn checks(
         fix: None,
     }];
     for warning in &config.warnings {
-        push(&mut checks, "sync.config", Status::Warn, warning.clone(), None);
+        push(
+            &mut checks,
+            "sync.config",
+            Status::Warn,
+            warning.clone(),
+            None,
+        );
     }
     folders(&config, &mut checks);
     if let Err(error) = shared::nobody_home(context, &config) {
         let fix = "end it before: codex-manager sync run --apply";
-        push(&mut checks, "sync.codex", Status::Warn, error.to_string(), Some(fix));
+        push(
+            &mut checks,
+            "sync.codex",
+            Status::Warn,
+            error.to_string(),
+            Some(fix),
+        );
     } else {
         let message = "nobody uses the Codex home".to_owned();
         push(&mut checks, "sync.codex", Status::Ok, message, None);
@@ -153,7 +165,13 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         push(checks, id, Status::Ok, message, None);
     } else {
         let message = format!("there is no Codex home yet: {}", local.display());
-        push(checks, id, Status::Warn, message, Some("start Codex once, or sync into it"));
+        push(
+            checks,
+            id,
+            Status::Warn,
+            message,
+            Some("start Codex once, or sync into it"),
+        );
     }
     let (id, cloud) = ("sync.cloud", &config.cloud);
     if !cloud.is_dir() {
@@ -169,21 +187,37 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     let (id, backups) = ("sync.backups", &config.backup_dir);
     let existing = backups.ancestors().find(|folder| folder.is_dir());
-    match existing.map(is_writable) {
-        Some(Ok(())) => {
-            let message = format!("backups before overwriting: {}", backups.display());
-            push(checks, id, Status::Ok, message, None);
-        }
-        _ => {
-            let message = format!("no backup can be made there: {}", backups.display());
-            push(checks, id, Status::Fail, message, Some("set paths.backup_dir"));
-        }
+    if let Some(Ok(())) = existing.map(is_writable) {
+        let message = format!("backups before overwriting: {}", backups.display());
+        push(checks, id, Status::Ok, message, None);
+    } else {
+        let message = format!("no backup can be made there: {}", backups.display());
+        push(
+            checks,
+            id,
+            Status::Fail,
+            message,
+            Some("set paths.backup_dir"),
+        );
     }
     if backups.starts_with(cloud) {
         let message = format!("backups would be replicated as well: {}", backups.display());
-        push(checks, id, Status::Warn, message, Some("set paths.backup_dir to another place"));
+        push(
+            checks,
+            id,
+            Status::Warn,
+            message,
+            Some("set paths.backup_dir to another place"),
+        );
     }
-    let clouds = ["dropbox", "onedrive", "icloud", "google drive", "googledrive", "nextcloud"];
+    let clouds = [
+        "dropbox",
+        "onedrive",
+        "icloud",
+        "google drive",
+        "googledrive",
+        "nextcloud",
+    ];
     let lower = local.to_string_lossy().to_lowercase();
     if clouds.iter().any(|name| lower.contains(name)) {
         let message = "the Codex home itself seems to lie in a replicated folder".to_owned();
@@ -198,7 +232,13 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
-            push(checks, id, Status::Fail, e.to_string(), Some("upgrade codex-manager"));
+            push(
+                checks,
+                id,
+                Status::Fail,
+                e.to_string(),
+                Some("upgrade codex-manager"),
+            );
             return;
         }
     };
@@ -212,7 +252,13 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     if let Ok(manifests) = Manifests::read(&config.cloud, &own) {
         for name in &manifests.incomplete {
             let message = format!("what another machine says has not arrived whole: {name}");
-            push(checks, "sync.arrival", Status::Warn, message, Some("wait for the cloud client"));
+            push(
+                checks,
+                "sync.arrival",
+                Status::Warn,
+                message,
+                Some("wait for the cloud client"),
+            );
         }
         for name in &manifests.foreign {
             let message = format!("a name that is nobody's: {name}");
@@ -220,7 +266,10 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         }
     }
     let forks = Forks::read(&replica.folder, &config.cloud).unwrap_or_default();
-    let open = forks.all.keys().filter(|mark| !state.resolved.contains(*mark));
+    let open = forks
+        .all
+        .keys()
+        .filter(|mark| !state.resolved.contains(*mark));
     let open = open.count();
     if open > 0 {
         let message = format!("{open} kept versions of conversations need a decision");
@@ -230,6 +279,12 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
     if !left.is_empty() {
         let message = format!("{} temp files of killed runs", left.len());
-        push(checks, id, Status::Warn, message, Some("the next sync run removes them"));
+        push(
+            checks,
+            id,
+            Status::Warn,
+            message,
+            Some("the next sync run removes them"),
+        );
     }
 }

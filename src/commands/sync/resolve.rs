@@ -92,9 +92,7 @@ impl ResolveArgs {
         let open: Vec<Fork> = forks
             .all
             .into_iter()
-            .filter(|(mark, _)| {
-                !state.resolved.contains(mark) && !plan.settled.contains(mark)
-            })
+            .filter(|(mark, _)| !state.resolved.contains(mark) && !plan.settled.contains(mark))
             .map(|(_, fork)| fork)
             .collect();
         let (Some(what), Some(keep)) = (&self.what, self.keep) else {
@@ -108,26 +106,20 @@ impl ResolveArgs {
         nobody_home(context, &config)?;
         let _lock = lock(&replica)?;
         let new_id = match found {
-            Open::Conflict(conflict) => {
-                decide(context, &config, &replica, &conflict.path, keep)?
-            }
+            Open::Conflict(conflict) => decide(context, &config, &replica, &conflict.path, keep)?,
             Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
         };
         Ok(self.say(context, what, keep, new_id))
     }
 
-    fn say(
-        &self,
-        context: &Context,
-        what: &str,
-        keep: KeepArg,
-        new_id: Option<String>,
-    ) -> Outcome {
+    fn say(&self, context: &Context, what: &str, keep: KeepArg, new_id: Option<String>) -> Outcome {
         let keep = format!("{keep:?}").to_lowercase();
         let verb = if self.dry_run { "would keep" } else { "kept" };
         context.ui.line(format_args!("{verb} {keep}: {what}"));
         if let Some(id) = &new_id {
-            context.ui.line(format_args!("the new conversation is {id}"));
+            context
+                .ui
+                .line(format_args!("the new conversation is {id}"));
         }
         if !self.dry_run {
             context.ui.note("next: codex-manager sync run --apply");
@@ -145,12 +137,7 @@ impl ResolveArgs {
         Outcome::Done
     }
 
-    fn list(
-        &self,
-        context: &Context,
-        plan: &Plan,
-        open: &[Fork],
-    ) -> Result<Outcome, CommandError> {
+    fn list(&self, context: &Context, plan: &Plan, open: &[Fork]) -> Result<Outcome, CommandError> {
         if self.what.is_some() {
             return Err(CommandError::usage("--keep is missing")
                 .hint("--keep local, cloud, fork or both; nothing was changed"));
@@ -233,8 +220,10 @@ fn find(what: &str, plan: &Plan, forks: Vec<Fork>) -> Result<Open, CommandError>
     );
     match found.len() {
         1 => Ok(found.remove(0)),
-        0 => Err(CommandError::failed(format!("nothing to decide about: {what}"))
-            .hint("list what there is with: codex-manager sync resolve")),
+        0 => Err(
+            CommandError::failed(format!("nothing to decide about: {what}"))
+                .hint("list what there is with: codex-manager sync resolve"),
+        ),
         n => Err(CommandError::failed(format!("{what:?} may be one of {n}"))
             .hint("give the whole name, from: codex-manager sync resolve")),
     }
@@ -242,17 +231,16 @@ fn find(what: &str, plan: &Plan, forks: Vec<Fork>) -> Result<Open, CommandError>
 
 fn choice(found: &Open, keep: KeepArg) -> Result<Choice, CommandError> {
     match (found, keep) {
-        (_, KeepArg::Local) => Ok(Choice::Current),
+        (_, KeepArg::Local) | (Open::Conflict(_), KeepArg::Cloud) => Ok(Choice::Current),
         (Open::Fork(_), KeepArg::Fork) => Ok(Choice::Fork),
         (Open::Fork(_), KeepArg::Both) => Ok(Choice::Both),
-        (Open::Conflict(_), KeepArg::Cloud) => Ok(Choice::Current),
         (Open::Conflict(conflict), KeepArg::Both) if rollouts::key(&conflict.path).is_some() => {
             Ok(Choice::Both)
         }
         (Open::Conflict(_), _) => Err(CommandError::usage("of this one, keep local or cloud")),
-        (Open::Fork(_), KeepArg::Cloud) => {
-            Err(CommandError::usage("of a kept version, keep local, fork or both"))
-        }
+        (Open::Fork(_), KeepArg::Cloud) => Err(CommandError::usage(
+            "of a kept version, keep local, fork or both",
+        )),
     }
 }
 
@@ -277,8 +265,10 @@ fn decide(
         accept_unlisted: false,
         chosen: Some((path, policy)),
     })?;
-    let mut plan = Plan::default();
-    plan.steps = whole.steps.into_iter().filter(|s| s.path == path).collect();
+    let plan = Plan {
+        steps: whole.steps.into_iter().filter(|s| s.path == path).collect(),
+        ..Plan::default()
+    };
     let forked: Vec<String> = plan
         .steps
         .iter()
@@ -302,8 +292,9 @@ fn decide(
     )?;
     drop(bar);
     if let Some((path, why)) = report.skipped.first() {
-        return Err(CommandError::failed(format!("{why}: {path}"))
-            .hint("run the same command again"));
+        return Err(
+            CommandError::failed(format!("{why}: {path}")).hint("run the same command again")
+        );
     }
     let mut arrivals = report.arrivals;
     let mut new_id = None;
@@ -342,7 +333,9 @@ fn settle(
         };
         let files = vec![(config.local.join(&current), kept)];
         if let Some(name) = backup::make_of(config, files, context.now())? {
-            context.ui.note(format_args!("the conversation as it was is in {name}"));
+            context
+                .ui
+                .note(format_args!("the conversation as it was is in {name}"));
         }
     }
     let settled = resolve::settle(fork.mark(), choice, config, replica, &mut state)?;

@@ -22,7 +22,7 @@ use std::path::Path;
   codex-manager sync restore --from desk-20261120T120000Z --apply
   codex-manager sync restore --target cloud --apply")]
 pub(super) struct RestoreArgs {
-    /// The name of a snapshot in backup_dir [default: the latest]
+    /// The name of a snapshot in the folder of backups [default: the latest]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
     /// Where to
@@ -73,7 +73,11 @@ impl RestoreArgs {
         let _lock = lock(&replica(context, &config))?;
         let safety = restore::apply(&plan, &config, context.now())?;
         if side == Side::Here {
-            let arrivals: Vec<_> = plan.files.iter().filter_map(|kept| arrival(&kept.path)).collect();
+            let arrivals: Vec<_> = plan
+                .files
+                .iter()
+                .filter_map(|kept| arrival(&kept.path))
+                .collect();
             for note in registry(context, &config).register(&config.local, &arrivals)? {
                 context.ui.note(note);
             }
@@ -88,7 +92,11 @@ impl RestoreArgs {
             TargetArg::Local => "local",
             TargetArg::Cloud => "cloud",
         };
-        let verb = if dry_run { "would put back" } else { "put back" };
+        let verb = if dry_run {
+            "would put back"
+        } else {
+            "put back"
+        };
         let ui = &context.ui;
         for kept in plan.files.iter().take(40) {
             ui.line(&kept.path);

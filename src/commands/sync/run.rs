@@ -13,8 +13,12 @@ use std::path::Path;
 
 /// Sync: conversations, prompts and skills, both ways
 ///
-/// Without a flag it does what dry_run_default of the configuration says. What is overwritten is
+/// Without a flag it does what `dry_run_default` of the configuration says. What is overwritten is
 /// kept first; two differing versions of a conversation are both kept.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -38,13 +42,7 @@ impl RunArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if self.dry_run || (!self.apply && config.dry_run_default) {
-            let quiet = Context {
-                settings: context.settings.clone(),
-                clock: context.clock,
-                env: context.env.clone(),
-                ui: context.ui.clone(),
-            };
-            return super::plan::show(&quiet, path, self.refill, self.accept_unlisted, "sync run");
+            return super::plan::show(context, path, self.refill, self.accept_unlisted, "sync run");
         }
         nobody_home(context, &config)?;
         let replica = replica(context, &config);
@@ -87,7 +85,9 @@ impl RunArgs {
             context.ui.note(note);
         }
         for (path, why) in &report.skipped {
-            context.ui.warn(format_args!("left for the next run: {path}: {why}"));
+            context
+                .ui
+                .warn(format_args!("left for the next run: {path}: {why}"));
         }
         shared::say_the_rest(context, &plan, &config);
         say_done(context, &plan, &report);

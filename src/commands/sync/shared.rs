@@ -48,11 +48,7 @@ pub(super) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig,
 
 /// The state of this home and this cloud folder.
 pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
-    Replica::of(
-        &context.settings.manager_home,
-        &config.local,
-        &config.cloud,
-    )
+    Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
 }
 
 /// Two runs at once would each undo what the other plans.
@@ -76,11 +72,10 @@ pub(super) fn nobody_home(context: &Context, config: &SyncConfig) -> Result<(), 
         return Ok(());
     }
     let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
-    Err(CommandError::codex_running(format!(
-        "the Codex home is in use: {}",
-        names.join(", ")
-    ))
-    .hint("end Codex on this machine first; nothing was changed"))
+    Err(
+        CommandError::codex_running(format!("the Codex home is in use: {}", names.join(", ")))
+            .hint("end Codex on this machine first; nothing was changed"),
+    )
 }
 
 /// Who makes arrived conversations known to Codex.
@@ -137,7 +132,7 @@ pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
 }
 
 /// The document for the steps that `wants` takes.
-pub(super) fn document<'a>(plan: &'a Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'a> {
+pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
     let steps = || plan.steps.iter().enumerate().filter(|(i, _)| wants(*i));
     let mut actions = BTreeMap::new();
     for (_, step) in steps() {
@@ -241,7 +236,10 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
     }
     if config.report_conflicts {
         for conflict in &plan.conflicts {
-            ui.warn(format_args!("conflict: {}: {}", conflict.path, conflict.reason));
+            ui.warn(format_args!(
+                "conflict: {}: {}",
+                conflict.path, conflict.reason
+            ));
         }
     }
 }
@@ -254,9 +252,8 @@ fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)>
 pub(super) fn undecided(plan: &Plan) -> CommandError {
     let count = plan.conflicts.len();
     let files = if count == 1 { "file" } else { "files" };
-    CommandError::conflict(format!("{count} {files} in conflict")).hint(
-        "decide with: codex-manager sync resolve; nothing was changed",
-    )
+    CommandError::conflict(format!("{count} {files} in conflict"))
+        .hint("decide with: codex-manager sync resolve; nothing was changed")
 }
 
 /// A folder that can be written to, without leaving anything in it.

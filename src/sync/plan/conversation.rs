@@ -33,16 +33,16 @@ struct Draft<'a> {
 }
 
 impl Planner<'_> {
-    pub(super) fn conversation(&mut self, key: &str, group: Group) -> Result<(), PlanError> {
+    pub(super) fn conversation(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
         let state = self.state;
         let mut draft = Draft {
             key,
-            path: shown(key, &group),
+            path: shown(key, group),
             last: state.files.get(key),
             ops: Vec::new(),
             kept: Vec::new(),
         };
-        if self.looks_alike(&draft, &group) {
+        if self.looks_alike(&draft, group) {
             return Ok(());
         }
         let here: Vec<_> = group.here.iter().map(Version::here).collect();
@@ -61,7 +61,7 @@ impl Planner<'_> {
         let mut there = self.settle(&mut draft, there)?;
         let base = there.main.as_ref().map(|version| version.seen.clone());
         self.take_copies(&mut draft, &here, &mut there, &group.copies)?;
-        self.decide_conversation(draft, here, there, base)
+        self.decide_conversation(draft, here, there, base.as_ref())
     }
 
     /// The quick way for what no sync has seen and looks the same on both sides.
@@ -144,7 +144,9 @@ impl Planner<'_> {
             for main in mains.into_iter().flatten() {
                 match self.relation(&main.seen, &seen)? {
                     Relation::Equal | Relation::FirstExtends => contained = true,
-                    Relation::SecondExtends if main.seen.side == Side::There => extends_there = true,
+                    Relation::SecondExtends if main.seen.side == Side::There => {
+                        extends_there = true;
+                    }
                     _ => {}
                 }
             }
@@ -161,18 +163,22 @@ impl Planner<'_> {
     }
 
     /// `base` is the file of the cloud folder that others read; a copy of a client may hold more.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one arm for each decision, read together"
+    )]
     fn decide_conversation(
         &mut self,
         mut draft: Draft<'_>,
         here: Versions,
         there: Versions,
-        base: Option<Seen>,
+        base: Option<&Seen>,
     ) -> Result<(), PlanError> {
         let facts = self.facts_of(&draft, here.main.as_ref(), there.main.as_ref())?;
-        let decision = decide(&facts, &self.rules_for(&draft.path));
-        let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base.as_ref());
+        let decision = decide(facts, self.rules_for(&draft.path));
+        let rebase = there.main.as_ref().is_some_and(|v| Some(&v.seen) != base);
         let diverged = facts.relation == Some(Relation::Diverged);
-        let moved = self.place(&draft, here.main.as_ref(), base.as_ref());
+        let moved = Self::place(&draft, here.main.as_ref(), base);
         let mut action = None;
         let mut reason = "";
         let mut bytes = 0;
@@ -182,7 +188,7 @@ impl Planner<'_> {
             (Decision::Conflict, Some(here), Some(there)) => {
                 self.plan.conflicts.push(Conflict {
                     path: draft.path,
-                    reason: reason_of_conflict(&facts),
+                    reason: reason_of_conflict(facts),
                     here: Some(here.seen.clone()),
                     there: Some(there.seen.clone()),
                 });
@@ -205,8 +211,10 @@ impl Planner<'_> {
                 }
                 action = Some(Action::CopyToCloud);
                 (reason, bytes) = (why.text(), version.seen.stat.size);
-                let folder = moved.as_deref().unwrap_or(rollouts::folder(&version.seen.path));
-                there_at = Some(self.copy_over(&mut draft, version, Side::There, folder, base.as_ref())?);
+                let folder = moved
+                    .as_deref()
+                    .unwrap_or(rollouts::folder(&version.seen.path));
+                there_at = Some(self.copy_over(&mut draft, version, Side::There, folder, base)?);
                 here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
             }
             (Decision::ToHere(why), other, Some(version)) => {
@@ -220,24 +228,29 @@ impl Planner<'_> {
                     _ => Change::Extended,
                 };
                 (reason, bytes) = (why.text(), version.seen.stat.size);
-                let real = base.as_ref().map_or(&version.seen.path, |base| &base.path);
-                let folder = moved.as_deref().unwrap_or(rollouts::folder(real)).to_owned();
+                let real = base.map_or(&version.seen.path, |base| &base.path);
+                let folder = moved
+                    .as_deref()
+                    .unwrap_or(rollouts::folder(real))
+                    .to_owned();
                 let old = other.as_ref().map(|other| &other.seen);
                 here_at = Some(self.copy_over(&mut draft, version, Side::Here, &folder, old)?);
                 there_at = Some(if rebase {
-                    self.copy_over(&mut draft, version, Side::There, &folder, base.as_ref())?
+                    self.copy_over(&mut draft, version, Side::There, &folder, base)?
                 } else {
                     Self::move_within(&mut draft, &version.seen, &folder)
                 });
             }
             (Decision::Adopt | Decision::Nothing, Some(version), Some(other)) => {
-                let folder = moved.as_deref().unwrap_or(rollouts::folder(&version.seen.path));
+                let folder = moved
+                    .as_deref()
+                    .unwrap_or(rollouts::folder(&version.seen.path));
                 here_at = Some(Self::move_within(&mut draft, &version.seen, folder));
                 there_at = Some(if rebase {
                     action = Some(Action::CopyToCloud);
                     reason = "its cloud client had put it under another name";
                     bytes = version.seen.stat.size;
-                    self.copy_over(&mut draft, version, Side::There, folder, base.as_ref())?
+                    self.copy_over(&mut draft, version, Side::There, folder, base)?
                 } else {
                     Self::move_within(&mut draft, &other.seen, folder)
                 });
@@ -251,7 +264,7 @@ impl Planner<'_> {
             }
         }
         if draft.ops.is_empty() {
-            return self.adopt_conversation(&draft, &facts, here.main, there.main);
+            return self.adopt_conversation(&draft, facts, here.main, there.main);
         }
         let (action, reason) = match action {
             Some(action) => (action, reason),
@@ -277,7 +290,7 @@ impl Planner<'_> {
     fn adopt_conversation(
         &mut self,
         draft: &Draft<'_>,
-        facts: &Facts,
+        facts: Facts,
         here: Option<Version>,
         there: Option<Version>,
     ) -> Result<(), PlanError> {
@@ -325,12 +338,7 @@ impl Planner<'_> {
 
     /// The folder that the conversation belongs into, where the sides or the last sync differ: the one
     /// it was moved to since; where that is no answer, the one in which it is not archived.
-    fn place(
-        &self,
-        draft: &Draft<'_>,
-        here: Option<&Version>,
-        there: Option<&Seen>,
-    ) -> Option<String> {
+    fn place(draft: &Draft<'_>, here: Option<&Version>, there: Option<&Seen>) -> Option<String> {
         let (here, there) = (here?, there?);
         let here = rollouts::folder(&here.seen.path);
         let there = rollouts::folder(&there.path);
@@ -359,7 +367,7 @@ impl Planner<'_> {
         folder: &str,
         old: Option<&Seen>,
     ) -> Result<String, PlanError> {
-        let packed = from.seen.path.ends_with(ZST) || self.is_packed_copy(&from.seen);
+        let packed = Self::is_packed_copy(&from.seen);
         let name = if packed {
             format!("{}{ZST}", rollouts::file_name(draft.key))
         } else {
@@ -388,8 +396,8 @@ impl Planner<'_> {
     }
 
     /// A client may have put something behind `.zst`.
-    fn is_packed_copy(&self, seen: &Seen) -> bool {
-        !seen.path.ends_with(".jsonl") && seen.path.contains(ZST)
+    fn is_packed_copy(seen: &Seen) -> bool {
+        seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
     }
 
     /// Adds a move of a file into another folder of its side; returns where it will be.

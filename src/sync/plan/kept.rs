@@ -6,6 +6,7 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
 use crate::sync::forks;
 use crate::sync::register::Change;
+use crate::sync::rollouts;
 use crate::sync::scan::Side;
 use std::path::PathBuf;
 
@@ -17,20 +18,22 @@ impl Planner<'_> {
         }
         let forks = std::mem::take(&mut self.forks);
         for (mark, fork) in &forks.all {
-            let resolved = self.state.resolved.contains(mark)
-                || self.manifests()?.resolved.contains(mark);
+            let resolved =
+                self.state.resolved.contains(mark) || self.manifests()?.resolved.contains(mark);
             let mut ops = Vec::new();
             let mut reason = "kept on both sides until somebody decides";
-            let has = [(Side::Here, fork.here), (Side::There, fork.there)];
+            if !resolved && let Some(step) = self.incoming(fork)? {
+                // What comes here holds it: it goes when that has come.
+                let drops = dropping(fork);
+                self.plan.steps[step].ops.extend(drops);
+                continue;
+            }
             if resolved || self.is_contained(fork)? {
                 reason = "decided about";
-                self.plan.settled.push(mark.clone());
-                for (side, _) in has.iter().filter(|(_, stat)| stat.is_some()) {
-                    ops.push(Op::DropFork {
-                        side: *side,
-                        name: fork.name.clone(),
-                    });
+                if resolved {
+                    self.plan.settled.push(mark.clone());
                 }
+                ops = dropping(fork);
             } else {
                 let size = fork.here.or(fork.there).map_or(0, |stat| stat.size);
                 match (fork.here, fork.there) {
@@ -79,6 +82,31 @@ impl Planner<'_> {
         Ok(forks::mark(&read.digest) == fork.mark())
     }
 
+    /// The step that brings a version here which holds all that the fork holds.
+    fn incoming(&self, fork: &forks::Fork) -> Result<Option<usize>, PlanError> {
+        if fork.here.is_none() {
+            return Ok(None);
+        }
+        let name = format!("{}.jsonl", fork.conversation());
+        let path = self.fork_file(Side::Here, &fork.name);
+        for (index, step) in self.plan.steps.iter().enumerate() {
+            if !rollouts::is_key(&step.key) || rollouts::file_name(&step.key) != name {
+                continue;
+            }
+            for op in &step.ops {
+                if let Op::Copy { from, to, .. } = op
+                    && to.0 == Side::Here
+                {
+                    let holds = rollout::compare(&self.full(from), &path).at("compare", &path)?;
+                    if matches!(holds, Relation::Equal | Relation::FirstExtends) {
+                        return Ok(Some(index));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// Whether the conversation here has all that the fork has: somebody went on from it after all.
     fn is_contained(&self, fork: &forks::Fork) -> Result<bool, PlanError> {
         if fork.here.is_none() {
@@ -91,16 +119,33 @@ impl Planner<'_> {
             .state
             .files
             .iter()
-            .find(|(key, _)| crate::sync::rollouts::file_name(key) == name)
+            .find(|(key, _)| rollouts::file_name(key) == name)
             .map(|(_, last)| last)
         else {
             return Ok(false);
         };
         let main = self.request.config.local.join(&last.here.path);
-        if !main.is_file() {
+        // What is about to be replaced stands for nothing.
+        let replaced = self.plan.steps.iter().any(|step| {
+            rollouts::is_key(&step.key)
+                && rollouts::file_name(&step.key) == name
+                && step.change == Change::Replaced
+        });
+        if replaced || !main.is_file() {
             return Ok(false);
         }
         let relation = rollout::compare(&main, &path).at("compare", &path)?;
         Ok(matches!(relation, Relation::Equal | Relation::FirstExtends))
     }
+}
+
+/// The ops by which a fork goes from where it is.
+fn dropping(fork: &forks::Fork) -> Vec<Op> {
+    let has = [(Side::Here, fork.here), (Side::There, fork.there)];
+    let on = has.into_iter().filter(|(_, stat)| stat.is_some());
+    on.map(|(side, _)| Op::DropFork {
+        side,
+        name: fork.name.clone(),
+    })
+    .collect()
 }

@@ -272,7 +272,7 @@ pub struct Plan {
     pub forgotten: Vec<String>,
     /// Versions in the cloud folder that this machine found to be its own.
     pub vouched: Vec<(String, Written)>,
-    /// Marks of forks that are decided: contained in what goes on, or resolved elsewhere.
+    /// Marks of forks that somebody has decided about, here or elsewhere.
     pub settled: Vec<String>,
     /// Temp files of killed runs.
     pub temps: Vec<PathBuf>,
@@ -354,9 +354,7 @@ struct Group {
 impl Group {
     /// Whether both sides are as the last sync left them.
     fn is_as(&self, last: &Last) -> bool {
-        let same = |found: &[Found], place: &super::state::Place| {
-            matches!(found, [one] if one.stat == place.stat && one.path == place.path)
-        };
+        let same = |found: &[Found], place: &super::state::Place| matches!(found, [one] if one.stat == place.stat && one.path == place.path);
         self.copies.is_empty()
             && !self.stand_in
             && same(&self.here, &last.here)
@@ -443,7 +441,11 @@ impl Planner<'_> {
         self.limit_to_last_date(&mut groups);
         self.drop_clashes(&mut groups);
         self.refuse_hollow(&groups)?;
-        let lost = self.state.files.keys().filter(|key| !groups.contains_key(*key));
+        let lost = self
+            .state
+            .files
+            .keys()
+            .filter(|key| !groups.contains_key(*key));
         self.plan.forgotten.extend(lost.cloned());
         let all_days = self.request.config.session_mode == SessionMode::All;
         let (inside, mut outside): (HashMap<_, _>, HashMap<_, _>) =
@@ -453,7 +455,7 @@ impl Planner<'_> {
             });
         let mut parents = Vec::new();
         for (key, group) in inside {
-            self.one(&key, group, (!outside.is_empty()).then_some(&mut parents))?;
+            self.one(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
         }
         // Parents travel with their children, and theirs with them.
         while let Some(id) = parents.pop() {
@@ -464,7 +466,7 @@ impl Planner<'_> {
             if let Some(key) = key
                 && let Some(group) = outside.remove(&key)
             {
-                self.one(&key, group, Some(&mut parents))?;
+                self.one(&key, &group, Some(&mut parents))?;
             }
         }
         self.kept_forks()?;
@@ -475,7 +477,7 @@ impl Planner<'_> {
     fn one(
         &mut self,
         key: &str,
-        group: Group,
+        group: &Group,
         parents: Option<&mut Vec<String>>,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
@@ -485,7 +487,7 @@ impl Planner<'_> {
         }
         if group.stand_in {
             let why = "it is not downloaded to this machine";
-            self.plan.waiting.push((shown(key, &group), why.into()));
+            self.plan.waiting.push((shown(key, group), why.into()));
             return Ok(());
         }
         if rollouts::is_key(key) {
@@ -528,9 +530,8 @@ impl Planner<'_> {
                 found.path.starts_with("sessions/")
                     && rollouts::date(&found.path).as_deref() != Some(&*latest)
             };
-            let is_of_latest = |found: &Found| {
-                rollouts::date(&found.path).as_deref() == Some(&*latest)
-            };
+            let is_of_latest =
+                |found: &Found| rollouts::date(&found.path).as_deref() == Some(&*latest);
             if group.files().any(of_other_day) && !group.files().any(is_of_latest) {
                 let sides = group.here.iter_mut().chain(&mut group.there);
                 for found in sides.chain(&mut group.copies) {
@@ -548,7 +549,10 @@ impl Planner<'_> {
                 .files()
                 .all(|found| rollouts::key(&found.path).is_none());
             if plain {
-                folded.entry(key.to_lowercase()).or_default().push(key.clone());
+                folded
+                    .entry(key.to_lowercase())
+                    .or_default()
+                    .push(key.clone());
             }
         }
         for keys in folded.into_values().filter(|keys| keys.len() > 1) {

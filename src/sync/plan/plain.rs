@@ -2,34 +2,35 @@
 
 use super::versions::{Arrival, Version};
 use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Step, shown};
-use crate::codex::rollout::Relation;
+use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
+use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
 use crate::sync::lines;
 use crate::sync::manifest::Written;
 use crate::sync::register::Change;
-use crate::sync::scan::Side;
+use crate::sync::scan::{Found, Side};
 use crate::sync::state::{Last, Place};
 
 impl Planner<'_> {
     /// A file that is copied as a whole or not at all.
-    pub(super) fn plain(&mut self, key: &str, mut group: Group) -> Result<(), PlanError> {
-        let path = shown(key, &group);
+    pub(super) fn plain(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
+        let path = shown(key, group);
         if group.here.len() > 1 || group.there.len() > 1 {
             let why = "two names on one side that are one elsewhere";
             self.plan.skipped.push((path, why.into()));
             return Ok(());
         }
-        for copy in group.copies.drain(..) {
+        for copy in &group.copies {
             let why = "a copy that a cloud client made of a conflict";
-            self.plan.notes.push((copy.path, why.into()));
+            self.plan.notes.push((copy.path.clone(), why.into()));
         }
-        self.pair(key, &path, FileKind::Plain, &group)
+        self.pair(key, &path, FileKind::Plain, group)
     }
 
     /// A file of lines, with the copies that clients made of it.
-    pub(super) fn lines(&mut self, key: &str, group: Group) -> Result<(), PlanError> {
+    pub(super) fn lines(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
         let mut there = None;
         if let Some(found) = group.there.first() {
@@ -52,7 +53,7 @@ impl Planner<'_> {
         }
         let here = group.here.first().map(Version::here);
         if copies.is_empty() {
-            return self.pair(key, key, FileKind::Lines, &group);
+            return self.pair(key, key, FileKind::Lines, group);
         }
         let mut versions: Vec<&Version> = here.iter().chain(&there).collect();
         let own = versions.len();
@@ -70,7 +71,7 @@ impl Planner<'_> {
                 .collect(),
         );
         if needed.is_empty() {
-            return self.pair(key, key, FileKind::Lines, &group);
+            return self.pair(key, key, FileKind::Lines, group);
         }
         self.push_merge(key, &sources, &needed, merge.bytes);
         Ok(())
@@ -102,6 +103,10 @@ impl Planner<'_> {
     }
 
     /// One file on each side, at most.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one arm for each decision, read together"
+    )]
     fn pair(
         &mut self,
         key: &str,
@@ -134,6 +139,11 @@ impl Planner<'_> {
             None => None,
             Some(found) => match self.arrival(key, found, kind == FileKind::Lines, last)? {
                 Arrival::Whole(version) => Some(version),
+                Arrival::Waiting(_) if here.is_none() && last.is_none() && self.beside(found) => {
+                    let why = "looks like a copy that a cloud client made; left alone";
+                    self.plan.notes.push((path.to_owned(), why.into()));
+                    return Ok(());
+                }
                 Arrival::Waiting(why) => {
                     self.plan.waiting.push((path.to_owned(), why.into()));
                     return Ok(());
@@ -145,7 +155,7 @@ impl Planner<'_> {
         if kind == FileKind::Lines {
             rules.delete = DeletePolicy::Never;
         }
-        match (decide(&facts, &rules), &here, &there) {
+        match (decide(facts, rules), &here, &there) {
             (Decision::Nothing, Some(here), Some(there)) => {
                 self.adopt(key, here, there, last.and_then(|last| last.contents));
             }
@@ -155,11 +165,17 @@ impl Planner<'_> {
                 self.adopt(key, here, there, Some(contents));
             }
             (Decision::ToCloud(why), Some(here), _) => {
-                let to = there.as_ref().map_or(&here.seen.path, |t| &t.seen.path).clone();
+                let to = there
+                    .as_ref()
+                    .map_or(&here.seen.path, |t| &t.seen.path)
+                    .clone();
                 self.push_copy(key, path, here, (Side::There, to), there.as_ref(), why);
             }
             (Decision::ToHere(why), _, Some(there)) => {
-                let to = here.as_ref().map_or(&there.seen.path, |h| &h.seen.path).clone();
+                let to = here
+                    .as_ref()
+                    .map_or(&there.seen.path, |h| &h.seen.path)
+                    .clone();
                 self.push_copy(key, path, there, (Side::Here, to), here.as_ref(), why);
             }
             (Decision::Merge, Some(here), Some(there)) => {
@@ -180,13 +196,19 @@ impl Planner<'_> {
             }
             (Decision::Conflict, ..) => self.plan.conflicts.push(Conflict {
                 path: path.to_owned(),
-                reason: reason_of_conflict(&facts),
+                reason: reason_of_conflict(facts),
                 here: here.map(|v| v.seen),
                 there: there.map(|v| v.seen),
             }),
             (Decision::DeleteThere, _, Some(there)) => {
                 let digest = last.and_then(|last| last.contents).map(|c| c.1);
-                self.push_delete(key, path, Action::DeleteCloud, there, After::Deleted(digest));
+                self.push_delete(
+                    key,
+                    path,
+                    Action::DeleteCloud,
+                    there,
+                    After::Deleted(digest),
+                );
             }
             (Decision::DeleteHere, Some(here), _) => {
                 self.push_delete(key, path, Action::DeleteLocal, here, After::Gone);
@@ -194,6 +216,12 @@ impl Planner<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether a file that nobody vouches for stands beside the one that its name says it is of.
+    fn beside(&self, found: &Found) -> bool {
+        cloud_names::maybe_copy_of(&found.path)
+            .is_some_and(|real| self.root(Side::There).join(real).exists())
     }
 
     fn facts(
@@ -215,19 +243,22 @@ impl Planner<'_> {
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
             let both = (facts.here, facts.there);
-            if both != (Presence::Unchanged, Presence::Unchanged) && self.reads(&facts, here, there)
+            if both != (Presence::Unchanged, Presence::Unchanged) && self.reads(facts, here, there)
             {
                 facts.relation = Some(self.relation(&here.seen, &there.seen)?);
             }
         }
-        if there.is_none() && facts.here == Presence::Unchanged && self.rules.delete == DeletePolicy::Propagate {
+        if there.is_none()
+            && facts.here == Presence::Unchanged
+            && self.rules.delete == DeletePolicy::Propagate
+        {
             facts.delete_asked = self.delete_asked(key, last)?;
         }
         Ok(facts)
     }
 
     /// Whether contents have to be read: not where the mode goes by size and time alone.
-    fn reads(&self, facts: &Facts, here: &Version, there: &Version) -> bool {
+    fn reads(&self, facts: Facts, here: &Version, there: &Version) -> bool {
         let by_looks = facts.kind == FileKind::Plain && facts.here == Presence::New;
         let same_size = here.seen.stat.size == there.seen.stat.size;
         match self.rules.compare {
@@ -238,11 +269,7 @@ impl Planner<'_> {
         }
     }
 
-    pub(super) fn delete_asked(
-        &self,
-        key: &str,
-        last: Option<&Last>,
-    ) -> Result<bool, PlanError> {
+    pub(super) fn delete_asked(&self, key: &str, last: Option<&Last>) -> Result<bool, PlanError> {
         let Some((_, digest)) = last.and_then(|last| last.contents) else {
             return Ok(false);
         };
@@ -275,7 +302,7 @@ impl Planner<'_> {
 
     /// A version in the cloud folder that turned out to be what is here: this machine vouches for it.
     pub(super) fn vouch(&mut self, there: &Version, digest: crate::io::hash::Sha256Digest) {
-        if there.digest.is_some() || there.seen.path.ends_with(".zst") {
+        if there.digest.is_some() || there.seen.path.ends_with(rollout::ZST) {
             return;
         }
         let written = Written {
@@ -346,7 +373,7 @@ impl Planner<'_> {
     }
 }
 
-pub(super) fn reason_of_conflict(facts: &Facts) -> String {
+pub(super) fn reason_of_conflict(facts: Facts) -> String {
     let known = facts.here != Presence::New && facts.there != Presence::New;
     match (facts.kind, known) {
         (FileKind::Rollout, true) => "went on differently on both sides since the last sync",

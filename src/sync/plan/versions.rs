@@ -2,8 +2,8 @@
 
 use super::{Planner, Seen};
 use crate::codex::rollout::{self, Relation};
-use crate::io::{IoContext, IoError};
 use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{Newer, Presence};
 use crate::sync::manifest::Written;
@@ -132,7 +132,8 @@ impl Planner<'_> {
         if let Some((len, digest)) = last.contents {
             let path = self.full(&version.seen);
             // A length that differs is a change; only packed files have another length than theirs.
-            let may_be = version.seen.stat.size == len || path.extension().is_some_and(|e| e == "zst");
+            let may_be =
+                version.seen.stat.size == len || path.extension().is_some_and(|e| e == "zst");
             if may_be && contents::read(&path, None).at("read", &path)?.digest == digest {
                 return Ok(Presence::Unchanged);
             }

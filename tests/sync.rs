@@ -1,0 +1,479 @@
+//! `sync` as it is typed, between two homes and a folder.
+
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+const ROLLOUT: &str =
+    "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
+const META: &str =
+    "{\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n";
+
+/// Two machines: homes `a` and `b`, one cloud folder that arrives at once.
+struct Pair(TestEnv);
+
+impl Pair {
+    fn new() -> Self {
+        let pair = Self(TestEnv::new());
+        for name in ["a", "b"] {
+            pair.configure(name, "");
+            fs::create_dir_all(pair.home(name)).unwrap();
+        }
+        fs::create_dir_all(pair.cloud()).unwrap();
+        pair
+    }
+
+    fn configure(&self, name: &str, more: &str) {
+        let text = format!(
+            "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {:?}\n\
+             local_state_dir = {:?}\nbackup_dir = {:?}\n{more}",
+            self.cloud(),
+            self.home(name),
+            self.0.path(&format!("backups-{name}")),
+        );
+        self.0.write(&format!("{name}.toml"), text);
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.0.path(&format!("codex-{name}"))
+    }
+
+    fn cloud(&self) -> PathBuf {
+        self.0.path("cloud")
+    }
+
+    fn run(&self, name: &str, args: &[&str]) -> Run {
+        let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
+        let mut all = vec!["--manager-home", &*manager, "sync", "-c", &*config];
+        all.extend(args);
+        self.0.run(all)
+    }
+
+    #[track_caller]
+    fn apply(&self, name: &str) -> serde_json::Value {
+        let run = self.run(name, &["run", "--apply", "--json"]).code(0);
+        run.json()
+    }
+
+    fn put(&self, name: &str, path: &str, text: &str) -> PathBuf {
+        let root = if name == "cloud" {
+            self.cloud()
+        } else {
+            self.home(name)
+        };
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn text(&self, name: &str, path: &str) -> String {
+        let root = if name == "cloud" {
+            self.cloud()
+        } else {
+            self.home(name)
+        };
+        fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
+    }
+}
+
+fn at(path: &Path, secs: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
+        .unwrap();
+}
+
+fn actions(json: &serde_json::Value) -> Vec<String> {
+    let actions = json["actions"].as_array().unwrap();
+    actions
+        .iter()
+        .map(|a| {
+            format!(
+                "{} {}",
+                a["action"].as_str().unwrap(),
+                a["path"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn a_conversation_goes_to_the_other_machine_and_back() {
+    let pair = Pair::new();
+    let file = pair.put("a", ROLLOUT, META);
+    at(&file, 1_795_000_000);
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [format!("copy-to-cloud {ROLLOUT}")]
+    );
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("copy-to-local {ROLLOUT}")]
+    );
+    let there = pair.home("b").join(ROLLOUT);
+    let times = [&file, &there].map(|p| p.metadata().unwrap().modified().unwrap());
+    assert_eq!(times[0], times[1], "times are kept");
+    // It grew there, and the clock there is slow.
+    let longer = format!("{META}{{\"n\":1}}\n");
+    at(&pair.put("b", ROLLOUT, &longer), 1_700_000_000);
+    pair.apply("b");
+    pair.apply("a");
+    assert_eq!(pair.text("a", ROLLOUT), longer);
+    for name in ["a", "b"] {
+        let before = pair.0.tree("");
+        assert_eq!(actions(&pair.apply(name)), Vec::<String>::new());
+        assert_same_tree(&before, &pair.0.tree(""));
+    }
+}
+
+#[test]
+fn logins_and_databases_never_travel_and_naming_one_is_refused() {
+    let pair = Pair::new();
+    for path in [
+        "auth.json",
+        "x_auth.json",
+        "installation_id",
+        "state_5.sqlite",
+        "auth.lock",
+        "AGENTS.md",
+    ] {
+        pair.put("a", path, "x");
+    }
+    assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud AGENTS.md"]);
+    // Nor from the folder into a home.
+    pair.put("cloud", "auth.json", "planted");
+    assert_eq!(actions(&pair.apply("b")), ["copy-to-local AGENTS.md"]);
+    pair.configure("b", "[targets]\ninclude_roots = [\"auth.json\"]\n");
+    let run = pair.run("b", &["plan"]).code(4);
+    assert!(run.stderr.contains("a login never travels"), "{run}");
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_run_follows_the_configuration() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let before = pair.0.tree("");
+    let _ = pair.run("a", &["run"]).code(0);
+    let _ = pair.run("a", &["run", "--dry-run"]).code(0);
+    let _ = pair.run("a", &["plan", "--json"]).code(0);
+    assert_same_tree(&before, &pair.0.tree(""));
+    pair.configure("a", "[sync]\ndry_run_default = false\n");
+    let _ = pair.run("a", &["run"]).code(0);
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn what_went_on_differently_is_a_conflict_that_changes_nothing_until_somebody_decides() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    pair.apply("b");
+    let (mine, other) = (
+        format!("{META}{{\"n\":\"a\"}}\n"),
+        format!("{META}{{\"n\":\"over there\"}}\n"),
+    );
+    pair.put("a", ROLLOUT, &mine);
+    pair.put("b", ROLLOUT, &other);
+    pair.apply("a");
+    let before = pair.0.tree("codex-b");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(2);
+    assert_eq!(run.json()["conflicts"][0]["path"], ROLLOUT);
+    assert_same_tree(&before, &pair.0.tree("codex-b"));
+    assert_eq!(pair.text("cloud", ROLLOUT), mine);
+    // Both go on: the one from here as a conversation of its own.
+    let run = pair
+        .run("b", &["resolve", ID, "--keep", "both", "--json"])
+        .code(0);
+    let new = run.json()["new_id"].as_str().unwrap().to_owned();
+    assert_ne!(new, ID);
+    assert_eq!(pair.text("b", ROLLOUT), other);
+    let own = ROLLOUT.replace(ID, &new);
+    assert_eq!(pair.text("b", &own), mine.replace(ID, &new));
+    pair.apply("b");
+    pair.apply("a");
+    assert_eq!(pair.text("a", ROLLOUT), other);
+    assert_eq!(pair.text("a", &own), mine.replace(ID, &new));
+}
+
+#[test]
+fn with_a_policy_one_goes_on_and_the_other_is_kept_until_somebody_decides() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    pair.apply("b");
+    let (mine, other) = (
+        format!("{META}{{\"n\":\"a\"}}\n"),
+        format!("{META}{{\"n\":\"over there\"}}\n"),
+    );
+    pair.put("a", ROLLOUT, &mine);
+    pair.put("b", ROLLOUT, &other);
+    pair.apply("a");
+    pair.apply("b");
+    assert_eq!(pair.text("b", ROLLOUT), mine);
+    // It is reported, here and on the other machine, which has it as well.
+    for name in ["a", "b"] {
+        let json = pair.apply(name);
+        let again = pair.apply(name);
+        assert_eq!(
+            again["forks"].as_array().unwrap().len(),
+            1,
+            "{json} {again}"
+        );
+    }
+    let run = pair
+        .run("a", &["resolve", &ID[..8], "--keep", "fork"])
+        .code(0);
+    assert!(run.stderr.contains("sync run"), "{run}");
+    pair.apply("a");
+    pair.apply("b");
+    for name in ["a", "b"] {
+        assert_eq!(pair.text(name, ROLLOUT), other, "{name}");
+        assert_eq!(pair.apply(name)["forks"].as_array().unwrap().len(), 0);
+    }
+}
+
+#[test]
+fn prompts_of_both_machines_are_merged_in_the_order_of_time() {
+    let pair = Pair::new();
+    let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
+    pair.put("a", "history.jsonl", &(line(1) + &line(4)));
+    pair.apply("a");
+    pair.put("b", "history.jsonl", &(line(2) + &line(4)));
+    pair.apply("b");
+    pair.apply("a");
+    let all = line(1) + &line(2) + &line(4);
+    assert_eq!(pair.text("a", "history.jsonl"), all);
+    assert_eq!(pair.text("b", "history.jsonl"), all);
+}
+
+#[test]
+fn archiving_goes_over_and_leaves_one_file() {
+    let pair = Pair::new();
+    pair.configure("b", "[targets]\ninclude_roots = [\"sessions\"]\n");
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    pair.apply("b");
+    let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
+    fs::create_dir_all(pair.home("b").join("archived_sessions")).unwrap();
+    fs::rename(pair.home("b").join(ROLLOUT), pair.home("b").join(&archived)).unwrap();
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("move-cloud {archived}")]
+    );
+    assert_eq!(actions(&pair.apply("a")), [format!("move-local {ROLLOUT}")]);
+    assert_eq!(pair.text("a", &archived), META);
+    assert!(!pair.home("a").join(ROLLOUT).exists());
+}
+
+#[test]
+fn half_a_file_is_waited_for_and_never_applied() {
+    let pair = Pair::new();
+    let whole = format!("{META}{{\"n\":1}}\n{{\"n\":2}}\n");
+    pair.put("a", ROLLOUT, &whole);
+    pair.put("a", "skills/mine/SKILL.md", "all of it");
+    pair.apply("a");
+    pair.put("cloud", ROLLOUT, META);
+    pair.put("cloud", "skills/mine/SKILL.md", "all");
+    let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(json["waiting"].as_array().unwrap().len(), 2, "{json}");
+    assert!(!pair.home("b").join(ROLLOUT).exists());
+    assert!(!pair.home("b").join("skills").exists());
+    pair.put("cloud", ROLLOUT, &whole);
+    pair.put("cloud", "skills/mine/SKILL.md", "all of it");
+    pair.apply("b");
+    assert_eq!(pair.text("b", ROLLOUT), whole);
+}
+
+#[test]
+fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.put("a", "skills/mine/SKILL.md", "x");
+    pair.apply("a");
+    let before = pair.0.tree("codex-a");
+    fs::rename(pair.cloud(), pair.0.path("elsewhere")).unwrap();
+    let run = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(run.stderr.contains("not there"), "{run}");
+    fs::create_dir(pair.cloud()).unwrap();
+    let run = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(run.stderr.contains("2 of 2 files are missing"), "{run}");
+    assert_same_tree(&before, &pair.0.tree("codex-a"));
+    let _ = pair.run("a", &["run", "--apply", "--refill"]).code(0);
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+    // One that is missing comes back; it is not deleted here.
+    fs::remove_file(pair.cloud().join(ROLLOUT)).unwrap();
+    pair.apply("a");
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn a_deletion_goes_over_only_when_asked_for() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    for n in 0..20 {
+        pair.put("a", &format!("skills/{n}/SKILL.md"), &n.to_string());
+    }
+    pair.apply("a");
+    pair.apply("b");
+    fs::remove_file(pair.home("a").join("skills/7/SKILL.md")).unwrap();
+    assert_eq!(
+        actions(&pair.apply("a")),
+        ["delete-cloud skills/7/SKILL.md"]
+    );
+    assert_eq!(
+        actions(&pair.apply("b")),
+        ["delete-local skills/7/SKILL.md"]
+    );
+    // Never in bulk.
+    fs::remove_dir_all(pair.home("a").join("skills")).unwrap();
+    let run = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(run.stderr.contains("19 deletions"), "{run}");
+    assert_eq!(pair.text("cloud", "skills/3/SKILL.md"), "3");
+}
+
+#[test]
+fn what_is_overwritten_is_kept_and_put_back() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure(
+            "b",
+            &format!("[backup]\ncompression = \"{compression}\"\nmax_backups = 1\n"),
+        );
+        let file = pair.put("a", "skills/mine/SKILL.md", "one");
+        at(&file, 1_795_000_000);
+        pair.apply("a");
+        pair.apply("b");
+        pair.put("a", "skills/mine/SKILL.md", "two");
+        pair.apply("a");
+        // Foreign things in the folder of backups are nobody's to remove.
+        let foreign = pair.0.write("backups-b/other-20200101T000000Z/x", "mine");
+        let json = pair.apply("b");
+        let snapshot = json["snapshot"].as_str().unwrap().to_owned();
+        assert_eq!(snapshot.ends_with(".zip"), compression == "zip");
+        assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "two");
+        let _ = pair
+            .run("b", &["restore", "--from", "../codex-b", "--apply"])
+            .code(4);
+        let _ = pair
+            .run("b", &["restore", "--from", &snapshot, "--dry-run"])
+            .code(0);
+        assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "two");
+        let run = pair
+            .run("b", &["restore", "--from", &snapshot, "--apply", "--json"])
+            .code(0);
+        assert_eq!(run.json()["files"][0], "skills/mine/SKILL.md");
+        let back = pair.home("b").join("skills/mine/SKILL.md");
+        assert_eq!(fs::read_to_string(&back).unwrap(), "one");
+        assert_eq!(
+            back.metadata().unwrap().modified().unwrap(),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
+        );
+        assert!(foreign.exists());
+    }
+}
+
+#[test]
+fn a_configuration_of_codexsync_works_as_it_is() {
+    let env = TestEnv::new();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sync/codexsync-config.toml");
+    let text = fs::read_to_string(fixture).unwrap();
+    env.write("config.toml", text);
+    let run = env.run(["sync", "-c", "config.toml", "validate"]).code(0);
+    assert_eq!(run.stderr, "");
+    env.write("home/.codex/sessions/2026/11/18/a.jsonl", "{}\n");
+    env.write("home/.codex/sessions/2026-11-19/b.jsonl", "{}\n");
+    env.write("home/.codex/skills/x/SKILL.md", "x");
+    env.write("home/.codex/history.jsonl", "{}\n");
+    fs::create_dir_all(env.path("home/cs/cloud")).unwrap();
+    let json = env
+        .run(["sync", "plan", "-c", "config.toml", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        actions(&json),
+        [
+            "copy-to-cloud sessions/2026-11-19/b.jsonl",
+            "copy-to-cloud skills/x/SKILL.md"
+        ]
+    );
+}
+
+#[test]
+fn init_writes_what_validate_takes() {
+    let env = TestEnv::new();
+    let _ = env.run(["sync", "plan"]).code(4);
+    let _ = env.run(["sync", "init"]).code(0);
+    let _ = env.run(["sync", "init"]).code(5);
+    let _ = env
+        .run(["sync", "init", "--force", "--cloud", "home/cloud"])
+        .code(0);
+    assert_eq!(env.run(["sync", "validate"]).code(0).stderr, "");
+    let run = env.run(["sync", "preflight", "--json"]).code(5);
+    assert!(
+        run.json()["checks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|c| c["status"] == "fail")
+    );
+    fs::create_dir_all(env.path("home/cloud")).unwrap();
+    let _ = env.run(["sync", "preflight"]).code(0);
+    env.write(
+        "bad.toml",
+        "[sync]\nmode = \"hot\"\nx = 1\n[paths]\ncloud_root_dir = \"c\"\n",
+    );
+    let run = env.run(["sync", "-c", "bad.toml", "validate"]).code(4);
+    assert!(run.stderr.contains("sync.mode"), "{run}");
+}
+
+#[test]
+fn copies_that_clients_make_bring_their_lines_home() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let longer = format!("{META}{{\"n\":1}}\n");
+    let copy = ROLLOUT.replace(".jsonl", " (Bob's conflicted copy 2026-11-18).jsonl");
+    pair.put("cloud", &copy, &longer);
+    pair.put("cloud", "history.jsonl", "{\"ts\":2}\n");
+    pair.put("cloud", "history (1).jsonl", "{\"ts\":1}\n");
+    pair.apply("a");
+    assert_eq!(pair.text("a", ROLLOUT), longer);
+    assert_eq!(pair.text("cloud", ROLLOUT), longer);
+    assert_eq!(pair.text("a", "history.jsonl"), "{\"ts\":1}\n{\"ts\":2}\n");
+    assert_eq!(actions(&pair.apply("a")), Vec::<String>::new());
+}
+
+#[test]
+fn the_last_day_brings_its_parents() {
+    let pair = Pair::new();
+    pair.configure(
+        "a",
+        "[sync]\nsession_mode = \"last_date_only\"\n[targets]\ninclude_roots = [\"sessions\"]\n",
+    );
+    let parent = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
+    pair.put("a", &parent, META);
+    let child = "sessions/2026/11/19/rollout-2026-11-19T10-00-00-01a1f790-0000-7000-8000-0000000000aa.jsonl";
+    let meta = format!(
+        "{{\"type\":\"session_meta\",\"payload\":{{\"id\":\"x\",\"history_base\":{{\"thread_id\":\"{ID}\"}}}}}}\n"
+    );
+    pair.put("a", child, &meta);
+    pair.put("a", "sessions/2026/11/17/rollout-2026-11-17T10-00-00-01a1f790-0000-7000-8000-0000000000bb.jsonl", META);
+    let json = pair.apply("a");
+    assert_eq!(
+        actions(&json),
+        [
+            format!("copy-to-cloud {parent}"),
+            format!("copy-to-cloud {child}")
+        ]
+    );
+}

@@ -1,0 +1,177 @@
+//! Two machines with the real Codex, as two homes and a folder between them.
+
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
+use crate::support::lab::{Lab, rollout, rollouts, rows, said};
+use crate::support::sign_in::{SignIn, signed_in_home};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Machine A is the lab's home, machine B another one beside it.
+struct Two {
+    lab: Lab,
+    b: PathBuf,
+}
+
+impl Two {
+    fn new() -> Option<Self> {
+        let lab = Lab::new()?;
+        let b = lab.world.path("home-b/.codex");
+        // Logins do not travel: there is one for each machine.
+        signed_in_home(&b, &lab.backend, &SignIn::alice().generation(9));
+        fs::create_dir_all(lab.world.path("cloud")).expect("folder");
+        let two = Self { lab, b };
+        two.configure("");
+        Some(two)
+    }
+
+    fn configure(&self, more: &str) {
+        for (name, home) in [("a", self.lab.home()), ("b", self.b.clone())] {
+            let text = format!(
+                "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {:?}\n\
+                 local_state_dir = {home:?}\nbackup_dir = {:?}\n[targets]\ninclude_roots = [\
+                 \"sessions\", \"archived_sessions\", \"session_index.jsonl\", \"history.jsonl\"]\n\
+                 [conflict]\npolicy = \"prefer_cloud\"\n{more}",
+                self.lab.world.path("cloud"),
+                self.lab.world.path(&format!("backups-{name}")),
+            );
+            self.lab.world.write(&format!("{name}.toml"), text);
+        }
+    }
+
+    #[track_caller]
+    fn sync(&self, name: &str) {
+        let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
+        let args = [
+            "--manager-home",
+            &*manager,
+            "sync",
+            "-c",
+            &*config,
+            "run",
+            "--apply",
+        ];
+        let _ = self.lab.manager(args).code(0);
+    }
+}
+
+#[test]
+fn a_conversation_goes_on_on_the_other_machine_and_again_on_the_first() {
+    let Some(two) = Two::new() else { return };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    // Codex has an index on B already: what arrives comes after its first look.
+    let own = lab.say_in(b, "at home on b");
+    let id = lab.say("one");
+    two.sync("a");
+    two.sync("b");
+    let mut all = [own.clone(), id.clone()];
+    all.sort();
+    assert_eq!(lab.listed(b), all);
+    lab.go_on(b, &id, "two");
+    assert_eq!(lab.shown(b, &id), ["one", "two"]);
+    two.sync("b");
+    two.sync("a");
+    lab.go_on(&a, &id, "three");
+    assert_eq!(lab.shown(&a, &id), ["one", "two", "three"]);
+    assert_eq!(said(&rollout(&a, &id)), ["one", "two", "three"]);
+    two.sync("a");
+    two.sync("b");
+    assert_eq!(
+        fs::read(rollout(&a, &id)).expect("a"),
+        fs::read(rollout(b, &id)).expect("b")
+    );
+    assert_eq!(lab.listed(&a), all);
+}
+
+#[test]
+fn archiving_on_one_machine_archives_on_the_other() {
+    let Some(two) = Two::new() else { return };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let id = lab.say("one");
+    two.sync("a");
+    two.sync("b");
+    lab.go_on(b, &id, "two");
+    let codex = |home: &Path, word: &str| {
+        lab.codex
+            .run(home, &lab.backend, &[word, &id])
+            .expect_success();
+    };
+    codex(b, "archive");
+    two.sync("b");
+    two.sync("a");
+    assert_eq!(rollouts(&a).len(), 1);
+    assert_eq!(lab.listed(&a), [""; 0]);
+    assert_eq!(rows(&a), [(id.clone(), rollout(&a, &id))]);
+    codex(&a, "unarchive");
+    two.sync("a");
+    two.sync("b");
+    assert_eq!(lab.listed(b), [&*id]);
+    lab.go_on(b, &id, "three");
+    assert_eq!(lab.shown(b, &id), ["one", "two", "three"]);
+}
+
+#[test]
+fn two_that_went_on_differently_are_two_conversations_when_somebody_says_so() {
+    let Some(two) = Two::new() else { return };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let id = lab.say("one");
+    two.sync("a");
+    two.sync("b");
+    lab.go_on(&a, &id, "on a");
+    lab.go_on(b, &id, "on b");
+    two.sync("a");
+    two.sync("b");
+    // A's goes on, with nothing of B's shown in it; B's is kept.
+    lab.go_on(b, &id, "after");
+    assert_eq!(lab.shown(b, &id), ["one", "on a", "after"]);
+    let args = [
+        "--manager-home",
+        "manager-b",
+        "sync",
+        "-c",
+        "b.toml",
+        "resolve",
+        &id,
+        "--keep",
+        "both",
+        "--json",
+    ];
+    let done = lab.manager(args).code(0).json();
+    let new = done["new_id"].as_str().expect("an id").to_owned();
+    two.sync("b");
+    two.sync("a");
+    for home in [&a, b] {
+        lab.go_on(home, &new, "further");
+        assert_eq!(said(&rollout(home, &new)), ["one", "on b", "further"]);
+        assert!(lab.listed(home).contains(&new));
+    }
+}
+
+#[test]
+fn project_folders_of_the_other_machine_are_mapped_in_the_index_alone() {
+    let Some(two) = Two::new() else { return };
+    let (lab, b) = (&two.lab, &two.b);
+    let id = lab.say("one");
+    two.sync("a");
+    two.sync("b");
+    assert_eq!(lab.listed(b), [&*id]);
+    let cwd = |home: &Path| -> String {
+        let database = crate::support::lab::open(&home.join("state_5.sqlite"));
+        database
+            .query_row("SELECT cwd FROM threads WHERE id=?1", [&id], |row| {
+                row.get(0)
+            })
+            .expect("a row")
+    };
+    let before = fs::read(rollout(b, &id)).expect("read");
+    let there = cwd(b);
+    two.configure(&format!(
+        "[[paths.map]]\nfrom = {there:?}\nto = \"/home/me/work\"\n"
+    ));
+    two.sync("b");
+    assert_eq!(cwd(b), "/home/me/work");
+    assert_eq!(fs::read(rollout(b, &id)).expect("read"), before);
+}
