@@ -359,7 +359,7 @@ fn what_is_overwritten_is_kept_and_put_back() {
         let foreign = pair.0.write("backups-b/other-20200101T000000Z/x", "mine");
         let json = pair.apply("b");
         let snapshot = json["snapshot"].as_str().unwrap().to_owned();
-        assert_eq!(snapshot.ends_with(".zip"), compression == "zip");
+        assert_eq!(snapshot.contains(".zip"), compression == "zip");
         assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "two");
         let _ = pair
             .run("b", &["restore", "--from", "../codex-b", "--apply"])

@@ -99,7 +99,7 @@ fn schedule(seed: u64) {
     for machine in &machines {
         machine.assert_in_order(&told);
         let mine = machine.lines();
-        for (line, written_by) in machines.iter().flat_map(|m| m.written()) {
+        for (line, written_by) in machines.iter().flat_map(Machine::written) {
             assert!(
                 mine.contains(line),
                 "{line} of {written_by} is lost\n{}",

@@ -4,6 +4,7 @@
 //! key has codexSync's default. What it does not know (`three_way`, `propagate`, `[[paths.map]]`) is
 //! ours. A key that neither knows is named in [`SyncConfig::warnings`].
 
+use super::keys::{Named, Reader};
 use super::travel;
 use crate::io::IoError;
 use crate::io::environment::Environment;
@@ -56,10 +57,6 @@ macro_rules! named {
             fn names() -> &'static [(&'static str, Self)] { Self::NAMES }
         }
     };
-}
-
-trait Named: Copy + 'static {
-    fn names() -> &'static [(&'static str, Self)];
 }
 
 named! {
@@ -576,180 +573,6 @@ fn path_rules(r: &mut Reader<'_>) -> Result<Vec<PathRule>, ConfigError> {
             })
         })
         .collect()
-}
-
-/// Takes values out of a document and remembers which.
-struct Reader<'a> {
-    path: &'a Path,
-    document: &'a DocumentMut,
-    taken: Vec<(&'static str, &'static str)>,
-}
-
-impl<'a> Reader<'a> {
-    fn new(path: &'a Path, document: &'a DocumentMut) -> Self {
-        Self {
-            path,
-            document,
-            taken: Vec::new(),
-        }
-    }
-
-    fn invalid(&self, table: &str, key: &str, reason: &str) -> ConfigError {
-        ConfigError::Invalid {
-            path: self.path.to_path_buf(),
-            key: format!("{table}.{key}"),
-            reason: reason.to_owned(),
-        }
-    }
-
-    fn ignore(&mut self, table: &'static str, key: &'static str) {
-        self.taken.push((table, key));
-    }
-
-    fn take(&mut self, table: &'static str, key: &'static str) -> Option<&'a Item> {
-        self.taken.push((table, key));
-        self.document.get(table)?.as_table_like()?.get(key)
-    }
-
-    fn text(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-    ) -> Result<Option<String>, ConfigError> {
-        match self.take(table, key).map(|item| item.as_str()) {
-            None => Ok(None),
-            // codexSync takes an empty text for an absent one.
-            Some(Some(text)) if text.trim().is_empty() => Ok(None),
-            Some(Some(text)) => Ok(Some(text.to_owned())),
-            Some(None) => Err(self.invalid(table, key, "must be text")),
-        }
-    }
-
-    fn flag(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: bool,
-    ) -> Result<bool, ConfigError> {
-        match self.take(table, key).map(Item::as_bool) {
-            None => Ok(default),
-            Some(Some(value)) => Ok(value),
-            Some(None) => Err(self.invalid(table, key, "must be true or false")),
-        }
-    }
-
-    fn number(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: u32,
-    ) -> Result<u64, ConfigError> {
-        let Some(item) = self.take(table, key) else {
-            return Ok(u64::from(default));
-        };
-        let number = item.as_integer().and_then(|n| u32::try_from(n).ok());
-        number.map(u64::from).ok_or_else(|| {
-            let reason = "must be a whole number that is not negative";
-            self.invalid(table, key, reason)
-        })
-    }
-
-    fn texts(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-    ) -> Result<Option<Vec<String>>, ConfigError> {
-        let Some(item) = self.take(table, key) else {
-            return Ok(None);
-        };
-        let list = item.as_array().and_then(|array| {
-            let texts = array.iter().map(|v| v.as_str().map(str::to_owned));
-            texts.collect::<Option<Vec<_>>>()
-        });
-        list.map(Some)
-            .ok_or_else(|| self.invalid(table, key, "must be a list of texts"))
-    }
-
-    fn choice<T: Named>(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        default: T,
-    ) -> Result<T, ConfigError> {
-        let Some(text) = self.text(table, key)? else {
-            return Ok(default);
-        };
-        let found = T::names()
-            .iter()
-            .find(|(name, _)| name.eq_ignore_ascii_case(text.trim()));
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = T::names().iter().map(|(name, _)| *name).collect();
-            let reason = format!("is none of {}, but {text:?}", names.join(", "));
-            self.invalid(table, key, &reason)
-        })
-    }
-
-    fn only(
-        &mut self,
-        table: &'static str,
-        key: &'static str,
-        value: &str,
-    ) -> Result<(), ConfigError> {
-        match self.text(table, key)? {
-            Some(text) if text != value => {
-                let reason = format!("can only be {value:?}, but is {text:?}");
-                Err(self.invalid(table, key, &reason))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn background_names(&mut self, table: &'static str) -> Result<Vec<String>, ConfigError> {
-        const KEY: &str = "background_process_names";
-        let system = match std::env::consts::OS {
-            "windows" => "windows",
-            "macos" => "macos",
-            _ => "linux",
-        };
-        let Some(item) = self.take(table, KEY) else {
-            let known = (system == "windows").then(|| "codex-windows-sandbox".to_owned());
-            return Ok(known.into_iter().collect());
-        };
-        let Some(systems) = item.as_table_like() else {
-            return Err(self.invalid(table, KEY, "must be a table of lists"));
-        };
-        let Some(list) = systems.get(system) else {
-            return Ok(Vec::new());
-        };
-        let names = list.as_array().map(|names| {
-            let names = names.iter().filter_map(|name| name.as_str());
-            names.map(str::to_lowercase).collect()
-        });
-        names.ok_or_else(|| self.invalid(table, KEY, "must be a table of lists"))
-    }
-
-    /// What the document has and nobody took.
-    fn unknown(&self) -> Vec<String> {
-        let mut unknown = Vec::new();
-        for (name, item) in self.document.as_table() {
-            // codexSync's template carries a table of remarks.
-            if name == "assumptions" {
-                continue;
-            }
-            let known = self.taken.iter().any(|(table, _)| *table == name);
-            let table = item.as_table_like().filter(|_| known);
-            let Some(table) = table else {
-                unknown.push(format!("unknown key in the configuration: {name}"));
-                continue;
-            };
-            for (key, _) in table.iter() {
-                if !self.taken.contains(&(name, key)) {
-                    unknown.push(format!("unknown key in the configuration: {name}.{key}"));
-                }
-            }
-        }
-        unknown
-    }
 }
 
 #[cfg(test)]

@@ -406,10 +406,9 @@ impl Machine {
             let known = self.client.get_mut(&path).unwrap();
             if let Some(content) = known.hidden.take() {
                 let full = self.cloud.join(&path);
-                match read(&full) {
-                    None => write(&full, &content),
-                    // Made again meanwhile: a change like any other.
-                    Some(_) => {}
+                // One that was made again meanwhile is a change like any other.
+                if !full.exists() {
+                    write(&full, &content);
                 }
             }
         }
@@ -456,7 +455,7 @@ impl Machine {
             }
             8 => {
                 if let Some(path) = rng.pick(&known).cloned() {
-                    self.packs(&path);
+                    Self::packs(&path);
                 }
             }
             9 => {
@@ -547,7 +546,7 @@ impl Machine {
         }
     }
 
-    fn packs(&self, path: &Path) {
+    fn packs(path: &Path) {
         if path.extension().is_some_and(|e| e == "zst") {
             return;
         }
