@@ -119,6 +119,7 @@ impl Planner<'_> {
         let looks = group.there.first();
         // What both sides have alike need not be vouched for.
         if last.is_none()
+            && kind == FileKind::Plain
             && let (Some(here), Some(found)) = (&here, looks)
         {
             let there = Version {
@@ -242,10 +243,13 @@ impl Planner<'_> {
         };
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
-            let both = (facts.here, facts.there);
-            if both != (Presence::Unchanged, Presence::Unchanged) && self.reads(facts, here, there)
-            {
+            let quiet = (facts.here, facts.there) == (Presence::Unchanged, Presence::Unchanged);
+            let of_lines = kind == FileKind::Lines;
+            if of_lines || (!quiet && self.reads(facts, here, there)) {
                 facts.relation = Some(self.relation(&here.seen, &there.seen)?);
+            }
+            if of_lines && quiet && facts.relation != Some(Relation::Equal) {
+                (facts.here, facts.there) = (Presence::Changed, Presence::Changed);
             }
         }
         if there.is_none()
