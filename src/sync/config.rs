@@ -637,7 +637,10 @@ mod tests {
                 "[process_detection]\nprocess_names = [\"\"]",
                 "process_names",
             ),
-            ("[paths]\nmap = [{from = \"/a\"}]", "paths.map"),
+            (
+                "[paths]\ncloud_root_dir = \"/c\"\nmap = [{from = \"/a\"}]",
+                "paths.map",
+            ),
         ] {
             let whole = if text.contains("[paths]") || text.is_empty() {
                 text.to_owned()
