@@ -55,6 +55,13 @@ fn schedule(seed: u64) {
     let mut machines: Vec<Machine> = (0..3)
         .map(|i| Machine::new(root.path(), i, &mut rng))
         .collect();
+    // The machines know of each other: a half file is told from a whole one by what others say.
+    for _ in 0..2 {
+        for machine in &mut machines {
+            machine.sync(None, Rest::Coming);
+            cloud.delivers_everything(machine);
+        }
+    }
     for _ in 0..EVENTS {
         let m = rng.below(3);
         match rng.below(10) {

@@ -10,7 +10,7 @@ use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::lines;
-use super::manifest::{self, Ledger, Manifest, Written};
+use super::manifest::{self, Ledger, Manifest, Manifests, Written};
 use super::plan::{After, Op, Plan, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
@@ -141,11 +141,14 @@ fn finish(
     for key in &plan.forgotten {
         state.files.remove(key);
     }
+    let own = manifest::path_of(&work.config.cloud, &work.config.machine_id, &state.writer);
+    state.has_peers |= Manifests::has_others(&work.config.cloud, &own);
     state.resolved.extend(plan.settled.iter().cloned());
     let changed = !before.exists
         || state.files != before.files
         || state.resolved != before.resolved
         || state.deleted != before.deleted
+        || state.has_peers != before.has_peers
         || !plan.steps.is_empty();
     if changed {
         work.replica.write(&state)?;

@@ -267,6 +267,16 @@ impl Manifests {
         Ok(all)
     }
 
+    /// Whether there is a manifest of another machine, whole or not.
+    pub fn has_others(cloud: &Path, own: &Path) -> bool {
+        let entries = std::fs::read_dir(cloud.join(OURS).join(MACHINES));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|entry| entry.path() != own && is_ours(&entry.file_name().to_string_lossy()))
+    }
+
     /// The versions of a file that other machines say they wrote; `key` as in [`key_of`].
     pub fn of_others(&self, key: &str) -> &[Written] {
         self.others.get(key).map_or(&[], Vec::as_slice)

@@ -76,6 +76,8 @@ pub struct State {
     pub writer: String,
     /// Whether there was a state at all.
     pub exists: bool,
+    /// Whether another machine has ever said what it wrote: its word is waited for since.
+    pub has_peers: bool,
 }
 
 /// Why a state could not be used.
@@ -197,6 +199,9 @@ impl Replica {
         for key in keys {
             push_line(&mut bytes, &known_line(key, &state.files[key]));
         }
+        if state.has_peers {
+            push_line(&mut bytes, &serde_json::json!({ "peers": true }));
+        }
         for digest in &state.resolved {
             push_line(&mut bytes, &serde_json::json!({ "resolved": digest }));
         }
@@ -281,7 +286,9 @@ impl State {
             return;
         };
         let text = |key: &str| value.get(key).and_then(|v| v.as_str()).map(str::to_owned);
-        if let Some(digest) = text("resolved") {
+        if value.get("peers").is_some() {
+            self.has_peers = true;
+        } else if let Some(digest) = text("resolved") {
             self.resolved.insert(digest);
         } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
             self.deleted.insert(path, digest);
