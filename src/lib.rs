@@ -4,8 +4,9 @@
 //!
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`] the domain: what is known, what it means,
-//!   how a home is kept, and who owns a login;
+//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`logging`], [`schedule`] the
+//!   domain: what is known, what it means, how a home is kept, who owns a login, that Codex is closed,
+//!   what is noted of a run, and what runs by itself;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
@@ -22,11 +23,14 @@
 pub mod accounts;
 pub mod archive;
 pub mod cli;
+pub mod closing;
 pub mod codex;
 pub mod commands;
 pub mod context;
 pub mod error;
 pub mod inventory;
 pub mod io;
+pub mod logging;
 pub mod quota;
+pub mod schedule;
 pub mod ui;

@@ -8,7 +8,15 @@ const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
     &["context", "ui", "error"],
-    &["inventory", "quota", "archive", "accounts"],
+    &[
+        "inventory",
+        "quota",
+        "archive",
+        "accounts",
+        "closing",
+        "logging",
+        "schedule",
+    ],
     &["codex"],
     &["io"],
 ];

@@ -9,6 +9,8 @@ use super::program::Program;
 use super::redaction::printable;
 use crate::io::child::{ChildGroup, Heard};
 use crate::io::environment::Environment;
+#[cfg(target_os = "linux")]
+use crate::io::processes;
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -121,19 +123,8 @@ fn said(answer: &[u8], stderr: &str) -> String {
 #[cfg(target_os = "linux")]
 impl Daemon {
     fn is_alive(&self) -> bool {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) else {
-            return false;
-        };
-        // The second field is the program's name in parentheses and may hold anything.
-        let Some((_, fields)) = stat.rsplit_once(')') else {
-            return false;
-        };
-        let mut fields = fields.split_whitespace();
-        let is_zombie = fields
-            .next()
-            .is_some_and(|state| state == "Z" || state == "X");
-        let ticks = fields.nth(18).and_then(|ticks| ticks.parse().ok());
-        !is_zombie && ticks.is_some() && ticks == self.start_ticks
+        let started = processes::started(self.pid);
+        started.is_some() && started == self.start_ticks
     }
 }
 

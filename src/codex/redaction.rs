@@ -4,6 +4,7 @@
 //! what it was sent.
 
 use regex::Regex;
+use std::ffi::OsString;
 use std::sync::LazyLock;
 
 /// What is left of a message, in characters.
@@ -48,6 +49,43 @@ pub fn printable(text: &str) -> String {
     line
 }
 
+/// A word that says its value is secret.
+static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^-+[a-z_-]*(?:token|secret|password|passwd|key|authorization|header|cookie)$")
+        .ok()
+});
+
+/// A user and a password in an address.
+static USER_INFO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"://[^/\s@]+@").ok());
+
+/// A command line on one line: without what may be a token, and without what is likely a prompt (an
+/// argument of several words), which is kept as `[text]`.
+pub fn command_line(arguments: &[OsString]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut value_is_secret = false;
+    for (i, argument) in arguments.iter().enumerate() {
+        let text = argument.to_string_lossy();
+        let has_blanks = text.contains(char::is_whitespace);
+        words.push(if value_is_secret && !text.starts_with('-') {
+            REPLACEMENT.into()
+        } else if i > 0 && has_blanks {
+            "[text]".into()
+        } else {
+            text.clone().into_owned()
+        });
+        // A pattern that cannot be had makes every value a secret.
+        value_is_secret = SECRET_WORD
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(&text));
+    }
+    let line = words.join(" ");
+    let line = match USER_INFO.as_ref() {
+        Some(pattern) => pattern.replace_all(&line, "://[redacted]@").into_owned(),
+        None => String::new(),
+    };
+    printable(&line)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +112,43 @@ mod tests {
         ] {
             assert!(!printable(text).contains("short"), "{}", printable(text));
         }
+    }
+
+    #[test]
+    fn a_command_line_shows_neither_secrets_nor_prompts() {
+        let shown =
+            |words: &[&str]| command_line(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(
+            shown(&[
+                "/opt/my codex/codex",
+                "exec",
+                "--json",
+                "fix the login of bob"
+            ]),
+            "/opt/my codex/codex exec --json [text]"
+        );
+        assert_eq!(
+            shown(&[
+                "codex",
+                "--api-key",
+                "hunter2",
+                "-c",
+                "x.bearer_token=abc",
+                "--json"
+            ]),
+            "codex --api-key [redacted] -c x.bearer_token=[redacted] --json"
+        );
+        assert_eq!(
+            shown(&["codex", "--remote", "wss://bob:pw@host/x"]),
+            "codex --remote wss://[redacted]@host/x"
+        );
+        assert_eq!(shown(&["codex", "sk-proj-0123456789"]), "codex [redacted]");
+        // A shell's own script, as in sh -c.
+        assert_eq!(
+            shown(&["sh", "-c", "TOKEN=abc codex\nexec"]),
+            "sh -c [text]"
+        );
+        assert_eq!(shown(&[]), "");
     }
 
     #[test]

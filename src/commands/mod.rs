@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod backup;
+pub mod closing;
 pub mod cooldown;
 pub mod demo;
 pub mod doctor;
@@ -9,5 +10,6 @@ pub mod list_backups;
 pub mod normalize;
 pub mod recommend;
 pub mod restore;
+pub mod schedule;
 pub mod status;
 pub mod verify;

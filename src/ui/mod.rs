@@ -3,6 +3,7 @@
 //! stdout is data: tables, or exactly one JSON document. stderr is talk: notes, warnings, progress,
 //! prompts and errors.
 
+pub mod dialog;
 pub mod progress;
 pub mod table;
 pub mod time;
