@@ -76,6 +76,7 @@ enum Command {
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
+    Schedule(commands::schedule::ScheduleArgs),
 }
 
 impl Command {
@@ -97,6 +98,7 @@ impl Command {
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
+            Self::Schedule(args) => args.run(context),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Codex puts the body of a failed request into its error message, and a server may echo there
 //! what it was sent.
 
-use regex::Regex;
+use regex::{Captures, Regex};
 use std::ffi::OsString;
 use std::sync::LazyLock;
 
@@ -28,6 +28,27 @@ static SHAPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// Long words that are no tokens: the names of conversations, and words joined by hyphens.
+static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$",
+    )
+    .ok()
+});
+
+/// What a token is replaced with; what only looks like one is kept.
+fn unless_harmless(found: &Captures<'_>) -> String {
+    let word = &found[0];
+    let is_harmless = HARMLESS
+        .as_ref()
+        .is_some_and(|pattern| pattern.is_match(word));
+    if is_harmless {
+        word.to_owned()
+    } else {
+        REPLACEMENT.to_owned()
+    }
+}
+
 /// `text` on one line, without anything that may be a token, cut to a readable length.
 pub fn printable(text: &str) -> String {
     let line: String = text
@@ -35,13 +56,13 @@ pub fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (pattern, with) in [(&NAMED, "${1}[redacted]"), (&SHAPED, REPLACEMENT)] {
-        line = match pattern.as_ref() {
-            Some(pattern) => pattern.replace_all(&line, with).into_owned(),
-            // Unreachable with a pattern that the tests use; nothing is the safe answer.
-            None => String::new(),
-        };
-    }
+    // Unreachable with patterns that the tests use; nothing is the safe answer.
+    line = NAMED.as_ref().map_or(String::new(), |pattern| {
+        pattern.replace_all(&line, "${1}[redacted]").into_owned()
+    });
+    line = SHAPED.as_ref().map_or(String::new(), |pattern| {
+        pattern.replace_all(&line, unless_harmless).into_owned()
+    });
     if line.chars().count() > MAX_CHARS {
         line = line.chars().take(MAX_CHARS).collect();
         line.push('…');
@@ -156,6 +177,14 @@ mod tests {
         let text = "GET http://127.0.0.1:1/backend-api/wham/usage failed: 401 Unauthorized; \
                     body={\"error\":{\"code\":\"token_expired\"}}";
         assert_eq!(printable(text), text);
+        for name in [
+            "sessions/2026/11/20/rollout-2026-11-20T06-00-00-01a1f789-1a2b-7c3d-8e4f-0123456789ab.jsonl.zst",
+            "skills/a-skill-whose-name-says-all-that-it-is-good-for/x.md",
+        ] {
+            assert_eq!(printable(name), name);
+        }
+        let token = "rollout-2026-11-20T06-00-00-0123456789abcdef0123456789abcdef0123";
+        assert_eq!(printable(token), REPLACEMENT);
     }
 
     #[test]
