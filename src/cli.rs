@@ -3,9 +3,11 @@
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::Recovery;
 use crate::commands;
+use crate::commands::log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::io::progress;
+use crate::logging::LogSettings;
 use crate::ui::{self, ColorChoice, Ui, Verbosity};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -61,6 +63,9 @@ struct GlobalArgs {
     /// Answer yes to every question
     #[arg(short, long, global = true)]
     yes: bool,
+    /// Keep a log of this run in logs/ of the manager home (for jobs of the scheduler)
+    #[arg(long, global = true, hide = true)]
+    log: bool,
 }
 
 /// The verbs.
@@ -152,6 +157,7 @@ pub fn main() -> ExitCode {
         verbose,
         color,
         yes,
+        log,
     } = cli.global;
     let verbosity = match (quiet, verbose) {
         (true, _) => Verbosity::Quiet,
@@ -175,8 +181,12 @@ pub fn main() -> ExitCode {
                 env,
                 ui: ui.clone(),
             };
-            finish_interrupted(&context)?;
-            cli.command.run(&context)
+            let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
+            let result = finish_interrupted(&context).and_then(|()| cli.command.run(&context));
+            if let Some(log) = log {
+                log.end(&context, &result);
+            }
+            result
         })
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),

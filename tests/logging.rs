@@ -1,5 +1,6 @@
 //! The log of runs that nobody watches: whole lines, no tokens, and nothing of others is touched.
 
+use crate::support::env::TestEnv;
 use codex_manager::io::clock::{Clock, Zone};
 use codex_manager::io::events;
 use codex_manager::logging::retention::Archive;
@@ -340,4 +341,63 @@ fn a_log_that_cannot_be_written_is_said_and_stops_nothing() {
         assert!(problem.contains(name), "{problem}");
     }
     assert_eq!(text_of(&target), "theirs");
+}
+
+/// The only log that a scheduled run has written.
+fn run_log(env: &TestEnv) -> String {
+    let folder = env.manager_home().join("logs");
+    let names = names(&folder);
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(names[0].starts_with("codex-manager-"), "{names:?}");
+    assert!(names[0].ends_with("-2026-11-20.log"), "{names:?}");
+    text_of(&folder.join(&names[0]))
+}
+
+#[test]
+fn a_scheduled_run_notes_its_begin_and_how_it_ended() {
+    let env = TestEnv::new();
+    env.write("home/.codex/config.toml", "");
+    let _ = env
+        .run(["backup", "--no-status", "--quiet", "--log"])
+        .code(0);
+    let text = run_log(&env);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("begins command="), "{text}");
+    assert!(
+        lines[0].contains("backup --no-status --quiet --log"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("INFO") && lines[1].ends_with("ends exit_code=0"),
+        "{text}"
+    );
+
+    let _ = env.run(["restore", "nobody@example.com", "--log"]).code(1);
+    let text = run_log(&env);
+    let last = text.lines().last().expect("a line");
+    assert!(
+        last.contains("ERROR") && last.contains("exit_code=1"),
+        "{text}"
+    );
+    assert!(last.contains("error="), "{text}");
+}
+
+#[test]
+fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
+    let env = TestEnv::new();
+    env.write("home/.codex/config.toml", "");
+    let logs = env.manager_home().join("logs");
+    std::fs::create_dir_all(&logs).expect("folder");
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&logs, mode(0o500)).expect("chmod");
+    let run = env.run_unprivileged(&["backup", "--no-status", "--log"]);
+    std::fs::set_permissions(&logs, mode(0o700)).expect("chmod");
+    let run = run.code(0);
+    assert_eq!(
+        run.stderr.matches("the log is not complete").count(),
+        1,
+        "{run}"
+    );
+    assert!(!names(&env.manager_home().join("backups")).is_empty());
 }

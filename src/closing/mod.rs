@@ -105,10 +105,7 @@ impl System {
 /// The background programs of Codex that are never ended, unless the configuration says otherwise.
 pub fn default_background_names(system: System) -> Vec<String> {
     match system {
-        System::Windows => vec![
-            "codex-windows-sandbox".into(),
-            "codex-windows-sandbox.exe".into(),
-        ],
+        System::Windows => vec!["codex-windows-sandbox".into()],
         System::Macos | System::Linux => Vec::new(),
     }
 }

@@ -40,7 +40,8 @@ impl fmt::Display for Holder {
     }
 }
 
-/// The names that programs of Codex go by, in lower case, as the file names of programs.
+/// The names that programs of Codex go by, in lower case: file names of programs, where `.exe` may
+/// be left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProgramNames {
     /// Codex itself.
@@ -52,7 +53,7 @@ pub struct ProgramNames {
 impl Default for ProgramNames {
     fn default() -> Self {
         Self {
-            codex: vec!["codex".into(), "codex.exe".into()],
+            codex: vec!["codex".into()],
             background: Vec::new(),
         }
     }
@@ -319,7 +320,8 @@ fn unseen_daemon(pid: u32) -> HomeProcess {
 
 fn is_named(name: &OsStr, names: &[String]) -> bool {
     let name = name.to_string_lossy().to_lowercase();
-    names.contains(&name)
+    let bare = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
+    names.iter().any(|wanted| bare(wanted) == bare(&name))
 }
 
 /// The Codex home that a process runs with, as far as its environment tells.

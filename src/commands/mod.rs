@@ -7,6 +7,7 @@ pub mod cooldown;
 pub mod demo;
 pub mod doctor;
 pub mod list_backups;
+pub mod log;
 pub mod normalize;
 pub mod recommend;
 pub mod restore;

@@ -13,6 +13,7 @@ pub mod events;
 pub mod exchange;
 pub mod hash;
 pub mod lock;
+pub mod machine;
 pub mod parallel;
 pub mod position;
 pub mod processes;

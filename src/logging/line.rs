@@ -176,9 +176,9 @@ mod tests {
             ("ok", Value::Truth(true)),
             ("level", Value::text("level", "x\ny")),
         ];
-        insta::assert_snapshot!(record(&fields, Format::Text), @"");
-        insta::assert_snapshot!(record(&fields, Format::Json), @"");
-        insta::assert_snapshot!(record(&fields, Format::Logfmt), @"");
+        insta::assert_snapshot!(record(&fields, Format::Text), @r##"2026-11-20T13:00:00.250+01:00 WARNING [desk-1 7] copied a "file" path="a b=\\é" bytes=12 ok=true level="x y""##);
+        insta::assert_snapshot!(record(&fields, Format::Json), @r##"{"bytes":12,"event_level":"x y","level":"WARNING","machine":"desk-1","message":"copied a \"file\"","ok":true,"path":"a b=\\é","pid":7,"time":"2026-11-20T13:00:00.250+01:00"}"##);
+        insta::assert_snapshot!(record(&fields, Format::Logfmt), @r##"time=2026-11-20T13:00:00.250+01:00 level=WARNING machine=desk-1 pid=7 msg="copied a \"file\"" path="a b=\\é" bytes=12 ok=true event_level="x y""##);
     }
 
     #[test]

@@ -16,7 +16,6 @@ pub use line::Format;
 pub use writer::LogWriter;
 
 use crate::io::clock::{Clock, Zone};
-use crate::io::events;
 use crate::io::lock::FileLock;
 use retention::Archive;
 use serde::Deserialize;
@@ -262,19 +261,5 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         let text = format!("{value:?}");
         self.take(field, line::Value::text(field.name(), &text));
-    }
-}
-
-/// Notes the begin of a run: what it is, and which program.
-pub fn note_begin(command: &str) {
-    events::info!(command, version = env!("CARGO_PKG_VERSION"), "begins");
-}
-
-/// Notes the end of a run with its exit code.
-pub fn note_end(command: &str, exit_code: u8) {
-    if exit_code == 0 {
-        events::info!(command, exit_code, "ends");
-    } else {
-        events::warn!(command, exit_code, "ends");
     }
 }

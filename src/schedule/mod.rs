@@ -234,6 +234,10 @@ impl Entry {
             }
             Job::Status => command.extend(["status".into(), "--quiet".into()]),
         }
+        // sync keeps the log that its configuration asks for.
+        if options.job != Job::Sync {
+            command.push("--log".into());
+        }
         Ok(Self {
             options,
             command,
