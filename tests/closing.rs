@@ -11,7 +11,7 @@ use codex_manager::closing::{
     Audience, Channel, Closing, ClosingError, ClosingReport, ClosingRequest, ClosingSettings,
     Reason, Termination, Wish, close,
 };
-use codex_manager::codex::process::{ProgramNames, Seen};
+use codex_manager::codex::process::{ProgramNames, Seen, find_holders};
 use codex_manager::commands::closing::ClosingArgs;
 use codex_manager::context::{Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
@@ -20,7 +20,7 @@ use codex_manager::ui::{ColorChoice, Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A process that is killed when the test ends.
 struct Running(Child);
@@ -475,8 +475,63 @@ fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
     assert!(bobs.is_running(), "another home");
 }
 
+/// The real terminal interface, in a terminal that `script` makes.
+fn terminal(codex: &RealCodex, home: &Path, backend: &MockBackend, user_home: &Path) -> Running {
+    let inner = codex.command(home, backend, user_home);
+    let mut command = Command::new("script");
+    let line = format!("exec '{}' --no-daemon", inner.get_program().display());
+    command
+        .args(["-qfec", &line, "/dev/null"])
+        .env_clear()
+        .envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("TERM", "xterm-256color")
+        .env("SHELL", "/bin/sh")
+        .current_dir(user_home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Running(command.spawn().expect("script starts"))
+}
+
 #[test]
-fn a_real_app_server_that_waits_for_the_network_is_ended() {
+fn a_real_terminal_interface_is_ended() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    if !Path::new("/usr/bin/script").exists() {
+        println!("SKIPPED: there is no script(1) to make a terminal");
+        return;
+    }
+    let backend = MockBackend::start();
+    let lab = Lab::new();
+    signed_in_home(&lab.home(), &backend, &SignIn::alice());
+    let mut terminal = terminal(codex, &lab.home(), &backend, lab.root.path());
+    // It is up when it has its database open.
+    let limit = Instant::now() + Duration::from_secs(60);
+    let is_up = || {
+        let holders = find_holders(&lab.home(), &[]);
+        let has_database = lab.home().join("state_5.sqlite-wal").exists();
+        has_database && holders.iter().any(|holder| holder.why == "codex process")
+    };
+    while !is_up() {
+        assert!(Instant::now() < limit, "it does not come up");
+        assert!(terminal.0.try_wait().expect("asked").is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let report = report.expect("ended");
+    assert!(report.ended.iter().any(|process| process.name == "codex"));
+    for process in &report.ended {
+        assert!(!processes::alive(process.pid), "{process}");
+    }
+}
+
+#[test]
+fn a_real_app_server_is_ended() {
     let Some(codex) = RealCodex::get() else {
         return;
     };
