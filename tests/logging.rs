@@ -263,7 +263,7 @@ fn many_writers_at_once_lose_no_line_and_no_file() {
             let (settings, world) = (&settings, world(root.path(), "2026-11-20"));
             scope.spawn(move || {
                 let log = start(settings, world);
-                let (_, handle) = log.listen_during(|| {
+                let ((), handle) = log.listen_during(|| {
                     for line in 0..LINES {
                         events::info!(writer, line, "a line of some length");
                     }
@@ -400,4 +400,23 @@ fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
         "{run}"
     );
     assert!(!names(&env.manager_home().join("backups")).is_empty());
+}
+
+#[test]
+fn runs_at_once_share_a_log_line_by_line() {
+    const RUNS: usize = 6;
+    let env = TestEnv::new();
+    let runs: Vec<_> = (0..RUNS)
+        .map(|_| {
+            let mut command = env.command(["list-backups", "--quiet", "--log"]);
+            command.spawn().expect("it starts")
+        })
+        .collect();
+    for mut run in runs {
+        assert!(run.wait().expect("it ends").success());
+    }
+    let text = run_log(&env);
+    let count = |word: &str| text.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((count(" begins "), count(" ends ")), (RUNS, RUNS), "{text}");
+    assert_eq!(text.lines().count(), 2 * RUNS);
 }

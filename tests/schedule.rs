@@ -15,6 +15,7 @@ fn options(job: Job, when: When) -> JobOptions {
         when,
         apply: false,
         config: None,
+        search_path: None,
     }
 }
 
@@ -359,7 +360,12 @@ fn systemd_itself_finds_nothing_wrong() {
                 env: &env,
                 user_id: 1000,
             };
-            let entry = Entry::new(options(job, when), &place).expect("an entry");
+            let options = JobOptions {
+                search_path: schedule::search_path(&env, place.scheduler).expect("text"),
+                ..options(job, when)
+            };
+            assert_eq!(options.search_path.as_deref(), Some("/usr/bin:/bin"));
+            let entry = Entry::new(options, &place).expect("an entry");
             let plan = schedule::plan_install(&entry, &place).expect("a plan");
             schedule::apply(&plan, place.scheduler).expect("written");
             let files: Vec<_> = plan.into_iter().map(|planned| planned.file.path).collect();
@@ -516,6 +522,11 @@ fn sync_is_a_dry_run_until_it_is_told_to_apply() {
     assert_eq!(shown["jobs"][0]["apply"], true);
     assert_eq!(shown["jobs"][0]["up_to_date"], true);
     assert_eq!(shown["jobs"][0]["enabled"], false);
+    // Another shell may well have another PATH.
+    let mut elsewhere = env.command(["schedule", "show", "sync", "--json"]);
+    let said = elsewhere.env("PATH", "/bin").output().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(shown["jobs"][0]["up_to_date"], true);
     // Another home, and it is what it was no more.
     let other = env.path("other").into_os_string().into_string().unwrap();
     let shown = env.run(["schedule", "show", "sync", "--codex-home", &other, "--json"]);

@@ -218,6 +218,7 @@ impl InstallArgs {
             when: self.when()?,
             apply: self.apply,
             config,
+            search_path: schedule::search_path(&context.env, self.common.scheduler())?,
         })
     }
 

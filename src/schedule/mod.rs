@@ -76,6 +76,10 @@ pub struct JobOptions {
     /// The configuration of `sync`, absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config: Option<PathBuf>,
+    /// Where programs are looked for. Kept here, because it is another one in many a shell, which
+    /// does not make the job out of date.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search_path: Option<String>,
 }
 
 /// A scheduler of a system.
@@ -195,12 +199,8 @@ impl Entry {
                 let folder = place.env.absolute(Path::new(folder));
                 environment.push(("CODEX_SQLITE_HOME".into(), path(&folder)?));
             }
-            if let Some(folders) = place.env.get("PATH") {
-                // A job starts in another folder: what is relative means nothing there.
-                let folders = std::env::split_paths(folders).filter(|f| f.is_absolute());
-                if let Ok(folders) = std::env::join_paths(folders) {
-                    environment.push(("PATH".into(), text(&folders, place.scheduler)?));
-                }
+            if let Some(folders) = &options.search_path {
+                environment.push(("PATH".into(), text(folders.as_ref(), place.scheduler)?));
             }
             if let Some(zone) = place.env.get("TZ") {
                 environment.push(("TZ".into(), text(zone, place.scheduler)?));
@@ -249,6 +249,26 @@ impl Entry {
     fn marker(&self) -> String {
         let options = serde_json::to_string(&self.options).unwrap_or_default();
         format!("{MARKER}{}", options.replace("--", "-\\u002d"))
+    }
+}
+
+/// Where a job looks for programs: the absolute folders of `PATH`, as a job starts in another folder
+/// than we do. None for a Windows task, which has no variables of its own.
+///
+/// # Errors
+/// It is no text, or holds a character that the format cannot hold.
+pub fn search_path(
+    env: &Environment,
+    scheduler: Scheduler,
+) -> Result<Option<String>, ScheduleError> {
+    let Some(folders) = env.get("PATH").filter(|_| scheduler != Scheduler::Windows) else {
+        return Ok(None);
+    };
+    let folders = std::env::split_paths(folders).filter(|folder| folder.is_absolute());
+    match std::env::join_paths(folders) {
+        Ok(folders) => text(&folders, scheduler).map(Some),
+        // What was split can be joined.
+        Err(_) => Ok(None),
     }
 }
 

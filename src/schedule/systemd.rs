@@ -82,7 +82,7 @@ pub(super) fn render(entry: &Entry) -> Vec<String> {
     vec![service, timer]
 }
 
-/// The command as ExecStart= wants it.
+/// The command as the line `ExecStart=` wants it.
 fn exec_start(command: &[String]) -> String {
     let (program, arguments) = command.split_first().map_or(("", &[][..]), |(p, a)| (p, a));
     let mut words = Vec::new();
