@@ -76,6 +76,10 @@ enum Command {
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
+    Profile(commands::profile::ProfileArgs),
+    List(commands::list::ListArgs),
+    Current(commands::current::CurrentArgs),
+    Use(commands::use_account::UseArgs),
 }
 
 impl Command {
@@ -97,6 +101,10 @@ impl Command {
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
+            Self::Profile(args) => args.run(context),
+            Self::List(args) => args.run(context),
+            Self::Current(args) => args.run(context),
+            Self::Use(args) => args.run(context),
         }
     }
 }

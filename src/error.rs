@@ -260,6 +260,72 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
         match error {
             ProfileError::Io(e) => e.into(),
             ProfileError::Document(e) => e.into(),
+            ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
+                .hint("choose another name, such as work; nothing was changed"),
+            ProfileError::Taken { .. } | ProfileError::NotAProfile(_) => {
+                Self::wrap(ErrorKind::Refused, error)
+                    .hint("choose another name; nothing was changed")
+            }
+            ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
+            ),
+            ProfileError::NoSuchLogin { ref choices, .. } => {
+                let hint = if choices.is_empty() {
+                    "there is none that differs from the one it has; nothing was changed".into()
+                } else {
+                    format!("there are: {}; nothing was changed", choices.join(", "))
+                };
+                Self::wrap(ErrorKind::Failed, error).hint(hint)
+            }
+            ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see them all: codex-manager profile list"),
+        }
+    }
+}
+
+impl From<crate::accounts::switch::SwitchError> for CommandError {
+    fn from(error: crate::accounts::switch::SwitchError) -> Self {
+        use crate::accounts::switch::SwitchError;
+        match error {
+            SwitchError::Io(e) => e.into(),
+            SwitchError::Profile(e) => e.into(),
+            SwitchError::Interrupted => Self::interrupted(),
+            SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, error).hint(
+                "take one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
+            ),
+            SwitchError::NoLogin { .. } | SwitchError::Intruder { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint(
+                    "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
+                )
+            }
+            SwitchError::Moved(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("sign in with codex login to have one here, too; nothing was changed"),
+            SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "a login in two places stops working in both: switch the other home first; nothing was changed",
+            ),
+            SwitchError::Stale { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "--force-stale puts it live all the same; codex login gets a new one; nothing was changed",
+            ),
+            SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see who it is: codex-manager current; nothing was changed"),
+            SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end these first, or wait; nothing was changed"),
+            SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("stop it with --stop-daemon; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::accounts::source::SourceError> for CommandError {
+    fn from(error: crate::accounts::source::SourceError) -> Self {
+        use crate::accounts::source::SourceError;
+        match error {
+            SourceError::Io(e) => e.into(),
+            SourceError::Archive(e) => e.into(),
+            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error),
+            SourceError::Unreadable { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
         }
     }
 }

@@ -5,4 +5,7 @@
 //! is saved back to the profile of its account.
 
 pub mod choice;
+pub mod edit;
 pub mod profile;
+pub mod source;
+pub mod switch;

@@ -20,7 +20,7 @@ use crate::io::child::{ChildGroup, Heard};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -32,9 +32,6 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// How long Codex may take to renew a login. Longer than the deadline on purpose: a slow answer is
 /// a nuisance, a lost login is lost.
 const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
-
-/// A token that ends this soon is renewed. Codex 0.169 does so from five minutes on.
-const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
 
 /// How long app-server may take to end by itself, out of the deadline; four times that when it
 /// has answered everything.
@@ -223,16 +220,8 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
 
 /// Whether Codex will renew the login of `home` when it starts.
 fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
-    AuthFile::read(&home.join(AUTH_JSON)).is_ok_and(|auth| {
-        auth.login()
-            .filter(|login| login.identity.kind == LoginKind::Chatgpt)
-            .is_some_and(|login| {
-                login
-                    .freshness
-                    .expires_at
-                    .is_none_or(|at| at - now < RENEWAL_MARGIN)
-            })
-    })
+    AuthFile::read(&home.join(AUTH_JSON))
+        .is_ok_and(|auth| auth.login().is_some_and(|login| login.is_renewal_due(now)))
 }
 
 /// What came back for one request: its result, or its error.

@@ -179,15 +179,15 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
 fn hint(problem: &StatusProblem) -> Option<&'static str> {
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
-            "sign in with codex login, or take a known account with codex-manager restore ACCOUNT"
+            "sign in with codex login, or take a known account with codex-manager use ACCOUNT"
         }
         StatusProblem::Unreadable { .. } => {
-            "put an archived login back with codex-manager restore latest --only auth.json"
+            "put the last saved login back with codex-manager use ACCOUNT"
         }
         StatusProblem::HardLinked(_) => {
             "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
         }
-        StatusProblem::Spent(_) => "sign in again with codex login",
+        StatusProblem::Spent(_) => "sign in again with codex-manager profile login NAME",
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE"
         }

@@ -282,10 +282,31 @@ impl CooldownFile {
         let entry = self.entry(identity);
         entry.profile = Some(profile.name.clone());
         entry.plan.clone_from(&profile.file.plan);
-        entry.login = match profile.file.owner {
-            Owner::Moved => LoginState::Moved,
-            Owner::Live | Owner::Profile => LoginState::Ok,
+        let known_since = entry.observation.as_ref().map(|look| look.observed_at);
+        let renewed = profile.newest().last_refresh;
+        entry.login = match (profile.file.owner, entry.login) {
+            (Owner::Moved, _) => LoginState::Moved,
+            // Only a login that is newer than that knowledge can be another one.
+            (_, LoginState::Expired)
+                if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
+            {
+                LoginState::Expired
+            }
+            (Owner::Live | Owner::Profile, _) => LoginState::Ok,
         };
+    }
+
+    /// Takes these profiles into account, and that there are no others.
+    pub fn set_profiles(&mut self, profiles: &[Profile]) {
+        for entry in &mut self.accounts {
+            let is_gone = |name: &String| profiles.iter().all(|p| p.name != *name);
+            if entry.profile.as_ref().is_some_and(is_gone) {
+                entry.profile = None;
+            }
+        }
+        for profile in profiles {
+            self.add_profile(profile);
+        }
     }
 
     /// Takes the records of legacy files and archives into account.

@@ -5,7 +5,7 @@ use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
 use super::stage::{self, set_attributes};
 use crate::accounts::choice::{self, AuthOutcome, Candidates, Choice, Decision};
-use crate::accounts::profile::{Owner, Profile, Profiles};
+use crate::accounts::profile::{Keeper, Profile, Profiles};
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::codex::auth::{AuthFile, AuthSnapshot};
@@ -167,7 +167,7 @@ impl Work<'_> {
                 .as_ref()
                 .is_some_and(|l| l.identity.is_same(&login.identity))
         };
-        let of_profile = profile.as_ref().and_then(|p| p.auth.snapshot());
+        let of_profile = profile.as_ref().and_then(Profile::snapshot);
         let decision = choice::choose(
             self.request.auth,
             &Candidates {
@@ -192,8 +192,12 @@ impl Work<'_> {
             AuthFile::Present(snapshot) => {
                 if let Some(login) = &snapshot.login {
                     // Until the exchange is done the live home owns it.
-                    let saved =
-                        profiles.save_back(snapshot, login, Owner::Live, self.request.now)?;
+                    let saved = profiles.save_back(
+                        snapshot,
+                        login,
+                        Keeper::Live(&self.folder),
+                        self.request.now,
+                    )?;
                     let name = saved.profile;
                     self.notes
                         .push(format!("the live login was saved to the profile {name}"));
@@ -246,15 +250,15 @@ impl StagedLogin {
     pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let owners = [
-            (&self.was_live, Owner::Profile),
-            (&self.went_live, Owner::Live),
+            (&self.was_live, Keeper::Profile),
+            (&self.went_live, Keeper::Live(&request.folder)),
         ];
-        for (snapshot, owner) in owners {
+        for (snapshot, keeper) in owners {
             if let Some(snapshot) = snapshot
                 && let Some(login) = &snapshot.login
                 && profiles.find(&login.identity)?.is_some()
             {
-                profiles.save_back(snapshot, login, owner, request.now)?;
+                profiles.save_back(snapshot, login, keeper, request.now)?;
             }
         }
         Ok(())
