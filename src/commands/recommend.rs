@@ -198,7 +198,7 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is the current account"),
         LoginState::Ok => ui.note(format_args!(
-            "its archives: codex-manager list-backups --account {}",
+            "switch to it: codex-manager use {}",
             label(best.account)
         )),
         LoginState::Archived => ui.note(format_args!(
