@@ -203,7 +203,8 @@ pub fn main() -> ExitCode {
 /// A restore that was killed is finished or undone before anything else looks at the home.
 fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
-    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home)? {
+    let now = context.local_now();
+    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home, now)? {
         match recovery {
             Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
             Recovery::Undone => context.ui.warn("an interrupted restore was undone"),

@@ -232,6 +232,16 @@ impl From<crate::inventory::status::StatusError> for CommandError {
     }
 }
 
+impl From<crate::inventory::survey::SurveyError> for CommandError {
+    fn from(error: crate::inventory::survey::SurveyError) -> Self {
+        use crate::inventory::survey::SurveyError;
+        match error {
+            SurveyError::Status(e) => e.into(),
+            SurveyError::Document(e) => e.into(),
+        }
+    }
+}
+
 impl From<crate::archive::ArchiveError> for CommandError {
     fn from(error: crate::archive::ArchiveError) -> Self {
         use crate::archive::ArchiveError;
@@ -312,6 +322,34 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
                 .hint("end these first, or wait; nothing was changed"),
             SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("stop it with --stop-daemon; nothing was changed"),
+            SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("wait for it to end, or cut it off with --force; nothing was changed"),
+            SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("name Codex with --codex-bin FILE; nothing was changed"),
+            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("run the same command again; nothing was changed"),
+            SwitchError::Loan(e) => e.into(),
+        }
+    }
+}
+
+impl From<crate::accounts::loan::LoanError> for CommandError {
+    fn from(error: crate::accounts::loan::LoanError) -> Self {
+        use crate::accounts::loan::LoanError;
+        match error {
+            LoanError::Io(e) => e.into(),
+            LoanError::Profile(e) => e.into(),
+            LoanError::Interrupted => Self::interrupted(),
+            LoanError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::NoLogin(_)
+            | LoanError::Moved(_)
+            | LoanError::Live { .. }
+            | LoanError::Stale(_) => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
         }
     }
 }
@@ -355,6 +393,7 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Archive(e) => e.into(),
             RestoreError::Io(e) => e.into(),
             RestoreError::Profile(e) => e.into(),
+            RestoreError::Loan(e) => e.into(),
             RestoreError::Swap(e) => e.into(),
             RestoreError::Database(_) => Self::wrap(ErrorKind::Failed, error),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)

@@ -5,8 +5,7 @@ use crate::support::faults::{Dice, killed_after};
 use crate::support::lab::Lab;
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
-    SignIn, api_key_auth_json, auth_json, read_auth, read_refresh_token, unix_now, write_auth,
-    write_auth_text,
+    SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
 use serde_json::{Value, json};
@@ -477,68 +476,4 @@ fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
     let _ = lab.manager(["use", "-"]).code(0);
     let _ = lab.say("as alice");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
-}
-
-/// Lets the access token of the live login end now: the next Codex renews it.
-fn age(home: &std::path::Path) {
-    let mut auth = read_auth(home);
-    let old = if auth["tokens"]["account_id"] == "acct-alice" {
-        due(SignIn::alice())
-    } else {
-        due(SignIn::bob())
-    };
-    let (id, access) = old.tokens();
-    auth["tokens"]["id_token"] = json!(id);
-    auth["tokens"]["access_token"] = json!(access);
-    write_auth_text(home, &auth.to_string());
-}
-
-#[test]
-fn whatever_is_done_in_whatever_order_no_refresh_token_is_spent_twice() {
-    let Some(lab) = lab(&due(SignIn::alice()), &due(SignIn::bob())) else {
-        return;
-    };
-    let mut dice = Dice::new();
-    let home = lab.home();
-    let _ = lab.manager(["backup", "--no-status"]).code(0);
-    let end = Instant::now() + Duration::from_secs(20);
-    let mut done: Vec<String> = Vec::new();
-    while Instant::now() < end && done.len() < 200 {
-        let account = ["alice", "bob"][usize::try_from(dice.below(2)).expect("small")];
-        let args: &[&str] = match dice.below(8) {
-            0..3 => &["use", account],
-            3 => &["backup", "--no-status"],
-            4 => &["backup"],
-            5 => &["restore", "latest", "--yes"],
-            6 => &["profile", "save", account],
-            _ => {
-                done.push("exec".into());
-                age(&home);
-                let said = lab.codex.exec(&home, &lab.backend, &["hello"]);
-                assert!(said.status.success(), "{done:?}\n{said}");
-                continue;
-            }
-        };
-        // A probe that is killed with us would be Codex's own loss: only what asks nobody is.
-        let kills = args != ["backup"] && dice.below(2) == 0;
-        if kills {
-            let delay = Duration::from_micros(dice.below(60_000));
-            let _ = killed_after(&lab.world, args, delay);
-        } else {
-            let run = lab.manager(args);
-            // `profile save alice` may be about Bob, whose name or hers is then taken.
-            let fine: &[i32] = if args[0] == "profile" { &[0, 5] } else { &[0] };
-            assert!(fine.contains(&run.code), "{done:?} {args:?}\n{run}");
-        }
-        done.push(format!("{args:?}{}", if kills { " killed" } else { "" }));
-        assert_eq!(lab.backend.reused_tokens(), [""; 0], "{done:?}");
-    }
-    for account in ["alice", "bob"] {
-        let email = format!("{account}@example.com");
-        let _ = lab.manager(["use", &email]).code(0);
-        let said = lab.codex.exec(&home, &lab.backend, &["still there?"]);
-        assert!(said.status.success(), "{done:?}\n{said}");
-    }
-    assert_eq!(lab.backend.reused_tokens(), [""; 0], "{done:?}");
-    assert!(done.len() >= 10, "{done:?}");
 }

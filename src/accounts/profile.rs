@@ -35,6 +35,8 @@ pub enum Owner {
     /// In the profile.
     #[default]
     Profile,
+    /// In a scratch home, where Codex is asked about it.
+    Probe,
     /// On another machine.
     Moved,
 }

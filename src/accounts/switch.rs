@@ -1,19 +1,22 @@
 //! Another account's login goes live.
 //!
-//! The order is the safety: under Codex's own locks the live login is read again and saved to its
-//! profile, and only then replaced, by one rename. Killed in between, the old or the new login is
-//! live, whole, and the other is in its profile.
+//! The order is the safety: with every lock taken and the plan checked the daemon is stopped, the
+//! live login is read again and saved to its profile, and only then replaced, by one rename. Killed
+//! in between, the old or the new login is live, whole, and the other is in its profile.
 
+use super::loan::LoanError;
 use super::profile::{Keeper, Owner, Profile, ProfileError, Profiles, SaveOutcome, SavedBack};
 use super::profile::{canonical, save_outcome};
 use crate::codex::auth::{AuthFile, Freshness};
-use crate::codex::daemon;
+use crate::codex::daemon::{self, Daemon, DaemonError};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::codex::login_lock::LoginLock;
-use crate::codex::process::{Holder, find_codex};
+use crate::codex::process::{Holder, find_codex, turns_of_daemon};
+use crate::codex::program::{Program, ProgramError};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document};
+use crate::io::environment::Environment;
 use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, atomic};
@@ -44,6 +47,25 @@ impl Document for SwitchFile {
     const SCHEMA: u64 = 1;
 }
 
+/// How long Codex may take to stop its daemon.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What may be done about Codex's background daemon, under which a switch is none.
+#[derive(Debug, Clone, Copy)]
+pub enum DaemonPolicy<'a> {
+    /// Nothing: there is no switch then.
+    Refuse,
+    /// It is stopped by Codex's own command.
+    Stop {
+        /// The Codex program; sought on `PATH` where there is none.
+        codex_bin: Option<&'a Path>,
+        /// The environment that it is given.
+        env: &'a Environment,
+        /// Also while it runs a turn, which is cut off.
+        force: bool,
+    },
+}
+
 /// What is to be switched.
 #[derive(Debug, Clone)]
 pub struct SwitchRequest<'a> {
@@ -55,9 +77,11 @@ pub struct SwitchRequest<'a> {
     pub to: &'a Identity,
     /// Put a login live that is older than the newest that was seen.
     pub force_stale: bool,
+    /// What may be done about the daemon.
+    pub daemon: DaemonPolicy<'a>,
     /// Now.
     pub now: Timestamp,
-    /// How long Codex may keep us waiting.
+    /// How long Codex, and others of ours, may keep us waiting.
     pub patience: Duration,
 }
 
@@ -89,6 +113,8 @@ pub struct SwitchReport {
     pub saved_back: Option<SavedBack>,
     /// Where bytes were kept that were no login.
     pub kept: Option<PathBuf>,
+    /// Whether a daemon was stopped.
+    pub daemon_stopped: bool,
     /// Codex programs that were started before, with the old account.
     pub still_running: Vec<Holder>,
 }
@@ -99,6 +125,9 @@ pub enum SwitchError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// The login is in use, or a killed probe has it.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -152,6 +181,20 @@ pub enum SwitchError {
     /// The daemon keeps the old account.
     #[error("Codex's background daemon (PID {0}) keeps the account that it was started with")]
     Daemon(u32),
+    /// The daemon works for its user.
+    #[error("Codex's background daemon (PID {pid}) is at work on {}", turns.join(", "))]
+    DaemonAtWork {
+        /// The daemon.
+        pid: u32,
+        /// The conversations.
+        turns: Vec<String>,
+    },
+    /// There is no Codex to stop the daemon with.
+    #[error("cannot stop Codex's background daemon")]
+    NoProgram(#[from] ProgramError),
+    /// The daemon is still there.
+    #[error(transparent)]
+    NotStopped(#[from] DaemonError),
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -256,37 +299,98 @@ pub fn apply(
     said: &dyn Fn(&str),
 ) -> Result<SwitchReport, SwitchError> {
     let home = request.codex_home;
-    atomic::create_private_folder(home)?;
-    let (_lock, live) = take_at_rest(request)?;
-    said("took Codex's locks on the login and read it again");
-    let profiles = Profiles::of(request.manager_home);
-    let all = profiles.list()?;
-    let plan = plan_switch(&live, &all, request)?;
-    let mut report = SwitchReport {
-        plan,
-        saved_back: None,
-        kept: None,
-        still_running: Vec::new(),
-    };
-    if report.plan.is_current {
-        return Ok(report);
-    }
-    if let Some(daemon) = daemon::find(home) {
+    // Before anything is written, be it a lock.
+    let first = plan(request)?;
+    if !first.is_current
+        && matches!(request.daemon, DaemonPolicy::Refuse)
+        && let Some(daemon) = daemon::find(home)
+    {
         return Err(SwitchError::Daemon(daemon.pid));
     }
-    let target = all.iter().find(|p| p.name == report.plan.profile);
-    let Some((snapshot, login)) = target.and_then(|p| Some((p.snapshot()?, p.login()?))) else {
-        return Err(SwitchError::NoProfile(request.to.clone()));
-    };
-    match &live {
+    atomic::create_private_folder(home)?;
+    let end = Instant::now() + request.patience;
+    let profiles = Profiles::of(request.manager_home);
+    let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
+    let _claimed = profiles.claim(&accounts, request.now, request.patience)?;
+    said("nobody else is at work on these logins");
+    let mut daemon_stopped = false;
+    loop {
+        let (lock, live) = take_at_rest(request, end)?;
+        said("took Codex's locks on the login and read it again");
+        let all = profiles.list()?;
+        let plan = plan_switch(&live, &all, request)?;
+        let is_needed = !plan.is_current || matches!(request.daemon, DaemonPolicy::Stop { .. });
+        if is_needed && let Some(daemon) = daemon::find(home) {
+            stop(request, daemon)?;
+            said("stopped Codex's background daemon");
+            daemon_stopped = true;
+        }
+        let mut report = SwitchReport {
+            plan,
+            saved_back: None,
+            kept: None,
+            daemon_stopped,
+            still_running: Vec::new(),
+        };
+        if report.plan.is_current {
+            return Ok(report);
+        }
+        let target = all.iter().find(|p| p.name == report.plan.profile);
+        let Some((snapshot, login)) = target.and_then(|p| Some((p.snapshot()?, p.login()?))) else {
+            return Err(SwitchError::NoProfile(request.to.clone()));
+        };
+        save_back(request, &profiles, &live, &mut report)?;
+        if let Some(saved) = &report.saved_back {
+            said(&format!(
+                "saved the live login to the profile {}",
+                saved.profile
+            ));
+        }
+        report.still_running = find_codex(home);
+        report.still_running.retain(|holder| holder.name == "codex");
+        // Nothing waits for the locks that we hold but what was started after the look above.
+        if may_be_renewed(&live, request) && !find_codex(home).is_empty() {
+            drop(lock);
+            continue;
+        }
+        atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
+        if let AuthFile::Present(old) = &live
+            && may_be_renewed(&live, request)
+            && !find_codex(home).is_empty()
+        {
+            // Started in this moment: it may have read the old login, and would lose the new one.
+            atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
+            said("a Codex was started meanwhile: put the old login back until it is done");
+            drop(lock);
+            continue;
+        }
+        said(&format!("put the login of {} live", report.plan.profile));
+        // From here on a crash leaves a wrong note only: whose login is live is read from the file.
+        profiles.save_back(snapshot, login, Keeper::Live(home), request.now)?;
+        if let AuthFile::Present(old) = &live
+            && let Some(old_login) = &old.login
+        {
+            profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
+        }
+        remember(request, report.plan.from.as_ref())?;
+        said("noted who owns which login");
+        return Ok(report);
+    }
+}
+
+/// Saves what is live, whatever it is.
+fn save_back(
+    request: &SwitchRequest<'_>,
+    profiles: &Profiles,
+    live: &AuthFile,
+    report: &mut SwitchReport,
+) -> Result<(), SwitchError> {
+    match live {
         AuthFile::Present(old) => {
-            if let Some(old_login) = &old.login {
+            if let Some(login) = &old.login {
                 // Until the rename it is live.
-                let saved = profiles.save_back(old, old_login, Keeper::Live(home), request.now)?;
-                said(&format!(
-                    "saved the live login to the profile {}",
-                    saved.profile
-                ));
+                let keeper = Keeper::Live(request.codex_home);
+                let saved = profiles.save_back(old, login, keeper, request.now)?;
                 report.saved_back = Some(saved);
             } else {
                 report.kept = Some(profiles.keep_unreadable(&old.bytes)?);
@@ -297,27 +401,47 @@ pub fn apply(
         }
         AuthFile::Missing => {}
     }
-    report.still_running = find_codex(home);
-    report.still_running.retain(|holder| holder.name == "codex");
-    atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
-    said(&format!("put the login of {} live", report.plan.profile));
-    // From here on a crash leaves a wrong note only: whose login is live is read from the file.
-    profiles.save_back(snapshot, login, Keeper::Live(home), request.now)?;
-    if let AuthFile::Present(old) = &live
-        && let Some(old_login) = &old.login
-    {
-        profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
+    Ok(())
+}
+
+/// Stops the daemon where that is wanted, and makes sure that there is none.
+fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> {
+    let DaemonPolicy::Stop {
+        codex_bin,
+        env,
+        force,
+    } = request.daemon
+    else {
+        return Err(SwitchError::Daemon(daemon.pid));
+    };
+    let turns = turns_of_daemon(request.codex_home);
+    if !turns.is_empty() && !force {
+        let pid = daemon.pid;
+        return Err(SwitchError::DaemonAtWork { pid, turns });
     }
-    remember(request, report.plan.from.as_ref())?;
-    said("noted who owns which login");
-    Ok(report)
+    let program = Program::find(codex_bin, env)?;
+    daemon::stop(&program, request.codex_home, env, STOP_PATIENCE)?;
+    match daemon::find(request.codex_home) {
+        Some(next) => Err(SwitchError::Daemon(next.pid)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a Codex that reads this login renews it, which a switch would cut off.
+fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
+    let now = request.now.to_utc();
+    live.login()
+        .is_some_and(|l| l.is_renewal_due(&now) && !l.identity.is_same(request.to))
 }
 
 /// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
-/// takes them (0.169), and would throw the new login away when it finds another account's.
-fn take_at_rest(request: &SwitchRequest<'_>) -> Result<(LoginLock, AuthFile), SwitchError> {
+/// takes them (0.169), and would throw the new login away when it finds another account's. A daemon
+/// at rest renews nothing.
+fn take_at_rest(
+    request: &SwitchRequest<'_>,
+    end: Instant,
+) -> Result<(LoginLock, AuthFile), SwitchError> {
     let home = request.codex_home;
-    let end = Instant::now() + request.patience;
     loop {
         let rest = end.saturating_duration_since(Instant::now());
         let lock = LoginLock::take(home, rest).map_err(|e| match e {
@@ -325,15 +449,17 @@ fn take_at_rest(request: &SwitchRequest<'_>) -> Result<(LoginLock, AuthFile), Sw
             LockError::Held(path) => SwitchError::Locked(path),
         })?;
         let live = AuthFile::read(&home.join(AUTH_JSON))?;
-        let now = request.now.to_utc();
-        let may_be_renewed = live
-            .login()
-            .is_some_and(|l| l.is_renewal_due(&now) && !l.identity.is_same(request.to));
-        let holders = if may_be_renewed {
-            find_codex(home)
-        } else {
-            Vec::new()
-        };
+        let mut holders = Vec::new();
+        if may_be_renewed(&live, request) {
+            holders = find_codex(home);
+            if let Some(daemon) = daemon::find(home).filter(|_| !turns_of_daemon(home).is_empty()) {
+                holders.push(Holder {
+                    pid: Some(daemon.pid),
+                    name: "codex".into(),
+                    why: "background daemon".into(),
+                });
+            }
+        }
         if holders.is_empty() {
             return Ok((lock, live));
         }
@@ -436,6 +562,7 @@ mod tests {
             manager_home: nowhere,
             to: &to,
             force_stale,
+            daemon: DaemonPolicy::Refuse,
             now: Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap(),
             patience: Duration::ZERO,
         };

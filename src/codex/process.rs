@@ -104,6 +104,20 @@ pub fn turns_of_daemon(home: &Path) -> Vec<String> {
         .collect()
 }
 
+/// Ends a process at once; nothing happens where it is gone, or is not known by its id.
+pub fn kill(holder: &Holder) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = holder.pid.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = holder;
+}
+
 /// What the processes of the system show.
 struct Scan {
     holders: Vec<Holder>,

@@ -13,5 +13,6 @@ pub mod profile;
 pub mod recommend;
 pub mod restore;
 pub mod status;
+mod survey;
 pub mod use_account;
 pub mod verify;

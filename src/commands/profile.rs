@@ -360,6 +360,7 @@ impl ShowArgs {
             owner: match (profile.file.owner, &live_in) {
                 (_, Some(_)) => "live",
                 (Owner::Moved, None) => "moved",
+                (Owner::Probe, None) => "probe",
                 (Owner::Live | Owner::Profile, None) => "profile",
             },
             saved_at: profile

@@ -3,13 +3,11 @@
 use super::account::{judged, label, printable, warn_all, with_profiles};
 use super::profile::check_store;
 use crate::accounts::profile::SaveOutcome;
-use crate::accounts::switch::{self, SwitchError, SwitchPlan, SwitchReport, SwitchRequest};
+use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
-use crate::codex::process::turns_of_daemon;
-use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::resolve::resolve;
@@ -17,10 +15,6 @@ use crate::inventory::store;
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
-use std::time::Duration;
-
-/// How long Codex may take to stop its daemon.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Switch the Codex home to another account: its login, nothing else
 ///
@@ -153,6 +147,15 @@ impl SwitchArgs {
             manager_home: &settings.manager_home,
             to,
             force_stale: self.force_stale,
+            daemon: if self.stop_daemon {
+                DaemonPolicy::Stop {
+                    codex_bin: settings.codex_bin.as_deref(),
+                    env: &context.env,
+                    force: self.force,
+                }
+            } else {
+                DaemonPolicy::Refuse
+            },
             now: context.local_now(),
             patience: login_lock::PATIENCE,
         };
@@ -166,13 +169,17 @@ impl SwitchArgs {
             .is_symlink()
             .then(|| std::fs::read_link(&link).ok())
             .flatten();
-        let stopped = self.stop_daemon(&plan, context)?;
-        if plan.is_current {
-            let daemon = daemon_state(stopped, context);
-            show_current(&plan, to, daemon, context);
+        let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
+        if nothing_to_do {
+            show_current(&plan, to, daemon_state(false, context), context);
             return Ok(Outcome::Done);
         }
         let report = switch::apply(&request, &|step| context.ui.detail(step))?;
+        if report.plan.is_current {
+            let daemon = daemon_state(report.daemon_stopped, context);
+            show_current(&report.plan, to, daemon, context);
+            return Ok(Outcome::Done);
+        }
         let noted = store::note_profiles_and(
             &settings.manager_home,
             &context.now(),
@@ -180,8 +187,8 @@ impl SwitchArgs {
             |file| file.used(to, context.local_now()),
         )?;
         warn_all(&context.ui, &noted.warnings);
-        let daemon = daemon_state(stopped, context);
-        if let Some(target) = link.filter(|_| !report.plan.is_current) {
+        let daemon = daemon_state(report.daemon_stopped, context);
+        if let Some(target) = link {
             context.ui.warn(format_args!(
                 "auth.json was a link; it is a file of its own now, and the old login is also in {}: do not use that copy",
                 target.display()
@@ -189,36 +196,6 @@ impl SwitchArgs {
         }
         show_done(&report, to, daemon, context);
         Ok(Outcome::Done)
-    }
-
-    /// A switch under a live daemon is no switch. Whether it was stopped.
-    fn stop_daemon(&self, plan: &SwitchPlan, context: &Context) -> Result<bool, CommandError> {
-        let settings = &context.settings;
-        let Some(found) = daemon::find(&settings.codex_home) else {
-            return Ok(false);
-        };
-        if !self.stop_daemon {
-            if plan.is_current {
-                return Ok(false);
-            }
-            return Err(SwitchError::Daemon(found.pid).into());
-        }
-        let turns = turns_of_daemon(&settings.codex_home);
-        if !turns.is_empty() && !self.force {
-            return Err(CommandError::codex_running(format!(
-                "Codex's background daemon (PID {}) is at work on {}",
-                found.pid,
-                turns.join(", ")
-            ))
-            .hint("wait for it to end, or cut it off with --force; nothing was changed"));
-        }
-        let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
-            CommandError::failed("cannot stop Codex's background daemon").because(e)
-        })?;
-        daemon::stop(&program, &settings.codex_home, &context.env, STOP_PATIENCE)
-            .map_err(|e| CommandError::codex_running(e.to_string()))?;
-        context.ui.detail("stopped Codex's background daemon");
-        Ok(true)
     }
 
     fn show_plan(&self, plan: &SwitchPlan, to: &Identity, context: &Context) {
@@ -267,6 +244,10 @@ impl SwitchArgs {
     }
 }
 
+fn daemon_is_absent(context: &Context) -> bool {
+    daemon::find(&context.settings.codex_home).is_none()
+}
+
 fn daemon_state(stopped: bool, context: &Context) -> &'static str {
     match (daemon::find(&context.settings.codex_home), stopped) {
         (Some(_), _) => "running",
@@ -310,6 +291,9 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
         "{} is signed in already; nothing was changed",
         printable(&view.to)
     ));
+    if daemon == "stopped" {
+        context.ui.line("  stopped Codex's background daemon");
+    }
     if daemon == "running" {
         context.ui.warn(
             "Codex's background daemon runs, and keeps the account that it was started with: \

@@ -292,7 +292,7 @@ impl CooldownFile {
             {
                 LoginState::Expired
             }
-            (Owner::Live | Owner::Profile, _) => LoginState::Ok,
+            (Owner::Live | Owner::Profile | Owner::Probe, _) => LoginState::Ok,
         };
     }
 

@@ -5,6 +5,7 @@ use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
 use super::stage::{self, set_attributes};
 use crate::accounts::choice::{self, AuthOutcome, Candidates, Choice, Decision};
+use crate::accounts::loan::Held;
 use crate::accounts::profile::{Keeper, Profile, Profiles};
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
@@ -58,14 +59,26 @@ impl Work<'_> {
         if self.plan.target == Target::Elsewhere {
             return self.login_elsewhere(&staged);
         }
+        let live_path = self.folder.join(home::AUTH_JSON);
+        let before = AuthFile::read(&live_path)?;
+        let archived = archived_identity(self.request.archive);
+        let accounts = before.login().map(|login| &login.identity);
+        let accounts: Vec<_> = accounts.into_iter().chain(&archived).collect();
+        let accounts = if self.plan.wants_login {
+            accounts
+        } else {
+            Vec::new()
+        };
+        let profiles = Profiles::of(self.request.manager_home);
+        let claimed = profiles.claim(&accounts, self.request.now, login_lock::PATIENCE)?;
         let lock = if self.folder.exists() {
             Some(take_login_lock(&self.folder)?)
         } else {
             None
         };
-        let live_path = self.folder.join(home::AUTH_JSON);
         let live = AuthFile::read(&live_path)?;
         let mut login = StagedLogin {
+            _claimed: Some(claimed),
             _lock: lock,
             ..StagedLogin::default()
         };
@@ -224,12 +237,13 @@ impl Work<'_> {
     }
 }
 
-/// The login that is staged, and the locks that keep Codex from renewing the live one meanwhile.
+/// The login that is staged, and the locks that keep Codex, and others of ours, from it meanwhile.
 #[derive(Debug)]
 pub(super) struct StagedLogin {
     pub(super) outcome: AuthOutcome,
     was_live: Option<AuthSnapshot>,
     went_live: Option<AuthSnapshot>,
+    _claimed: Option<Held>,
     _lock: Option<LoginLock>,
 }
 
@@ -239,6 +253,7 @@ impl Default for StagedLogin {
             outcome: AuthOutcome::Skipped,
             was_live: None,
             went_live: None,
+            _claimed: None,
             _lock: None,
         }
     }
