@@ -326,8 +326,9 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
                 .hint("wait for it to end, or cut it off with --force; nothing was changed"),
             SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("name Codex with --codex-bin FILE; nothing was changed"),
-            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("run the same command again; nothing was changed"),
+            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(
+                "it may be about to end: run the same command again; no login was changed",
+            ),
             SwitchError::Loan(e) => e.into(),
         }
     }

@@ -131,8 +131,20 @@ impl Story {
         self.steps.push(format!("{args:?}: {how} after {delay:?}"));
     }
 
+    /// Waits for what killed commands have left at work in the home.
+    #[track_caller]
+    fn rest(&self) {
+        let home = self.lab.home();
+        let end = Instant::now() + ORPHANS;
+        while let Some(pid) = find_codex(&home).first().and_then(|holder| holder.pid) {
+            let left = processes::wait_for_end(&[pid], ORPHANS);
+            self.check(left.is_empty() && Instant::now() < end, "an orphan stays");
+        }
+    }
+
     /// Time passes: the access tokens of all logins end, and the next Codex renews them.
     fn age(&mut self) {
+        self.rest();
         self.steps.push("time passes".to_owned());
         let home = self.lab.home();
         write_auth_text(&home, &aged(&home));
@@ -148,19 +160,15 @@ impl Story {
         }
     }
 
-    /// Says something. Codex itself spends a token twice where two of it start at once, and
+    /// Says something. Codex itself spends a token twice where two of it renew it at once, and
     /// survives that: what a killed command has left in the home ends first.
     #[track_caller]
     fn exec(&mut self, is_due: bool) {
-        let home = self.lab.home();
-        let end = Instant::now() + ORPHANS;
-        while let Some(pid) = find_codex(&home).first().and_then(|holder| holder.pid) {
-            let left = processes::wait_for_end(&[pid], ORPHANS);
-            self.check(left.is_empty() && Instant::now() < end, "an orphan stays");
-        }
+        self.rest();
         if is_due {
             self.age();
         }
+        let home = self.lab.home();
         let began = Instant::now();
         let said = self.lab.codex.exec(&home, &self.lab.backend, &["hello"]);
         let took = began.elapsed();

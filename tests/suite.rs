@@ -52,3 +52,4 @@ mod survey;
 mod together;
 mod trees;
 mod use_account;
+mod use_at_work;

@@ -50,6 +50,9 @@ impl Document for SwitchFile {
 /// How long Codex may take to stop its daemon.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same where it runs a turn: Codex 0.169 lets that go on for a minute before it cuts it off.
+const CUT_PATIENCE: Duration = Duration::from_secs(90);
+
 /// What may be done about Codex's background daemon, under which a switch is none.
 #[derive(Debug, Clone, Copy)]
 pub enum DaemonPolicy<'a> {
@@ -419,8 +422,13 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
         let pid = daemon.pid;
         return Err(SwitchError::DaemonAtWork { pid, turns });
     }
+    let patience = if turns.is_empty() {
+        STOP_PATIENCE
+    } else {
+        CUT_PATIENCE
+    };
     let program = Program::find(codex_bin, env)?;
-    daemon::stop(&program, request.codex_home, env, STOP_PATIENCE)?;
+    daemon::stop(&program, request.codex_home, env, patience)?;
     match daemon::find(request.codex_home) {
         Some(next) => Err(SwitchError::Daemon(next.pid)),
         None => Ok(()),

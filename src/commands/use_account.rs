@@ -44,7 +44,7 @@ pub(super) struct SwitchArgs {
     /// Stop Codex's background daemon, which keeps the old account
     #[arg(long)]
     stop_daemon: bool,
-    /// With --stop-daemon: also while it runs a turn, which is cut off
+    /// With --stop-daemon: also while it runs a turn, which Codex cuts off after a minute
     #[arg(long)]
     force: bool,
     /// Put a login live that is older than the newest that was seen: Codex will probably be refused

@@ -250,6 +250,9 @@ pub fn record(
         if report.login != LoginState::Unknown {
             entry.login = report.login;
         }
+        if report.login == LoginState::Expired {
+            entry.expired_at = Some(zone.at(now));
+        }
         Ok(())
     })
     .map(Some)
