@@ -171,6 +171,12 @@ fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
     assert_eq!(best["recommended"]["profile"], "alice");
     let known = lab.manager(["list", "--json"]).code(0).json();
     assert_eq!(known["profiles"][1]["login"], "expired");
+    let warned = lab.manager(["use", "bob"]).code(0);
+    assert!(
+        warned.stderr.contains("server refused this login"),
+        "{warned}"
+    );
+    let _ = lab.manager(["use", "alice"]).code(0);
     // Nothing came back, so nothing was lost.
     assert_eq!(
         read_refresh_token(&profile(&lab, "bob")),
@@ -224,4 +230,27 @@ fn without_codex_what_was_seen_last_is_shown_and_an_api_key_is_complete() {
     let _ = env.run(["status", "--all", "--dry-run"]).code(6);
     assert_same_tree(&before, &env.tree(""));
     let _ = env.run(["status", "--all", "--account", "home"]).code(4);
+}
+
+#[test]
+fn a_profile_is_not_removed_while_a_probe_has_its_login() {
+    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_delay_ms = 1_000);
+    let mut probe = lab
+        .world
+        .command(["status", "--account", "bob"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+    let _ = probe.kill();
+    let _ = probe.wait();
+    let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
+    let trash = lab.path_in(&removed.json()["trash"]);
+    assert_eq!(read_refresh_token(&trash), "rt.acct-bob.f1.2");
+    assert!(is_swept(&lab));
 }

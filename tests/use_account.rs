@@ -284,6 +284,56 @@ fn a_linked_login_is_replaced_as_a_name_and_never_written_through() {
 }
 
 #[test]
+fn i6_accounts_that_look_alike_are_kept_apart() {
+    // One email in two workspaces, and two users of one workspace.
+    let env = TestEnv::new();
+    let alike = [
+        (
+            "personal",
+            SignIn::new("acct-me", "me@example.com").user_id("user-me"),
+        ),
+        (
+            "team",
+            SignIn::new("acct-team", "me@example.com").user_id("user-me"),
+        ),
+        (
+            "colleague",
+            SignIn::new("acct-team", "you@example.com").user_id("user-you"),
+        ),
+    ]
+    .map(|(name, who)| (name, who.issued_at(1_794_900_000).family(name)));
+    for (name, who) in &alike {
+        write_auth(&env.codex_home(), who);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    for round in 0..6_usize {
+        let (name, who) = &alike[round % 3];
+        let _ = switch(&env, &[name]).code(0);
+        assert_eq!(live(&env), auth_json(who), "{name}");
+        for (name, who) in &alike {
+            assert_eq!(kept(&env, name), auth_json(who), "{name}");
+        }
+    }
+    let unclear = switch(&env, &["me@example.com"]).code(1);
+    assert!(
+        unclear.stderr.contains("personal") && unclear.stderr.contains("team"),
+        "{unclear}"
+    );
+}
+
+#[test]
+fn an_api_key_is_switched_to_and_from() {
+    let env = world();
+    let key = api_key_auth_json("sk-test-0000");
+    write_auth_text(&env.codex_home(), &key);
+    let _ = env.run(["profile", "save", "key"]).code(0);
+    let said = env.run(["use", "home"]).code(0);
+    assert!(!said.stderr.contains("picker"), "{said}");
+    let _ = switch(&env, &["key"]).code(0);
+    assert_eq!((live(&env), kept(&env, "home")), (key, auth_json(&bob())));
+}
+
+#[test]
 fn a_keyring_home_is_refused_with_the_line_that_helps() {
     let env = world();
     env.write(

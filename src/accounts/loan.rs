@@ -147,6 +147,25 @@ impl Profiles {
         Ok(Held { _locks: locks })
     }
 
+    /// The same for the profile of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// See [`Profiles::claim`].
+    pub fn claim_named(
+        &self,
+        name: &str,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Option<Held>, LoanError> {
+        let Ok(profile) = self.named(name) else {
+            return Ok(None);
+        };
+        let identity = profile.identity();
+        identity
+            .map(|who| self.claim(&[who], now, patience))
+            .transpose()
+    }
+
     /// Puts the login of `account` into a scratch home, with the servers that `codex_home` names.
     ///
     /// # Errors

@@ -4,12 +4,14 @@ use super::account::{AccountView, absolute, judged, printable, relative, style_o
 use super::list::{self, Row, problem};
 use super::verify::find_archive;
 use crate::accounts::edit::{SavePlan, plan_save};
+use crate::accounts::loan::Held;
 use crate::accounts::profile::{Owner, Profiles, SaveOutcome};
 use crate::accounts::source;
 use crate::codex::auth::{AuthSnapshot, Freshness, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::LoginKind;
+use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LoginState;
@@ -459,10 +461,25 @@ struct RestoreLoginView {
     dry_run: bool,
 }
 
+/// Keeps others of ours from the login of a profile that is about to change, after bringing back
+/// what a killed probe has left of it.
+fn claim(
+    name: &str,
+    dry_run: bool,
+    profiles: &Profiles,
+    context: &Context,
+) -> Result<Option<Held>, CommandError> {
+    if dry_run {
+        return Ok(None);
+    }
+    Ok(profiles.claim_named(name, context.local_now(), login_lock::PATIENCE)?)
+}
+
 impl RestoreLoginArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
+        let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
         let (login, is_stale) = profiles.restore_login(
             &self.name,
             self.login.as_deref(),
@@ -514,6 +531,7 @@ impl RemoveArgs {
             purged: 0,
             dry_run: self.dry_run,
         };
+        let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
         let ui = &context.ui;
         let name = printable(&self.name);
         if self.purge {

@@ -10,6 +10,7 @@ use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::LoginState;
 use crate::inventory::resolve::resolve;
 use crate::inventory::store;
 use crate::ui::Style;
@@ -180,11 +181,15 @@ impl SwitchArgs {
             show_current(&report.plan, to, daemon, context);
             return Ok(Outcome::Done);
         }
+        let mut is_refused = false;
         let noted = store::note_profiles_and(
             &settings.manager_home,
             &context.now(),
             settings.zone,
-            |file| file.used(to, context.local_now()),
+            |file| {
+                file.used(to, context.local_now());
+                is_refused = file.entry(to).login == LoginState::Expired;
+            },
         )?;
         warn_all(&context.ui, &noted.warnings);
         let daemon = daemon_state(report.daemon_stopped, context);
@@ -195,6 +200,12 @@ impl SwitchArgs {
             ));
         }
         show_done(&report, to, daemon, context);
+        if is_refused {
+            context.ui.warn(
+                "the server refused this login when it was asked last: sign in again with codex login \
+                 if Codex is refused",
+            );
+        }
         Ok(Outcome::Done)
     }
 
