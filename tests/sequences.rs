@@ -87,11 +87,6 @@ impl Story {
         text
     }
 
-    #[track_caller]
-    fn check(&self, holds: bool, what: &str) {
-        assert!(holds, "{what}");
-    }
-
     /// Runs a command of ours to its end.
     #[track_caller]
     fn manage(&mut self, args: &[&str], fine: &[i32]) -> Run {
@@ -100,7 +95,7 @@ impl Story {
         let took = began.elapsed();
         self.steps
             .push(format!("{args:?}: {} in {took:?}", run.code));
-        self.check(fine.contains(&run.code), &run.to_string());
+        assert!(fine.contains(&run.code), "{run}");
         self.took.insert(args[0..args.len().min(2)].join(" "), took);
         if args[0] == "backup" {
             let name = run.json()["archive"].as_str().expect("a name").to_owned();
@@ -138,7 +133,7 @@ impl Story {
         let end = Instant::now() + ORPHANS;
         while let Some(pid) = find_codex(&home).first().and_then(|holder| holder.pid) {
             let left = processes::wait_for_end(&[pid], ORPHANS);
-            self.check(left.is_empty() && Instant::now() < end, "an orphan stays");
+            assert!(left.is_empty() && Instant::now() < end, "an orphan stays");
         }
     }
 
@@ -174,7 +169,7 @@ impl Story {
         let took = began.elapsed();
         self.steps
             .push(format!("exec: {} in {took:?}", said.status));
-        self.check(said.status.success(), &format!("Codex failed\n{said}"));
+        assert!(said.status.success(), "Codex failed\n{said}");
     }
 
     fn step(&mut self, dice: &mut Dice) {
@@ -209,7 +204,7 @@ impl Story {
             self.manage(args, fine);
         }
         let reused = self.lab.backend.reused_tokens();
-        self.check(reused.is_empty(), &format!("spent twice: {reused:?}"));
+        assert!(reused.is_empty(), "spent twice: {reused:?}");
     }
 
     /// Every account can still be used.
@@ -219,11 +214,11 @@ impl Story {
             self.exec(true);
         }
         let reused = self.lab.backend.reused_tokens();
-        self.check(reused.is_empty(), &format!("spent twice: {reused:?}"));
+        assert!(reused.is_empty(), "spent twice: {reused:?}");
         let probes = self.lab.world.manager_home().join("profiles/.probes");
         let left = fs::read_dir(probes).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|e| e.path()).filter(|p| p.is_dir()).collect();
-        self.check(left.is_empty(), &format!("left behind: {left:?}"));
+        assert!(left.is_empty(), "left behind: {left:?}");
     }
 }
 

@@ -112,19 +112,26 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         let _ = probe.kill();
         let _ = probe.wait();
         assert!(!is_swept(&lab));
+        // I4, also then.
+        let left = lab.world.tree("home/.codex-manager/profiles/.probes");
+        for (path, kind) in &left.0 {
+            let is_private = kind.starts_with("file 600") || !path.ends_with("auth.json");
+            let is_folder = kind.starts_with("folder") && path.components().count() <= 1;
+            assert!(
+                is_private && (!is_folder || kind == "folder 700"),
+                "{left:?}"
+            );
+        }
         let noted = fs::read_to_string(profile(&lab, "bob").join("profile.json"));
         assert!(noted.expect("read").contains("\"owner\": \"probe\""));
         // Whoever wants the login waits for what the server has given out.
-        match wanted {
-            ["restore"] => {
-                let archive = bobs.to_str().expect("text");
-                let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
-                assert_eq!(done.json()["auth"], "kept-newer");
-            }
-            _ => {
-                let _ = lab.manager(wanted).code(0);
-                let _ = lab.manager(["use", "bob"]).code(0);
-            }
+        if wanted == ["restore"] {
+            let archive = bobs.to_str().expect("text");
+            let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
+            assert_eq!(done.json()["auth"], "kept-newer");
+        } else {
+            let _ = lab.manager(wanted).code(0);
+            let _ = lab.manager(["use", "bob"]).code(0);
         }
         assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
         assert!(is_swept(&lab));

@@ -353,6 +353,7 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         now: options.now,
         zone: options.zone,
         deadline: options.deadline,
+        renewal: app_server::RENEWAL_PATIENCE,
     }))
 }
 

@@ -596,7 +596,7 @@ fn read_body(reader: &mut impl io::BufRead, head: &Head) -> io::Result<Vec<u8>> 
 
 enum Routed {
     Answer(Option<String>, Answer),
-    Turn(Account, Vec<(String, String)>),
+    Turn(Box<Account>, Vec<(String, String)>),
     Blackhole(String),
 }
 
@@ -672,7 +672,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
                 rate_limit_headers(&account)
             };
             if !account.usage_limit {
-                return Routed::Turn(account, headers);
+                return Routed::Turn(Box::new(account), headers);
             }
             Answer {
                 headers,
