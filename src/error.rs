@@ -345,6 +345,8 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
             LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
             LoanError::NoLogin(_)
             | LoanError::Moved(_)
             | LoanError::Live { .. }

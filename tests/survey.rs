@@ -2,7 +2,9 @@
 //! Codex renews is kept.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::Mount;
 use crate::support::lab::Lab;
+use crate::support::processes;
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
@@ -138,6 +140,49 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         let _ = lab.say("as bob");
         assert_eq!(lab.backend.reused_tokens(), [""; 0]);
     }
+}
+
+#[test]
+fn ctrl_c_waits_for_what_the_server_has_given_out() {
+    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_delay_ms = 1_000);
+    let mut probe = lab
+        .world
+        .command(["status", "--all"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+    processes::signal("INT", probe.id());
+    assert_eq!(probe.wait().expect("its end").code(), Some(130));
+    assert_eq!(
+        read_refresh_token(&profile(&lab, "bob")),
+        "rt.acct-bob.f1.2"
+    );
+    assert!(is_swept(&lab));
+    let _ = lab.manager(["use", "bob"]).code(0);
+    let _ = lab.say("as bob");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
+    let env = world();
+    let full = env.path("full");
+    let Some(_mount) = Mount::small(&full, 1_024) else {
+        return;
+    };
+    let full = full.to_str().expect("text");
+    write_auth(&env.codex_home(), &SignIn::bob().issued_at(1_794_900_000));
+    let at = |args: &[&str]| env.run([args, &["--manager-home", full]].concat());
+    let _ = at(&["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
+    let said = at(&["status", "--account", "home"]).code(6);
+    assert!(said.stderr.contains("too little room"), "{said}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::progress::is_interrupted;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoError, atomic, hash, tree};
+use crate::io::{IoError, atomic, hash, space, tree};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -29,6 +29,13 @@ const PROBES: &str = ".probes";
 
 /// Codex's file that tells its servers which installation asks.
 const INSTALLATION_ID: &str = "installation_id";
+
+/// What Codex needs in a scratch home, with room to spare: a login that it renews and cannot store
+/// is lost.
+const ROOM_BYTES: u64 = 32 << 20;
+
+/// How long a Codex whose input has ended may take to do so, too.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether a Codex has ended.
 const POLL: Duration = Duration::from_millis(20);
@@ -67,6 +74,9 @@ pub enum LoanError {
         /// The home.
         home: PathBuf,
     },
+    /// Codex could not store what it renews.
+    #[error("too little room on the disk to ask Codex: {}", .0.display())]
+    NoRoom(PathBuf),
     /// A newer one was seen.
     #[error("the login of the profile {0} is older than one that was seen")]
     Stale(String),
@@ -108,7 +118,7 @@ impl Loan<'_> {
     /// # Errors
     /// A Codex of the scratch home is still at work, or the file system refuses.
     pub fn take_back(self) -> Result<Option<SavedBack>, LoanError> {
-        let patience = Duration::from_secs(1);
+        let patience = GRACE * 2;
         self.profiles.bring_back(&self.identity, self.now, patience)
     }
 }
@@ -179,6 +189,9 @@ impl Profiles {
         patience: Duration,
     ) -> Result<Loan<'_>, LoanError> {
         let held = self.claim(&[account], now, patience)?;
+        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
+            return Err(LoanError::NoRoom(self.folder.clone()));
+        }
         let bytes = {
             let _lock = FileLock::exclusive(&self.lock)?;
             let Some(profile) = self.find(account)? else {
@@ -281,7 +294,7 @@ fn wait_for_rest(
     now: Timestamp,
     patience: Duration,
 ) -> Result<(), LoanError> {
-    let end = Instant::now() + patience;
+    let began = Instant::now();
     loop {
         let holders = find_codex(home);
         if holders.is_empty() {
@@ -290,13 +303,13 @@ fn wait_for_rest(
         let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
             .login()
             .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
-        if is_renewed {
+        if is_renewed && began.elapsed() >= GRACE {
             holders.iter().for_each(process::kill);
         }
         if is_interrupted() {
             return Err(LoanError::Interrupted);
         }
-        if Instant::now() >= end {
+        if began.elapsed() >= patience {
             let of = account.clone();
             return Err(LoanError::StillAsked { of, holders });
         }
