@@ -246,7 +246,9 @@ fn a_codex_that_is_started_at_the_very_moment_of_a_switch_loses_no_login() {
         let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
         std::thread::sleep(Duration::from_millis(dice.below(400)));
         let to = ["bob", "alice"][round % 2];
-        let _ = lab.manager(["use", to]).code(0);
+        // Where Codex takes too long nothing is changed, which is as good.
+        let done = lab.manager(["use", to]);
+        assert!([0, 3].contains(&done.code), "round {round}: {done}");
         let said = running.finish(LIMIT);
         assert!(said.status.success(), "round {round}: {said}");
         assert_eq!(lab.backend.reused_tokens(), [""; 0], "round {round}");
