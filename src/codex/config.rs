@@ -34,6 +34,35 @@ impl CredentialStore {
     }
 }
 
+/// The settings by which a Codex reaches its servers, and what it tells them of itself.
+const SERVERS: [&str; 9] = [
+    "chatgpt_base_url",
+    "openai_base_url",
+    "model_provider",
+    "model_providers",
+    "check_for_update_on_startup",
+    "analytics",
+    "feedback",
+    "features",
+    "otel",
+];
+
+/// A `config.toml` for a scratch home that asks the servers of `home`, with its login in auth.json.
+///
+/// What would have effects elsewhere stays out: where databases are, who may sign in, tools.
+pub fn servers_of(home: &Path) -> String {
+    let text = std::fs::read_to_string(home.join("config.toml")).unwrap_or_default();
+    let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
+    let mut document = toml_edit::DocumentMut::new();
+    document["cli_auth_credentials_store"] = toml_edit::value("file");
+    for key in SERVERS {
+        if let Some(item) = known.get(key) {
+            document.insert(key, item.clone());
+        }
+    }
+    document.to_string()
+}
+
 /// What the configuration of a home says.
 #[derive(Debug, Clone, Default)]
 pub struct CodexConfig {
@@ -92,5 +121,35 @@ impl CodexConfig {
                 problem: None,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_home_asks_the_same_servers_and_has_no_effects_elsewhere() {
+        let home = tempfile::tempdir().unwrap();
+        let text = "model_provider = \"p\"\nchatgpt_base_url = \"https://x\"\nsqlite_home = \"/data\"\n\
+            forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
+            [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
+        crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
+        let servers = servers_of(home.path());
+        for kept in [
+            "model_provider = \"p\"",
+            "https://x",
+            "https://y",
+            "= \"file\"",
+        ] {
+            assert!(servers.contains(kept), "{kept}: {servers}");
+        }
+        for dropped in ["sqlite_home", "forced", "mcp", "keyring"] {
+            assert!(!servers.contains(dropped), "{dropped}: {servers}");
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
+        assert!(CodexConfig::read(scratch.path()).problem.is_none());
+        assert!(servers_of(Path::new("/nonexistent")).contains("file"));
     }
 }

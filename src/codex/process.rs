@@ -8,6 +8,7 @@
 use super::config::CodexConfig;
 use super::daemon;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
+use super::rollout::{self, ConversationFile};
 use crate::io::environment::Environment;
 use crate::io::lock;
 use std::collections::BTreeSet;
@@ -71,6 +72,52 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     scan.holders
 }
 
+/// The Codex programs that were started on `home`, except for its daemon and the helper of that.
+/// The npm wrapper counts as long as it stays: it may be about to start the program. Linux only;
+/// elsewhere nothing is known of them.
+pub fn find_codex(home: &Path) -> Vec<Holder> {
+    let home = canonical(home);
+    let daemon = daemon::find(&home).map(|daemon| daemon.pid);
+    let mut found = system::codex(&home);
+    found.retain(|holder| holder.pid != daemon);
+    found.sort_by_key(|holder| holder.pid);
+    found
+}
+
+/// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
+/// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
+/// for its user, too (0.169).
+pub fn turns_of_daemon(home: &Path) -> Vec<String> {
+    let home = canonical(home);
+    let open = daemon::find(&home).map(|daemon| system::open_files(daemon.pid, &home));
+    let open = open.unwrap_or_default();
+    let name = |lock: &Path| lock.file_stem().unwrap_or_default().display().to_string();
+    writers(&home)
+        .iter()
+        .map(|lock| name(lock))
+        .filter(|id| {
+            let rollout = open
+                .iter()
+                .find(|path| ConversationFile::of(path).is_some_and(|c| c.id() == Some(id)));
+            !rollout.is_some_and(|path| rollout::is_at_rest(path))
+        })
+        .collect()
+}
+
+/// Ends a process at once; nothing happens where it is gone, or is not known by its id.
+pub fn kill(holder: &Holder) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = holder.pid.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = holder;
+}
+
 /// What the processes of the system show.
 struct Scan {
     holders: Vec<Holder>,
@@ -104,6 +151,14 @@ fn canonical(path: &Path) -> PathBuf {
 #[cfg(not(target_os = "linux"))]
 mod system {
     use super::{BTreeSet, Holder, Path, PathBuf, Scan, daemon};
+
+    pub(super) fn codex(_home: &Path) -> Vec<Holder> {
+        Vec::new()
+    }
+
+    pub(super) fn open_files(_pid: u32, _home: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     pub(super) fn scan(home: &Path, _outside: &[PathBuf]) -> Scan {
         let daemon = daemon::find(home).map(|daemon| Holder {
@@ -174,6 +229,31 @@ mod system {
         scan
     }
 
+    pub(super) fn codex(home: &Path) -> Vec<Holder> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+                let process = Process {
+                    folder: entry.path(),
+                };
+                let name = process.name()?;
+                let is_codex = name == "codex" || (name == "node" && process.is_wrapper());
+                let counts = is_codex && process.home()? == home && !process.is_update_loop();
+                counts.then(|| Holder {
+                    pid: Some(pid),
+                    name: name.to_string_lossy().into_owned(),
+                    why: "codex process".into(),
+                })
+            })
+            .collect()
+    }
+
+    pub(super) fn open_files(pid: u32, home: &Path) -> Vec<PathBuf> {
+        let folder = PathBuf::from(format!("/proc/{pid}"));
+        Process { folder }.open_beneath(&[home])
+    }
+
     struct Process {
         /// Its folder in `/proc`.
         folder: PathBuf,
@@ -217,6 +297,16 @@ mod system {
             let home = value("CODEX_HOME").or_else(|| Some(value("HOME")?.join(".codex")))?;
             let folder = fs::read_link(self.folder.join("cwd")).unwrap_or_default();
             Some(canonical(&folder.join(home)))
+        }
+
+        /// Whether it is npm's wrapper about Codex.
+        fn is_wrapper(&self) -> bool {
+            fs::read(self.folder.join("cmdline")).is_ok_and(|line| {
+                line.split(|byte| *byte == 0).any(|argument| {
+                    let name = argument.rsplit(|byte| *byte == b'/').next();
+                    name == Some(b"codex") || name == Some(b"codex.js")
+                })
+            })
         }
 
         fn is_update_loop(&self) -> bool {

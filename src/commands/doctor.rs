@@ -460,7 +460,7 @@ impl Examination<'_> {
             }
         }
         if !dry_run {
-            for recovery in pending::recover_all(&codex_home, &home)? {
+            for recovery in pending::recover_all(&codex_home, &home, self.context.local_now())? {
                 if matches!(recovery, Recovery::Finished | Recovery::Undone) {
                     self.note(
                         "restore",

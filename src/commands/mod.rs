@@ -3,11 +3,16 @@
 pub mod account;
 pub mod backup;
 pub mod cooldown;
+pub mod current;
 pub mod demo;
 pub mod doctor;
+pub mod list;
 pub mod list_backups;
 pub mod normalize;
+pub mod profile;
 pub mod recommend;
 pub mod restore;
 pub mod status;
+mod survey;
+pub mod use_account;
 pub mod verify;

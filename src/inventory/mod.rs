@@ -9,3 +9,4 @@ pub mod records;
 pub mod resolve;
 pub mod status;
 pub mod store;
+pub mod survey;

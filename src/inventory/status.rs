@@ -12,6 +12,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity, LoginKind};
+use crate::codex::process::find_codex;
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
@@ -24,7 +25,7 @@ use crate::quota::state::judge;
 use crate::quota::window::{Observation, SAME_WINDOW, Source};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to look at, and which sources may be used.
 #[derive(Debug, Clone, Copy)]
@@ -249,6 +250,9 @@ pub fn record(
         if report.login != LoginState::Unknown {
             entry.login = report.login;
         }
+        if report.login == LoginState::Expired {
+            entry.expired_at = Some(zone.at(now));
+        }
         Ok(())
     })
     .map(Some)
@@ -322,8 +326,26 @@ fn login_state(auth: &AuthFile) -> LoginState {
     }
 }
 
+/// How long a Codex that runs already may take to renew a login before another is started. Two that
+/// do so at once spend one token twice; Codex 0.169 survives that by reading auth.json again.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has.
+const POLL: Duration = Duration::from_millis(20);
+
 fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     let program = Program::find(options.codex_bin, options.env).map_err(ProbeFailure::NoProgram)?;
+    let end = Instant::now() + RENEWAL_PATIENCE;
+    let is_due = || {
+        let auth = AuthFile::read(&options.home.join(AUTH_JSON));
+        auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&options.now)))
+    };
+    while is_due() && !find_codex(options.home).is_empty() && Instant::now() < end {
+        if is_interrupted() {
+            return Err(ProbeFailure::Interrupted.into());
+        }
+        std::thread::sleep(POLL);
+    }
     Ok(app_server::probe(&ProbeOptions {
         program: &program,
         home: options.home,
@@ -331,6 +353,7 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         now: options.now,
         zone: options.zone,
         deadline: options.deadline,
+        renewal: app_server::RENEWAL_PATIENCE,
     }))
 }
 

@@ -144,6 +144,8 @@ pub(crate) struct Account {
     pub(crate) revoked: bool,
     /// Life of the access tokens a refresh hands out.
     pub(crate) access_ttl_seconds: i64,
+    /// A refresh spends its token at once, and answers this much later.
+    pub(crate) refresh_delay_ms: u64,
     /// Every authenticated answer comes this much later.
     pub(crate) delay_ms: u64,
     /// Turns stay open, after their first words, until this is false again.
@@ -172,6 +174,7 @@ impl Account {
             refresh_expired: false,
             revoked: false,
             access_ttl_seconds: 864_000,
+            refresh_delay_ms: 0,
             delay_ms: 0,
             hold_turns: false,
             blackhole: Vec::new(),
@@ -316,6 +319,14 @@ impl MockBackend {
     /// `(refresh token, status)` of every refresh so far.
     pub(crate) fn refreshes(&self) -> Vec<(String, u16)> {
         self.shared.lock().refreshes.clone()
+    }
+
+    /// Waits until a refresh of this token has been asked for; false when none is within `limit`.
+    #[must_use]
+    pub(crate) fn wait_for_refresh(&self, limit: Duration, token: &str) -> bool {
+        self.shared.wait_until(limit, |state| {
+            state.refreshes.iter().any(|(asked, _)| asked == token)
+        })
     }
 
     /// Every refresh token that was presented again after it was spent: a login lost, were it real.
@@ -585,7 +596,7 @@ fn read_body(reader: &mut impl io::BufRead, head: &Head) -> io::Result<Vec<u8>> 
 
 enum Routed {
     Answer(Option<String>, Answer),
-    Turn(Account, Vec<(String, String)>),
+    Turn(Box<Account>, Vec<(String, String)>),
     Blackhole(String),
 }
 
@@ -661,7 +672,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
                 rate_limit_headers(&account)
             };
             if !account.usage_limit {
-                return Routed::Turn(account, headers);
+                return Routed::Turn(Box::new(account), headers);
             }
             Answer {
                 headers,
@@ -682,11 +693,17 @@ fn swallows(account: &Account, path: &str) -> bool {
 
 /// Spends a refresh token `rt.<account>.<family>.<n>`.
 fn refresh(token: &str, shared: &Shared) -> Answer {
-    shared.alter(|state| {
+    let (answer, delay_ms) = shared.alter(|state| {
         let answer = try_refresh(token, state);
         state.refreshes.push((token.to_owned(), answer.status));
-        answer
-    })
+        let account = token_parts(token).and_then(|(id, _, _)| state.accounts.get(id));
+        (
+            answer,
+            account.map_or(0, |account| account.refresh_delay_ms),
+        )
+    });
+    shared.wait_until(Duration::from_millis(delay_ms), |state| state.stopping);
+    answer
 }
 
 fn try_refresh(token: &str, state: &mut State) -> Answer {
