@@ -36,6 +36,7 @@ mod odd_homes;
 mod probe;
 mod process;
 mod profile;
+mod profile_login;
 mod program;
 mod promises;
 mod python_manager;

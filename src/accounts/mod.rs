@@ -6,6 +6,7 @@
 
 pub mod choice;
 pub mod edit;
+pub mod new_login;
 pub mod profile;
 pub mod source;
 pub mod switch;

@@ -84,6 +84,21 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
+/// Kills the Codex programs that were started on `home`: one of ours that is to end with us.
+pub fn kill_codex(home: &Path) {
+    #[cfg(unix)]
+    for pid in find_codex(home).into_iter().filter_map(|h| h.pid) {
+        if let Some(pid) = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = home;
+}
+
 /// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
 /// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
 /// for its user, too (0.169).

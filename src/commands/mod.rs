@@ -10,6 +10,7 @@ pub mod list;
 pub mod list_backups;
 pub mod normalize;
 pub mod profile;
+mod profile_login;
 pub mod recommend;
 pub mod restore;
 pub mod status;

@@ -2,6 +2,7 @@
 
 use super::account::{AccountView, absolute, judged, printable, relative, style_of, warn_all};
 use super::list::{self, Row, problem};
+use super::profile_login::{self, LoginArgs};
 use super::verify::find_archive;
 use crate::accounts::edit::{SavePlan, plan_save};
 use crate::accounts::profile::{Owner, Profiles, SaveOutcome};
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work
+  codex-manager profile login client
   codex-manager profile save client --from ~/old-dumps/21apr_me@example.com_auth.json
   codex-manager profile list")]
 pub struct ProfileArgs {
@@ -42,6 +44,7 @@ enum ProfileCommand {
     Show(ShowArgs),
     Rename(RenameArgs),
     Remove(RemoveArgs),
+    Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
 }
 
@@ -142,13 +145,30 @@ impl ProfileArgs {
     /// # Errors
     /// What the subcommand says; unless it says otherwise nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if !self.command.is_dry_run() {
+            profile_login::recover(context)?;
+        }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
             ProfileCommand::List(ListArgs {}) => list::show("profile list", context),
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),
+            ProfileCommand::Login(args) => args.run(context),
             ProfileCommand::RestoreLogin(args) => args.run(context),
+        }
+    }
+}
+
+impl ProfileCommand {
+    fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Save(args) => args.dry_run,
+            Self::List(_) | Self::Show(_) => false,
+            Self::Rename(args) => args.dry_run,
+            Self::Remove(args) => args.dry_run,
+            Self::Login(args) => args.dry_run,
+            Self::RestoreLogin(args) => args.dry_run,
         }
     }
 }
@@ -282,7 +302,7 @@ impl SaveArgs {
 }
 
 /// When a login was made or renewed, as far as it says.
-fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
+pub(super) fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 
