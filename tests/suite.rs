@@ -49,5 +49,6 @@ mod round_trip;
 mod status;
 mod support;
 mod together;
+mod transfer;
 mod trees;
 mod use_account;

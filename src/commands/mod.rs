@@ -10,6 +10,8 @@ pub mod list;
 pub mod list_backups;
 pub mod normalize;
 pub mod profile;
+mod profile_export;
+mod profile_import;
 mod profile_login;
 pub mod recommend;
 pub mod restore;

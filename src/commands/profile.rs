@@ -2,6 +2,8 @@
 
 use super::account::{AccountView, absolute, judged, printable, relative, style_of, warn_all};
 use super::list::{self, Row, problem};
+use super::profile_export::{self, ExportArgs};
+use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
 use super::verify::find_archive;
 use crate::accounts::edit::{SavePlan, plan_save};
@@ -46,6 +48,8 @@ enum ProfileCommand {
     Remove(RemoveArgs),
     Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
 }
 
 /// Save the live login, or one from a file, under a name
@@ -147,6 +151,7 @@ impl ProfileArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if !self.command.is_dry_run() {
             profile_login::recover(context)?;
+            profile_export::settle(context)?;
         }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
@@ -156,6 +161,8 @@ impl ProfileArgs {
             ProfileCommand::Remove(args) => args.run(context),
             ProfileCommand::Login(args) => args.run(context),
             ProfileCommand::RestoreLogin(args) => args.run(context),
+            ProfileCommand::Export(args) => args.run(context),
+            ProfileCommand::Import(args) => args.run(context),
         }
     }
 }
@@ -169,6 +176,8 @@ impl ProfileCommand {
             Self::Remove(args) => args.dry_run,
             Self::Login(args) => args.dry_run,
             Self::RestoreLogin(args) => args.dry_run,
+            Self::Export(args) => args.dry_run,
+            Self::Import(args) => args.dry_run,
         }
     }
 }
@@ -379,6 +388,7 @@ impl ShowArgs {
             current: account.current,
             owner: match (profile.file.owner, &live_in) {
                 (_, Some(_)) => "live",
+                (Owner::Moved, None) if profile.file.moving.is_some() => "moving",
                 (Owner::Moved, None) => "moved",
                 (Owner::Live | Owner::Profile, None) => "profile",
             },
@@ -424,6 +434,7 @@ impl ShowArgs {
             &match &live_in {
                 Some(home) => format!("the live home {}", home.display()),
                 None if view.owner == "moved" => "another machine".into(),
+                None if view.owner == "moving" => "an export that was interrupted".into(),
                 None => "this profile".into(),
             },
         );
