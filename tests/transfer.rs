@@ -895,3 +895,23 @@ fn memory_does_not_grow_with_the_archives() {
     let archives = fs::read_dir(env.path("other/backups")).expect("list");
     assert_eq!(archives.count(), 16, "with their sidecars");
 }
+
+#[test]
+fn a_restore_does_not_bring_a_moved_login_back_unasked() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let key = key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    assert_eq!(owner(&env, "work"), "moved");
+    let said = env.run(["restore", &archive, "--yes"]).code(0);
+    assert!(said.stderr.contains("moved to another machine"), "{said}");
+    let live = || fs::read_to_string(env.codex_home().join("auth.json")).expect("live");
+    assert_eq!(live(), auth_json(&carol()));
+    let _ = env
+        .run(["restore", &archive, "--yes", "--auth", "archive"])
+        .code(0);
+    assert_eq!(live(), auth_json(&alice(0)));
+}

@@ -8,5 +8,6 @@ pub mod choice;
 pub mod edit;
 pub mod new_login;
 pub mod profile;
+pub mod running;
 pub mod source;
 pub mod switch;

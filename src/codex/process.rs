@@ -11,6 +11,7 @@ use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
 use super::rollout::{self, ConversationFile};
 use crate::io::environment::Environment;
 use crate::io::lock;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,11 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
+/// When a process was started, to about a second. Linux only; elsewhere it is not known.
+pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    system::started_at(pid)
+}
+
 /// Kills the Codex programs that were started on `home`: one of ours that is to end with us.
 pub fn kill_codex(home: &Path) {
     #[cfg(unix)]
@@ -151,7 +157,7 @@ fn canonical(path: &Path) -> PathBuf {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::{BTreeSet, Holder, Path, PathBuf, Scan, daemon};
+    use super::{BTreeSet, DateTime, Holder, Path, PathBuf, Scan, Utc, daemon};
 
     pub(super) fn codex(_home: &Path) -> Vec<Holder> {
         Vec::new()
@@ -159,6 +165,10 @@ mod system {
 
     pub(super) fn open_files(_pid: u32, _home: &Path) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    pub(super) fn started_at(_pid: u32) -> Option<DateTime<Utc>> {
+        None
     }
 
     pub(super) fn scan(home: &Path, _outside: &[PathBuf]) -> Scan {
@@ -176,7 +186,9 @@ mod system {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::{BTreeSet, Holder, Path, PathBuf, Scan, THREAD_LOCKS, canonical, daemon};
+    use super::{
+        BTreeSet, DateTime, Holder, Path, PathBuf, Scan, THREAD_LOCKS, Utc, canonical, daemon,
+    };
     use std::ffi::{OsStr, OsString};
     use std::fs;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -253,6 +265,21 @@ mod system {
     pub(super) fn open_files(pid: u32, home: &Path) -> Vec<PathBuf> {
         let folder = PathBuf::from(format!("/proc/{pid}"));
         Process { folder }.open_beneath(&[home])
+    }
+
+    pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+        /// What the kernel tells times of processes in, on every processor that Codex is built for.
+        const TICKS_PER_SECOND: i64 = 100;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in parentheses and may hold anything.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks: i64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+        let system = fs::read_to_string("/proc/stat").ok()?;
+        let booted = system
+            .lines()
+            .find_map(|line| line.strip_prefix("btime "))?;
+        let booted: i64 = booted.trim().parse().ok()?;
+        DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
     }
 
     struct Process {

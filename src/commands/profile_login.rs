@@ -1,7 +1,7 @@
 //! `profile login`: a new login, made by Codex in an empty home, kept as a profile.
 
 use super::account::{printable, relative};
-use super::profile::{note, signed_in_at};
+use super::profile::{check_store, note, signed_in_at};
 use crate::accounts::edit::check_name;
 use crate::accounts::new_login::{self, Adopted, Live, LoginHome, Recovered};
 use crate::accounts::profile::{Profiles, SaveOutcome};
@@ -158,7 +158,17 @@ impl LoginArgs {
         if let Some(at) = at {
             ui.line(format_args!("  made {}", relative(&zone.at(&at), context)));
         }
+        let store = check_store(context).err();
         match adopted.live {
+            // `use` would refuse: Codex does not read what it writes.
+            Live::No if store.is_some() => {
+                for text in store
+                    .iter()
+                    .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
+                {
+                    ui.warn(text);
+                }
+            }
             Live::No => ui.note(format_args!(
                 "make it live: codex-manager use {}",
                 printable(&adopted.saved.profile)

@@ -1,6 +1,7 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::warn_all;
+use super::status_history;
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
 use crate::context::Context;
@@ -31,11 +32,18 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 #[command(after_help = "Examples:
   codex-manager status
   codex-manager status --json
+  codex-manager status --history --account work    # what was seen, and whether resets moved
   codex-manager status --status-file pasted.txt    # when Codex cannot be asked")]
 pub struct StatusArgs {
     /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
+    /// Show what was seen over time, and whether resets moved; asks nobody
+    #[arg(long, conflicts_with = "status_file")]
+    history: bool,
+    /// The account, instead of the live one: a profile, an email, a beginning of one
+    #[arg(long, value_name = "ACCOUNT", requires = "history")]
+    account: Option<String>,
     /// Ask nobody and note nothing: show what is known
     #[arg(long)]
     dry_run: bool,
@@ -48,6 +56,9 @@ impl StatusArgs {
     /// The status text or auth.json cannot be read, the text is about another account, or the
     /// answer cannot be noted.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.history {
+            return status_history::show(self.account.as_deref(), context);
+        }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         let settings = &context.settings;
         let now = context.now();
@@ -72,6 +83,9 @@ impl StatusArgs {
             warn_all(&context.ui, &updated.warnings);
         }
         show(context, &report);
+        if !self.dry_run {
+            status_history::say_moved(&report, context)?;
+        }
         // Without asking, what is remembered is all that was wanted.
         let remembered = self.dry_run && report.observation.is_some();
         Ok(Outcome::partial_if(!report.is_complete() && !remembered))
