@@ -357,6 +357,37 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
     }
 }
 
+impl From<crate::transfer::TransferError> for CommandError {
+    fn from(error: crate::transfer::TransferError) -> Self {
+        use crate::transfer::TransferError;
+        match error {
+            TransferError::Io(e) => e.into(),
+            TransferError::Profile(e) => e.into(),
+            TransferError::Document(e) => e.into(),
+            TransferError::Interrupted => Self::interrupted(),
+            TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose another name; nothing was changed"),
+            TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again; nothing was changed"),
+            TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, error)
+                .hint("age-keygen makes a key; nothing was changed"),
+            TransferError::NeedsKey(_, true) => Self::wrap(ErrorKind::Usage, error)
+                .hint("give its passphrase: --passphrase-file FILE; nothing was changed"),
+            TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, error)
+                .hint("give the key that it is for: --identity FILE; nothing was changed"),
+            TransferError::WrongKey { .. }
+            | TransferError::Foreign { .. }
+            | TransferError::Damaged { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
+            TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; nothing was changed"),
+            TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
+        }
+    }
+}
+
 impl From<crate::accounts::source::SourceError> for CommandError {
     fn from(error: crate::accounts::source::SourceError) -> Self {
         use crate::accounts::source::SourceError;

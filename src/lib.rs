@@ -5,7 +5,7 @@
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
 //! - [`inventory`], [`quota`], [`archive`], [`accounts`] the domain: what is known, what it means,
-//!   how a home is kept, and who owns a login;
+//!   how a home is kept, and who owns a login; [`transfer`] takes all of it to another machine;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
@@ -29,4 +29,5 @@ pub mod error;
 pub mod inventory;
 pub mod io;
 pub mod quota;
+pub mod transfer;
 pub mod ui;

@@ -221,6 +221,24 @@ impl Profiles {
         Ok(places)
     }
 
+    /// Keeps an older login of a profile's account in its history, unless it is there.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn keep_as_history(
+        &self,
+        name: &str,
+        snapshot: &AuthSnapshot,
+        now: Timestamp,
+    ) -> Result<(), ProfileError> {
+        let _held = self.hold(false)?;
+        Ok(keep_in_history(
+            &self.folder.join(name),
+            &snapshot.bytes,
+            now,
+        )?)
+    }
+
     /// The older logins of a profile, newest first.
     ///
     /// # Errors

@@ -8,6 +8,8 @@
 pub mod choice;
 pub mod edit;
 pub mod loan;
+pub mod new_login;
 pub mod profile;
+pub mod running;
 pub mod source;
 pub mod switch;

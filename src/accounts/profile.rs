@@ -70,6 +70,23 @@ pub struct ProfileFile {
     /// When the snapshot was saved.
     #[serde(default)]
     pub saved_at: Option<Timestamp>,
+    /// The export that is taking the login away, or was killed in the middle of that. The owner is
+    /// [`Owner::Moved`] from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
+}
+
+/// An export under way; see [`ProfileFile::moving`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moving {
+    /// The name that it will have.
+    pub file: PathBuf,
+    /// The name that it has until it is whole.
+    pub unfinished: PathBuf,
+    /// Device and inode, under either name.
+    pub inode: Option<(u64, u64)>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 impl Document for ProfileFile {
@@ -235,6 +252,19 @@ impl Profiles {
         }
     }
 
+    /// The lock under which profiles are changed.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.lock.clone()
+    }
+
+    /// Writes what is known of the profile `name`, which is made where it is missing. The caller holds
+    /// the lock.
+    pub(crate) fn write_note(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
+        let folder = self.folder.join(name);
+        atomic::create_private_folder(&folder)?;
+        write_profile_json(&folder, file)
+    }
+
     /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
     /// out.
     pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
@@ -342,9 +372,14 @@ impl Profiles {
         } else {
             newest
         };
-        let (owner, live_home) = match keeper {
-            Keeper::Live(home) => (Owner::Live, Some(canonical(home))),
-            Keeper::Profile => (Owner::Profile, None),
+        let moved = found.filter(|p| p.file.owner == Owner::Moved);
+        let (owner, live_home, moving) = match (keeper, moved) {
+            (Keeper::Live(home), _) => (Owner::Live, Some(canonical(home)), None),
+            // An older login that turns up does not bring back the one that was moved.
+            (Keeper::Profile, Some(p)) if outcome == SaveOutcome::KeptNewer => {
+                (Owner::Moved, None, p.file.moving.clone())
+            }
+            (Keeper::Profile, _) => (Owner::Profile, None, None),
         };
         let file = ProfileFile {
             identity: Some(login.identity.clone()),
@@ -352,6 +387,7 @@ impl Profiles {
             newest,
             owner,
             live_home,
+            moving,
             saved_at: match (outcome, found) {
                 (SaveOutcome::Unchanged | SaveOutcome::KeptNewer, Some(p)) => {
                     p.file.saved_at.or(Some(now))

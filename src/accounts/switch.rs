@@ -41,6 +41,12 @@ pub struct SwitchFile {
     /// When it was.
     #[serde(default)]
     pub at: Option<Timestamp>,
+    /// When the one before it was: until then `previous` was not live.
+    #[serde(default)]
+    pub before: Option<Timestamp>,
+    /// In which Codex home.
+    #[serde(default)]
+    pub home: Option<PathBuf>,
 }
 
 impl Document for SwitchFile {
@@ -495,11 +501,24 @@ pub fn previous(manager_home: &Path) -> Result<Option<Identity>, ProfileError> {
     Ok(file.good().and_then(|file| file.previous))
 }
 
+/// The last switch in `codex_home`, if it was the last one of all.
+///
+/// # Errors
+/// The document is of a newer version or cannot be read.
+pub fn last(manager_home: &Path, codex_home: &Path) -> Result<Option<SwitchFile>, ProfileError> {
+    let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
+    let home = canonical(codex_home);
+    Ok(file.filter(|file| file.home.as_ref() == Some(&home)))
+}
+
 fn remember(request: &SwitchRequest<'_>, from: Option<&Identity>) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
         if from.is_some() {
             file.previous = from.cloned();
         }
+        let home = canonical(request.codex_home);
+        file.before = file.at.filter(|_| file.home.as_ref() == Some(&home));
+        file.home = Some(home);
         file.current = Some(request.to.clone());
         file.at = Some(request.now);
     };

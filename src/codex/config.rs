@@ -3,6 +3,9 @@
 use crate::io::environment::Environment;
 use std::path::{Path, PathBuf};
 
+/// The key that says where Codex keeps a login.
+pub const STORE_KEY: &str = "cli_auth_credentials_store";
+
 /// Where Codex keeps a login (`cli_auth_credentials_store`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialStore {
@@ -47,20 +50,35 @@ const SERVERS: [&str; 9] = [
     "otel",
 ];
 
+/// The keys of a configuration that decide how and where one signs in (0.169).
+const SIGN_IN_KEYS: [&str; 5] = [
+    "chatgpt_base_url",
+    "forced_chatgpt_workspace_id",
+    "forced_login_method",
+    "analytics",
+    "check_for_update_on_startup",
+];
+
 /// A `config.toml` for a scratch home that asks the servers of `home`, with its login in auth.json.
 ///
 /// What would have effects elsewhere stays out: where databases are, who may sign in, tools.
 pub fn servers_of(home: &Path) -> String {
+    with_keys_of(home, &SERVERS)
+}
+
+/// A `config.toml` with these keys of the one in `home`, and the login in auth.json. One that is
+/// missing or broken has none.
+fn with_keys_of(home: &Path, keys: &[&str]) -> String {
     let text = std::fs::read_to_string(home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
-    let mut document = toml_edit::DocumentMut::new();
-    document["cli_auth_credentials_store"] = toml_edit::value("file");
-    for key in SERVERS {
+    let mut config = toml_edit::DocumentMut::new();
+    config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
+    for key in keys {
         if let Some(item) = known.get(key) {
-            document.insert(key, item.clone());
+            config.insert(key, item.clone());
         }
     }
-    document.to_string()
+    config.to_string()
 }
 
 /// What the configuration of a home says.
@@ -84,6 +102,12 @@ impl CodexConfig {
             .map(|folder| home.join(env.absolute(folder)))
     }
 
+    /// A `config.toml` with which Codex signs in as it would in `home`, but always into auth.json.
+    /// Of a file that is not understood nothing is taken.
+    pub fn for_sign_in(home: &Path) -> String {
+        with_keys_of(home, &SIGN_IN_KEYS)
+    }
+
     /// Reads `config.toml` of `home`. A missing file is the default; a broken one is too, with the
     /// problem named (Codex itself would not start with it).
     pub fn read(home: &Path) -> Self {
@@ -104,10 +128,7 @@ impl CodexConfig {
                 ..Self::default()
             },
             Ok(document) => Self {
-                store: match document
-                    .get("cli_auth_credentials_store")
-                    .and_then(|i| i.as_str())
-                {
+                store: match document.get(STORE_KEY).and_then(|i| i.as_str()) {
                     Some("keyring") => CredentialStore::Keyring,
                     Some("auto") => CredentialStore::Auto,
                     Some("ephemeral") => CredentialStore::Ephemeral,
@@ -151,5 +172,22 @@ mod tests {
         crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
         assert!(CodexConfig::read(scratch.path()).problem.is_none());
         assert!(servers_of(Path::new("/nonexistent")).contains("file"));
+    }
+
+    #[test]
+    fn a_sign_in_takes_over_where_to_and_never_where_into() {
+        let home = tempfile::tempdir().unwrap();
+        let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
+            chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
+        std::fs::write(home.path().join("config.toml"), text).unwrap();
+        let config = CodexConfig::for_sign_in(home.path());
+        assert_eq!(
+            config,
+            "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
+             [analytics]\nenabled = false\n"
+        );
+        std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
+        let config = CodexConfig::for_sign_in(home.path());
+        assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

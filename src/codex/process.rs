@@ -11,6 +11,7 @@ use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
 use super::rollout::{self, ConversationFile};
 use crate::io::environment::Environment;
 use crate::io::lock;
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -84,6 +85,26 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
     found
 }
 
+/// When a process was started, to about a second. Linux only; elsewhere it is not known.
+pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    system::started_at(pid)
+}
+
+/// Kills the Codex programs that were started on `home`: one of ours that is to end with us.
+pub fn kill_codex(home: &Path) {
+    #[cfg(unix)]
+    for pid in find_codex(home).into_iter().filter_map(|h| h.pid) {
+        if let Some(pid) = i32::try_from(pid)
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = home;
+}
+
 /// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
 /// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
 /// for its user, too (0.169).
@@ -150,7 +171,7 @@ fn canonical(path: &Path) -> PathBuf {
 
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use super::{BTreeSet, Holder, Path, PathBuf, Scan, daemon};
+    use super::{BTreeSet, DateTime, Holder, Path, PathBuf, Scan, Utc, daemon};
 
     pub(super) fn codex(_home: &Path) -> Vec<Holder> {
         Vec::new()
@@ -158,6 +179,10 @@ mod system {
 
     pub(super) fn open_files(_pid: u32, _home: &Path) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    pub(super) fn started_at(_pid: u32) -> Option<DateTime<Utc>> {
+        None
     }
 
     pub(super) fn scan(home: &Path, _outside: &[PathBuf]) -> Scan {
@@ -175,7 +200,9 @@ mod system {
 
 #[cfg(target_os = "linux")]
 mod system {
-    use super::{BTreeSet, Holder, Path, PathBuf, Scan, THREAD_LOCKS, canonical, daemon};
+    use super::{
+        BTreeSet, DateTime, Holder, Path, PathBuf, Scan, THREAD_LOCKS, Utc, canonical, daemon,
+    };
     use std::ffi::{OsStr, OsString};
     use std::fs;
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -252,6 +279,21 @@ mod system {
     pub(super) fn open_files(pid: u32, home: &Path) -> Vec<PathBuf> {
         let folder = PathBuf::from(format!("/proc/{pid}"));
         Process { folder }.open_beneath(&[home])
+    }
+
+    pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+        /// What the kernel tells times of processes in, on every processor that Codex is built for.
+        const TICKS_PER_SECOND: i64 = 100;
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in parentheses and may hold anything.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let ticks: i64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+        let system = fs::read_to_string("/proc/stat").ok()?;
+        let booted = system
+            .lines()
+            .find_map(|line| line.strip_prefix("btime "))?;
+        let booted: i64 = booted.trim().parse().ok()?;
+        DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
     }
 
     struct Process {

@@ -2,6 +2,7 @@
 
 use super::account::{AccountView, judged, printable, style_of, with_profiles};
 use super::cooldown::{quota_cell, state_cell};
+use super::refresh;
 use crate::accounts::profile::Profile;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -20,8 +21,13 @@ use serde::Serialize;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager list
-  codex-manager list --json")]
-pub struct ListArgs {}
+  codex-manager list --json
+  codex-manager list --refresh         # asks Codex first")]
+pub struct ListArgs {
+    /// Ask Codex first, as `status` does
+    #[arg(long)]
+    refresh: bool,
+}
 
 /// One profile in JSON. Its keys are a contract.
 #[derive(Debug, Serialize)]
@@ -73,7 +79,9 @@ impl ListArgs {
     /// # Errors
     /// A document was written by a newer version, or the file system refuses.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        show("list", context)
+        let is_fresh = !self.refresh || refresh::all(context)?;
+        let outcome = show("list", context)?;
+        Ok(if is_fresh { outcome } else { Outcome::Partial })
     }
 }
 

@@ -2,6 +2,9 @@
 
 use super::account::{AccountView, absolute, judged, printable, relative, style_of, warn_all};
 use super::list::{self, Row, problem};
+use super::profile_export::{self, ExportArgs};
+use super::profile_import::ImportArgs;
+use super::profile_login::{self, LoginArgs};
 use super::verify::find_archive;
 use crate::accounts::edit::{SavePlan, plan_save};
 use crate::accounts::loan::Held;
@@ -30,6 +33,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work
+  codex-manager profile login client
   codex-manager profile save client --from ~/old-dumps/21apr_me@example.com_auth.json
   codex-manager profile list")]
 pub struct ProfileArgs {
@@ -44,7 +48,10 @@ enum ProfileCommand {
     Show(ShowArgs),
     Rename(RenameArgs),
     Remove(RemoveArgs),
+    Login(LoginArgs),
     RestoreLogin(RestoreLoginArgs),
+    Export(ExportArgs),
+    Import(ImportArgs),
 }
 
 /// Save the live login, or one from a file, under a name
@@ -144,13 +151,35 @@ impl ProfileArgs {
     /// # Errors
     /// What the subcommand says; unless it says otherwise nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if !self.command.is_dry_run() {
+            profile_login::recover(context)?;
+            profile_export::settle(context)?;
+        }
         match self.command {
             ProfileCommand::Save(args) => args.run(context),
             ProfileCommand::List(ListArgs {}) => list::show("profile list", context),
             ProfileCommand::Show(args) => args.run(context),
             ProfileCommand::Rename(args) => args.run(context),
             ProfileCommand::Remove(args) => args.run(context),
+            ProfileCommand::Login(args) => args.run(context),
             ProfileCommand::RestoreLogin(args) => args.run(context),
+            ProfileCommand::Export(args) => args.run(context),
+            ProfileCommand::Import(args) => args.run(context),
+        }
+    }
+}
+
+impl ProfileCommand {
+    fn is_dry_run(&self) -> bool {
+        match self {
+            Self::Save(args) => args.dry_run,
+            Self::List(_) | Self::Show(_) => false,
+            Self::Rename(args) => args.dry_run,
+            Self::Remove(args) => args.dry_run,
+            Self::Login(args) => args.dry_run,
+            Self::RestoreLogin(args) => args.dry_run,
+            Self::Export(args) => args.dry_run,
+            Self::Import(args) => args.dry_run,
         }
     }
 }
@@ -284,7 +313,7 @@ impl SaveArgs {
 }
 
 /// When a login was made or renewed, as far as it says.
-fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
+pub(super) fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
 }
 
@@ -361,6 +390,7 @@ impl ShowArgs {
             current: account.current,
             owner: match (profile.file.owner, &live_in) {
                 (_, Some(_)) => "live",
+                (Owner::Moved, None) if profile.file.moving.is_some() => "moving",
                 (Owner::Moved, None) => "moved",
                 (Owner::Probe, None) => "probe",
                 (Owner::Live | Owner::Profile, None) => "profile",
@@ -407,6 +437,7 @@ impl ShowArgs {
             &match &live_in {
                 Some(home) => format!("the live home {}", home.display()),
                 None if view.owner == "moved" => "another machine".into(),
+                None if view.owner == "moving" => "an export that was interrupted".into(),
                 None => "this profile".into(),
             },
         );

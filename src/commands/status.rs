@@ -1,7 +1,7 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::warn_all;
-use super::survey;
+use super::{status_history, survey};
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
 use crate::context::Context;
@@ -34,6 +34,7 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
   codex-manager status --json
   codex-manager status --account work
   codex-manager status --all                       # every profile, several at a time
+  codex-manager status --history --account work    # what was seen, and whether resets moved
   codex-manager status --status-file pasted.txt    # when Codex cannot be asked")]
 pub struct StatusArgs {
     /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
@@ -45,6 +46,9 @@ pub struct StatusArgs {
     /// Ask about every account whose login is at hand
     #[arg(long, conflicts_with_all = ["account", "status_file"])]
     all: bool,
+    /// Show what was seen over time, and whether resets moved; asks nobody
+    #[arg(long, conflicts_with_all = ["all", "status_file"])]
+    history: bool,
     /// Ask nobody and note nothing: show what is known
     #[arg(long)]
     dry_run: bool,
@@ -57,6 +61,9 @@ impl StatusArgs {
     /// The status text or auth.json cannot be read, the text is about another account, or the
     /// answer cannot be noted.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.history {
+            return status_history::show(self.account.as_deref(), context);
+        }
         if self.all {
             return survey::all(self.dry_run, context);
         }
@@ -87,6 +94,9 @@ impl StatusArgs {
             warn_all(&context.ui, &updated.warnings);
         }
         show(context, &report, None);
+        if !self.dry_run {
+            status_history::say_moved(&report, context)?;
+        }
         // Without asking, what is remembered is all that was wanted.
         let remembered = self.dry_run && report.observation.is_some();
         Ok(Outcome::partial_if(!report.is_complete() && !remembered))

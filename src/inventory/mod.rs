@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod catalog;
 pub mod cooldown;
 pub mod legacy;
+pub mod observations;
 pub mod python;
 pub mod records;
 pub mod resolve;

@@ -5,6 +5,7 @@
 //! the account.
 
 use super::cooldown::{self, AccountEntry, CooldownFile, LoginState, Updated};
+use super::observations;
 use crate::codex::app_server::{
     self, Limits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
 };
@@ -16,11 +17,11 @@ use crate::codex::process::find_codex;
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::io::IoError;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
+use crate::io::{IoError, atomic};
 use crate::quota::state::judge;
 use crate::quota::window::{Observation, SAME_WINDOW, Source};
 use chrono::{DateTime, Utc};
@@ -239,6 +240,10 @@ pub fn record(
     let Some(identity) = report.identity.as_ref() else {
         return Ok(None);
     };
+    if let Some(observation) = report.observation.as_ref().filter(|_| report.is_fresh) {
+        atomic::create_private_folder(manager_home)?;
+        observations::note(manager_home, identity, observation)?;
+    }
     cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
             known.observe(identity, observation);

@@ -81,6 +81,21 @@ impl TempFile {
     }
 }
 
+/// Gives the durable file `from` the name `to` as well, if that is free; false where it is taken.
+/// By a second name where the file system has those, else by a copy. The name is durable on return.
+pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        // Another file system, or one without second names.
+        Err(_) => {}
+    }
+    let mut copy = TempFile::beside(to)?;
+    let mut source = File::open(from).at("open", from)?;
+    std::io::copy(&mut source, copy.file()).at("write", to)?;
+    Ok(copy.publish(to)?.is_ok())
+}
+
 /// Makes the entries of a folder durable. On systems where a folder cannot be opened this is a
 /// no-op: there the rename itself is journaled.
 pub fn sync_folder(folder: &Path) -> Result<(), IoError> {

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod document;
 pub mod environment;
 pub mod exchange;
+pub mod foreground;
 pub mod hash;
 pub mod lock;
 pub mod parallel;

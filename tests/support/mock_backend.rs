@@ -237,6 +237,8 @@ struct State {
     reused: Vec<String>,
     requests: Vec<Request>,
     held: Vec<String>,
+    signing_in: Option<String>,
+    sign_ins: u64,
     turns: u64,
     stopping: bool,
     connections: BTreeMap<u64, TcpStream>,
@@ -297,6 +299,12 @@ impl MockBackend {
     pub(crate) fn revoke_family_on_reuse(&self, revoke: bool) {
         self.shared
             .alter(|state| state.revoke_family_on_reuse = revoke);
+    }
+
+    /// Whoever signs in with a device code from now on is this account; `None` lets them wait.
+    pub(crate) fn sign_in_as(&self, account_id: Option<&str>) {
+        self.shared
+            .alter(|state| state.signing_in = account_id.map(ToOwned::to_owned));
     }
 
     /// Every request so far, in the order answered.
@@ -605,6 +613,9 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
     if head.method == "CONNECT" {
         return Routed::Answer(None, Answer::new(403, json!({"detail": "loopback only"})));
     }
+    if let Some(answer) = device_sign_in(head, body, shared) {
+        return Routed::Answer(None, answer);
+    }
     if path == "/oauth/token" || path == "/oauth/revoke" {
         let sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
         let answer = if path == "/oauth/token" {
@@ -689,6 +700,51 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
 
 fn swallows(account: &Account, path: &str) -> bool {
     account.blackhole.iter().any(|end| path.ends_with(end))
+}
+
+/// The requests of `codex login --device-auth`: a code, whether it was entered, tokens for it.
+fn device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
+    const CODE: &str = "code-of-";
+    let path = head.path.as_str();
+    if path.ends_with("/deviceauth/usercode") {
+        let code =
+            json!({"device_auth_id": "device-1", "user_code": "ABCD-12345", "interval": "1"});
+        return Some(Answer::new(200, code));
+    }
+    if path.ends_with("/deviceauth/token") {
+        let who = shared.lock().signing_in.clone();
+        return Some(match who {
+            Some(who) => Answer::new(
+                200,
+                json!({
+                    "authorization_code": format!("{CODE}{who}"),
+                    "code_challenge": "challenge",
+                    "code_verifier": "verifier",
+                }),
+            ),
+            None => Answer::new(403, json!({"error": "authorization_pending"})),
+        });
+    }
+    // A form, where a refresh is JSON.
+    let form = std::str::from_utf8(body).ok()?;
+    let code = form.split('&').find_map(|pair| pair.strip_prefix("code="));
+    let who = code
+        .filter(|_| path == "/oauth/token")?
+        .strip_prefix(CODE)?;
+    shared.alter(|state| {
+        state.sign_ins += 1;
+        let account = state.accounts.get(who)?;
+        let login = SignIn::to_account(account).family(&format!("login{}", state.sign_ins));
+        let (id_token, access_token) = login.tokens();
+        Some(Answer::new(
+            200,
+            json!({
+                "id_token": id_token,
+                "access_token": access_token,
+                "refresh_token": login.refresh_token(),
+            }),
+        ))
+    })
 }
 
 /// Spends a refresh token `rt.<account>.<family>.<n>`.

@@ -4,9 +4,9 @@ use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
 use super::stage::{self, set_attributes};
-use crate::accounts::choice::{self, AuthOutcome, Candidates, Choice, Decision};
+use crate::accounts::choice::{self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision};
 use crate::accounts::loan::Held;
-use crate::accounts::profile::{Keeper, Profile, Profiles};
+use crate::accounts::profile::{Keeper, Owner, Profile, Profiles};
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::codex::auth::{AuthFile, AuthSnapshot};
@@ -190,6 +190,18 @@ impl Work<'_> {
                 newest_seen: profile.as_ref().map(Profile::newest).unwrap_or_default(),
             },
         );
+        let moved = profile.as_ref().filter(|p| p.file.owner == Owner::Moved);
+        if let Some(moved) = moved
+            && self.request.auth != AuthPolicy::Archive
+            && decision.choice != Choice::KeepLive
+            && !login.freshness.is_newer_than(&moved.newest())
+        {
+            self.notes.push(format!(
+                "the login was not restored: that of {} was moved to another machine",
+                moved.name
+            ));
+            return Ok(None);
+        }
         let bytes = match decision.choice {
             Choice::KeepLive => None,
             Choice::Profile => of_profile.cloned(),
