@@ -12,6 +12,10 @@ ci:
 test:
     cargo test
 
+# inputs that nobody meant, for a while
+fuzz seconds="60":
+    fuzz/run {{seconds}}
+
 # format, lints, docs
 lint:
     cargo fmt --check

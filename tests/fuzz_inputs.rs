@@ -1,25 +1,21 @@
-//! Archives and sidecars with random damage, thousands of them, the same in each run: what is read is
-//! refused, or it is what was written. Nothing panics, and nothing is waited for.
+//! Archives and sidecars with random damage, thousands of them, the same in each run, and the inputs that
+//! `fuzz/run` starts from or found: what is read is refused, or it is what was written. Nothing panics, and
+//! nothing is waited for.
 
 use crate::support::archives::take;
 use crate::support::env::TestEnv;
-use crate::support::hostile::{Entry, Parts, Piece, footer, gzip};
+use crate::support::fuzzing::{self, Read, unpack};
+use crate::support::hostile::{self, Entry, Parts, Piece, gzip};
 use crate::support::sample::put;
 use codex_manager::archive::ArchiveError;
 use codex_manager::archive::format::Compression;
-use codex_manager::archive::manifest::FileEntry;
 use codex_manager::archive::metadata::Metadata;
-use codex_manager::archive::reader::{Archive, Contents};
-use codex_manager::archive::sink::{Extent, Sink};
+use codex_manager::archive::reader::Contents;
 use codex_manager::io::document;
-use codex_manager::io::progress::Silent;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::Path;
 
 /// How many inputs each test tries. More by hand: `FUZZ_ROUNDS=100000 cargo test fuzz_inputs`.
 fn rounds() -> u64 {
@@ -101,7 +97,7 @@ struct Good {
     env: TestEnv,
     bytes: Vec<u8>,
     contents: Contents,
-    read: BTreeMap<PathBuf, (u64, [u8; 32])>,
+    read: Read,
 }
 
 impl Good {
@@ -149,80 +145,11 @@ impl Good {
 
     /// The archive with another text as its manifest.
     fn with_manifest(&self, text: &[u8]) -> Vec<u8> {
-        let at = self.bytes.len() - 26;
-        let offset = u64::from_le_bytes(self.bytes[at..at + 8].try_into().expect("8 bytes"));
-        let mut bytes = self.bytes[..usize::try_from(offset).expect("small")].to_vec();
-        let mut tar = Vec::new();
-        Entry::file(".codex-manager/manifest.json", text).write(&mut tar);
-        tar.extend([0; 1024]);
-        let member = gzip(&tar);
-        bytes.extend(&member);
-        bytes.extend(footer(offset, member.len() as u64));
-        bytes
+        hostile::with_manifest(&self.bytes, text)
     }
 
     fn manifest(&self) -> Value {
         Parts::of(&self.bytes).manifest.expect("a manifest")
-    }
-}
-
-type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
-
-#[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
-/// All that a reader gives to whoever asks for everything.
-fn unpack(path: &std::path::Path) -> Result<(Contents, Read), ArchiveError> {
-    let archive = Archive::open(path)?;
-    let collected = Collected::default();
-    archive.read(Extent::All, &collected, &Silent)?;
-    let done = collected.done.into_inner().expect("unpoisoned");
-    let parts = collected.parts.into_inner().expect("unpoisoned");
-    let mut read = Read::new();
-    for name in done {
-        let mut hasher = Sha256::new();
-        let mut size = 0;
-        for (offset, bytes) in &parts[&name] {
-            assert_eq!(*offset, size, "a part is missing");
-            size += bytes.len() as u64;
-            hasher.update(bytes);
-        }
-        assert!(
-            read.insert(name, (size, hasher.finalize().into()))
-                .is_none(),
-            "done twice"
-        );
-    }
-    let listing = archive.contents();
-    let contents = Contents {
-        files: listing.files.to_vec(),
-        folders: listing.folders.to_vec(),
-        links: listing.links.to_vec(),
-    };
-    Ok((contents, read))
-}
-
-/// Takes everything.
-#[derive(Default)]
-struct Collected {
-    parts: Mutex<BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>>,
-    done: Mutex<Vec<PathBuf>>,
-}
-
-impl Sink for Collected {
-    fn wants(&self, _entry: &FileEntry) -> bool {
-        true
-    }
-
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
-        let mut parts = self.parts.lock().expect("unpoisoned");
-        let of_file = parts.entry(entry.path.as_path().to_path_buf()).or_default();
-        of_file.insert(offset, bytes.to_vec());
-        Ok(())
-    }
-
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
-        let name = entry.path.as_path().to_path_buf();
-        self.done.lock().expect("unpoisoned").push(name);
-        Ok(())
     }
 }
 
@@ -355,5 +282,20 @@ fn damaged_sidecars_are_told_apart_from_good_ones() {
             // What is taken can be written again.
             document::encode(&path, &found).expect("json");
         }
+    }
+}
+
+#[test]
+fn what_fuzzing_starts_from_or_found_is_refused_or_means_the_same() {
+    for (name, attempt) in fuzzing::TARGETS {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fixtures/fuzz")
+            .join(name);
+        let inputs = fs::read_dir(&kept).expect("a folder of inputs");
+        let tried = inputs.map(|input| {
+            let path = input.expect("input").path();
+            attempt(&fs::read(&path).expect("read"));
+        });
+        assert!(tried.count() > 0, "nothing in fixtures/fuzz/{name}");
     }
 }

@@ -98,18 +98,51 @@ fn what_cannot_be_taken_is_named_and_left_alone_by_a_restore() {
 fn a_file_that_may_not_be_read_is_named_and_left_alone() {
     let env = TestEnv::new();
     let home = sample_home(&env);
-    // Root may read everything but this.
     let locked = home.join("skills/mine/locked");
     fs::write(&locked, "x").expect("write");
     fs::set_permissions(&locked, fs::Permissions::from_mode(0o000)).expect("chmod");
-    if fs::read(&locked).is_ok() {
-        println!("skipped: this user may read everything");
-        return;
-    }
-    let run = env.run(["backup", "--no-status"]).code(6);
+    let run = env.run_unprivileged(&["backup", "--no-status"]).code(6);
     assert!(run.stderr.contains("skills/mine/locked"), "{run}");
-    let _ = env.run(["restore", "latest"]).code(0);
-    assert!(locked.exists());
+    put(&env, "AGENTS.md", "changed");
+    let before = env.tree("home/.codex/skills");
+    let _ = env.run_unprivileged(&["restore", "latest"]).code(0);
+    assert_same_tree(&before, &env.tree("home/.codex/skills"));
+}
+
+#[test]
+fn a_home_that_may_not_be_written_is_backed_up_and_not_restored() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o500)).expect("chmod");
+    let before = env.tree("home/.codex");
+    let _ = env.run_unprivileged(&["backup", "--no-status"]).code(0);
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    let run = env.run_unprivileged(&["restore", "latest", "--only", "AGENTS.md"]);
+    assert_eq!(run.code, 1, "{run}");
+    assert!(run.stderr.contains("home/.codex"), "no path: {run}");
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).expect("chmod");
+}
+
+#[test]
+fn a_home_without_a_file_comes_back_without_one() {
+    let env = TestEnv::new();
+    let home = env.codex_home();
+    fs::create_dir_all(&home).expect("folder");
+    let archive = text(&backup(&env, &[]));
+    let _ = env.run(["verify"]).code(0);
+    let _ = env.run(["restore", &archive]).code(0);
+    put(&env, "AGENTS.md", "new");
+    let run = env.run(["restore", &archive, "--json"]).code(0).json();
+    assert_eq!(run["removed"], serde_json::json!(["AGENTS.md"]));
+    assert_eq!(fs::read_dir(&home).expect("folder").count(), 0);
+    let there = text(&env.path("there"));
+    let _ = env.run(["restore", &archive, "--to", &there]).code(0);
+    assert_eq!(fs::read_dir(there).expect("folder").count(), 0);
+    let run = env
+        .run(["restore", &archive, "--only", "AGENTS.md"])
+        .code(1);
+    assert!(run.stderr.contains("AGENTS.md"), "{run}");
 }
 
 #[test]

@@ -177,7 +177,7 @@ fn rehash_reads_everything_whatever_the_stamps_say() {
     put(&env, "notes/small", "what is there\n");
     put(&env, ROLLOUT, lines(5 * MIB, 3));
     // Older than the tick of the clock that the capture begins in.
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    env.tick();
     let (first, _) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
     // The stamps of what is there, on other content.
     let mut parts = Parts::of(&fs::read(&first).expect("read"));
@@ -221,7 +221,7 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(5 * MIB, 5));
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    env.tick();
     let first = backup(&env, &[]);
     let mut bytes = fs::read(&first).expect("read");
     let middle = bytes.len() / 2;
@@ -253,23 +253,30 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
     assert!(Source::open(&first, COPYING).is_none());
 }
 
+#[track_caller]
+fn told_by_verify(env: &TestEnv, archive: &Path) {
+    let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
+    let told = report.problems[0].contains("does not fit its digest");
+    assert!(told, "{report:?}");
+}
+
 #[test]
-fn a_sample_finds_an_eighth_of_the_damage_and_verify_the_rest() {
+fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
     let env = TestEnv::in_memory();
     put(&env, ROLLOUT, lines(40 * MIB, 6));
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    env.tick();
     let (first, packed) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
     let good = fs::read(&first).expect("read");
-    let sample = ReuseOptions {
-        verify: VerifyReused::Sample,
-        ..COPYING
-    };
+    let with = |verify| ReuseOptions { verify, ..COPYING };
     let (mut found, mut carried) = (0, 0);
     for member in chunks(&packed.manifest) {
         let mut bytes = good.clone();
         bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
         fs::write(&first, bytes).expect("write");
-        let source = Source::open(&first, sample).expect("a source");
+        let trusting = Source::open(&first, with(VerifyReused::None)).expect("a source");
+        let taken = take(&env, "1.tar.gz", Compression::Default, Some(&trusting));
+        told_by_verify(&env, &taken.expect("nothing is compared").0);
+        let source = Source::open(&first, with(VerifyReused::Sample)).expect("a source");
         match take(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
                 assert_eq!(archive, first);
@@ -277,11 +284,7 @@ fn a_sample_finds_an_eighth_of_the_damage_and_verify_the_rest() {
             }
             Err(e) => panic!("{e}"),
             Ok((second, _)) => {
-                let report = verify(&second, &env.path("tmp"), &Silent).expect("verify");
-                assert!(
-                    report.problems[0].contains("does not fit its digest"),
-                    "{report:?}"
-                );
+                told_by_verify(&env, &second);
                 carried += 1;
             }
         }
@@ -337,7 +340,7 @@ fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
     let env = TestEnv::new();
     sample_home(&env);
     put(&env, ROLLOUT, lines(9 * MIB, 10));
-    std::thread::sleep(std::time::Duration::from_millis(30));
+    env.tick();
     for round in 0..3 {
         let before = backup(&env, &[]);
         let args = ["backup", "--no-status", "--json", "--verify-reused", "all"];

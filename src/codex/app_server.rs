@@ -374,10 +374,21 @@ fn classify(error: &RpcError) -> ProbeFailure {
         Some(400..) => return ProbeFailure::Server(detail),
         _ => {}
     }
-    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if says(&["401", "unauthorized", "token_expired", "refresh token"]) {
+    // Neither the digits of an address nor those within a longer number are a status.
+    let plain: Vec<_> = said
+        .split_whitespace()
+        .filter(|w| !w.contains("://"))
+        .collect();
+    let plain = plain.join(" ");
+    let is_status = |code: &str| {
+        plain
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| word == code)
+    };
+    let says = |words: &[&str]| words.iter().any(|word| plain.contains(word));
+    if is_status("401") || says(&["unauthorized", "token_expired", "refresh token"]) {
         ProbeFailure::Unauthorized(detail)
-    } else if says(&["429", "too many requests"]) {
+    } else if is_status("429") || says(&["too many requests"]) {
         ProbeFailure::RateLimited(detail)
     } else if says(&[
         "error sending request",
@@ -387,7 +398,9 @@ fn classify(error: &RpcError) -> ProbeFailure {
         "dns",
     ]) {
         ProbeFailure::Network(detail)
-    } else if says(&["500", "502", "503", "504", "internal server error"]) {
+    } else if ["500", "502", "503", "504"].into_iter().any(is_status)
+        || says(&["internal server error"])
+    {
         ProbeFailure::Server(detail)
     } else {
         ProbeFailure::Protocol(format!("{detail} ({})", error.code))
@@ -495,4 +508,41 @@ fn text(value: &Value, key: &str) -> Option<String> {
         .and_then(Value::as_str)
         .filter(|text| !text.is_empty())
         .map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(message: &str) -> ProbeFailure {
+        classify(&RpcError {
+            code: -32603,
+            message: message.to_owned(),
+        })
+    }
+
+    #[test]
+    fn an_address_is_no_status() {
+        for port in ["40199", "42947", "401", "429", "50300"] {
+            let said = format!(
+                "failed to fetch codex rate limits: error sending request for url \
+                 (http://127.0.0.1:{port}/backend-api/wham/usage)"
+            );
+            assert!(
+                matches!(kind_of(&said), ProbeFailure::Network(_)),
+                "{port}: {:?}",
+                kind_of(&said)
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_is_told_wherever_it_stands() {
+        let unauthorized = kind_of("GET http://127.0.0.1:42947/x failed: 401 Unauthorized");
+        assert!(matches!(unauthorized, ProbeFailure::Unauthorized(_)));
+        let limited = kind_of("the server said (429)");
+        assert!(matches!(limited, ProbeFailure::RateLimited(_)));
+        let server = kind_of("status 503, try again");
+        assert!(matches!(server, ProbeFailure::Server(_)));
+    }
 }

@@ -461,10 +461,10 @@ fn show_done(
         AuthOutcome::Skipped => "login: not touched",
     });
     if !report.removed.is_empty() {
-        ui.line(format_args!(
-            "removed {} files that the archive lacks",
-            report.removed.len()
-        ));
+        ui.line(match report.removed.len() {
+            1 => "removed 1 file that the archive lacks".to_owned(),
+            more => format!("removed {more} files that the archive lacks"),
+        });
     }
     for note in &report.notes {
         ui.note(format_args!("note: {note}"));

@@ -93,6 +93,22 @@ impl TestEnv {
         path
     }
 
+    /// Returns once the clock of the file system has moved: what was written before is older than what
+    /// is written from now on.
+    pub(crate) fn tick(&self) {
+        let path = self.path(".tick");
+        let stamp = || {
+            std::fs::write(&path, "").expect("write");
+            let meta = path.metadata().expect("stat");
+            meta.modified().expect("a time")
+        };
+        let before = stamp();
+        while stamp() == before {
+            std::thread::yield_now();
+        }
+        std::fs::remove_file(&path).expect("remove");
+    }
+
     /// The command with these arguments, not yet started.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codex-manager"));
@@ -103,6 +119,28 @@ impl TestEnv {
             .current_dir(self.root.path());
         command.stdin(Stdio::null());
         command
+    }
+
+    /// Runs the command as someone whom permissions stop, also where the tests run as root.
+    #[must_use]
+    pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Run {
+        let plain = self.command(args);
+        let mut command = if rustix::process::geteuid().is_root() {
+            let without = "-dac_override,-dac_read_search";
+            let mut command = Command::new("setpriv");
+            command
+                .args(["--bounding-set", without, "--inh-caps", without])
+                .arg(plain.get_program())
+                .args(args)
+                .env_clear()
+                .envs(&self.vars)
+                .current_dir(self.root.path());
+            command
+        } else {
+            plain
+        };
+        let output = command.stdin(Stdio::null()).output();
+        Run::of(output.expect("start codex-manager"), self.root.path())
     }
 
     /// Runs the command to its end.

@@ -338,6 +338,21 @@ impl Parts {
     }
 }
 
+/// An archive with another text as its manifest.
+pub(crate) fn with_manifest(archive: &[u8], text: &[u8]) -> Vec<u8> {
+    // The footer ends in where the manifest is, how long it is, and an empty block.
+    let at = archive.len() - 26;
+    let offset = u64::from_le_bytes(archive[at..at + 8].try_into().expect("8 bytes"));
+    let mut bytes = archive[..usize::try_from(offset).expect("small")].to_vec();
+    let mut tar = Vec::new();
+    Entry::file(MANIFEST, text).write(&mut tar);
+    tar.extend([0; 2 * BLOCK]);
+    let member = gzip(&tar);
+    bytes.extend(&member);
+    bytes.extend(footer(offset, member.len() as u64));
+    bytes
+}
+
 fn parent(name: &[u8]) -> &[u8] {
     let slash = name.iter().rposition(|b| *b == b'/');
     &name[..slash.unwrap_or(0)]

@@ -4,6 +4,7 @@ pub(crate) mod archives;
 pub(crate) mod env;
 pub(crate) mod fake_codex;
 pub(crate) mod faults;
+pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod lab;
 pub(crate) mod mock_backend;

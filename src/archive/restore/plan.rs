@@ -168,7 +168,8 @@ pub fn plan_restore(
         plan.remove_what_is_in_the_way(live, &standing);
         plan.remove_beside_databases(&standing);
     }
-    if plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login {
+    let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
+    if is_empty && selection.is_partial() {
         let what = selection.conversations.first().cloned();
         return Err(RestoreError::NotFound(
             what.unwrap_or_else(|| "anything".into()),

@@ -1,0 +1,6 @@
+#![no_main]
+//! See `tests/support/fuzzing.rs`.
+
+use codex_manager_fuzz::fuzzing;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzzing::manifest(bytes));

@@ -1,0 +1,186 @@
+//! What is tried with bytes that nobody meant: one function for each kind of input. The fuzz targets and the
+//! tests that keep what they found call the same.
+
+use super::hostile::{Parts, gzip, with_manifest};
+use codex_manager::archive::ArchiveError;
+use codex_manager::archive::manifest::FileEntry;
+use codex_manager::archive::metadata::Metadata;
+use codex_manager::archive::reader::{Archive, Contents};
+use codex_manager::archive::sink::{Extent, Sink};
+use codex_manager::io::document;
+use codex_manager::io::progress::Silent;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+use tempfile::TempDir;
+
+/// A good archive with something of everything.
+pub(crate) const GOOD: &[u8] = include_bytes!("../../fixtures/fuzz/archive/good.tar.gz");
+
+/// Tries some bytes; a panic is a finding.
+type Attempt = fn(&[u8]);
+
+/// Each kind of input: the folder of its seeds, and what is tried.
+pub(crate) const TARGETS: [(&str, Attempt); 5] = [
+    ("archive", archive),
+    ("manifest", manifest),
+    ("index", index),
+    ("tar", tar),
+    ("metadata", metadata),
+];
+
+/// What a reader gave of each file: its size and digest.
+pub(crate) type Read = BTreeMap<PathBuf, (u64, [u8; 32])>;
+
+/// Path, size and digest of each file.
+type Files = Vec<(PathBuf, u64, String)>;
+
+/// The good archive, opened: what others are compared with.
+struct Truth {
+    manifest: Value,
+    files: Files,
+    read: Read,
+}
+
+static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
+    let (contents, read) = unpack_bytes(GOOD).expect("good");
+    Truth {
+        manifest: Parts::of(GOOD).manifest.expect("ours"),
+        files: essence(&contents),
+        read,
+    }
+});
+
+fn essence(contents: &Contents) -> Files {
+    let files = contents.files.iter();
+    files
+        .map(|f| (f.path.as_path().into(), f.size, format!("{:?}", f.sha256)))
+        .collect()
+}
+
+/// Any bytes as an archive: nothing panics, and no name leads out of the folder that it is put into.
+pub(crate) fn archive(bytes: &[u8]) {
+    if let Ok((contents, read)) = unpack_bytes(bytes) {
+        assert_eq!(contents.files.len(), read.len(), "a file was not read");
+        let names = contents.files.iter().map(|f| f.path.as_path());
+        let names = names.chain(contents.folders.iter().map(|f| f.path.as_path()));
+        for name in names.chain(contents.links.iter().map(|l| l.path.as_path())) {
+            let stays = name.components().all(|c| matches!(c, Component::Normal(_)));
+            assert!(stays && name != Path::new(""), "{}", name.display());
+        }
+    }
+}
+
+/// Any text as the manifest of the good archive: refused, or the archive means what it did.
+pub(crate) fn manifest(text: &[u8]) {
+    if let Ok((contents, read)) = unpack_bytes(&with_manifest(GOOD, text)) {
+        assert_eq!(essence(&contents), TRUTH.files);
+        assert_eq!(read, TRUTH.read);
+    }
+}
+
+/// Any JSON as the index of the good archive.
+pub(crate) fn index(text: &[u8]) {
+    if let Ok(members) = serde_json::from_slice::<Value>(text) {
+        let mut told = TRUTH.manifest.clone();
+        told["members"] = members;
+        manifest(&serde_json::to_vec(&told).expect("json"));
+    }
+}
+
+/// Any bytes as the tar within: as it is, and with check sums as if it were meant.
+pub(crate) fn tar(bytes: &[u8]) {
+    archive(&gzip(bytes));
+    let mut summed = bytes.to_vec();
+    for header in summed.chunks_exact_mut(512) {
+        if &header[257..262] == b"ustar" {
+            header[148..156].fill(b' ');
+            let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
+            header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        }
+    }
+    if summed != bytes {
+        archive(&gzip(&summed));
+    }
+}
+
+/// Any bytes as a sidecar: what is taken can be written again.
+pub(crate) fn metadata(bytes: &[u8]) {
+    let path = Path::new("x.metadata.json");
+    let found = document::parse::<Metadata>(path, bytes);
+    if let Some(found) = found.ok().and_then(document::Found::good) {
+        document::encode(path, &found).expect("json");
+    }
+}
+
+fn unpack_bytes(bytes: &[u8]) -> Result<(Contents, Read), ArchiveError> {
+    // In memory, where there is such a place: nothing here has to survive.
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() {
+        TempDir::new_in(memory)
+    } else {
+        TempDir::new()
+    };
+    let folder = folder.expect("folder");
+    let path = folder.path().join("input.tar.gz");
+    fs::write(&path, bytes).expect("write");
+    unpack(&path)
+}
+
+/// All that a reader gives to whoever asks for everything.
+#[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
+pub(crate) fn unpack(path: &Path) -> Result<(Contents, Read), ArchiveError> {
+    let archive = Archive::open(path)?;
+    let collected = Collected::default();
+    archive.read(Extent::All, &collected, &Silent)?;
+    let done = collected.done.into_inner().expect("unpoisoned");
+    let parts = collected.parts.into_inner().expect("unpoisoned");
+    let mut read = Read::new();
+    for name in done {
+        let mut hasher = Sha256::new();
+        let mut size = 0;
+        for (offset, bytes) in parts.get(&name).into_iter().flatten() {
+            assert_eq!(*offset, size, "a part is missing");
+            size += bytes.len() as u64;
+            hasher.update(bytes);
+        }
+        let before = read.insert(name, (size, hasher.finalize().into()));
+        assert!(before.is_none(), "done twice");
+    }
+    let listing = archive.contents();
+    let contents = Contents {
+        files: listing.files.to_vec(),
+        folders: listing.folders.to_vec(),
+        links: listing.links.to_vec(),
+    };
+    Ok((contents, read))
+}
+
+/// Takes everything.
+#[derive(Default)]
+struct Collected {
+    parts: Mutex<BTreeMap<PathBuf, BTreeMap<u64, Vec<u8>>>>,
+    done: Mutex<Vec<PathBuf>>,
+}
+
+impl Sink for Collected {
+    fn wants(&self, _entry: &FileEntry) -> bool {
+        true
+    }
+
+    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+        let mut parts = self.parts.lock().expect("unpoisoned");
+        let of_file = parts.entry(entry.path.as_path().to_path_buf()).or_default();
+        of_file.insert(offset, bytes.to_vec());
+        Ok(())
+    }
+
+    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+        let name = entry.path.as_path().to_path_buf();
+        self.done.lock().expect("unpoisoned").push(name);
+        Ok(())
+    }
+}
