@@ -87,7 +87,7 @@ impl UseArgs {
     /// Runs the command.
     ///
     /// # Errors
-    /// See [`SwitchError`]; no or several accounts fit; the daemon is alive. Nothing was changed.
+    /// See [`switch::SwitchError`]; no or several accounts fit; the daemon is alive. Nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         check_store(context)?;
         let to = self.target(context)?;
