@@ -367,6 +367,8 @@ impl From<crate::transfer::TransferError> for CommandError {
             TransferError::Interrupted => Self::interrupted(),
             TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose another name; nothing was changed"),
+            TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see who it is: codex-manager current; nothing was changed"),
             TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again; nothing was changed"),
             TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, error)

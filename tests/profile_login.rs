@@ -1,6 +1,13 @@
 //! `profile login`: a new login, made by the real Codex, is never lost and never doubled.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how often each state was met is shown when a test fails, or with --nocapture"
+)]
+
+use crate::faults::{Fault, can_inject, faulty, points, sample};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
 use crate::support::sample::{alice, bob};
@@ -289,6 +296,53 @@ fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() 
     let _ = env.run(["profile", "list"]).code(0);
     assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
     assert_same_tree(&before, &env.tree("home/.codex-manager/profiles"));
+}
+
+#[test]
+fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let made = env.path("made");
+    let script = format!(
+        "umask 077; cat > \"$CODEX_HOME/.new\" <<'END'\n{}\nEND\n\
+         mv \"$CODEX_HOME/.new\" \"$CODEX_HOME/auth.json\" && echo > {}",
+        auth_json(&bob()),
+        made.display()
+    );
+    scripted(&env, &script);
+    let args = ["profile", "login", "work"];
+    let clean = || {
+        let _ = env.run(["profile", "remove", "work", "--purge", "--yes"]);
+        let _ = fs::remove_file(&made);
+    };
+    let all = points(&env, &args);
+    clean();
+    let (mut there, mut none) = (0, 0);
+    for point in sample(&all, &mut dice) {
+        let _ = faulty(&env, &args, &point, Fault::Killed);
+        let said = env.run(["profile", "list"]).code(0);
+        let login = fs::read_to_string(profile(&env, "work").join("auth.json")).ok();
+        match &login {
+            Some(text) => assert_eq!(*text, auth_json(&bob()) + "\n", "{point:?}"),
+            None => assert!(!made.exists(), "{point:?}: lost\n{said}"),
+        }
+        let profiles = env.run(["profile", "list", "--json"]).code(0).json();
+        let count = profiles["profiles"].as_array().expect("profiles").len();
+        assert_eq!(count, usize::from(login.is_some()), "{point:?} {profiles}");
+        assert_eq!(login_homes(&env), Vec::<PathBuf>::new(), "{point:?}");
+        if login.is_some() {
+            there += 1;
+        } else {
+            none += 1;
+        }
+        clean();
+    }
+    println!("{there} times there, {none} times not");
+    assert!(there > 0 && none > 0, "{there} {none}");
 }
 
 #[test]

@@ -69,6 +69,9 @@ fn i4_tokens_stay_in_private_files() {
             ("profile list", 0),
             ("list --json", 0),
             ("current --json", 0),
+            ("status --history --json", 0),
+            ("profile export ~/out.export --json", 0),
+            ("profile import ~/out.export -v", 0),
         ] {
             assert_eq!(run(args), Some(code), "{args}");
         }

@@ -1,5 +1,10 @@
 //! `profile export` and `import`: one file, one owner, nothing taken on trust.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "how often each state was met is shown when a test fails, or with --nocapture"
+)]
+
 use crate::faults::{Fault, can_inject, faulty, points, sample};
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
@@ -444,6 +449,7 @@ fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
     let profile = |email: &str| {
         json!({"schema": 1, "identity": {"email": email, "account_id": "acct-x", "user_id": "u"}})
@@ -717,7 +723,7 @@ fn owners(env: &TestEnv, name: &str, file: &Path) -> (bool, bool) {
 }
 
 #[test]
-fn i2_an_export_that_is_killed_anywhere_leaves_one_owner() {
+fn i2_i3_an_export_that_is_killed_or_out_of_room_anywhere_leaves_one_owner() {
     if !can_inject() {
         return;
     }
@@ -741,44 +747,45 @@ fn i2_an_export_that_is_killed_anywhere_leaves_one_owner() {
         }
     };
     take_back();
-    let (mut here, mut there) = (0, 0);
-    for point in sample(&all, &mut dice) {
-        let _ = faulty(&env, &args, &point, Fault::Killed);
-        for name in ["work", "home"] {
-            let (may_use, exists) = owners(&env, name, &file);
-            assert!(!(may_use && exists), "{point:?}: two owners of {name}");
+    for fault in [
+        Fault::Killed,
+        Fault::Once("ENOSPC"),
+        Fault::FromThenOn("ENOSPC"),
+    ] {
+        let (mut here, mut there) = (0, 0);
+        for point in sample(&all, &mut dice) {
+            let _ = faulty(&env, &args, &point, fault);
+            for name in ["work", "home"] {
+                let (may_use, exists) = owners(&env, name, &file);
+                assert!(!(may_use && exists), "{point:?}: two owners of {name}");
+            }
+            // Any command on profiles settles it.
+            let said = env.run(["profile", "list"]).code(0);
+            for name in ["work", "home"] {
+                let (may_use, exists) = owners(&env, name, &file);
+                let told = format!("{fault:?} {point:?} {name}\n{said}");
+                assert!(may_use != exists, "{told}");
+                let expected = if exists { "moved" } else { "profile" };
+                assert_eq!(owner(&env, name), expected, "{told}");
+            }
+            if file.exists() {
+                there += 1;
+            } else {
+                here += 1;
+            }
+            take_back();
+            assert_eq!(kept(&env, "work"), Some(auth_json(&alice(0))), "{point:?}");
+            assert_eq!(kept(&env, "home"), Some(auth_json(&bob())), "{point:?}");
+            let is_stray = |entry: &fs::DirEntry| {
+                let name = entry.file_name();
+                name.to_string_lossy().contains("codex-manager-tmp")
+            };
+            let stray = fs::read_dir(env.path("")).expect("list");
+            assert!(stray.flatten().filter(is_stray).count() <= 1, "{point:?}");
         }
-        // Any command on profiles settles it.
-        let said = env.run(["profile", "list"]).code(0);
-        for name in ["work", "home"] {
-            let (may_use, exists) = owners(&env, name, &file);
-            assert!(
-                may_use != exists,
-                "{point:?} {name}: {may_use} {exists}\n{said}"
-            );
-            assert_eq!(owner(&env, name), if exists { "moved" } else { "profile" });
-        }
-        if file.exists() {
-            there += 1;
-        } else {
-            here += 1;
-        }
-        take_back();
-        assert_eq!(kept(&env, "work"), Some(auth_json(&alice(0))), "{point:?}");
-        assert_eq!(kept(&env, "home"), Some(auth_json(&bob())), "{point:?}");
-        let stray: Vec<_> = fs::read_dir(env.path(""))
-            .expect("list")
-            .flatten()
-            .filter(|e| {
-                e.file_name()
-                    .to_string_lossy()
-                    .contains("codex-manager-tmp")
-            })
-            .collect();
-        assert!(stray.len() <= 1, "{point:?} {stray:?}");
+        println!("{fault:?}: {here} times here, {there} times in the file");
+        assert!(here > 0 && there > 0, "{here} {there}");
     }
-    println!("{here} times here, {there} times in the file");
-    assert!(here > 0 && there > 0, "{here} {there}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What a user does to profiles by name: save, rename, remove.
 
 use super::profile::{
-    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, keep_in_history,
-    save_outcome, write_profile_json,
+    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, is_unfinished,
+    keep_in_history, save_outcome, write_profile_json,
 };
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
@@ -343,14 +343,10 @@ impl Profiles {
 
     fn check_absent(&self, name: &str) -> Result<(), ProfileError> {
         let place = self.folder.join(name);
-        // An empty folder is what a killed save leaves.
-        let is_empty = || fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_none());
         match place.symlink_metadata() {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e).at("read", &place).map_err(Into::into),
-            Ok(_) if is_empty() => fs::remove_dir(&place)
-                .at("remove", &place)
-                .map_err(Into::into),
+            Ok(_) if is_unfinished(&place) => Ok(tree::remove(&place)?),
             Ok(_) => Err(ProfileError::NotAProfile(place)),
         }
     }

@@ -353,6 +353,7 @@ impl Profiles {
     ) -> Result<SavedBack, ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
+        atomic::sweep(&folder);
         let outcome = save_outcome(found, snapshot, login);
         let kept = found.and_then(Profile::snapshot);
         match (outcome, kept) {
@@ -426,7 +427,7 @@ impl Profiles {
         let base = safe_label(identity.email.as_str());
         let mut name = base.clone();
         let mut number = 1;
-        while self.folder.join(&name).exists() {
+        while self.folder.join(&name).exists() && !is_unfinished(&self.folder.join(&name)) {
             number += 1;
             name = format!("{base}-{number}");
         }
@@ -453,6 +454,16 @@ pub fn save_outcome(
             }
         }
     }
+}
+
+/// Whether a folder holds nothing but what a killed save left in it: it is no profile, and its name
+/// is free.
+pub(crate) fn is_unfinished(folder: &Path) -> bool {
+    let is_temp = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with(atomic::TEMP_PREFIX)
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }
 
 pub(super) fn canonical(path: &Path) -> PathBuf {

@@ -99,34 +99,16 @@ impl ExportArgs {
             encrypted: seal_for.name(),
             files: plan.manifest.files.len(),
             archives: plan.archives,
-            logins: &plan.logins.clone(),
-            left: &plan.left.clone(),
+            logins: &plan.logins,
+            left: &plan.left,
             dry_run: self.dry_run,
         };
         if !self.dry_run {
-            view.bytes = self.write(plan, &options, seal_for, &file, context)?;
+            view.bytes = write(&plan, &options, seal_for, &file, context)?;
         }
         context.ui.document("profile export", &view);
         show(&view, context);
         Ok(Outcome::partial_if(!view.left.is_empty()))
-    }
-
-    fn write(
-        &self,
-        plan: ExportPlan,
-        options: &ExportOptions<'_>,
-        seal_for: SealFor,
-        file: &Path,
-        context: &Context,
-    ) -> Result<u64, CommandError> {
-        let moves = !plan.logins.is_empty();
-        let bar = context.ui.bar("writing", plan.bytes());
-        let bytes = export::write(plan, options, seal_for, file, &bar)?;
-        drop(bar);
-        if moves {
-            note(context, None)?;
-        }
-        Ok(bytes)
     }
 
     fn seal_for(&self, context: &Context) -> Result<SealFor, CommandError> {
@@ -155,6 +137,24 @@ impl ExportArgs {
             .hint("give --passphrase-file FILE or --recipient KEY; nothing was changed")),
         }
     }
+}
+
+/// Writes the file; returns its length.
+fn write(
+    plan: &ExportPlan,
+    options: &ExportOptions<'_>,
+    seal_for: SealFor,
+    file: &Path,
+    context: &Context,
+) -> Result<u64, CommandError> {
+    let bytes = {
+        let bar = context.ui.bar("writing", plan.bytes());
+        export::write(plan, options, seal_for, file, &bar)?
+    };
+    if !plan.logins.is_empty() {
+        note(context, None)?;
+    }
+    Ok(bytes)
 }
 
 /// The passphrase in the first line of a file, or of standard input.

@@ -57,8 +57,8 @@ impl ImportArgs {
         let settings = &context.settings;
         let path = context.env.absolute(&self.file);
         let found = Found::open(&path)?;
-        let opener = self.opener(&found, &path, context)?;
-        let content = found.unlock(&path, opener.as_ref())?;
+        let key = self.opener(&found, &path, context)?;
+        let opened = found.unlock(&path, key.as_ref())?;
         let home = &settings.manager_home;
         let tmp = home.join("tmp");
         let staging = if self.dry_run {
@@ -69,7 +69,7 @@ impl ImportArgs {
         };
         let package = {
             let bar = context.ui.bar("checking", 0);
-            reading::read(content, &path, staging.as_ref(), &bar)?
+            reading::read(opened, &path, staging.as_ref(), &bar)?
         };
         let options = ImportOptions {
             manager_home: home,
@@ -158,7 +158,7 @@ impl ImportArgs {
         match plan.config {
             ConfigOutcome::Added => ui.line("  settings (config.toml)"),
             ConfigOutcome::Kept => {
-                ui.note("the settings here stay as they are: config.toml differs")
+                ui.note("the settings here stay as they are: config.toml differs");
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }

@@ -88,8 +88,8 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
             points: course.points.iter().map(point).collect(),
         })
     };
-    let moves: Vec<_> = courses.iter().flat_map(Course::moved).collect();
-    let moved = |moved: &Moved| MovedView {
+    let all_moved: Vec<_> = courses.iter().flat_map(Course::moved).collect();
+    let moved_view = |moved: &Moved| MovedView {
         limit_id: moved.after.limit_id.clone(),
         label: moved.after.label(),
         minutes: moved.after.minutes,
@@ -104,7 +104,7 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
         profile: entry.profile.clone(),
         looks: file.looks.len(),
         windows: courses.iter().filter_map(window).collect(),
-        moved: moves.iter().map(moved).collect(),
+        moved: all_moved.iter().map(moved_view).collect(),
     };
     context.ui.document("status --history", &view);
     let ui = &context.ui;
@@ -117,10 +117,10 @@ pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, Com
     for course in &courses {
         draw(course, context);
     }
-    if !moves.is_empty() {
+    if !all_moved.is_empty() {
         ui.line("");
     }
-    for moved in &moves {
+    for moved in &all_moved {
         ui.line(say(moved, context));
     }
     Ok(Outcome::Done)

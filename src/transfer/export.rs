@@ -343,7 +343,7 @@ fn copy(
 /// There is such a file, a login or an archive changed meanwhile, the file system refuses, or the user
 /// stopped it. Nothing was changed then; see [`handover`] for a kill.
 pub fn write(
-    plan: ExportPlan,
+    plan: &ExportPlan,
     options: &ExportOptions<'_>,
     seal_for: SealFor,
     target: &Path,
@@ -358,7 +358,7 @@ pub fn write(
     let place = target.to_path_buf();
     let output = BufWriter::with_capacity(256 * 1024, file.file());
     let mut sealed = Sealed::new(output, seal_for).at("write", &place)?;
-    write_files(&plan, &mut sealed, &place, progress)?;
+    write_files(plan, &mut sealed, &place, progress)?;
     let output = sealed.finish().at("write", &place)?;
     output
         .into_inner()

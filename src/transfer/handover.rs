@@ -9,9 +9,10 @@
 
 use super::TransferError;
 use crate::accounts::profile::{Moving, Owner, Profile, ProfileFile, Profiles};
-use crate::io::atomic::TempFile;
+use crate::codex::login_lock::{self, LoginLock};
+use crate::io::atomic::{TempFile, Unpublished};
 use crate::io::clock::Timestamp;
-use crate::io::lock::FileLock;
+use crate::io::lock::{FileLock, LockError};
 use crate::io::secret::SecretBytes;
 use crate::io::{atomic, tree};
 use std::fs;
@@ -63,6 +64,16 @@ pub fn publish(
     if leaving.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
+    // Whoever puts a login live holds these, before the lock on profiles.
+    let _live = if codex_home.is_dir() {
+        let lock = LoginLock::take(codex_home, login_lock::PATIENCE);
+        Some(lock.map_err(|e| match e {
+            LockError::Io(e) => TransferError::Io(e),
+            LockError::Held(path) => TransferError::Locked(path),
+        })?)
+    } else {
+        None
+    };
     let _held = FileLock::exclusive(&profiles.lock_path())?;
     let mut before = Vec::new();
     for login in leaving {
@@ -89,29 +100,30 @@ pub fn publish(
     let noted = before
         .iter()
         .try_for_each(|profile| profiles.write_note(&profile.name, &moving(profile)));
-    let published = match noted {
-        Ok(()) => file.publish(target).map_err(TransferError::from),
-        Err(e) => Err(e.into()),
+    let (error, file) = match noted {
+        Err(e) => (TransferError::from(e), file),
+        Ok(()) => match file.try_publish(target) {
+            Ok(()) => return close(profiles, &before, &moving).map(|()| true),
+            Err(Unpublished {
+                error,
+                file: Some(file),
+            }) => (error.into(), file),
+            // The name is there, if not surely durable: the logins are where that name is.
+            Err(Unpublished { error, file: None }) => return Err(error.into()),
+        },
     };
-    let has_name = inode_of(target).is_some() && inode_of(target) == note.inode;
-    match published {
-        Ok(Ok(())) => close(profiles, &before, &moving)?,
-        // The name is there, though not surely durable: the logins are where that name is.
-        Err(e) if has_name => return Err(e),
-        result => {
-            // Dropped, the file is gone: nobody has the logins but we.
-            let is_taken = matches!(&result, Ok(Err(_)));
-            let error = result.map(drop).err();
-            for profile in &before {
-                profiles.write_note(&profile.name, &profile.file)?;
-            }
-            return match error {
-                Some(e) => Err(e),
-                None => Ok(!is_taken),
-            };
-        }
+    let undone = before
+        .iter()
+        .try_for_each(|profile| profiles.write_note(&profile.name, &profile.file));
+    if let Err(e) = undone {
+        // As long as it is there under this name, it is no export: that is what settles it.
+        file.leave();
+        return Err(e.into());
     }
-    Ok(true)
+    match error {
+        TransferError::Io(e) if e.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        error => Err(error),
+    }
 }
 
 fn close(

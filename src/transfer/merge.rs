@@ -7,7 +7,7 @@ use super::TransferError;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::reading::{Package, PackedArchive, PackedProfile};
 use crate::accounts::new_login::{self, Live};
-use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles};
+use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::archive::names;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
@@ -184,18 +184,6 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
             (Some(theirs), Some(ours)) if theirs == ours => ConfigOutcome::Same,
             (Some(_), Some(_)) => ConfigOutcome::Kept,
         },
-    })
-}
-
-/// Whether a folder holds nothing but what a killed command left in it: the name is free.
-fn is_unfinished(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|entries| {
-        entries.flatten().all(|entry| {
-            entry
-                .file_name()
-                .to_string_lossy()
-                .starts_with(atomic::TEMP_PREFIX)
-        })
     })
 }
 

@@ -39,6 +39,9 @@ pub enum TransferError {
     /// A login was renewed or used, or an archive replaced, while the export was written.
     #[error("it changed while it was exported: {0}")]
     Changed(String),
+    /// Codex holds the live login for too long.
+    #[error("Codex holds the login for too long: {}", .0.display())]
+    Locked(PathBuf),
     /// What was given cannot be a key.
     #[error("{0}")]
     BadKey(String),

@@ -163,7 +163,6 @@ pub fn read(
             format!("something that the manifest does not name: {name}"),
         ));
     }
-    drop(entries);
     check_end(tar.into_inner(), path)?;
     take_logins(&mut package, logins, path)?;
     check_sidecars(&package, path)?;

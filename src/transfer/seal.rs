@@ -269,7 +269,7 @@ impl Found {
             Self::Age(decryptor) => decryptor,
         };
         let wants_passphrase = decryptor.is_scrypt();
-        let opened = match opener {
+        let stream = match opener {
             Some(Opener::Passphrase(Passphrase(text))) if wants_passphrase => {
                 let mut identity = scrypt::Identity::new(text.clone());
                 identity.set_max_work_factor(MAX_WORK_FACTOR);
@@ -285,7 +285,7 @@ impl Found {
                 ));
             }
         };
-        opened
+        stream
             .map(|stream| Content::Age(Box::new(stream)))
             .map_err(|e| {
                 use age::DecryptError;
