@@ -363,6 +363,7 @@ impl From<crate::transfer::TransferError> for CommandError {
         match error {
             TransferError::Io(e) => e.into(),
             TransferError::Profile(e) => e.into(),
+            TransferError::Loan(e) => e.into(),
             TransferError::Document(e) => e.into(),
             TransferError::Interrupted => Self::interrupted(),
             TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)

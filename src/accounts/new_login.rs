@@ -5,6 +5,7 @@
 //! command on profiles does it.
 
 use super::edit::check_name;
+use super::loan::LoanError;
 use super::profile::{Keeper, ProfileError, Profiles, SavedBack};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
@@ -143,13 +144,14 @@ impl LoginHome {
     /// are kept beside.
     ///
     /// # Errors
-    /// A profile cannot be written; the home stays for the next try.
+    /// A profile cannot be written, or somebody else is at work on the login; the home stays for the
+    /// next try.
     pub fn finish(
         self,
         manager_home: &Path,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<Recovered>, ProfileError> {
+    ) -> Result<Option<Recovered>, LoanError> {
         let profiles = Profiles::of(manager_home);
         let found = match self.auth()? {
             AuthFile::Missing => None,
@@ -176,7 +178,7 @@ pub fn recover(
     manager_home: &Path,
     now: Timestamp,
     patience: Duration,
-) -> Result<Vec<Recovered>, ProfileError> {
+) -> Result<Vec<Recovered>, LoanError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
     for folder in left_behind(&parent) {
@@ -184,7 +186,9 @@ pub fn recover(
         let Ok(lock) = FileLock::try_exclusive(&folder.join(".lock")) else {
             continue;
         };
-        let note = document::read::<LoginNote>(&folder.join(NOTE))?.good();
+        let note = document::read::<LoginNote>(&folder.join(NOTE))
+            .map_err(ProfileError::from)?
+            .good();
         let home = LoginHome {
             note: note.unwrap_or_default(),
             folder,
@@ -230,8 +234,9 @@ fn adopt(
     login: Login,
     now: Timestamp,
     patience: Duration,
-) -> Result<Adopted, ProfileError> {
+) -> Result<Adopted, LoanError> {
     let home = &note.codex_home;
+    let _claimed = profiles.claim(&[&login.identity], now, patience)?;
     let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, &login), home, now)?;
     Ok(Adopted {
         live: renew_live(profiles, home, (snapshot, &login), now, patience)?,

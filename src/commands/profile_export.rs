@@ -2,7 +2,8 @@
 
 use super::account::printable;
 use super::profile::{check_store, note};
-use crate::accounts::profile::Profiles;
+use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::waiting_for_input;
@@ -89,6 +90,14 @@ impl ExportArgs {
             now: context.local_now(),
             zone: settings.zone,
         };
+        let profiles = Profiles::of(&settings.manager_home);
+        let all = if self.with_logins && !self.dry_run {
+            profiles.list()?
+        } else {
+            Vec::new()
+        };
+        let accounts: Vec<_> = all.iter().filter_map(Profile::identity).collect();
+        let _claimed = profiles.claim(&accounts, options.now, login_lock::PATIENCE)?;
         let plan = {
             let bar = context.ui.bar("reading", 0);
             export::plan(&options, &bar)?

@@ -1,6 +1,7 @@
 //! `--refresh` of commands that otherwise show what was seen last.
 
 use super::account::warn_all;
+use super::survey;
 use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -38,10 +39,10 @@ pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
 }
 
 /// Asks Codex about every account whose login is at hand, and notes the answers. Whether all of them
-/// could be had.
+/// could be had; if not, the reasons are said.
 ///
 /// # Errors
-/// Those of [`live`].
+/// An auth.json cannot be read, or an answer cannot be noted.
 pub(super) fn all(context: &Context) -> Result<bool, CommandError> {
-    live(context)
+    survey::refresh(context)
 }

@@ -156,6 +156,25 @@ fn ask(
     Ok(survey::survey(&options, subjects)?)
 }
 
+/// Asks about every account whose login is at hand and says what could not be had; whether that is
+/// nothing.
+///
+/// # Errors
+/// The answers cannot be noted, or a document is of a newer version.
+pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
+    let findings = ask(&subjects(context)?, false, context)?;
+    for finding in &findings {
+        warn_all(&context.ui, &finding.warnings);
+        if let Some(problem) = finding.problem() {
+            let who = printable(&finding.subject.identity.to_string());
+            context
+                .ui
+                .warn(format_args!("no live figure of {who}: {problem}"));
+        }
+    }
+    Ok(findings.iter().all(Finding::is_complete))
+}
+
 fn warn_of(finding: &Finding, context: &Context) {
     warn_all(&context.ui, &finding.warnings);
     if let Some(obstacle) = &finding.obstacle {

@@ -422,6 +422,9 @@ pub fn apply(
     ] {
         atomic::sweep(folder);
     }
+    let logins = package.profiles.values().filter_map(|p| p.login.as_ref());
+    let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
+    let _claimed = Profiles::of(home).claim(&accounts, options.now, options.patience)?;
     let mut report = ImportReport {
         plan: plan(package, options)?,
         renewed: Vec::new(),

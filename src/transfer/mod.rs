@@ -16,6 +16,7 @@ pub mod merge;
 pub mod reading;
 pub mod seal;
 
+use crate::accounts::loan::LoanError;
 use crate::accounts::profile::ProfileError;
 use crate::io::IoError;
 use crate::io::document::DocumentError;
@@ -30,6 +31,9 @@ pub enum TransferError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A login is in use.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
     /// A document cannot be used.
     #[error(transparent)]
     Document(#[from] DocumentError),
