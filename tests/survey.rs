@@ -94,7 +94,14 @@ fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
 
 #[test]
 fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
-    for wanted in [&["use", "bob"][..], &["status", "--all"], &["restore"]] {
+    let export = ["profile", "export", "all.age", "--with-logins"];
+    for wanted in [
+        &["use", "bob"][..],
+        &["status", "--all"],
+        &["list", "--refresh"],
+        &["restore"],
+        &export,
+    ] {
         let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
             return;
         };
@@ -131,6 +138,16 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
             let archive = bobs.to_str().expect("text");
             let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
             assert_eq!(done.json()["auth"], "kept-newer");
+        } else if wanted == export {
+            lab.world.write("pass", "correct horse battery staple\n");
+            let key = ["--passphrase-file", "pass"];
+            // Alice is signed in here, and stays.
+            let _ = lab.manager([wanted, &key].concat()).code(6);
+            let _ = lab.manager(["use", "bob"]).code(5);
+            let _ = lab
+                .manager([&["profile", "import", "all.age"], &key[..]].concat())
+                .code(0);
+            let _ = lab.manager(["use", "bob"]).code(0);
         } else {
             let _ = lab.manager(wanted).code(0);
             let _ = lab.manager(["use", "bob"]).code(0);
