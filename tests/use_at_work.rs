@@ -9,6 +9,7 @@ use crate::support::sign_in::{
     SignIn, aged, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use crate::support::terminal::Terminal;
+use codex_manager::codex::process::turns_of_daemon;
 use codex_manager::io::lock::FileLock;
 use std::fs;
 use std::io::Write as _;
@@ -55,22 +56,28 @@ fn on_a_terminal_the_account_is_picked_from_a_list() {
     assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
 }
 
-/// Codex's interface on a terminal, in a folder that it trusts.
+/// Codex's interface on a terminal, in a folder that it trusts, which begins with a turn. Nothing is
+/// typed or read: what a busy machine draws when is no proof of anything.
 fn interface(lab: &Lab) -> Terminal {
     let folder = lab.world.path("project");
     let mut command = lab.codex.command(&lab.home(), &lab.backend, &folder);
-    command.env("TERM", "xterm-256color");
-    let terminal = Terminal::start(&mut command);
-    terminal.wait_for("for shortcuts", LIMIT);
-    terminal
+    command.env("TERM", "xterm-256color").arg("hello");
+    Terminal::start(&mut command)
 }
 
-/// Types a line, and sends it once it is shown: what comes at once counts as pasted.
-fn enter(terminal: &mut Terminal, line: &str) {
-    terminal.forget();
-    terminal.type_keys(line);
-    terminal.wait_for(line, LIMIT);
-    terminal.type_keys("\r");
+/// Waits for a turn; that all so far were this account's.
+#[track_caller]
+fn assert_turns_of(lab: &Lab, account: &str) {
+    let is_turn = |r: &Request| r.method == "POST" && r.path.ends_with("/responses");
+    assert!(
+        lab.backend.wait_for(LIMIT, |all| all.iter().any(is_turn)),
+        "no turn"
+    );
+    let mut turns = lab.backend.requests();
+    turns.retain(is_turn);
+    let is_own = |r: &Request| r.account_id.as_deref() == Some(account);
+    assert!(turns.iter().all(is_own), "{turns:?}");
+    lab.backend.forget_requests();
 }
 
 #[test]
@@ -89,9 +96,11 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         .and_then(|mut c| c.write_all(trust.as_bytes()))
         .expect("write");
     let daemon = lab.codex.watch_daemon(&home, &lab.backend);
-    let mut first = interface(&lab);
-    enter(&mut first, "/status");
-    first.wait_for("alice@example.com", LIMIT);
+    let alice = lab.backend.account("acct-alice");
+    alice.hold_turns();
+    let first = interface(&lab);
+    assert!(alice.wait_for_held_turn(LIMIT), "{}", first.text());
+    assert_turns_of(&lab, "acct-alice");
     let pid = daemon.pid().expect("a daemon");
 
     // Not without consent, and not in the middle of a turn.
@@ -99,10 +108,12 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     let refused = lab.manager(["use", "bob"]).code(3);
     assert!(refused.stderr.contains(&format!("PID {pid}")), "{refused}");
     assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
-    let alice = lab.backend.account("acct-alice");
-    alice.hold_turns();
-    enter(&mut first, "think long");
-    assert!(alice.wait_for_held_turn(LIMIT));
+    // Until Codex has written down that a turn began, nobody can know.
+    let end = Instant::now() + LIMIT;
+    while turns_of_daemon(&home).is_empty() {
+        assert!(Instant::now() < end, "the turn is nowhere");
+        std::thread::yield_now();
+    }
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
     assert_eq!(daemon.pid(), Some(pid));
@@ -151,15 +162,9 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     assert_eq!(told, steps, "{done}");
     assert!(!processes::alive(pid));
 
-    let mut second = interface(&lab);
-    enter(&mut second, "/status");
-    second.wait_for("bob@example.com", LIMIT);
     lab.backend.forget_requests();
-    enter(&mut second, "who am I?");
-    second.wait_for("Hello from the mock.", LIMIT);
-    let turns = lab.backend.requests_to("/responses");
-    let is_bob = |r: &Request| r.account_id.as_deref() == Some("acct-bob");
-    assert!(!turns.is_empty() && turns.iter().all(is_bob), "{turns:?}");
+    let second = interface(&lab);
+    assert_turns_of(&lab, "acct-bob");
     drop(second);
     assert_ne!(daemon.pid(), Some(pid));
 }

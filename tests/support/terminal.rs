@@ -95,15 +95,20 @@ impl Terminal {
     /// Waits until this is shown; panics with the screen when it is not within `limit`.
     #[track_caller]
     pub(crate) fn wait_for(&self, wanted: &str, limit: Duration) {
+        let shown = self.shows(wanted, limit);
+        assert!(shown, "never shown: {wanted:?}\n{}", self.text());
+    }
+
+    /// Whether this is shown within `limit`.
+    #[must_use]
+    pub(crate) fn shows(&self, wanted: &str, limit: Duration) -> bool {
         let end = Instant::now() + limit;
         let mut shown = self.screen.0.lock().expect("the screen");
         loop {
-            let text = plain(&shown);
-            if text.contains(wanted) {
-                return;
-            }
             let left = end.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "never shown: {wanted:?}\n{text}");
+            if plain(&shown).contains(wanted) || left.is_zero() {
+                return plain(&shown).contains(wanted);
+            }
             shown = self.screen.1.wait_timeout(shown, left).expect("wait").0;
         }
     }
