@@ -82,6 +82,10 @@ enum Command {
     Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
     Schedule(commands::schedule::ScheduleArgs),
+    Profile(commands::profile::ProfileArgs),
+    List(commands::list::ListArgs),
+    Current(commands::current::CurrentArgs),
+    Use(commands::use_account::UseArgs),
 }
 
 impl Command {
@@ -104,6 +108,10 @@ impl Command {
             Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
             Self::Schedule(args) => args.run(context),
+            Self::Profile(args) => args.run(context),
+            Self::List(args) => args.run(context),
+            Self::Current(args) => args.run(context),
+            Self::Use(args) => args.run(context),
         }
     }
 }
@@ -207,7 +215,8 @@ pub fn main() -> ExitCode {
 /// A restore that was killed is finished or undone before anything else looks at the home.
 fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
-    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home)? {
+    let now = context.local_now();
+    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home, now)? {
         match recovery {
             Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
             Recovery::Undone => context.ui.warn("an interrupted restore was undone"),

@@ -6,7 +6,7 @@
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
 //! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`logging`], [`schedule`] the
 //!   domain: what is known, what it means, how a home is kept, who owns a login, that Codex is closed,
-//!   what is noted of a run, and what runs by itself;
+//!   what is noted of a run, and what runs by itself; [`transfer`] takes all of it to another machine;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
@@ -33,4 +33,5 @@ pub mod io;
 pub mod logging;
 pub mod quota;
 pub mod schedule;
+pub mod transfer;
 pub mod ui;

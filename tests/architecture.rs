@@ -8,6 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
     &["context", "ui", "error"],
+    &["transfer"],
     &[
         "inventory",
         "quota",

@@ -15,5 +15,6 @@ pub mod process;
 pub mod program;
 pub mod redaction;
 pub mod rollout;
+pub mod sign_in;
 pub mod status_text;
 pub mod window;

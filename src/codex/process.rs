@@ -10,6 +10,7 @@ use super::config::CodexConfig;
 use super::daemon;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
 use super::redaction;
+use super::rollout::{self, ConversationFile};
 use crate::io::environment::Environment;
 use crate::io::lock;
 use crate::io::processes::{self, Process, Table};
@@ -190,6 +191,69 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
     look(home, outside, &ProgramNames::default()).holders()
 }
 
+/// The Codex programs that were started on `home`, except for its daemon and the helper of that.
+/// The npm wrapper counts as long as it stays: it may be about to start the program.
+pub fn find_codex(home: &Path) -> Vec<Holder> {
+    let home = canonical(home);
+    let daemon = daemon::find(&home).map(|daemon| daemon.pid);
+    let mut found: Vec<_> = Table::read()
+        .iter()
+        .filter(|process| daemon != Some(process.pid()))
+        .filter_map(|process| {
+            let name = process.name()?;
+            let is_codex = name == "codex" || (name == "node" && is_launcher(process));
+            let counts = is_codex && home_of(process)? == home && !is_update_loop(process);
+            counts.then(|| Holder {
+                pid: Some(process.pid()),
+                name: name.to_string_lossy().into_owned(),
+                why: Role::Codex.to_string(),
+            })
+        })
+        .collect();
+    found.sort_by_key(|holder| holder.pid);
+    found
+}
+
+/// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
+/// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
+/// for its user, too (0.169).
+pub fn turns_of_daemon(home: &Path) -> Vec<String> {
+    let home = canonical(home);
+    let table = Table::read();
+    let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
+    let open = daemon.map(|daemon| daemon.open_beneath(&[&home]));
+    let open = open.unwrap_or_default();
+    writers(&home)
+        .iter()
+        .map(|lock| name_of(lock))
+        .filter(|id| {
+            let rollout = open
+                .iter()
+                .find(|path| ConversationFile::of(path).is_some_and(|c| c.id() == Some(id)));
+            !rollout.is_some_and(|path| rollout::is_at_rest(path))
+        })
+        .collect()
+}
+
+/// Kills the Codex programs that were started on `home`: one of ours that is to end with us.
+pub fn kill_codex(home: &Path) {
+    find_codex(home).iter().for_each(kill);
+}
+
+/// Ends a process at once; nothing happens where it is gone, or is not known by its id.
+pub fn kill(holder: &Holder) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = holder.pid.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = holder;
+}
+
 /// Looks who uses `home`: programs of these names with that home, and whoever but this process has
 /// a file beneath it or beneath one of the `outside` folders open.
 pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
@@ -221,8 +285,7 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
         } else {
             continue;
         };
-        // The loop that updates the daemon's package outlives `daemon stop` and touches no data.
-        if process.arguments().iter().any(|a| a == "pid-update-loop") {
+        if is_update_loop(process) {
             continue;
         }
         let held = home.join(THREAD_LOCKS);
@@ -234,21 +297,17 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
     }
     settle_kinship(&table, &mut found);
     let writing = writers(&home);
-    let name_of = |lock: &PathBuf| {
-        let name = lock.file_stem().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    };
     let around = table.ancestors(this);
     Seen {
         around_us: around.into_iter().find(|pid| {
             let is_codex = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon);
             found.iter().any(|p| p.pid == *pid && is_codex(p))
         }),
-        conversations: writing.iter().map(name_of).collect(),
+        conversations: writing.iter().map(|lock| name_of(lock)).collect(),
         unexplained: writing
             .iter()
             .filter(|lock| !locks.contains(*lock))
-            .map(name_of)
+            .map(|lock| name_of(lock))
             .collect(),
         processes: found,
     }
@@ -291,6 +350,17 @@ fn is_launcher(process: &Process) -> bool {
         .get(1)
         .and_then(|script| Path::new(script).file_name())
         .is_some_and(|name| name == "codex" || name == "codex.js")
+}
+
+/// The loop that updates the daemon's package outlives `daemon stop` and touches no data.
+fn is_update_loop(process: &Process) -> bool {
+    process.arguments().iter().any(|a| a == "pid-update-loop")
+}
+
+/// The conversation that a lock is for.
+fn name_of(lock: &Path) -> String {
+    let name = lock.file_stem().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 fn described(process: &Process, name: &OsStr, role: Role) -> HomeProcess {

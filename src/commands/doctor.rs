@@ -244,6 +244,12 @@ impl Examination<'_> {
                 );
             }
             Ok(AuthFile::Missing) => {}
+            Ok(_) if !reads_auth_json => self.note(
+                "home.login",
+                Status::Warn,
+                "there is an auth.json, which Codex may not read: who is signed in is not known",
+                None,
+            ),
             Ok(AuthFile::Unreadable { reason, .. }) => self.note(
                 "home.login",
                 Status::Fail,
@@ -460,7 +466,7 @@ impl Examination<'_> {
             }
         }
         if !dry_run {
-            for recovery in pending::recover_all(&codex_home, &home)? {
+            for recovery in pending::recover_all(&codex_home, &home, self.context.local_now())? {
                 if matches!(recovery, Recovery::Finished | Recovery::Undone) {
                     self.note(
                         "restore",

@@ -1,6 +1,8 @@
 //! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
 
 use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use super::profile::check_store;
+use super::use_account::SwitchArgs;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -23,12 +25,17 @@ Fields of --format:
 Examples:
   codex-manager recommend
   codex-manager recommend --format '{email} {next_in}'
-  codex-manager recommend --strategy expiring-first --explain";
+  codex-manager recommend --strategy expiring-first --explain
+  codex-manager recommend --use --ready-only";
 
 /// Name the account to use now
 ///
 /// Ready accounts come before those of which nothing is known, before those in cooldown. Among the
 /// ready the least recently used one is taken, or what --strategy says.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct RecommendArgs {
@@ -47,6 +54,15 @@ pub struct RecommendArgs {
     /// Recommend API keys too, which are billed by use
     #[arg(long)]
     include_api_key: bool,
+    /// Switch to it: the best one whose login is at hand. The output is that of `use`
+    #[arg(long = "use", conflicts_with_all = ["format", "explain"])]
+    switch: bool,
+    /// With --use: stop Codex's background daemon, which keeps the old account
+    #[arg(long, requires = "switch")]
+    stop_daemon: bool,
+    /// With --use: show what would be done; write nothing
+    #[arg(long, requires = "switch")]
+    dry_run: bool,
 }
 
 /// The JSON document. Its keys are a contract.
@@ -80,11 +96,22 @@ impl RecommendArgs {
         );
         let Some(best) = ranking
             .candidates
-            .first()
+            .iter()
+            .find(|c| !self.switch || c.account.login == LoginState::Ok)
             .filter(|best| !self.ready_only || best.verdict.state == State::Ready)
         else {
             return Err(nothing(&self, &ranking, context));
         };
+        if self.switch {
+            context.ui.note(format_args!(
+                "{}: {}",
+                label(best.account),
+                reason(best, &ranking, context)
+            ));
+            check_store(context)?;
+            let how = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
+            return how.run(&best.account.entry.identity, context);
+        }
         // Made only where it is wanted: it is most of the work beyond reading.
         if context.ui.wants_json() {
             context.ui.document(
@@ -115,6 +142,13 @@ impl RecommendArgs {
 fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
+        Some(best) if args.switch && !args.ready_only => CommandError::refused(
+            "no account can be switched to: no login is at hand",
+        )
+        .hint(format!(
+            "the best would be {}; save a login of it: codex-manager profile save NAME --from FILE",
+            label(best.account)
+        )),
         Some(best) => {
             let next = best.verdict.next_available_at.filter(|_| args.ready_only);
             let when = next.map_or(String::new(), |at| {
@@ -164,14 +198,14 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is the current account"),
         LoginState::Ok => ui.note(format_args!(
-            "its archives: codex-manager list-backups --account {}",
+            "switch to it: codex-manager use {}",
             label(best.account)
         )),
         LoginState::Archived => ui.note(format_args!(
             "its login is archived; bring it back: codex-manager restore {}",
             label(best.account)
         )),
-        _ => ui.note("no login of it is at hand: sign in with codex login"),
+        _ => ui.note("no login of it is at hand: sign in with codex-manager profile login NAME"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::warn_all;
+use super::{status_history, survey};
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
 use crate::context::Context;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// The most that is read of a status text. Real ones are below 4 kB.
 const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 
-/// Show the live account of the Codex home and its quota windows
+/// Show an account and its quota windows: the live one, another, or all
 ///
 /// Codex itself is asked (`codex app-server`, at most 10 seconds; up to 30 more when it renews the
 /// login). When it cannot say, pasted /status text is used, then what was seen last. Where a figure
@@ -31,11 +32,23 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 #[command(after_help = "Examples:
   codex-manager status
   codex-manager status --json
+  codex-manager status --account work
+  codex-manager status --all                       # every profile, several at a time
+  codex-manager status --history --account work    # what was seen, and whether resets moved
   codex-manager status --status-file pasted.txt    # when Codex cannot be asked")]
 pub struct StatusArgs {
     /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
+    /// Ask about this account, signed in or not: a profile, an email, a beginning of one
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "status_file")]
+    account: Option<String>,
+    /// Ask about every account whose login is at hand
+    #[arg(long, conflicts_with_all = ["account", "status_file"])]
+    all: bool,
+    /// Show what was seen over time, and whether resets moved; asks nobody
+    #[arg(long, conflicts_with_all = ["all", "status_file"])]
+    history: bool,
     /// Ask nobody and note nothing: show what is known
     #[arg(long)]
     dry_run: bool,
@@ -48,6 +61,15 @@ impl StatusArgs {
     /// The status text or auth.json cannot be read, the text is about another account, or the
     /// answer cannot be noted.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.history {
+            return status_history::show(self.account.as_deref(), context);
+        }
+        if self.all {
+            return survey::all(self.dry_run, context);
+        }
+        if let Some(account) = &self.account {
+            return survey::one(account, self.dry_run, context);
+        }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         let settings = &context.settings;
         let now = context.now();
@@ -71,7 +93,10 @@ impl StatusArgs {
         {
             warn_all(&context.ui, &updated.warnings);
         }
-        show(context, &report);
+        show(context, &report, None);
+        if !self.dry_run {
+            status_history::say_moved(&report, context)?;
+        }
         // Without asking, what is remembered is all that was wanted.
         let remembered = self.dry_run && report.observation.is_some();
         Ok(Outcome::partial_if(!report.is_complete() && !remembered))
@@ -90,31 +115,34 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// One account in JSON. Its keys are a contract.
 #[derive(Serialize)]
-struct StatusJson<'a> {
-    email: Option<&'a str>,
-    account_id: Option<&'a str>,
-    plan: Option<&'a str>,
+pub(super) struct StatusJson {
+    /// Named where an account was asked for by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    email: Option<String>,
+    account_id: Option<String>,
+    plan: Option<String>,
     windows: Vec<WindowJson>,
     source: Option<&'static str>,
     observed_at: Option<String>,
     session_start_at: Option<String>,
     next_available_at: Option<String>,
     store: &'static str,
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
-fn show(context: &Context, report: &StatusReport) {
-    let now = context.now();
-    let seen = report.observation.as_ref();
-    let next = report.next_available_at(&now);
-    let who = report.identity.as_ref();
-    context.ui.document(
-        "status",
-        &StatusJson {
-            email: who.map(|who| who.email.as_str()),
-            account_id: who.and_then(|who| who.account_id.as_deref()),
-            plan: report.plan.as_deref(),
+impl StatusJson {
+    pub(super) fn of(report: &StatusReport, context: &Context) -> Self {
+        let seen = report.observation.as_ref();
+        let who = report.identity.as_ref();
+        let next = report.next_available_at(&context.now());
+        Self {
+            profile: None,
+            email: who.map(|who| who.email.to_string()),
+            account_id: who.and_then(|who| who.account_id.clone()),
+            plan: report.plan.clone(),
             windows: seen
                 .map(|seen| seen.windows.iter().map(Into::into).collect())
                 .unwrap_or_default(),
@@ -127,6 +155,19 @@ fn show(context: &Context, report: &StatusReport) {
             next_available_at: next.as_ref().map(rfc3339_of),
             store: report.store.name(),
             problem: report.problem.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&str>) {
+    let now = context.now();
+    let seen = report.observation.as_ref();
+    let next = report.next_available_at(&now);
+    context.ui.document(
+        "status",
+        &StatusJson {
+            profile: profile.map(ToOwned::to_owned),
+            ..StatusJson::of(report, context)
         },
     );
     let (ui, zone) = (&context.ui, context.settings.zone);
@@ -179,15 +220,15 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
 fn hint(problem: &StatusProblem) -> Option<&'static str> {
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
-            "sign in with codex login, or take a known account with codex-manager restore ACCOUNT"
+            "sign in with codex login, or take a known account with codex-manager use ACCOUNT"
         }
         StatusProblem::Unreadable { .. } => {
-            "put an archived login back with codex-manager restore latest --only auth.json"
+            "put the last saved login back with codex-manager use ACCOUNT"
         }
         StatusProblem::HardLinked(_) => {
             "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
         }
-        StatusProblem::Spent(_) => "sign in again with codex login",
+        StatusProblem::Spent(_) => "sign in again with codex-manager profile login NAME",
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE"
         }

@@ -1,7 +1,7 @@
 //! Reading and writing `inventory.json`, and noting in it and in `cooldown.json` what was done.
 
 use super::catalog;
-use super::cooldown::{self, LOCK_NAME, Updated};
+use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
 use super::records::{ArchiveRecord, InventoryFile};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
@@ -99,11 +99,20 @@ pub fn note_profiles(
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Updated<()>, ProfileError> {
+    note_profiles_and(manager_home, now, zone, |_| {})
+}
+
+/// The same, with something more to note.
+pub fn note_profiles_and(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+    more: impl FnOnce(&mut CooldownFile),
+) -> Result<Updated<()>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     Ok(cooldown::update(manager_home, now, zone, |file| {
-        for profile in &profiles {
-            file.add_profile(profile);
-        }
+        file.set_profiles(&profiles);
+        more(file);
         Ok::<(), DocumentError>(())
     })?)
 }

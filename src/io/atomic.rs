@@ -68,17 +68,69 @@ impl TempFile {
     /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
     /// `Ok(Err(self))` when the name is taken.
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
-        self.0.as_file().sync_all().at("fsync", self.0.path())?;
-        match self.0.persist_noclobber(path) {
-            Ok(_) => sync_folder(parent_of(path)).map(Ok),
-            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(Self(e.file))),
-            Err(e) => Err(IoError {
-                action: "create",
-                path: path.to_path_buf(),
-                source: e.error,
-            }),
+        match self.try_publish(path) {
+            Ok(()) => Ok(Ok(())),
+            Err(Unpublished {
+                error,
+                file: Some(file),
+            }) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(file)),
+            Err(unpublished) => Err(unpublished.error),
         }
     }
+
+    /// The same; a failure gives the file back, as long as it has not got its name.
+    pub fn try_publish(self, path: &Path) -> Result<(), Unpublished> {
+        let back = |error, file| Unpublished {
+            error,
+            file: Some(Self(file)),
+        };
+        if let Err(e) = self.0.as_file().sync_all().at("fsync", self.0.path()) {
+            return Err(back(e, self.0));
+        }
+        match self.0.persist_noclobber(path) {
+            Ok(_) => {
+                sync_folder(parent_of(path)).map_err(|error| Unpublished { error, file: None })
+            }
+            Err(e) => {
+                let error = IoError {
+                    action: "create",
+                    path: path.to_path_buf(),
+                    source: e.error,
+                };
+                Err(back(error, e.file))
+            }
+        }
+    }
+
+    /// Leaves the file where it is for now, for somebody else to remove.
+    pub fn leave(self) {
+        // It stays where this fails, too.
+        let _ = self.0.keep();
+    }
+}
+
+/// A file that was not published.
+#[derive(Debug)]
+pub struct Unpublished {
+    /// Why.
+    pub error: IoError,
+    /// The file; absent where it has its name, but not surely durably.
+    pub file: Option<TempFile>,
+}
+
+/// Gives the durable file `from` the name `to` as well, if that is free; false where it is taken.
+/// By a second name where the file system has those, else by a copy. The name is durable on return.
+pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        // Another file system, or one without second names.
+        Err(_) => {}
+    }
+    let mut copy = TempFile::beside(to)?;
+    let mut source = File::open(from).at("open", from)?;
+    std::io::copy(&mut source, copy.file()).at("write", to)?;
+    Ok(copy.publish(to)?.is_ok())
 }
 
 /// Makes the entries of a folder durable. On systems where a folder cannot be opened this is a

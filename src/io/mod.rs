@@ -11,6 +11,7 @@ pub mod document;
 pub mod environment;
 pub mod events;
 pub mod exchange;
+pub mod foreground;
 pub mod hash;
 pub mod lock;
 pub mod machine;

@@ -5,6 +5,7 @@
 
 pub mod dialog;
 pub mod progress;
+mod secret;
 pub mod table;
 pub mod time;
 pub mod windows;
@@ -12,6 +13,7 @@ pub mod windows;
 use crate::error::CommandError;
 use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
+use crate::io::secret::SecretBytes;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -245,6 +247,18 @@ impl Ui {
         let mut answer = String::new();
         waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a passphrase, which is not shown; `None` when nobody can be asked or nothing was
+    /// given.
+    pub fn ask_secret(&self, question: impl Display) -> Option<SecretBytes> {
+        if !self.interactive {
+            return None;
+        }
+        err(format_args!("{question} "));
+        let answer = waiting_for_input(secret::read_line);
+        err(format_args!("\n"));
+        answer
     }
 
     /// Whether a progress bar may be drawn.

@@ -4,7 +4,7 @@ use super::RestoreError;
 use super::live::{self, LiveFile};
 use super::login::{self, StagedLogin};
 use super::merge::{self, Merged};
-use super::pending::Note;
+use super::pending::{self, Note};
 use super::plan::{self, RestorePlan, Selection, Target};
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Step, Swap};
@@ -545,7 +545,10 @@ fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {
 fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note), RestoreError> {
     let beside = swap::folder_beside(folder);
     let note = Note::leave(request.manager_home, &beside)?;
-    match Swap::begin(&beside) {
+    let keep = |live: &Path, staged: &Path| {
+        pending::keep_login(request.manager_home, request.now, live, staged)
+    };
+    match Swap::begin(&beside, &keep) {
         Ok(swap)
             if !folder.exists()
                 || (space::same_file_system(folder, &beside)
@@ -560,7 +563,7 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     drop(note);
     let within = swap::folder_within(folder);
     let note = Note::leave(request.manager_home, &within)?;
-    Ok((Swap::begin(&within)?, note))
+    Ok((Swap::begin(&within, &keep)?, note))
 }
 
 fn is_denied(error: &IoError) -> bool {

@@ -17,6 +17,7 @@ pub mod swap;
 
 use super::ArchiveError;
 use super::scan::LeftOut;
+use crate::accounts::loan::LoanError;
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
@@ -38,6 +39,9 @@ pub enum RestoreError {
     /// A login could not be saved back.
     #[error("cannot save the live login to its profile")]
     Profile(#[from] ProfileError),
+    /// A login is in use, or a killed probe has it.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
     /// The exchange failed.
     #[error(transparent)]
     Swap(#[from] swap::SwapError),

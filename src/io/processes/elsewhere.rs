@@ -1,5 +1,6 @@
 //! Processes as `sysinfo` shows them. All facts are read at once.
 
+use chrono::{DateTime, Utc};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
@@ -62,6 +63,10 @@ pub(super) fn started(pid: u32) -> Option<u64> {
         .process(pid)
         .filter(|process| !has_ended(process))
         .map(sysinfo::Process::start_time)
+}
+
+pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(i64::try_from(started(pid)?).ok()?, 0)
 }
 
 impl Process {

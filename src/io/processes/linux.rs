@@ -1,5 +1,6 @@
 //! Processes as `/proc` shows them. Each fact is read when it is asked for.
 
+use chrono::{DateTime, Utc};
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -28,6 +29,18 @@ pub(super) fn started(pid: u32) -> Option<u64> {
     Stat::read(Path::new(&format!("/proc/{pid}")))
         .filter(|stat| !stat.has_ended)?
         .started
+}
+
+pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    /// What the kernel tells times of processes in, on every processor that Codex is built for.
+    const TICKS_PER_SECOND: i64 = 100;
+    let ticks = i64::try_from(started(pid)?).ok()?;
+    let system = fs::read_to_string("/proc/stat").ok()?;
+    let booted = system
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?;
+    let booted: i64 = booted.trim().parse().ok()?;
+    DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
 }
 
 /// What of `stat` is of use.

@@ -16,6 +16,7 @@ mod table;
 pub use ending::{Ending, end_all};
 pub use table::Process;
 
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
 /// Every process of this machine.
@@ -67,4 +68,9 @@ impl Table {
 /// An id comes back; together with the time it names one process for good.
 pub fn started(pid: u32) -> Option<u64> {
     table::started(pid)
+}
+
+/// When a process was started by the clock, to about a second.
+pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    table::started_at(pid)
 }
