@@ -193,7 +193,7 @@ fn unpack(path: &std::path::Path) -> Result<(Contents, Read), ArchiveError> {
     }
     let listing = archive.contents();
     let contents = Contents {
-        files: listing.files.to_vec(),
+        files: listing.files.clone(),
         folders: listing.folders.to_vec(),
         links: listing.links.to_vec(),
     };
