@@ -10,7 +10,8 @@ use crate::archive::publish::{self, Published};
 use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut};
+use crate::archive::scan::{self, LeftOut};
+use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::app_server;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -32,6 +33,7 @@ use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Archive the Codex home
 ///
@@ -561,9 +563,9 @@ fn show_left_out(context: &Context, excluded: &[LeftOut], skipped: &[LeftOut]) {
 }
 
 fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
-    let scan = scan::scan(&plan.scope)?;
+    let scan = scan::scan(&plan.scope, &Arc::default())?;
     let metadata = Metadata {
-        files: scan.files.len() as u64,
+        files: scan.count() as u64,
         bytes: scan.bytes(),
         ..plan.metadata.clone()
     };

@@ -5,6 +5,7 @@ use super::list_backups::entries_of;
 use super::verify::find_archive;
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
 use crate::archive::ArchiveError;
+use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::FileEntry;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
@@ -197,7 +198,7 @@ impl RestoreArgs {
     fn selection(&self, archive: &Archive) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
-            let name = crate::archive::entry_name::EntryName::of_path(path).map_err(|reason| {
+            let name = EntryName::of_path(path).map_err(|reason| {
                 CommandError::usage(format!(
                     "--only takes paths relative to the Codex home ({reason}): {}",
                     path.display()
@@ -254,17 +255,13 @@ fn best_of(
 /// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
 /// index gives it.
 fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
-    let all: Vec<_> = archive
-        .contents()
-        .files
-        .iter()
-        .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
-        .filter_map(|f| ConversationFile::of(f.path.as_path()))
-        .collect();
     let by_id = |id: &str| -> Vec<String> {
-        all.iter()
+        let files = archive.contents().files.iter();
+        files
+            .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
+            .filter_map(|f| ConversationFile::of(f.path.as_path()))
             .filter(|c| c.id().is_some_and(|i| i.starts_with(id)))
-            .map(|c| c.name.clone())
+            .map(|c| c.name)
             .collect()
     };
     let mut found = by_id(&wanted.to_lowercase());
@@ -277,13 +274,24 @@ fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, Command
     match found.as_slice() {
         [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
         [_] => Ok(found),
-        several => Err(CommandError::failed(format!(
-            "{wanted:?} may be one of {} conversations",
-            several.len()
-        ))
-        .hint(format!("they are: {}", several.join(", ")))),
+        several => {
+            let named = &several[..several.len().min(SHOWN_CONVERSATIONS)];
+            let more = if named.len() < several.len() {
+                ", …"
+            } else {
+                ""
+            };
+            Err(CommandError::failed(format!(
+                "{wanted:?} may be one of {} conversations",
+                several.len()
+            ))
+            .hint(format!("they are: {}{more}", named.join(", "))))
+        }
     }
 }
+
+/// How many conversations are named when one was not told enough.
+const SHOWN_CONVERSATIONS: usize = 8;
 
 /// The longest line of `session_index.jsonl` that is looked at.
 const MAX_LINE_BYTES: u64 = 1024 * 1024;
@@ -373,11 +381,8 @@ fn name_of(archive: &Archive) -> String {
         .into_owned()
 }
 
-fn shown(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Vec<String> {
-    paths
-        .into_iter()
-        .map(|p| p.as_ref().display().to_string())
-        .collect()
+fn shown(names: &[EntryName]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn show_plan(
@@ -386,7 +391,7 @@ fn show_plan(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) {
-    let removed = shown(&plan.removed);
+    let removed = shown(&plan.removed.sorted());
     context.ui.document(
         "restore",
         &RestoreJson {
@@ -440,7 +445,7 @@ fn show_done(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
-            removed: shown(&report.removed),
+            removed: shown(&report.removed.sorted()),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
             notes: &report.notes,

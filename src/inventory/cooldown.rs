@@ -531,7 +531,7 @@ fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentE
                 warnings.push(format!("damaged ({problem}): {}", path.display()));
             }
             InventoryFile {
-                archives: catalog::list(&manager_home.join("backups"), Vec::new())
+                archives: catalog::list(&manager_home.join("backups"), Vec::new)
                     .unwrap_or_default(),
                 ..InventoryFile::default()
             }

@@ -6,6 +6,7 @@ use super::records::{ArchiveRecord, InventoryFile};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
+use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::io::IoError;
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
@@ -23,12 +24,11 @@ pub fn backups(manager_home: &Path) -> PathBuf {
 /// Every archive and record that lies under `backups/` now. Reads `inventory.json` for what has
 /// not changed; takes no lock and writes nothing. A damaged inventory only costs time.
 pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
-    let known = document::read::<InventoryFile>(&manager_home.join(FILE_NAME));
-    let known = known
-        .ok()
-        .and_then(Found::good)
-        .map(|f| f.archives)
-        .unwrap_or_default();
+    let known = || {
+        let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
+        let file = file.and_then(Found::good);
+        file.map(|f| f.archives).unwrap_or_default()
+    };
     catalog::list(&backups(manager_home), known)
 }
 
@@ -40,7 +40,7 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
         |_: &Found<InventoryFile>| InventoryFile::default(),
         |inventory| -> Result<(), IoError> {
             let known = inventory.archives.clone();
-            inventory.archives = catalog::list(&backups(manager_home), known)?;
+            inventory.archives = catalog::list(&backups(manager_home), || known)?;
             Ok(())
         },
     )
@@ -129,11 +129,14 @@ pub fn newest(
 }
 
 /// The newest archive of `home` in this mode: what the next one can copy unchanged parts from. One
-/// that is known to be damaged is none.
+/// that is known to be damaged is none, and a safety backup may hold next to nothing.
 pub fn previous(records: &[ArchiveRecord], home: &Path, mode: Mode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
-        m.mode == mode && m.source_codex_home == home && m.legacy_auth_filename.is_none()
+        m.mode == mode
+            && m.source_codex_home == home
+            && m.legacy_auth_filename.is_none()
+            && m.label.as_deref() != Some(SAFETY_LABEL)
     };
     newest(records, same).map(|r| r.path.clone())
 }

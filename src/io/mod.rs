@@ -5,6 +5,7 @@
 //! fsync of the folder" stands in one place.
 
 pub mod atomic;
+pub mod buffers;
 pub mod child;
 pub mod clock;
 pub mod document;

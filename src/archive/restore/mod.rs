@@ -11,6 +11,7 @@ mod login;
 mod merge;
 pub mod pending;
 pub mod plan;
+mod rollouts;
 pub mod safety;
 mod stage;
 pub mod swap;
