@@ -4,8 +4,8 @@
 //!
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`] the domain: what is known, what it means,
-//!   how a home is kept, and who owns a login;
+//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`history`], [`storage`] the domain: what is
+//!   known, what it means, how a home is kept, who owns a login, what Codex lists, and what fills it;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
@@ -26,7 +26,9 @@ pub mod codex;
 pub mod commands;
 pub mod context;
 pub mod error;
+pub mod history;
 pub mod inventory;
 pub mod io;
 pub mod quota;
+pub mod storage;
 pub mod ui;

@@ -8,7 +8,14 @@ const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
     &["context", "ui", "error"],
-    &["inventory", "quota", "archive", "accounts"],
+    &[
+        "inventory",
+        "quota",
+        "archive",
+        "accounts",
+        "history",
+        "storage",
+    ],
     &["codex"],
     &["io"],
 ];
