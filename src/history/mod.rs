@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod files;
+pub mod json;
 pub mod lines;
 pub mod names;
 pub mod prompts;

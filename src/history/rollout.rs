@@ -4,6 +4,7 @@
 //! which Codex always writes in the same order, and is only checked to be JSON unless it is one of
 //! the few kinds that matter. Lines written in another order are parsed.
 
+use super::json;
 use super::lines::{Line, Lines};
 use super::stamp::{self, Stamp};
 use crate::codex::rollout;
@@ -11,7 +12,6 @@ use crate::io::progress::is_interrupted;
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -231,16 +231,42 @@ impl<'a> Envelope<'a> {
         })
     }
 
-    /// The type of the payload, where that comes first.
-    fn payload_kind(&self) -> Option<&'a [u8]> {
-        let rest = self.rest.strip_prefix(b",\"payload\":{\"type\":\"")?;
-        until_quote(rest, 64).map(|(kind, _)| kind)
+    /// The type of the payload, where that comes first, and what follows it.
+    fn payload(&self) -> Option<(&'a [u8], &'a [u8])> {
+        /// Codex 0.169 puts a line's metadata in front of its payload.
+        const NEAR: usize = 1 << 10;
+        const BEGINNING: &[u8] = b",\"payload\":{\"type\":\"";
+        let rest = match self.rest.strip_prefix(BEGINNING) {
+            Some(rest) => rest,
+            None => {
+                let at = memmem::find(beginning(self.rest, NEAR), BEGINNING)?;
+                &self.rest[at + BEGINNING.len()..]
+            }
+        };
+        until_quote(rest, 64)
+    }
+
+    /// Whether it may be a message of the user's.
+    fn may_be_said(&self) -> bool {
+        const NEAR: usize = 512;
+        const ROLE: &[u8] = b"\"role\":\"";
+        match self.payload() {
+            Some((b"message", rest)) => memmem::find(beginning(rest, NEAR), ROLE)
+                .is_none_or(|at| rest[at + ROLE.len()..].starts_with(b"user\"")),
+            Some(_) => false,
+            None => true,
+        }
     }
 }
 
+fn beginning(bytes: &[u8], longest: usize) -> &[u8] {
+    &bytes[..bytes.len().min(longest)]
+}
+
 fn until_quote(bytes: &[u8], longest: usize) -> Option<(&[u8], &[u8])> {
-    let window = &bytes[..bytes.len().min(longest)];
-    let at = window.iter().position(|b| matches!(b, b'"' | b'\\'))?;
+    let at = beginning(bytes, longest)
+        .iter()
+        .position(|b| matches!(b, b'"' | b'\\'))?;
     (bytes[at] == b'"').then(|| (&bytes[..at], &bytes[at + 1..]))
 }
 
@@ -303,7 +329,7 @@ impl Scanner {
         if let Some(envelope) = Envelope::of(bytes)
             && !self.is_of_interest(&envelope)
         {
-            if is_json(bytes) {
+            if json::is_object(bytes) {
                 self.observe(envelope.timestamp);
             } else {
                 self.scan.bad_lines += 1;
@@ -322,8 +348,8 @@ impl Scanner {
     }
 
     /// One that does not fit into memory counts by its beginning; what a user said is not that long.
-    fn long_line(&mut self, beginning: &[u8], last: u8) {
-        match Envelope::of(beginning) {
+    fn long_line(&mut self, start: &[u8], last: u8) {
+        match Envelope::of(start) {
             Some(envelope) if last == b'}' && !self.is_of_interest(&envelope) => {
                 self.observe(envelope.timestamp);
             }
@@ -335,14 +361,13 @@ impl Scanner {
         match envelope.kind {
             b"session_meta" => self.scan.meta.is_none(),
             b"turn_context" => self.depth == Depth::Turns,
-            b"response_item" => self.early.is_none() && !self.has_event,
-            b"event_msg" => match envelope.payload_kind() {
-                Some(b"user_message") | None => true,
-                Some(b"item_completed") => {
-                    let near = &envelope.rest[..envelope.rest.len().min(512)];
-                    memmem::find(near, b"\"UserMessage\"").is_some()
+            b"response_item" => self.early.is_none() && !self.has_event && envelope.may_be_said(),
+            b"event_msg" => match envelope.payload() {
+                Some((b"user_message", _)) | None => true,
+                Some((b"item_completed", rest)) => {
+                    memmem::find(beginning(rest, 512), b"\"UserMessage\"").is_some()
                 }
-                Some(b"token_count") => self.depth == Depth::Turns,
+                Some((b"token_count", _)) => self.depth == Depth::Turns,
                 Some(_) => false,
             },
             _ => false,
@@ -527,10 +552,6 @@ fn is_injected(text: &str) -> bool {
 pub fn first_line(text: &str) -> Option<String> {
     let mut lines = text.lines().map(str::trim);
     lines.find(|line| !line.is_empty()).map(str::to_owned)
-}
-
-fn is_json(line: &[u8]) -> bool {
-    std::str::from_utf8(line).is_ok() && serde_json::from_slice::<IgnoredAny>(line).is_ok()
 }
 
 #[cfg(test)]

@@ -176,6 +176,9 @@ pub fn find(
     let entries = fs::read_dir(manager_home.join(FOLDER));
     for entry in entries.into_iter().flatten().flatten() {
         let folder = entry.path();
+        if !folder.is_dir() {
+            continue;
+        }
         if let Found::Good(document) = document::read::<SnapshotFile>(&folder.join(DOCUMENT))? {
             found.push(Snapshot { folder, document });
         }
