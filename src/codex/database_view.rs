@@ -32,19 +32,6 @@ pub fn read<T>(
             }
             return result.on("read", path);
         }
-        let [wal, shm, _] = home::database_sidecars(path);
-        if wal.exists() && !shm.exists() {
-            // Whoever has a WAL database open has made its index: nobody has this one.
-            let folder = copy_unused(path, &wal).map_err(|e| DatabaseError::Sqlite {
-                action: "copy",
-                path: path.to_path_buf(),
-                source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
-            })?;
-            let copy = folder.path().join("database");
-            return Connection::open(copy)
-                .and_then(|connection| look(&connection))
-                .on("read", path);
-        }
         let uri = format!(
             "file:{}?mode=ro&readonly_shm=1",
             percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
@@ -52,12 +39,27 @@ pub fn read<T>(
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        return Connection::open_with_flags(uri, flags)
-            .and_then(|connection| {
-                connection.busy_timeout(PATIENCE)?;
-                let transaction = connection.unchecked_transaction()?;
-                look(&transaction)
-            })
+        let result = Connection::open_with_flags(uri, flags).and_then(|connection| {
+            connection.busy_timeout(PATIENCE)?;
+            let transaction = connection.unchecked_transaction()?;
+            look(&transaction)
+        });
+        let [wal, shm, _] = home::database_sidecars(path);
+        let has_no_index = result
+            .as_ref()
+            .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
+        if !has_no_index || shm.exists() || !wal.exists() {
+            return result.on("read", path);
+        }
+        // Whoever has a log open has made its index or holds the whole database, which would have
+        // been said: nobody has this one.
+        let folder = copy_unused(path, &wal).map_err(|e| DatabaseError::Sqlite {
+            action: "copy",
+            path: path.to_path_buf(),
+            source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
+        })?;
+        return Connection::open(folder.path().join("database"))
+            .and_then(|connection| look(&connection))
             .on("read", path);
     }
     unreachable!("the loop above has no end")

@@ -200,8 +200,9 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
         while let Some(line) = lines.next_line()? {
             scanner.line(line);
         }
-        if scanner.scan.last.is_some() || from == 0 {
-            return Ok(scanner.scan.last);
+        let last = scanner.finish().last;
+        if last.is_some() || from == 0 {
+            return Ok(last);
         }
         span *= 16;
     }

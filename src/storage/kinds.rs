@@ -54,11 +54,14 @@ impl Usage {
             .map(|(kind, (bytes, files))| {
                 let remove = |names: &[&str]| {
                     let paths: Vec<_> = names.iter().map(|n| shown(&home.join(n))).collect();
-                    Some(format!("rm -r {}", paths.join(" ")))
+                    Some(format!("rm -rf {}", paths.join(" ")))
                 };
                 let (reclaimable_bytes, command) = match kind {
                     "packages" => (bytes, remove(&["packages"])),
-                    "logs" => (bytes, Some(format!("rm -r {}/logs_*.sqlite*", shown(home)))),
+                    "logs" => (
+                        bytes,
+                        Some(format!("rm -rf {}/logs_*.sqlite*", shown(home))),
+                    ),
                     "caches" => (bytes, remove(&[".tmp", "tmp"])),
                     "set aside" => (bytes, remove(&[DB_BACKUPS])),
                     "databases" => {

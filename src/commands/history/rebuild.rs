@@ -177,28 +177,25 @@ impl RebuildArgs {
         }
         let say = |n: usize, text: &str| {
             if n > 0 {
-                ui.line(format_args!("{n} {text}"));
+                ui.line(format_args!("{text}: {n}"));
             }
         };
         let limit = max_threads.unwrap_or_default();
         say(
             plan.beyond_limit,
-            &format!("older ones left out (--max-threads {limit}; 0 takes all)"),
+            &format!("older ones, left out by --max-threads {limit} (0 takes all)"),
         );
         say(plan.names_kept, "names kept of conversations left out");
         say(
             plan.titles_taken,
-            "without a line: their title is a name that you gave to another",
+            "without a line, as their title is a name that you gave to another",
         );
         say(
             plan.orphans_skipped,
-            "not in Codex's table, skipped (--include-orphans takes them)",
+            "not in Codex's table, skipped without --include-orphans",
         );
-        say(
-            plan.without_id,
-            "files without a conversation's id, skipped",
-        );
-        say(plan.without_time, "conversations without any time, skipped");
+        say(plan.without_id, "files skipped without a conversation's id");
+        say(plan.without_time, "conversations skipped without any time");
         say(
             usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
             "broken lines skipped",
@@ -206,15 +203,15 @@ impl RebuildArgs {
         let bytes = plan.max_bytes.unwrap_or_default();
         say(
             plan.history_trimmed,
-            &format!("of the oldest prompts left out (history.max_bytes = {bytes})"),
+            &format!("oldest prompts, left out by history.max_bytes = {bytes}"),
         );
         say(
             plan.history_dropped,
-            "lines of the history dropped that no conversation backs",
+            "lines dropped from the history, as no conversation backs them",
         );
         say(
             plan.history_beyond_limit,
-            "lines of the history dropped of conversations left out",
+            "lines dropped from the history, of conversations left out",
         );
         for skipped in &plan.skipped {
             let path = printable(&skipped.path.to_string_lossy());
