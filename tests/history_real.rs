@@ -201,9 +201,9 @@ fn conversations_from_another_machine_are_taken_in() {
     fs::copy(from, to).unwrap();
     let index = home.join("session_index.jsonl");
     let mut lines = fs::read_to_string(&index).unwrap();
-    lines.push_str(&format!(
+    lines += &format!(
         "{{\"id\":\"{id}\",\"thread_name\":\"from there\",\"updated_at\":\"2026-01-01T00:00:00Z\"}}\n"
-    ));
+    );
     fs::write(index, lines).unwrap();
     let mut told = told;
     told.expected.push((id.clone(), Some("from there".into())));
@@ -263,9 +263,9 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
     fs::write(&rollout, lines.map(|line| line + "\n").concat()).unwrap();
     let index = home.join("session_index.jsonl");
     let mut text = fs::read_to_string(&index).unwrap();
-    text.push_str(&format!(
+    text += &format!(
         "{{\"id\":\"{id}\",\"thread_name\":\"old name\",\"updated_at\":\"2025-10-02T00:00:00Z\"}}\n"
-    ));
+    );
     fs::write(index, text).unwrap();
     let _ = lab.manager(["history", "check"]).code(5);
     let _ = lab.manager(["history", "repair"]).code(0);

@@ -130,8 +130,8 @@ pub fn read(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
         let query = format!("SELECT {} FROM threads ORDER BY id", list.join(","));
         let mut statement = connection.prepare(&query)?;
         let rows = statement.query_map([], |row| {
-            let text = |i| text(row.get_ref(i));
-            let number = |i| number(row.get_ref(i));
+            let text = |i| row.get_ref(i).map(text).unwrap_or_default();
+            let number = |i| row.get_ref(i).ok().and_then(number);
             Ok(ThreadRow {
                 id: text(0),
                 rollout_path: text(1),
@@ -152,18 +152,18 @@ pub fn read(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
     })
 }
 
-fn text(value: rusqlite::Result<ValueRef<'_>>) -> String {
+fn text(value: ValueRef<'_>) -> String {
     match value {
-        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
             String::from_utf8_lossy(bytes).into_owned()
         }
         _ => String::new(),
     }
 }
 
-fn number(value: rusqlite::Result<ValueRef<'_>>) -> Option<i64> {
+fn number(value: ValueRef<'_>) -> Option<i64> {
     match value {
-        Ok(ValueRef::Integer(n)) => Some(n),
+        ValueRef::Integer(n) => Some(n),
         _ => None,
     }
 }
@@ -243,13 +243,13 @@ pub fn change(path: &Path, changes: &[RowChange]) -> Result<usize, DatabaseError
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;
     let columns = columns(&transaction).on("read", path)?;
-    let mut changed = 0;
+    let mut rows = 0;
     for change in changes {
-        changed += apply(&transaction, &columns, change).on("change", path)?;
+        rows += apply(&transaction, &columns, change).on("change", path)?;
     }
     transaction.commit().on("change", path)?;
     connection.close().map_err(|(_, e)| e).on("close", path)?;
-    Ok(changed)
+    Ok(rows)
 }
 
 fn apply(

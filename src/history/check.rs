@@ -2,8 +2,8 @@
 
 use super::files::{self, Folders, RolloutFile};
 use super::names::SessionIndex;
-use super::rollout::{self, Meta, canonical_id, first_line};
-use super::{HistoryError, Skipped, for_each_file};
+use super::rollout::{Meta, canonical_id, first_line};
+use super::{Head, HistoryError, Skipped, heads};
 use crate::codex::threads::{self, ThreadRow, ThreadTable};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -53,23 +53,23 @@ pub fn look(home: &Path, database: Option<&Path>) -> Result<Findings, HistoryErr
     let files = files::find(home, Folders::All)?;
     let mut damaged = Vec::new();
     let paths: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
-    let heads = for_each_file(&paths, &mut damaged, rollout::head)?;
+    let found = heads(&paths, &mut damaged)?;
     let mut conversations: BTreeMap<String, OnDisk> = BTreeMap::new();
-    for (file, head) in files.into_iter().zip(heads) {
+    for (file, head) in files.into_iter().zip(found) {
         match head {
-            Some(Some(meta)) => match conversations.get_mut(&meta.id) {
-                Some(known) => known.files.push(file),
-                None => {
-                    let files = vec![file];
-                    conversations.insert(meta.id.clone(), OnDisk { files, meta });
-                }
-            },
-            Some(None) => damaged.push(Skipped {
+            Head::Conversation(meta) => {
+                let new = |meta| OnDisk {
+                    files: Vec::new(),
+                    meta,
+                };
+                let known = conversations.entry(meta.id.clone());
+                known.or_insert_with(|| new(meta)).files.push(file);
+            }
+            Head::Nothing => damaged.push(Skipped {
                 reason: why_damaged(&file.path),
                 path: file.path,
             }),
-            // Vanished, or noted already.
-            None => {}
+            Head::Unread => {}
         }
     }
     damaged.sort_by(|a, b| a.path.cmp(&b.path));

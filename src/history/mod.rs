@@ -85,6 +85,27 @@ pub struct Skipped {
     pub reason: String,
 }
 
+/// What the beginning of a rollout says.
+#[derive(Debug)]
+enum Head {
+    /// Which conversation it is.
+    Conversation(rollout::Meta),
+    /// Not which conversation it is.
+    Nothing,
+    /// It vanished, or could not be read.
+    Unread,
+}
+
+/// The beginnings of rollouts, in their order; what cannot be read is noted in `skipped`.
+fn heads(paths: &[&Path], skipped: &mut Vec<Skipped>) -> Result<Vec<Head>, HistoryError> {
+    let found = for_each_file(paths, skipped, |path| {
+        let meta = rollout::head(path)?;
+        Ok(meta.map_or(Head::Nothing, Head::Conversation))
+    })?;
+    let read = found.into_iter();
+    Ok(read.map(|head| head.unwrap_or(Head::Unread)).collect())
+}
+
 /// Does `work` for each path on all processors; the results come in the order of the paths. What
 /// vanished meanwhile is `None`; what cannot be read is noted in `skipped`.
 fn for_each_file<T: Send>(

@@ -7,9 +7,9 @@
 use super::files::{self, Folders, RolloutFile};
 use super::names::{self, IndexEntry, SessionIndex};
 use super::prompts::{self, HistoryEntry};
-use super::rollout::{self, Depth, Meta, Scan, canonical_id, first_line};
+use super::rollout::{self, Depth, Scan, canonical_id, first_line};
 use super::stamp::Stamp;
-use super::{HistoryError, Skipped, for_each_file};
+use super::{Head, HistoryError, Skipped, for_each_file, heads};
 use crate::codex::threads::{ThreadRow, ThreadTable};
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, Progress, atomic};
@@ -201,8 +201,8 @@ pub fn plan(
     let files = files::find(home, Folders::Sessions)?;
     let mut skipped = Vec::new();
     let paths: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
-    let heads = for_each_file(&paths, &mut skipped, rollout::head)?;
-    let mut gathered = gather(&files, heads, table, options.include_orphans);
+    let found = heads(&paths, &mut skipped)?;
+    let mut gathered = gather(&files, found, table, options.include_orphans);
     let beyond = limit(
         &mut gathered.conversations,
         options.max_threads,
@@ -301,7 +301,7 @@ struct Gathered<'a> {
 /// The conversations that are sources, each with its files.
 fn gather<'a>(
     files: &'a [RolloutFile],
-    heads: Vec<Option<Option<Meta>>>,
+    heads: Vec<Head>,
     table: Option<&'a ThreadTable>,
     include_orphans: bool,
 ) -> Gathered<'a> {
@@ -335,9 +335,13 @@ fn gather<'a>(
     }
     let (mut orphans, mut without_id) = (0, 0);
     for (file, head) in files.iter().zip(heads) {
-        let Some(meta) = head.flatten() else {
-            without_id += 1;
-            continue;
+        let meta = match head {
+            Head::Conversation(meta) => meta,
+            Head::Nothing => {
+                without_id += 1;
+                continue;
+            }
+            Head::Unread => continue,
         };
         if archived.contains(&meta.id) {
             continue;
@@ -474,11 +478,11 @@ fn index_entries(
             kept.push(entry);
         }
     }
-    let named: HashSet<String> = kept.iter().map(|(_, entry)| entry.id.clone()).collect();
+    let kept_ids: HashSet<String> = kept.iter().map(|(_, entry)| entry.id.clone()).collect();
     let by_id: HashMap<&str, &Conversation<'_>> =
         beyond.iter().map(|c| (c.id.as_str(), c)).collect();
     for line in index.entries() {
-        if restored.contains(line.id.as_str()) || named.contains(&line.id) {
+        if restored.contains(line.id.as_str()) || kept_ids.contains(&line.id) {
             continue;
         }
         let known = by_id.get(line.id.as_str());

@@ -237,14 +237,8 @@ impl<'a> Envelope<'a> {
         /// Codex 0.169 puts a line's metadata in front of its payload.
         const NEAR: usize = 1 << 10;
         const BEGINNING: &[u8] = b",\"payload\":{\"type\":\"";
-        let rest = match self.rest.strip_prefix(BEGINNING) {
-            Some(rest) => rest,
-            None => {
-                let at = memmem::find(beginning(self.rest, NEAR), BEGINNING)?;
-                &self.rest[at + BEGINNING.len()..]
-            }
-        };
-        until_quote(rest, 64)
+        let at = memmem::find(beginning(self.rest, NEAR), BEGINNING)?;
+        until_quote(&self.rest[at + BEGINNING.len()..], 64)
     }
 
     /// Whether it may be a message of the user's.
@@ -330,7 +324,7 @@ impl Scanner {
         if let Some(envelope) = Envelope::of(bytes)
             && !self.is_of_interest(&envelope)
         {
-            if json::is_object(bytes) {
+            if json::is_whole(bytes) {
                 self.observe(envelope.timestamp);
             } else {
                 self.scan.bad_lines += 1;

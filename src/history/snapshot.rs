@@ -183,16 +183,15 @@ pub fn find(
             found.push(Snapshot { folder, document });
         }
     }
-    let wanted = |snapshot: &Snapshot| match name {
-        Some(name) => snapshot.name() == name,
-        None => {
-            let document = &snapshot.document;
-            document.before == Before::Repair
-                && document.undone_at.is_none()
-                && document.codex_home == codex_home
-        }
+    let is_due = |document: &SnapshotFile| {
+        document.before == Before::Repair
+            && document.undone_at.is_none()
+            && document.codex_home == codex_home
     };
-    found.retain(wanted);
+    found.retain(|snapshot| match name {
+        Some(name) => snapshot.name() == name,
+        None => is_due(&snapshot.document),
+    });
     let newest = |s: &Snapshot| (s.document.created_at, s.name().len(), s.name());
     let missing = || name.unwrap_or("none was made of this home").to_owned();
     found

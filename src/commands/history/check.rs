@@ -19,9 +19,13 @@ const SHOWN: usize = 5;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history check
-  codex-manager history check --verbose         # every finding
+  codex-manager history check --all             # every finding
   codex-manager history check --json | jq '.missing[].id'")]
-pub(super) struct CheckArgs {}
+pub(super) struct CheckArgs {
+    /// Name every finding
+    #[arg(long)]
+    all: bool,
+}
 
 impl CheckArgs {
     /// Runs the command.
@@ -31,7 +35,7 @@ impl CheckArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
         let report = checked(context, &findings(context)?);
-        show(context, &report);
+        show(context, &report, self.all);
         context.ui.document("history check", &report);
         Ok(if report.is_equal() {
             Outcome::Done
@@ -42,13 +46,8 @@ impl CheckArgs {
 }
 
 /// Shows a report, with the command that mends it.
-pub(super) fn show(context: &Context, report: &CheckReport) {
+pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let ui = &context.ui;
-    let text = |path: &Path| {
-        let home = &context.settings.codex_home;
-        let short = path.strip_prefix(home).unwrap_or(path);
-        printable(&short.to_string_lossy())
-    };
     ui.line(format_args!(
         "{} on disk, {} listed by Codex",
         count(report.on_disk, "conversation"),
@@ -59,92 +58,96 @@ pub(super) fn show(context: &Context, report: &CheckReport) {
             "{} the database cannot be used ({}): {}",
             ui.paint(Style::Bad, "damaged"),
             printable(problem),
-            text(path)
+            short(context, path)
         )),
         (None, _) if report.on_disk > 0 => {
             ui.line(ui.paint(Style::Warn, "there is no state database"));
         }
         _ => {}
     }
-    let group = |style, what: &str, lines: Vec<String>| {
+    for (style, what, lines) in groups(context, report) {
         if lines.is_empty() {
-            return;
+            continue;
         }
-        ui.line(format_args!("\n{} {}", ui.paint(style, lines.len()), what));
-        let shown = if ui.is_verbose() { lines.len() } else { SHOWN };
+        ui.line(format_args!("\n{} {what}", ui.paint(style, lines.len())));
+        let shown = if all || ui.is_verbose() {
+            lines.len()
+        } else {
+            SHOWN
+        };
         for line in lines.iter().take(shown) {
             ui.line(format_args!("  {line}"));
         }
         if lines.len() > shown {
-            ui.line(format_args!("  … {} more: --verbose", lines.len() - shown));
+            ui.line(format_args!("  … {} more: --all", lines.len() - shown));
         }
-    };
-    group(
-        Style::Warn,
-        "on disk, not listed",
-        report.missing.iter().map(|m| text(&m.path)).collect(),
-    );
-    group(
-        Style::Warn,
-        "listed at a place where they are not",
-        report
-            .stale_path
-            .iter()
-            .map(|s| format!("{}  recorded at {}", s.id, printable(&s.recorded)))
-            .collect(),
-    );
-    group(
-        Style::Warn,
-        "names that only the index still has",
-        report
-            .names_missing
-            .iter()
-            .map(|n| format!("{}  {}", n.id, printable(&n.name)))
-            .collect(),
-    );
-    group(
-        Style::Bad,
-        "listed without a file",
-        report
-            .orphan_rows
-            .iter()
-            .map(|o| format!("{}  {}", printable(&o.id), printable(&o.title)))
-            .collect(),
-    );
-    group(
-        Style::Warn,
-        "in more than one file; the first counts",
-        report
-            .duplicates
-            .iter()
-            .map(|d| {
-                let paths: Vec<_> = d.paths.iter().map(|p| text(p)).collect();
-                paths.join("\n    ")
-            })
-            .collect(),
-    );
-    group(
-        Style::Bad,
-        "damaged",
-        report
-            .damaged
-            .iter()
-            .map(|d| format!("{}: {}", text(&d.path), d.reason))
-            .collect(),
-    );
-    group(
-        Style::Dim,
-        "of another account: Codex's picker does not show them",
-        report
-            .hidden
-            .iter()
-            .map(|h| format!("{}  {}", h.id, printable(&h.account_id)))
-            .collect(),
-    );
+    }
     if !report.is_mended() {
         ui.note("\nmend it, with Codex closed: codex-manager history repair");
     }
     if !report.orphan_rows.is_empty() {
         ui.note("bring a lost one back: codex-manager restore latest --session ID");
     }
+}
+
+/// A path as it is shown: from the home on.
+fn short(context: &Context, path: &Path) -> String {
+    let home = &context.settings.codex_home;
+    let short = path.strip_prefix(home).unwrap_or(path);
+    printable(&short.to_string_lossy())
+}
+
+/// The findings, a line each.
+fn groups(context: &Context, report: &CheckReport) -> [(Style, &'static str, Vec<String>); 7] {
+    let text = |path: &Path| short(context, path);
+    let missing = report.missing.iter().map(|m| text(&m.path));
+    let stale = report
+        .stale_path
+        .iter()
+        .map(|s| format!("{}  recorded at {}", s.id, printable(&s.recorded)));
+    let names = report
+        .names_missing
+        .iter()
+        .map(|n| format!("{}  {}", n.id, printable(&n.name)));
+    let orphans = report
+        .orphan_rows
+        .iter()
+        .map(|o| format!("{}  {}", printable(&o.id), printable(&o.title)));
+    let duplicates = report.duplicates.iter().map(|d| {
+        let paths: Vec<_> = d.paths.iter().map(|p| text(p)).collect();
+        paths.join("\n    ")
+    });
+    let damaged = report
+        .damaged
+        .iter()
+        .map(|d| format!("{}: {}", text(&d.path), d.reason));
+    let hidden = report
+        .hidden
+        .iter()
+        .map(|h| format!("{}  {}", h.id, printable(&h.account_id)));
+    [
+        (Style::Warn, "on disk, not listed", missing.collect()),
+        (
+            Style::Warn,
+            "listed at a place where they are not",
+            stale.collect(),
+        ),
+        (
+            Style::Warn,
+            "names that only the index still has",
+            names.collect(),
+        ),
+        (Style::Bad, "listed without a file", orphans.collect()),
+        (
+            Style::Warn,
+            "in more than one file; the first counts",
+            duplicates.collect(),
+        ),
+        (Style::Bad, "damaged", damaged.collect()),
+        (
+            Style::Dim,
+            "of another account: Codex's picker does not show them",
+            hidden.collect(),
+        ),
+    ]
 }

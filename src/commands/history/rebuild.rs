@@ -27,6 +27,10 @@ enum OnlyArg {
 ///
 /// From the conversations on disk and Codex's table of threads. Names that you gave are kept, those
 /// of conversations beyond the limit too. A copy of each file is kept beside it.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager history rebuild --dry-run

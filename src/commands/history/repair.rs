@@ -66,7 +66,7 @@ impl RepairArgs {
         let remaining = after.left() + usize::from(!after.is_mended());
         show_changes(context, &plan.changes);
         if !after.is_equal() {
-            check::show(context, &after);
+            check::show(context, &after, false);
         }
         context.ui.line(format_args!(
             "{} made; the state before is kept as {}",

@@ -51,6 +51,9 @@ impl UndoArgs {
             ))
             .hint(format!("add --codex-home {home}; nothing was changed")));
         }
+        let files = found.document.files.iter();
+        let is_there = |file: &&snapshot::KeptFile| file.content.is_some() || file.path.exists();
+        let changed: Vec<_> = files.filter(is_there).map(|f| f.path.clone()).collect();
         let kept = if self.dry_run {
             None
         } else {
@@ -58,8 +61,6 @@ impl UndoArgs {
         };
         let zone = context.settings.zone;
         let at = time::full(&found.document.created_at, zone, &context.now());
-        let files = found.document.files.iter();
-        let changed: Vec<_> = files.map(|file| file.path.clone()).collect();
         for path in &changed {
             context.ui.line(path.display());
         }
