@@ -340,6 +340,22 @@ fn a_lost_database_needs_codex_and_nothing_is_changed_without() {
 }
 
 #[test]
+fn a_database_that_somebody_holds_is_no_lost_one() {
+    let home = Home::new();
+    let holder = Connection::open(home.path("state_5.sqlite")).unwrap();
+    holder
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA locking_mode=EXCLUSIVE;
+             CREATE TABLE held(x); INSERT INTO held VALUES(1);",
+        )
+        .unwrap();
+    for verb in ["check", "repair"] {
+        let run = home.run(&[verb]).code(1);
+        assert!(run.stderr.contains("database is locked"), "{run}");
+    }
+}
+
+#[test]
 fn a_repair_under_somebody_who_has_the_home_open_is_refused() {
     let home = Home::new();
     home.sql("UPDATE threads SET rollout_path='x'");

@@ -2,6 +2,7 @@
 
 use crate::support::env::assert_same_tree;
 use crate::support::lab::{Lab, open, rollout, rows};
+use codex_manager::history::names::{IndexEntry, append};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -32,6 +33,15 @@ fn name(lab: &Lab, home: &Path, id: &str, name: &str) {
     lab.codex
         .app_server_request(home, &lab.backend, "thread/name/set", params)
         .expect("named");
+}
+
+fn append_name(home: &Path, id: &str, name: &str) {
+    let entry = IndexEntry {
+        id: id.to_owned(),
+        thread_name: name.to_owned(),
+        updated_at: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    append(home, &[entry]).unwrap();
 }
 
 /// Three conversations, the second named.
@@ -199,12 +209,7 @@ fn conversations_from_another_machine_are_taken_in() {
     let to = home.join(from.strip_prefix(&other).unwrap());
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::copy(from, to).unwrap();
-    let index = home.join("session_index.jsonl");
-    let mut lines = fs::read_to_string(&index).unwrap();
-    lines += &format!(
-        "{{\"id\":\"{id}\",\"thread_name\":\"from there\",\"updated_at\":\"2026-01-01T00:00:00Z\"}}\n"
-    );
-    fs::write(index, lines).unwrap();
+    append_name(&home, &id, "from there");
     let mut told = told;
     told.expected.push((id.clone(), Some("from there".into())));
     told.expected.sort();
@@ -261,12 +266,7 @@ fn an_old_conversation_keeps_the_name_in_the_index() {
     ];
     let rollout = day.join(format!("rollout-2025-10-01T10-00-00-{id}.jsonl"));
     fs::write(&rollout, lines.map(|line| line + "\n").concat()).unwrap();
-    let index = home.join("session_index.jsonl");
-    let mut text = fs::read_to_string(&index).unwrap();
-    text += &format!(
-        "{{\"id\":\"{id}\",\"thread_name\":\"old name\",\"updated_at\":\"2025-10-02T00:00:00Z\"}}\n"
-    );
-    fs::write(index, text).unwrap();
+    append_name(&home, id, "old name");
     let _ = lab.manager(["history", "check"]).code(5);
     let _ = lab.manager(["history", "repair"]).code(0);
     let _ = lab.manager(["history", "check"]).code(0);

@@ -4,6 +4,7 @@ use super::files::{self, Folders, RolloutFile};
 use super::names::SessionIndex;
 use super::rollout::{Meta, canonical_id, first_line};
 use super::{Head, HistoryError, Skipped, heads};
+use crate::codex::database::DatabaseError;
 use crate::codex::threads::{self, ThreadRow, ThreadTable};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
@@ -47,8 +48,8 @@ pub struct Findings {
 /// Looks at a home: the names of its rollouts, the first line of each, the table and the index.
 ///
 /// # Errors
-/// A folder or the index cannot be read, or the user stopped it. A database that cannot be read is
-/// a finding.
+/// A folder, the index or the database cannot be read, or the user stopped it. A damaged database
+/// is a finding.
 pub fn look(home: &Path, database: Option<&Path>) -> Result<Findings, HistoryError> {
     let files = files::find(home, Folders::All)?;
     let mut damaged = Vec::new();
@@ -77,7 +78,9 @@ pub fn look(home: &Path, database: Option<&Path>) -> Result<Findings, HistoryErr
         None => (None, None),
         Some(Ok(Some(table))) => (Some(table), None),
         Some(Ok(None)) => (None, Some("it has no table of conversations".into())),
-        Some(Err(e)) => (None, Some(with_cause(&e))),
+        Some(Err(e @ DatabaseError::Damaged { .. })) => (None, Some(e.to_string())),
+        // It may be sound: somebody holds it, or it may not be read.
+        Some(Err(e)) => return Err(e.into()),
     };
     if let Some(table) = &table {
         put_rows_choice_first(&mut conversations, table);

@@ -4,13 +4,19 @@
 //! id; of several conversations of one name `resume NAME` takes the one whose rollout was changed
 //! last, wherever its line is (0.169). It waits for whoever holds `session_index.jsonl.lock`.
 
+use super::HistoryError;
 use super::rollout::canonical_id;
 use super::stamp::Stamp;
-use crate::io::{IoContext, IoError};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
+
+/// How long a write waits for Codex.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Its name.
 pub const FILE_NAME: &str = "session_index.jsonl";
@@ -88,6 +94,23 @@ impl IndexEntry {
     }
 }
 
+/// Appends lines as Codex does, under its lock: the last line of an id counts. For a conversation
+/// that comes back with its name.
+pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
+    let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), PATIENCE)?;
+    let path = home.join(FILE_NAME);
+    let mut bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    };
+    if bytes.last().is_some_and(|last| *last != b'\n') {
+        bytes.push(b'\n');
+    }
+    bytes.extend(render(entries));
+    Ok(atomic::write(&path, &bytes)?)
+}
+
 /// The text of an index: compact JSON, in the order given.
 pub fn render(entries: &[IndexEntry]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -102,6 +125,26 @@ pub fn render(entries: &[IndexEntry]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_appended_counts_also_behind_a_line_without_an_end() {
+        let home = tempfile::tempdir().unwrap();
+        let line = |id: &str, name: &str| IndexEntry {
+            id: id.into(),
+            thread_name: name.into(),
+            updated_at: "2026-01-01T00:00:00Z".into(),
+        };
+        append(home.path(), &[line("a", "one")]).unwrap();
+        let path = home.path().join(FILE_NAME);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes.pop();
+        fs::write(&path, bytes).unwrap();
+        append(home.path(), &[line("b", "two"), line("a", "three")]).unwrap();
+        let index = SessionIndex::read(home.path()).unwrap();
+        assert_eq!(index.get("a").unwrap().thread_name, "three");
+        assert_eq!(index.get("b").unwrap().thread_name, "two");
+        assert_eq!(index.bad_lines, 0);
+    }
 
     #[test]
     fn the_last_line_of_an_id_in_any_case_counts() {

@@ -19,10 +19,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long a write waits for Codex.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Which files are made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -436,7 +432,8 @@ fn scan(
     let stamps = for_each_file(&end_paths, skipped, rollout::last_stamp)?;
     let mut last: Vec<Option<Stamp>> = vec![None; conversations.len()];
     for (i, scan) in whole_owners.into_iter().zip(scans) {
-        let Some(scan) = scan else { continue };
+        let Some(mut scan) = scan else { continue };
+        scan.meta = None;
         last[i] = Stamp::later(last[i].take(), scan.last.clone());
         let conversation = &mut conversations[i];
         conversation.title = conversation.title.take().or_else(|| scan.title.clone());
@@ -583,7 +580,7 @@ pub fn apply(
             _ => path.exists().then(|| path.clone()),
         };
         let _held = lock
-            .map(|lock| FileLock::exclusive_within(&lock, PATIENCE))
+            .map(|lock| FileLock::exclusive_within(&lock, names::PATIENCE))
             .transpose()?;
         let mut bytes = file.bytes.clone();
         let present = length(&path);

@@ -25,7 +25,8 @@ use std::path::Path;
 pub struct Meta {
     /// The conversation's id; see [`canonical_id`].
     pub id: String,
-    /// Everything else that Codex wrote about it.
+    /// What Codex wrote about it, but for the instructions: they are nearly all of it, and a home
+    /// may have a hundred thousand of these.
     pub payload: Value,
 }
 
@@ -191,7 +192,7 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     loop {
         let from = len.saturating_sub(span);
         file.seek(SeekFrom::Start(from))?;
-        let mut lines = Lines::new((&file).take(len - from));
+        let mut lines = Lines::in_chunks((&file).take(len - from), 64 << 10);
         let mut scanner = Scanner::new(Depth::Messages);
         if from > 0 {
             // The line that is cut here may be any part of one.
@@ -395,7 +396,7 @@ impl Scanner {
                 {
                     self.scan.meta = Some(Meta {
                         id: canonical_id(id.trim()),
-                        payload,
+                        payload: kept_of(payload),
                     });
                 }
             }
@@ -480,6 +481,35 @@ impl Scanner {
             self.scan.turn.first_message = self.first_event;
         }
         self.scan
+    }
+}
+
+/// What is of use in a `session_meta`.
+fn kept_of(payload: Value) -> Value {
+    const KEPT: [&str; 16] = [
+        "timestamp",
+        "cwd",
+        "originator",
+        "cli_version",
+        "source",
+        "thread_source",
+        "model_provider",
+        "memory_mode",
+        "history_mode",
+        "history_base",
+        "git",
+        "agent_nickname",
+        "agent_role",
+        "agent_path",
+        "creator_user_id",
+        "creator_account_id",
+    ];
+    match payload {
+        Value::Object(mut all) => {
+            let kept = KEPT.iter().filter_map(|key| all.remove_entry(*key));
+            Value::Object(kept.collect())
+        }
+        other => other,
     }
 }
 
