@@ -16,8 +16,8 @@ use crate::io::{IoContext, Progress, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io::Write;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 /// Which files are made again.
@@ -542,7 +542,7 @@ pub fn preview(home: &Path, plan: &RebuildPlan) -> Result<Vec<RebuiltFile>, Hist
     let of = |file: &PlannedFile| {
         let path = home.join(file.name);
         Ok(RebuiltFile {
-            written: !says_already(&path, &file.bytes)?,
+            written: !says_already(&path, [&file.bytes, &[]])?,
             path,
             lines: file.lines,
             backup: None,
@@ -551,12 +551,28 @@ pub fn preview(home: &Path, plan: &RebuildPlan) -> Result<Vec<RebuiltFile>, Hist
     plan.files.iter().map(of).collect()
 }
 
-fn says_already(path: &Path, bytes: &[u8]) -> Result<bool, HistoryError> {
-    match fs::read(path) {
-        Ok(present) => Ok(present == bytes),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e).at("read", path).map_err(Into::into),
+/// Whether the file holds these parts, one behind the other.
+fn says_already(path: &Path, parts: [&[u8]; 2]) -> Result<bool, HistoryError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(e) => return Err(e).at("read", path).map_err(Into::into),
+    };
+    let len: usize = parts.iter().map(|part| part.len()).sum();
+    if length(path) != len as u64 {
+        return Ok(false);
     }
+    let mut buffer = vec![0; 64 << 10];
+    for chunk in parts.iter().flat_map(|part| part.chunks(64 << 10)) {
+        let present = &mut buffer[..chunk.len()];
+        match file.read_exact(present) {
+            Ok(()) if present == chunk => {}
+            Ok(()) => return Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(e) => return Err(e).at("read", path).map_err(Into::into),
+        }
+    }
+    Ok(true)
 }
 
 /// Writes the planned files: first a copy of what is there, `<file>.bak.<time>`, unless
@@ -582,17 +598,20 @@ pub fn apply(
         let _held = lock
             .map(|lock| FileLock::exclusive_within(&lock, names::PATIENCE))
             .transpose()?;
-        let mut bytes = file.bytes.clone();
         let present = length(&path);
         if present < file.read_bytes {
             return Err(HistoryError::Changed(path));
         }
+        let mut appended = Vec::new();
         if present > file.read_bytes {
-            let all = fs::read(&path).at("read", &path)?;
-            let from = usize::try_from(file.read_bytes).unwrap_or(all.len());
-            bytes.extend_from_slice(&all[from..]);
+            let mut opened = File::open(&path).at("read", &path)?;
+            opened
+                .seek(SeekFrom::Start(file.read_bytes))
+                .and_then(|_| opened.read_to_end(&mut appended))
+                .at("read", &path)?;
         }
-        let written = !says_already(&path, &bytes)?;
+        let parts: [&[u8]; 2] = [&file.bytes, &appended];
+        let written = !says_already(&path, parts)?;
         let mut backup = None;
         if written {
             if keep_copies && path.exists() {
@@ -600,7 +619,9 @@ pub fn apply(
                 backup = Some(atomic::keep_copy(&path, &suffix)?);
             }
             let mut temp = atomic::TempFile::beside(&path)?;
-            temp.file().write_all(&bytes).at("write", &path)?;
+            for part in parts {
+                temp.file().write_all(part).at("write", &path)?;
+            }
             temp.replace(&path)?;
         }
         done.push(RebuiltFile {
