@@ -263,11 +263,11 @@ fn a_line_of_a_gigabyte_is_passed_over_in_little_memory() {
     file.write_all(b"\"}\n").unwrap();
     let late = "{\"timestamp\":\"2026-01-02T00:00:09Z\",\"type\":\"event_msg\",\"payload\":{\"type\":\"user_message\",\"message\":\"behind it\"}}\n";
     file.write_all(late.as_bytes()).unwrap();
-    // 256 MB of address space for everything, the program itself included.
+    // 600 MB of address space for everything, stacks and reserves of each thread included.
     let mut command = std::process::Command::new("sh");
     let inner = env.command(["history", "rebuild", "--json"]);
     command
-        .args(["-c", "ulimit -v 262144; exec \"$0\" \"$@\""])
+        .args(["-c", "ulimit -v 614400; exec \"$0\" \"$@\""])
         .arg(inner.get_program())
         .args(inner.get_args())
         .env_clear()
