@@ -4,9 +4,10 @@
 //!
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`logging`], [`schedule`] the
-//!   domain: what is known, what it means, how a home is kept, who owns a login, that Codex is closed,
-//!   what is noted of a run, and what runs by itself; [`transfer`] takes all of it to another machine;
+//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`history`], [`logging`],
+//!   [`schedule`], [`storage`] the domain: what is known, what it means, how a home is kept, who owns a
+//!   login, that Codex is closed, what Codex lists, what is noted of a run, what runs by itself, and what
+//!   fills a home; [`transfer`] takes all of it to another machine;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
@@ -28,10 +29,12 @@ pub mod codex;
 pub mod commands;
 pub mod context;
 pub mod error;
+pub mod history;
 pub mod inventory;
 pub mod io;
 pub mod logging;
 pub mod quota;
 pub mod schedule;
+pub mod storage;
 pub mod transfer;
 pub mod ui;

@@ -82,14 +82,30 @@ fn with_keys_of(home: &Path, keys: &[&str]) -> String {
 }
 
 /// What the configuration of a home says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CodexConfig {
     /// Where logins are kept.
     pub store: CredentialStore,
     /// `sqlite_home`: where the databases are, if not in the home.
     pub sqlite_home: Option<PathBuf>,
+    /// The provider of models, where one is named.
+    pub model_provider: Option<String>,
+    /// `[history].max_bytes`, or why there is no limit although something is set.
+    pub history_max_bytes: Result<Option<u64>, String>,
     /// Why the file could not be understood, if so; the defaults stand in.
     pub problem: Option<String>,
+}
+
+impl Default for CodexConfig {
+    fn default() -> Self {
+        Self {
+            store: CredentialStore::default(),
+            sqlite_home: None,
+            model_provider: None,
+            history_max_bytes: Ok(None),
+            problem: None,
+        }
+    }
 }
 
 impl CodexConfig {
@@ -139,9 +155,27 @@ impl CodexConfig {
                     .and_then(|i| i.as_str())
                     .filter(|s| !s.is_empty())
                     .map(PathBuf::from),
+                model_provider: document
+                    .get("model_provider")
+                    .and_then(|i| i.as_str())
+                    .map(str::to_owned),
+                history_max_bytes: history_max_bytes(&document),
                 problem: None,
             },
         }
+    }
+}
+
+fn history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, String> {
+    let set = document.get("history").and_then(|t| t.get("max_bytes"));
+    let Some(set) = set else { return Ok(None) };
+    let limit = set.as_integer().and_then(|n| u64::try_from(n).ok());
+    match limit.filter(|n| *n > 0) {
+        Some(limit) => Ok(Some(limit)),
+        None => Err(format!(
+            "history.max_bytes is no positive whole number: {}",
+            set.to_string().trim()
+        )),
     }
 }
 

@@ -40,7 +40,7 @@ pub enum DatabaseError {
     },
 }
 
-trait SqliteContext<T> {
+pub(super) trait SqliteContext<T> {
     fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
 }
 
@@ -114,7 +114,7 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
 }
 
 /// Size and time of a database that has nothing beside it; `None` when a WAL or journal exists.
-fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+pub(super) fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
@@ -122,7 +122,7 @@ fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     Some((meta.len(), meta.modified().ok()))
 }
 
-fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let uri = format!(
         "file:{}?immutable=1",
         percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)

@@ -122,6 +122,11 @@ impl Ui {
         }
     }
 
+    /// Whether each step and each finding is to be named.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
+    }
+
     /// How many columns a table may take.
     pub fn width(&self) -> usize {
         self.width
