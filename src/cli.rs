@@ -55,9 +55,9 @@ struct GlobalArgs {
     /// Say each step
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: ColorChoice,
+    /// When to use colour [default: color of config.toml, else auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    color: Option<ColorChoice>,
     /// Answer yes to every question
     #[arg(short, long, global = true)]
     yes: bool,
@@ -67,6 +67,7 @@ struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Backup(commands::backup::BackupArgs),
+    Config(commands::config::ConfigArgs),
     Restore(commands::restore::RestoreArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
@@ -85,9 +86,15 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
+    /// Whether it works, or mends, where `config.toml` is broken.
+    fn bears_broken_settings(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Doctor(_))
+    }
+
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
             Self::Backup(args) => args.run(context),
+            Self::Config(args) => args.run(context),
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
@@ -156,15 +163,24 @@ pub fn main() -> ExitCode {
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
-    let ui = Ui::new(json, verbosity, color, &env);
     let flags = Flags {
         codex_home,
         manager_home,
         codex_bin,
         timezone,
+        color,
         assume_yes: yes,
     };
-    let result = Settings::decide(flags, &env)
+    let settings = match Settings::decide(flags.clone(), &env) {
+        Err(_) if cli.command.bears_broken_settings() => Settings::without_file(flags, &env),
+        decided => decided,
+    };
+    let color = match &settings {
+        Ok(settings) => settings.color,
+        Err(_) => color.unwrap_or_default(),
+    };
+    let ui = Ui::new(json, verbosity, color, &env);
+    let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
         .and_then(|(settings, clock)| {
             let context = Context {
@@ -173,6 +189,7 @@ pub fn main() -> ExitCode {
                 env,
                 ui: ui.clone(),
             };
+            warn_of_unknown_keys(&context, &cli.command);
             finish_interrupted(&context)?;
             cli.command.run(&context)
         })
@@ -189,6 +206,17 @@ pub fn main() -> ExitCode {
             ui.error(&error);
             ExitCode::from(error.kind as u8)
         }
+    }
+}
+
+/// A typo in `config.toml` is said, but in a prompt: there it would be said all the time.
+fn warn_of_unknown_keys(context: &Context, command: &Command) {
+    if command.is_instant() || command.bears_broken_settings() {
+        return;
+    }
+    for unknown in &context.settings.unknown_keys {
+        let text = commands::account::printable(unknown);
+        context.ui.warn(format_args!("config.toml: {text}"));
     }
 }
 

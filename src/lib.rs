@@ -9,7 +9,7 @@
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
-//! [`ui`] and [`error`] are used by `cli` and `commands` alone.
+//! [`config`], [`ui`] and [`error`] are used by `cli` and `commands` alone.
 
 #![cfg_attr(
     test,
@@ -24,6 +24,7 @@ pub mod archive;
 pub mod cli;
 pub mod codex;
 pub mod commands;
+pub mod config;
 pub mod context;
 pub mod error;
 pub mod inventory;

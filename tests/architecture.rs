@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
-    &["context", "ui", "error"],
+    &["context", "config", "ui", "error"],
     &["inventory", "quota", "archive", "accounts"],
     &["codex"],
     &["io"],

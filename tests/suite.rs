@@ -19,6 +19,7 @@ mod architecture;
 mod backup_status;
 mod busy_home;
 mod child;
+mod config;
 mod cooldown;
 mod daemon;
 mod demo;

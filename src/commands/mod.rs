@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod backup;
+pub mod config;
 pub mod cooldown;
 pub mod demo;
 pub mod doctor;

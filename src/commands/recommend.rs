@@ -35,9 +35,10 @@ pub struct RecommendArgs {
     /// Print only this, with its {fields} filled in
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
     format: Option<String>,
-    /// Which of several ready accounts to take
-    #[arg(long, value_name = "STRATEGY", default_value = "lru")]
-    strategy: Strategy,
+    /// Which of several ready accounts to take [default: `recommend.strategy` of config.toml, else
+    /// lru]
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<Strategy>,
     /// One line for each account, with the reason why it stands there
     #[arg(long)]
     explain: bool,
@@ -72,12 +73,10 @@ impl RecommendArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
         let accounts = known(context)?;
-        let ranking = rank(
-            &accounts,
-            self.strategy,
-            self.include_api_key,
-            &context.now(),
-        );
+        let preferences = &context.settings.preferences;
+        let strategy = self.strategy.unwrap_or(preferences.strategy);
+        let include_api_key = self.include_api_key || preferences.include_api_key;
+        let ranking = rank(&accounts, strategy, include_api_key, &context.now());
         let Some(best) = ranking
             .candidates
             .first()
@@ -96,7 +95,7 @@ impl RecommendArgs {
                         .iter()
                         .map(|c| view(c, &ranking, context))
                         .collect(),
-                    strategy: self.strategy,
+                    strategy,
                 },
             );
         }
