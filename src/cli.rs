@@ -5,6 +5,7 @@ use crate::archive::restore::swap::Recovery;
 use crate::commands;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::inventory::trash::{self, Settled};
 use crate::io::progress;
 use crate::ui::{self, ColorChoice, Ui, Verbosity};
 use clap::{Args, Parser, Subcommand};
@@ -71,6 +72,7 @@ enum Command {
     Restore(commands::restore::RestoreArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
+    Prune(commands::prune::PruneArgs),
     Normalize(commands::normalize::NormalizeArgs),
     Doctor(commands::doctor::DoctorArgs),
     Demo(commands::demo::DemoArgs),
@@ -98,6 +100,7 @@ impl Command {
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
             Self::Doctor(args) => args.run(context),
             Self::Demo(args) => args.run(context),
@@ -191,6 +194,7 @@ pub fn main() -> ExitCode {
             };
             warn_of_unknown_keys(&context, &cli.command);
             finish_interrupted(&context)?;
+            finish_moves(&context);
             cli.command.run(&context)
         })
         .and_then(|outcome| match ui::take_output_error() {
@@ -232,6 +236,18 @@ fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// Archives that were half-way into the trash, or out of it, when a command was killed. Where that
+/// cannot be finished, each of them is still in one place, and the command can do its job.
+fn finish_moves(context: &Context) {
+    match trash::settle(&context.settings.manager_home) {
+        Ok(Settled::Nothing | Settled::InProgress) => {}
+        Ok(Settled::Finished) => context.ui.warn("an interrupted prune was finished"),
+        Err(e) => context
+            .ui
+            .warn(format_args!("an interrupted prune is not finished: {e}")),
+    }
 }
 
 /// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.

@@ -38,6 +38,7 @@ mod probe;
 mod process;
 mod program;
 mod promises;
+mod prune;
 mod python_manager;
 mod recommend;
 mod restore_login;

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod doctor;
 pub mod list_backups;
 pub mod normalize;
+pub mod prune;
 pub mod recommend;
 pub mod restore;
 pub mod status;

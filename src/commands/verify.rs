@@ -8,6 +8,7 @@ use crate::archive::reader::Archive;
 use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::records::Verified;
 use crate::inventory::store;
 use crate::io::{IoContext, document, hash};
 use crate::ui::Style;
@@ -61,6 +62,7 @@ impl VerifyArgs {
         let manager = &context.settings.manager_home;
         let paths = self.paths(context)?;
         let mut results = Vec::new();
+        let mut found = Vec::new();
         for path in paths {
             let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
             let bar = context.ui.bar("verifying", 0);
@@ -68,6 +70,11 @@ impl VerifyArgs {
             let report = verify::verify(&path, tmp.path(), &bar)?;
             drop(bar);
             show(context, &report, repaired);
+            let verified = Verified {
+                at: context.local_now(),
+                ok: report.is_ok(),
+            };
+            found.push((path.clone(), verified));
             results.push(ArchiveJson {
                 archive: file_name(&path),
                 ok: report.is_ok(),
@@ -75,6 +82,13 @@ impl VerifyArgs {
                 notes: report.notes,
                 repaired,
             });
+        }
+        if !self.dry_run
+            && let Err(e) = store::note_verified(manager, &found)
+        {
+            context
+                .ui
+                .warn(format_args!("the result is not noted: {e}"));
         }
         let ok = results.iter().all(|r| r.ok);
         context

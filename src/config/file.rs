@@ -1,9 +1,9 @@
 //! Reading and changing `config.toml`: comments and order stay, and nothing invalid is written.
 
 use super::{
-    Configured, FILE_NAME, KEYS, KeepRules, Key, Preferences, UnknownKey, count, find, globs,
-    number, span,
+    Configured, FILE_NAME, KEYS, Key, Preferences, UnknownKey, count, find, globs, number, span,
 };
+use crate::inventory::retention::KeepRules;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic};
 use clap::ValueEnum;

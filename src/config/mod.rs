@@ -8,6 +8,7 @@ pub mod file;
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
 use crate::archive::scan::Excludes;
+use crate::inventory::retention::KeepRules;
 use crate::io::clock::Zone;
 use crate::io::wall;
 use crate::quota::recommend::Strategy;
@@ -274,21 +275,6 @@ pub struct Preferences {
     pub include_api_key: bool,
     /// Which archives `prune` keeps.
     pub keep: KeepRules,
-}
-
-/// How many archives are kept, for each account and kind. 0 or absent is no rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct KeepRules {
-    /// The newest ones.
-    pub last: u32,
-    /// All that are at most this much older than the newest.
-    pub within: Option<Duration>,
-    /// The newest of each of so many days.
-    pub daily: u32,
-    /// The newest of each of so many ISO weeks.
-    pub weekly: u32,
-    /// The newest of each of so many months.
-    pub monthly: u32,
 }
 
 impl Default for Preferences {

@@ -36,12 +36,16 @@ pub fn list(backups: &Path, known: Vec<ArchiveRecord>) -> Result<Vec<ArchiveReco
         if stamps == (None, None) {
             continue;
         }
-        let unchanged = known
-            .remove(&relative)
-            .filter(|r| (&r.archive, &r.sidecar) == (&stamps.0, &stamps.1));
-        records.push(match unchanged {
-            Some(record) => record,
-            None => read(relative, &pair, stamps),
+        let before = known.remove(&relative);
+        records.push(match before {
+            Some(r) if (&r.archive, &r.sidecar) == (&stamps.0, &stamps.1) => r,
+            before => ArchiveRecord {
+                // A sidecar that was written again says nothing new of the archive.
+                verified: before
+                    .filter(|r| r.archive == stamps.0)
+                    .and_then(|r| r.verified),
+                ..read(relative, &pair, stamps)
+            },
         });
     }
     Ok(records)
@@ -145,6 +149,7 @@ fn read(
         sidecar,
         metadata: metadata.unwrap_or_default(),
         problem,
+        verified: None,
     }
 }
 

@@ -7,5 +7,7 @@ pub mod legacy;
 pub mod python;
 pub mod records;
 pub mod resolve;
+pub mod retention;
 pub mod status;
 pub mod store;
+pub mod trash;

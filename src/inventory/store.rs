@@ -2,7 +2,7 @@
 
 use super::catalog;
 use super::cooldown::{self, LOCK_NAME, Updated};
-use super::records::{ArchiveRecord, InventoryFile};
+use super::records::{ArchiveRecord, InventoryFile, Verified};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
@@ -63,6 +63,7 @@ pub fn note_archive(
         sidecar: catalog::stamp(&published.sidecar),
         metadata: published.metadata.clone(),
         problem: None,
+        verified: None,
     };
     let aside = document::update(
         &manager_home.join(FILE_NAME),
@@ -91,6 +92,41 @@ pub fn note_archive(
         ));
     }
     Ok(updated)
+}
+
+/// Notes what `verify` found in archives, by their paths. Those that do not lie under `backups/` are
+/// left out; nothing is written where none does.
+pub fn note_verified(
+    manager_home: &Path,
+    results: &[(PathBuf, Verified)],
+) -> Result<(), DocumentError> {
+    let backups = backups(manager_home);
+    let inside: Vec<_> = results
+        .iter()
+        .filter(|(path, _)| path.starts_with(&backups))
+        .map(|(path, verified)| (catalog::relative_name(&backups, path), verified))
+        .collect();
+    if inside.is_empty() {
+        return Ok(());
+    }
+    document::update(
+        &manager_home.join(FILE_NAME),
+        &manager_home.join(LOCK_NAME),
+        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |inventory| -> Result<(), IoError> {
+            let known = inventory.archives.clone();
+            inventory.archives = catalog::list(&backups, known)?;
+            for (path, verified) in &inside {
+                let found = inventory.archives.iter_mut().find(|r| r.path == *path);
+                if let Some(record) = found {
+                    record.verified = Some((*verified).clone());
+                }
+            }
+            Ok(())
+        },
+    )?
+    .value?;
+    Ok(())
 }
 
 /// Notes in `cooldown.json` which accounts have a profile now.
