@@ -8,7 +8,8 @@ use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::inventory::trash::{self, Settled};
 use crate::io::progress;
 use crate::ui::{self, ColorChoice, Ui, Verbosity};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,7 +69,10 @@ struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 enum Command {
     Backup(commands::backup::BackupArgs),
+    Completions(commands::completions::CompletionsArgs),
     Config(commands::config::ConfigArgs),
+    Hook(commands::hook::HookArgs),
+    Man(commands::man::ManArgs),
     Restore(commands::restore::RestoreArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
@@ -90,13 +94,19 @@ impl Command {
 
     /// Whether it works, or mends, where `config.toml` is broken.
     fn bears_broken_settings(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Doctor(_))
+        matches!(
+            self,
+            Self::Completions(_) | Self::Config(_) | Self::Doctor(_) | Self::Hook(_) | Self::Man(_)
+        )
     }
 
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
             Self::Backup(args) => args.run(context),
+            Self::Completions(args) => args.run(context),
             Self::Config(args) => args.run(context),
+            Self::Hook(args) => args.run(context),
+            Self::Man(args) => args.run(context, Cli::command()),
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
@@ -142,6 +152,10 @@ fn parse() -> Result<Cli, clap::Error> {
 
 /// Parses the process's arguments and runs the command they name.
 pub fn main() -> ExitCode {
+    let env = Environment::of_process();
+    if env.get(commands::completions::VARIABLE).is_some() {
+        return complete(&env);
+    }
     let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
@@ -149,7 +163,6 @@ pub fn main() -> ExitCode {
     if !cli.command.is_instant() {
         stop_when_asked();
     }
-    let env = Environment::of_process();
     let GlobalArgs {
         codex_home,
         manager_home,
@@ -210,6 +223,18 @@ pub fn main() -> ExitCode {
             ui.error(&error);
             ExitCode::from(error.kind as u8)
         }
+    }
+}
+
+/// Answers a shell that asks what may be typed next.
+fn complete(env: &Environment) -> ExitCode {
+    let answered = CompleteEnv::with_factory(|| commands::candidates::attach(Cli::command()))
+        .var(commands::completions::VARIABLE)
+        .try_complete(std::env::args_os(), Some(&env.current_dir));
+    // A shell that gets no answer offers nothing; a message would land in the user's line.
+    match answered {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(ErrorKind::Usage as u8),
     }
 }
 

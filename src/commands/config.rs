@@ -22,11 +22,14 @@ use toml_edit::Value;
 /// They are kept in config.toml of the manager home. A flag wins over the environment, that over
 /// the file, that over the default; for the time zone the file wins over TZ.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:
   codex-manager config list
   codex-manager config set prune.keep_daily 7
   codex-manager config set backup.exclude '[\"logs_*.sqlite\", \"*.tmp\"]'
-  codex-manager config unset timezone")]
+  codex-manager config unset timezone"
+)]
 pub struct ConfigArgs {
     #[command(subcommand)]
     verb: Verb,

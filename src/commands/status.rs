@@ -3,16 +3,20 @@
 use super::account::warn_all;
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cooldown;
+use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
+use crate::io::wall;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, WindowJson};
 use crate::ui::{Style, Ui};
+use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::fs::File;
@@ -36,6 +40,9 @@ pub struct StatusArgs {
     /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
+    /// Ask nobody while the figure of the live account is younger than this: 30min, 1d
+    #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
+    if_older: Option<String>,
     /// Ask nobody and note nothing: show what is known
     #[arg(long)]
     dry_run: bool,
@@ -53,6 +60,7 @@ impl StatusArgs {
         let now = context.now();
         let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
         warn_all(&context.ui, &known.warnings);
+        let ask = !self.dry_run && !self.is_young(context, &known.file)?;
         let report = status::observe(&StatusOptions {
             home: &settings.codex_home,
             env: &context.env,
@@ -61,11 +69,11 @@ impl StatusArgs {
             zone: settings.zone,
             deadline: app_server::DEADLINE,
             known: &known.file,
-            ask_codex: !self.dry_run,
+            ask_codex: ask,
             status_text: text.as_deref(),
             reset_at: None,
         })?;
-        if !self.dry_run
+        if ask
             && let Some(updated) =
                 status::record(&settings.manager_home, &report, &now, settings.zone)?
         {
@@ -73,8 +81,28 @@ impl StatusArgs {
         }
         show(context, &report);
         // Without asking, what is remembered is all that was wanted.
-        let remembered = self.dry_run && report.observation.is_some();
+        let remembered = !ask && report.observation.is_some();
         Ok(Outcome::partial_if(!report.is_complete() && !remembered))
+    }
+}
+
+impl StatusArgs {
+    /// Whether what is known of the live account is younger than `--if-older`.
+    fn is_young(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
+        let Some(text) = &self.if_older else {
+            return Ok(false);
+        };
+        let limit = wall::parse_span(text).ok_or_else(|| {
+            CommandError::usage(format!("--if-older is no duration: {text:?}"))
+                .hint("write 30min, 12h or 1d")
+        })?;
+        let live = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))?;
+        let seen = live
+            .login()
+            .and_then(|login| known.find(&login.identity))
+            .and_then(|entry| entry.observation.as_ref());
+        let age = seen.map(|seen| context.now().signed_duration_since(seen.observed_at));
+        Ok(age.is_some_and(|age| age >= Duration::zero() && age < limit))
     }
 }
 

@@ -18,6 +18,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
+/// The same for a generated file that holds no secret: others may read it.
+pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut temp = TempFile::beside(path)?;
+    temp.file().write_all(bytes).at("write", path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o644);
+        temp.file()
+            .set_permissions(mode)
+            .at("set the mode of", path)?;
+    }
+    temp.replace(path)
+}
+
 /// A file that is being written beside the place where it will stand. Dropped before it is
 /// put there, it removes itself.
 #[derive(Debug)]

@@ -7,6 +7,7 @@
 pub mod atomic;
 pub mod child;
 pub mod clock;
+pub mod deadline;
 pub mod document;
 pub mod environment;
 pub mod exchange;
