@@ -6,6 +6,7 @@
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
 //! - [`inventory`], [`quota`], [`archive`], [`accounts`] the domain: what is known, what it means,
 //!   how a home is kept, and who owns a login;
+//! - [`doctor`] what can be wrong with all of that;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
@@ -26,6 +27,7 @@ pub mod codex;
 pub mod commands;
 pub mod config;
 pub mod context;
+pub mod doctor;
 pub mod error;
 pub mod inventory;
 pub mod io;

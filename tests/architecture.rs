@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
+    &["doctor"],
     &["context", "config", "ui", "error"],
     &["inventory", "quota", "archive", "accounts"],
     &["codex"],
