@@ -219,6 +219,32 @@ fn homes_that_cannot_be_read_or_written_are_said_and_nothing_is_lost() {
 }
 
 #[test]
+fn who_only_reads_is_served_where_nothing_can_be_written() {
+    let env = world();
+    fs::set_permissions(env.manager_home(), Permissions::from_mode(0o500)).unwrap();
+    for (args, code) in [
+        (&["list-backups"][..], 0),
+        (&["verify", "--all"], 0),
+        (&["cooldown"], 0),
+        (&["recommend"], 0),
+        (&["doctor"], 0),
+        (&["config", "list"], 0),
+        (&["prune", "--keep-last", "1", "--dry-run"], 0),
+        // There is no Codex to ask.
+        (&["status"], 6),
+    ] {
+        let run = env.run_unprivileged(args).code(code);
+        assert!(!run.stdout.is_empty(), "{run}");
+    }
+    let run = env.run_unprivileged(&["verify"]).code(0);
+    assert!(
+        run.stderr.contains("warning: the result is not noted"),
+        "{run}"
+    );
+    fs::set_permissions(env.manager_home(), Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
 fn a_closed_output_is_no_panic() {
     let env = world();
     for leaf in leaves() {

@@ -73,16 +73,29 @@ impl StatusArgs {
             status_text: text.as_deref(),
             reset_at: None,
         })?;
-        if ask
-            && let Some(updated) =
-                status::record(&settings.manager_home, &report, &now, settings.zone)?
-        {
-            warn_all(&context.ui, &updated.warnings);
+        let mut is_noted = true;
+        if ask {
+            match status::record(&settings.manager_home, &report, &now, settings.zone) {
+                Ok(updated) => warn_all(
+                    &context.ui,
+                    &updated.map(|u| u.warnings).unwrap_or_default(),
+                ),
+                // Who asks for the quota is told, also where the manager home may not be written to.
+                Err(e) => {
+                    is_noted = false;
+                    let told = CommandError::from(e);
+                    context
+                        .ui
+                        .warn(format_args!("the answer is not noted: {told}"));
+                }
+            }
         }
         show(context, &report);
         // Without asking, what is remembered is all that was wanted.
         let remembered = !ask && report.observation.is_some();
-        Ok(Outcome::partial_if(!report.is_complete() && !remembered))
+        Ok(Outcome::partial_if(
+            !is_noted || !report.is_complete() && !remembered,
+        ))
     }
 }
 
