@@ -19,6 +19,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Check archives: every byte against its digest, every database
+///
+/// What was found is noted in inventory.json: `prune` keeps the newest full archive of each account
+/// that was found good.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager verify                  # the newest archive
@@ -34,7 +37,7 @@ pub struct VerifyArgs {
     /// Write a sidecar that is lost or damaged again
     #[arg(long)]
     repair: bool,
-    /// With --repair: only say what would be written
+    /// Write nothing: no sidecar with --repair, and no note of what was found
     #[arg(long)]
     dry_run: bool,
 }
