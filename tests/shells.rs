@@ -165,28 +165,22 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
 }
 
 #[test]
-fn tmux_runs_the_snippet_in_its_status_line() {
+fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
     if !has("tmux") {
         return;
     }
     let env = world();
-    telling(&env, "recommend");
-    let snippet = env
-        .run(["hook", "tmux", "--format", "{label} \"#$x"])
-        .code(0);
-    let conf = env.write("tmux.conf", snippet.stdout);
-    let listener = heard(&env);
-    let tmux = |args: &[&str]| {
-        let mut tmux = shell(&env, "tmux");
-        tmux.arg("-S").arg(env.path("socket")).arg("-f").arg(&conf);
-        tmux.args(args).output().expect("tmux")
-    };
-    let started = said(tmux(&["new-session", "-d", "-x", "80", "-y", "24", "cat"]));
-    assert_eq!(started, "");
-    let _ = tmux(&["display-message", "-p", "#{E:status-right}"]);
-    let told = text(listener);
-    let _ = tmux(&["kill-server"]);
-    assert_eq!(told, "recommend --ready-only --format {label} \"#$x\n");
+    let snippet = env.run(["hook", "tmux", "--format", "{label} \"it's\" $x"]);
+    let conf = env.write("tmux.conf", snippet.code(0).stdout);
+    let mut tmux = shell(&env, "tmux");
+    tmux.arg("-S").arg(env.path("socket")).arg("-f").arg(&conf);
+    tmux.args(["start-server", ";", "show-options", "-gv", "status-right"]);
+    let option = said(tmux.output().expect("tmux"));
+    let (_, job) = option.trim_end().rsplit_once("#(").expect("a job");
+    let job = job.strip_suffix(')').expect("the end of the job");
+    let mut sh = shell(&env, "sh");
+    let shown = said(sh.args(["-c", job]).output().expect("sh"));
+    assert_eq!(shown, "alice@example.com \"it's\" $x\n");
 }
 
 #[test]

@@ -86,12 +86,14 @@ impl VerifyArgs {
                 repaired,
             });
         }
-        if !self.dry_run
-            && let Err(e) = store::note_verified(manager, &found)
-        {
-            context
-                .ui
-                .warn(format_args!("the result is not noted: {e}"));
+        if !self.dry_run {
+            match store::note_verified(manager, &found) {
+                Ok(true) => {}
+                Ok(false) => context
+                    .ui
+                    .warn("the result is not noted: another command is at work, or inventory.json is damaged"),
+                Err(e) => context.ui.warn(format_args!("the result is not noted: {e}")),
+            }
         }
         let ok = results.iter().all(|r| r.ok);
         context

@@ -9,6 +9,7 @@ use crate::archive::publish::Published;
 use crate::io::IoError;
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
+use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
@@ -94,12 +95,13 @@ pub fn note_archive(
     Ok(updated)
 }
 
-/// Notes what `verify` found in archives, by their paths. Those that do not lie under `backups/` are
-/// left out; nothing is written where none does.
+/// Notes what `verify` found in archives, by their paths; whether it did. Those that do not lie under
+/// `backups/` are left out. Who only reads waits for nobody: while another command holds the lock, or
+/// the document is damaged, nothing is noted.
 pub fn note_verified(
     manager_home: &Path,
     results: &[(PathBuf, Verified)],
-) -> Result<(), DocumentError> {
+) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
     let inside: Vec<_> = results
         .iter()
@@ -107,26 +109,27 @@ pub fn note_verified(
         .map(|(path, verified)| (catalog::relative_name(&backups, path), verified))
         .collect();
     if inside.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
-    document::update(
-        &manager_home.join(FILE_NAME),
-        &manager_home.join(LOCK_NAME),
-        |_: &Found<InventoryFile>| InventoryFile::default(),
-        |inventory| -> Result<(), IoError> {
-            let known = inventory.archives.clone();
-            inventory.archives = catalog::list(&backups, known)?;
-            for (path, verified) in &inside {
-                let found = inventory.archives.iter_mut().find(|r| r.path == *path);
-                if let Some(record) = found {
-                    record.verified = Some((*verified).clone());
-                }
-            }
-            Ok(())
-        },
-    )?
-    .value?;
-    Ok(())
+    let _held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
+        Ok(held) => held,
+        Err(LockError::Held(_)) => return Ok(false),
+        Err(LockError::Io(e)) => return Err(e.into()),
+    };
+    let path = manager_home.join(FILE_NAME);
+    let mut inventory = match document::read::<InventoryFile>(&path)? {
+        Found::Good(inventory) => inventory,
+        Found::Absent => InventoryFile::default(),
+        Found::Damaged(_) => return Ok(false),
+    };
+    inventory.archives = catalog::list(&backups, inventory.archives)?;
+    for (path, verified) in inside {
+        if let Some(record) = inventory.archives.iter_mut().find(|r| r.path == path) {
+            record.verified = Some(verified.clone());
+        }
+    }
+    document::write(&path, &inventory)?;
+    Ok(true)
 }
 
 /// Notes in `cooldown.json` which accounts have a profile now.
