@@ -206,6 +206,35 @@ impl From<crate::io::document::DocumentError> for CommandError {
     }
 }
 
+impl From<crate::config::file::ConfigError> for CommandError {
+    fn from(error: crate::config::file::ConfigError) -> Self {
+        use crate::config::file::ConfigError;
+        match error {
+            ConfigError::Io(e) => {
+                let kind = if e.action == "read" {
+                    ErrorKind::Usage
+                } else {
+                    ErrorKind::Failed
+                };
+                Self::wrap(kind, e)
+            }
+            ConfigError::Value { key, .. } => Self::wrap(ErrorKind::Usage, error).hint(format!(
+                "go back to the default with: codex-manager config unset {key}"
+            )),
+            ConfigError::Syntax { .. } | ConfigError::NotATable { .. } => {
+                Self::wrap(ErrorKind::Usage, error)
+                    .hint("put it right with: codex-manager config edit")
+            }
+        }
+    }
+}
+
+impl From<crate::config::UnknownKey> for CommandError {
+    fn from(error: crate::config::UnknownKey) -> Self {
+        Self::wrap(ErrorKind::Usage, error).hint("see them all: codex-manager config list")
+    }
+}
+
 impl From<crate::inventory::resolve::ResolveError> for CommandError {
     fn from(error: crate::inventory::resolve::ResolveError) -> Self {
         let choices = error.choices().join(", ");

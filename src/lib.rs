@@ -8,10 +8,11 @@
 //!   [`schedule`], [`storage`] the domain: what is known, what it means, how a home is kept, who owns a
 //!   login, that Codex is closed, what Codex lists, what is noted of a run, what runs by itself, and what
 //!   fills a home; [`transfer`] takes all of it to another machine;
+//! - [`doctor`] what can be wrong with all of that;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
-//! [`ui`] and [`error`] are used by `cli` and `commands` alone.
+//! [`config`], [`ui`] and [`error`] are used by `cli` and `commands` alone.
 
 #![cfg_attr(
     test,
@@ -27,7 +28,9 @@ pub mod cli;
 pub mod closing;
 pub mod codex;
 pub mod commands;
+pub mod config;
 pub mod context;
+pub mod doctor;
 pub mod error;
 pub mod history;
 pub mod inventory;

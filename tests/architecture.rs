@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
-    &["context", "ui", "error"],
+    &["doctor"],
+    &["context", "config", "ui", "error"],
     &["transfer"],
     &[
         "inventory",

@@ -13,9 +13,9 @@ use codex_manager::closing::{
 };
 use codex_manager::codex::process::{ProgramNames, Seen, find_holders};
 use codex_manager::commands::closing::ClosingArgs;
-use codex_manager::context::{Context, Environment, Settings};
+use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
-use codex_manager::io::clock::{Clock, Zone};
+use codex_manager::io::clock::Clock;
 use codex_manager::ui::{ColorChoice, Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -381,14 +381,14 @@ fn context(lab: &Lab, dialog: &str) -> Context {
     let env = Environment::default()
         .with("PATH", path)
         .with("DISPLAY", ":9");
+    let flags = context::Flags {
+        codex_home: Some(lab.home()),
+        manager_home: Some(lab.root.path().join("manager")),
+        timezone: Some("UTC".into()),
+        ..context::Flags::default()
+    };
     Context {
-        settings: Settings {
-            codex_home: lab.home(),
-            manager_home: lab.root.path().join("manager"),
-            codex_bin: None,
-            zone: Zone::UTC,
-            assume_yes: false,
-        },
+        settings: Settings::without_file(flags, &env).expect("settings"),
         clock: Clock::System,
         ui: Ui::new(false, Verbosity::Quiet, ColorChoice::Never, &env),
         env,

@@ -497,7 +497,7 @@ fn sync_is_a_dry_run_until_it_is_told_to_apply() {
         "--json",
     ];
     let dry = env.run(base).code(0).json();
-    let words: Vec<_> = dry["command"].as_array().unwrap()[1..].to_vec();
+    let words: Vec<_> = dry["runs"].as_array().unwrap()[1..].to_vec();
     assert_eq!(
         words,
         [
@@ -510,10 +510,7 @@ fn sync_is_a_dry_run_until_it_is_told_to_apply() {
     );
     assert_eq!(dry["when"]["every"], 3600);
     let real = env.run([&base[..], &["--apply"]].concat()).code(0).json();
-    assert_eq!(
-        real["command"].as_array().unwrap().last().unwrap(),
-        "--apply"
-    );
+    assert_eq!(real["runs"].as_array().unwrap().last().unwrap(), "--apply");
     assert_eq!(real["files"][0]["action"], "update");
     let shown = env
         .run(["schedule", "show", "sync", "--json"])

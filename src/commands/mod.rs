@@ -2,20 +2,26 @@
 
 pub mod account;
 pub mod backup;
+pub mod candidates;
 pub mod closing;
+pub mod completions;
+pub mod config;
 pub mod cooldown;
 pub mod current;
 pub mod demo;
 pub mod doctor;
 pub mod history;
+pub mod hook;
 pub mod list;
 pub mod list_backups;
 pub mod log;
+pub mod man;
 pub mod normalize;
 pub mod profile;
 mod profile_export;
 mod profile_import;
 mod profile_login;
+pub mod prune;
 pub mod recommend;
 mod refresh;
 pub mod restore;

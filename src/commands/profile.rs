@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   codex-manager profile save work
   codex-manager profile login client
-  codex-manager profile save client --from ~/old-dumps/21apr_me@example.com_auth.json
+  codex-manager profile save client --from ~/dumps/21apr_me@x.com_auth.json
   codex-manager profile list")]
 pub struct ProfileArgs {
     #[command(subcommand)]
@@ -61,8 +61,8 @@ enum ProfileCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile save work
-  codex-manager profile save work --from 2026-11-17-155500-me@example.com-codex.tar.gz
-  codex-manager profile save old --from ~/old-dumps/21apr_me@example.com_auth.json")]
+  codex-manager profile save work --from 2026-11-17-155500-me@x.com-codex.tar.gz
+  codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
 struct SaveArgs {
     /// The name
     #[arg(value_name = "NAME")]
@@ -77,12 +77,14 @@ struct SaveArgs {
 
 /// Show the profiles and what is left of their quota; the same as `list`
 #[derive(Debug, Args)]
-#[command(after_help = "Example: codex-manager profile list")]
+#[command(after_help = "Examples:
+  codex-manager profile list")]
 struct ListArgs {}
 
 /// Show one profile: whose it is, how old its login is, what came before
 #[derive(Debug, Args)]
-#[command(after_help = "Example: codex-manager profile show work")]
+#[command(after_help = "Examples:
+  codex-manager profile show work")]
 struct ShowArgs {
     /// The profile
     #[arg(value_name = "NAME")]
@@ -91,7 +93,8 @@ struct ShowArgs {
 
 /// Give a profile another name
 #[derive(Debug, Args)]
-#[command(after_help = "Example: codex-manager profile rename me@example.com work")]
+#[command(after_help = "Examples:
+  codex-manager profile rename me@example.com work")]
 struct RenameArgs {
     /// The profile
     #[arg(value_name = "OLD")]
@@ -110,7 +113,7 @@ struct RenameArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile remove work
-  codex-manager profile remove work --purge     # also what the trash has of that name")]
+  codex-manager profile remove work --purge   # also what is in the trash of it")]
 struct RemoveArgs {
     /// The profile
     #[arg(value_name = "NAME")]

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile export laptop.export
-  codex-manager profile export laptop.age --with-logins        # asks for a passphrase
-  codex-manager profile export laptop.age --with-logins --with-archives --recipient age1…")]
+  codex-manager profile export laptop.age --with-logins # asks for a passphrase
+  codex-manager profile export all.age --with-archives --recipient age1…")]
 pub(super) struct ExportArgs {
     /// The file, which must not exist
     #[arg(value_name = "FILE")]

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager profile import laptop.export
-  codex-manager profile import laptop.age                      # asks for the passphrase
+  codex-manager profile import laptop.age            # asks for the passphrase
   codex-manager profile import laptop.age --identity key.txt --dry-run")]
 pub(super) struct ImportArgs {
     /// The file

@@ -7,12 +7,16 @@ use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LoginState;
+use crate::io::deadline;
 use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
 use crate::quota::state::{self, State};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
+
+/// How long a prompt waits at most, for a home on a disk that does not answer.
+const PROMPT_SECONDS: u32 = 1;
 
 const HELP: &str = "\
 Fields of --format:
@@ -39,12 +43,13 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct RecommendArgs {
-    /// Print only this, with its {fields} filled in
+    /// Print only this, with its {fields} filled in; for prompts: within a second, or nothing
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
     format: Option<String>,
-    /// Which of several ready accounts to take
-    #[arg(long, value_name = "STRATEGY", default_value = "lru")]
-    strategy: Strategy,
+    /// Which of several ready accounts to take [default: `recommend.strategy` of config.toml, else
+    /// lru]
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<Strategy>,
     /// One line for each account, with the reason why it stands there
     #[arg(long)]
     explain: bool,
@@ -87,13 +92,14 @@ impl RecommendArgs {
     /// There is no account to name, the template means nothing, or `cooldown.json` cannot be read.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
+        if template.is_some() {
+            deadline::end_within(PROMPT_SECONDS);
+        }
         let accounts = known(context)?;
-        let ranking = rank(
-            &accounts,
-            self.strategy,
-            self.include_api_key,
-            &context.now(),
-        );
+        let preferences = &context.settings.preferences;
+        let strategy = self.strategy.unwrap_or(preferences.strategy);
+        let include_api_key = self.include_api_key || preferences.include_api_key;
+        let ranking = rank(&accounts, strategy, include_api_key, &context.now());
         let Some(best) = ranking
             .candidates
             .iter()
@@ -123,7 +129,7 @@ impl RecommendArgs {
                         .iter()
                         .map(|c| view(c, &ranking, context))
                         .collect(),
-                    strategy: self.strategy,
+                    strategy,
                 },
             );
         }
@@ -230,6 +236,14 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             reason(candidate, ranking, context)
         ));
     }
+}
+
+/// Whether `--format` may be `text`.
+///
+/// # Errors
+/// It means nothing; the hint says why.
+pub fn check_template(text: &str) -> Result<(), CommandError> {
+    Template::parse(text).map(drop)
 }
 
 /// What a template is made of.

@@ -30,6 +30,10 @@ const DISTANCE_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
 /// systemd user timers on Linux, launchd agents on macOS, the Task Scheduler on Windows. The job runs
 /// this program on the homes that hold now; nothing of it stays in memory in between.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager schedule install backup --daily 03:30 --enable
+  codex-manager schedule show
+  codex-manager schedule remove backup")]
 pub struct ScheduleArgs {
     #[command(subcommand)]
     verb: Verb,
@@ -49,7 +53,7 @@ enum Verb {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager schedule install backup --daily 03:30 --enable
-  codex-manager schedule install sync --every 30min          # says what it would do
+  codex-manager schedule install sync --every 30min     # says what it would do
   codex-manager schedule install sync --every 30min --apply --enable
   codex-manager schedule install status --every 1h --dry-run")]
 struct InstallArgs {
@@ -133,7 +137,7 @@ struct ChangeJson<'a> {
     job: Job,
     scheduler: Scheduler,
     when: Option<When>,
-    command: &'a [String],
+    runs: &'a [String],
     files: Vec<FileJson<'a>>,
     commands: Vec<&'a [String]>,
     enabled: bool,
@@ -170,7 +174,7 @@ impl InstallArgs {
                 job,
                 scheduler: place.scheduler,
                 when: Some(when),
-                command: &entry.command,
+                runs: &entry.command,
                 files: files.iter().map(Into::into).collect(),
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
                 enabled,
@@ -275,7 +279,7 @@ impl RemoveArgs {
                 job: self.job,
                 scheduler: place.scheduler,
                 when: None,
-                command: &[],
+                runs: &[],
                 files: files.iter().map(Into::into).collect(),
                 commands: steps.iter().map(|step| step.words.as_slice()).collect(),
                 enabled: false,

@@ -4,16 +4,20 @@ use super::account::warn_all;
 use super::{status_history, survey};
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cooldown;
+use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
+use crate::io::wall;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, WindowJson};
 use crate::ui::{Style, Ui};
+use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::fs::File;
@@ -33,9 +37,9 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
   codex-manager status
   codex-manager status --json
   codex-manager status --account work
-  codex-manager status --all                       # every profile, several at a time
-  codex-manager status --history --account work    # what was seen, and whether resets moved
-  codex-manager status --status-file pasted.txt    # when Codex cannot be asked")]
+  codex-manager status --all                     # every profile, several at a time
+  codex-manager status --history --account work  # and whether resets moved
+  codex-manager status --status-file pasted.txt  # when Codex cannot be asked")]
 pub struct StatusArgs {
     /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
     #[arg(long, value_name = "FILE")]
@@ -49,6 +53,9 @@ pub struct StatusArgs {
     /// Show what was seen over time, and whether resets moved; asks nobody
     #[arg(long, conflicts_with_all = ["all", "status_file"])]
     history: bool,
+    /// Ask nobody while the figure of the live account is younger than this: 30min, 1d
+    #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
+    if_older: Option<String>,
     /// Ask nobody and note nothing: show what is known
     #[arg(long)]
     dry_run: bool,
@@ -75,6 +82,7 @@ impl StatusArgs {
         let now = context.now();
         let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
         warn_all(&context.ui, &known.warnings);
+        let ask = !self.dry_run && !self.is_young(context, &known.file)?;
         let report = status::observe(&StatusOptions {
             home: &settings.codex_home,
             env: &context.env,
@@ -83,23 +91,56 @@ impl StatusArgs {
             zone: settings.zone,
             deadline: app_server::DEADLINE,
             known: &known.file,
-            ask_codex: !self.dry_run,
+            ask_codex: ask,
             status_text: text.as_deref(),
             reset_at: None,
         })?;
-        if !self.dry_run
-            && let Some(updated) =
-                status::record(&settings.manager_home, &report, &now, settings.zone)?
-        {
-            warn_all(&context.ui, &updated.warnings);
+        let mut is_noted = true;
+        if ask {
+            match status::record(&settings.manager_home, &report, &now, settings.zone) {
+                Ok(updated) => warn_all(
+                    &context.ui,
+                    &updated.map(|u| u.warnings).unwrap_or_default(),
+                ),
+                // Who asks for the quota is told, also where the manager home may not be written to.
+                Err(e) => {
+                    is_noted = false;
+                    let told = CommandError::from(e);
+                    context
+                        .ui
+                        .warn(format_args!("the answer is not noted: {told}"));
+                }
+            }
         }
         show(context, &report, None);
         if !self.dry_run {
             status_history::say_moved(&report, context)?;
         }
         // Without asking, what is remembered is all that was wanted.
-        let remembered = self.dry_run && report.observation.is_some();
-        Ok(Outcome::partial_if(!report.is_complete() && !remembered))
+        let remembered = !ask && report.observation.is_some();
+        Ok(Outcome::partial_if(
+            !is_noted || !report.is_complete() && !remembered,
+        ))
+    }
+}
+
+impl StatusArgs {
+    /// Whether what is known of the live account is younger than `--if-older`.
+    fn is_young(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
+        let Some(text) = &self.if_older else {
+            return Ok(false);
+        };
+        let limit = wall::parse_span(text).ok_or_else(|| {
+            CommandError::usage(format!("--if-older is no duration: {text:?}"))
+                .hint("write 30min, 12h or 1d")
+        })?;
+        let live = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))?;
+        let seen = live
+            .login()
+            .and_then(|login| known.find(&login.identity))
+            .and_then(|entry| entry.observation.as_ref());
+        let age = seen.map(|seen| context.now().signed_duration_since(seen.observed_at));
+        Ok(age.is_some_and(|age| age >= Duration::zero() && age < limit))
     }
 }
 

@@ -48,12 +48,19 @@ pub fn list(
         if pair == Pair::default() {
             continue;
         }
-        let unchanged = known
-            .remove(&relative)
-            .filter(|r| r.archive == pair.archive && r.sidecar == pair.sidecar);
-        records.push(match unchanged {
-            Some(record) => record,
-            None => read(backups, relative, pair),
+        let before = known.remove(&relative);
+        records.push(match before {
+            Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar => r,
+            before => {
+                // A sidecar that was written again says nothing new of the archive.
+                let verified = before
+                    .filter(|r| r.archive == pair.archive)
+                    .and_then(|r| r.verified);
+                ArchiveRecord {
+                    verified,
+                    ..read(backups, relative, pair)
+                }
+            }
         });
     }
     Ok(records)
@@ -163,6 +170,7 @@ fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
         sidecar,
         metadata: metadata.unwrap_or_default(),
         problem,
+        verified: None,
     }
 }
 

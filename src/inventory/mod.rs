@@ -8,6 +8,8 @@ pub mod observations;
 pub mod python;
 pub mod records;
 pub mod resolve;
+pub mod retention;
 pub mod status;
 pub mod store;
 pub mod survey;
+pub mod trash;

@@ -2,7 +2,7 @@
 
 use super::catalog;
 use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
-use super::records::{ArchiveRecord, InventoryFile};
+use super::records::{ArchiveRecord, InventoryFile, Verified};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
@@ -10,6 +10,7 @@ use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::io::IoError;
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
+use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
@@ -63,6 +64,7 @@ pub fn note_archive(
         sidecar: catalog::stamp(&published.sidecar),
         metadata: published.metadata.clone(),
         problem: None,
+        verified: None,
     };
     let aside = document::update(
         &manager_home.join(FILE_NAME),
@@ -91,6 +93,44 @@ pub fn note_archive(
         ));
     }
     Ok(updated)
+}
+
+/// Notes what `verify` found in archives, by their paths; whether it did. Those that do not lie under
+/// `backups/` are left out. Who only reads waits for nobody: while another command holds the lock, or
+/// the document is damaged, nothing is noted.
+pub fn note_verified(
+    manager_home: &Path,
+    results: &[(PathBuf, Verified)],
+) -> Result<bool, DocumentError> {
+    let backups = backups(manager_home);
+    let inside: Vec<_> = results
+        .iter()
+        .filter(|(path, _)| path.starts_with(&backups))
+        .map(|(path, verified)| (catalog::relative_name(&backups, path), verified))
+        .collect();
+    if inside.is_empty() {
+        return Ok(true);
+    }
+    let _held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
+        Ok(held) => held,
+        Err(LockError::Held(_)) => return Ok(false),
+        Err(LockError::Io(e)) => return Err(e.into()),
+    };
+    let path = manager_home.join(FILE_NAME);
+    let mut inventory = match document::read::<InventoryFile>(&path)? {
+        Found::Good(inventory) => inventory,
+        Found::Absent => InventoryFile::default(),
+        Found::Damaged(_) => return Ok(false),
+    };
+    let known = std::mem::take(&mut inventory.archives);
+    inventory.archives = catalog::list(&backups, || known)?;
+    for (path, verified) in inside {
+        if let Some(record) = inventory.archives.iter_mut().find(|r| r.path == path) {
+            record.verified = Some(verified.clone());
+        }
+    }
+    document::write(&path, &inventory)?;
+    Ok(true)
 }
 
 /// Notes in `cooldown.json` which accounts have a profile now.

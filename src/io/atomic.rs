@@ -18,6 +18,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
+/// The same for a generated file that holds no secret: others may read it.
+pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut temp = TempFile::beside(path)?;
+    temp.file().write_all(bytes).at("write", path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o644);
+        temp.file()
+            .set_permissions(mode)
+            .at("set the mode of", path)?;
+    }
+    temp.replace(path)
+}
+
 /// A file that is being written beside the place where it will stand. Dropped before it is
 /// put there, it removes itself.
 #[derive(Debug)]
@@ -170,6 +185,31 @@ pub fn parent_of(path: &Path) -> &Path {
 pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).at("rename", from)?;
     sync_folder(parent_of(to))
+}
+
+/// Renames every file of a list, then fsyncs the folders that they came from and went to. When one
+/// cannot be renamed, those before it are renamed back. No target may exist. All must be on one file
+/// system.
+pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
+    #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
+    let rename = |from: &Path, to: &Path| {
+        if to.symlink_metadata().is_ok() {
+            return Err(std::io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(from, to)
+    };
+    for (i, (from, to)) in moves.iter().enumerate() {
+        if let Err(source) = rename(from, to) {
+            for (from, to) in moves[..i].iter().rev() {
+                // What cannot go back either is for whoever knows the list.
+                let _ = rename(to, from);
+            }
+            return Err(source).at("move", from);
+        }
+    }
+    let folders = moves.iter().flat_map(|(from, to)| [from, to]);
+    let folders: std::collections::BTreeSet<_> = folders.map(|path| parent_of(path)).collect();
+    folders.into_iter().try_for_each(sync_folder)
 }
 
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …

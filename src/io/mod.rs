@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod buffers;
 pub mod child;
 pub mod clock;
+pub mod deadline;
 pub mod document;
 pub mod environment;
 pub mod events;
