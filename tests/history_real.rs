@@ -347,3 +347,45 @@ fn a_compressed_conversation_is_repaired_and_resumed() {
     told.lab.go_on(&home, &told.ids[0], "and on");
     assert!(path.exists());
 }
+
+#[test]
+fn a_lost_conversation_comes_back_from_an_archive_with_its_row_and_its_name() {
+    let Some(told) = told() else { return };
+    let Told { lab, ids, expected } = &told;
+    let home = lab.home();
+    let _ = lab.back_up();
+    lab.go_on(&home, &ids[0], "said after the backup");
+    name(lab, &home, &ids[2], "named after the backup");
+    let database = home.join("state_5.sqlite");
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    let _ = connection
+        .execute("DELETE FROM threads WHERE id=?1", [&ids[1]])
+        .unwrap();
+    connection.close().unwrap();
+    fs::remove_file(rollout(&home, &ids[1])).unwrap();
+    fs::remove_file(home.join("session_index.jsonl")).unwrap();
+    let mut expected = expected.clone();
+    expected[2].1 = Some("named after the backup".into());
+    let others: Vec<_> = [&expected[0], &expected[2]].map(Clone::clone).into();
+    assert_eq!(listed(lab, &home), others);
+    let first = fs::read(rollout(&home, &ids[0])).unwrap();
+
+    let _ = lab
+        .manager(["restore", "latest", "--session", "the second"])
+        .code(0);
+    assert_eq!(listed(lab, &home), expected);
+    assert_eq!(fs::read(rollout(&home, &ids[0])).unwrap(), first);
+    let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
+    assert_eq!(index.lines().count(), 1, "{index}");
+    assert!(index.contains("the second"), "{index}");
+    lab.go_on(&home, &ids[1], "and on");
+    let _ = lab.manager(["history", "check"]).code(0);
+
+    // Once more: its row and its name are here and stay.
+    name(lab, &home, &ids[1], "renamed");
+    let _ = lab
+        .manager(["restore", "latest", "--session", &ids[1]])
+        .code(0);
+    expected[1].1 = Some("renamed".into());
+    assert_eq!(listed(lab, &home), expected);
+}

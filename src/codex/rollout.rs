@@ -78,11 +78,15 @@ pub fn is_at_rest(path: &Path) -> bool {
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
     let file = BufReader::with_capacity(128 * 1024, File::open(path)?);
     if path.extension() == Some(OsStr::new("zst")) {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?;
-        Ok(Box::new(decoder))
+        Ok(Box::new(plain(file)?))
     } else {
         Ok(Box::new(file))
     }
+}
+
+/// The text of a compressed rollout.
+pub fn plain(compressed: impl Read) -> io::Result<impl Read> {
+    ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
 }
 
 /// How two rollouts of one conversation relate.

@@ -25,6 +25,7 @@ pub mod prune;
 pub mod recommend;
 mod refresh;
 pub mod restore;
+mod restore_session;
 pub mod schedule;
 pub mod status;
 mod status_history;

@@ -2,36 +2,28 @@
 
 use super::account::{self, warn_all};
 use super::list_backups::entries_of;
+use super::restore_session;
 use super::verify::find_archive;
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
-use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::FileEntry;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::archive::restore::RestoreError;
 use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
 use crate::archive::restore::plan::{RestorePlan, Selection, Target};
 use crate::archive::restore::safety::SAFETY_LABEL;
-use crate::archive::sink::{Extent, Sink};
 use crate::codex::daemon;
-use crate::codex::home::{Kind, kind_of};
 use crate::codex::program::Program;
-use crate::codex::rollout::ConversationFile;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
-use crate::io::progress::Silent;
-use crate::io::{IoContext, position};
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -207,7 +199,7 @@ impl RestoreArgs {
             selection.only.push(name.as_path().to_path_buf());
         }
         if let Some(wanted) = &self.session {
-            selection.conversations = conversations(archive, wanted)?;
+            selection.conversations = restore_session::conversations(archive, wanted)?;
         }
         Ok(selection)
     }
@@ -250,98 +242,6 @@ fn best_of(
                 r.metadata.mode == Mode::Sessions,
             )
         })
-}
-
-/// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
-/// index gives it.
-fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
-    let by_id = |id: &str| -> Vec<String> {
-        let files = archive.contents().files.iter();
-        files
-            .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
-            .filter_map(|f| ConversationFile::of(f.path.as_path()))
-            .filter(|c| c.id().is_some_and(|i| i.starts_with(id)))
-            .map(|c| c.name)
-            .collect()
-    };
-    let mut found = by_id(&wanted.to_lowercase());
-    if found.is_empty() {
-        let ids = ids_by_name(archive, wanted)?;
-        found = ids.iter().flat_map(|id| by_id(id)).collect();
-    }
-    found.sort();
-    found.dedup();
-    match found.as_slice() {
-        [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
-        [_] => Ok(found),
-        several => {
-            let named = &several[..several.len().min(SHOWN_CONVERSATIONS)];
-            let more = if named.len() < several.len() {
-                ", …"
-            } else {
-                ""
-            };
-            Err(CommandError::failed(format!(
-                "{wanted:?} may be one of {} conversations",
-                several.len()
-            ))
-            .hint(format!("they are: {}{more}", named.join(", "))))
-        }
-    }
-}
-
-/// How many conversations are named when one was not told enough.
-const SHOWN_CONVERSATIONS: usize = 8;
-
-/// The longest line of `session_index.jsonl` that is looked at.
-const MAX_LINE_BYTES: u64 = 1024 * 1024;
-
-/// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
-/// counts.
-fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
-    // Without a name on the disk, and gone when it is closed.
-    let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &SessionIndex(&index), &Silent)?;
-    let mut ids: Vec<String> = Vec::new();
-    let mut lines = BufReader::new(&index);
-    lines.rewind().at("read", archive.path())?;
-    let mut line = Vec::new();
-    // Codex's lines are short; what is longer is none of them.
-    while (&mut lines)
-        .take(MAX_LINE_BYTES)
-        .read_until(b'\n', &mut line)
-        .at("read", archive.path())?
-        > 0
-    {
-        if let Ok(entry) = serde_json::from_slice::<serde_json::Value>(&line) {
-            let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
-            if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
-                ids.retain(|known| known != id);
-                if name == wanted {
-                    ids.push(id.to_owned());
-                }
-            }
-        }
-        line.clear();
-    }
-    Ok(ids)
-}
-
-/// Takes `session_index.jsonl` out of an archive.
-struct SessionIndex<'a>(&'a File);
-
-impl Sink for SessionIndex<'_> {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::SessionIndex
-    }
-
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
-        Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
-    }
-
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
-    }
 }
 
 fn stop_daemon(context: &Context) -> Result<(), CommandError> {

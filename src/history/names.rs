@@ -99,16 +99,21 @@ impl IndexEntry {
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), PATIENCE)?;
     let path = home.join(FILE_NAME);
-    let mut bytes = match fs::read(&path) {
+    let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),
     };
+    Ok(atomic::write(&path, &extended(bytes, entries))?)
+}
+
+/// The bytes of an index with further lines, also where its last one has no end.
+pub fn extended(mut bytes: Vec<u8>, entries: &[IndexEntry]) -> Vec<u8> {
     if bytes.last().is_some_and(|last| *last != b'\n') {
         bytes.push(b'\n');
     }
     bytes.extend(render(entries));
-    Ok(atomic::write(&path, &bytes)?)
+    bytes
 }
 
 /// The text of an index: compact JSON, in the order given.

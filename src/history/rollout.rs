@@ -163,12 +163,25 @@ fn is_compressed(path: &Path) -> bool {
 
 /// Reads only as much as it takes to know what a rollout is: its first line, mostly.
 pub fn head(path: &Path) -> io::Result<Option<Meta>> {
+    head_of(open(path)?)
+}
+
+/// The same of the beginning of a rollout that would have the name `name`.
+pub fn head_in(beginning: &[u8], name: &Path) -> io::Result<Option<Meta>> {
+    if is_compressed(name) {
+        head_of(rollout::plain(beginning)?)
+    } else {
+        head_of(beginning)
+    }
+}
+
+fn head_of(reader: impl Read) -> io::Result<Option<Meta>> {
     /// Forks carry other lines in front at most; a file that has none here has none.
     const ENOUGH: usize = 64;
     /// The first line holds the instructions: 10–25 kB.
     const CHUNK: usize = 32 << 10;
     let mut scanner = Scanner::new(Depth::Messages);
-    let mut lines = Lines::in_chunks(open(path)?, CHUNK);
+    let mut lines = Lines::in_chunks(reader, CHUNK);
     for _ in 0..ENOUGH {
         match lines.next_line()? {
             Some(line) => scanner.line(line),

@@ -116,13 +116,18 @@ impl Work<'_> {
                 ));
             }
         }
-        self.follow_moved_rollouts()?;
+        self.settle_live_rows()?;
+        self.bring_names()?;
         self.forget_projections()
     }
 
-    /// Where the live state database stays and a conversation is put back under another name than
-    /// it has here (archived since, or no longer), its row follows.
-    fn follow_moved_rollouts(&mut self) -> Result<(), RestoreError> {
+    /// Where the live state database stays: rows follow conversations that are put back under
+    /// another name than they have here (archived since, or no longer), and conversations that
+    /// come back bring their rows.
+    fn settle_live_rows(&mut self) -> Result<(), RestoreError> {
+        if self.plan.target == Target::Elsewhere {
+            return Ok(());
+        }
         let mut moved = Rollouts::default();
         for was in self.plan.removed.iter() {
             let conversation = conversation_of(was.as_path());
@@ -135,21 +140,35 @@ impl Work<'_> {
                 moved.insert(id, &now);
             }
         }
-        if moved.is_empty() || self.plan.target == Target::Elsewhere {
+        let found = self.live_databases(home::STATE_DATABASE_PREFIX);
+        let returning = if found.is_empty() {
+            None
+        } else {
+            self.returning_rows()?
+        };
+        if moved.is_empty() && returning.is_none() {
             return Ok(());
         }
         let home = self.folder_for_rows();
-        for found in self.live_databases(home::STATE_DATABASE_PREFIX) {
+        for found in found {
             // A damaged one is Codex's to set aside and make again.
-            if self.copy_live(&found)? {
-                database::rewrite_rollout_paths(
-                    &found.staged,
-                    &home,
-                    &FirstOf(vec![&moved]),
-                    Strays::Kept,
-                )?;
-                self.replace_live(found);
+            if !self.copy_live(&found)? {
+                continue;
             }
+            let came = returning.as_ref().map(|of| {
+                database::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
+            });
+            if came.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
+                tree::remove(&found.staged)?;
+                continue;
+            }
+            database::rewrite_rollout_paths(
+                &found.staged,
+                &home,
+                &FirstOf(vec![&moved, &self.stage.rollouts]),
+                Strays::Kept,
+            )?;
+            self.replace_live(found);
         }
         Ok(())
     }

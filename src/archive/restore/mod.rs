@@ -11,6 +11,7 @@ mod login;
 mod merge;
 pub mod pending;
 pub mod plan;
+mod returning;
 mod rollouts;
 pub mod safety;
 mod stage;
