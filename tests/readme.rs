@@ -81,7 +81,11 @@ fn every_line_works_on_a_home_in_order() {
     .unwrap();
     for line in lines() {
         let (code, text) = typed(&env, &line);
-        // 6: there is no Codex to ask for live figures.
-        assert!(matches!(code, Some(0 | 6)), "{line}: {code:?}\n{text}");
+        // 6: there is no Codex to ask for live figures. 5: the sample's conversations are none to Codex.
+        let differs = code == Some(5) && line.contains("history check");
+        assert!(
+            matches!(code, Some(0 | 6)) || differs,
+            "{line}: {code:?}\n{text}"
+        );
     }
 }
