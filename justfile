@@ -30,6 +30,10 @@ demo:
 bench:
     benches/compare.sh
 
+# history rebuild beside a Python parser
+bench-history:
+    benches/history.sh
+
 # licences, advisories, duplicates
 deny:
     cargo deny check

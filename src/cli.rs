@@ -3,11 +3,15 @@
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::Recovery;
 use crate::commands;
+use crate::commands::log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::inventory::trash::{self, Settled};
 use crate::io::progress;
+use crate::logging::LogSettings;
 use crate::ui::{self, ColorChoice, Ui, Verbosity};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::CompleteEnv;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -55,28 +59,43 @@ struct GlobalArgs {
     /// Say each step
     #[arg(short, long, global = true)]
     verbose: bool,
-    /// When to use colour
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
-    color: ColorChoice,
+    /// When to use colour [default: color of config.toml, else auto]
+    #[arg(long, global = true, value_name = "WHEN")]
+    color: Option<ColorChoice>,
     /// Answer yes to every question
     #[arg(short, long, global = true)]
     yes: bool,
+    /// Keep a log of this run in logs/ of the manager home (for jobs of the scheduler)
+    #[arg(long, global = true, hide = true)]
+    log: bool,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 enum Command {
     Backup(commands::backup::BackupArgs),
+    Completions(commands::completions::CompletionsArgs),
+    Config(commands::config::ConfigArgs),
+    Hook(commands::hook::HookArgs),
+    Man(commands::man::ManArgs),
     Restore(commands::restore::RestoreArgs),
     ListBackups(commands::list_backups::ListBackupsArgs),
     Verify(commands::verify::VerifyArgs),
+    Prune(commands::prune::PruneArgs),
     Normalize(commands::normalize::NormalizeArgs),
+    History(commands::history::HistoryArgs),
+    Storage(commands::storage::StorageArgs),
     Doctor(commands::doctor::DoctorArgs),
     Demo(commands::demo::DemoArgs),
     Cooldown(commands::cooldown::CooldownArgs),
     Recommend(commands::recommend::RecommendArgs),
     Status(commands::status::StatusArgs),
     Sync(commands::sync::SyncArgs),
+    Schedule(commands::schedule::ScheduleArgs),
+    Profile(commands::profile::ProfileArgs),
+    List(commands::list::ListArgs),
+    Current(commands::current::CurrentArgs),
+    Use(commands::use_account::UseArgs),
 }
 
 impl Command {
@@ -86,19 +105,39 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
+    /// Whether it works, or mends, where `config.toml` is broken.
+    fn bears_broken_settings(&self) -> bool {
+        matches!(
+            self,
+            Self::Completions(_) | Self::Config(_) | Self::Doctor(_) | Self::Hook(_) | Self::Man(_)
+        )
+    }
+
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         match self {
             Self::Backup(args) => args.run(context),
+            Self::Completions(args) => args.run(context),
+            Self::Config(args) => args.run(context),
+            Self::Hook(args) => args.run(context),
+            Self::Man(args) => args.run(context, Cli::command()),
             Self::Restore(args) => args.run(context),
             Self::ListBackups(args) => args.run(context),
             Self::Verify(args) => args.run(context),
+            Self::Prune(args) => args.run(context),
             Self::Normalize(args) => args.run(context),
+            Self::History(args) => args.run(context),
+            Self::Storage(args) => args.run(context),
             Self::Doctor(args) => args.run(context),
             Self::Demo(args) => args.run(context),
             Self::Cooldown(args) => args.run(context),
             Self::Recommend(args) => args.run(context),
             Self::Status(args) => args.run(context),
             Self::Sync(args) => args.run(context),
+            Self::Schedule(args) => args.run(context),
+            Self::Profile(args) => args.run(context),
+            Self::List(args) => args.run(context),
+            Self::Current(args) => args.run(context),
+            Self::Use(args) => args.run(context),
         }
     }
 }
@@ -134,6 +173,10 @@ fn parse() -> Result<Cli, clap::Error> {
 
 /// Parses the process's arguments and runs the command they name.
 pub fn main() -> ExitCode {
+    let env = Environment::of_process();
+    if env.get(commands::completions::VARIABLE).is_some() {
+        return complete(&env);
+    }
     let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
@@ -141,7 +184,6 @@ pub fn main() -> ExitCode {
     if !cli.command.is_instant() {
         stop_when_asked();
     }
-    let env = Environment::of_process();
     let GlobalArgs {
         codex_home,
         manager_home,
@@ -152,21 +194,31 @@ pub fn main() -> ExitCode {
         verbose,
         color,
         yes,
+        log,
     } = cli.global;
     let verbosity = match (quiet, verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,
         _ => Verbosity::Normal,
     };
-    let ui = Ui::new(json, verbosity, color, &env);
     let flags = Flags {
         codex_home,
         manager_home,
         codex_bin,
         timezone,
+        color,
         assume_yes: yes,
     };
-    let result = Settings::decide(flags, &env)
+    let settings = match Settings::decide(flags.clone(), &env) {
+        Err(_) if cli.command.bears_broken_settings() => Settings::without_file(flags, &env),
+        decided => decided,
+    };
+    let color = match &settings {
+        Ok(settings) => settings.color,
+        Err(_) => color.unwrap_or_default(),
+    };
+    let ui = Ui::new(json, verbosity, color, &env);
+    let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
         .and_then(|(settings, clock)| {
             let context = Context {
@@ -175,8 +227,16 @@ pub fn main() -> ExitCode {
                 env,
                 ui: ui.clone(),
             };
-            finish_interrupted(&context)?;
-            cli.command.run(&context)
+            warn_of_unknown_keys(&context, &cli.command);
+            let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
+            let result = finish_interrupted(&context).and_then(|()| {
+                finish_moves(&context);
+                cli.command.run(&context)
+            });
+            if let Some(log) = log {
+                log.end(&context, &result);
+            }
+            result
         })
         .and_then(|outcome| match ui::take_output_error() {
             None => Ok(outcome),
@@ -194,10 +254,34 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Answers a shell that asks what may be typed next.
+fn complete(env: &Environment) -> ExitCode {
+    let answered = CompleteEnv::with_factory(|| commands::candidates::attach(Cli::command()))
+        .var(commands::completions::VARIABLE)
+        .try_complete(std::env::args_os(), Some(&env.current_dir));
+    // A shell that gets no answer offers nothing; a message would land in the user's line.
+    match answered {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(ErrorKind::Usage as u8),
+    }
+}
+
+/// A typo in `config.toml` is said, but in a prompt: there it would be said all the time.
+fn warn_of_unknown_keys(context: &Context, command: &Command) {
+    if command.is_instant() || command.bears_broken_settings() {
+        return;
+    }
+    for unknown in &context.settings.unknown_keys {
+        let text = commands::account::printable(unknown);
+        context.ui.warn(format_args!("config.toml: {text}"));
+    }
+}
+
 /// A restore that was killed is finished or undone before anything else looks at the home.
 fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
-    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home)? {
+    let now = context.local_now();
+    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home, now)? {
         match recovery {
             Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
             Recovery::Undone => context.ui.warn("an interrupted restore was undone"),
@@ -206,6 +290,18 @@ fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// Archives that were half-way into the trash, or out of it, when a command was killed. Where that
+/// cannot be finished, each of them is still in one place, and the command can do its job.
+fn finish_moves(context: &Context) {
+    match trash::settle(&context.settings.manager_home) {
+        Ok(Settled::Nothing | Settled::InProgress) => {}
+        Ok(Settled::Finished) => context.ui.warn("an interrupted prune was finished"),
+        Err(e) => context
+            .ui
+            .warn(format_args!("an interrupted prune is not finished: {e}")),
+    }
 }
 
 /// Lets Ctrl-C and SIGTERM stop work at its next safe place; a second one does not wait for that.

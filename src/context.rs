@@ -1,16 +1,19 @@
 //! What a command is given: settings, clock, zone and environment. Nothing below reads them itself.
 
+use crate::config::file::ConfigFile;
+use crate::config::{Configured, Preferences};
 use crate::error::CommandError;
 use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
-use crate::ui::Ui;
+use crate::ui::{ColorChoice, Ui};
 use chrono::{DateTime, Utc};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where things are and how the user wants them, after flags, environment and `config.toml`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// The Codex home: `--codex-home`, else `CODEX_HOME`, else `~/.codex`. Absolute.
+    /// The Codex home: `--codex-home`, else `CODEX_HOME`, else `codex.home` of the configuration,
+    /// else `~/.codex`. Absolute.
     pub codex_home: PathBuf,
     /// The manager home: `--manager-home`, else `CODEX_MANAGER_HOME`, else `~/.codex-manager`.
     pub manager_home: PathBuf,
@@ -21,6 +24,14 @@ pub struct Settings {
     pub zone: Zone,
     /// Whether the user has said yes to everything.
     pub assume_yes: bool,
+    /// What the configuration says of commands.
+    pub preferences: Preferences,
+    /// When to use colour, if somebody said so.
+    pub color: ColorChoice,
+    /// Keys of the configuration that mean nothing.
+    pub unknown_keys: Vec<String>,
+    /// What was said on the command line.
+    pub flags: Flags,
 }
 
 /// Everything that a command may use of the world around it.
@@ -64,6 +75,8 @@ pub struct Flags {
     pub codex_bin: Option<PathBuf>,
     /// `--timezone`.
     pub timezone: Option<String>,
+    /// `--color`.
+    pub color: Option<ColorChoice>,
     /// `--yes`.
     pub assume_yes: bool,
 }
@@ -74,19 +87,35 @@ impl Settings {
     /// # Errors
     /// An unknown time zone, an unreadable or malformed `config.toml`, or no home folder at all.
     pub fn decide(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
-        let place = |flag: Option<PathBuf>, variable: &str, default: &str| {
-            flag.or_else(|| env.get(variable).map(PathBuf::from))
-                .map(|path| env.absolute(&path))
-                .or_else(|| env.home_dir.as_ref().map(|home| home.join(default)))
-                .ok_or_else(|| {
-                    CommandError::usage(format!("no home folder is known; set {variable}"))
-                })
-        };
-        let manager_home = place(flags.manager_home, "CODEX_MANAGER_HOME", ".codex-manager")?;
-        let codex_home = place(flags.codex_home, "CODEX_HOME", ".codex")?;
-        let config = ConfigFile::read(&manager_home.join("config.toml"))?;
-        let zone = match flags.timezone.or(config.timezone) {
-            Some(name) => Zone::named(&name).ok_or_else(|| {
+        let manager_home = manager_home(&flags, env)?;
+        let file = ConfigFile::read(&manager_home)?;
+        let unknown_keys = file.unknown().iter().map(ToString::to_string).collect();
+        let decided = Self::with(flags, env, file.decide()?)?;
+        Ok(Self {
+            unknown_keys,
+            ..decided
+        })
+    }
+
+    /// The same as if there were no `config.toml`: for what mends one that is broken.
+    ///
+    /// # Errors
+    /// An unknown time zone, or no home folder at all.
+    pub fn without_file(flags: Flags, env: &Environment) -> Result<Self, CommandError> {
+        Self::with(flags, env, Configured::default())
+    }
+
+    fn with(flags: Flags, env: &Environment, file: Configured) -> Result<Self, CommandError> {
+        let manager_home = manager_home(&flags, env)?;
+        let codex_home = place(
+            flags.codex_home.as_ref(),
+            "CODEX_HOME",
+            file.codex_home,
+            ".codex",
+            env,
+        )?;
+        let zone = match flags.timezone.as_ref().or(file.timezone.as_ref()) {
+            Some(name) => Zone::named(name).ok_or_else(|| {
                 CommandError::usage(format!("unknown time zone: {name}"))
                     .hint("give an IANA name such as --timezone Europe/Berlin")
             })?,
@@ -94,7 +123,8 @@ impl Settings {
         };
         let codex_bin = flags
             .codex_bin
-            .or_else(|| config.codex_bin.map(PathBuf::from))
+            .clone()
+            .or(file.codex_bin)
             // A bare name is for PATH; anything with a separator is a path.
             .map(|bin| {
                 if bin.components().count() > 1 {
@@ -103,14 +133,44 @@ impl Settings {
                     bin
                 }
             });
+        let color = match flags.color {
+            Some(color) => color,
+            None if env.get("NO_COLOR").is_some() => ColorChoice::Never,
+            None => file.preferences.color,
+        };
         Ok(Self {
             codex_home,
             manager_home,
             codex_bin,
             zone,
             assume_yes: flags.assume_yes,
+            preferences: file.preferences,
+            color,
+            unknown_keys: Vec::new(),
+            flags,
         })
     }
+}
+
+fn manager_home(flags: &Flags, env: &Environment) -> Result<PathBuf, CommandError> {
+    let flag = flags.manager_home.as_ref();
+    place(flag, "CODEX_MANAGER_HOME", None, ".codex-manager", env)
+}
+
+/// A folder: by a flag, a variable, the configuration, or a name in the user's home.
+fn place(
+    flag: Option<&PathBuf>,
+    variable: &str,
+    configured: Option<PathBuf>,
+    default: &str,
+    env: &Environment,
+) -> Result<PathBuf, CommandError> {
+    flag.cloned()
+        .or_else(|| env.get(variable).map(PathBuf::from))
+        .or(configured)
+        .map(|path| env.absolute(&path))
+        .or_else(|| env.home_dir.as_ref().map(|home| home.join(default)))
+        .ok_or_else(|| CommandError::usage(format!("no home folder is known; set {variable}")))
 }
 
 /// The clock of the run: `CODEX_MANAGER_NOW` (RFC 3339) fixes it.
@@ -129,57 +189,20 @@ pub fn clock(env: &Environment) -> Result<Clock, CommandError> {
     }
 }
 
+/// The zone that `TZ` names.
+pub fn zone_of_tz(env: &Environment) -> Option<Zone> {
+    let name = env.text("TZ")?.trim_start_matches(':');
+    let name = name.split_once("zoneinfo/").map_or(name, |(_, zone)| zone);
+    Zone::named(name)
+}
+
 /// The zone that `TZ` names, else the system's, else UTC.
 fn system_zone(env: &Environment) -> Zone {
-    if let Some(name) = env.text("TZ") {
-        let name = name.trim_start_matches(':');
-        let name = name.split_once("zoneinfo/").map_or(name, |(_, zone)| zone);
-        if let Some(zone) = Zone::named(name) {
-            return zone;
-        }
+    if let Some(zone) = zone_of_tz(env) {
+        return zone;
     }
     iana_time_zone::get_timezone()
         .ok()
         .and_then(|name| Zone::named(&name))
         .unwrap_or(Zone::UTC)
-}
-
-/// The part of `config.toml` that the settings need. Unknown keys are left to `config`.
-#[derive(Debug, Default)]
-struct ConfigFile {
-    timezone: Option<String>,
-    codex_bin: Option<String>,
-}
-
-impl ConfigFile {
-    fn read(path: &Path) -> Result<Self, CommandError> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(e) => {
-                return Err(
-                    CommandError::usage(format!("cannot read: {}", path.display())).because(e),
-                );
-            }
-        };
-        let document = text.parse::<toml_edit::DocumentMut>().map_err(|e| {
-            CommandError::usage(format!("not valid TOML: {}", path.display())).because(e)
-        })?;
-        let text_of = |table: Option<&str>, key: &str| {
-            let item = match table {
-                Some(table) => document.get(table).and_then(|t| t.get(key)),
-                None => document.get(key),
-            };
-            match item {
-                None => Ok(None),
-                Some(item) => item.as_str().map(|s| Some(s.to_owned())).ok_or_else(|| {
-                    CommandError::usage(format!("{key} must be text: {}", path.display()))
-                }),
-            }
-        };
-        Ok(Self {
-            timezone: text_of(None, "timezone")?,
-            codex_bin: text_of(Some("codex"), "bin")?,
-        })
-    }
 }

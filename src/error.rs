@@ -206,6 +206,35 @@ impl From<crate::io::document::DocumentError> for CommandError {
     }
 }
 
+impl From<crate::config::file::ConfigError> for CommandError {
+    fn from(error: crate::config::file::ConfigError) -> Self {
+        use crate::config::file::ConfigError;
+        match error {
+            ConfigError::Io(e) => {
+                let kind = if e.action == "read" {
+                    ErrorKind::Usage
+                } else {
+                    ErrorKind::Failed
+                };
+                Self::wrap(kind, e)
+            }
+            ConfigError::Value { key, .. } => Self::wrap(ErrorKind::Usage, error).hint(format!(
+                "go back to the default with: codex-manager config unset {key}"
+            )),
+            ConfigError::Syntax { .. } | ConfigError::NotATable { .. } => {
+                Self::wrap(ErrorKind::Usage, error)
+                    .hint("put it right with: codex-manager config edit")
+            }
+        }
+    }
+}
+
+impl From<crate::config::UnknownKey> for CommandError {
+    fn from(error: crate::config::UnknownKey) -> Self {
+        Self::wrap(ErrorKind::Usage, error).hint("see them all: codex-manager config list")
+    }
+}
+
 impl From<crate::inventory::resolve::ResolveError> for CommandError {
     fn from(error: crate::inventory::resolve::ResolveError) -> Self {
         let choices = error.choices().join(", ");
@@ -228,6 +257,16 @@ impl From<crate::inventory::status::StatusError> for CommandError {
                 .hint("paste what /status shows in Codex, with the lines of the limits"),
             StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("paste the /status of the account that the home is signed in as; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::inventory::survey::SurveyError> for CommandError {
+    fn from(error: crate::inventory::survey::SurveyError) -> Self {
+        use crate::inventory::survey::SurveyError;
+        match error {
+            SurveyError::Status(e) => e.into(),
+            SurveyError::Document(e) => e.into(),
         }
     }
 }
@@ -260,6 +299,137 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
         match error {
             ProfileError::Io(e) => e.into(),
             ProfileError::Document(e) => e.into(),
+            ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
+                .hint("choose another name, such as work; nothing was changed"),
+            ProfileError::Taken { .. } | ProfileError::NotAProfile(_) => {
+                Self::wrap(ErrorKind::Refused, error)
+                    .hint("choose another name; nothing was changed")
+            }
+            ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
+            ),
+            ProfileError::NoSuchLogin { ref choices, .. } => {
+                let hint = if choices.is_empty() {
+                    "there is none that differs from the one it has; nothing was changed".into()
+                } else {
+                    format!("there are: {}; nothing was changed", choices.join(", "))
+                };
+                Self::wrap(ErrorKind::Failed, error).hint(hint)
+            }
+            ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see them all: codex-manager profile list"),
+        }
+    }
+}
+
+impl From<crate::accounts::switch::SwitchError> for CommandError {
+    fn from(error: crate::accounts::switch::SwitchError) -> Self {
+        use crate::accounts::switch::SwitchError;
+        match error {
+            SwitchError::Io(e) => e.into(),
+            SwitchError::Profile(e) => e.into(),
+            SwitchError::Interrupted => Self::interrupted(),
+            SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, error).hint(
+                "take one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
+            ),
+            SwitchError::NoLogin { .. } | SwitchError::Intruder { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint(
+                    "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
+                )
+            }
+            SwitchError::Moved(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("sign in with codex login to have one here, too; nothing was changed"),
+            SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "a login in two places stops working in both: switch the other home first; nothing was changed",
+            ),
+            SwitchError::Stale { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "--force-stale puts it live all the same; codex login gets a new one; nothing was changed",
+            ),
+            SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see who it is: codex-manager current; nothing was changed"),
+            SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end these first, or wait; nothing was changed"),
+            SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("stop it with --stop-daemon; nothing was changed"),
+            SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("wait for it to end, or cut it off with --force; nothing was changed"),
+            SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("name Codex with --codex-bin FILE; nothing was changed"),
+            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(
+                "it may be about to end: run the same command again; no login was changed",
+            ),
+            SwitchError::Loan(e) => e.into(),
+        }
+    }
+}
+
+impl From<crate::accounts::loan::LoanError> for CommandError {
+    fn from(error: crate::accounts::loan::LoanError) -> Self {
+        use crate::accounts::loan::LoanError;
+        match error {
+            LoanError::Io(e) => e.into(),
+            LoanError::Profile(e) => e.into(),
+            LoanError::Interrupted => Self::interrupted(),
+            LoanError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
+            LoanError::NoLogin(_)
+            | LoanError::Moved(_)
+            | LoanError::Live { .. }
+            | LoanError::Stale(_) => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
+        }
+    }
+}
+
+impl From<crate::transfer::TransferError> for CommandError {
+    fn from(error: crate::transfer::TransferError) -> Self {
+        use crate::transfer::TransferError;
+        match error {
+            TransferError::Io(e) => e.into(),
+            TransferError::Profile(e) => e.into(),
+            TransferError::Loan(e) => e.into(),
+            TransferError::Document(e) => e.into(),
+            TransferError::Interrupted => Self::interrupted(),
+            TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose another name; nothing was changed"),
+            TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see who it is: codex-manager current; nothing was changed"),
+            TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again; nothing was changed"),
+            TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, error)
+                .hint("age-keygen makes a key; nothing was changed"),
+            TransferError::NeedsKey(_, true) => Self::wrap(ErrorKind::Usage, error)
+                .hint("give its passphrase: --passphrase-file FILE; nothing was changed"),
+            TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, error)
+                .hint("give the key that it is for: --identity FILE; nothing was changed"),
+            TransferError::WrongKey { .. }
+            | TransferError::Foreign { .. }
+            | TransferError::Damaged { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
+            TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; nothing was changed"),
+            TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::accounts::source::SourceError> for CommandError {
+    fn from(error: crate::accounts::source::SourceError) -> Self {
+        use crate::accounts::source::SourceError;
+        match error {
+            SourceError::Io(e) => e.into(),
+            SourceError::Archive(e) => e.into(),
+            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error),
+            SourceError::Unreadable { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
         }
     }
 }
@@ -282,6 +452,31 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
     }
 }
 
+impl From<crate::history::HistoryError> for CommandError {
+    fn from(error: crate::history::HistoryError) -> Self {
+        use crate::history::HistoryError;
+        match error {
+            HistoryError::Io(e) => e.into(),
+            HistoryError::Document(e) => e.into(),
+            HistoryError::Interrupted => Self::interrupted(),
+            HistoryError::Database(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("compare again with: codex-manager history check"),
+            HistoryError::Lock(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("Codex is writing it; run the same command again"),
+            HistoryError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end these first (codex app-server daemon stop); nothing was changed"),
+            HistoryError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again"),
+            HistoryError::NoSnapshot(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("snapshots are made by: codex-manager history repair"),
+            HistoryError::DamagedSnapshot { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("nothing was changed"),
+            HistoryError::NotRebuilt(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("start codex once, which makes its database, then run the same command again; nothing was changed"),
+        }
+    }
+}
+
 impl From<crate::archive::restore::RestoreError> for CommandError {
     fn from(error: crate::archive::restore::RestoreError) -> Self {
         use crate::archive::restore::RestoreError;
@@ -289,6 +484,7 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Archive(e) => e.into(),
             RestoreError::Io(e) => e.into(),
             RestoreError::Profile(e) => e.into(),
+            RestoreError::Loan(e) => e.into(),
             RestoreError::Swap(e) => e.into(),
             RestoreError::Database(_) => Self::wrap(ErrorKind::Failed, error),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
@@ -355,6 +551,42 @@ impl From<crate::sync::plan::PlanError> for CommandError {
                 "set sync.delete_policy = \"never\" and they come back; nothing was changed",
             ),
             PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
+        }
+    }
+}
+
+impl From<crate::closing::ClosingError> for CommandError {
+    fn from(error: crate::closing::ClosingError) -> Self {
+        use crate::closing::{ClosingError, Reason};
+        let running = |error, hint: &str| {
+            Self::wrap(ErrorKind::CodexRunning, error).hint(format!("{hint}; nothing was changed"))
+        };
+        match error {
+            ClosingError::Refused(ref refusal) => {
+                let hint = match refusal.reason {
+                    Reason::Background => "wait for it to end, or end Codex yourself",
+                    Reason::InsideCodex => "run the command in a terminal of its own",
+                    Reason::AnotherUser | Reason::Stranger | Reason::Unexplained => {
+                        "end these first"
+                    }
+                    Reason::Forbidden => {
+                        "end Codex yourself, or set process_detection.allow_terminate_if_running"
+                    }
+                };
+                running(error, hint)
+            }
+            ClosingError::Declined(_) => {
+                running(error, "end Codex, then run the same command again")
+            }
+            ClosingError::NobodyToAsk(_) => running(
+                error,
+                "end Codex, or allow to end it with --auto-terminate-without-confirmation",
+            ),
+            ClosingError::NotGone { .. }
+            | ClosingError::NoProgram { .. }
+            | ClosingError::Daemon(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("end Codex yourself, then run the same command again; no file was changed"),
+            ClosingError::Interrupted => Self::interrupted(),
         }
     }
 }
@@ -429,5 +661,19 @@ impl From<crate::sync::resolve::ResolveError> for CommandError {
 impl From<crate::sync::register::RegisterError> for CommandError {
     fn from(error: crate::sync::register::RegisterError) -> Self {
         Self::wrap(ErrorKind::Failed, error).hint("run the same command again when Codex is closed")
+    }
+}
+
+impl From<crate::schedule::ScheduleError> for CommandError {
+    fn from(error: crate::schedule::ScheduleError) -> Self {
+        use crate::schedule::ScheduleError;
+        match error {
+            ScheduleError::Io(e) => e.into(),
+            ScheduleError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("look at it, and move it away if you do not need it; nothing was changed"),
+            ScheduleError::Unwritable { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose a plainer path; nothing was changed"),
+            ScheduleError::NoHome => Self::wrap(ErrorKind::Usage, error).hint("set HOME"),
+        }
     }
 }

@@ -4,12 +4,15 @@
 //!
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`] the domain: what is known, what it means,
-//!   how a home is kept, and who owns a login;
+//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`history`], [`logging`],
+//!   [`schedule`], [`storage`] the domain: what is known, what it means, how a home is kept, who owns a
+//!   login, that Codex is closed, what Codex lists, what is noted of a run, what runs by itself, and what
+//!   fills a home; [`transfer`] takes all of it to another machine;
+//! - [`doctor`] what can be wrong with all of that;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
 //!
-//! [`ui`] and [`error`] are used by `cli` and `commands` alone.
+//! [`config`], [`ui`] and [`error`] are used by `cli` and `commands` alone.
 
 #![cfg_attr(
     test,
@@ -22,12 +25,20 @@
 pub mod accounts;
 pub mod archive;
 pub mod cli;
+pub mod closing;
 pub mod codex;
 pub mod commands;
+pub mod config;
 pub mod context;
+pub mod doctor;
 pub mod error;
+pub mod history;
 pub mod inventory;
 pub mod io;
+pub mod logging;
 pub mod quota;
+pub mod schedule;
+pub mod storage;
 pub mod sync;
+pub mod transfer;
 pub mod ui;

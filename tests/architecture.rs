@@ -7,8 +7,21 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["main", "cli"],
     &["commands"],
-    &["context", "ui", "error"],
-    &["inventory", "quota", "archive", "accounts", "sync"],
+    &["doctor"],
+    &["context", "config", "ui", "error"],
+    &["transfer"],
+    &[
+        "inventory",
+        "quota",
+        "archive",
+        "accounts",
+        "closing",
+        "history",
+        "logging",
+        "schedule",
+        "storage",
+        "sync",
+    ],
     &["codex"],
     &["io"],
 ];

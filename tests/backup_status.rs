@@ -284,7 +284,7 @@ fn a_dry_run_asks_nobody_and_writes_nothing() {
     let _ = lab.manager(["backup"]).code(0);
     let home = lab.world.tree("home");
     let _ = lab.manager(["restore", "latest", "--dry-run"]).code(0);
-    let _ = lab.manager(["verify"]).code(0);
+    let _ = lab.manager(["verify", "--dry-run"]).code(0);
     assert_same_tree(&home, &lab.world.tree("home"));
 }
 

@@ -32,7 +32,7 @@ const CALLS: &str = "write,pwrite64,copy_file_range,fsync,fdatasync,syncfs,ftrun
 
 /// How a call fails.
 #[derive(Debug, Clone, Copy)]
-enum Fault {
+pub(crate) enum Fault {
     /// Once.
     Once(&'static str),
     /// And all of these calls after it in its thread.
@@ -43,13 +43,13 @@ enum Fault {
 
 /// The N-th call of this name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Point {
+pub(crate) struct Point {
     call: String,
     number: usize,
 }
 
 /// Whether faults can be injected here; not to be able to is a failure where all is required.
-fn can_inject() -> bool {
+pub(crate) fn can_inject() -> bool {
     let works = cfg!(target_os = "linux")
         && Command::new("strace")
             .args(["-f", "--seccomp-bpf", "-o", "/dev/null", "true"])
@@ -64,7 +64,7 @@ fn can_inject() -> bool {
 }
 
 /// Runs the command under strace; gives its log too.
-fn traced(env: &TestEnv, options: &[String], args: &[&str]) -> (Output, String) {
+pub(crate) fn traced(env: &TestEnv, options: &[String], args: &[&str]) -> (Output, String) {
     let plain = env.command(args);
     let log = env.path("strace.log");
     let mut strace = Command::new("strace");
@@ -85,7 +85,7 @@ fn traced(env: &TestEnv, options: &[String], args: &[&str]) -> (Output, String) 
 }
 
 /// Every call of one undisturbed run of the command.
-fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
+pub(crate) fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
     let (output, log) = traced(env, &["-e".into(), format!("trace={CALLS}")], args);
     assert!(output.status.success(), "{output:?}");
     let mut counts: HashMap<(&str, &str), usize> = HashMap::new();
@@ -114,7 +114,7 @@ fn points(env: &TestEnv, args: &[&str]) -> Vec<Point> {
 }
 
 /// An even sample.
-fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
+pub(crate) fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
     let wanted = std::env::var("CODEX_MANAGER_FAULT_POINTS")
         .ok()
         .and_then(|n| n.parse().ok())
@@ -125,7 +125,7 @@ fn sample(points: &[Point], dice: &mut Dice) -> Vec<Point> {
 }
 
 /// Runs the command with a fault; `None` where the point was not reached.
-fn faulty(env: &TestEnv, args: &[&str], point: &Point, fault: Fault) -> Option<Output> {
+pub(crate) fn faulty(env: &TestEnv, args: &[&str], point: &Point, fault: Fault) -> Option<Output> {
     let Point { call, number } = point;
     let how = match fault {
         Fault::Once(error) => format!("error={error}:when={number}"),

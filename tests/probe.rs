@@ -5,9 +5,11 @@ use crate::support::mock_backend::MockBackend;
 use crate::support::processes;
 use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, read_refresh_token, signed_in_home, write_auth};
-use codex_manager::codex::app_server::{Limits, ProbeFailure, ProbeOptions, ProbeReport, probe};
+use codex_manager::codex::app_server::{
+    Limits, ProbeFailure, ProbeOptions, ProbeReport, RENEWAL_PATIENCE, probe,
+};
 use codex_manager::codex::identity::LoginKind;
-use codex_manager::codex::process::find_holders;
+use codex_manager::codex::process::{find_codex, find_holders};
 use codex_manager::codex::program::Program;
 use codex_manager::context::Environment;
 use codex_manager::io::clock::{Clock, Zone};
@@ -31,6 +33,7 @@ fn ask(fake: &FakeCodex, deadline: Duration) -> ProbeReport {
         now: Clock::System.now(),
         zone: Zone::UTC,
         deadline,
+        renewal: RENEWAL_PATIENCE,
     });
     let took = started.elapsed();
     assert!(
@@ -366,6 +369,7 @@ fn a_login_that_is_being_renewed_gets_more_time() {
             now: Clock::System.now(),
             zone: Zone::UTC,
             deadline: SHORT,
+            renewal: RENEWAL_PATIENCE,
         })
     };
     assert_eq!(
@@ -443,10 +447,55 @@ fn real_codex_is_not_killed_while_it_renews_the_login() {
         now: Clock::System.now(),
         zone: Zone::UTC,
         deadline: Duration::from_secs(2),
+        renewal: RENEWAL_PATIENCE,
     });
     // The backend has spent the first token: had Codex been killed, the login would be lost.
     assert_eq!(backend.refreshes().len(), 1);
     assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
     assert_eq!(report.limits.expect("limits").windows.len(), 2);
     assert_eq!(find_holders(&home, &[]), []);
+}
+
+#[test]
+fn real_codex_that_renews_for_too_long_is_left_to_finish_that() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let backend = MockBackend::start();
+    let alice = backend.account("acct-alice");
+    alice.set(|account| account.refresh_delay_ms = 8_000);
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    signed_in_home(&home, &backend, &SignIn::alice().ttl_seconds(-60));
+    let mut env = Environment::default()
+        .with("PATH", Environment::of_process().get("PATH").expect("PATH"))
+        .with("HOME", folder.path());
+    for (name, value) in codex_env(&backend) {
+        env = env.with(&name, value);
+    }
+    let program = Program::find(Some(codex.launcher()), &env).expect("codex");
+    // The server has spent the token before the patience is over.
+    let options = ProbeOptions {
+        program: &program,
+        home: &home,
+        env: &env,
+        now: Clock::System.now(),
+        zone: Zone::UTC,
+        deadline: SHORT,
+        // Enough to start on a busy machine, not enough for the server.
+        renewal: Duration::from_secs(5),
+    };
+    let report = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| probe(&options));
+        let first = "rt.acct-alice.f1.1";
+        assert!(backend.wait_for_refresh(Duration::from_secs(30), first));
+        asked.join().expect("a report")
+    });
+    assert_eq!(report.limits, Err(ProbeFailure::TimedOut(SHORT)));
+    for holder in find_codex(&home) {
+        let pid = holder.pid.expect("a pid");
+        let left = processes::wait_for_end(&[pid], Duration::from_secs(30));
+        assert_eq!(left, [] as [u32; 0], "it never ended");
+    }
+    assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
 }

@@ -64,6 +64,14 @@ fn i4_tokens_stay_in_private_files() {
             ("cooldown --json", 0),
             ("recommend --json", 0),
             ("restore latest --dry-run --json", 0),
+            ("profile save work -v --json", 0),
+            ("profile show work --json", 0),
+            ("profile list", 0),
+            ("list --json", 0),
+            ("current --json", 0),
+            ("status --history --json", 0),
+            ("profile export ~/out.export --json", 0),
+            ("profile import ~/out.export -v", 0),
         ] {
             assert_eq!(run(args), Some(code), "{args}");
         }
@@ -72,6 +80,8 @@ fn i4_tokens_stay_in_private_files() {
         write_auth(&env.codex_home(), &bob());
         assert_eq!(run("restore latest"), Some(5));
         assert_eq!(run("restore latest --yes --json"), Some(0));
+        assert_eq!(run("use bob -v"), Some(0));
+        assert_eq!(run("use - -v --json"), Some(0));
         let mut logins = 0;
         for (path, _) in env.tree("home/.codex-manager").0 {
             let full = env.manager_home().join(&path);
@@ -83,8 +93,10 @@ fn i4_tokens_stay_in_private_files() {
                 "umask {umask}: {}",
                 path.display()
             );
-            let is_login =
-                path.starts_with("profiles") && meta.is_file() && !path.ends_with("profile.json");
+            let is_login = path.starts_with("profiles")
+                && meta.is_file()
+                && !path.ends_with("profile.json")
+                && !path.ends_with(".switch.json");
             logins += usize::from(is_login);
             if meta.is_file() && !is_login {
                 let bytes = fs::read(&full).expect("read");

@@ -89,7 +89,7 @@ exit 0
 never@x.com
   ready, never used; 40 % of the weekly quota left (live, 1 h ago)
 --- stderr
-no login of it is at hand: sign in with codex login
+no login of it is at hand: sign in with codex-manager profile login NAME
 "#);
     insta::assert_snapshot!(env.run(["recommend", "--explain"]).code(0), @r#"
 exit 0

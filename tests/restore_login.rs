@@ -1,9 +1,12 @@
 //! What becomes of logins when the real Codex renews them between a backup and a restore.
 
 use crate::support::env::assert_same_tree;
+use crate::support::faults::{can_trace, killed_at};
 use crate::support::lab::{Lab, rollout, said};
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
+use crate::support::sign_in::{
+    SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+};
 use codex_manager::io::lock::FileLock;
 use serde_json::Value;
 use std::fs;
@@ -275,4 +278,32 @@ fn a_linked_login_is_replaced_as_a_name_and_its_target_stays() {
         fs::read_to_string(&store).expect("the target"),
         auth_json(&newer)
     );
+}
+
+#[test]
+fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
+    if !can_trace() {
+        return;
+    }
+    let Some(lab) = Lab::signed_in(&due()) else {
+        return;
+    };
+    let home = lab.home();
+    let _ = lab.back_up();
+    let restore = ["restore", "latest", "--yes", "--no-safety-backup"];
+    for number in 1..20 {
+        // The journal is written; the exchange itself does not come any more.
+        if killed_at(&lab.world, &restore, "renameat2", number) {
+            assert!(number > 1, "nothing was exchanged");
+            break;
+        }
+        // Codex is used before any command of ours.
+        write_auth_text(&home, &aged(&home));
+        let id = lab.say("renews the login");
+        let renewed = read_refresh_token(&home);
+        let _ = lab.manager(["recommend"]);
+        assert_eq!(read_refresh_token(&home), renewed, "killed at {number}");
+        lab.go_on(&home, &id, "and is used again");
+    }
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }

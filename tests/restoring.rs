@@ -6,6 +6,7 @@ use crate::support::sample::{
     set_time, text,
 };
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
+use serde_json::json;
 use std::fs;
 use std::path::Path;
 
@@ -200,6 +201,46 @@ fn only_and_session_touch_nothing_else() {
     let _ = env
         .run(["restore", &archive, "--session", "nobody"])
         .code(1);
+}
+
+#[test]
+fn a_conversation_brings_those_whose_beginnings_it_continues() {
+    let third = "01a1f7a0-0000-7000-8000-0000000000bb";
+    let meta = |id: &str, base: Option<&str>| {
+        let base = base.map(|id| json!({"thread_id": id, "end_ordinal_exclusive": 4}));
+        let payload = json!({"id": id, "timestamp": "2026-11-18T10:00:00Z", "history_base": base});
+        format!("{}\n", json!({"type": "session_meta", "payload": payload}))
+    };
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, rollout(FIRST), meta(FIRST, None));
+    put(&env, rollout(SECOND), meta(SECOND, Some(FIRST)));
+    put(&env, rollout(third), meta(third, Some(SECOND)));
+    let other = rollout("01a1f7b0-0000-7000-8000-0000000000cc");
+    put(&env, &other, "{}\n");
+    let archive = text(&backup(&env, &[]));
+    let before = home(&env);
+    for file in [
+        rollout(FIRST),
+        rollout(SECOND),
+        rollout(third),
+        other.clone(),
+    ] {
+        fs::remove_file(env.codex_home().join(file)).expect("remove");
+    }
+    let planned = env.run([
+        "restore",
+        &archive,
+        "--session",
+        third,
+        "--dry-run",
+        "--json",
+    ]);
+    assert_eq!(planned.code(0).json()["files"], 3);
+    let _ = restored(&env, &[&archive, "--session", third]);
+    let mut expected = before;
+    let _ = expected.0.remove(&other);
+    assert_same_home(&expected, &home(&env));
 }
 
 #[test]

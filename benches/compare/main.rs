@@ -27,6 +27,7 @@ cargo bench --bench compare -- [OPTION]...
   --seed N        what its random choices begin with [default: 1]
   --accounts N    how many accounts are known [default: 20]
   --archives N    how many archives are listed [default: 1000]
+  --files N       also a home of so many small files, for its memory [default: 0]
   --rounds N      how often each is run, in turn [default: 5]
   --python FILE   the Python codex-manager, to be measured too
   --no-peers      only ours: for homes that take the peers minutes";
@@ -37,6 +38,7 @@ struct Options {
     seed: u64,
     accounts: u32,
     archives: u32,
+    files: u32,
     rounds: usize,
     python: Option<PathBuf>,
     peers: bool,
@@ -50,6 +52,7 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         seed: 1,
         accounts: 20,
         archives: 1000,
+        files: 0,
         rounds: 5,
         python: None,
         peers: true,
@@ -65,6 +68,7 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
             "--seed" => options.seed = value()?.parse()?,
             "--accounts" => options.accounts = value()?.parse()?,
             "--archives" => options.archives = value()?.parse()?,
+            "--files" => options.files = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
             "--python" => options.python = Some(value()?.into()),
             "--no-peers" => options.peers = false,
@@ -98,6 +102,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     rows.extend(packing(&bench, &options));
     rows.push(packing_again(&bench, &options));
     rows.extend(unpacking(&bench, &options));
+    if options.files > 0 {
+        rows.extend(many_files(folder.path(), options.files)?);
+    }
     println!(
         "{} MB in {} conversations, {} rounds, {} processors\n\n{}",
         options.mb,
@@ -338,6 +345,38 @@ fn packing_again(bench: &Rc<Bench>, options: &Options) -> Row {
         &runs[0],
         Some((&runners[1], &runs[1])),
     )
+}
+
+/// What takes memory by the number of files, once each.
+fn many_files(folder: &Path, files: u32) -> std::io::Result<Vec<Row>> {
+    let bench = Rc::new(Bench::new(folder.join("many")));
+    sample::write_many(&bench.home, files)?;
+    let works: [(&str, &'static [&'static str]); 6] = [
+        ("first backup", &["backup", "--no-status"]),
+        ("next backup", &["backup", "--no-status"]),
+        ("verify", &["verify"]),
+        ("restore --to", &["restore", "latest", "--to"]),
+        (
+            "restore --only one file",
+            &["restore", "latest", "--only=config.toml"],
+        ),
+        ("restore over the home", &["restore", "latest"]),
+    ];
+    let mut rows = Vec::new();
+    for (work, words) in works {
+        let (command, before) = (Rc::clone(&bench), Rc::clone(&bench));
+        let runner = Runner::new("codex-manager", move || {
+            let mut line = command.ours(&command.manager, words);
+            if words.last() == Some(&"--to") {
+                line.arg(command.out());
+            }
+            line
+        })
+        .before(move || before.next_unpacked());
+        let runs = in_turn(&[runner], 1);
+        rows.push(Row::new(format!("{work}, {files} files"), &runs[0], None));
+    }
+    Ok(rows)
 }
 
 /// One row for each peer; one without a peer where there is none.

@@ -125,6 +125,34 @@ pub(crate) fn write_home(home: &Path, shape: Shape) -> std::io::Result<()> {
     write_state(&home.join("state_5.sqlite"), &threads).map_err(std::io::Error::other)
 }
 
+/// Writes a Codex home of so many small files: four of five are conversations by days, the others
+/// archived conversations and skills.
+pub(crate) fn write_many(home: &Path, files: u32) -> std::io::Result<()> {
+    let mut random = Random(1);
+    fs::create_dir_all(home)?;
+    write_small_files(home, &mut random)?;
+    for number in 0..files {
+        let (year, month, day) = (2023 + number % 3, 1 + number / 3 % 12, 1 + number / 36 % 28);
+        let id = random.uuid();
+        let rollout = format!("rollout-{year}-{month:02}-{day:02}T10-00-00-{id}.jsonl");
+        let folder = match number % 20 {
+            0 | 1 => "archived_sessions".to_owned(),
+            2 | 3 => format!("skills/skill-{:05}/scripts", number / 200),
+            _ => format!("sessions/{year}/{month:02}/{day:02}"),
+        };
+        let name = if number % 20 == 2 || number % 20 == 3 {
+            format!("document-{number}.md")
+        } else {
+            rollout
+        };
+        let folder = home.join(folder);
+        fs::create_dir_all(&folder)?;
+        let line = json!({"type": "session_meta", "payload": {"id": id}});
+        fs::write(folder.join(name), format!("{line}\n"))?;
+    }
+    Ok(())
+}
+
 fn write_small_files(home: &Path, random: &mut Random) -> std::io::Result<()> {
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let account = random.uuid();

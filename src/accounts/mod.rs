@@ -1,8 +1,15 @@
 //! Profiles, and who owns a login.
 //!
 //! A refresh token can be spent once, so at any time exactly one copy of a login is its owner: the
-//! live home or a profile. All others are history. Before a live auth.json is replaced, its login
+//! live home, a profile, or the scratch home in which Codex is asked about a profile. All others are
+//! history. Before a live auth.json is replaced, its login
 //! is saved back to the profile of its account.
 
 pub mod choice;
+pub mod edit;
+pub mod loan;
+pub mod new_login;
 pub mod profile;
+pub mod running;
+pub mod source;
+pub mod switch;

@@ -5,9 +5,10 @@
 
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
+use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError};
+use crate::io::document::{self, Document, DocumentError, Found};
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, hash};
@@ -17,6 +18,10 @@ use std::path::{Path, PathBuf};
 
 /// How many older logins a profile keeps.
 pub const KEPT_LOGINS: usize = 5;
+
+const PROFILE_JSON: &str = "profile.json";
+
+pub(super) const HISTORY: &str = "history";
 
 /// Where bytes go that stood in the place of a login and are none.
 const UNREADABLE: &str = ".unreadable";
@@ -30,8 +35,19 @@ pub enum Owner {
     /// In the profile.
     #[default]
     Profile,
+    /// In a scratch home, where Codex is asked about it.
+    Probe,
     /// On another machine.
     Moved,
+}
+
+/// Where the owner copy is from now on, as whoever saves a login knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper<'a> {
+    /// In this Codex home.
+    Live(&'a Path),
+    /// In the profile.
+    Profile,
 }
 
 /// `profile.json`. Holds no token.
@@ -48,9 +64,29 @@ pub struct ProfileFile {
     /// Where the owner copy is.
     #[serde(default)]
     pub owner: Owner,
+    /// The Codex home that had the owner copy last.
+    #[serde(default)]
+    pub live_home: Option<PathBuf>,
     /// When the snapshot was saved.
     #[serde(default)]
     pub saved_at: Option<Timestamp>,
+    /// The export that is taking the login away, or was killed in the middle of that. The owner is
+    /// [`Owner::Moved`] from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<Moving>,
+}
+
+/// An export under way; see [`ProfileFile::moving`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moving {
+    /// The name that it will have.
+    pub file: PathBuf,
+    /// The name that it has until it is whole.
+    pub unfinished: PathBuf,
+    /// Device and inode, under either name.
+    pub inode: Option<(u64, u64)>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 impl Document for ProfileFile {
@@ -69,21 +105,62 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// The profile that this login would be.
+    pub(super) fn of(name: &str, login: &Login) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: ProfileFile {
+                identity: Some(login.identity.clone()),
+                ..ProfileFile::default()
+            },
+            auth: AuthFile::Missing,
+        }
+    }
+
     /// Whose it is: what the login says, else what `profile.json` remembers.
     pub fn identity(&self) -> Option<&Identity> {
-        self.auth
-            .login()
-            .map(|l| &l.identity)
-            .or(self.file.identity.as_ref())
+        let noted = self.file.identity.as_ref();
+        self.login().map(|l| &l.identity).or(noted)
+    }
+
+    /// Its login. A login of another account that somebody copied there is none of it.
+    pub fn login(&self) -> Option<&Login> {
+        self.auth.login().filter(|_| self.intruder().is_none())
+    }
+
+    /// The bytes of its login.
+    pub fn snapshot(&self) -> Option<&AuthSnapshot> {
+        self.auth.snapshot().filter(|_| self.intruder().is_none())
     }
 
     /// The newest login of this account that was ever seen. The snapshot counts too: a crash may
     /// have come between it and `profile.json`.
     pub fn newest(&self) -> Freshness {
-        match self.auth.login() {
+        match self.login() {
             Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
             _ => self.file.newest,
         }
+    }
+
+    /// Whose login `auth.json` is, where that contradicts `profile.json`: somebody copied it there.
+    pub fn intruder(&self) -> Option<&Identity> {
+        let login = &self.auth.login()?.identity;
+        let noted = self.file.identity.as_ref()?;
+        (!noted.is_same(login)).then_some(login)
+    }
+
+    /// The Codex home in which this account is signed in now: `home`, else the one that had it
+    /// last. What the files say counts, not what was noted: a crash may have come between.
+    pub fn live_in(&self, home: &Path) -> Option<PathBuf> {
+        let identity = self.identity()?;
+        let noted = self.file.live_home.as_deref();
+        [Some(home), noted].into_iter().flatten().find_map(|home| {
+            let auth = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+            auth.login()?
+                .identity
+                .is_same(identity)
+                .then(|| home.to_path_buf())
+        })
     }
 }
 
@@ -119,13 +196,51 @@ pub enum ProfileError {
     /// `profile.json` could not be used.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// The name cannot be one.
+    #[error("not a name for a profile ({reason}): {name:?}")]
+    BadName {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Another account has a profile of that name.
+    #[error("the profile {name} is of {of}")]
+    Taken {
+        /// The name.
+        name: String,
+        /// Whose it is.
+        of: String,
+    },
+    /// Something else stands in the place of the profile.
+    #[error("there is something else of that name: {}", .0.display())]
+    NotAProfile(PathBuf),
+    /// The login is not the profile's to change.
+    #[error("the account of the profile {name} is signed in: {}", home.display())]
+    IsLive {
+        /// The profile.
+        name: String,
+        /// Where.
+        home: PathBuf,
+    },
+    /// The history has no such login.
+    #[error("no such login in the history of the profile {name}")]
+    NoSuchLogin {
+        /// The profile.
+        name: String,
+        /// What there is.
+        choices: Vec<String>,
+    },
+    /// There is no such profile.
+    #[error("no profile is called {0:?}")]
+    Unknown(String),
 }
 
 /// All profiles of a manager home.
 #[derive(Debug, Clone)]
 pub struct Profiles {
-    folder: PathBuf,
-    lock: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) lock: PathBuf,
 }
 
 impl Profiles {
@@ -135,6 +250,19 @@ impl Profiles {
             folder: manager_home.join("profiles"),
             lock: manager_home.join(".lock"),
         }
+    }
+
+    /// The lock under which profiles are changed.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.lock.clone()
+    }
+
+    /// Writes what is known of the profile `name`, which is made where it is missing. The caller holds
+    /// the lock.
+    pub(crate) fn write_note(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
+        let folder = self.folder.join(name);
+        atomic::create_private_folder(&folder)?;
+        write_profile_json(&folder, file)
     }
 
     /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
@@ -176,10 +304,15 @@ impl Profiles {
         Ok(self.list()?.into_iter().find(same))
     }
 
-    fn read(&self, name: String) -> Result<Profile, ProfileError> {
+    pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
-        let file = document::read::<ProfileFile>(&folder.join("profile.json"))?;
-        let auth = AuthFile::read(&folder.join("auth.json"))?;
+        let file = document::read::<ProfileFile>(&folder.join(PROFILE_JSON))?;
+        // One profile that cannot be read is no reason not to show the others.
+        let auth =
+            AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::Unreadable {
+                bytes: SecretBytes::new(Vec::new()),
+                reason: e.source.to_string(),
+            });
         Ok(Profile {
             name,
             file: file.good().unwrap_or_default(),
@@ -190,12 +323,12 @@ impl Profiles {
     /// Saves a login to the profile of its account, if it is newer than what is there. An account
     /// without a profile gets one, named after its email. What is replaced goes to `history/`.
     ///
-    /// `owner` says where the owner copy is from now on. Everything is durable on return.
+    /// `keeper` says where the owner copy is from now on. Everything is durable on return.
     pub fn save_back(
         &self,
         snapshot: &AuthSnapshot,
         login: &Login,
-        owner: Owner,
+        keeper: Keeper<'_>,
         now: Timestamp,
     ) -> Result<SavedBack, ProfileError> {
         atomic::create_private_folder(&self.folder)?;
@@ -205,47 +338,79 @@ impl Profiles {
             Some(profile) => profile.name.clone(),
             None => self.free_name(&login.identity),
         };
-        let folder = self.folder.join(&name);
+        self.save_into(&name, found.as_ref(), (snapshot, login), keeper, now)
+    }
+
+    /// Saves a login into the profile `name`, which is that of its account or a new one. The caller
+    /// holds the lock.
+    pub(super) fn save_into(
+        &self,
+        name: &str,
+        found: Option<&Profile>,
+        (snapshot, login): (&AuthSnapshot, &Login),
+        keeper: Keeper<'_>,
+        now: Timestamp,
+    ) -> Result<SavedBack, ProfileError> {
+        let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
-        let outcome = match found.as_ref().and_then(|p| p.auth.snapshot()) {
-            None => SaveOutcome::Created,
-            Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
-            Some(kept) => {
-                let kept_login = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
-                let older = kept_login.is_newer_than(&login.freshness);
-                // API keys have no age: the one in use is the one that counts.
-                if older && login.identity.kind == LoginKind::Chatgpt {
-                    keep_in_history(&folder, &snapshot.bytes, now)?;
-                    SaveOutcome::KeptNewer
-                } else {
-                    keep_in_history(&folder, &kept.bytes, now)?;
-                    SaveOutcome::Updated
-                }
+        atomic::sweep(&folder);
+        let outcome = save_outcome(found, snapshot, login);
+        let kept = found.and_then(Profile::snapshot);
+        match (outcome, kept) {
+            (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
+            (SaveOutcome::Updated, Some(kept)) => keep_in_history(&folder, &kept.bytes, now)?,
+            (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
+                self.set_aside(&folder.join(AUTH_JSON), now)?;
             }
-        };
-        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
-            atomic::write(&folder.join("auth.json"), snapshot.bytes.expose())?;
+            _ => {}
         }
-        let newest = found.as_ref().map(Profile::newest).unwrap_or_default();
+        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
+            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
+        }
+        let newest = found.map(Profile::newest).unwrap_or_default();
         let newest = if login.freshness.is_newer_than(&newest) {
             login.freshness
         } else {
             newest
+        };
+        let moved = found.filter(|p| p.file.owner == Owner::Moved);
+        let (owner, live_home, moving) = match (keeper, moved) {
+            (Keeper::Live(home), _) => (Owner::Live, Some(canonical(home)), None),
+            // An older login that turns up does not bring back the one that was moved.
+            (Keeper::Profile, Some(p)) if outcome == SaveOutcome::KeptNewer => {
+                (Owner::Moved, None, p.file.moving.clone())
+            }
+            (Keeper::Profile, _) => (Owner::Profile, None, None),
         };
         let file = ProfileFile {
             identity: Some(login.identity.clone()),
             plan: login.plan.clone(),
             newest,
             owner,
-            saved_at: Some(now),
+            live_home,
+            moving,
+            saved_at: match (outcome, found) {
+                (SaveOutcome::Unchanged | SaveOutcome::KeptNewer, Some(p)) => {
+                    p.file.saved_at.or(Some(now))
+                }
+                _ => Some(now),
+            },
         };
-        if found.as_ref().map(|p| &p.file) != Some(&file) {
-            document::write(&folder.join("profile.json"), &file)?;
+        if found.map(|p| &p.file) != Some(&file) {
+            write_profile_json(&folder, &file)?;
         }
         Ok(SavedBack {
-            profile: name,
+            profile: name.to_owned(),
             outcome,
         })
+    }
+
+    /// Moves what stands in the place of a login, and is none, out of the way.
+    fn set_aside(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
+        let folder = self.folder.join(UNREADABLE);
+        atomic::create_private_folder(&folder)?;
+        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
+        atomic::rename(path, &folder.join(format!("profile-{stamp}.json")))
     }
 
     /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
@@ -262,7 +427,7 @@ impl Profiles {
         let base = safe_label(identity.email.as_str());
         let mut name = base.clone();
         let mut number = 1;
-        while self.folder.join(&name).exists() {
+        while self.folder.join(&name).exists() && !is_unfinished(&self.folder.join(&name)) {
             number += 1;
             name = format!("{base}-{number}");
         }
@@ -270,9 +435,57 @@ impl Profiles {
     }
 }
 
+/// What saving `login` to its account's profile will do. Pure.
+pub fn save_outcome(
+    found: Option<&Profile>,
+    snapshot: &AuthSnapshot,
+    login: &Login,
+) -> SaveOutcome {
+    match found.and_then(Profile::snapshot) {
+        None => SaveOutcome::Created,
+        Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
+        Some(kept) => {
+            let kept = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
+            // API keys have no age: the one in use is the one that counts.
+            if kept.is_newer_than(&login.freshness) && login.identity.kind == LoginKind::Chatgpt {
+                SaveOutcome::KeptNewer
+            } else {
+                SaveOutcome::Updated
+            }
+        }
+    }
+}
+
+/// Whether a folder holds nothing but what a killed save left in it: it is no profile, and its name
+/// is free.
+pub(crate) fn is_unfinished(folder: &Path) -> bool {
+    let is_temp = |entry: fs::DirEntry| {
+        let name = entry.file_name();
+        name.to_string_lossy().starts_with(atomic::TEMP_PREFIX)
+    };
+    fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
+}
+
+pub(super) fn canonical(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
+}
+
+/// Writes `profile.json`; a damaged one is kept beside it.
+pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
+    let path = folder.join(PROFILE_JSON);
+    if let Found::Damaged(_) = document::read::<ProfileFile>(&path)? {
+        document::move_aside(&path)?;
+    }
+    Ok(document::write(&path, file)?)
+}
+
 /// Puts a login into `history/`, unless it is there, and keeps the newest [`KEPT_LOGINS`].
-fn keep_in_history(folder: &Path, bytes: &SecretBytes, now: Timestamp) -> Result<(), IoError> {
-    let history = folder.join("history");
+pub(super) fn keep_in_history(
+    folder: &Path,
+    bytes: &SecretBytes,
+    now: Timestamp,
+) -> Result<(), IoError> {
+    let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
     let mut kept: Vec<_> = fs::read_dir(&history)
@@ -323,7 +536,7 @@ mod tests {
     fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SavedBack {
         let login = snapshot.login.clone().unwrap();
         profiles
-            .save_back(snapshot, &login, Owner::Profile, at(second))
+            .save_back(snapshot, &login, Keeper::Profile, at(second))
             .unwrap()
     }
 

@@ -4,18 +4,20 @@
 //! what its projection in a database knows is caught up by Codex; a shorter one hides turns.
 
 use super::ArchiveError;
+use super::conversations::Copies;
 use super::entry_name::EntryName;
+use super::file_list::FileList;
 use super::format::Compression;
 use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::Metadata;
+use super::name_table::NameSet;
 use super::pack::{self, Closing, PackWriter, Packed};
 use super::reuse::Source;
-use super::scan::{
-    self, CaptureScope, LeftOut, Places, PlannedFile, PlannedFolder, Scan, top_entries,
-};
+use super::scan::{self, LeftOut, Places, Scan};
+use super::scope::CaptureScope;
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::database;
-use crate::codex::home::{self, Kind};
+use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::login_lock::{self, LoginLock};
 use crate::codex::rollout::{self, ConversationFile};
 use crate::io::atomic::TempFile;
@@ -23,10 +25,11 @@ use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a writer may pause within a line before the line counts as cut off.
@@ -60,7 +63,7 @@ pub struct Workplace<'a> {
     /// How hard to compress.
     pub compression: Compression,
     /// An earlier archive to copy unchanged members from.
-    pub source: Option<&'a Source>,
+    pub source: Option<&'a Source<'a>>,
 }
 
 /// Takes what `scope` names. `metadata` says the rest; its file counts are filled in.
@@ -72,13 +75,15 @@ pub fn capture(
 ) -> Result<Captured, ArchiveError> {
     let staging = Staging::inside(workplace.tmp)?;
     let folders = folder_ids(&scope.home);
+    let names = workplace.source.and_then(Source::names);
+    let names = names.map(Arc::clone).unwrap_or_default();
     let (snapshots, damaged) = {
-        let before = scan::scan(scope)?;
+        let before = scan::scan(scope, &names)?;
         check_space(&before, workplace)?;
         snapshot_databases(&before, &staging)?
     };
     // Walked again: what appeared while the databases were taken belongs to this capture.
-    let mut scan = scan::scan(scope)?;
+    let mut scan = scan::scan(scope, &names)?;
     scan.skipped.extend(damaged);
     progress.expect_bytes(scan.bytes());
 
@@ -92,6 +97,7 @@ pub fn capture(
         &path,
         workplace.compression,
         workplace.source,
+        &names,
         |writer| {
             let mut packing = Packing {
                 home: &scope.home,
@@ -99,21 +105,21 @@ pub fn capture(
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 moved: HashSet::new(),
+                copies: &scan.copies,
                 rollouts: HashSet::new(),
                 began,
                 progress,
             };
             packing.structure(&scan.folders, &scan.links)?;
             packing.databases(&snapshots)?;
-            let tops = top_entries(&scan.files, &scan.links);
-            let login_file = scan.files.iter().find(|f| f.kind == Kind::Auth).cloned();
+            let tops = scan.top_entries();
             let mut files = std::mem::take(&mut scan.files);
-            files.retain(|f| {
-                let apart = matches!(f.kind, Kind::Auth | Kind::Database);
-                !apart && !snapshots.iter().any(|s| s.planned.name == f.name)
-            });
-            packing.files(files.into())?;
-            let auth = packing.login(scope, login_file.as_ref())?;
+            // What is no database any more was one when it was taken.
+            let mut taken = NameSet::sharing(&names);
+            taken.extend(snapshots.iter().map(|s| s.planned.path.clone()));
+            files.remove_all(&taken);
+            packing.files(files)?;
+            let auth = packing.login(scope, scan.login.as_ref())?;
             if folder_ids(&scope.home) != folders {
                 return Err(ArchiveError::Replaced(scope.home.clone()));
             }
@@ -162,12 +168,7 @@ fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
 /// Refuses early what would fill the disk. Conversations compress by four at least; what does not
 /// compress fails later, at the write, and leaves nothing behind.
 fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveError> {
-    let databases: u64 = scan
-        .files
-        .iter()
-        .filter(|f| f.kind == Kind::Database)
-        .map(|f| f.size)
-        .sum();
+    let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let needs = [
         (workplace.tmp, databases),
         (workplace.backups, scan.bytes() / 8),
@@ -187,7 +188,7 @@ fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveErro
 
 /// A database that was taken, and where its copy is.
 struct Snapshot {
-    planned: PlannedFile,
+    planned: FileEntry,
     copy: PathBuf,
 }
 
@@ -196,17 +197,12 @@ fn snapshot_databases(
     staging: &Staging,
 ) -> Result<(Vec<Snapshot>, Vec<LeftOut>), ArchiveError> {
     let (mut taken, mut damaged) = (Vec::new(), Vec::new());
-    for (i, planned) in scan
-        .files
-        .iter()
-        .filter(|f| f.kind == Kind::Database)
-        .enumerate()
-    {
+    for (i, planned) in scan.databases.iter().enumerate() {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
         let copy = staging.path(&format!("{i}.sqlite"));
-        let source = scan.places.source(&planned.name);
+        let source = scan.places.source(&planned.path);
         match database::snapshot(&source, &copy) {
             Ok(()) => taken.push(Snapshot {
                 planned: planned.clone(),
@@ -215,7 +211,7 @@ fn snapshot_databases(
             Err(_) if !source.exists() => {}
             Err(error @ database::DatabaseError::Damaged { .. }) => {
                 let _ = fs::remove_file(&copy);
-                damaged.push(LeftOut::new(planned.name.as_path(), chain(&error)));
+                damaged.push(LeftOut::new(planned.path.as_path(), chain(&error)));
             }
             Err(error) => return Err(error.into()),
         }
@@ -249,7 +245,9 @@ struct Packing<'a, 'w> {
     skipped: Vec<LeftOut>,
     /// What was captured where it was found in place of another: it has had its turn.
     moved: HashSet<EntryName>,
-    /// The rollouts that are in the archive.
+    /// The conversations that more than one file was listed of.
+    copies: &'a Copies,
+    /// Those of their files that are in the archive.
     rollouts: HashSet<RolloutKey>,
     /// When the capture began, by the clock that stamps files.
     began: i64,
@@ -259,16 +257,11 @@ struct Packing<'a, 'w> {
 impl Packing<'_, '_> {
     fn structure(
         &mut self,
-        folders: &[PlannedFolder],
+        folders: &[FolderEntry],
         links: &[(EntryName, PathBuf)],
     ) -> Result<(), ArchiveError> {
         for folder in folders {
-            let entry = FolderEntry {
-                path: folder.name.clone(),
-                mode: folder.mode,
-                mtime: folder.mtime_ns,
-            };
-            self.writer.add_folder(entry)?;
+            self.writer.add_folder(folder.clone())?;
         }
         for (name, target) in links {
             let entry = LinkEntry {
@@ -291,67 +284,68 @@ impl Packing<'_, '_> {
 
     /// Takes `files`, ordered by name. What is done is let go: the list of a large home and the
     /// manifest that is made of it are not in memory at the same time as wholes.
-    fn files(&mut self, mut files: VecDeque<PlannedFile>) -> Result<(), ArchiveError> {
+    fn files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
         let mut later = Vec::new();
-        self.rollouts.reserve(files.len());
+        let mut coming = files.name_set();
         while !files.is_empty() {
             let reused = self.reuse(&files)?;
             if reused > 0 {
-                files.drain(..reused);
+                for file in files.range(0..reused) {
+                    coming.remove(file.path.as_path());
+                }
+                files.drop_front(reused);
             } else if let Some(planned) = files.pop_front() {
-                match self.file(&planned, &files, true)? {
+                coming.remove(planned.path.as_path());
+                match self.file(&planned, &coming, true)? {
                     Added::Done => {}
                     Added::Later => later.push(planned),
                 }
             }
-            if files.len() < files.capacity() / 4 * 3 {
-                files.shrink_to_fit();
-            }
         }
         // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
-            wait_for_growth(&planned, &self.places.source(&planned.name));
-            self.file(&planned, &files, false)?;
+            wait_for_growth(&planned, &self.places.source(&planned.path));
+            self.file(&planned, &coming, false)?;
         }
         Ok(())
     }
 
     /// Takes over from the earlier archive what stands there as it is now: how many of `files`, from
     /// the first on.
-    fn reuse(&mut self, files: &VecDeque<PlannedFile>) -> Result<usize, ArchiveError> {
+    fn reuse(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let count = self
-            .writer
-            .reusable(|i| files.get(i).map(PlannedFile::entry));
-        let is_taken = |f: &PlannedFile| {
-            self.moved.contains(&f.name)
-                || rollout_of(f, f.stamp).is_some_and(|r| self.rollouts.contains(&r))
+        let count = self.writer.reusable(|i| files.get(i));
+        let is_taken = |f: FileEntry| {
+            self.moved.contains(&f.path)
+                || self
+                    .rollout_of(&f, f.stamp)
+                    .is_some_and(|r| self.rollouts.contains(&r))
         };
-        if count == 0 || files.iter().take(count).any(is_taken) {
+        if count == 0 || files.range(0..count).any(is_taken) {
             return Ok(0);
         }
-        for file in files.iter().take(count) {
-            self.rollouts.extend(rollout_of(file, file.stamp));
+        for file in files.range(0..count) {
+            let rollout = self.rollout_of(&file, file.stamp);
+            self.rollouts.extend(rollout);
             self.progress.add_bytes(file.size);
         }
-        self.writer
-            .reuse(files.iter().take(count).map(PlannedFile::entry))?;
+        self.writer.reuse(files)?;
         Ok(count)
     }
 
-    /// Takes one file; `coming` are those that have not had their turn, ordered by name.
+    /// Takes one file; `coming` are those that have not had their turn.
     fn file(
         &mut self,
-        planned: &PlannedFile,
-        coming: &VecDeque<PlannedFile>,
+        planned: &FileEntry,
+        coming: &NameSet,
         may_defer: bool,
     ) -> Result<Added, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        if self.moved.contains(&planned.name) {
+        if self.moved.contains(&planned.path) {
             return Ok(Added::Done);
         }
         let (mut file, name, source) = match self.open(planned) {
@@ -359,14 +353,14 @@ impl Packing<'_, '_> {
             Ok(None) => return Ok(Added::Done),
             Err(e) => {
                 self.skipped
-                    .push(LeftOut::new(planned.name.as_path(), e.source.to_string()));
+                    .push(LeftOut::new(planned.path.as_path(), e.source.to_string()));
                 return Ok(Added::Done);
             }
         };
         let meta = file.metadata().at("read", &source)?;
         // Codex moves conversations between their folders: this very file may have been taken under
         // another name. Copies of one that went different ways are files of their own.
-        let rollout = rollout_of(planned, Stamp::of(&meta));
+        let rollout = self.rollout_of(planned, Stamp::of(&meta));
         if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
             return Ok(Added::Done);
         }
@@ -380,54 +374,67 @@ impl Packing<'_, '_> {
                 size = rollout::whole_lines(&mut file, size).at("read", &source)?;
             }
         }
-        if planned.kind == Kind::Config && is_nul_filled(&mut file).at("read", &source)? {
+        if kind_of(planned.path.as_path()) == Kind::Config
+            && is_nul_filled(&mut file).at("read", &source)?
+        {
             self.skipped.push(LeftOut::new(
-                planned.name.as_path(),
+                planned.path.as_path(),
                 "filled with NUL bytes",
             ));
             return Ok(Added::Done);
         }
         file.seek(SeekFrom::Start(0)).at("read", &source)?;
-        if name != planned.name {
-            let has_turn = coming.binary_search_by(|f| f.name.cmp(&name)).is_ok();
+        if name != planned.path {
+            let has_turn = coming.contains(name.as_path());
             if has_turn || self.writer.holds(&name) || !self.moved.insert(name.clone()) {
                 return Ok(Added::Done);
             }
         }
-        let seen = PlannedFile {
-            name,
-            kind: planned.kind,
-            size: planned.size,
-            mode: scan::mode_of(&meta),
-            mtime_ns: scan::mtime_ns_of(&meta),
+        let seen = FileEntry {
             // What was cut, or is growing, is not what a later look will find.
             stamp: if size == meta.len() {
                 Stamp::of(&meta).settled(self.began)
             } else {
                 Stamp::default()
             },
+            ..scan::entry_of(name, &meta)
         };
         self.add(&seen, size, &mut file)?;
         self.rollouts.extend(rollout);
         Ok(Added::Done)
     }
 
+    /// What a rollout would be found again by under another name; `None` for what cannot be listed
+    /// under another.
+    fn rollout_of(&self, file: &FileEntry, stamp: Stamp) -> Option<RolloutKey> {
+        // Zero where the system has no such numbers.
+        if stamp.ino == 0 || !self.copies.has(file.path.as_path()) {
+            return None;
+        }
+        let conversation = ConversationFile::of(file.path.as_path())?;
+        let mut hasher = Hasher::default();
+        hasher.update(&stamp.dev.to_le_bytes());
+        hasher.update(&stamp.ino.to_le_bytes());
+        hasher.update(conversation.name.as_bytes());
+        Some(hasher.digest().beginning())
+    }
+
     /// Opens a file. A rollout that has gone is sought where Codex may have moved it: archived,
     /// taken out of the archive, or compressed. `None` when it is really gone. Gives the name that it
     /// has now, and its path.
-    fn open(&self, planned: &PlannedFile) -> Result<Option<(File, EntryName, PathBuf)>, IoError> {
-        let source = self.places.source(&planned.name);
+    fn open(&self, planned: &FileEntry) -> Result<Option<(File, EntryName, PathBuf)>, IoError> {
+        let source = self.places.source(&planned.path);
         let gone = match File::open(&source) {
-            Ok(file) => return Ok(Some((file, planned.name.clone(), source))),
+            Ok(file) => return Ok(Some((file, planned.path.clone(), source))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => e,
             Err(e) => return Err(e).at("read", &source),
         };
-        let is_rollout = planned.kind.is_rollout_folder();
+        let is_rollout = kind_of(planned.path.as_path()).is_rollout_folder();
         let conversation = is_rollout.then(|| ConversationFile::of(&source)).flatten();
         let Some(conversation) = conversation else {
             return Ok(None);
         };
-        let places = Self::other_places(planned.name.as_path(), &conversation.name);
+        let places = Self::other_places(planned.path.as_path(), &conversation.name);
         // Three rounds: it may move on while it is sought.
         let rounds = std::iter::repeat_n(&places, 3).flatten();
         for relative in rounds {
@@ -456,17 +463,13 @@ impl Packing<'_, '_> {
 
     fn add(
         &mut self,
-        planned: &PlannedFile,
+        planned: &FileEntry,
         size: u64,
         content: &mut dyn Read,
     ) -> Result<(), ArchiveError> {
         let entry = FileEntry {
-            path: planned.name.clone(),
             size,
-            mode: planned.mode,
-            mtime: planned.mtime_ns,
-            sha256: None,
-            stamp: planned.stamp,
+            ..planned.clone()
         };
         let mut reading = Reading {
             content,
@@ -484,7 +487,7 @@ impl Packing<'_, '_> {
                 |e| e.to_string(),
             );
             self.skipped
-                .push(LeftOut::new(planned.name.as_path(), reason));
+                .push(LeftOut::new(planned.path.as_path(), reason));
         }
         Ok(())
     }
@@ -494,7 +497,7 @@ impl Packing<'_, '_> {
     fn login(
         &mut self,
         scope: &CaptureScope,
-        planned: Option<&PlannedFile>,
+        planned: Option<&FileEntry>,
     ) -> Result<Option<(Option<Login>, AccountAuth)>, ArchiveError> {
         let Some(planned) = planned else {
             return Ok(None);
@@ -514,7 +517,7 @@ impl Packing<'_, '_> {
         let bytes = snapshot.bytes.expose();
         self.add(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
         let account_auth = AccountAuth {
-            path: planned.name.clone(),
+            path: planned.path.clone(),
             sha256: snapshot.sha256(),
             identity: snapshot.login.as_ref().map(|l| l.identity.clone()),
         };
@@ -550,30 +553,16 @@ fn is_read_only(error: &IoError) -> bool {
 /// number of the file. A number alone may belong to a new file by now.
 type RolloutKey = [u8; 16];
 
-fn rollout_of(file: &PlannedFile, stamp: Stamp) -> Option<RolloutKey> {
-    // Zero where the system has no such numbers.
-    if !file.kind.is_rollout_folder() || stamp.ino == 0 {
-        return None;
-    }
-    let conversation = ConversationFile::of(file.name.as_path())?;
-    let mut hasher = Hasher::default();
-    hasher.update(&stamp.dev.to_le_bytes());
-    hasher.update(&stamp.ino.to_le_bytes());
-    hasher.update(conversation.name.as_bytes());
-    Some(hasher.digest().beginning())
-}
-
 /// Files that grow by whole lines: rollouts, the prompt history, the index of names.
-fn is_append_only(planned: &PlannedFile) -> bool {
-    let path = planned.name.as_path();
+fn is_append_only(planned: &FileEntry) -> bool {
+    let path = planned.path.as_path();
     let jsonl = path.extension().is_some_and(|e| e == "jsonl");
-    jsonl
-        && (planned.kind.is_rollout_folder()
-            || matches!(planned.kind, Kind::History | Kind::SessionIndex))
+    let kind = kind_of(path);
+    jsonl && (kind.is_rollout_folder() || matches!(kind, Kind::History | Kind::SessionIndex))
 }
 
 /// Waits until a file has grown or has been left alone for [`AT_REST`].
-fn wait_for_growth(planned: &PlannedFile, source: &Path) {
+fn wait_for_growth(planned: &FileEntry, source: &Path) {
     let unchanged = || {
         let meta = source.metadata().ok()?;
         let idle = meta.modified().ok()?.elapsed().ok()?;

@@ -2,34 +2,38 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::manifest::{LinkEntry, Manifest, OUTSIDE_DATABASES};
-
+use super::file_list::FileList;
+use super::manifest::{FolderEntry, LinkEntry, Manifest, OUTSIDE_DATABASES};
+use super::name_table::NameSet;
 use crate::codex::home::{self, Kind, kind_of};
 use std::collections::{HashMap, HashSet};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// Whether the manifest itself asks for nothing unsafe.
 pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> {
-    let files: Vec<_> = manifest.files.iter().map(|f| &f.path).collect();
-    let folders: Vec<_> = manifest.folders.iter().map(|f| &f.path).collect();
-    check_names(path, &files, &folders, &manifest.links, Clash::OfCodexNames)?;
+    let (files, folders) = (&manifest.files, &manifest.folders);
+    check_names(path, files, folders, &manifest.links, Clash::OfCodexNames)?;
     // What counts for nothing must not be what counts.
     let void: HashSet<_> = manifest.void.iter().collect();
-    if let Some(name) = files.iter().find(|name| void.contains(*name)) {
-        return Err(ArchiveError::unsafe_entry(
-            path,
-            name,
-            "twice in the archive",
-        ));
+    let links = manifest.links.iter().map(|l| l.path.clone());
+    let others = folders.iter().map(|f| f.path.clone()).chain(links);
+    for file in files.iter() {
+        if void.contains(&file.path) {
+            return Err(ArchiveError::unsafe_entry(
+                path,
+                &file.path,
+                "twice in the archive",
+            ));
+        }
+        if file.sha256.is_none() {
+            return Err(ArchiveError::damaged(
+                path,
+                format!("{} has no digest", file.path),
+            ));
+        }
     }
-    if let Some(file) = manifest.files.iter().find(|f| f.sha256.is_none()) {
-        return Err(ArchiveError::damaged(
-            path,
-            format!("{} has no digest", file.path),
-        ));
-    }
-    let links = manifest.links.iter().map(|l| &l.path);
-    for name in files.iter().chain(&folders).copied().chain(links) {
+    for name in files.iter().map(|f| f.path).chain(others) {
+        let kind = kind_of(name.as_path());
         let outside_database = name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
             && name
                 .as_path()
@@ -38,16 +42,16 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
         if name.is_own() && !outside_database {
             return Err(ArchiveError::unsafe_entry(
                 path,
-                name,
+                &name,
                 "a name that is ours",
             ));
         }
         // Folded into the database by whoever made the archive. SQLite believes what stands beside
         // a database, down to removing files that a journal names.
-        if kind_of(name.as_path()) == Kind::DatabaseSidecar {
+        if kind == Kind::DatabaseSidecar {
             return Err(ArchiveError::unsafe_entry(
                 path,
-                name,
+                &name,
                 "a journal beside a database",
             ));
         }
@@ -69,84 +73,78 @@ pub(super) enum Clash {
 /// folder, nothing below a link, no link out, none of Codex's own files as a link.
 pub(super) fn check_names(
     archive: &Path,
-    files: &[&EntryName],
-    folders: &[&EntryName],
+    files: &FileList,
+    folders: &[FolderEntry],
     links: &[LinkEntry],
     clash: Clash,
 ) -> Result<(), ArchiveError> {
-    let mut names = Vec::with_capacity(files.len() + links.len() + folders.len());
-    // Few: only they can clash by letter case.
-    let mut folded: HashMap<String, &EntryName> = HashMap::new();
-    let all = files
-        .iter()
-        .copied()
-        .map(|name| (name, true))
-        .chain(links.iter().map(|l| (&l.path, true)))
-        .chain(folders.iter().copied().map(|name| (name, false)));
-    for (name, is_leaf) in all {
-        let is_codex = || home::is_codex_name(name.top());
+    let refuse = |name: &EntryName, reason| Err(ArchiveError::unsafe_entry(archive, name, reason));
+    let of_files = || files.iter().map(|f| f.path);
+    let of_links = || links.iter().map(|l| l.path.clone());
+    let of_folders = || folders.iter().map(|f| f.path.clone());
+    let mut leaves = NameSet::sharing(files.names());
+    let mut seen = NameSet::sharing(files.names());
+    // Few, unless all are compared: only they can clash by letter case.
+    let mut folded: HashMap<String, EntryName> = HashMap::new();
+    for name in of_files().chain(of_links()).chain(of_folders()) {
         let is_top = name.as_path().components().count() == 1;
-        if clash == Clash::OfAll || (is_top && is_codex()) {
-            match folded.insert(name.folded(), name) {
+        if clash == Clash::OfAll || (is_top && home::is_codex_name(name.top())) {
+            match folded.insert(name.folded(), name.clone()) {
                 Some(other) if other != name => {
-                    let reason = "differs from another only in letter case";
-                    return Err(ArchiveError::unsafe_entry(archive, name, reason));
+                    return refuse(&name, "differs from another only in letter case");
                 }
                 _ => {}
             }
         }
-        names.push((name, is_leaf));
-    }
-    drop(folded);
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find(|w| w[0].0 == w[1].0) {
-        return Err(ArchiveError::unsafe_entry(
-            archive,
-            twice[0].0,
-            "twice in the archive",
-        ));
-    }
-    let is_leaf = |path: &Path| {
-        let found = names.binary_search_by(|(name, _)| name.as_path().cmp(path));
-        found.is_ok_and(|i| names[i].1)
-    };
-    // Names of one folder follow each other mostly.
-    let mut sound = None;
-    let mut lies_below_leaf = |name: &'_ EntryName| {
-        let parent = name
-            .as_path()
-            .parent()
-            .unwrap_or(Path::new(""))
-            .to_path_buf();
-        if sound.as_ref() == Some(&parent) {
-            return false;
+        if !seen.insert(&name) {
+            return refuse(&name, "twice in the archive");
         }
-        let below = parent.ancestors().any(&is_leaf);
-        sound = Some(parent);
-        below
-    };
-    let places = files.iter().map(|name| (*name, true));
-    for (name, is_file) in places.chain(folders.iter().map(|name| (*name, false))) {
-        check_place(archive, name, is_file)?;
-        if lies_below_leaf(name) {
-            return Err(ArchiveError::unsafe_entry(
-                archive,
-                name,
-                "lies below a file or link",
-            ));
+        if seen.len() <= files.len() + links.len() {
+            leaves.insert(&name);
+        }
+    }
+    drop((folded, seen));
+    let mut below = Below::new(&leaves);
+    let places = of_files().map(|name| (name, true));
+    for (name, is_file) in places.chain(of_folders().map(|name| (name, false))) {
+        check_place(archive, &name, is_file)?;
+        if below.has(name.as_path()) {
+            return refuse(&name, "lies below a file or link");
         }
     }
     for link in links {
         check_link(archive, link)?;
-        if lies_below_leaf(&link.path) {
-            return Err(ArchiveError::unsafe_entry(
-                archive,
-                &link.path,
-                "lies below a file or link",
-            ));
+        if below.has(link.path.as_path()) {
+            return refuse(&link.path, "lies below a file or link");
         }
     }
     Ok(())
+}
+
+/// Tells which paths lie below a name of a set.
+pub(super) struct Below<'a> {
+    names: &'a NameSet,
+    /// A folder that was looked at, and what was found: names of one folder follow each other
+    /// mostly.
+    last: Option<(PathBuf, bool)>,
+}
+
+impl<'a> Below<'a> {
+    pub(super) fn new(names: &'a NameSet) -> Self {
+        Self { names, last: None }
+    }
+
+    pub(super) fn has(&mut self, path: &Path) -> bool {
+        let parent = path.parent().unwrap_or(Path::new(""));
+        match &self.last {
+            Some((folder, found)) if folder == parent => *found,
+            _ => {
+                let found = self.names.has_above(path);
+                self.last = Some((parent.to_path_buf(), found));
+                found
+            }
+        }
+    }
 }
 
 /// Codex's own files are files at the top: a folder in the place of one would replace it.

@@ -51,6 +51,18 @@ impl EntryName {
         Ok(Self(clean.into()))
     }
 
+    /// A name that was checked before it was stored as these bytes.
+    pub(super) fn of_stored(bytes: &[u8]) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStrExt;
+            Self(Path::new(OsStr::from_bytes(bytes)).into())
+        }
+        // Checked names are Unicode there.
+        #[cfg(not(unix))]
+        Self(PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into())
+    }
+
     /// As a relative path.
     pub fn as_path(&self) -> &Path {
         &self.0

@@ -50,17 +50,17 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
                 files = files.saturating_add(count);
             }
             Holds::Head(file) if file == files => {
-                let entry = usize::try_from(file)
+                let size = usize::try_from(file)
                     .ok()
-                    .and_then(|i| manifest.files.get(i));
-                let Some(entry) = entry else {
+                    .and_then(|i| manifest.files.size(i));
+                let Some(size) = size else {
                     return wrong("a file that is not listed");
                 };
                 // Nothing would come after it that is checked.
-                if entry.size == 0 {
+                if size == 0 {
                     return wrong("a header without content");
                 }
-                (open, left) = (Some(file), entry.size);
+                (open, left) = (Some(file), size);
                 files += 1;
             }
             Holds::Chunk(file, _) if open == Some(file) && left > 0 => {

@@ -1,6 +1,7 @@
 //! The manifest: what an archive holds, with digests.
 
 use super::entry_name::EntryName;
+use super::file_list::FileList;
 use super::metadata::Metadata;
 use crate::codex::identity::Identity;
 use crate::io::hash::Sha256Digest;
@@ -199,7 +200,7 @@ pub struct Manifest {
     pub effort: u8,
     /// Files, in the order of the tar.
     #[serde(default)]
-    pub files: Vec<FileEntry>,
+    pub files: FileList,
     /// The gzip members, without that of the manifest.
     #[serde(default)]
     pub members: Vec<Member>,

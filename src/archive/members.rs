@@ -3,15 +3,17 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::file_list::FileList;
 use super::footer;
 use super::format::{BLOCK_BYTES, CHUNK_BYTES, Compression, padding_of};
 use super::manifest::{
-    AccountAuth, FileEntry, FolderEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member, SCHEMA,
+    AccountAuth, FolderEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member, SCHEMA,
 };
 use super::metadata::Metadata;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
+use crate::io::buffers::{Buffer, Buffers};
 use crate::io::hash::{Hasher, Sha256Digest};
 use libdeflater::Compressor;
 use std::cell::RefCell;
@@ -54,9 +56,9 @@ pub struct Packed {
 }
 
 /// The files of a manifest: one thread adds them, another their digests.
-pub(super) type Files = Mutex<Vec<FileEntry>>;
+pub(super) type Files = Mutex<FileList>;
 
-pub(super) fn locked(files: &Files) -> MutexGuard<'_, Vec<FileEntry>> {
+pub(super) fn locked(files: &Files) -> MutexGuard<'_, FileList> {
     files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -74,7 +76,7 @@ pub(super) struct Entries {
 pub(super) enum Job {
     /// From this part of the tar stream; with the places of whole files in it.
     Fresh {
-        bytes: Vec<u8>,
+        bytes: Buffer,
         holds: Holds,
         files: Vec<(usize, std::ops::Range<usize>)>,
     },
@@ -85,7 +87,7 @@ pub(super) enum Job {
 /// A member that is made.
 pub(super) struct Done {
     /// Its bytes in the archive; those of a reused one are still in the earlier archive.
-    bytes: Vec<u8>,
+    bytes: Buffer,
     size: u64,
     sha256: Sha256Digest,
     holds: Holds,
@@ -98,7 +100,8 @@ impl Job {
         self,
         path: &Path,
         compression: Compression,
-        source: Option<&Source>,
+        source: Option<&Source<'_>>,
+        buffers: &Buffers,
     ) -> Result<Done, ArchiveError> {
         match self {
             Self::Fresh {
@@ -110,7 +113,8 @@ impl Job {
                     .into_iter()
                     .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
                     .collect();
-                let packed = compress(&bytes, compression).at("write", path)?;
+                let mut packed = buffers.empty();
+                compress(&bytes, compression, &mut packed).at("write", path)?;
                 let sha256 = Sha256Digest::of(&packed);
                 let size = bytes.len() as u64;
                 Ok(Done {
@@ -123,10 +127,10 @@ impl Job {
                 })
             }
             Self::Reused { old, holds } => {
-                let bytes = match source {
-                    Some(source) => source.read(&old)?,
-                    None => Vec::new(),
-                };
+                let mut bytes = buffers.empty();
+                if let Some(source) = source {
+                    source.read(&old, &mut bytes)?;
+                }
                 Ok(Done {
                     bytes,
                     size: old.size,
@@ -140,8 +144,8 @@ impl Job {
     }
 }
 
-/// One gzip member of `bytes`.
-fn compress(bytes: &[u8], compression: Compression) -> io::Result<Vec<u8>> {
+/// Makes one gzip member of `bytes`.
+fn compress(bytes: &[u8], compression: Compression, packed: &mut Vec<u8>) -> io::Result<()> {
     thread_local! {
         // Setting one up costs more than compressing a small member.
         static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
@@ -151,12 +155,12 @@ fn compress(bytes: &[u8], compression: Compression) -> io::Result<Vec<u8>> {
             Some(kept) if kept.0 == compression => kept,
             _ => slot.insert((compression, Compressor::new(compression.level()))),
         };
-        let mut packed = vec![0; compressor.gzip_compress_bound(bytes.len())];
+        packed.resize(compressor.gzip_compress_bound(bytes.len()), 0);
         let len = compressor
-            .gzip_compress(bytes, &mut packed)
+            .gzip_compress(bytes, packed)
             .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
         packed.truncate(len);
-        Ok(packed)
+        Ok(())
     })
 }
 
@@ -164,7 +168,7 @@ fn compress(bytes: &[u8], compression: Compression) -> io::Result<Vec<u8>> {
 pub(super) struct MemberSink<'a> {
     out: &'a mut File,
     path: &'a Path,
-    source: Option<&'a Source>,
+    source: Option<&'a Source<'a>>,
     members: Vec<Member>,
     files: &'a Files,
     hasher: Hasher,
@@ -176,7 +180,7 @@ impl<'a> MemberSink<'a> {
     pub(super) fn new(
         out: &'a mut File,
         path: &'a Path,
-        source: Option<&'a Source>,
+        source: Option<&'a Source<'a>>,
         files: &'a Files,
     ) -> Self {
         Self {
@@ -202,7 +206,7 @@ impl<'a> MemberSink<'a> {
         });
         let mut files = locked(self.files);
         for (index, digest) in done.digests {
-            files[index].sha256 = Some(digest);
+            files.set_digest(index, digest);
         }
         drop(files);
         match (done.reused, self.source) {
@@ -240,7 +244,7 @@ impl<'a> MemberSink<'a> {
         let files = std::mem::take(&mut *locked(self.files));
         let mut metadata = closing.metadata;
         metadata.files = files.len() as u64;
-        metadata.bytes = files.iter().map(|f| f.size).sum();
+        metadata.bytes = files.bytes();
         let manifest = Manifest {
             schema: SCHEMA,
             metadata,
@@ -286,6 +290,7 @@ impl<'a> MemberSink<'a> {
             sink: self,
             compression,
             member: head_bytes(header, Path::new(MANIFEST_NAME))?,
+            packed: Vec::new(),
         };
         serde_json::to_writer(&mut stream, manifest)?;
         // The padding of the entry, and the two empty blocks that end the tar.
@@ -314,13 +319,14 @@ struct Cut<'a, 'b> {
     sink: &'a mut MemberSink<'b>,
     compression: Compression,
     member: Vec<u8>,
+    packed: Vec<u8>,
 }
 
 impl Cut<'_, '_> {
     fn close(&mut self) -> io::Result<()> {
-        let packed = compress(&self.member, self.compression)?;
+        compress(&self.member, self.compression, &mut self.packed)?;
         self.member.clear();
-        self.sink.put(&packed)
+        self.sink.put(&self.packed)
     }
 }
 

@@ -5,13 +5,16 @@
 
 pub mod capture;
 mod check;
+mod conversations;
 pub mod entry_name;
+pub mod file_list;
 pub mod footer;
 pub mod format;
 mod index;
 pub mod manifest;
 mod members;
 pub mod metadata;
+pub mod name_table;
 pub mod names;
 pub mod pack;
 pub mod publish;
@@ -20,6 +23,7 @@ pub mod reader;
 pub mod restore;
 pub mod reuse;
 pub mod scan;
+pub mod scope;
 pub mod sink;
 mod tar_head;
 mod tar_stream;

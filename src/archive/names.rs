@@ -49,6 +49,13 @@ pub fn archive_name(stem: &str, number: u32) -> String {
     }
 }
 
+/// An archive's name without its suffix: what [`archive_name`] may number.
+pub fn stem_of_name(archive_name: &str) -> &str {
+    archive_name
+        .strip_suffix(ARCHIVE_SUFFIX)
+        .unwrap_or(archive_name)
+}
+
 /// The sidecar's name of an archive's name, if that is one of ours.
 pub fn sidecar_name(archive_name: &str) -> Option<String> {
     archive_name

@@ -6,42 +6,48 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::file_list::FileList;
 use super::format::{
     BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, IN_FLIGHT, LARGE_BYTES, padding_of,
 };
 use super::manifest::{FileEntry, FolderEntry, Holds, LinkEntry};
 pub use super::members::{Closing, Packed};
 use super::members::{Done, Entries, Files, Job, MemberSink, locked};
+use super::name_table::NameTable;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};
+use crate::io::buffers::{Buffer, Buffers};
 use crate::io::hash::Hasher;
 use crate::io::parallel::{self, Stopped, Submitter};
 use crate::io::{IoContext, IoError};
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use tar::EntryType;
 
 /// Writes an archive into the empty file `out`, which is complete on return, but not yet durable.
 ///
 /// `fill` gives the entries; it runs on the calling thread while others compress and write. `path`
-/// is for errors alone. `source` is an earlier archive whose members may be copied.
+/// is for errors alone. `source` is an earlier archive whose members may be copied. `names` is where
+/// the names are kept.
 pub fn pack(
     mut out: File,
     path: &Path,
     compression: Compression,
-    source: Option<&Source>,
+    source: Option<&Source<'_>>,
+    names: &Arc<NameTable>,
     fill: impl FnOnce(&mut PackWriter<'_>) -> Result<Closing, ArchiveError>,
 ) -> Result<Packed, ArchiveError> {
-    let files = Mutex::new(Vec::new());
+    let files = Mutex::new(FileList::sharing(names));
     let mut sink = MemberSink::new(&mut out, path, source, &files);
-    let work = |job: Job| job.run(path, compression, source);
+    let buffers = Buffers::default();
+    let work = |job: Job| job.run(path, compression, source, &buffers);
     let filled = {
         let sink = &mut sink;
         let take = |done: Result<Done, ArchiveError>| sink.take(done?);
         parallel::ordered(IN_FLIGHT, work, take, |jobs| {
-            let mut writer = PackWriter::new(jobs, path, source, &files);
+            let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
             let closing = fill(&mut writer)?;
             writer.flush()?;
             Ok(writer.into_entries(closing))
@@ -53,46 +59,55 @@ pub fn pack(
 
 /// Takes the entries of an archive, in the order in which they will stand in it.
 pub struct PackWriter<'a> {
-    jobs: &'a Submitter<Job, Result<Done, ArchiveError>>,
+    jobs: &'a Jobs,
     path: &'a Path,
-    source: Option<&'a Source>,
+    source: Option<&'a Source<'a>>,
     files: &'a Files,
+    buffers: &'a Buffers,
     entries: Entries,
     group: Group,
     submitted: usize,
 }
 
+type Jobs = Submitter<Job, Result<Done, ArchiveError>>;
+
 /// Small entries that will share a member.
-#[derive(Default)]
 struct Group {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     kind: GroupKind,
     files: Vec<(usize, std::ops::Range<usize>)>,
     first: u64,
     count: u64,
 }
 
-#[derive(Default, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum GroupKind {
-    #[default]
     Structure,
     FilesOf(PathBuf),
 }
 
 impl<'a> PackWriter<'a> {
     fn new(
-        jobs: &'a Submitter<Job, Result<Done, ArchiveError>>,
+        jobs: &'a Jobs,
         path: &'a Path,
-        source: Option<&'a Source>,
+        source: Option<&'a Source<'a>>,
         files: &'a Files,
+        buffers: &'a Buffers,
     ) -> Self {
         Self {
             jobs,
             path,
             source,
             files,
+            buffers,
             entries: Entries::default(),
-            group: Group::default(),
+            group: Group {
+                bytes: buffers.empty(),
+                kind: GroupKind::Structure,
+                files: Vec::new(),
+                first: 0,
+                count: 0,
+            },
             submitted: 0,
         }
     }
@@ -136,18 +151,18 @@ impl<'a> PackWriter<'a> {
         if entry.size >= LARGE_BYTES {
             self.add_large(entry, content)
         } else {
-            self.add_small(entry, content)
+            self.add_small(&entry, content)
         }
     }
 
     fn add_small(
         &mut self,
-        entry: FileEntry,
+        entry: &FileEntry,
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
         self.enter_group(&entry.path)?;
         let before = self.group.bytes.len();
-        let head = entry_head(&entry).at("write", self.path)?;
+        let head = entry_head(entry).at("write", self.path)?;
         self.group.bytes.extend_from_slice(&head);
         let start = self.group.bytes.len();
         content
@@ -196,14 +211,17 @@ impl<'a> PackWriter<'a> {
         let from = self.submitted;
         let old = self.source.and_then(|s| s.large(&entry.path));
         let head = entry_head(&entry).at("write", self.path)?;
-        self.fresh(head, Holds::Head(number), Vec::new())?;
+        let mut bytes = self.buffers.empty();
+        bytes.extend_from_slice(&head);
+        self.fresh(bytes, Holds::Head(number), Vec::new())?;
         let mut hasher = Hasher::default();
         let mut left = entry.size;
         let mut position = 0;
         let mut short = false;
         while left > 0 {
             let want = left.min(CHUNK_BYTES);
-            let mut bytes = Vec::with_capacity(usize::try_from(want + BLOCK_BYTES).unwrap_or(0));
+            let mut bytes = self.buffers.empty();
+            bytes.reserve_exact(usize::try_from(want + BLOCK_BYTES).unwrap_or(0));
             if !short {
                 content
                     .take(want)
@@ -237,7 +255,7 @@ impl<'a> PackWriter<'a> {
             self.entries.void_members.push(from..self.submitted);
             return Ok(false);
         }
-        locked(self.files).push(FileEntry {
+        locked(self.files).push(&FileEntry {
             sha256: Some(hasher.digest()),
             ..entry
         });
@@ -250,7 +268,9 @@ impl<'a> PackWriter<'a> {
 
     /// Whether a file of this name is in the archive already. Looks through all of them.
     pub fn holds(&self, name: &EntryName) -> bool {
-        locked(self.files).iter().any(|f| f.path == *name)
+        let files = locked(self.files);
+        let known = files.names().find(name.as_path());
+        known.is_some_and(|id| files.name_ids().any(|of| of == id))
     }
 
     /// How many files stand in one member of the earlier archive, from the first on, as they are
@@ -261,20 +281,16 @@ impl<'a> PackWriter<'a> {
             .map_or(0, |reuse| reuse.digests.len())
     }
 
-    /// Takes `files`, which [`PackWriter::reusable`] has counted, over from the earlier archive: their
-    /// members are copied, and none of them is read.
-    pub fn reuse(&mut self, files: impl Iterator<Item = FileEntry>) -> Result<(), ArchiveError> {
-        let files: Vec<_> = files.collect();
-        let Some(reuse) = self
-            .source
-            .and_then(|s| s.unchanged(|i| files.get(i).cloned()))
-        else {
+    /// Takes the first of `files`, which [`PackWriter::reusable`] has counted, over from the earlier
+    /// archive: their members are copied, and none of them is read.
+    pub fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
+        let Some(reuse) = self.source.and_then(|s| s.unchanged(|i| files.get(i))) else {
             return Ok(());
         };
         self.flush()?;
         let first = self.count();
-        for (file, sha256) in files.into_iter().zip(reuse.digests) {
-            locked(self.files).push(FileEntry {
+        for (file, sha256) in files.iter().zip(reuse.digests) {
+            locked(self.files).push(&FileEntry {
                 sha256: Some(sha256),
                 ..file
             });
@@ -293,7 +309,7 @@ impl<'a> PackWriter<'a> {
 
     fn fresh(
         &mut self,
-        bytes: Vec<u8>,
+        bytes: Buffer,
         holds: Holds,
         files: Vec<(usize, std::ops::Range<usize>)>,
     ) -> Result<(), ArchiveError> {
@@ -322,23 +338,19 @@ impl<'a> PackWriter<'a> {
 
     /// Closes the member that small entries share.
     fn flush(&mut self) -> Result<(), ArchiveError> {
-        let group = std::mem::take(&mut self.group);
-        if group.count == 0 {
-            self.group.kind = group.kind;
-            self.group.first = group.first;
+        let (first, count) = (self.group.first, self.group.count);
+        if count == 0 {
             return Ok(());
         }
-        let holds = match group.kind {
-            GroupKind::Structure => {
-                self.group.first = group.first + group.count;
-                Holds::Structure(group.first, group.count)
-            }
-            GroupKind::FilesOf(folder) => {
-                self.group.kind = GroupKind::FilesOf(folder);
-                Holds::Files(group.first, group.count)
-            }
+        let holds = match self.group.kind {
+            GroupKind::Structure => Holds::Structure(first, count),
+            GroupKind::FilesOf(_) => Holds::Files(first, count),
         };
-        self.fresh(group.bytes, holds, group.files)
+        // Of files, the first of the next group is known when it comes.
+        (self.group.first, self.group.count) = (first + count, 0);
+        let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
+        let files = std::mem::take(&mut self.group.files);
+        self.fresh(bytes, holds, files)
     }
 
     fn into_entries(self, closing: Closing) -> (Entries, Closing) {

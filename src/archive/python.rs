@@ -88,7 +88,7 @@ impl<'a> Scan<'a> {
                 let bytes = content.read_all(MAX_SIDECAR_BYTES)?;
                 self.description = bytes.and_then(|b| parse_sidecar(&b));
             }
-            RawKind::File => self.contents.files.push(FileEntry {
+            RawKind::File => self.contents.files.push(&FileEntry {
                 path: name,
                 size: entry.size,
                 mode: entry.mode & 0o777,
@@ -123,9 +123,8 @@ impl<'a> Scan<'a> {
         let metadata = description
             .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
             .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
-        let files: Vec<_> = contents.files.iter().map(|f| &f.path).collect();
-        let folders: Vec<_> = contents.folders.iter().map(|f| &f.path).collect();
-        check_names(archive, &files, &folders, &contents.links, Clash::OfAll)?;
+        let (files, folders) = (&contents.files, &contents.folders);
+        check_names(archive, files, folders, &contents.links, Clash::OfAll)?;
         Ok(PythonArchive { metadata, contents })
     }
 }

@@ -2,9 +2,10 @@
 
 use super::ArchiveError;
 use super::check::check_manifest;
+use super::file_list::FileList;
 use super::footer::{self, Footer};
 use super::index;
-use super::manifest::{FileEntry, FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
+use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
@@ -42,7 +43,7 @@ pub struct Archive {
 #[derive(Debug, Default, Clone)]
 pub struct Contents {
     /// Files. Those of the Python tool have no digest.
-    pub files: Vec<FileEntry>,
+    pub files: FileList,
     /// Folders, parents first.
     pub folders: Vec<FolderEntry>,
     /// Links that stay inside the home.
@@ -52,10 +53,7 @@ pub struct Contents {
 impl Contents {
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files
-            .iter()
-            .map(|f| f.size)
-            .fold(0, u64::saturating_add)
+        self.files.bytes()
     }
 }
 
@@ -63,7 +61,7 @@ impl Contents {
 #[derive(Debug, Clone, Copy)]
 pub struct Listing<'a> {
     /// See [`Contents::files`].
-    pub files: &'a [FileEntry],
+    pub files: &'a FileList,
     /// See [`Contents::folders`].
     pub folders: &'a [FolderEntry],
     /// See [`Contents::links`].
@@ -143,12 +141,9 @@ impl Archive {
         }
     }
 
-    /// The manifest itself.
-    pub fn into_manifest(self) -> Option<Manifest> {
-        match self.layout {
-            Layout::Ours(manifest) => Some(*manifest),
-            Layout::Python(_) => None,
-        }
+    /// The manifest, if its members are where it says; see [`Archive::has_index`].
+    pub fn indexed(&self) -> Option<&Manifest> {
+        self.manifest().filter(|_| self.has_index)
     }
 
     /// Reads the archive, checks it, and gives the wanted files to `sink`.

@@ -4,13 +4,14 @@ use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::format::Compression;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::name_table::NameTable;
 use super::reader::Archive;
-use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::hash::Sha256Digest;
 use crate::io::position;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// How much of what is copied is checked against its digest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -45,47 +46,6 @@ pub(super) struct Reuse {
     pub(super) members: Vec<OldMember>,
 }
 
-/// Where a file stands in the earlier archive.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// Of its name. What is found by it is compared with a print or a digest.
-    hash: u64,
-    file: u32,
-    member: u32,
-}
-
-/// A file of the earlier archive: all of the manifest's words on it would be too much to keep beside
-/// those on the files of now.
-#[derive(Debug)]
-struct OldFile {
-    print: [u8; 16],
-    sha256: Sha256Digest,
-}
-
-/// What tells one state of a file from all others, its name among it.
-fn print_of(file: &FileEntry) -> [u8; 16] {
-    let mut hasher = Hasher::default();
-    let numbers = [
-        file.size,
-        u64::from(file.mode),
-        file.mtime.cast_unsigned(),
-        file.stamp.ctime.cast_unsigned(),
-        file.stamp.ino,
-        file.stamp.dev,
-    ];
-    for number in numbers {
-        hasher.update(&number.to_le_bytes());
-    }
-    hasher.update(file.path.as_path().as_os_str().as_encoded_bytes());
-    hasher.digest().beginning()
-}
-
-fn hash_of(name: &EntryName) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    name.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// What of an earlier archive may be used.
 #[derive(Debug, Clone, Copy)]
 pub struct ReuseOptions {
@@ -99,78 +59,78 @@ pub struct ReuseOptions {
 
 /// An earlier archive of the same home.
 #[derive(Debug)]
-pub struct Source {
-    path: PathBuf,
+pub struct Source<'a> {
+    archive: Held<'a>,
     file: File,
-    files: Vec<OldFile>,
-    members: Vec<Member>,
-    /// Ordered.
-    places: Vec<Place>,
+    /// By the number of a name: the place of its file and one, or zero.
+    places: Vec<u32>,
+    /// The members that files begin in, and the place of the first file of each. Ordered.
+    starts: Vec<(u64, u32)>,
     /// When it was made, in days: which members a sample takes.
     day: u64,
     options: ReuseOptions,
 }
 
-impl Source {
+#[derive(Debug)]
+enum Held<'a> {
+    Own(Box<Archive>),
+    Others(&'a Archive),
+}
+
+impl<'a> Source<'a> {
     /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
     /// copied, and nothing is lost but time.
     pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        let archive = Archive::open(path).ok().filter(Archive::has_index)?;
-        let file = File::open(path).ok()?;
-        let Manifest {
-            files,
-            members,
-            effort,
-            metadata,
-            ..
-        } = archive.into_manifest()?;
-        if members.is_empty() || effort < options.compression.effort() {
+        Self::held(Held::Own(Box::new(Archive::open(path).ok()?)), options)
+    }
+
+    /// An archive that is open already.
+    pub fn of(archive: &'a Archive, options: ReuseOptions) -> Option<Self> {
+        Self::held(Held::Others(archive), options)
+    }
+
+    fn held(archive: Held<'a>, options: ReuseOptions) -> Option<Self> {
+        let manifest = archive.archive().indexed()?;
+        if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
         }
-        let mut places = Vec::with_capacity(files.len());
-        for (number, member) in members.iter().enumerate() {
-            let (first, count) = match member.holds {
-                Holds::Files(first, count) => (first, count),
-                Holds::Head(file) => (file, 1),
-                _ => continue,
-            };
-            for file in first..first.checked_add(count)? {
-                let name = &files.get(usize::try_from(file).ok()?)?.path;
-                places.push(Place {
-                    hash: hash_of(name),
-                    file: u32::try_from(file).ok()?,
-                    member: u32::try_from(number).ok()?,
-                });
+        let mut starts = Vec::new();
+        for (number, member) in manifest.members.iter().enumerate() {
+            if let Holds::Files(first, _) | Holds::Head(first) = member.holds {
+                starts.push((first, u32::try_from(number).ok()?));
             }
         }
-        places.sort_unstable_by_key(|place| place.hash);
-        let files = files
-            .into_iter()
-            .map(|file| {
-                Some(OldFile {
-                    print: print_of(&file),
-                    sha256: file.sha256?,
-                })
-            })
-            .collect::<Option<Vec<_>>>()?;
+        let mut places = Vec::with_capacity(manifest.files.len());
+        for (id, place) in manifest.files.name_ids().zip(1..) {
+            if places.len() <= id.index() {
+                places.resize(id.index() + 1, 0);
+            }
+            places[id.index()] = place;
+        }
+        let made = manifest.metadata.created_at.timestamp();
+        let file = File::open(archive.archive().path()).ok()?;
         Some(Self {
-            path: path.to_path_buf(),
             file,
-            files,
-            members,
             places,
-            day: metadata
-                .created_at
-                .timestamp()
-                .div_euclid(86_400)
-                .unsigned_abs(),
+            starts,
+            day: made.div_euclid(86_400).unsigned_abs(),
             options,
+            archive,
         })
+    }
+
+    /// Where its names are kept.
+    pub(super) fn names(&self) -> Option<&Arc<NameTable>> {
+        self.manifest().map(|manifest| manifest.files.names())
+    }
+
+    fn manifest(&self) -> Option<&Manifest> {
+        self.archive.archive().indexed()
     }
 
     /// Where it lies.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.archive.archive().path()
     }
 
     /// The members that hold the first file, and as many after it as they hold, if all of these are
@@ -180,31 +140,34 @@ impl Source {
             return None;
         }
         let first_now = file(0)?;
-        let place = self.place(&first_now.path)?;
-        let member = &self.members[place.member as usize];
-        match member.holds {
-            Holds::Files(first, count) if first == u64::from(place.file) => {
-                let old = self.range(first, count)?;
-                let same = old
-                    .iter()
-                    .enumerate()
-                    .all(|(i, old)| file(i).is_some_and(|now| is_unchanged(old, &now)));
-                same.then(|| Reuse {
-                    digests: old.iter().map(|f| f.sha256).collect(),
-                    members: vec![self.old(place.member)],
+        let manifest = self.manifest()?;
+        let (place, number) = self.place(&first_now.path)?;
+        match manifest.members.get(number)?.holds {
+            Holds::Files(first, count) if first == place as u64 => {
+                let count = usize::try_from(count).ok()?;
+                let mut digests = Vec::with_capacity(count);
+                for (i, old) in manifest.files.range(place..place + count).enumerate() {
+                    digests.push(old.sha256?);
+                    file(i).filter(|now| is_unchanged(&old, now))?;
+                }
+                Some(Reuse {
+                    digests,
+                    members: vec![self.old(number)?],
                 })
             }
-            Holds::Head(number) => {
-                let old = self.range(number, 1)?.first()?;
-                let mut members = vec![self.old(place.member)];
-                let chunks = place.member as usize + 1..self.members.len();
-                members.extend(
-                    chunks
-                        .take_while(|i| matches!(self.members[*i].holds, Holds::Chunk(of, _) if of == number))
-                        .map(|i| self.old(u32::try_from(i).unwrap_or(u32::MAX))),
-                );
-                is_unchanged(old, &first_now).then(|| Reuse {
-                    digests: vec![old.sha256],
+            Holds::Head(head) => {
+                let old = manifest.files.get(place)?;
+                if !is_unchanged(&old, &first_now) {
+                    return None;
+                }
+                let mut members = vec![self.old(number)?];
+                let chunks = manifest.members.iter().enumerate().skip(number + 1);
+                let of_it = chunks
+                    .take_while(|(_, m)| matches!(m.holds, Holds::Chunk(of, _) if of == head))
+                    .filter_map(|(number, _)| self.old(number));
+                members.extend(of_it);
+                Some(Reuse {
+                    digests: vec![old.sha256?],
                     members,
                 })
             }
@@ -214,57 +177,57 @@ impl Source {
 
     /// The chunks of a large file.
     pub(super) fn large(&self, name: &EntryName) -> Option<OldLarge<'_>> {
-        let place = self.place(name)?;
-        matches!(self.members[place.member as usize].holds, Holds::Head(_)).then_some(OldLarge {
+        let (place, number) = self.place(name)?;
+        let manifest = self.manifest()?;
+        matches!(manifest.members.get(number)?.holds, Holds::Head(_)).then_some(OldLarge {
             source: self,
-            place,
+            members: &manifest.members,
+            place: place as u64,
+            head: number,
         })
     }
 
-    fn place(&self, name: &EntryName) -> Option<Place> {
-        let hash = hash_of(name);
-        let found = self.places.binary_search_by_key(&hash, |place| place.hash);
-        found.ok().map(|i| self.places[i])
+    /// The place of a file, and the number of the member that it begins in.
+    fn place(&self, name: &EntryName) -> Option<(usize, usize)> {
+        let id = self.names()?.find(name.as_path())?;
+        let place = self.places.get(id.index())?.checked_sub(1)?;
+        let after = self.starts.partition_point(|s| s.0 <= u64::from(place));
+        let (_, member) = self.starts.get(after.checked_sub(1)?)?;
+        Some((place as usize, *member as usize))
     }
 
-    fn range(&self, first: u64, count: u64) -> Option<&[OldFile]> {
-        let first = usize::try_from(first).ok()?;
-        self.files
-            .get(first..first.checked_add(usize::try_from(count).ok()?)?)
-    }
-
-    fn old(&self, number: u32) -> OldMember {
-        let member = &self.members[number as usize];
+    fn old(&self, number: usize) -> Option<OldMember> {
+        let member = self.manifest()?.members.get(number)?;
         let checked = match self.options.verify {
             VerifyReused::All => true,
-            VerifyReused::Sample => (u64::from(number) + self.day).is_multiple_of(SAMPLE),
+            VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE),
             VerifyReused::None => false,
         };
-        OldMember {
+        Some(OldMember {
             offset: member.offset,
             len: member.len,
             size: member.size,
             sha256: member.sha256,
             holds: member.holds,
             checked,
-        }
+        })
     }
 
-    /// The bytes of a member, checked if its turn has come.
-    pub(super) fn read(&self, old: &OldMember) -> Result<Vec<u8>, ArchiveError> {
+    /// Reads the bytes of a member into `bytes`, checked if its turn has come.
+    pub(super) fn read(&self, old: &OldMember, bytes: &mut Vec<u8>) -> Result<(), ArchiveError> {
         let len = usize::try_from(old.len)
-            .map_err(|_| ArchiveError::damaged(&self.path, "an oversized member"))?;
-        let mut bytes = vec![0; len];
+            .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
+        bytes.resize(len, 0);
         // A disk that cannot read it any more is damage, too: the home is still there.
-        position::read_exact_at(&self.file, &mut bytes, old.offset)
-            .map_err(|e| ArchiveError::damaged(&self.path, e.to_string()))?;
-        if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
+        position::read_exact_at(&self.file, bytes, old.offset)
+            .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
+        if old.checked && Sha256Digest::of(bytes) != old.sha256 {
             return Err(ArchiveError::damaged(
-                &self.path,
+                self.path(),
                 "a member does not fit its digest",
             ));
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Appends a member to `out`; the system copies it itself where it can.
@@ -293,27 +256,39 @@ impl Source {
     }
 }
 
+impl Held<'_> {
+    fn archive(&self) -> &Archive {
+        match self {
+            Self::Own(archive) => archive,
+            Self::Others(archive) => archive,
+        }
+    }
+}
+
 /// A large file in the earlier archive.
 #[derive(Debug)]
 pub(super) struct OldLarge<'a> {
-    source: &'a Source,
-    place: Place,
+    source: &'a Source<'a>,
+    members: &'a [Member],
+    place: u64,
+    /// The number of the member that holds its header.
+    head: usize,
 }
 
 impl OldLarge<'_> {
     /// The chunk at `position`, with the digest of the file's content up to its end.
     pub(super) fn chunk(&self, position: usize) -> Option<(OldMember, Sha256Digest)> {
-        let number = self.place.member as usize + 1 + position;
-        match self.source.members.get(number)?.holds {
-            Holds::Chunk(of, upto) if of == u64::from(self.place.file) => {
-                Some((self.source.old(u32::try_from(number).ok()?), upto))
-            }
+        let number = self.head + 1 + position;
+        match self.members.get(number)?.holds {
+            Holds::Chunk(of, upto) if of == self.place => Some((self.source.old(number)?, upto)),
             _ => None,
         }
     }
 }
 
 /// Whether a file is surely as it was. The tar header holds its mode and time, so those count too.
-fn is_unchanged(old: &OldFile, now: &FileEntry) -> bool {
-    now.stamp.ctime != 0 && old.print == print_of(now)
+fn is_unchanged(old: &FileEntry, now: &FileEntry) -> bool {
+    let same = (&old.path, old.size, old.mode, old.mtime, old.stamp)
+        == (&now.path, now.size, now.mode, now.mtime, now.stamp);
+    same && now.stamp.ctime != 0
 }

@@ -1,136 +1,21 @@
 //! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
 
 use super::check::stays_inside;
+use super::conversations::{self, Copies};
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, OUTSIDE_DATABASES, Stamp};
-use super::metadata::Mode;
+use super::file_list::FileList;
+use super::manifest::{FileEntry, FolderEntry, OUTSIDE_DATABASES, Stamp};
+use super::name_table::NameTable;
+use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::codex::rollout::{self, ConversationFile, Relation};
-use crate::io::{IoContext, IoError};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use crate::io::{IoContext, IoError, tree};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, Metadata};
-use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
-
-/// What to capture, and from where.
-#[derive(Debug, Clone)]
-pub struct CaptureScope {
-    /// The Codex home, absolute.
-    pub home: PathBuf,
-    /// Where the databases are, if outside the home (`sqlite_home`, `CODEX_SQLITE_HOME`).
-    pub sqlite_home: Option<PathBuf>,
-    /// Which kinds.
-    pub mode: Mode,
-    /// `tmp/` and `.tmp/` too.
-    pub include_tmp: bool,
-    /// What the user left out, relative to the home.
-    pub excludes: Excludes,
-    /// Where given: only these paths and what is below them (safety backups).
-    pub only: Option<BTreeSet<PathBuf>>,
-    /// What putting the archive back removes (safety backups).
-    pub undo_removes: Vec<EntryName>,
-    /// The manager home, where that is in the home: archives do not hold archives.
-    manager_home: Option<PathBuf>,
-}
-
-impl CaptureScope {
-    /// Everything that `mode` captures of `home`.
-    pub fn new(home: &Path, mode: Mode) -> Self {
-        Self {
-            home: home.to_path_buf(),
-            sqlite_home: None,
-            mode,
-            include_tmp: false,
-            excludes: Excludes::default(),
-            only: None,
-            undo_removes: Vec::new(),
-            manager_home: None,
-        }
-    }
-
-    /// Leaves the manager home out, should it lie in the Codex home.
-    pub fn set_manager_home(&mut self, manager_home: &Path) {
-        // It may be about to be made: what is above it stands.
-        let real = manager_home.ancestors().find_map(|above| {
-            let rest = manager_home.strip_prefix(above).ok()?;
-            Some(above.canonicalize().ok()?.join(rest))
-        });
-        self.manager_home = match (real, self.home.canonicalize()) {
-            (Some(manager), Ok(home)) => manager
-                .strip_prefix(&home)
-                .ok()
-                .filter(|p| !p.as_os_str().is_empty())
-                .map(Path::to_path_buf),
-            _ => None,
-        };
-    }
-
-    /// Whether a path of this kind is captured.
-    pub fn captures(&self, kind: Kind) -> bool {
-        if kind.is_excluded(self.include_tmp) {
-            return false;
-        }
-        match self.mode {
-            Mode::Full => true,
-            Mode::Auth => kind.is_account(),
-            Mode::Sessions => kind.is_conversation(),
-        }
-    }
-
-    /// Whether `only` names `relative`, a folder above it, or something below it.
-    fn wants(&self, relative: &Path) -> bool {
-        self.only.as_ref().is_none_or(|only| {
-            relative.ancestors().any(|above| only.contains(above))
-                || only
-                    .range(relative.to_path_buf()..)
-                    .next()
-                    .is_some_and(|p| p.starts_with(relative))
-        })
-    }
-}
-
-/// Globs of paths to leave out.
-#[derive(Debug, Clone, Default)]
-pub struct Excludes {
-    globs: Vec<String>,
-    set: GlobSet,
-}
-
-impl Excludes {
-    /// Compiles `globs`. A glob without `/` matches names at any depth, as for git.
-    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
-        let mut builder = GlobSetBuilder::new();
-        for glob in globs {
-            let anchored = glob.trim_start_matches('/').trim_end_matches('/');
-            builder.add(Glob::new(anchored)?);
-            if !glob.trim_end_matches('/').contains('/') {
-                builder.add(Glob::new(&format!("**/{anchored}"))?);
-            }
-        }
-        Ok(Self {
-            globs: globs.to_vec(),
-            set: builder.build()?,
-        })
-    }
-
-    /// As they were given.
-    pub fn globs(&self) -> &[String] {
-        &self.globs
-    }
-
-    /// Whether `relative`, or a folder above it, is left out.
-    pub fn matches(&self, relative: &Path) -> bool {
-        !self.globs.is_empty()
-            && relative
-                .ancestors()
-                .filter(|p| !p.as_os_str().is_empty())
-                .any(|p| self.set.is_match(p))
-    }
-}
+use std::sync::Arc;
 
 /// Something that is not in the archive, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -148,48 +33,6 @@ impl LeftOut {
             reason: reason.into(),
         }
     }
-}
-
-/// A file that is to be captured.
-#[derive(Debug, Clone)]
-pub struct PlannedFile {
-    /// Its name in the archive. Where it is: [`Places::source`].
-    pub name: EntryName,
-    /// What it is.
-    pub kind: Kind,
-    /// Its size when it was seen.
-    pub size: u64,
-    /// Its permission bits.
-    pub mode: u32,
-    /// Its time in nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// What else tells it from an earlier state of itself.
-    pub stamp: Stamp,
-}
-
-impl PlannedFile {
-    /// As an entry of a manifest, without a digest.
-    pub fn entry(&self) -> FileEntry {
-        FileEntry {
-            path: self.name.clone(),
-            size: self.size,
-            mode: self.mode,
-            mtime: self.mtime_ns,
-            sha256: None,
-            stamp: self.stamp,
-        }
-    }
-}
-
-/// A folder that is to be captured.
-#[derive(Debug, Clone)]
-pub struct PlannedFolder {
-    /// Its name in the archive.
-    pub name: EntryName,
-    /// Its permission bits.
-    pub mode: u32,
-    /// Its time in nanoseconds since 1970.
-    pub mtime_ns: i64,
 }
 
 /// Where files are, by their names in the archive: there are too many of them to keep two paths of
@@ -225,52 +68,70 @@ pub struct Scan {
     /// Where the files are.
     pub places: Places,
     /// Folders, parents first.
-    pub folders: Vec<PlannedFolder>,
+    pub folders: Vec<FolderEntry>,
     /// Links that stay inside the home.
     pub links: Vec<(EntryName, PathBuf)>,
-    /// Files, databases among them, in the order of their names.
-    pub files: Vec<PlannedFile>,
+    /// Files, in the order of their names, without those that follow.
+    pub files: FileList,
+    /// Databases, in the order of their names.
+    pub databases: Vec<FileEntry>,
+    /// The login.
+    pub login: Option<FileEntry>,
     /// Top-level entries that are links to elsewhere.
     pub linked: Vec<EntryName>,
     /// Left out by rule or by the user's wish.
     pub excluded: Vec<LeftOut>,
     /// Left out because it could not be taken.
     pub skipped: Vec<LeftOut>,
+    /// What was listed more than once.
+    pub(super) copies: Copies,
 }
 
 impl Scan {
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.size).sum()
+        let apart = self.databases.iter().chain(&self.login);
+        self.files.bytes() + apart.map(|f| f.size).sum::<u64>()
     }
-}
 
-/// The top-level entries that are captured; folders with a trailing `/`.
-pub fn top_entries(files: &[PlannedFile], links: &[(EntryName, PathBuf)]) -> Vec<String> {
-    let mut tops = BTreeMap::new();
-    let names = files.iter().map(|f| &f.name);
-    for name in names.chain(links.iter().map(|l| &l.0)) {
-        let nested = name.as_path().components().count() > 1;
-        match tops.get_mut(name.top()) {
-            Some(known) => *known |= nested,
-            None => drop(tops.insert(name.top(), nested)),
-        }
+    /// How many files there are.
+    pub fn count(&self) -> usize {
+        self.files.len() + self.databases.len() + usize::from(self.login.is_some())
     }
-    tops.into_iter()
-        .map(|(top, nested)| {
-            let top = top.to_string_lossy();
-            if nested {
-                format!("{top}/")
-            } else {
-                top.into_owned()
+
+    /// The top-level entries that are captured; folders with a trailing `/`.
+    pub fn top_entries(&self) -> Vec<String> {
+        let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
+        let apart = self.databases.iter().chain(&self.login);
+        let apart = apart
+            .map(|f| &f.path)
+            .chain(self.links.iter().map(|l| &l.0));
+        for name in self.files.iter().map(|f| f.path).chain(apart.cloned()) {
+            let nested = name.as_path().components().count() > 1;
+            match tops.get_mut(name.top()) {
+                Some(known) => *known |= nested,
+                None => drop(tops.insert(name.top().to_owned(), nested)),
             }
-        })
-        .collect()
+        }
+        tops.into_iter()
+            .map(|(top, nested)| {
+                let top = top.to_string_lossy();
+                if nested {
+                    format!("{top}/")
+                } else {
+                    top.into_owned()
+                }
+            })
+            .collect()
+    }
 }
 
-/// Walks the home. Files that vanish meanwhile are no error.
-pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
-    let mut scan = Scan::default();
+/// Walks the home. Files that vanish meanwhile are no error. The names are kept in `names`.
+pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoError> {
+    let mut scan = Scan {
+        files: FileList::sharing(names),
+        ..Scan::default()
+    };
     let canonical = match scope.home.canonicalize() {
         // Databases that lie outside outlive a home that was lost.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
@@ -304,8 +165,8 @@ pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
         walk.outside_databases(folder);
     }
     add_archived_meanwhile(scope, &canonical, &mut scan);
-    one_file_a_conversation(&mut scan);
-    scan.files.sort_by(|a, b| a.name.cmp(&b.name));
+    scan.copies = conversations::keep_one_file_each(&mut scan);
+    scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
 
@@ -313,18 +174,21 @@ pub fn scan(scope: &CaptureScope) -> Result<Scan, IoError> {
 /// listed, and before its day in `sessions/` was, has been seen in neither.
 fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Scan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
-    let mut again = Scan::default();
+    let mut again = Scan {
+        files: FileList::sharing(scan.files.names()),
+        ..Scan::default()
+    };
     let mut walk = Walk {
         scope,
         home: canonical,
         scan: &mut again,
     };
     walk.top(&canonical.join(relative), relative);
-    let archived = scan.files.iter().map(|f| &f.name);
-    let archived = archived.filter(|n| n.as_path().starts_with(relative));
-    let seen: HashSet<&EntryName> = archived.collect();
-    again.files.retain(|f| !seen.contains(&f.name));
-    scan.files.append(&mut again.files);
+    again.files.remove_all(&scan.files.name_set());
+    if !again.files.is_empty() {
+        scan.files.extend(again.files.iter());
+        scan.files.sort();
+    }
 }
 
 /// Names that differ from one of Codex's that stands here in letter case alone. No disk that ignores
@@ -419,16 +283,15 @@ impl Walk<'_> {
             Err(reason) => return self.skip(relative, reason),
         };
         if meta.is_dir() {
-            self.scan.folders.push(PlannedFolder {
-                name,
+            self.scan.folders.push(FolderEntry {
+                path: name,
                 mode: mode_of(&meta),
-                mtime_ns: mtime_ns_of(&meta),
+                mtime: mtime_ns_of(&meta),
             });
-            match fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-                Ok(mut entries) => {
-                    entries.sort_by_key(fs::DirEntry::file_name);
-                    for entry in entries {
-                        self.visit(&entry.path(), &relative.join(entry.file_name()));
+            match tree::list(path) {
+                Ok(entries) => {
+                    for (name, _) in entries {
+                        self.visit(&path.join(&name), &relative.join(&name));
                     }
                 }
                 Err(e) => self.skip(relative, e.to_string()),
@@ -443,23 +306,18 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, source: &Path, name: EntryName, meta: &Metadata) {
-        let kind = match kind_of(name.as_path()) {
+        let kind = kind_of(name.as_path());
+        let file = entry_of(name, meta);
+        match kind {
             // Known by its head, not by its name: an empty or foreign file is taken as it is.
             Kind::Database => match database::begins_as_sqlite(source) {
-                Ok(true) => Kind::Database,
-                Ok(false) => Kind::Unknown,
-                Err(e) => return self.skip(name.as_path(), e.to_string()),
+                Ok(true) => self.scan.databases.push(file),
+                Ok(false) => self.scan.files.push(&file),
+                Err(e) => self.skip(file.path.as_path(), e.to_string()),
             },
-            kind => kind,
-        };
-        self.scan.files.push(PlannedFile {
-            name,
-            kind,
-            size: meta.len(),
-            mode: mode_of(meta),
-            mtime_ns: mtime_ns_of(meta),
-            stamp: Stamp::of(meta),
-        });
+            Kind::Auth => self.scan.login = Some(file),
+            _ => self.scan.files.push(&file),
+        }
     }
 
     fn link(&mut self, path: &Path, relative: &Path) {
@@ -506,13 +364,9 @@ impl Walk<'_> {
                 continue;
             }
             if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
-                self.scan.files.push(PlannedFile {
-                    name,
-                    kind: Kind::Database,
-                    size: meta.len(),
-                    mode: mode_of(&meta),
-                    mtime_ns: mtime_ns_of(&meta),
+                self.scan.databases.push(FileEntry {
                     stamp: Stamp::default(),
+                    ..entry_of(name, &meta)
                 });
             }
         }
@@ -527,75 +381,16 @@ impl Walk<'_> {
     }
 }
 
-/// Where a conversation stands twice (plain and compressed, archived and not), keeps the copy that
-/// has all of it. Copies that have diverged are both kept: nothing is lost here.
-fn one_file_a_conversation(scan: &mut Scan) {
-    let conversation = |file: &PlannedFile| {
-        let is_rollout = file.kind.is_rollout_folder();
-        is_rollout
-            .then(|| ConversationFile::of(file.name.as_path()))
-            .flatten()
-    };
-    // By a hash first: the names of all would take as much as the list itself.
-    let hashes = RandomState::new();
-    let mut by_hash: Vec<(u64, usize)> = scan
-        .files
-        .iter()
-        .enumerate()
-        .filter_map(|(i, file)| Some((hashes.hash_one(conversation(file)?.name), i)))
-        .collect();
-    by_hash.sort_unstable();
-    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
-    for same in by_hash.chunk_by(|a, b| a.0 == b.0).filter(|s| s.len() > 1) {
-        for (_, i) in same {
-            if let Some(found) = conversation(&scan.files[*i]) {
-                by_name.entry(found.name).or_default().push(*i);
-            }
-        }
+/// A file as it is seen: nothing of it has been read.
+pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
+    FileEntry {
+        path: name,
+        size: meta.len(),
+        mode: mode_of(meta),
+        mtime: mtime_ns_of(meta),
+        sha256: None,
+        stamp: Stamp::of(meta),
     }
-    let source = |i: usize| scan.places.source(&scan.files[i].name);
-    let mut drop = BTreeSet::new();
-    for copies in by_name.into_values().filter(|c| c.len() > 1) {
-        let mut best = copies[0];
-        for &other in &copies[1..] {
-            let relation = rollout::compare(&source(best), &source(other));
-            match relation {
-                // Equal texts: the plain file wins, as it does for Codex.
-                Ok(Relation::Equal) => {
-                    let zst = |i: usize| conversation(&scan.files[i]).is_some_and(|c| c.compressed);
-                    let loser = if zst(best) && !zst(other) {
-                        best
-                    } else {
-                        other
-                    };
-                    drop.insert(loser);
-                    if loser == best {
-                        best = other;
-                    }
-                }
-                Ok(Relation::FirstExtends) => {
-                    drop.insert(other);
-                }
-                Ok(Relation::SecondExtends) => {
-                    drop.insert(best);
-                    best = other;
-                }
-                Ok(Relation::Diverged) | Err(_) => {}
-            }
-        }
-    }
-    let (mut i, excluded) = (0, &mut scan.excluded);
-    scan.files.retain(|file| {
-        let dropped = drop.contains(&i);
-        i += 1;
-        if dropped {
-            excluded.push(LeftOut::new(
-                file.name.as_path(),
-                "the same conversation stands elsewhere",
-            ));
-        }
-        !dropped
-    });
 }
 
 /// The permission bits; where a system has none, those of a private file.

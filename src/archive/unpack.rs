@@ -2,12 +2,15 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
+use super::file_list::FileList;
 use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
 use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
+use super::name_table::NameId;
 use super::python::{self, PythonArchive};
 use super::reader;
 use super::sink::{Extent, Sink};
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
+use crate::io::buffers::{Buffer, Buffers};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
 use crate::io::position;
@@ -38,12 +41,12 @@ enum Done {
     /// A part of a large file, on its way to being hashed in order.
     Chunk {
         file: usize,
-        bytes: Vec<u8>,
+        bytes: Buffer,
         content: usize,
         upto: Sha256Digest,
     },
     /// A part of what counts for nothing.
-    Void(Vec<u8>),
+    Void(Buffer),
 }
 
 /// Unpacks an archive whose index has been checked.
@@ -55,14 +58,11 @@ pub(super) fn by_index(
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
     let file = File::open(path).at("open", path)?;
-    let total = manifest
-        .files
-        .iter()
-        .map(|f| f.size)
-        .fold(0, u64::saturating_add);
-    progress.expect_bytes(total);
+    progress.expect_bytes(manifest.files.bytes());
+    let buffers = Buffers::default();
     let unpacker = Unpacker {
         path,
+        buffers: &buffers,
         file: &file,
         manifest,
         sink,
@@ -135,7 +135,10 @@ impl InOrder<'_> {
                 bytes,
                 content,
                 upto,
-            } => self.chunk(&self.manifest.files[file], &bytes[..content], upto),
+            } => match self.manifest.files.get(file) {
+                Some(entry) => self.chunk(&entry, &bytes[..content], upto),
+                None => Err(unlisted_file(self.path)),
+            },
             Done::Void(bytes) => self.void(&bytes),
         }
     }
@@ -202,6 +205,7 @@ impl InOrder<'_> {
 
 struct Unpacker<'a> {
     path: &'a Path,
+    buffers: &'a Buffers,
     file: &'a File,
     manifest: &'a Manifest,
     sink: &'a dyn Sink,
@@ -213,23 +217,18 @@ impl Unpacker<'_> {
     /// are within the lists.
     fn is_wanted(&self, member: &Member) -> bool {
         match member.holds {
-            Holds::Files(first, count) => {
-                self.files(first, count).iter().any(|f| self.sink.wants(f))
-            }
+            Holds::Files(first, count) => self.files(first, count).any(|f| self.sink.wants(&f)),
             Holds::Head(file) | Holds::Chunk(file, _) => {
-                self.files(file, 1).iter().any(|f| self.sink.wants(f))
+                self.files(file, 1).any(|f| self.sink.wants(&f))
             }
             Holds::Structure(..) | Holds::Void => false,
         }
     }
 
-    fn files(&self, first: u64, count: u64) -> &[FileEntry] {
-        let range = usize::try_from(first)
-            .ok()
-            .zip(usize::try_from(first.saturating_add(count)).ok());
-        range
-            .and_then(|(a, b)| self.manifest.files.get(a..b))
-            .unwrap_or_default()
+    fn files(&self, first: u64, count: u64) -> impl Iterator<Item = FileEntry> {
+        let place = |number| usize::try_from(number).unwrap_or(usize::MAX);
+        let places = place(first)..place(first.saturating_add(count));
+        self.manifest.files.range(places)
     }
 
     fn member(&self, (member, position): (&Member, u64)) -> Result<Done, ArchiveError> {
@@ -248,7 +247,7 @@ impl Unpacker<'_> {
     }
 
     /// The part of the tar stream that a member holds.
-    fn unpack(&self, member: &Member) -> Result<Vec<u8>, ArchiveError> {
+    fn unpack(&self, member: &Member) -> Result<Buffer, ArchiveError> {
         thread_local! {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
         }
@@ -257,7 +256,7 @@ impl Unpacker<'_> {
         else {
             return Err(bad("is too large"));
         };
-        let mut packed = vec![0; len];
+        let mut packed = self.buffers.of_len(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path)?,
@@ -265,7 +264,7 @@ impl Unpacker<'_> {
         if Sha256Digest::of(&packed) != member.sha256 {
             return Err(bad("does not fit its digest"));
         }
-        let mut bytes = vec![0; size];
+        let mut bytes = self.buffers.of_len(size);
         let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
         match unpacked {
             Ok(n) if n == size && ends_with_its_stream(&packed, &bytes) => Ok(bytes),
@@ -316,7 +315,7 @@ impl Unpacker<'_> {
     }
 
     fn small_files(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
-        let mut told = self.files(first, count).iter();
+        let mut told = self.files(first, count);
         let mut read = 0;
         for_each_entry(bytes, self.path, &mut |entry, content| {
             let file = told.next().filter(|file| is_told(&entry, file));
@@ -327,17 +326,17 @@ impl Unpacker<'_> {
             let limit = usize::try_from(file.size).unwrap_or(0);
             let text = content.read_all(limit)?.unwrap_or_default();
             if file.sha256 != Some(Sha256Digest::of(&text)) {
-                return Err(wrong_digest(self.path, file));
+                return Err(wrong_digest(self.path, &file));
             }
             let content_end = entry.content_at + file.size;
             read = content_end + padding_of(file.size);
             if !is_zero(bytes, content_end, read) {
-                return Err(hidden(self.path, file));
+                return Err(hidden(self.path, &file));
             }
             self.progress.add_bytes(file.size);
-            if self.sink.wants(file) {
-                self.sink.part(file, 0, &text)?;
-                self.sink.done(file)?;
+            if self.sink.wants(&file) {
+                self.sink.part(&file, 0, &text)?;
+                self.sink.done(&file)?;
             }
             Ok(())
         })?;
@@ -351,14 +350,11 @@ impl Unpacker<'_> {
     }
 
     fn head(&self, bytes: &[u8], file: u64) -> Result<(), ArchiveError> {
-        let Some(file) = self.files(file, 1).first() else {
-            return Err(ArchiveError::damaged(
-                self.path,
-                "a file that is not listed",
-            ));
+        let Some(file) = self.files(file, 1).next() else {
+            return Err(unlisted_file(self.path));
         };
         let entry = read_head(bytes, self.path)?;
-        if is_told(&entry, file) {
+        if is_told(&entry, &file) {
             Ok(())
         } else {
             Err(self.surprise(&entry.name))
@@ -367,25 +363,22 @@ impl Unpacker<'_> {
 
     fn chunk(
         &self,
-        bytes: Vec<u8>,
+        bytes: Buffer,
         file: u64,
         upto: Sha256Digest,
         position: u64,
     ) -> Result<Done, ArchiveError> {
-        let (Some(entry), Ok(index)) = (self.files(file, 1).first(), usize::try_from(file)) else {
-            return Err(ArchiveError::damaged(
-                self.path,
-                "a file that is not listed",
-            ));
+        let (Some(entry), Ok(index)) = (self.files(file, 1).next(), usize::try_from(file)) else {
+            return Err(unlisted_file(self.path));
         };
         let left = entry.size.saturating_sub(position);
         let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         if bytes[content..].iter().any(|b| *b != 0) {
-            return Err(hidden(self.path, entry));
+            return Err(hidden(self.path, &entry));
         }
         self.progress.add_bytes(content as u64);
-        if self.sink.wants(entry) {
-            self.sink.part(entry, position, &bytes[..content])?;
+        if self.sink.wants(&entry) {
+            self.sink.part(&entry, position, &bytes[..content])?;
         }
         Ok(Done::Chunk {
             file: index,
@@ -412,7 +405,7 @@ fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
     // Members are far below 4 GiB.
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
-    let found = packed.windows(trailer.len()).position(|w| w == trailer);
+    let found = memchr::memmem::find(packed, &trailer);
     found == packed.len().checked_sub(trailer.len())
 }
 
@@ -431,6 +424,10 @@ fn hidden(path: &Path, file: &FileEntry) -> ArchiveError {
 /// Whether an entry of the tar is the file that the manifest tells of.
 fn is_told(entry: &RawEntry, file: &FileEntry) -> bool {
     matches!(entry.kind, RawKind::File) && entry.name == file.path && entry.size == file.size
+}
+
+fn unlisted_file(path: &Path) -> ArchiveError {
+    ArchiveError::damaged(path, "a file that is not listed")
 }
 
 fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
@@ -465,14 +462,9 @@ pub(super) fn as_stream(
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
     let mut list = Checklist::new(path, told);
-    progress.expect_bytes(
-        list.files
-            .values()
-            .map(|f| f.size)
-            .fold(0, u64::saturating_add),
-    );
+    progress.expect_bytes(list.files.bytes());
     whole_stream(path, &mut |entry, content| match list.take(&entry)? {
-        Some(file) => stream_file(path, file, content, sink, progress),
+        Some(file) => stream_file(path, &file, content, sink, progress),
         None => Ok(()),
     })?;
     list.finish()
@@ -509,7 +501,9 @@ fn stream_file(
 struct Checklist<'a> {
     path: &'a Path,
     python: bool,
-    files: HashMap<&'a EntryName, &'a FileEntry>,
+    files: &'a FileList,
+    /// Where in `files` those are that have not come.
+    missing: HashMap<NameId, usize>,
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
     void: HashSet<&'a EntryName>,
@@ -530,7 +524,8 @@ impl<'a> Checklist<'a> {
         Self {
             path,
             python: matches!(told, Told::Python(_)),
-            files: files.iter().map(|f| (&f.path, f)).collect(),
+            missing: files.name_ids().zip(0..).collect(),
+            files,
             folders: folders.iter().map(|f| &f.path).collect(),
             links: links.iter().map(|l| (&l.path, &l.target)).collect(),
             void: void.iter().collect(),
@@ -539,7 +534,7 @@ impl<'a> Checklist<'a> {
     }
 
     /// Ticks an entry off; gives the file that it is.
-    fn take(&mut self, entry: &RawEntry) -> Result<Option<&'a FileEntry>, ArchiveError> {
+    fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ArchiveError> {
         let surprise = |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
         match &entry.kind {
             RawKind::File if self.void.contains(&entry.name) => Ok(None),
@@ -547,7 +542,7 @@ impl<'a> Checklist<'a> {
                 self.described = true;
                 Ok(None)
             }
-            RawKind::File => match self.files.remove(&entry.name) {
+            RawKind::File => match self.take_file(&entry.name) {
                 Some(file) if file.size == entry.size => Ok(Some(file)),
                 Some(_) => surprise("its size is not that of the manifest"),
                 None => surprise("not in the manifest, or twice in the archive"),
@@ -561,6 +556,11 @@ impl<'a> Checklist<'a> {
         }
     }
 
+    fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
+        let id = self.files.names().find(name.as_path())?;
+        self.files.get(self.missing.remove(&id)?)
+    }
+
     fn is_description(&self, name: &EntryName) -> bool {
         if self.python {
             python::is_description(name)
@@ -571,11 +571,11 @@ impl<'a> Checklist<'a> {
 
     fn finish(self) -> Result<(), ArchiveError> {
         let folders = self.folders.into_iter().filter(|_| !self.python);
-        let missing = self
-            .files
-            .into_keys()
-            .chain(folders)
-            .chain(self.links.into_keys())
+        let files = self.missing.into_values();
+        let missing = files
+            .filter_map(|place| self.files.name(place))
+            .chain(folders.cloned())
+            .chain(self.links.into_keys().cloned())
             .next();
         match missing {
             Some(name) => Err(ArchiveError::damaged(

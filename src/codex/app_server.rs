@@ -8,7 +8,7 @@
 //! login whose access token ends within about five minutes before it answers `initialize`; the new
 //! login then stands in the home's auth.json. Killed in that moment, the login would be lost: its
 //! refresh token spent, the new one nowhere. Codex holds no lock meanwhile, so we go by the age of
-//! the token and wait longer.
+//! the token and wait longer; beyond that it is left alone, never killed.
 
 use super::auth::AuthFile;
 use super::home::AUTH_JSON;
@@ -20,7 +20,7 @@ use crate::io::child::{ChildGroup, Heard};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -31,10 +31,7 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long Codex may take to renew a login. Longer than the deadline on purpose: a slow answer is
 /// a nuisance, a lost login is lost.
-const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
-
-/// A token that ends this soon is renewed. Codex 0.169 does so from five minutes on.
-const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
+pub const RENEWAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long app-server may take to end by itself, out of the deadline; four times that when it
 /// has answered everything.
@@ -64,8 +61,10 @@ pub struct ProbeOptions<'a> {
     /// The zone that times are given in.
     pub zone: Zone,
     /// For everything, the end of the child included. Where the login is due to be renewed it
-    /// counts from the end of that, which may take 30 s by itself.
+    /// counts from the end of that.
     pub deadline: Duration,
+    /// How long that may take by itself; usually [`RENEWAL_PATIENCE`].
+    pub renewal: Duration,
 }
 
 /// What Codex answered.
@@ -184,8 +183,8 @@ fn after_colon(text: &str) -> String {
     }
 }
 
-/// Asks the Codex of `options` once. Whatever happens, the program and all it started in its
-/// process group are gone when this returns.
+/// Asks the Codex of `options` once. The program and all it started in its process group are gone
+/// when this returns, unless it is still renewing the login: then it is left to finish that.
 ///
 /// The answer waits for the deadline at most; see [`ProbeOptions::deadline`]. What Codex wrote into
 /// the home meanwhile stays: read auth.json again afterwards.
@@ -203,13 +202,18 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
         limits: None,
         renewing: is_renewal_due(options.home, &options.now),
         deadline: options.deadline,
+        renewal: options.renewal,
         end: started + options.deadline,
     };
     let failure = conversation.hold().err();
     // With its input closed Codex 0.169 ends within some 15 ms, unless a request is still pending.
     let grace = if failure.is_some() { GRACE } else { GRACE * 4 };
-    let end = conversation.end.min(Instant::now() + grace);
-    conversation.child.finish(end);
+    if conversation.renewing && matches!(failure, Some(ProbeFailure::TimedOut(_))) {
+        conversation.child.leave();
+    } else {
+        let end = conversation.end.min(Instant::now() + grace);
+        conversation.child.finish(end);
+    }
     let answer = |reply: Option<Reply>| match (reply, &failure) {
         (Some(reply), _) => reply.map_err(|error| classify(&error)),
         (None, Some(failure)) => Err(failure.clone()),
@@ -223,16 +227,8 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
 
 /// Whether Codex will renew the login of `home` when it starts.
 fn is_renewal_due(home: &Path, now: &DateTime<Utc>) -> bool {
-    AuthFile::read(&home.join(AUTH_JSON)).is_ok_and(|auth| {
-        auth.login()
-            .filter(|login| login.identity.kind == LoginKind::Chatgpt)
-            .is_some_and(|login| {
-                login
-                    .freshness
-                    .expires_at
-                    .is_none_or(|at| at - now < RENEWAL_MARGIN)
-            })
-    })
+    AuthFile::read(&home.join(AUTH_JSON))
+        .is_ok_and(|auth| auth.login().is_some_and(|login| login.is_renewal_due(now)))
 }
 
 /// What came back for one request: its result, or its error.
@@ -251,6 +247,7 @@ struct Conversation {
     /// Codex may be spending the refresh token right now.
     renewing: bool,
     deadline: Duration,
+    renewal: Duration,
     /// When the child must be gone.
     end: Instant,
 }
@@ -264,7 +261,7 @@ impl Conversation {
         });
         self.request(INITIALIZE, "initialize", &json!({ "clientInfo": info }))?;
         if self.renewing {
-            self.end = self.end.max(Instant::now() + RENEWAL_PATIENCE);
+            self.end = self.end.max(Instant::now() + self.renewal);
         }
         loop {
             let (id, reply) = self.next_reply()?;
@@ -377,10 +374,21 @@ fn classify(error: &RpcError) -> ProbeFailure {
         Some(400..) => return ProbeFailure::Server(detail),
         _ => {}
     }
-    let says = |words: &[&str]| words.iter().any(|word| said.contains(word));
-    if says(&["401", "unauthorized", "token_expired", "refresh token"]) {
+    // Neither the digits of an address nor those within a longer number are a status.
+    let plain: Vec<_> = said
+        .split_whitespace()
+        .filter(|w| !w.contains("://"))
+        .collect();
+    let plain = plain.join(" ");
+    let is_status = |code: &str| {
+        plain
+            .split(|c: char| !c.is_ascii_alphanumeric())
+            .any(|word| word == code)
+    };
+    let says = |words: &[&str]| words.iter().any(|word| plain.contains(word));
+    if is_status("401") || says(&["unauthorized", "token_expired", "refresh token"]) {
         ProbeFailure::Unauthorized(detail)
-    } else if says(&["429", "too many requests"]) {
+    } else if is_status("429") || says(&["too many requests"]) {
         ProbeFailure::RateLimited(detail)
     } else if says(&[
         "error sending request",
@@ -390,7 +398,9 @@ fn classify(error: &RpcError) -> ProbeFailure {
         "dns",
     ]) {
         ProbeFailure::Network(detail)
-    } else if says(&["500", "502", "503", "504", "internal server error"]) {
+    } else if ["500", "502", "503", "504"].into_iter().any(is_status)
+        || says(&["internal server error"])
+    {
         ProbeFailure::Server(detail)
     } else {
         ProbeFailure::Protocol(format!("{detail} ({})", error.code))
@@ -498,4 +508,41 @@ fn text(value: &Value, key: &str) -> Option<String> {
         .and_then(Value::as_str)
         .filter(|text| !text.is_empty())
         .map(Into::into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(message: &str) -> ProbeFailure {
+        classify(&RpcError {
+            code: -32603,
+            message: message.to_owned(),
+        })
+    }
+
+    #[test]
+    fn an_address_is_no_status() {
+        for port in ["40199", "42947", "401", "429", "50300"] {
+            let said = format!(
+                "failed to fetch codex rate limits: error sending request for url \
+                 (http://127.0.0.1:{port}/backend-api/wham/usage)"
+            );
+            assert!(
+                matches!(kind_of(&said), ProbeFailure::Network(_)),
+                "{port}: {:?}",
+                kind_of(&said)
+            );
+        }
+    }
+
+    #[test]
+    fn a_status_is_told_wherever_it_stands() {
+        let unauthorized = kind_of("GET http://127.0.0.1:42947/x failed: 401 Unauthorized");
+        assert!(matches!(unauthorized, ProbeFailure::Unauthorized(_)));
+        let limited = kind_of("the server said (429)");
+        assert!(matches!(limited, ProbeFailure::RateLimited(_)));
+        let server = kind_of("status 503, try again");
+        assert!(matches!(server, ProbeFailure::Server(_)));
+    }
 }

@@ -9,7 +9,7 @@ use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, hash};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -58,6 +58,17 @@ pub struct Login {
     pub plan: Option<String>,
     /// How new it is.
     pub freshness: Freshness,
+}
+
+/// A token that ends this soon is renewed. Codex 0.169 does so from five minutes on.
+const RENEWAL_MARGIN: TimeDelta = TimeDelta::minutes(6);
+
+impl Login {
+    /// Whether Codex will renew it when it starts, or is doing so.
+    pub fn is_renewal_due(&self, now: &DateTime<Utc>) -> bool {
+        let ends_soon = |at: DateTime<Utc>| at - now < RENEWAL_MARGIN;
+        self.identity.kind == LoginKind::Chatgpt && self.freshness.expires_at.is_none_or(ends_soon)
+    }
 }
 
 /// The bytes of one auth.json, and what they say.

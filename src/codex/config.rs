@@ -3,6 +3,9 @@
 use crate::io::environment::Environment;
 use std::path::{Path, PathBuf};
 
+/// The key that says where Codex keeps a login.
+pub const STORE_KEY: &str = "cli_auth_credentials_store";
+
 /// Where Codex keeps a login (`cli_auth_credentials_store`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialStore {
@@ -34,15 +37,75 @@ impl CredentialStore {
     }
 }
 
+/// The settings by which a Codex reaches its servers, and what it tells them of itself.
+const SERVERS: [&str; 9] = [
+    "chatgpt_base_url",
+    "openai_base_url",
+    "model_provider",
+    "model_providers",
+    "check_for_update_on_startup",
+    "analytics",
+    "feedback",
+    "features",
+    "otel",
+];
+
+/// The keys of a configuration that decide how and where one signs in (0.169).
+const SIGN_IN_KEYS: [&str; 5] = [
+    "chatgpt_base_url",
+    "forced_chatgpt_workspace_id",
+    "forced_login_method",
+    "analytics",
+    "check_for_update_on_startup",
+];
+
+/// A `config.toml` for a scratch home that asks the servers of `home`, with its login in auth.json.
+///
+/// What would have effects elsewhere stays out: where databases are, who may sign in, tools.
+pub fn servers_of(home: &Path) -> String {
+    with_keys_of(home, &SERVERS)
+}
+
+/// A `config.toml` with these keys of the one in `home`, and the login in auth.json. One that is
+/// missing or broken has none.
+fn with_keys_of(home: &Path, keys: &[&str]) -> String {
+    let text = std::fs::read_to_string(home.join("config.toml")).unwrap_or_default();
+    let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
+    let mut config = toml_edit::DocumentMut::new();
+    config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
+    for key in keys {
+        if let Some(item) = known.get(key) {
+            config.insert(key, item.clone());
+        }
+    }
+    config.to_string()
+}
+
 /// What the configuration of a home says.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct CodexConfig {
     /// Where logins are kept.
     pub store: CredentialStore,
     /// `sqlite_home`: where the databases are, if not in the home.
     pub sqlite_home: Option<PathBuf>,
+    /// The provider of models, where one is named.
+    pub model_provider: Option<String>,
+    /// `[history].max_bytes`, or why there is no limit although something is set.
+    pub history_max_bytes: Result<Option<u64>, String>,
     /// Why the file could not be understood, if so; the defaults stand in.
     pub problem: Option<String>,
+}
+
+impl Default for CodexConfig {
+    fn default() -> Self {
+        Self {
+            store: CredentialStore::default(),
+            sqlite_home: None,
+            model_provider: None,
+            history_max_bytes: Ok(None),
+            problem: None,
+        }
+    }
 }
 
 impl CodexConfig {
@@ -53,6 +116,12 @@ impl CodexConfig {
         configured
             .or_else(|| env.get("CODEX_SQLITE_HOME").map(Path::new))
             .map(|folder| home.join(env.absolute(folder)))
+    }
+
+    /// A `config.toml` with which Codex signs in as it would in `home`, but always into auth.json.
+    /// Of a file that is not understood nothing is taken.
+    pub fn for_sign_in(home: &Path) -> String {
+        with_keys_of(home, &SIGN_IN_KEYS)
     }
 
     /// Reads `config.toml` of `home`. A missing file is the default; a broken one is too, with the
@@ -75,10 +144,7 @@ impl CodexConfig {
                 ..Self::default()
             },
             Ok(document) => Self {
-                store: match document
-                    .get("cli_auth_credentials_store")
-                    .and_then(|i| i.as_str())
-                {
+                store: match document.get(STORE_KEY).and_then(|i| i.as_str()) {
                     Some("keyring") => CredentialStore::Keyring,
                     Some("auto") => CredentialStore::Auto,
                     Some("ephemeral") => CredentialStore::Ephemeral,
@@ -89,8 +155,73 @@ impl CodexConfig {
                     .and_then(|i| i.as_str())
                     .filter(|s| !s.is_empty())
                     .map(PathBuf::from),
+                model_provider: document
+                    .get("model_provider")
+                    .and_then(|i| i.as_str())
+                    .map(str::to_owned),
+                history_max_bytes: history_max_bytes(&document),
                 problem: None,
             },
         }
+    }
+}
+
+fn history_max_bytes(document: &toml_edit::DocumentMut) -> Result<Option<u64>, String> {
+    let set = document.get("history").and_then(|t| t.get("max_bytes"));
+    let Some(set) = set else { return Ok(None) };
+    let limit = set.as_integer().and_then(|n| u64::try_from(n).ok());
+    match limit.filter(|n| *n > 0) {
+        Some(limit) => Ok(Some(limit)),
+        None => Err(format!(
+            "history.max_bytes is no positive whole number: {}",
+            set.to_string().trim()
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scratch_home_asks_the_same_servers_and_has_no_effects_elsewhere() {
+        let home = tempfile::tempdir().unwrap();
+        let text = "model_provider = \"p\"\nchatgpt_base_url = \"https://x\"\nsqlite_home = \"/data\"\n\
+            forced_login_method = \"api\"\ncli_auth_credentials_store = \"keyring\"\n\
+            [model_providers.p]\nbase_url = \"https://y\"\n[mcp_servers.z]\ncommand = \"z\"\n";
+        crate::io::atomic::write(&home.path().join("config.toml"), text.as_bytes()).unwrap();
+        let servers = servers_of(home.path());
+        for kept in [
+            "model_provider = \"p\"",
+            "https://x",
+            "https://y",
+            "= \"file\"",
+        ] {
+            assert!(servers.contains(kept), "{kept}: {servers}");
+        }
+        for dropped in ["sqlite_home", "forced", "mcp", "keyring"] {
+            assert!(!servers.contains(dropped), "{dropped}: {servers}");
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        crate::io::atomic::write(&scratch.path().join("config.toml"), servers.as_bytes()).unwrap();
+        assert!(CodexConfig::read(scratch.path()).problem.is_none());
+        assert!(servers_of(Path::new("/nonexistent")).contains("file"));
+    }
+
+    #[test]
+    fn a_sign_in_takes_over_where_to_and_never_where_into() {
+        let home = tempfile::tempdir().unwrap();
+        let text = "model = \"x\"\ncli_auth_credentials_store = \"keyring\"\n\
+            chatgpt_base_url = \"http://127.0.0.1:1\"\n[analytics]\nenabled = false\n[tui]\na = 1\n";
+        std::fs::write(home.path().join("config.toml"), text).unwrap();
+        let config = CodexConfig::for_sign_in(home.path());
+        assert_eq!(
+            config,
+            "cli_auth_credentials_store = \"file\"\nchatgpt_base_url = \"http://127.0.0.1:1\"\n\
+             [analytics]\nenabled = false\n"
+        );
+        std::fs::write(home.path().join("config.toml"), "= broken").unwrap();
+        let config = CodexConfig::for_sign_in(home.path());
+        assert_eq!(config, "cli_auth_credentials_store = \"file\"\n");
     }
 }

@@ -9,6 +9,7 @@ use super::program::Program;
 use super::redaction::printable;
 use crate::io::child::{ChildGroup, Heard};
 use crate::io::environment::Environment;
+use crate::io::processes;
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -118,42 +119,11 @@ fn said(answer: &[u8], stderr: &str) -> String {
     printable(&status.unwrap_or_else(|| stderr.lines().last().unwrap_or_default().to_owned()))
 }
 
-#[cfg(target_os = "linux")]
 impl Daemon {
     fn is_alive(&self) -> bool {
-        let Ok(stat) = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) else {
-            return false;
-        };
-        // The second field is the program's name in parentheses and may hold anything.
-        let Some((_, fields)) = stat.rsplit_once(')') else {
-            return false;
-        };
-        let mut fields = fields.split_whitespace();
-        let is_zombie = fields
-            .next()
-            .is_some_and(|state| state == "Z" || state == "X");
-        let ticks = fields.nth(18).and_then(|ticks| ticks.parse().ok());
-        !is_zombie && ticks.is_some() && ticks == self.start_ticks
-    }
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-impl Daemon {
-    fn is_alive(&self) -> bool {
-        let _ = self.start_ticks;
-        i32::try_from(self.pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw)
-            .is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok())
-    }
-}
-
-#[cfg(windows)]
-impl Daemon {
-    fn is_alive(&self) -> bool {
-        // Codex removes the note when it stops the daemon; a crash leaves it behind.
-        let _ = self.start_ticks;
-        true
+        let started = processes::started(self.pid);
+        // Elsewhere Codex notes the start in another unit than the system tells it.
+        started.is_some() && (!cfg!(target_os = "linux") || started == self.start_ticks)
     }
 }
 

@@ -7,7 +7,7 @@ use super::{home, rollout};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
 }
 
 /// Size and time of a database that has nothing beside it; `None` when a WAL or journal exists.
-fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
+pub(super) fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     let busy = home::database_sidecars(path)
         .iter()
         .any(|p| p.symlink_metadata().is_ok_and(|m| m.len() > 0));
@@ -122,7 +122,7 @@ fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemTime>)> {
     Some((meta.len(), meta.modified().ok()))
 }
 
-fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     let uri = format!(
         "file:{}?immutable=1",
         percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
@@ -238,69 +238,61 @@ pub enum Strays {
     TakenIn,
 }
 
+/// Where the files of conversations are.
+pub trait Rollouts {
+    /// That of a conversation, relative to the home.
+    fn path_of(&self, id: &str) -> Option<PathBuf>;
+
+    /// Whether a path relative to the home is one of them.
+    fn has(&self, path: &Path) -> bool;
+}
+
 /// Makes the rows of a staged state database point at their rollouts below `home`; returns how
 /// many changed.
 ///
 /// A row's path is taken by its part from `sessions/` or `archived_sessions/` on. Where that file
-/// is not among `rollouts` (conversation id → path relative to the home), the thread's id decides,
-/// and whether it counts as archived goes by where the file is.
+/// is not among `rollouts`, the thread's id decides, and whether it counts as archived goes by where
+/// the file is.
 pub fn rewrite_rollout_paths(
     database: &Path,
     home: &Path,
-    rollouts: &HashMap<&str, &Path>,
+    rollouts: &dyn Rollouts,
     strays: Strays,
 ) -> Result<usize, DatabaseError> {
-    let rows = rollout_paths(database)?;
-    // Rows name the plain file, also while it is compressed.
-    let plain = |path: &'_ Path| {
-        let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
-        text.map_or_else(|| path.to_path_buf(), PathBuf::from)
-    };
-    let known: HashSet<&Path> = rollouts.values().copied().collect();
-    let is_known = |path: &Path| {
-        let mut zst = path.as_os_str().to_owned();
-        zst.push(rollout::ZST);
-        let is_plain = path.extension().is_none_or(|e| e != "zst");
-        is_plain && (known.contains(path) || known.contains(Path::new(&zst)))
-    };
-    let mut updates = Vec::new();
-    for (id, old) in &rows {
-        let tail = home_tail(Path::new(old));
-        let moved_to = rollouts.get(id.as_str()).map(|path| plain(path));
-        let relative = match (tail, moved_to) {
-            (Some(tail), _) if is_known(&tail) => match strays {
-                Strays::Kept => continue,
-                Strays::TakenIn => (tail, false),
-            },
-            (_, Some(by_id)) => (by_id, true),
-            (None | Some(_), None) if strays == Strays::Kept => continue,
-            (Some(tail), None) => (tail, false),
-            // A row without any rollout: it must not point outside, and names no file.
-            (None, None) => {
-                let name = format!("missing-{}.jsonl", file_safe(id));
-                (Path::new(home::SESSIONS).join(name), false)
-            }
-        };
-        let (relative, moved) = relative;
+    let update = |id: &str, old: &str| {
+        let (relative, moved) = place_of(id, Path::new(old), rollouts, strays)?;
         let new = home.join(&relative);
-        if Path::new(old) != new {
-            let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
-            updates.push((id, new, archived));
+        let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+        (Path::new(old) != new).then_some((new, archived))
+    };
+    let mut is_needed = false;
+    {
+        let connection = open_immutable(database).on("open", database)?;
+        if !has_table(&connection, "threads").on("read", database)? {
+            return Ok(0);
         }
+        each_thread(&connection, |id, old| {
+            is_needed |= update(id, old).is_some();
+            Ok(())
+        })
+        .on("read", database)?;
     }
-    if updates.is_empty() {
+    if !is_needed {
         return Ok(0);
     }
     let mut connection = open_private(database)?;
     let transaction = connection.transaction().on("change", database)?;
-    for (id, new, archived) in &updates {
+    let mut changed = 0;
+    // A row that is changed stays where it is: neither its key nor the order of this walk changes.
+    each_thread(&transaction, |id, old| {
+        let Some((new, archived)) = update(id, old) else {
+            return Ok(());
+        };
+        changed += 1;
         // Codex stores text; a home whose path is no text cannot be written there.
         transaction
-            .execute(
-                "UPDATE threads SET rollout_path=?2 WHERE id=?1",
-                params![id, new.to_string_lossy()],
-            )
-            .on("change", database)?;
+            .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+            .execute(params![id, new.to_string_lossy()])?;
         if let Some(archived) = archived {
             // A schema without this column has no such flag.
             let _ = transaction.execute(
@@ -309,13 +301,64 @@ pub fn rewrite_rollout_paths(
                 params![id, archived],
             );
         }
-    }
+        Ok(())
+    })
+    .on("change", database)?;
     transaction.commit().on("change", database)?;
     connection
         .close()
         .map_err(|(_, e)| e)
         .on("close", database)?;
-    Ok(updates.len())
+    Ok(changed)
+}
+
+/// Gives every thread's id and path of its rollout.
+fn each_thread(
+    connection: &Connection,
+    mut visit: impl FnMut(&str, &str) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT id, rollout_path FROM threads NOT INDEXED")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, path): (String, String) = (row.get(0)?, row.get(1)?);
+        visit(&id, &path)?;
+    }
+    Ok(())
+}
+
+/// Where below the home a row should point, and whether its file was found by the thread's id;
+/// `None` when the row stays as it is.
+fn place_of(
+    id: &str,
+    old: &Path,
+    rollouts: &dyn Rollouts,
+    strays: Strays,
+) -> Option<(PathBuf, bool)> {
+    // Rows name the plain file, also while it is compressed.
+    let plain = |path: PathBuf| {
+        let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
+        text.map(PathBuf::from).unwrap_or(path)
+    };
+    let is_known = |path: &Path| {
+        let mut zst = path.as_os_str().to_owned();
+        zst.push(rollout::ZST);
+        let is_plain = path.extension().is_none_or(|e| e != "zst");
+        is_plain && (rollouts.has(path) || rollouts.has(Path::new(&zst)))
+    };
+    match (home_tail(old), rollouts.path_of(id)) {
+        (Some(tail), _) if is_known(&tail) => match strays {
+            Strays::Kept => None,
+            Strays::TakenIn => Some((tail, false)),
+        },
+        (_, Some(by_id)) => Some((plain(by_id), true)),
+        (None | Some(_), None) if strays == Strays::Kept => None,
+        (Some(tail), None) => Some((tail, false)),
+        // A row without any rollout: it must not point outside, and names no file.
+        (None, None) => {
+            let name = format!("missing-{}.jsonl", file_safe(id));
+            Some((Path::new(home::SESSIONS).join(name), false))
+        }
+    }
 }
 
 fn file_safe(id: &str) -> String {

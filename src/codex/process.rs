@@ -1,16 +1,22 @@
 //! Who uses a Codex home right now.
 //!
-//! On Linux this is asked of `/proc`: native Codex programs whose home it is, and any process that
-//! has a file of it open. Elsewhere only Codex's own marks are known: the daemon's pid file and the
-//! locks on conversations that are being written. What belongs to other users and cannot be looked
-//! into is passed over.
+//! Asked of the table of processes: Codex programs whose home it is, what started them and what they
+//! started, and any process that has a file of the home open. Where open files are not told (other
+//! than on Linux), Codex's own marks are known too: the daemon's pid file and the locks on
+//! conversations that are being written. What belongs to other users and cannot be looked into is
+//! passed over.
 
 use super::config::CodexConfig;
 use super::daemon;
 use super::home::{ARCHIVED_SESSIONS, SESSIONS, THREAD_LOCKS};
+use super::redaction;
+use super::rollout::{self, ConversationFile};
 use crate::io::environment::Environment;
 use crate::io::lock;
+use crate::io::processes::{self, Process, Table};
+use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -35,6 +41,135 @@ impl fmt::Display for Holder {
     }
 }
 
+/// The names that programs of Codex go by, in lower case: file names of programs, where `.exe` may
+/// be left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramNames {
+    /// Codex itself.
+    pub codex: Vec<String>,
+    /// What works for Codex in the background and must not be ended.
+    pub background: Vec<String>,
+}
+
+impl Default for ProgramNames {
+    fn default() -> Self {
+        Self {
+            codex: vec!["codex".into()],
+            background: Vec::new(),
+        }
+    }
+}
+
+/// What a process is to a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The background daemon.
+    Daemon,
+    /// A Codex with this home.
+    Codex,
+    /// The launcher of npm that waits for a Codex with this home. It touches no data itself.
+    Launcher,
+    /// One of the programs that work in the background and must not be ended.
+    Background,
+    /// Started by Codex, with a file of the home open.
+    Offspring {
+        /// One such file, relative to the folder that holds it.
+        open: PathBuf,
+    },
+    /// Somebody else with a file of the home open.
+    Stranger {
+        /// One such file, relative to the folder that holds it.
+        open: PathBuf,
+    },
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Daemon => f.write_str("background daemon"),
+            Self::Codex => f.write_str("codex process"),
+            Self::Launcher => f.write_str("launcher of codex"),
+            Self::Background => f.write_str("background process of codex"),
+            Self::Offspring { open } | Self::Stranger { open } => {
+                write!(f, "holds {} open", open.display())
+            }
+        }
+    }
+}
+
+/// A process that uses a home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HomeProcess {
+    /// Its id.
+    pub pid: u32,
+    /// When it was started; see [`processes::started`].
+    #[serde(skip)]
+    pub started: Option<u64>,
+    /// Whether it runs for the user that we run for.
+    #[serde(skip)]
+    pub is_own: bool,
+    /// The name of its program.
+    pub name: String,
+    /// What it was called with, fit to print: secrets and prompts are left out.
+    pub command_line: String,
+    /// The program it runs.
+    #[serde(skip)]
+    pub program: Option<PathBuf>,
+    /// What it is to the home.
+    #[serde(serialize_with = "as_text")]
+    pub role: Role,
+}
+
+fn as_text<S: Serializer>(role: &Role, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(role)
+}
+
+impl fmt::Display for HomeProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (PID {}, {})", self.name, self.pid, self.role)
+    }
+}
+
+/// Who uses a home, as seen at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The processes, by id.
+    pub processes: Vec<HomeProcess>,
+    /// The conversations that somebody is writing, whoever it is.
+    pub conversations: Vec<String>,
+    /// Those of them that none of the processes is seen to write.
+    pub unexplained: Vec<String>,
+    /// The Codex that started this very command, directly or by others.
+    pub around_us: Option<u32>,
+}
+
+impl Seen {
+    /// Whether nobody uses the home. A launcher alone does not.
+    pub fn is_nobody(&self) -> bool {
+        self.holders().is_empty()
+    }
+
+    /// Everybody who uses the home: the processes, then the conversations that somebody unknown
+    /// writes.
+    pub fn holders(&self) -> Vec<Holder> {
+        let known = self
+            .processes
+            .iter()
+            .filter(|process| process.role != Role::Launcher)
+            .map(|process| Holder {
+                pid: Some(process.pid),
+                name: process.name.clone(),
+                why: process.role.to_string(),
+            });
+        let unknown = self.unexplained.iter().map(|conversation| Holder {
+            pid: None,
+            name: "a process".into(),
+            why: format!("is writing the conversation {conversation}"),
+        });
+        known.chain(unknown).collect()
+    }
+}
+
 /// The folders outside `home` that hold its data: where a linked `sessions/` or
 /// `archived_sessions/` leads, and the folder of the databases.
 pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
@@ -53,29 +188,221 @@ pub fn outside_folders(home: &Path, env: &Environment) -> Vec<PathBuf> {
 /// `outside` folders open, ordered by process id; then the conversations that somebody unknown
 /// writes.
 pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
-    let home = canonical(home);
-    let mut scan = system::scan(&home, outside);
-    scan.holders.sort_by_key(|holder| holder.pid);
-    let unknown = writers(&home)
-        .into_iter()
-        .filter(|lock| !scan.locks.contains(lock))
-        .map(|lock| Holder {
-            pid: None,
-            name: "a process".into(),
-            why: format!(
-                "is writing the conversation {}",
-                lock.file_stem().unwrap_or_default().display()
-            ),
-        });
-    scan.holders.extend(unknown);
-    scan.holders
+    look(home, outside, &ProgramNames::default()).holders()
 }
 
-/// What the processes of the system show.
-struct Scan {
-    holders: Vec<Holder>,
-    /// The locks on conversations that some holder has open.
-    locks: BTreeSet<PathBuf>,
+/// The Codex programs that were started on `home`, except for its daemon and the helper of that.
+/// The npm wrapper counts as long as it stays: it may be about to start the program.
+pub fn find_codex(home: &Path) -> Vec<Holder> {
+    let home = canonical(home);
+    let daemon = daemon::find(&home).map(|daemon| daemon.pid);
+    let mut found: Vec<_> = Table::read()
+        .iter()
+        .filter(|process| daemon != Some(process.pid()))
+        .filter_map(|process| {
+            let name = process.name()?;
+            let is_codex = name == "codex" || (name == "node" && is_launcher(process));
+            let counts = is_codex && home_of(process)? == home && !is_update_loop(process);
+            counts.then(|| Holder {
+                pid: Some(process.pid()),
+                name: name.to_string_lossy().into_owned(),
+                why: Role::Codex.to_string(),
+            })
+        })
+        .collect();
+    found.sort_by_key(|holder| holder.pid);
+    found
+}
+
+/// The conversations in which the daemon of `home` runs a turn: their locks are held, and their
+/// rollouts do not end in the end of a turn. A daemon keeps the lock of a conversation that waits
+/// for its user, too (0.169).
+pub fn turns_of_daemon(home: &Path) -> Vec<String> {
+    let home = canonical(home);
+    let table = Table::read();
+    let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
+    let open = daemon.map(|daemon| daemon.open_beneath(&[&home]));
+    let open = open.unwrap_or_default();
+    writers(&home)
+        .iter()
+        .map(|lock| name_of(lock))
+        .filter(|id| {
+            let rollout = open
+                .iter()
+                .find(|path| ConversationFile::of(path).is_some_and(|c| c.id() == Some(id)));
+            !rollout.is_some_and(|path| rollout::is_at_rest(path))
+        })
+        .collect()
+}
+
+/// Kills the Codex programs that were started on `home`: one of ours that is to end with us.
+pub fn kill_codex(home: &Path) {
+    find_codex(home).iter().for_each(kill);
+}
+
+/// Ends a process at once; nothing happens where it is gone, or is not known by its id.
+pub fn kill(holder: &Holder) {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = holder.pid.and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = holder;
+}
+
+/// Looks who uses `home`: programs of these names with that home, and whoever but this process has
+/// a file beneath it or beneath one of the `outside` folders open.
+pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
+    let home = canonical(home);
+    let table = Table::read();
+    let this = std::process::id();
+    let daemon = daemon::find(&home).map(|daemon| daemon.pid);
+    let folders: Vec<&Path> = std::iter::once(home.as_path())
+        .chain(outside.iter().map(PathBuf::as_path))
+        .collect();
+    let mut locks = BTreeSet::new();
+    let mut found = Vec::new();
+    for process in table.iter().filter(|process| process.pid() != this) {
+        // Zombies, kernel threads, and processes of others do not tell their program.
+        let Some(name) = process.name() else { continue };
+        let open = process.open_beneath(&folders);
+        let role = if daemon == Some(process.pid()) {
+            Role::Daemon
+        } else if is_named(&name, &names.background) && home_of(process).is_none_or(|of| of == home)
+        {
+            Role::Background
+        } else if is_named(&name, &names.codex) && home_of(process).is_some_and(|of| of == home) {
+            Role::Codex
+        } else if let Some(file) = open.first() {
+            let relative = folders.iter().find_map(|f| file.strip_prefix(f).ok());
+            Role::Stranger {
+                open: relative.unwrap_or(file).to_path_buf(),
+            }
+        } else {
+            continue;
+        };
+        if is_update_loop(process) {
+            continue;
+        }
+        let held = home.join(THREAD_LOCKS);
+        locks.extend(open.into_iter().filter(|file| file.starts_with(&held)));
+        found.push(described(process, &name, role));
+    }
+    if let Some(pid) = daemon.filter(|pid| found.iter().all(|process| process.pid != *pid)) {
+        found.push(unseen_daemon(pid));
+    }
+    settle_kinship(&table, &mut found);
+    let writing = writers(&home);
+    let around = table.ancestors(this);
+    Seen {
+        around_us: around.into_iter().find(|pid| {
+            let is_codex = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon);
+            found.iter().any(|p| p.pid == *pid && is_codex(p))
+        }),
+        conversations: writing.iter().map(|lock| name_of(lock)).collect(),
+        unexplained: writing
+            .iter()
+            .filter(|lock| !locks.contains(*lock))
+            .map(|lock| name_of(lock))
+            .collect(),
+        processes: found,
+    }
+}
+
+/// Adds the launchers of what was found, and tells what Codex started from strangers.
+fn settle_kinship(table: &Table, found: &mut Vec<HomeProcess>) {
+    let codex: Vec<u32> = found
+        .iter()
+        .filter(|process| matches!(process.role, Role::Codex | Role::Daemon))
+        .map(|process| process.pid)
+        .collect();
+    for process in found.iter_mut() {
+        if let Role::Stranger { open } = &process.role
+            && table
+                .ancestors(process.pid)
+                .iter()
+                .any(|pid| codex.contains(pid))
+        {
+            process.role = Role::Offspring { open: open.clone() };
+        }
+    }
+    for pid in codex {
+        let parent = table.get(pid).and_then(Process::parent);
+        if let Some(parent) = parent.and_then(|pid| table.get(pid))
+            && is_launcher(parent)
+            && let Some(name) = parent.name()
+        {
+            found.retain(|process| process.pid != parent.pid());
+            found.push(described(parent, &name, Role::Launcher));
+        }
+    }
+    found.sort_by_key(|process| process.pid);
+}
+
+/// npm's `codex` is a script that Node runs; below Node 22.15 it stays and waits for the program.
+fn is_launcher(process: &Process) -> bool {
+    process
+        .arguments()
+        .get(1)
+        .and_then(|script| Path::new(script).file_name())
+        .is_some_and(|name| name == "codex" || name == "codex.js")
+}
+
+/// The loop that updates the daemon's package outlives `daemon stop` and touches no data.
+fn is_update_loop(process: &Process) -> bool {
+    process.arguments().iter().any(|a| a == "pid-update-loop")
+}
+
+/// The conversation that a lock is for.
+fn name_of(lock: &Path) -> String {
+    let name = lock.file_stem().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+fn described(process: &Process, name: &OsStr, role: Role) -> HomeProcess {
+    HomeProcess {
+        pid: process.pid(),
+        started: process.started(),
+        is_own: process.is_own(),
+        name: name.to_string_lossy().into_owned(),
+        command_line: redaction::command_line(&process.arguments()),
+        program: process.program(),
+        role,
+    }
+}
+
+/// The daemon, where only its pid file tells of it.
+fn unseen_daemon(pid: u32) -> HomeProcess {
+    HomeProcess {
+        pid,
+        started: processes::started(pid),
+        is_own: true,
+        name: "codex".into(),
+        command_line: String::new(),
+        program: None,
+        role: Role::Daemon,
+    }
+}
+
+fn is_named(name: &OsStr, names: &[String]) -> bool {
+    let name = name.to_string_lossy().to_lowercase();
+    let bare = |name: &str| name.strip_suffix(".exe").unwrap_or(name).to_owned();
+    names.iter().any(|wanted| bare(wanted) == bare(&name))
+}
+
+/// The Codex home that a process runs with, as far as its environment tells.
+fn home_of(process: &Process) -> Option<PathBuf> {
+    let by_default = || {
+        let home = process.variable(if cfg!(windows) { "USERPROFILE" } else { "HOME" });
+        home.map(|home| Path::new(&home).join(".codex").into_os_string())
+    };
+    let home: OsString = process.variable("CODEX_HOME").or_else(by_default)?;
+    let folder = process.working_folder().unwrap_or_default();
+    Some(canonical(&folder.join(home)))
 }
 
 /// The locks on conversations that are held.
@@ -99,138 +426,4 @@ fn writers(home: &Path) -> Vec<PathBuf> {
 /// `path` without links, as far as it exists.
 fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
-}
-
-#[cfg(not(target_os = "linux"))]
-mod system {
-    use super::{BTreeSet, Holder, Path, PathBuf, Scan, daemon};
-
-    pub(super) fn scan(home: &Path, _outside: &[PathBuf]) -> Scan {
-        let daemon = daemon::find(home).map(|daemon| Holder {
-            pid: Some(daemon.pid),
-            name: "codex".into(),
-            why: "background daemon".into(),
-        });
-        Scan {
-            holders: daemon.into_iter().collect(),
-            locks: BTreeSet::new(),
-        }
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod system {
-    use super::{BTreeSet, Holder, Path, PathBuf, Scan, THREAD_LOCKS, canonical, daemon};
-    use std::ffi::{OsStr, OsString};
-    use std::fs;
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-
-    pub(super) fn scan(home: &Path, outside: &[PathBuf]) -> Scan {
-        let mut scan = Scan {
-            holders: Vec::new(),
-            locks: BTreeSet::new(),
-        };
-        let daemon = daemon::find(home).map(|daemon| daemon.pid);
-        let folders: Vec<&Path> = std::iter::once(home)
-            .chain(outside.iter().map(PathBuf::as_path))
-            .collect();
-        let this = std::process::id();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
-            let Some(pid) = pid.filter(|pid| *pid != this) else {
-                continue;
-            };
-            let process = Process {
-                folder: entry.path(),
-            };
-            // Zombies, kernel threads, and processes of others do not tell their program.
-            let Some(name) = process.name() else { continue };
-            let open = process.open_beneath(&folders);
-            let is_codex = name == "codex" && process.home().is_some_and(|of| of == home);
-            // The loop that updates the daemon's package outlives `daemon stop` and touches no data.
-            if (open.is_empty() && !is_codex) || process.is_update_loop() {
-                continue;
-            }
-            let why = if daemon == Some(pid) {
-                "background daemon".into()
-            } else if is_codex {
-                "codex process".into()
-            } else {
-                let file = folders
-                    .iter()
-                    .find_map(|folder| open[0].strip_prefix(folder).ok())
-                    .unwrap_or(&open[0]);
-                format!("holds {} open", file.display())
-            };
-            let locks = home.join(THREAD_LOCKS);
-            scan.locks
-                .extend(open.into_iter().filter(|file| file.starts_with(&locks)));
-            scan.holders.push(Holder {
-                pid: Some(pid),
-                name: name.to_string_lossy().into_owned(),
-                why,
-            });
-        }
-        scan
-    }
-
-    struct Process {
-        /// Its folder in `/proc`.
-        folder: PathBuf,
-    }
-
-    impl Process {
-        /// The name of its program, also of one that was replaced on disk meanwhile.
-        fn name(&self) -> Option<OsString> {
-            let exe = without_deleted(fs::read_link(self.folder.join("exe")).ok()?);
-            exe.file_name().map(OsStr::to_os_string)
-        }
-
-        /// The regular files beneath `folders` that it has open.
-        fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
-            let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
-                .into_iter()
-                .flatten()
-                .flatten()
-                .filter_map(|fd| {
-                    let target = fs::read_link(fd.path()).ok()?;
-                    let beneath = folders.iter().any(|folder| target.starts_with(folder));
-                    let is_file = beneath && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
-                    is_file.then(|| without_deleted(target))
-                })
-                .collect();
-            open.sort();
-            open.dedup();
-            open
-        }
-
-        /// The Codex home that it runs with, as far as its environment tells.
-        fn home(&self) -> Option<PathBuf> {
-            let environment = fs::read(self.folder.join("environ")).ok()?;
-            let value = |name: &str| {
-                environment
-                    .split(|byte| *byte == 0)
-                    .filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
-                    .find(|value| !value.is_empty())
-                    .map(|value| PathBuf::from(OsStr::from_bytes(value)))
-            };
-            let home = value("CODEX_HOME").or_else(|| Some(value("HOME")?.join(".codex")))?;
-            let folder = fs::read_link(self.folder.join("cwd")).unwrap_or_default();
-            Some(canonical(&folder.join(home)))
-        }
-
-        fn is_update_loop(&self) -> bool {
-            fs::read(self.folder.join("cmdline")).is_ok_and(|line| {
-                line.split(|byte| *byte == 0)
-                    .any(|argument| argument == b"pid-update-loop")
-            })
-        }
-    }
-
-    /// The kernel marks files that have no name any more.
-    fn without_deleted(path: PathBuf) -> PathBuf {
-        let bytes = path.into_os_string().into_vec();
-        let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes).to_vec();
-        PathBuf::from(OsString::from_vec(bytes))
-    }
 }

@@ -3,7 +3,8 @@
 //! Codex puts the body of a failed request into its error message, and a server may echo there
 //! what it was sent.
 
-use regex::Regex;
+use regex::{Captures, Regex};
+use std::ffi::OsString;
 use std::sync::LazyLock;
 
 /// What is left of a message, in characters.
@@ -27,6 +28,27 @@ static SHAPED: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
+/// Long words that are no tokens: the names of conversations, and words joined by hyphens.
+static HARMLESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"^(?:rollout-[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z]{1,16}(?:[-_][a-z]{1,16})+)(?:\.[a-z]{1,5}){0,2}$",
+    )
+    .ok()
+});
+
+/// What a token is replaced with; what only looks like one is kept.
+fn unless_harmless(found: &Captures<'_>) -> String {
+    let word = &found[0];
+    let is_harmless = HARMLESS
+        .as_ref()
+        .is_some_and(|pattern| pattern.is_match(word));
+    if is_harmless {
+        word.to_owned()
+    } else {
+        REPLACEMENT.to_owned()
+    }
+}
+
 /// `text` on one line, without anything that may be a token, cut to a readable length.
 pub fn printable(text: &str) -> String {
     let line: String = text
@@ -34,18 +56,55 @@ pub fn printable(text: &str) -> String {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     let mut line = line.split_whitespace().collect::<Vec<_>>().join(" ");
-    for (pattern, with) in [(&NAMED, "${1}[redacted]"), (&SHAPED, REPLACEMENT)] {
-        line = match pattern.as_ref() {
-            Some(pattern) => pattern.replace_all(&line, with).into_owned(),
-            // Unreachable with a pattern that the tests use; nothing is the safe answer.
-            None => String::new(),
-        };
-    }
+    // Unreachable with patterns that the tests use; nothing is the safe answer.
+    line = NAMED.as_ref().map_or(String::new(), |pattern| {
+        pattern.replace_all(&line, "${1}[redacted]").into_owned()
+    });
+    line = SHAPED.as_ref().map_or(String::new(), |pattern| {
+        pattern.replace_all(&line, unless_harmless).into_owned()
+    });
     if line.chars().count() > MAX_CHARS {
         line = line.chars().take(MAX_CHARS).collect();
         line.push('…');
     }
     line
+}
+
+/// A word that says its value is secret.
+static SECRET_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r"(?i)^-+[a-z_-]*(?:token|secret|password|passwd|key|authorization|header|cookie)$")
+        .ok()
+});
+
+/// A user and a password in an address.
+static USER_INFO: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"://[^/\s@]+@").ok());
+
+/// A command line on one line: without what may be a token, and without what is likely a prompt (an
+/// argument of several words), which is kept as `[text]`.
+pub fn command_line(arguments: &[OsString]) -> String {
+    let mut words: Vec<String> = Vec::new();
+    let mut value_is_secret = false;
+    for (i, argument) in arguments.iter().enumerate() {
+        let text = argument.to_string_lossy();
+        let has_blanks = text.contains(char::is_whitespace);
+        words.push(if value_is_secret && !text.starts_with('-') {
+            REPLACEMENT.into()
+        } else if i > 0 && has_blanks {
+            "[text]".into()
+        } else {
+            text.clone().into_owned()
+        });
+        // A pattern that cannot be had makes every value a secret.
+        value_is_secret = SECRET_WORD
+            .as_ref()
+            .is_none_or(|pattern| pattern.is_match(&text));
+    }
+    let line = words.join(" ");
+    let line = match USER_INFO.as_ref() {
+        Some(pattern) => pattern.replace_all(&line, "://[redacted]@").into_owned(),
+        None => String::new(),
+    };
+    printable(&line)
 }
 
 #[cfg(test)]
@@ -77,10 +136,55 @@ mod tests {
     }
 
     #[test]
+    fn a_command_line_shows_neither_secrets_nor_prompts() {
+        let shown =
+            |words: &[&str]| command_line(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(
+            shown(&[
+                "/opt/my codex/codex",
+                "exec",
+                "--json",
+                "fix the login of bob"
+            ]),
+            "/opt/my codex/codex exec --json [text]"
+        );
+        assert_eq!(
+            shown(&[
+                "codex",
+                "--api-key",
+                "hunter2",
+                "-c",
+                "x.bearer_token=abc",
+                "--json"
+            ]),
+            "codex --api-key [redacted] -c x.bearer_token=[redacted] --json"
+        );
+        assert_eq!(
+            shown(&["codex", "--remote", "wss://bob:pw@host/x"]),
+            "codex --remote wss://[redacted]@host/x"
+        );
+        assert_eq!(shown(&["codex", "sk-proj-0123456789"]), "codex [redacted]");
+        // A shell's own script, as in sh -c.
+        assert_eq!(
+            shown(&["sh", "-c", "TOKEN=abc codex\nexec"]),
+            "sh -c [text]"
+        );
+        assert_eq!(shown(&[]), "");
+    }
+
+    #[test]
     fn what_helps_is_kept() {
         let text = "GET http://127.0.0.1:1/backend-api/wham/usage failed: 401 Unauthorized; \
                     body={\"error\":{\"code\":\"token_expired\"}}";
         assert_eq!(printable(text), text);
+        for name in [
+            "sessions/2026/11/20/rollout-2026-11-20T06-00-00-01a1f789-1a2b-7c3d-8e4f-0123456789ab.jsonl.zst",
+            "skills/a-skill-whose-name-says-all-that-it-is-good-for/x.md",
+        ] {
+            assert_eq!(printable(name), name);
+        }
+        let token = "rollout-2026-11-20T06-00-00-0123456789abcdef0123456789abcdef0123";
+        assert_eq!(printable(token), REPLACEMENT);
     }
 
     #[test]

@@ -51,16 +51,46 @@ impl ConversationFile {
 /// How a compressed file begins.
 const ZST_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// How much of the end of a rollout is looked at for the end of a turn.
+const TAIL_BYTES: u64 = 1024 * 1024;
+
+/// Whether no turn is under way in a plain rollout: the last word about a turn in its last MiB is
+/// that one ended.
+pub fn is_at_rest(path: &Path) -> bool {
+    let tail = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let end = file.seek(SeekFrom::End(0))?;
+        file.seek(SeekFrom::Start(end.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let tail = tail().unwrap_or_default();
+    let last = tail.rsplit(|byte| *byte == b'\n').find_map(|line| {
+        let line: serde_json::Value = serde_json::from_slice(line).ok()?;
+        match line.get("payload")?.get("type")?.as_str()? {
+            "task_complete" | "turn_complete" | "turn_aborted" => Some(true),
+            "task_started" | "turn_started" | "user_message" => Some(false),
+            _ => None,
+        }
+    });
+    last.unwrap_or(false)
+}
+
 /// Opens a rollout for reading as plain text, whichever form it has. The form is told by how the file
 /// begins: others may have put something behind its name.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
     let mut file = BufReader::with_capacity(128 * 1024, File::open(path)?);
     if file.fill_buf()?.starts_with(&ZST_MAGIC) {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(file).map_err(io::Error::other)?;
-        Ok(Box::new(decoder))
+        Ok(Box::new(plain(file)?))
     } else {
         Ok(Box::new(file))
     }
+}
+
+/// The text of a compressed rollout.
+pub fn plain(compressed: impl Read) -> io::Result<impl Read> {
+    ruzstd::decoding::StreamingDecoder::new(compressed).map_err(io::Error::other)
 }
 
 /// How two rollouts of one conversation relate.

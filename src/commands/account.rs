@@ -1,5 +1,6 @@
 //! An account as commands show it: the same facts in JSON and in words.
 
+use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::window::Window;
 use crate::context::Context;
@@ -157,6 +158,19 @@ pub fn known(context: &Context) -> Result<Vec<Account>, CommandError> {
     let loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
     warn_all(&context.ui, &loaded.warnings);
     Ok(with_live(context, loaded.file))
+}
+
+/// All accounts, and all profiles as they are on disk, whatever `cooldown.json` says of them.
+///
+/// # Errors
+/// A document was written by a newer version, or the file system refuses.
+pub fn with_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>), CommandError> {
+    let home = &context.settings.manager_home;
+    let mut loaded = cooldown::load(home, &context.now(), context.settings.zone)?;
+    warn_all(&context.ui, &loaded.warnings);
+    let profiles = Profiles::of(home).list()?;
+    loaded.file.set_profiles(&profiles);
+    Ok((with_live(context, loaded.file), profiles))
 }
 
 /// The same for a document that is at hand.

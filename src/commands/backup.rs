@@ -10,7 +10,8 @@ use crate::archive::publish::{self, Published};
 use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::{self, CaptureScope, Excludes, LeftOut};
+use crate::archive::scan::{self, LeftOut};
+use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::app_server;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -32,6 +33,7 @@ use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Archive the Codex home
 ///
@@ -55,7 +57,7 @@ pub struct BackupArgs {
     /// Take tmp/ and .tmp/ too
     #[arg(long)]
     include_tmp: bool,
-    /// Leave out what fits; may be given several times
+    /// Leave out what fits, beside `backup.exclude` of config.toml; may be given several times
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
     /// A word of your own to find it by
@@ -73,15 +75,16 @@ pub struct BackupArgs {
     /// Do nothing while there is an archive younger than this: 12h, 1d
     #[arg(long, value_name = "DURATION")]
     if_older: Option<String>,
-    /// Smaller or faster
-    #[arg(long, value_enum, default_value = "default")]
-    compression: Compression,
+    /// Smaller or faster [default: `backup.compression` of config.toml, else default]
+    #[arg(long, value_enum)]
+    compression: Option<Compression>,
     /// Read every file again, also those that look unchanged since the archive before
     #[arg(long)]
     rehash: bool,
-    /// How much of what is copied from the archive before is checked first
-    #[arg(long, value_enum, value_name = "HOW", default_value = "sample")]
-    verify_reused: VerifyReused,
+    /// How much of what is copied from the archive before is checked first [default:
+    /// `backup.verify_reused` of config.toml, else sample]
+    #[arg(long, value_enum, value_name = "HOW")]
+    verify_reused: Option<VerifyReused>,
     /// Show what would be taken; ask nobody and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -170,10 +173,12 @@ impl BackupArgs {
         let manager = &context.settings.manager_home;
         let (backups, tmp) = (store::backups(manager), manager.join("tmp"));
         let records = store::archives(manager)?;
+        let preferences = &context.settings.preferences;
+        let compression = self.compression.unwrap_or(preferences.compression);
         let options = ReuseOptions {
-            verify: self.verify_reused,
+            verify: self.verify_reused.unwrap_or(preferences.verify_reused),
             rehash: self.rehash,
-            compression: self.compression,
+            compression,
         };
         let mut source = store::previous(&records, &context.settings.codex_home, self.mode)
             .and_then(|path| Source::open(&backups.join(path), options));
@@ -182,7 +187,7 @@ impl BackupArgs {
             let workplace = Workplace {
                 backups: &backups,
                 tmp: &tmp,
-                compression: self.compression,
+                compression,
                 source: source.as_ref(),
             };
             let captured = capture::capture(&plan.scope, &workplace, plan.metadata.clone(), &bar);
@@ -211,10 +216,12 @@ impl BackupArgs {
             );
         }
         let mut scope = CaptureScope::new(&home, self.mode);
-        scope.include_tmp = self.include_tmp;
+        scope.include_tmp = self.include_tmp || settings.preferences.include_tmp;
         scope.sqlite_home = sqlite_home(&home, context);
         scope.set_manager_home(&settings.manager_home);
-        scope.excludes = Excludes::new(&self.exclude)
+        let configured = settings.preferences.exclude.iter();
+        let globs: Vec<_> = configured.chain(&self.exclude).cloned().collect();
+        scope.excludes = Excludes::new(&globs)
             .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
         let report = self.observe(context)?;
         warn_about(context, &report, self.no_status || self.dry_run);
@@ -561,9 +568,9 @@ fn show_left_out(context: &Context, excluded: &[LeftOut], skipped: &[LeftOut]) {
 }
 
 fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
-    let scan = scan::scan(&plan.scope)?;
+    let scan = scan::scan(&plan.scope, &Arc::default())?;
     let metadata = Metadata {
-        files: scan.files.len() as u64,
+        files: scan.count() as u64,
         bytes: scan.bytes(),
         ..plan.metadata.clone()
     };

@@ -249,7 +249,7 @@ fn account_cell(account: &Account) -> String {
     lines.join("\n")
 }
 
-fn state_cell(account: &Account, verdict: &Verdict, context: &Context) -> String {
+pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context) -> String {
     let mut lines = vec![verdict.state.name().to_owned()];
     if let Some(at) = &verdict.next_available_at {
         lines.push(relative(at, context));
@@ -263,7 +263,7 @@ fn state_cell(account: &Account, verdict: &Verdict, context: &Context) -> String
     lines.join("\n")
 }
 
-fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
+pub(super) fn quota_cell(entry: &AccountEntry, context: &Context) -> String {
     let Some(look) = &entry.observation else {
         return "not known".into();
     };

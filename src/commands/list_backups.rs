@@ -104,14 +104,17 @@ impl ListBackupsArgs {
         if self.latest {
             keep_latest(&mut records);
         }
-        let rows = records
-            .iter()
-            .map(|r| row(context, r, state_of(&r.metadata, &accounts)))
-            .collect();
-        context
-            .ui
-            .document("list-backups", &ListJson { backups: rows });
-        show(context, &records, &accounts);
+        if context.ui.wants_json() {
+            let rows = records
+                .iter()
+                .map(|r| row(context, r, state_of(&r.metadata, &accounts)))
+                .collect();
+            context
+                .ui
+                .document("list-backups", &ListJson { backups: rows });
+        } else {
+            show(context, &records, &accounts);
+        }
         Ok(Outcome::Done)
     }
 
@@ -204,9 +207,6 @@ fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {
 
 fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verdict)]) {
     let ui = &context.ui;
-    if ui.wants_json() {
-        return;
-    }
     if records.is_empty() {
         ui.note("no archives yet; make one with: codex-manager backup");
         return;

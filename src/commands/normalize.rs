@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 const EXAMPLES: &str = "\
 Examples:
   codex-manager normalize ~/old-dumps
-  codex-manager normalize --recursive --session-duration-hours 1.5 ~/old-dumps ~/.codex
+  codex-manager normalize --recursive --session-duration-hours 1.5 ~/dumps
   codex-manager normalize --dry-run --json ~/old-dumps";
 
 /// Read legacy `21apr_me@x.com_auth.json` files into the inventory
@@ -45,14 +45,10 @@ pub struct NormalizeArgs {
     /// Folders to look in, or single files [default: the Codex home]
     #[arg(value_name = "DIR")]
     places: Vec<PathBuf>,
-    /// How long the weekly quota is assumed to have lasted; may be fractional
-    #[arg(
-        long,
-        value_name = "HOURS",
-        default_value_t = 2.0,
-        allow_negative_numbers = true
-    )]
-    session_duration_hours: f64,
+    /// How long the weekly quota is assumed to have lasted; may be fractional [default:
+    /// `normalize.session_duration_hours` of config.toml, else 2]
+    #[arg(long, value_name = "HOURS", allow_negative_numbers = true)]
+    session_duration_hours: Option<f64>,
     /// The year of the day in the names [default: the current one, or the one that fits]
     #[arg(long, value_name = "YEAR", value_parser = clap::value_parser!(i32).range(1970..=9999))]
     year: Option<i32>,
@@ -129,7 +125,10 @@ impl NormalizeArgs {
     /// A folder cannot be listed, a flag means nothing, or a document cannot be written.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let options = LegacyOptions {
-            session_duration: duration_of(self.session_duration_hours)?,
+            session_duration: duration_of(
+                self.session_duration_hours
+                    .unwrap_or(context.settings.preferences.session_duration_hours),
+            )?,
             year: self.year,
         };
         let places = if self.places.is_empty() {

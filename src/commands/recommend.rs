@@ -1,16 +1,22 @@
 //! `recommend`: the account to use now. Read from `cooldown.json`: it runs in shell prompts.
 
 use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
+use super::profile::check_store;
+use super::use_account::SwitchArgs;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LoginState;
+use crate::io::deadline;
 use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
 use crate::quota::state::{self, State};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
+
+/// How long a prompt waits at most, for a home on a disk that does not answer.
+const PROMPT_SECONDS: u32 = 1;
 
 const HELP: &str = "\
 Fields of --format:
@@ -23,21 +29,27 @@ Fields of --format:
 Examples:
   codex-manager recommend
   codex-manager recommend --format '{email} {next_in}'
-  codex-manager recommend --strategy expiring-first --explain";
+  codex-manager recommend --strategy expiring-first --explain
+  codex-manager recommend --use --ready-only";
 
 /// Name the account to use now
 ///
 /// Ready accounts come before those of which nothing is known, before those in cooldown. Among the
 /// ready the least recently used one is taken, or what --strategy says.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct RecommendArgs {
-    /// Print only this, with its {fields} filled in
+    /// Print only this, with its {fields} filled in; for prompts: within a second, or nothing
     #[arg(long, value_name = "TEMPLATE", conflicts_with = "explain")]
     format: Option<String>,
-    /// Which of several ready accounts to take
-    #[arg(long, value_name = "STRATEGY", default_value = "lru")]
-    strategy: Strategy,
+    /// Which of several ready accounts to take [default: `recommend.strategy` of config.toml, else
+    /// lru]
+    #[arg(long, value_name = "STRATEGY")]
+    strategy: Option<Strategy>,
     /// One line for each account, with the reason why it stands there
     #[arg(long)]
     explain: bool,
@@ -47,6 +59,15 @@ pub struct RecommendArgs {
     /// Recommend API keys too, which are billed by use
     #[arg(long)]
     include_api_key: bool,
+    /// Switch to it: the best one whose login is at hand. The output is that of `use`
+    #[arg(long = "use", conflicts_with_all = ["format", "explain"])]
+    switch: bool,
+    /// With --use: stop Codex's background daemon, which keeps the old account
+    #[arg(long, requires = "switch")]
+    stop_daemon: bool,
+    /// With --use: show what would be done; write nothing
+    #[arg(long, requires = "switch")]
+    dry_run: bool,
 }
 
 /// The JSON document. Its keys are a contract.
@@ -71,20 +92,32 @@ impl RecommendArgs {
     /// There is no account to name, the template means nothing, or `cooldown.json` cannot be read.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
+        if template.is_some() {
+            deadline::end_within(PROMPT_SECONDS);
+        }
         let accounts = known(context)?;
-        let ranking = rank(
-            &accounts,
-            self.strategy,
-            self.include_api_key,
-            &context.now(),
-        );
+        let preferences = &context.settings.preferences;
+        let strategy = self.strategy.unwrap_or(preferences.strategy);
+        let include_api_key = self.include_api_key || preferences.include_api_key;
+        let ranking = rank(&accounts, strategy, include_api_key, &context.now());
         let Some(best) = ranking
             .candidates
-            .first()
+            .iter()
+            .find(|c| !self.switch || c.account.login == LoginState::Ok)
             .filter(|best| !self.ready_only || best.verdict.state == State::Ready)
         else {
             return Err(nothing(&self, &ranking, context));
         };
+        if self.switch {
+            context.ui.note(format_args!(
+                "{}: {}",
+                label(best.account),
+                reason(best, &ranking, context)
+            ));
+            check_store(context)?;
+            let how = SwitchArgs::of_recommend(self.stop_daemon, self.dry_run);
+            return how.run(&best.account.entry.identity, context);
+        }
         // Made only where it is wanted: it is most of the work beyond reading.
         if context.ui.wants_json() {
             context.ui.document(
@@ -96,7 +129,7 @@ impl RecommendArgs {
                         .iter()
                         .map(|c| view(c, &ranking, context))
                         .collect(),
-                    strategy: self.strategy,
+                    strategy,
                 },
             );
         }
@@ -115,6 +148,13 @@ impl RecommendArgs {
 fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
     context.ui.bare_json(&Value::Null);
     match ranking.candidates.first() {
+        Some(best) if args.switch && !args.ready_only => CommandError::refused(
+            "no account can be switched to: no login is at hand",
+        )
+        .hint(format!(
+            "the best would be {}; save a login of it: codex-manager profile save NAME --from FILE",
+            label(best.account)
+        )),
         Some(best) => {
             let next = best.verdict.next_available_at.filter(|_| args.ready_only);
             let when = next.map_or(String::new(), |at| {
@@ -164,14 +204,14 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is the current account"),
         LoginState::Ok => ui.note(format_args!(
-            "its archives: codex-manager list-backups --account {}",
+            "switch to it: codex-manager use {}",
             label(best.account)
         )),
         LoginState::Archived => ui.note(format_args!(
             "its login is archived; bring it back: codex-manager restore {}",
             label(best.account)
         )),
-        _ => ui.note("no login of it is at hand: sign in with codex login"),
+        _ => ui.note("no login of it is at hand: sign in with codex-manager profile login NAME"),
     }
 }
 
@@ -196,6 +236,14 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             reason(candidate, ranking, context)
         ));
     }
+}
+
+/// Whether `--format` may be `text`.
+///
+/// # Errors
+/// It means nothing; the hint says why.
+pub fn check_template(text: &str) -> Result<(), CommandError> {
+    Template::parse(text).map(drop)
 }
 
 /// What a template is made of.

@@ -2,35 +2,28 @@
 
 use super::account::{self, warn_all};
 use super::list_backups::entries_of;
+use super::restore_session;
 use super::verify::find_archive;
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
-use crate::archive::ArchiveError;
-use crate::archive::manifest::FileEntry;
+use crate::archive::entry_name::EntryName;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::archive::restore::RestoreError;
 use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
 use crate::archive::restore::plan::{RestorePlan, Selection, Target};
 use crate::archive::restore::safety::SAFETY_LABEL;
-use crate::archive::sink::{Extent, Sink};
 use crate::codex::daemon;
-use crate::codex::home::{Kind, kind_of};
 use crate::codex::program::Program;
-use crate::codex::rollout::ConversationFile;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
-use crate::io::progress::Silent;
-use crate::io::{IoContext, position};
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
 use serde::Serialize;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -197,7 +190,7 @@ impl RestoreArgs {
     fn selection(&self, archive: &Archive) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
-            let name = crate::archive::entry_name::EntryName::of_path(path).map_err(|reason| {
+            let name = EntryName::of_path(path).map_err(|reason| {
                 CommandError::usage(format!(
                     "--only takes paths relative to the Codex home ({reason}): {}",
                     path.display()
@@ -206,7 +199,7 @@ impl RestoreArgs {
             selection.only.push(name.as_path().to_path_buf());
         }
         if let Some(wanted) = &self.session {
-            selection.conversations = conversations(archive, wanted)?;
+            selection.conversations = restore_session::conversations(archive, wanted)?;
         }
         Ok(selection)
     }
@@ -251,91 +244,6 @@ fn best_of(
         })
 }
 
-/// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
-/// index gives it.
-fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
-    let all: Vec<_> = archive
-        .contents()
-        .files
-        .iter()
-        .filter(|f| kind_of(f.path.as_path()).is_rollout_folder())
-        .filter_map(|f| ConversationFile::of(f.path.as_path()))
-        .collect();
-    let by_id = |id: &str| -> Vec<String> {
-        all.iter()
-            .filter(|c| c.id().is_some_and(|i| i.starts_with(id)))
-            .map(|c| c.name.clone())
-            .collect()
-    };
-    let mut found = by_id(&wanted.to_lowercase());
-    if found.is_empty() {
-        let ids = ids_by_name(archive, wanted)?;
-        found = ids.iter().flat_map(|id| by_id(id)).collect();
-    }
-    found.sort();
-    found.dedup();
-    match found.as_slice() {
-        [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
-        [_] => Ok(found),
-        several => Err(CommandError::failed(format!(
-            "{wanted:?} may be one of {} conversations",
-            several.len()
-        ))
-        .hint(format!("they are: {}", several.join(", ")))),
-    }
-}
-
-/// The longest line of `session_index.jsonl` that is looked at.
-const MAX_LINE_BYTES: u64 = 1024 * 1024;
-
-/// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
-/// counts.
-fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
-    // Without a name on the disk, and gone when it is closed.
-    let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &SessionIndex(&index), &Silent)?;
-    let mut ids: Vec<String> = Vec::new();
-    let mut lines = BufReader::new(&index);
-    lines.rewind().at("read", archive.path())?;
-    let mut line = Vec::new();
-    // Codex's lines are short; what is longer is none of them.
-    while (&mut lines)
-        .take(MAX_LINE_BYTES)
-        .read_until(b'\n', &mut line)
-        .at("read", archive.path())?
-        > 0
-    {
-        if let Ok(entry) = serde_json::from_slice::<serde_json::Value>(&line) {
-            let field = |name: &str| entry.get(name).and_then(serde_json::Value::as_str);
-            if let (Some(id), Some(name)) = (field("id"), field("thread_name")) {
-                ids.retain(|known| known != id);
-                if name == wanted {
-                    ids.push(id.to_owned());
-                }
-            }
-        }
-        line.clear();
-    }
-    Ok(ids)
-}
-
-/// Takes `session_index.jsonl` out of an archive.
-struct SessionIndex<'a>(&'a File);
-
-impl Sink for SessionIndex<'_> {
-    fn wants(&self, entry: &FileEntry) -> bool {
-        kind_of(entry.path.as_path()) == Kind::SessionIndex
-    }
-
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
-        Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
-    }
-
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
-        Ok(())
-    }
-}
-
 fn stop_daemon(context: &Context) -> Result<(), CommandError> {
     let settings = &context.settings;
     if daemon::find(&settings.codex_home).is_none() {
@@ -373,11 +281,8 @@ fn name_of(archive: &Archive) -> String {
         .into_owned()
 }
 
-fn shown(paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Vec<String> {
-    paths
-        .into_iter()
-        .map(|p| p.as_ref().display().to_string())
-        .collect()
+fn shown(names: &[EntryName]) -> Vec<String> {
+    names.iter().map(ToString::to_string).collect()
 }
 
 fn show_plan(
@@ -386,7 +291,7 @@ fn show_plan(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) {
-    let removed = shown(&plan.removed);
+    let removed = shown(&plan.removed.sorted());
     context.ui.document(
         "restore",
         &RestoreJson {
@@ -440,7 +345,7 @@ fn show_done(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
-            removed: shown(&report.removed),
+            removed: shown(&report.removed.sorted()),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
             notes: &report.notes,

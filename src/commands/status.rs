@@ -1,18 +1,23 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::warn_all;
+use super::{status_history, survey};
 use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::inventory::cooldown;
+use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
+use crate::io::wall;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, WindowJson};
 use crate::ui::{Style, Ui};
+use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::fs::File;
@@ -22,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// The most that is read of a status text. Real ones are below 4 kB.
 const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 
-/// Show the live account of the Codex home and its quota windows
+/// Show an account and its quota windows: the live one, another, or all
 ///
 /// Codex itself is asked (`codex app-server`, at most 10 seconds; up to 30 more when it renews the
 /// login). When it cannot say, pasted /status text is used, then what was seen last. Where a figure
@@ -31,11 +36,26 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 #[command(after_help = "Examples:
   codex-manager status
   codex-manager status --json
-  codex-manager status --status-file pasted.txt    # when Codex cannot be asked")]
+  codex-manager status --account work
+  codex-manager status --all                     # every profile, several at a time
+  codex-manager status --history --account work  # and whether resets moved
+  codex-manager status --status-file pasted.txt  # when Codex cannot be asked")]
 pub struct StatusArgs {
     /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
+    /// Ask about this account, signed in or not: a profile, an email, a beginning of one
+    #[arg(long, value_name = "ACCOUNT", conflicts_with = "status_file")]
+    account: Option<String>,
+    /// Ask about every account whose login is at hand
+    #[arg(long, conflicts_with_all = ["account", "status_file"])]
+    all: bool,
+    /// Show what was seen over time, and whether resets moved; asks nobody
+    #[arg(long, conflicts_with_all = ["all", "status_file"])]
+    history: bool,
+    /// Ask nobody while the figure of the live account is younger than this: 30min, 1d
+    #[arg(long, value_name = "DURATION", conflicts_with = "status_file")]
+    if_older: Option<String>,
     /// Ask nobody and note nothing: show what is known
     #[arg(long)]
     dry_run: bool,
@@ -48,11 +68,21 @@ impl StatusArgs {
     /// The status text or auth.json cannot be read, the text is about another account, or the
     /// answer cannot be noted.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.history {
+            return status_history::show(self.account.as_deref(), context);
+        }
+        if self.all {
+            return survey::all(self.dry_run, context);
+        }
+        if let Some(account) = &self.account {
+            return survey::one(account, self.dry_run, context);
+        }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
         let settings = &context.settings;
         let now = context.now();
         let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
         warn_all(&context.ui, &known.warnings);
+        let ask = !self.dry_run && !self.is_young(context, &known.file)?;
         let report = status::observe(&StatusOptions {
             home: &settings.codex_home,
             env: &context.env,
@@ -61,20 +91,56 @@ impl StatusArgs {
             zone: settings.zone,
             deadline: app_server::DEADLINE,
             known: &known.file,
-            ask_codex: !self.dry_run,
+            ask_codex: ask,
             status_text: text.as_deref(),
             reset_at: None,
         })?;
-        if !self.dry_run
-            && let Some(updated) =
-                status::record(&settings.manager_home, &report, &now, settings.zone)?
-        {
-            warn_all(&context.ui, &updated.warnings);
+        let mut is_noted = true;
+        if ask {
+            match status::record(&settings.manager_home, &report, &now, settings.zone) {
+                Ok(updated) => warn_all(
+                    &context.ui,
+                    &updated.map(|u| u.warnings).unwrap_or_default(),
+                ),
+                // Who asks for the quota is told, also where the manager home may not be written to.
+                Err(e) => {
+                    is_noted = false;
+                    let told = CommandError::from(e);
+                    context
+                        .ui
+                        .warn(format_args!("the answer is not noted: {told}"));
+                }
+            }
         }
-        show(context, &report);
+        show(context, &report, None);
+        if !self.dry_run {
+            status_history::say_moved(&report, context)?;
+        }
         // Without asking, what is remembered is all that was wanted.
-        let remembered = self.dry_run && report.observation.is_some();
-        Ok(Outcome::partial_if(!report.is_complete() && !remembered))
+        let remembered = !ask && report.observation.is_some();
+        Ok(Outcome::partial_if(
+            !is_noted || !report.is_complete() && !remembered,
+        ))
+    }
+}
+
+impl StatusArgs {
+    /// Whether what is known of the live account is younger than `--if-older`.
+    fn is_young(&self, context: &Context, known: &CooldownFile) -> Result<bool, CommandError> {
+        let Some(text) = &self.if_older else {
+            return Ok(false);
+        };
+        let limit = wall::parse_span(text).ok_or_else(|| {
+            CommandError::usage(format!("--if-older is no duration: {text:?}"))
+                .hint("write 30min, 12h or 1d")
+        })?;
+        let live = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))?;
+        let seen = live
+            .login()
+            .and_then(|login| known.find(&login.identity))
+            .and_then(|entry| entry.observation.as_ref());
+        let age = seen.map(|seen| context.now().signed_duration_since(seen.observed_at));
+        Ok(age.is_some_and(|age| age >= Duration::zero() && age < limit))
     }
 }
 
@@ -90,31 +156,34 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// One account in JSON. Its keys are a contract.
 #[derive(Serialize)]
-struct StatusJson<'a> {
-    email: Option<&'a str>,
-    account_id: Option<&'a str>,
-    plan: Option<&'a str>,
+pub(super) struct StatusJson {
+    /// Named where an account was asked for by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    email: Option<String>,
+    account_id: Option<String>,
+    plan: Option<String>,
     windows: Vec<WindowJson>,
     source: Option<&'static str>,
     observed_at: Option<String>,
     session_start_at: Option<String>,
     next_available_at: Option<String>,
     store: &'static str,
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
-fn show(context: &Context, report: &StatusReport) {
-    let now = context.now();
-    let seen = report.observation.as_ref();
-    let next = report.next_available_at(&now);
-    let who = report.identity.as_ref();
-    context.ui.document(
-        "status",
-        &StatusJson {
-            email: who.map(|who| who.email.as_str()),
-            account_id: who.and_then(|who| who.account_id.as_deref()),
-            plan: report.plan.as_deref(),
+impl StatusJson {
+    pub(super) fn of(report: &StatusReport, context: &Context) -> Self {
+        let seen = report.observation.as_ref();
+        let who = report.identity.as_ref();
+        let next = report.next_available_at(&context.now());
+        Self {
+            profile: None,
+            email: who.map(|who| who.email.to_string()),
+            account_id: who.and_then(|who| who.account_id.clone()),
+            plan: report.plan.clone(),
             windows: seen
                 .map(|seen| seen.windows.iter().map(Into::into).collect())
                 .unwrap_or_default(),
@@ -127,6 +196,19 @@ fn show(context: &Context, report: &StatusReport) {
             next_available_at: next.as_ref().map(rfc3339_of),
             store: report.store.name(),
             problem: report.problem.as_ref().map(ToString::to_string),
+        }
+    }
+}
+
+pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&str>) {
+    let now = context.now();
+    let seen = report.observation.as_ref();
+    let next = report.next_available_at(&now);
+    context.ui.document(
+        "status",
+        &StatusJson {
+            profile: profile.map(ToOwned::to_owned),
+            ..StatusJson::of(report, context)
         },
     );
     let (ui, zone) = (&context.ui, context.settings.zone);
@@ -179,15 +261,15 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
 fn hint(problem: &StatusProblem) -> Option<&'static str> {
     Some(match problem {
         StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
-            "sign in with codex login, or take a known account with codex-manager restore ACCOUNT"
+            "sign in with codex login, or take a known account with codex-manager use ACCOUNT"
         }
         StatusProblem::Unreadable { .. } => {
-            "put an archived login back with codex-manager restore latest --only auth.json"
+            "put the last saved login back with codex-manager use ACCOUNT"
         }
         StatusProblem::HardLinked(_) => {
             "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
         }
-        StatusProblem::Spent(_) => "sign in again with codex login",
+        StatusProblem::Spent(_) => "sign in again with codex-manager profile login NAME",
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
             "install Codex, or name it with --codex-bin FILE"
         }

@@ -8,6 +8,7 @@ use crate::archive::reader::Archive;
 use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::records::Verified;
 use crate::inventory::store;
 use crate::io::{IoContext, document, hash};
 use crate::ui::Style;
@@ -18,6 +19,9 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// Check archives: every byte against its digest, every database
+///
+/// What was found is noted in inventory.json: `prune` keeps the newest full archive of each account
+/// that was found good.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager verify                  # the newest archive
@@ -33,7 +37,7 @@ pub struct VerifyArgs {
     /// Write a sidecar that is lost or damaged again
     #[arg(long)]
     repair: bool,
-    /// With --repair: only say what would be written
+    /// Write nothing: no sidecar with --repair, and no note of what was found
     #[arg(long)]
     dry_run: bool,
 }
@@ -61,6 +65,7 @@ impl VerifyArgs {
         let manager = &context.settings.manager_home;
         let paths = self.paths(context)?;
         let mut results = Vec::new();
+        let mut found = Vec::new();
         for path in paths {
             let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
             let bar = context.ui.bar("verifying", 0);
@@ -68,6 +73,11 @@ impl VerifyArgs {
             let report = verify::verify(&path, tmp.path(), &bar)?;
             drop(bar);
             show(context, &report, repaired);
+            let verified = Verified {
+                at: context.local_now(),
+                ok: report.is_ok(),
+            };
+            found.push((path.clone(), verified));
             results.push(ArchiveJson {
                 archive: file_name(&path),
                 ok: report.is_ok(),
@@ -75,6 +85,15 @@ impl VerifyArgs {
                 notes: report.notes,
                 repaired,
             });
+        }
+        if !self.dry_run {
+            match store::note_verified(manager, &found) {
+                Ok(true) => {}
+                Ok(false) => context
+                    .ui
+                    .warn("the result is not noted: another command is at work, or inventory.json is damaged"),
+                Err(e) => context.ui.warn(format_args!("the result is not noted: {e}")),
+            }
         }
         let ok = results.iter().all(|r| r.ok);
         context

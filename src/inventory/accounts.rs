@@ -49,7 +49,7 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
 fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> LoginState {
     match entry.login {
         LoginState::Expired | LoginState::Moved => {
-            let known_since = entry.observation.as_ref().map(|look| look.observed_at);
+            let known_since = entry.expired_since();
             let refreshed = live.and_then(|login| login.freshness.last_refresh);
             match (refreshed, known_since) {
                 (Some(refreshed), Some(since)) if refreshed > since => LoginState::Ok,

@@ -12,7 +12,9 @@ use crate::io::{IoContext, IoError};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::thread;
 
 /// The problem of an archive whose sidecar is gone. It describes itself.
 pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it)";
@@ -20,43 +22,61 @@ pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it
 /// The largest sidecar that is looked at: ours are below 16 kB.
 const MAX_SIDECAR_BYTES: u64 = 1024 * 1024;
 
-/// Lists every archive and record under `backups`, ordered by path. What `known` has with the same
-/// stamps is not read again.
+/// Lists every archive and record under `backups`, ordered by path. What `known` gives with the same
+/// stamps is not read again; it is asked while the folder is looked at.
 ///
 /// # Errors
 /// The folder cannot be listed. One that does not exist is empty.
-pub fn list(backups: &Path, known: Vec<ArchiveRecord>) -> Result<Vec<ArchiveRecord>, IoError> {
+pub fn list(
+    backups: &Path,
+    known: impl FnOnce() -> Vec<ArchiveRecord> + Send,
+) -> Result<Vec<ArchiveRecord>, IoError> {
+    let (pairs, known) = thread::scope(|scope| {
+        let known = scope.spawn(known);
+        let pairs = pairs(backups);
+        (
+            pairs,
+            known.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
     let mut known: HashMap<String, ArchiveRecord> = known
         .into_iter()
         .map(|record| (record.path.clone(), record))
         .collect();
     let mut records = Vec::new();
-    for (relative, pair) in pairs(backups)? {
-        let stamps = (stamp(&pair.archive), stamp(&pair.sidecar));
-        if stamps == (None, None) {
+    for (relative, pair) in pairs? {
+        if pair == Pair::default() {
             continue;
         }
-        let unchanged = known
-            .remove(&relative)
-            .filter(|r| (&r.archive, &r.sidecar) == (&stamps.0, &stamps.1));
-        records.push(match unchanged {
-            Some(record) => record,
-            None => read(relative, &pair, stamps),
+        let before = known.remove(&relative);
+        records.push(match before {
+            Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar => r,
+            before => {
+                // A sidecar that was written again says nothing new of the archive.
+                let verified = before
+                    .filter(|r| r.archive == pair.archive)
+                    .and_then(|r| r.verified);
+                ArchiveRecord {
+                    verified,
+                    ..read(backups, relative, pair)
+                }
+            }
         });
     }
     Ok(records)
 }
 
-/// An archive's path and its sidecar's; either may be missing.
+/// An archive and its sidecar; either may be missing.
+#[derive(Debug, Default, PartialEq)]
 struct Pair {
-    archive: PathBuf,
-    sidecar: PathBuf,
+    archive: Option<FileStamp>,
+    sidecar: Option<FileStamp>,
 }
 
 /// By the archive's path below `backups`. The order is that of the text: `inventory.json` is
 /// searched by it.
 fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
-    let mut pairs = BTreeMap::new();
+    let mut pairs: BTreeMap<String, Pair> = BTreeMap::new();
     let entries = match fs::read_dir(backups) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(pairs),
@@ -67,24 +87,30 @@ fn pairs(backups: &Path) -> Result<BTreeMap<String, Pair>, IoError> {
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        let name = if names::is_archive_name(&name) {
-            name
+        if names::is_archive_name(&name) {
+            pairs.entry(name).or_default().archive = stamp_in(&entry);
         } else if names::is_sidecar_name(&name) {
             let base = name.strip_suffix(".metadata.json").unwrap_or(&name);
-            format!("{base}.tar.gz")
-        } else {
-            continue;
-        };
-        if let Some(sidecar) = names::sidecar_name(&name) {
-            let (archive, sidecar) = (backups.join(&name), backups.join(sidecar));
-            pairs.insert(name, Pair { archive, sidecar });
+            let pair = pairs.entry(format!("{base}.tar.gz")).or_default();
+            pair.sidecar = stamp_in(&entry);
         }
     }
     for (archive, sidecar) in python::nested_archives(backups) {
-        let name = relative_name(backups, &archive);
-        pairs.insert(name, Pair { archive, sidecar });
+        let pair = Pair {
+            archive: stamp(&archive),
+            sidecar: stamp(&sidecar),
+        };
+        pairs.insert(relative_name(backups, &archive), pair);
     }
     Ok(pairs)
+}
+
+/// As [`stamp`], without walking the whole path again.
+fn stamp_in(entry: &fs::DirEntry) -> Option<FileStamp> {
+    match entry.metadata() {
+        Ok(meta) if !meta.is_symlink() => meta.is_file().then(|| FileStamp::of(&meta)),
+        _ => stamp(&entry.path()),
+    }
 }
 
 /// The path of `path` below `backups`, with `/` on every system.
@@ -101,15 +127,14 @@ pub fn stamp(path: &Path) -> Option<FileStamp> {
 }
 
 /// Reads one pair: the sidecar where it is good, else the archive itself.
-fn read(
-    path: String,
-    pair: &Pair,
-    (archive, sidecar): (Option<FileStamp>, Option<FileStamp>),
-) -> ArchiveRecord {
+fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
+    let Pair { archive, sidecar } = pair;
+    let archive_path = backups.join(&path);
+    let sidecar_path = names::sidecar_path(&archive_path).unwrap_or_default();
     let mut problem = None;
     let mut metadata = sidecar
         .as_ref()
-        .and_then(|_| match read_sidecar(&pair.sidecar) {
+        .and_then(|_| match read_sidecar(&sidecar_path) {
             Ok(metadata) => Some(metadata),
             Err(detail) => {
                 problem = Some(format!("the sidecar is damaged: {detail}"));
@@ -117,7 +142,7 @@ fn read(
             }
         });
     match (&archive, &metadata) {
-        (Some(_), None) => match Archive::open(&pair.archive) {
+        (Some(_), None) => match Archive::open(&archive_path) {
             Ok(opened) => {
                 problem.get_or_insert_with(|| NO_SIDECAR.into());
                 metadata = Some(opened.metadata().clone());
@@ -145,6 +170,7 @@ fn read(
         sidecar,
         metadata: metadata.unwrap_or_default(),
         problem,
+        verified: None,
     }
 }
 

@@ -83,6 +83,8 @@ pub struct AccountEntry {
     pub profile: Option<String>,
     /// Whether a login is at hand, as the last command that looked found it.
     pub login: LoginState,
+    /// When the server was last seen to refuse the login.
+    pub expired_at: Option<Timestamp>,
     /// Whether a login was seen in an archive or a legacy file: what is left when none is live.
     pub archived: bool,
     /// What was seen last.
@@ -115,6 +117,8 @@ struct EntryOnDisk {
     #[serde(default)]
     login: LoginState,
     #[serde(default)]
+    expired_at: Option<Timestamp>,
+    #[serde(default)]
     archived: bool,
     #[serde(default)]
     observation: Option<Observation>,
@@ -140,6 +144,7 @@ impl From<EntryOnDisk> for AccountEntry {
             plan: read.plan,
             profile: read.profile,
             login: read.login,
+            expired_at: read.expired_at,
             archived: read.archived,
             observation: read.observation,
             quota_end: read.quota_end,
@@ -151,6 +156,12 @@ impl From<EntryOnDisk> for AccountEntry {
 }
 
 impl AccountEntry {
+    /// Since when the login is known to be refused; a newer one may be good.
+    pub fn expired_since(&self) -> Option<Timestamp> {
+        let seen = self.observation.as_ref().map(|look| look.observed_at);
+        self.expired_at.or(seen)
+    }
+
     /// An account of which nothing else is known.
     pub fn new(identity: Identity) -> Self {
         Self {
@@ -158,6 +169,7 @@ impl AccountEntry {
             plan: None,
             profile: None,
             login: LoginState::Unknown,
+            expired_at: None,
             archived: false,
             observation: None,
             quota_end: None,
@@ -282,10 +294,31 @@ impl CooldownFile {
         let entry = self.entry(identity);
         entry.profile = Some(profile.name.clone());
         entry.plan.clone_from(&profile.file.plan);
-        entry.login = match profile.file.owner {
-            Owner::Moved => LoginState::Moved,
-            Owner::Live | Owner::Profile => LoginState::Ok,
+        let known_since = entry.expired_since();
+        let renewed = profile.newest().last_refresh;
+        entry.login = match (profile.file.owner, entry.login) {
+            (Owner::Moved, _) => LoginState::Moved,
+            // Only a login that is newer than that knowledge can be another one.
+            (_, LoginState::Expired)
+                if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
+            {
+                LoginState::Expired
+            }
+            (Owner::Live | Owner::Profile | Owner::Probe, _) => LoginState::Ok,
         };
+    }
+
+    /// Takes these profiles into account, and that there are no others.
+    pub fn set_profiles(&mut self, profiles: &[Profile]) {
+        for entry in &mut self.accounts {
+            let is_gone = |name: &String| profiles.iter().all(|p| p.name != *name);
+            if entry.profile.as_ref().is_some_and(is_gone) {
+                entry.profile = None;
+            }
+        }
+        for profile in profiles {
+            self.add_profile(profile);
+        }
     }
 
     /// Takes the records of legacy files and archives into account.
@@ -498,7 +531,7 @@ fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentE
                 warnings.push(format!("damaged ({problem}): {}", path.display()));
             }
             InventoryFile {
-                archives: catalog::list(&manager_home.join("backups"), Vec::new())
+                archives: catalog::list(&manager_home.join("backups"), Vec::new)
                     .unwrap_or_default(),
                 ..InventoryFile::default()
             }

@@ -24,6 +24,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use walkdir::WalkDir;
 
 /// The largest file that is looked into. Real ones are below 10 kB; larger ones are still digested.
@@ -253,27 +254,34 @@ pub fn write_archive(
         sha256: None,
         stamp: Stamp::default(),
     };
-    let packed = pack::pack(out, path, Compression::Default, None, |writer| {
-        writer.add_file(entry, &mut snapshot.bytes.expose())?;
-        Ok(Closing {
-            skipped: Vec::new(),
-            metadata: Metadata {
-                captured_files: vec![AUTH_JSON.into()],
-                created_at,
-                ..record.metadata.clone()
-            },
-            account_auth: Some(AccountAuth {
-                path: name,
-                sha256,
-                identity: Some(identity),
-            }),
-            excluded_globs: Vec::new(),
-            linked: Vec::new(),
-            // The login alone: putting it back must not take config.toml or rules away.
-            partial: true,
-            undo_removes: Vec::new(),
-        })
-    })?;
+    let packed = pack::pack(
+        out,
+        path,
+        Compression::Default,
+        None,
+        &Arc::default(),
+        |writer| {
+            writer.add_file(entry, &mut snapshot.bytes.expose())?;
+            Ok(Closing {
+                skipped: Vec::new(),
+                metadata: Metadata {
+                    captured_files: vec![AUTH_JSON.into()],
+                    created_at,
+                    ..record.metadata.clone()
+                },
+                account_auth: Some(AccountAuth {
+                    path: name,
+                    sha256,
+                    identity: Some(identity),
+                }),
+                excluded_globs: Vec::new(),
+                linked: Vec::new(),
+                // The login alone: putting it back must not take config.toml or rules away.
+                partial: true,
+                undo_removes: Vec::new(),
+            })
+        },
+    )?;
     let metadata = Metadata {
         archive_bytes: packed.archive_bytes,
         archive_sha256: packed.archive_sha256,

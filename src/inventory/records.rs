@@ -2,7 +2,7 @@
 
 use crate::archive::metadata::Metadata;
 use crate::archive::scan::mtime_ns_of;
-use crate::io::clock;
+use crate::io::clock::{self, Timestamp};
 use crate::io::document::Document;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -48,6 +48,18 @@ pub struct ArchiveRecord {
     /// What is wrong with it: "no sidecar", "no archive", "damaged: …".
     #[serde(default)]
     pub problem: Option<String>,
+    /// What the last `verify` of this very file found.
+    #[serde(default)]
+    pub verified: Option<Verified>,
+}
+
+/// The result of reading every byte of an archive.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Verified {
+    /// When that was.
+    pub at: Timestamp,
+    /// Whether nothing was wrong.
+    pub ok: bool,
 }
 
 /// One legacy `*_auth.json` file that `normalize` read.

@@ -5,6 +5,7 @@
 //! the account.
 
 use super::cooldown::{self, AccountEntry, CooldownFile, LoginState, Updated};
+use super::observations;
 use crate::codex::app_server::{
     self, Limits, ProbeFailure, ProbeOptions, ProbeReport, ProbedAccount,
 };
@@ -12,19 +13,20 @@ use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity, LoginKind};
+use crate::codex::process::find_codex;
 use crate::codex::program::{LOGIN_VARIABLES, Program};
 use crate::codex::status_text::{self, StatusText, StatusTextError};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
-use crate::io::IoError;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::DocumentError;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
+use crate::io::{IoError, atomic};
 use crate::quota::state::judge;
 use crate::quota::window::{Observation, SAME_WINDOW, Source};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What to look at, and which sources may be used.
 #[derive(Debug, Clone, Copy)]
@@ -238,6 +240,10 @@ pub fn record(
     let Some(identity) = report.identity.as_ref() else {
         return Ok(None);
     };
+    if let Some(observation) = report.observation.as_ref().filter(|_| report.is_fresh) {
+        atomic::create_private_folder(manager_home)?;
+        observations::note(manager_home, identity, observation)?;
+    }
     cooldown::update(manager_home, now, zone, |known| {
         if let Some(observation) = report.observation.clone().filter(|_| report.is_fresh) {
             known.observe(identity, observation);
@@ -248,6 +254,9 @@ pub fn record(
         }
         if report.login != LoginState::Unknown {
             entry.login = report.login;
+        }
+        if report.login == LoginState::Expired {
+            entry.expired_at = Some(zone.at(now));
         }
         Ok(())
     })
@@ -322,8 +331,26 @@ fn login_state(auth: &AuthFile) -> LoginState {
     }
 }
 
+/// How long a Codex that runs already may take to renew a login before another is started. Two that
+/// do so at once spend one token twice; Codex 0.169 survives that by reading auth.json again.
+const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether it has.
+const POLL: Duration = Duration::from_millis(20);
+
 fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     let program = Program::find(options.codex_bin, options.env).map_err(ProbeFailure::NoProgram)?;
+    let end = Instant::now() + RENEWAL_PATIENCE;
+    let is_due = || {
+        let auth = AuthFile::read(&options.home.join(AUTH_JSON));
+        auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&options.now)))
+    };
+    while is_due() && !find_codex(options.home).is_empty() && Instant::now() < end {
+        if is_interrupted() {
+            return Err(ProbeFailure::Interrupted.into());
+        }
+        std::thread::sleep(POLL);
+    }
     Ok(app_server::probe(&ProbeOptions {
         program: &program,
         home: options.home,
@@ -331,6 +358,7 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
         now: options.now,
         zone: options.zone,
         deadline: options.deadline,
+        renewal: app_server::RENEWAL_PATIENCE,
     }))
 }
 

@@ -1,14 +1,16 @@
 //! Reading and writing `inventory.json`, and noting in it and in `cooldown.json` what was done.
 
 use super::catalog;
-use super::cooldown::{self, LOCK_NAME, Updated};
-use super::records::{ArchiveRecord, InventoryFile};
+use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
+use super::records::{ArchiveRecord, InventoryFile, Verified};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
+use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::io::IoError;
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
+use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 
@@ -23,12 +25,11 @@ pub fn backups(manager_home: &Path) -> PathBuf {
 /// Every archive and record that lies under `backups/` now. Reads `inventory.json` for what has
 /// not changed; takes no lock and writes nothing. A damaged inventory only costs time.
 pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
-    let known = document::read::<InventoryFile>(&manager_home.join(FILE_NAME));
-    let known = known
-        .ok()
-        .and_then(Found::good)
-        .map(|f| f.archives)
-        .unwrap_or_default();
+    let known = || {
+        let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
+        let file = file.and_then(Found::good);
+        file.map(|f| f.archives).unwrap_or_default()
+    };
     catalog::list(&backups(manager_home), known)
 }
 
@@ -40,7 +41,7 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
         |_: &Found<InventoryFile>| InventoryFile::default(),
         |inventory| -> Result<(), IoError> {
             let known = inventory.archives.clone();
-            inventory.archives = catalog::list(&backups(manager_home), known)?;
+            inventory.archives = catalog::list(&backups(manager_home), || known)?;
             Ok(())
         },
     )
@@ -63,6 +64,7 @@ pub fn note_archive(
         sidecar: catalog::stamp(&published.sidecar),
         metadata: published.metadata.clone(),
         problem: None,
+        verified: None,
     };
     let aside = document::update(
         &manager_home.join(FILE_NAME),
@@ -93,17 +95,64 @@ pub fn note_archive(
     Ok(updated)
 }
 
+/// Notes what `verify` found in archives, by their paths; whether it did. Those that do not lie under
+/// `backups/` are left out. Who only reads waits for nobody: while another command holds the lock, or
+/// the document is damaged, nothing is noted.
+pub fn note_verified(
+    manager_home: &Path,
+    results: &[(PathBuf, Verified)],
+) -> Result<bool, DocumentError> {
+    let backups = backups(manager_home);
+    let inside: Vec<_> = results
+        .iter()
+        .filter(|(path, _)| path.starts_with(&backups))
+        .map(|(path, verified)| (catalog::relative_name(&backups, path), verified))
+        .collect();
+    if inside.is_empty() {
+        return Ok(true);
+    }
+    let _held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
+        Ok(held) => held,
+        Err(LockError::Held(_)) => return Ok(false),
+        Err(LockError::Io(e)) => return Err(e.into()),
+    };
+    let path = manager_home.join(FILE_NAME);
+    let mut inventory = match document::read::<InventoryFile>(&path)? {
+        Found::Good(inventory) => inventory,
+        Found::Absent => InventoryFile::default(),
+        Found::Damaged(_) => return Ok(false),
+    };
+    let known = std::mem::take(&mut inventory.archives);
+    inventory.archives = catalog::list(&backups, || known)?;
+    for (path, verified) in inside {
+        if let Some(record) = inventory.archives.iter_mut().find(|r| r.path == path) {
+            record.verified = Some(verified.clone());
+        }
+    }
+    document::write(&path, &inventory)?;
+    Ok(true)
+}
+
 /// Notes in `cooldown.json` which accounts have a profile now.
 pub fn note_profiles(
     manager_home: &Path,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Result<Updated<()>, ProfileError> {
+    note_profiles_and(manager_home, now, zone, |_| {})
+}
+
+/// The same, with something more to note.
+pub fn note_profiles_and(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+    more: impl FnOnce(&mut CooldownFile),
+) -> Result<Updated<()>, ProfileError> {
     let profiles = Profiles::of(manager_home).list()?;
     Ok(cooldown::update(manager_home, now, zone, |file| {
-        for profile in &profiles {
-            file.add_profile(profile);
-        }
+        file.set_profiles(&profiles);
+        more(file);
         Ok::<(), DocumentError>(())
     })?)
 }
@@ -120,11 +169,14 @@ pub fn newest(
 }
 
 /// The newest archive of `home` in this mode: what the next one can copy unchanged parts from. One
-/// that is known to be damaged is none.
+/// that is known to be damaged is none, and a safety backup may hold next to nothing.
 pub fn previous(records: &[ArchiveRecord], home: &Path, mode: Mode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
-        m.mode == mode && m.source_codex_home == home && m.legacy_auth_filename.is_none()
+        m.mode == mode
+            && m.source_codex_home == home
+            && m.legacy_auth_filename.is_none()
+            && m.label.as_deref() != Some(SAFETY_LABEL)
     };
     newest(records, same).map(|r| r.path.clone())
 }

@@ -18,6 +18,21 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
+/// The same for a generated file that holds no secret: others may read it.
+pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut temp = TempFile::beside(path)?;
+    temp.file().write_all(bytes).at("write", path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::Permissions::from_mode(0o644);
+        temp.file()
+            .set_permissions(mode)
+            .at("set the mode of", path)?;
+    }
+    temp.replace(path)
+}
+
 /// A file that is being written beside the place where it will stand. Dropped before it is
 /// put there, it removes itself.
 #[derive(Debug)]
@@ -68,17 +83,69 @@ impl TempFile {
     /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
     /// `Ok(Err(self))` when the name is taken.
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
-        self.0.as_file().sync_all().at("fsync", self.0.path())?;
-        match self.0.persist_noclobber(path) {
-            Ok(_) => sync_folder(parent_of(path)).map(Ok),
-            Err(e) if e.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(Self(e.file))),
-            Err(e) => Err(IoError {
-                action: "create",
-                path: path.to_path_buf(),
-                source: e.error,
-            }),
+        match self.try_publish(path) {
+            Ok(()) => Ok(Ok(())),
+            Err(Unpublished {
+                error,
+                file: Some(file),
+            }) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(file)),
+            Err(unpublished) => Err(unpublished.error),
         }
     }
+
+    /// The same; a failure gives the file back, as long as it has not got its name.
+    pub fn try_publish(self, path: &Path) -> Result<(), Unpublished> {
+        let back = |error, file| Unpublished {
+            error,
+            file: Some(Self(file)),
+        };
+        if let Err(e) = self.0.as_file().sync_all().at("fsync", self.0.path()) {
+            return Err(back(e, self.0));
+        }
+        match self.0.persist_noclobber(path) {
+            Ok(_) => {
+                sync_folder(parent_of(path)).map_err(|error| Unpublished { error, file: None })
+            }
+            Err(e) => {
+                let error = IoError {
+                    action: "create",
+                    path: path.to_path_buf(),
+                    source: e.error,
+                };
+                Err(back(error, e.file))
+            }
+        }
+    }
+
+    /// Leaves the file where it is for now, for somebody else to remove.
+    pub fn leave(self) {
+        // It stays where this fails, too.
+        let _ = self.0.keep();
+    }
+}
+
+/// A file that was not published.
+#[derive(Debug)]
+pub struct Unpublished {
+    /// Why.
+    pub error: IoError,
+    /// The file; absent where it has its name, but not surely durably.
+    pub file: Option<TempFile>,
+}
+
+/// Gives the durable file `from` the name `to` as well, if that is free; false where it is taken.
+/// By a second name where the file system has those, else by a copy. The name is durable on return.
+pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
+    match fs::hard_link(from, to) {
+        Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(false),
+        // Another file system, or one without second names.
+        Err(_) => {}
+    }
+    let mut copy = TempFile::beside(to)?;
+    let mut source = File::open(from).at("open", from)?;
+    std::io::copy(&mut source, copy.file()).at("write", to)?;
+    Ok(copy.publish(to)?.is_ok())
 }
 
 /// Makes the entries of a folder durable. On systems where a folder cannot be opened this is a
@@ -118,6 +185,31 @@ pub fn parent_of(path: &Path) -> &Path {
 pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     fs::rename(from, to).at("rename", from)?;
     sync_folder(parent_of(to))
+}
+
+/// Renames every file of a list, then fsyncs the folders that they came from and went to. When one
+/// cannot be renamed, those before it are renamed back. No target may exist. All must be on one file
+/// system.
+pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
+    #[allow(clippy::disallowed_methods, reason = "the durable rename itself")]
+    let rename = |from: &Path, to: &Path| {
+        if to.symlink_metadata().is_ok() {
+            return Err(std::io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(from, to)
+    };
+    for (i, (from, to)) in moves.iter().enumerate() {
+        if let Err(source) = rename(from, to) {
+            for (from, to) in moves[..i].iter().rev() {
+                // What cannot go back either is for whoever knows the list.
+                let _ = rename(to, from);
+            }
+            return Err(source).at("move", from);
+        }
+    }
+    let folders = moves.iter().flat_map(|(from, to)| [from, to]);
+    let folders: std::collections::BTreeSet<_> = folders.map(|path| parent_of(path)).collect();
+    folders.into_iter().try_for_each(sync_folder)
 }
 
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …

@@ -40,7 +40,8 @@ pub enum Heard {
     Nothing,
 }
 
-/// A running child. Dropped, it is killed with everything it started, and reaped.
+/// A running child. Dropped, it is killed with everything it started, and reaped; see
+/// [`ChildGroup::leave`] for the other way.
 #[derive(Debug)]
 pub struct ChildGroup {
     child: Child,
@@ -49,6 +50,7 @@ pub struct ChildGroup {
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
+    is_left: bool,
 }
 
 impl ChildGroup {
@@ -87,6 +89,7 @@ impl ChildGroup {
             stderr,
             stderr_reader,
             status: None,
+            is_left: false,
         })
     }
 
@@ -143,6 +146,13 @@ impl ChildGroup {
         self.status.filter(|_| ended)
     }
 
+    /// Closes the child's input and lets it live, also beyond this process: what it does must not be
+    /// cut off. It is nobody's any more.
+    pub fn leave(&mut self) {
+        self.close_input();
+        self.is_left = true;
+    }
+
     /// Whether the child itself has ended. It is not reaped by this.
     pub fn has_ended(&mut self) -> bool {
         if self.status.is_some() {
@@ -193,7 +203,9 @@ impl ChildGroup {
 
 impl Drop for ChildGroup {
     fn drop(&mut self) {
-        self.kill();
+        if !self.is_left {
+            self.kill();
+        }
     }
 }
 

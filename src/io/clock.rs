@@ -53,6 +53,11 @@ impl Zone {
         Some(Self(Box::leak(Box::new(zone))))
     }
 
+    /// Its IANA name.
+    pub fn name(self) -> &'static str {
+        self.0.iana_name().unwrap_or("UTC")
+    }
+
     /// `instant` with the offset that this zone has at that time.
     pub fn at<O: chrono::TimeZone>(self, instant: &DateTime<O>) -> Timestamp {
         let offset = jiff::Timestamp::from_second(instant.timestamp())

@@ -76,6 +76,12 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, Documen
     struct Versioned {
         schema: u64,
     }
+    // Ours begin with the number: most are gone through once.
+    if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
+        && let Ok(document) = serde_json::from_slice(bytes)
+    {
+        return Ok(Found::Good(document));
+    }
     let found = match serde_json::from_slice::<Versioned>(bytes) {
         Ok(document) => document.schema,
         Err(e) => return Ok(Found::Damaged(e.to_string())),
@@ -91,6 +97,20 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, Documen
         Ok(document) => Found::Good(document),
         Err(e) => Found::Damaged(e.to_string()),
     })
+}
+
+/// The number in `{"schema":1,…`.
+fn begins_with_schema(bytes: &[u8]) -> Option<u64> {
+    let rest = bytes.trim_ascii_start().strip_prefix(b"{")?;
+    let rest = rest.trim_ascii_start().strip_prefix(b"\"schema\"")?;
+    let rest = rest
+        .trim_ascii_start()
+        .strip_prefix(b":")?
+        .trim_ascii_start();
+    let end = rest.iter().position(|b| !b.is_ascii_digit())?;
+    // `1.5` or `1e9` is another number.
+    matches!(rest[end..].trim_ascii_start().first(), Some(b',' | b'}')).then_some(())?;
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
 }
 
 /// Writes the document durably, 0600.

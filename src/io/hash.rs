@@ -15,6 +15,16 @@ impl Sha256Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Its bytes.
+    pub fn into_bytes(self) -> [u8; 32] {
+        self.0
+    }
+
+    /// The digest with these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Its first half: enough to tell things apart that nobody forges.
     pub fn beginning(&self) -> [u8; 16] {
         let mut half = [0; 16];
@@ -43,18 +53,35 @@ impl Serialize for Sha256Digest {
 
 impl<'de> Deserialize<'de> for Sha256Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let bytes = text.as_bytes();
-        let mut digest = [0; 32];
-        if bytes.len() != 64 {
-            return Err(serde::de::Error::custom("a digest of 64 hex characters"));
+        struct Hex;
+
+        impl serde::de::Visitor<'_> for Hex {
+            type Value = Sha256Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a digest of 64 hex characters")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sha256Digest, E> {
+                let digest = parse_hex(text.as_bytes());
+                digest.ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
         }
-        for (byte, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
-            let text = std::str::from_utf8(pair).map_err(serde::de::Error::custom)?;
-            *byte = u8::from_str_radix(text, 16).map_err(serde::de::Error::custom)?;
-        }
-        Ok(Self(digest))
+
+        deserializer.deserialize_str(Hex)
     }
+}
+
+fn parse_hex(text: &[u8]) -> Option<Sha256Digest> {
+    let mut digest = [0; 32];
+    if text.len() != 2 * digest.len() {
+        return None;
+    }
+    let value = |digit: u8| char::from(digit).to_digit(16);
+    for (byte, pair) in digest.iter_mut().zip(text.chunks_exact(2)) {
+        *byte = u8::try_from(value(pair[0])? << 4 | value(pair[1])?).ok()?;
+    }
+    Some(Sha256Digest(digest))
 }
 
 /// A running SHA-256.
@@ -99,11 +126,9 @@ pub fn sha256_of(reader: &mut impl Read) -> io::Result<(String, u64)> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-            let _ = write!(out, "{byte:02x}");
-            out
-        })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
 }

@@ -5,15 +5,21 @@
 //! fsync of the folder" stands in one place.
 
 pub mod atomic;
+pub mod buffers;
 pub mod child;
 pub mod clock;
+pub mod deadline;
 pub mod document;
 pub mod environment;
+pub mod events;
 pub mod exchange;
+pub mod foreground;
 pub mod hash;
 pub mod lock;
+pub mod machine;
 pub mod parallel;
 pub mod position;
+pub mod processes;
 pub mod progress;
 pub mod secret;
 pub mod space;

@@ -46,3 +46,16 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         Ok(())
     }
 }
+
+/// Asks the system to begin writing this part of a file to the disk, so that making it durable later
+/// takes less. Promises nothing.
+pub fn begin_writing_out(file: &File, offset: u64, len: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        // Linux begins to write what it is told will not be read; what is not written yet stays.
+        let len = std::num::NonZero::new(len as u64);
+        let _ = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, offset, len);
+}

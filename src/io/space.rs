@@ -17,6 +17,34 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     }
 }
 
+/// What kind of network the disk of `path` is on; `None` for a disk of this machine, and where the
+/// system does not say.
+pub fn network_kind(path: &Path) -> Option<&'static str> {
+    #[cfg(target_os = "linux")]
+    {
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the numbers of linux/magic.h have 32 bits, whatever the type"
+        )]
+        let magic = rustix::fs::statfs(path).ok()?.f_type as u32;
+        match magic {
+            0x6969 => Some("NFS"),
+            0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+            0x5346_414f => Some("AFS"),
+            0x00c3_6400 => Some("Ceph"),
+            0x0102_1997 => Some("9P"),
+            0x6573_5546 => Some("FUSE"),
+            _ => None,
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// Whether two existing paths are on one file system.
 pub fn same_file_system(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]

@@ -1,8 +1,25 @@
-//! Whole folders: removing them, making them durable.
+//! Whole folders: listing them, removing them, making them durable.
 
 use super::{IoContext, IoError};
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, FileType};
 use std::path::Path;
+
+/// The names in a folder, in their order, and what each is; links are not followed.
+pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type() {
+            Ok(kind) => names.push((entry.file_name(), kind)),
+            // Gone meanwhile; most systems need not look for this.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    Ok(names)
+}
 
 /// Removes a file, link or folder with everything in it. Links are removed, not followed.
 /// What is not there is no error.

@@ -2,6 +2,7 @@
 //!
 //! Pure: no files, no clock; `now` is a parameter.
 
+pub mod drift;
 pub mod legacy;
 pub mod moment;
 pub mod recommend;

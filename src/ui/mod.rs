@@ -3,7 +3,9 @@
 //! stdout is data: tables, or exactly one JSON document. stderr is talk: notes, warnings, progress,
 //! prompts and errors.
 
+pub mod dialog;
 pub mod progress;
+mod secret;
 pub mod table;
 pub mod time;
 pub mod windows;
@@ -11,6 +13,7 @@ pub mod windows;
 use crate::error::CommandError;
 use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
+use crate::io::secret::SecretBytes;
 use serde::Serialize;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -26,6 +29,17 @@ pub enum ColorChoice {
     Always,
     /// Never.
     Never,
+}
+
+impl ColorChoice {
+    /// The word for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
 }
 
 /// How much is said on stderr.
@@ -117,6 +131,11 @@ impl Ui {
             json: false,
             ..self.clone()
         }
+    }
+
+    /// Whether each step and each finding is to be named.
+    pub fn is_verbose(&self) -> bool {
+        self.verbosity == Verbosity::Verbose
     }
 
     /// How many columns a table may take.
@@ -244,6 +263,18 @@ impl Ui {
         let mut answer = String::new();
         waiting_for_input(|| io::stdin().lock().read_line(&mut answer)).ok()?;
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+
+    /// Asks for a passphrase, which is not shown; `None` when nobody can be asked or nothing was
+    /// given.
+    pub fn ask_secret(&self, question: impl Display) -> Option<SecretBytes> {
+        if !self.interactive {
+            return None;
+        }
+        err(format_args!("{question} "));
+        let answer = waiting_for_input(secret::read_line);
+        err(format_args!("\n"));
+        answer
     }
 
     /// Whether a progress bar may be drawn.

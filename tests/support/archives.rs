@@ -11,7 +11,7 @@ use codex_manager::archive::reader::Archive;
 use codex_manager::archive::restore::apply::{self, RestoreRequest};
 use codex_manager::archive::restore::plan::{Selection, Target};
 use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use codex_manager::archive::scan::CaptureScope;
+use codex_manager::archive::scope::CaptureScope;
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::Silent;
 use std::fs;

@@ -204,6 +204,11 @@ impl Run {
         }
     }
 
+    /// What a command that was started by hand printed, with its paths as they are.
+    pub(crate) fn of_output(output: std::process::Output) -> Self {
+        Self::of(output, Path::new("\0"))
+    }
+
     /// Asserts the exit code; the whole run is shown when it is another.
     #[track_caller]
     pub(crate) fn code(self, expected: i32) -> Self {

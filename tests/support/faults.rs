@@ -25,8 +25,14 @@ impl Dice {
                 .expect("after 1970");
             u64::try_from(since.as_nanos() & u128::from(u64::MAX)).expect("masked")
         });
+        Self::seeded(seed)
+    }
+
+    /// Seeded by hand; the seed is printed, too.
+    pub(crate) fn seeded(seed: u64) -> Self {
         println!("CODEX_MANAGER_TEST_SEED={seed}");
-        Self(seed | 1)
+        // Seeds that are near each other give numbers that are not.
+        Self((seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9) | 1)
     }
 
     /// A number below `limit`.
@@ -90,4 +96,38 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
     }
+}
+
+/// Whether `strace` can kill at a call here; not to be able to is a failure where all is required.
+pub(crate) fn can_trace() -> bool {
+    let works = cfg!(target_os = "linux")
+        && Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "true"])
+            .output()
+            .is_ok_and(|o| o.status.success());
+    if !works {
+        let required = std::env::var_os("CODEX_MANAGER_E2E").is_some_and(|v| v == "require");
+        assert!(!required, "strace is missing, or may not trace");
+        println!("SKIPPED: strace is missing, or may not trace");
+    }
+    works
+}
+
+/// Runs the command and kills it as it makes its `number`-th system call of this name, before that
+/// is done; true when it ended without.
+pub(crate) fn killed_at(env: &TestEnv, args: &[&str], call: &str, number: usize) -> bool {
+    let plain = env.command(args);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e"]);
+    strace.arg(format!("inject={call}:signal=KILL:when={number}"));
+    strace.arg(plain.get_program()).args(args);
+    strace.env_clear().current_dir(env.path(""));
+    for (name, value) in plain.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
+    strace
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    strace.status().expect("start strace").code().is_some()
 }

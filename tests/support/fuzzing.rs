@@ -3,6 +3,7 @@
 
 use super::hostile::{Parts, gzip, with_manifest};
 use codex_manager::archive::ArchiveError;
+use codex_manager::archive::entry_name::EntryName;
 use codex_manager::archive::manifest::FileEntry;
 use codex_manager::archive::metadata::Metadata;
 use codex_manager::archive::reader::{Archive, Contents};
@@ -65,7 +66,8 @@ fn essence(contents: &Contents) -> Files {
 pub(crate) fn archive(bytes: &[u8]) {
     if let Ok((contents, read)) = unpack_bytes(bytes) {
         assert_eq!(contents.files.len(), read.len(), "a file was not read");
-        let names = contents.files.iter().map(|f| f.path.as_path());
+        let files: Vec<_> = contents.files.iter().map(|f| f.path).collect();
+        let names = files.iter().map(EntryName::as_path);
         let names = names.chain(contents.folders.iter().map(|f| f.path.as_path()));
         for name in names.chain(contents.links.iter().map(|l| l.path.as_path())) {
             let stays = name.components().all(|c| matches!(c, Component::Normal(_)));
@@ -152,7 +154,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(Contents, Read), ArchiveError> {
     }
     let listing = archive.contents();
     let contents = Contents {
-        files: listing.files.to_vec(),
+        files: listing.files.clone(),
         folders: listing.folders.to_vec(),
         links: listing.links.to_vec(),
     };

@@ -144,6 +144,8 @@ pub(crate) struct Account {
     pub(crate) revoked: bool,
     /// Life of the access tokens a refresh hands out.
     pub(crate) access_ttl_seconds: i64,
+    /// A refresh spends its token at once, and answers this much later.
+    pub(crate) refresh_delay_ms: u64,
     /// Every authenticated answer comes this much later.
     pub(crate) delay_ms: u64,
     /// Turns stay open, after their first words, until this is false again.
@@ -172,6 +174,7 @@ impl Account {
             refresh_expired: false,
             revoked: false,
             access_ttl_seconds: 864_000,
+            refresh_delay_ms: 0,
             delay_ms: 0,
             hold_turns: false,
             blackhole: Vec::new(),
@@ -234,6 +237,8 @@ struct State {
     reused: Vec<String>,
     requests: Vec<Request>,
     held: Vec<String>,
+    signing_in: Option<String>,
+    sign_ins: u64,
     turns: u64,
     stopping: bool,
     connections: BTreeMap<u64, TcpStream>,
@@ -296,6 +301,12 @@ impl MockBackend {
             .alter(|state| state.revoke_family_on_reuse = revoke);
     }
 
+    /// Whoever signs in with a device code from now on is this account; `None` lets them wait.
+    pub(crate) fn sign_in_as(&self, account_id: Option<&str>) {
+        self.shared
+            .alter(|state| state.signing_in = account_id.map(ToOwned::to_owned));
+    }
+
     /// Every request so far, in the order answered.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.lock().requests.clone()
@@ -316,6 +327,14 @@ impl MockBackend {
     /// `(refresh token, status)` of every refresh so far.
     pub(crate) fn refreshes(&self) -> Vec<(String, u16)> {
         self.shared.lock().refreshes.clone()
+    }
+
+    /// Waits until a refresh of this token has been asked for; false when none is within `limit`.
+    #[must_use]
+    pub(crate) fn wait_for_refresh(&self, limit: Duration, token: &str) -> bool {
+        self.shared.wait_until(limit, |state| {
+            state.refreshes.iter().any(|(asked, _)| asked == token)
+        })
     }
 
     /// Every refresh token that was presented again after it was spent: a login lost, were it real.
@@ -585,7 +604,7 @@ fn read_body(reader: &mut impl io::BufRead, head: &Head) -> io::Result<Vec<u8>> 
 
 enum Routed {
     Answer(Option<String>, Answer),
-    Turn(Account, Vec<(String, String)>),
+    Turn(Box<Account>, Vec<(String, String)>),
     Blackhole(String),
 }
 
@@ -593,6 +612,9 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
     let path = head.path.as_str();
     if head.method == "CONNECT" {
         return Routed::Answer(None, Answer::new(403, json!({"detail": "loopback only"})));
+    }
+    if let Some(answer) = device_sign_in(head, body, shared) {
+        return Routed::Answer(None, answer);
     }
     if path == "/oauth/token" || path == "/oauth/revoke" {
         let sent: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
@@ -661,7 +683,7 @@ fn route(head: &Head, body: &[u8], shared: &Shared) -> Routed {
                 rate_limit_headers(&account)
             };
             if !account.usage_limit {
-                return Routed::Turn(account, headers);
+                return Routed::Turn(Box::new(account), headers);
             }
             Answer {
                 headers,
@@ -680,13 +702,64 @@ fn swallows(account: &Account, path: &str) -> bool {
     account.blackhole.iter().any(|end| path.ends_with(end))
 }
 
+/// The requests of `codex login --device-auth`: a code, whether it was entered, tokens for it.
+fn device_sign_in(head: &Head, body: &[u8], shared: &Shared) -> Option<Answer> {
+    const CODE: &str = "code-of-";
+    let path = head.path.as_str();
+    if path.ends_with("/deviceauth/usercode") {
+        let code =
+            json!({"device_auth_id": "device-1", "user_code": "ABCD-12345", "interval": "1"});
+        return Some(Answer::new(200, code));
+    }
+    if path.ends_with("/deviceauth/token") {
+        let who = shared.lock().signing_in.clone();
+        return Some(match who {
+            Some(who) => Answer::new(
+                200,
+                json!({
+                    "authorization_code": format!("{CODE}{who}"),
+                    "code_challenge": "challenge",
+                    "code_verifier": "verifier",
+                }),
+            ),
+            None => Answer::new(403, json!({"error": "authorization_pending"})),
+        });
+    }
+    // A form, where a refresh is JSON.
+    let form = std::str::from_utf8(body).ok()?;
+    let code = form.split('&').find_map(|pair| pair.strip_prefix("code="));
+    let who = code
+        .filter(|_| path == "/oauth/token")?
+        .strip_prefix(CODE)?;
+    shared.alter(|state| {
+        state.sign_ins += 1;
+        let account = state.accounts.get(who)?;
+        let login = SignIn::to_account(account).family(&format!("login{}", state.sign_ins));
+        let (id_token, access_token) = login.tokens();
+        Some(Answer::new(
+            200,
+            json!({
+                "id_token": id_token,
+                "access_token": access_token,
+                "refresh_token": login.refresh_token(),
+            }),
+        ))
+    })
+}
+
 /// Spends a refresh token `rt.<account>.<family>.<n>`.
 fn refresh(token: &str, shared: &Shared) -> Answer {
-    shared.alter(|state| {
+    let (answer, delay_ms) = shared.alter(|state| {
         let answer = try_refresh(token, state);
         state.refreshes.push((token.to_owned(), answer.status));
-        answer
-    })
+        let account = token_parts(token).and_then(|(id, _, _)| state.accounts.get(id));
+        (
+            answer,
+            account.map_or(0, |account| account.refresh_delay_ms),
+        )
+    });
+    shared.wait_until(Duration::from_millis(delay_ms), |state| state.stopping);
+    answer
 }
 
 fn try_refresh(token: &str, state: &mut State) -> Answer {

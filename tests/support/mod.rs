@@ -13,6 +13,7 @@ pub(crate) mod processes;
 pub(crate) mod real_codex;
 pub(crate) mod sample;
 pub(crate) mod sign_in;
+pub(crate) mod terminal;
 
 /// Writes an executable script. Another process does the writing: a script that some thread of ours
 /// still holds open, or a child forked meanwhile inherited, cannot be run.

@@ -250,7 +250,14 @@ impl RealCodex {
     /// Starts the background daemon of a home, as a TUI would. It copies some 400 MB into the home.
     pub(crate) fn start_daemon(&self, home: &Path, backend: &MockBackend) -> Daemon {
         // The guard exists before the daemon does, so that a failing start leaves nothing either.
-        let mut daemon = Daemon {
+        let mut daemon = self.watch_daemon(home, backend);
+        daemon.started = daemon.control("start").expect("the daemon starts");
+        daemon
+    }
+
+    /// A guard for the daemon that an interface will start in a home.
+    pub(crate) fn watch_daemon(&self, home: &Path, backend: &MockBackend) -> Daemon {
+        Daemon {
             home: home.canonicalize().expect("the home exists"),
             codex: self.launcher.clone(),
             environment: self
@@ -260,9 +267,7 @@ impl RealCodex {
                 .collect(),
             started: Value::Null,
             user_home: user_home(),
-        };
-        daemon.started = daemon.control("start").expect("the daemon starts");
-        daemon
+        }
     }
 }
 

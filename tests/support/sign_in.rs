@@ -308,6 +308,23 @@ pub(crate) fn read_auth(home: &Path) -> Value {
     serde_json::from_str(&text).expect("auth.json is JSON")
 }
 
+/// The `auth.json` of a home, but that its access token ends now: the next Codex renews it.
+pub(crate) fn aged(home: &Path) -> String {
+    let mut auth = read_auth(home);
+    let claims = jwt_claims(auth["tokens"]["id_token"].as_str().unwrap_or_default());
+    let known = &claims[AUTH_CLAIM];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let due = SignIn::new(&text(&known["chatgpt_account_id"]), &text(&claims["email"]))
+        .user_id(&text(&known["chatgpt_user_id"]))
+        .plan(&text(&known["chatgpt_plan_type"]))
+        .issued_at(unix_now() - 1_000)
+        .ttl_seconds(990);
+    let (id, access) = due.tokens();
+    auth["tokens"]["id_token"] = json!(id);
+    auth["tokens"]["access_token"] = json!(access);
+    auth.to_string()
+}
+
 /// The refresh token a home holds.
 pub(crate) fn read_refresh_token(home: &Path) -> String {
     read_auth(home)["tokens"]["refresh_token"]

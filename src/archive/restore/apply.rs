@@ -1,16 +1,17 @@
 //! The work of a restore, from the first check to the last.
 
 use super::RestoreError;
-use super::live::{self, LiveFile};
+use super::live::{self, LiveFiles};
 use super::login::{self, StagedLogin};
 use super::merge::{self, Merged};
-use super::pending::Note;
+use super::pending::{self, Note};
 use super::plan::{self, RestorePlan, Selection, Target};
+use super::rollouts::Rollouts;
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Step, Swap};
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
 use crate::archive::ArchiveError;
-use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::NameSet;
 use crate::archive::publish::Published;
 use crate::archive::reader::{Archive, Layout, Listing};
 use crate::archive::sink::Extent;
@@ -20,7 +21,7 @@ use crate::codex::process::{self, Holder};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::io::{IoContext, IoError, Progress, atomic, space};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -67,7 +68,7 @@ pub struct RestoreReport {
     /// Their bytes.
     pub bytes: u64,
     /// What was removed.
-    pub removed: BTreeSet<PathBuf>,
+    pub removed: NameSet,
     /// The safety backup.
     pub safety: Option<Published>,
     /// What became of the login.
@@ -81,6 +82,10 @@ pub struct RestoreReport {
 /// # Errors
 /// Whatever would stop [`apply`] before it changes anything, as far as it can be known by looking.
 pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
+    look(request).map(|(plan, _)| plan)
+}
+
+fn look(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
     let live = prepare(request)?;
     let mut plan = plan::plan_restore(
         request.archive,
@@ -91,7 +96,7 @@ pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
     )?;
     plan.wants_login &= request.auth != AuthPolicy::Skip;
     login::check_account(request, &plan)?;
-    Ok(plan)
+    Ok((plan, live))
 }
 
 /// Who uses the home that would be replaced.
@@ -105,9 +110,10 @@ pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     }
 }
 
-fn prepare(request: &RestoreRequest<'_>) -> Result<Vec<LiveFile>, RestoreError> {
+fn prepare(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
+    let names = request.archive.contents().files.names();
     match request.target {
-        Target::Home => Ok(live::list(&request.folder)?),
+        Target::Home => Ok(live::list(&request.folder, names)?),
         Target::Elsewhere => {
             let is_empty = match fs::read_dir(&request.folder) {
                 Ok(mut entries) => entries.next().is_none(),
@@ -115,7 +121,7 @@ fn prepare(request: &RestoreRequest<'_>) -> Result<Vec<LiveFile>, RestoreError> 
                 Err(e) => return Err(e).at("list", &request.folder).map_err(Into::into),
             };
             if is_empty {
-                Ok(Vec::new())
+                Ok(LiveFiles::none(names))
             } else {
                 Err(RestoreError::NotEmpty(request.folder.clone()))
             }
@@ -145,7 +151,7 @@ pub fn apply(
     work.unite()?;
     work.settle_databases()?;
     // Needed no more; the safety backup takes room of its own.
-    work.stage.rollouts = HashMap::new();
+    work.stage.rollouts = Rollouts::default();
     let safety = work.safety_backup(progress)?;
     work.carry()?;
     let login = work.login()?;
@@ -159,7 +165,7 @@ pub(super) struct Work<'a> {
     /// The real folder that is replaced.
     pub(super) folder: PathBuf,
     pub(super) contents: Listing<'a>,
-    pub(super) live: Vec<LiveFile>,
+    pub(super) live: LiveFiles,
     pub(super) stage: Stage,
     pub(super) swap: Swap,
     /// Whether the whole folder is exchanged in one call.
@@ -180,7 +186,7 @@ impl<'a> Work<'a> {
         atomic::create_private_folder(atomic::parent_of(&folder))?;
         let (swap, note) = begin_swap(request, &folder)?;
         // Again: another restore may have ended between the look before and the lock.
-        let plan = plan(request)?;
+        let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
         if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < plan.bytes) {
             return Err(ArchiveError::NoSpace {
@@ -192,18 +198,17 @@ impl<'a> Work<'a> {
         }
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder());
-        Self::with(request, plan, folder, swap, whole, note)
+        Self::with(request, (plan, live), folder, swap, whole, note)
     }
 
     fn with(
         request: &'a RestoreRequest<'a>,
-        plan: RestorePlan,
+        (plan, live): (RestorePlan, LiveFiles),
         folder: PathBuf,
         mut swap: Swap,
         whole: bool,
         note: Note,
     ) -> Result<Self, RestoreError> {
-        let live = prepare(request)?;
         let mut roots = vec![Root {
             prefix: PathBuf::new(),
             live: folder.clone(),
@@ -221,7 +226,7 @@ impl<'a> Work<'a> {
             roots,
             outside,
             login: None,
-            rollouts: HashMap::new(),
+            rollouts: Rollouts::default(),
         };
         Ok(Self {
             request,
@@ -251,7 +256,7 @@ impl<'a> Work<'a> {
         let extract = Extract::new(&self.stage, &self.plan);
         self.request.archive.read(extent, &extract, progress)?;
         self.stage.login = extract.into_login();
-        self.stage.rollouts = stage::planned_rollouts(&self.plan);
+        self.stage.rollouts = Rollouts::among(&self.plan.writes);
         self.stage.structure(self.contents, &self.plan)?;
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
@@ -264,7 +269,12 @@ impl<'a> Work<'a> {
 
     fn unite(&mut self) -> Result<(), RestoreError> {
         if self.plan.merge && self.plan.target == Target::Home {
-            self.merged = merge::merge(&mut self.stage, &mut self.plan, &self.folder, &self.live)?;
+            self.merged = merge::merge(
+                &mut self.stage,
+                &mut self.plan,
+                &self.folder,
+                &self.live.names,
+            )?;
         }
         Ok(())
     }
@@ -315,20 +325,14 @@ impl<'a> Work<'a> {
 
     /// The top-level names that change.
     fn tops(&self) -> BTreeSet<OsString> {
-        let linked: HashSet<&Path> = self.stage.roots[1..]
-            .iter()
-            .map(|r| r.prefix.as_path())
-            .collect();
-        let top_of = |path: &Path| path.iter().next().map(OsString::from);
-        let mut tops: BTreeSet<OsString> = self
-            .plan
-            .writes
-            .iter()
-            .map(EntryName::as_path)
-            .chain(self.plan.removed.iter().map(PathBuf::as_path))
-            .filter(|path| !linked.iter().any(|l| path.starts_with(l)))
-            .filter_map(top_of)
-            .collect();
+        let linked = &self.stage.roots[1..];
+        let mut tops: BTreeSet<OsString> = BTreeSet::new();
+        for name in self.plan.writes.iter().chain(self.plan.removed.iter()) {
+            let is_linked = |root: &Root| name.as_path().starts_with(&root.prefix);
+            if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
+                tops.insert(name.top().to_owned());
+            }
+        }
         if let Ok(entries) = fs::read_dir(&self.stage.home().staged) {
             tops.extend(entries.flatten().map(|e| e.file_name()));
         }
@@ -369,10 +373,8 @@ impl<'a> Work<'a> {
         }
         login.settle_owners(request)?;
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
-        let sizes = contents
-            .files
-            .iter()
-            .filter(|f| plan.writes.contains(&f.path));
+        let files = contents.files.iter();
+        let sizes = files.filter(|f| plan.writes.contains(f.path.as_path()));
         Ok(RestoreReport {
             files: plan.writes.len() as u64 + restored_login,
             bytes: sizes.map(|f| f.size).sum(),
@@ -407,7 +409,8 @@ impl<'a> Work<'a> {
         for root in self.stage.roots.iter().rev() {
             stage::steps_by_file(&root.live, &root.staged, &mut steps)?;
         }
-        for (number, path) in self.plan.removed.iter().enumerate() {
+        for (number, name) in self.plan.removed.iter().enumerate() {
+            let path = name.as_path();
             let root = self.stage.root_of(path);
             let live = root
                 .live
@@ -485,10 +488,8 @@ fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreE
         let prefix = PathBuf::from(entry.file_name());
         let is_name = matches!(kind_of(&prefix), Kind::Auth | Kind::Config | Kind::Database);
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
-        let is_changed = plan.writes.iter().any(|n| n.as_path().starts_with(&prefix))
-            || plan.removed.iter().any(|p| p.starts_with(&prefix));
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
-        if !(is_link || is_mount) || is_name || !is_changed {
+        if !(is_link || is_mount) || is_name || !plan.changes_below(&prefix) {
             continue;
         }
         let Ok(target) = entry.path().canonicalize() else {
@@ -516,16 +517,12 @@ fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreE
 /// Refuses to replace folders that other file systems are mounted in: one at the top is replaced
 /// entry by entry, one further down cannot be.
 fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
-    let is_changed = |prefix: &Path| {
-        plan.writes.iter().any(|n| n.as_path().starts_with(prefix))
-            || plan.removed.iter().any(|p| p.starts_with(prefix))
-    };
     for mount in stage::mounts_in(folder) {
         let Ok(relative) = mount.strip_prefix(folder) else {
             continue;
         };
         let top = Path::new(relative.iter().next().unwrap_or_default());
-        if relative.components().count() > 1 && is_changed(top) {
+        if relative.components().count() > 1 && plan.changes_below(top) {
             return Err(RestoreError::Mounted(mount));
         }
     }
@@ -545,7 +542,10 @@ fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {
 fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note), RestoreError> {
     let beside = swap::folder_beside(folder);
     let note = Note::leave(request.manager_home, &beside)?;
-    match Swap::begin(&beside) {
+    let keep = |live: &Path, staged: &Path| {
+        pending::keep_login(request.manager_home, request.now, live, staged)
+    };
+    match Swap::begin(&beside, &keep) {
         Ok(swap)
             if !folder.exists()
                 || (space::same_file_system(folder, &beside)
@@ -560,7 +560,7 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     drop(note);
     let within = swap::folder_within(folder);
     let note = Note::leave(request.manager_home, &within)?;
-    Ok((Swap::begin(&within)?, note))
+    Ok((Swap::begin(&within, &keep)?, note))
 }
 
 fn is_denied(error: &IoError) -> bool {

@@ -3,8 +3,8 @@
 
 use super::RestoreError;
 use super::apply::Work;
-use super::live::LiveFile;
 use super::plan::Target;
+use super::rollouts::{FirstOf, Rollouts, conversation_of};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
@@ -12,9 +12,9 @@ use crate::archive::reader::Layout;
 use crate::codex::config::CodexConfig;
 use crate::codex::database::{self, Rows, Strays};
 use crate::codex::home::{self, Kind, kind_of};
-use crate::codex::rollout::{self, ConversationFile, Relation};
+use crate::codex::rollout::{self, Relation};
 use crate::io::{IoContext, IoError, atomic, tree};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,10 @@ impl Work<'_> {
                 name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
                     || kind_of(name.as_path()) == Kind::Database
             })
-            .map(|name| (name.clone(), self.stage.place(name.as_path())))
+            .map(|name| {
+                let path = self.stage.place(name.as_path());
+                (name, path)
+            })
             .filter(|(_, path)| database::is_sqlite(path))
             .collect()
     }
@@ -65,11 +68,10 @@ impl Work<'_> {
             .writes
             .iter()
             .filter(|n| kind_of(n.as_path()) == Kind::DatabaseSidecar)
-            .cloned()
             .collect();
         for name in beside {
             tree::remove(&self.stage.place(name.as_path()))?;
-            self.plan.writes.remove(&name);
+            self.plan.writes.remove(name.as_path());
         }
         Ok(())
     }
@@ -90,21 +92,15 @@ impl Work<'_> {
                 continue;
             }
             if self.plan.merge {
-                let ids = self.merged.only_here.keys().cloned().collect();
+                let ids = self.merged.only_here.ids();
                 self.adopt(&name, &path, &ids, Rows::Threads)?;
             }
-            let staged = self.stage.rollouts.iter();
-            let mut rollouts: HashMap<&str, &Path> =
-                staged.map(|(id, n)| (id.as_str(), n.as_path())).collect();
-            rollouts.extend(as_paths(&self.merged.only_here));
-            let live: Vec<_> = if self.plan.partial {
-                live_rollouts(&self.live).collect()
+            let live = if self.plan.partial {
+                Rollouts::among(&self.live.names)
             } else {
-                Vec::new()
+                Rollouts::default()
             };
-            for (id, path) in &live {
-                rollouts.entry(id).or_insert(path);
-            }
+            let rollouts = FirstOf(vec![&self.merged.only_here, &self.stage.rollouts, &live]);
             // In the same home a row is wrong only when its conversation moved between the capture
             // of the database and its own.
             let strays = if same_home && !self.plan.merge {
@@ -120,36 +116,59 @@ impl Work<'_> {
                 ));
             }
         }
-        self.follow_moved_rollouts()?;
+        self.settle_live_rows()?;
+        self.bring_names()?;
         self.forget_projections()
     }
 
-    /// Where the live state database stays and a conversation is put back under another name than
-    /// it has here (archived since, or no longer), its row follows.
-    fn follow_moved_rollouts(&mut self) -> Result<(), RestoreError> {
-        let moved: HashMap<String, PathBuf> = live_rollouts(&self.live)
-            .filter(|(_, path)| self.plan.removed.contains(path))
-            .filter_map(|(id, path)| {
-                let now = self.stage.rollouts.get(&id)?;
-                let now = now.as_path();
-                (now.parent() != path.parent()).then(|| (id, now.to_path_buf()))
-            })
-            .collect();
-        if moved.is_empty() || self.plan.target == Target::Elsewhere {
+    /// Where the live state database stays: rows follow conversations that are put back under
+    /// another name than they have here (archived since, or no longer), and conversations that
+    /// come back bring their rows.
+    fn settle_live_rows(&mut self) -> Result<(), RestoreError> {
+        if self.plan.target == Target::Elsewhere {
+            return Ok(());
+        }
+        let mut moved = Rollouts::default();
+        for was in self.plan.removed.iter() {
+            let conversation = conversation_of(was.as_path());
+            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
+                continue;
+            };
+            if let Some(now) = self.stage.rollouts.get(id)
+                && now.as_path().parent() != was.as_path().parent()
+            {
+                moved.insert(id, &now);
+            }
+        }
+        let found = self.live_databases(home::STATE_DATABASE_PREFIX);
+        let returning = if found.is_empty() {
+            None
+        } else {
+            self.returning_rows()?
+        };
+        if moved.is_empty() && returning.is_none() {
             return Ok(());
         }
         let home = self.folder_for_rows();
-        for found in self.live_databases(home::STATE_DATABASE_PREFIX) {
+        for found in found {
             // A damaged one is Codex's to set aside and make again.
-            if self.copy_live(&found)? {
-                database::rewrite_rollout_paths(
-                    &found.staged,
-                    &home,
-                    &as_paths(&moved),
-                    Strays::Kept,
-                )?;
-                self.replace_live(found);
+            if !self.copy_live(&found)? {
+                continue;
             }
+            let came = returning.as_ref().map(|of| {
+                database::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
+            });
+            if came.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
+                tree::remove(&found.staged)?;
+                continue;
+            }
+            database::rewrite_rollout_paths(
+                &found.staged,
+                &home,
+                &FirstOf(vec![&moved, &self.stage.rollouts]),
+                Strays::Kept,
+            )?;
+            self.replace_live(found);
         }
         Ok(())
     }
@@ -157,16 +176,13 @@ impl Work<'_> {
     /// The live databases of this name that the archive does not replace.
     fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
-        for file in &self.live {
-            let Ok(name) = EntryName::of_path(&file.path) else {
-                continue;
-            };
-            let is_it = file.kind == Kind::Database && home::is_database_named(&file.path, prefix);
-            if is_it && !self.plan.writes.contains(&name) && !self.plan.removed.contains(&file.path)
-            {
+        for name in self.live.names.iter() {
+            let path = name.as_path();
+            let is_it = kind_of(path) == Kind::Database && home::is_database_named(path, prefix);
+            if is_it && !self.plan.writes.contains(path) && !self.plan.removed.contains(path) {
                 found.push(LiveDatabase {
-                    live: self.folder.join(&file.path),
-                    staged: self.stage.place(&file.path),
+                    live: self.folder.join(path),
+                    staged: self.stage.place(path),
                     name: Some(name),
                 });
             }
@@ -207,13 +223,14 @@ impl Work<'_> {
     fn replace_live(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else { return };
         let beside = home::database_sidecars(name.as_path());
+        let standing = beside.iter().filter(|p| self.folder.join(p).exists());
         self.plan
             .removed
-            .extend(beside.into_iter().filter(|p| self.folder.join(p).exists()));
+            .extend(standing.filter_map(|p| EntryName::of_path(p).ok()));
         if database.staged.exists() {
-            self.plan.writes.insert(name);
+            self.plan.writes.insert(&name);
         } else {
-            self.plan.removed.insert(name.as_path().to_path_buf());
+            self.plan.removed.insert(&name);
         }
     }
 
@@ -318,8 +335,8 @@ impl Work<'_> {
                 for (name, path) in databases {
                     let file_name = name.as_path().file_name().unwrap_or_default();
                     move_file(&path, &staging.join(file_name))?;
-                    self.plan.writes.remove(&name);
-                    self.plan.added.remove(&name);
+                    self.plan.writes.remove(name.as_path());
+                    self.plan.added.remove(name.as_path());
                 }
                 Ok(())
             }
@@ -339,13 +356,7 @@ impl Work<'_> {
     }
 
     fn outside_into_home(&mut self) -> Result<(), RestoreError> {
-        let names: Vec<_> = self
-            .plan
-            .writes
-            .iter()
-            .filter(|n| n.is_own())
-            .cloned()
-            .collect();
+        let names: Vec<_> = self.plan.writes.iter().filter(EntryName::is_own).collect();
         for name in names {
             let file_name = name.as_path().file_name().unwrap_or_default();
             let staged = self.stage.place(name.as_path());
@@ -354,12 +365,12 @@ impl Work<'_> {
                 tree::remove(&inside)?;
             }
             move_file(&staged, &inside)?;
-            self.plan.writes.remove(&name);
+            self.plan.writes.remove(name.as_path());
             if let Ok(inside) = EntryName::of_path(Path::new(file_name)) {
                 if !self.folder.join(inside.as_path()).exists() {
-                    self.plan.added.insert(inside.clone());
+                    self.plan.added.insert(&inside);
                 }
-                self.plan.writes.insert(inside);
+                self.plan.writes.insert(&inside);
             }
         }
         Ok(())
@@ -395,14 +406,12 @@ impl Work<'_> {
 
     fn rollouts_that_do_not_continue(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
-        for file in self.live.iter().filter(|f| f.kind.is_rollout_folder()) {
-            let Some(conversation) = ConversationFile::of(&file.path) else {
+        for file in self.live.names.iter() {
+            let conversation = conversation_of(file.as_path());
+            let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
                 continue;
             };
-            let Some(id) = conversation.id() else {
-                continue;
-            };
-            let here = self.folder.join(&file.path);
+            let here = self.folder.join(file.as_path());
             let replaced_by = self
                 .stage
                 .rollouts
@@ -414,7 +423,7 @@ impl Work<'_> {
                     rollout::compare(&here, &staged).at("compare", &here)?,
                     Relation::Equal | Relation::SecondExtends
                 ),
-                None => !self.plan.removed.contains(&file.path),
+                None => !self.plan.removed.contains(file.as_path()),
             };
             if !continues {
                 stale.insert(id.to_owned());
@@ -459,20 +468,6 @@ fn is_shared(folder: &Path, home: &Path) -> bool {
                 })
         });
     is_home || foreign_rows
-}
-
-fn as_paths(rollouts: &HashMap<String, PathBuf>) -> HashMap<&str, &Path> {
-    let borrowed = rollouts.iter();
-    borrowed.map(|(id, p)| (id.as_str(), p.as_path())).collect()
-}
-
-fn live_rollouts(live: &[LiveFile]) -> impl Iterator<Item = (String, PathBuf)> {
-    live.iter()
-        .filter(|f| f.kind.is_rollout_folder())
-        .filter_map(|f| {
-            let id = ConversationFile::of(&f.path)?.id()?.to_owned();
-            Some((id, f.path.clone()))
-        })
 }
 
 /// Takes `sqlite_home` out of a staged config.toml; everything else stays as it is written.

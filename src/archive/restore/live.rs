@@ -1,93 +1,85 @@
 //! The files that stand in a home now.
 
 use crate::archive::check::stays_inside;
-use crate::archive::scan::mtime_ns_of;
+use crate::archive::entry_name::EntryName;
+use crate::archive::name_table::{NameSet, NameTable};
 use crate::codex::home::{Kind, kind_of};
-use crate::io::{IoContext, IoError};
-use std::fs;
-use std::path::{Path, PathBuf};
+use crate::io::{IoContext, IoError, tree};
+use std::fs::{self, FileType};
+use std::path::Path;
+use std::sync::Arc;
 
-/// One file or link of the live home.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveFile {
-    /// Relative to the home.
-    pub path: PathBuf,
-    /// What it is.
-    pub kind: Kind,
-    /// Its size.
-    pub size: u64,
-    /// Its time in nanoseconds since 1970.
-    pub mtime_ns: i64,
-    /// Whether an archive could hold it. A link out of the home, a socket, a pipe: its absence
-    /// from an archive says nothing.
-    pub is_capturable: bool,
+/// Every file and link of the live home.
+#[derive(Debug, Clone)]
+pub struct LiveFiles {
+    /// Relative to the home. A name that no archive can hold is left out.
+    pub names: NameSet,
+    /// Those among them that no archive could hold: a link out of the home, a socket, a pipe. Their
+    /// absence from an archive says nothing.
+    pub uncapturable: NameSet,
 }
 
-/// Every file and link below `home`, ordered by path; a top-level link to a folder is followed,
-/// others are not. What is transient is not looked into: no restore touches it. A home that does
-/// not exist has none.
-pub fn list(home: &Path) -> Result<Vec<LiveFile>, IoError> {
-    let mut files = Vec::new();
-    match fs::read_dir(home) {
+impl LiveFiles {
+    /// None, with names that would be kept in `names`.
+    pub fn none(names: &Arc<NameTable>) -> Self {
+        Self {
+            names: NameSet::sharing(names),
+            uncapturable: NameSet::sharing(names),
+        }
+    }
+}
+
+/// Every file and link below `home`; a top-level link to a folder is followed, others are not. What
+/// is transient is not looked into: no restore touches it. A home that does not exist has none. The
+/// names are kept in `names`.
+pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
+    let mut files = LiveFiles::none(names);
+    match tree::list(home) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(files),
         Err(e) => return Err(e).at("list", home),
         Ok(entries) => {
-            for entry in entries {
-                let entry = entry.at("list", home)?;
-                visit(
-                    &entry.path(),
-                    Path::new(&entry.file_name()),
-                    true,
-                    &mut files,
-                )?;
+            for (name, kind) in entries {
+                let path = home.join(&name);
+                let kind = match path.metadata() {
+                    Ok(meta) if kind.is_symlink() => meta.file_type(),
+                    _ => kind,
+                };
+                visit(&path, Path::new(&name), kind, &mut files)?;
             }
         }
     }
-    files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(files)
 }
 
 fn visit(
     path: &Path,
     relative: &Path,
-    follow: bool,
-    files: &mut Vec<LiveFile>,
+    kind: FileType,
+    files: &mut LiveFiles,
 ) -> Result<(), IoError> {
-    let kind = kind_of(relative);
-    if kind == Kind::Transient {
+    if kind_of(relative) == Kind::Transient {
         return Ok(());
     }
-    let meta = match path.symlink_metadata() {
-        Ok(meta) if meta.is_symlink() && follow => path.metadata().unwrap_or(meta),
-        Ok(meta) => meta,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e).at("read", path),
-    };
-    if meta.is_dir() {
-        for entry in fs::read_dir(path).at("list", path)? {
-            let entry = entry.at("list", path)?;
-            visit(
-                &entry.path(),
-                &relative.join(entry.file_name()),
-                false,
-                files,
-            )?;
+    if kind.is_dir() {
+        let entries = match tree::list(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            other => other.at("list", path)?,
+        };
+        for (name, kind) in entries {
+            visit(&path.join(&name), &relative.join(&name), kind, files)?;
         }
-    } else {
-        files.push(LiveFile {
-            path: relative.to_path_buf(),
-            kind,
-            size: meta.len(),
-            mtime_ns: mtime_ns_of(&meta),
-            is_capturable: is_capturable(path, relative, &meta),
-        });
+    } else if let Ok(name) = EntryName::of_path(relative) {
+        files.names.insert(&name);
+        if !is_capturable(path, relative, kind) {
+            files.uncapturable.insert(&name);
+        }
     }
     Ok(())
 }
 
-fn is_capturable(path: &Path, relative: &Path, meta: &fs::Metadata) -> bool {
-    if !meta.is_symlink() {
-        return meta.is_file();
+fn is_capturable(path: &Path, relative: &Path, kind: FileType) -> bool {
+    if !kind.is_symlink() {
+        return kind.is_file();
     }
     fs::read_link(path).is_ok_and(|target| {
         let home = path.ancestors().nth(relative.components().count());

@@ -4,8 +4,9 @@ use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
 use super::stage::{self, set_attributes};
-use crate::accounts::choice::{self, AuthOutcome, Candidates, Choice, Decision};
-use crate::accounts::profile::{Owner, Profile, Profiles};
+use crate::accounts::choice::{self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision};
+use crate::accounts::loan::Held;
+use crate::accounts::profile::{Keeper, Owner, Profile, Profiles};
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::codex::auth::{AuthFile, AuthSnapshot};
@@ -58,14 +59,26 @@ impl Work<'_> {
         if self.plan.target == Target::Elsewhere {
             return self.login_elsewhere(&staged);
         }
+        let live_path = self.folder.join(home::AUTH_JSON);
+        let before = AuthFile::read(&live_path)?;
+        let archived = archived_identity(self.request.archive);
+        let accounts = before.login().map(|login| &login.identity);
+        let accounts: Vec<_> = accounts.into_iter().chain(&archived).collect();
+        let accounts = if self.plan.wants_login {
+            accounts
+        } else {
+            Vec::new()
+        };
+        let profiles = Profiles::of(self.request.manager_home);
+        let claimed = profiles.claim(&accounts, self.request.now, login_lock::PATIENCE)?;
         let lock = if self.folder.exists() {
             Some(take_login_lock(&self.folder)?)
         } else {
             None
         };
-        let live_path = self.folder.join(home::AUTH_JSON);
         let live = AuthFile::read(&live_path)?;
         let mut login = StagedLogin {
+            _claimed: Some(claimed),
             _lock: lock,
             ..StagedLogin::default()
         };
@@ -167,7 +180,7 @@ impl Work<'_> {
                 .as_ref()
                 .is_some_and(|l| l.identity.is_same(&login.identity))
         };
-        let of_profile = profile.as_ref().and_then(|p| p.auth.snapshot());
+        let of_profile = profile.as_ref().and_then(Profile::snapshot);
         let decision = choice::choose(
             self.request.auth,
             &Candidates {
@@ -177,6 +190,18 @@ impl Work<'_> {
                 newest_seen: profile.as_ref().map(Profile::newest).unwrap_or_default(),
             },
         );
+        let moved = profile.as_ref().filter(|p| p.file.owner == Owner::Moved);
+        if let Some(moved) = moved
+            && self.request.auth != AuthPolicy::Archive
+            && decision.choice != Choice::KeepLive
+            && !login.freshness.is_newer_than(&moved.newest())
+        {
+            self.notes.push(format!(
+                "the login was not restored: that of {} was moved to another machine",
+                moved.name
+            ));
+            return Ok(None);
+        }
         let bytes = match decision.choice {
             Choice::KeepLive => None,
             Choice::Profile => of_profile.cloned(),
@@ -192,8 +217,12 @@ impl Work<'_> {
             AuthFile::Present(snapshot) => {
                 if let Some(login) = &snapshot.login {
                     // Until the exchange is done the live home owns it.
-                    let saved =
-                        profiles.save_back(snapshot, login, Owner::Live, self.request.now)?;
+                    let saved = profiles.save_back(
+                        snapshot,
+                        login,
+                        Keeper::Live(&self.folder),
+                        self.request.now,
+                    )?;
                     let name = saved.profile;
                     self.notes
                         .push(format!("the live login was saved to the profile {name}"));
@@ -220,12 +249,13 @@ impl Work<'_> {
     }
 }
 
-/// The login that is staged, and the locks that keep Codex from renewing the live one meanwhile.
+/// The login that is staged, and the locks that keep Codex, and others of ours, from it meanwhile.
 #[derive(Debug)]
 pub(super) struct StagedLogin {
     pub(super) outcome: AuthOutcome,
     was_live: Option<AuthSnapshot>,
     went_live: Option<AuthSnapshot>,
+    _claimed: Option<Held>,
     _lock: Option<LoginLock>,
 }
 
@@ -235,6 +265,7 @@ impl Default for StagedLogin {
             outcome: AuthOutcome::Skipped,
             was_live: None,
             went_live: None,
+            _claimed: None,
             _lock: None,
         }
     }
@@ -246,15 +277,15 @@ impl StagedLogin {
     pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let owners = [
-            (&self.was_live, Owner::Profile),
-            (&self.went_live, Owner::Live),
+            (&self.was_live, Keeper::Profile),
+            (&self.went_live, Keeper::Live(&request.folder)),
         ];
-        for (snapshot, owner) in owners {
+        for (snapshot, keeper) in owners {
             if let Some(snapshot) = snapshot
                 && let Some(login) = &snapshot.login
                 && profiles.find(&login.identity)?.is_some()
             {
-                profiles.save_back(snapshot, login, owner, request.now)?;
+                profiles.save_back(snapshot, login, keeper, request.now)?;
             }
         }
         Ok(())

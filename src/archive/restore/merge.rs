@@ -1,23 +1,25 @@
 //! `--merge`: what exists only here is kept, and of two rollouts the longer one.
 
 use super::RestoreError;
-use super::live::LiveFile;
 use super::plan::RestorePlan;
+use super::rollouts::{Rollouts, conversation_of};
 use super::stage::{Stage, set_attributes};
 use crate::archive::entry_name::EntryName;
-use crate::codex::home::Kind;
-use crate::codex::rollout::{self, ConversationFile, Relation};
+use crate::archive::name_table::NameSet;
+use crate::archive::scan::mtime_ns_of;
+use crate::codex::home::{Kind, kind_of};
+use crate::codex::rollout::{self, Relation};
 use crate::io::{IoContext, IoError};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What a merge found.
 #[derive(Debug, Default)]
 pub(super) struct Merged {
-    /// Conversations that exist only here: id → path relative to the home.
-    pub(super) only_here: HashMap<String, PathBuf>,
+    /// Conversations that exist only here.
+    pub(super) only_here: Rollouts,
     /// Conversations whose file here stays, those that exist only here among them.
     pub(super) kept: HashSet<String>,
 }
@@ -30,41 +32,43 @@ pub(super) fn merge(
     stage: &mut Stage,
     plan: &mut RestorePlan,
     home: &Path,
-    live: &[LiveFile],
+    live: &NameSet,
 ) -> Result<Merged, RestoreError> {
     let mut archived: HashMap<String, EntryName> = HashMap::new();
-    for name in &plan.writes {
+    for name in plan.writes.iter() {
         if let Some(conversation) = conversation_of(name.as_path()) {
-            archived.insert(conversation.name, name.clone());
+            archived.insert(conversation.name, name);
         }
     }
-    let mut merged = Merged::default();
+    let mut merged = Merged {
+        only_here: Rollouts::among(&NameSet::sharing(live.names())),
+        ..Merged::default()
+    };
     let mut diverged = Vec::new();
-    for file in live.iter().filter(|f| f.kind.is_rollout_folder()) {
-        let Some(conversation) = conversation_of(&file.path) else {
+    for file in live.iter() {
+        let path = file.as_path();
+        let Some(conversation) = conversation_of(path) else {
             continue;
         };
         let id = conversation.id().unwrap_or(&conversation.name).to_owned();
         let Some(name) = archived.get(&conversation.name) else {
             merged.kept.insert(id.clone());
-            merged.only_here.insert(id, file.path.clone());
+            merged.only_here.insert(&id, &file);
             continue;
         };
-        let (here, staged) = (home.join(&file.path), stage.place(name.as_path()));
+        let (here, staged) = (home.join(path), stage.place(name.as_path()));
         match rollout::compare(&here, &staged).at("compare", &here)? {
             // Nothing to win: the file that stands here stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
                 fs::remove_file(&staged).at("remove", &staged)?;
-                plan.writes.remove(name);
-                plan.added.remove(name);
-                merged.kept.insert(id.clone());
-                if let Ok(here) = EntryName::of_path(&file.path) {
-                    stage.rollouts.insert(id, here);
-                }
+                plan.writes.remove(name.as_path());
+                plan.added.remove(name.as_path());
+                stage.rollouts.insert(&id, &file);
+                merged.kept.insert(id);
             }
-            Relation::SecondExtends if name.as_path() != file.path => {
+            Relation::SecondExtends if *name != file => {
                 // One conversation, one file: the shorter one under the other name goes.
-                plan.removed.insert(file.path.clone());
+                plan.removed.insert(&file);
             }
             Relation::SecondExtends => {}
             Relation::Diverged => diverged.push(id),
@@ -74,27 +78,19 @@ pub(super) fn merge(
         diverged.sort();
         return Err(RestoreError::Diverged(diverged));
     }
-    for file in live
-        .iter()
-        .filter(|f| matches!(f.kind, Kind::History | Kind::SessionIndex))
-    {
-        let staged = stage.place(&file.path);
-        if staged.is_file() {
-            unite_lines(&home.join(&file.path), &staged, file.mtime_ns)?;
+    for file in live.iter() {
+        let staged = stage.place(file.as_path());
+        let has_lines = matches!(kind_of(file.as_path()), Kind::History | Kind::SessionIndex);
+        if has_lines && staged.is_file() {
+            unite_lines(&home.join(file.as_path()), &staged)?;
         }
     }
     Ok(merged)
 }
 
-fn conversation_of(path: &Path) -> Option<ConversationFile> {
-    crate::codex::home::kind_of(path)
-        .is_rollout_folder()
-        .then(|| ConversationFile::of(path))
-        .flatten()
-}
-
 /// Appends to `staged` the lines that only `live` has, in their order.
-fn unite_lines(live: &Path, staged: &Path, live_mtime_ns: i64) -> Result<(), IoError> {
+fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
+    let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
     // Digests, not lines: the files may be large.
     let mut seen: HashSet<[u8; 32]> = HashSet::new();
     let mut ends_whole = true;

@@ -11,12 +11,15 @@ mod login;
 mod merge;
 pub mod pending;
 pub mod plan;
+mod returning;
+mod rollouts;
 pub mod safety;
 mod stage;
 pub mod swap;
 
 use super::ArchiveError;
 use super::scan::LeftOut;
+use crate::accounts::loan::LoanError;
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
@@ -38,6 +41,9 @@ pub enum RestoreError {
     /// A login could not be saved back.
     #[error("cannot save the live login to its profile")]
     Profile(#[from] ProfileError),
+    /// A login is in use, or a killed probe has it.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
     /// The exchange failed.
     #[error(transparent)]
     Swap(#[from] swap::SwapError),

@@ -4,6 +4,10 @@
 //! home it works on, a note in the manager home says where; both places are looked at.
 
 use super::swap::{self, Recovery, SwapError};
+use crate::accounts::profile::{Keeper, ProfileError, Profiles};
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::io::clock::Timestamp;
 use crate::io::lock::{self, FileLock};
 use crate::io::{IoContext, IoError, atomic};
 use std::fs;
@@ -77,14 +81,61 @@ pub fn is_at_work(codex_home: &Path) -> bool {
         .any(|folder| swap::is_at_work(folder))
 }
 
+/// Keeps the login of a home that is about to be exchanged, where Codex renewed it after the
+/// restore was killed: the newer one of an account goes live, and another account's is saved.
+pub(super) fn keep_login(
+    manager_home: &Path,
+    now: Timestamp,
+    live: &Path,
+    staged: &Path,
+) -> Result<(), IoError> {
+    let name = Path::new(AUTH_JSON);
+    let (live, staged) = if live.file_name() == Some(name.as_os_str()) {
+        (live.to_path_buf(), staged.to_path_buf())
+    } else {
+        (live.join(name), staged.join(name))
+    };
+    let (Ok(AuthFile::Present(old)), Ok(new)) = (AuthFile::read(&live), AuthFile::read(&staged))
+    else {
+        return Ok(());
+    };
+    let Some(login) = &old.login else {
+        return Ok(());
+    };
+    match new.login() {
+        Some(new) if new.identity.is_same(&login.identity) => {
+            if login.freshness.is_newer_than(&new.freshness) {
+                atomic::write(&staged, old.bytes.expose())?;
+            }
+            Ok(())
+        }
+        _ => Profiles::of(manager_home)
+            .save_back(&old, login, Keeper::Profile, now)
+            .map(|_| ())
+            .map_err(|e| match e {
+                ProfileError::Io(e) => e,
+                other => IoError {
+                    action: "save the login of",
+                    path: live,
+                    source: std::io::Error::other(other),
+                },
+            }),
+    }
+}
+
 /// Finishes or undoes every interrupted restore. Costs two looks and a listing when there is none.
 ///
 /// # Errors
 /// One could not be finished.
-pub fn recover_all(codex_home: &Path, manager_home: &Path) -> Result<Vec<Recovery>, SwapError> {
+pub fn recover_all(
+    codex_home: &Path,
+    manager_home: &Path,
+    now: Timestamp,
+) -> Result<Vec<Recovery>, SwapError> {
     let mut recovered = Vec::new();
     for (folder, note) in folders(codex_home, manager_home) {
-        let recovery = swap::recover(&folder)?;
+        let keep = |live: &Path, staged: &Path| keep_login(manager_home, now, live, staged);
+        let recovery = swap::recover(&folder, &keep)?;
         let at_work = note.as_deref().is_some_and(lock::is_held);
         if at_work || recovery == Recovery::InProgress {
             recovered.push(Recovery::InProgress);

@@ -2,16 +2,20 @@
 //! home's list.
 
 use super::RestoreError;
-use super::live::LiveFile;
+use super::live::LiveFiles;
+use super::rollouts::conversation_of;
+use crate::archive::check::Below;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::Mode;
+use crate::archive::name_table::NameSet;
 use crate::archive::reader::{Archive, Listing};
-use crate::archive::scan::Excludes;
+use crate::archive::scope::Excludes;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::ConversationFile;
 use serde::Serialize;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
 /// Which part of an archive is wanted.
@@ -52,12 +56,12 @@ pub struct RestorePlan {
     /// Into what.
     pub target: Target,
     /// Files of the archive that are put back; auth.json is decided apart.
-    pub writes: BTreeSet<EntryName>,
+    pub writes: NameSet,
     /// Files among them where none stands now.
-    pub added: BTreeSet<EntryName>,
+    pub added: NameSet,
     /// Files that go: captured kinds that the archive lacks, and what stands beside databases
     /// that are replaced.
-    pub removed: BTreeSet<PathBuf>,
+    pub removed: NameSet,
     /// Whether the archive's login is part of what is wanted.
     pub wants_login: bool,
     /// Whether only a part of the archive is put back.
@@ -68,7 +72,8 @@ pub struct RestorePlan {
     pub bytes: u64,
 }
 
-/// Decides. `live` is empty when the target is elsewhere.
+/// Decides. `live` is empty when the target is elsewhere; its names are kept where those of the
+/// archive are.
 ///
 /// # Errors
 /// Nothing in the archive fits the selection.
@@ -77,21 +82,22 @@ pub fn plan_restore(
     target: Target,
     selection: &Selection,
     merge: bool,
-    live: &[LiveFile],
+    live: &LiveFiles,
 ) -> Result<RestorePlan, RestoreError> {
     let contents = archive.contents();
     if let Some(missing) = selection.only.iter().find(|p| !holds(contents, p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
-    let standing: HashSet<&Path> = live.iter().map(|f| f.path.as_path()).collect();
+    let standing = &live.names;
     let manifest = archive.manifest();
-    let links = contents.links.iter().map(|l| (&l.path, 0));
-    let files = contents.files.iter().map(|f| (&f.path, f.size));
+    let links = contents.links.iter().map(|l| (l.path.clone(), 0));
+    let files = contents.files.iter().map(|f| (f.path, f.size));
+    let none = || NameSet::sharing(contents.files.names());
     let mut plan = RestorePlan {
         target,
-        writes: BTreeSet::new(),
-        added: BTreeSet::new(),
-        removed: BTreeSet::new(),
+        writes: none(),
+        added: none(),
+        removed: none(),
         wants_login: false,
         partial: selection.is_partial(),
         merge,
@@ -119,9 +125,9 @@ pub fn plan_restore(
         plan.bytes += size;
         let is_sidecar = kind == Kind::DatabaseSidecar;
         if !is_sidecar && !name.is_own() && !standing.contains(path) {
-            plan.added.insert(name.clone());
+            plan.added.insert(&name);
         }
-        plan.writes.insert(name.clone());
+        plan.writes.insert(&name);
     }
     if target == Target::Home {
         let globs = manifest
@@ -140,33 +146,27 @@ pub fn plan_restore(
             .flat_map(|m| &m.skipped)
             .map(EntryName::as_path)
             .collect();
-        let kept: HashSet<&Path> = contents
-            .files
-            .iter()
-            .map(|f| f.path.as_path())
-            .chain(contents.links.iter().map(|l| l.path.as_path()))
-            .collect();
-        for file in live {
-            let path = file.path.as_path();
+        let mut kept = contents.files.name_set();
+        kept.extend(contents.links.iter().map(|l| l.path.clone()));
+        for name in standing.without(&kept).iter() {
+            let (path, kind) = (name.as_path(), kind_of(name.as_path()));
             let lacking = exact
-                && removes(archive.metadata().mode, file.kind)
-                && file.is_capturable
-                && !kept.contains(path)
+                && removes(archive.metadata().mode, kind)
+                && !live.uncapturable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
             let undo = !plan.partial
                 && undone.contains(path)
-                && !kept.contains(path)
-                && !matches!(file.kind, Kind::Auth | Kind::LegacyAuth);
+                && !matches!(kind, Kind::Auth | Kind::LegacyAuth);
             if lacking || undo {
-                plan.removed.insert(file.path.clone());
+                plan.removed.insert(&name);
             }
         }
         if !merge {
-            plan.remove_other_forms(live);
+            plan.remove_other_forms(standing);
         }
-        plan.remove_what_is_in_the_way(live, &standing);
-        plan.remove_beside_databases(&standing);
+        plan.remove_what_is_in_the_way(standing);
+        plan.remove_beside_databases(standing);
     }
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     if is_empty && selection.is_partial() {
@@ -181,76 +181,82 @@ pub fn plan_restore(
 impl RestorePlan {
     /// One conversation, one file: what stands of a conversation that is put back under another
     /// name (archived or compressed since) goes.
-    fn remove_other_forms(&mut self, live: &[LiveFile]) {
-        let conversation = |path: &Path| {
-            let is_rollout = kind_of(path).is_rollout_folder();
-            is_rollout.then(|| ConversationFile::of(path)).flatten()
-        };
-        let written: HashSet<String> = self
+    fn remove_other_forms(&mut self, standing: &NameSet) {
+        let conversation = |name: &EntryName| Some(conversation_of(name.as_path())?.name);
+        // By a hash first: the names of all would take more than everything else.
+        let hashes = RandomState::new();
+        let written: HashSet<u64> = self
             .writes
             .iter()
-            .filter_map(|name| Some(conversation(name.as_path())?.name))
+            .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
             .collect();
-        let replaced: HashSet<&Path> = self.writes.iter().map(EntryName::as_path).collect();
-        let other = live
-            .iter()
-            .map(|file| file.path.as_path())
-            .filter(|path| !replaced.contains(path))
-            .filter(|path| conversation(path).is_some_and(|c| written.contains(&c.name)));
-        let other: Vec<PathBuf> = other.map(Path::to_path_buf).collect();
-        self.removed.extend(other);
+        let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
+        for name in standing.without(&self.writes).iter() {
+            if let Some(of) = conversation(&name)
+                && written.contains(&hashes.hash_one(&of))
+            {
+                other.entry(of).or_default().push(name);
+            }
+        }
+        if other.is_empty() {
+            return;
+        }
+        for name in self.writes.iter() {
+            let same = conversation(&name).and_then(|of| other.remove(&of));
+            self.removed.extend(same.into_iter().flatten());
+        }
     }
 
     /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
-    fn remove_beside_databases(&mut self, standing: &HashSet<&Path>) {
-        let replaced = self.writes.iter().map(EntryName::as_path);
-        let gone = self.removed.iter().map(PathBuf::as_path);
-        let beside: Vec<_> = replaced
-            .chain(gone)
-            .filter(|path| kind_of(path) == Kind::Database)
-            .flat_map(home::database_sidecars)
-            .filter(|path| standing.contains(path.as_path()))
+    fn remove_beside_databases(&mut self, standing: &NameSet) {
+        let changed = self.writes.iter().chain(self.removed.iter());
+        let beside: Vec<_> = changed
+            .filter(|name| kind_of(name.as_path()) == Kind::Database)
+            .flat_map(|name| home::database_sidecars(name.as_path()))
+            .filter(|path| standing.contains(path))
+            .filter_map(|path| EntryName::of_path(&path).ok())
             .collect();
         self.removed.extend(beside);
     }
 
     /// Live files where a folder of the archive has to be, and those in a folder where one of its
     /// files has to be: saved and removed like all that is replaced.
-    fn remove_what_is_in_the_way(&mut self, live: &[LiveFile], standing: &HashSet<&Path>) {
-        let written: HashSet<&Path> = self.writes.iter().map(EntryName::as_path).collect();
-        let below = live
+    fn remove_what_is_in_the_way(&mut self, standing: &NameSet) {
+        let (mut in_file, mut in_live) = (Below::new(&self.writes), Below::new(standing));
+        let mut gone: Vec<EntryName> = standing
             .iter()
-            .map(|file| file.path.as_path())
-            .filter(|path| path.ancestors().skip(1).any(|p| written.contains(p)));
-        let above = written
-            .iter()
-            .flat_map(|path| path.ancestors().skip(1))
-            .filter(|path| standing.contains(path));
-        let gone: Vec<PathBuf> = below.chain(above).map(Path::to_path_buf).collect();
+            .filter(|name| in_file.has(name.as_path()))
+            .collect();
+        for name in self.writes.iter().filter(|n| in_live.has(n.as_path())) {
+            let above = name.as_path().ancestors().skip(1);
+            let standing = above.filter(|path| standing.contains(path));
+            gone.extend(standing.filter_map(|path| EntryName::of_path(path).ok()));
+        }
         self.removed.extend(gone);
     }
 
     /// Whether this live file will be replaced or removed.
     pub fn changes_file(&self, path: &Path) -> bool {
-        self.removed.contains(path)
-            || EntryName::of_path(path)
-                .is_ok_and(|name| self.writes.contains(&name) && !self.added.contains(&name))
+        self.removed.contains(path) || (self.writes.contains(path) && !self.added.contains(path))
     }
 
-    /// The live files that will be replaced or removed, as paths relative to the home.
-    pub fn changes(&self) -> BTreeSet<PathBuf> {
-        let replaced = self
-            .writes
-            .difference(&self.added)
-            .map(|n| n.as_path().to_path_buf());
-        replaced.chain(self.removed.iter().cloned()).collect()
+    /// Whether something at `folder` or below it is written or removed.
+    pub fn changes_below(&self, folder: &Path) -> bool {
+        let mut changed = self.writes.iter().chain(self.removed.iter());
+        changed.any(|name| name.as_path().starts_with(folder))
+    }
+
+    /// The live files that will be replaced or removed.
+    pub fn changes(&self) -> NameSet {
+        let mut changes = self.writes.without(&self.added);
+        changes.extend(self.removed.iter());
+        changes
     }
 
     /// Whether a database that lay outside the archived home is put back.
     pub fn has_outside_databases(&self) -> bool {
-        self.writes
-            .iter()
-            .any(|n| n.as_path().starts_with(OUTSIDE_DATABASES))
+        let mut written = self.writes.iter();
+        written.any(|n| n.as_path().starts_with(OUTSIDE_DATABASES))
     }
 }
 
@@ -275,18 +281,13 @@ fn removes(mode: Mode, kind: Kind) -> bool {
 }
 
 fn holds(contents: Listing<'_>, path: &Path) -> bool {
-    contents
-        .files
-        .iter()
-        .any(|f| f.path.as_path().starts_with(path))
+    let folders = contents.folders.iter().map(|f| &f.path);
+    let mut others = folders.chain(contents.links.iter().map(|l| &l.path));
+    others.any(|name| name.as_path().starts_with(path))
         || contents
-            .folders
+            .files
             .iter()
-            .any(|f| f.path.as_path().starts_with(path))
-        || contents
-            .links
-            .iter()
-            .any(|l| l.path.as_path().starts_with(path))
+            .any(|file| file.path.as_path().starts_with(path))
 }
 
 #[cfg(test)]

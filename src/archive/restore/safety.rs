@@ -5,13 +5,14 @@ use super::apply::Work;
 use super::plan::Target;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Workplace};
+use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::publish::{self, Published};
 use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::CaptureScope;
+use crate::archive::scope::{CaptureScope, Part};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::{IoContext, Progress, atomic};
@@ -29,7 +30,7 @@ impl Work<'_> {
         progress: &dyn Progress,
     ) -> Result<Option<Published>, RestoreError> {
         let changes_none =
-            self.plan.removed.is_empty() && self.plan.writes.is_subset(&self.plan.added);
+            self.plan.removed.is_empty() && self.plan.writes.without(&self.plan.added).is_empty();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
         let outside = self.replaced_outside()?;
         let nothing = changes_none && !replaces_login && outside.is_empty();
@@ -46,18 +47,17 @@ impl Work<'_> {
             .any(|n| kind_of(n.as_path()) == Kind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
         scope.set_manager_home(self.request.manager_home);
-        scope.undo_removes = self.plan.added.iter().cloned().collect();
+        scope.undo_removes = self.plan.added.sorted();
         if self.plan.partial
             || self.plan.merge
             || self.request.archive.manifest().is_some_and(|m| m.partial)
         {
             scope.mode = Mode::Full;
             let mut only = self.plan.changes();
-            if replaces_login {
-                only.insert(home::AUTH_JSON.into());
-            }
-            only.extend(outside);
-            scope.only = Some(only);
+            let login = replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
+            let others = login.into_iter().chain(outside);
+            only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
+            scope.only = Some(Part::of(only));
         }
         let manager = self.request.manager_home;
         let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
@@ -83,7 +83,7 @@ impl Work<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = Source::open(self.request.archive.path(), options);
+        let source = Source::of(self.request.archive, options);
         let mut workplace = Workplace {
             backups: &backups,
             tmp: &tmp,

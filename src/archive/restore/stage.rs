@@ -2,18 +2,17 @@
 //! stays.
 
 use super::plan::RestorePlan;
+use super::rollouts::Rollouts;
 use super::swap::Step;
 use crate::archive::ArchiveError;
-use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::reader::Listing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::codex::rollout::ConversationFile;
 use crate::io::position;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
 use std::path::{Path, PathBuf};
@@ -22,6 +21,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The largest login that is taken out of an archive.
 const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
+
+/// Parts of this size go to the disk while others are unpacked.
+const LARGE_PART_BYTES: usize = 1024 * 1024;
 
 /// A live folder or file that is replaced as a whole: the home, or what a top-level link of it
 /// leads to.
@@ -54,8 +56,8 @@ pub(super) struct Stage {
     pub(super) outside: PathBuf,
     /// The archive's login.
     pub(super) login: Option<ArchivedLogin>,
-    /// Rollouts of the archive that are written: conversation id → path relative to the home.
-    pub(super) rollouts: HashMap<String, EntryName>,
+    /// Rollouts of the archive that are written.
+    pub(super) rollouts: Rollouts,
 }
 
 impl Stage {
@@ -101,7 +103,7 @@ impl Stage {
         for link in contents
             .links
             .iter()
-            .filter(|l| plan.writes.contains(&l.path))
+            .filter(|l| plan.writes.contains(l.path.as_path()))
         {
             let path = self.place(link.path.as_path());
             atomic::create_private_folder(atomic::parent_of(&path))?;
@@ -179,7 +181,7 @@ impl<'a> Extract<'a> {
 
 impl Sink for Extract<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
-        self.is_login(entry) || self.plan.writes.contains(&entry.path)
+        self.is_login(entry) || self.plan.writes.contains(entry.path.as_path())
     }
 
     fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
@@ -200,7 +202,11 @@ impl Sink for Extract<'_> {
             }
             other => other?,
         };
-        Ok(position::write_all_at(&file, bytes, offset).at("write", &path)?)
+        position::write_all_at(&file, bytes, offset).at("write", &path)?;
+        if bytes.len() >= LARGE_PART_BYTES {
+            position::begin_writing_out(&file, offset, bytes.len());
+        }
+        Ok(())
     }
 
     fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
@@ -213,20 +219,6 @@ impl Sink for Extract<'_> {
             entry.mtime,
         )?)
     }
-}
-
-/// The rollouts among the planned files: conversation id → path relative to the home.
-pub(super) fn planned_rollouts(plan: &RestorePlan) -> HashMap<String, EntryName> {
-    let rollouts = plan
-        .writes
-        .iter()
-        .filter(|n| kind_of(n.as_path()).is_rollout_folder());
-    rollouts
-        .filter_map(|name| {
-            let id = ConversationFile::of(name.as_path())?.id()?.to_owned();
-            Some((id, name.clone()))
-        })
-        .collect()
 }
 
 /// Opens a staged file, which several threads may write parts of; made if it is not there.
@@ -273,9 +265,8 @@ impl Carry<'_> {
                     .iter()
                     .filter_map(|s| text.strip_suffix(s))
                     .any(|base| {
-                        self.plan.removed.contains(Path::new(base))
-                            || EntryName::parse(base.as_bytes())
-                                .is_ok_and(|name| self.plan.writes.contains(&name))
+                        let base = Path::new(base);
+                        self.plan.removed.contains(base) || self.plan.writes.contains(base)
                     })
             })
     }

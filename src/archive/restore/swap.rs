@@ -230,15 +230,15 @@ pub fn folder_within(home: &Path) -> PathBuf {
 
 impl Swap {
     /// Begins a swap whose journal is in `folder`, which is made (0700). What another process left
-    /// there meanwhile, because it was killed, is finished or undone first.
-    pub fn begin(folder: &Path) -> Result<Self, SwapError> {
+    /// there meanwhile, because it was killed, is finished or undone first, as by [`recover`].
+    pub fn begin(folder: &Path, before: BeforeExchange<'_>) -> Result<Self, SwapError> {
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_ours(folder)?;
             match FileLock::try_exclusive(&folder.join(LOCK)) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if folder.join(JOURNAL).exists() => {
-                    recover_locked(folder, lock)?;
+                    recover_locked(folder, lock, before)?;
                 }
                 Ok(lock) => break lock,
                 Err(LockError::Held(_)) => {
@@ -447,11 +447,17 @@ pub fn is_at_work(folder: &Path) -> bool {
     crate::io::lock::is_held(&folder.join(LOCK))
 }
 
+/// Is told of an exchange that a recovery is about to do: what is live, and what will be.
+pub type BeforeExchange<'a> = &'a dyn Fn(&Path, &Path) -> Result<(), IoError>;
+
 /// Finishes or undoes the restore whose journal is in `folder`, and removes what it staged.
+///
+/// Codex may have been used since: where no step is done, none is begun. Before any other exchange
+/// `before` can save what it needs of the live side.
 ///
 /// # Errors
 /// The file system refuses, or the journal cannot be read: then nothing is touched.
-pub fn recover(folder: &Path) -> Result<Recovery, SwapError> {
+pub fn recover(folder: &Path, before: BeforeExchange<'_>) -> Result<Recovery, SwapError> {
     if !is_pending(folder) {
         return Ok(Recovery::None);
     }
@@ -465,7 +471,7 @@ pub fn recover(folder: &Path) -> Result<Recovery, SwapError> {
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
-    recover_locked(folder, lock)
+    recover_locked(folder, lock, before)
 }
 
 /// A journal is only believed where nobody but us can have put it: in a private folder of ours.
@@ -491,7 +497,11 @@ fn is_named_ours(folder: &Path) -> bool {
             .is_some_and(|n| n.as_encoded_bytes().ends_with(FOLDER_SUFFIX.as_bytes()))
 }
 
-fn recover_locked(folder: &Path, lock: FileLock) -> Result<Recovery, SwapError> {
+fn recover_locked(
+    folder: &Path,
+    lock: FileLock,
+    before: BeforeExchange<'_>,
+) -> Result<Recovery, SwapError> {
     let path = folder.join(JOURNAL);
     let journal = match document::read::<JournalFile>(&path)? {
         Found::Good(journal) => journal,
@@ -517,12 +527,20 @@ fn recover_locked(folder: &Path, lock: FileLock) -> Result<Recovery, SwapError> 
     };
     let recovery = match swap.journal.state {
         State::Prepared => Recovery::Undone,
+        // The home is whole, and may have been used since: nothing of that may be lost.
+        State::Committing if !swap.journal.steps.iter().any(Step::is_done) => Recovery::Undone,
         State::Undoing => {
+            for step in swap.journal.steps.iter().filter(|step| step.is_done()) {
+                before(&step.live, &step.staged)?;
+            }
             swap.undo()?;
             Recovery::Undone
         }
         State::Committing => {
             for step in &swap.journal.steps {
+                if !step.is_done() {
+                    before(&step.live, &step.staged)?;
+                }
                 step.apply()?;
             }
             swap.sync_parents()?;
@@ -563,7 +581,7 @@ mod tests {
         }
 
         fn begin(&self) -> (Swap, Vec<Step>) {
-            let swap = Swap::begin(&self.at(STAGING)).unwrap();
+            let swap = Swap::begin(&self.at(STAGING), NOTHING).unwrap();
             let staged = self.at(STAGING).join("new");
             fs::create_dir_all(staged.join("folder")).unwrap();
             for name in ["auth", "added", "folder/x"] {
@@ -581,6 +599,7 @@ mod tests {
         }
     }
 
+    const NOTHING: BeforeExchange<'_> = &|_, _| Ok(());
     const STAGING: &str = "x.codex-manager-restore";
     const OLD: &str = "old - old old";
     const NEW: &str = "new new - new";
@@ -629,13 +648,17 @@ mod tests {
                 swap.finished = true;
                 drop(swap);
                 let (recovery, expected) = match state {
+                    State::Committing if done == 0 => (Recovery::Undone, OLD),
                     State::Undoing => (Recovery::Undone, OLD),
                     _ => (Recovery::Finished, NEW),
                 };
                 assert_eq!(recovered(&world), recovery);
                 assert_eq!(world.state(), expected, "{state:?} after {done} steps");
                 assert!(!world.at(STAGING).exists());
-                assert_eq!(recover(&world.at(STAGING)).unwrap(), Recovery::None);
+                assert_eq!(
+                    recover(&world.at(STAGING), NOTHING).unwrap(),
+                    Recovery::None
+                );
             }
         }
     }
@@ -644,7 +667,7 @@ mod tests {
     fn recovered(world: &World) -> Recovery {
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
         loop {
-            let recovery = recover(&world.at(STAGING)).unwrap();
+            let recovery = recover(&world.at(STAGING), NOTHING).unwrap();
             if recovery != Recovery::InProgress || std::time::Instant::now() > deadline {
                 return recovery;
             }
@@ -656,7 +679,10 @@ mod tests {
     fn a_restore_at_work_is_not_recovered_by_another() {
         let world = World::new();
         let (_swap, _) = world.begin();
-        assert_eq!(recover(&world.at(STAGING)).unwrap(), Recovery::InProgress);
+        assert_eq!(
+            recover(&world.at(STAGING), NOTHING).unwrap(),
+            Recovery::InProgress
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::commands::normalize::NormalizeArgs;
 use crate::commands::recommend::RecommendArgs;
 use crate::commands::restore::RestoreArgs;
 use crate::commands::verify::VerifyArgs;
+use crate::config::Preferences;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::{IoContext, IoError, tree};
@@ -82,6 +83,7 @@ impl<'a> Demo<'a> {
         settings.manager_home = world.join("manager-home");
         settings.codex_bin = None;
         settings.assume_yes = true;
+        settings.preferences = Preferences::default();
         let inner = Context {
             settings,
             clock: context.clock,

@@ -8,7 +8,7 @@ mod restore;
 mod run;
 mod shared;
 
-pub(super) use preflight::{Status, checks as preflight_checks};
+pub(super) use preflight::checks as preflight_checks;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};

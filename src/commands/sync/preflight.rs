@@ -2,6 +2,7 @@
 
 use super::shared::{self, is_writable, read_quietly, replica};
 use crate::context::Context;
+use crate::doctor::{Check, Status};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::sync::config::SyncConfig;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 /// Check the configuration
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   codex-manager sync validate -c config.toml")]
 pub(super) struct ValidateArgs {}
 
@@ -47,27 +48,9 @@ impl ValidateArgs {
 
 /// Check the configuration, the folders and who uses them
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
+#[command(after_help = "Examples:
   codex-manager sync preflight")]
 pub(super) struct PreflightArgs {}
-
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::commands) enum Status {
-    Ok,
-    Warn,
-    Fail,
-}
-
-/// One finding.
-#[derive(Debug, Serialize)]
-pub(in crate::commands) struct Check {
-    pub(in crate::commands) id: &'static str,
-    pub(in crate::commands) status: Status,
-    pub(in crate::commands) message: String,
-    pub(in crate::commands) fix: Option<String>,
-}
 
 #[derive(Serialize)]
 struct PreflightJson<'a> {
@@ -110,12 +93,8 @@ pub(in crate::commands) fn checks(
     path: &Path,
 ) -> Result<Vec<Check>, CommandError> {
     let config = read_quietly(context, path)?;
-    let mut checks = vec![Check {
-        id: "sync.config",
-        status: Status::Ok,
-        message: format!("configuration: {}", path.display()),
-        fix: None,
-    }];
+    let message = format!("configuration: {}", path.display());
+    let mut checks = vec![Check::ok("sync.config", message)];
     for warning in &config.warnings {
         push(
             &mut checks,
@@ -150,11 +129,10 @@ fn push(
     message: String,
     fix: Option<&str>,
 ) {
-    checks.push(Check {
-        id,
-        status,
-        message,
-        fix: fix.map(str::to_owned),
+    let check = Check::new(id, status, message);
+    checks.push(match fix {
+        Some(fix) => check.fixed_by(fix),
+        None => check,
     });
 }
 

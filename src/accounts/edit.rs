@@ -1,0 +1,455 @@
+//! What a user does to profiles by name: save, rename, remove.
+
+use super::profile::{
+    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, is_unfinished,
+    keep_in_history, save_outcome, write_profile_json,
+};
+use crate::archive::names::safe_label;
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
+use crate::io::clock::Timestamp;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, atomic, tree};
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where removed profiles go.
+const TRASH: &str = ".trash";
+
+/// The longest name of a profile, in bytes.
+const MAX_NAME_BYTES: usize = 64;
+
+/// What saving a login under a name will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavePlan {
+    /// The profile.
+    pub profile: String,
+    /// Its name until now, where the account has a profile of another name.
+    pub renamed_from: Option<String>,
+    /// What happens to the login.
+    pub outcome: SaveOutcome,
+}
+
+/// An older login of a profile.
+#[derive(Debug, Clone)]
+pub struct KeptLogin {
+    /// Its file name in `history/`.
+    pub name: String,
+    /// What is in it.
+    pub auth: AuthFile,
+}
+
+/// Whether a text can be the name of a profile.
+///
+/// # Errors
+/// It cannot, and why.
+pub fn check_name(name: &str) -> Result<(), ProfileError> {
+    let reason = if name.is_empty() {
+        "empty"
+    } else if name.len() > MAX_NAME_BYTES {
+        "too long"
+    } else if name.starts_with(['.', '-']) {
+        "it begins with a dot or a dash"
+    } else if safe_label(name) != name {
+        "letters, digits and any of @ . _ + - are allowed"
+    } else {
+        return Ok(());
+    };
+    Err(ProfileError::BadName {
+        name: name.to_owned(),
+        reason,
+    })
+}
+
+/// What saving this login as `name` will do, given all profiles. Pure.
+///
+/// An account has one profile: where it has one of another name, that is renamed.
+///
+/// # Errors
+/// The name is no name, or is that of another account's profile.
+pub fn plan_save(
+    profiles: &[Profile],
+    name: &str,
+    snapshot: &AuthSnapshot,
+    login: &Login,
+) -> Result<SavePlan, ProfileError> {
+    check_name(name)?;
+    let own = profiles
+        .iter()
+        .find(|p| p.identity().is_some_and(|i| i.is_same(&login.identity)));
+    check_free(profiles, name, own)?;
+    Ok(SavePlan {
+        profile: name.to_owned(),
+        renamed_from: own.map(|p| p.name.clone()).filter(|old| old != name),
+        outcome: save_outcome(own, snapshot, login),
+    })
+}
+
+/// That `name` is free, or that of `own`. Names that differ in letter case alone are the same: they
+/// are on some disks, and to whoever types them.
+fn check_free(profiles: &[Profile], name: &str, own: Option<&Profile>) -> Result<(), ProfileError> {
+    let same = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
+    match profiles.iter().find(same) {
+        Some(other) if own.is_none_or(|own| own.name != other.name) => Err(ProfileError::Taken {
+            name: other.name.clone(),
+            of: other
+                .identity()
+                .map(Identity::to_string)
+                .unwrap_or_default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Profiles {
+    /// The folder of a profile.
+    pub fn folder_of(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Saves a login as `name`; see [`plan_save`]. Older logins go to the history. Everything is
+    /// durable on return.
+    ///
+    /// # Errors
+    /// Those of [`plan_save`], and what the file system refuses.
+    pub fn save_as(
+        &self,
+        name: &str,
+        (snapshot, login): (&AuthSnapshot, &Login),
+        codex_home: &Path,
+        now: Timestamp,
+    ) -> Result<(SavePlan, SavedBack), ProfileError> {
+        check_name(name)?;
+        atomic::create_private_folder(&self.folder)?;
+        let _held = FileLock::exclusive(&self.lock)?;
+        let profiles = self.list()?;
+        let plan = plan_save(&profiles, name, snapshot, login)?;
+        let old = plan.renamed_from.as_deref().unwrap_or(name);
+        let mut own = profiles.into_iter().find(|p| p.name == old);
+        if let Some(old) = &plan.renamed_from {
+            self.move_to(old, name)?;
+        } else if own.is_none() {
+            self.check_absent(name)?;
+        }
+        if let Some(own) = &mut own {
+            name.clone_into(&mut own.name);
+        }
+        // A login from a file is owned by whoever has the account live.
+        let probe = own.clone().unwrap_or_else(|| Profile::of(name, login));
+        let live_in = probe.live_in(codex_home);
+        let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
+        let saved = self.save_into(name, own.as_ref(), (snapshot, login), keeper, now)?;
+        Ok((plan, saved))
+    }
+
+    /// Gives a profile another name.
+    ///
+    /// # Errors
+    /// There is none of the old name, or the new one is no name or taken.
+    pub fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
+        check_name(new)?;
+        let _held = self.hold(dry_run)?;
+        let profiles = self.list()?;
+        let own = find_named(&profiles, old)?;
+        check_free(&profiles, new, Some(own))?;
+        if own.name == new || dry_run {
+            return Ok(());
+        }
+        self.move_to(&own.name, new)
+    }
+
+    /// Moves a profile to the trash; returns where it is there.
+    ///
+    /// # Errors
+    /// There is none of that name, or the file system refuses.
+    pub fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
+        let _held = self.hold(false)?;
+        let profiles = self.list()?;
+        let name = &find_named(&profiles, name)?.name;
+        let trash = self.folder.join(TRASH);
+        atomic::create_private_folder(&trash)?;
+        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
+        let mut place = trash.join(format!("{name}-{stamp}"));
+        let mut number = 1;
+        while place.exists() {
+            number += 1;
+            place = trash.join(format!("{name}-{stamp}-{number}"));
+        }
+        atomic::rename(&self.folder.join(name), &place)?;
+        atomic::sync_folder(&self.folder)?;
+        Ok(place)
+    }
+
+    /// Deletes a profile and what the trash has of that name; returns how many folders.
+    ///
+    /// # Errors
+    /// There is nothing of that name, or the file system refuses.
+    pub fn purge(&self, name: &str) -> Result<usize, ProfileError> {
+        let _held = self.hold(false)?;
+        let places = self.places_of(name)?;
+        for place in &places {
+            tree::remove(place)?;
+        }
+        atomic::sync_folder(&self.folder)?;
+        Ok(places.len())
+    }
+
+    /// The folders that are, or were, the profile `name`.
+    ///
+    /// # Errors
+    /// There is none, or the file system refuses.
+    pub fn places_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
+        let profiles = self.list()?;
+        let mut places: Vec<_> = find_named(&profiles, name)
+            .map(|p| self.folder.join(&p.name))
+            .into_iter()
+            .collect();
+        let trash = self.folder.join(TRASH);
+        for entry in fs::read_dir(&trash).into_iter().flatten().flatten() {
+            let removed = entry.file_name();
+            let stem = removed.to_str().and_then(trashed_name);
+            if stem.is_some_and(|stem| stem.to_lowercase() == name.to_lowercase()) {
+                places.push(entry.path());
+            }
+        }
+        if places.is_empty() {
+            return Err(ProfileError::Unknown(name.to_owned()));
+        }
+        places.sort();
+        Ok(places)
+    }
+
+    /// Keeps an older login of a profile's account in its history, unless it is there.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(crate) fn keep_as_history(
+        &self,
+        name: &str,
+        snapshot: &AuthSnapshot,
+        now: Timestamp,
+    ) -> Result<(), ProfileError> {
+        let _held = self.hold(false)?;
+        Ok(keep_in_history(
+            &self.folder.join(name),
+            &snapshot.bytes,
+            now,
+        )?)
+    }
+
+    /// The older logins of a profile, newest first.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn history(&self, name: &str) -> Result<Vec<KeptLogin>, ProfileError> {
+        let folder = self.folder.join(name).join(HISTORY);
+        let mut names: Vec<_> = fs::read_dir(&folder)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|e| e.file_name().into_string().ok())
+            .filter(|name| name.strip_suffix(".json").is_some())
+            .collect();
+        names.sort();
+        names.reverse();
+        names
+            .into_iter()
+            .map(|name| {
+                let auth = AuthFile::read(&folder.join(&name))?;
+                Ok(KeptLogin { name, auth })
+            })
+            .collect()
+    }
+
+    /// Puts a login of the history in the place of the profile's, which goes to the history. The
+    /// newest login that was seen stays what it is. Returns the name in the history, and whether a
+    /// newer login was seen.
+    ///
+    /// # Errors
+    /// There is no such profile or login, the account is signed in, or the file system refuses.
+    pub fn restore_login(
+        &self,
+        name: &str,
+        wanted: Option<&str>,
+        codex_home: &Path,
+        now: Timestamp,
+        dry_run: bool,
+    ) -> Result<(String, bool), ProfileError> {
+        let _held = self.hold(dry_run)?;
+        let profile = self.named(name)?;
+        let name = profile.name.clone();
+        if let Some(home) = profile.live_in(codex_home) {
+            return Err(ProfileError::IsLive { name, home });
+        }
+        let mut usable = self.history(&name)?;
+        usable.retain(|kept| {
+            let own = |login: &Login| {
+                profile
+                    .identity()
+                    .is_some_and(|i| i.is_same(&login.identity))
+            };
+            kept.auth.login().is_some_and(own) && kept.auth.snapshot() != profile.snapshot()
+        });
+        let chosen = match wanted {
+            None => usable.first(),
+            Some(wanted) => usable.iter().find(|kept| kept.name.starts_with(wanted)),
+        };
+        let Some((kept, snapshot, login)) =
+            chosen.and_then(|k| Some((k, k.auth.snapshot()?, k.auth.login()?)))
+        else {
+            let choices = usable.into_iter().map(|kept| kept.name).collect();
+            return Err(ProfileError::NoSuchLogin { name, choices });
+        };
+        let is_stale = profile.newest().is_newer_than(&login.freshness);
+        if !dry_run {
+            let folder = self.folder.join(&name);
+            // So that the newest that was seen is written down before its bytes go.
+            let mut file = profile.file.clone();
+            file.newest = profile.newest();
+            write_profile_json(&folder, &file)?;
+            if let Some(old) = profile.snapshot() {
+                keep_in_history(&folder, &old.bytes, now)?;
+            }
+            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
+        }
+        Ok((kept.name.clone(), is_stale))
+    }
+
+    /// The profile of this name, without regard to letter case.
+    ///
+    /// # Errors
+    /// There is none, or the file system refuses.
+    pub fn named(&self, name: &str) -> Result<Profile, ProfileError> {
+        find_named(&self.list()?, name).cloned()
+    }
+
+    fn hold(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
+        if dry_run || !self.folder.is_dir() {
+            return Ok(None);
+        }
+        FileLock::exclusive(&self.lock).map(Some)
+    }
+
+    fn move_to(&self, old: &str, new: &str) -> Result<(), ProfileError> {
+        // On some disks the folder of a name that differs in case alone is the same one.
+        if old.to_lowercase() != new.to_lowercase() {
+            self.check_absent(new)?;
+        }
+        atomic::rename(&self.folder.join(old), &self.folder.join(new))?;
+        Ok(())
+    }
+
+    fn check_absent(&self, name: &str) -> Result<(), ProfileError> {
+        let place = self.folder.join(name);
+        match place.symlink_metadata() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e).at("read", &place).map_err(Into::into),
+            Ok(_) if is_unfinished(&place) => Ok(tree::remove(&place)?),
+            Ok(_) => Err(ProfileError::NotAProfile(place)),
+        }
+    }
+}
+
+fn find_named<'a>(profiles: &'a [Profile], name: &str) -> Result<&'a Profile, ProfileError> {
+    profiles
+        .iter()
+        .find(|p| p.name.to_lowercase() == name.to_lowercase())
+        .ok_or_else(|| ProfileError::Unknown(name.to_owned()))
+}
+
+/// The name of the profile that a folder of the trash was.
+fn trashed_name(folder: &str) -> Option<&str> {
+    const STAMP_BYTES: usize = "20261120T120000000000Z".len();
+    folder.match_indices('-').find_map(|(at, _)| {
+        let stamp = folder[at + 1..].split('-').next()?;
+        let is_stamp = stamp.len() == STAMP_BYTES && stamp.ends_with('Z');
+        is_stamp.then(|| &folder[..at])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::profile::ProfileFile;
+    use crate::codex::auth::Freshness;
+    use crate::io::secret::SecretBytes;
+
+    fn who(user: &str) -> Identity {
+        Identity {
+            account_id: Some("team".into()),
+            user_id: Some(user.into()),
+            ..Identity::of_email("a@x.com")
+        }
+    }
+
+    fn login(user: &str, day: i64) -> (AuthSnapshot, Login) {
+        let login = Login {
+            identity: who(user),
+            plan: None,
+            freshness: Freshness {
+                last_refresh: chrono::DateTime::from_timestamp(day * 86_400, 0),
+                ..Freshness::default()
+            },
+        };
+        let snapshot = AuthSnapshot {
+            bytes: SecretBytes::new(format!("{user} {day}").into_bytes()),
+            login: Some(login.clone()),
+        };
+        (snapshot, login)
+    }
+
+    fn profile(name: &str, user: &str, day: i64) -> Profile {
+        let (snapshot, login) = login(user, day);
+        Profile {
+            name: name.into(),
+            file: ProfileFile {
+                identity: Some(login.identity),
+                ..ProfileFile::default()
+            },
+            auth: AuthFile::Present(snapshot),
+        }
+    }
+
+    #[test]
+    fn an_account_has_one_profile_and_a_profile_one_account() {
+        use SaveOutcome::{Created, KeptNewer, Unchanged, Updated};
+        let all = [profile("work", "u1", 2), profile("home", "u2", 2)];
+        let plan = |name: &str, user: &str, day| {
+            let (snapshot, login) = login(user, day);
+            plan_save(&all, name, &snapshot, &login)
+                .map(|plan| (plan.renamed_from, plan.outcome))
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(plan("work", "u1", 2), Ok((None, Unchanged)));
+        assert_eq!(plan("work", "u1", 3), Ok((None, Updated)));
+        assert_eq!(plan("work", "u1", 1), Ok((None, KeptNewer)));
+        assert_eq!(plan("client", "u1", 3), Ok((Some("work".into()), Updated)));
+        assert_eq!(plan("Work", "u1", 2), Ok((Some("work".into()), Unchanged)));
+        assert_eq!(plan("new", "u3", 1), Ok((None, Created)));
+        let taken = Err("the profile work is of a@x.com".into());
+        assert_eq!(plan("work", "u2", 3), taken);
+        assert_eq!(plan("WORK", "u3", 3), taken);
+    }
+
+    #[test]
+    fn a_name_is_one_that_every_disk_takes() {
+        for good in ["work", "me@example.com", "a+b_c-1.2"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        let long = "x".repeat(65);
+        for bad in [
+            "", ".", "..", ".trash", "-x", "a/b", "a\\b", "a\nb", "a b", &long,
+        ] {
+            assert!(check_name(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_trash_tells_names_that_look_alike_apart() {
+        assert_eq!(trashed_name("work-20261120T120000000000Z"), Some("work"));
+        assert_eq!(trashed_name("a-b-20261120T120000000000Z-2"), Some("a-b"));
+        assert_eq!(trashed_name("work"), None);
+    }
+}

@@ -1,0 +1,328 @@
+//! A profile's login, lent to a Codex that is asked about it.
+//!
+//! Codex may renew a login as soon as it starts, and leaves databases behind. So it is asked in a
+//! scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy meanwhile, and
+//! what it leaves there goes back into the profile. Killed in between, a Codex of ours may still be
+//! at work: whoever wants the login next waits for that one, takes back what it wrote, and only
+//! then goes on. A lock for each account, which ends with its process, keeps `use`, `restore` and
+//! probes of the same login apart.
+
+use super::profile::{
+    Keeper, Owner, Profile, ProfileError, Profiles, SavedBack, write_profile_json,
+};
+use crate::codex::auth::AuthFile;
+use crate::codex::config;
+use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
+use crate::codex::identity::Identity;
+use crate::codex::process::{self, Holder, find_codex};
+use crate::io::clock::Timestamp;
+use crate::io::lock::{FileLock, LockError};
+use crate::io::progress::is_interrupted;
+use crate::io::secret::SecretBytes;
+use crate::io::{IoError, atomic, hash, space, tree};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Scratch homes and locks of logins, in `profiles/`.
+const PROBES: &str = ".probes";
+
+/// Codex's file that tells its servers which installation asks.
+const INSTALLATION_ID: &str = "installation_id";
+
+/// What Codex needs in a scratch home, with room to spare: a login that it renews and cannot store
+/// is lost.
+const ROOM_BYTES: u64 = 32 << 20;
+
+/// How long a Codex whose input has ended may take to do so, too.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a Codex has ended.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Why a login is not to be had now. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoanError {
+    /// A profile cannot be read or written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Another process of ours has it.
+    #[error("another codex-manager is at work on the login of {0}")]
+    InUse(Identity),
+    /// A Codex that was asked about it has not ended yet, and may be renewing it.
+    #[error("a Codex that was asked about {of} is still at work: {}", join(.holders))]
+    StillAsked {
+        /// Whose login.
+        of: Identity,
+        /// The processes.
+        holders: Vec<Holder>,
+    },
+    /// There is none.
+    #[error("the profile {0} has no login")]
+    NoLogin(String),
+    /// It went to another machine.
+    #[error("the login of the profile {0} was moved to another machine")]
+    Moved(String),
+    /// A Codex home has it.
+    #[error("the account of the profile {profile} is signed in in a Codex home: {}", home.display())]
+    Live {
+        /// The profile.
+        profile: String,
+        /// The home.
+        home: PathBuf,
+    },
+    /// Codex could not store what it renews.
+    #[error("too little room on the disk to ask Codex: {}", .0.display())]
+    NoRoom(PathBuf),
+    /// A newer one was seen.
+    #[error("the login of the profile {0} is older than one that was seen")]
+    Stale(String),
+    /// The user stopped it.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn join(holders: &[Holder]) -> String {
+    let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    holders.join(", ")
+}
+
+/// Logins that nobody else of ours touches until this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    _locks: Vec<FileLock>,
+}
+
+/// The owner copy of a profile's login, in a scratch home.
+#[derive(Debug)]
+pub struct Loan<'a> {
+    profiles: &'a Profiles,
+    identity: Identity,
+    home: PathBuf,
+    now: Timestamp,
+    _held: Held,
+}
+
+impl Loan<'_> {
+    /// The scratch home: auth.json, and the settings that name the servers.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Puts what Codex left back into the profile, and removes the scratch home. Not called, or
+    /// killed on the way, whoever wants the login next does it.
+    ///
+    /// # Errors
+    /// A Codex of the scratch home is still at work, or the file system refuses.
+    pub fn take_back(self) -> Result<Option<SavedBack>, LoanError> {
+        let patience = GRACE * 2;
+        self.profiles.bring_back(&self.identity, self.now, patience)
+    }
+}
+
+impl Profiles {
+    /// Takes the locks of these logins within `patience`, and brings back what killed probes have
+    /// left of them.
+    ///
+    /// # Errors
+    /// Another process has one of them; one is still being renewed; the file system refuses.
+    pub fn claim(
+        &self,
+        accounts: &[&Identity],
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Held, LoanError> {
+        let end = Instant::now() + patience;
+        let rest = || end.saturating_duration_since(Instant::now());
+        // In one order, so that two who want the same two logins do not wait for each other.
+        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), *who)).collect();
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        wanted.dedup_by(|a, b| a.0 == b.0);
+        if !wanted.is_empty() {
+            atomic::create_private_folder(&self.folder.join(PROBES))?;
+        }
+        let mut locks = Vec::new();
+        for (key, who) in wanted {
+            let path = self.folder.join(PROBES).join(format!("{key}.lock"));
+            let lock = FileLock::exclusive_within(&path, rest()).map_err(|e| match e {
+                LockError::Held(_) => LoanError::InUse(who.clone()),
+                LockError::Io(e) => e.into(),
+            })?;
+            locks.push(lock);
+            self.bring_back(who, now, rest())?;
+        }
+        Ok(Held { _locks: locks })
+    }
+
+    /// The same for the profile of this name; `None` where there is none.
+    ///
+    /// # Errors
+    /// See [`Profiles::claim`].
+    pub fn claim_named(
+        &self,
+        name: &str,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Option<Held>, LoanError> {
+        let Ok(profile) = self.named(name) else {
+            return Ok(None);
+        };
+        let identity = profile.identity();
+        identity
+            .map(|who| self.claim(&[who], now, patience))
+            .transpose()
+    }
+
+    /// Puts the login of `account` into a scratch home, with the servers that `codex_home` names.
+    ///
+    /// # Errors
+    /// Its profile is not the owner, or has an older login than was seen; see also
+    /// [`Profiles::claim`].
+    pub fn lend(
+        &self,
+        account: &Identity,
+        codex_home: &Path,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Loan<'_>, LoanError> {
+        let held = self.claim(&[account], now, patience)?;
+        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
+            return Err(LoanError::NoRoom(self.folder.clone()));
+        }
+        let bytes = {
+            let _lock = FileLock::exclusive(&self.lock)?;
+            let Some(profile) = self.find(account)? else {
+                return Err(LoanError::NoLogin(account.to_string()));
+            };
+            let Some(bytes) = check_owner(&profile, codex_home)? else {
+                return Err(LoanError::NoLogin(profile.name));
+            };
+            // Noted before anybody can renew it.
+            let mut file = profile.file.clone();
+            file.newest = profile.newest();
+            file.owner = Owner::Probe;
+            file.live_home = None;
+            write_profile_json(&self.folder.join(&profile.name), &file)?;
+            bytes
+        };
+        let home = self.scratch(account);
+        atomic::create_private_folder(&home)?;
+        atomic::write(
+            &home.join(CONFIG_TOML),
+            config::servers_of(codex_home).as_bytes(),
+        )?;
+        // The same installation asks, not a new one each time.
+        if let Ok(id) = fs::read(codex_home.join(INSTALLATION_ID)) {
+            atomic::write(&home.join(INSTALLATION_ID), &id)?;
+        }
+        atomic::write(&home.join(AUTH_JSON), bytes.expose())?;
+        Ok(Loan {
+            profiles: self,
+            identity: account.clone(),
+            home,
+            now,
+            _held: held,
+        })
+    }
+
+    /// Where the login of this account is while it is lent.
+    fn scratch(&self, account: &Identity) -> PathBuf {
+        self.folder.join(PROBES).join(key(account))
+    }
+
+    /// Takes back what lies in the scratch home of an account, if there is one. The caller holds
+    /// its lock.
+    fn bring_back(
+        &self,
+        account: &Identity,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Option<SavedBack>, LoanError> {
+        let home = self.scratch(account);
+        if !home.is_dir() {
+            return Ok(None);
+        }
+        wait_for_rest(&home, account, now, patience)?;
+        let saved = match AuthFile::read(&home.join(AUTH_JSON))? {
+            AuthFile::Present(snapshot) => {
+                if let Some(login) = &snapshot.login {
+                    Some(self.save_back(&snapshot, login, Keeper::Profile, now)?)
+                } else {
+                    self.keep_unreadable(&snapshot.bytes)?;
+                    None
+                }
+            }
+            AuthFile::Unreadable { bytes, .. } => {
+                self.keep_unreadable(&bytes)?;
+                None
+            }
+            // Killed before it was there.
+            AuthFile::Missing => None,
+        };
+        tree::remove(&home)?;
+        Ok(saved)
+    }
+}
+
+/// The bytes of a profile's login, if that is the owner copy and the newest.
+fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretBytes>, LoanError> {
+    let name = || profile.name.clone();
+    if profile.file.owner == Owner::Moved {
+        return Err(LoanError::Moved(name()));
+    }
+    if let Some(home) = profile.live_in(codex_home) {
+        let profile = name();
+        return Err(LoanError::Live { profile, home });
+    }
+    let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
+        return Ok(None);
+    };
+    if profile.newest().is_newer_than(&login.freshness) {
+        return Err(LoanError::Stale(name()));
+    }
+    Ok(Some(snapshot.bytes.clone()))
+}
+
+/// Waits until no Codex of the scratch home can be renewing its login. One that has done so, and
+/// waits for a server on its own account, is ended: whoever asked it is gone.
+fn wait_for_rest(
+    home: &Path,
+    account: &Identity,
+    now: Timestamp,
+    patience: Duration,
+) -> Result<(), LoanError> {
+    let began = Instant::now();
+    loop {
+        let holders = find_codex(home);
+        if holders.is_empty() {
+            return Ok(());
+        }
+        let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
+            .login()
+            .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
+        if is_renewed && began.elapsed() >= GRACE {
+            holders.iter().for_each(process::kill);
+        }
+        if is_interrupted() {
+            return Err(LoanError::Interrupted);
+        }
+        if began.elapsed() >= patience {
+            let of = account.clone();
+            return Err(LoanError::StillAsked { of, holders });
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A file name for a login: of its ids, which stay when its email changes.
+fn key(account: &Identity) -> String {
+    let id = |id: &Option<String>| id.clone().unwrap_or_default();
+    let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
+    if text == "\n" {
+        text = account.email.key();
+    }
+    hash::sha256(text.as_bytes())[..16].to_owned()
+}

@@ -1,0 +1,129 @@
+//! Which account a Codex that runs has: the one that was live when it was started.
+//!
+//! Codex reads auth.json once and keeps what it found, whatever stands there later (0.169). So the
+//! time of its start is compared with when auth.json was last replaced, and with the switches that
+//! were noted. What was signed in otherwise before the first of those is not known.
+
+use super::profile::ProfileError;
+use super::switch::{self, SwitchFile};
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::path::Path;
+
+/// How much nearer than this two times are not told apart: starts of processes are known to a second.
+const BLUR: TimeDelta = TimeDelta::seconds(2);
+
+/// What is known of the accounts that were live in one home.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts {
+    /// Who is signed in.
+    live: Option<Identity>,
+    /// Since when auth.json is the file that it is.
+    replaced_at: Option<DateTime<Utc>>,
+    /// The last switch.
+    switch: Option<SwitchFile>,
+}
+
+impl Accounts {
+    /// Those of `codex_home`, whose auth.json is `live`.
+    ///
+    /// # Errors
+    /// The note of the last switch is of a newer version or cannot be read.
+    pub fn of(
+        manager_home: &Path,
+        codex_home: &Path,
+        live: &AuthFile,
+    ) -> Result<Self, ProfileError> {
+        Ok(Self {
+            live: live.login().map(|login| login.identity.clone()),
+            replaced_at: replaced_at(&codex_home.join(AUTH_JSON)),
+            switch: switch::last(manager_home, codex_home)?,
+        })
+    }
+
+    /// The account of a Codex that was started at `start`, where that is known. Pure.
+    pub fn at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
+        let live = self.live.as_ref()?;
+        let after = |time: DateTime<Utc>| *start > time + BLUR;
+        let before = |time: DateTime<Utc>| *start < time - BLUR;
+        // The file is the same since.
+        if self.replaced_at.is_some_and(after) {
+            return Some(live);
+        }
+        let switch = self.switch.as_ref()?;
+        // Somebody signed in by other means since the switch: then it says nothing.
+        if !switch.current.as_ref()?.is_same(live) {
+            return None;
+        }
+        let at = switch.at?.to_utc();
+        if after(at) {
+            // Codex has only renewed the login since.
+            return Some(live);
+        }
+        let was_previous = before(at) && switch.before.is_none_or(|time| after(time.to_utc()));
+        switch.previous.as_ref().filter(|_| was_previous)
+    }
+}
+
+/// When the name `path` was last given to a file, or that file changed. A link is followed, as Codex
+/// does.
+fn replaced_at(path: &Path) -> Option<DateTime<Utc>> {
+    let meta = path.metadata().ok()?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // A file can be put there with an old modification time; this one cannot be set.
+        let nanos = u32::try_from(meta.ctime_nsec()).unwrap_or(0);
+        DateTime::from_timestamp(meta.ctime(), nanos)
+    }
+    #[cfg(not(unix))]
+    {
+        meta.modified().ok().map(DateTime::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + minute * 60, 0).unwrap()
+    }
+
+    fn who(start: i64, replaced: i64, switched: Option<(i64, Option<i64>)>) -> Option<String> {
+        let accounts = Accounts {
+            live: Some(Identity::of_email("new@x.com")),
+            replaced_at: Some(at(replaced)),
+            switch: switched.map(|(minute, before)| SwitchFile {
+                previous: Some(Identity::of_email("old@x.com")),
+                current: Some(Identity::of_email("new@x.com")),
+                at: Some(at(minute).fixed_offset()),
+                before: before.map(|minute| at(minute).fixed_offset()),
+                home: None,
+            }),
+        };
+        accounts.at(&at(start)).map(ToString::to_string)
+    }
+
+    #[test]
+    fn a_codex_keeps_the_account_that_was_live_when_it_was_started() {
+        let (new, old) = (Some("new@x.com".to_owned()), Some("old@x.com".to_owned()));
+        assert_eq!(who(10, 5, None), new, "the file is the same since");
+        assert_eq!(who(3, 5, None), None, "signed in, or renewed, in between");
+        assert_eq!(who(3, 5, Some((5, None))), old, "switched in between");
+        assert_eq!(who(3, 5, Some((2, None))), new, "only renewed in between");
+        assert_eq!(who(3, 5, Some((5, Some(1)))), old);
+        assert_eq!(who(3, 5, Some((5, Some(4)))), None, "before two switches");
+        assert_eq!(who(5, 5, Some((5, None))), None, "in the very moment");
+        let mut other = Accounts {
+            live: Some(Identity::of_email("third@x.com")),
+            replaced_at: Some(at(9)),
+            switch: None,
+        };
+        assert_eq!(other.at(&at(3)), None);
+        other.live = None;
+        assert_eq!(other.at(&at(99)), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! A login out of a file: any auth.json, a legacy `*_auth.json`, or an archive.
+
+use crate::archive::ArchiveError;
+use crate::archive::manifest::FileEntry;
+use crate::archive::reader::Archive;
+use crate::archive::sink::{Extent, Sink};
+use crate::codex::auth::{AuthFile, AuthSnapshot};
+use crate::codex::home::{Kind, kind_of};
+use crate::io::progress::Silent;
+use crate::io::{IoContext, IoError, position};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::{Path, PathBuf};
+
+/// Why there is no login to be had from a file.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// There is no such file, or none in the archive.
+    #[error("no auth.json: {}", .0.display())]
+    Missing(PathBuf),
+    /// It is none.
+    #[error("no auth.json ({reason}): {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Reads the auth.json that `path` is, or that is in the archive `path`.
+///
+/// # Errors
+/// There is none.
+pub fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
+    let is_archive = path.to_string_lossy().ends_with(".tar.gz");
+    let found = if is_archive {
+        archived(path)?
+    } else {
+        AuthFile::read(path)?
+    };
+    match found {
+        AuthFile::Present(snapshot) => Ok(snapshot),
+        AuthFile::Missing => Err(SourceError::Missing(path.to_path_buf())),
+        AuthFile::Unreadable { reason, .. } => Err(SourceError::Unreadable {
+            path: path.to_path_buf(),
+            reason,
+        }),
+    }
+}
+
+fn archived(path: &Path) -> Result<AuthFile, SourceError> {
+    let archive = Archive::open(path)?;
+    // Without a name on the disk, and gone when it is closed.
+    let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
+    archive.read(Extent::Wanted, &LoginOf(&file), &Silent)?;
+    let mut bytes = Vec::new();
+    file.rewind()
+        .and_then(|()| file.read_to_end(&mut bytes))
+        .at("read", path)?;
+    if bytes.is_empty() {
+        return Ok(AuthFile::Missing);
+    }
+    Ok(match AuthSnapshot::parse(bytes) {
+        Ok(snapshot) => AuthFile::Present(snapshot),
+        Err((bytes, reason)) => AuthFile::Unreadable { bytes, reason },
+    })
+}
+
+/// Takes auth.json out of an archive.
+struct LoginOf<'a>(&'a File);
+
+impl Sink for LoginOf<'_> {
+    fn wants(&self, entry: &FileEntry) -> bool {
+        kind_of(entry.path.as_path()) == Kind::Auth
+    }
+
+    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+        Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
+    }
+
+    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+}

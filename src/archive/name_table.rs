@@ -1,0 +1,350 @@
+//! The names of very many entries in little memory, and sets of them.
+//!
+//! A home has hundreds of thousands of files, and a restore knows of each of them several times: in
+//! the archive, in the home, in its plan, in the safety backup. So a name is kept once, for all lists
+//! of one piece of work, without what it shares with the name before it; elsewhere it is a number.
+
+use super::entry_name::EntryName;
+use serde::{Serialize, Serializer};
+use std::hash::{BuildHasher, RandomState};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// Every so many names one stands in full: a name is found by reading half as many.
+const BLOCK: usize = 16;
+
+/// The number of a name in a [`NameTable`], from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameId(u32);
+
+impl NameId {
+    /// As a place in a list.
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names, each of them once. Names are added and never taken away.
+#[derive(Default)]
+pub struct NameTable(RwLock<Names>);
+
+impl NameTable {
+    /// The number of `name`, which is added if it is new.
+    pub fn add(&self, name: &EntryName) -> NameId {
+        let bytes = name.as_path().as_os_str().as_encoded_bytes();
+        if let Some(known) = self.read().find(bytes) {
+            return known;
+        }
+        let mut names = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have added it in between.
+        names.find(bytes).unwrap_or_else(|| names.add(bytes))
+    }
+
+    /// The number of a name that is known.
+    pub fn find(&self, path: &Path) -> Option<NameId> {
+        self.read().find(path.as_os_str().as_encoded_bytes())
+    }
+
+    /// The name with this number.
+    pub fn name(&self, id: NameId) -> EntryName {
+        let mut bytes = Vec::with_capacity(128);
+        self.read().decode(id.index(), &mut bytes);
+        EntryName::of_stored(&bytes)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for NameTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NameTable")
+            .field("len", &self.read().len)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
+struct Names {
+    /// For each name: how many bytes it shares with the one before, how many follow, and those.
+    text: Vec<u8>,
+    /// Where every [`BLOCK`]th name begins.
+    blocks: Vec<usize>,
+    len: u32,
+    last: Vec<u8>,
+    /// By hash: the number of a name and one, or zero. Its length is a power of two.
+    slots: Vec<u32>,
+    hashes: RandomState,
+}
+
+impl Names {
+    fn find(&self, bytes: &[u8]) -> Option<NameId> {
+        let mut scratch = Vec::with_capacity(bytes.len() + 64);
+        for slot in self.slots_of(bytes) {
+            let id = NameId(self.slots[slot].checked_sub(1)?);
+            self.decode(id.index(), &mut scratch);
+            if scratch == bytes {
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The places in which a name may be noted, in their order.
+    fn slots_of(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
+        let len = self.slots.len();
+        let hash = self.hashes.hash_one(bytes);
+        let first = usize::try_from(hash & (u64::MAX >> 1)).unwrap_or(0);
+        (0..len).map(move |step| first.wrapping_add(step) & (len - 1))
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> NameId {
+        // At most three of four are taken.
+        if self.slots.len() / 4 * 3 <= self.len as usize {
+            self.grow();
+        }
+        let id = self.len;
+        let shared = if (id as usize).is_multiple_of(BLOCK) {
+            self.blocks.push(self.text.len());
+            0
+        } else {
+            let same = self.last.iter().zip(bytes).take_while(|(a, b)| a == b);
+            same.count()
+        };
+        put_number(&mut self.text, shared);
+        put_number(&mut self.text, bytes.len() - shared);
+        self.text.extend_from_slice(&bytes[shared..]);
+        self.last.clear();
+        self.last.extend_from_slice(bytes);
+        self.len += 1;
+        self.note(bytes, id);
+        NameId(id)
+    }
+
+    fn note(&mut self, bytes: &[u8], id: u32) {
+        let free = self.slots_of(bytes).find(|slot| self.slots[*slot] == 0);
+        if let Some(slot) = free {
+            self.slots[slot] = id + 1;
+        }
+    }
+
+    fn grow(&mut self) {
+        let len = (self.slots.len() * 2).max(64);
+        self.slots = Vec::new();
+        self.slots.resize(len, 0);
+        let (mut at, mut name) = (0, Vec::new());
+        for id in 0..self.len {
+            at = self.step(at, &mut name);
+            self.note(&name, id);
+        }
+    }
+
+    /// Writes the name at `index` into `name`.
+    fn decode(&self, index: usize, name: &mut Vec<u8>) {
+        name.clear();
+        let mut at = self.blocks[index / BLOCK];
+        for _ in 0..=index % BLOCK {
+            at = self.step(at, name);
+        }
+    }
+
+    /// Makes of the name before the one at `at`; returns where the next begins.
+    fn step(&self, at: usize, name: &mut Vec<u8>) -> usize {
+        let (shared, at) = number(&self.text, at);
+        let (rest, at) = number(&self.text, at);
+        name.truncate(shared);
+        name.extend_from_slice(&self.text[at..at + rest]);
+        at + rest
+    }
+}
+
+/// Seven bits a byte, the lowest first.
+#[allow(clippy::cast_possible_truncation, reason = "seven bits of it")]
+fn put_number(text: &mut Vec<u8>, mut number: usize) {
+    while number > 0x7f {
+        text.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    text.push(number as u8);
+}
+
+fn number(text: &[u8], mut at: usize) -> (usize, usize) {
+    let (mut number, mut shift) = (0, 0);
+    loop {
+        let byte = text[at];
+        at += 1;
+        number |= usize::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return (number, at);
+        }
+        shift += 7;
+    }
+}
+
+/// A set of names out of a table.
+#[derive(Debug, Clone, Default)]
+pub struct NameSet {
+    names: Arc<NameTable>,
+    /// One bit for each number.
+    bits: Vec<u64>,
+    len: usize,
+}
+
+impl NameSet {
+    /// An empty set whose names are kept in `names`.
+    pub fn sharing(names: &Arc<NameTable>) -> Self {
+        Self {
+            names: Arc::clone(names),
+            bits: Vec::new(),
+            len: 0,
+        }
+    }
+
+    /// Where its names are kept.
+    pub fn names(&self) -> &Arc<NameTable> {
+        &self.names
+    }
+
+    /// How many names are in it.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts a name in; false if it was there.
+    pub fn insert(&mut self, name: &EntryName) -> bool {
+        self.insert_id(self.names.add(name))
+    }
+
+    /// Puts the name with this number of the same table in; false if it was there.
+    pub(super) fn insert_id(&mut self, id: NameId) -> bool {
+        let (word, bit) = place(id);
+        if self.bits.len() <= word {
+            self.bits.resize(word + 1, 0);
+        }
+        let is_new = self.bits[word] & bit == 0;
+        self.bits[word] |= bit;
+        self.len += usize::from(is_new);
+        is_new
+    }
+
+    /// Takes a name out.
+    pub fn remove(&mut self, path: &Path) {
+        if let Some(id) = self.names.find(path).filter(|id| self.has(*id)) {
+            let (word, bit) = place(id);
+            self.bits[word] &= !bit;
+            self.len -= 1;
+        }
+    }
+
+    /// Whether it has this path.
+    pub fn contains(&self, path: &Path) -> bool {
+        self.len > 0 && self.names.find(path).is_some_and(|id| self.has(id))
+    }
+
+    /// Whether it has the name with this number of the same table.
+    pub(super) fn has(&self, id: NameId) -> bool {
+        let (word, bit) = place(id);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Its names, in the order in which they came into the table.
+    pub fn iter(&self) -> impl Iterator<Item = EntryName> + '_ {
+        self.ids().map(|id| self.names.name(id))
+    }
+
+    fn ids(&self) -> impl Iterator<Item = NameId> + '_ {
+        (0..).zip(&self.bits).flat_map(|(word, bits)| {
+            let of_word = (0..64).filter(move |bit| bits >> bit & 1 == 1);
+            of_word.map(move |bit| NameId(word * 64 + bit))
+        })
+    }
+
+    /// Its names by the alphabet.
+    pub fn sorted(&self) -> Vec<EntryName> {
+        let mut names: Vec<_> = self.iter().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// The names of this set that `other`, of the same table, lacks.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut left = Self::sharing(&self.names);
+        for id in self.ids().filter(|id| !other.has(*id)) {
+            left.insert_id(id);
+        }
+        left
+    }
+
+    /// Whether something above `path` is in it.
+    pub fn has_above(&self, path: &Path) -> bool {
+        !self.is_empty() && path.ancestors().skip(1).any(|above| self.contains(above))
+    }
+}
+
+fn place(id: NameId) -> (usize, u64) {
+    (id.index() / 64, 1 << (id.0 % 64))
+}
+
+impl Extend<EntryName> for NameSet {
+    fn extend<T: IntoIterator<Item = EntryName>>(&mut self, names: T) {
+        for name in names {
+            self.insert(&name);
+        }
+    }
+}
+
+impl Serialize for NameSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.sorted())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn name(text: &str) -> EntryName {
+        EntryName::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_long_name_is_kept_whole() {
+        let table = NameTable::default();
+        let long = name(&vec!["x".repeat(200); 15].join("/"));
+        let longer = name(&format!("{long}/y"));
+        let ids = [&long, &longer].map(|n| table.add(n));
+        assert_eq!(ids.map(|id| table.name(id)), [long, longer]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_is_as_one_that_keeps_its_names(
+            names in prop::collection::vec("[ab]{1,3}(/[ab]{1,2}){0,2}", 0..200),
+            taken_out in prop::collection::vec(0_usize..200, 0..50),
+        ) {
+            let table = Arc::new(NameTable::default());
+            let (mut set, mut plain) = (NameSet::sharing(&table), BTreeSet::new());
+            for name in names.iter().map(|n| name(n)) {
+                prop_assert_eq!(set.insert(&name), plain.insert(name));
+            }
+            for name in taken_out.iter().filter_map(|i| names.get(*i)).map(|n| name(n)) {
+                set.remove(name.as_path());
+                plain.remove(&name);
+            }
+            prop_assert_eq!(set.len(), plain.len());
+            for name in names.iter().map(|n| name(n)) {
+                prop_assert_eq!(set.contains(name.as_path()), plain.contains(&name));
+            }
+            prop_assert_eq!(set.sorted(), plain.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! What of a home is to be captured: kinds, paths, and what the user leaves out.
+
+use super::entry_name::EntryName;
+use super::metadata::Mode;
+use super::name_table::NameSet;
+use crate::codex::home::Kind;
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use std::path::{Path, PathBuf};
+
+/// What to capture, and from where.
+#[derive(Debug, Clone)]
+pub struct CaptureScope {
+    /// The Codex home, absolute.
+    pub home: PathBuf,
+    /// Where the databases are, if outside the home (`sqlite_home`, `CODEX_SQLITE_HOME`).
+    pub sqlite_home: Option<PathBuf>,
+    /// Which kinds.
+    pub mode: Mode,
+    /// `tmp/` and `.tmp/` too.
+    pub include_tmp: bool,
+    /// What the user left out, relative to the home.
+    pub excludes: Excludes,
+    /// Where given: only this (safety backups).
+    pub only: Option<Part>,
+    /// What putting the archive back removes (safety backups).
+    pub undo_removes: Vec<EntryName>,
+    /// The manager home, where that is in the home: archives do not hold archives.
+    pub(super) manager_home: Option<PathBuf>,
+}
+
+impl CaptureScope {
+    /// Everything that `mode` captures of `home`.
+    pub fn new(home: &Path, mode: Mode) -> Self {
+        Self {
+            home: home.to_path_buf(),
+            sqlite_home: None,
+            mode,
+            include_tmp: false,
+            excludes: Excludes::default(),
+            only: None,
+            undo_removes: Vec::new(),
+            manager_home: None,
+        }
+    }
+
+    /// Leaves the manager home out, should it lie in the Codex home.
+    pub fn set_manager_home(&mut self, manager_home: &Path) {
+        // It may be about to be made: what is above it stands.
+        let real = manager_home.ancestors().find_map(|above| {
+            let rest = manager_home.strip_prefix(above).ok()?;
+            Some(above.canonicalize().ok()?.join(rest))
+        });
+        self.manager_home = match (real, self.home.canonicalize()) {
+            (Some(manager), Ok(home)) => manager
+                .strip_prefix(&home)
+                .ok()
+                .filter(|p| !p.as_os_str().is_empty())
+                .map(Path::to_path_buf),
+            _ => None,
+        };
+    }
+
+    /// Whether a path of this kind is captured.
+    pub fn captures(&self, kind: Kind) -> bool {
+        if kind.is_excluded(self.include_tmp) {
+            return false;
+        }
+        match self.mode {
+            Mode::Full => true,
+            Mode::Auth => kind.is_account(),
+            Mode::Sessions => kind.is_conversation(),
+        }
+    }
+
+    /// Whether `only` names `relative`, a folder above it, or something below it.
+    pub(super) fn wants(&self, relative: &Path) -> bool {
+        self.only.as_ref().is_none_or(|part| part.touches(relative))
+    }
+}
+
+/// Part of a home: some paths and what is below them.
+#[derive(Debug, Clone)]
+pub struct Part {
+    named: NameSet,
+    /// The folders that something named is in.
+    above: NameSet,
+}
+
+impl Part {
+    /// The part that `named` names.
+    pub fn of(named: NameSet) -> Self {
+        let mut above = named.without(&named);
+        let mut last = PathBuf::new();
+        for name in named.iter() {
+            let folders = || name.as_path().ancestors().skip(1);
+            // Names of one folder follow each other mostly.
+            if folders().next() == Some(&last) {
+                continue;
+            }
+            above.extend(folders().filter_map(|folder| EntryName::of_path(folder).ok()));
+            last = folders().next().unwrap_or(Path::new("")).to_path_buf();
+        }
+        Self { named, above }
+    }
+
+    fn touches(&self, relative: &Path) -> bool {
+        self.named.contains(relative)
+            || self.named.has_above(relative)
+            || self.above.contains(relative)
+    }
+}
+
+/// Globs of paths to leave out.
+#[derive(Debug, Clone, Default)]
+pub struct Excludes {
+    globs: Vec<String>,
+    set: GlobSet,
+}
+
+impl Excludes {
+    /// Compiles `globs`. A glob without `/` matches names at any depth, as for git.
+    pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
+        let mut builder = GlobSetBuilder::new();
+        for glob in globs {
+            let anchored = glob.trim_start_matches('/').trim_end_matches('/');
+            builder.add(Glob::new(anchored)?);
+            if !glob.trim_end_matches('/').contains('/') {
+                builder.add(Glob::new(&format!("**/{anchored}"))?);
+            }
+        }
+        Ok(Self {
+            globs: globs.to_vec(),
+            set: builder.build()?,
+        })
+    }
+
+    /// As they were given.
+    pub fn globs(&self) -> &[String] {
+        &self.globs
+    }
+
+    /// Whether `relative`, or a folder above it, is left out.
+    pub fn matches(&self, relative: &Path) -> bool {
+        !self.globs.is_empty()
+            && relative
+                .ancestors()
+                .filter(|p| !p.as_os_str().is_empty())
+                .any(|p| self.set.is_match(p))
+    }
+}

@@ -1,0 +1,412 @@
+//! Seeing to it that Codex is closed before something is done to its home that a running Codex would
+//! spoil, or be spoiled by.
+//!
+//! [`plan`] says what is to be done about those who use the home: nothing, ask, end them, or refuse.
+//! It is pure. [`apply()`] ends them and makes sure that they are gone; [`close`] does all of it. Only programs of Codex are ever
+//! told to end, and never killed: who does not end when told may be in the middle of a write.
+
+mod apply;
+
+pub use apply::{Audience, ClosingReport, ClosingRequest, apply, close, wait_for_grace};
+
+use crate::codex::daemon::DaemonError;
+use crate::codex::process::{HomeProcess, ProgramNames, Role, Seen};
+use crate::codex::program::ProgramError;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Where the question is asked whether Codex may be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// In a window, where a program for that exists; else on the terminal.
+    #[default]
+    Gui,
+    /// On the terminal.
+    Console,
+}
+
+/// Whether Codex may be ended at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Termination {
+    /// It may, with consent.
+    Allowed,
+    /// It may not.
+    Forbidden,
+}
+
+/// Whether somebody has to say yes first, as the configuration has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Somebody has to.
+    Required,
+    /// Nobody has to. Counts on Windows alone; elsewhere it takes a flag.
+    Waived,
+}
+
+/// How Codex is to be closed, as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClosingSettings {
+    /// Which programs are Codex.
+    pub names: ProgramNames,
+    /// How long who uses the home may take to end without being told.
+    pub grace_period: Duration,
+    /// Whether Codex may be ended.
+    pub termination: Termination,
+    /// Whether somebody has to say yes.
+    pub confirmation: Confirmation,
+    /// Where they are asked.
+    pub channel: Channel,
+    /// How long Codex may take to end once it was told.
+    pub terminate_timeout: Duration,
+}
+
+impl Default for ClosingSettings {
+    /// The defaults of codexsync's `[process_detection]`.
+    fn default() -> Self {
+        Self {
+            names: ProgramNames {
+                background: default_background_names(System::of_this_build()),
+                ..ProgramNames::default()
+            },
+            grace_period: Duration::from_secs(2),
+            termination: Termination::Allowed,
+            confirmation: Confirmation::Required,
+            channel: Channel::Gui,
+            terminate_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A family of systems, as far as closing Codex differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// Windows.
+    Windows,
+    /// macOS.
+    Macos,
+    /// Linux and its like.
+    Linux,
+}
+
+impl System {
+    /// The one that this program was built for.
+    pub fn of_this_build() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Macos
+        } else {
+            Self::Linux
+        }
+    }
+}
+
+/// The background programs of Codex that are never ended, unless the configuration says otherwise.
+pub fn default_background_names(system: System) -> Vec<String> {
+    match system {
+        System::Windows => vec!["codex-windows-sandbox".into()],
+        System::Macos | System::Linux => Vec::new(),
+    }
+}
+
+/// What the command line says about asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wish {
+    /// Nothing: the configuration decides.
+    #[default]
+    AsConfigured,
+    /// Yes was said to every question.
+    Yes,
+    /// Ask, whatever the configuration and other flags say.
+    Ask,
+    /// Do not ask.
+    DoNotAsk,
+}
+
+/// Whether somebody has to be asked before Codex is ended.
+pub fn must_ask(settings: &ClosingSettings, wish: Wish, system: System) -> bool {
+    match wish {
+        Wish::Ask => true,
+        Wish::DoNotAsk | Wish::Yes => false,
+        // Elsewhere a file alone ends nobody's work.
+        Wish::AsConfigured => {
+            system != System::Windows || settings.confirmation == Confirmation::Required
+        }
+    }
+}
+
+/// What is to be done about those who use a home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+pub enum ClosingPlan {
+    /// Nobody uses it.
+    Nothing,
+    /// These would be ended; somebody has to say yes.
+    Ask(Closing),
+    /// These are ended.
+    Terminate(Closing),
+    /// These cannot be ended, or must not be.
+    Refuse(Refusal),
+}
+
+/// Who is to be ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Closing {
+    /// The processes, by id.
+    pub processes: Vec<HomeProcess>,
+    /// The conversations that they are writing: a turn that runs is cut off.
+    pub conversations: Vec<String>,
+}
+
+/// Why Codex is not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// What stands against it.
+    pub reason: Reason,
+    /// Who uses the home, each as a line.
+    pub holders: Vec<String>,
+}
+
+/// What stands against ending Codex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A background program is at work.
+    Background,
+    /// This command was started by Codex itself.
+    InsideCodex,
+    /// It runs for another user.
+    AnotherUser,
+    /// Somebody who is not Codex has a file open.
+    Stranger,
+    /// A conversation is being written, and it is not known by whom.
+    Unexplained,
+    /// The configuration forbids it.
+    Forbidden,
+}
+
+/// Decides what is done about those who were seen.
+pub fn plan(seen: &Seen, settings: &ClosingSettings, must_ask: bool) -> ClosingPlan {
+    if seen.is_nobody() {
+        return ClosingPlan::Nothing;
+    }
+    if let Some(reason) = reason_against(seen, settings) {
+        let holders = seen.holders().iter().map(ToString::to_string).collect();
+        return ClosingPlan::Refuse(Refusal { reason, holders });
+    }
+    let closing = Closing {
+        processes: seen.processes.clone(),
+        conversations: seen.conversations.clone(),
+    };
+    if must_ask {
+        ClosingPlan::Ask(closing)
+    } else {
+        ClosingPlan::Terminate(closing)
+    }
+}
+
+fn reason_against(seen: &Seen, settings: &ClosingSettings) -> Option<Reason> {
+    let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
+    let is_told = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon | Role::Launcher);
+    if any(|p| p.role == Role::Background) {
+        Some(Reason::Background)
+    } else if seen.around_us.is_some() {
+        Some(Reason::InsideCodex)
+    } else if seen.processes.iter().any(|p| is_told(p) && !p.is_own) {
+        Some(Reason::AnotherUser)
+    } else if any(|p| matches!(p.role, Role::Stranger { .. })) {
+        Some(Reason::Stranger)
+    } else if !seen.unexplained.is_empty() {
+        Some(Reason::Unexplained)
+    } else if settings.termination == Termination::Forbidden {
+        Some(Reason::Forbidden)
+    } else {
+        None
+    }
+}
+
+/// Why a home is still in use.
+#[derive(Debug, thiserror::Error)]
+pub enum ClosingError {
+    /// Those who use it cannot be ended, or must not be.
+    #[error("{}: {}", refused(.0.reason), .0.holders.join(", "))]
+    Refused(Refusal),
+    /// The user said no.
+    #[error("codex is running and was not ended, as you wished: {}", named(.0))]
+    Declined(Vec<HomeProcess>),
+    /// Somebody had to be asked, and nobody could be.
+    #[error("codex is running, and nobody could be asked whether to end it: {}", named(.0))]
+    NobodyToAsk(Vec<HomeProcess>),
+    /// They were told to end and have not.
+    #[error("codex was told to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
+    NotGone {
+        /// Who is left, each as a line.
+        left: Vec<String>,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The daemon could not be told to end: there is no Codex program to tell it.
+    #[error("cannot stop Codex's background daemon (PID {pid})")]
+    NoProgram {
+        /// The daemon.
+        pid: u32,
+        /// Why there is none.
+        #[source]
+        source: ProgramError,
+    },
+    /// The daemon did not stop.
+    #[error("cannot stop Codex's background daemon")]
+    Daemon(#[source] DaemonError),
+    /// The user stopped us.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn refused(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Background => "a background process of codex is at work and is never ended",
+        Reason::InsideCodex => "this command was started by the codex that it would have to end",
+        Reason::AnotherUser => "codex runs for another user",
+        Reason::Stranger => "the home is in use by something that is not codex",
+        Reason::Unexplained => "somebody unknown is at work in the home",
+        Reason::Forbidden => "codex is running, and the configuration forbids to end it",
+    }
+}
+
+/// The processes in one line.
+pub fn named(processes: &[HomeProcess]) -> String {
+    let lines: Vec<_> = processes.iter().map(ToString::to_string).collect();
+    lines.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn process(pid: u32, role: Role) -> HomeProcess {
+        HomeProcess {
+            pid,
+            started: Some(1),
+            is_own: true,
+            name: "codex".into(),
+            command_line: "codex exec".into(),
+            program: None,
+            role,
+        }
+    }
+
+    fn seen(processes: Vec<HomeProcess>) -> Seen {
+        Seen {
+            processes,
+            ..Seen::default()
+        }
+    }
+
+    fn reason(seen: &Seen, settings: &ClosingSettings) -> Option<Reason> {
+        // Neither a flag nor a yes changes a refusal.
+        let plans = [plan(seen, settings, true), plan(seen, settings, false)];
+        let reasons: Vec<_> = plans
+            .iter()
+            .map(|plan| match plan {
+                ClosingPlan::Refuse(refusal) => Some(refusal.reason),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reasons[0], reasons[1]);
+        reasons[0]
+    }
+
+    #[test]
+    fn an_unused_home_needs_nothing_and_a_codex_needs_consent() {
+        let settings = ClosingSettings::default();
+        assert_eq!(plan(&seen(vec![]), &settings, true), ClosingPlan::Nothing);
+        // A launcher whose program has ended holds nothing.
+        let launcher = seen(vec![process(4, Role::Launcher)]);
+        assert_eq!(plan(&launcher, &settings, false), ClosingPlan::Nothing);
+        let codex = seen(vec![process(4, Role::Codex), process(5, Role::Daemon)]);
+        assert!(
+            matches!(plan(&codex, &settings, true), ClosingPlan::Ask(c) if c.processes.len() == 2)
+        );
+        assert!(matches!(
+            plan(&codex, &settings, false),
+            ClosingPlan::Terminate(_)
+        ));
+    }
+
+    #[test]
+    fn what_must_not_be_ended_is_refused_whatever_is_said() {
+        let settings = ClosingSettings::default();
+        let codex = || process(4, Role::Codex);
+        let open = || PathBuf::from("x");
+        let with = |other: HomeProcess| seen(vec![codex(), other]);
+        assert_eq!(reason(&with(process(5, Role::Daemon)), &settings), None);
+        assert_eq!(
+            reason(&with(process(5, Role::Background)), &settings),
+            Some(Reason::Background)
+        );
+        let others = HomeProcess {
+            is_own: false,
+            ..process(5, Role::Codex)
+        };
+        assert_eq!(reason(&with(others), &settings), Some(Reason::AnotherUser));
+        let stranger = process(5, Role::Stranger { open: open() });
+        assert_eq!(reason(&with(stranger), &settings), Some(Reason::Stranger));
+        let offspring = process(5, Role::Offspring { open: open() });
+        assert_eq!(reason(&with(offspring), &settings), None);
+        let inside = Seen {
+            around_us: Some(4),
+            ..seen(vec![codex()])
+        };
+        assert_eq!(reason(&inside, &settings), Some(Reason::InsideCodex));
+        let unexplained = Seen {
+            unexplained: vec!["abc".into()],
+            ..Seen::default()
+        };
+        assert_eq!(reason(&unexplained, &settings), Some(Reason::Unexplained));
+        let forbidden = ClosingSettings {
+            termination: Termination::Forbidden,
+            ..settings
+        };
+        assert_eq!(
+            reason(&seen(vec![codex()]), &forbidden),
+            Some(Reason::Forbidden)
+        );
+    }
+
+    #[test]
+    fn only_windows_lets_the_configuration_alone_end_codex() {
+        let waived = ClosingSettings {
+            confirmation: Confirmation::Waived,
+            ..ClosingSettings::default()
+        };
+        let asked = |wish, system| must_ask(&waived, wish, system);
+        assert!(!asked(Wish::AsConfigured, System::Windows));
+        for system in [System::Macos, System::Linux] {
+            assert!(asked(Wish::AsConfigured, system));
+            assert!(!asked(Wish::Yes, system));
+            assert!(!asked(Wish::DoNotAsk, system));
+            assert!(asked(Wish::Ask, system));
+        }
+        let required = ClosingSettings::default();
+        assert!(must_ask(&required, Wish::AsConfigured, System::Windows));
+        assert!(!must_ask(&required, Wish::DoNotAsk, System::Windows));
+        assert!(must_ask(&waived, Wish::Ask, System::Windows));
+    }
+
+    #[test]
+    fn a_plan_is_one_flat_json_object() {
+        let plan = ClosingPlan::Ask(Closing {
+            processes: vec![process(4, Role::Codex)],
+            conversations: vec![],
+        });
+        let json = serde_json::to_value(&plan).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"do": "ask", "conversations": [], "processes": [
+                {"pid": 4, "name": "codex", "command_line": "codex exec", "role": "codex process"}
+            ]})
+        );
+    }
+}

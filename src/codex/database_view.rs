@@ -1,0 +1,76 @@
+//! Reading a database where it stands, without leaving a trace of having looked.
+
+use super::database::{DatabaseError, SqliteContext, open_immutable, quiet_state};
+use super::home;
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use rusqlite::{Connection, OpenFlags};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long a look waits for somebody who holds the whole database.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How often a database that changes under the eyes is looked at as a quiet one.
+const ATTEMPTS: u32 = 4;
+
+/// Lets `look` read the database at `path` in one read transaction, with what is in its `-wal`.
+///
+/// Nothing beside it is made or changed, also where a WAL exists: its index is then read without
+/// being written, or, where nobody has made one, from a copy that nobody can be writing.
+pub fn read<T>(
+    path: &Path,
+    mut look: impl FnMut(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, DatabaseError> {
+    for attempt in 1.. {
+        let quiet = quiet_state(path).filter(|_| attempt < ATTEMPTS);
+        if quiet.is_some() {
+            let result = open_immutable(path).and_then(|connection| look(&connection));
+            if quiet != quiet_state(path) {
+                continue;
+            }
+            return result.on("read", path);
+        }
+        let uri = format!(
+            "file:{}?mode=ro&readonly_shm=1",
+            percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
+        );
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+            | OpenFlags::SQLITE_OPEN_URI
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let result = Connection::open_with_flags(uri, flags).and_then(|connection| {
+            connection.busy_timeout(PATIENCE)?;
+            let transaction = connection.unchecked_transaction()?;
+            look(&transaction)
+        });
+        let [wal, shm, _] = home::database_sidecars(path);
+        let has_no_index = result
+            .as_ref()
+            .is_err_and(|e| e.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen));
+        if !has_no_index || shm.exists() || !wal.exists() {
+            return result.on("read", path);
+        }
+        // Whoever has a log open has made its index or holds the whole database, which would have
+        // been said: nobody has this one.
+        let folder = copy_unused(path, &wal).map_err(|e| DatabaseError::Sqlite {
+            action: "copy",
+            path: path.to_path_buf(),
+            source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
+        })?;
+        return Connection::open(folder.path().join("database"))
+            .and_then(|connection| look(&connection))
+            .on("read", path);
+    }
+    unreachable!("the loop above has no end")
+}
+
+/// The database and its `-wal` in a folder of the system's for temporary files.
+fn copy_unused(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    for (from, to) in [(path, "database"), (wal, "database-wal")] {
+        let mut target = File::create(folder.path().join(to))?;
+        io::copy(&mut File::open(from)?, &mut target)?;
+    }
+    Ok(folder)
+}

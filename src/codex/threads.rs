@@ -1,0 +1,329 @@
+//! The table `threads` of the state database: what Codex lists.
+//!
+//! Its columns grow with Codex's versions (0.169 has 47), so only those that are there are read and
+//! written. Rows of other tables are never touched.
+
+use super::config::CodexConfig;
+use super::database::{DatabaseError, SqliteContext};
+use super::{database_view, home};
+use crate::io::environment::Environment;
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params, params_from_iter};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a change waits for somebody else's to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One conversation as the database knows it. What a column does not say, or says as another type
+/// than expected, is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ThreadRow {
+    /// Its id, as it is written there.
+    pub id: String,
+    /// Where its rollout is: absolute, the plain form's name.
+    pub rollout_path: String,
+    /// When it was made, in milliseconds.
+    pub created_ms: Option<i64>,
+    /// When it was last changed, in milliseconds.
+    pub updated_ms: Option<i64>,
+    /// Its title: the first message, or for old conversations the name that the user gave.
+    pub title: String,
+    /// The name that the user gave a conversation of the paginated kind.
+    pub name: String,
+    /// The first thing that the user said.
+    pub first_user_message: String,
+    /// Whether it is archived.
+    pub archived: bool,
+    /// Whether it is of the paginated kind, which keeps its name here.
+    pub is_paginated: bool,
+    /// The folder it works in.
+    pub cwd: String,
+    /// The workspace account that made it; empty for none, or where that is not kept.
+    pub account_id: String,
+}
+
+impl ThreadRow {
+    /// Whether somebody chose what the conversation is called.
+    pub fn given_name(&self) -> Option<&str> {
+        let name = self.name.trim();
+        if !name.is_empty() {
+            return Some(&self.name);
+        }
+        // Old conversations have no name of their own: a title that is not the first message is one.
+        let is_name = !self.is_paginated
+            && !self.title.trim().is_empty()
+            && !self.first_user_message.is_empty()
+            && !self
+                .first_user_message
+                .trim()
+                .starts_with(self.title.trim());
+        is_name.then_some(&*self.title)
+    }
+}
+
+/// The table as it was found.
+#[derive(Debug, Clone, Default)]
+pub struct ThreadTable {
+    /// All rows, ordered by id.
+    pub rows: Vec<ThreadRow>,
+}
+
+/// The state database of `home`: the one with the highest number in the folder that Codex looks
+/// in, else in the home's `sqlite/`.
+pub fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
+    let folder = state_folder(home, env);
+    newest_state(&folder).or_else(|| newest_state(&home.join(home::SQLITE_FOLDER)))
+}
+
+/// The folder in which Codex keeps the databases of `home`.
+pub fn state_folder(home: &Path, env: &Environment) -> PathBuf {
+    let told = CodexConfig::read(home).databases(home, env);
+    told.unwrap_or_else(|| home.to_path_buf())
+}
+
+fn newest_state(folder: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| home::is_database_named(path, home::STATE_DATABASE_PREFIX))
+        .filter_map(|path| {
+            let stem = path.file_stem()?.to_str()?;
+            let number: u32 = stem
+                .strip_prefix(home::STATE_DATABASE_PREFIX)?
+                .parse()
+                .ok()?;
+            Some((number, path))
+        })
+        .max()
+        .map(|(_, path)| path)
+}
+
+/// Reads the table of the database at `path`; `None` when it has none. Leaves nothing beside it.
+pub fn read(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
+    database_view::read(path, |connection| {
+        let columns = columns(connection)?;
+        let known: BTreeSet<&str> = columns.iter().map(|c| c.name.as_str()).collect();
+        if !known.contains("id") {
+            return Ok(None);
+        }
+        let wanted = [
+            "id",
+            "rollout_path",
+            "created_at",
+            "created_at_ms",
+            "updated_at",
+            "updated_at_ms",
+            "title",
+            "name",
+            "first_user_message",
+            "archived",
+            "history_mode",
+            "cwd",
+            "creator_account_id",
+        ];
+        let list: Vec<_> = wanted
+            .iter()
+            .map(|name| if known.contains(name) { *name } else { "NULL" })
+            .collect();
+        let query = format!("SELECT {} FROM threads ORDER BY id", list.join(","));
+        let mut statement = connection.prepare(&query)?;
+        let rows = statement.query_map([], |row| {
+            let text = |i| row.get_ref(i).map(text).unwrap_or_default();
+            let number = |i| row.get_ref(i).ok().and_then(number);
+            Ok(ThreadRow {
+                id: text(0),
+                rollout_path: text(1),
+                created_ms: millis(number(3), number(2)),
+                updated_ms: millis(number(5), number(4)),
+                title: text(6),
+                name: text(7),
+                first_user_message: text(8),
+                archived: number(9).is_some_and(|n| n != 0),
+                is_paginated: text(10) == "paginated",
+                cwd: text(11),
+                account_id: text(12),
+            })
+        })?;
+        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        let rows = rows.into_iter().filter(|row| !row.id.is_empty()).collect();
+        Ok(Some(ThreadTable { rows }))
+    })
+}
+
+fn text(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            String::from_utf8_lossy(bytes).into_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn number(value: ValueRef<'_>) -> Option<i64> {
+    match value {
+        ValueRef::Integer(n) => Some(n),
+        _ => None,
+    }
+}
+
+/// Milliseconds where they are kept, else the seconds. Zero is no time.
+fn millis(millis: Option<i64>, seconds: Option<i64>) -> Option<i64> {
+    let seconds = seconds.and_then(|s| s.checked_mul(1000));
+    millis.filter(|n| *n > 0).or(seconds.filter(|n| *n > 0))
+}
+
+#[derive(Debug)]
+struct Column {
+    name: String,
+    /// A row must say something here.
+    is_needed: bool,
+}
+
+fn columns(connection: &Connection) -> rusqlite::Result<Vec<Column>> {
+    let mut statement = connection
+        .prepare("SELECT name, \"notnull\", dflt_value, pk FROM pragma_table_info('threads')")?;
+    let rows = statement.query_map([], |row| {
+        let (not_null, default): (bool, Option<String>) = (row.get(1)?, row.get(2)?);
+        Ok(Column {
+            name: row.get(0)?,
+            is_needed: (not_null && default.is_none()) || row.get::<_, i64>(3)? > 0,
+        })
+    })?;
+    rows.collect()
+}
+
+/// A row to be made: column → value. Columns that the database does not have are left out.
+pub type NewRow = BTreeMap<String, NewValue>;
+
+/// What a column of a new row is given.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
+pub enum NewValue {
+    /// Text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+}
+
+/// A change of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowChange {
+    /// A row points at its rollout again. Whether it counts as archived follows the place.
+    Path {
+        /// The row.
+        id: String,
+        /// The absolute path of the rollout, in its plain form.
+        path: String,
+        /// Whether the rollout lies among the archived ones.
+        archived: bool,
+    },
+    /// A conversation gets a row. One that has a row meanwhile keeps it.
+    Insert(NewRow),
+    /// A conversation gets its name back, in the column in which Codex looks for it.
+    Name {
+        /// The row.
+        id: String,
+        /// The name.
+        name: String,
+    },
+}
+
+/// Makes the changes in one transaction: all or none. The database must be nobody's; what is in
+/// its `-wal` is folded into it. Returns how many rows changed.
+///
+/// # Errors
+/// The table wants something of a new row that is not known: a schema newer than this program.
+pub fn change(path: &Path, changes: &[RowChange]) -> Result<usize, DatabaseError> {
+    let mut connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    connection.busy_timeout(PATIENCE).on("open", path)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .on("change", path)?;
+    let columns = columns(&transaction).on("read", path)?;
+    let mut rows = 0;
+    for change in changes {
+        rows += apply(&transaction, &columns, change).on("change", path)?;
+    }
+    transaction.commit().on("change", path)?;
+    connection.close().map_err(|(_, e)| e).on("close", path)?;
+    Ok(rows)
+}
+
+fn apply(
+    connection: &Connection,
+    columns: &[Column],
+    change: &RowChange,
+) -> rusqlite::Result<usize> {
+    let has = |name: &str| columns.iter().any(|c| c.name == name);
+    match change {
+        RowChange::Path { id, path, archived } => {
+            let changed = connection.execute(
+                "UPDATE threads SET rollout_path=?2 WHERE id=?1",
+                params![id, path],
+            )?;
+            if has("archived") {
+                connection.execute(
+                    "UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2",
+                    params![id, archived],
+                )?;
+            }
+            if has("archived_at") {
+                connection.execute(
+                    "UPDATE threads SET archived_at=CASE WHEN ?2 THEN \
+                     coalesce(archived_at, updated_at) END WHERE id=?1",
+                    params![id, archived],
+                )?;
+            }
+            Ok(changed)
+        }
+        RowChange::Insert(row) => {
+            let given: Vec<_> = columns
+                .iter()
+                .filter(|c| row.contains_key(&c.name))
+                .collect();
+            if let Some(missing) = columns
+                .iter()
+                .find(|c| c.is_needed && !row.contains_key(&c.name))
+            {
+                return Err(rusqlite::Error::InvalidColumnName(missing.name.clone()));
+            }
+            let names: Vec<_> = given.iter().map(|c| format!("\"{}\"", c.name)).collect();
+            let places = vec!["?"; given.len()].join(",");
+            let values = given.iter().map(|c| match &row[&c.name] {
+                NewValue::Text(text) => Value::Text(text.clone()),
+                NewValue::Number(number) => Value::Integer(*number),
+            });
+            connection.execute(
+                &format!(
+                    "INSERT OR IGNORE INTO threads({}) VALUES({places})",
+                    names.join(",")
+                ),
+                params_from_iter(values),
+            )
+        }
+        RowChange::Name { id, name } => {
+            // An old conversation is listed by its title, a paginated one by its name (0.169).
+            let mode: Option<String> = if has("history_mode") {
+                connection.query_row(
+                    "SELECT history_mode FROM threads WHERE id=?1",
+                    [id],
+                    |row| row.get(0),
+                )?
+            } else {
+                None
+            };
+            let column = match mode.as_deref() {
+                Some("paginated") if has("name") => "name",
+                _ if has("title") => "title",
+                _ => return Ok(0),
+            };
+            connection.execute(
+                &format!("UPDATE threads SET {column}=?2 WHERE id=?1"),
+                params![id, name],
+            )
+        }
+    }
+}

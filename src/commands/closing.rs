@@ -1,0 +1,125 @@
+//! What commands that need a closed Codex share: their flags, the list under `--verbose`, and the
+//! question.
+
+use crate::closing::{
+    self, Audience, Channel, Closing, ClosingPlan, ClosingReport, ClosingRequest, System, Wish,
+};
+use crate::codex::process::Seen;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::ui::dialog;
+use clap::Args;
+use std::fmt::Write;
+
+/// The flags about ending Codex.
+#[derive(Debug, Clone, Args)]
+pub struct ClosingArgs {
+    /// Ask before Codex is ended, whatever the configuration and --yes say
+    #[arg(long, conflicts_with = "auto_terminate_without_confirmation")]
+    manual_terminate_confirmation: bool,
+    /// End a running Codex without asking, in this run
+    #[arg(long)]
+    auto_terminate_without_confirmation: bool,
+}
+
+impl ClosingArgs {
+    /// What they say about asking.
+    pub fn wish(&self, context: &Context) -> Wish {
+        if self.manual_terminate_confirmation {
+            Wish::Ask
+        } else if self.auto_terminate_without_confirmation {
+            Wish::DoNotAsk
+        } else if context.settings.assume_yes {
+            Wish::Yes
+        } else {
+            Wish::AsConfigured
+        }
+    }
+
+    /// What closing Codex would take, without waiting, asking or ending anybody.
+    pub fn plan(&self, context: &Context, request: &ClosingRequest<'_>) -> ClosingPlan {
+        let seen = request.look();
+        list(context, &seen);
+        let asks = closing::must_ask(
+            request.settings,
+            self.wish(context),
+            System::of_this_build(),
+        );
+        closing::plan(&seen, request.settings, asks)
+    }
+
+    /// Sees to it that nobody uses the home.
+    ///
+    /// # Errors
+    /// Codex is running and is not ended (exit code 3), or was told to end and did not in time (5).
+    pub fn close(
+        &self,
+        context: &Context,
+        request: &ClosingRequest<'_>,
+    ) -> Result<ClosingReport, CommandError> {
+        let mut audience = Asker { context, request };
+        let report = closing::close(request, self.wish(context), &mut audience)?;
+        if !report.ended.is_empty() {
+            let ended = closing::named(&report.ended);
+            context.ui.note(format_args!("ended: {ended}"));
+        }
+        Ok(report)
+    }
+}
+
+/// The processes that use the home, under `--verbose`.
+pub fn list(context: &Context, seen: &Seen) {
+    if seen.holders().is_empty() {
+        context.ui.detail("codex is not running on this home");
+    }
+    for process in &seen.processes {
+        let line = format!(
+            "{:>7}  {}  {}  {}",
+            process.pid, process.name, process.role, process.command_line
+        );
+        context.ui.detail(line);
+    }
+    for conversation in &seen.conversations {
+        let line = format_args!("conversation being written: {conversation}");
+        context.ui.detail(line);
+    }
+}
+
+struct Asker<'a> {
+    context: &'a Context,
+    request: &'a ClosingRequest<'a>,
+}
+
+impl Audience for Asker<'_> {
+    fn see(&mut self, seen: &Seen) {
+        list(self.context, seen);
+    }
+
+    fn ask(&mut self, closing: &Closing) -> Option<bool> {
+        let question = question(closing, self.request);
+        let in_a_window = match self.request.settings.channel {
+            Channel::Gui => dialog::confirm(&question, &self.context.env),
+            Channel::Console => None,
+        };
+        in_a_window.or_else(|| self.context.ui.confirm(&question))
+    }
+}
+
+fn question(closing: &Closing, request: &ClosingRequest<'_>) -> String {
+    let mut text = format!("Codex is running on {}:\n", request.home.display());
+    for process in &closing.processes {
+        let _ = writeln!(text, "  {process}");
+    }
+    match closing.conversations.len() {
+        0 => {}
+        1 => text.push_str("A conversation is being written; its turn would be cut off.\n"),
+        n => {
+            let _ = writeln!(
+                text,
+                "{n} conversations are being written; their turns would be cut off."
+            );
+        }
+    }
+    text.push_str("End Codex and go on?");
+    text
+}

@@ -1,0 +1,474 @@
+//! `config`: the settings of `config.toml`.
+
+use super::account::printable;
+use crate::config::file::{self, ConfigError, ConfigFile};
+use crate::config::{self, FILE_NAME, KEYS, Key};
+use crate::context::{self, Context};
+use crate::error::{CommandError, Outcome};
+use crate::io::staging::Staging;
+use crate::io::{IoContext, atomic};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use toml_edit::Value;
+
+/// Show and change settings
+///
+/// They are kept in config.toml of the manager home. A flag wins over the environment, that over
+/// the file, that over the default; for the time zone the file wins over TZ.
+#[derive(Debug, Args)]
+#[command(
+    disable_help_subcommand = true,
+    after_help = "Examples:
+  codex-manager config list
+  codex-manager config set prune.keep_daily 7
+  codex-manager config set backup.exclude '[\"logs_*.sqlite\", \"*.tmp\"]'
+  codex-manager config unset timezone"
+)]
+pub struct ConfigArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    List(ListArgs),
+    Get(GetArgs),
+    Set(SetArgs),
+    Unset(UnsetArgs),
+    Path(PathArgs),
+    Edit(EditArgs),
+}
+
+/// List every setting, its value and where that comes from
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config list
+  codex-manager config list --json | jq '.settings[].key'")]
+struct ListArgs {}
+
+/// Print the value of one setting
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config get timezone")]
+struct GetArgs {
+    /// The setting
+    #[arg(value_name = "KEY")]
+    key: String,
+}
+
+/// Change a setting; comments in the file stay
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config set timezone Europe/Berlin
+  codex-manager config set prune.keep_within 14d")]
+struct SetArgs {
+    /// The setting
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// Its new value
+    #[arg(value_name = "VALUE", allow_hyphen_values = true)]
+    value: String,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Go back to the default of a setting
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config unset timezone")]
+struct UnsetArgs {
+    /// The setting
+    #[arg(value_name = "KEY")]
+    key: String,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Print where the file is
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config path")]
+struct PathArgs {}
+
+/// Edit a copy of the file; it replaces the file when all of it is valid
+///
+/// The editor is $VISUAL, else $EDITOR. What is not valid is kept beside the file.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager config edit
+  EDITOR='code --wait' codex-manager config edit")]
+struct EditArgs {
+    /// Check what was written, and leave the file as it is
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Origin {
+    Flag,
+    Environment,
+    File,
+    Default,
+}
+
+impl Origin {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Flag => "flag",
+            Self::Environment => "environment",
+            Self::File => "file",
+            Self::Default => "default",
+        }
+    }
+}
+
+/// A setting as scripts see it. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct SettingJson {
+    key: &'static str,
+    value: Json,
+    default: Json,
+    origin: Origin,
+}
+
+#[derive(Debug, Serialize)]
+struct ListJson {
+    settings: Vec<SettingJson>,
+    path: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct ChangeJson {
+    key: &'static str,
+    before: Json,
+    after: Json,
+    path: PathBuf,
+    dry_run: bool,
+}
+
+impl ConfigArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A setting that is not known or may not hold what was given, a file that is no TOML, no
+    /// editor; the file is untouched then.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        match self.verb {
+            Verb::List(ListArgs {}) => list(context),
+            Verb::Get(args) => get(context, &args.key),
+            Verb::Set(args) => set(context, &args),
+            Verb::Unset(args) => unset(context, &args),
+            Verb::Path(PathArgs {}) => {
+                let path = ConfigFile::path_in(&context.settings.manager_home);
+                context.ui.line(path.display());
+                context.ui.document("config path", &json!({ "path": path }));
+                Ok(Outcome::Done)
+            }
+            Verb::Edit(args) => edit(context, args.dry_run),
+        }
+    }
+}
+
+fn list(context: &Context) -> Result<Outcome, CommandError> {
+    let file = ConfigFile::read(&context.settings.manager_home)?;
+    let ui = &context.ui;
+    warn_about_unknown(context, &file);
+    let settings: Vec<_> = KEYS
+        .iter()
+        .map(|key| effective(key, &file, context))
+        .collect();
+    let mut table = Table::new(ui, &["KEY", "VALUE", "FROM", "FOR"]);
+    table.keep_whole(0);
+    for (key, setting) in KEYS.iter().zip(&settings) {
+        let style = match setting.origin {
+            Origin::Default => Style::Dim,
+            _ => Style::Plain,
+        };
+        let cells = [
+            (Style::Plain, key.name.to_owned()),
+            (style, printable(&shown(&setting.value))),
+            (style, setting.origin.name().to_owned()),
+            (Style::Dim, key.about.to_owned()),
+        ];
+        table.row(ui, cells);
+    }
+    ui.line(table.render());
+    ui.note("change one with: codex-manager config set KEY VALUE");
+    let path = ConfigFile::path_in(&context.settings.manager_home);
+    ui.document("config list", &ListJson { settings, path });
+    // Shown for what it is, but nothing else works until it is mended.
+    file.decide()?;
+    Ok(Outcome::Done)
+}
+
+fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
+    let key = config::find(name)?;
+    let file = ConfigFile::read(&context.settings.manager_home)?;
+    let setting = effective(key, &file, context);
+    context.ui.line(printable(&shown(&setting.value)));
+    context.ui.document("config get", &setting);
+    Ok(Outcome::Done)
+}
+
+fn set(context: &Context, args: &SetArgs) -> Result<Outcome, CommandError> {
+    let key = config::find(&args.key)?;
+    let value = key.kind.parse(&args.value).ok_or_else(|| {
+        CommandError::usage(format!("{} may not be {:?}", key.name, args.value)).hint(format!(
+            "it takes {}; nothing was changed",
+            key.kind.expected()
+        ))
+    })?;
+    change(context, "config set", key, args.dry_run, |file| {
+        file.set(key, value)
+    })
+}
+
+fn unset(context: &Context, args: &UnsetArgs) -> Result<Outcome, CommandError> {
+    let key = config::find(&args.key)?;
+    change(context, "config unset", key, args.dry_run, |file| {
+        file.unset(key);
+        Ok(())
+    })
+}
+
+/// Changes one setting, or only says how.
+fn change(
+    context: &Context,
+    command: &str,
+    key: &'static Key,
+    dry_run: bool,
+    work: impl FnOnce(&mut ConfigFile) -> Result<(), ConfigError>,
+) -> Result<Outcome, CommandError> {
+    let home = &context.settings.manager_home;
+    let both = |file: &mut ConfigFile| {
+        let before = file.get(key).map_or(Json::Null, to_json);
+        work(file)?;
+        Ok::<_, ConfigError>((before, file.get(key).map_or(Json::Null, to_json)))
+    };
+    let (before, after) = if dry_run {
+        both(&mut ConfigFile::read(home)?)?
+    } else {
+        file::update(home, both)?
+    };
+    let said = |value: &Json| match value {
+        Json::Null => "the default".to_owned(),
+        value => printable(&shown(value)),
+    };
+    let text = if before == after {
+        format!("{} is {} already", key.name, said(&after))
+    } else {
+        format!("{}: {} → {}", key.name, said(&before), said(&after))
+    };
+    context.ui.line(text);
+    if dry_run {
+        context.ui.note("nothing was written: --dry-run");
+    }
+    let path = ConfigFile::path_in(home);
+    context.ui.document(
+        command,
+        &ChangeJson {
+            key: key.name,
+            before,
+            after,
+            path,
+            dry_run,
+        },
+    );
+    Ok(Outcome::Done)
+}
+
+/// The value that counts, and where it comes from.
+fn effective(key: &Key, file: &ConfigFile, context: &Context) -> SettingJson {
+    let settings = &context.settings;
+    let flags = &settings.flags;
+    let in_file = file.get(key);
+    let variable = key
+        .variable
+        .is_some_and(|name| context.env.get(name).is_some());
+    let by_flag = match key.name {
+        "timezone" => flags.timezone.is_some(),
+        "color" => flags.color.is_some(),
+        "codex.home" => flags.codex_home.is_some(),
+        "codex.bin" => flags.codex_bin.is_some(),
+        _ => false,
+    };
+    // Above the file stands every variable but TZ, which describes the machine.
+    let origin = match (by_flag, variable, in_file) {
+        (true, ..) => Origin::Flag,
+        (_, _, Some(_)) if key.name == "timezone" => Origin::File,
+        (_, true, _) if key.name != "timezone" || context::zone_of_tz(&context.env).is_some() => {
+            Origin::Environment
+        }
+        (_, _, Some(_)) => Origin::File,
+        _ => Origin::Default,
+    };
+    let default = config::default_of(key);
+    let value = match (key.name, origin) {
+        (_, Origin::File) => in_file.map_or(Json::Null, to_json),
+        ("timezone", _) => json!(settings.zone.name()),
+        ("color", _) => json!(settings.color.name()),
+        ("codex.home", Origin::Flag | Origin::Environment) => json!(settings.codex_home),
+        ("codex.bin", Origin::Flag) => json!(settings.codex_bin),
+        _ => default.clone(),
+    };
+    SettingJson {
+        key: key.name,
+        value,
+        default,
+        origin,
+    }
+}
+
+/// A value of the file as JSON.
+fn to_json(value: &Value) -> Json {
+    match value {
+        Value::String(text) => json!(text.value()),
+        Value::Integer(number) => json!(number.value()),
+        Value::Float(number) => json!(number.value()),
+        Value::Boolean(flag) => json!(flag.value()),
+        Value::Array(list) => list.iter().map(to_json).collect(),
+        other => json!(other.to_string().trim()),
+    }
+}
+
+/// A value as people read it.
+fn shown(value: &Json) -> String {
+    match value {
+        Json::Null => "-".into(),
+        Json::String(text) => text.clone(),
+        Json::Array(list) => {
+            let items: Vec<_> = list.iter().map(shown).collect();
+            items.join(", ")
+        }
+        other => other.to_string(),
+    }
+}
+
+fn warn_about_unknown(context: &Context, file: &ConfigFile) {
+    for unknown in file.unknown() {
+        context.ui.warn(format_args!(
+            "{FILE_NAME}: {}",
+            printable(&unknown.to_string())
+        ));
+    }
+}
+
+fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
+    let home = &context.settings.manager_home;
+    let path = ConfigFile::path_in(home);
+    let editor = ["VISUAL", "EDITOR"]
+        .iter()
+        .find_map(|name| context.env.text(name))
+        .ok_or_else(|| {
+            CommandError::usage("no editor is known")
+                .hint("set EDITOR, or change one setting with: codex-manager config set KEY VALUE")
+        })?;
+    let before = file::read_text(&path)?;
+    let scratch = Scratch::new(context, dry_run)?;
+    let copy = scratch.path().join(FILE_NAME);
+    atomic::write(&copy, before.as_bytes())?;
+    open_editor(editor, &copy)?;
+    let text = fs::read_to_string(&copy).at("read", &copy)?;
+    if text == before {
+        context.ui.line("nothing was changed");
+    } else {
+        let checked = ConfigFile::parse(path.clone(), &text)
+            .and_then(|file| file.decide().map(|_| file))
+            .map_err(CommandError::from);
+        match checked {
+            Ok(file) => {
+                warn_about_unknown(context, &file);
+                if !dry_run && !file::replace(home, &before, &file)? {
+                    let lost =
+                        CommandError::conflict("another command changed the settings meanwhile");
+                    return Err(keep(&path, &copy, lost)?);
+                }
+                let done = if dry_run { "is valid" } else { "was replaced" };
+                context.ui.line(format_args!("{} {done}", path.display()));
+            }
+            Err(e) if dry_run => return Err(e),
+            Err(e) => return Err(keep(&path, &copy, e)?),
+        }
+    }
+    let changed = text != before && !dry_run;
+    context.ui.document(
+        "config edit",
+        &json!({ "path": path, "changed": changed, "dry_run": dry_run }),
+    );
+    Ok(Outcome::Done)
+}
+
+/// Where the copy is edited: nothing is left in the manager home by a dry run.
+enum Scratch {
+    Own { folder: PathBuf, _staging: Staging },
+    Temporary(tempfile::TempDir),
+}
+
+impl Scratch {
+    fn new(context: &Context, dry_run: bool) -> Result<Self, CommandError> {
+        if dry_run {
+            let parent = context.env.temp_dir();
+            let folder = tempfile::tempdir_in(&parent).at("create a folder in", &parent)?;
+            return Ok(Self::Temporary(folder));
+        }
+        let staging = Staging::inside(&context.manager_path("tmp"))?;
+        Ok(Self::Own {
+            folder: staging.path(""),
+            _staging: staging,
+        })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own { folder, .. } => folder,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+/// Keeps what was written and not taken; the error says where.
+fn keep(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError, CommandError> {
+    let beside = path.with_file_name("config.rejected.toml");
+    let text = fs::read(copy).at("read", copy)?;
+    atomic::write(&beside, &text)?;
+    Ok(error.hint(format!(
+        "the settings were not changed; what you wrote is kept: {}",
+        beside.display()
+    )))
+}
+
+/// Runs the editor on `file` as a shell would: it may come with arguments.
+fn open_editor(editor: &str, file: &Path) -> Result<(), CommandError> {
+    let mut command = if cfg!(windows) {
+        let mut words = editor.split_whitespace();
+        let mut command = Command::new(words.next().unwrap_or(editor));
+        command.args(words);
+        command
+    } else {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{editor} \"$1\""), "sh"]);
+        command
+    };
+    let status = command
+        .arg(file)
+        .status()
+        .map_err(|e| CommandError::failed(format!("cannot run: {editor}")).because(e))?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(
+            CommandError::failed(format!("the editor ended with {status}: {editor}"))
+                .hint("the settings were not changed"),
+        )
+    }
+}

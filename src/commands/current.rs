@@ -1,0 +1,220 @@
+//! `current`: the account that Codex uses now. Asks nobody, unless it is told to.
+
+use super::account::{AccountView, judged, local, printable, with_profiles};
+use super::refresh;
+use crate::accounts::running::Accounts;
+use crate::codex::auth::AuthFile;
+use crate::codex::config::{CodexConfig, CredentialStore};
+use crate::codex::daemon;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
+use crate::codex::process::{Holder, find_holders};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::accounts::Account;
+use crate::io::clock::Timestamp;
+use crate::io::processes;
+use crate::quota::window::Source;
+use crate::ui::Style;
+use crate::ui::windows::{self, WindowJson};
+use clap::Args;
+use serde::Serialize;
+
+/// Show which account the Codex home is signed in as, and who uses it
+///
+/// Reads files; asks nobody, and looks at no conversation. Codex's background daemon and programs
+/// that run already go on with the account that was signed in when they were started: which one that
+/// is follows from when they were, as far as switches by `use` tell.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager current
+  codex-manager current --json
+  codex-manager current --refresh      # asks Codex for its quota first")]
+pub struct CurrentArgs {
+    /// Ask Codex for the account's quota first, as `status` does
+    #[arg(long)]
+    refresh: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct CurrentView {
+    email: Option<String>,
+    account_id: Option<String>,
+    profile: Option<String>,
+    store: &'static str,
+    daemon: Option<ProcessView>,
+    processes: Vec<ProcessView>,
+    windows: Vec<WindowJson>,
+    source: Option<Source>,
+    observed_at: Option<String>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProcessView {
+    pid: Option<u32>,
+    name: String,
+    why: String,
+    started_at: Option<String>,
+    /// The account that it has, where that is known.
+    email: Option<String>,
+    account_id: Option<String>,
+    profile: Option<String>,
+    /// Whether that is the one that is signed in.
+    current: Option<bool>,
+}
+
+impl CurrentArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// auth.json cannot be read for reasons of the file system, or a document is of a newer version.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let home = &context.settings.codex_home;
+        let is_fresh = !self.refresh || refresh::live(context)?;
+        let store = CodexConfig::read(home).store;
+        let auth = AuthFile::read(&home.join(AUTH_JSON))?;
+        let (accounts, _) = with_profiles(context)?;
+        let counts = store.reads_auth_json();
+        let live = accounts.iter().find(|a| a.current && counts);
+        let had = if counts {
+            Accounts::of(&context.settings.manager_home, home, &auth)?
+        } else {
+            Accounts::default()
+        };
+        let running = daemon::find(home).map(|d| d.pid);
+        let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
+            .into_iter()
+            .partition(|holder| holder.pid.is_some() && holder.pid == running);
+        let view = |holder: Holder| process_view(holder, &had, &accounts, live, context);
+        let shown = live.map(|account| {
+            let (account, verdict) = judged(account.clone(), context);
+            AccountView::of(&account, &verdict, context)
+        });
+        let view = CurrentView {
+            email: shown.as_ref().map(|a| a.email.clone()),
+            account_id: shown.as_ref().and_then(|a| a.account_id.clone()),
+            profile: shown.as_ref().and_then(|a| a.profile.clone()),
+            store: store.name(),
+            daemon: daemon.into_iter().next().map(view),
+            processes: processes.into_iter().map(view).collect(),
+            source: shown.as_ref().and_then(|a| a.source),
+            observed_at: shown.as_ref().and_then(|a| a.observed_at.clone()),
+            windows: shown.map(|a| a.windows).unwrap_or_default(),
+            problem: problem(store, &auth),
+        };
+        context.ui.document("current", &view);
+        show(&view, live, context);
+        Ok(if view.email.is_none() {
+            Outcome::FoundWanting
+        } else {
+            Outcome::partial_if(!is_fresh)
+        })
+    }
+}
+
+/// Why it is not known who is signed in.
+fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
+    // Codex does not read the file, or may not: then it says nothing.
+    if !store.reads_auth_json() {
+        return Some(format!(
+            "Codex keeps its login by cli_auth_credentials_store = \"{}\"; who is signed in is not known",
+            store.name()
+        ));
+    }
+    match auth {
+        AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
+        AuthFile::Present(_) => Some("auth.json holds no login".to_owned()),
+        AuthFile::Missing => Some("not signed in: there is no auth.json".to_owned()),
+        AuthFile::Unreadable { reason, .. } => Some(format!("auth.json is {reason}")),
+    }
+}
+
+fn process_view(
+    holder: Holder,
+    had: &Accounts,
+    accounts: &[Account],
+    live: Option<&Account>,
+    context: &Context,
+) -> ProcessView {
+    let started = holder.pid.and_then(processes::started_at);
+    // Others than Codex have files of the home open, and no account.
+    let is_codex = holder.name == "codex";
+    let has: Option<&Identity> = started
+        .as_ref()
+        .filter(|_| is_codex)
+        .and_then(|at| had.at(at));
+    let known = has.and_then(|has| accounts.iter().find(|a| a.entry.identity.is_same(has)));
+    let at = |at: chrono::DateTime<chrono::Utc>| -> Timestamp { context.settings.zone.at(&at) };
+    ProcessView {
+        pid: holder.pid,
+        name: holder.name,
+        why: holder.why,
+        started_at: started.map(|time| local(&at(time), context)),
+        email: has.map(|has| has.email.to_string()),
+        account_id: has.and_then(|has| has.account_id.clone()),
+        profile: known.and_then(|a| a.entry.profile.clone()),
+        current: has
+            .zip(live)
+            .map(|(has, live)| has.is_same(&live.entry.identity)),
+    }
+}
+
+fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
+    let ui = &context.ui;
+    if let Some(email) = &view.email {
+        let email = ui.paint(Style::Strong, printable(email));
+        let facts: Vec<_> = [&view.profile, &view.account_id]
+            .into_iter()
+            .flatten()
+            .map(|fact| printable(fact))
+            .collect();
+        if facts.is_empty() {
+            ui.line(email);
+        } else {
+            ui.line(format_args!("{email} ({})", facts.join(", ")));
+        }
+    }
+    if let Some(problem) = &view.problem {
+        ui.line(problem);
+    }
+    if let Some(seen) = live.and_then(|a| a.entry.observation.as_ref()) {
+        let (zone, now) = (context.settings.zone, context.now());
+        for line in windows::lines(ui, &seen.windows, zone, &now) {
+            ui.line(line);
+        }
+        ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
+    }
+    for process in view.daemon.iter().chain(&view.processes) {
+        let pid = process
+            .pid
+            .map_or(String::new(), |pid| format!("PID {pid}, "));
+        let (name, why) = (printable(&process.name), printable(&process.why));
+        let has = match (&process.email, process.current) {
+            (Some(_), Some(true)) => ": this account".into(),
+            (Some(email), _) => format!(
+                ": still {}",
+                printable(process.profile.as_ref().unwrap_or(email))
+            ),
+            (None, _) => String::new(),
+        };
+        ui.line(format_args!("  {name} ({pid}{why}){has}"));
+    }
+    let all = || view.daemon.iter().chain(&view.processes);
+    if all().any(|process| process.email.is_none() && process.name == "codex") {
+        ui.note("what runs already keeps the account that was signed in when it was started");
+    }
+    if let Some(daemon) = view.daemon.as_ref().filter(|d| d.current == Some(false)) {
+        ui.warn(format_args!(
+            "Codex's background daemon still has {}: codex-manager use {} --stop-daemon",
+            printable(daemon.email.as_deref().unwrap_or_default()),
+            printable(
+                view.profile
+                    .as_ref()
+                    .or(view.email.as_ref())
+                    .map_or("", |name| name)
+            ),
+        ));
+    }
+}

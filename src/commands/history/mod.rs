@@ -1,0 +1,91 @@
+//! `history`: what is on disk against what Codex lists, and putting that right.
+
+mod check;
+mod rebuild;
+mod repair;
+mod undo;
+
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::threads;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::history::HistoryError;
+use crate::history::check::{CheckReport, Findings, compare, look};
+use crate::history::repair::Places;
+use clap::{Args, Subcommand};
+
+/// Show and mend what Codex does not list
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager history check
+  codex-manager history repair --dry-run
+  codex-manager history repair
+  codex-manager history undo
+  codex-manager history rebuild --max-threads 0")]
+pub struct HistoryArgs {
+    #[command(subcommand)]
+    command: HistoryCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum HistoryCommand {
+    Check(check::CheckArgs),
+    Repair(repair::RepairArgs),
+    Undo(undo::UndoArgs),
+    Rebuild(rebuild::RebuildArgs),
+}
+
+impl HistoryArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// See each subcommand.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        match self.command {
+            HistoryCommand::Check(args) => args.run(context),
+            HistoryCommand::Repair(args) => args.run(context),
+            HistoryCommand::Undo(args) => args.run(context),
+            HistoryCommand::Rebuild(args) => args.run(context),
+        }
+    }
+}
+
+fn places(context: &Context) -> Places<'_> {
+    Places {
+        home: &context.settings.codex_home,
+        manager_home: &context.settings.manager_home,
+        env: &context.env,
+    }
+}
+
+fn require_home(context: &Context) -> Result<(), CommandError> {
+    let home = &context.settings.codex_home;
+    if home.is_dir() {
+        return Ok(());
+    }
+    Err(
+        CommandError::failed(format!("no Codex home: {}", home.display()))
+            .hint("name another with --codex-home DIR"),
+    )
+}
+
+fn findings(context: &Context) -> Result<Findings, HistoryError> {
+    let home = &context.settings.codex_home;
+    let database = threads::find_state_database(home, &context.env);
+    look(home, database.as_deref())
+}
+
+fn checked(context: &Context, findings: &Findings) -> CheckReport {
+    let auth = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON)).ok();
+    let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
+    compare(findings, live.as_deref())
+}
+
+/// "1 conversation", "2 conversations".
+fn count(n: usize, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}s"),
+    }
+}

@@ -1,0 +1,260 @@
+//! `history rebuild`: `session_index.jsonl` and `history.jsonl` made again.
+
+use super::{count, places, require_home};
+use crate::codex::config::CodexConfig;
+use crate::codex::threads::{self, ThreadTable};
+use crate::commands::account::printable;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::history::check::with_cause;
+use crate::history::rebuild::{self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source};
+use crate::history::repair;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+
+/// Which files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum OnlyArg {
+    /// `session_index.jsonl`
+    SessionIndex,
+    /// `history.jsonl`
+    History,
+    /// Both
+    Both,
+}
+
+/// Make `session_index.jsonl` and `history.jsonl` again
+///
+/// From the conversations on disk and Codex's table of threads. Names that you gave are kept, those
+/// of conversations beyond the limit too. A copy of each file is kept beside it.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager history rebuild --dry-run
+  codex-manager history rebuild --max-threads 0           # every conversation
+  codex-manager history rebuild --only session-index")]
+pub(super) struct RebuildArgs {
+    /// Which of the two files
+    #[arg(long, value_name = "FILE", default_value = "both")]
+    only: OnlyArg,
+    /// How many conversations, the most recent ones; 0 for all
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 100,
+        allow_negative_numbers = true
+    )]
+    max_threads: i64,
+    /// Take conversations too that Codex's table does not have
+    #[arg(long)]
+    include_orphans: bool,
+    /// Keep every prompt, whatever `history.max_bytes` of Codex's config.toml says
+    #[arg(long)]
+    ignore_history_max_bytes: bool,
+    /// Keep no copies of the files
+    #[arg(long)]
+    no_backup: bool,
+    /// Only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct RebuildJson<'a> {
+    source: Source,
+    refreshed: usize,
+    beyond_limit: usize,
+    names_kept: usize,
+    titles_taken: usize,
+    history_entries: usize,
+    history_trimmed: usize,
+    history_dropped: usize,
+    history_beyond_limit: usize,
+    orphans_skipped: usize,
+    without_id: usize,
+    without_time: usize,
+    bad_lines: u64,
+    max_threads: Option<usize>,
+    max_bytes: Option<u64>,
+    files: &'a [RebuiltFile],
+    skipped: &'a [crate::history::Skipped],
+    dry_run: bool,
+}
+
+impl RebuildArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A limit below zero; the home cannot be read; Codex holds the lock of a file too long.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let max_threads = usize::try_from(self.max_threads).map_err(|_| {
+            CommandError::usage(format!("--max-threads is below zero: {}", self.max_threads))
+                .hint("0 stands for all conversations; nothing was changed")
+        })?;
+        require_home(context)?;
+        let places = places(context);
+        let options = RebuildOptions {
+            only: match self.only {
+                OnlyArg::SessionIndex => Only::SessionIndex,
+                OnlyArg::History => Only::History,
+                OnlyArg::Both => Only::Both,
+            },
+            max_threads: Some(max_threads).filter(|n| *n > 0),
+            include_orphans: self.include_orphans,
+            max_bytes: self.max_bytes(context),
+        };
+        let table = table(context);
+        let bar = context.ui.bar("reading conversations", 0);
+        let plan = rebuild::plan(places.home, table.as_ref(), options, &bar)?;
+        drop(bar);
+        let files = if self.dry_run {
+            rebuild::preview(places.home, &plan)?
+        } else {
+            rebuild::apply(places.home, &plan, !self.no_backup, context.now())?
+        };
+        self.show(context, &plan, &files, options.max_threads);
+        context.ui.document(
+            "history rebuild",
+            &RebuildJson {
+                source: plan.source,
+                refreshed: plan.refreshed,
+                beyond_limit: plan.beyond_limit,
+                names_kept: plan.names_kept,
+                titles_taken: plan.titles_taken,
+                history_entries: plan.history_entries,
+                history_trimmed: plan.history_trimmed,
+                history_dropped: plan.history_dropped,
+                history_beyond_limit: plan.history_beyond_limit,
+                orphans_skipped: plan.orphans_skipped,
+                without_id: plan.without_id,
+                without_time: plan.without_time,
+                bad_lines: plan.bad_lines,
+                max_threads: options.max_threads,
+                max_bytes: plan.max_bytes,
+                files: &files,
+                skipped: &plan.skipped,
+                dry_run: self.dry_run,
+            },
+        );
+        Ok(Outcome::partial_if(!plan.skipped.is_empty()))
+    }
+
+    fn max_bytes(&self, context: &Context) -> Option<u64> {
+        if self.ignore_history_max_bytes || self.only == OnlyArg::SessionIndex {
+            return None;
+        }
+        let config = CodexConfig::read(&context.settings.codex_home);
+        let problem = match (&config.problem, config.history_max_bytes) {
+            (None, Ok(limit)) => return limit,
+            (Some(problem), _) => format!("config.toml is not understood ({})", problem.trim()),
+            (None, Err(problem)) => problem,
+        };
+        context.ui.warn(format_args!(
+            "{}: the history has no limit",
+            printable(&problem)
+        ));
+        None
+    }
+
+    fn show(
+        &self,
+        context: &Context,
+        plan: &RebuildPlan,
+        files: &[RebuiltFile],
+        max_threads: Option<usize>,
+    ) {
+        let ui = &context.ui;
+        let source = match plan.source {
+            Source::Database => "Codex's database and the conversations on disk",
+            Source::Rollouts => "the conversations on disk alone",
+        };
+        ui.line(format_args!(
+            "{}, from {source}",
+            count(plan.refreshed, "conversation")
+        ));
+        if self.only != OnlyArg::SessionIndex {
+            ui.line(count(plan.history_entries, "prompt"));
+        }
+        let say = |n: usize, text: &str| {
+            if n > 0 {
+                ui.line(format_args!("{text}: {n}"));
+            }
+        };
+        let limit = max_threads.unwrap_or_default();
+        say(
+            plan.beyond_limit,
+            &format!("older ones, left out by --max-threads {limit} (0 takes all)"),
+        );
+        say(plan.names_kept, "names kept of conversations left out");
+        say(
+            plan.titles_taken,
+            "without a line, as their title is a name that you gave to another",
+        );
+        say(
+            plan.orphans_skipped,
+            "not in Codex's table, skipped without --include-orphans",
+        );
+        say(plan.without_id, "files skipped without a conversation's id");
+        say(plan.without_time, "conversations skipped without any time");
+        say(
+            usize::try_from(plan.bad_lines).unwrap_or(usize::MAX),
+            "broken lines skipped",
+        );
+        let bytes = plan.max_bytes.unwrap_or_default();
+        say(
+            plan.history_trimmed,
+            &format!("oldest prompts, left out by history.max_bytes = {bytes}"),
+        );
+        say(
+            plan.history_dropped,
+            "lines dropped from the history, as no conversation backs them",
+        );
+        say(
+            plan.history_beyond_limit,
+            "lines dropped from the history, of conversations left out",
+        );
+        for skipped in &plan.skipped {
+            let path = printable(&skipped.path.to_string_lossy());
+            ui.warn(format_args!("not read, {}: {path}", skipped.reason));
+        }
+        for file in files {
+            let path = file.path.display();
+            match (file.written, self.dry_run, &file.backup) {
+                (false, _, _) => ui.line(format_args!("unchanged: {path}")),
+                (true, true, _) => ui.line(format_args!("would be written: {path}")),
+                (true, false, None) => ui.line(format_args!("written: {path}")),
+                (true, false, Some(backup)) => ui.line(format_args!(
+                    "written: {path}\n  copy of the one before: {}",
+                    backup.display()
+                )),
+            }
+        }
+        if !self.dry_run && files.iter().any(|file| file.written) {
+            let places = places(context);
+            let holders = repair::holders(&places);
+            for holder in &holders {
+                ui.warn(format_args!("{holder} still has the old list"));
+            }
+            ui.note("restart Codex to see it");
+        }
+    }
+}
+
+/// What the database lists; a warning where there is one that cannot be used.
+fn table(context: &Context) -> Option<ThreadTable> {
+    let database = threads::find_state_database(&context.settings.codex_home, &context.env)?;
+    match threads::read(&database) {
+        Ok(table) => table,
+        Err(e) => {
+            context.ui.warn(format_args!(
+                "{}: the conversations on disk alone are taken",
+                printable(&with_cause(&e))
+            ));
+            None
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `history repair`: the database is put right.
+
+use super::{check, checked, count, findings, places, require_home};
+use crate::codex::program::Program;
+use crate::commands::account::printable;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::history::repair::{self, Action, Change, RepairPlan};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Put Codex's database right; conversations are never edited
+///
+/// With Codex closed: rows that point elsewhere are pointed at their files, conversations without
+/// a row get one, names come back. A lost or broken database is made again by Codex itself, in a
+/// folder of its own. The state before is kept; `history undo` brings it back.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager history repair --dry-run
+  codex-manager history repair
+  codex-manager history undo              # back to what was before")]
+pub(super) struct RepairArgs {
+    /// Only say what would be changed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct RepairJson<'a> {
+    changed: &'a [Change],
+    snapshot: Option<PathBuf>,
+    remaining: usize,
+    dry_run: bool,
+}
+
+impl RepairArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Codex uses the home, or cannot be had where it is needed.
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        require_home(context)?;
+        let places = places(context);
+        let found = findings(context)?;
+        let provider = crate::codex::config::CodexConfig::read(places.home).model_provider;
+        let plan = repair::plan(&found, provider.as_deref().unwrap_or("openai"))?;
+        for skipped in &plan.skipped {
+            let path = printable(&skipped.path.to_string_lossy());
+            context
+                .ui
+                .warn(format_args!("not read, {}: {path}", skipped.reason));
+        }
+        if plan.changes.is_empty() || self.dry_run {
+            return Ok(self.show_plan(context, &plan, &found));
+        }
+        let program = if plan.makes_database {
+            let settings = &context.settings;
+            Some(Program::find(settings.codex_bin.as_deref(), &context.env).map_err(no_program)?)
+        } else {
+            None
+        };
+        let snapshot = repair::apply(&places, &found, &plan, program.as_ref(), context.now())?;
+        let after = checked(context, &findings(context)?);
+        let remaining = after.left() + usize::from(!after.is_mended());
+        show_changes(context, &plan.changes);
+        if !after.is_equal() {
+            check::show(context, &after, false);
+        }
+        context.ui.line(format_args!(
+            "{} made; the state before is kept as {}",
+            count(plan.changes.len(), "change"),
+            snapshot.name()
+        ));
+        context.ui.note("undo it with: codex-manager history undo");
+        context.ui.document(
+            "history repair",
+            &RepairJson {
+                changed: &plan.changes,
+                snapshot: Some(snapshot.folder),
+                remaining,
+                dry_run: false,
+            },
+        );
+        if !after.is_mended() && plan.skipped.is_empty() {
+            return Err(
+                CommandError::failed("the check after the repair still finds differences")
+                    .hint("bring the state before back with: codex-manager history undo"),
+            );
+        }
+        Ok(Outcome::partial_if(remaining > 0))
+    }
+
+    fn show_plan(
+        &self,
+        context: &Context,
+        plan: &RepairPlan,
+        found: &crate::history::check::Findings,
+    ) -> Outcome {
+        show_changes(context, &plan.changes);
+        let report = checked(context, found);
+        if plan.changes.is_empty() {
+            context.ui.line("nothing to mend");
+        } else {
+            context.ui.line(format_args!(
+                "{} would be made; nothing was changed",
+                count(plan.changes.len(), "change")
+            ));
+            for holder in repair::holders(&places(context)) {
+                context
+                    .ui
+                    .warn(format_args!("the home is in use by {holder}"));
+            }
+        }
+        if report.left() > 0 {
+            context.ui.note(format_args!(
+                "{} left alone; see codex-manager history check",
+                count(report.left(), "finding")
+            ));
+        }
+        context.ui.document(
+            "history repair",
+            &RepairJson {
+                changed: &plan.changes,
+                snapshot: None,
+                remaining: report.left(),
+                dry_run: self.dry_run,
+            },
+        );
+        Outcome::partial_if(!self.dry_run && report.left() > 0)
+    }
+}
+
+fn no_program(error: crate::codex::program::ProgramError) -> CommandError {
+    CommandError::failed("the database is lost, and only Codex can make it again")
+        .because(error)
+        .hint("install Codex or name it with --codex-bin FILE; nothing was changed")
+}
+
+/// How many changes are named without --verbose.
+const SHOWN: usize = 20;
+
+fn show_changes(context: &Context, changes: &[Change]) {
+    let ui = &context.ui;
+    let shown = if ui.is_verbose() {
+        changes.len()
+    } else {
+        SHOWN
+    };
+    for change in changes.iter().take(shown) {
+        let to = printable(change.to.as_deref().unwrap_or_default());
+        let id = printable(&change.id);
+        match change.action {
+            Action::Path => ui.line(format_args!("path  {id}  {to}")),
+            Action::Row => ui.line(format_args!("row   {id}  {to}")),
+            Action::Name => ui.line(format_args!("name  {id}  {to}")),
+            Action::Database => ui.line(format_args!("database, made again by Codex: {to}")),
+        }
+    }
+    if changes.len() > shown {
+        ui.line(format_args!("… {} more: --verbose", changes.len() - shown));
+    }
+}

@@ -1,0 +1,198 @@
+//! `hook`: what to put into a shell's settings for the recommended account in the prompt.
+
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::wall;
+use chrono::Duration;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+/// Print what shows the account to use in the prompt, and keeps its figures fresh
+///
+/// The prompt reads a small cache; nothing is shown when no account is ready. Where it is a shell
+/// that draws the prompt, Codex is asked for the quota in the background when the figure is older
+/// than --every.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
+  eval \"$(codex-manager hook zsh)\"             # in ~/.zshrc
+  codex-manager hook fish | source             # in config.fish
+  codex-manager hook powershell | Out-String | Invoke-Expression
+  codex-manager hook tmux >> ~/.tmux.conf
+  codex-manager hook starship >> ~/.config/starship.toml")]
+pub struct HookArgs {
+    /// The shell, or what else draws a prompt
+    #[arg(value_name = "SHELL")]
+    shell: Shell,
+    /// How old the figures may become before Codex is asked
+    #[arg(long, value_name = "DURATION", default_value = "30min")]
+    every: String,
+    /// What is shown; see the fields in recommend --help
+    #[arg(long, value_name = "TEMPLATE", default_value = "{label} {weekly_left}")]
+    format: String,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Fish,
+    Powershell,
+    Starship,
+    Tmux,
+    Zsh,
+}
+
+const BASH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+_codex_manager_prompt() {
+  local status=$?
+  CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
+    CODEX_MANAGER_PROMPT=
+  if [ "${SECONDS:-0}" -ge "${_codex_manager_next:-0}" ]; then
+    _codex_manager_next=$((SECONDS + EVERY))
+    (command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
+  fi
+  return $status
+}
+case "${PROMPT_COMMAND:-}" in
+  *_codex_manager_prompt*) ;;
+  *)
+    PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}"
+    PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1"
+    ;;
+esac
+"#;
+
+// In a prompt of zsh a percent sign begins an escape.
+const ZSH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+_codex_manager_prompt() {
+  CODEX_MANAGER_PROMPT=$(command codex-manager recommend --ready-only --format FORMAT 2>/dev/null) ||
+    CODEX_MANAGER_PROMPT=
+  _codex_manager_shown=${CODEX_MANAGER_PROMPT:+"[${CODEX_MANAGER_PROMPT//\%/%%}] "}
+  if (( SECONDS >= ${_codex_manager_next:-0} )); then
+    _codex_manager_next=$(( SECONDS + EVERY ))
+    (command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
+  fi
+}
+if [[ -z ${precmd_functions[(r)_codex_manager_prompt]} ]]; then
+  precmd_functions+=(_codex_manager_prompt)
+  setopt prompt_subst
+  PROMPT='${_codex_manager_shown}'"$PROMPT"
+fi
+"#;
+
+const FISH: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+function _codex_manager_prompt --on-event fish_prompt
+  set -g CODEX_MANAGER_PROMPT (command codex-manager recommend --ready-only --format FORMAT 2>/dev/null)
+  or set -g CODEX_MANAGER_PROMPT
+  set -l now (command date +%s)
+  if not set -q _codex_manager_next; or test $now -ge $_codex_manager_next
+    set -g _codex_manager_next (math $now + EVERY)
+    command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &
+    disown 2>/dev/null
+  end
+end
+if not functions -q _codex_manager_prompt_before
+  functions -q fish_prompt; and functions -c fish_prompt _codex_manager_prompt_before
+  or function _codex_manager_prompt_before; printf '> '; end
+  function fish_prompt
+    if test -n "$CODEX_MANAGER_PROMPT"
+      printf '[%s] ' $CODEX_MANAGER_PROMPT
+    end
+    _codex_manager_prompt_before
+  end
+end
+"#;
+
+const POWERSHELL: &str = r#"# The account to use, from codex-manager's cache, in front of the prompt.
+if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
+  $global:CodexManagerPromptBefore = $function:prompt
+  $global:CodexManagerNext = [DateTime]::MinValue
+  function global:prompt {
+    $code = $global:LASTEXITCODE
+    $account = codex-manager recommend --ready-only --format FORMAT 2>$null
+    if ($LASTEXITCODE -eq 0 -and $account) { Write-Host -NoNewline "[$account] " }
+    if ([DateTime]::UtcNow -ge $global:CodexManagerNext) {
+      $global:CodexManagerNext = [DateTime]::UtcNow.AddSeconds(EVERY)
+      $null = Start-Job { codex-manager status --quiet --if-older EVERYs 2>&1 | Out-Null }
+    }
+    $global:LASTEXITCODE = $code
+    & $global:CodexManagerPromptBefore
+  }
+}
+"#;
+
+const TMUX: &str = r#"# The account to use, from codex-manager's cache, on the right.
+set -ag status-right " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
+"#;
+
+const STARSHIP: &str = r#"# The account to use, from codex-manager's cache. Nothing is shown when there is none.
+[custom.codex]
+command = """codex-manager recommend --ready-only --format FORMAT"""
+when = true
+format = '[\[$output\]]($style) '
+"#;
+
+impl HookArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// --every is no duration of a minute or more, or --format means nothing.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let every = wall::parse_span(&self.every)
+            .filter(|span| *span >= Duration::minutes(1))
+            .ok_or_else(|| {
+                CommandError::usage(format!(
+                    "--every is no duration of a minute or more: {:?}",
+                    self.every
+                ))
+                .hint("write 30min, 2h or 1d")
+            })?;
+        super::recommend::check_template(&self.format)?;
+        if self.format.chars().any(char::is_control) {
+            return Err(CommandError::usage("--format has a line break or the like"));
+        }
+        let text = match self.shell {
+            Shell::Bash => BASH,
+            Shell::Fish => FISH,
+            Shell::Powershell => POWERSHELL,
+            Shell::Starship => STARSHIP,
+            Shell::Tmux => TMUX,
+            Shell::Zsh => ZSH,
+        };
+        let snippet = text
+            .replace("EVERY", &every.num_seconds().to_string())
+            .replace("FORMAT", &self.quoted_format());
+        let shell = self.shell.to_possible_value();
+        let shell = shell.map(|value| value.get_name().to_owned());
+        context.ui.line(snippet.trim_end());
+        context
+            .ui
+            .document("hook", &json!({ "shell": shell, "snippet": snippet }));
+        Ok(Outcome::Done)
+    }
+
+    /// The template as one word of the shell.
+    fn quoted_format(&self) -> String {
+        let text = &self.format;
+        match self.shell {
+            Shell::Powershell => format!("'{}'", text.replace('\'', "''")),
+            Shell::Fish => {
+                let text = text.replace('\\', "\\\\").replace('\'', "\\'");
+                format!("'{text}'")
+            }
+            Shell::Bash | Shell::Zsh => in_sh(text),
+            // tmux reads the line first: what its double quotes and its own formats take away.
+            Shell::Tmux => in_sh(text)
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('$', "\\$")
+                .replace('#', "##"),
+            Shell::Starship => in_sh(text).replace('\\', "\\\\").replace('"', "\\\""),
+        }
+    }
+}
+
+/// One word of a POSIX shell.
+fn in_sh(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}

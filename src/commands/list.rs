@@ -1,0 +1,175 @@
+//! `list`: the profiles, with what was seen of their quota last. Asks nobody.
+
+use super::account::{AccountView, judged, printable, style_of, with_profiles};
+use super::cooldown::{quota_cell, state_cell};
+use super::refresh;
+use crate::accounts::profile::Profile;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::accounts::Account;
+use crate::inventory::cooldown::LoginState;
+use crate::quota::state::{State, Verdict};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::windows::WindowJson;
+use clap::Args;
+use serde::Serialize;
+
+/// Show the profiles and what is left of their quota
+///
+/// Reads what was seen last; asks nobody, and looks at no conversation.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager list
+  codex-manager list --json
+  codex-manager list --refresh         # asks Codex first")]
+pub struct ListArgs {
+    /// Ask Codex first, as `status` does
+    #[arg(long)]
+    refresh: bool,
+}
+
+/// One profile in JSON. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct ProfileView {
+    name: String,
+    email: String,
+    account_id: Option<String>,
+    current: bool,
+    state: State,
+    login: LoginState,
+    windows: Vec<WindowJson>,
+    /// The usage of conversations that were started for it.
+    session: Option<()>,
+}
+
+#[derive(Debug, Serialize)]
+struct ListView {
+    profiles: Vec<ProfileView>,
+}
+
+/// A profile with its account as it stands now.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) profile: Profile,
+    pub(super) account: Account,
+    pub(super) verdict: Verdict,
+}
+
+/// All profiles, ordered by name.
+pub(super) fn rows(context: &Context) -> Result<Vec<Row>, CommandError> {
+    let (accounts, profiles) = with_profiles(context)?;
+    let row = |profile: Profile| {
+        let account = accounts
+            .iter()
+            .find(|a| a.entry.profile.as_ref() == Some(&profile.name))?;
+        let (account, verdict) = judged(account.clone(), context);
+        Some(Row {
+            profile,
+            account,
+            verdict,
+        })
+    };
+    Ok(profiles.into_iter().filter_map(row).collect())
+}
+
+impl ListArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// A document was written by a newer version, or the file system refuses.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let is_fresh = !self.refresh || refresh::all(context)?;
+        let outcome = show("list", context)?;
+        Ok(if is_fresh { outcome } else { Outcome::Partial })
+    }
+}
+
+pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandError> {
+    let rows = rows(context)?;
+    let view = |row: &Row| {
+        let shown = AccountView::of(&row.account, &row.verdict, context);
+        ProfileView {
+            name: row.profile.name.clone(),
+            email: shown.email,
+            account_id: shown.account_id,
+            current: row.account.current,
+            state: shown.state,
+            login: shown.login,
+            windows: shown.windows,
+            session: None,
+        }
+    };
+    context.ui.document(
+        command,
+        &ListView {
+            profiles: rows.iter().map(view).collect(),
+        },
+    );
+    let ui = &context.ui;
+    if rows.is_empty() {
+        ui.note("there is no profile yet; save the live login: codex-manager profile save work");
+        return Ok(Outcome::Done);
+    }
+    let mut table = Table::new(ui, &["PROFILE", "ACCOUNT", "STATE", "QUOTA LEFT"]);
+    for row in &rows {
+        let mut name = printable(&row.profile.name);
+        if row.account.current {
+            name.push_str("\ncurrent");
+        }
+        let style = if row.account.current {
+            Style::Strong
+        } else {
+            Style::Plain
+        };
+        table.row(
+            ui,
+            [
+                (style, name),
+                (Style::Plain, account_cell(row)),
+                (
+                    style_of(row.verdict.state),
+                    state_cell(&row.account, &row.verdict, context),
+                ),
+                (Style::Plain, quota_cell(&row.account.entry, context)),
+            ],
+        );
+    }
+    (2..=3).for_each(|column| table.keep_whole(column));
+    ui.line(table.render());
+    for row in &rows {
+        if let Some(problem) = problem(&row.profile) {
+            ui.warn(format_args!(
+                "the profile {}: {problem}",
+                printable(&row.profile.name)
+            ));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// What is wrong with the login of a profile.
+pub(super) fn problem(profile: &Profile) -> Option<String> {
+    use crate::codex::auth::AuthFile;
+    if let Some(other) = profile.intruder() {
+        return Some(format!("its auth.json is the login of {other}"));
+    }
+    match &profile.auth {
+        AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
+        AuthFile::Present(_) => Some("its auth.json holds no login".into()),
+        AuthFile::Missing => Some("its auth.json is missing".into()),
+        AuthFile::Unreadable { reason, .. } => Some(format!("its auth.json is {reason}")),
+    }
+}
+
+fn account_cell(row: &Row) -> String {
+    let entry = &row.account.entry;
+    let mut lines = vec![printable(entry.identity.email.as_str())];
+    if let Some(id) = &entry.identity.account_id {
+        lines.push(printable(id));
+    }
+    if row.account.login != LoginState::Ok {
+        lines.push(format!("login {}", row.account.login.name()));
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,62 @@
+//! The log of a run that nobody watches, from its begin to its end.
+
+use crate::codex::redaction;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::{events, machine};
+use crate::logging::{self, LogHandle, LogSettings, LogWorld};
+
+/// A run whose events are written to a log.
+#[derive(Debug)]
+pub struct RunLog {
+    handle: LogHandle,
+}
+
+impl RunLog {
+    /// Opens the log and notes the begin of the run. `machine` is what the configuration calls this
+    /// machine; without it the system's own name is taken.
+    pub fn begin(context: &Context, settings: &LogSettings, machine: Option<&str>) -> Self {
+        let name = machine
+            .map(str::to_owned)
+            .or_else(|| machine::name(&context.env));
+        let world = LogWorld {
+            manager_home: context.settings.manager_home.clone(),
+            machine: name.unwrap_or_else(|| "unknown-machine".into()),
+            clock: context.clock,
+            zone: context.settings.zone,
+        };
+        let log = logging::start(settings, world);
+        for warning in &log.warnings {
+            context.ui.warn(warning);
+        }
+        let (handle, is_first) = log.listen();
+        if is_first {
+            let arguments: Vec<_> = std::env::args_os().collect();
+            let command = redaction::command_line(&arguments);
+            events::info!(command, version = env!("CARGO_PKG_VERSION"), "begins");
+        }
+        Self { handle }
+    }
+
+    /// Notes how the run ended, and says so where the log is not complete.
+    pub fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
+        match result {
+            Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done as u8, "ends"),
+            Ok(outcome) => events::warn!(exit_code = *outcome as u8, "ends"),
+            Err(error) => {
+                let causes = error.causes().join("; ");
+                events::error!(
+                    exit_code = error.kind as u8,
+                    error = %error,
+                    causes,
+                    "ends"
+                );
+            }
+        }
+        if let Some(problem) = self.handle.problem() {
+            context
+                .ui
+                .warn(format_args!("the log is not complete: {problem}"));
+        }
+    }
+}

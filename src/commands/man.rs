@@ -1,0 +1,82 @@
+//! `man`: the manual, made from the same text as `--help`.
+
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::{IoContext, atomic};
+use clap::{Args, Command};
+use clap_mangen::Man;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Print the manual page, or write a page for each command
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager man | man -l -
+  codex-manager man --dir ~/.local/share/man/man1")]
+pub struct ManArgs {
+    /// Write the pages of all commands into this folder
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// With --dir: only say what would be written
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl ManArgs {
+    /// Runs the command for the tree of all commands.
+    ///
+    /// # Errors
+    /// A page cannot be written.
+    pub fn run(self, context: &Context, tree: Command) -> Result<Outcome, CommandError> {
+        let Some(dir) = self.dir else {
+            let page = String::from_utf8_lossy(&render(tree)?).into_owned();
+            context.ui.line(page.trim_end());
+            context.ui.document("man", &json!({ "page": page }));
+            return Ok(Outcome::Done);
+        };
+        let dir = context.env.absolute(&dir);
+        let mut tree = tree;
+        tree.build();
+        let mut pages = Vec::new();
+        collect(&tree, &mut pages)?;
+        if !self.dry_run {
+            std::fs::create_dir_all(&dir).at("create folder", &dir)?;
+            for (name, page) in &pages {
+                atomic::write_shared(&dir.join(name), page)?;
+            }
+        }
+        let files: Vec<_> = pages.into_iter().map(|(name, _)| name).collect();
+        let done = if self.dry_run {
+            "would be written to"
+        } else {
+            "written to"
+        };
+        context.ui.line(format_args!(
+            "{} pages {done} {}",
+            files.len(),
+            dir.display()
+        ));
+        context.ui.document(
+            "man",
+            &json!({ "dir": dir, "files": files, "dry_run": self.dry_run }),
+        );
+        Ok(Outcome::Done)
+    }
+}
+
+fn collect(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), CommandError> {
+    let man = Man::new(command.clone());
+    pages.push((man.get_filename(), render(command.clone())?));
+    for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        collect(inner, pages)?;
+    }
+    Ok(())
+}
+
+fn render(command: Command) -> Result<Vec<u8>, CommandError> {
+    let mut page = Vec::new();
+    Man::new(command)
+        .render(&mut page)
+        .map_err(|e| CommandError::failed("the page cannot be made").because(e))?;
+    Ok(page)
+}

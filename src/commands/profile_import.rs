@@ -1,0 +1,204 @@
+//! `profile import`: an export of another machine becomes part of this manager home.
+
+use super::account::{printable, warn_all};
+use super::profile_export::read_passphrase;
+use crate::codex::login_lock;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::staging::{self, Staging};
+use crate::transfer::TransferError;
+use crate::transfer::merge::{
+    self, ArchiveOutcome, ConfigOutcome, ImportOptions, ImportPlan, LoginOutcome,
+};
+use crate::transfer::reading;
+use crate::transfer::seal::{Found, Opener, Passphrase};
+use crate::ui::{Style, Ui};
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Take over what `profile export` wrote on another machine
+///
+/// All of the file is checked before anything is changed. Profiles are told apart by their account;
+/// the newer login wins, and what was seen last. No archive is overwritten. Doing it again changes
+/// nothing. Import logins on one machine only: used in two places, they stop working in both.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile import laptop.export
+  codex-manager profile import laptop.age            # asks for the passphrase
+  codex-manager profile import laptop.age --identity key.txt --dry-run")]
+pub(super) struct ImportArgs {
+    /// The file
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The key that it is encrypted for: a file of age-keygen
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    identity: Option<PathBuf>,
+    /// A file whose first line is the passphrase; - is standard input
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Check it and show what would be done; write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct ImportView<'a> {
+    file: String,
+    #[serde(flatten)]
+    plan: &'a ImportPlan,
+    live: &'a [String],
+    dry_run: bool,
+}
+
+impl ImportArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let path = context.env.absolute(&self.file);
+        let found = Found::open(&path)?;
+        let key = self.opener(&found, &path, context)?;
+        let opened = found.unlock(&path, key.as_ref())?;
+        let home = &settings.manager_home;
+        let tmp = home.join("tmp");
+        let staging = if self.dry_run {
+            None
+        } else {
+            staging::sweep(&tmp)?;
+            Some(Staging::inside(&tmp)?)
+        };
+        let package = {
+            let bar = context.ui.bar("checking", 0);
+            reading::read(opened, &path, staging.as_ref(), &bar)?
+        };
+        let options = ImportOptions {
+            manager_home: home,
+            codex_home: &settings.codex_home,
+            now: context.local_now(),
+            zone: settings.zone,
+            patience: login_lock::PATIENCE,
+        };
+        if self.dry_run {
+            let plan = merge::plan(&package, &options)?;
+            self.show(&plan, &[], &path, context);
+            context.ui.note("nothing was written");
+            return Ok(Outcome::Done);
+        }
+        let report = merge::apply(&package, &options)?;
+        self.show(&report.plan, &report.renewed, &path, context);
+        warn_all(&context.ui, &report.warnings);
+        for profile in &report.busy {
+            context.ui.warn(format_args!(
+                "Codex held the live login for too long: {} has the newer one, the home the older; \
+                 run the same command again when Codex has ended",
+                printable(profile)
+            ));
+        }
+        Ok(Outcome::partial_if(!report.busy.is_empty()))
+    }
+
+    fn opener(
+        &self,
+        found: &Found,
+        path: &Path,
+        context: &Context,
+    ) -> Result<Option<Opener>, CommandError> {
+        if let Some(file) = &self.identity {
+            return Ok(Some(Opener::read_identities(&context.env.absolute(file))?));
+        }
+        if let Some(file) = &self.passphrase_file {
+            return Ok(Some(Opener::Passphrase(read_passphrase(file, context)?)));
+        }
+        match found.needs() {
+            None => Ok(None),
+            Some(true) if context.ui.is_interactive() => {
+                let needed = || TransferError::NeedsKey(path.to_path_buf(), true);
+                let text = context.ui.ask_secret("passphrase:").ok_or_else(needed)?;
+                Ok(Some(Opener::Passphrase(Passphrase::of(&text)?)))
+            }
+            Some(by_passphrase) => {
+                Err(TransferError::NeedsKey(path.to_path_buf(), by_passphrase).into())
+            }
+        }
+    }
+
+    fn show(&self, plan: &ImportPlan, live: &[String], path: &Path, context: &Context) {
+        let ui = &context.ui;
+        ui.document(
+            "profile import",
+            &ImportView {
+                file: path.display().to_string(),
+                plan,
+                live,
+                dry_run: self.dry_run,
+            },
+        );
+        show_profiles(plan, live, ui);
+        let added = plan.archives.iter();
+        let added: Vec<_> = added
+            .filter(|a| a.outcome == ArchiveOutcome::Added)
+            .collect();
+        let counts = [
+            (plan.accounts.len(), "accounts with newer figures"),
+            (added.len(), "archives"),
+            (plan.records, "records of legacy files"),
+            (plan.observations, "looks at quota"),
+            (plan.launches, "launches"),
+        ];
+        for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
+            ui.line(format_args!("  {count} {what}"));
+        }
+        for archive in added.iter().filter(|a| a.archive != a.saved_as) {
+            ui.line(format_args!(
+                "  another archive here is called {}; this one becomes {}",
+                printable(&archive.archive),
+                printable(&archive.saved_as)
+            ));
+        }
+        match plan.config {
+            ConfigOutcome::Added => ui.line("  settings (config.toml)"),
+            ConfigOutcome::Kept => {
+                ui.note("the settings here stay as they are: config.toml differs");
+            }
+            ConfigOutcome::None | ConfigOutcome::Same => {}
+        }
+        let is_nothing = plan
+            .profiles
+            .iter()
+            .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
+            && counts.iter().all(|(count, _)| *count == 0)
+            && plan.config != ConfigOutcome::Added;
+        if is_nothing {
+            ui.line("all of it is here already");
+        }
+    }
+}
+
+fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
+    for profile in &plan.profiles {
+        let name = ui.paint(Style::Strong, printable(&profile.profile));
+        let who = printable(&profile.email);
+        ui.line(match profile.login {
+            LoginOutcome::New => format!("{name}  {who}: with its login"),
+            LoginOutcome::Newer => format!("{name}  {who}: with a newer login"),
+            LoginOutcome::Same => format!("{name}  {who}: has this login already"),
+            LoginOutcome::Older => format!(
+                "{name}  {who}: a newer login was seen here; the export's goes to the history"
+            ),
+            LoginOutcome::None if profile.created => {
+                format!("{name}  {who}: without a login, which is on another machine")
+            }
+            LoginOutcome::None => format!("{name}  {who}: known already"),
+        });
+        if profile.created && profile.name != profile.profile {
+            ui.note(format_args!(
+                "{} is another account's name here, so this one is {}",
+                printable(&profile.name),
+                printable(&profile.profile)
+            ));
+        }
+        if live.contains(&profile.profile) {
+            ui.line("  it is live, too: the same account was signed in with an older login");
+        }
+    }
+}

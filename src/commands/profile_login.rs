@@ -1,0 +1,264 @@
+//! `profile login`: a new login, made by Codex in an empty home, kept as a profile.
+
+use super::account::{printable, relative};
+use super::profile::{check_store, note, signed_in_at};
+use crate::accounts::edit::check_name;
+use crate::accounts::new_login::{self, Adopted, Live, LoginHome, Recovered};
+use crate::accounts::profile::{Profiles, SaveOutcome};
+use crate::codex::auth::AuthFile;
+use crate::codex::login_lock;
+use crate::codex::program::Program;
+use crate::codex::sign_in;
+use crate::context::Context;
+use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::io::foreground::Ended;
+use crate::ui::Style;
+use crate::ui::time::rfc3339;
+use clap::Args;
+use serde::Serialize;
+use std::ffi::OsString;
+
+/// Sign in to an account and keep the login under a name; the live home goes on as it is
+///
+/// Runs `codex login` in an empty home of its own, so that nobody is signed out. An account that has
+/// a profile keeps that one. When the account is the one that is signed in, the live home gets the
+/// new login as well, for the old one may be spent.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile login work
+  codex-manager profile login work -- --device-auth
+  printenv OPENAI_API_KEY | codex-manager profile login billed -- --with-api-key")]
+pub(super) struct LoginArgs {
+    /// The name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Arguments for `codex login`
+    #[arg(last = true, value_name = "ARGS")]
+    arguments: Vec<OsString>,
+    /// Show what would be done; ask nobody and write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Default, Serialize)]
+struct LoginView {
+    profile: String,
+    wanted: String,
+    outcome: Option<SaveOutcome>,
+    email: Option<String>,
+    account_id: Option<String>,
+    last_refresh: Option<String>,
+    live: Option<Live>,
+    dry_run: bool,
+}
+
+impl LoginArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        check_name(&self.name)?;
+        let program = Program::find(settings.codex_bin.as_deref(), &context.env).map_err(|e| {
+            CommandError::failed("cannot sign in without Codex")
+                .because(e)
+                .hint("install Codex, or name it with --codex-bin FILE; nothing was changed")
+        })?;
+        let profiles = Profiles::of(&settings.manager_home).list()?;
+        let of = profiles
+            .iter()
+            .find(|p| p.name.to_lowercase() == self.name.to_lowercase());
+        if self.dry_run {
+            return Ok(self.show_plan(context));
+        }
+        if let Some(of) = of.and_then(|p| p.identity()) {
+            context.ui.note(format_args!(
+                "{} is the profile of {}: sign in as that account",
+                self.name,
+                printable(of.email.as_str())
+            ));
+        }
+        let home = LoginHome::new(
+            &settings.manager_home,
+            &self.name,
+            &settings.codex_home,
+            context.local_now(),
+        )?;
+        let place = home.codex_home();
+        let ended = sign_in::run(&program, &place, &context.env, &self.arguments).map_err(|e| {
+            CommandError::failed(format!("cannot run: {}", program.path().display())).because(e)
+        });
+        let nobody = matches!(home.auth()?, AuthFile::Missing);
+        let found = home.finish(
+            &settings.manager_home,
+            context.local_now(),
+            login_lock::PATIENCE,
+        )?;
+        let ended = ended?;
+        match found {
+            Some(Recovered::Login(adopted)) => self.show(&adopted, ended, context),
+            Some(Recovered::Kept(kept)) => Err(CommandError::failed(
+                "codex login wrote a login that is not understood",
+            )
+            .hint(format!("it is kept: {}", kept.display()))),
+            None => Err(failure(ended, nobody)),
+        }
+    }
+
+    fn show_plan(&self, context: &Context) -> Outcome {
+        let mut line = String::from("codex login");
+        for argument in &self.arguments {
+            line.push(' ');
+            line.push_str(&printable(&argument.to_string_lossy()));
+        }
+        context.ui.document(
+            "profile login",
+            &LoginView {
+                profile: self.name.clone(),
+                wanted: self.name.clone(),
+                dry_run: true,
+                ..LoginView::default()
+            },
+        );
+        context.ui.line(format_args!(
+            "would run {line} in an empty home, and keep the login as {}",
+            self.name
+        ));
+        context.ui.note("nothing was asked or written");
+        Outcome::Done
+    }
+
+    fn show(
+        &self,
+        adopted: &Adopted,
+        ended: Ended,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        note(context, Some(&adopted.login))?;
+        let zone = context.settings.zone;
+        let identity = &adopted.login.identity;
+        let at = signed_in_at(&adopted.login.freshness);
+        context.ui.document(
+            "profile login",
+            &LoginView {
+                profile: adopted.saved.profile.clone(),
+                wanted: self.name.clone(),
+                outcome: Some(adopted.saved.outcome),
+                email: Some(identity.email.to_string()),
+                account_id: identity.account_id.clone(),
+                last_refresh: at.map(|at| rfc3339(&at, zone)),
+                live: Some(adopted.live),
+                dry_run: false,
+            },
+        );
+        let ui = &context.ui;
+        let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
+        ui.line(format_args!(
+            "signed in as {}; the login is the profile {name}",
+            printable(identity.email.as_str())
+        ));
+        if let Some(at) = at {
+            ui.line(format_args!("  made {}", relative(&zone.at(&at), context)));
+        }
+        let store = check_store(context).err();
+        match adopted.live {
+            // `use` would refuse: Codex does not read what it writes.
+            Live::No if store.is_some() => {
+                for text in store
+                    .iter()
+                    .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
+                {
+                    ui.warn(text);
+                }
+            }
+            Live::No => ui.note(format_args!(
+                "make it live: codex-manager use {}",
+                printable(&adopted.saved.profile)
+            )),
+            Live::Renewed => ui.line("  it is live, too: the same account was signed in"),
+            Live::Busy => ui.warn(
+                "Codex held the live login for too long: the home still has the older one; \
+                 run the same command again when Codex has ended",
+            ),
+        }
+        if ended.code != Some(0) {
+            ui.warn(format_args!("codex login {}", how(ended)));
+        }
+        say_other_name(adopted, context);
+        if adopted.taken_by.is_some() {
+            return Ok(Outcome::FoundWanting);
+        }
+        let is_wanted = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
+        Ok(Outcome::partial_if(
+            !is_wanted || adopted.live == Live::Busy,
+        ))
+    }
+}
+
+/// Why a login is not under the name that was asked for, if it is not.
+fn say_other_name(adopted: &Adopted, context: &Context) {
+    let (has, wanted) = (
+        printable(&adopted.saved.profile),
+        printable(&adopted.wanted),
+    );
+    if let Some(by) = &adopted.taken_by {
+        context.ui.warn(format_args!(
+            "{wanted} is of {}, so the new login is {has}: an account has a profile of its own",
+            printable(by)
+        ));
+    } else if has.to_lowercase() != wanted.to_lowercase() {
+        context.ui.warn(format_args!(
+            "the account has a profile, so its name stays; to change that: \
+             codex-manager profile rename {has} {wanted}"
+        ));
+    }
+}
+
+fn how(ended: Ended) -> String {
+    match ended.code {
+        Some(code) => format!("ended with exit code {code}"),
+        None => "was ended by a signal".into(),
+    }
+}
+
+fn failure(ended: Ended, nobody: bool) -> CommandError {
+    if ended.interrupted {
+        return CommandError::wrap(
+            ErrorKind::Interrupted,
+            std::io::Error::other("the sign-in was stopped"),
+        )
+        .hint("nothing was changed");
+    }
+    let message = match (ended.code, nobody) {
+        (Some(0), _) => "codex login ended well, but left no auth.json".into(),
+        _ => format!("codex login {}", how(ended)),
+    };
+    CommandError::failed(message)
+        .hint("nothing was changed; what codex login takes: codex login --help")
+}
+
+/// Takes over logins whose sign-in was finished and whose command was not.
+pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let recovered = new_login::recover(
+        &settings.manager_home,
+        context.local_now(),
+        login_lock::PATIENCE,
+    )?;
+    for found in recovered {
+        match found {
+            Recovered::Login(adopted) => {
+                note(context, Some(&adopted.login))?;
+                context.ui.warn(format_args!(
+                    "a sign-in that was interrupted was finished: {} is the profile {}",
+                    printable(adopted.login.identity.email.as_str()),
+                    printable(&adopted.saved.profile)
+                ));
+                say_other_name(&adopted, context);
+            }
+            Recovered::Kept(kept) => context.ui.warn(format_args!(
+                "a sign-in that was interrupted left something that is not understood: {}",
+                kept.display()
+            )),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! `status --history`: an account's windows over time, and resets that moved.
+
+use super::account::{absolute, bar, known, local, printable};
+use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::observations;
+use crate::inventory::resolve::resolve;
+use crate::inventory::status::StatusReport;
+use crate::io::clock::Timestamp;
+use crate::quota::drift::{Change, Course, Moved, Point};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use serde::Serialize;
+
+/// How many points of a window a person is shown; JSON has all.
+const SHOWN: usize = 20;
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct HistoryView {
+    email: String,
+    account_id: Option<String>,
+    profile: Option<String>,
+    looks: usize,
+    windows: Vec<CourseView>,
+    moved: Vec<MovedView>,
+}
+
+#[derive(Debug, Serialize)]
+struct CourseView {
+    limit_id: String,
+    label: String,
+    minutes: Option<u32>,
+    points: Vec<PointView>,
+}
+
+#[derive(Debug, Serialize)]
+struct PointView {
+    observed_at: String,
+    until: String,
+    used_percent: f64,
+    resets_at: Option<String>,
+    change: Change,
+}
+
+#[derive(Debug, Serialize)]
+struct MovedView {
+    limit_id: String,
+    label: String,
+    minutes: Option<u32>,
+    from: Option<String>,
+    to: Option<String>,
+    seen_before: String,
+    seen_after: String,
+}
+
+/// Shows the history of the account that `text` names, else of the live one.
+///
+/// # Errors
+/// No or several accounts fit, nobody is signed in, or a document is of a newer version.
+pub(super) fn show(text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
+    let mut accounts = known(context)?;
+    let position = match text {
+        Some(text) => resolve(accounts.iter().map(|a| &a.entry), text)?,
+        None => accounts.iter().position(|a| a.current).ok_or_else(|| {
+            CommandError::failed("nobody is signed in")
+                .hint("name an account: codex-manager status --history --account ACCOUNT")
+        })?,
+    };
+    let entry = accounts.swap_remove(position).entry;
+    let file = observations::load(&context.settings.manager_home, &entry.identity)?;
+    let courses = file.courses();
+    let time = |at: &Timestamp| local(at, context);
+    let point = |point: &Point| PointView {
+        observed_at: time(&point.observed_at),
+        until: time(&point.until),
+        used_percent: point.window.used_percent,
+        resets_at: point.window.resets_at.as_ref().map(time),
+        change: point.change,
+    };
+    let window = |course: &Course| {
+        let last = &course.points.last()?.window;
+        Some(CourseView {
+            limit_id: last.limit_id.clone(),
+            label: last.label(),
+            minutes: last.minutes,
+            points: course.points.iter().map(point).collect(),
+        })
+    };
+    let all_moved: Vec<_> = courses.iter().flat_map(Course::moved).collect();
+    let moved_view = |moved: &Moved| MovedView {
+        limit_id: moved.after.limit_id.clone(),
+        label: moved.after.label(),
+        minutes: moved.after.minutes,
+        from: moved.before.resets_at.as_ref().map(time),
+        to: moved.after.resets_at.as_ref().map(time),
+        seen_before: time(&moved.seen_before),
+        seen_after: time(&moved.seen_after),
+    };
+    let view = HistoryView {
+        email: entry.identity.email.to_string(),
+        account_id: entry.identity.account_id.clone(),
+        profile: entry.profile.clone(),
+        looks: file.looks.len(),
+        windows: courses.iter().filter_map(window).collect(),
+        moved: all_moved.iter().map(moved_view).collect(),
+    };
+    context.ui.document("status --history", &view);
+    let ui = &context.ui;
+    let name = entry.profile.as_ref().map(|name| printable(name));
+    let title = ui.paint(Style::Strong, printable(&view.email));
+    ui.line(name.map_or(title.clone(), |name| format!("{title} ({name})")));
+    if courses.is_empty() {
+        ui.note("nothing was seen of its windows yet: codex-manager status notes each look");
+    }
+    for course in &courses {
+        draw(course, context);
+    }
+    if !all_moved.is_empty() {
+        ui.line("");
+    }
+    for moved in &all_moved {
+        ui.line(say(moved, context));
+    }
+    Ok(Outcome::Done)
+}
+
+fn draw(course: &Course, context: &Context) {
+    let ui = &context.ui;
+    let Some(last) = course.points.last() else {
+        return;
+    };
+    ui.line(format_args!(
+        "\n{}",
+        ui.paint(Style::Strong, name(&last.window))
+    ));
+    let mut table = Table::new(ui, &["SEEN", "USED", "RESETS", ""]);
+    for point in course.points.iter().rev().take(SHOWN) {
+        let used = point.window.used_percent;
+        let style = match used {
+            used if used >= 100.0 => Style::Bad,
+            used if used >= 80.0 => Style::Warn,
+            _ => Style::Plain,
+        };
+        let resets = point.window.resets_at.as_ref();
+        let (note_style, note) = match point.change {
+            Change::None => (Style::Plain, ""),
+            Change::NewWindow => (Style::Dim, "new window"),
+            Change::Moved => (Style::Warn, "moved"),
+        };
+        table.row(
+            ui,
+            [
+                (Style::Plain, absolute(&point.observed_at, context)),
+                (style, format!("{} {used:>3.0} %", bar(used))),
+                (
+                    Style::Plain,
+                    resets.map_or("-".into(), |at| absolute(at, context)),
+                ),
+                (note_style, note.to_owned()),
+            ],
+        );
+    }
+    (0..=2).for_each(|column| table.keep_whole(column));
+    ui.line(table.render());
+    if let Some(older) = course.points.len().checked_sub(SHOWN).filter(|n| *n > 0) {
+        ui.note(format_args!("{older} older ones: --json has them"));
+    }
+}
+
+/// The label of a window; with its limit, where that is not Codex's own.
+fn name(window: &Window) -> String {
+    if window.limit_id == CODEX_LIMIT {
+        window.label()
+    } else {
+        format!("{} {}", printable(&window.limit_id), window.label())
+    }
+}
+
+/// "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday".
+fn say(moved: &Moved, context: &Context) -> String {
+    let zone = context.settings.zone;
+    let time = |at: Option<&Timestamp>| at.map_or("-".into(), |at| absolute(at, context));
+    let day = |at: &Timestamp| zone.at(at).date_naive();
+    let today = zone.at(&context.now()).date_naive();
+    let since = match (today - day(&moved.seen_before)).num_days() {
+        0 => format!("since {}", zone.at(&moved.seen_before).format("%H:%M")),
+        1 => "since yesterday".into(),
+        _ => format!("since {}", absolute(&moved.seen_before, context)),
+    };
+    let seen = if day(&moved.seen_after) == today {
+        String::new()
+    } else {
+        format!(", seen {}", absolute(&moved.seen_after, context))
+    };
+    format!(
+        "{} reset moved from {} to {} {since}{seen}",
+        name(&moved.after),
+        time(moved.before.resets_at.as_ref()),
+        time(moved.after.resets_at.as_ref())
+    )
+}
+
+/// Says which resets moved with the look that was made now.
+///
+/// # Errors
+/// What was seen before cannot be read.
+pub(super) fn say_moved(report: &StatusReport, context: &Context) -> Result<(), CommandError> {
+    let fresh = report.observation.as_ref().filter(|_| report.is_fresh);
+    let (Some(seen), Some(identity)) = (fresh, &report.identity) else {
+        return Ok(());
+    };
+    let file = observations::load(&context.settings.manager_home, identity)?;
+    for course in file.courses() {
+        for moved in course.moved().filter(|m| m.seen_after == seen.observed_at) {
+            context.ui.note(say(&moved, context));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! `storage`: what fills the Codex home.
+
+use super::account::printable;
+use crate::codex::config::CodexConfig;
+use crate::codex::threads;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::space;
+use crate::storage::{self, Share, StorageReport};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use crate::ui::time::bytes;
+use clap::Args;
+use serde::Serialize;
+
+/// How many projects and months are shown without --verbose.
+const SHOWN: usize = 8;
+
+/// Show what fills the Codex home, and what could go
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager storage
+  codex-manager storage --verbose
+  codex-manager storage --json | jq '.largest[] | [.bytes, .project]'")]
+pub struct StorageArgs {}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct StorageJson<'a> {
+    #[serde(flatten)]
+    report: &'a StorageReport,
+    free_bytes: Option<u64>,
+    full_in_days: Option<u64>,
+}
+
+impl StorageArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// There is no Codex home.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let home = &context.settings.codex_home;
+        if !home.is_dir() {
+            return Err(
+                CommandError::failed(format!("no Codex home: {}", home.display()))
+                    .hint("name another with --codex-home DIR"),
+            );
+        }
+        let databases = CodexConfig::read(home).databases(home, &context.env);
+        let state = threads::find_state_database(home, &context.env);
+        let table = state.and_then(|path| threads::read(&path).ok().flatten());
+        let report = storage::look(home, databases.as_deref(), table.as_ref(), context.now());
+        let free_bytes = space::free_bytes(home);
+        let per_day = report.growth.map_or(0, |growth| growth.bytes_per_day);
+        let full_in_days = free_bytes.and_then(|free| free.checked_div(per_day));
+        show(context, &report);
+        forecast(context, &report, free_bytes, full_in_days);
+        context.ui.document(
+            "storage",
+            &StorageJson {
+                report: &report,
+                free_bytes,
+                full_in_days,
+            },
+        );
+        Ok(Outcome::partial_if(report.unreadable > 0))
+    }
+}
+
+fn show(context: &Context, report: &StorageReport) {
+    let ui = &context.ui;
+    ui.line(format_args!(
+        "{} in {} files: {}",
+        bytes(report.total_bytes),
+        report.files,
+        context.settings.codex_home.display()
+    ));
+    if report.unreadable > 0 {
+        ui.warn(format_args!(
+            "{} files or folders could not be looked at",
+            report.unreadable
+        ));
+    }
+    let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "COULD GO"]);
+    for kind in &report.kinds {
+        let free = match kind.reclaimable_bytes {
+            0 => "-".to_owned(),
+            n => bytes(n),
+        };
+        table.row(
+            ui,
+            [
+                (Style::Strong, kind.kind.to_owned()),
+                (Style::Plain, bytes(kind.bytes)),
+                (Style::Plain, kind.files.to_string()),
+                (Style::Plain, free),
+            ],
+        );
+    }
+    ui.line(format_args!("\n{}", table.render()));
+    shares(context, "PROJECT", &report.projects, false);
+    shares(context, "MONTH", &report.months, true);
+    if report.accounts.len() > 1 {
+        shares(context, "ACCOUNT", &report.accounts, false);
+    }
+    if !report.largest.is_empty() {
+        let mut table = Table::new(ui, &["LARGEST", "SIZE", "TITLE"]);
+        for large in &report.largest {
+            let name = large.path.file_name().unwrap_or_default().to_string_lossy();
+            let id = large.id.clone().unwrap_or_else(|| printable(&name));
+            table.row(
+                ui,
+                [
+                    (Style::Plain, id),
+                    (Style::Plain, bytes(large.bytes)),
+                    (Style::Dim, shortened(&printable(&large.title))),
+                ],
+            );
+        }
+        table.keep_whole(0);
+        table.keep_whole(1);
+        ui.line(format_args!("\n{}", table.render()));
+    }
+    let mut commands = report.kinds.iter().filter_map(|kind| {
+        let command = kind.command.as_ref()?;
+        Some(format!(
+            "  {command}   # {}, {}",
+            kind.kind,
+            bytes(kind.reclaimable_bytes)
+        ))
+    });
+    if let Some(first) = commands.next() {
+        ui.note("\nwhat Codex makes again could go, with Codex closed:");
+        ui.note(first);
+        commands.for_each(|line| ui.note(line));
+    }
+}
+
+/// The first words of a title.
+fn shortened(title: &str) -> String {
+    const LONGEST: usize = 26;
+    if title.chars().count() <= LONGEST {
+        return title.to_owned();
+    }
+    let beginning: String = title.chars().take(LONGEST - 1).collect();
+    format!("{}…", beginning.trim_end())
+}
+
+fn shares(context: &Context, head: &str, shares: &[Share], newest_last: bool) {
+    let ui = &context.ui;
+    if shares.is_empty() {
+        return;
+    }
+    let shown = if ui.is_verbose() { shares.len() } else { SHOWN };
+    let from = if newest_last {
+        shares.len().saturating_sub(shown)
+    } else {
+        0
+    };
+    let mut table = Table::new(ui, &[head, "SIZE", "CONVERSATIONS"]);
+    for share in shares.iter().skip(from).take(shown) {
+        table.row(
+            ui,
+            [
+                (Style::Plain, printable(&share.name)),
+                (Style::Plain, bytes(share.bytes)),
+                (Style::Plain, share.conversations.to_string()),
+            ],
+        );
+    }
+    table.keep_whole(1);
+    ui.line(format_args!("\n{}", table.render()));
+    if shares.len() > shown {
+        ui.line(format_args!("… {} more: --verbose", shares.len() - shown));
+    }
+}
+
+fn forecast(
+    context: &Context,
+    report: &StorageReport,
+    free_bytes: Option<u64>,
+    full_in_days: Option<u64>,
+) {
+    let Some(growth) = report.growth else { return };
+    let free = free_bytes.map_or(String::new(), |free| format!(", {} free", bytes(free)));
+    let full = match full_in_days {
+        Some(days) if days < 3650 => format!(": full in {days} days at this rate"),
+        _ => String::new(),
+    };
+    context.ui.line(format_args!(
+        "\nconversations grew by {} in {} days, {} a day{free}{full}",
+        bytes(growth.bytes),
+        growth.days,
+        bytes(growth.bytes_per_day)
+    ));
+    if full_in_days.is_some_and(|days| days < 30) {
+        context.ui.warn(format_args!(
+            "the disk is full in about {} days",
+            full_in_days.unwrap_or_default()
+        ));
+    }
+}

@@ -1,0 +1,191 @@
+//! `status --account` and `status --all`: accounts that need not be signed in.
+
+use super::account::{judged, label, printable, style_of, warn_all, with_profiles};
+use super::cooldown::{quota_cell, state_cell};
+use super::status::{self, StatusJson};
+use crate::codex::app_server;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown;
+use crate::inventory::resolve::resolve;
+use crate::inventory::survey::{self, Finding, Place, Subject, SurveyOptions};
+use crate::ui::Style;
+use crate::ui::table::Table;
+use serde::Serialize;
+
+/// The JSON document of `--all`. Its keys are a contract.
+#[derive(Serialize)]
+struct SurveyJson {
+    accounts: Vec<FindingJson>,
+}
+
+#[derive(Serialize)]
+struct FindingJson {
+    profile: Option<String>,
+    current: bool,
+    #[serde(flatten)]
+    status: StatusJson,
+}
+
+/// Asks about one account, wherever its login is.
+///
+/// # Errors
+/// No or several accounts fit; there is no login; the answer cannot be noted.
+pub(super) fn one(text: &str, dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
+    let (mut accounts, _) = with_profiles(context)?;
+    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
+    let identity = accounts.swap_remove(position).entry.identity;
+    let mut subjects = subjects(context)?;
+    subjects.retain(|subject| subject.identity.is_same(&identity));
+    let findings = ask(&subjects, dry_run, context)?;
+    let Some(finding) = findings.first() else {
+        return Err(
+            CommandError::refused(format!("no login of {identity} is at hand"))
+                .hint("what was seen last is in codex-manager cooldown")
+                .hint("take a login from a file or an archive: codex-manager profile save NAME --from FILE"),
+        );
+    };
+    status::show(context, &finding.report, finding.subject.profile.as_deref());
+    warn_of(finding, context);
+    Ok(outcome(&findings, dry_run))
+}
+
+/// Asks about every account whose login is at hand.
+///
+/// # Errors
+/// The answers cannot be noted, or a document is of a newer version.
+pub(super) fn all(dry_run: bool, context: &Context) -> Result<Outcome, CommandError> {
+    let findings = ask(&subjects(context)?, dry_run, context)?;
+    let view = |finding: &Finding| {
+        let mut status = StatusJson::of(&finding.report, context);
+        status.problem = finding.problem();
+        FindingJson {
+            profile: finding.subject.profile.clone(),
+            current: finding.subject.place == Place::Live,
+            status,
+        }
+    };
+    context.ui.document(
+        "status",
+        &SurveyJson {
+            accounts: findings.iter().map(view).collect(),
+        },
+    );
+    let ui = &context.ui;
+    if findings.is_empty() {
+        ui.note(
+            "no login is at hand; sign in with codex login, then codex-manager profile save work",
+        );
+        return Ok(Outcome::Done);
+    }
+    let (accounts, _) = with_profiles(context)?;
+    let mut table = Table::new(ui, &["ACCOUNT", "EMAIL", "STATE", "QUOTA LEFT"]);
+    for finding in &findings {
+        let who = &finding.subject.identity;
+        let Some(account) = accounts.iter().find(|a| a.entry.identity.is_same(who)) else {
+            continue;
+        };
+        let (account, verdict) = judged(account.clone(), context);
+        let is_current = finding.subject.place == Place::Live;
+        let mut name = label(&account);
+        if is_current {
+            name.push_str("\ncurrent");
+        }
+        let style = if is_current {
+            Style::Strong
+        } else {
+            Style::Plain
+        };
+        table.row(
+            ui,
+            [
+                (style, name),
+                (Style::Plain, printable(who.email.as_str())),
+                (
+                    style_of(verdict.state),
+                    state_cell(&account, &verdict, context),
+                ),
+                (Style::Plain, quota_cell(&account.entry, context)),
+            ],
+        );
+    }
+    (2..=3).for_each(|column| table.keep_whole(column));
+    ui.line(table.render());
+    for finding in &findings {
+        warn_all(ui, &finding.warnings);
+        if let Some(problem) = finding.problem() {
+            let who = finding.subject.profile.as_deref();
+            let who = who.unwrap_or(finding.subject.identity.email.as_str());
+            ui.warn(format_args!(
+                "no live figure of {}: {problem}",
+                printable(who)
+            ));
+        }
+    }
+    Ok(outcome(&findings, dry_run))
+}
+
+fn subjects(context: &Context) -> Result<Vec<Subject>, CommandError> {
+    let settings = &context.settings;
+    Ok(survey::subjects_of(
+        &settings.codex_home,
+        &settings.manager_home,
+    )?)
+}
+
+fn ask(
+    subjects: &[Subject],
+    dry_run: bool,
+    context: &Context,
+) -> Result<Vec<Finding>, CommandError> {
+    let settings = &context.settings;
+    let now = context.now();
+    let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    let options = SurveyOptions {
+        codex_home: &settings.codex_home,
+        manager_home: &settings.manager_home,
+        env: &context.env,
+        codex_bin: settings.codex_bin.as_deref(),
+        now,
+        zone: settings.zone,
+        deadline: app_server::DEADLINE,
+        known: &known.file,
+        ask_codex: !dry_run,
+    };
+    Ok(survey::survey(&options, subjects)?)
+}
+
+/// Asks about every account whose login is at hand and says what could not be had; whether that is
+/// nothing.
+///
+/// # Errors
+/// The answers cannot be noted, or a document is of a newer version.
+pub(super) fn refresh(context: &Context) -> Result<bool, CommandError> {
+    let findings = ask(&subjects(context)?, false, context)?;
+    for finding in &findings {
+        warn_all(&context.ui, &finding.warnings);
+        if let Some(problem) = finding.problem() {
+            let who = printable(&finding.subject.identity.to_string());
+            context
+                .ui
+                .warn(format_args!("no live figure of {who}: {problem}"));
+        }
+    }
+    Ok(findings.iter().all(Finding::is_complete))
+}
+
+fn warn_of(finding: &Finding, context: &Context) {
+    warn_all(&context.ui, &finding.warnings);
+    if let Some(obstacle) = &finding.obstacle {
+        context.ui.warn(format_args!("no live figure: {obstacle}"));
+    }
+}
+
+fn outcome(findings: &[Finding], dry_run: bool) -> Outcome {
+    // Without asking, what is remembered is all that was wanted.
+    let is_fine = |finding: &Finding| {
+        finding.is_complete() || (dry_run && finding.report.observation.is_some())
+    };
+    Outcome::partial_if(!findings.iter().all(is_fine))
+}

@@ -1,0 +1,384 @@
+//! `use`: another account in the live home.
+
+use super::account::{judged, label, printable, warn_all, with_profiles};
+use super::profile::check_store;
+use crate::accounts::profile::SaveOutcome;
+use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
+use crate::codex::daemon;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::login_lock;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::cooldown::LoginState;
+use crate::inventory::resolve::resolve;
+use crate::inventory::store;
+use crate::ui::Style;
+use clap::Args;
+use serde::Serialize;
+
+/// Switch the Codex home to another account: its login, nothing else
+///
+/// The live login is saved to its profile first, always. What runs already keeps its account:
+/// Codex's background daemon has to be stopped, other programs are named.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager use work
+  codex-manager use me@example.com --stop-daemon
+  codex-manager use -                  # the account before
+  codex-manager use work --dry-run")]
+pub struct UseArgs {
+    /// A profile, an email, an unambiguous beginning of one, or - for the account before
+    #[arg(value_name = "ACCOUNT")]
+    account: Option<String>,
+    #[command(flatten)]
+    switch: SwitchArgs,
+}
+
+/// How a switch is done.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag on the command line"
+)]
+#[derive(Debug, Args)]
+pub(super) struct SwitchArgs {
+    /// Stop Codex's background daemon, which keeps the old account
+    #[arg(long)]
+    stop_daemon: bool,
+    /// With --stop-daemon: also while it runs a turn, which Codex cuts off after a minute
+    #[arg(long)]
+    force: bool,
+    /// Put a login live that is older than the newest that was seen: Codex will probably be refused
+    #[arg(long)]
+    force_stale: bool,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The JSON document. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct UseView {
+    from: Option<String>,
+    to: String,
+    from_email: Option<String>,
+    to_email: String,
+    saved_back: Option<SavedView>,
+    daemon: &'static str,
+    still_running: Vec<RunningView>,
+    changed: bool,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct SavedView {
+    /// `None` in a dry run where the account has no profile yet.
+    profile: Option<String>,
+    outcome: SaveOutcome,
+}
+
+#[derive(Debug, Serialize)]
+struct RunningView {
+    pid: Option<u32>,
+    name: String,
+}
+
+impl UseArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// See [`switch::SwitchError`]; no or several accounts fit; the daemon is alive. Nothing was changed.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        check_store(context)?;
+        let to = self.target(context)?;
+        self.switch.run(&to, context)
+    }
+
+    fn target(&self, context: &Context) -> Result<Identity, CommandError> {
+        if self.account.as_deref() == Some("-") {
+            let previous = switch::previous(&context.settings.manager_home)?;
+            return previous.ok_or_else(|| {
+                CommandError::failed("no account was used before this one")
+                    .hint("name one of: codex-manager list")
+            });
+        }
+        let (mut accounts, _) = with_profiles(context)?;
+        let position = if let Some(text) = &self.account {
+            resolve(accounts.iter().map(|a| &a.entry), text)?
+        } else {
+            accounts.retain(|a| a.entry.profile.is_some());
+            let choices: Vec<_> = accounts
+                .iter()
+                .map(|account| {
+                    let (account, verdict) = judged(account.clone(), context);
+                    let now = if account.current { "  (current)" } else { "" };
+                    let email = printable(account.entry.identity.email.as_str());
+                    format!(
+                        "{:20}  {:9} {email}{now}",
+                        label(&account),
+                        verdict.state.name()
+                    )
+                })
+                .collect();
+            context.ui.pick("which account?", &choices).ok_or_else(|| {
+                CommandError::usage("which account?")
+                    .hint("codex-manager use ACCOUNT, one of codex-manager list")
+            })?
+        };
+        Ok(accounts.swap_remove(position).entry.identity)
+    }
+}
+
+impl SwitchArgs {
+    /// How `recommend --use` switches.
+    pub(super) fn of_recommend(stop_daemon: bool, dry_run: bool) -> Self {
+        Self {
+            stop_daemon,
+            force: false,
+            force_stale: false,
+            dry_run,
+        }
+    }
+
+    /// Switches to this account and shows it.
+    pub(super) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let request = SwitchRequest {
+            codex_home: &settings.codex_home,
+            manager_home: &settings.manager_home,
+            to,
+            force_stale: self.force_stale,
+            daemon: if self.stop_daemon {
+                DaemonPolicy::Stop {
+                    codex_bin: settings.codex_bin.as_deref(),
+                    env: &context.env,
+                    force: self.force,
+                }
+            } else {
+                DaemonPolicy::Refuse
+            },
+            now: context.local_now(),
+            patience: login_lock::PATIENCE,
+        };
+        let plan = switch::plan(&request)?;
+        if self.dry_run {
+            self.show_plan(&plan, to, context);
+            return Ok(Outcome::Done);
+        }
+        let link = settings.codex_home.join(AUTH_JSON);
+        let link = link
+            .is_symlink()
+            .then(|| std::fs::read_link(&link).ok())
+            .flatten();
+        let nothing_to_do = plan.is_current && (!self.stop_daemon || daemon_is_absent(context));
+        if nothing_to_do {
+            show_current(&plan, to, daemon_state(false, context), context);
+            return Ok(Outcome::Done);
+        }
+        let report = switch::apply(&request, &|step| context.ui.detail(step))?;
+        if report.plan.is_current {
+            let daemon = daemon_state(report.daemon_stopped, context);
+            show_current(&report.plan, to, daemon, context);
+            return Ok(Outcome::Done);
+        }
+        let mut is_refused = false;
+        let noted = store::note_profiles_and(
+            &settings.manager_home,
+            &context.now(),
+            settings.zone,
+            |file| {
+                file.used(to, context.local_now());
+                is_refused = file.entry(to).login == LoginState::Expired;
+            },
+        )?;
+        warn_all(&context.ui, &noted.warnings);
+        let daemon = daemon_state(report.daemon_stopped, context);
+        if let Some(target) = link {
+            context.ui.warn(format_args!(
+                "auth.json was a link; it is a file of its own now, and the old login is also in {}: do not use that copy",
+                target.display()
+            ));
+        }
+        show_done(&report, to, daemon, context);
+        if is_refused {
+            context.ui.warn(
+                "the server refused this login when it was asked last: sign in again with codex login \
+                 if Codex is refused",
+            );
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn show_plan(&self, plan: &SwitchPlan, to: &Identity, context: &Context) {
+        let daemon = daemon_state(false, context);
+        let saved = plan.save_back.as_ref().map(|(profile, outcome)| SavedView {
+            profile: profile.clone(),
+            outcome: *outcome,
+        });
+        let view = UseView {
+            dry_run: true,
+            changed: false,
+            saved_back: saved,
+            ..view(plan, to, daemon)
+        };
+        context.ui.document("use", &view);
+        let ui = &context.ui;
+        if plan.is_current {
+            ui.line(format_args!("{} is signed in already", view.to));
+            return;
+        }
+        if let Some((profile, outcome)) = &plan.save_back {
+            let from = view.from_email.as_deref().unwrap_or_default();
+            let place = match profile {
+                Some(profile) => format!("the profile {profile}"),
+                None => "a new profile".into(),
+            };
+            ui.line(match outcome {
+                SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
+                _ => format!("would save the login of {from} to {place}"),
+            });
+        }
+        if let Some(reason) = &plan.unreadable {
+            ui.line(format_args!(
+                "would keep auth.json beside, which is {reason}"
+            ));
+        }
+        if daemon == "running" {
+            ui.line(if self.stop_daemon {
+                "would stop Codex's background daemon"
+            } else {
+                "would refuse: Codex's background daemon runs (--stop-daemon)"
+            });
+        }
+        ui.line(format_args!("would switch to {}", view.to));
+        ui.note("nothing was written");
+    }
+}
+
+fn daemon_is_absent(context: &Context) -> bool {
+    daemon::find(&context.settings.codex_home).is_none()
+}
+
+fn daemon_state(stopped: bool, context: &Context) -> &'static str {
+    match (daemon::find(&context.settings.codex_home), stopped) {
+        (Some(_), _) => "running",
+        (None, true) => "stopped",
+        (None, false) => "none",
+    }
+}
+
+fn view(plan: &SwitchPlan, to: &Identity, daemon: &'static str) -> UseView {
+    let email = plan.from.as_ref().map(|from| from.email.to_string());
+    let to_label = if plan.profile.is_empty() {
+        to.email.to_string()
+    } else {
+        plan.profile.clone()
+    };
+    let saved_to = plan
+        .save_back
+        .as_ref()
+        .and_then(|(profile, _)| profile.clone());
+    UseView {
+        from: if plan.is_current {
+            Some(to_label.clone())
+        } else {
+            saved_to.or_else(|| email.clone())
+        },
+        to: to_label,
+        from_email: email,
+        to_email: to.email.to_string(),
+        saved_back: None,
+        daemon,
+        still_running: Vec::new(),
+        changed: false,
+        dry_run: false,
+    }
+}
+
+fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
+    let view = view(plan, to, daemon);
+    context.ui.document("use", &view);
+    context.ui.line(format_args!(
+        "{} is signed in already; nothing was changed",
+        printable(&view.to)
+    ));
+    if daemon == "stopped" {
+        context.ui.line("  stopped Codex's background daemon");
+    }
+    if daemon == "running" {
+        context.ui.warn(
+            "Codex's background daemon runs, and keeps the account that it was started with: \
+             --stop-daemon makes sure",
+        );
+    }
+}
+
+fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context: &Context) {
+    let mut view = view(&report.plan, to, daemon);
+    view.changed = !report.plan.is_current;
+    view.saved_back = report.saved_back.as_ref().map(|saved| SavedView {
+        profile: Some(saved.profile.clone()),
+        outcome: saved.outcome,
+    });
+    view.from = report
+        .saved_back
+        .as_ref()
+        .map(|saved| saved.profile.clone())
+        .or(view.from);
+    view.still_running = report
+        .still_running
+        .iter()
+        .map(|holder| RunningView {
+            pid: holder.pid,
+            name: holder.name.clone(),
+        })
+        .collect();
+    context.ui.document("use", &view);
+    let ui = &context.ui;
+    let email = printable(&view.to_email);
+    ui.line(format_args!(
+        "switched to {} ({email})",
+        ui.paint(Style::Strong, printable(&view.to))
+    ));
+    if let (Some(saved), Some(from)) = (&report.saved_back, &view.from_email) {
+        ui.line(format_args!(
+            "  the login of {} is kept in the profile {}",
+            printable(from),
+            printable(&saved.profile)
+        ));
+    }
+    if daemon == "stopped" {
+        ui.line("  stopped Codex's background daemon");
+    }
+    if let Some(kept) = &report.kept {
+        let reason = report.plan.unreadable.as_deref().unwrap_or_default();
+        ui.warn(format_args!(
+            "auth.json was {reason}; its bytes are kept: {}",
+            kept.display()
+        ));
+    }
+    if report.plan.is_missing {
+        ui.warn("there was no auth.json: what was signed in before, if anything, is not known");
+    }
+    if report.plan.is_stale {
+        ui.warn(
+            "a newer login of this account was seen, so this one is probably spent: sign in again \
+             with codex login if Codex refuses it",
+        );
+    }
+    if daemon == "running" {
+        ui.warn("a background daemon of Codex was started meanwhile: it may have the old account");
+    }
+    for running in &report.still_running {
+        ui.warn(format_args!("still runs with the old account: {running}"));
+    }
+    if let Some(from) = &report.plan.from
+        && from.kind == LoginKind::Chatgpt
+    {
+        ui.note(format_args!(
+            "the conversations of {} are not in the picker of codex resume now; \
+             codex resume ID opens one all the same, and codex-manager use - goes back",
+            printable(from.email.as_str())
+        ));
+    }
+}

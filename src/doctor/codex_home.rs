@@ -1,0 +1,287 @@
+//! The Codex program and its home: settings, login, databases, conversations, daemon.
+
+use super::{Check, World, open_to_others};
+use crate::codex::auth::AuthFile;
+use crate::codex::config::CodexConfig;
+use crate::codex::daemon;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::program::Program;
+use crate::codex::rollout::ConversationFile;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long `codex --version` may take.
+const VERSION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Looks at the program and the home.
+pub fn examine(world: &World<'_>) -> Vec<Check> {
+    let mut checks = vec![program(world)];
+    let home = world.codex_home;
+    let shown = home.display().to_string();
+    if !home.is_dir() {
+        checks.push(
+            Check::warn("home", format!("no Codex home: {shown}"))
+                .because("there is nothing to archive")
+                .fixed_by("codex-manager restore latest, or start codex once"),
+        );
+        return checks;
+    }
+    if let Err(e) = fs::read_dir(home) {
+        checks.push(
+            Check::fail("home", format!("cannot be read ({e}): {shown}"))
+                .because("neither Codex nor a backup can work on it")
+                .fixed_by(format!("ls -ld {shown}")),
+        );
+        return checks;
+    }
+    checks.push(match open_to_others(home) {
+        Some(mode) => Check::warn("home", format!("open to others (mode {mode:o}): {shown}"))
+            .because("others on this machine may read your conversations")
+            .fixed_by(format!("chmod 700 {shown}")),
+        None => Check::ok("home", shown),
+    });
+    let config = CodexConfig::read(home);
+    checks.push(match &config.problem {
+        Some(problem) => {
+            let message = format!("config.toml is not understood: {problem}");
+            Check::fail("home.config", message)
+                .because("Codex does not start with it")
+                .fixed_by("codex-manager restore latest --only config.toml")
+        }
+        None => Check::ok("home.config", "config.toml is understood"),
+    });
+    let reads_auth_json = config.store.reads_auth_json();
+    checks.push(if reads_auth_json {
+        Check::ok("home.store", "logins are kept in auth.json")
+    } else {
+        let store = config.store.name();
+        Check::warn(
+            "home.store",
+            format!("logins are kept by cli_auth_credentials_store = \"{store}\""),
+        )
+        .because("such logins can be neither archived nor switched")
+        .fixed_by(STORE_FIX)
+    });
+    checks.extend(login(home, reads_auth_json));
+    checks.push(databases(&database_files(world, &config)));
+    checks.push(conversations(home));
+    if let Some(daemon) = daemon::find(home) {
+        checks.push(
+            Check::ok(
+                "home.daemon",
+                format!("Codex's background daemon runs (PID {})", daemon.pid),
+            )
+            .because(
+                "it keeps the account that it was started with; restore asks for --stop-daemon",
+            )
+            .fixed_by("codex app-server daemon stop"),
+        );
+    }
+    checks
+}
+
+fn program(world: &World<'_>) -> Check {
+    const ID: &str = "codex.binary";
+    const WHY: &str = "live quota cannot be asked for";
+    let program = match Program::find(world.codex_bin, world.env) {
+        Ok(program) => program,
+        Err(e) => {
+            return Check::warn(ID, e.to_string()).because(WHY).fixed_by(
+                "npm install -g @openai/codex, or codex-manager config set codex.bin FILE",
+            );
+        }
+    };
+    let path = program.path().display();
+    match program.version(world.env, VERSION_PATIENCE) {
+        Some(version) => Check::ok(ID, format!("{version}: {path}")),
+        None => Check::warn(ID, format!("does not say its version: {path}"))
+            .because(WHY)
+            .fixed_by("codex --version"),
+    }
+}
+
+/// What makes Codex keep logins where we can.
+const STORE_FIX: &str =
+    "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
+
+fn login(home: &Path, reads_auth_json: bool) -> Option<Check> {
+    const ID: &str = "home.login";
+    let path = home.join(AUTH_JSON);
+    let shown = path.display();
+    Some(match AuthFile::read(&path) {
+        Err(e) => Check::fail(ID, format!("{e}: {}", e.source))
+            .because("Codex cannot sign in with it")
+            .fixed_by(format!("ls -l {shown}")),
+        Ok(AuthFile::Missing) if reads_auth_json => Check::warn(ID, "nobody is signed in")
+            .because("Codex asks for a login")
+            .fixed_by("codex login"),
+        Ok(AuthFile::Missing) => return None,
+        Ok(_) if !reads_auth_json => Check::warn(
+            ID,
+            "there is an auth.json, which Codex may not read: who is signed in is not known",
+        )
+        .because("what Codex keeps elsewhere can neither be archived nor switched")
+        .fixed_by(STORE_FIX),
+        Ok(AuthFile::Unreadable { reason, .. }) => {
+            Check::fail(ID, format!("auth.json is {reason}: {shown}"))
+                .because("Codex cannot sign in with it")
+                .fixed_by("codex-manager restore latest --only auth.json, or codex login")
+        }
+        Ok(AuthFile::Present(snapshot)) => {
+            let who = snapshot.login.map(|l| l.identity.to_string());
+            if path.metadata().is_ok_and(|m| links(&m) > 1) {
+                Check::fail(ID, "auth.json has a second hard link")
+                    .because("through it Codex loses a login that it renews")
+                    .fixed_by(format!(
+                        "cp -p {shown} {shown}.new && mv {shown}.new {shown}"
+                    ))
+            } else if let Some(mode) = open_to_others(&path) {
+                Check::warn(ID, format!("auth.json is open to others (mode {mode:o})"))
+                    .because("whoever reads it is signed in as you")
+                    .fixed_by(format!("chmod 600 {shown}"))
+            } else {
+                let who = who.unwrap_or_else(|| "nobody".into());
+                Check::ok(ID, format!("signed in as {who}"))
+            }
+        }
+    })
+}
+
+/// Every database of Codex, wherever it is told to keep them.
+fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
+    let home = world.codex_home;
+    let mut folders = vec![home.to_path_buf(), home.join("sqlite")];
+    folders.extend(config.databases(home, world.env));
+    folders.sort();
+    folders.dedup();
+    let mut found: Vec<_> = folders
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flat_map(|entries| entries.flatten().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && path.is_file())
+        .collect();
+    found.sort();
+    found
+}
+
+/// Looks at the head of each database, which costs one read: opening one would write beside it.
+fn databases(files: &[PathBuf]) -> Check {
+    const ID: &str = "home.databases";
+    let damaged: Vec<_> = files
+        .iter()
+        .filter_map(|path| Some((path, fault_of(path)?)))
+        .collect();
+    match damaged.first() {
+        None => Check::ok(
+            ID,
+            format!("{} databases begin as they should", files.len()),
+        ),
+        Some((path, fault)) => Check::fail(
+            ID,
+            format!(
+                "{} damaged, first {fault}: {}",
+                damaged.len(),
+                path.display()
+            ),
+        )
+        .because("Codex loses what it knows of conversations, or does not start")
+        .fixed_by("codex-manager restore latest --dry-run"),
+    }
+}
+
+fn fault_of(path: &Path) -> Option<&'static str> {
+    let mut head = [0; 100];
+    let read = File::open(path).and_then(|mut file| {
+        let bytes = file.metadata()?.len();
+        // An empty file is a database that nothing was written to.
+        if bytes > 0 {
+            file.read_exact(&mut head)?;
+        }
+        Ok(bytes)
+    });
+    match read {
+        Ok(0) => None,
+        Ok(bytes) => fault_in(&head, bytes),
+        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Some("cut off"),
+        Err(_) => Some("not readable"),
+    }
+}
+
+/// What is wrong with a database by its first 100 bytes and its length.
+fn fault_in(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
+    if !head.starts_with(b"SQLite format 3\0") {
+        return Some("no database");
+    }
+    let page = match u16::from_be_bytes([head[16], head[17]]) {
+        1 => 65_536,
+        size => u64::from(size),
+    };
+    if !page.is_power_of_two() || page < 512 {
+        return Some("no page size");
+    }
+    (!bytes.is_multiple_of(page)).then_some("cut off")
+}
+
+/// Whether Codex's index can know the conversations at all. What it lists is for a closer look.
+fn conversations(home: &Path) -> Check {
+    const ID: &str = "home.conversations";
+    let has_some = ["sessions", "archived_sessions"].iter().any(|folder| {
+        let files = walkdir::WalkDir::new(home.join(folder)).follow_links(true);
+        files.into_iter().flatten().any(|entry| {
+            entry.file_type().is_file() && ConversationFile::of(entry.path()).is_some()
+        })
+    });
+    let has_index = fs::read_dir(home).is_ok_and(|entries| {
+        entries.flatten().any(|e| {
+            let name = e.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("state_") && name.ends_with(".sqlite")
+        })
+    });
+    match (has_some, has_index) {
+        (true, false) => Check::warn(
+            ID,
+            "there are conversations, and no database that lists them",
+        )
+        .because("Codex reads them all when it starts next")
+        .fixed_by("codex-manager restore latest --dry-run"),
+        (true, true) => Check::ok(
+            ID,
+            "conversations and the database that lists them are there",
+        ),
+        (false, _) => Check::ok(ID, "there are no conversations"),
+    }
+}
+
+fn links(meta: &fs::Metadata) -> u64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        meta.nlink()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = meta;
+        1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_told_by_its_head_and_length() {
+        let mut head = [0; 100];
+        assert_eq!(fault_in(&head, 4096), Some("no database"));
+        head[..16].copy_from_slice(b"SQLite format 3\0");
+        assert_eq!(fault_in(&head, 4096), Some("no page size"));
+        head[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+        assert_eq!(fault_in(&head, 8192), None);
+        assert_eq!(fault_in(&head, 8191), Some("cut off"));
+        head[16..18].copy_from_slice(&1_u16.to_be_bytes());
+        assert_eq!(fault_in(&head, 65_536), None);
+    }
+}

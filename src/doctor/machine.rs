@@ -1,0 +1,198 @@
+//! What the machine does to the homes: its clock, its zone, its disks, and who else syncs them.
+
+use super::{Check, World};
+use crate::inventory::store;
+use crate::io::clock::Zone;
+use crate::io::space;
+use chrono::{DateTime, Duration, TimeZone as _, Utc};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Folders that a program keeps equal with others, by a part of their name.
+const SYNCED: [(&str, &str); 10] = [
+    ("dropbox", "Dropbox"),
+    ("onedrive", "OneDrive"),
+    ("google drive", "Google Drive"),
+    ("googledrive", "Google Drive"),
+    ("mobile documents", "iCloud"),
+    ("icloud", "iCloud"),
+    ("cloudstorage", "a cloud service"),
+    ("nextcloud", "Nextcloud"),
+    ("owncloud", "ownCloud"),
+    ("pcloud", "pCloud"),
+];
+
+/// How far the clock may be behind a file before it is said.
+const SKEW_MINUTES: i64 = 10;
+
+/// Looks at the machine.
+pub fn examine(world: &World<'_>) -> Vec<Check> {
+    let homes = [("home", world.codex_home), ("manager", world.manager_home)];
+    let mut checks = Vec::new();
+    for (name, home) in homes {
+        let (cloud, disk) = if name == "home" {
+            ("home.cloud", "home.disk")
+        } else {
+            ("manager.cloud", "manager.disk")
+        };
+        let real = home.canonicalize().unwrap_or_else(|_| home.to_path_buf());
+        checks.extend(synced(cloud, &real));
+        checks.extend(space::network_kind(&real).map(|kind| on_network(disk, &real, kind)));
+    }
+    let newest = [
+        world.codex_home.join("auth.json"),
+        world.codex_home.join("history.jsonl"),
+    ]
+    .iter()
+    .filter_map(|path| path.metadata().and_then(|m| m.modified()).ok())
+    .max()
+    .map(DateTime::<Utc>::from);
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "files are stamped by the system's clock, whatever the time of the run is"
+    )]
+    let system = DateTime::<Utc>::from(SystemTime::now());
+    checks.push(clock(system, newest));
+    checks.push(zone(world.env.text("TZ"), world.zone));
+    checks.extend(room(world));
+    checks
+}
+
+/// Whether `path` lies in a folder that is synced by name.
+fn synced(id: &'static str, path: &Path) -> Option<Check> {
+    let (part, service) = path.iter().find_map(|part| {
+        let lower = part.to_string_lossy().to_lowercase();
+        let found = SYNCED.iter().find(|(name, _)| lower.contains(name));
+        found.map(|(_, service)| (part, *service))
+    })?;
+    Some(
+        Check::warn(
+            id,
+            format!(
+                "in a folder of {service} ({}): {}",
+                part.to_string_lossy(),
+                path.display()
+            ),
+        )
+        .because("it copies databases in the middle of a write, and logins to other machines, where they spend each other")
+        .fixed_by("move it to a folder of this machine alone"),
+    )
+}
+
+fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
+    Check::warn(
+        id,
+        format!("on a network disk ({kind}): {}", path.display()),
+    )
+    .because("locks and databases are not sure to work there")
+    .fixed_by("move it to a disk of this machine")
+}
+
+/// Whether the clock can be right: after this program was written, and not before files were.
+fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check {
+    const ID: &str = "clock";
+    const WHY: &str = "windows, retention and which login is newer go by it";
+    const FIX: &str = "set the clock: timedatectl set-ntp true, or the system's settings";
+    let written = Utc.with_ymd_and_hms(2026, 1, 1, 0, 0, 0).single();
+    let ahead = newest_file.map(|at| at - now);
+    if written.is_some_and(|written| now < written) {
+        Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
+            .because(WHY)
+            .fixed_by(FIX)
+    } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(SKEW_MINUTES)) {
+        let minutes = ahead.map_or(0, |a| a.num_minutes());
+        Check::warn(
+            ID,
+            format!("a file of the home is {minutes} min ahead of the clock"),
+        )
+        .because(WHY)
+        .fixed_by(FIX)
+    } else {
+        Check::ok(ID, "the clock is not behind the files")
+    }
+}
+
+fn zone(tz: Option<&str>, zone: Zone) -> Check {
+    const ID: &str = "zone";
+    let name = tz.map(|tz| tz.trim_start_matches(':'));
+    let name = name.map(|tz| tz.split_once("zoneinfo/").map_or(tz, |(_, zone)| zone));
+    match name.filter(|name| Zone::named(name).is_none()) {
+        Some(name) => Check::warn(ID, format!("TZ names no known zone: {name}"))
+            .because("times are shown, and days counted, in another zone")
+            .fixed_by("codex-manager config set timezone Europe/Berlin"),
+        None => Check::ok(ID, format!("times are those of {}", zone.name())),
+    }
+}
+
+/// Whether the next archive has room, judged by the newest one.
+fn room(world: &World<'_>) -> Option<Check> {
+    let records = store::archives(world.manager_home).ok()?;
+    let newest = store::newest(&records, |_| true)?;
+    let needed = newest.archive.as_ref().map_or(0, |a| a.bytes);
+    let free = space::free_bytes(world.manager_home)?;
+    Some(room_for(needed, free))
+}
+
+fn room_for(needed: u64, free: u64) -> Check {
+    const ID: &str = "space";
+    let message = format!("{free} bytes are free, the newest archive takes {needed}");
+    let (why, fix) = (
+        "the next backup has no room",
+        "codex-manager prune --keep-last 3 --dry-run",
+    );
+    if free < needed {
+        Check::fail(ID, message).because(why).fixed_by(fix)
+    } else if free / 3 < needed {
+        Check::warn(ID, message).because(why).fixed_by(fix)
+    } else {
+        Check::ok(ID, "there is room for the next archive")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Status;
+
+    #[test]
+    fn folders_that_are_synced_are_known_by_name() {
+        for path in [
+            "/Users/me/Library/Mobile Documents/com~apple~CloudDocs/.codex",
+            "/Users/me/Library/CloudStorage/OneDrive-Work/.codex",
+            "C:/Users/me/OneDrive/.codex",
+            "/home/me/Dropbox (Personal)/.codex",
+        ] {
+            assert!(synced("x", Path::new(path)).is_some(), "{path}");
+        }
+        assert!(synced("x", Path::new("/home/me/.codex")).is_none());
+    }
+
+    #[test]
+    fn a_clock_behind_its_files_is_said() {
+        let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
+        let status = |now, file| clock(now, file).status;
+        assert_eq!(status(now, None), Status::Ok);
+        assert_eq!(status(now, Some(now + Duration::minutes(9))), Status::Ok);
+        assert_eq!(status(now, Some(now + Duration::hours(2))), Status::Warn);
+        assert_eq!(status(DateTime::UNIX_EPOCH, None), Status::Fail);
+    }
+
+    #[test]
+    fn a_zone_that_nobody_knows_is_said() {
+        let status = |tz| zone(tz, Zone::UTC).status;
+        assert_eq!(status(None), Status::Ok);
+        assert_eq!(
+            status(Some(":/usr/share/zoneinfo/Europe/Berlin")),
+            Status::Ok
+        );
+        assert_eq!(status(Some("Mars/Olympus")), Status::Warn);
+    }
+
+    #[test]
+    fn room_is_judged_by_the_newest_archive() {
+        assert_eq!(room_for(100, 99).status, Status::Fail);
+        assert_eq!(room_for(100, 299).status, Status::Warn);
+        assert_eq!(room_for(100, 300).status, Status::Ok);
+        assert_eq!(room_for(0, 0).status, Status::Ok);
+    }
+}

@@ -1,0 +1,129 @@
+//! What `doctor` looks at: checks with an id each, what they found, why that matters, and the command
+//! that mends it. Nothing here writes.
+
+pub mod codex_home;
+pub mod machine;
+pub mod manager_home;
+
+use crate::io::clock::Zone;
+use crate::io::environment::Environment;
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// As it should be.
+    Ok,
+    /// Something to know.
+    Warn,
+    /// Something to mend.
+    Fail,
+}
+
+/// One finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What was looked at. Scripts may rely on it.
+    pub id: &'static str,
+    /// How it ended.
+    pub status: Status,
+    /// What was found.
+    pub message: String,
+    /// Why it matters; absent where nothing is wrong.
+    pub why: Option<&'static str>,
+    /// The command that mends it.
+    pub fix: Option<String>,
+}
+
+impl Check {
+    /// A finding without a remedy.
+    pub fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
+        Self {
+            id,
+            status,
+            message: message.into(),
+            why: None,
+            fix: None,
+        }
+    }
+
+    /// All is well.
+    pub fn ok(id: &'static str, message: impl Into<String>) -> Self {
+        Self::new(id, Status::Ok, message)
+    }
+
+    /// Something to know.
+    pub fn warn(id: &'static str, message: impl Into<String>) -> Self {
+        Self::new(id, Status::Warn, message)
+    }
+
+    /// Something to mend.
+    pub fn fail(id: &'static str, message: impl Into<String>) -> Self {
+        Self::new(id, Status::Fail, message)
+    }
+
+    /// The same with why it matters.
+    #[must_use]
+    pub fn because(mut self, why: &'static str) -> Self {
+        self.why = Some(why);
+        self
+    }
+
+    /// The same with the command that mends it.
+    #[must_use]
+    pub fn fixed_by(mut self, fix: impl Into<String>) -> Self {
+        self.fix = Some(fix.into());
+        self
+    }
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct World<'a> {
+    /// The Codex home.
+    pub codex_home: &'a Path,
+    /// The manager home.
+    pub manager_home: &'a Path,
+    /// The Codex program, where one is set.
+    pub codex_bin: Option<&'a Path>,
+    /// The environment.
+    pub env: &'a Environment,
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// The local zone.
+    pub zone: Zone,
+}
+
+/// Looks at everything.
+pub fn examine(world: &World<'_>) -> Vec<Check> {
+    let mut checks = codex_home::examine(world);
+    checks.extend(manager_home::examine(world));
+    checks.extend(machine::examine(world));
+    checks
+}
+
+/// The first of some paths and how many there are, for a message.
+fn first_of(paths: &[PathBuf]) -> String {
+    let first = paths.first().map(|p| p.display().to_string());
+    format!("{}, first {}", paths.len(), first.unwrap_or_default())
+}
+
+/// The mode, if group or others may do anything.
+pub fn open_to_others(path: &Path) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        path.metadata()
+            .ok()
+            .map(|m| m.mode() & 0o777)
+            .filter(|mode| mode & 0o077 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}

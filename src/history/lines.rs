@@ -1,0 +1,183 @@
+//! The lines of a file, however long they are, in bounded memory.
+
+use memchr::memchr;
+use std::io::{self, Read};
+
+/// A line up to this long is given whole. Rollouts have lines of 20–100 kB, and of megabytes where
+/// an image was pasted.
+pub const LONGEST: usize = 8 << 20;
+
+/// How much is read at a time.
+const CHUNK: usize = 256 << 10;
+
+/// How much of a longer line is given.
+const BEGINNING: usize = 4 << 10;
+
+/// One line, without its newline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// One that is longer than [`LONGEST`].
+    TooLong {
+        /// How it begins.
+        beginning: &'a [u8],
+        /// Its last byte that is no white space.
+        last: u8,
+    },
+}
+
+/// Reads lines one after another.
+#[derive(Debug)]
+pub struct Lines<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    /// What is read and not yet given.
+    start: usize,
+    end: usize,
+    is_over: bool,
+    bytes_read: u64,
+}
+
+impl<R: Read> Lines<R> {
+    /// The lines of `reader`.
+    pub fn new(reader: R) -> Self {
+        Self::in_chunks(reader, CHUNK)
+    }
+
+    /// The same, where only the first lines are wanted and they are known to be about this long.
+    pub fn in_chunks(reader: R, chunk: usize) -> Self {
+        Self {
+            reader,
+            buffer: vec![0; chunk],
+            start: 0,
+            end: 0,
+            is_over: false,
+            bytes_read: 0,
+        }
+    }
+
+    /// How much has been read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    /// The next line; `None` at the end.
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
+        let mut searched = self.start;
+        loop {
+            if let Some(at) = memchr(b'\n', &self.buffer[searched..self.end]) {
+                let line = self.start..searched + at;
+                self.start = line.end + 1;
+                return Ok(Some(Line::Whole(&self.buffer[line])));
+            }
+            searched = self.end;
+            if self.is_over {
+                let line = self.start..self.end;
+                self.start = self.end;
+                return Ok((!line.is_empty()).then(|| Line::Whole(&self.buffer[line])));
+            }
+            if self.end - self.start > LONGEST {
+                return self.skip_rest().map(Some);
+            }
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                searched -= self.start;
+                self.end -= self.start;
+                self.start = 0;
+            }
+            if self.end == self.buffer.len() {
+                let longer = (self.buffer.len() * 2).min(LONGEST + CHUNK);
+                self.buffer.resize(longer, 0);
+            }
+            self.fill()?;
+        }
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        loop {
+            match self.reader.read(&mut self.buffer[self.end..]) {
+                Ok(n) => {
+                    self.end += n;
+                    self.bytes_read += n as u64;
+                    self.is_over = n == 0;
+                    return Ok(());
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Passes over the rest of a line that is too long; its beginning stays at the buffer's.
+    fn skip_rest(&mut self) -> io::Result<Line<'_>> {
+        self.buffer
+            .copy_within(self.start..self.start + BEGINNING, 0);
+        let mut last = last_visible(&self.buffer[self.start + BEGINNING..self.end]);
+        loop {
+            self.start = BEGINNING;
+            self.end = BEGINNING;
+            self.fill()?;
+            let read = &self.buffer[BEGINNING..self.end];
+            let newline = memchr(b'\n', read);
+            let rest = &read[..newline.unwrap_or(read.len())];
+            last = last_visible(rest).or(last);
+            if let Some(at) = newline {
+                self.start = BEGINNING + at + 1;
+            } else if self.is_over {
+                self.start = self.end;
+            } else {
+                continue;
+            }
+            return Ok(Line::TooLong {
+                beginning: &self.buffer[..BEGINNING],
+                last: last.unwrap_or(b' '),
+            });
+        }
+    }
+}
+
+fn last_visible(bytes: &[u8]) -> Option<u8> {
+    bytes.iter().rfind(|b| !b.is_ascii_whitespace()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(bytes: &[u8]) -> Vec<String> {
+        let mut lines = Lines::new(bytes);
+        let mut found = Vec::new();
+        while let Some(line) = lines.next_line().unwrap() {
+            found.push(match line {
+                Line::Whole(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+                Line::TooLong { beginning, last } => {
+                    format!("{}…{}", beginning.len(), char::from(last))
+                }
+            });
+        }
+        found
+    }
+
+    #[test]
+    fn the_last_line_needs_no_newline() {
+        assert_eq!(all(b"one\n\ntwo"), ["one", "", "two"]);
+        assert_eq!(all(b"one\n"), ["one"]);
+        assert!(all(b"").is_empty());
+    }
+
+    #[test]
+    fn a_line_longer_than_memory_is_passed_over() {
+        let mut bytes = b"first\n".to_vec();
+        bytes.extend(vec![b'x'; LONGEST + 3 * CHUNK]);
+        bytes.extend(b"} \r\nlast");
+        assert_eq!(all(&bytes), ["first", "4096…}", "last"]);
+    }
+
+    #[test]
+    fn a_line_across_chunks_is_whole() {
+        let long = "y".repeat(3 * CHUNK + 7);
+        let text = format!("a\n{long}\nb\n");
+        assert_eq!(all(text.as_bytes()), ["a", &long, "b"]);
+    }
+}

@@ -1,0 +1,134 @@
+//! A row of the table of threads made from a rollout, as Codex makes it (0.169).
+
+use super::rollout::{Meta, Scan};
+use super::stamp::Stamp;
+use crate::codex::threads::{NewRow, NewValue};
+use serde_json::Value;
+use std::path::Path;
+
+/// What Codex records where a rollout says nothing about permissions.
+const READ_ONLY: &str = r#"{"type":"managed","file_system":{"type":"restricted","entries":[{"path":{"type":"special","value":{"kind":"root"}},"access":"read"}]},"network":"restricted"}"#;
+
+/// What is known of a conversation besides its rollout.
+#[derive(Debug, Clone, Copy)]
+pub struct RowFacts<'a> {
+    /// The absolute path of the rollout in its plain form.
+    pub path: &'a Path,
+    /// Whether it lies among the archived ones.
+    pub is_archived: bool,
+    /// When the file was changed, in milliseconds.
+    pub modified_ms: i64,
+    /// The provider that the configuration names, for rollouts that name none.
+    pub provider: &'a str,
+    /// The name that somebody gave it.
+    pub name: Option<&'a str>,
+}
+
+/// The row of a conversation.
+pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
+    let mut row = NewRow::new();
+    let mut text = |key: &str, value: &str| {
+        row.insert(key.into(), NewValue::Text(value.to_owned()));
+    };
+    let first = scan
+        .turn
+        .first_message
+        .as_deref()
+        .unwrap_or_default()
+        .trim();
+    let in_context = |key: &str| as_text(scan.turn.context.get(key)?);
+    let in_git = |key: &str| told(meta.payload.get("git")?.get(key));
+    text("id", &meta.id);
+    text("rollout_path", &facts.path.to_string_lossy());
+    text(
+        "source",
+        &told(meta.payload.get("source")).unwrap_or_else(|| "vscode".into()),
+    );
+    text(
+        "model_provider",
+        meta.text("model_provider").unwrap_or(facts.provider),
+    );
+    let cwd = meta.text("cwd").map(str::to_owned);
+    text(
+        "cwd",
+        &cwd.or_else(|| in_context("cwd")).unwrap_or_default(),
+    );
+    text("title", first);
+    text("first_user_message", first);
+    text("preview", first);
+    let sandbox = in_context("permission_profile").or_else(|| in_context("sandbox_policy"));
+    text("sandbox_policy", sandbox.as_deref().unwrap_or(READ_ONLY));
+    let approval = in_context("approval_policy");
+    text("approval_mode", approval.as_deref().unwrap_or("on-request"));
+    text("cli_version", meta.text("cli_version").unwrap_or_default());
+    text("memory_mode", meta.text("memory_mode").unwrap_or("enabled"));
+    let mode = meta.text("history_mode").unwrap_or("legacy");
+    text("history_mode", mode);
+    if mode == "paginated"
+        && let Some(name) = facts.name
+    {
+        text("name", name);
+    }
+    for (column, value) in [
+        ("model", in_context("model")),
+        ("reasoning_effort", in_context("effort")),
+        ("git_sha", in_git("commit_hash")),
+        ("git_branch", in_git("branch")),
+        ("git_origin_url", in_git("repository_url")),
+    ] {
+        if let Some(value) = value {
+            text(column, &value);
+        }
+    }
+    for column in [
+        "agent_nickname",
+        "agent_role",
+        "agent_path",
+        "thread_source",
+        "originator",
+        "creator_user_id",
+        "creator_account_id",
+    ] {
+        if let Some(value) = meta.text(column) {
+            text(column, value);
+        }
+    }
+    let mut number = |key: &str, value: i64| {
+        row.insert(key.into(), NewValue::Number(value));
+    };
+    let created = meta.created().as_ref().map(Stamp::millis);
+    let created = created.unwrap_or(facts.modified_ms);
+    number("created_at", created.div_euclid(1000));
+    number("created_at_ms", created);
+    for column in ["updated_at", "recency_at"] {
+        number(column, facts.modified_ms.div_euclid(1000));
+    }
+    for column in ["updated_at_ms", "recency_at_ms"] {
+        number(column, facts.modified_ms);
+    }
+    number("tokens_used", scan.turn.tokens.unwrap_or(0));
+    number("has_user_event", 0);
+    number("archived", i64::from(facts.is_archived));
+    if facts.is_archived {
+        number("archived_at", facts.modified_ms.div_euclid(1000));
+    }
+    row
+}
+
+/// A text as it is, anything else as compact JSON; nothing for null.
+fn told(value: Option<&Value>) -> Option<String> {
+    match value? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The same of JSON as it is written.
+fn as_text(raw: &str) -> Option<String> {
+    match raw {
+        "null" => None,
+        quoted if quoted.starts_with('"') => serde_json::from_str(quoted).ok(),
+        other => Some(other.to_owned()),
+    }
+}

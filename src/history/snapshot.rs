@@ -1,0 +1,330 @@
+//! Byte for byte copies of the few files that a repair changes, and putting them back.
+//!
+//! `history/<time>/` of the manager home holds `snapshot.json` and the files, numbered. A file that
+//! was not there is remembered as absent. Nobody may use the home meanwhile.
+
+use super::HistoryError;
+use crate::io::document::{self, Document, Found};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, atomic, hash};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const FOLDER: &str = "history";
+const DOCUMENT: &str = "snapshot.json";
+
+/// Why a snapshot was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Before {
+    /// Before a repair.
+    #[default]
+    Repair,
+    /// Before a repair was taken back.
+    Undo,
+}
+
+/// `snapshot.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotFile {
+    /// The home.
+    pub codex_home: PathBuf,
+    /// When it was taken.
+    pub created_at: DateTime<Utc>,
+    /// What for.
+    pub before: Before,
+    /// When it was put back.
+    pub undone_at: Option<DateTime<Utc>>,
+    /// The files.
+    pub files: Vec<KeptFile>,
+}
+
+impl Document for SnapshotFile {
+    const SCHEMA: u64 = 1;
+}
+
+/// A file in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptFile {
+    /// Where it belongs.
+    pub path: PathBuf,
+    /// Its content; `None` for one that was not there.
+    pub content: Option<Content>,
+}
+
+/// The content of a file in a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Its name in the snapshot.
+    pub name: String,
+    /// Its digest.
+    pub sha256: String,
+    /// Its permissions.
+    pub mode: u32,
+    /// When it was changed, in nanoseconds since 1970.
+    pub modified_ns: u64,
+}
+
+/// A snapshot on disk.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What it holds.
+    pub document: SnapshotFile,
+}
+
+impl Snapshot {
+    /// Its name: the time at which it was taken.
+    pub fn name(&self) -> String {
+        let name = self.folder.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+}
+
+/// The snapshots of a manager home, and the lock that keeps two changes apart.
+#[derive(Debug)]
+pub struct Snapshots {
+    folder: PathBuf,
+    _lock: FileLock,
+}
+
+impl Snapshots {
+    /// Opens them for a change; whoever else changes waits.
+    pub fn lock(manager_home: &Path) -> Result<Self, HistoryError> {
+        let folder = manager_home.join(FOLDER);
+        atomic::create_private_folder(&folder)?;
+        let lock = FileLock::exclusive(&folder.join(".lock"))?;
+        Ok(Self {
+            folder,
+            _lock: lock,
+        })
+    }
+
+    /// Copies `paths`; durable when this returns.
+    pub fn take(
+        &self,
+        codex_home: &Path,
+        before: Before,
+        paths: &[PathBuf],
+        now: DateTime<Utc>,
+    ) -> Result<Snapshot, HistoryError> {
+        let folder = self.new_folder(now)?;
+        let mut files = Vec::new();
+        for (i, path) in paths.iter().enumerate() {
+            let content = keep(path, &folder, &format!("{i}"))?;
+            files.push(KeptFile {
+                path: path.clone(),
+                content,
+            });
+        }
+        let document = SnapshotFile {
+            codex_home: codex_home.to_path_buf(),
+            created_at: now,
+            before,
+            undone_at: None,
+            files,
+        };
+        document::write(&folder.join(DOCUMENT), &document)?;
+        atomic::sync_folder(&self.folder)?;
+        Ok(Snapshot { folder, document })
+    }
+
+    fn new_folder(&self, now: DateTime<Utc>) -> Result<PathBuf, HistoryError> {
+        let name = now.format("%Y%m%dT%H%M%SZ").to_string();
+        let mut n = 1;
+        loop {
+            let folder = match n {
+                1 => self.folder.join(&name),
+                n => self.folder.join(format!("{name}-{n}")),
+            };
+            match fs::create_dir(&folder) {
+                Ok(()) => {
+                    private(&folder)?;
+                    return Ok(folder);
+                }
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => n += 1,
+                Err(e) => return Err(e).at("create folder", &folder).map_err(Into::into),
+            }
+        }
+    }
+
+    /// Marks a snapshot as put back.
+    pub fn mark_undone(
+        &self,
+        snapshot: &mut Snapshot,
+        now: DateTime<Utc>,
+    ) -> Result<(), HistoryError> {
+        snapshot.document.undone_at = Some(now);
+        document::write(&snapshot.folder.join(DOCUMENT), &snapshot.document)?;
+        Ok(())
+    }
+}
+
+/// The snapshot named `name`, else the newest one taken before a repair of `codex_home` that was
+/// not put back yet.
+pub fn find(
+    manager_home: &Path,
+    codex_home: &Path,
+    name: Option<&str>,
+) -> Result<Snapshot, HistoryError> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(manager_home.join(FOLDER));
+    for entry in entries.into_iter().flatten().flatten() {
+        let folder = entry.path();
+        if !folder.is_dir() {
+            continue;
+        }
+        if let Found::Good(document) = document::read::<SnapshotFile>(&folder.join(DOCUMENT))? {
+            found.push(Snapshot { folder, document });
+        }
+    }
+    let is_due = |document: &SnapshotFile| {
+        document.before == Before::Repair
+            && document.undone_at.is_none()
+            && document.codex_home == codex_home
+    };
+    found.retain(|snapshot| match name {
+        Some(name) => snapshot.name() == name,
+        None => is_due(&snapshot.document),
+    });
+    let newest = |s: &Snapshot| (s.document.created_at, s.name().len(), s.name());
+    let missing = || name.unwrap_or("none was made of this home").to_owned();
+    found
+        .into_iter()
+        .max_by_key(newest)
+        .ok_or_else(|| HistoryError::NoSnapshot(missing()))
+}
+
+/// Puts every file of a snapshot back as it was. What it holds is checked before anything is
+/// touched; killed in between, doing it again finishes it.
+pub fn put_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
+    for file in &snapshot.document.files {
+        if let Some(content) = &file.content {
+            let kept = snapshot.folder.join(&content.name);
+            let mut opened = File::open(&kept).at("read", &kept)?;
+            let (digest, _) = hash::sha256_of(&mut opened).at("read", &kept)?;
+            if digest != content.sha256 {
+                return Err(HistoryError::DamagedSnapshot {
+                    path: kept,
+                    detail: "it does not have its digest".into(),
+                });
+            }
+        }
+    }
+    // A log that belongs to another state of its database must never stand beside it: logs go
+    // first and come last.
+    let is_log = |file: &&KeptFile| is_sidecar(&file.path);
+    for file in snapshot.document.files.iter().filter(is_log) {
+        remove(&file.path)?;
+    }
+    for file in snapshot.document.files.iter().filter(|f| !is_log(f)) {
+        put_one_back(snapshot, file)?;
+    }
+    for file in snapshot.document.files.iter().filter(is_log) {
+        put_one_back(snapshot, file)?;
+    }
+    Ok(())
+}
+
+fn is_sidecar(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| {
+        let name = name.as_encoded_bytes();
+        crate::codex::home::SIDECAR_SUFFIXES
+            .iter()
+            .any(|suffix| name.ends_with(suffix.as_bytes()))
+    })
+}
+
+fn put_one_back(snapshot: &Snapshot, file: &KeptFile) -> Result<(), HistoryError> {
+    let Some(content) = &file.content else {
+        return remove(&file.path);
+    };
+    let kept = snapshot.folder.join(&content.name);
+    let mut source = File::open(&kept).at("read", &kept)?;
+    let mut temp = atomic::TempFile::beside(&file.path)?;
+    io::copy(&mut source, temp.file()).at("write", &file.path)?;
+    set_mode(temp.file(), content.mode).at("write", &file.path)?;
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(content.modified_ns);
+    temp.file().set_modified(modified).at("write", &file.path)?;
+    temp.replace(&file.path)?;
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), HistoryError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(e).at("remove", path).map_err(Into::into)
+        }
+        _ => Ok(atomic::sync_folder(atomic::parent_of(path))?),
+    }
+}
+
+/// Copies a file into a snapshot; `None` when it is not there.
+fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, HistoryError> {
+    let mut source = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).at("read", path).map_err(Into::into),
+    };
+    let meta = source.metadata().at("read", path)?;
+    let target = folder.join(name);
+    let mut temp = atomic::TempFile::inside(folder)?;
+    let mut hasher = hash::Hasher::default();
+    let mut buffer = vec![0; 128 << 10];
+    loop {
+        let n = io::Read::read(&mut source, &mut buffer).at("read", path)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        temp.file().write_all(&buffer[..n]).at("write", &target)?;
+    }
+    temp.replace(&target)?;
+    let modified = meta.modified().ok();
+    let since = modified.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    Ok(Some(Content {
+        name: name.to_owned(),
+        sha256: hasher.finish(),
+        mode: mode_of(&meta),
+        modified_ns: since.map_or(0, |d| u64::try_from(d.as_nanos()).unwrap_or(0)),
+    }))
+}
+
+#[cfg(unix)]
+fn mode_of(meta: &fs::Metadata) -> u32 {
+    use std::os::unix::fs::PermissionsExt;
+    meta.permissions().mode() & 0o7777
+}
+
+#[cfg(unix)]
+fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(mode))
+}
+
+#[cfg(unix)]
+fn private(folder: &Path) -> Result<(), HistoryError> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).at("close to others", folder)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn mode_of(_meta: &fs::Metadata) -> u32 {
+    0
+}
+
+#[cfg(not(unix))]
+fn set_mode(_file: &File, _mode: u32) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn private(_folder: &Path) -> Result<(), HistoryError> {
+    Ok(())
+}

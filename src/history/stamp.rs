@@ -1,0 +1,118 @@
+//! Times as Codex writes them.
+
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+
+/// A time together with how it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    /// As it was written.
+    pub text: String,
+    /// The instant.
+    pub at: DateTime<Utc>,
+}
+
+impl Stamp {
+    /// A written RFC 3339 time.
+    pub fn parse(text: &str) -> Option<Self> {
+        instant(text).map(|at| Self {
+            text: text.to_owned(),
+            at,
+        })
+    }
+
+    /// Milliseconds since 1970, written with milliseconds and `Z`.
+    pub fn of_millis(millis: i64) -> Option<Self> {
+        let at = DateTime::from_timestamp_millis(millis)?;
+        Some(Self {
+            text: at.to_rfc3339_opts(SecondsFormat::Millis, true),
+            at,
+        })
+    }
+
+    /// Milliseconds since 1970.
+    pub fn millis(&self) -> i64 {
+        self.at.timestamp_millis()
+    }
+
+    /// The later of two; the first where both are the same instant.
+    pub fn later(first: Option<Self>, second: Option<Self>) -> Option<Self> {
+        match (first, second) {
+            (Some(a), Some(b)) if b.at > a.at => Some(b),
+            (Some(a), _) => Some(a),
+            (None, b) => b,
+        }
+    }
+}
+
+/// The instant of an RFC 3339 time. The form that Codex writes, `2026-11-20T10:48:02.323Z`, is
+/// taken apart here: there is one in every line of every rollout.
+pub fn instant(text: &str) -> Option<DateTime<Utc>> {
+    plain(text.as_bytes()).or_else(|| {
+        let at = DateTime::parse_from_rfc3339(text).ok()?;
+        Some(at.to_utc())
+    })
+}
+
+fn plain(text: &[u8]) -> Option<DateTime<Utc>> {
+    let (head, tail) = text.split_at_checked(19)?;
+    let separators = [head[4], head[7], head[10], head[13], head[16]];
+    if &separators != b"--T::" {
+        return None;
+    }
+    let digits = |bytes: &[u8]| {
+        bytes.iter().try_fold(0u32, |n, b| {
+            b.is_ascii_digit().then(|| n * 10 + u32::from(b - b'0'))
+        })
+    };
+    let fraction = tail.strip_suffix(b"Z")?;
+    let nanos = match fraction.split_first() {
+        None => 0,
+        Some((b'.', decimals)) if (1..=9).contains(&decimals.len()) => {
+            let missing = 9 - u32::try_from(decimals.len()).ok()?;
+            digits(decimals)? * 10u32.pow(missing)
+        }
+        Some(_) => return None,
+    };
+    let year = i32::try_from(digits(&head[..4])?).ok()?;
+    NaiveDate::from_ymd_opt(year, digits(&head[5..7])?, digits(&head[8..10])?)?
+        .and_hms_nano_opt(
+            digits(&head[11..13])?,
+            digits(&head[14..16])?,
+            digits(&head[17..19])?,
+            nanos,
+        )
+        .map(|at| at.and_utc())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_of_reading_a_time_agree() {
+        for text in [
+            "2026-11-20T10:48:02.323Z",
+            "2026-11-20T10:48:02Z",
+            "2026-02-28T23:59:59.123456789Z",
+            "2024-02-29T00:00:00.1Z",
+        ] {
+            let slow = DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+            assert_eq!(plain(text.as_bytes()), Some(slow), "{text}");
+        }
+        assert_eq!(
+            instant("2026-11-20T12:48:02.5+02:00"),
+            instant("2026-11-20T10:48:02.5Z")
+        );
+        for text in ["2026-02-29T00:00:00Z", "yesterday", "", "2026-11-20"] {
+            assert_eq!(instant(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn of_equal_times_the_first_stays_as_it_is_written() {
+        let a = Stamp::parse("2026-11-20T10:00:00Z");
+        let b = Stamp::of_millis(1_795_168_800_000);
+        assert_eq!(b.clone().unwrap().text, "2026-11-20T10:00:00.000Z");
+        assert_eq!(Stamp::later(a.clone(), b), a);
+    }
+}

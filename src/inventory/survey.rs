@@ -1,0 +1,255 @@
+//! The quota of several accounts at once: each is asked where the owner copy of its login is.
+//!
+//! The live account is asked in its home, as `status` does; a profile in a scratch home of its own.
+//! A login that is owned elsewhere is not asked about: what was seen last of it stands in.
+
+use super::cooldown::CooldownFile;
+use super::status::{self, StatusError, StatusOptions, StatusReport};
+use crate::accounts::loan::LoanError;
+use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::io::IoError;
+use crate::io::clock::Zone;
+use crate::io::document::DocumentError;
+use crate::io::environment::Environment;
+use crate::io::parallel;
+use chrono::{DateTime, Utc};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How many accounts are asked at a time.
+const AT_A_TIME: usize = 4;
+
+/// How long another process of ours may keep a login from being asked about.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What to look at.
+#[derive(Debug, Clone, Copy)]
+pub struct SurveyOptions<'a> {
+    /// The Codex home.
+    pub codex_home: &'a Path,
+    /// The manager home.
+    pub manager_home: &'a Path,
+    /// The environment that Codex is given.
+    pub env: &'a Environment,
+    /// The Codex program; sought on `PATH` where there is none.
+    pub codex_bin: Option<&'a Path>,
+    /// The current instant.
+    pub now: DateTime<Utc>,
+    /// The zone of times.
+    pub zone: Zone,
+    /// How long Codex may take for each account.
+    pub deadline: Duration,
+    /// What is known already.
+    pub known: &'a CooldownFile,
+    /// Whether Codex may be asked.
+    pub ask_codex: bool,
+}
+
+/// Where an account is asked about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// In the Codex home, where it is signed in.
+    Live,
+    /// In a scratch home, with the login of its profile.
+    Scratch,
+    /// Nowhere: another Codex home has its login.
+    Elsewhere(PathBuf),
+}
+
+/// An account to ask about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    /// Its profile; the live account may have none.
+    pub profile: Option<String>,
+    /// Who it is.
+    pub identity: Identity,
+    /// Where.
+    pub place: Place,
+}
+
+/// What was found of one account.
+#[derive(Debug)]
+pub struct Finding {
+    /// The account.
+    pub subject: Subject,
+    /// Its windows, fresh or remembered.
+    pub report: StatusReport,
+    /// Why it was not asked, or its login not put back where it belongs.
+    pub obstacle: Option<LoanError>,
+    /// What noting the answer warned of.
+    pub warnings: Vec<String>,
+}
+
+/// Why a survey ended early. What was found until then is noted.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// An account could not be looked at.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// An answer could not be noted.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+impl Finding {
+    /// Whether everything is there that can be.
+    pub fn is_complete(&self) -> bool {
+        self.report.is_complete() && self.obstacle.is_none()
+    }
+
+    /// Why there is no live figure. Safe to print.
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.report.problem.as_ref().map(ToString::to_string);
+        self.obstacle.as_ref().map(ToString::to_string).or(problem)
+    }
+}
+
+/// Every account whose login is at hand: that of the live home first, then the profiles by name.
+pub fn subjects(live: &AuthFile, profiles: &[Profile], codex_home: &Path) -> Vec<Subject> {
+    let live = live.login().map(|login| &login.identity);
+    let mut subjects: Vec<_> = profiles
+        .iter()
+        .filter_map(|profile| {
+            let identity = profile.identity()?.clone();
+            let place = match profile.live_in(codex_home) {
+                Some(_) if live.is_some_and(|live| live.is_same(&identity)) => Place::Live,
+                Some(home) => Place::Elsewhere(home),
+                None => Place::Scratch,
+            };
+            Some(Subject {
+                profile: Some(profile.name.clone()),
+                identity,
+                place,
+            })
+        })
+        .collect();
+    if let Some(live) = live
+        && subjects.iter().all(|s| s.place != Place::Live)
+    {
+        subjects.push(Subject {
+            profile: None,
+            identity: live.clone(),
+            place: Place::Live,
+        });
+    }
+    subjects.sort_by_key(|subject| subject.place != Place::Live);
+    subjects
+}
+
+/// Asks about each account, several at a time, and notes each answer as it comes. The findings
+/// have the order of the subjects.
+///
+/// # Errors
+/// An auth.json cannot be read, an answer cannot be noted, or the user stopped it.
+pub fn survey(
+    options: &SurveyOptions<'_>,
+    subjects: &[Subject],
+) -> Result<Vec<Finding>, SurveyError> {
+    let mut findings = Vec::new();
+    parallel::ordered::<_, _, _, SurveyError>(
+        AT_A_TIME,
+        |subject: &Subject| look(options, subject),
+        |finding: Result<Finding, SurveyError>| {
+            findings.push(finding?);
+            Ok(())
+        },
+        |submit| {
+            for subject in subjects {
+                if submit.submit(subject).is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    Ok(findings)
+}
+
+/// Asks about one account and notes the answer.
+fn look(options: &SurveyOptions<'_>, subject: &Subject) -> Result<Finding, SurveyError> {
+    let (report, obstacle) = match subject.place {
+        Place::Live => (
+            observe(options, options.codex_home, options.ask_codex)?,
+            None,
+        ),
+        _ => look_at_profile(options, subject)?,
+    };
+    let mut warnings = Vec::new();
+    if options.ask_codex {
+        let noted = status::record(options.manager_home, &report, &options.now, options.zone)?;
+        warnings = noted.map(|noted| noted.warnings).unwrap_or_default();
+    }
+    Ok(Finding {
+        subject: subject.clone(),
+        report,
+        obstacle,
+        warnings,
+    })
+}
+
+fn look_at_profile(
+    options: &SurveyOptions<'_>,
+    subject: &Subject,
+) -> Result<(StatusReport, Option<LoanError>), SurveyError> {
+    let profiles = Profiles::of(options.manager_home);
+    let folder = profiles.folder_of(subject.profile.as_deref().unwrap_or_default());
+    let is_api_key = subject.identity.kind == LoginKind::ApiKey;
+    if is_api_key || !options.ask_codex {
+        return Ok((observe(options, &folder, false)?, None));
+    }
+    let now = options.zone.at(&options.now);
+    let loan = match profiles.lend(&subject.identity, options.codex_home, now, PATIENCE) {
+        Ok(loan) => loan,
+        Err(LoanError::Interrupted) => return Err(StatusError::Interrupted.into()),
+        Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
+    };
+    let report = observe(options, loan.home(), true);
+    // Whatever was answered, and also when the user stops it: Codex may have renewed the login.
+    let obstacle = loan.take_back().err();
+    Ok((report?, obstacle))
+}
+
+fn observe(
+    options: &SurveyOptions<'_>,
+    home: &Path,
+    ask_codex: bool,
+) -> Result<StatusReport, StatusError> {
+    let is_live = home == options.codex_home;
+    // The databases of a scratch home are its own, wherever those of other homes are.
+    let scratch_env = (!is_live).then(|| options.env.clone().with("CODEX_SQLITE_HOME", home));
+    status::observe(&StatusOptions {
+        home,
+        env: scratch_env.as_ref().unwrap_or(options.env),
+        codex_bin: options.codex_bin,
+        now: options.now,
+        zone: options.zone,
+        deadline: options.deadline,
+        known: options.known,
+        ask_codex,
+        status_text: None,
+        reset_at: None,
+    })
+}
+
+/// Reads what decides about the subjects, and lists them.
+///
+/// # Errors
+/// The file system refuses, or a document is of a newer version.
+pub fn subjects_of(
+    codex_home: &Path,
+    manager_home: &Path,
+) -> Result<Vec<Subject>, crate::accounts::profile::ProfileError> {
+    let live = AuthFile::read(&codex_home.join(AUTH_JSON)).or_else(|e: IoError| {
+        // One that cannot be read is nobody's; `status` says why.
+        if e.is_not_found() {
+            Ok(AuthFile::Missing)
+        } else {
+            Err(e)
+        }
+    })?;
+    let profiles = Profiles::of(manager_home).list()?;
+    Ok(subjects(&live, &profiles, codex_home))
+}

@@ -1,0 +1,388 @@
+//! `backups/.trash/`: archives that were pruned, a folder for each time, until it is emptied.
+//!
+//! What is to be moved is written down first, so that a move that was interrupted is finished by the
+//! next command: an archive and its sidecar are both in or both out.
+
+use super::store;
+use crate::archive::names::{self, ARCHIVE_SUFFIX};
+use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::lock::{FileLock, LockError};
+use crate::io::{IoContext, IoError, atomic, tree};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+/// The folder's name below `backups/`.
+const FOLDER: &str = ".trash";
+
+/// The name of the list of moves that are under way.
+const MOVES: &str = "moves.json";
+
+/// What is being moved.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct MovesFile {
+    /// From and to, relative to `backups/`, with `/`.
+    moves: Vec<(String, String)>,
+}
+
+impl Document for MovesFile {
+    const SCHEMA: u64 = 1;
+}
+
+/// An archive that was put back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PutBack {
+    /// Its name in the trash.
+    pub archive: String,
+    /// Its name under `backups/`: another where that one was taken meanwhile.
+    pub name: String,
+}
+
+/// How it stands with moves that were interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// There were none.
+    Nothing,
+    /// They were finished.
+    Finished,
+    /// Another process is at it.
+    InProgress,
+}
+
+/// The trash of a manager home.
+pub fn folder(manager_home: &Path) -> PathBuf {
+    store::backups(manager_home).join(FOLDER)
+}
+
+/// Moves archives (names under `backups/`) with their sidecars into the trash; returns the folder.
+/// Durable when this returns. `_held` is the lock of the manager home.
+///
+/// # Errors
+/// Something could not be moved; then nothing was.
+pub fn discard(
+    manager_home: &Path,
+    archives: &[String],
+    now: &DateTime<Utc>,
+    _held: &FileLock,
+) -> Result<PathBuf, DocumentError> {
+    let backups = store::backups(manager_home);
+    let trash = folder(manager_home);
+    let stamp = now.format("%Y%m%dT%H%M%SZ").to_string();
+    let name = (1..=u32::MAX)
+        .map(|n| match n {
+            1 => stamp.clone(),
+            n => format!("{stamp}-{n:03}"),
+        })
+        .find(|name| trash.join(name).symlink_metadata().is_err())
+        .unwrap_or(stamp);
+    let target = trash.join(&name);
+    atomic::create_private_folder(&target)?;
+    atomic::sync_folder(&trash)?;
+    atomic::sync_folder(&backups)?;
+    let moves = archives
+        .iter()
+        .flat_map(|archive| [Some(archive.clone()), names::sidecar_name(archive)])
+        .flatten()
+        .filter(|file| backups.join(file).symlink_metadata().is_ok())
+        .map(|file| (file.clone(), format!("{FOLDER}/{name}/{file}")))
+        .collect();
+    perform(&backups, &MovesFile { moves })?;
+    Ok(target)
+}
+
+/// What [`undo`] would put back: the archives that were pruned last.
+///
+/// # Errors
+/// The trash cannot be listed.
+pub fn plan_undo(manager_home: &Path) -> Result<Vec<PutBack>, IoError> {
+    let Some(batch) = batches(manager_home)?.pop() else {
+        return Ok(Vec::new());
+    };
+    let backups = store::backups(manager_home);
+    let mut taken = BTreeSet::new();
+    let mut back = Vec::new();
+    for archive in archives_in(&batch)? {
+        let stem = archive.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(&archive);
+        let is_free = |name: &String| {
+            let sidecar = names::sidecar_name(name).unwrap_or_default();
+            !taken.contains(name)
+                && backups.join(name).symlink_metadata().is_err()
+                && backups.join(sidecar).symlink_metadata().is_err()
+        };
+        let name = (1..=u32::MAX)
+            .map(|n| names::archive_name(stem, n))
+            .find(is_free)
+            .unwrap_or_default();
+        taken.insert(name.clone());
+        back.push(PutBack { archive, name });
+    }
+    Ok(back)
+}
+
+/// Puts back what was pruned last. Durable when this returns.
+///
+/// # Errors
+/// Something could not be moved; then nothing was.
+pub fn undo(manager_home: &Path, _held: &FileLock) -> Result<Vec<PutBack>, DocumentError> {
+    let back = plan_undo(manager_home)?;
+    let Some(batch) = batches(manager_home)?.pop() else {
+        return Ok(back);
+    };
+    let backups = store::backups(manager_home);
+    let inside = batch.file_name().unwrap_or_default().to_string_lossy();
+    let mut moves = Vec::new();
+    for PutBack { archive, name } in &back {
+        let sidecars = (names::sidecar_name(archive), names::sidecar_name(name));
+        for (from, to) in [(Some(archive.clone()), Some(name.clone())), sidecars] {
+            if let (Some(from), Some(to)) = (from, to)
+                && batch.join(&from).symlink_metadata().is_ok()
+            {
+                moves.push((format!("{FOLDER}/{inside}/{from}"), to));
+            }
+        }
+    }
+    perform(&backups, &MovesFile { moves })?;
+    // Whatever else somebody put there stays.
+    let _ = fs::remove_dir(&batch);
+    Ok(back)
+}
+
+/// The bytes that the trash takes, and how many archives are in it.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn size(manager_home: &Path) -> Result<(u64, usize), IoError> {
+    let mut total = (0, 0);
+    for batch in batches(manager_home)? {
+        for entry in fs::read_dir(&batch).at("list", &batch)? {
+            let entry = entry.at("list", &batch)?;
+            let meta = entry.metadata().at("look at", entry.path())?;
+            total.0 += meta.len();
+            total.1 += usize::from(names::is_archive_name(&entry.file_name().to_string_lossy()));
+        }
+    }
+    Ok(total)
+}
+
+/// Removes what is in the trash for good.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn empty(manager_home: &Path, _held: &FileLock) -> Result<(), IoError> {
+    for batch in batches(manager_home)? {
+        tree::remove(&batch)?;
+    }
+    let trash = folder(manager_home);
+    if trash.exists() {
+        atomic::sync_folder(&trash)?;
+    }
+    Ok(())
+}
+
+/// Finishes moves that were interrupted. Costs one look when there are none.
+///
+/// # Errors
+/// They could not be finished.
+pub fn settle(manager_home: &Path) -> Result<Settled, DocumentError> {
+    let journal = folder(manager_home).join(MOVES);
+    if journal.symlink_metadata().is_err() {
+        return Ok(Settled::Nothing);
+    }
+    let _held = match FileLock::try_exclusive(&manager_home.join(super::cooldown::LOCK_NAME)) {
+        Ok(held) => held,
+        Err(LockError::Held(_)) => return Ok(Settled::InProgress),
+        Err(LockError::Io(e)) => return Err(e.into()),
+    };
+    match document::read::<MovesFile>(&journal)? {
+        Found::Absent => Ok(Settled::Nothing),
+        Found::Good(file) => {
+            finish(&store::backups(manager_home), &file)?;
+            Ok(Settled::Finished)
+        }
+        Found::Damaged(_) => {
+            document::move_aside(&journal)?;
+            Ok(Settled::Finished)
+        }
+    }
+}
+
+/// The folders in the trash, oldest first.
+fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
+    let trash = folder(manager_home);
+    let entries = match fs::read_dir(&trash) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e).at("list", &trash),
+    };
+    let mut batches = Vec::new();
+    for entry in entries {
+        let entry = entry.at("list", &trash)?;
+        if entry.file_type().at("look at", entry.path())?.is_dir() {
+            batches.push(entry.path());
+        }
+    }
+    batches.sort();
+    Ok(batches)
+}
+
+fn archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(batch).at("list", batch)? {
+        let name = entry.at("list", batch)?.file_name();
+        found.extend(
+            name.to_str()
+                .filter(|n| names::is_archive_name(n))
+                .map(Into::into),
+        );
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Writes the list down, moves, and strikes the list out.
+fn perform(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
+    document::write(&backups.join(FOLDER).join(MOVES), file)?;
+    finish(backups, file)
+}
+
+fn finish(backups: &Path, file: &MovesFile) -> Result<(), DocumentError> {
+    let journal = backups.join(FOLDER).join(MOVES);
+    let moves: Vec<_> = file
+        .moves
+        .iter()
+        .filter(|(from, to)| is_inside(from) && is_inside(to))
+        .map(|(from, to)| (backups.join(from), backups.join(to)))
+        .filter(|(from, _)| from.symlink_metadata().is_ok())
+        .collect();
+    let result = atomic::rename_all(&moves);
+    let all_undone = || {
+        moves
+            .iter()
+            .all(|(from, _)| from.symlink_metadata().is_ok())
+    };
+    // Of a move that failed half-way and could not be undone, the list is still needed.
+    if result.is_ok() || all_undone() {
+        fs::remove_file(&journal).at("remove", &journal)?;
+        atomic::sync_folder(&backups.join(FOLDER))?;
+    }
+    Ok(result?)
+}
+
+fn is_inside(path: &str) -> bool {
+    let mut components = Path::new(path).components();
+    components.all(|c| matches!(c, Component::Normal(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";
+    const SIDECAR: &str = "2026-11-20-100000-a@x.com-codex.metadata.json";
+
+    fn home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let backups = store::backups(home.path());
+        fs::create_dir(&backups).unwrap();
+        fs::write(backups.join(NAME), "archive").unwrap();
+        fs::write(backups.join(SIDECAR), "sidecar").unwrap();
+        home
+    }
+
+    fn lock(home: &Path) -> FileLock {
+        FileLock::exclusive(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_795_000_000, 0).unwrap()
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_name_that_was_taken_meanwhile_is_not_overwritten() {
+        let home = home();
+        let held = lock(home.path());
+        let backups = store::backups(home.path());
+        discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
+        fs::write(backups.join(NAME), "another").unwrap();
+        let back = undo(home.path(), &held).unwrap();
+        assert_eq!(back[0].name, "2026-11-20-100000-a@x.com-2-codex.tar.gz");
+        assert_eq!(fs::read(backups.join(NAME)).unwrap(), b"another");
+        assert_eq!(fs::read(backups.join(&back[0].name)).unwrap(), b"archive");
+        assert_eq!(undo(home.path(), &held).unwrap(), [], "nothing is left");
+    }
+
+    #[test]
+    fn killed_after_any_step_both_files_end_in_one_place() {
+        let to = format!("{FOLDER}/t/");
+        let moves = vec![
+            (NAME.to_owned(), format!("{to}{NAME}")),
+            (SIDECAR.to_owned(), format!("{to}{SIDECAR}")),
+        ];
+        for done in 0..=2 {
+            let home = home();
+            let backups = store::backups(home.path());
+            fs::create_dir_all(backups.join(&to)).unwrap();
+            let journal = backups.join(FOLDER).join(MOVES);
+            let file = MovesFile {
+                moves: moves.clone(),
+            };
+            document::write(&journal, &file).unwrap();
+            for (from, to) in &moves[..done] {
+                fs::rename(backups.join(from), backups.join(to)).unwrap();
+            }
+            {
+                let _held = lock(home.path());
+                assert_eq!(settle(home.path()).unwrap(), Settled::InProgress);
+            }
+            assert_eq!(settle(home.path()).unwrap(), Settled::Finished);
+            assert_eq!(names(&backups), [FOLDER]);
+            assert_eq!(names(&backups.join(&to)), [SIDECAR, NAME]);
+            assert_eq!(settle(home.path()).unwrap(), Settled::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_move_that_fails_is_undone() {
+        let home = home();
+        let backups = store::backups(home.path());
+        let held = lock(home.path());
+        fs::create_dir_all(backups.join(FOLDER).join("t")).unwrap();
+        fs::write(backups.join(FOLDER).join("t").join(SIDECAR), "taken").unwrap();
+        let moves = [NAME, SIDECAR]
+            .map(|n| (n.to_owned(), format!("{FOLDER}/t/{n}")))
+            .to_vec();
+        assert!(perform(&backups, &MovesFile { moves }).is_err());
+        drop(held);
+        assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
+        assert_eq!(settle(home.path()).unwrap(), Settled::Nothing);
+    }
+
+    #[test]
+    fn a_list_that_leads_out_of_the_folder_moves_nothing() {
+        let home = home();
+        let backups = store::backups(home.path());
+        fs::create_dir_all(backups.join(FOLDER)).unwrap();
+        let moves = [
+            ("../secret", "x"),
+            (NAME, "../../out"),
+            ("/etc/passwd", "x"),
+        ]
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .to_vec();
+        let journal = backups.join(FOLDER).join(MOVES);
+        document::write(&journal, &MovesFile { moves }).unwrap();
+        assert_eq!(settle(home.path()).unwrap(), Settled::Finished);
+        assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
+    }
+}

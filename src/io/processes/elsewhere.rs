@@ -1,0 +1,126 @@
+//! Processes as `sysinfo` shows them. All facts are read at once.
+
+use chrono::{DateTime, Utc};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    parent: Option<u32>,
+    started: u64,
+    is_own: bool,
+    program: Option<PathBuf>,
+    arguments: Vec<OsString>,
+    environment: Vec<OsString>,
+    working_folder: Option<PathBuf>,
+}
+
+pub(super) fn all() -> Vec<Process> {
+    let mut system = System::new();
+    let wanted = ProcessRefreshKind::nothing()
+        .with_exe(UpdateKind::Always)
+        .with_cmd(UpdateKind::Always)
+        .with_environ(UpdateKind::Always)
+        .with_cwd(UpdateKind::Always)
+        .with_user(UpdateKind::Always);
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, wanted);
+    let own = system
+        .process(Pid::from_u32(std::process::id()))
+        .and_then(|process| process.user_id().cloned());
+    system
+        .processes()
+        .values()
+        .filter(|process| !has_ended(process))
+        .map(|process| Process {
+            pid: process.pid().as_u32(),
+            parent: process.parent().map(Pid::as_u32),
+            started: process.start_time(),
+            is_own: own.is_some() && process.user_id() == own.as_ref(),
+            program: process.exe().map(Path::to_path_buf),
+            arguments: process.cmd().to_vec(),
+            environment: process.environ().to_vec(),
+            working_folder: process.cwd().map(Path::to_path_buf),
+        })
+        .collect()
+}
+
+fn has_ended(process: &sysinfo::Process) -> bool {
+    matches!(
+        process.status(),
+        ProcessStatus::Zombie | ProcessStatus::Dead
+    )
+}
+
+pub(super) fn started(pid: u32) -> Option<u64> {
+    let mut system = System::new();
+    let pid = Pid::from_u32(pid);
+    let wanted = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), true, wanted);
+    system
+        .process(pid)
+        .filter(|process| !has_ended(process))
+        .map(sysinfo::Process::start_time)
+}
+
+pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(i64::try_from(started(pid)?).ok()?, 0)
+}
+
+impl Process {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The process that started it.
+    pub fn parent(&self) -> Option<u32> {
+        self.parent
+    }
+
+    /// When it was started; see [`super::started`].
+    pub fn started(&self) -> Option<u64> {
+        Some(self.started)
+    }
+
+    /// Whether it runs for the user that we run for.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
+
+    /// The program it runs.
+    pub fn program(&self) -> Option<PathBuf> {
+        self.program.clone()
+    }
+
+    /// The file name of its program.
+    pub fn name(&self) -> Option<OsString> {
+        self.program.as_ref()?.file_name().map(OsStr::to_os_string)
+    }
+
+    /// What it was called with, its own name first.
+    pub fn arguments(&self) -> Vec<OsString> {
+        self.arguments.clone()
+    }
+
+    /// A variable of the environment that it was started with; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        self.environment
+            .iter()
+            .filter_map(|entry| entry.to_str()?.strip_prefix(name)?.strip_prefix('='))
+            .find(|value| !value.is_empty())
+            .map(OsString::from)
+    }
+
+    /// The folder that it works in.
+    pub fn working_folder(&self) -> Option<PathBuf> {
+        self.working_folder.clone()
+    }
+
+    /// The regular files beneath `folders` that it has open: not known on this system.
+    pub fn open_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,153 @@
+//! Processes as `/proc` shows them. Each fact is read when it is asked for.
+
+use chrono::{DateTime, Utc};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// A process.
+#[derive(Debug)]
+pub struct Process {
+    pid: u32,
+    folder: PathBuf,
+}
+
+pub(super) fn all() -> Vec<Process> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            Some(Process {
+                pid: entry.file_name().to_str()?.parse().ok()?,
+                folder: entry.path(),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn started(pid: u32) -> Option<u64> {
+    Stat::read(Path::new(&format!("/proc/{pid}")))
+        .filter(|stat| !stat.has_ended)?
+        .started
+}
+
+pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
+    /// What the kernel tells times of processes in, on every processor that Codex is built for.
+    const TICKS_PER_SECOND: i64 = 100;
+    let ticks = i64::try_from(started(pid)?).ok()?;
+    let system = fs::read_to_string("/proc/stat").ok()?;
+    let booted = system
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?;
+    let booted: i64 = booted.trim().parse().ok()?;
+    DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
+}
+
+/// What of `stat` is of use.
+struct Stat {
+    has_ended: bool,
+    parent: Option<u32>,
+    started: Option<u64>,
+}
+
+impl Stat {
+    fn read(folder: &Path) -> Option<Self> {
+        let stat = fs::read(folder.join("stat")).ok()?;
+        let stat = String::from_utf8_lossy(&stat);
+        // The second field is the program's name in parentheses and may hold anything.
+        let (_, fields) = stat.rsplit_once(')')?;
+        let mut fields = fields.split_whitespace();
+        let state = fields.next()?;
+        Some(Self {
+            has_ended: matches!(state, "Z" | "X"),
+            parent: fields.next().and_then(|pid| pid.parse().ok()),
+            started: fields.nth(17).and_then(|ticks| ticks.parse().ok()),
+        })
+    }
+}
+
+impl Process {
+    /// Its id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The process that started it, or that took it over.
+    pub fn parent(&self) -> Option<u32> {
+        Stat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
+    }
+
+    /// When it was started; see [`super::started`].
+    pub fn started(&self) -> Option<u64> {
+        started(self.pid)
+    }
+
+    /// Whether it runs for the user that we run for.
+    pub fn is_own(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(&self.folder)
+            .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
+    }
+
+    /// The program it runs, also one that was replaced on disk meanwhile.
+    pub fn program(&self) -> Option<PathBuf> {
+        Some(without_deleted(
+            fs::read_link(self.folder.join("exe")).ok()?,
+        ))
+    }
+
+    /// The file name of its program.
+    pub fn name(&self) -> Option<OsString> {
+        self.program()?.file_name().map(OsStr::to_os_string)
+    }
+
+    /// What it was called with, its own name first.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let line = fs::read(self.folder.join("cmdline")).unwrap_or_default();
+        line.strip_suffix(b"\0")
+            .unwrap_or(&line)
+            .split(|byte| *byte == 0)
+            .map(|argument| OsStr::from_bytes(argument).to_os_string())
+            .collect()
+    }
+
+    /// A variable of the environment that it was started with; an empty one counts as unset.
+    pub fn variable(&self, name: &str) -> Option<OsString> {
+        let environment = fs::read(self.folder.join("environ")).ok()?;
+        environment
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+            .find(|value| !value.is_empty())
+            .map(|value| OsStr::from_bytes(value).to_os_string())
+    }
+
+    /// The folder that it works in.
+    pub fn working_folder(&self) -> Option<PathBuf> {
+        fs::read_link(self.folder.join("cwd")).ok()
+    }
+
+    /// The regular files beneath `folders` that it has open.
+    pub fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+        let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|fd| {
+                let target = fs::read_link(fd.path()).ok()?;
+                let beneath = folders.iter().any(|folder| target.starts_with(folder));
+                let is_file = beneath && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
+                is_file.then(|| without_deleted(target))
+            })
+            .collect();
+        open.sort();
+        open.dedup();
+        open
+    }
+}
+
+/// The kernel marks files that have no name any more.
+fn without_deleted(path: PathBuf) -> PathBuf {
+    let bytes = path.into_os_string().into_vec();
+    let bytes = bytes.strip_suffix(b" (deleted)").unwrap_or(&bytes).to_vec();
+    PathBuf::from(OsString::from_vec(bytes))
+}

@@ -1,0 +1,120 @@
+//! What becomes of old logs. Only files whose whole name is one of ours are ever touched.
+
+use super::file::{LogName, LogPlace};
+use crate::io::hash::sha256_of;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, atomic, tree};
+use chrono::{Days, NaiveDate};
+use serde::Deserialize;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use zip::ZipWriter;
+use zip::write::SimpleFileOptions;
+
+/// What becomes of a log that is written no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Archive {
+    /// It is put into a zip of its own.
+    #[default]
+    Zip,
+    /// It stays as it is.
+    Text,
+}
+
+/// What is done with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tidying {
+    /// It is put into a zip.
+    Pack(LogName),
+    /// It is removed.
+    Remove(LogName),
+}
+
+/// Decides what becomes of each log. Those of today stay; `retention_days` of 0 removes none.
+pub fn plan(
+    logs: &[LogName],
+    today: NaiveDate,
+    retention_days: u32,
+    archive: Archive,
+) -> Vec<Tidying> {
+    let oldest = match retention_days {
+        0 => NaiveDate::MIN,
+        days => today
+            .checked_sub_days(Days::new(days.into()))
+            .unwrap_or(NaiveDate::MIN),
+    };
+    logs.iter()
+        .filter_map(|log| {
+            if log.date < oldest {
+                Some(Tidying::Remove(*log))
+            } else if archive == Archive::Zip
+                && !log.is_zip
+                && (log.date < today || (log.date == today && log.number > 0))
+            {
+                Some(Tidying::Pack(*log))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
+
+/// Does as planned; what could not be done, each with its path.
+pub fn apply(tidyings: &[Tidying], place: &LogPlace) -> Vec<String> {
+    let results = tidyings.iter().map(|tidying| match tidying {
+        Tidying::Remove(log) => tree::remove(&place.path(*log)),
+        Tidying::Pack(log) => pack(*log, place),
+    });
+    results
+        .filter_map(Result::err)
+        .map(|e| format!("{e}: {}", e.source))
+        .collect()
+}
+
+/// Puts a log into a zip. The log goes only when the whole zip is on disk.
+fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
+    // Who still writes to yesterday's log is between two lines at the most.
+    let _writing = FileLock::exclusive(&place.write_lock())?;
+    let path = place.path(log);
+    let zip = place.path(LogName {
+        is_zip: true,
+        ..log
+    });
+    let mut temp = atomic::TempFile::beside(&zip)?;
+    compress(&path, temp.file()).at("pack", &path)?;
+    match temp.publish(&zip)? {
+        Ok(()) => tree::remove(&path),
+        // Cut off between the two, or written to again after it was packed: nothing is lost.
+        Err(_) if is_packed(&path, &zip) => tree::remove(&path),
+        Err(_) => {
+            let number = place.free_number(log.date);
+            let free = place.path(LogName { number, ..log });
+            atomic::rename(&path, &free)
+        }
+    }
+}
+
+fn compress(path: &Path, to: &mut File) -> io::Result<()> {
+    let mut log = File::open(path)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut zip = ZipWriter::new(to);
+    let options = SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated)
+        .unix_permissions(0o600);
+    zip.start_file(name, options)?;
+    io::copy(&mut log, &mut zip)?;
+    zip.finish()?;
+    Ok(())
+}
+
+/// Whether the zip holds the very bytes of the log.
+fn is_packed(path: &Path, zip: &Path) -> bool {
+    let compare = || -> io::Result<bool> {
+        let mut zip = zip::ZipArchive::new(File::open(zip)?)?;
+        let mut entry = zip.by_index(0)?;
+        Ok(sha256_of(&mut File::open(path)?)? == sha256_of(&mut entry)?)
+    };
+    compare().unwrap_or(false)
+}

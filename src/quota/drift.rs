@@ -1,0 +1,224 @@
+//! Windows over time: did a reset move, or did a window only end and the next begin? Pure.
+
+use super::window::{Observation, SAME_WINDOW};
+use crate::codex::window::Window;
+use crate::io::clock::Timestamp;
+use chrono::Duration;
+use serde::Serialize;
+
+/// What became of a window between two looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// Nothing: the same window.
+    None,
+    /// It ended, and the next one began.
+    NewWindow,
+    /// Its reset is another than was said, without its having ended.
+    Moved,
+}
+
+/// One window as it was seen at one time, and what had become of it since the time before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// When it was seen so first.
+    pub observed_at: Timestamp,
+    /// And last.
+    pub until: Timestamp,
+    /// The window.
+    pub window: Window,
+    /// Since the time before; [`Change::None`] for the first.
+    pub change: Change,
+}
+
+/// The course of one window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Course {
+    /// What was seen, the oldest first; looks that show the same as the one before are left out.
+    pub points: Vec<Point>,
+}
+
+/// A reset that moved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moved {
+    /// The window as it was seen first.
+    pub before: Window,
+    /// When it was so last.
+    pub seen_before: Timestamp,
+    /// The window as it was seen then.
+    pub after: Window,
+    /// When it was so first.
+    pub seen_after: Timestamp,
+}
+
+/// The courses of all windows in `looks`, which are ordered by time, each with when it was so last.
+/// Ordered by limit and length.
+pub fn courses<'a>(looks: impl IntoIterator<Item = (&'a Observation, Timestamp)>) -> Vec<Course> {
+    let mut courses: Vec<Course> = Vec::new();
+    for (look, until) in looks {
+        for window in &look.windows {
+            let is_own = |course: &&mut Course| {
+                let known = course.points.last().map(|point| &point.window);
+                known.is_some_and(|known| is_same_kind(known, window))
+            };
+            let point = Point {
+                observed_at: look.observed_at,
+                until,
+                window: window.clone(),
+                change: Change::None,
+            };
+            let Some(course) = courses.iter_mut().find(is_own) else {
+                courses.push(Course {
+                    points: vec![point],
+                });
+                continue;
+            };
+            let Some(last) = course.points.last_mut() else {
+                continue;
+            };
+            let change = change(last, &point);
+            let is_same = change == Change::None
+                && (last.window.used_percent - window.used_percent).abs() < f64::EPSILON;
+            if is_same {
+                last.until = until;
+            } else {
+                course.points.push(Point { change, ..point });
+            }
+        }
+    }
+    courses.sort_by_key(|course| {
+        course
+            .points
+            .last()
+            .map(|point| (point.window.limit_id.clone(), point.window.minutes))
+    });
+    courses
+}
+
+fn is_same_kind(a: &Window, b: &Window) -> bool {
+    a.limit_id == b.limit_id && a.minutes == b.minutes
+}
+
+fn change(before: &Point, after: &Point) -> Change {
+    let (Some(was), Some(is)) = (before.window.resets_at, after.window.resets_at) else {
+        return Change::None;
+    };
+    if (is - was).abs() <= SAME_WINDOW {
+        return Change::None;
+    }
+    let has_ended = after.observed_at >= was - SAME_WINDOW;
+    let began = after
+        .window
+        .minutes
+        .map(|minutes| is - Duration::minutes(i64::from(minutes)));
+    // The next one begins at the reset, or with the first use after it.
+    if has_ended && began.is_none_or(|began| began >= was - SAME_WINDOW) {
+        Change::NewWindow
+    } else {
+        Change::Moved
+    }
+}
+
+impl Course {
+    /// Each time that the reset moved, the newest last.
+    pub fn moved(&self) -> impl Iterator<Item = Moved> {
+        self.points
+            .windows(2)
+            .filter(|pair| pair[1].change == Change::Moved)
+            .map(|pair| Moved {
+                before: pair[0].window.clone(),
+                seen_before: pair[0].until,
+                after: pair[1].window.clone(),
+                seen_after: pair[1].observed_at,
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quota::window::Source;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse_from_rfc3339(&format!("2026-11-{text}:00Z")).unwrap()
+    }
+
+    fn look(seen: &str, minutes: u32, used: f64, resets: &str) -> Observation {
+        Observation {
+            source: Source::Live,
+            observed_at: at(seen),
+            usage_allowed: None,
+            windows: vec![Window {
+                limit_id: "codex".into(),
+                minutes: Some(minutes),
+                used_percent: used,
+                resets_at: Some(at(resets)),
+            }],
+        }
+    }
+
+    fn changes(looks: &[Observation]) -> Vec<Change> {
+        let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
+        assert_eq!(courses.len(), 1);
+        courses[0].points.iter().map(|p| p.change).collect()
+    }
+
+    #[test]
+    fn a_reset_that_moved_is_told_from_a_window_that_ended() {
+        use Change::{Moved, NewWindow, None};
+        let weekly = |seen, used, resets| look(seen, 10_080, used, resets);
+        let first = || weekly("17T12:00", 10.0, "24T15:55");
+        // The same, but for the server's jitter.
+        let jitter = weekly("18T12:00", 20.0, "24T16:04");
+        assert_eq!(changes(&[first(), jitter]), [None, None]);
+        // Rolled over by its length.
+        let next = weekly("25T12:00", 1.0, "30T23:59");
+        let rolled = Observation {
+            windows: vec![Window {
+                resets_at: Some(at("24T15:55") + Duration::days(7)),
+                ..next.windows[0].clone()
+            }],
+            ..next
+        };
+        assert_eq!(changes(&[first(), rolled]), [None, NewWindow]);
+        // Begun with the first use, two days after.
+        let late = Observation {
+            observed_at: at("27T12:00"),
+            windows: vec![Window {
+                resets_at: Some(at("26T09:00") + Duration::days(7)),
+                ..first().windows[0].clone()
+            }],
+            ..first()
+        };
+        assert_eq!(changes(&[first(), late]), [None, NewWindow]);
+        // Put off, brought forward, and, after its end, to a time that no new window can have.
+        for (seen, resets) in [
+            ("18T12:00", "27T15:55"),
+            ("18T12:00", "21T15:55"),
+            ("25T12:00", "27T15:55"),
+        ] {
+            let moved = weekly(seen, 10.0, resets);
+            assert_eq!(changes(&[first(), moved]), [None, Moved], "{seen} {resets}");
+        }
+        let five = [
+            look("17T10:00", 300, 5.0, "17T14:00"),
+            look("17T16:00", 300, 5.0, "17T20:30"),
+        ];
+        assert_eq!(changes(&five), [None, NewWindow]);
+    }
+
+    #[test]
+    fn looks_that_show_the_same_are_one_point_and_windows_are_followed_apart() {
+        let mut both = look("17T12:00", 300, 5.0, "17T14:00");
+        both.windows
+            .extend(look("17T12:00", 10_080, 5.0, "24T15:55").windows);
+        let mut later = both.clone();
+        later.observed_at = at("17T13:00");
+        later.windows[0].used_percent = 9.0;
+        let looks = [both, later];
+        let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
+        let lengths: Vec<_> = courses.iter().map(|c| c.points.len()).collect();
+        assert_eq!(lengths, [2, 1]);
+        assert_eq!(courses.iter().flat_map(Course::moved).count(), 0);
+    }
+}

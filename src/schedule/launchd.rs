@@ -1,0 +1,98 @@
+//! A launchd agent of macOS: a property list, as launchd.plist(5) has it.
+
+use super::{Entry, Job, Place, ScheduleError, Step, When};
+use std::fmt::Write;
+use std::path::PathBuf;
+
+fn label(job: Job) -> String {
+    format!("codex-manager.{}", job.name())
+}
+
+pub(super) fn paths(job: Job, place: &Place<'_>) -> Result<Vec<PathBuf>, ScheduleError> {
+    let home = place.env.home_dir.as_ref().ok_or(ScheduleError::NoHome)?;
+    let name = format!("{}.plist", label(job));
+    Ok(vec![home.join("Library/LaunchAgents").join(name)])
+}
+
+pub(super) fn render(entry: &Entry, place: &Place<'_>) -> String {
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \
+         \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n\
+         <!-- {} -->\n\
+         <!-- Changes are lost when the job is installed again. -->\n\
+         <plist version=\"1.0\">\n\
+         <dict>\n",
+        entry.marker()
+    );
+    let job = entry.options.job;
+    pair(&mut text, 1, "Label", &label(job));
+    text.push_str("\t<key>ProgramArguments</key>\n\t<array>\n");
+    for word in &entry.command {
+        let _ = writeln!(text, "\t\t<string>{}</string>", escaped(word));
+    }
+    text.push_str("\t</array>\n\t<key>EnvironmentVariables</key>\n\t<dict>\n");
+    for (variable, value) in &entry.environment {
+        pair(&mut text, 2, variable, value);
+    }
+    text.push_str("\t</dict>\n");
+    match entry.options.when {
+        When::Every(secs) => {
+            let _ = write!(
+                text,
+                "\t<key>StartInterval</key>\n\t<integer>{secs}</integer>\n"
+            );
+        }
+        When::Daily(hour, minute) => {
+            let _ = write!(
+                text,
+                "\t<key>StartCalendarInterval</key>\n\t<dict>\n\
+                 \t\t<key>Hour</key>\n\t\t<integer>{hour}</integer>\n\
+                 \t\t<key>Minute</key>\n\t\t<integer>{minute}</integer>\n\t</dict>\n"
+            );
+        }
+    }
+    // What goes wrong would be said to nobody else. The path is one of those that were checked.
+    let errors = place
+        .manager_home
+        .join(format!("schedule-{}.err", job.name()));
+    pair(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
+    text.push_str(
+        "\t<key>ProcessType</key>\n\t<string>Background</string>\n\
+         \t<key>Umask</key>\n\t<integer>63</integer>\n\
+         </dict>\n</plist>\n",
+    );
+    text
+}
+
+fn pair(text: &mut String, depth: usize, key: &str, value: &str) {
+    let tabs = "\t".repeat(depth);
+    let _ = write!(
+        text,
+        "{tabs}<key>{}</key>\n{tabs}<string>{}</string>\n",
+        escaped(key),
+        escaped(value)
+    );
+}
+
+/// `text` as the content of an element of XML.
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+pub(super) fn enabling(job: Job, place: &Place<'_>) -> Result<Vec<Step>, ScheduleError> {
+    let mut steps = disabling(job, place);
+    let domain = format!("gui/{}", place.user_id);
+    for path in paths(job, place)? {
+        let path = path.to_string_lossy();
+        steps.push(Step::new(&["launchctl", "bootstrap", &domain, &path]));
+    }
+    Ok(steps)
+}
+
+pub(super) fn disabling(job: Job, place: &Place<'_>) -> Vec<Step> {
+    let target = format!("gui/{}/{}", place.user_id, label(job));
+    vec![Step::that_may_fail(&["launchctl", "bootout", &target])]
+}

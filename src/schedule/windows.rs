@@ -1,0 +1,146 @@
+//! A task of the Windows Task Scheduler: its XML, in UTF-16 as that program writes it itself.
+
+use super::launchd::escaped;
+use super::{Entry, Job, Place, Step, When};
+use std::path::PathBuf;
+
+fn task(job: Job) -> String {
+    format!("codex-manager-{}", job.name())
+}
+
+pub(super) fn paths(job: Job, place: &Place<'_>) -> Vec<PathBuf> {
+    let name = format!("{}.xml", task(job));
+    vec![place.manager_home.join("schedule").join(name)]
+}
+
+pub(super) fn render(entry: &Entry) -> String {
+    let (program, arguments) = entry
+        .command
+        .split_first()
+        .map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+    let arguments: Vec<_> = arguments.iter().map(|word| quoted(word)).collect();
+    // A start in the past: it counts from there.
+    let trigger = match entry.options.when {
+        When::Every(secs) => format!(
+            "    <TimeTrigger>\n\
+             \x20     <Repetition>\n\
+             \x20       <Interval>PT{secs}S</Interval>\n\
+             \x20     </Repetition>\n\
+             \x20     <StartBoundary>2026-01-01T00:00:00</StartBoundary>\n\
+             \x20     <Enabled>true</Enabled>\n\
+             \x20   </TimeTrigger>"
+        ),
+        When::Daily(hour, minute) => format!(
+            "    <CalendarTrigger>\n\
+             \x20     <StartBoundary>2026-01-01T{hour:02}:{minute:02}:00</StartBoundary>\n\
+             \x20     <Enabled>true</Enabled>\n\
+             \x20     <ScheduleByDay>\n\
+             \x20       <DaysInterval>1</DaysInterval>\n\
+             \x20     </ScheduleByDay>\n\
+             \x20   </CalendarTrigger>"
+        ),
+    };
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-16\"?>\n\
+         <!-- {marker} -->\n\
+         <Task version=\"1.2\" xmlns=\"http://schemas.microsoft.com/windows/2004/02/mit/task\">\n\
+         \x20 <RegistrationInfo>\n\
+         \x20   <Author>codex-manager</Author>\n\
+         \x20   <Description>codex-manager {name}</Description>\n\
+         \x20 </RegistrationInfo>\n\
+         \x20 <Triggers>\n\
+         {trigger}\n\
+         \x20 </Triggers>\n\
+         \x20 <Principals>\n\
+         \x20   <Principal id=\"Author\">\n\
+         \x20     <LogonType>InteractiveToken</LogonType>\n\
+         \x20     <RunLevel>LeastPrivilege</RunLevel>\n\
+         \x20   </Principal>\n\
+         \x20 </Principals>\n\
+         \x20 <Settings>\n\
+         \x20   <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>\n\
+         \x20   <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>\n\
+         \x20   <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>\n\
+         \x20   <StartWhenAvailable>true</StartWhenAvailable>\n\
+         \x20   <Enabled>true</Enabled>\n\
+         \x20 </Settings>\n\
+         \x20 <Actions Context=\"Author\">\n\
+         \x20   <Exec>\n\
+         \x20     <Command>{program}</Command>\n\
+         \x20     <Arguments>{arguments}</Arguments>\n\
+         \x20   </Exec>\n\
+         \x20 </Actions>\n\
+         </Task>\n",
+        marker = entry.marker(),
+        name = entry.options.job.name(),
+        program = escaped(program),
+        arguments = escaped(&arguments.join(" ")),
+    )
+}
+
+/// An argument as programs of Windows take their command line apart.
+fn quoted(word: &str) -> String {
+    if !word.is_empty() && !word.contains([' ', '\t', '"']) {
+        return word.to_owned();
+    }
+    let mut text = String::from("\"");
+    let mut backslashes = 0;
+    for c in word.chars() {
+        match c {
+            '\\' => backslashes += 1,
+            '"' => {
+                // Those before a quote are halved, and the quote itself takes one.
+                text.push_str(&"\\".repeat(backslashes * 2 + 1));
+                text.push('"');
+                backslashes = 0;
+            }
+            _ => {
+                text.push_str(&"\\".repeat(backslashes));
+                text.push(c);
+                backslashes = 0;
+            }
+        }
+    }
+    text.push_str(&"\\".repeat(backslashes * 2));
+    text.push('"');
+    text
+}
+
+/// UTF-16, little end first, with its mark.
+pub(super) fn encode(text: &str) -> Vec<u8> {
+    std::iter::once(0xfeff)
+        .chain(text.replace('\n', "\r\n").encode_utf16())
+        .flat_map(u16::to_le_bytes)
+        .collect()
+}
+
+/// The reverse of [`encode`], but for the ends of lines; `None` for what is not in UTF-16.
+pub(super) fn decode(bytes: &[u8]) -> Option<String> {
+    let bytes = bytes.strip_prefix(&[0xff, 0xfe])?;
+    let units: Vec<u16> = bytes
+        .chunks_exact(2)
+        .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        .collect();
+    String::from_utf16(&units).ok()
+}
+
+pub(super) fn enabling(job: Job, place: &Place<'_>) -> Vec<Step> {
+    let task = task(job);
+    paths(job, place)
+        .iter()
+        .map(|path| {
+            let path = path.to_string_lossy();
+            Step::new(&["schtasks", "/Create", "/TN", &task, "/XML", &path, "/F"])
+        })
+        .collect()
+}
+
+pub(super) fn disabling(job: Job) -> Vec<Step> {
+    vec![Step::that_may_fail(&[
+        "schtasks",
+        "/Delete",
+        "/TN",
+        &task(job),
+        "/F",
+    ])]
+}

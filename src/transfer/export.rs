@@ -1,0 +1,438 @@
+//! Gathering what an export holds, and writing it.
+
+use super::TransferError;
+use super::handover::{self, Leaving};
+use super::manifest::{
+    BACKUPS, CONFIG, ExportFile, ExportManifest, LAUNCHES, NAME, PRODUCT, PROFILE_JSON, PROFILES,
+    Part,
+};
+use super::seal::{SealFor, Sealed};
+use crate::accounts::profile::{Profile, ProfileFile, Profiles};
+use crate::archive::entry_name::EntryName;
+use crate::archive::names;
+use crate::codex::home::AUTH_JSON;
+use crate::inventory::records::InventoryFile;
+use crate::inventory::{cooldown, observations, store};
+use crate::io::atomic::TempFile;
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::document::{self, Document};
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::progress::{Progress, is_interrupted};
+use crate::io::secret::SecretBytes;
+use crate::io::{IoContext, IoError, atomic};
+use serde::Serialize;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// What is to be exported.
+#[derive(Debug, Clone, Copy)]
+pub struct ExportOptions<'a> {
+    /// The manager home.
+    pub manager_home: &'a Path,
+    /// The live Codex home: logins that are live stay.
+    pub codex_home: &'a Path,
+    /// Move the logins of the profiles.
+    pub with_logins: bool,
+    /// Take the archives along.
+    pub with_archives: bool,
+    /// Now.
+    pub now: Timestamp,
+    /// The zone of times.
+    pub zone: Zone,
+}
+
+/// Something that is not exported, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The profile or the archive.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A login that is moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MovedLogin {
+    /// The profile that it leaves.
+    pub profile: String,
+    /// Whose it is.
+    pub email: String,
+    /// The workspace account id.
+    pub account_id: Option<String>,
+}
+
+/// What an export will hold.
+#[derive(Debug)]
+pub struct ExportPlan {
+    /// The list.
+    pub manifest: ExportManifest,
+    /// The logins that move.
+    pub logins: Vec<MovedLogin>,
+    /// How many archives there are.
+    pub archives: usize,
+    /// What stays.
+    pub left: Vec<Left>,
+    contents: Vec<Content>,
+    leaving: Vec<Leaving>,
+}
+
+#[derive(Debug)]
+enum Content {
+    Bytes(SecretBytes),
+    File(PathBuf),
+}
+
+impl ExportPlan {
+    /// The bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.manifest.files.iter().map(|file| file.size).sum()
+    }
+
+    fn add(&mut self, path: &Path, bytes: Vec<u8>) -> Result<(), TransferError> {
+        let file = ExportFile {
+            path: name_of(path)?,
+            size: bytes.len() as u64,
+            sha256: Sha256Digest::of(&bytes),
+        };
+        self.manifest.files.push(file);
+        self.contents.push(Content::Bytes(SecretBytes::new(bytes)));
+        Ok(())
+    }
+
+    fn leave(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.left.push(Left {
+            name: name.into(),
+            reason: reason.into(),
+        });
+    }
+}
+
+fn name_of(path: &Path) -> Result<EntryName, TransferError> {
+    EntryName::of_path(path).map_err(|reason| {
+        IoError {
+            action: "export",
+            path: path.to_path_buf(),
+            source: io::Error::other(reason),
+        }
+        .into()
+    })
+}
+
+/// Gathers what there is. Reads, and writes nothing; `progress` is told of archives.
+///
+/// # Errors
+/// Something cannot be read, or the user stopped it.
+pub fn plan(
+    options: &ExportOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<ExportPlan, TransferError> {
+    let home = options.manager_home;
+    let mut plan = ExportPlan {
+        manifest: ExportManifest {
+            product: PRODUCT.into(),
+            created_at: Some(options.now),
+            manager_version: env!("CARGO_PKG_VERSION").into(),
+            with_logins: options.with_logins,
+            with_archives: options.with_archives,
+            files: Vec::new(),
+        },
+        logins: Vec::new(),
+        archives: 0,
+        left: Vec::new(),
+        contents: Vec::new(),
+        leaving: Vec::new(),
+    };
+    for profile in Profiles::of(home).list()? {
+        add_profile(&mut plan, &profile, options)?;
+    }
+    let known = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
+    add_document(&mut plan, cooldown::FILE_NAME, &known)?;
+    let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME))?;
+    if let Some(inventory) = inventory.good() {
+        // The list of archives is made anew from what lies there.
+        let records = InventoryFile {
+            archives: Vec::new(),
+            ..inventory
+        };
+        add_document(&mut plan, store::FILE_NAME, &records)?;
+    }
+    for name in [CONFIG, LAUNCHES] {
+        add_file(&mut plan, home, Path::new(name))?;
+    }
+    for name in names_in(&home.join(observations::FOLDER))? {
+        if observations::is_file_name(&name) {
+            add_file(&mut plan, home, &Path::new(observations::FOLDER).join(name))?;
+        }
+    }
+    add_backups(&mut plan, options, progress)?;
+    Ok(plan)
+}
+
+fn add_profile(
+    plan: &mut ExportPlan,
+    profile: &Profile,
+    options: &ExportOptions<'_>,
+) -> Result<(), TransferError> {
+    let folder = Path::new(PROFILES).join(&profile.name);
+    // Where the owner is, only this machine knows.
+    let note = ProfileFile {
+        identity: profile.identity().cloned(),
+        newest: profile.newest(),
+        owner: crate::accounts::profile::Owner::Profile,
+        live_home: None,
+        moving: None,
+        ..profile.file.clone()
+    };
+    let path = folder.join(PROFILE_JSON);
+    let bytes = document::encode(&path, &note)?;
+    plan.add(&path, bytes)?;
+    if !options.with_logins {
+        return Ok(());
+    }
+    if let Some(reason) = handover::obstacle(profile, options.codex_home) {
+        plan.leave(&profile.name, reason);
+        return Ok(());
+    }
+    let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
+        return Ok(());
+    };
+    plan.add(&folder.join(AUTH_JSON), snapshot.bytes.expose().to_vec())?;
+    plan.leaving.push(Leaving {
+        profile: profile.name.clone(),
+        bytes: snapshot.bytes.clone(),
+    });
+    plan.logins.push(MovedLogin {
+        profile: profile.name.clone(),
+        email: login.identity.email.to_string(),
+        account_id: login.identity.account_id.clone(),
+    });
+    Ok(())
+}
+
+fn add_document<T: Document>(
+    plan: &mut ExportPlan,
+    name: &str,
+    document: &T,
+) -> Result<(), TransferError> {
+    let bytes = document::encode(Path::new(name), document)?;
+    plan.add(Path::new(name), bytes)
+}
+
+/// Adds a small file, if there is one.
+fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), TransferError> {
+    let path = home.join(name);
+    let limit = Part::of(&name_of(name)?).map_or(0, |part| part.max_bytes());
+    match fs::metadata(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(meta) if !meta.is_file() || meta.len() > limit => {
+            plan.leave(name.to_string_lossy(), "it is too large, or no file");
+            Ok(())
+        }
+        _ => {
+            let bytes = fs::read(&path).at("read", &path)?;
+            plan.add(name, bytes)
+        }
+    }
+}
+
+fn names_in(folder: &Path) -> Result<Vec<String>, IoError> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.at("list", folder)?,
+    };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// Adds records that stand alone, and archives with their sidecars where they are wanted.
+fn add_backups(
+    plan: &mut ExportPlan,
+    options: &ExportOptions<'_>,
+    progress: &dyn Progress,
+) -> Result<(), TransferError> {
+    let backups = store::backups(options.manager_home);
+    let records = store::archives(options.manager_home)?;
+    if options.with_archives {
+        let sizes = records.iter().filter_map(|r| r.archive.as_ref());
+        progress.expect_bytes(sizes.map(|stamp| stamp.bytes).sum());
+    }
+    for record in records {
+        let Some(sidecar) = names::sidecar_name(&record.path) else {
+            continue;
+        };
+        let folder = Path::new(BACKUPS);
+        if let Some(stamp) = &record.archive {
+            if !options.with_archives {
+                continue;
+            }
+            if !names::is_archive_name(&record.path) {
+                plan.leave(
+                    &record.path,
+                    "it is in a folder of the Python codex-manager",
+                );
+                continue;
+            }
+            let path = backups.join(&record.path);
+            let (sha256, size) = digest_of(&path, progress)?;
+            let noted = &record.metadata.archive_sha256;
+            if size != stamp.bytes || (!noted.is_empty() && *noted != sha256.to_string()) {
+                plan.leave(&record.path, "it is damaged: not what its sidecar says");
+                continue;
+            }
+            plan.manifest.files.push(ExportFile {
+                path: name_of(&folder.join(&record.path))?,
+                size,
+                sha256,
+            });
+            plan.contents.push(Content::File(path));
+            plan.archives += 1;
+        }
+        if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
+            let path = backups.join(&sidecar);
+            let bytes = fs::read(&path).at("read", &path)?;
+            let name = folder.join(&sidecar);
+            if (bytes.len() as u64) < Part::Sidecar(String::new()).max_bytes() {
+                plan.add(&name, bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn digest_of(path: &Path, progress: &dyn Progress) -> Result<(Sha256Digest, u64), TransferError> {
+    let mut hasher = Hasher::default();
+    let size = copy(path, progress, |bytes| {
+        hasher.update(bytes);
+        Ok(())
+    })?;
+    Ok((hasher.digest(), size))
+}
+
+/// Gives the content of a file in pieces to `to`; returns its length.
+fn copy(
+    path: &Path,
+    progress: &dyn Progress,
+    mut to: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<u64, TransferError> {
+    let mut file = File::open(path).at("read", path)?;
+    let mut buffer = vec![0; 256 * 1024];
+    let mut total = 0;
+    loop {
+        if is_interrupted() {
+            return Err(TransferError::Interrupted);
+        }
+        let n = file.read(&mut buffer).at("read", path)?;
+        if n == 0 {
+            return Ok(total);
+        }
+        to(&buffer[..n]).at("write what was read of", path)?;
+        progress.add_bytes(n as u64);
+        total += n as u64;
+    }
+}
+
+/// Writes the export as `target`, which must not exist, and moves the logins into it. Returns its
+/// length. Everything is durable on return.
+///
+/// # Errors
+/// There is such a file, a login or an archive changed meanwhile, the file system refuses, or the user
+/// stopped it. Nothing was changed then; see [`handover`] for a kill.
+pub fn write(
+    plan: &ExportPlan,
+    options: &ExportOptions<'_>,
+    seal_for: SealFor,
+    target: &Path,
+    progress: &dyn Progress,
+) -> Result<u64, TransferError> {
+    if target.symlink_metadata().is_ok() {
+        return Err(TransferError::Exists(target.to_path_buf()));
+    }
+    let folder = atomic::parent_of(target);
+    atomic::sweep(folder);
+    let mut file = TempFile::beside(target)?;
+    let place = target.to_path_buf();
+    let output = BufWriter::with_capacity(256 * 1024, file.file());
+    let mut sealed = Sealed::new(output, seal_for).at("write", &place)?;
+    write_files(plan, &mut sealed, &place, progress)?;
+    let output = sealed.finish().at("write", &place)?;
+    output
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)
+        .at("write", &place)?;
+    file.file().sync_all().at("fsync", &place)?;
+    let bytes = file.file().metadata().at("read", &place)?.len();
+    if is_interrupted() {
+        return Err(TransferError::Interrupted);
+    }
+    let profiles = Profiles::of(options.manager_home);
+    let target = folder.canonicalize().at("find", folder)?.join(
+        target
+            .file_name()
+            .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,
+    );
+    let leaving = &plan.leaving;
+    if handover::publish(
+        &profiles,
+        leaving,
+        file,
+        &target,
+        options.codex_home,
+        options.now,
+    )? {
+        Ok(bytes)
+    } else {
+        Err(TransferError::Exists(target))
+    }
+}
+
+fn write_files(
+    plan: &ExportPlan,
+    output: &mut impl Write,
+    place: &Path,
+    progress: &dyn Progress,
+) -> Result<(), TransferError> {
+    let mut tar = tar::Builder::new(output);
+    let manifest = document::encode(place, &plan.manifest)?;
+    let mut head = head(manifest.len() as u64);
+    tar.append_data(&mut head, NAME, manifest.as_slice())
+        .at("write", place)?;
+    for (file, content) in plan.manifest.files.iter().zip(&plan.contents) {
+        let mut head = self::head(file.size);
+        match content {
+            Content::Bytes(bytes) => tar
+                .append_data(&mut head, file.path.as_path(), bytes.expose())
+                .at("write", place)?,
+            Content::File(path) => {
+                tar.append_data(&mut head, file.path.as_path(), io::empty())
+                    .at("write", place)?;
+                let mut hasher = Hasher::default();
+                let size = copy(path, progress, |bytes| {
+                    hasher.update(bytes);
+                    tar.get_mut().write_all(bytes)
+                })?;
+                if size != file.size || hasher.digest() != file.sha256 {
+                    return Err(TransferError::Changed(path.display().to_string()));
+                }
+                let rest = usize::try_from(size.next_multiple_of(512) - size).unwrap_or(0);
+                tar.get_mut()
+                    .write_all(&[0; 512][..rest])
+                    .at("write", place)?;
+            }
+        }
+    }
+    tar.into_inner().at("write", place)?;
+    Ok(())
+}
+
+fn head(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_size(size);
+    header.set_mode(0o600);
+    header
+}

@@ -1,0 +1,609 @@
+//! Taking an export over: what is here and in the export becomes one, and nothing here gets older.
+//!
+//! Each step is complete in itself and does nothing the second time, so that an import that was
+//! killed is finished by running it again.
+
+use super::TransferError;
+use super::manifest::{CONFIG, LAUNCHES};
+use super::reading::{Package, PackedArchive, PackedProfile};
+use crate::accounts::new_login::{self, Live};
+use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles, is_unfinished};
+use crate::archive::names;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
+use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
+use crate::inventory::{legacy, observations, store};
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::document::{self, DocumentError, Found};
+use crate::io::hash;
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, atomic};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::Duration;
+
+/// Where an import goes.
+#[derive(Debug, Clone, Copy)]
+pub struct ImportOptions<'a> {
+    /// The manager home.
+    pub manager_home: &'a Path,
+    /// The live Codex home.
+    pub codex_home: &'a Path,
+    /// Now.
+    pub now: Timestamp,
+    /// The zone of times.
+    pub zone: Zone,
+    /// How long Codex may keep us waiting.
+    pub patience: Duration,
+}
+
+/// What becomes of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginOutcome {
+    /// The account has a login here now, and had none.
+    New,
+    /// It is newer than the one here, which goes to the history.
+    Newer,
+    /// It is the one here.
+    Same,
+    /// It is older than one that was seen here: it goes to the history, for it is probably spent.
+    Older,
+    /// The export has none of this profile.
+    None,
+}
+
+/// What becomes of a profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileImport {
+    /// Its name in the export.
+    pub name: String,
+    /// Its name here.
+    pub profile: String,
+    /// Whose it is.
+    pub email: String,
+    /// The workspace account id.
+    pub account_id: Option<String>,
+    /// Whether it is new here.
+    pub created: bool,
+    /// Its login.
+    pub login: LoginOutcome,
+}
+
+/// What becomes of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArchiveOutcome {
+    /// It is taken over.
+    Added,
+    /// It is here already, perhaps under another name.
+    Present,
+}
+
+/// See [`ArchiveOutcome`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ArchiveImport {
+    /// Its name in the export.
+    pub archive: String,
+    /// Its name here.
+    pub saved_as: String,
+    /// What happens.
+    pub outcome: ArchiveOutcome,
+}
+
+/// What becomes of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigOutcome {
+    /// The export has none.
+    None,
+    /// They are taken over.
+    Added,
+    /// They are those of here.
+    Same,
+    /// There are others here, which stay.
+    Kept,
+}
+
+/// What an import will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ImportPlan {
+    /// Profiles.
+    pub profiles: Vec<ProfileImport>,
+    /// Accounts whose figures change.
+    pub accounts: Vec<String>,
+    /// Archives.
+    pub archives: Vec<ArchiveImport>,
+    /// How many records of legacy files are new.
+    pub records: usize,
+    /// How many looks at quota are new.
+    pub observations: usize,
+    /// How many lines of the launch registry are new.
+    pub launches: usize,
+    /// `config.toml`.
+    pub config: ConfigOutcome,
+}
+
+/// What is here, as far as an import asks.
+#[derive(Debug)]
+struct Here {
+    profiles: Vec<Profile>,
+    /// Names that no new profile can have.
+    taken: BTreeSet<String>,
+    cooldown: CooldownFile,
+    inventory: InventoryFile,
+    archives: Vec<ArchiveRecord>,
+    launches: Vec<u8>,
+    config: Option<Vec<u8>>,
+}
+
+/// Plans by what is here now. Takes no lock and writes nothing.
+///
+/// # Errors
+/// Something here cannot be read, or was written by a newer version.
+pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
+    let home = options.manager_home;
+    let profiles = Profiles::of(home);
+    let entries = fs::read_dir(profiles.folder_of(""));
+    let taken = entries.into_iter().flatten().flatten();
+    let here = Here {
+        profiles: profiles.list()?,
+        taken: taken
+            .filter(|entry| !is_unfinished(&entry.path()))
+            .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
+            .collect(),
+        cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
+        inventory: document::read::<InventoryFile>(&home.join(store::FILE_NAME))?
+            .good()
+            .unwrap_or_default(),
+        archives: store::archives(home)?,
+        launches: read_small(&home.join(LAUNCHES))?.unwrap_or_default(),
+        config: read_small(&home.join(CONFIG))?,
+    };
+    let mut looks = 0;
+    for file in &package.observations {
+        if let Some(identity) = &file.identity {
+            let mut known = observations::load(home, identity)?;
+            let before = known.looks.len();
+            file.looks.iter().for_each(|look| known.add(look.clone()));
+            looks += known.looks.len().saturating_sub(before);
+        }
+    }
+    Ok(ImportPlan {
+        profiles: plan_profiles(package, &here),
+        accounts: changed_accounts(&here.cooldown, &package.cooldown),
+        archives: plan_archives(package, &here, &store::backups(home))?,
+        records: new_records(package, &here.inventory).len(),
+        observations: looks,
+        launches: new_launches(package, &here.launches).len(),
+        config: match (&package.config, &here.config) {
+            (None, _) => ConfigOutcome::None,
+            (Some(_), None) => ConfigOutcome::Added,
+            (Some(theirs), Some(ours)) if theirs == ours => ConfigOutcome::Same,
+            (Some(_), Some(_)) => ConfigOutcome::Kept,
+        },
+    })
+}
+
+fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).at("read", path).map_err(Into::into),
+    }
+}
+
+fn plan_profiles(package: &Package, here: &Here) -> Vec<ProfileImport> {
+    let mut taken = here.taken.clone();
+    let mut plans = Vec::new();
+    for (name, packed) in &package.profiles {
+        let Some(identity) = &packed.file.identity else {
+            continue;
+        };
+        let own = own_profile(&here.profiles, identity);
+        let profile = if let Some(own) = own {
+            own.name.clone()
+        } else {
+            let mut free = name.clone();
+            let mut number = 1;
+            while !taken.insert(free.to_lowercase()) {
+                number += 1;
+                free = format!("{name}-{number}");
+            }
+            free
+        };
+        plans.push(ProfileImport {
+            name: name.clone(),
+            profile,
+            email: identity.email.to_string(),
+            account_id: identity.account_id.clone(),
+            created: own.is_none(),
+            login: login_outcome(packed, own),
+        });
+    }
+    plans
+}
+
+fn own_profile<'a>(profiles: &'a [Profile], identity: &Identity) -> Option<&'a Profile> {
+    profiles
+        .iter()
+        .find(|p| p.identity().is_some_and(|own| own.is_same(identity)))
+}
+
+/// What becomes of a login, by what was ever seen of its account here: not only by the copy that is
+/// here now. Pure.
+fn login_outcome(packed: &PackedProfile, own: Option<&Profile>) -> LoginOutcome {
+    let Some((snapshot, login)) = &packed.login else {
+        return LoginOutcome::None;
+    };
+    let Some(own) = own else {
+        return LoginOutcome::New;
+    };
+    let has_same = own.snapshot().is_some_and(|s| s.bytes == snapshot.bytes);
+    if has_same {
+        return LoginOutcome::Same;
+    }
+    if own.newest().is_newer_than(&login.freshness) {
+        return LoginOutcome::Older;
+    }
+    match own.login() {
+        None => LoginOutcome::New,
+        Some(known)
+            if login.identity.kind == LoginKind::ApiKey
+                || login.freshness.is_newer_than(&known.freshness) =>
+        {
+            LoginOutcome::Newer
+        }
+        // As new as the one here and another: which of them works is not known, so what is here stays.
+        Some(_) => LoginOutcome::Older,
+    }
+}
+
+fn plan_archives(
+    package: &Package,
+    here: &Here,
+    backups: &Path,
+) -> Result<Vec<ArchiveImport>, TransferError> {
+    let mut names_here: BTreeSet<String> = here
+        .archives
+        .iter()
+        .map(|r| r.path.to_lowercase())
+        .collect();
+    let mut plans = Vec::new();
+    for archive in &package.archives {
+        let present = same_archive(&here.archives, archive, backups)?;
+        let outcome = match present {
+            Some(_) => ArchiveOutcome::Present,
+            None => ArchiveOutcome::Added,
+        };
+        let saved_as = present.unwrap_or_else(|| {
+            let stem = names::stem_of_name(&archive.name);
+            let free = (1..).map(|number| match number {
+                1 => archive.name.clone(),
+                number => names::archive_name(stem, number),
+            });
+            free.filter(|name| !names_here.contains(&name.to_lowercase()))
+                .find(|name| backups.join(name).symlink_metadata().is_err())
+                .unwrap_or_default()
+        });
+        names_here.insert(saved_as.to_lowercase());
+        plans.push(ArchiveImport {
+            archive: archive.name.clone(),
+            saved_as,
+            outcome,
+        });
+    }
+    Ok(plans)
+}
+
+/// The name of the archive here that has these very bytes.
+fn same_archive(
+    archives: &[ArchiveRecord],
+    archive: &PackedArchive,
+    backups: &Path,
+) -> Result<Option<String>, TransferError> {
+    let digest = archive.file.sha256.to_string();
+    let of_size = archives.iter().filter(|r| {
+        r.archive
+            .as_ref()
+            .is_some_and(|stamp| stamp.bytes == archive.file.size)
+    });
+    for record in of_size {
+        let noted = &record.metadata.archive_sha256;
+        let is_same = if noted.is_empty() {
+            let path = backups.join(&record.path);
+            let mut file = File::open(&path).at("open", &path)?;
+            hash::sha256_of(&mut file).at("read", &path)?.0 == digest
+        } else {
+            *noted == digest
+        };
+        if is_same {
+            return Ok(Some(record.path.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn new_records<'a>(package: &'a Package, here: &InventoryFile) -> Vec<&'a LegacyRecord> {
+    let known: HashSet<&str> = here.legacy.iter().map(|r| r.source_path.as_str()).collect();
+    package
+        .inventory
+        .legacy
+        .iter()
+        .filter(|record| !known.contains(record.source_path.as_str()))
+        .collect()
+}
+
+/// The lines of launches that are not known here, in their order.
+fn new_launches<'a>(package: &'a Package, here: &[u8]) -> Vec<&'a [u8]> {
+    let lines = |text: &'a [u8]| text.split(|byte| *byte == b'\n').filter(|l| !l.is_empty());
+    let id = |line: &[u8]| {
+        let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+        Some(value.get("launch_id")?.as_str()?.to_owned())
+    };
+    let known: HashSet<String> = here.split(|byte| *byte == b'\n').filter_map(id).collect();
+    let theirs = package.launches.as_deref().unwrap_or_default();
+    lines(theirs)
+        .filter(|line| id(line).is_some_and(|id| !known.contains(&id)))
+        .collect()
+}
+
+fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
+    let mut merged = ours.clone();
+    let mut changed = Vec::new();
+    for entry in &theirs.accounts {
+        let before = merged.find(&entry.identity).cloned();
+        merge_entry(&mut merged, entry);
+        if merged.find(&entry.identity) != before.as_ref() {
+            changed.push(entry.identity.email.to_string());
+        }
+    }
+    changed
+}
+
+/// Takes over what is newer. Whether a login is at hand is known here alone. Pure.
+fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
+    let who = &theirs.identity;
+    if let Some(look) = &theirs.observation {
+        file.observe(who, look.clone());
+    }
+    if let Some(at) = theirs.last_used_at {
+        file.used(who, at);
+    }
+    let ours = file.entry(who);
+    if ours.plan.is_none() {
+        ours.plan.clone_from(&theirs.plan);
+    }
+    if theirs.held_since > ours.held_since {
+        ours.held_since = theirs.held_since;
+        ours.held_until = theirs.held_until;
+    }
+    let is_later = |end: &cooldown::QuotaEnd| {
+        ours.quota_end
+            .as_ref()
+            .is_none_or(|known| known.resets_at < end.resets_at)
+    };
+    if let Some(end) = theirs.quota_end.as_ref().filter(|end| is_later(end)) {
+        ours.quota_end = Some(end.clone());
+    }
+}
+
+/// What an import did.
+#[derive(Debug)]
+pub struct ImportReport {
+    /// What was planned, under the circumstances that were found.
+    pub plan: ImportPlan,
+    /// Logins of the live account that went live.
+    pub renewed: Vec<String>,
+    /// Logins that should have and could not: Codex held the live one.
+    pub busy: Vec<String>,
+    /// What the user should know besides.
+    pub warnings: Vec<String>,
+}
+
+/// Takes an export over. Everything is durable on return.
+///
+/// # Errors
+/// The file system refuses, or a document here is of a newer version. What was taken over until then
+/// stays; the rest follows when it is run again.
+pub fn apply(
+    package: &Package,
+    options: &ImportOptions<'_>,
+) -> Result<ImportReport, TransferError> {
+    let home = options.manager_home;
+    atomic::create_private_folder(home)?;
+    // What an import that was killed left.
+    for folder in [
+        home,
+        &store::backups(home),
+        &home.join(observations::FOLDER),
+    ] {
+        atomic::sweep(folder);
+    }
+    let logins = package.profiles.values().filter_map(|p| p.login.as_ref());
+    let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
+    let _claimed = Profiles::of(home).claim(&accounts, options.now, options.patience)?;
+    let mut report = ImportReport {
+        plan: plan(package, options)?,
+        renewed: Vec::new(),
+        busy: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for planned in report.plan.profiles.clone() {
+        let Some(packed) = package.profiles.get(&planned.name) else {
+            continue;
+        };
+        match apply_profile(&planned, packed, options)? {
+            Live::Renewed => report.renewed.push(planned.profile),
+            Live::Busy => report.busy.push(planned.profile),
+            Live::No => {}
+        }
+    }
+    apply_archives(&report.plan.archives, package, home)?;
+    for file in &package.observations {
+        if let Some(identity) = &file.identity {
+            observations::add(home, identity, file.looks.iter().cloned())?;
+        }
+    }
+    apply_records(package, home)?;
+    apply_launches(package, home)?;
+    if let (ConfigOutcome::Added, Some(config)) = (report.plan.config, &package.config) {
+        atomic::write(&home.join(CONFIG), config)?;
+    }
+    let profiles = Profiles::of(home).list()?;
+    let updated = cooldown::update(home, &options.now.to_utc(), options.zone, |file| {
+        for entry in &package.cooldown.accounts {
+            merge_entry(file, entry);
+        }
+        for archive in store::archives(home)? {
+            if let Some(identity) = archive.metadata.identity()
+                && archive.archive.is_some()
+            {
+                file.found_login(&identity, true);
+            }
+        }
+        file.set_profiles(&profiles);
+        Ok::<(), DocumentError>(())
+    })?;
+    report.warnings.extend(updated.warnings);
+    Ok(report)
+}
+
+fn apply_profile(
+    planned: &ProfileImport,
+    packed: &PackedProfile,
+    options: &ImportOptions<'_>,
+) -> Result<Live, TransferError> {
+    let profiles = Profiles::of(options.manager_home);
+    atomic::sweep(&profiles.folder_of(&planned.profile));
+    let (home, now) = (options.codex_home, options.now);
+    let Some((snapshot, login)) = &packed.login else {
+        if planned.created {
+            let _held = hold(&profiles)?;
+            let note = ProfileFile {
+                owner: Owner::Moved,
+                live_home: None,
+                moving: None,
+                ..packed.file.clone()
+            };
+            profiles.write_note(&planned.profile, &note)?;
+        }
+        return Ok(Live::No);
+    };
+    match planned.login {
+        LoginOutcome::Older => {
+            profiles.keep_as_history(&planned.profile, snapshot, now)?;
+            Ok(Live::No)
+        }
+        LoginOutcome::New if planned.created => {
+            profiles.save_as(&planned.profile, (snapshot, login), home, now)?;
+            Ok(new_login::renew_live(
+                &profiles,
+                home,
+                (snapshot, login),
+                now,
+                options.patience,
+            )?)
+        }
+        _ => {
+            let own = profiles.find(&login.identity)?;
+            let live_in = own.and_then(|own| own.live_in(home));
+            let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
+            profiles.save_back(snapshot, login, keeper, now)?;
+            Ok(new_login::renew_live(
+                &profiles,
+                home,
+                (snapshot, login),
+                now,
+                options.patience,
+            )?)
+        }
+    }
+}
+
+fn hold(profiles: &Profiles) -> Result<FileLock, TransferError> {
+    Ok(FileLock::exclusive(&profiles.lock_path())?)
+}
+
+fn apply_archives(
+    planned: &[ArchiveImport],
+    package: &Package,
+    home: &Path,
+) -> Result<(), TransferError> {
+    let backups = store::backups(home);
+    let staged: BTreeMap<_, _> = package.archives.iter().map(|a| (&a.name, a)).collect();
+    atomic::create_private_folder(&backups)?;
+    for plan in planned {
+        let place = backups.join(&plan.saved_as);
+        let staged = staged.get(&plan.archive).and_then(|a| a.staged.as_deref());
+        let is_new = plan.outcome == ArchiveOutcome::Added;
+        if let Some(staged) = staged.filter(|_| is_new)
+            && !atomic::publish_copy(staged, &place)?
+        {
+            return Err(TransferError::Exists(place));
+        }
+        let sidecar = names::sidecar_name(&plan.archive);
+        let sidecar = sidecar.and_then(|name| package.sidecars.get(&name));
+        if let (Some(bytes), Some(path)) = (sidecar, names::sidecar_path(&place))
+            && path.symlink_metadata().is_err()
+        {
+            atomic::write(&path, bytes)?;
+        }
+    }
+    // Records that stand alone.
+    for (name, bytes) in &package.sidecars {
+        let is_alone = package
+            .archives
+            .iter()
+            .all(|a| names::sidecar_name(&a.name).as_ref() != Some(name));
+        let path = backups.join(name);
+        if is_alone && path.symlink_metadata().is_err() {
+            atomic::write(&path, bytes)?;
+        }
+    }
+    if !planned.is_empty() || !package.sidecars.is_empty() {
+        store::refresh(home)?;
+    }
+    Ok(())
+}
+
+fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
+    if package.inventory.legacy.is_empty() {
+        return Ok(());
+    }
+    let backups = store::backups(home);
+    document::update(
+        &home.join(store::FILE_NAME),
+        &home.join(LOCK_NAME),
+        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |inventory| {
+            let new = new_records(package, inventory);
+            let new = new.into_iter().cloned().collect();
+            legacy::merge(inventory, new, |_, name| backups.join(name).exists());
+        },
+    )?;
+    Ok(())
+}
+
+fn apply_launches(package: &Package, home: &Path) -> Result<(), TransferError> {
+    if package.launches.is_none() {
+        return Ok(());
+    }
+    let path = home.join(LAUNCHES);
+    let _held = FileLock::exclusive(&home.join(LOCK_NAME))?;
+    let mut text = read_small(&path)?.unwrap_or_default();
+    let new = new_launches(package, &text.clone());
+    if new.is_empty() {
+        return Ok(());
+    }
+    if text.last().is_some_and(|last| *last != b'\n') {
+        text.push(b'\n');
+    }
+    for line in new {
+        text.extend_from_slice(line);
+        text.push(b'\n');
+    }
+    Ok(atomic::write(&path, &text)?)
+}

@@ -1,0 +1,465 @@
+//! Reading an export: all of it is checked before anything is changed.
+//!
+//! Nothing is trusted: the manifest comes first and says what follows, in which order and how much;
+//! names are those that we would write and no others; every byte counts towards a digest. Nothing is
+//! compressed, so that nothing can grow.
+
+use super::TransferError;
+use super::manifest::{ExportFile, ExportManifest, MAX_MANIFEST_BYTES, NAME, PRODUCT, Part};
+use crate::accounts::profile::ProfileFile;
+use crate::archive::metadata::Metadata;
+use crate::archive::names;
+use crate::codex::auth::{AuthSnapshot, Login};
+use crate::inventory::cooldown::CooldownFile;
+use crate::inventory::observations::ObservationsFile;
+use crate::inventory::records::InventoryFile;
+use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::hash::Hasher;
+use crate::io::progress::{Progress, is_interrupted};
+use crate::io::secret::SecretBytes;
+use crate::io::staging::Staging;
+use crate::io::{IoContext, space};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use tar::EntryType;
+
+/// The longest name of an entry.
+const MAX_NAME_BYTES: u64 = 4096;
+
+/// What an export holds, checked.
+#[derive(Debug, Default)]
+pub struct Package {
+    /// Its manifest.
+    pub manifest: ExportManifest,
+    /// The profiles, by the name that they have in it.
+    pub profiles: BTreeMap<String, PackedProfile>,
+    /// `cooldown.json`.
+    pub cooldown: CooldownFile,
+    /// `inventory.json`.
+    pub inventory: InventoryFile,
+    /// What was seen of each account.
+    pub observations: Vec<ObservationsFile>,
+    /// `config.toml`, verbatim.
+    pub config: Option<Vec<u8>>,
+    /// `launches.jsonl`, verbatim.
+    pub launches: Option<Vec<u8>>,
+    /// The archives, ordered by name.
+    pub archives: Vec<PackedArchive>,
+    /// Sidecars, verbatim, by name.
+    pub sidecars: BTreeMap<String, Vec<u8>>,
+}
+
+/// A profile of an export.
+#[derive(Debug, Default)]
+pub struct PackedProfile {
+    /// `profile.json`.
+    pub file: ProfileFile,
+    /// Its login, where that moved.
+    pub login: Option<(AuthSnapshot, Login)>,
+}
+
+/// An archive of an export.
+#[derive(Debug)]
+pub struct PackedArchive {
+    /// Its name.
+    pub name: String,
+    /// Its entry in the manifest.
+    pub file: ExportFile,
+    /// Where it was put for now; absent in a dry run.
+    pub staged: Option<PathBuf>,
+}
+
+/// Reads and checks an export to its end. Archives go into `staging`; without one they are only
+/// checked. `path` is for errors.
+///
+/// # Errors
+/// Whatever is not as it should be; see [`TransferError`].
+pub fn read(
+    content: impl Read,
+    path: &Path,
+    staging: Option<&Staging>,
+    progress: &dyn Progress,
+) -> Result<Package, TransferError> {
+    let mut tar = tar::Archive::new(content);
+    let broken = |e: std::io::Error| TransferError::damaged(path, e.to_string());
+    let mut entries = tar.entries().map_err(broken)?.raw(true);
+    let mut reader = Entries {
+        path,
+        next: &mut || entries.next().transpose().map_err(broken),
+    };
+    let manifest = read_manifest(&mut reader)?;
+    let parts = check_list(&manifest, path)?;
+    let archives =
+        |(part, file): &(Part, ExportFile)| matches!(part, Part::Archive(_)).then_some(file.size);
+    let needed_bytes: u64 = parts
+        .iter()
+        .filter_map(archives)
+        .fold(0, u64::saturating_add);
+    progress.expect_bytes(needed_bytes);
+    if let Some(staging) = staging {
+        let folder = staging.path("");
+        let free = space::free_bytes(&folder);
+        if let Some(free_bytes) = free.filter(|free| *free < needed_bytes) {
+            return Err(TransferError::NoSpace {
+                folder,
+                needed_bytes,
+                free_bytes,
+            });
+        }
+    }
+    let mut package = Package {
+        manifest,
+        ..Package::default()
+    };
+    let mut logins = BTreeMap::new();
+    for (number, (part, file)) in parts.into_iter().enumerate() {
+        let mut entry = reader.expect(&file.path.as_path().to_string_lossy(), Some(file.size))?;
+        if let Part::Archive(name) = part {
+            let place = staging.map(|staging| staging.path(&number.to_string()));
+            keep(&mut entry, &file, place.as_deref(), path, progress)?;
+            package.archives.push(PackedArchive {
+                name,
+                file,
+                staged: place,
+            });
+            continue;
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(broken)?;
+        let mut hasher = Hasher::default();
+        hasher.update(&bytes);
+        if bytes.len() as u64 != file.size || hasher.digest() != file.sha256 {
+            let text = format!("{} is not what the manifest says", file.path);
+            return Err(TransferError::damaged(path, text));
+        }
+        let parse = Parse { path, file: &file };
+        match part {
+            Part::Cooldown => package.cooldown = parse.document(&bytes)?,
+            Part::Inventory => package.inventory = parse.document(&bytes)?,
+            Part::Observations => package.observations.push(parse.document(&bytes)?),
+            Part::Config => package.config = Some(bytes),
+            Part::Launches => package.launches = Some(bytes),
+            Part::Sidecar(name) => {
+                package.sidecars.insert(name, bytes);
+            }
+            Part::Profile(name) => {
+                let file = parse.document(&bytes)?;
+                package
+                    .profiles
+                    .insert(name, PackedProfile { file, login: None });
+            }
+            Part::Login(name) => {
+                logins.insert(name, SecretBytes::new(bytes));
+            }
+            Part::Archive(_) => {}
+        }
+    }
+    if let Some(extra) = (reader.next)()? {
+        let name = String::from_utf8_lossy(&extra.path_bytes()).into_owned();
+        return Err(TransferError::damaged(
+            path,
+            format!("something that the manifest does not name: {name}"),
+        ));
+    }
+    check_end(tar.into_inner(), path)?;
+    take_logins(&mut package, logins, path)?;
+    check_sidecars(&package, path)?;
+    Ok(package)
+}
+
+/// The entries of the tar, which have to be those that are expected.
+struct Entries<'a, 'b, R: Read> {
+    path: &'a Path,
+    #[allow(clippy::type_complexity, reason = "the rest of an iterator")]
+    next: &'a mut dyn FnMut() -> Result<Option<tar::Entry<'b, R>>, TransferError>,
+}
+
+impl<'b, R: Read> Entries<'_, 'b, R> {
+    /// The next entry, if it is a file of this name and, where that is known, this size.
+    fn expect(
+        &mut self,
+        name: &str,
+        size: Option<u64>,
+    ) -> Result<tar::Entry<'b, R>, TransferError> {
+        if is_interrupted() {
+            return Err(TransferError::Interrupted);
+        }
+        let wrong = |detail: String| Err(TransferError::damaged(self.path, detail));
+        let mut long_name = None;
+        loop {
+            let Some(mut entry) = (self.next)()? else {
+                return wrong(format!("it ends before {name}"));
+            };
+            let kind = entry.header().entry_type();
+            if kind == EntryType::GNULongName && long_name.is_none() {
+                if entry.size() > MAX_NAME_BYTES {
+                    return wrong("an oversized name".into());
+                }
+                let mut bytes = Vec::new();
+                entry
+                    .read_to_end(&mut bytes)
+                    .map_err(|e| TransferError::damaged(self.path, e.to_string()))?;
+                bytes.retain(|byte| *byte != 0);
+                long_name = Some(bytes);
+                continue;
+            }
+            let found = long_name.unwrap_or_else(|| entry.header().path_bytes().into_owned());
+            if kind != EntryType::Regular || found != name.as_bytes() {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                return wrong(format!("{found} stands where the file {name} should"));
+            }
+            if size.is_some_and(|size| size != entry.size()) {
+                return wrong(format!("{name} has another size than the manifest says"));
+            }
+            return Ok(entry);
+        }
+    }
+}
+
+fn read_manifest<R: Read>(
+    entries: &mut Entries<'_, '_, R>,
+) -> Result<ExportManifest, TransferError> {
+    let path = entries.path;
+    let foreign = |reason: String| TransferError::Foreign {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let mut entry = match entries.expect(NAME, None) {
+        Err(TransferError::Damaged { .. }) => {
+            return Err(foreign(format!("it does not begin with {NAME}")));
+        }
+        entry => entry?,
+    };
+    if entry.size() > MAX_MANIFEST_BYTES {
+        return Err(TransferError::damaged(path, "an oversized manifest"));
+    }
+    let mut bytes = Vec::new();
+    entry
+        .read_to_end(&mut bytes)
+        .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+    let manifest = match document::parse::<ExportManifest>(path, &bytes) {
+        Ok(Found::Good(manifest)) => manifest,
+        Ok(_) => {
+            return Err(TransferError::damaged(
+                path,
+                "the manifest is not understood",
+            ));
+        }
+        Err(DocumentError::Newer { found, .. }) => {
+            return Err(TransferError::Newer {
+                path: path.to_path_buf(),
+                found,
+            });
+        }
+        Err(e) => return Err(e.into()),
+    };
+    if manifest.product != PRODUCT {
+        return Err(foreign("its manifest names another product".into()));
+    }
+    Ok(manifest)
+}
+
+/// What each file is; that there are no two of a name, and none that an export does not hold.
+fn check_list(
+    manifest: &ExportManifest,
+    path: &Path,
+) -> Result<Vec<(Part, ExportFile)>, TransferError> {
+    let mut seen = HashSet::new();
+    let mut parts = Vec::new();
+    let mut in_memory = 0_u64;
+    for file in &manifest.files {
+        let wrong = |what: &str| {
+            let text = format!("{what}: {}", file.path);
+            Err(TransferError::damaged(path, text))
+        };
+        let Some(part) = Part::of(&file.path) else {
+            return wrong("a file that no export holds");
+        };
+        if !seen.insert(file.path.folded()) {
+            return wrong("a name that is there twice");
+        }
+        if file.size > part.max_bytes() {
+            return wrong("too large");
+        }
+        match &part {
+            Part::Login(_) if !manifest.with_logins => {
+                return wrong("a login that is not announced");
+            }
+            Part::Archive(_) if !manifest.with_archives => {
+                return wrong("an archive that is not announced");
+            }
+            Part::Archive(_) => {}
+            _ => in_memory = in_memory.saturating_add(file.size),
+        }
+        if in_memory > 512 * 1024 * 1024 {
+            return wrong("too much for the memory");
+        }
+        parts.push((part, file.clone()));
+    }
+    Ok(parts)
+}
+
+/// Copies an archive to `place`, durably, or only checks it.
+fn keep(
+    entry: &mut impl Read,
+    file: &ExportFile,
+    place: Option<&Path>,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<(), TransferError> {
+    let mut output = match place {
+        None => None,
+        Some(place) => {
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            {
+                use std::os::unix::fs::OpenOptionsExt;
+                options.mode(0o600);
+            }
+            Some((options.open(place).at("create", place)?, place))
+        }
+    };
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut size = 0;
+    loop {
+        if is_interrupted() {
+            return Err(TransferError::Interrupted);
+        }
+        let n = entry
+            .read(&mut buffer)
+            .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        size += n as u64;
+        if let Some((output, place)) = &mut output {
+            output.write_all(&buffer[..n]).at("write", *place)?;
+        }
+        progress.add_bytes(n as u64);
+    }
+    if size != file.size || hasher.digest() != file.sha256 {
+        let text = format!("{} is not what the manifest says", file.path);
+        return Err(TransferError::damaged(path, text));
+    }
+    if let Some((output, place)) = output {
+        output.sync_all().at("fsync", place)?;
+    }
+    Ok(())
+}
+
+/// That nothing but the end of a tar follows, and that the encryption says so, too.
+fn check_end(mut rest: impl Read, path: &Path) -> Result<(), TransferError> {
+    let mut buffer = [0; 4096];
+    let mut left = 64 * 1024_usize;
+    loop {
+        let n = rest
+            .read(&mut buffer)
+            .map_err(|e| TransferError::damaged(path, e.to_string()))?;
+        if n == 0 {
+            return Ok(());
+        }
+        if n > left || buffer[..n].iter().any(|byte| *byte != 0) {
+            return Err(TransferError::damaged(path, "something follows its end"));
+        }
+        left -= n;
+    }
+}
+
+/// A document of an export.
+struct Parse<'a> {
+    path: &'a Path,
+    file: &'a ExportFile,
+}
+
+impl Parse<'_> {
+    fn document<T: Document>(&self, bytes: &[u8]) -> Result<T, TransferError> {
+        match document::parse::<T>(self.path, bytes) {
+            Ok(Found::Good(document)) => Ok(document),
+            Ok(_) => Err(TransferError::damaged(
+                self.path,
+                format!("{} is not understood", self.file.path),
+            )),
+            Err(DocumentError::Newer { found, .. }) => Err(TransferError::Newer {
+                path: self.path.to_path_buf(),
+                found,
+            }),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// Gives each login to its profile, if it is of that profile's account.
+fn take_logins(
+    package: &mut Package,
+    logins: BTreeMap<String, SecretBytes>,
+    path: &Path,
+) -> Result<(), TransferError> {
+    let mut accounts: Vec<&crate::codex::identity::Identity> = Vec::new();
+    for (name, profile) in &package.profiles {
+        let Some(identity) = &profile.file.identity else {
+            let text = format!("the profile {name} is of nobody");
+            return Err(TransferError::damaged(path, text));
+        };
+        if accounts.iter().any(|known| known.is_same(identity)) {
+            let text = format!("two profiles of {identity}");
+            return Err(TransferError::damaged(path, text));
+        }
+        accounts.push(identity);
+    }
+    for (name, bytes) in logins {
+        let wrong = |what: &str| TransferError::damaged(path, format!("the profile {name} {what}"));
+        let profile = package
+            .profiles
+            .get_mut(&name)
+            .ok_or_else(|| wrong("is missing"))?;
+        let snapshot = AuthSnapshot::parse(bytes.expose().to_vec())
+            .map_err(|_| wrong("has something else than a login"))?;
+        let login = snapshot
+            .login
+            .clone()
+            .ok_or_else(|| wrong("has no login"))?;
+        let is_own = |noted: &crate::codex::identity::Identity| noted.is_same(&login.identity);
+        if !profile.file.identity.as_ref().is_some_and(is_own) {
+            return Err(wrong("has the login of another account"));
+        }
+        profile.login = Some((snapshot, login));
+    }
+    Ok(())
+}
+
+/// That each sidecar is one, and that it is of the archive beside it.
+fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
+    for (name, bytes) in &package.sidecars {
+        let metadata = match document::parse::<Metadata>(path, bytes) {
+            Ok(Found::Good(metadata)) => metadata,
+            // That of the Python codex-manager carries no schema.
+            _ if crate::archive::python::parse_sidecar(bytes).is_some() => continue,
+            Err(DocumentError::Newer { found, .. }) => {
+                return Err(TransferError::Newer {
+                    path: path.to_path_buf(),
+                    found,
+                });
+            }
+            _ => {
+                let text = format!("{name} is no sidecar");
+                return Err(TransferError::damaged(path, text));
+            }
+        };
+        let of = |archive: &&PackedArchive| {
+            names::sidecar_name(&archive.name).as_deref() == Some(name.as_str())
+        };
+        if let Some(archive) = package.archives.iter().find(of)
+            && !metadata.archive_sha256.is_empty()
+            && metadata.archive_sha256 != archive.file.sha256.to_string()
+        {
+            let text = format!("{name} is of another archive than {}", archive.name);
+            return Err(TransferError::damaged(path, text));
+        }
+    }
+    Ok(())
+}

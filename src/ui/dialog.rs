@@ -1,0 +1,158 @@
+//! A yes/no question in a window, by whatever program for that the desktop has.
+//!
+//! Used where a person may sit at the machine but not at a terminal of ours: a job of the scheduler.
+
+use crate::codex::program::Program;
+use crate::io::child::{ChildGroup, Heard};
+use crate::io::environment::Environment;
+use crate::io::progress::waiting_for_input;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const TITLE: &str = "codex-manager";
+const YES: &str = "End Codex";
+const NO: &str = "Leave it";
+
+/// How long the window waits. Nobody at the machine must not keep a job waiting for days.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Variable in which PowerShell is handed the question: what stands there is never code.
+const QUESTION: &str = "CODEX_MANAGER_QUESTION";
+
+const SHOW: &str = "Add-Type -AssemblyName PresentationFramework; \
+    exit [int][System.Windows.MessageBox]::Show($env:CODEX_MANAGER_QUESTION, 'codex-manager', \
+    'YesNo', 'Warning', 'No')";
+
+/// A program that shows a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Zenity,
+    KDialog,
+    OsaScript,
+    PowerShell,
+}
+
+impl Kind {
+    fn program(self) -> &'static str {
+        match self {
+            Self::Zenity => "zenity",
+            Self::KDialog => "kdialog",
+            Self::OsaScript => "osascript",
+            Self::PowerShell => "powershell",
+        }
+    }
+
+    fn prepare(self, command: &mut Command, question: &str) {
+        match self {
+            Self::Zenity => command
+                .args(["--question", "--no-markup", "--default-cancel"])
+                .args(["--title", TITLE, "--ok-label", YES, "--cancel-label", NO])
+                .args(["--text", question]),
+            // It takes text with a tag in it for HTML.
+            Self::KDialog => command
+                .args(["--title", TITLE, "--yes-label", YES, "--no-label", NO])
+                .args(["--warningyesno", &question.replace('<', "‹")]),
+            Self::OsaScript => command
+                .args(["-e", "on run argv", "-e"])
+                .arg(format!(
+                    "display dialog (item 1 of argv) with title \"{TITLE}\" buttons {{\"{NO}\", \
+                     \"{YES}\"}} default button 1 cancel button 1 with icon caution"
+                ))
+                .args(["-e", "end run", question]),
+            Self::PowerShell => command.env(QUESTION, question).args([
+                "-NoProfile",
+                "-NonInteractive",
+                "-Command",
+                SHOW,
+            ]),
+        };
+    }
+
+    /// What an exit code means; `None` when no answer was given, as without a display.
+    fn answer(self, code: i32) -> Option<bool> {
+        match (self, code) {
+            (Self::PowerShell, 6) => Some(true),
+            (Self::PowerShell, 7) => Some(false),
+            (Self::PowerShell, _) => None,
+            (_, 0) => Some(true),
+            (_, 1) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// The kinds to try, in order.
+fn kinds(env: &Environment) -> &'static [Kind] {
+    if cfg!(windows) {
+        return &[Kind::PowerShell];
+    }
+    if cfg!(target_os = "macos") {
+        return &[Kind::OsaScript];
+    }
+    if env.get("DISPLAY").is_none() && env.get("WAYLAND_DISPLAY").is_none() {
+        return &[];
+    }
+    let is_kde = env
+        .text("XDG_CURRENT_DESKTOP")
+        .is_some_and(|name| name.to_uppercase().contains("KDE"));
+    if is_kde {
+        &[Kind::KDialog, Kind::Zenity]
+    } else {
+        &[Kind::Zenity, Kind::KDialog]
+    }
+}
+
+/// Asks in a window; `None` where no window can be shown or nobody answers in two minutes.
+pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
+    let (kind, program) = kinds(env).iter().find_map(|kind| {
+        let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
+        Some((*kind, program))
+    })?;
+    let mut command = Command::new(program.path());
+    command.env_clear().envs(env.variables());
+    kind.prepare(&mut command, question);
+    let deadline = Instant::now() + PATIENCE;
+    waiting_for_input(|| {
+        let mut child = ChildGroup::spawn(&mut command).ok()?;
+        child.close_input();
+        while matches!(child.hear(deadline), Heard::Line(_)) {}
+        let status = child.finish(deadline)?;
+        kind.answer(status.code()?)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_is_one_argument_or_a_variable_and_never_code() {
+        let question = "end \"it\"; `rm` $(x) 'y' <b>?";
+        for kind in [Kind::Zenity, Kind::OsaScript] {
+            let mut command = Command::new("x");
+            kind.prepare(&mut command, question);
+            assert!(command.get_args().any(|arg| arg == question), "{kind:?}");
+        }
+        let mut command = Command::new("x");
+        Kind::PowerShell.prepare(&mut command, question);
+        assert!(
+            command
+                .get_args()
+                .all(|arg| !arg.to_string_lossy().contains("rm"))
+        );
+        assert!(command.get_envs().any(|(name, value)| {
+            name == QUESTION && value.is_some_and(|value| value == question)
+        }));
+    }
+
+    #[test]
+    fn only_a_given_answer_counts() {
+        assert_eq!(Kind::Zenity.answer(0), Some(true));
+        assert_eq!(Kind::KDialog.answer(1), Some(false));
+        assert_eq!(Kind::Zenity.answer(5), None);
+        assert_eq!(Kind::PowerShell.answer(6), Some(true));
+        assert_eq!(Kind::PowerShell.answer(7), Some(false));
+        assert_eq!(Kind::PowerShell.answer(0), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! The reference and the manual pages say what the program says.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use clap::{Command, CommandFactory};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+const HEAD: &str = "\
+# Command line
+
+Generated from the program's own help: `UPDATE_DOCS=1 cargo test cli_reference` writes it again.
+";
+
+/// The help of a command and of those below it, each under its full name.
+fn describe(command: &Command, path: &str, text: &mut String) {
+    let path = if path.is_empty() {
+        command.get_name().to_owned()
+    } else {
+        format!("{path} {}", command.get_name())
+    };
+    let help = command
+        .clone()
+        .bin_name(&path)
+        .term_width(90)
+        .render_long_help()
+        .to_string();
+    let lines: Vec<_> = help.lines().map(str::trim_end).collect();
+    write!(
+        text,
+        "\n## {path}\n\n```text\n{}\n```\n",
+        lines.join("\n").trim_end()
+    )
+    .unwrap();
+    for inner in command.get_subcommands() {
+        describe(inner, &path, text);
+    }
+}
+
+#[test]
+fn the_reference_is_what_help_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli-reference.md");
+    let mut text = HEAD.to_owned();
+    describe(&codex_manager::cli::Cli::command(), "", &mut text);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    let first = text.lines().zip(written.lines()).find(|(a, b)| a != b);
+    assert!(
+        text == written,
+        "docs/cli-reference.md is out of date (UPDATE_DOCS=1 cargo test cli_reference): {first:?}"
+    );
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let env = TestEnv::new();
+    let before = env.tree("");
+    let planned = env
+        .run(["man", "--dir", "pages", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_same_tree(&before, &env.tree(""));
+    let written = env.run(["man", "--dir", "pages", "--json"]).code(0).json();
+    assert_eq!(planned["files"], written["files"]);
+    let names: Vec<_> = written["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n.as_str().unwrap())
+        .collect();
+    assert!(
+        names.contains(&"codex-manager.1") && names.contains(&"codex-manager-config-set.1"),
+        "{names:?}"
+    );
+    for name in names {
+        let page = fs::read_to_string(env.path("pages").join(name)).unwrap();
+        assert!(
+            page.contains(".TH codex\\-manager") || page.contains(".TH codex-manager"),
+            "{name}"
+        );
+        assert!(
+            page.contains("Examples:") || name == "codex-manager.1",
+            "{name}"
+        );
+    }
+    let page = env.run(["man"]).code(0).stdout;
+    assert!(page.contains("safe, switchable and portable"));
+}

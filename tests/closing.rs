@@ -1,0 +1,588 @@
+//! Codex is closed before its home is worked on: whoever is ended is Codex, is asked about, and is
+//! gone.
+
+use crate::support::mock_backend::MockBackend;
+use crate::support::processes;
+use crate::support::real_codex::RealCodex;
+use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
+use crate::support::write_program;
+use clap::Parser;
+use codex_manager::closing::{
+    Audience, Channel, Closing, ClosingError, ClosingReport, ClosingRequest, ClosingSettings,
+    Reason, Termination, Wish, close,
+};
+use codex_manager::codex::process::{ProgramNames, Seen, find_holders};
+use codex_manager::commands::closing::ClosingArgs;
+use codex_manager::context::{self, Context, Environment, Settings};
+use codex_manager::error::{CommandError, ErrorKind};
+use codex_manager::io::clock::Clock;
+use codex_manager::ui::{ColorChoice, Ui, Verbosity};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A process that is killed when the test ends.
+struct Running(Child);
+
+impl Running {
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn is_alive(&self) -> bool {
+        processes::alive(self.pid())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A folder with a home, and programs that are named as Codex is.
+struct Lab {
+    root: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let root = tempfile::tempdir().expect("a folder");
+        for name in ["home", "other", "bin"] {
+            std::fs::create_dir(root.path().join(name)).expect("folder");
+        }
+        Self { root }
+    }
+
+    fn home(&self) -> PathBuf {
+        self.root.path().join("home")
+    }
+
+    /// A shell under another name: `script` says a line when it is ready.
+    fn program(&self, name: &str, home: &Path, script: &str) -> Command {
+        let program = self.root.path().join("bin").join(name);
+        // Another process copies: a program that a child of another test inherited open for writing
+        // cannot be run.
+        if !program.exists() {
+            let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
+            assert!(copied.expect("cp starts").success());
+        }
+        let mut command = Command::new(program);
+        command
+            .args(["-c", script])
+            .env("CODEX_HOME", home)
+            .current_dir(self.root.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command
+    }
+
+    fn start(&self, name: &str, home: &Path, script: &str) -> Running {
+        ready(&mut self.program(name, home, script))
+    }
+
+    /// A Codex on the home that ends when it is told.
+    fn codex(&self) -> Running {
+        self.start("codex", &self.home(), "echo; read line")
+    }
+
+    fn close(
+        &self,
+        settings: &ClosingSettings,
+        wish: Wish,
+        answer: Option<bool>,
+    ) -> (Result<ClosingReport, ClosingError>, usize) {
+        let mut asked = Scripted { answer, asked: 0 };
+        let result = close(
+            &ClosingRequest {
+                home: &self.home(),
+                outside: &[],
+                codex_bin: None,
+                env: &Environment::default(),
+                settings,
+            },
+            wish,
+            &mut asked,
+        );
+        (result, asked.asked)
+    }
+}
+
+/// Starts a script and waits for its first line.
+fn ready(command: &mut Command) -> Running {
+    let mut running = Running(command.spawn().expect("it starts"));
+    let mut line = String::new();
+    BufReader::new(running.0.stdout.as_mut().expect("piped"))
+        .read_line(&mut line)
+        .expect("it says a line");
+    assert_eq!(line, "\n");
+    running
+}
+
+/// Somebody who always answers the same.
+struct Scripted {
+    answer: Option<bool>,
+    asked: usize,
+}
+
+impl Audience for Scripted {
+    fn see(&mut self, _seen: &Seen) {}
+
+    fn ask(&mut self, closing: &Closing) -> Option<bool> {
+        assert!(!closing.processes.is_empty());
+        self.asked += 1;
+        self.answer
+    }
+}
+
+/// No grace, and time enough for a busy machine.
+fn settings() -> ClosingSettings {
+    ClosingSettings {
+        grace_period: Duration::ZERO,
+        terminate_timeout: Duration::from_secs(60),
+        channel: Channel::Console,
+        ..ClosingSettings::default()
+    }
+}
+
+fn impatient() -> ClosingSettings {
+    ClosingSettings {
+        terminate_timeout: Duration::from_millis(300),
+        ..settings()
+    }
+}
+
+#[track_caller]
+fn kind(error: ClosingError) -> ErrorKind {
+    CommandError::from(error).kind
+}
+
+#[test]
+fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
+    let lab = Lab::new();
+    let codex = lab.codex();
+    let (refused, asked) = lab.close(&settings(), Wish::AsConfigured, Some(false));
+    let refused = refused.expect_err("declined");
+    assert!(matches!(&refused, ClosingError::Declined(by) if by[0].pid == codex.pid()));
+    assert_eq!((kind(refused), asked), (ErrorKind::CodexRunning, 1));
+
+    let (refused, asked) = lab.close(&settings(), Wish::AsConfigured, None);
+    assert_eq!(kind(refused.expect_err("nobody")), ErrorKind::CodexRunning);
+    assert_eq!(asked, 1);
+    // A yes on the command line is no answer to somebody who wants to be asked.
+    let (refused, _) = lab.close(&settings(), Wish::Ask, None);
+    assert!(matches!(refused, Err(ClosingError::NobodyToAsk(_))));
+    assert!(codex.is_alive());
+
+    let (report, asked) = lab.close(&settings(), Wish::AsConfigured, Some(true));
+    let ended: Vec<_> = report.expect("ended").ended.iter().map(|p| p.pid).collect();
+    assert_eq!((ended, asked), (vec![codex.pid()], 1));
+    assert!(!codex.is_alive());
+    // It is a zombie now, which is nobody.
+    let (report, asked) = lab.close(&settings(), Wish::Ask, None);
+    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(asked, 0);
+}
+
+#[test]
+fn with_the_flag_nobody_is_asked() {
+    let lab = Lab::new();
+    let codex = lab.codex();
+    let (report, asked) = lab.close(&settings(), Wish::DoNotAsk, None);
+    assert_eq!(report.expect("ended").ended.len(), 1);
+    assert_eq!(asked, 0);
+    assert!(!codex.is_alive());
+}
+
+#[test]
+fn who_does_not_end_when_told_is_left_alive_and_named() {
+    let lab = Lab::new();
+    let deaf = "trap '' TERM; echo; read line";
+    let codex = lab.start("codex", &lab.home(), deaf);
+    let (result, _) = lab.close(&impatient(), Wish::DoNotAsk, None);
+    let error = result.expect_err("it is deaf");
+    let said = format!("codex (PID {}, codex process)", codex.pid());
+    assert!(matches!(&error, ClosingError::NotGone { left, .. } if *left == [said.clone()]));
+    assert!(error.to_string().contains(&said));
+    assert_eq!(kind(error), ErrorKind::Refused);
+    assert!(codex.is_alive());
+}
+
+#[test]
+fn a_background_process_is_never_ended() {
+    let lab = Lab::new();
+    let codex = lab.codex();
+    let sandbox = lab.start("codex-sandbox", &lab.home(), "echo; read line");
+    let elsewhere = lab.start(
+        "codex-sandbox",
+        &lab.root.path().join("other"),
+        "echo; read l",
+    );
+    let settings = ClosingSettings {
+        names: ProgramNames {
+            background: vec!["codex-sandbox".into()],
+            ..ProgramNames::default()
+        },
+        ..settings()
+    };
+    let (result, asked) = lab.close(&settings, Wish::DoNotAsk, Some(true));
+    let error = result.expect_err("refused");
+    assert!(
+        matches!(&error, ClosingError::Refused(refusal) if refusal.reason == Reason::Background)
+    );
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("PID {}", sandbox.pid()))
+    );
+    assert!(
+        !error
+            .to_string()
+            .contains(&format!("PID {}", elsewhere.pid()))
+    );
+    assert_eq!((kind(error), asked), (ErrorKind::CodexRunning, 0));
+    assert!(codex.is_alive() && sandbox.is_alive());
+}
+
+#[test]
+fn a_configuration_that_forbids_it_is_obeyed() {
+    let lab = Lab::new();
+    let codex = lab.codex();
+    let settings = ClosingSettings {
+        termination: Termination::Forbidden,
+        ..settings()
+    };
+    let (result, _) = lab.close(&settings, Wish::DoNotAsk, Some(true));
+    assert_eq!(kind(result.expect_err("refused")), ErrorKind::CodexRunning);
+    assert!(codex.is_alive());
+}
+
+#[test]
+fn other_names_can_be_codex_and_other_homes_are_not_ours() {
+    let lab = Lab::new();
+    let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
+    let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
+    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    assert_eq!(report.expect("nobody").ended, []);
+    let settings = ClosingSettings {
+        names: ProgramNames {
+            codex: vec!["codex".into(), "codex-next".into()],
+            ..ProgramNames::default()
+        },
+        ..settings()
+    };
+    let (report, _) = lab.close(&settings, Wish::DoNotAsk, None);
+    assert_eq!(report.expect("ended").ended.len(), 1);
+    assert!(other.is_alive() && !ours.is_alive());
+}
+
+#[test]
+fn who_ends_within_the_grace_period_is_not_asked_about() {
+    let lab = Lab::new();
+    let mut codex = lab.codex();
+    let settings = ClosingSettings {
+        grace_period: Duration::from_secs(60),
+        ..settings()
+    };
+    // Whether it ends before it is looked at or while it is waited for: nobody is asked.
+    drop(codex.0.stdin.take());
+    let (report, asked) = lab.close(&settings, Wish::Ask, Some(false));
+    assert_eq!(report.expect("nobody").ended, []);
+    assert_eq!(asked, 0);
+}
+
+#[test]
+fn a_codex_of_another_user_is_never_ended() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root can start a process for another user");
+        return;
+    }
+    let lab = Lab::new();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(lab.root.path(), open).expect("chmod");
+    let inner = lab.program("codex", &lab.home(), "echo; read line");
+    let as_nobody = |home: &[(&str, &Path)]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(inner.get_program())
+            .args(inner.get_args())
+            .env_clear()
+            .envs(home.iter().copied())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        ready(&mut command)
+    };
+    // With a home of its own it is no concern of ours.
+    let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
+    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    assert_eq!(report.expect("nobody").ended, []);
+    // With ours it is, and yet not ours to end.
+    let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
+    let (result, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let error = result.expect_err("refused");
+    assert!(
+        matches!(&error, ClosingError::Refused(refusal) if refusal.reason == Reason::AnotherUser)
+    );
+    assert!(ours.is_alive() && theirs.is_alive());
+}
+
+#[test]
+fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
+    let lab = Lab::new();
+    let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
+    let stranger = lab.start("editor", &lab.home(), holding);
+    let (result, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let error = result.expect_err("refused");
+    assert!(error.to_string().contains("holds file open"), "{error}");
+    assert_eq!(kind(error), ErrorKind::CodexRunning);
+    assert!(stranger.is_alive());
+    drop(stranger);
+
+    // The same, started by Codex: it is not told to end, but has to.
+    // In the background a shell's standard input is empty, unless it is handed on by another number.
+    let parent = "exec 3<&0; \"$0-tool\" -c 'exec 9>>\"$CODEX_HOME/file\"; echo $$ >tool; echo; read line' <&3 & wait";
+    let tool = lab.program("codex-tool", &lab.home(), "");
+    let mut command = lab.program("codex", &lab.home(), parent);
+    command.arg(lab.root.path().join("bin/codex"));
+    let codex = ready(&mut command);
+    let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("its id");
+    let pid: u32 = pid.trim().parse().expect("a number");
+    let (result, _) = lab.close(&impatient(), Wish::DoNotAsk, None);
+    let error = result.expect_err("the tool is left");
+    // On a machine that stands still for a moment, Codex itself is left too when the time is over.
+    let named = error.to_string();
+    let is_named = |pid: u32| named.contains(&format!("PID {pid},"));
+    assert!(matches!(&error, ClosingError::NotGone { .. }), "{named}");
+    assert!(is_named(pid) || is_named(codex.pid()), "{named}");
+    let limit = Duration::from_secs(60);
+    assert!(processes::wait_for_end(&[codex.pid()], limit).is_empty());
+    assert!(processes::alive(pid), "it is not told to end");
+    processes::signal("KILL", pid);
+    assert!(processes::wait_for_end(&[pid], Duration::from_secs(20)).is_empty());
+    drop(tool);
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    closing: ClosingArgs,
+}
+
+/// What a command sees, with a window program of ours on PATH.
+fn context(lab: &Lab, dialog: &str) -> Context {
+    let bin = lab.root.path().join("desktop");
+    std::fs::create_dir_all(&bin).expect("folder");
+    write_program(&bin.join("zenity"), dialog);
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let env = Environment::default()
+        .with("PATH", path)
+        .with("DISPLAY", ":9");
+    let flags = context::Flags {
+        codex_home: Some(lab.home()),
+        manager_home: Some(lab.root.path().join("manager")),
+        timezone: Some("UTC".into()),
+        ..context::Flags::default()
+    };
+    Context {
+        settings: Settings::without_file(flags, &env).expect("settings"),
+        clock: Clock::System,
+        ui: Ui::new(false, Verbosity::Quiet, ColorChoice::Never, &env),
+        env,
+    }
+}
+
+#[test]
+fn the_question_can_be_asked_in_a_window() {
+    let lab = Lab::new();
+    let codex = lab.codex();
+    let settings = ClosingSettings {
+        channel: Channel::Gui,
+        ..settings()
+    };
+    let run = |dialog: &str, words: &[&str]| {
+        let context = context(&lab, dialog);
+        let flags = Flags::try_parse_from([&["x"], words].concat()).expect("flags");
+        let request = ClosingRequest {
+            home: &lab.home(),
+            outside: &[],
+            codex_bin: None,
+            env: &context.env,
+            settings: &settings,
+        };
+        flags.closing.close(&context, &request)
+    };
+    let noting = |code: u8| {
+        let note = lab.root.path().join("question");
+        format!(
+            "#!/bin/sh\nprintf '%s\\n' \"$@\" > '{}'\nexit {code}\n",
+            note.display()
+        )
+    };
+    let refused = run(&noting(1), &[]).expect_err("the user said no");
+    assert_eq!(refused.kind, ErrorKind::CodexRunning);
+    let question = std::fs::read_to_string(lab.root.path().join("question")).expect("asked");
+    assert!(question.contains(&format!("codex (PID {}, codex process)", codex.pid())));
+    assert!(question.contains("End Codex and go on?"));
+    // No display, no answer.
+    let refused = run(&noting(255), &[]).expect_err("nobody answered");
+    assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
+    assert!(codex.is_alive());
+    let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
+    assert_eq!(report.ended.len(), 1);
+    assert!(!codex.is_alive());
+}
+
+#[test]
+fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let backend = MockBackend::start();
+    let lab = Lab::new();
+    let other = lab.root.path().join("other");
+    signed_in_home(&lab.home(), &backend, &SignIn::alice());
+    signed_in_home(&other, &backend, &SignIn::bob());
+    for account in ["acct-alice", "acct-bob"] {
+        backend.account(account).hold_turns();
+    }
+    let turn = codex.spawn_exec(&lab.home(), &backend, &["hello secret words"]);
+    let bobs = codex.spawn_exec(&other, &backend, &["hello"]);
+    for account in ["acct-alice", "acct-bob"] {
+        let account = backend.account(account);
+        assert!(account.wait_for_held_turn(Duration::from_secs(60)));
+    }
+    let native = turn.native_pid().expect("a native process");
+    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let report = report.expect("ended");
+    let mut expected = vec![turn.pid(), native];
+    expected.sort_unstable();
+    expected.dedup();
+    let ended: Vec<_> = report.ended.iter().map(|p| p.pid).collect();
+    assert_eq!(ended, expected);
+    for process in &report.ended {
+        assert!(!process.command_line.contains("secret"), "{process:?}");
+        assert!(
+            process
+                .command_line
+                .ends_with("--skip-git-repo-check [text]")
+        );
+    }
+    assert!(!processes::alive(native));
+    assert!(bobs.is_running(), "another home");
+}
+
+/// The real terminal interface, in a terminal that `script` makes.
+fn terminal(codex: &RealCodex, home: &Path, backend: &MockBackend, user_home: &Path) -> Running {
+    let inner = codex.command(home, backend, user_home);
+    let mut command = Command::new("script");
+    let line = format!("exec '{}' --no-daemon", inner.get_program().display());
+    command
+        .args(["-qfec", &line, "/dev/null"])
+        .env_clear()
+        .envs(
+            inner
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .env("TERM", "xterm-256color")
+        .env("SHELL", "/bin/sh")
+        .current_dir(user_home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    Running(command.spawn().expect("script starts"))
+}
+
+#[test]
+fn a_real_terminal_interface_is_ended() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    if !Path::new("/usr/bin/script").exists() {
+        println!("SKIPPED: there is no script(1) to make a terminal");
+        return;
+    }
+    let backend = MockBackend::start();
+    let lab = Lab::new();
+    signed_in_home(&lab.home(), &backend, &SignIn::alice());
+    let mut terminal = terminal(codex, &lab.home(), &backend, lab.root.path());
+    // It is up when it has its database open.
+    let limit = Instant::now() + Duration::from_secs(60);
+    let is_up = || {
+        let holders = find_holders(&lab.home(), &[]);
+        let has_database = lab.home().join("state_5.sqlite-wal").exists();
+        has_database && holders.iter().any(|holder| holder.why == "codex process")
+    };
+    while !is_up() {
+        assert!(Instant::now() < limit, "it does not come up");
+        assert!(terminal.0.try_wait().expect("asked").is_none(), "it ended");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let report = report.expect("ended");
+    assert!(report.ended.iter().any(|process| process.name == "codex"));
+    for process in &report.ended {
+        assert!(!processes::alive(process.pid), "{process}");
+    }
+}
+
+#[test]
+fn a_real_app_server_is_ended() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let backend = MockBackend::start();
+    let lab = Lab::new();
+    signed_in_home(&lab.home(), &backend, &SignIn::alice());
+    let server = codex.app_server(&lab.home(), &backend);
+    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    assert!(!report.expect("ended").ended.is_empty());
+    drop(server);
+}
+
+#[test]
+fn a_real_daemon_is_stopped_by_codex_itself() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    let backend = MockBackend::start();
+    let lab = Lab::new();
+    signed_in_home(&lab.home(), &backend, &SignIn::alice());
+    let daemon = codex.start_daemon(&lab.home(), &backend);
+    let pid = daemon.pid().expect("a pid file");
+    let mut env = Environment::default().with(
+        "PATH",
+        format!("{}:/usr/bin:/bin", codex.bin_dir().display()),
+    );
+    for (name, value) in codex_env(&backend) {
+        env = env.with(&name, value);
+    }
+    let settings = settings();
+    let request = |env| ClosingRequest {
+        home: Box::leak(lab.home().into_boxed_path()),
+        outside: &[],
+        codex_bin: None,
+        env,
+        settings: &settings,
+    };
+    let mut nobody = Scripted {
+        answer: None,
+        asked: 0,
+    };
+    let report = close(&request(&env), Wish::DoNotAsk, &mut nobody).expect("stopped");
+    let ended: Vec<_> = report.ended.iter().map(ToString::to_string).collect();
+    assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
+    assert!(!processes::alive(pid));
+    assert_eq!(daemon.pid(), None, "codex removed its own note");
+
+    // Without a Codex on PATH the daemon's own program is asked.
+    daemon.control("start").expect("starts again");
+    let bare = env.without("PATH");
+    let report = close(&request(&bare), Wish::DoNotAsk, &mut nobody).expect("stopped");
+    assert_eq!(report.ended.len(), 1);
+    assert_eq!(daemon.pid(), None);
+}

@@ -1,0 +1,262 @@
+//! `config`: settings are shown with their origin, changed without losing a comment, and nothing
+//! invalid is ever written.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::{backup, sample_home};
+use crate::support::write_program;
+use serde_json::{Value, json};
+use std::fs;
+
+const FILE: &str = "home/.codex-manager/config.toml";
+
+fn setting(env: &TestEnv, args: &[&str], key: &str) -> Value {
+    let mut all = vec!["config", "list", "--json"];
+    all.extend(args);
+    let list = env.run(all).code(0).json();
+    let settings = list["settings"].as_array().expect("settings");
+    let found = settings.iter().find(|s| s["key"] == key);
+    found.expect("a known key").clone()
+}
+
+#[test]
+fn each_origin_wins_over_the_next() {
+    let mut env = TestEnv::new();
+    let origin = |env: &TestEnv, args: &[&str], key: &str| {
+        let setting = setting(env, args, key);
+        (setting["value"].clone(), setting["origin"].clone())
+    };
+    env.unset("TZ");
+    assert_eq!(
+        origin(&env, &[], "codex.home"),
+        (json!("~/.codex"), json!("default"))
+    );
+    env.write(FILE, "codex.home = '/from/file'\ncolor = 'always'\n");
+    assert_eq!(
+        origin(&env, &[], "codex.home"),
+        (json!("/from/file"), json!("file"))
+    );
+    env.set("CODEX_HOME", "/from/env").set("NO_COLOR", "1");
+    assert_eq!(
+        origin(&env, &[], "codex.home"),
+        (json!("/from/env"), json!("environment"))
+    );
+    assert_eq!(
+        origin(&env, &[], "color"),
+        (json!("never"), json!("environment"))
+    );
+    assert_eq!(
+        origin(&env, &["--codex-home", "/from/flag"], "codex.home"),
+        (json!("/from/flag"), json!("flag"))
+    );
+    // The one exception: TZ describes the machine.
+    env.set("TZ", "Europe/Berlin");
+    assert_eq!(
+        origin(&env, &[], "timezone"),
+        (json!("Europe/Berlin"), json!("environment"))
+    );
+    env.write(FILE, "timezone = 'Asia/Kolkata'\n");
+    assert_eq!(
+        origin(&env, &[], "timezone"),
+        (json!("Asia/Kolkata"), json!("file"))
+    );
+    assert_eq!(
+        origin(&env, &["--timezone", "UTC"], "timezone"),
+        (json!("UTC"), json!("flag"))
+    );
+}
+
+#[test]
+fn set_and_unset_keep_what_else_is_there() {
+    let env = TestEnv::new();
+    let text = "# mine\ntimezone = \"UTC\" # here\n\n[other]\nkept = true\n";
+    env.write(FILE, text);
+    let run = env.run(["config", "set", "prune.keep_last", "7"]).code(0);
+    insta::assert_snapshot!(run, @r"
+    exit 0
+    --- stdout
+    prune.keep_last: the default → 7
+    --- stderr
+    ");
+    let run = env.run(["config", "get", "prune.keep_last"]).code(0);
+    assert_eq!(run.stdout, "7\n");
+    let _ = env.run(["config", "unset", "prune.keep_last"]).code(0);
+    assert_eq!(fs::read_to_string(env.path(FILE)).unwrap(), text);
+    let run = env.run(["config", "unset", "prune.keep_last"]).code(0);
+    assert_eq!(run.stdout, "prune.keep_last is the default already\n");
+}
+
+#[test]
+fn what_is_invalid_is_refused_and_the_file_untouched() {
+    let env = TestEnv::new();
+    env.write(FILE, "timezone = \"UTC\"\n");
+    let before = env.tree("home");
+    for args in [
+        ["set", "timezone", "Mars/Olympus"],
+        ["set", "timezon", "UTC"],
+        ["set", "prune.keep_last", "-1"],
+        ["set", "backup.exclude", "[\"{\"]"],
+    ] {
+        let run = env.run(["config"].iter().chain(&args)).code(4);
+        assert!(run.stderr.contains("hint: "), "{run}");
+        assert_same_tree(&before, &env.tree("home"));
+    }
+    let run = env.run(["config", "get", "timezon"]).code(4);
+    insta::assert_snapshot!(run.stderr, @r#"
+    error: no setting is called "timezon"; did you mean timezone?
+
+    hint: see them all: codex-manager config list
+    "#);
+}
+
+#[test]
+fn a_broken_value_stops_every_command_but_those_that_mend_it() {
+    let env = TestEnv::new();
+    env.write(FILE, "color = 'blue'\n");
+    let run = env.run(["list-backups"]).code(4);
+    insta::assert_snapshot!(run.stderr, @r"
+    error: color must be one of auto, always, never: [ROOT]/home/.codex-manager/config.toml
+
+    hint: go back to the default with: codex-manager config unset color
+    ");
+    let _ = env.run(["config", "list"]).code(4);
+    let _ = env.run(["config", "unset", "color"]).code(0);
+    let _ = env.run(["list-backups"]).code(0);
+    env.write(FILE, "= broken");
+    let _ = env.run(["config", "set", "color", "never"]).code(4);
+    assert_eq!(fs::read_to_string(env.path(FILE)).unwrap(), "= broken");
+    assert!(
+        env.run(["config", "path"])
+            .code(0)
+            .stdout
+            .ends_with("config.toml\n")
+    );
+}
+
+#[test]
+fn a_typo_is_said_by_every_command_but_the_one_in_prompts() {
+    let env = TestEnv::new();
+    env.write(FILE, "recomend.strategy = 'lru'\n");
+    let warning = "warning: config.toml: no setting is called \"recomend.strategy\"; did you mean recommend.strategy?\n";
+    assert!(
+        env.run(["list-backups"])
+            .code(0)
+            .stderr
+            .starts_with(warning)
+    );
+    assert!(
+        env.run(["config", "list"])
+            .code(0)
+            .stderr
+            .starts_with(warning)
+    );
+    assert!(!env.run(["recommend"]).stderr.contains("config.toml"));
+}
+
+#[test]
+fn settings_decide_what_commands_do() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    env.write(
+        FILE,
+        "backup.exclude = ['AGENTS.md']\nrecommend.strategy = 'most-left'\nnormalize.session_duration_hours = 3\n",
+    );
+    let archive = backup(&env, &["--exclude", "notes.txt"]);
+    let _ = env
+        .run(["restore", archive.to_str().unwrap(), "--to", "copy"])
+        .code(0);
+    assert!(!env.path("copy/AGENTS.md").exists());
+    assert!(!env.path("copy/notes.txt").exists());
+    assert!(env.path("copy/history.jsonl").exists());
+    let records = env.run(["normalize", "--json"]).code(0).json();
+    assert_eq!(
+        records["records"][0]["inferred_session_duration_seconds"],
+        10_800
+    );
+    assert_eq!(
+        env.run(["recommend", "--json"]).code(0).json()["strategy"],
+        "most-left"
+    );
+    let flag = ["recommend", "--json", "--strategy", "lru"];
+    assert_eq!(env.run(flag).code(0).json()["strategy"], "lru");
+}
+
+#[test]
+fn a_linked_file_is_written_through() {
+    let env = TestEnv::new();
+    let real = env.write("dotfiles/config.toml", "timezone = 'UTC'\n");
+    fs::create_dir_all(env.manager_home()).unwrap();
+    std::os::unix::fs::symlink(&real, env.path(FILE)).unwrap();
+    let _ = env.run(["config", "set", "color", "never"]).code(0);
+    assert!(env.path(FILE).is_symlink());
+    assert!(
+        fs::read_to_string(real)
+            .unwrap()
+            .contains("color = \"never\"")
+    );
+}
+
+#[test]
+fn edit_replaces_the_file_only_with_what_is_valid() {
+    let mut env = TestEnv::new();
+    env.write(FILE, "timezone = 'UTC' # kept\n");
+    let before = env.tree("home");
+    let _ = env.run(["config", "edit"]).code(4);
+    let editor = |env: &TestEnv, text: &str| {
+        let script = format!("#!/bin/sh\nprintf '%s\\n' \"{text}\" >> \"$2\"\n");
+        write_program(&env.path("bin/editor"), &script);
+    };
+    env.set("EDITOR", "editor --wait");
+    editor(&env, "color = 'blue'");
+    let run = env.run(["config", "edit"]).code(4);
+    assert!(run.stderr.contains("config.rejected.toml"), "{run}");
+    let kept = env.manager_home().join("config.rejected.toml");
+    assert!(
+        fs::read_to_string(&kept)
+            .unwrap()
+            .ends_with("color = 'blue'\n")
+    );
+    assert_eq!(
+        fs::read_to_string(env.path(FILE)).unwrap(),
+        "timezone = 'UTC' # kept\n"
+    );
+    editor(&env, "color = 'never'");
+    let _ = env.run(["config", "edit", "--dry-run"]).code(0);
+    assert_eq!(
+        before
+            .0
+            .get(std::path::Path::new(".codex-manager/config.toml")),
+        env.tree("home")
+            .0
+            .get(std::path::Path::new(".codex-manager/config.toml"))
+    );
+    let _ = env.run(["config", "edit"]).code(0);
+    assert_eq!(
+        fs::read_to_string(env.path(FILE)).unwrap(),
+        "timezone = 'UTC' # kept\ncolor = 'never'\n"
+    );
+    // Somebody else changed it while it was edited.
+    write_program(
+        &env.path("bin/editor"),
+        &format!(
+            "#!/bin/sh\necho '# edited' >> \"$2\"\n'{}' config set color always\n",
+            env!("CARGO_BIN_EXE_codex-manager")
+        ),
+    );
+    let _ = env.run(["config", "edit"]).code(2);
+    assert!(
+        fs::read_to_string(env.path(FILE))
+            .unwrap()
+            .contains("always")
+    );
+    // A file that is no TOML is mended by the same way.
+    env.write(FILE, "= broken");
+    write_program(
+        &env.path("bin/editor"),
+        "#!/bin/sh\necho 'color = \"auto\"' > \"$2\"\n",
+    );
+    let _ = env.run(["config", "edit"]).code(0);
+    assert_eq!(
+        fs::read_to_string(env.path(FILE)).unwrap(),
+        "color = \"auto\"\n"
+    );
+}

@@ -1,0 +1,154 @@
+//! `current` and `list`: who really uses what, without a look at any conversation.
+
+use crate::support::env::TestEnv;
+use crate::support::lab::Lab;
+use crate::support::mock_backend::Account;
+use crate::support::sample::{alice, bob, sample_home};
+use crate::support::sign_in::{SignIn, rfc3339, unix_now, write_auth};
+use serde_json::{Value, json};
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+/// Bob signed in after a switch from Alice, which was noted at this time.
+fn note_switch(env: &TestEnv, at: i64, before: Option<i64>) {
+    let who = |name: &str| {
+        json!({"email": format!("{name}@example.com"), "account_id": format!("acct-{name}"),
+               "user_id": format!("user-{name}"), "kind": "chatgpt"})
+    };
+    let home = env.codex_home().canonicalize().expect("a home");
+    let note = json!({"schema": 1, "previous": who("alice"), "current": who("bob"),
+                      "at": rfc3339(at), "before": before.map(rfc3339), "home": home});
+    env.write(
+        "home/.codex-manager/profiles/.switch.json",
+        note.to_string(),
+    );
+}
+
+fn current(env: &TestEnv) -> Value {
+    env.run(["current", "--json"]).code(0).json()
+}
+
+#[test]
+fn a_codex_that_runs_has_the_account_that_was_live_when_it_was_started() {
+    let Some(lab) = Lab::signed_in(&SignIn::bob()) else {
+        return;
+    };
+    let env = &lab.world;
+    lab.backend.account("acct-bob").hold_turns();
+    let running = lab.codex.spawn_exec(&lab.home(), &lab.backend, &["hello"]);
+    assert!(
+        lab.backend
+            .account("acct-bob")
+            .wait_for_held_turn(Duration::from_secs(60))
+    );
+    let email = || current(env)["processes"][0]["email"].clone();
+    let now = unix_now();
+    // Switched after its start; before two switches; long before its start.
+    note_switch(env, now + 60, None);
+    assert_eq!(email(), "alice@example.com");
+    let said = env.run(["current"]).code(0);
+    assert!(said.stdout.contains(": still alice@example.com"), "{said}");
+    note_switch(env, now + 60, Some(now + 30));
+    assert_eq!(email(), Value::Null);
+    note_switch(env, now - 600, None);
+    assert_eq!(email(), "bob@example.com");
+    assert_eq!(current(env)["processes"][0]["current"], true);
+    // A note of another home says nothing.
+    let path = env.manager_home().join("profiles/.switch.json");
+    let mut note: Value = serde_json::from_slice(&fs::read(&path).expect("read")).expect("JSON");
+    note["home"] = json!("/elsewhere");
+    fs::write(&path, note.to_string()).expect("write");
+    assert_ne!(email(), "alice@example.com");
+    running.kill();
+}
+
+#[test]
+fn a_switch_notes_what_is_needed_to_tell_that() {
+    let env = TestEnv::new();
+    for (name, login) in [("work", alice(0)), ("home", bob())] {
+        write_auth(&env.codex_home(), &login);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    let note = || -> Value {
+        let path = env.manager_home().join("profiles/.switch.json");
+        serde_json::from_slice(&fs::read(path).expect("a note")).expect("JSON")
+    };
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(note()["previous"]["email"], "bob@example.com");
+    assert_eq!(note()["before"], Value::Null);
+    let home = env.codex_home().canonicalize().expect("a home");
+    assert_eq!(note()["home"], json!(home));
+    let first = note()["at"].clone();
+    let _ = env.run(["use", "home"]).code(0);
+    assert_eq!(note()["before"], first);
+}
+
+#[test]
+fn neither_current_nor_list_looks_at_a_conversation() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    for args in [
+        &["current", "--json"][..],
+        &["list", "--json"],
+        &["profile", "list"],
+    ] {
+        let plain = env.command(args);
+        let log = env.path("strace.log");
+        let traced = Command::new("strace")
+            .args(["-f", "-e", "trace=%file,getdents64", "-o"])
+            .arg(&log)
+            .arg(plain.get_program())
+            .args(args)
+            .env_clear()
+            .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .current_dir(env.path(""))
+            .output();
+        let Ok(output) = traced else { return };
+        assert!(output.status.success(), "{output:?}");
+        let log = fs::read_to_string(&log).expect("the log");
+        assert!(log.contains("auth.json"), "the trace is one");
+        // What is asked for by name; where links of other processes lead is answered, not asked.
+        let home = env.path("home");
+        let home = home.to_str().expect("text");
+        let looked: Vec<_> = log
+            .lines()
+            .filter(|line| {
+                let asked = line.split('"').nth(1).unwrap_or_default();
+                let below = ["/sessions", "/archived_sessions", ".sqlite", "/backups"];
+                // Whether a prune was cut off is one look.
+                let is_look = asked.ends_with("/.trash/moves.json");
+                asked.starts_with(home) && !is_look && below.iter().any(|name| asked.contains(name))
+            })
+            .collect();
+        assert_eq!(looked, Vec::<&str>::new(), "{args:?}");
+    }
+}
+
+#[test]
+fn refresh_asks_codex_and_the_figures_come_with_source_and_age() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.manager(["current", "--json"]).code(0).json();
+    assert_eq!(before["windows"], json!([]));
+    assert_eq!(before["source"], Value::Null);
+    for command in ["current", "list"] {
+        lab.backend.forget_requests();
+        let _ = lab.manager([command, "--refresh"]).code(0);
+        assert_eq!(lab.backend.requests_to("/wham/usage").len(), 1, "{command}");
+    }
+    lab.backend.forget_requests();
+    let view = lab.manager(["current", "--json"]).code(0).json();
+    assert_eq!(view["source"], "live");
+    assert_eq!(view["windows"][1]["used_percent"], 91.0);
+    assert!(view["observed_at"].is_string());
+    let said = lab.manager(["current"]).code(0);
+    assert!(said.stdout.contains("source: live, seen "), "{said}");
+    assert_eq!(lab.backend.requests(), []);
+    lab.backend.account("acct-alice").set(|a: &mut Account| {
+        a.usage_status = Some(503);
+    });
+    let said = lab.manager(["current", "--refresh"]).code(6);
+    assert!(said.stderr.contains("no live figure"), "{said}");
+    assert!(said.stdout.contains("91 % used"), "{said}");
+}

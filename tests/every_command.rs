@@ -1,0 +1,293 @@
+//! What is promised of every command, for every command there is: the list is the program's own.
+
+use crate::cooldown::{entry, know};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::sample::{backup, put, sample_home};
+use clap::{Arg, Command, CommandFactory};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+/// A command that can be run: its words, and its own arguments.
+struct Leaf {
+    words: Vec<String>,
+    command: Command,
+}
+
+fn leaves() -> Vec<Leaf> {
+    fn visit(command: &Command, words: &[String], found: &mut Vec<Leaf>) {
+        let mut inner = command.get_subcommands().peekable();
+        if inner.peek().is_none() {
+            let (words, command) = (words.to_vec(), command.clone());
+            found.push(Leaf { words, command });
+        }
+        for command in inner {
+            let mut words = words.to_vec();
+            words.push(command.get_name().to_owned());
+            visit(command, &words, found);
+        }
+    }
+    let mut found = Vec::new();
+    visit(&codex_manager::cli::Cli::command(), &[], &mut found);
+    assert!(found.len() > 15, "the tree was walked");
+    found
+}
+
+/// Something that an argument may be, by the name that help gives it.
+fn sample(arg: &Arg) -> &'static str {
+    let names = arg.get_value_names().unwrap_or_default();
+    let name = names.first().map(ToString::to_string).unwrap_or_default();
+    match &*name {
+        "SHELL" => "bash",
+        "JOB" => "backup",
+        "KEY" => "color",
+        "VALUE" => "never",
+        "N" => "1",
+        "ACCOUNT" | "NAME" | "OLD" | "PROFILE" | "LOGIN" => "alice@example.com",
+        "ARCHIVE" | "ARCHIVE|ACCOUNT|latest" => "latest",
+        "NEW" => "other",
+        "FILE" => "file",
+        "DIR" => "folder",
+        "SESSION" => "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455",
+        other => panic!("{arg}: say here what {other} may be"),
+    }
+}
+
+impl Leaf {
+    fn takes(&self, flag: &str) -> bool {
+        self.command
+            .get_arguments()
+            .any(|a| a.get_long() == Some(flag))
+    }
+
+    /// The words with what has to follow them, and what keeps the command from asking.
+    fn args(&self) -> Vec<String> {
+        let mut args = self.words.clone();
+        for arg in self.command.get_arguments().filter(|a| a.is_required_set()) {
+            args.extend(arg.get_long().map(|long| format!("--{long}")));
+            args.push(sample(arg).to_owned());
+        }
+        if self.words == ["prune"] {
+            args.extend(["--keep-last".to_owned(), "1".to_owned()]);
+        }
+        args
+    }
+
+    fn with(&self, more: &[&str]) -> Vec<String> {
+        let mut args = self.args();
+        args.extend(more.iter().map(|&word| word.to_owned()));
+        args
+    }
+}
+
+/// A home with something of everything, archived twice; figures; nobody to ask.
+fn world() -> TestEnv {
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    backup(&env, &[]);
+    put(&env, "notes.txt", "changed");
+    backup(&env, &[]);
+    know(
+        &env,
+        &[entry("alice@example.com", 40.0, "2026-11-24T15:55:00Z")],
+    );
+    env.set("EDITOR", "true");
+    env
+}
+
+/// No panic, a code that is documented, and an error where it says that it failed.
+#[track_caller]
+fn assert_civil(what: &str, run: &Run) {
+    assert!([0, 1, 2, 3, 4, 5, 6].contains(&run.code), "{what}: {run}");
+    assert!(!run.stderr.contains("panicked"), "{what}: {run}");
+    if [1, 2, 3, 4].contains(&run.code) {
+        assert!(run.stderr.contains("error: "), "{what}: {run}");
+    }
+}
+
+#[test]
+fn help_has_an_example_that_can_be_typed() {
+    let env = TestEnv::new();
+    let tree = codex_manager::cli::Cli::command();
+    for leaf in leaves() {
+        let mut args = leaf.words.clone();
+        args.push("--help".into());
+        let help = env.run(&args).code(0).stdout;
+        let (_, examples) = help
+            .split_once("Examples:")
+            .unwrap_or_else(|| panic!("{args:?}: no example"));
+        let name = format!("codex-manager {}", leaf.words.join(" "));
+        assert!(examples.contains(&name), "{args:?}: no example of itself");
+        for line in examples
+            .lines()
+            .filter(|l| l.trim_start().starts_with("codex-manager "))
+        {
+            // Up to a comment, a pipe or a redirection.
+            let words = line
+                .split(" | ")
+                .next()
+                .unwrap()
+                .split(" # ")
+                .next()
+                .unwrap();
+            let words = words.split(" >").next().unwrap().replace(['\'', '"'], "'");
+            let mut typed = Vec::new();
+            for (i, part) in words.split('\'').enumerate() {
+                if i % 2 == 1 {
+                    typed.push(part.to_owned());
+                } else {
+                    typed.extend(part.split_whitespace().map(str::to_owned));
+                }
+            }
+            if let Err(e) = tree.clone().try_get_matches_from(&typed) {
+                panic!("{line}: {e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn json_is_one_document_that_names_its_command() {
+    for leaf in leaves() {
+        let env = world();
+        let run = env.run(leaf.with(&["--json", "--yes"]));
+        assert_civil(&leaf.words.join(" "), &run);
+        if run.stdout.is_empty() {
+            assert!(run.code != 0, "{:?}: {run}", leaf.words);
+            continue;
+        }
+        let json = run.json();
+        if json.is_null() {
+            continue;
+        }
+        assert_eq!(json["schema"], 1, "{run}");
+        let named = json["command"].as_str().expect("a command");
+        assert!(
+            leaf.words.join(" ").starts_with(named),
+            "{named}: {:?}",
+            leaf.words
+        );
+    }
+}
+
+#[test]
+fn a_dry_run_leaves_every_byte() {
+    let env = world();
+    let before = env.tree("");
+    for leaf in leaves().iter().filter(|leaf| leaf.takes("dry-run")) {
+        let run = env.run(leaf.with(&["--dry-run"]));
+        assert_civil(&leaf.words.join(" "), &run);
+        assert_same_tree(&before, &env.tree(""));
+    }
+}
+
+#[test]
+fn what_is_not_known_is_exit_4() {
+    let env = TestEnv::new();
+    for leaf in leaves() {
+        let run = env.run(leaf.with(&["--no-such-flag"])).code(4);
+        assert!(
+            run.stdout.is_empty() && run.stderr.contains("no-such-flag"),
+            "{run}"
+        );
+    }
+    assert!(env.tree("home").0.len() <= 1, "nothing was made");
+}
+
+#[test]
+fn homes_that_cannot_be_read_or_written_are_said_and_nothing_is_lost() {
+    for (home, mode) in [
+        ("home/.codex", 0o000),
+        ("home/.codex-manager", 0o500),
+        ("home/.codex-manager", 0o000),
+    ] {
+        let env = world();
+        let set = |mode| fs::set_permissions(env.path(home), Permissions::from_mode(mode)).unwrap();
+        for leaf in leaves() {
+            if leaf.words == ["demo"] {
+                continue;
+            }
+            set(mode);
+            let args = leaf.with(&["--yes"]);
+            let args: Vec<_> = args.iter().map(String::as_str).collect();
+            let run = env.run_unprivileged(&args);
+            set(0o700);
+            assert_civil(&format!("{home} {mode:o} {args:?}"), &run);
+        }
+        let run = env.run(["verify", "--all"]);
+        assert_eq!(run.code, 0, "{home} {mode:o}: {run}");
+    }
+}
+
+#[test]
+fn who_only_reads_is_served_where_nothing_can_be_written() {
+    let env = world();
+    fs::set_permissions(env.manager_home(), Permissions::from_mode(0o500)).unwrap();
+    for (args, code) in [
+        (&["list-backups"][..], 0),
+        (&["verify", "--all"], 0),
+        (&["cooldown"], 0),
+        (&["recommend"], 0),
+        (&["doctor"], 0),
+        (&["config", "list"], 0),
+        (&["prune", "--keep-last", "1", "--dry-run"], 0),
+        // There is no Codex to ask.
+        (&["status"], 6),
+    ] {
+        let run = env.run_unprivileged(args).code(code);
+        assert!(!run.stdout.is_empty(), "{run}");
+    }
+    let run = env.run_unprivileged(&["verify"]).code(0);
+    assert!(
+        run.stderr.contains("warning: the result is not noted"),
+        "{run}"
+    );
+    fs::set_permissions(env.manager_home(), Permissions::from_mode(0o700)).unwrap();
+}
+
+#[test]
+fn a_closed_output_is_no_panic() {
+    let env = world();
+    for leaf in leaves() {
+        for json in [&[][..], &["--json"][..]] {
+            let args = leaf.with(json);
+            let program = env!("CARGO_BIN_EXE_codex-manager");
+            for script in [
+                "exec \"$@\" >&-",
+                "exec \"$@\" >&- 2>&-",
+                "exec \"$@\" >/dev/full",
+            ] {
+                let plain = env.command([""; 0]);
+                let mut sh = std::process::Command::new("sh");
+                sh.args(["-c", script, "sh", program]).args(&args);
+                sh.env_clear()
+                    .envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+                let output = sh
+                    .current_dir(env.path(""))
+                    .stdin(Stdio::null())
+                    .output()
+                    .expect("sh");
+                let stderr = String::from_utf8_lossy(&output.stderr);
+                let code = output.status.code();
+                assert!(
+                    code.is_some_and(|c| c <= 6),
+                    "{script} {args:?}: {code:?}\n{stderr}"
+                );
+                assert!(!stderr.contains("panicked"), "{script} {args:?}: {stderr}");
+            }
+            // A reader that is gone before the first byte.
+            let mut command = env.command(&args);
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let output = command
+                .stdout(writer)
+                .stderr(Stdio::piped())
+                .output()
+                .expect("run");
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let code = output.status.code();
+            assert!(code.is_some_and(|c| c <= 6), "{args:?}: {code:?}\n{stderr}");
+            assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! `history check`, `repair` and `undo` on made homes: each difference by itself.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::sign_in::{SignIn, write_auth};
+use rusqlite::Connection;
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+
+fn id(n: u32) -> String {
+    format!("01a10000-0000-7000-8000-{n:012x}")
+}
+
+fn relative(n: u32) -> String {
+    format!(
+        "sessions/2026/01/02/rollout-2026-01-02T00-00-00-{}.jsonl",
+        id(n)
+    )
+}
+
+/// Three conversations that Codex lists, the second under a name.
+struct Home {
+    env: TestEnv,
+}
+
+impl Home {
+    fn new() -> Self {
+        let home = Self {
+            env: TestEnv::new(),
+        };
+        for n in 1..=3 {
+            home.put(&relative(n), &rollout(n, "acct-alice"));
+        }
+        let folder = home.path("");
+        home.sql(
+            "CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
+             created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, source TEXT NOT NULL,
+             title TEXT NOT NULL, archived INTEGER NOT NULL DEFAULT 0, archived_at INTEGER,
+             first_user_message TEXT NOT NULL DEFAULT '',
+             history_mode TEXT NOT NULL DEFAULT 'legacy', name TEXT, created_at_ms INTEGER,
+             updated_at_ms INTEGER, creator_account_id TEXT)",
+        );
+        for n in 1..=3 {
+            home.sql(&format!(
+                "INSERT INTO threads(id, rollout_path, created_at, updated_at, source, title,
+                 first_user_message, history_mode)
+                 VALUES('{}', '{}/{}', 1, 1, 'cli', 'question {n}', 'question {n}', 'paginated')",
+                id(n),
+                folder.display(),
+                relative(n)
+            ));
+        }
+        home.sql(&format!(
+            "UPDATE threads SET name='named' WHERE id='{}'",
+            id(2)
+        ));
+        home.put("session_index.jsonl", &line(2, "named"));
+        write_auth(&folder, &SignIn::alice());
+        home
+    }
+
+    fn path(&self, relative: &str) -> PathBuf {
+        if relative.is_empty() {
+            self.env.codex_home()
+        } else {
+            self.env.codex_home().join(relative)
+        }
+    }
+
+    fn put(&self, relative: &str, text: &str) {
+        let path = self.path(relative);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn sql(&self, sql: &str) {
+        let database = Connection::open(self.path("state_5.sqlite")).unwrap();
+        database.execute_batch(sql).unwrap();
+        database.close().unwrap();
+    }
+
+    fn row(&self, n: u32, column: &str) -> String {
+        let database = Connection::open(self.path("state_5.sqlite")).unwrap();
+        let sql = format!("SELECT CAST({column} AS TEXT) FROM threads WHERE lower(id)=?1");
+        let value: Option<String> = database.query_row(&sql, [id(n)], |row| row.get(0)).unwrap();
+        value.unwrap_or_default()
+    }
+
+    fn run(&self, args: &[&str]) -> Run {
+        self.env.run(["history"].iter().chain(args))
+    }
+
+    /// Checks without changing anything.
+    #[track_caller]
+    fn check(&self, code: i32) -> Value {
+        let before = self.env.tree("home");
+        let document = self.run(&["check", "--json"]).code(code).json();
+        assert_same_tree(&before, &self.env.tree("home"));
+        document
+    }
+
+    /// Repairs, checks that nothing is left, takes it back byte for byte, and repairs again.
+    #[track_caller]
+    fn repair_there_and_back(&self) -> Value {
+        let before = self.env.tree("home/.codex");
+        let whole = self.env.tree("home");
+        let planned = self.run(&["repair", "--dry-run", "--json"]).code(0).json();
+        assert_same_tree(&whole, &self.env.tree("home"));
+        let done = self.run(&["repair", "--json"]).code(0).json();
+        assert_eq!(planned["changed"], done["changed"]);
+        let _ = self.check(0);
+        let again = self.run(&["repair", "--json"]).code(0).json();
+        assert_eq!(again["changed"], serde_json::json!([]));
+        let _ = self.run(&["undo"]).code(0);
+        assert_same_tree(&before, &self.env.tree("home/.codex"));
+        let _ = self.check(5);
+        let _ = self.run(&["repair"]).code(0);
+        let _ = self.check(0);
+        done
+    }
+}
+
+fn rollout(n: u32, account: &str) -> String {
+    let id = id(n);
+    format!(
+        "{{\"timestamp\":\"2026-01-02T00:00:00Z\",\"ordinal\":0,\"type\":\"session_meta\",\"payload\":{{\"account_scoped\":true,\"creator_account_id\":\"{account}\",\"id\":\"{id}\",\"timestamp\":\"2026-01-02T00:00:00Z\",\"cwd\":\"/p\",\"source\":\"cli\",\"history_mode\":\"paginated\"}}}}\n\
+         {{\"timestamp\":\"2026-01-02T00:00:0{n}Z\",\"ordinal\":1,\"type\":\"event_msg\",\"payload\":{{\"type\":\"user_message\",\"message\":\"question {n}\"}}}}\n"
+    )
+}
+
+fn line(n: u32, name: &str) -> String {
+    format!(
+        "{{\"id\":\"{}\",\"thread_name\":\"{name}\",\"updated_at\":\"2026-01-02T00:00:00Z\"}}\n",
+        id(n)
+    )
+}
+
+#[test]
+fn a_home_that_agrees_is_equal() {
+    let home = Home::new();
+    let document = home.check(0);
+    assert_eq!(
+        (&document["on_disk"], &document["listed"]),
+        (&3.into(), &3.into())
+    );
+    for key in [
+        "missing",
+        "stale_path",
+        "orphan_rows",
+        "duplicates",
+        "names_missing",
+        "hidden",
+    ] {
+        assert_eq!(document[key], serde_json::json!([]), "{key}");
+    }
+    // A conversation without a line in the index is no difference, nor is no index at all.
+    fs::remove_file(home.path("session_index.jsonl")).unwrap();
+    let _ = home.check(0);
+    insta::assert_snapshot!(home.run(&["repair"]).code(0), @r"
+    exit 0
+    --- stdout
+    nothing to mend
+    --- stderr
+    ");
+}
+
+#[test]
+fn a_conversation_without_a_row_gets_one_with_its_name() {
+    let home = Home::new();
+    home.sql(&format!("DELETE FROM threads WHERE id='{}'", id(2)));
+    assert_eq!(home.check(5)["missing"][0]["id"], id(2));
+    let _ = home.repair_there_and_back();
+    assert_eq!(home.row(2, "name"), "named");
+    assert_eq!(home.row(2, "title"), "question 2");
+    assert_eq!(home.row(2, "creator_account_id"), "acct-alice");
+    let recorded = PathBuf::from(home.row(2, "rollout_path"));
+    assert_eq!(recorded, home.path(&relative(2)).canonicalize().unwrap());
+}
+
+#[test]
+fn a_row_that_points_elsewhere_points_here_again() {
+    let home = Home::new();
+    home.sql("UPDATE threads SET rollout_path='/gone/home/'||substr(rollout_path, -80)");
+    let document = home.check(5);
+    assert_eq!(document["listed"], 0);
+    assert_eq!(document["stale_path"].as_array().unwrap().len(), 3);
+    assert_eq!(document["stale_path"][0]["foreign"], true);
+    let _ = home.repair_there_and_back();
+    // What the rows know besides stays.
+    assert_eq!(home.row(2, "name"), "named");
+}
+
+#[test]
+fn a_home_that_another_still_uses_is_not_written_into() {
+    let home = Home::new();
+    let other = home.env.path("other");
+    let theirs = other.join(relative(1));
+    fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+    fs::copy(home.path(&relative(1)), &theirs).unwrap();
+    home.sql(&format!(
+        "UPDATE threads SET rollout_path='{}' WHERE id='{}'",
+        theirs.display(),
+        id(1)
+    ));
+    assert_eq!(home.check(5)["stale_path"][0]["foreign"], true);
+    let before = home.env.tree("other");
+    let _ = home.repair_there_and_back();
+    assert_same_tree(&before, &home.env.tree("other"));
+}
+
+#[test]
+fn a_conversation_that_was_archived_by_hand_counts_as_archived() {
+    let home = Home::new();
+    let name = format!("rollout-2026-01-02T00-00-00-{}.jsonl", id(3));
+    fs::create_dir_all(home.path("archived_sessions")).unwrap();
+    let archived = home.path("archived_sessions").join(name);
+    fs::rename(home.path(&relative(3)), archived).unwrap();
+    assert_eq!(home.check(5)["stale_path"][0]["archived"], true);
+    let _ = home.repair_there_and_back();
+    assert_eq!(home.row(3, "archived"), "1");
+    assert_eq!(home.row(3, "archived_at"), "1");
+}
+
+#[test]
+fn a_name_that_only_the_index_has_comes_back() {
+    let home = Home::new();
+    home.sql("UPDATE threads SET name=NULL");
+    // What a rebuild wrote is no name: the first message, or the id.
+    home.put(
+        "session_index.jsonl",
+        &format!(
+            "{}{}{}",
+            line(2, "named"),
+            line(1, "question 1"),
+            line(3, &id(3))
+        ),
+    );
+    let document = home.check(5);
+    assert_eq!(document["names_missing"].as_array().unwrap().len(), 1);
+    let _ = home.repair_there_and_back();
+    assert_eq!(
+        (home.row(1, "name"), home.row(2, "name")),
+        (String::new(), "named".into())
+    );
+}
+
+#[test]
+fn ids_in_another_case_are_the_same_conversation() {
+    let home = Home::new();
+    home.sql("UPDATE threads SET id=upper(id), name=NULL, rollout_path='x'");
+    assert_eq!(home.check(5)["orphan_rows"], serde_json::json!([]));
+    let _ = home.repair_there_and_back();
+    assert_eq!(home.row(2, "name"), "named");
+}
+
+#[test]
+fn what_cannot_be_mended_is_said_and_left() {
+    let home = Home::new();
+    fs::remove_file(home.path(&relative(1))).unwrap();
+    fs::write(home.path(&relative(2)), vec![0; 9000]).unwrap();
+    let copy = relative(3).replace("/02/", "/03/");
+    home.put(&copy, &rollout(3, "acct-alice"));
+    home.put(&format!("{}.zst", relative(3)), "no zstd, and never read");
+    let document = home.check(5);
+    assert_eq!(document["orphan_rows"].as_array().unwrap().len(), 2);
+    assert_eq!(document["damaged"].as_array().unwrap().len(), 1);
+    let paths = document["duplicates"][0]["paths"].as_array().unwrap();
+    assert_eq!(paths.len(), 3);
+    assert_eq!(
+        paths[0].as_str().unwrap(),
+        format!("[ROOT]/home/.codex/{}", relative(3))
+    );
+    let before = home.env.tree("home/.codex");
+    let run = home.run(&["repair"]).code(6);
+    assert_same_tree(&before, &home.env.tree("home/.codex"));
+    insta::assert_snapshot!(run, @r"
+    exit 6
+    --- stdout
+    nothing to mend
+    --- stderr
+    4 findings left alone; see codex-manager history check
+    ");
+    insta::assert_snapshot!(home.run(&["check"]).code(5), @r"
+    exit 5
+    --- stdout
+    1 conversation on disk, 1 listed by Codex
+
+    2 listed without a file
+      01a10000-0000-7000-8000-000000000001  question 1
+      01a10000-0000-7000-8000-000000000002  named
+
+    1 in more than one file; the first counts
+      sessions/2026/01/02/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000003.jsonl
+        sessions/2026/01/03/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000003.jsonl
+        sessions/2026/01/02/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000003.jsonl.zst
+
+    1 damaged
+      sessions/2026/01/02/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl: it does not begin with what the conversation is
+    --- stderr
+    bring a lost one back: codex-manager restore latest --session ID
+    ");
+}
+
+#[test]
+fn conversations_of_another_account_are_said_and_no_difference() {
+    let home = Home::new();
+    home.put(&relative(3), &rollout(3, "acct-bob"));
+    let document = home.check(0);
+    assert_eq!(document["hidden"][0]["account_id"], "acct-bob");
+    assert_eq!(document["hidden"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_schema_that_wants_more_than_is_known_is_refused_whole() {
+    let home = Home::new();
+    home.sql(&format!(
+        "DELETE FROM threads WHERE id='{}'; UPDATE threads SET rollout_path='x';",
+        id(2)
+    ));
+    home.sql(
+        "CREATE TABLE wanted AS SELECT * FROM threads; DROP TABLE threads;
+         CREATE TABLE threads(id TEXT PRIMARY KEY, rollout_path TEXT NOT NULL,
+         from_the_future TEXT NOT NULL);
+         INSERT INTO threads SELECT id, rollout_path, 'y' FROM wanted; DROP TABLE wanted;",
+    );
+    let run = home.run(&["repair"]).code(1);
+    assert!(run.stderr.contains("from_the_future"), "{run}");
+    assert_eq!(home.row(1, "rollout_path"), "x");
+}
+
+#[test]
+fn a_lost_database_needs_codex_and_nothing_is_changed_without() {
+    let home = Home::new();
+    fs::remove_file(home.path("state_5.sqlite")).unwrap();
+    assert_eq!(home.check(5)["missing"].as_array().unwrap().len(), 3);
+    let before = home.env.tree("home/.codex");
+    let run = home.run(&["repair"]).code(1);
+    assert!(run.stderr.contains("only Codex can make it again"), "{run}");
+    assert_same_tree(&before, &home.env.tree("home/.codex"));
+}
+
+#[test]
+fn a_database_that_somebody_holds_is_no_lost_one() {
+    let home = Home::new();
+    let holder = Connection::open(home.path("state_5.sqlite")).unwrap();
+    holder
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA locking_mode=EXCLUSIVE;
+             CREATE TABLE held(x); INSERT INTO held VALUES(1);",
+        )
+        .unwrap();
+    for verb in ["check", "repair"] {
+        let run = home.run(&[verb]).code(1);
+        assert!(run.stderr.contains("database is locked"), "{run}");
+    }
+}
+
+#[test]
+fn a_repair_under_somebody_who_has_the_home_open_is_refused() {
+    let home = Home::new();
+    home.sql("UPDATE threads SET rollout_path='x'");
+    let before = home.env.tree("home/.codex");
+    let held = fs::File::open(home.path(&relative(1))).unwrap();
+    let mut reader = std::process::Command::new("cat")
+        .stdin(std::process::Stdio::piped())
+        .stdout(held)
+        .spawn()
+        .unwrap();
+    let run = home.run(&["repair"]).code(3);
+    let undo = home.run(&["undo"]);
+    drop(reader.stdin.take());
+    let _ = reader.wait();
+    assert!(
+        run.stderr.contains(&format!("PID {}", reader.id())),
+        "{run}"
+    );
+    assert!(run.stderr.contains("nothing was changed"), "{run}");
+    assert_eq!(undo.code, 1, "{undo}");
+    assert_same_tree(&before, &home.env.tree("home/.codex"));
+}
+
+#[test]
+fn an_undo_keeps_what_it_replaces_and_checks_what_it_brings() {
+    let home = Home::new();
+    home.sql("UPDATE threads SET rollout_path='x'");
+    let broken = home.env.tree("home/.codex");
+    let _ = home.run(&["repair"]).code(0);
+    home.sql(&format!(
+        "UPDATE threads SET name='later' WHERE id='{}'",
+        id(1)
+    ));
+    let later = home.env.tree("home/.codex");
+    let undone = home.run(&["undo", "--json"]).code(0).json();
+    assert_same_tree(&broken, &home.env.tree("home/.codex"));
+    // There is nothing more to take back, but the state between can be had.
+    let _ = home.run(&["undo"]).code(1);
+    let kept = PathBuf::from(undone["kept"].as_str().unwrap());
+    let name = kept.file_name().unwrap().to_str().unwrap().to_owned();
+    let folder = home.env.manager_home().join("history").join(&name);
+    let _ = home.run(&["undo", "--snapshot", &name]).code(0);
+    assert_same_tree(&later, &home.env.tree("home/.codex"));
+    // A snapshot that was damaged changes nothing.
+    fs::write(folder.join("0"), "not what was kept").unwrap();
+    let run = home.run(&["undo", "--snapshot", &name]).code(5);
+    assert!(run.stderr.contains("the snapshot is damaged"), "{run}");
+    assert_same_tree(&later, &home.env.tree("home/.codex"));
+}
+
+#[test]
+fn there_is_no_home_to_check_where_there_is_none() {
+    let env = TestEnv::new();
+    for verb in ["check", "repair", "undo", "rebuild"] {
+        let run = env.run(["history", verb]).code(1);
+        assert!(run.stderr.contains("no Codex home"), "{run}");
+    }
+}

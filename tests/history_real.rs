@@ -1,0 +1,391 @@
+//! Breaking a home of the real Codex in every way that users report, and mending it.
+
+use crate::support::env::assert_same_tree;
+use crate::support::lab::{Lab, open, rollout, rows};
+use codex_manager::history::names::{IndexEntry, append};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// What Codex lists from its database alone: id → name.
+#[track_caller]
+fn listed(lab: &Lab, home: &Path) -> Vec<(String, Option<String>)> {
+    let params = json!({"sourceKinds": ["exec", "vscode", "cli"], "useStateDbOnly": true});
+    let answer = lab
+        .codex
+        .app_server_request(home, &lab.backend, "thread/list", params)
+        .expect("a list");
+    let mut threads: Vec<_> = answer["data"]
+        .as_array()
+        .expect("threads")
+        .iter()
+        .map(|thread| {
+            let text = |key: &str| thread[key].as_str().map(str::to_owned);
+            (text("id").expect("an id"), text("name"))
+        })
+        .collect();
+    threads.sort();
+    threads
+}
+
+fn name(lab: &Lab, home: &Path, id: &str, name: &str) {
+    let params = json!({"threadId": id, "name": name});
+    lab.codex
+        .app_server_request(home, &lab.backend, "thread/name/set", params)
+        .expect("named");
+}
+
+fn append_name(home: &Path, id: &str, name: &str) {
+    let entry = IndexEntry {
+        id: id.to_owned(),
+        thread_name: name.to_owned(),
+        updated_at: "2026-01-01T00:00:00Z".to_owned(),
+    };
+    append(home, &[entry]).unwrap();
+}
+
+/// Three conversations, the second named.
+struct Told {
+    lab: Lab,
+    ids: Vec<String>,
+    expected: Vec<(String, Option<String>)>,
+}
+
+fn told() -> Option<Told> {
+    let lab = Lab::new()?;
+    let home = lab.home();
+    let ids: Vec<_> = ["first thing", "second thing", "third thing"]
+        .iter()
+        .map(|said| lab.say(said))
+        .collect();
+    name(&lab, &home, &ids[1], "the second");
+    let expected = listed(&lab, &home);
+    assert_eq!(expected.len(), 3);
+    assert_eq!(expected[1].1.as_deref(), Some("the second"));
+    let equal = lab.manager(["history", "check", "--json"]).code(0).json();
+    assert_eq!(equal["listed"], 3);
+    Some(Told { lab, ids, expected })
+}
+
+/// Check finds it, repair mends it, Codex lists and resumes all; undo brings the broken state back
+/// byte for byte, and a second repair mends it again.
+#[track_caller]
+fn assert_mended(told: &Told) {
+    let Told { lab, ids, expected } = told;
+    let home = lab.home();
+    let before = lab.world.tree("home/.codex");
+    let found = lab.manager(["history", "check"]).code(5);
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+    let _ = lab.manager(["history", "repair"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    assert_eq!(&listed(lab, &home), expected, "{found}");
+    let databases = |tree: &crate::support::env::Tree| {
+        let mut tree = tree.clone();
+        tree.0
+            .retain(|path, _| path.to_string_lossy().starts_with("state_"));
+        tree
+    };
+    let _ = lab.manager(["history", "undo"]).code(0);
+    assert_same_tree(
+        &databases(&before),
+        &databases(&lab.world.tree("home/.codex")),
+    );
+    let _ = lab.manager(["history", "check"]).code(5);
+    let _ = lab.manager(["history", "repair"]).code(0);
+    assert_eq!(&listed(lab, &home), expected);
+    for id in ids {
+        let path = rollout(&home, id);
+        let len = path.metadata().unwrap().len();
+        lab.go_on(&home, id, "and more");
+        assert!(path.metadata().unwrap().len() > len, "it went on elsewhere");
+    }
+    let resumed = lab.codex.run(
+        &home,
+        &lab.backend,
+        &[
+            "exec",
+            "resume",
+            "--all",
+            "--skip-git-repo-check",
+            "the second",
+            "by name",
+        ],
+    );
+    assert_eq!(resumed.expect_success().session_id(), Some(&*ids[1]));
+    let _ = lab.manager(["history", "check"]).code(0);
+}
+
+fn remove_database(home: &Path) {
+    for entry in fs::read_dir(home).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("state_") {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_deleted_database_is_made_again_with_its_names() {
+    let Some(told) = told() else { return };
+    remove_database(&told.lab.home());
+    assert_mended(&told);
+    let tmp = told.lab.world.manager_home().join("tmp");
+    let left = fs::read_dir(tmp).unwrap().flatten();
+    assert_eq!(left.filter(|e| e.file_name() != ".lock").count(), 0);
+}
+
+#[test]
+fn a_database_of_garbage_is_made_again() {
+    let Some(told) = told() else { return };
+    remove_database(&told.lab.home());
+    fs::write(told.lab.home().join("state_5.sqlite"), vec![7; 9000]).unwrap();
+    assert_mended(&told);
+}
+
+#[test]
+fn a_home_that_was_moved_is_listed_again() {
+    let Some(told) = told() else { return };
+    let home = told.lab.home();
+    let elsewhere = told.lab.world.path("elsewhere");
+    fs::rename(&home, &elsewhere).unwrap();
+    fs::create_dir_all(home.parent().unwrap()).unwrap();
+    fs::rename(&elsewhere, &home).unwrap();
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    database
+        .execute_batch("UPDATE threads SET rollout_path='/old/.codex'||substr(rollout_path, instr(rollout_path, '/sessions/'))")
+        .unwrap();
+    database.close().unwrap();
+    assert_mended(&told);
+}
+
+#[test]
+fn lost_rows_come_back_as_codex_itself_makes_them() {
+    let Some(told) = told() else { return };
+    let home = told.lab.home();
+    // What Codex makes of the rollouts by itself.
+    remove_database(&home);
+    let _ = listed(&told.lab, &home);
+    let all = |home: &Path| {
+        let database = open(&home.join("state_5.sqlite"));
+        let mut query = database
+            .prepare("SELECT * FROM threads ORDER BY id")
+            .unwrap();
+        let columns: Vec<_> = query
+            .column_names()
+            .iter()
+            .map(|c| (*c).to_owned())
+            .collect();
+        let rows = query.query_map([], |row| {
+            let cells = columns.iter().enumerate().map(|(i, column)| {
+                Ok((
+                    column.clone(),
+                    format!("{:?}", row.get::<_, rusqlite::types::Value>(i)?),
+                ))
+            });
+            cells.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        rows.unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let by_codex = all(&home);
+    let database = rusqlite::Connection::open(home.join("state_5.sqlite")).unwrap();
+    database.execute_batch("DELETE FROM threads").unwrap();
+    database.close().unwrap();
+    fs::remove_file(home.join("session_index.jsonl")).unwrap();
+    let _ = told.lab.manager(["history", "repair"]).code(0);
+    assert_eq!(all(&home), by_codex);
+}
+
+#[test]
+fn conversations_from_another_machine_are_taken_in() {
+    let Some(told) = told() else { return };
+    let home = told.lab.home();
+    let other = told.lab.world.path("other");
+    crate::support::sign_in::signed_in_home(
+        &other,
+        &told.lab.backend,
+        &crate::support::sign_in::SignIn::alice(),
+    );
+    let id = told.lab.say_in(&other, "said elsewhere");
+    let from = rollout(&other, &id);
+    let to = home.join(from.strip_prefix(&other).unwrap());
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::copy(from, to).unwrap();
+    append_name(&home, &id, "from there");
+    let mut told = told;
+    told.expected.push((id.clone(), Some("from there".into())));
+    told.expected.sort();
+    told.ids.push(id);
+    assert_mended(&told);
+}
+
+#[test]
+fn a_deleted_index_is_rebuilt_and_the_name_still_resumes() {
+    let Some(told) = told() else { return };
+    let (lab, home) = (&told.lab, told.lab.home());
+    fs::remove_file(home.join("session_index.jsonl")).unwrap();
+    let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
+    assert_eq!(document["source"], "database");
+    let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
+    let mut names: Vec<String> = index
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|line| line["thread_name"].as_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["first thing", "the second", "third thing"]);
+    // The rebuilt lines are no names: nothing is lost, and nothing is called what nobody called it.
+    let _ = lab.manager(["history", "check"]).code(0);
+    remove_database(&home);
+    let _ = lab.manager(["history", "repair"]).code(0);
+    assert_eq!(listed(lab, &home), told.expected);
+    let resumed = lab.codex.run(
+        &home,
+        &lab.backend,
+        &[
+            "exec",
+            "resume",
+            "--all",
+            "--skip-git-repo-check",
+            "the second",
+            "by name",
+        ],
+    );
+    assert_eq!(resumed.expect_success().session_id(), Some(&*told.ids[1]));
+}
+
+#[test]
+fn an_old_conversation_keeps_the_name_in_the_index() {
+    let Some(told) = told() else { return };
+    let (lab, home) = (&told.lab, told.lab.home());
+    let id = "0199a213-81c0-7800-8aa1-bbab2a035a53";
+    let day = home.join("sessions/2025/10/01");
+    fs::create_dir_all(&day).unwrap();
+    let lines = [
+        format!("{{\"timestamp\":\"2025-10-01T10:00:00.000Z\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\",\"timestamp\":\"2025-10-01T10:00:00.000Z\",\"cwd\":\"/tmp\",\"originator\":\"codex_cli_rs\",\"cli_version\":\"0.42.0\",\"instructions\":null}}}}"),
+        "{\"timestamp\":\"2025-10-01T10:00:02.000Z\",\"type\":\"response_item\",\"payload\":{\"type\":\"message\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\",\"text\":\"old hello\"}]}}".to_owned(),
+        "{\"timestamp\":\"2025-10-01T10:00:02.000Z\",\"type\":\"event_msg\",\"payload\":{\"type\":\"user_message\",\"message\":\"old hello\",\"kind\":\"plain\"}}".to_owned(),
+    ];
+    let rollout = day.join(format!("rollout-2025-10-01T10-00-00-{id}.jsonl"));
+    fs::write(&rollout, lines.map(|line| line + "\n").concat()).unwrap();
+    append_name(&home, id, "old name");
+    let _ = lab.manager(["history", "check"]).code(5);
+    let _ = lab.manager(["history", "repair"]).code(0);
+    let _ = lab.manager(["history", "check"]).code(0);
+    let mut expected = told.expected.clone();
+    expected.push((id.into(), Some("old name".into())));
+    expected.sort();
+    assert_eq!(listed(lab, &home), expected);
+    // A rebuild keeps it.
+    let _ = lab.manager(["history", "rebuild"]).code(0);
+    assert_eq!(listed(lab, &home), expected);
+}
+
+#[test]
+fn a_name_that_somebody_gave_is_found_before_a_title_that_nobody_did() {
+    let Some(lab) = Lab::new() else { return };
+    let home = lab.home();
+    let named = lab.say("mend the build");
+    name(&lab, &home, &named, "release");
+    // Later, with a first line that is that name, and more behind it.
+    let other = lab.say("release\nthe kraken");
+    let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
+    assert_eq!(
+        document["titles_taken"], 0,
+        "its title is more than its first line"
+    );
+    assert_eq!(rows(&home).len(), 2);
+    let resumed = lab.codex.run(
+        &home,
+        &lab.backend,
+        &[
+            "exec",
+            "resume",
+            "--all",
+            "--skip-git-repo-check",
+            "release",
+            "on",
+        ],
+    );
+    assert_eq!(resumed.expect_success().session_id(), Some(&*named));
+    // Without a table the first line is all there is: it must not take the name.
+    remove_database(&home);
+    let document = lab.manager(["history", "rebuild", "--json"]).code(0).json();
+    assert_eq!(document["source"], "rollouts");
+    let _ = lab.manager(["history", "repair"]).code(0);
+    let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
+    assert_eq!(index.matches("\"release\"").count(), 1, "{index}");
+    let resumed = lab.codex.run(
+        &home,
+        &lab.backend,
+        &[
+            "exec",
+            "resume",
+            "--all",
+            "--skip-git-repo-check",
+            "release",
+            "on",
+        ],
+    );
+    assert_eq!(resumed.expect_success().session_id(), Some(&*named));
+    assert_ne!(named, other);
+}
+
+#[test]
+fn a_compressed_conversation_is_repaired_and_resumed() {
+    let Some(told) = told() else { return };
+    let home = told.lab.home();
+    let path = rollout(&home, &told.ids[0]);
+    let bytes = fs::read(&path).unwrap();
+    let zst =
+        ruzstd::encoding::compress_to_vec(&bytes[..], ruzstd::encoding::CompressionLevel::Fastest);
+    fs::write(format!("{}.zst", path.display()), zst).unwrap();
+    fs::remove_file(&path).unwrap();
+    let equal = told.lab.manager(["history", "check"]);
+    assert_eq!(equal.code, 0, "{equal}");
+    remove_database(&home);
+    let _ = told.lab.manager(["history", "repair"]).code(0);
+    let _ = told.lab.manager(["history", "check"]).code(0);
+    told.lab.go_on(&home, &told.ids[0], "and on");
+    assert!(path.exists());
+}
+
+#[test]
+fn a_lost_conversation_comes_back_from_an_archive_with_its_row_and_its_name() {
+    let Some(told) = told() else { return };
+    let Told { lab, ids, expected } = &told;
+    let home = lab.home();
+    let _ = lab.back_up();
+    lab.go_on(&home, &ids[0], "said after the backup");
+    name(lab, &home, &ids[2], "named after the backup");
+    let database = home.join("state_5.sqlite");
+    let connection = rusqlite::Connection::open(&database).unwrap();
+    let _ = connection
+        .execute("DELETE FROM threads WHERE id=?1", [&ids[1]])
+        .unwrap();
+    connection.close().unwrap();
+    fs::remove_file(rollout(&home, &ids[1])).unwrap();
+    fs::remove_file(home.join("session_index.jsonl")).unwrap();
+    let mut expected = expected.clone();
+    expected[2].1 = Some("named after the backup".into());
+    let others: Vec<_> = [&expected[0], &expected[2]].map(Clone::clone).into();
+    assert_eq!(listed(lab, &home), others);
+    let first = fs::read(rollout(&home, &ids[0])).unwrap();
+
+    let _ = lab
+        .manager(["restore", "latest", "--session", "the second"])
+        .code(0);
+    assert_eq!(listed(lab, &home), expected);
+    assert_eq!(fs::read(rollout(&home, &ids[0])).unwrap(), first);
+    let index = fs::read_to_string(home.join("session_index.jsonl")).unwrap();
+    assert_eq!(index.lines().count(), 1, "{index}");
+    assert!(index.contains("the second"), "{index}");
+    lab.go_on(&home, &ids[1], "and on");
+    let _ = lab.manager(["history", "check"]).code(0);
+
+    // Once more: its row and its name are here and stay.
+    name(lab, &home, &ids[1], "renamed");
+    let _ = lab
+        .manager(["restore", "latest", "--session", &ids[1]])
+        .code(0);
+    expected[1].1 = Some("renamed".into());
+    assert_eq!(listed(lab, &home), expected);
+}

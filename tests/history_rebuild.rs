@@ -1,0 +1,359 @@
+//! `history rebuild`: the golden homes, odd inputs, and what must not change.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use rusqlite::Connection;
+use serde_json::Value;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+const ID: &str = "01a10000-0000-7000-8000-000000000001";
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/history")
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn prepare(case: &Path) -> TestEnv {
+    let env = TestEnv::new();
+    copy(&case.join("home"), &env.codex_home());
+    if let Ok(sql) = fs::read_to_string(case.join("state.sql")) {
+        let database = Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+        database.execute_batch(&sql).unwrap();
+        database.close().unwrap();
+    }
+    env
+}
+
+fn rebuild(env: &TestEnv, args: &str) -> Run {
+    let words = ["history", "rebuild", "--json"];
+    env.run(words.into_iter().chain(args.split_whitespace()))
+}
+
+fn read(env: &TestEnv, name: &str) -> String {
+    fs::read_to_string(env.codex_home().join(name)).unwrap_or_default()
+}
+
+#[track_caller]
+fn assert_golden(case: &Path) {
+    let env = prepare(case);
+    let name = case.file_name().unwrap().display();
+    let args = fs::read_to_string(case.join("args")).unwrap();
+    let before = env.tree("home");
+    let planned = rebuild(&env, &format!("{args} --dry-run")).code(0);
+    assert_same_tree(&before, &env.tree("home"));
+    let run = rebuild(&env, &args).code(0);
+    for file in ["session_index.jsonl", "history.jsonl"] {
+        let expected = fs::read_to_string(case.join("expected").join(file));
+        let untouched = || fs::read_to_string(case.join("home").join(file)).unwrap_or_default();
+        let expected = expected.unwrap_or_else(|_| untouched());
+        assert_eq!(read(&env, file), expected, "{name}: {file}");
+    }
+    let report: Value =
+        serde_json::from_slice(&fs::read(case.join("expected/report.json")).unwrap()).unwrap();
+    for document in [planned.json(), run.json()] {
+        for (key, value) in report.as_object().unwrap() {
+            assert_eq!(&document[key], value, "{name}: {key}\n{run}");
+        }
+    }
+    if let Ok(warning) = fs::read_to_string(case.join("expected/warning")) {
+        assert!(run.stderr.contains(warning.trim()), "{name}: {run}");
+    }
+    // Once more changes nothing, not even a copy.
+    let before = env.tree("home");
+    let again = rebuild(&env, &args).code(0).json();
+    for file in again["files"].as_array().unwrap() {
+        assert_eq!(file["written"], false, "{name}");
+    }
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn every_golden_home_becomes_what_was_worked_out_by_hand() {
+    let mut cases: Vec<_> = fs::read_dir(fixtures())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .collect();
+    cases.sort();
+    assert!(cases.len() >= 15, "{cases:?}");
+    for case in cases {
+        assert_golden(&case);
+    }
+}
+
+#[test]
+fn a_copy_of_what_was_there_stays_unless_it_is_not_wanted() {
+    let env = prepare(&fixtures().join("limit"));
+    let before = read(&env, "session_index.jsonl");
+    let run = rebuild(&env, "").code(0).json();
+    let copy = env
+        .codex_home()
+        .join("session_index.jsonl.bak.20261120T120000Z");
+    assert_eq!(fs::read_to_string(copy).unwrap(), before);
+    let printed = run["files"][0]["backup"].as_str().unwrap();
+    assert!(printed.ends_with("session_index.jsonl.bak.20261120T120000Z"));
+
+    let env = prepare(&fixtures().join("limit"));
+    let _ = rebuild(&env, "--no-backup").code(0);
+    let copies = env.tree("home/.codex").0.into_keys();
+    assert_eq!(
+        copies
+            .filter(|path| path.to_string_lossy().contains(".bak."))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_limit_below_zero_is_no_limit_anybody_can_mean() {
+    let env = prepare(&fixtures().join("limit"));
+    let before = env.tree("home");
+    let run = rebuild(&env, "--max-threads -1").code(4);
+    insta::assert_snapshot!(run, @r"
+    exit 4
+    --- stdout
+    --- stderr
+    error: --max-threads is below zero: -1
+
+    hint: 0 stands for all conversations; nothing was changed
+    ");
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn the_report_says_what_was_left_out_and_what_to_do_next() {
+    let env = prepare(&fixtures().join("limit"));
+    let run = env
+        .run(["history", "rebuild", "--max-threads", "2"])
+        .code(0);
+    insta::assert_snapshot!(run, @r"
+    exit 0
+    --- stdout
+    2 conversations, from Codex's database and the conversations on disk
+    2 prompts
+    older ones, left out by --max-threads 2 (0 takes all): 3
+    names kept of conversations left out: 3
+    broken lines skipped: 2
+    lines dropped from the history, as no conversation backs them: 1
+    lines dropped from the history, of conversations left out: 1
+    written: [ROOT]/home/.codex/session_index.jsonl
+      copy of the one before: [ROOT]/home/.codex/session_index.jsonl.bak.20261120T120000Z
+    written: [ROOT]/home/.codex/history.jsonl
+      copy of the one before: [ROOT]/home/.codex/history.jsonl.bak.20261120T120000Z
+    --- stderr
+    restart Codex to see it
+    ");
+}
+
+#[test]
+fn neither_rollouts_nor_the_database_are_touched() {
+    let env = prepare(&fixtures().join("database"));
+    let before = env.tree("home/.codex");
+    let _ = rebuild(&env, "").code(0);
+    let tops = ["sessions", "archived_sessions", "state_5.sqlite"];
+    assert_same_tree(&before.only(&tops), &env.tree("home/.codex").only(&tops));
+    assert!(!env.codex_home().join("state_5.sqlite-shm").exists());
+}
+
+#[test]
+fn rows_that_are_only_in_the_wal_count_and_nothing_is_left_beside_it() {
+    for with_index in [true, false] {
+        let env = prepare(&fixtures().join("limit"));
+        let database = env.codex_home().join("state_5.sqlite");
+        let writer = Connection::open(&database).unwrap();
+        writer
+            .execute_batch(&format!(
+                "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;
+                 UPDATE threads SET name='only in the log' WHERE id='{ID}';"
+            ))
+            .unwrap();
+        // As a killed Codex leaves it: copied while the writer holds it, and put back.
+        let names = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
+        let bytes = names.map(|name| fs::read(env.codex_home().join(name)).unwrap());
+        drop(writer);
+        for (name, bytes) in names.iter().zip(bytes) {
+            fs::write(env.codex_home().join(name), bytes).unwrap();
+        }
+        if !with_index {
+            fs::remove_file(env.codex_home().join("state_5.sqlite-shm")).unwrap();
+        }
+        let before = env.tree("home");
+        let _ = rebuild(&env, "--dry-run").code(0);
+        assert_same_tree(&before, &env.tree("home"));
+        let _ = rebuild(&env, "").code(0);
+        assert!(read(&env, "session_index.jsonl").contains("only in the log"));
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_used_leaves_the_rollouts() {
+    let env = prepare(&fixtures().join("limit"));
+    let mut garbage = b"SQLite format 3\0".to_vec();
+    garbage.extend([0xAA; 8192]);
+    fs::write(env.codex_home().join("state_5.sqlite"), garbage).unwrap();
+    let run = rebuild(&env, "").code(0);
+    assert_eq!(run.json()["source"], "rollouts");
+    assert_eq!(run.json()["refreshed"], 5);
+    assert!(run.stderr.contains("the database is damaged"), "{run}");
+    // What the index knew stays.
+    assert!(read(&env, "session_index.jsonl").contains("named in the index"));
+}
+
+#[test]
+fn a_locked_database_is_said_and_the_rollouts_are_taken() {
+    let env = prepare(&fixtures().join("limit"));
+    let holder = Connection::open(env.codex_home().join("state_5.sqlite")).unwrap();
+    holder
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA locking_mode=EXCLUSIVE;
+             CREATE TABLE held(x); INSERT INTO held VALUES(1);",
+        )
+        .unwrap();
+    let run = rebuild(&env, "--dry-run").code(0);
+    assert_eq!(run.json()["source"], "rollouts", "{run}");
+    assert!(run.stderr.contains("warning:"), "{run}");
+}
+
+#[test]
+fn files_of_zeros_and_bytes_that_are_no_text_are_counted_and_passed_over() {
+    let env = prepare(&fixtures().join("one-id-twice"));
+    let day = env.codex_home().join("sessions/2026/01/02");
+    fs::write(
+        day.join("rollout-2026-01-02T00-00-01-zeros.jsonl"),
+        vec![0; 100_000],
+    )
+    .unwrap();
+    fs::write(day.join("rollout-2026-01-02T00-00-01-empty.jsonl"), "").unwrap();
+    let rollout = day.join(format!("rollout-2026-01-02T00-00-00-{ID}.jsonl"));
+    let mut file = fs::OpenOptions::new().append(true).open(rollout).unwrap();
+    let invalid = b"{\"timestamp\":\"2026-01-02T00:00:09Z\",\"type\":\"compacted\",\"payload\":\"\xff\xfe\"}\n";
+    file.write_all(invalid).unwrap();
+    file.write_all(&[0; 5000]).unwrap();
+    let document = rebuild(&env, "").code(0).json();
+    assert_eq!(document["without_id"], 2);
+    assert_eq!(document["bad_lines"], 2);
+    assert_eq!(document["history_entries"], 3);
+}
+
+#[test]
+fn a_line_of_a_gigabyte_is_passed_over_in_little_memory() {
+    let env = prepare(&fixtures().join("one-id-twice"));
+    let day = env.codex_home().join("sessions/2026/01/02");
+    let rollout = day.join(format!("rollout-2026-01-02T00-00-00-{ID}.jsonl"));
+    let mut file = fs::OpenOptions::new().append(true).open(&rollout).unwrap();
+    file.write_all(
+        b"{\"timestamp\":\"2026-01-02T00:00:08Z\",\"type\":\"response_item\",\"payload\":\"",
+    )
+    .unwrap();
+    let len = file.metadata().unwrap().len();
+    // A hole: zeros that take no room.
+    file.set_len(len + (1 << 30)).unwrap();
+    file.write_all(b"\"}\n").unwrap();
+    let late = "{\"timestamp\":\"2026-01-02T00:00:09Z\",\"type\":\"event_msg\",\"payload\":{\"type\":\"user_message\",\"message\":\"behind it\"}}\n";
+    file.write_all(late.as_bytes()).unwrap();
+    // 600 MB of address space for everything, stacks and reserves of each thread included.
+    let mut command = std::process::Command::new("sh");
+    let inner = env.command(["history", "rebuild", "--json"]);
+    command
+        .args(["-c", "ulimit -v 614400; exec \"$0\" \"$@\""])
+        .arg(inner.get_program())
+        .args(inner.get_args())
+        .env_clear()
+        .envs(inner.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let output = command.output().unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(read(&env, "history.jsonl").contains("behind it"));
+    assert!(read(&env, "session_index.jsonl").contains("2026-01-02T00:00:09Z"));
+}
+
+#[test]
+fn a_compressed_rollout_is_read_and_its_plain_twin_wins() {
+    let env = prepare(&fixtures().join("limit"));
+    fs::remove_file(env.codex_home().join("state_5.sqlite")).unwrap();
+    let day = env.codex_home().join("sessions/2026/01/02");
+    let plain = |n: u32| {
+        day.join(format!(
+            "rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-{n:012x}.jsonl"
+        ))
+    };
+    let compress = |text: &[u8], to: PathBuf| {
+        let bytes =
+            ruzstd::encoding::compress_to_vec(text, ruzstd::encoding::CompressionLevel::Fastest);
+        fs::write(to, bytes).unwrap();
+    };
+    let zst = |path: &Path| PathBuf::from(format!("{}.zst", path.display()));
+    compress(&fs::read(plain(4)).unwrap(), zst(&plain(4)));
+    fs::remove_file(plain(4)).unwrap();
+    compress(&fs::read(plain(3)).unwrap(), zst(&plain(5)));
+    // Cut in the middle: what can be read counts.
+    let cut = fs::read(zst(&plain(4))).unwrap();
+    fs::write(zst(&plain(1)), &cut[..cut.len() / 2]).unwrap();
+    let document = rebuild(&env, "").code(0).json();
+    assert_eq!(document["refreshed"], 5);
+    let history = read(&env, "history.jsonl");
+    assert_eq!(history.matches("question 4").count(), 1);
+    assert_eq!(history.matches("question 3").count(), 1);
+    assert_eq!(history.matches("question 5").count(), 1);
+}
+
+#[test]
+fn what_codex_appends_meanwhile_is_carried_over() {
+    use codex_manager::history::rebuild::{Only, RebuildOptions, apply, plan};
+    use codex_manager::io::progress::Silent;
+    let env = prepare(&fixtures().join("rollouts-alone"));
+    let home = env.codex_home();
+    fs::write(home.join("session_index.jsonl"), "").unwrap();
+    let options = RebuildOptions {
+        only: Only::Both,
+        max_threads: None,
+        include_orphans: false,
+        max_bytes: None,
+    };
+    let planned = plan(&home, None, options, &Silent).unwrap();
+    let line = format!(
+        "{{\"id\":\"{ID}\",\"thread_name\":\"new\",\"updated_at\":\"2026-01-03T00:00:00Z\"}}\n"
+    );
+    fs::write(home.join("session_index.jsonl"), &line).unwrap();
+    let now = chrono::DateTime::from_timestamp(1_767_312_000, 0).unwrap();
+    let _ = apply(&home, &planned, true, now).unwrap();
+    let index = read(&env, "session_index.jsonl");
+    assert!(
+        index.lines().count() == 7 && index.ends_with(&line),
+        "{index}"
+    );
+}
+
+#[test]
+fn a_lock_that_codex_holds_is_waited_for() {
+    let env = prepare(&fixtures().join("limit"));
+    let lock = fs::File::create(env.codex_home().join("session_index.jsonl.lock")).unwrap();
+    lock.lock().unwrap();
+    let child = env
+        .command(["history", "rebuild", "--only", "session-index"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn();
+    let mut child = child.unwrap();
+    // It cannot have written before it gets the lock, however long that takes.
+    let before = read(&env, "session_index.jsonl");
+    assert!(before.contains("broken"));
+    drop(lock);
+    assert!(child.wait().unwrap().success());
+    assert!(!read(&env, "session_index.jsonl").contains("broken"));
+}

@@ -1,0 +1,126 @@
+//! A Codex that keeps its login elsewhere than in auth.json: never a success on a file that it ignores.
+
+use crate::support::env::TestEnv;
+use crate::support::sample::{alice, backup, bob, sample_home, text};
+use crate::support::sign_in::{auth_json, write_auth};
+use crate::support::write_program;
+use std::fs;
+
+/// What a command does about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Does {
+    /// Refuses with exit 5, changes nothing, names the store and the line that helps.
+    Refuses,
+    /// Does its work, with this code, and names the store.
+    Says(i32),
+    /// Does its work: the store has no bearing on it.
+    Works,
+}
+
+/// Alice's auth.json left in a home whose Codex does not read it; two profiles; an archive.
+fn world(store: &str) -> (TestEnv, String) {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let line = format!("cli_auth_credentials_store = \"{store}\"\n");
+    env.write("home/.codex/config.toml", line);
+    let login = format!(
+        "#!/bin/sh\n[ \"$1\" = login ] || exit 1\n\
+         umask 077; cat > \"$CODEX_HOME/auth.json\" <<'END'\n{}\nEND\n",
+        auth_json(&bob())
+    );
+    write_program(&env.path("bin/codex"), &login);
+    env.write("pass", "correct horse\n");
+    (env, archive)
+}
+
+#[test]
+fn every_command_knows_a_login_that_is_not_in_auth_json() {
+    use Does::{Refuses, Says, Works};
+    for store in ["keyring", "auto", "ephemeral"] {
+        let table: &[(&[&str], Does)] = &[
+            (&["use", "home"], Refuses),
+            (&["use", "home", "--dry-run"], Refuses),
+            (&["use", "-"], Refuses),
+            (&["recommend", "--use"], Refuses),
+            (&["profile", "save", "new"], Refuses),
+            (&["profile", "save", "work", "--from", "ARCHIVE"], Works),
+            (
+                &[
+                    "profile",
+                    "export",
+                    "out",
+                    "--with-logins",
+                    "--passphrase-file",
+                    "pass",
+                ],
+                Refuses,
+            ),
+            (&["profile", "export", "out"], Works),
+            (&["profile", "list"], Works),
+            (&["list"], Works),
+            (&["profile", "login", "client"], Says(6)),
+            (&["status", "--dry-run"], Says(6)),
+            (&["current"], Says(5)),
+            (&["backup", "--no-status"], Says(0)),
+            (&["restore", "ARCHIVE", "--dry-run"], Works),
+            (&["doctor"], Says(0)),
+        ];
+        let mut wrong = Vec::new();
+        for (args, does) in table {
+            let (env, archive) = world(store);
+            let before = env.tree("");
+            let args: Vec<&str> = args
+                .iter()
+                .map(|arg| {
+                    if *arg == "ARCHIVE" {
+                        archive.as_str()
+                    } else {
+                        arg
+                    }
+                })
+                .collect();
+            let run = env.run(&args);
+            let said = format!("{}{}", run.stdout, run.stderr);
+            let named = format!("cli_auth_credentials_store = \"{store}\"");
+            match does {
+                Refuses => {
+                    let line = "write cli_auth_credentials_store = \"file\" into";
+                    let said = run.code == 5 && said.contains(&named) && said.contains(line);
+                    let diff = before.diff(&env.tree(""));
+                    if !said || !diff.is_empty() {
+                        wrong.push(format!("{args:?} {run}\n{diff}"));
+                    }
+                }
+                Says(code) if run.code != *code || !said.contains(&named) => {
+                    wrong.push(format!("{args:?} {run}"));
+                }
+                Works if run.code != 0 => wrong.push(format!("{args:?} {run}")),
+                Says(_) | Works => {}
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+    }
+}
+
+#[test]
+fn a_restore_leaves_the_login_of_a_keyring_home_alone_and_says_so() {
+    let (env, archive) = world("keyring");
+    // The archive's own config.toml goes with it, unless something else is put back.
+    let live = fs::read(env.codex_home().join("auth.json")).expect("read");
+    let said = env
+        .run(["restore", &archive, "--only", "auth.json", "--yes"])
+        .stderr;
+    assert_eq!(
+        fs::read(env.codex_home().join("auth.json")).expect("read"),
+        live
+    );
+    assert!(
+        said.contains("cli_auth_credentials_store = \"keyring\""),
+        "{said}"
+    );
+}

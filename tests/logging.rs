@@ -1,0 +1,422 @@
+//! The log of runs that nobody watches: whole lines, no tokens, and nothing of others is touched.
+
+use crate::support::env::TestEnv;
+use codex_manager::io::clock::{Clock, Zone};
+use codex_manager::io::events;
+use codex_manager::logging::retention::Archive;
+use codex_manager::logging::{
+    Format, LogHandle, LogName, LogPlace, LogSettings, LogWorld, Severity, start,
+};
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn world(root: &Path, day: &str) -> LogWorld {
+    let now = format!("{day}T23:30:00Z");
+    let now = chrono::DateTime::parse_from_rfc3339(&now).expect("a time");
+    LogWorld {
+        manager_home: root.join("manager"),
+        machine: "desk 1/é".into(),
+        clock: Clock::Fixed(now.to_utc()),
+        zone: Zone::UTC,
+    }
+}
+
+fn logged(settings: &LogSettings, world: &LogWorld, work: impl FnOnce()) -> LogHandle {
+    let log = start(settings, world.clone());
+    assert_eq!(log.warnings, Vec::<String>::new());
+    log.listen_during(work).1
+}
+
+fn folder(root: &Path) -> PathBuf {
+    root.join("manager/logs")
+}
+
+/// The files of a folder that do not begin with a dot.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let mut names: Vec<_> = entries
+        .map(|entry| {
+            entry
+                .expect("entry")
+                .file_name()
+                .into_string()
+                .expect("text")
+        })
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a log in UTF-8")
+}
+
+#[test]
+fn every_format_holds_the_same_facts_and_no_token() {
+    let token = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1In0.c2ln";
+    for format in [Format::Text, Format::Json, Format::Logfmt] {
+        let root = tempfile::tempdir().expect("a folder");
+        let settings = LogSettings {
+            format,
+            ..LogSettings::default()
+        };
+        let handle = logged(&settings, &world(root.path(), "2026-11-20"), || {
+            events::debug!("below the level");
+            events::info!(path = "sessions/é b.jsonl", bytes = 12u64, "copied");
+            events::warn!(refresh_token = "short", why = %format!("401 {token}\nx"), "refused");
+        });
+        assert_eq!(handle.problem(), None);
+        assert_eq!(
+            names(&folder(root.path())),
+            ["codex-manager-desk-1-é-2026-11-20.log"]
+        );
+        let path = folder(root.path()).join("codex-manager-desk-1-é-2026-11-20.log");
+        let mode = path.metadata().expect("stat").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let text = text_of(&path);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(!text.contains("short") && !text.contains(token), "{text}");
+        for wanted in [
+            "INFO",
+            "copied",
+            "sessions/é b.jsonl",
+            "12",
+            "2026-11-20T23:30",
+        ] {
+            assert!(lines[0].contains(wanted), "{wanted}: {text}");
+        }
+        assert!(lines[1].contains("WARNING"), "{text}");
+        if format == Format::Json {
+            for line in lines {
+                let _: serde_json::Value = serde_json::from_str(line).expect("JSON");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_level_decides_what_is_kept() {
+    for (level, expected) in [
+        (Severity::Debug, 4),
+        (Severity::Info, 3),
+        (Severity::Warning, 2),
+        (Severity::Error, 1),
+    ] {
+        let root = tempfile::tempdir().expect("a folder");
+        let settings = LogSettings {
+            level,
+            ..LogSettings::default()
+        };
+        logged(&settings, &world(root.path(), "2026-11-20"), || {
+            events::debug!("a");
+            events::info!("b");
+            events::warn!("c");
+            events::error!("d");
+        });
+        let path = folder(root.path()).join("codex-manager-desk-1-é-2026-11-20.log");
+        assert_eq!(text_of(&path).lines().count(), expected);
+    }
+}
+
+#[test]
+fn a_day_and_a_size_begin_a_new_file_in_every_format() {
+    for format in [Format::Text, Format::Json, Format::Logfmt] {
+        let root = tempfile::tempdir().expect("a folder");
+        let settings = LogSettings {
+            file: Some(root.path().join("my logs/sync.txt")),
+            max_file_bytes: 1000,
+            archive: Archive::Text,
+            format,
+            ..LogSettings::default()
+        };
+        let write = |day: &str, lines: u32| {
+            logged(&settings, &world(root.path(), day), || {
+                for number in 0..lines {
+                    events::info!(number, "a line of some length");
+                }
+            });
+        };
+        write("2026-11-19", 1);
+        write("2026-11-20", 30);
+        let folder = root.path().join("my logs");
+        let all = names(&folder);
+        assert!(all.len() > 3, "{all:?}");
+        assert_eq!(all[0], "sync-desk-1-é-2026-11-19.txt");
+        assert_eq!(all[1], "sync-desk-1-é-2026-11-20.1.txt");
+        let mut lines = 0;
+        for name in &all {
+            let text = text_of(&folder.join(name));
+            assert!(text.len() <= 1000 && text.ends_with('\n'), "{name}");
+            lines += text.lines().count();
+        }
+        assert_eq!(lines, 31);
+    }
+}
+
+#[test]
+fn old_logs_are_packed_then_removed_and_files_of_others_stay() {
+    let root = tempfile::tempdir().expect("a folder");
+    let settings = LogSettings {
+        max_file_bytes: 400,
+        ..LogSettings::default()
+    };
+    let write = |day: &str| {
+        logged(&settings, &world(root.path(), day), || {
+            for number in 0..5 {
+                events::info!(number, "a line of some length");
+            }
+        });
+    };
+    write("2026-11-10");
+    write("2026-11-19");
+    let folder = folder(root.path());
+    let before: BTreeSet<String> = names(&folder).into_iter().collect();
+    let theirs = [
+        "codex-manager-other-2026-11-01.log",
+        "codex-manager-desk-1-é-2026-11-01.log.bak",
+        "codex-manager-desk-1-é-2026-1-1.log",
+        "codex-manager-desk-1-é-2026-11-01.007.log",
+        "codex-manager-desk-1-é-.log",
+        "notes.txt",
+        "codex-manager-desk-1-é-2026-11-01.zip",
+    ];
+    for name in theirs {
+        std::fs::write(folder.join(name), name).expect("write");
+    }
+    // A folder and a link of our name are not ours either.
+    std::fs::create_dir(folder.join("codex-manager-desk-1-é-2026-11-02.log")).expect("folder");
+    let outside = root.path().join("outside");
+    std::fs::write(&outside, "x").expect("write");
+    std::os::unix::fs::symlink(
+        &outside,
+        folder.join("codex-manager-desk-1-é-2026-11-03.log"),
+    )
+    .expect("link");
+
+    let first = text_of(&folder.join("codex-manager-desk-1-é-2026-11-19.1.log"));
+    write("2026-11-20");
+    let after: BTreeSet<String> = names(&folder).into_iter().collect();
+    for name in theirs {
+        assert!(after.contains(name), "{name} is not ours");
+    }
+    assert_eq!(text_of(&outside), "x");
+    assert!(after.contains("codex-manager-desk-1-é-2026-11-02.log"));
+    assert!(after.contains("codex-manager-desk-1-é-2026-11-03.log"));
+    for name in &before {
+        assert!(!after.contains(name), "{name} is packed or removed");
+        let is_kept = after.contains(&format!("{name}.zip"));
+        assert_eq!(is_kept, name.contains("2026-11-19"), "{name}: {after:?}");
+    }
+    // The zip holds the very lines, and is as private as they were.
+    let path = folder.join("codex-manager-desk-1-é-2026-11-19.1.log.zip");
+    let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).expect("open")).expect("a zip");
+    let packed = std::io::read_to_string(zip.by_index(0).expect("an entry")).expect("text");
+    assert_eq!(packed, first);
+    let mode = path.metadata().expect("stat").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // A week after, all of that is gone, packed or not.
+    write("2026-12-20");
+    let left: Vec<_> = names(&folder)
+        .into_iter()
+        .filter(|name| before.contains(name) || name.ends_with(".log.zip"))
+        .collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[test]
+fn names_are_read_back_as_they_are_written() {
+    let root = tempfile::tempdir().expect("a folder");
+    let place = LogPlace::of(&LogSettings::default(), &world(root.path(), "2026-11-20"));
+    for number in [0, 1, 27] {
+        for is_zip in [false, true] {
+            let date = chrono::NaiveDate::from_ymd_opt(2026, 11, 20).expect("a day");
+            let name = LogName {
+                date,
+                number,
+                is_zip,
+            };
+            let path = place.path(name);
+            let text = path.file_name().expect("a name").to_str().expect("text");
+            assert_eq!(place.parse(text), Some(name), "{text}");
+        }
+    }
+}
+
+#[test]
+fn many_writers_at_once_lose_no_line_and_no_file() {
+    const WRITERS: u32 = 4;
+    const LINES: u32 = 200;
+    let root = tempfile::tempdir().expect("a folder");
+    let settings = LogSettings {
+        max_file_bytes: 2000,
+        archive: Archive::Text,
+        format: Format::Json,
+        ..LogSettings::default()
+    };
+    // Each with its own files and locks: to the system they are as apart as processes.
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (settings, world) = (&settings, world(root.path(), "2026-11-20"));
+            scope.spawn(move || {
+                let log = start(settings, world);
+                let ((), handle) = log.listen_during(|| {
+                    for line in 0..LINES {
+                        events::info!(writer, line, "a line of some length");
+                    }
+                });
+                assert_eq!(handle.problem(), None);
+            });
+        }
+    });
+    let folder = folder(root.path());
+    let mut seen = BTreeSet::new();
+    for name in names(&folder) {
+        let text = text_of(&folder.join(&name));
+        assert!(text.len() <= 2000, "{name}");
+        for line in text.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).expect("a whole line");
+            seen.insert((line["writer"].as_u64(), line["line"].as_u64()));
+        }
+    }
+    assert_eq!(seen.len(), (WRITERS * LINES) as usize);
+}
+
+#[test]
+fn half_a_line_that_a_killed_process_left_spoils_no_other() {
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = folder(root.path());
+    std::fs::create_dir_all(&folder).expect("folder");
+    let path = folder.join("codex-manager-desk-1-é-2026-11-20.log");
+    std::fs::write(&path, "2026-11-20T10:00 half a li").expect("write");
+    logged(
+        &LogSettings::default(),
+        &world(root.path(), "2026-11-20"),
+        || {
+            events::info!("whole");
+        },
+    );
+    let text = text_of(&path);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[1].ends_with("whole"), "{text}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_said_and_stops_nothing() {
+    let root = tempfile::tempdir().expect("a folder");
+    // A file where the folder should be, a folder where the file should be, a link as the file.
+    std::fs::write(root.path().join("file"), "").expect("write");
+    let inside = LogSettings {
+        file: Some(root.path().join("file/x.log")),
+        ..LogSettings::default()
+    };
+    let log = start(&inside, world(root.path(), "2026-11-20"));
+    assert_eq!(log.warnings.len(), 1, "{:?}", log.warnings);
+    let (done, handle) = log.listen_during(|| {
+        events::info!("lost");
+        true
+    });
+    assert!(done && handle.problem().is_some());
+
+    let name = "x-desk-1-é-2026-11-20.log";
+    let target = root.path().join("target");
+    std::fs::write(&target, "theirs").expect("write");
+    for make in [
+        (|path: &Path, _: &Path| std::fs::create_dir(path)) as fn(&Path, &Path) -> _,
+        |path, target| std::os::unix::fs::symlink(target, path),
+    ] {
+        let folder = tempfile::tempdir_in(root.path()).expect("a folder");
+        make(&folder.path().join(name), &target).expect("made");
+        let settings = LogSettings {
+            file: Some(folder.path().join("x.log")),
+            ..LogSettings::default()
+        };
+        let log = start(&settings, world(root.path(), "2026-11-20"));
+        let handle = log.listen_during(|| events::info!("lost")).1;
+        let problem = handle.problem().expect("a problem");
+        assert!(problem.contains(name), "{problem}");
+    }
+    assert_eq!(text_of(&target), "theirs");
+}
+
+/// The only log that a scheduled run has written.
+fn run_log(env: &TestEnv) -> String {
+    let folder = env.manager_home().join("logs");
+    let names = names(&folder);
+    assert_eq!(names.len(), 1, "{names:?}");
+    assert!(names[0].starts_with("codex-manager-"), "{names:?}");
+    assert!(names[0].ends_with("-2026-11-20.log"), "{names:?}");
+    text_of(&folder.join(&names[0]))
+}
+
+#[test]
+fn a_scheduled_run_notes_its_begin_and_how_it_ended() {
+    let env = TestEnv::new();
+    env.write("home/.codex/config.toml", "");
+    let _ = env
+        .run(["backup", "--no-status", "--quiet", "--log"])
+        .code(0);
+    let text = run_log(&env);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert!(lines[0].contains("begins command="), "{text}");
+    assert!(
+        lines[0].contains("backup --no-status --quiet --log"),
+        "{text}"
+    );
+    assert!(
+        lines[1].contains("INFO") && lines[1].ends_with("ends exit_code=0"),
+        "{text}"
+    );
+
+    let _ = env.run(["restore", "nobody@example.com", "--log"]).code(1);
+    let text = run_log(&env);
+    let last = text.lines().last().expect("a line");
+    assert!(
+        last.contains("ERROR") && last.contains("exit_code=1"),
+        "{text}"
+    );
+    assert!(last.contains("error="), "{text}");
+}
+
+#[test]
+fn a_log_folder_that_cannot_be_written_warns_and_the_job_is_done() {
+    let env = TestEnv::new();
+    env.write("home/.codex/config.toml", "");
+    let logs = env.manager_home().join("logs");
+    std::fs::create_dir_all(&logs).expect("folder");
+    let mode = |mode| std::fs::Permissions::from_mode(mode);
+    std::fs::set_permissions(&logs, mode(0o500)).expect("chmod");
+    let run = env.run_unprivileged(&["backup", "--no-status", "--log"]);
+    std::fs::set_permissions(&logs, mode(0o700)).expect("chmod");
+    let run = run.code(0);
+    assert_eq!(
+        run.stderr.matches("the log is not complete").count(),
+        1,
+        "{run}"
+    );
+    assert!(!names(&env.manager_home().join("backups")).is_empty());
+}
+
+#[test]
+fn runs_at_once_share_a_log_line_by_line() {
+    const RUNS: usize = 6;
+    let env = TestEnv::new();
+    let runs: Vec<_> = (0..RUNS)
+        .map(|_| {
+            let mut command = env.command(["list-backups", "--quiet", "--log"]);
+            command.spawn().expect("it starts")
+        })
+        .collect();
+    for mut run in runs {
+        assert!(run.wait().expect("it ends").success());
+    }
+    let text = run_log(&env);
+    let count = |word: &str| text.lines().filter(|line| line.contains(word)).count();
+    assert_eq!((count(" begins "), count(" ends ")), (RUNS, RUNS), "{text}");
+    assert_eq!(text.lines().count(), 2 * RUNS);
+}

@@ -1,0 +1,438 @@
+//! `profile`, `list`, `current`: logins by name, byte for byte, never doubled and never mixed up.
+
+use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
+use crate::support::sample::{RENEWED, alice, backup, bob, sample_home, text};
+use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+/// Alice signed in.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    env
+}
+
+fn folder(env: &TestEnv, name: &str) -> PathBuf {
+    env.manager_home().join("profiles").join(name)
+}
+
+fn kept(env: &TestEnv, name: &str) -> String {
+    fs::read_to_string(folder(env, name).join("auth.json")).expect("a login")
+}
+
+fn save(env: &TestEnv, args: &[&str]) -> Run {
+    env.run([&["profile", "save", "--json"], args].concat())
+}
+
+fn listed(env: &TestEnv) -> Vec<(String, String, bool)> {
+    let said = env.run(["profile", "list", "--json"]).code(0).json();
+    let profiles = said["profiles"].as_array().expect("profiles").iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    profiles
+        .map(|p| {
+            let current = p["current"].as_bool().expect("a bool");
+            (text(&p["name"]), text(&p["email"]), current)
+        })
+        .collect()
+}
+
+#[test]
+fn the_live_login_is_saved_byte_for_byte_unknown_fields_and_all() {
+    let env = world();
+    let odd = auth_json(&alice(0)).replacen('{', "{ \"new_field\": [1,\t2],", 1);
+    write_auth_text(&env.codex_home(), &odd);
+    let home = env.tree("home/.codex");
+    let said = save(&env, &["work"]).code(0).json();
+    assert_eq!(
+        said,
+        json!({
+            "schema": 1, "command": "profile save", "profile": "work", "renamed_from": null,
+            "outcome": "created", "email": "alice@example.com", "account_id": "acct-alice",
+            "last_refresh": "2026-11-17T07:20:00+00:00", "dry_run": false,
+        })
+    );
+    assert_eq!(kept(&env, "work"), odd);
+    assert_same_tree(&home, &env.tree("home/.codex"));
+    assert_eq!(
+        listed(&env),
+        [("work".into(), "alice@example.com".into(), true)]
+    );
+}
+
+#[test]
+fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    let expected = |command: &str| {
+        json!({"schema": 1, "command": command, "profiles": [{
+            "name": "work", "email": "alice@example.com", "account_id": "acct-alice",
+            "current": true, "state": "unknown", "login": "ok", "windows": [], "session": null,
+        }]})
+    };
+    assert_eq!(env.run(["list", "--json"]).code(0).json(), expected("list"));
+    let said = env.run(["profile", "list", "--json"]).code(0).json();
+    assert_eq!(said, expected("profile list"));
+    insta::assert_snapshot!(env.run(["list"]).code(0), @r"
+    exit 0
+    --- stdout
+    PROFILE  ACCOUNT            STATE    QUOTA LEFT
+    work     alice@example.com  unknown  not known
+    current  acct-alice
+    --- stderr
+    ");
+}
+
+#[test]
+fn current_says_who_is_signed_in_or_why_nobody_is() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    assert_eq!(
+        env.run(["current", "--json"]).code(0).json(),
+        json!({
+            "schema": 1, "command": "current", "email": "alice@example.com",
+            "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
+            "processes": [], "windows": [], "source": null, "observed_at": null, "problem": null,
+        })
+    );
+    let nobody = |text: Option<&str>, problem: &str| {
+        match text {
+            Some(text) => write_auth_text(&env.codex_home(), text),
+            None => fs::remove_file(env.codex_home().join("auth.json")).expect("remove"),
+        }
+        let said = env.run(["current", "--json"]).code(5).json();
+        assert_eq!(said["email"], Value::Null);
+        let told = said["problem"].as_str().expect("a problem").to_owned();
+        assert!(told.contains(problem), "{told}");
+    };
+    nobody(Some("{}"), "holds no login");
+    nobody(Some(""), "empty");
+    nobody(Some("\0\0\0"), "NUL");
+    nobody(None, "not signed in");
+    env.write(
+        "home/.codex/config.toml",
+        "cli_auth_credentials_store = \"keyring\"",
+    );
+    write_auth(&env.codex_home(), &alice(0));
+    let said = env.run(["current", "--json"]).code(5).json();
+    assert_eq!(
+        (&said["email"], &said["store"]),
+        (&Value::Null, &json!("keyring"))
+    );
+}
+
+#[test]
+fn an_account_is_never_doubled_and_its_newest_login_stays() {
+    let env = world();
+    let outcome = |args: &[&str]| {
+        let said = save(&env, args).code(0).json();
+        (said["outcome"].clone(), said["renamed_from"].clone())
+    };
+    assert_eq!(outcome(&["work"]), (json!("created"), Value::Null));
+    assert_eq!(outcome(&["work"]), (json!("unchanged"), Value::Null));
+    write_auth(&env.codex_home(), &alice(3));
+    assert_eq!(outcome(&["client"]), (json!("updated"), json!("work")));
+    assert_eq!(kept(&env, "client"), auth_json(&alice(3)));
+    assert!(!folder(&env, "work").exists());
+    // The older one comes back from a dump: history, not a step back.
+    let dump = env.write("21apr_alice@example.com_auth.json", auth_json(&alice(1)));
+    let dump = text(&dump);
+    assert_eq!(
+        outcome(&["client", "--from", &dump]),
+        (json!("kept-newer"), Value::Null)
+    );
+    assert_eq!(kept(&env, "client"), auth_json(&alice(3)));
+    let shown = env
+        .run(["profile", "show", "client", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(shown["history"].as_array().expect("history").len(), 2);
+    assert_eq!(shown["owner"], "live");
+    assert_eq!(shown["newest_seen"], "2026-11-20T07:20:00+00:00");
+    assert_eq!(listed(&env).len(), 1);
+}
+
+#[test]
+fn i6_a_name_that_is_another_accounts_is_refused() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let before = env.tree("");
+    for name in ["work", "WORK"] {
+        let refused = save(&env, &[name]).code(5);
+        assert!(refused.stderr.contains("alice@example.com"), "{refused}");
+    }
+    assert_same_tree(&before, &env.tree(""));
+    // Bytes that somebody copied there by hand are not taken for the account's.
+    fs::write(folder(&env, "work").join("auth.json"), auth_json(&bob())).expect("write");
+    let said = env.run(["list"]).code(0);
+    assert!(said.stderr.contains("login of bob@example.com"), "{said}");
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = save(&env, &["work"]).code(0);
+    assert_eq!(kept(&env, "work"), auth_json(&alice(0)));
+    let aside = fs::read_dir(folder(&env, ".unreadable"))
+        .expect("kept")
+        .count();
+    assert_eq!(aside, 1, "what was there is kept");
+}
+
+#[test]
+fn accounts_that_share_an_email_or_an_id_are_told_apart() {
+    let env = world();
+    let logins = [
+        ("personal", SignIn::new("acct-1", "me@x.com").user_id("u1")),
+        ("team", SignIn::new("acct-2", "me@x.com").user_id("u1")),
+        ("mate", SignIn::new("acct-2", "mate@x.com").user_id("u2")),
+    ];
+    for (name, login) in &logins {
+        write_auth(&env.codex_home(), &login.clone().issued_at(RENEWED));
+        let said = save(&env, &[name]).code(0).json();
+        assert_eq!(said["outcome"], "created", "{name}");
+    }
+    for (name, login) in &logins {
+        assert_eq!(
+            kept(&env, name),
+            auth_json(&login.clone().issued_at(RENEWED))
+        );
+    }
+    assert_eq!(listed(&env).len(), 3);
+}
+
+#[test]
+fn an_api_key_is_a_profile_too_and_shows_no_key() {
+    let env = world();
+    let key = api_key_auth_json("sk-test-0000");
+    write_auth_text(&env.codex_home(), &key);
+    let said = save(&env, &["billed"]).code(0);
+    assert!(!said.stdout.contains("sk-test"), "{said}");
+    assert_eq!(kept(&env, "billed"), key);
+    write_auth_text(&env.codex_home(), &api_key_auth_json("sk-test-1111"));
+    let _ = save(&env, &["billed"]).code(5);
+    assert_eq!(save(&env, &["other"]).code(0).json()["outcome"], "created");
+}
+
+#[test]
+fn a_login_is_taken_out_of_an_archive() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = backup(&env, &[]);
+    let name = text(&archive)
+        .rsplit('/')
+        .next()
+        .expect("a name")
+        .to_owned();
+    fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+    for from in [text(&archive), name] {
+        let _ = save(&env, &["work", "--from", &from]).code(0);
+        assert_eq!(kept(&env, "work"), auth_json(&alice(0)));
+    }
+}
+
+#[test]
+fn what_is_no_login_is_refused_by_name_and_changes_nothing() {
+    let env = world();
+    let large = vec![b' '; 50 << 20];
+    let files: [(&str, &[u8], i32, &str); 6] = [
+        ("empty", b"", 5, "empty"),
+        ("nul", &[0; 4096], 5, "NUL"),
+        (
+            "cut",
+            b"{\"tokens\": {\"id_token\": \"rt.sec",
+            5,
+            "truncated",
+        ),
+        ("text", b"hello", 5, "not JSON"),
+        ("none", b"{}", 5, "no login"),
+        ("large", &large, 1, "too large"),
+    ];
+    for (name, bytes, _, _) in files {
+        env.write(name, bytes);
+    }
+    let before = env.tree("");
+    for (name, _, code, reason) in files {
+        let refused = save(&env, &["work", "--from", name]).code(code);
+        assert!(refused.stderr.contains(reason), "{name}: {refused}");
+        assert!(refused.stderr.contains(name), "{refused}");
+        assert!(!refused.stderr.contains("rt.sec"), "{refused}");
+    }
+    let _ = save(&env, &["work", "--from", "nowhere"]).code(1);
+    for name in ["", "..", "a/b", ".trash", "a b"] {
+        let _ = save(&env, &[name]).code(4);
+    }
+    let _ = save(&env, &["--", "-x"]).code(4);
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_keyring_home_is_refused_with_the_line_that_helps() {
+    for store in ["keyring", "auto", "ephemeral"] {
+        let env = world();
+        let line = format!("cli_auth_credentials_store = \"{store}\"\n");
+        env.write("home/.codex/config.toml", line);
+        let refused = env.run(["profile", "save", "work"]).code(5);
+        assert!(
+            refused
+                .stderr
+                .contains("write cli_auth_credentials_store = \"file\" into"),
+            "{refused}"
+        );
+        assert!(!env.manager_home().exists());
+    }
+}
+
+#[test]
+fn the_last_five_logins_are_kept_and_one_unreadable_profile_hides_no_other() {
+    let env = world();
+    for day in 0..8 {
+        write_auth(&env.codex_home(), &alice(day));
+        let _ = save(&env, &["work"]).code(0);
+    }
+    let shown = env
+        .run(["profile", "show", "work", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(shown["history"].as_array().expect("history").len(), 5);
+    assert_eq!(kept(&env, "work"), auth_json(&alice(7)));
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["home"]).code(0);
+    let live = folder(&env, "work").join("auth.json");
+    for bytes in [Vec::new(), vec![b' '; 20 << 20]] {
+        fs::write(&live, bytes).expect("write");
+        assert_eq!(listed(&env).len(), 2);
+    }
+    fs::write(folder(&env, "work").join("profile.json"), "{").expect("write");
+    assert_eq!(
+        listed(&env),
+        [("home".into(), "bob@example.com".into(), true)]
+    );
+}
+
+#[test]
+fn a_profile_is_renamed_and_a_name_that_is_taken_is_not() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["home"]).code(0);
+    let _ = env.run(["profile", "rename", "work", "home"]).code(5);
+    let _ = env.run(["profile", "rename", "nobody", "x"]).code(1);
+    let _ = env.run(["profile", "rename", "work", "a/b"]).code(4);
+    let said = env
+        .run(["profile", "rename", "WORK", "client", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&said["profile"], &said["renamed_from"]),
+        (&json!("client"), &json!("work"))
+    );
+    assert_eq!(kept(&env, "client"), auth_json(&alice(0)));
+    let known = env.run(["cooldown", "--json"]).code(0).json();
+    let names: Vec<_> = known["accounts"]
+        .as_array()
+        .expect("accounts")
+        .iter()
+        .map(|a| a["profile"].as_str().unwrap_or_default())
+        .collect();
+    assert!(
+        names.contains(&"client") && !names.contains(&"work"),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_removed_profile_is_in_the_trash_until_it_is_purged_with_a_yes() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let removed = env
+        .run(["profile", "remove", "work", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(listed(&env), []);
+    let trash = removed["trash"]
+        .as_str()
+        .expect("a place")
+        .replace("[ROOT]/", "");
+    let login = format!("{trash}/auth.json");
+    let back = save(&env, &["work", "--from", &login]).code(0).json();
+    assert_eq!(back["outcome"], "created");
+    let before = env.tree("");
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
+    let _ = env.run(["profile", "remove", "nobody"]).code(1);
+    assert_same_tree(&before, &env.tree(""));
+    let gone = env
+        .run(["profile", "remove", "work", "--purge", "--yes", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(gone["purged"], 2);
+    let left: Vec<_> = env
+        .tree("home/.codex-manager/profiles")
+        .0
+        .into_keys()
+        .filter(|p| p.ends_with("auth.json"))
+        .collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
+}
+
+#[test]
+fn i11_a_dry_run_of_profile_commands_writes_nothing() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &alice(2));
+    let before: Tree = env.tree("");
+    for args in [
+        &["save", "work"][..],
+        &["save", "client"],
+        &["rename", "work", "client"],
+        &["remove", "work"],
+        &["remove", "work", "--purge"],
+    ] {
+        let args = [&["profile"], args, &["--dry-run"]].concat();
+        let _ = env.run(&args).code(0);
+        assert_same_tree(&before, &env.tree(""));
+    }
+    let fresh = world();
+    let before = fresh.tree("");
+    let _ = fresh.run(["profile", "save", "work", "--dry-run"]).code(0);
+    assert_same_tree(&before, &fresh.tree(""));
+}
+
+#[test]
+fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
+    let env = world();
+    for day in 0..3 {
+        write_auth(&env.codex_home(), &alice(day));
+        let _ = save(&env, &["work"]).code(0);
+    }
+    let put_back = |args: &[&str]| env.run([&["profile", "restore-login", "work"], args].concat());
+    let live = put_back(&[]).code(5);
+    assert!(live.stderr.contains("signed in"), "{live}");
+    write_auth(&env.codex_home(), &bob());
+    let before = env.tree("");
+    let _ = put_back(&["--dry-run"]).code(0);
+    let unknown = put_back(&["nothing"]).code(1);
+    assert!(unknown.stderr.contains("there are: 2026"), "{unknown}");
+    assert_same_tree(&before, &env.tree(""));
+    let said = put_back(&[]).code(0);
+    assert!(said.stderr.contains("probably spent"), "{said}");
+    assert_ne!(kept(&env, "work"), auth_json(&alice(2)));
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("--force-stale"), "{refused}");
+    // The newest is in the history, and comes back by its name.
+    let history = folder(&env, "work").join("history");
+    let newest = fs::read_dir(&history)
+        .expect("list")
+        .flatten()
+        .find(|entry| {
+            fs::read_to_string(entry.path()).is_ok_and(|text| text == auth_json(&alice(2)))
+        });
+    let newest = newest
+        .expect("kept")
+        .file_name()
+        .into_string()
+        .expect("text");
+    let said = put_back(&[&newest]).code(0);
+    assert!(!said.stderr.contains("spent"), "{said}");
+    assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
+    let _ = env.run(["use", "work"]).code(0);
+}

@@ -1,0 +1,400 @@
+//! `profile login`: a new login, made by the real Codex, is never lost and never doubled.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "how often each state was met is shown when a test fails, or with --nocapture"
+)]
+
+use crate::faults::{Fault, can_inject, faulty, points, sample};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
+use crate::support::lab::Lab;
+use crate::support::mock_backend::MockBackend;
+use crate::support::sample::{alice, bob};
+use crate::support::sign_in::{SignIn, auth_json, read_auth, write_auth};
+use crate::support::{processes, write_program};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+fn profile(env: &TestEnv, name: &str) -> PathBuf {
+    env.manager_home().join("profiles").join(name)
+}
+
+fn kept(env: &TestEnv, name: &str) -> String {
+    fs::read_to_string(profile(env, name).join("auth.json")).expect("a login")
+}
+
+/// What is left of login homes.
+fn login_homes(env: &TestEnv) -> Vec<PathBuf> {
+    let entries = fs::read_dir(env.manager_home().join("tmp"));
+    entries
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.to_string_lossy().contains("/login-"))
+        .collect()
+}
+
+/// `profile login NAME` with a device code, against the mock backend.
+fn device(lab: &Lab, name: &str) -> Run {
+    let issuer = lab.backend.base_url();
+    let args = ["profile", "login", name, "--json", "--"];
+    let codex = ["--device-auth", "--experimental_issuer", &issuer];
+    lab.manager([&args[..], &codex].concat())
+}
+
+/// A `codex` whose `login` is this script.
+fn scripted(env: &TestEnv, script: &str) {
+    let path = env.path("bin/codex");
+    write_program(&path, &format!("#!/bin/sh\n{script}\n"));
+}
+
+/// A script that signs in as this login.
+fn signs_in(login: &SignIn) -> String {
+    format!(
+        "umask 077; cat > \"$CODEX_HOME/auth.json\" <<'END'\n{}\nEND",
+        auth_json(login)
+    )
+}
+
+#[test]
+fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.world.tree("home/.codex");
+    let args = [
+        "profile",
+        "login",
+        "billed",
+        "--json",
+        "--",
+        "--with-api-key",
+    ];
+    let said = lab.world.run_with_input(args, "sk-test-1234\n").code(0);
+    let view = said.json();
+    assert_eq!(view["profile"], "billed", "{said}");
+    assert_eq!(view["outcome"], "created");
+    assert_eq!(view["live"], "no");
+    assert!(!format!("{said}").contains("sk-test-1234"), "{said}");
+    let auth = kept(&lab.world, "billed");
+    assert!(auth.contains("sk-test-1234"));
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+    assert_eq!(login_homes(&lab.world), Vec::<PathBuf>::new());
+    assert_eq!(lab.backend.revocations(), Vec::<String>::new());
+    let file = profile(&lab.world, "billed").join("auth.json");
+    let mode = file.metadata().expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn the_real_codex_signs_in_with_a_device_code_and_use_takes_it() {
+    let Some(lab) = Lab::new() else { return };
+    lab.backend.sign_in_as(Some("acct-bob"));
+    let said = device(&lab, "client").code(0);
+    let view = said.json();
+    assert_eq!(view["email"], "bob@example.com", "{said}");
+    assert_eq!(view["profile"], "client");
+    let token = "rt.acct-bob.login1.1";
+    assert!(kept(&lab.world, "client").contains(token));
+    assert!(!format!("{said}").contains(token), "{said}");
+    let _ = lab.manager(["use", "client"]).code(0);
+    assert_eq!(read_auth(&lab.home())["tokens"]["refresh_token"], token);
+    let turn = lab.codex.exec(&lab.home(), &lab.backend, &["hello"]);
+    let _ = turn.expect_success();
+    assert_eq!(lab.backend.reused_tokens(), Vec::<String>::new());
+    assert_eq!(lab.backend.revocations(), Vec::<String>::new());
+}
+
+#[test]
+fn a_new_login_of_the_live_account_goes_live_and_is_not_doubled() {
+    let Some(lab) = Lab::new() else { return };
+    let _ = lab.manager(["profile", "save", "work"]).code(0);
+    let old = fs::read_to_string(lab.home().join("auth.json")).expect("live");
+    lab.backend.sign_in_as(Some("acct-alice"));
+    // The account has a profile, which keeps its name.
+    let said = device(&lab, "other").code(6);
+    let view = said.json();
+    assert_eq!(view["profile"], "work", "{said}");
+    assert_eq!(view["outcome"], "updated");
+    assert_eq!(view["live"], "renewed");
+    assert!(
+        said.stderr
+            .contains("codex-manager profile rename work other"),
+        "{said}"
+    );
+    let live = fs::read_to_string(lab.home().join("auth.json")).expect("live");
+    assert!(live.contains("rt.acct-alice.login1.1"));
+    assert_eq!(live, kept(&lab.world, "work"));
+    assert!(!profile(&lab.world, "other").exists());
+    let history = fs::read_dir(profile(&lab.world, "work").join("history")).expect("history");
+    let history: Vec<_> = history
+        .map(|e| fs::read_to_string(e.expect("entry").path()).expect("read"))
+        .collect();
+    assert_eq!(history, [old]);
+    let turn = lab.codex.exec(&lab.home(), &lab.backend, &["hello"]);
+    let _ = turn.expect_success();
+}
+
+#[test]
+fn i6_a_login_of_another_account_than_the_name_is_of_gets_a_profile_of_its_own() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let work = env.tree("home/.codex-manager/profiles/work");
+    scripted(&env, &signs_in(&bob()));
+    let said = env.run(["profile", "login", "work"]).code(5);
+    assert!(
+        said.stderr.contains("work is of alice@example.com"),
+        "{said}"
+    );
+    assert_same_tree(&work, &env.tree("home/.codex-manager/profiles/work"));
+    assert_eq!(kept(&env, "bob@example.com"), auth_json(&bob()) + "\n");
+    assert_eq!(
+        read_auth(&env.codex_home())["tokens"]["account_id"],
+        "acct-alice"
+    );
+}
+
+#[test]
+fn a_login_that_fails_is_told_by_codexs_own_code_and_changes_nothing() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let before = env.tree("home/.codex-manager/profiles");
+    let live = env.tree("home/.codex");
+    for (script, code, text) in [
+        ("echo no >&2; exit 7", 1, "exit code 7"),
+        ("exit 0", 1, "left no auth.json"),
+        ("kill -9 $$", 1, "ended by a signal"),
+        (
+            "echo garbage > \"$CODEX_HOME/auth.json\"",
+            1,
+            "not understood",
+        ),
+    ] {
+        scripted(&env, script);
+        let said = env.run(["profile", "login", "work"]).code(code);
+        assert!(said.stderr.contains(text), "{said}");
+        assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
+    }
+    let mut after = env.tree("home/.codex-manager/profiles");
+    assert!(after.0.keys().any(|p| p.starts_with(".unreadable")));
+    after.0.retain(|p, _| !p.starts_with(".unreadable"));
+    assert_same_tree(&before, &after);
+    assert_same_tree(&live, &env.tree("home/.codex"));
+    for (name, code) in [("../x", 4), ("", 4)] {
+        let _ = env.run(["profile", "login", name]).code(code);
+    }
+    fs::remove_file(env.path("bin/codex")).expect("remove");
+    let said = env.run(["profile", "login", "work"]).code(1);
+    assert!(said.stderr.contains("--codex-bin"), "{said}");
+}
+
+#[test]
+fn i11_a_dry_run_of_a_login_starts_nothing_and_writes_nothing() {
+    let env = TestEnv::new();
+    let canary = env.path("started");
+    scripted(&env, &format!("touch {}", canary.display()));
+    let before = env.tree("");
+    let said = env.run(["profile", "login", "work", "--dry-run", "--json"]);
+    assert_eq!(
+        said.code(0).json(),
+        json!({"schema": 1, "command": "profile login", "profile": "work", "wanted": "work",
+               "outcome": null, "email": null, "account_id": null, "last_refresh": null,
+               "live": null, "dry_run": true})
+    );
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_variable_with_a_login_and_the_config_of_a_keyring_home_do_not_get_in_the_way() {
+    let mut env = TestEnv::new();
+    let config =
+        "cli_auth_credentials_store = \"keyring\"\nchatgpt_base_url = \"http://127.0.0.1:9\"\n";
+    env.write("home/.codex/config.toml", config);
+    env.set("OPENAI_API_KEY", "sk-env")
+        .set("CODEX_ACCESS_TOKEN", "x");
+    let check = "test -z \"$OPENAI_API_KEY$CODEX_ACCESS_TOKEN\" || exit 9\n\
+                 grep -q 'store = \"file\"' \"$CODEX_HOME/config.toml\" || exit 8\n\
+                 grep -q 127.0.0.1:9 \"$CODEX_HOME/config.toml\" || exit 7\n\
+                 test \"$(stat -c %a \"$CODEX_HOME\")\" = 700 || exit 6\n\
+                 test \"$1 $2\" = 'login --flag' || exit 5";
+    scripted(&env, &format!("{check}\n{}", signs_in(&bob())));
+    let args = ["profile", "login", "work", "--", "--flag"];
+    let said = env.run(args).code(0);
+    assert!(
+        said.stdout.contains("signed in as bob@example.com"),
+        "{said}"
+    );
+}
+
+/// Starts a login in the background that waits where its script reads from this pipe.
+fn waiting(env: &TestEnv, script: &str) -> (std::process::Child, PathBuf) {
+    let pipe = env.path("gate");
+    if !pipe.exists() {
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("mkfifo").success());
+    }
+    let ready = env.path("ready");
+    if !ready.exists() {
+        let made = std::process::Command::new("mkfifo").arg(&ready).status();
+        assert!(made.expect("mkfifo").success());
+    }
+    scripted(
+        env,
+        &script.replace(
+            "WAIT",
+            &format!("echo $$ > {}; read x < {}", ready.display(), pipe.display()),
+        ),
+    );
+    let child = env
+        .command(["profile", "login", "work"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    let pid = fs::read_to_string(&ready).expect("the script is there");
+    (child, PathBuf::from(pid.trim()))
+}
+
+fn end(pid: &Path) {
+    let pid: u32 = pid.to_str().and_then(|p| p.parse().ok()).expect("a pid");
+    processes::signal("KILL", pid);
+    let left = processes::wait_for_end(&[pid], Duration::from_secs(20));
+    assert_eq!(left, Vec::<u32>::new());
+}
+
+#[test]
+fn i2_a_login_that_was_finished_is_taken_over_by_the_next_command_on_profiles() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    // Killed after Codex has written the login, before it was taken over.
+    let (mut child, script) = waiting(&env, &format!("{}\nWAIT", signs_in(&bob())));
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    let dry = env.run(["profile", "save", "x", "--dry-run"]).code(0);
+    assert!(!dry.stderr.contains("interrupted"), "{dry}");
+    let said = env.run(["profile", "list"]).code(0);
+    assert!(
+        said.stderr
+            .contains("a sign-in that was interrupted was finished: bob@example.com"),
+        "{said}"
+    );
+    assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
+    assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
+    end(&script);
+    // Killed before there was one: nothing is left once Codex has ended.
+    let before = env.tree("home/.codex-manager/profiles");
+    let (mut child, script) = waiting(&env, "WAIT");
+    child.kill().expect("kill");
+    child.wait().expect("wait");
+    end(&script);
+    let _ = env.run(["profile", "list"]).code(0);
+    assert_eq!(login_homes(&env), Vec::<PathBuf>::new());
+    assert_same_tree(&before, &env.tree("home/.codex-manager/profiles"));
+}
+
+#[test]
+fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    let made = env.path("made");
+    let script = format!(
+        "umask 077; cat > \"$CODEX_HOME/.new\" <<'END'\n{}\nEND\n\
+         mv \"$CODEX_HOME/.new\" \"$CODEX_HOME/auth.json\" && echo > {}",
+        auth_json(&bob()),
+        made.display()
+    );
+    scripted(&env, &script);
+    let args = ["profile", "login", "work"];
+    let clean = || {
+        let _ = env.run(["profile", "remove", "work", "--purge", "--yes"]);
+        let _ = fs::remove_file(&made);
+    };
+    let all = points(&env, &args);
+    clean();
+    let (mut there, mut none) = (0, 0);
+    for point in sample(&all, &mut dice) {
+        let _ = faulty(&env, &args, &point, Fault::Killed);
+        let said = env.run(["profile", "list"]).code(0);
+        let login = fs::read_to_string(profile(&env, "work").join("auth.json")).ok();
+        match &login {
+            Some(text) => assert_eq!(*text, auth_json(&bob()) + "\n", "{point:?}"),
+            None => assert!(!made.exists(), "{point:?}: lost\n{said}"),
+        }
+        let profiles = env.run(["profile", "list", "--json"]).code(0).json();
+        let count = profiles["profiles"].as_array().expect("profiles").len();
+        assert_eq!(count, usize::from(login.is_some()), "{point:?} {profiles}");
+        assert_eq!(login_homes(&env), Vec::<PathBuf>::new(), "{point:?}");
+        if login.is_some() {
+            there += 1;
+        } else {
+            none += 1;
+        }
+        clean();
+    }
+    println!("{there} times there, {none} times not");
+    assert!(there > 0 && none > 0, "{there} {none}");
+}
+
+#[test]
+fn a_login_that_is_being_made_is_left_alone_by_others() {
+    let env = TestEnv::new();
+    let (mut child, script) = waiting(&env, &format!("WAIT\n{}", signs_in(&bob())));
+    let _ = env.run(["profile", "list"]).code(0);
+    assert_eq!(login_homes(&env).len(), 1);
+    fs::write(env.path("gate"), "go\n").expect("open the gate");
+    assert!(child.wait().expect("wait").success());
+    assert_eq!(kept(&env, "work"), auth_json(&bob()) + "\n");
+    drop(script);
+}
+
+#[test]
+fn a_login_that_is_stopped_ends_codex_and_changes_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.world.tree("home/.codex");
+    let issuer = lab.backend.base_url();
+    let args = ["profile", "login", "work", "--", "--device-auth"];
+    let mut child = lab
+        .world
+        .command([&args[..], &["--experimental_issuer", &issuer]].concat())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    let is_polling = |backend: &MockBackend| {
+        backend.wait_for(Duration::from_secs(60), |requests| {
+            requests
+                .iter()
+                .any(|r| r.path.ends_with("/deviceauth/token"))
+        })
+    };
+    assert!(is_polling(&lab.backend));
+    processes::signal("TERM", child.id());
+    assert_eq!(child.wait().expect("wait").code(), Some(130));
+    let homes = lab.world.manager_home().join("tmp");
+    let homes = homes.to_str().expect("text");
+    let left: Vec<_> = processes::all()
+        .into_iter()
+        .filter(|p| {
+            fs::read(format!("/proc/{}/environ", p.pid))
+                .is_ok_and(|e| String::from_utf8_lossy(&e).contains(homes))
+        })
+        .map(|p| p.pid)
+        .collect();
+    assert_eq!(
+        processes::wait_for_end(&left, Duration::from_secs(10)),
+        Vec::<u32>::new()
+    );
+    assert_eq!(login_homes(&lab.world), Vec::<PathBuf>::new());
+    assert!(!lab.world.manager_home().join("profiles").exists());
+    assert_same_tree(&before, &lab.world.tree("home/.codex"));
+}

@@ -1,0 +1,644 @@
+//! Jobs for the system's scheduler: what is written is what that scheduler reads, and nothing of
+//! others is touched.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::write_program;
+use codex_manager::context::Environment;
+use codex_manager::schedule::{self, Entry, Job, JobOptions, Place, Scheduler, When, systemd};
+use proptest::prelude::*;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn options(job: Job, when: When) -> JobOptions {
+    JobOptions {
+        job,
+        when,
+        apply: false,
+        config: None,
+        search_path: None,
+    }
+}
+
+fn environment(home: &Path) -> Environment {
+    let mut env = Environment::default();
+    env.home_dir = Some(home.to_path_buf());
+    env
+}
+
+fn place<'a>(scheduler: Scheduler, words: &[String; 3], env: &'a Environment) -> Place<'a> {
+    Place {
+        scheduler,
+        program: Path::new("/opt").join(&words[0]).join("codex-manager"),
+        codex_home: Path::new("/home").join(&words[1]),
+        manager_home: Path::new("/home").join(&words[2]),
+        codex_bin: None,
+        env,
+        user_id: 1000,
+    }
+}
+
+/// Names of folders with what formats trip over.
+fn name() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just(" ".to_owned()),
+        "[%$\"'\\\\;&<>#=~@:!+*?|(){}`^-]{1,3}",
+        Just("%h".to_owned()),
+        Just("${HOME}".to_owned()),
+        Just("--".to_owned()),
+        Just("-->".to_owned()),
+        Just("]]>".to_owned()),
+        Just("&amp;".to_owned()),
+        "[a-zé日🙂]{1,4}",
+    ];
+    prop::collection::vec(piece, 1..6).prop_map(|pieces| pieces.concat())
+}
+
+fn names() -> impl Strategy<Value = [String; 3]> {
+    [name(), name(), name()]
+}
+
+fn when() -> impl Strategy<Value = When> {
+    prop_oneof![
+        (60u32..2_678_400).prop_map(When::Every),
+        (0u8..24, 0u8..60).prop_map(|(hour, minute)| When::Daily(hour, minute)),
+    ]
+}
+
+fn entry(words: &[String; 3], when: When, place: &Place<'_>) -> Entry {
+    let config = Path::new("/etc").join(&words[1]).join("config.toml");
+    let options = JobOptions {
+        apply: true,
+        config: Some(config),
+        ..options(Job::Sync, when)
+    };
+    Entry::new(options, place).expect("an entry")
+}
+
+/// A line of a unit taken apart as systemd.syntax(7) and systemd.service(5) say.
+fn systemd_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == ' ' {
+            continue;
+        }
+        assert_eq!(c, '"', "every word is quoted: {line}");
+        let mut word = String::new();
+        loop {
+            match chars.next().expect("the quote is closed") {
+                '"' => break,
+                '\\' => word.push(chars.next().expect("escaped")),
+                '%' => {
+                    assert_eq!(chars.next(), Some('%'), "a specifier: {line}");
+                    word.push('%');
+                }
+                other => word.push(other),
+            }
+        }
+        assert!(matches!(chars.peek(), None | Some(' ')), "{line}");
+        words.push(word);
+    }
+    words
+}
+
+/// What is left of an argument after variables were put in; there are none to put in.
+fn without_variables(word: &str) -> String {
+    let halves: Vec<_> = word.split("$$").collect();
+    assert!(halves.iter().all(|half| !half.contains('$')), "{word}");
+    halves.join("$")
+}
+
+fn values<'a>(unit: &'a str, key: &str) -> Vec<&'a str> {
+    unit.lines()
+        .filter_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        .collect()
+}
+
+/// The texts of the elements of an XML document, each with its name, in order.
+fn xml_texts(text: &str) -> Vec<(String, String)> {
+    use quick_xml::events::Event;
+    let mut reader = quick_xml::Reader::from_str(text);
+    let mut found = Vec::new();
+    let mut open: Vec<(String, String)> = Vec::new();
+    loop {
+        match reader.read_event().expect("well-formed") {
+            Event::Start(tag) => {
+                let name = tag.name().as_ref().to_owned();
+                open.push((name, String::new()));
+            }
+            Event::Text(text) => {
+                if let Some((_, content)) = open.last_mut() {
+                    content.push_str(&text);
+                }
+            }
+            Event::GeneralRef(name) => {
+                let c = match &*name {
+                    "amp" => '&',
+                    "lt" => '<',
+                    "gt" => '>',
+                    other => panic!("an entity of nobody: {other}"),
+                };
+                open.last_mut().expect("inside").1.push(c);
+            }
+            Event::End(_) => found.push(open.pop().expect("balanced")),
+            Event::Comment(comment) => {
+                assert!(!comment.contains("--"), "{text}");
+            }
+            Event::Eof => return found,
+            _ => {}
+        }
+    }
+}
+
+/// What a program of Windows makes of its command line (`CommandLineToArgvW`).
+fn windows_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut is_quoted = false;
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ' ' | '\t' if !is_quoted => words.extend(word.take()),
+            '"' => {
+                is_quoted = !is_quoted;
+                word.get_or_insert_default();
+            }
+            '\\' => {
+                let mut count = 1;
+                while chars.next_if_eq(&'\\').is_some() {
+                    count += 1;
+                }
+                let text = word.get_or_insert_default();
+                if chars.peek() == Some(&'"') {
+                    text.push_str(&"\\".repeat(count / 2));
+                    if count % 2 == 1 {
+                        chars.next();
+                        text.push('"');
+                    }
+                } else {
+                    text.push_str(&"\\".repeat(count));
+                }
+            }
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn systemd_reads_the_words_that_were_meant(words in names(), when in when()) {
+        let env = environment(Path::new("/home/me"));
+        let place = place(Scheduler::Systemd, &words, &env);
+        let entry = entry(&words, when, &place);
+        let files = schedule::render(&entry, &place).expect("rendered");
+        let service = &files[0].text;
+        let exec = values(service, "ExecStart");
+        prop_assert_eq!(exec.len(), 1);
+        let mut read = systemd_words(exec[0]);
+        if entry.command[0].contains(['"', '\'', '\\']) {
+            let program = read.split_off(3);
+            prop_assert_eq!(&read[..2], ["/bin/sh", "-c"]);
+            prop_assert_eq!(without_variables(&read[2]), "exec \"$0\" \"$@\"");
+            read = program.iter().map(|word| without_variables(word)).collect();
+        } else {
+            let arguments: Vec<_> = read[1..].iter().map(|word| without_variables(word)).collect();
+            read.splice(1.., arguments);
+        }
+        prop_assert_eq!(&read, &entry.command);
+        let variables: Vec<_> = values(service, "Environment")
+            .into_iter()
+            .flat_map(systemd_words)
+            .collect();
+        let meant: Vec<_> = entry.environment.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        prop_assert_eq!(variables, meant);
+    }
+
+    #[test]
+    fn launchd_reads_the_words_that_were_meant(words in names(), when in when()) {
+        let env = environment(Path::new("/home/me"));
+        let place = place(Scheduler::Launchd, &words, &env);
+        let entry = entry(&words, when, &place);
+        let files = schedule::render(&entry, &place).expect("rendered");
+        let texts = xml_texts(&files[0].text);
+        let strings: Vec<_> = texts
+            .iter()
+            .filter(|(name, _)| name == "string")
+            .map(|(_, text)| text.clone())
+            .collect();
+        let mut meant = vec!["codex-manager.sync".to_owned()];
+        meant.extend(entry.command.iter().cloned());
+        meant.extend(entry.environment.iter().map(|(_, value)| value.clone()));
+        prop_assert_eq!(&strings[..meant.len()], &meant[..]);
+        let integers: Vec<u32> = texts
+            .iter()
+            .filter(|(name, _)| name == "integer")
+            .map(|(_, text)| text.parse().expect("a number"))
+            .collect();
+        match when {
+            When::Every(secs) => prop_assert_eq!(integers[0], secs),
+            When::Daily(hour, minute) => {
+                prop_assert_eq!(&integers[..2], [u32::from(hour), u32::from(minute)]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_task_scheduler_reads_the_words_that_were_meant_or_is_refused(
+        words in names(),
+        when in when(),
+    ) {
+        let env = environment(Path::new("/home/me"));
+        let place = place(Scheduler::Windows, &words, &env);
+        let config = Path::new("/etc").join(&words[1]);
+        let options = JobOptions { config: Some(config), ..options(Job::Sync, when) };
+        let is_replaced = |word: &String| word.matches('%').count() > 1 || word.contains("$(");
+        let entry = match Entry::new(options, &place) {
+            Ok(entry) => entry,
+            Err(e) => {
+                prop_assert!(words.iter().any(is_replaced), "{}", e);
+                return Ok(());
+            }
+        };
+        prop_assert!(!words.iter().any(is_replaced));
+        let files = schedule::render(&entry, &place).expect("rendered");
+        let texts = xml_texts(&files[0].text);
+        let text = |wanted: &str| {
+            let found = texts.iter().find(|(name, _)| name == wanted);
+            found.map(|(_, text)| text.clone()).expect("an element")
+        };
+        let mut read = vec![text("Command")];
+        read.extend(windows_words(&text("Arguments")));
+        prop_assert_eq!(read, entry.command);
+    }
+}
+
+proptest! {
+    // Each case makes a dozen files durable.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_job_is_found_again_as_it_was_asked_for(words in names(), when in when()) {
+        let root = tempfile::tempdir().expect("a folder");
+        let env = environment(root.path());
+        for scheduler in [Scheduler::Systemd, Scheduler::Launchd, Scheduler::Windows] {
+            let mut place = place(scheduler, &words, &env);
+            place.manager_home = root.path().join("manager");
+            place.codex_home = root.path().join("codex");
+            place.program = "/opt/codex-manager".into();
+            let config = PathBuf::from("/etc").join(&words[0]);
+            let options = JobOptions {
+                apply: true,
+                config: Some(config),
+                ..options(Job::Sync, when)
+            };
+            let Ok(entry) = Entry::new(options.clone(), &place) else { continue };
+            let plan = schedule::plan_install(&entry, &place).expect("a plan");
+            schedule::apply(&plan, scheduler).expect("written");
+            let found = schedule::find(Job::Sync, &place).expect("read").expect("there");
+            prop_assert_eq!(found.options, options);
+            prop_assert!(found.is_current);
+            place.codex_home = "/elsewhere".into();
+            let found = schedule::find(Job::Sync, &place).expect("read").expect("there");
+            prop_assert!(!found.is_current);
+        }
+    }
+}
+
+#[test]
+fn what_no_format_can_hold_is_refused() {
+    use std::os::unix::ffi::OsStringExt;
+    let env = environment(Path::new("/home/me"));
+    for bytes in [&b"/a\nb"[..], b"/a\x7fb", b"/a\xffb"] {
+        let mut place = place(Scheduler::Systemd, &Default::default(), &env);
+        place.codex_home = PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()));
+        let refused = Entry::new(options(Job::Backup, When::Daily(3, 30)), &place);
+        assert!(refused.is_err(), "{bytes:?}");
+    }
+}
+
+#[test]
+fn systemd_itself_finds_nothing_wrong() {
+    let verify = |files: &[PathBuf]| {
+        let mut command = Command::new("systemd-analyze");
+        command
+            .args(["verify", "--user", "--man=no"])
+            .args(files)
+            .env("XDG_RUNTIME_DIR", std::env::temp_dir());
+        command.output()
+    };
+    if verify(&[]).is_err() {
+        println!("SKIPPED: there is no systemd-analyze");
+        return;
+    }
+    let root = tempfile::tempdir().expect("a folder");
+    let folder = root.path().join("we ird $x ${HOME} 100% %h é ;");
+    std::fs::create_dir(&folder).expect("folder");
+    let program = folder.join("codex-manager");
+    write_program(&program, "#!/bin/sh\n");
+    let env = environment(root.path())
+        .with("PATH", "/usr/bin:relative:/bin")
+        .with("TZ", "Europe/Berlin");
+    let odd = root.path().join("qu\"o\\te'");
+    std::fs::create_dir(&odd).expect("folder");
+    let odd_program = odd.join("codex-manager");
+    write_program(&odd_program, "#!/bin/sh\n");
+    for program in [program, odd_program] {
+        for (job, when) in [
+            (Job::Backup, When::Daily(3, 30)),
+            (Job::Sync, When::Every(1800)),
+        ] {
+            let place = Place {
+                scheduler: Scheduler::Systemd,
+                program: program.clone(),
+                codex_home: folder.join("\"q\" \\ home"),
+                manager_home: folder.join("manager"),
+                codex_bin: Some(folder.join("codex")),
+                env: &env,
+                user_id: 1000,
+            };
+            let options = JobOptions {
+                search_path: schedule::search_path(&env, place.scheduler).expect("text"),
+                ..options(job, when)
+            };
+            assert_eq!(options.search_path.as_deref(), Some("/usr/bin:/bin"));
+            let entry = Entry::new(options, &place).expect("an entry");
+            let plan = schedule::plan_install(&entry, &place).expect("a plan");
+            schedule::apply(&plan, place.scheduler).expect("written");
+            let files: Vec<_> = plan.into_iter().map(|planned| planned.file.path).collect();
+            let said = verify(&files).expect("it runs");
+            let stderr = String::from_utf8_lossy(&said.stderr);
+            assert!(said.status.success() && stderr.is_empty(), "{stderr}");
+        }
+    }
+}
+
+#[test]
+fn the_next_run_is_read_from_the_answer_of_systemd() {
+    let answer = br#"[{"next":1795230000000000,"left":1,"last":null,"unit":"x","activates":"y"}]"#;
+    assert_eq!(systemd::parse_next(answer), Some(1_795_230_000_000_000));
+    for none in [
+        &b"[]"[..],
+        b"",
+        b"[{\"next\":null}]",
+        b"[{\"next\":0}]",
+        b"{}",
+    ] {
+        assert_eq!(systemd::parse_next(none), None);
+    }
+}
+
+/// A world with a systemctl that notes what it is told, and enables as the real one does.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    let noted = env.path("told");
+    let wants = env.path("home/.config/systemd/user/timers.target.wants");
+    write_program(
+        &env.path("bin/systemctl"),
+        &format!(
+            "#!/bin/sh\n\
+             echo \"$@\" >> '{}'\n\
+             case \"$2\" in\n\
+             list-timers) echo '[{{\"next\":1795231800000000}}]';;\n\
+             enable) mkdir -p '{wants}' && ln -sf \"../$3\" '{wants}/';;\n\
+             disable) rm '{wants}'/\"$4\";;\n\
+             esac\n",
+            noted.display(),
+            wants = wants.display(),
+        ),
+    );
+    env
+}
+
+#[test]
+fn install_show_and_remove() {
+    let env = world();
+    let before = env.tree("home");
+    let run = env
+        .run(["schedule", "install", "backup", "--daily", "03:30"])
+        .code(0);
+    insta::assert_snapshot!(run.stderr, @r"
+    backup runs daily at 03:30
+    to have it taken up, run this, or install with --enable:
+      systemctl --user daemon-reload
+      systemctl --user enable codex-manager-backup.timer
+      systemctl --user restart codex-manager-backup.timer
+    ");
+    assert!(run.stdout.contains("OnCalendar=*-*-* 03:30:00"), "{run}");
+    assert!(!env.path("told").exists(), "nothing is run");
+    let shown = env.run(["schedule", "show"]).code(0);
+    insta::assert_snapshot!(shown, @r"
+    exit 0
+    --- stdout
+    JOB     STATE          RUNS            NEXT
+    sync    not installed  -               -
+    backup  not taken up   daily at 03:30  -
+    status  not installed  -               -
+    --- stderr
+    hint: codex-manager schedule install backup --daily 03:30 --enable
+    ");
+    let _ = env
+        .run([
+            "schedule", "install", "backup", "--daily", "03:30", "--enable", "-q",
+        ])
+        .code(0);
+    insta::assert_snapshot!(std::fs::read_to_string(env.path("told")).unwrap(), @r"
+    --user daemon-reload
+    --user enable codex-manager-backup.timer
+    --user restart codex-manager-backup.timer
+    ");
+    let shown = env.run(["schedule", "show", "backup"]).code(0);
+    insta::assert_snapshot!(shown, @r"
+    exit 0
+    --- stdout
+    JOB     STATE    RUNS            NEXT
+    backup  enabled  daily at 03:30  Sat 21 Nov 03:30, in 15 h 30 min
+    --- stderr
+    ");
+    // A second time nothing is written.
+    let installed = env.tree("home");
+    let again = env.run([
+        "schedule", "install", "backup", "--daily", "03:30", "--json",
+    ]);
+    let again = again.code(0).json();
+    assert_eq!(again["files"][0]["action"], "keep");
+    assert_eq!(again["files"][1]["action"], "keep");
+    assert_same_tree(&installed, &env.tree("home"));
+
+    let removed = env.run(["schedule", "remove", "backup"]).code(0);
+    insta::assert_snapshot!(removed, @r"
+    exit 0
+    --- stdout
+    removed: [ROOT]/home/.config/systemd/user/codex-manager-backup.service
+    removed: [ROOT]/home/.config/systemd/user/codex-manager-backup.timer
+    --- stderr
+    ");
+    let gone = env.run(["schedule", "remove", "backup"]).code(0);
+    assert_eq!(gone.stderr, "backup is not installed\n");
+    let left = env.tree("home");
+    let is_file = |text: &String| text.starts_with("file") || text.starts_with("link");
+    assert!(!left.0.values().any(is_file), "{left:?}");
+    assert!(before.0.len() <= left.0.len());
+}
+
+#[test]
+fn sync_is_a_dry_run_until_it_is_told_to_apply() {
+    let env = world();
+    env.write("my sync/config.toml", "");
+    let base = [
+        "schedule",
+        "install",
+        "sync",
+        "-c",
+        "my sync/config.toml",
+        "--json",
+    ];
+    let dry = env.run(base).code(0).json();
+    let words: Vec<_> = dry["runs"].as_array().unwrap()[1..].to_vec();
+    assert_eq!(
+        words,
+        [
+            "sync",
+            "run",
+            "--config",
+            "[ROOT]/my sync/config.toml",
+            "--dry-run"
+        ]
+    );
+    assert_eq!(dry["when"]["every"], 3600);
+    let real = env.run([&base[..], &["--apply"]].concat()).code(0).json();
+    assert_eq!(real["runs"].as_array().unwrap().last().unwrap(), "--apply");
+    assert_eq!(real["files"][0]["action"], "update");
+    let shown = env
+        .run(["schedule", "show", "sync", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(shown["jobs"][0]["apply"], true);
+    assert_eq!(shown["jobs"][0]["up_to_date"], true);
+    assert_eq!(shown["jobs"][0]["enabled"], false);
+    // Another shell may well have another PATH.
+    let mut elsewhere = env.command(["schedule", "show", "sync", "--json"]);
+    let said = elsewhere.env("PATH", "/bin").output().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(shown["jobs"][0]["up_to_date"], true);
+    // Another home, and it is what it was no more.
+    let other = env.path("other").into_os_string().into_string().unwrap();
+    let shown = env.run(["schedule", "show", "sync", "--codex-home", &other, "--json"]);
+    assert_eq!(shown.code(0).json()["jobs"][0]["up_to_date"], false);
+}
+
+#[test]
+fn homes_are_carried_as_absolute_paths() {
+    let mut env = world();
+    env.set("CODEX_HOME", "re lative");
+    env.set("CODEX_SQLITE_HOME", "sq");
+    let run = env
+        .run(["schedule", "install", "status", "--dry-run"])
+        .code(0);
+    for wanted in [
+        "Environment=\"CODEX_HOME=[ROOT]/re lative\"",
+        "Environment=\"CODEX_MANAGER_HOME=[ROOT]/home/.codex-manager\"",
+        "Environment=\"CODEX_SQLITE_HOME=[ROOT]/sq\"",
+        "Environment=\"PATH=[ROOT]/bin:/usr/bin:/bin\"",
+    ] {
+        assert!(run.stdout.contains(wanted), "{wanted}\n{run}");
+    }
+}
+
+#[test]
+fn a_dry_run_writes_nothing_and_shows_every_format() {
+    let env = world();
+    let before = env.tree("");
+    for (scheduler, wanted) in [
+        ("systemd", "OnUnitActiveSec=1800"),
+        ("launchd", "<integer>1800</integer>"),
+        ("windows", "<Interval>PT1800S</Interval>"),
+    ] {
+        let words = [
+            "schedule",
+            "install",
+            "status",
+            "--every",
+            "30min",
+            "--dry-run",
+        ];
+        let run = env
+            .run([&words[..], &["--scheduler", scheduler]].concat())
+            .code(0);
+        assert!(run.stdout.contains(wanted), "{run}");
+        let words = [
+            "schedule",
+            "remove",
+            "status",
+            "--dry-run",
+            "--scheduler",
+            scheduler,
+        ];
+        let _ = env.run(words).code(0);
+    }
+    assert_same_tree(&before, &env.tree(""));
+    let _ = env
+        .run(["schedule", "install", "status", "--scheduler", "launchd"])
+        .code(4);
+}
+
+#[test]
+fn a_file_of_somebody_else_is_neither_replaced_nor_removed() {
+    let env = world();
+    let theirs = "home/.config/systemd/user/codex-manager-backup.timer";
+    env.write(theirs, "[Timer]\nOnCalendar=daily\n");
+    let before = env.tree("home");
+    for verb in ["install", "remove"] {
+        let run = env.run(["schedule", verb, "backup"]).code(5);
+        assert!(run.stderr.contains("codex-manager did not make"), "{run}");
+        assert!(run.stderr.contains("codex-manager-backup.timer"), "{run}");
+    }
+    let _ = env.run(["schedule", "show"]).code(5);
+    assert_same_tree(&before, &env.tree("home"));
+    // A link that leads nowhere is somebody's too.
+    std::fs::remove_file(env.path(theirs)).unwrap();
+    std::os::unix::fs::symlink("/nonexistent", env.path(theirs)).unwrap();
+    let _ = env.run(["schedule", "install", "backup"]).code(5);
+}
+
+#[test]
+fn a_scheduler_that_refuses_is_an_error_with_the_command() {
+    let env = world();
+    write_program(
+        &env.path("bin/systemctl"),
+        "#!/bin/sh\necho 'Failed to connect to bus: No medium found' >&2\nexit 1\n",
+    );
+    let run = env
+        .run(["schedule", "install", "backup", "--enable"])
+        .code(1);
+    insta::assert_snapshot!(run.stderr, @r"
+    error: the scheduler refused: systemctl: Failed to connect to bus: No medium found
+
+    hint: the files were written; run this where your session runs: systemctl --user daemon-reload
+    ");
+}
+
+#[test]
+fn flags_that_mean_nothing_are_refused() {
+    let env = world();
+    for words in [
+        &["--every", "soon"][..],
+        &["--every", "1s"],
+        &["--every", "99d"],
+        &["--daily", "25:00"],
+        &["--daily", "tue 10:00"],
+        &["--daily", "3:30", "--every", "1h"],
+        &["--apply"],
+    ] {
+        let _ = env
+            .run([&["schedule", "install", "backup"], words].concat())
+            .code(4);
+    }
+    let _ = env
+        .run(["schedule", "install", "sync", "--config", "nowhere.toml"])
+        .code(4);
+    assert!(env.tree("home").0.len() == 1);
+}

@@ -1,0 +1,264 @@
+//! I2, I5: whatever is done in whatever order, and killed whenever, no refresh token is spent twice
+//! and no account is lost. With the real Codex and a backend that rotates tokens and punishes reuse.
+//!
+//! `CODEX_MANAGER_SEQUENCES` sets how many sequences are run. Each prints its seed; a failure prints
+//! the steps, what Codex said, where every token is and what the backend saw.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "seeds are shown when a test fails, or with --nocapture"
+)]
+
+use crate::support::env::Run;
+use crate::support::faults::Dice;
+use crate::support::lab::Lab;
+use crate::support::processes;
+use crate::support::sign_in::{SignIn, aged, unix_now, write_auth, write_auth_text};
+use codex_manager::codex::process::find_codex;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// How many sequences are run where nothing else is said.
+const SEQUENCES: u64 = 5;
+
+/// How long a Codex that a killed command left behind may take to end.
+const ORPHANS: Duration = Duration::from_secs(60);
+
+const ACCOUNTS: [&str; 2] = ["alice", "bob"];
+
+/// One world, and what has been done in it.
+struct Story {
+    lab: Lab,
+    seed: u64,
+    steps: Vec<String>,
+    archives: Vec<String>,
+    /// How long each kind of command took, to kill it before that.
+    took: HashMap<String, Duration>,
+}
+
+impl Story {
+    fn begin(seed: u64, dice: &mut Dice) -> Option<Self> {
+        let due = |who: SignIn| who.issued_at(unix_now() - 1_000).ttl_seconds(990);
+        let lab = Lab::signed_in(&due(SignIn::bob()))?;
+        lab.backend.revoke_family_on_reuse(true);
+        for account in ACCOUNTS {
+            let delay_ms = dice.below(2) * 150;
+            let account = lab.backend.account(&format!("acct-{account}"));
+            account.set(|account| account.refresh_delay_ms = delay_ms);
+        }
+        let mut story = Self {
+            lab,
+            seed,
+            steps: Vec::new(),
+            archives: Vec::new(),
+            took: HashMap::new(),
+        };
+        story.manage(&["profile", "save", "bob"], &[0]);
+        write_auth(&story.lab.home(), &due(SignIn::alice()));
+        story.manage(&["profile", "save", "alice"], &[0]);
+        story.manage(&["backup", "--no-status", "--json"], &[0]);
+        Some(story)
+    }
+
+    /// Everything that helps to understand a failure.
+    fn told(&self) -> String {
+        let mut text = format!("seed {}\n", self.seed);
+        for step in &self.steps {
+            let _ = writeln!(text, "  {step}");
+        }
+        let _ = writeln!(text, "tokens:");
+        for path in self.lab.world.tree("home").0.into_keys() {
+            let path = self.lab.world.path("home").join(path);
+            let is_login = path.extension().is_some_and(|e| e == "json")
+                && path.to_string_lossy().contains("auth");
+            let history = path.parent().is_some_and(|p| p.ends_with("history"));
+            if let Some(token) = token(&path).filter(|_| is_login || history) {
+                let _ = writeln!(text, "  {token} in {}", path.display());
+            }
+        }
+        let _ = writeln!(text, "the backend saw:");
+        for (token, status) in self.lab.backend.refreshes() {
+            let _ = writeln!(text, "  {token} {status}");
+        }
+        text
+    }
+
+    /// Runs a command of ours to its end.
+    #[track_caller]
+    fn manage(&mut self, args: &[&str], fine: &[i32]) -> Run {
+        let began = Instant::now();
+        let run = self.lab.manager(args);
+        let took = began.elapsed();
+        self.steps
+            .push(format!("{args:?}: {} in {took:?}", run.code));
+        assert!(fine.contains(&run.code), "{run}");
+        self.took.insert(args[0..args.len().min(2)].join(" "), took);
+        if args[0] == "backup" {
+            let name = run.json()["archive"].as_str().expect("a name").to_owned();
+            self.archives.push(name);
+        }
+        run
+    }
+
+    /// Runs one and kills it at a random moment.
+    fn kill(&mut self, args: &[&str], dice: &mut Dice) {
+        let usual = self.took.get(&args[0..args.len().min(2)].join(" "));
+        let usual = usual.copied().unwrap_or(Duration::from_millis(300));
+        let micros = u64::try_from(usual.as_micros()).expect("short");
+        let delay = Duration::from_micros(dice.below(micros * 11 / 10));
+        let mut child = self
+            .lab
+            .world
+            .command(args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start");
+        std::thread::sleep(delay);
+        let ended = child.try_wait().expect("wait").is_some();
+        let _ = child.kill();
+        let _ = child.wait();
+        let how = if ended { "ended before" } else { "killed" };
+        self.steps.push(format!("{args:?}: {how} after {delay:?}"));
+    }
+
+    /// Waits for what killed commands have left at work in the home.
+    #[track_caller]
+    fn rest(&self) {
+        let home = self.lab.home();
+        let end = Instant::now() + ORPHANS;
+        while let Some(pid) = find_codex(&home).first().and_then(|holder| holder.pid) {
+            let left = processes::wait_for_end(&[pid], ORPHANS);
+            assert!(left.is_empty() && Instant::now() < end, "an orphan stays");
+        }
+    }
+
+    /// Time passes: the access tokens of all logins end, and the next Codex renews them.
+    fn age(&mut self) {
+        self.rest();
+        self.steps.push("time passes".to_owned());
+        let home = self.lab.home();
+        write_auth_text(&home, &aged(&home));
+        for account in ACCOUNTS {
+            let profile = self.lab.world.manager_home().join("profiles").join(account);
+            write_auth_text(&profile, &aged(&profile));
+            // Nobody can have seen the times of these tokens.
+            let path = profile.join("profile.json");
+            let text = fs::read_to_string(&path).expect("profile.json");
+            let mut file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+            file["newest"] = serde_json::json!({});
+            fs::write(&path, file.to_string()).expect("write");
+        }
+    }
+
+    /// Says something. Codex itself spends a token twice where two of it renew it at once, and
+    /// survives that: what a killed command has left in the home ends first.
+    #[track_caller]
+    fn exec(&mut self, is_due: bool) {
+        self.rest();
+        if is_due {
+            self.age();
+        }
+        let home = self.lab.home();
+        let began = Instant::now();
+        let said = self.lab.codex.exec(&home, &self.lab.backend, &["hello"]);
+        let took = began.elapsed();
+        self.steps
+            .push(format!("exec: {} in {took:?}", said.status));
+        assert!(said.status.success(), "Codex failed\n{said}");
+    }
+
+    fn step(&mut self, dice: &mut Dice) {
+        let account = ACCOUNTS[usize::try_from(dice.below(2)).expect("small")];
+        let older = self.archives
+            [usize::try_from(dice.below(self.archives.len() as u64)).expect("small")]
+        .clone();
+        let args: &[&str] = match dice.below(13) {
+            0..3 => &["use", account],
+            3..6 => return self.exec(dice.below(3) > 0),
+            6..8 => &["status", "--all"],
+            8 => &["status"],
+            9 => &["backup", "--json"],
+            10 => &["backup", "--no-status", "--json"],
+            11 => &["restore", "latest", "--yes"],
+            _ => &["restore", &older, "--yes"],
+        };
+        let asks = args[0] == "status" || args == ["backup", "--json"];
+        if asks && dice.below(3) > 0 {
+            self.age();
+        }
+        if dice.below(2) == 0 {
+            self.kill(args, dice);
+        } else {
+            // What a killed probe left may still be at work in the home: a restore is refused then,
+            // and a figure may be missing.
+            let fine: &[i32] = match args[0] {
+                "restore" => &[0, 3],
+                "status" | "backup" => &[0, 6],
+                _ => &[0],
+            };
+            self.manage(args, fine);
+        }
+        let reused = self.lab.backend.reused_tokens();
+        assert!(reused.is_empty(), "spent twice: {reused:?}");
+    }
+
+    /// Every account can still be used.
+    fn end(&mut self) {
+        for account in ACCOUNTS {
+            self.manage(&["use", account], &[0]);
+            self.exec(true);
+        }
+        let reused = self.lab.backend.reused_tokens();
+        assert!(reused.is_empty(), "spent twice: {reused:?}");
+        let probes = self.lab.world.manager_home().join("profiles/.probes");
+        let left = fs::read_dir(probes).into_iter().flatten().flatten();
+        let left: Vec<PathBuf> = left.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+        assert!(left.is_empty(), "left behind: {left:?}");
+    }
+}
+
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{}", self.told());
+        }
+    }
+}
+
+fn token(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let auth: serde_json::Value = serde_json::from_str(&text).ok()?;
+    Some(auth["tokens"]["refresh_token"].as_str()?.to_owned())
+}
+
+#[test]
+fn i2_i5_whatever_is_done_and_killed_no_refresh_token_is_spent_twice() {
+    let wanted = std::env::var("CODEX_MANAGER_SEQUENCES");
+    let wanted = wanted
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(SEQUENCES);
+    let by_hand = std::env::var("CODEX_MANAGER_TEST_SEED").ok();
+    let first: u64 = by_hand.and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+        let now = std::time::SystemTime::now();
+        let since = now.duration_since(std::time::UNIX_EPOCH);
+        u64::try_from(since.expect("after 1970").as_micros()).expect("in range")
+    });
+    for seed in first..first + wanted {
+        let began = Instant::now();
+        let mut dice = Dice::seeded(seed);
+        let Some(mut story) = Story::begin(seed, &mut dice) else {
+            return;
+        };
+        for _ in 0..6 + dice.below(7) {
+            story.step(&mut dice);
+        }
+        story.end();
+        println!("{} steps in {:?}", story.steps.len(), began.elapsed());
+    }
+}

@@ -1,0 +1,335 @@
+//! Prompts and completion in the shells themselves.
+
+use crate::cooldown::{entry, know};
+use crate::support::env::TestEnv;
+use crate::support::real_codex::E2E_VARIABLE;
+use crate::support::sample::{backup, sample_home};
+use crate::support::write_program;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+/// Whether the machine has `shell`; a test without its shell passes. Where tests may not be skipped it
+/// must have it.
+fn has(shell: &str) -> bool {
+    let found = ["/usr/bin", "/bin"]
+        .iter()
+        .any(|d| Path::new(d).join(shell).exists());
+    let required = std::env::var(E2E_VARIABLE).is_ok_and(|value| value == "require");
+    assert!(found || !required, "{shell} is not installed");
+    found
+}
+
+/// Alice's home, archived, with the program on PATH under its name.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    sample_home(&env);
+    backup(&env, &[]);
+    let later = "2026-11-24T15:55:00Z";
+    know(&env, &[entry("alice@example.com", 40.0, later)]);
+    std::os::unix::fs::symlink(
+        env!("CARGO_BIN_EXE_codex-manager"),
+        env.path("bin/codex-manager"),
+    )
+    .unwrap();
+    env
+}
+
+/// Puts a script in the place of the program that tells a pipe of each `told` command, then goes on
+/// as the program.
+fn telling(env: &TestEnv, told: &str) {
+    std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(env.path("told"))
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in {told}) echo \"$*\" > '{}';; esac\nexec '{}' \"$@\"\n",
+        env.path("told").display(),
+        env!("CARGO_BIN_EXE_codex-manager")
+    );
+    write_program(&env.path("bin/codex-manager"), &script);
+}
+
+/// What the script tells next. Waits for it, but not for ever.
+fn heard(env: &TestEnv) -> std::process::Child {
+    let mut listener = shell(env, "timeout");
+    listener.args(["60", "cat"]).arg(env.path("told"));
+    listener.stdout(Stdio::piped()).spawn().expect("listen")
+}
+
+fn text(listener: std::process::Child) -> String {
+    let said = listener.wait_with_output().expect("wait");
+    String::from_utf8(said.stdout).expect("text")
+}
+
+/// A program in the environment of the world.
+fn shell(env: &TestEnv, name: &str) -> Command {
+    let ours = env.command([""; 0]);
+    let mut command = Command::new(name);
+    command.env_clear().stdin(Stdio::null());
+    command.envs(ours.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    command.current_dir(env.path("home"));
+    command
+}
+
+#[track_caller]
+fn said(output: Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && stderr.is_empty(),
+        "{}\n{stderr}",
+        output.status
+    );
+    String::from_utf8(output.stdout).expect("text")
+}
+
+const BASH: &str = r#"
+PS1='$ '; PROMPT_COMMAND='code=$?'
+eval "$(codex-manager hook bash --format '{label}%')"
+eval "$(codex-manager hook bash --format '{label}%')"
+false; eval "$PROMPT_COMMAND"; first=$_codex_manager_next
+printf '%s|%s|' "${PS1@P}" "$code"
+eval "$PROMPT_COMMAND"
+test "$first" -gt 1000 && test "$first" = "$_codex_manager_next" || echo "asked again"
+CODEX_MANAGER_HOME=/nonexistent CODEX_HOME=/nonexistent
+export CODEX_MANAGER_HOME CODEX_HOME
+eval "$PROMPT_COMMAND"
+printf '%s|' "${PS1@P}"
+"#;
+
+#[test]
+fn bash_shows_the_account_and_refreshes_in_the_background() {
+    let env = world();
+    telling(&env, "status");
+    let listener = heard(&env);
+    let mut bash = shell(&env, "bash");
+    bash.args(["--noprofile", "--norc", "-c", BASH]);
+    let shown = said(bash.output().expect("bash"));
+    // Twice loaded is once loaded; the code of the last command stays; no account, no brackets.
+    assert_eq!(shown, "[alice@example.com%] $ |1|$ |");
+    assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
+}
+
+const ZSH: &str = r#"
+PROMPT='$ '
+eval "$(codex-manager hook zsh --format '{label}%')"
+eval "$(codex-manager hook zsh --format '{label}%')"
+for f in $precmd_functions; do $f; done
+print -nP -- "$PROMPT|"
+export CODEX_MANAGER_HOME=/nonexistent CODEX_HOME=/nonexistent
+for f in $precmd_functions; do $f; done
+print -nP -- "$PROMPT|"
+"#;
+
+#[test]
+fn zsh_shows_the_account_and_refreshes_in_the_background() {
+    if !has("zsh") {
+        return;
+    }
+    let env = world();
+    telling(&env, "status");
+    let listener = heard(&env);
+    let mut zsh = shell(&env, "zsh");
+    let shown = said(zsh.args(["-f", "-c", ZSH]).output().expect("zsh"));
+    assert_eq!(shown, "[alice@example.com%] $ |$ |");
+    assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
+}
+
+const FISH: &str = r"
+function fish_prompt; printf '$ '; end
+codex-manager hook fish --format '{label}%' | source
+codex-manager hook fish --format '{label}%' | source
+emit fish_prompt; fish_prompt; printf '|'
+set -gx CODEX_MANAGER_HOME /nonexistent
+set -gx CODEX_HOME /nonexistent
+emit fish_prompt; fish_prompt; printf '|'
+";
+
+#[test]
+fn fish_shows_the_account_and_refreshes_in_the_background() {
+    if !has("fish") {
+        return;
+    }
+    let env = world();
+    telling(&env, "status");
+    let listener = heard(&env);
+    let mut fish = shell(&env, "fish");
+    let shown = said(
+        fish.args(["--no-config", "-c", FISH])
+            .output()
+            .expect("fish"),
+    );
+    assert_eq!(shown, "[alice@example.com%] $ |$ |");
+    assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
+}
+
+#[test]
+fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
+    if !has("tmux") {
+        return;
+    }
+    let env = world();
+    let snippet = env.run(["hook", "tmux", "--format", "{label} \"it's\" $x"]);
+    let conf = env.write("tmux.conf", snippet.code(0).stdout);
+    let mut tmux = shell(&env, "tmux");
+    tmux.arg("-S").arg(env.path("socket")).arg("-f").arg(&conf);
+    tmux.args(["start-server", ";", "show-options", "-gv", "status-right"]);
+    let option = said(tmux.output().expect("tmux"));
+    let (_, job) = option.trim_end().rsplit_once("#(").expect("a job");
+    let job = job.strip_suffix(')').expect("the end of the job");
+    let mut sh = shell(&env, "sh");
+    let shown = said(sh.args(["-c", job]).output().expect("sh"));
+    assert_eq!(shown, "alice@example.com \"it's\" $x\n");
+}
+
+#[test]
+fn starship_is_given_a_module_that_is_toml() {
+    let env = world();
+    let snippet = env
+        .run(["hook", "starship", "--format", "{label} \"it's\" \\"])
+        .code(0)
+        .stdout;
+    let module: toml_edit::DocumentMut = snippet.parse().expect("TOML");
+    let command = module["custom"]["codex"]["command"]
+        .as_str()
+        .expect("a command");
+    let mut sh = shell(&env, "sh");
+    let shown = said(sh.args(["-c", command]).output().expect("sh"));
+    assert_eq!(shown, "alice@example.com \"it's\" \\\n");
+}
+
+#[test]
+fn a_hook_that_means_nothing_is_refused() {
+    let env = TestEnv::new();
+    for args in [
+        &["hook", "bash", "--every", "5s"][..],
+        &["hook", "bash", "--format", "{nope}"],
+        &["hook", "bash", "--format", "a\nb"],
+        &["hook", "cmd"],
+    ] {
+        let run = env.run(args).code(4);
+        assert_eq!(run.stdout, "", "{args:?}");
+    }
+}
+
+#[test]
+fn a_prompt_waits_no_longer_than_a_second() {
+    let env = world();
+    // A cache that never answers: a pipe that nobody writes.
+    let cache = env.manager_home().join("cooldown.json");
+    std::fs::remove_file(&cache).unwrap();
+    assert!(
+        Command::new("mkfifo")
+            .arg(&cache)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let run = env.run(["recommend", "--format", "{email}"]);
+    assert_ne!(run.code, 0);
+    assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+}
+
+#[test]
+fn a_young_figure_is_not_asked_for_again() {
+    let env = world();
+    // It was seen an hour ago. There is no codex: whoever asks has no answer.
+    let run = env.run(["status", "--if-older", "2h"]).code(0);
+    assert!(run.stdout.contains("40 % used"), "{run}");
+    let _ = env.run(["status", "--if-older", "30min"]).code(6);
+    let _ = env.run(["status", "--if-older", "soon"]).code(4);
+}
+
+const COMPLETE_BASH: &str = r#"
+source <(codex-manager completions bash)
+try() {
+  COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_TYPE=9
+  _clap_complete_codex_manager codex-manager "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+  echo "${COMPREPLY[*]}"
+}
+try codex-manager list-backups --account ali
+try codex-manager restore lat
+try codex-manager verify 2026
+try codex-manager config get prune.keep_w
+try codex-manager config un
+try codex-manager --timezone Asia/Kol
+complete -p codex-manager | grep -c _clap_complete_codex_manager
+case "$COMP_WORDBREAKS" in *@*) echo "an email is cut";; esac
+"#;
+
+#[test]
+fn bash_completes_accounts_archives_and_settings() {
+    let env = world();
+    let mut bash = shell(&env, "bash");
+    let output = bash
+        .args(["--noprofile", "--norc", "-c", COMPLETE_BASH])
+        .output();
+    insta::assert_snapshot!(said(output.expect("bash")), @r"
+    alice@example.com
+    latest
+    2026-11-20-120000-alice@example.com
+    prune.keep_within prune.keep_weekly
+    unset
+    Asia/Kolkata
+    1
+    ");
+}
+
+#[test]
+fn fish_completes_accounts_archives_and_settings() {
+    if !has("fish") {
+        return;
+    }
+    let env = world();
+    let script = "codex-manager completions fish | source
+complete -C 'codex-manager list-backups --account ali'
+complete -C 'codex-manager verify 2026'";
+    let mut fish = shell(&env, "fish");
+    let shown = said(
+        fish.args(["--no-config", "-c", script])
+            .output()
+            .expect("fish"),
+    );
+    insta::assert_snapshot!(shown, @r"
+    alice@example.com
+    2026-11-20-120000-alice@example.com
+    ");
+}
+
+#[test]
+fn zsh_takes_the_script_and_the_program_answers_it() {
+    if !has("zsh") {
+        return;
+    }
+    let env = world();
+    let script = "autoload -Uz compinit; compinit -D -u
+source <(codex-manager completions zsh)
+print -- ${_comps[codex-manager]}
+_CLAP_COMPLETE_INDEX=3 CODEX_MANAGER_COMPLETE=zsh codex-manager -- codex-manager list-backups --account ali";
+    let mut zsh = shell(&env, "zsh");
+    let shown = said(zsh.args(["-f", "-c", script]).output().expect("zsh"));
+    insta::assert_snapshot!(shown, @r"
+    _clap_dynamic_completer_codex_manager
+    alice@example.com
+    ");
+}
+
+#[test]
+fn what_cannot_be_read_completes_to_nothing_without_a_word() {
+    let mut env = TestEnv::new();
+    env.write("home/.codex-manager/cooldown.json", "]");
+    env.write("home/.codex-manager/config.toml", "= broken");
+    env.set("CODEX_MANAGER_COMPLETE", "bash")
+        .set("_CLAP_COMPLETE_INDEX", "3");
+    let before = env.tree("");
+    let run = env
+        .run(["--", "codex-manager", "list-backups", "--account", ""])
+        .code(0);
+    assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+    crate::support::env::assert_same_tree(&before, &env.tree(""));
+    // A shell that is not known.
+    env.set("CODEX_MANAGER_COMPLETE", "csh");
+    let run = env.run(["--", "codex-manager", ""]).code(4);
+    assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+}

@@ -1,0 +1,125 @@
+//! `status --history`: what was seen over time, and resets that moved.
+
+use crate::support::env::TestEnv;
+use crate::support::sample::{alice, bob};
+use crate::support::sign_in::write_auth;
+use serde_json::{Value, json};
+use std::fs;
+
+/// Alice signed in, nobody to ask.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    env
+}
+
+/// Looks at the quota at a time, by pasted text; what was said on stderr.
+fn look(env: &mut TestEnv, now: &str, left: u8, resets: &str) -> String {
+    env.set("CODEX_MANAGER_NOW", format!("2026-11-{now}:00Z"));
+    let text = format!("  Weekly limit:         [██░░] {left}% left (resets {resets})\n");
+    env.write("pasted", text);
+    env.run(["status", "--status-file", "pasted"])
+        .code(0)
+        .stderr
+}
+
+#[test]
+fn a_reset_that_moved_is_said_at_once_and_in_the_history() {
+    let mut env = world();
+    let _ = look(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
+    let _ = look(&mut env, "19T09:00", 40, "15:55 on 24 Nov");
+    // The server's jitter is none.
+    let said = look(&mut env, "19T21:00", 40, "16:01 on 24 Nov");
+    assert!(!said.contains("moved"), "{said}");
+    let said = look(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
+    let moved = "weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday";
+    assert!(said.contains(moved), "{said}");
+    insta::assert_snapshot!(env.run(["status", "--history"]).code(0), @r"
+    exit 0
+    --- stdout
+    alice@example.com
+
+    weekly
+    SEEN              USED            RESETS
+    Fri 20 Nov 12:00  █████░░░  62 %  Fri 27 Nov 15:55  moved
+    Thu 19 Nov 09:00  █████░░░  60 %  Tue 24 Nov 15:55
+    Wed 18 Nov 09:00  █░░░░░░░  10 %  Tue 24 Nov 15:55
+
+    weekly reset moved from Tue 24 Nov 15:55 to Fri 27 Nov 15:55 since yesterday
+    --- stderr
+    ");
+    let view = env.run(["status", "--history", "--json"]).code(0).json();
+    assert_eq!(view["command"], "status --history");
+    assert_eq!(view["looks"], 3);
+    assert_eq!(
+        view["windows"][0]["points"][1],
+        json!({"observed_at": "2026-11-19T09:00:00+00:00", "until": "2026-11-19T21:00:00+00:00",
+               "used_percent": 60.0, "resets_at": "2026-11-24T15:55:00+00:00", "change": "none"})
+    );
+    assert_eq!(
+        view["moved"],
+        json!([{"limit_id": "codex", "label": "weekly", "minutes": 10080,
+                "from": "2026-11-24T15:55:00+00:00", "to": "2026-11-27T15:55:00+00:00",
+                "seen_before": "2026-11-19T21:00:00+00:00",
+                "seen_after": "2026-11-20T12:00:00+00:00"}])
+    );
+}
+
+#[test]
+fn a_window_that_rolled_over_is_no_drift() {
+    let mut env = world();
+    let _ = look(&mut env, "18T09:00", 10, "15:55 on 18 Nov");
+    let said = look(&mut env, "19T09:00", 99, "15:55 on 25 Nov");
+    assert!(!said.contains("moved"), "{said}");
+    let said = env.run(["status", "--history"]).code(0);
+    assert!(said.stdout.contains("new window"), "{said}");
+    assert!(!said.stdout.contains("moved"), "{said}");
+}
+
+#[test]
+fn histories_are_kept_apart_and_small_and_cooldown_json_stays_so() {
+    let mut env = world();
+    for i in 0..400_u32 {
+        let now = format!("{:02}T{:02}:{:02}", 1 + i / 48, i / 2 % 24, i % 2 * 30);
+        let left = u8::try_from(i % 90).expect("small");
+        let _ = look(&mut env, &now, left, "15:55 on 24 Nov");
+    }
+    let cooldown = env.manager_home().join("cooldown.json");
+    assert!(cooldown.metadata().expect("there").len() < 2000);
+    let folder = env.manager_home().join("observations");
+    let files: Vec<_> = fs::read_dir(&folder).expect("list").flatten().collect();
+    assert_eq!(files.len(), 1);
+    let view = env.run(["status", "--history", "--json"]).code(0).json();
+    assert_eq!(view["looks"], 336);
+    write_auth(&env.codex_home(), &bob());
+    let view = env.run(["status", "--history", "--json"]).code(0).json();
+    assert_eq!((&view["looks"], &view["windows"]), (&json!(0), &json!([])));
+    let alice = ["status", "--history", "--account", "alice", "--json"];
+    assert_eq!(env.run(alice).code(0).json()["looks"], 336);
+    let _ = env
+        .run(["status", "--history", "--account", "nobody"])
+        .code(1);
+    // Damaged, it is kept aside by the next look.
+    write_auth(&env.codex_home(), &self::alice(0));
+    fs::write(files[0].path(), "{").expect("write");
+    assert_eq!(env.run(alice).code(0).json()["looks"], 0);
+    let _ = look(&mut env, "20T12:00", 38, "15:55 on 27 Nov");
+    assert_eq!(env.run(alice).code(0).json()["looks"], 1);
+    assert_eq!(fs::read_dir(&folder).expect("list").count(), 2);
+    let newer = json!({"schema": 9}).to_string();
+    fs::write(files[0].path(), newer).expect("write");
+    let _ = env.run(alice).code(5);
+}
+
+#[test]
+fn a_dry_run_adds_nothing() {
+    let mut env = world();
+    let _ = look(&mut env, "18T09:00", 90, "15:55 on 24 Nov");
+    env.write(
+        "pasted",
+        "  Weekly limit: [█] 10% left (resets 15:55 on 27 Nov)\n",
+    );
+    let _ = env.run(["status", "--dry-run", "--status-file", "pasted"]);
+    let view: Value = env.run(["status", "--history", "--json"]).code(0).json();
+    assert_eq!(view["looks"], 1);
+}

@@ -1,0 +1,170 @@
+//! A terminal for programs that want one: the picker, and Codex's own interface.
+//!
+//! A pseudo-terminal whose screen is all that was written to it, without what steers it. Questions
+//! that Codex puts to a terminal before it draws are answered.
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// A program on a terminal of its own. Its process group is killed on drop.
+pub(crate) struct Terminal {
+    child: Child,
+    keys: File,
+    screen: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Terminal {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a pseudo-terminal");
+        grantpt(&master).expect("grant it");
+        unlockpt(&master).expect("unlock it");
+        let size = Winsize {
+            ws_row: 40,
+            ws_col: 120,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&master, size).expect("its size");
+        let name = ptsname(&master, Vec::new()).expect("its name");
+        let path = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes()));
+        let slave = OpenOptions::new().read(true).write(true).open(path);
+        let slave = slave.expect("open it");
+        let share = || slave.try_clone().expect("share it");
+        command.stdin(share()).stdout(share()).stderr(share());
+        let child = command.process_group(0).spawn().expect("start");
+        drop(slave);
+        // The command keeps its handles until it is dropped: without this the end is never seen.
+        command
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let keys = File::from(master);
+        let mut output = keys.try_clone().expect("share it");
+        let mut answers = keys.try_clone().expect("share it");
+        let screen = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
+        let shown = Arc::clone(&screen);
+        let reader = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // Linux ends with EIO when the last program has closed it.
+            while let Ok(n @ 1..) = output.read(&mut buffer) {
+                for (question, answer) in ANSWERS {
+                    let asked = buffer[..n].windows(question.len());
+                    for _ in asked.filter(|part| *part == question) {
+                        let _ = answers.write_all(answer);
+                    }
+                }
+                shown.0.lock().expect("the screen").extend(&buffer[..n]);
+                shown.1.notify_all();
+            }
+        });
+        Self {
+            child,
+            keys,
+            screen,
+            reader: Some(reader),
+        }
+    }
+
+    /// Types this.
+    pub(crate) fn type_keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).expect("type");
+    }
+
+    /// What was shown so far, in the order in which it was.
+    pub(crate) fn text(&self) -> String {
+        plain(&self.screen.0.lock().expect("the screen"))
+    }
+
+    /// Forgets what was shown so far.
+    pub(crate) fn forget(&self) {
+        self.screen.0.lock().expect("the screen").clear();
+    }
+
+    /// Waits until this is shown; panics with the screen when it is not within `limit`.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, wanted: &str, limit: Duration) {
+        let shown = self.shows(wanted, limit);
+        assert!(shown, "never shown: {wanted:?}\n{}", self.text());
+    }
+
+    /// Whether this is shown within `limit`.
+    #[must_use]
+    pub(crate) fn shows(&self, wanted: &str, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        let mut shown = self.screen.0.lock().expect("the screen");
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if plain(&shown).contains(wanted) || left.is_zero() {
+                return plain(&shown).contains(wanted);
+            }
+            shown = self.screen.1.wait_timeout(shown, left).expect("wait").0;
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let status = self.child.wait().expect("its end");
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+        status
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        super::processes::signal_group("KILL", self.child.id());
+        let _ = self.child.wait();
+    }
+}
+
+/// Where the cursor is, what the terminal can do, and its colours.
+const ANSWERS: [(&[u8], &[u8]); 5] = [
+    (b"\x1b[6n", b"\x1b[1;1R"),
+    (b"\x1b[c", b"\x1b[?62;c"),
+    (b"\x1b[?u", b"\x1b[?0u"),
+    (b"\x1b]10;?", b"\x1b]10;rgb:ffff/ffff/ffff\x1b\\"),
+    (b"\x1b]11;?", b"\x1b]11;rgb:0000/0000/0000\x1b\\"),
+];
+
+/// Without what steers a terminal; a move of the cursor is a blank.
+fn plain(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut plain = String::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '\x1b' {
+            plain.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('[') => {
+                let last = chars.by_ref().find(|c| ('@'..='~').contains(c));
+                if last != Some('m') {
+                    plain.push(' ');
+                }
+            }
+            Some(']') => {
+                while let Some(c) = chars.next() {
+                    if c == '\x07' || (c == '\x1b' && chars.next() == Some('\\')) {
+                        break;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    plain
+}

@@ -1,0 +1,325 @@
+//! `status --account` and `status --all`: each account is asked where its login belongs, and what
+//! Codex renews is kept.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::Mount;
+use crate::support::lab::Lab;
+use crate::support::processes;
+use crate::support::sign_in::{
+    SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn due(who: SignIn) -> SignIn {
+    who.issued_at(unix_now() - 1_000).ttl_seconds(990)
+}
+
+/// Alice signed in, and both in profiles.
+fn lab(alice: &SignIn, bob: &SignIn) -> Option<Lab> {
+    let lab = Lab::signed_in(bob)?;
+    let _ = lab.manager(["profile", "save", "bob"]).code(0);
+    write_auth(&lab.home(), alice);
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    Some(lab)
+}
+
+fn profile(lab: &Lab, name: &str) -> PathBuf {
+    lab.world.manager_home().join("profiles").join(name)
+}
+
+/// Whether the scratch homes are gone.
+fn is_swept(lab: &Lab) -> bool {
+    let probes = lab.world.manager_home().join("profiles/.probes");
+    let entries = fs::read_dir(probes).into_iter().flatten().flatten();
+    entries.filter(|e| e.path().is_dir()).count() == 0
+}
+
+#[test]
+fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
+    let Some(lab) = lab(&due(SignIn::alice()), &due(SignIn::bob())) else {
+        return;
+    };
+    let said = lab.manager(["status", "--all", "--json"]).code(0).json();
+    let accounts = said["accounts"].as_array().expect("accounts");
+    let facts: Vec<_> = accounts
+        .iter()
+        .map(|a| {
+            let week = a["windows"][1]["used_percent"].as_f64().expect("a figure");
+            json!([a["profile"], a["email"], a["current"], a["source"], week])
+        })
+        .collect();
+    assert_eq!(
+        json!(facts),
+        json!([
+            ["alice", "alice@example.com", true, "live", 91.0],
+            ["bob", "bob@example.com", false, "live", 25.0]
+        ])
+    );
+    assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
+    assert_eq!(
+        read_refresh_token(&profile(&lab, "bob")),
+        "rt.acct-bob.f1.2"
+    );
+    assert!(is_swept(&lab));
+    let names = |folder: PathBuf| {
+        let entries = fs::read_dir(folder).expect("list").flatten();
+        let mut names: Vec<_> = entries.map(|e| e.file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(
+        names(profile(&lab, "bob")),
+        ["auth.json", "history", "profile.json"]
+    );
+    // The answers are what others go by.
+    let best = lab.manager(["recommend", "--json"]).code(0).json();
+    assert_eq!(best["recommended"]["profile"], "bob");
+    assert_eq!(best["recommended"]["source"], "live");
+    let one = lab
+        .manager(["status", "--account", "bob", "--json"])
+        .code(0);
+    assert_eq!(one.json()["windows"][1]["used_percent"], 25.0);
+    assert_eq!(one.json()["profile"], "bob");
+    let _ = lab.manager(["use", "bob"]).code(0);
+    let _ = lab.say("as bob");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+    assert_eq!(lab.backend.refreshes().len(), 2);
+}
+
+#[test]
+fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
+    let export = ["profile", "export", "all.age", "--with-logins"];
+    for wanted in [
+        &["use", "bob"][..],
+        &["status", "--all"],
+        &["list", "--refresh"],
+        &["restore"],
+        &export,
+    ] {
+        let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+            return;
+        };
+        let _ = lab.manager(["use", "bob"]).code(0);
+        let bobs = lab.back_up();
+        let _ = lab.manager(["use", "alice"]).code(0);
+        let bob = lab.backend.account("acct-bob");
+        bob.set(|account| account.refresh_delay_ms = 1_500);
+        let mut probe = lab
+            .world
+            .command(["status", "--account", "bob"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("start");
+        assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+        let _ = probe.kill();
+        let _ = probe.wait();
+        assert!(!is_swept(&lab));
+        // I4, also then.
+        let left = lab.world.tree("home/.codex-manager/profiles/.probes");
+        for (path, kind) in &left.0 {
+            let is_private = kind.starts_with("file 600") || !path.ends_with("auth.json");
+            let is_folder = kind.starts_with("folder") && path.components().count() <= 1;
+            assert!(
+                is_private && (!is_folder || kind == "folder 700"),
+                "{left:?}"
+            );
+        }
+        let noted = fs::read_to_string(profile(&lab, "bob").join("profile.json"));
+        assert!(noted.expect("read").contains("\"owner\": \"probe\""));
+        // Whoever wants the login waits for what the server has given out.
+        if wanted == ["restore"] {
+            let archive = bobs.to_str().expect("text");
+            let done = lab.manager(["restore", archive, "--yes", "--json"]).code(0);
+            assert_eq!(done.json()["auth"], "kept-newer");
+        } else if wanted == export {
+            lab.world.write("pass", "correct horse battery staple\n");
+            let key = ["--passphrase-file", "pass"];
+            // Alice is signed in here, and stays.
+            let _ = lab.manager([wanted, &key].concat()).code(6);
+            let _ = lab.manager(["use", "bob"]).code(5);
+            let _ = lab
+                .manager([&["profile", "import", "all.age"], &key[..]].concat())
+                .code(0);
+            let _ = lab.manager(["use", "bob"]).code(0);
+        } else {
+            let _ = lab.manager(wanted).code(0);
+            let _ = lab.manager(["use", "bob"]).code(0);
+        }
+        assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
+        assert!(is_swept(&lab));
+        let _ = lab.say("as bob");
+        assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+    }
+}
+
+#[test]
+fn ctrl_c_waits_for_what_the_server_has_given_out() {
+    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_delay_ms = 1_000);
+    let mut probe = lab
+        .world
+        .command(["status", "--all"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+    processes::signal("INT", probe.id());
+    assert_eq!(probe.wait().expect("its end").code(), Some(130));
+    assert_eq!(
+        read_refresh_token(&profile(&lab, "bob")),
+        "rt.acct-bob.f1.2"
+    );
+    assert!(is_swept(&lab));
+    let _ = lab.manager(["use", "bob"]).code(0);
+    let _ = lab.say("as bob");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
+    let env = world();
+    let full = env.path("full");
+    let Some(_mount) = Mount::small(&full, 1_024) else {
+        return;
+    };
+    let full = full.to_str().expect("text");
+    write_auth(&env.codex_home(), &SignIn::bob().issued_at(1_794_900_000));
+    let at = |args: &[&str]| env.run([args, &["--manager-home", full]].concat());
+    let _ = at(&["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
+    let said = at(&["status", "--account", "home"]).code(6);
+    assert!(said.stderr.contains("too little room"), "{said}");
+}
+
+#[test]
+fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
+    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_delay_ms = 300);
+    let probe = lab
+        .world
+        .command(["status", "--all", "--json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("start");
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+    let _ = lab.manager(["use", "bob"]).code(0);
+    assert_eq!(read_refresh_token(&lab.home()), "rt.acct-bob.f1.2");
+    assert!(probe.wait_with_output().expect("its end").status.success());
+    let _ = lab.say("as bob");
+    let _ = lab.manager(["use", "alice"]).code(0);
+    let _ = lab.say("as alice");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
+    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_expired = true);
+    let said = lab.manager(["status", "--all", "--json"]).code(6).json();
+    let problem = said["accounts"][1]["problem"].as_str().expect("a problem");
+    assert!(problem.contains("spent"), "{problem}");
+    assert_eq!(said["accounts"][0]["problem"], Value::Null);
+    let best = lab.manager(["recommend", "--json"]).code(0).json();
+    assert_eq!(best["recommended"]["profile"], "alice");
+    let known = lab.manager(["list", "--json"]).code(0).json();
+    assert_eq!(known["profiles"][1]["login"], "expired");
+    let warned = lab.manager(["use", "bob"]).code(0);
+    assert!(
+        warned.stderr.contains("server refused this login"),
+        "{warned}"
+    );
+    let _ = lab.manager(["use", "alice"]).code(0);
+    // Nothing came back, so nothing was lost.
+    assert_eq!(
+        read_refresh_token(&profile(&lab, "bob")),
+        "rt.acct-bob.f1.1"
+    );
+}
+
+/// Alice signed in as `work`, Bob in the profile `home`, no Codex at all.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::bob().issued_at(1_794_900_000));
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    env
+}
+
+#[test]
+fn a_login_that_is_not_the_owner_is_not_asked_about() {
+    let env = world();
+    let other = env.path("other");
+    let other = other.to_str().expect("text");
+    let _ = env.run(["use", "home", "--codex-home", other]).code(0);
+    let said = env.run(["status", "--account", "home"]).code(6);
+    assert!(said.stderr.contains("signed in in a Codex home"), "{said}");
+
+    // One that is older than what was seen would be refused, and might end its successors.
+    let env = world();
+    let path = env.manager_home().join("profiles/home/auth.json");
+    fs::write(path, auth_json(&SignIn::bob().issued_at(1_794_000_000))).expect("write");
+    let said = env.run(["status", "--account", "home"]).code(6);
+    assert!(said.stderr.contains("older than one"), "{said}");
+
+    let unknown = env.run(["status", "--account", "nobody"]).code(1);
+    assert!(unknown.stderr.contains("home"), "{unknown}");
+}
+
+#[test]
+fn without_codex_what_was_seen_last_is_shown_and_an_api_key_is_complete() {
+    let env = world();
+    let said = env.run(["status", "--all", "--json"]).code(6).json();
+    for account in said["accounts"].as_array().expect("accounts") {
+        let problem = account["problem"].as_str().expect("a problem");
+        assert!(problem.contains("no program"), "{problem}");
+    }
+    let keyed = TestEnv::new();
+    write_auth_text(&keyed.codex_home(), &api_key_auth_json("sk-test-0000"));
+    let _ = keyed.run(["profile", "save", "key"]).code(0);
+    let _ = keyed.run(["status", "--all"]).code(0);
+    let before = env.tree("");
+    let _ = env.run(["status", "--all", "--dry-run"]).code(6);
+    assert_same_tree(&before, &env.tree(""));
+    let _ = env.run(["status", "--all", "--account", "home"]).code(4);
+}
+
+#[test]
+fn a_profile_is_not_removed_while_a_probe_has_its_login() {
+    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        return;
+    };
+    let bob = lab.backend.account("acct-bob");
+    bob.set(|account| account.refresh_delay_ms = 1_000);
+    let mut probe = lab
+        .world
+        .command(["status", "--account", "bob"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("start");
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-bob.f1.1"));
+    let _ = probe.kill();
+    let _ = probe.wait();
+    let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
+    let trash = lab.path_in(&removed.json()["trash"]);
+    assert_eq!(read_refresh_token(&trash), "rt.acct-bob.f1.2");
+    assert!(is_swept(&lab));
+}

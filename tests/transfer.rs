@@ -1,0 +1,924 @@
+//! `profile export` and `import`: one file, one owner, nothing taken on trust.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "how often each state was met is shown when a test fails, or with --nocapture"
+)]
+
+use crate::faults::{Fault, can_inject, faulty, points, sample};
+use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
+use crate::support::faults::Dice;
+use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
+use age::secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use sha2::Digest;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Alice and Bob have profiles, and somebody else is signed in.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    for (name, login) in [("work", alice(0)), ("home", bob())] {
+        write_auth(&env.codex_home(), &login);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    write_auth(&env.codex_home(), &carol());
+    env.write("pass", "correct horse\n");
+    env
+}
+
+fn carol() -> SignIn {
+    SignIn::new("acct-carol", "carol@example.com").issued_at(crate::support::sample::RENEWED)
+}
+
+/// A key of age in the file `key.txt`, and its public half.
+fn key(env: &TestEnv) -> String {
+    let key = age::x25519::Identity::generate();
+    env.write("key.txt", key.to_string().expose_secret());
+    key.to_public().to_string()
+}
+
+fn export(env: &TestEnv, args: &[&str]) -> Run {
+    env.run([&["profile", "export", "--json"], args].concat())
+}
+
+fn import(env: &TestEnv, file: &Path, args: &[&str]) -> Run {
+    let file = text(file);
+    env.run([&["profile", "import", &file, "--json"], args].concat())
+}
+
+/// Another machine, with the same key.
+fn other_machine(env: &TestEnv) -> TestEnv {
+    let other = TestEnv::new();
+    for name in ["key.txt", "pass"] {
+        if let Ok(text) = fs::read(env.path(name)) {
+            other.write(name, text);
+        }
+    }
+    other
+}
+
+fn profile(env: &TestEnv, name: &str) -> PathBuf {
+    env.manager_home().join("profiles").join(name)
+}
+
+fn kept(env: &TestEnv, name: &str) -> Option<String> {
+    fs::read_to_string(profile(env, name).join("auth.json")).ok()
+}
+
+fn owner(env: &TestEnv, name: &str) -> String {
+    let shown = env.run(["profile", "show", name, "--json"]).code(0).json();
+    shown["owner"].as_str().expect("text").to_owned()
+}
+
+/// Everything of the manager home but times, locks and empty folders of work.
+fn state(env: &TestEnv) -> Tree {
+    let mut tree = comparable(&env.tree("home/.codex-manager"));
+    tree.0.retain(|path, text| {
+        path.file_name().is_none_or(|name| name != ".lock") && !text.starts_with("folder")
+    });
+    for text in tree.0.values_mut() {
+        // Kind, mode, size, digest.
+        let words: Vec<_> = text.split(' ').collect();
+        *text = [&words[..3], &words[4..]].concat().join(" ");
+    }
+    tree
+}
+
+#[test]
+fn logins_move_to_the_other_machine_and_are_refused_here() {
+    let env = world();
+    let key = key(&env);
+    let args = ["out.age", "--with-logins", "--recipient", &key];
+    let said = export(&env, &args).code(0);
+    let view = said.json();
+    assert_eq!(view["encrypted"], "recipient");
+    let moved: Vec<_> = view["logins"].as_array().expect("logins").iter().collect();
+    assert_eq!(moved.len(), 2, "{said}");
+    let file = env.path("out.age");
+    assert_eq!(
+        file.metadata().expect("there").permissions().mode() & 0o777,
+        0o600
+    );
+    let bytes = fs::read(&file).expect("read");
+    for secret in [alice(0).refresh_token(), bob().refresh_token()] {
+        assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+        assert!(!format!("{said}").contains(&secret));
+    }
+    for name in ["work", "home"] {
+        assert_eq!(owner(&env, name), "moved");
+        let refused = env.run(["use", name]).code(5);
+        assert!(
+            refused.stderr.contains("moved to another machine"),
+            "{refused}"
+        );
+    }
+    let known = env.run(["cooldown", "--json"]).code(0).json();
+    let logins = known["accounts"].as_array().expect("accounts").iter();
+    assert!(
+        logins.filter(|a| a["login"] == "moved").count() == 2,
+        "{known}"
+    );
+
+    let other = other_machine(&env);
+    let said = import(&other, &file, &["--identity", "key.txt"]).code(0);
+    assert!(!format!("{said}").contains(&alice(0).refresh_token()));
+    assert_eq!(kept(&other, "work"), Some(auth_json(&alice(0))));
+    assert_eq!(owner(&other, "home"), "profile");
+    let _ = other.run(["use", "work"]).code(0);
+    let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("live");
+    assert_eq!(live, auth_json(&alice(0)));
+    for (path, _) in other.tree("home/.codex-manager").0 {
+        let meta = other
+            .manager_home()
+            .join(&path)
+            .symlink_metadata()
+            .expect("there");
+        let mode = if meta.is_dir() { 0o700 } else { 0o600 };
+        assert_eq!(meta.mode() & 0o777, mode, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_login_that_is_live_stays_and_is_named() {
+    let env = world();
+    let _ = env.run(["use", "work"]).code(0);
+    let said = export(
+        &env,
+        &["out.age", "--with-logins", "--passphrase-file", "pass"],
+    )
+    .code(6);
+    let view = said.json();
+    let left = view["left"].as_array().expect("left");
+    assert_eq!(left.len(), 1, "{said}");
+    assert_eq!(left[0]["name"], "work");
+    assert!(
+        said.stderr.contains("signed in in [ROOT]/home/.codex"),
+        "{said}"
+    );
+    assert_eq!(owner(&env, "work"), "live");
+    assert_eq!(owner(&env, "home"), "moved");
+    let other = other_machine(&env);
+    let _ = import(&other, &env.path("out.age"), &["--passphrase-file", "pass"]).code(0);
+    assert_eq!(kept(&other, "work"), None);
+    let refused = other.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+    assert_eq!(kept(&other, "home"), Some(auth_json(&bob())));
+}
+
+#[test]
+fn without_logins_there_is_none_in_it_and_secrets_are_never_written_openly() {
+    let env = world();
+    sample_home(&env);
+    write_auth(&env.codex_home(), &carol());
+    let _ = backup(&env, &[]);
+    let before = state(&env);
+    let view = export(&env, &["out.export"]).code(0).json();
+    assert_eq!(view["encrypted"], Value::Null);
+    assert_eq!(view["logins"], json!([]));
+    assert_same_tree(&before, &state(&env));
+    let bytes = fs::read(env.path("out.export")).expect("read");
+    for login in [alice(0), bob(), carol()] {
+        let (id, access) = login.tokens();
+        for secret in [id, access, login.refresh_token()] {
+            assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()));
+        }
+    }
+    for flag in ["--with-logins", "--with-archives"] {
+        let refused = export(&env, &["open", flag]).code(4);
+        assert!(refused.stderr.contains("--passphrase-file"), "{refused}");
+        assert!(!env.path("open").exists());
+    }
+    let _ = export(&env, &["out.export"]).code(5);
+    let _ = export(&env, &["nowhere/out"]).code(1);
+    let _ = export(&env, &["x", "--recipient", "age1nothing"]).code(4);
+    assert_same_tree(&before, &state(&env));
+}
+
+#[test]
+fn i9_importing_twice_is_importing_once_and_nothing_gets_older() {
+    let env = world();
+    sample_home(&env);
+    write_auth(&env.codex_home(), &carol());
+    let archive = backup(&env, &[]);
+    env.write("home/.codex-manager/config.toml", "timezone = \"UTC\"\n");
+    env.write(
+        "home/.codex-manager/launches.jsonl",
+        "{\"launch_id\":\"l1\"}\n",
+    );
+    env.write(
+        "dumps/21apr_old@example.com_auth.json",
+        auth_json(&alice(0)),
+    );
+    let _ = env.run(["normalize", "dumps"]).code(0);
+    let args = [
+        "out.age",
+        "--with-logins",
+        "--with-archives",
+        "--passphrase-file",
+        "pass",
+    ];
+    let _ = export(&env, &args).code(0);
+    let other = other_machine(&env);
+    let take = |args: &[&str]| {
+        import(
+            &other,
+            &env.path("out.age"),
+            &[&["--passphrase-file", "pass"], args].concat(),
+        )
+        .code(0)
+        .json()
+    };
+    let empty = other.tree("");
+    let dry = take(&["--dry-run"]);
+    assert_same_tree(&empty, &other.tree(""));
+    let mut done = take(&[]);
+    assert_eq!(done["dry_run"], false);
+    done["dry_run"] = json!(true);
+    assert_eq!(dry, done, "the plan is what is done");
+    assert_eq!(done["archives"][0]["outcome"], "added");
+    assert_eq!(done["records"], 1);
+    assert_eq!(done["launches"], 1);
+    assert_eq!(done["config"], "added");
+    let once = state(&other);
+    let again = take(&[]);
+    assert_eq!(again["archives"][0]["outcome"], "present");
+    assert_eq!(again["profiles"][0]["login"], "same");
+    assert_eq!(again["accounts"], json!([]));
+    assert_same_tree(&once, &state(&other));
+    let _ = other.run(["verify", "--all"]).code(0);
+    let name = archive.file_name().expect("a name");
+    assert!(other.manager_home().join("backups").join(name).exists());
+
+    // Renewed here since: the old one does not come back, whether there is a copy or only the mark.
+    write_auth(&other.codex_home(), &alice(3));
+    let _ = other.run(["profile", "save", "work"]).code(0);
+    write_auth(&other.codex_home(), &carol());
+    let work = |said: &Value| {
+        let mut profiles = said["profiles"].as_array().expect("profiles").iter();
+        profiles.find(|p| p["name"] == "work").expect("work")["login"].clone()
+    };
+    assert_eq!(work(&take(&[])), "older");
+    assert_eq!(kept(&other, "work"), Some(auth_json(&alice(3))));
+    fs::remove_file(profile(&other, "work").join("auth.json")).expect("remove");
+    assert_eq!(work(&take(&[])), "older");
+    assert_eq!(kept(&other, "work"), None);
+}
+
+#[test]
+fn names_that_clash_get_a_number_and_archives_are_never_overwritten() {
+    let env = world();
+    sample_home(&env);
+    write_auth(&env.codex_home(), &carol());
+    let archive = backup(&env, &[]);
+    let key = key(&env);
+    let args = [
+        "out.age",
+        "--with-logins",
+        "--with-archives",
+        "--recipient",
+        &key,
+    ];
+    let _ = export(&env, &args).code(0);
+    let other = other_machine(&env);
+    // Another account is called work here; and another archive has the name.
+    write_auth(&other.codex_home(), &carol());
+    let _ = other.run(["profile", "save", "work"]).code(0);
+    let name = archive
+        .file_name()
+        .and_then(|n| n.to_str())
+        .expect("a name");
+    let place = format!("home/.codex-manager/backups/{name}");
+    other.write(&place, "mine");
+    other.write("home/.codex-manager/config.toml", "timezone = \"UTC\"\n");
+    let said = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    let view = said.json();
+    let profiles = view["profiles"].as_array().expect("profiles");
+    let work = profiles.iter().find(|p| p["name"] == "work").expect("work");
+    assert_eq!(work["profile"], "work-2", "{said}");
+    assert_eq!(kept(&other, "work"), Some(auth_json(&carol())));
+    assert_eq!(kept(&other, "work-2"), Some(auth_json(&alice(0))));
+    assert_eq!(fs::read(other.path(&place)).expect("there"), b"mine");
+    let saved_as = view["archives"][0]["saved_as"].as_str().expect("a name");
+    assert_ne!(saved_as, name);
+    let path = other.manager_home().join("backups").join(saved_as);
+    assert_eq!(
+        fs::read(path).expect("there"),
+        fs::read(&archive).expect("there")
+    );
+    let _ = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    let archives = fs::read_dir(other.manager_home().join("backups")).expect("list");
+    let archives = archives
+        .flatten()
+        .filter(|e| e.path().extension().is_some_and(|e| e == "gz"));
+    assert_eq!(archives.count(), 2);
+}
+
+#[test]
+fn a_newer_login_of_the_live_account_goes_live_with_the_import() {
+    let env = world();
+    let key = key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    let other = other_machine(&env);
+    write_auth(
+        &other.codex_home(),
+        &alice(0).issued_at(1_700_000_000).family("mine"),
+    );
+    let said = import(&other, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    assert_eq!(said.json()["live"], json!(["work"]), "{said}");
+    let live = fs::read_to_string(other.codex_home().join("auth.json")).expect("live");
+    assert_eq!(live, auth_json(&alice(0)));
+    assert_eq!(owner(&other, "work"), "live");
+    // The one before is in the history.
+    let history = fs::read_dir(profile(&other, "work").join("history")).expect("history");
+    assert_eq!(history.count(), 1);
+}
+
+#[test]
+fn a_login_that_was_moved_comes_back_by_its_file_and_by_no_other_way() {
+    let env = world();
+    let key = key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    // An older copy that turns up is no reason to take it for the owner.
+    let older = alice(0).issued_at(1_700_000_000);
+    let dump = env.write("old_auth.json", auth_json(&older));
+    let _ = env
+        .run(["profile", "save", "work", "--from", &text(&dump)])
+        .code(0);
+    assert_eq!(owner(&env, "work"), "moved");
+    let _ = import(&env, &env.path("out.age"), &["--identity", "key.txt"]).code(0);
+    assert_eq!(owner(&env, "work"), "profile");
+    let _ = env.run(["use", "work"]).code(0);
+}
+
+#[test]
+fn a_wrong_key_is_refused_and_changes_nothing() {
+    let env = world();
+    let public = key(&env);
+    let _ = export(
+        &env,
+        &["pass.age", "--with-logins", "--passphrase-file", "pass"],
+    )
+    .code(0);
+    let _ = import(&env, &env.path("pass.age"), &["--passphrase-file", "pass"]).code(0);
+    let _ = export(&env, &["key.age", "--with-logins", "--recipient", &public]).code(0);
+    let other = TestEnv::new();
+    let wrong = age::x25519::Identity::generate();
+    other.write("key.txt", wrong.to_string().expose_secret());
+    other.write("pass", "wrong horse\n");
+    other.write("empty", "");
+    let before = other.tree("");
+    for (file, args, code, text) in [
+        (
+            "pass.age",
+            &["--passphrase-file", "pass"][..],
+            5,
+            "passphrase does not open",
+        ),
+        (
+            "pass.age",
+            &["--identity", "key.txt"],
+            4,
+            "--passphrase-file",
+        ),
+        ("pass.age", &[], 4, "--passphrase-file"),
+        ("pass.age", &["--passphrase-file", "empty"], 4, "is empty"),
+        ("key.age", &["--identity", "key.txt"], 5, "none of the keys"),
+        ("key.age", &["--identity", "empty"], 4, "no key of age"),
+        ("key.age", &["--identity", "nowhere"], 1, "nowhere"),
+        ("key.age", &[], 4, "--identity"),
+    ] {
+        let refused = import(&other, &env.path(file), args).code(code);
+        assert!(refused.stderr.contains(text), "{file} {args:?} {refused}");
+        assert!(!refused.stderr.contains("horse"), "{refused}");
+        assert_same_tree(&before, &other.tree(""));
+    }
+}
+
+/// An entry of a hostile export.
+struct Entry {
+    name: Vec<u8>,
+    bytes: Vec<u8>,
+    kind: tar::EntryType,
+}
+
+fn entry(name: &str, bytes: impl Into<Vec<u8>>) -> Entry {
+    Entry {
+        name: name.as_bytes().to_vec(),
+        bytes: bytes.into(),
+        kind: tar::EntryType::Regular,
+    }
+}
+
+fn tar_of(entries: &[Entry]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for Entry { name, bytes, kind } in entries {
+        let mut head = tar::Header::new_gnu();
+        head.set_size(bytes.len() as u64);
+        head.set_mode(0o600);
+        head.set_entry_type(*kind);
+        let field = &mut head.as_old_mut().name;
+        field[..name.len()].copy_from_slice(name);
+        head.set_cksum();
+        tar.append(&head, bytes.as_slice()).expect("append");
+    }
+    tar.into_inner().expect("a tar")
+}
+
+fn listed(name: &str, bytes: &[u8]) -> Value {
+    json!({"path": name, "size": bytes.len(),
+           "sha256": format!("{:x}", sha2::Sha256::digest(bytes))})
+}
+
+fn manifest(files: &[Value]) -> Value {
+    json!({"schema": 1, "product": "codex-manager export", "created_at": null,
+           "manager_version": "0", "with_logins": true, "with_archives": true, "files": files})
+}
+
+/// An export of these files, with a manifest that fits.
+fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let list: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| listed(name, bytes))
+        .collect();
+    let mut entries = vec![entry("export.json", manifest(&list).to_string())];
+    entries.extend(files.iter().map(|(name, bytes)| entry(name, *bytes)));
+    tar_of(&entries)
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
+    let profile = |email: &str| {
+        json!({"schema": 1, "identity": {"email": email, "account_id": "acct-x", "user_id": "u"}})
+            .to_string()
+            .into_bytes()
+    };
+    let x = profile("x@example.com");
+    let login = auth_json(&alice(0)).into_bytes();
+    let good = package(&[("cooldown.json", br#"{"schema":1,"accounts":[]}"#)]);
+    let with = |list: &[Value], entries: Vec<Entry>| {
+        let mut all = vec![entry("export.json", manifest(list).to_string())];
+        all.extend(entries);
+        tar_of(&all)
+    };
+    let cd: &[u8] = br#"{"schema":1,"accounts":[]}"#;
+    let archive = "backups/2026-11-17-155500-me@x.com-codex.tar.gz";
+    let sidecar = "backups/2026-11-17-155500-me@x.com-codex.metadata.json";
+    let mut cut = good.clone();
+    cut.truncate(700);
+    let mut flipped = good.clone();
+    let at = flipped
+        .windows(8)
+        .rposition(|w| w == b"accounts")
+        .expect("there");
+    flipped[at] ^= 1;
+    let mut trailing = good.clone();
+    trailing.extend_from_slice(b"something");
+    let mut link = entry("cooldown.json", "");
+    link.kind = tar::EntryType::Symlink;
+    let mut long = entry("././@LongLink", vec![b'a'; 100_000]);
+    long.kind = tar::EntryType::GNULongName;
+    let huge = json!({"path": "cooldown.json", "size": 1_u64 << 50, "sha256": "0".repeat(64)});
+    let huge_archive = json!({"path": archive, "size": 1_u64 << 60, "sha256": "0".repeat(64)});
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("empty", Vec::new(), "not an export"),
+        ("text", b"hello".to_vec(), "not an export"),
+        ("nul", vec![0; 4096], "not an export"),
+        ("cut", cut, "damaged"),
+        ("flipped", flipped, "not what the manifest says"),
+        ("trailing", trailing, "follows its end"),
+        (
+            "age head without end",
+            b"age-encryption.org/v1\n".repeat(9000),
+            "no head",
+        ),
+        (
+            "armored",
+            b"-----BEGIN AGE ENCRYPTED FILE-----\n".to_vec(),
+            "armored",
+        ),
+        (
+            "another product",
+            tar_of(&[entry(
+                "export.json",
+                json!({"schema": 1, "product": "x",
+            "manager_version": "", "with_logins": false, "with_archives": false, "files": []})
+                .to_string(),
+            )]),
+            "another product",
+        ),
+        (
+            "newer",
+            tar_of(&[entry("export.json", r#"{"schema": 99}"#)]),
+            "newer codex-manager",
+        ),
+        (
+            "no manifest",
+            tar_of(&[entry("cooldown.json", cd)]),
+            "does not begin",
+        ),
+        (
+            "up",
+            package(&[("profiles/../../x", cd)]),
+            "manifest is not understood",
+        ),
+        (
+            "absolute",
+            package(&[("/etc/x", cd)]),
+            "manifest is not understood",
+        ),
+        (
+            "foreign name",
+            package(&[("backups/evil.sh", cd)]),
+            "no export holds",
+        ),
+        ("lock", package(&[(".lock", b"")]), "no export holds"),
+        (
+            "switch note",
+            package(&[("profiles/.switch.json", cd)]),
+            "no export holds",
+        ),
+        (
+            "history",
+            package(&[("profiles/x/history/a.json", &login)]),
+            "no export holds",
+        ),
+        (
+            "twice",
+            package(&[("cooldown.json", cd), ("cooldown.json", cd)]),
+            "there twice",
+        ),
+        (
+            "twice by case",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/X/profile.json", &x),
+            ]),
+            "there twice",
+        ),
+        (
+            "link",
+            with(&[listed("cooldown.json", b"")], vec![link]),
+            "should",
+        ),
+        (
+            "long name",
+            with(&[listed("cooldown.json", cd)], vec![long]),
+            "oversized name",
+        ),
+        (
+            "other entry",
+            with(
+                &[listed("cooldown.json", cd)],
+                vec![entry("inventory.json", cd)],
+            ),
+            "should",
+        ),
+        (
+            "unlisted",
+            with(&[], vec![entry("cooldown.json", cd)]),
+            "does not name",
+        ),
+        (
+            "missing",
+            with(&[listed("cooldown.json", cd)], vec![]),
+            "ends before",
+        ),
+        ("huge", with(&[huge], vec![]), "too large"),
+        ("huge archive", with(&[huge_archive], vec![]), "disk space"),
+        (
+            "newer inside",
+            package(&[("cooldown.json", br#"{"schema":9,"accounts":[]}"#)]),
+            "newer",
+        ),
+        (
+            "damaged inside",
+            package(&[("cooldown.json", b"{")]),
+            "cooldown.json is not understood",
+        ),
+        (
+            "nobody's",
+            package(&[(
+                "profiles/x/profile.json",
+                br#"{"schema":1,"identity":null}"#,
+            )]),
+            "of nobody",
+        ),
+        (
+            "another's login",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/x/auth.json", &login),
+            ]),
+            "login of another account",
+        ),
+        (
+            "login alone",
+            package(&[("profiles/x/auth.json", &login)]),
+            "is missing",
+        ),
+        (
+            "no login",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/x/auth.json", b"{}"),
+            ]),
+            "has no login",
+        ),
+        (
+            "garbage login",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/x/auth.json", b"rt.x"),
+            ]),
+            "something else than a login",
+        ),
+        (
+            "two of one",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/y/profile.json", &x),
+            ]),
+            "two profiles",
+        ),
+        ("no sidecar", package(&[(sidecar, b"{}")]), "is no sidecar"),
+        (
+            "another's sidecar",
+            package(&[
+                (archive, b"bytes"),
+                (
+                    sidecar,
+                    json!({"schema": 1, "product": "codex", "created_at": "2026-11-17T15:55:00Z",
+                   "archive_sha256": "0".repeat(64)})
+                    .to_string()
+                    .as_bytes(),
+                ),
+            ]),
+            "another archive",
+        ),
+    ];
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &carol());
+    let _ = env.run(["profile", "save", "mine"]).code(0);
+    let file = env.path("hostile");
+    let before = state(&env);
+    for (name, bytes, reason) in cases {
+        fs::write(&file, bytes).expect("write");
+        let code = if reason == "disk space" { 1 } else { 5 };
+        for args in [&["--dry-run"][..], &[]] {
+            let refused = import(&env, &file, args);
+            // Where nothing is staged, the disk is not asked.
+            let code = if reason == "disk space" && !args.is_empty() {
+                5
+            } else {
+                code
+            };
+            assert_eq!(refused.code, code, "{name}: {refused}");
+            if code == 1 || reason != "disk space" {
+                assert!(refused.stderr.contains(reason), "{name}: {refused}");
+            }
+            assert!(
+                refused.stderr.contains("hostile") || code == 1,
+                "{name}: {refused}"
+            );
+            assert_same_tree(&before, &state(&env));
+        }
+    }
+    assert!(!env.path("home/x").exists());
+    fs::write(&file, good).expect("write");
+    let _ = import(&env, &file, &[]).code(0);
+}
+
+#[test]
+fn a_ciphertext_that_was_changed_or_cut_is_refused() {
+    let env = world();
+    let key = key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    let bytes = fs::read(env.path("out.age")).expect("read");
+    let other = other_machine(&env);
+    let before = state(&other);
+    let mut dice = Dice::new();
+    for _ in 0..40 {
+        let mut bad = bytes.clone();
+        let at = usize::try_from(dice.below(bad.len() as u64)).expect("small");
+        if dice.below(2) == 0 {
+            bad.truncate(at);
+        } else {
+            bad[at] ^= 1;
+        }
+        let file = other.write("bad.age", bad);
+        let refused = import(&other, &file, &["--identity", "key.txt"]);
+        assert_eq!(refused.code, 5, "{at}: {refused}");
+        assert_same_tree(&before, &state(&other));
+    }
+}
+
+/// Who may use the login of a profile: the machine, the file, or neither for now.
+fn owners(env: &TestEnv, name: &str, file: &Path) -> (bool, bool) {
+    let may_use = env.run(["use", name, "--dry-run"]).code == 0;
+    (may_use, file.exists())
+}
+
+#[test]
+fn i2_i3_an_export_that_is_killed_or_out_of_room_anywhere_leaves_one_owner() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = world();
+    let key = key(&env);
+    let file = env.path("out.age");
+    let args = [
+        "profile",
+        "export",
+        "out.age",
+        "--with-logins",
+        "--recipient",
+        &key,
+    ];
+    let all = points(&env, &args);
+    let take_back = || {
+        if file.exists() {
+            let _ = import(&env, &file, &["--identity", "key.txt"]).code(0);
+            fs::remove_file(&file).expect("remove");
+        }
+    };
+    take_back();
+    for fault in [
+        Fault::Killed,
+        Fault::Once("ENOSPC"),
+        Fault::FromThenOn("ENOSPC"),
+    ] {
+        let (mut here, mut there) = (0, 0);
+        for point in sample(&all, &mut dice) {
+            let _ = faulty(&env, &args, &point, fault);
+            for name in ["work", "home"] {
+                let (may_use, exists) = owners(&env, name, &file);
+                assert!(!(may_use && exists), "{point:?}: two owners of {name}");
+            }
+            // Any command on profiles settles it.
+            let said = env.run(["profile", "list"]).code(0);
+            for name in ["work", "home"] {
+                let (may_use, exists) = owners(&env, name, &file);
+                let told = format!("{fault:?} {point:?} {name}\n{said}");
+                assert!(may_use != exists, "{told}");
+                let expected = if exists { "moved" } else { "profile" };
+                assert_eq!(owner(&env, name), expected, "{told}");
+            }
+            if file.exists() {
+                there += 1;
+            } else {
+                here += 1;
+            }
+            take_back();
+            assert_eq!(kept(&env, "work"), Some(auth_json(&alice(0))), "{point:?}");
+            assert_eq!(kept(&env, "home"), Some(auth_json(&bob())), "{point:?}");
+            let is_stray = |entry: &fs::DirEntry| {
+                let name = entry.file_name();
+                name.to_string_lossy().contains("codex-manager-tmp")
+            };
+            let stray = fs::read_dir(env.path("")).expect("list");
+            assert!(stray.flatten().filter(is_stray).count() <= 1, "{point:?}");
+        }
+        println!("{fault:?}: {here} times here, {there} times in the file");
+        assert!(here > 0 && there > 0, "{here} {there}");
+    }
+}
+
+#[test]
+fn i2_an_import_that_is_killed_anywhere_is_finished_by_the_next() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = world();
+    sample_home(&env);
+    write_auth(&env.codex_home(), &carol());
+    let _ = backup(&env, &[]);
+    let key = key(&env);
+    let args = [
+        "out.age",
+        "--with-logins",
+        "--with-archives",
+        "--recipient",
+        &key,
+    ];
+    let _ = export(&env, &args).code(0);
+    let file = text(&env.path("out.age"));
+    let import = ["profile", "import", &file, "--identity", "key.txt"];
+    let whole = other_machine(&env);
+    let all = points(&whole, &import);
+    let _ = whole.run(import).code(0);
+    let expected = state(&whole);
+    let digest_free = |tree: &Tree| {
+        let mut tree = tree.clone();
+        // Stamps of files are in it.
+        tree.0.retain(|path, _| !path.ends_with("inventory.json"));
+        tree
+    };
+    for point in sample(&all, &mut dice) {
+        let other = other_machine(&env);
+        let _ = faulty(&other, &import, &point, Fault::Killed);
+        for (name, login) in [("work", alice(0)), ("home", bob())] {
+            let found = kept(&other, name);
+            assert!(
+                found.is_none_or(|text| text == auth_json(&login)),
+                "{point:?}"
+            );
+        }
+        let _ = other.run(import).code(0);
+        assert_same_tree(&digest_free(&expected), &digest_free(&state(&other)));
+        let _ = other.run(["verify", "--all"]).code(0);
+    }
+}
+
+#[test]
+fn an_export_whose_file_was_carried_away_gives_nothing_back_unasked() {
+    let env = world();
+    let key = key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    // As a kill between the two notes leaves it.
+    let note = profile(&env, "work").join("profile.json");
+    let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
+    open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
+                            "inode": [1, 1], "since": "2026-11-20T12:00:00Z"});
+    fs::write(&note, open.to_string()).expect("write");
+    fs::rename(env.path("out.age"), env.path("stick.age")).expect("carry away");
+    let said = env.run(["profile", "list"]).code(0);
+    assert!(said.stderr.contains("profile save work --from"), "{said}");
+    assert_eq!(owner(&env, "work"), "moving");
+    let _ = env.run(["use", "work"]).code(5);
+    let own = text(&profile(&env, "work").join("auth.json"));
+    let _ = env.run(["profile", "save", "work", "--from", &own]).code(0);
+    assert_eq!(owner(&env, "work"), "profile");
+    let _ = env.run(["use", "work"]).code(0);
+}
+
+#[test]
+fn i11_a_dry_run_of_an_export_writes_nothing() {
+    let env = world();
+    let before = env.tree("");
+    let view = export(&env, &["out.age", "--with-logins", "--dry-run"])
+        .code(0)
+        .json();
+    assert_eq!(view["dry_run"], true);
+    assert_eq!(view["logins"].as_array().expect("logins").len(), 2);
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn memory_does_not_grow_with_the_archives() {
+    const LIMIT_KIB: u64 = 180_000;
+    let env = TestEnv::in_memory();
+    sample_home(&env);
+    let mut dice = Dice::new();
+    let noise: Vec<u8> = (0..6 << 17)
+        .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
+        .collect();
+    for i in 0..8 {
+        put(&env, format!("sessions/2026/11/17/big-{i}.bin"), &noise);
+        let _ = backup(&env, &[]);
+    }
+    let key = key(&env);
+    let limited = |args: &str| {
+        let program = env!("CARGO_BIN_EXE_codex-manager");
+        let shell = env.command([""; 0]);
+        let mut command = std::process::Command::new("sh");
+        command
+            .env_clear()
+            .envs(shell.get_envs().filter_map(|(k, v)| Some((k, v?))))
+            .current_dir(env.path(""));
+        let script = format!("ulimit -v {LIMIT_KIB}; exec {program} -q profile {args}");
+        let output = command.args(["-c", &script]).output().expect("sh");
+        assert!(output.status.success(), "{args}: {output:?}");
+    };
+    limited(&format!("export out.age --with-archives --recipient {key}"));
+    let size = env.path("out.age").metadata().expect("there").len();
+    assert!(size / 1024 > LIMIT_KIB, "{size}");
+    limited("import out.age --identity key.txt --manager-home other");
+    let archives = fs::read_dir(env.path("other/backups")).expect("list");
+    assert_eq!(archives.count(), 16, "with their sidecars");
+}
+
+#[test]
+fn a_restore_does_not_bring_a_moved_login_back_unasked() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let key = key(&env);
+    let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
+    assert_eq!(owner(&env, "work"), "moved");
+    let said = env.run(["restore", &archive, "--yes"]).code(0);
+    assert!(said.stderr.contains("moved to another machine"), "{said}");
+    let live = || fs::read_to_string(env.codex_home().join("auth.json")).expect("live");
+    assert_eq!(live(), auth_json(&carol()));
+    let _ = env
+        .run(["restore", &archive, "--yes", "--auth", "archive"])
+        .code(0);
+    assert_eq!(live(), auth_json(&alice(0)));
+}

@@ -1,0 +1,529 @@
+//! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::{Dice, killed_after};
+use crate::support::lab::Lab;
+use crate::support::sample::{alice, bob};
+use crate::support::sign_in::{
+    SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+};
+use codex_manager::io::lock::FileLock;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Alice signed in as `work`, Bob in the profile `home`.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    env
+}
+
+fn live(env: &TestEnv) -> String {
+    fs::read_to_string(env.codex_home().join("auth.json")).expect("a login")
+}
+
+fn kept(env: &TestEnv, name: &str) -> String {
+    let path = env.manager_home().join("profiles").join(name);
+    fs::read_to_string(path.join("auth.json")).expect("a login")
+}
+
+fn switch(env: &TestEnv, args: &[&str]) -> Run {
+    env.run([&["use", "--json"], args].concat())
+}
+
+fn owner(env: &TestEnv, name: &str) -> Value {
+    let shown = env.run(["profile", "show", name, "--json"]).code(0).json();
+    shown["owner"].clone()
+}
+
+#[test]
+fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
+    let env = world();
+    // Codex has renewed it since, with a field that nobody knows yet.
+    let renewed = auth_json(&alice(1)).replacen('{', "{\"new\": 1,", 1);
+    write_auth_text(&env.codex_home(), &renewed);
+    let said = switch(&env, &["home"]).code(0).json();
+    assert_eq!(
+        said,
+        json!({
+            "schema": 1, "command": "use", "from": "work", "to": "home",
+            "from_email": "alice@example.com", "to_email": "bob@example.com",
+            "saved_back": {"profile": "work", "outcome": "updated"},
+            "daemon": "none", "still_running": [], "changed": true, "dry_run": false,
+        })
+    );
+    assert_eq!(live(&env), auth_json(&bob()));
+    assert_eq!(kept(&env, "work"), renewed);
+    let path = env.codex_home().join("auth.json");
+    assert_eq!(path.metadata().expect("there").mode() & 0o7777, 0o600);
+    assert_eq!(
+        (owner(&env, "home"), owner(&env, "work")),
+        (json!("live"), json!("profile"))
+    );
+    let known = env.run(["cooldown", "--json"]).code(0).json();
+    let bobs = known["accounts"]
+        .as_array()
+        .expect("accounts")
+        .iter()
+        .find(|a| a["email"] == "bob@example.com")
+        .expect("bob")
+        .clone();
+    assert_eq!(bobs["last_used_at"], "2026-11-20T12:00:00+00:00");
+    assert_eq!(bobs["profile"], "home");
+}
+
+#[test]
+fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
+    let env = world();
+    insta::assert_snapshot!(env.run(["use", "bob"]).code(0), @r"
+    exit 0
+    --- stdout
+    switched to home (bob@example.com)
+      the login of alice@example.com is kept in the profile work
+    --- stderr
+    the conversations of alice@example.com are not in the picker of codex resume now; codex resume ID opens one all the same, and codex-manager use - goes back
+    ");
+    let again = env.run(["use", "bob"]).code(0);
+    assert_eq!(
+        again.stdout,
+        "home is signed in already; nothing was changed\n"
+    );
+    assert_eq!(again.stderr, "");
+}
+
+#[test]
+fn use_dash_goes_back_and_forth() {
+    let env = world();
+    let none = switch(&env, &["-"]).code(1);
+    assert!(none.stderr.contains("no account was used before"), "{none}");
+    let _ = switch(&env, &["home"]).code(0);
+    for expected in ["work", "home", "work"] {
+        assert_eq!(switch(&env, &["-"]).code(0).json()["to"], expected);
+    }
+    assert_eq!(live(&env), auth_json(&alice(0)));
+}
+
+#[test]
+fn the_current_account_is_left_alone() {
+    let env = world();
+    let before = env.tree("");
+    let said = switch(&env, &["work"]).code(0).json();
+    assert_eq!(
+        (&said["changed"], &said["saved_back"]),
+        (&json!(false), &Value::Null)
+    );
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn recommend_use_takes_the_best_account_whose_login_is_at_hand() {
+    let env = world();
+    // Somebody of whom only a record is known would be the best: never used.
+    let old = SignIn::new("acct-old", "old@example.com");
+    env.write("dumps/21apr_old@example.com_auth.json", auth_json(&old));
+    let _ = env.run(["normalize", "dumps"]).code(0);
+    // Alice is exhausted by hand.
+    let held = ["cooldown", "--set", "work", "--until", "+3d"];
+    let _ = env.run(held).code(0);
+    let before = env.tree("");
+    let said = env
+        .run(["recommend", "--use", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&said["command"], &said["to"]),
+        (&json!("use"), &json!("home"))
+    );
+    assert_same_tree(&before, &env.tree(""));
+    let said = env.run(["recommend", "--use", "--json"]).code(0).json();
+    assert_eq!(
+        (&said["to"], &said["changed"]),
+        (&json!("home"), &json!(true))
+    );
+    assert_eq!(live(&env), auth_json(&bob()));
+    let again = env.run(["recommend", "--use", "--json"]).code(0).json();
+    assert_eq!(again["changed"], false);
+    let empty = TestEnv::new();
+    let _ = empty.run(["recommend", "--use"]).code(5);
+}
+
+#[test]
+fn i11_a_dry_run_says_the_same_and_writes_nothing() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(1));
+    let before = env.tree("");
+    let said = switch(&env, &["home", "--dry-run"]).code(0).json();
+    assert_eq!(
+        said["saved_back"],
+        json!({"profile": "work", "outcome": "updated"})
+    );
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn what_cannot_go_live_changes_nothing() {
+    let env = world();
+    let before = env.tree("");
+    for (args, code, reason) in [
+        (&["nobody"][..], 1, "no account is called"),
+        (&[], 4, "which account"),
+        (&["-"], 1, "before"),
+    ] {
+        let refused = switch(&env, args).code(code);
+        assert!(refused.stderr.contains(reason), "{refused}");
+        assert_same_tree(&before, &env.tree(""));
+    }
+    // Known by records alone.
+    let env = world();
+    env.write(
+        "dumps/21apr_old@example.com_auth.json",
+        auth_json(&SignIn::new("acct-old", "old@example.com")),
+    );
+    let _ = env.run(["normalize", "dumps"]).code(0);
+    let before = env.tree("");
+    let refused = switch(&env, &["old"]).code(5);
+    assert!(
+        refused.stderr.contains("no login of old@example.com"),
+        "{refused}"
+    );
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn i5_a_login_older_than_the_newest_seen_needs_force() {
+    let env = world();
+    let _ = switch(&env, &["home"]).code(0);
+    let _ = switch(&env, &["work"]).code(0);
+    // Somebody put an old copy into the profile.
+    let path = env.manager_home().join("profiles/home/auth.json");
+    let older = SignIn::bob().issued_at(1_794_000_000);
+    fs::write(&path, auth_json(&older)).expect("write");
+    let before = env.tree("");
+    let refused = switch(&env, &["home"]).code(5);
+    assert!(refused.stderr.contains("--force-stale"), "{refused}");
+    assert_same_tree(&before, &env.tree(""));
+    let forced = switch(&env, &["home", "--force-stale"]).code(0);
+    assert!(forced.stderr.contains("probably spent"), "{forced}");
+    assert_eq!(live(&env), auth_json(&older));
+}
+
+#[test]
+fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
+    let env = world();
+    let carol = auth_json(&SignIn::new("acct-carol", "carol@example.com"));
+    write_auth_text(&env.codex_home(), &carol);
+    let said = switch(&env, &["home"]).code(0).json();
+    assert_eq!(
+        said["saved_back"],
+        json!({"profile": "carol@example.com", "outcome": "created"})
+    );
+    assert_eq!(kept(&env, "carol@example.com"), carol);
+    let key = api_key_auth_json("sk-test-0000");
+    write_auth_text(&env.codex_home(), &key);
+    let saved = switch(&env, &["home"]).code(0).json()["saved_back"]["profile"].clone();
+    assert_eq!(kept(&env, saved.as_str().expect("a profile")), key);
+    let folder = env.manager_home().join("profiles/.unreadable");
+    for (text, kept_files) in [("", 1), ("\0\0\0\0", 2), ("{\"tok", 3), ("{}", 4)] {
+        write_auth_text(&env.codex_home(), text);
+        let said = switch(&env, &["home"]).code(0);
+        assert!(said.stderr.contains("its bytes are kept"), "{said}");
+        let names: Vec<_> = fs::read_dir(&folder).expect("kept").flatten().collect();
+        assert_eq!(names.len(), kept_files);
+        assert!(
+            names
+                .iter()
+                .any(|n| fs::read(n.path()).expect("read") == text.as_bytes())
+        );
+        assert_eq!(live(&env), auth_json(&bob()));
+    }
+    fs::remove_file(env.codex_home().join("auth.json")).expect("remove");
+    let said = switch(&env, &["work"]).code(0);
+    assert!(said.stderr.contains("there was no auth.json"), "{said}");
+    assert_eq!(live(&env), auth_json(&alice(0)));
+    write_auth_text(&env.codex_home(), &" ".repeat(50 << 20));
+    let before = env.tree("");
+    let refused = switch(&env, &["home"]).code(1);
+    assert!(refused.stderr.contains("too large"), "{refused}");
+    let mut after = env.tree("");
+    after.0.retain(|path, _| {
+        path.extension().is_none_or(|e| e != "lock") || before.0.contains_key(path)
+    });
+    assert_same_tree(&before, &after);
+}
+
+#[test]
+fn a_linked_login_is_replaced_as_a_name_and_never_written_through() {
+    for hard in [false, true] {
+        let env = world();
+        let path = env.codex_home().join("auth.json");
+        let store = env.write("store.json", auth_json(&alice(1)));
+        fs::remove_file(&path).expect("remove");
+        if hard {
+            fs::hard_link(&store, &path).expect("link");
+        } else {
+            symlink(&store, &path).expect("link");
+        }
+        let said = switch(&env, &["home"]).code(0);
+        assert_eq!(said.stderr.contains("was a link"), !hard, "{said}");
+        assert!(!path.is_symlink() && path.metadata().expect("there").nlink() == 1);
+        assert_eq!(
+            fs::read_to_string(&store).expect("there"),
+            auth_json(&alice(1))
+        );
+        assert_eq!(
+            (live(&env), kept(&env, "work")),
+            (auth_json(&bob()), auth_json(&alice(1)))
+        );
+    }
+}
+
+#[test]
+fn i6_accounts_that_look_alike_are_kept_apart() {
+    // One email in two workspaces, and two users of one workspace.
+    let env = TestEnv::new();
+    let alike = [
+        (
+            "personal",
+            SignIn::new("acct-me", "me@example.com").user_id("user-me"),
+        ),
+        (
+            "team",
+            SignIn::new("acct-team", "me@example.com").user_id("user-me"),
+        ),
+        (
+            "colleague",
+            SignIn::new("acct-team", "you@example.com").user_id("user-you"),
+        ),
+    ]
+    .map(|(name, who)| (name, who.issued_at(1_794_900_000).family(name)));
+    for (name, who) in &alike {
+        write_auth(&env.codex_home(), who);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    for round in 0..6_usize {
+        let (name, who) = &alike[round % 3];
+        let _ = switch(&env, &[name]).code(0);
+        assert_eq!(live(&env), auth_json(who), "{name}");
+        for (name, who) in &alike {
+            assert_eq!(kept(&env, name), auth_json(who), "{name}");
+        }
+    }
+    let unclear = switch(&env, &["me@example.com"]).code(1);
+    assert!(
+        unclear.stderr.contains("personal") && unclear.stderr.contains("team"),
+        "{unclear}"
+    );
+}
+
+#[test]
+fn an_api_key_is_switched_to_and_from() {
+    let env = world();
+    let key = api_key_auth_json("sk-test-0000");
+    write_auth_text(&env.codex_home(), &key);
+    let _ = env.run(["profile", "save", "key"]).code(0);
+    let said = env.run(["use", "home"]).code(0);
+    assert!(!said.stderr.contains("picker"), "{said}");
+    let _ = switch(&env, &["key"]).code(0);
+    assert_eq!((live(&env), kept(&env, "home")), (key, auth_json(&bob())));
+}
+
+#[test]
+fn a_keyring_home_is_refused_with_the_line_that_helps() {
+    let env = world();
+    env.write(
+        "home/.codex/config.toml",
+        "cli_auth_credentials_store = \"auto\"\n",
+    );
+    let before = env.tree("");
+    let refused = switch(&env, &["home"]).code(5);
+    assert!(
+        refused
+            .stderr
+            .contains("cli_auth_credentials_store = \"file\""),
+        "{refused}"
+    );
+    assert_same_tree(&before, &env.tree(""));
+}
+
+#[test]
+fn a_login_that_another_home_has_is_not_put_into_a_second() {
+    let env = world();
+    let other = env.path("other");
+    let other = other.to_str().expect("text");
+    let refused = env.run(["use", "work", "--codex-home", other]).code(5);
+    assert!(refused.stderr.contains(".codex"), "{refused}");
+    let _ = env.run(["use", "home", "--codex-home", other]).code(0);
+    let _ = switch(&env, &["home"]).code(5);
+    let _ = switch(&env, &["work"]).code(0);
+}
+
+#[test]
+fn codex_at_its_own_locks_is_waited_for() {
+    let env = world();
+    let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");
+    let child = env
+        .command(["use", "home", "--json"])
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let child = child.expect("start");
+    std::thread::sleep(Duration::from_millis(400));
+    assert_eq!(live(&env), auth_json(&alice(0)), "it did not wait");
+    // What Codex writes before it lets go is what is saved.
+    write_auth(&env.codex_home(), &alice(2));
+    drop(held);
+    assert!(child.wait_with_output().expect("its end").status.success());
+    assert_eq!(
+        (live(&env), kept(&env, "work")),
+        (auth_json(&bob()), auth_json(&alice(2)))
+    );
+}
+
+#[test]
+fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let began = Instant::now();
+    let _ = switch(&env, &["home"]).code(0);
+    let whole = u64::try_from(began.elapsed().as_micros()).expect("short");
+    let mut logins = [alice(0), bob()];
+    for round in 1..60 {
+        // Codex renews whoever is live, then the other is wanted.
+        let is_alice = live(&env).contains(&alice(0).account_id);
+        let now = &mut logins[usize::from(!is_alice)];
+        *now = now
+            .clone()
+            .generation(round + 1)
+            .issued_at(now.issued_at + 60);
+        write_auth(&env.codex_home(), now);
+        let to = if is_alice { "bob" } else { "alice" };
+        let _ = killed_after(
+            &env,
+            &["use", to],
+            Duration::from_micros(dice.below(whole * 11 / 10)),
+        );
+        let [a, b] = &logins;
+        let text = live(&env);
+        assert!(
+            text == auth_json(a) || text == auth_json(b),
+            "torn in round {round}"
+        );
+        // The newest of each is live or in its profile.
+        for login in [a, b] {
+            let profiles = env.tree("home/.codex-manager/profiles").0;
+            let found = profiles
+                .keys()
+                .filter(|p| p.ends_with("auth.json"))
+                .any(|p| {
+                    let path = env.manager_home().join("profiles").join(p);
+                    fs::read_to_string(path).is_ok_and(|text| text == auth_json(login))
+                });
+            assert!(
+                found || text == auth_json(login),
+                "round {round}: {} is lost",
+                login.email
+            );
+        }
+        assert_eq!(
+            env.run(["list", "--json"]).code(0).json()["profiles"]
+                .as_array()
+                .expect("list")
+                .len(),
+            2
+        );
+    }
+}
+
+/// Alice signed in and Bob's login in a profile, with the real Codex.
+fn lab(alice: &SignIn, bob: &SignIn) -> Option<Lab> {
+    let lab = Lab::signed_in(bob)?;
+    let _ = lab.manager(["profile", "save", "bob"]).code(0);
+    write_auth(&lab.home(), alice);
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    Some(lab)
+}
+
+fn due(who: SignIn) -> SignIn {
+    who.issued_at(unix_now() - 1_000).ttl_seconds(990)
+}
+
+#[test]
+fn under_a_live_daemon_there_is_no_switch_until_it_is_stopped() {
+    let Some(lab) = lab(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home();
+    let daemon = lab.codex.start_daemon(&home, &lab.backend);
+    let pid = daemon.pid().expect("a daemon");
+    let before = lab.world.tree("home/.codex-manager");
+    let refused = lab.manager(["use", "bob"]).code(3);
+    assert!(refused.stderr.contains(&format!("PID {pid}")), "{refused}");
+    assert!(refused.stderr.contains("--stop-daemon"), "{refused}");
+    assert_eq!(read_refresh_token(&home), SignIn::alice().refresh_token());
+    assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
+    let current = lab.manager(["current", "--json"]).code(0).json();
+    assert_eq!(current["daemon"]["pid"], pid);
+
+    let done = lab
+        .manager(["use", "bob", "--stop-daemon", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&done["daemon"], &done["changed"]),
+        (&json!("stopped"), &json!(true))
+    );
+    let who = lab
+        .codex
+        .app_server_request(&home, &lab.backend, "account/read", json!({}));
+    assert_eq!(
+        who.expect("an account")["account"]["email"],
+        "bob@example.com"
+    );
+    lab.backend.forget_requests();
+    let _ = lab.say("as bob");
+    let turns = lab.backend.requests_to("/responses");
+    assert!(
+        turns
+            .iter()
+            .all(|r| r.account_id.as_deref() == Some("acct-bob")),
+        "{turns:?}"
+    );
+}
+
+#[test]
+fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
+    let Some(lab) = lab(&due(SignIn::alice()), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home();
+    // A Codex at work renews the login first; then its turn is held.
+    lab.backend.account("acct-alice").hold_turns();
+    let running = lab.codex.spawn_exec(&home, &lab.backend, &["wait"]);
+    let limit = Instant::now() + Duration::from_secs(20);
+    while running.native_pid().is_none() {
+        assert!(Instant::now() < limit, "never started");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let pid = running.native_pid().expect("a pid");
+    let done = lab.manager(["use", "bob", "--json"]).code(0).json();
+    assert_eq!(done["still_running"][0]["pid"], pid, "{done}");
+    let kept: PathBuf = lab.world.manager_home().join("profiles/alice");
+    assert_eq!(
+        read_refresh_token(&kept),
+        "rt.acct-alice.f1.2",
+        "the renewed one"
+    );
+    lab.backend.account("acct-alice").release_turns();
+    running.kill();
+    let _ = lab.manager(["use", "-"]).code(0);
+    let _ = lab.say("as alice");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}

@@ -1,0 +1,267 @@
+//! `use` while Codex is at work: its interface and daemon, renewals under way, its locks.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
+use crate::support::lab::Lab;
+use crate::support::mock_backend::Request;
+use crate::support::processes;
+use crate::support::sign_in::{
+    SignIn, aged, read_refresh_token, unix_now, write_auth, write_auth_text,
+};
+use crate::support::terminal::Terminal;
+use codex_manager::codex::process::turns_of_daemon;
+use codex_manager::io::lock::FileLock;
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn due(who: SignIn) -> SignIn {
+    who.issued_at(unix_now() - 1_000).ttl_seconds(990)
+}
+
+/// Alice signed in and Bob's login in a profile, with the real Codex.
+fn lab(alice: &SignIn, bob: &SignIn) -> Option<Lab> {
+    let lab = Lab::signed_in(bob)?;
+    let _ = lab.manager(["profile", "save", "bob"]).code(0);
+    write_auth(&lab.home(), alice);
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    Some(lab)
+}
+
+#[test]
+fn on_a_terminal_the_account_is_picked_from_a_list() {
+    let env = TestEnv::new();
+    for (name, who) in [("home", SignIn::bob()), ("work", SignIn::alice())] {
+        write_auth(&env.codex_home(), &who.issued_at(1_794_900_000));
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    let mut terminal = Terminal::start(&mut env.command(["use"]));
+    terminal.wait_for("which account? [1-2]", LIMIT);
+    let shown = terminal.text();
+    assert!(
+        shown.contains("home") && shown.contains("(current)"),
+        "{shown}"
+    );
+    terminal.type_keys("1\n");
+    assert!(terminal.end().success(), "{}", terminal.text());
+    assert!(terminal.text().contains("switched to home"));
+    // Nothing that is in the list is nothing.
+    let mut terminal = Terminal::start(&mut env.command(["use"]));
+    terminal.wait_for("which account?", LIMIT);
+    terminal.type_keys("7\n");
+    assert_eq!(terminal.end().code(), Some(4), "{}", terminal.text());
+}
+
+/// Codex's interface on a terminal, in a folder that it trusts, which begins with a turn. Nothing is
+/// typed or read: what a busy machine draws when is no proof of anything.
+fn interface(lab: &Lab) -> Terminal {
+    let folder = lab.world.path("project");
+    let mut command = lab.codex.command(&lab.home(), &lab.backend, &folder);
+    command.env("TERM", "xterm-256color").arg("hello");
+    Terminal::start(&mut command)
+}
+
+/// Waits for a turn; that all so far were this account's.
+#[track_caller]
+fn assert_turns_of(lab: &Lab, account: &str) {
+    let is_turn = |r: &Request| r.method == "POST" && r.path.ends_with("/responses");
+    assert!(
+        lab.backend.wait_for(LIMIT, |all| all.iter().any(is_turn)),
+        "no turn"
+    );
+    let mut turns = lab.backend.requests();
+    turns.retain(is_turn);
+    let is_own = |r: &Request| r.account_id.as_deref() == Some(account);
+    assert!(turns.iter().all(is_own), "{turns:?}");
+    lab.backend.forget_requests();
+}
+
+#[test]
+fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
+    let Some(lab) = lab(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home();
+    let folder = lab.world.path("project");
+    fs::create_dir(&folder).expect("folder");
+    let config = fs::OpenOptions::new()
+        .append(true)
+        .open(home.join("config.toml"));
+    let trust = format!("\n[projects.{folder:?}]\ntrust_level = \"trusted\"\n");
+    config
+        .and_then(|mut c| c.write_all(trust.as_bytes()))
+        .expect("write");
+    let daemon = lab.codex.watch_daemon(&home, &lab.backend);
+    let alice = lab.backend.account("acct-alice");
+    alice.hold_turns();
+    let first = interface(&lab);
+    assert!(alice.wait_for_held_turn(LIMIT), "{}", first.text());
+    assert_turns_of(&lab, "acct-alice");
+    let pid = daemon.pid().expect("a daemon");
+
+    // Not without consent, and not in the middle of a turn.
+    let before = lab.world.tree("home/.codex-manager");
+    let refused = lab.manager(["use", "bob"]).code(3);
+    assert!(refused.stderr.contains(&format!("PID {pid}")), "{refused}");
+    assert_same_tree(&before, &lab.world.tree("home/.codex-manager"));
+    // Until Codex has written down that a turn began, nobody can know.
+    let end = Instant::now() + LIMIT;
+    while turns_of_daemon(&home).is_empty() {
+        assert!(Instant::now() < end, "the turn is nowhere");
+        std::thread::yield_now();
+    }
+    let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
+    assert!(refused.stderr.contains("at work on"), "{refused}");
+    assert_eq!(daemon.pid(), Some(pid));
+    assert_eq!(read_refresh_token(&home), SignIn::alice().refresh_token());
+
+    // The interface is gone, its turn goes on.
+    drop(first);
+    let args = [
+        "use",
+        "bob",
+        "--stop-daemon",
+        "--force",
+        "--json",
+        "--verbose",
+    ];
+    let mut switch = lab.world.command(args);
+    let switch = switch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let switch = switch.expect("start");
+    // Codex lets a turn end for a minute: so long need not be waited once it was told to stop.
+    let is_told = || {
+        let all = processes::all().into_iter();
+        let mut lines = all.map(|process| processes::command_line(process.pid));
+        lines.any(|line| line.contains("daemon\0stop"))
+    };
+    let end = Instant::now() + LIMIT;
+    while !is_told() && processes::alive(pid) {
+        assert!(Instant::now() < end, "the daemon was never told to stop");
+        std::thread::yield_now();
+    }
+    alice.release_turns();
+    let done = Run::of_output(switch.wait_with_output().expect("its end")).code(0);
+    let said = done.json();
+    assert_eq!(
+        (&said["daemon"], &said["to"]),
+        (&"stopped".into(), &"bob".into())
+    );
+    let steps = [
+        "nobody else is at work on these logins",
+        "took Codex's locks on the login and read it again",
+        "stopped Codex's background daemon",
+        "saved the live login to the profile alice",
+        "put the login of bob live",
+        "noted who owns which login",
+    ];
+    let told: Vec<_> = done.stderr.lines().filter(|l| steps.contains(l)).collect();
+    assert_eq!(told, steps, "{done}");
+    assert!(!processes::alive(pid));
+
+    lab.backend.forget_requests();
+    let second = interface(&lab);
+    assert_turns_of(&lab, "acct-bob");
+    drop(second);
+    assert_ne!(daemon.pid(), Some(pid));
+}
+
+/// Whether a process has this file open.
+fn has_open(pid: u32, path: &Path) -> bool {
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    let open = open.into_iter().flatten().flatten();
+    open.filter_map(|fd| fs::read_link(fd.path()).ok())
+        .any(|target| target == path)
+}
+
+#[test]
+fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let Some(lab) = lab(&due(SignIn::alice()), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home().canonicalize().expect("the home");
+    let daemon = lab.codex.start_daemon(&home, &lab.backend);
+    let pid = daemon.pid().expect("a daemon");
+    let refused = lab.manager(["use", "nobody", "--stop-daemon"]).code(1);
+    assert!(processes::alive(pid), "{refused}");
+
+    // Whoever has Codex's lock may keep it: the daemon is still there.
+    let path = home.join("auth.lock");
+    let held = FileLock::exclusive(&path).expect("the lock");
+    let mut switch = lab
+        .world
+        .command(["use", "bob", "--stop-daemon"])
+        .spawn()
+        .expect("start");
+    let end = Instant::now() + LIMIT;
+    while !has_open(switch.id(), &path) {
+        assert!(Instant::now() < end, "it never came to the lock");
+        std::thread::yield_now();
+    }
+    assert!(processes::alive(pid));
+    drop(held);
+    assert!(switch.wait().expect("its end").success());
+    assert!(!processes::alive(pid));
+    let _ = lab.say("as bob");
+    let _ = lab.manager(["use", "alice"]).code(0);
+    let _ = lab.say("as alice");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
+    let Some(lab) = lab(&due(SignIn::alice()), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home();
+    let alice = lab.backend.account("acct-alice");
+    alice.set(|account| account.refresh_delay_ms = 1_500);
+    let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-alice.f1.1"));
+    // The old one is spent, and the new one not here yet.
+    let done = lab.manager(["use", "bob", "--json"]).code(0).json();
+    assert_eq!(done["saved_back"]["outcome"], "updated");
+    let kept = lab.world.manager_home().join("profiles/alice");
+    assert_eq!(read_refresh_token(&kept), "rt.acct-alice.f1.2");
+    let _ = running.finish(LIMIT);
+    let _ = lab.manager(["use", "-"]).code(0);
+    let _ = lab.say("as alice");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn a_codex_that_is_started_at_the_very_moment_of_a_switch_loses_no_login() {
+    let Some(lab) = lab(&due(SignIn::alice()), &due(SignIn::bob())) else {
+        return;
+    };
+    let mut dice = Dice::new();
+    let home = lab.home();
+    for account in ["acct-alice", "acct-bob"] {
+        let account = lab.backend.account(account);
+        account.set(|account| account.refresh_delay_ms = 200);
+    }
+    for round in 0..8 {
+        write_auth_text(&home, &aged(&home));
+        let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
+        std::thread::sleep(Duration::from_millis(dice.below(400)));
+        let to = ["bob", "alice"][round % 2];
+        // Where Codex takes too long nothing is changed, which is as good.
+        let done = lab.manager(["use", to]);
+        assert!([0, 3].contains(&done.code), "round {round}: {done}");
+        let said = running.finish(LIMIT);
+        assert!(said.status.success(), "round {round}: {said}");
+        assert_eq!(lab.backend.reused_tokens(), [""; 0], "round {round}");
+    }
+    for account in ["alice", "bob"] {
+        let _ = lab.manager(["use", account]).code(0);
+        write_auth_text(&home, &aged(&home));
+        let _ = lab.say("still there?");
+    }
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
