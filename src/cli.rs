@@ -99,6 +99,11 @@ enum Command {
 }
 
 impl Command {
+    /// Whether the command keeps a log of its own.
+    fn keeps_log(&self, context: &Context) -> bool {
+        matches!(self, Self::Sync(args) if args.keeps_log(context))
+    }
+
     /// Whether it ends before anybody could stop it. It runs in shell prompts: the thread that
     /// listens for signals would cost it a tenth of its time.
     fn is_instant(&self) -> bool {
@@ -228,6 +233,7 @@ pub fn main() -> ExitCode {
                 ui: ui.clone(),
             };
             warn_of_unknown_keys(&context, &cli.command);
+            let log = log && !cli.command.keeps_log(&context);
             let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
             let result = finish_interrupted(&context).and_then(|()| {
                 finish_moves(&context);

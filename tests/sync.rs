@@ -7,7 +7,9 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
@@ -476,4 +478,92 @@ fn the_last_day_brings_its_parents() {
             format!("copy-to-cloud {child}")
         ]
     );
+}
+
+/// A program that is named as Codex is and has this home; it is there when this returns.
+fn a_codex(pair: &Pair, name: &str) -> Child {
+    let program = pair.0.path("bin/codex");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    // Another process copies: a program that a child of another test inherited open for writing cannot
+    // be run.
+    let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
+    assert!(copied.unwrap().success());
+    let mut child = Command::new(program)
+        .args(["-c", "echo; read line"])
+        .env("CODEX_HOME", pair.home(name))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut ready).unwrap();
+    child
+}
+
+#[test]
+fn a_running_codex_is_ended_with_consent_alone() {
+    let pair = Pair::new();
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a");
+    let before = pair.0.tree("");
+
+    let plan = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(plan["closing"]["do"], "ask");
+    let told = pair.run(
+        "a",
+        &["run", "--dry-run", "--auto-terminate-without-confirmation"],
+    );
+    assert!(told.code(0).stderr.contains("would be ended"));
+    assert_same_tree(&before, &pair.0.tree(""));
+
+    let refused = pair.run("a", &["run", "--apply"]).code(3);
+    assert!(
+        refused
+            .stderr
+            .contains("--auto-terminate-without-confirmation")
+    );
+    pair.configure(
+        "a",
+        &format!("{detection}allow_terminate_if_running = false\n"),
+    );
+    let flag = "--auto-terminate-without-confirmation";
+    let _ = pair.run("a", &["run", "--apply", flag]).code(3);
+    let plan = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(plan["closing"]["reason"], "forbidden");
+    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+
+    pair.configure("a", detection);
+    let run = pair.run("a", &["run", "--apply", flag]).code(0);
+    assert!(run.stderr.contains("ended: "), "{run}");
+    assert!(!codex.wait().unwrap().success());
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn the_log_that_is_named_says_what_was_done() {
+    let pair = Pair::new();
+    let file = pair.0.path("logs/sync.log");
+    pair.configure(
+        "a",
+        &format!("[logging]\nfile = {file:?}\nformat = \"json\"\n"),
+    );
+    pair.put("a", ROLLOUT, META);
+    let _ = pair.run("a", &["plan"]).code(0);
+    assert!(!pair.0.path("logs").exists(), "a plan writes nothing");
+    let _ = pair.run("a", &["run", "--apply", "--log"]).code(0);
+    let entries = fs::read_dir(pair.0.path("logs")).unwrap().flatten();
+    let mut logs = entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        name.starts_with("sync-a-")
+    });
+    let text = fs::read_to_string(logs.next().unwrap()).unwrap();
+    assert_eq!(logs.next(), None);
+    for word in ["\"begins\"", "\"copy-to-cloud\"", ROLLOUT, "\"ends\""] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    assert!(!pair.0.path("manager-a/logs").exists(), "one log is enough");
 }

@@ -1,6 +1,8 @@
 //! `sync`: Codex's state between machines, through a folder that something else replicates.
 
+mod closing;
 mod init;
+mod log;
 mod plan;
 mod preflight;
 mod resolve;
@@ -49,6 +51,12 @@ enum SyncCommand {
 }
 
 impl SyncArgs {
+    /// Whether the run keeps the log that the configuration names.
+    pub fn keeps_log(&self, context: &Context) -> bool {
+        let path = shared::config_path(context, self.config.as_deref());
+        shared::read_quietly(context, &path).is_ok_and(|config| config.logging.file.is_some())
+    }
+
     /// Runs the command.
     ///
     /// # Errors

@@ -1,8 +1,11 @@
 //! `sync plan`: what a sync would do.
 
+use super::closing;
 use super::shared::{self, document, read_config, replica};
+use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Request};
 use crate::ui::time::bytes;
 use clap::Args;
@@ -20,38 +23,48 @@ pub(super) struct PlanArgs {
     /// Take files that no machine vouches for as they are
     #[arg(long)]
     accept_unlisted: bool,
+    #[command(flatten)]
+    closing: ClosingArgs,
 }
 
 impl PlanArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
-        show(
-            context,
-            path,
-            self.refill,
-            self.accept_unlisted,
-            "sync plan",
-        )
+        let config = read_config(context, path)?;
+        let wishes = Wishes {
+            refill: self.refill,
+            accept_unlisted: self.accept_unlisted,
+            closing: &self.closing,
+        };
+        show(context, &config, &wishes, "sync plan")
     }
+}
+
+/// What the flags of `plan` and `run` say about a plan.
+pub(super) struct Wishes<'a> {
+    pub(super) refill: bool,
+    pub(super) accept_unlisted: bool,
+    pub(super) closing: &'a ClosingArgs,
 }
 
 /// Makes the plan and shows it.
 pub(super) fn show(
     context: &Context,
-    path: &Path,
-    refill: bool,
-    accept_unlisted: bool,
+    config: &SyncConfig,
+    wishes: &Wishes<'_>,
     command: &str,
 ) -> Result<Outcome, CommandError> {
-    let config = read_config(context, path)?;
-    let replica = replica(context, &config);
+    let replica = replica(context, config);
     let (plan, _) = plan::plan(&Request {
-        config: &config,
+        config,
         replica: &replica,
-        refill,
-        accept_unlisted,
+        refill: wishes.refill,
+        accept_unlisted: wishes.accept_unlisted,
         chosen: None,
     })?;
-    context.ui.document(command, &document(&plan, |_| true));
+    let ending = closing::plan_closing(context, config, wishes.closing);
+    let mut json = document(&plan, |_| true);
+    json.closing = ending.as_ref();
+    context.ui.document(command, &json);
     shared::show_steps(context, &plan);
     let total: u64 = plan.steps.iter().map(|step| step.bytes).sum();
     context.ui.line(if plan.steps.is_empty() {
@@ -67,7 +80,8 @@ pub(super) fn show(
             plan.unchanged
         )
     });
-    shared::say_the_rest(context, &plan, &config);
+    closing::say_closing(context, ending.as_ref());
+    shared::say_the_rest(context, &plan, config);
     if !plan.conflicts.is_empty() {
         return Err(shared::undecided(&plan));
     }

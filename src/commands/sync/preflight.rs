@@ -1,5 +1,6 @@
 //! `sync validate` and `sync preflight`: whether a sync could run.
 
+use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
 use crate::context::Context;
 use crate::doctor::{Check, Status};
@@ -105,18 +106,14 @@ pub(in crate::commands) fn checks(
         );
     }
     folders(&config, &mut checks);
-    if let Err(error) = shared::nobody_home(context, &config) {
-        let fix = "end it before: codex-manager sync run --apply";
-        push(
-            &mut checks,
-            "sync.codex",
-            Status::Warn,
-            error.to_string(),
-            Some(fix),
-        );
-    } else {
+    let holders = closing::who_is_home(context, &config);
+    if holders.is_empty() {
         let message = "nobody uses the Codex home".to_owned();
         push(&mut checks, "sync.codex", Status::Ok, message, None);
+    } else {
+        let message = format!("the Codex home is in use: {}", holders.join(", "));
+        let fix = "end it before: codex-manager sync run --apply";
+        push(&mut checks, "sync.codex", Status::Warn, message, Some(fix));
     }
     state(context, &config, &mut checks);
     Ok(checks)

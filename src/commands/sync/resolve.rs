@@ -1,6 +1,8 @@
 //! `sync resolve`: decides what a sync could not.
 
-use super::shared::{lock, nobody_home, read_config, registry, replica};
+use super::closing::nobody_home;
+use super::shared::{lock, read_config, registry, replica};
+use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::is_interrupted;
@@ -39,6 +41,8 @@ pub(super) struct ResolveArgs {
     /// Show what would be done; write nothing
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    closing: ClosingArgs,
 }
 
 /// What is kept, as it is typed.
@@ -103,8 +107,8 @@ impl ResolveArgs {
         if self.dry_run {
             return Ok(self.say(context, what, keep, None));
         }
-        nobody_home(context, &config)?;
         let _lock = lock(&replica)?;
+        nobody_home(context, &config, &self.closing)?;
         let new_id = match found {
             Open::Conflict(conflict) => decide(context, &config, &replica, &conflict.path, keep)?,
             Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,

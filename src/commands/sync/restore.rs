@@ -1,8 +1,12 @@
 //! `sync restore`: puts back what a sync has overwritten.
 
-use super::shared::{lock, nobody_home, read_config, registry, replica};
+use super::closing::{self, nobody_home};
+use super::log;
+use super::shared::{lock, read_config, registry, replica};
+use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::sync::config::SyncConfig;
 use crate::sync::register::{Arrival, Change, Registry};
 use crate::sync::restore::{self, RestorePlan};
 use crate::sync::rollouts;
@@ -34,6 +38,8 @@ pub(super) struct RestoreArgs {
     /// Do it
     #[arg(long)]
     apply: bool,
+    #[command(flatten)]
+    closing: ClosingArgs,
 }
 
 /// A side, as it is typed.
@@ -65,24 +71,40 @@ impl RestoreArgs {
         let plan = restore::plan(&config, self.from.as_deref(), side)?;
         if self.dry_run || (!self.apply && config.dry_run_default) {
             self.show(context, &plan, None, true);
+            if side == Side::Here {
+                let ending = closing::plan_closing(context, &config, &self.closing);
+                closing::say_closing(context, ending.as_ref());
+            }
             return Ok(Outcome::Done);
         }
+        log::logged(context, &config, || {
+            self.apply(context, &config, &plan, side)
+        })
+    }
+
+    fn apply(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+        plan: &RestorePlan,
+        side: Side,
+    ) -> Result<Outcome, CommandError> {
+        let _lock = lock(&replica(context, config))?;
         if side == Side::Here {
-            nobody_home(context, &config)?;
+            nobody_home(context, config, &self.closing)?;
         }
-        let _lock = lock(&replica(context, &config))?;
-        let safety = restore::apply(&plan, &config, context.now())?;
+        let safety = restore::apply(plan, config, context.now())?;
         if side == Side::Here {
             let arrivals: Vec<_> = plan
                 .files
                 .iter()
                 .filter_map(|kept| arrival(&kept.path))
                 .collect();
-            for note in registry(context, &config).register(&config.local, &arrivals)? {
+            for note in registry(context, config).register(&config.local, &arrivals)? {
                 context.ui.note(note);
             }
         }
-        self.show(context, &plan, safety, false);
+        self.show(context, plan, safety, false);
         Ok(Outcome::Done)
     }
 

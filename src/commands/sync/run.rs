@@ -1,10 +1,16 @@
 //! `sync run`: does it.
 
-use super::shared::{self, document, lock, nobody_home, read_config, registry, replica};
+use super::closing::nobody_home;
+use super::log;
+use super::plan::Wishes;
+use super::shared::{self, document, lock, read_config, registry, replica};
+use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, Work};
+use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Plan, Request};
 use crate::sync::register::Registry;
 use crate::ui::time::bytes;
@@ -36,19 +42,30 @@ pub(super) struct RunArgs {
     /// Take files that no machine vouches for as they are
     #[arg(long)]
     accept_unlisted: bool,
+    #[command(flatten)]
+    closing: ClosingArgs,
 }
 
 impl RunArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if self.dry_run || (!self.apply && config.dry_run_default) {
-            return super::plan::show(context, path, self.refill, self.accept_unlisted, "sync run");
+            let wishes = Wishes {
+                refill: self.refill,
+                accept_unlisted: self.accept_unlisted,
+                closing: &self.closing,
+            };
+            return super::plan::show(context, &config, &wishes, "sync run");
         }
-        nobody_home(context, &config)?;
-        let replica = replica(context, &config);
+        log::logged(context, &config, || self.apply(context, &config))
+    }
+
+    fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
+        let replica = replica(context, config);
         let _lock = lock(&replica)?;
+        nobody_home(context, config, &self.closing)?;
         let (plan, state) = plan::plan(&Request {
-            config: &config,
+            config,
             replica: &replica,
             refill: self.refill,
             accept_unlisted: self.accept_unlisted,
@@ -56,18 +73,18 @@ impl RunArgs {
         })?;
         if !plan.conflicts.is_empty() {
             context.ui.document("sync run", &document(&plan, |_| false));
-            shared::say_the_rest(context, &plan, &config);
+            shared::say_the_rest(context, &plan, config);
             return Err(shared::undecided(&plan));
         }
         // Planning a large first sync takes a while.
-        nobody_home(context, &config)?;
+        nobody_home(context, config, &self.closing)?;
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
         let report = apply::apply(
             &plan,
             state,
             &Work {
-                config: &config,
+                config,
                 replica: &replica,
                 go_on: &|| !is_interrupted(),
                 progress: &bar,
@@ -75,7 +92,20 @@ impl RunArgs {
             },
         )?;
         drop(bar);
-        let notes = registry(context, &config).register(&config.local, &report.arrivals)?;
+        for step in report.done.iter().map(|index| &plan.steps[*index]) {
+            let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
+            events::info!(action, path, why, "synced");
+        }
+        for (path, why) in plan
+            .waiting
+            .iter()
+            .chain(&plan.skipped)
+            .chain(&report.skipped)
+        {
+            let (path, why) = (&**path, &**why);
+            events::warn!(path, why, "left alone");
+        }
+        let notes = registry(context, config).register(&config.local, &report.arrivals)?;
         let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
         json.dry_run = false;
         json.snapshot = report.snapshot.as_deref();
@@ -89,7 +119,7 @@ impl RunArgs {
                 .ui
                 .warn(format_args!("left for the next run: {path}: {why}"));
         }
-        shared::say_the_rest(context, &plan, &config);
+        shared::say_the_rest(context, &plan, config);
         say_done(context, &plan, &report);
         let partial =
             !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();

@@ -1,6 +1,6 @@
-//! What all of `sync` needs: the configuration, its lock, who uses the home, how a plan is shown.
+//! What all of `sync` needs: the configuration, its lock, how a plan is shown.
 
-use crate::codex::process;
+use crate::closing::ClosingPlan;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
@@ -61,23 +61,6 @@ pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
     })
 }
 
-/// Nobody may use the home while files of it are replaced.
-pub(super) fn nobody_home(context: &Context, config: &SyncConfig) -> Result<(), CommandError> {
-    if !config.safety.require_codex_stopped {
-        return Ok(());
-    }
-    let outside = process::outside_folders(&config.local, &context.env);
-    let holders = process::find_holders(&config.local, &outside);
-    if holders.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<_> = holders.iter().map(ToString::to_string).collect();
-    Err(
-        CommandError::codex_running(format!("the Codex home is in use: {}", names.join(", ")))
-            .hint("end Codex on this machine first; nothing was changed"),
-    )
-}
-
 /// Who makes arrived conversations known to Codex.
 pub(super) fn registry<'a>(context: &'a Context, config: &'a SyncConfig) -> impl Registry + 'a {
     crate::sync::register::CodexIndex {
@@ -98,6 +81,7 @@ pub(super) struct PlanJson<'a> {
     pub(super) summary: Summary,
     pub(super) dry_run: bool,
     pub(super) snapshot: Option<&'a str>,
+    pub(super) closing: Option<&'a ClosingPlan>,
 }
 
 #[derive(Serialize)]
@@ -162,6 +146,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         },
         dry_run: true,
         snapshot: None,
+        closing: None,
     }
 }
 

@@ -1,0 +1,105 @@
+//! Who uses the home that a sync would change, as `[process_detection]` and the flags have it.
+
+use crate::closing::{
+    self, Channel, ClosingPlan, ClosingRequest, ClosingSettings, Confirmation, Termination,
+};
+use crate::codex::process::{self, ProgramNames};
+use crate::commands::closing::ClosingArgs;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::sync::config::{self, SyncConfig};
+use std::time::Duration;
+
+/// How Codex is closed, as `[process_detection]` has it.
+fn closing_settings(config: &SyncConfig) -> ClosingSettings {
+    let detection = &config.processes;
+    ClosingSettings {
+        names: ProgramNames {
+            codex: detection.process_names.clone(),
+            background: detection.background_names.clone(),
+        },
+        grace_period: Duration::from_secs(detection.grace_period_secs),
+        termination: if detection.allow_terminate {
+            Termination::Allowed
+        } else {
+            Termination::Forbidden
+        },
+        confirmation: if detection.confirm_terminate {
+            Confirmation::Required
+        } else {
+            Confirmation::Waived
+        },
+        channel: match detection.confirmation {
+            config::Confirmation::Gui => Channel::Gui,
+            config::Confirmation::Console => Channel::Console,
+        },
+        terminate_timeout: Duration::from_secs(detection.terminate_timeout_secs),
+    }
+}
+
+/// Does `work` with what closing Codex needs to know; `None` where Codex may run.
+fn with_closing<T>(
+    context: &Context,
+    config: &SyncConfig,
+    work: impl FnOnce(&ClosingRequest<'_>) -> T,
+) -> Option<T> {
+    if !config.safety.require_codex_stopped {
+        return None;
+    }
+    let outside = process::outside_folders(&config.local, &context.env);
+    Some(work(&ClosingRequest {
+        home: &config.local,
+        outside: &outside,
+        codex_bin: context.settings.codex_bin.as_deref(),
+        env: &context.env,
+        settings: &closing_settings(config),
+    }))
+}
+
+/// Nobody may use the home while files of it are replaced: Codex is ended, with consent.
+pub(super) fn nobody_home(
+    context: &Context,
+    config: &SyncConfig,
+    args: &ClosingArgs,
+) -> Result<(), CommandError> {
+    with_closing(context, config, |request| args.close(context, request))
+        .transpose()
+        .map(|_| ())
+}
+
+/// What would be done about those who use the home.
+pub(super) fn plan_closing(
+    context: &Context,
+    config: &SyncConfig,
+    args: &ClosingArgs,
+) -> Option<ClosingPlan> {
+    with_closing(context, config, |request| args.plan(context, request))
+}
+
+/// Those who use the home and may not, each as a line.
+pub(super) fn who_is_home(context: &Context, config: &SyncConfig) -> Vec<String> {
+    with_closing(context, config, |request| {
+        let seen = request.look();
+        seen.holders().iter().map(ToString::to_string).collect()
+    })
+    .unwrap_or_default()
+}
+
+/// Says what would be done about those who use the home.
+pub(super) fn say_closing(context: &Context, plan: Option<&ClosingPlan>) {
+    match plan {
+        None | Some(ClosingPlan::Nothing) => {}
+        Some(ClosingPlan::Ask(closing)) => context.ui.note(format_args!(
+            "Codex is running; with your consent these would be ended: {}",
+            closing::named(&closing.processes)
+        )),
+        Some(ClosingPlan::Terminate(closing)) => context.ui.note(format_args!(
+            "Codex is running; these would be ended: {}",
+            closing::named(&closing.processes)
+        )),
+        Some(ClosingPlan::Refuse(refusal)) => context.ui.warn(format_args!(
+            "the Codex home is in use, and nothing would be done while it is: {}",
+            refusal.holders.join(", ")
+        )),
+    }
+}
