@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many schedules run where nobody says otherwise.
 const FEW: u64 = 60;
+/// Schedules beyond these that once went wrong.
+const ONCE_WRONG: [u64; 1] = [4954];
 /// How many things happen before the world comes to rest.
 const EVENTS: usize = 45;
 /// In how many rounds at rest all machines have to agree.
@@ -29,10 +31,17 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
         for _ in 0..2 {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= count {
-                        return;
-                    }
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let again = index
+                        .checked_sub(count)
+                        .and_then(|i| usize::try_from(i).ok());
+                    let seed = match again {
+                        None => index,
+                        Some(i) => match ONCE_WRONG.get(i) {
+                            Some(seed) => *seed,
+                            None => return,
+                        },
+                    };
                     let failed = std::panic::catch_unwind(|| schedule(seed)).is_err();
                     assert!(!failed, "seed {seed}");
                 }

@@ -5,7 +5,9 @@ use super::plain::reason_of_conflict;
 use super::versions::{Arrival, Version};
 use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Seen, Step, shown};
 use crate::codex::rollout::{Relation, ZST};
+use crate::io::IoContext;
 use crate::sync::config::DeletePolicy;
+use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, decide};
 use crate::sync::forks;
 use crate::sync::register::Change;
@@ -156,12 +158,24 @@ impl Planner<'_> {
                 continue;
             }
             match self.arrival(draft.key, found, true, None)? {
+                // A client makes its copy of a version that nobody may ever vouch for: its lines are
+                // kept as they are, and what still arrives is another version.
+                Arrival::Waiting(_) if !extends_there && self.has_whole_lines(&seen)? => {
+                    self.fork(draft, &seen)?;
+                }
                 Arrival::Waiting(why) => self.plan.waiting.push((found.path.clone(), why.into())),
                 Arrival::Whole(version) if extends_there => there.main = Some(version),
                 Arrival::Whole(version) => self.fork(draft, &version.seen)?,
             }
         }
         Ok(())
+    }
+
+    /// Whether a file of lines has some, and none is cut.
+    fn has_whole_lines(&self, seen: &Seen) -> Result<bool, PlanError> {
+        let path = self.full(seen);
+        let why = contents::looks_torn(&path, true).at("read", &path)?;
+        Ok(seen.stat.size > 0 && why.is_none())
     }
 
     /// `base` is the file of the cloud folder that others read; a copy of a client may hold more.
