@@ -200,6 +200,8 @@ impl Profiles {
             let Some(bytes) = check_owner(&profile, codex_home)? else {
                 return Err(LoanError::NoLogin(profile.name));
             };
+            // Made before it is noted that the login is lent: who takes it back looks for this.
+            atomic::create_private_folder(&self.scratch(account))?;
             // Noted before anybody can renew it.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
@@ -209,7 +211,6 @@ impl Profiles {
             bytes
         };
         let home = self.scratch(account);
-        atomic::create_private_folder(&home)?;
         atomic::write(
             &home.join(CONFIG_TOML),
             config::servers_of(codex_home).as_bytes(),
@@ -262,8 +263,24 @@ impl Profiles {
             // Killed before it was there.
             AuthFile::Missing => None,
         };
+        if saved.is_none() {
+            self.never_left(account)?;
+        }
         tree::remove(&home)?;
         Ok(saved)
+    }
+
+    /// Notes that the profile has the login of this account, where it was noted that it is lent.
+    fn never_left(&self, account: &Identity) -> Result<(), LoanError> {
+        let _lock = FileLock::exclusive(&self.lock)?;
+        if let Some(profile) = self.find(account)?
+            && profile.file.owner == Owner::Probe
+        {
+            let mut file = profile.file;
+            file.owner = Owner::Profile;
+            write_profile_json(&self.folder.join(&profile.name), &file)?;
+        }
+        Ok(())
     }
 }
 
@@ -325,4 +342,78 @@ fn key(account: &Identity) -> String {
         text = account.email.key();
     }
     hash::sha256(text.as_bytes())[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    fn now() -> Timestamp {
+        Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap()
+    }
+
+    fn token(claims: &str) -> String {
+        format!("x.{}.s", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    /// A login of one account, renewed on this day, that is good until next year.
+    fn login(day: u32) -> Vec<u8> {
+        let id = token(
+            r#"{"email":"a@x.com","https://api.openai.com/auth":{"chatgpt_user_id":"u","chatgpt_account_id":"acct"}}"#,
+        );
+        let access = token(r#"{"exp":1830000000}"#);
+        format!(
+            r#"{{"tokens":{{"id_token":"{id}","access_token":"{access}","refresh_token":"rt.{day}"}},"last_refresh":"2026-11-{day:02}T00:00:00Z"}}"#
+        )
+        .into_bytes()
+    }
+
+    struct World {
+        folder: tempfile::TempDir,
+        profiles: Profiles,
+        who: Identity,
+    }
+
+    /// A profile that owns its login.
+    fn world() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(&folder.path().join("manager"));
+        let snapshot = crate::codex::auth::AuthSnapshot::parse(login(1)).unwrap();
+        let own = snapshot.login.clone().unwrap();
+        profiles
+            .save_back(&snapshot, &own, Keeper::Profile, now())
+            .unwrap();
+        World {
+            folder,
+            profiles,
+            who: own.identity,
+        }
+    }
+
+    impl World {
+        fn profile(&self) -> Profile {
+            self.profiles.find(&self.who).unwrap().unwrap()
+        }
+
+        fn lend(&self) -> Result<Loan<'_>, LoanError> {
+            let home = self.folder.path().join("codex");
+            self.profiles.lend(&self.who, &home, now(), Duration::ZERO)
+        }
+    }
+
+    #[test]
+    fn a_probe_that_was_killed_before_it_had_the_login_gives_it_back() {
+        let world = world();
+        let loan = world.lend().unwrap();
+        fs::remove_file(loan.home().join(AUTH_JSON)).unwrap();
+        drop(loan);
+        assert_eq!(world.profile().file.owner, Owner::Probe);
+        let _held = world
+            .profiles
+            .claim(&[&world.who], now(), Duration::ZERO)
+            .unwrap();
+        assert_eq!(world.profile().file.owner, Owner::Profile);
+    }
 }
