@@ -376,6 +376,8 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
             LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
+            LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("codex-manager status --all takes it back; nothing was changed"),
             LoanError::NoLogin(_)
             | LoanError::Moved(_)
             | LoanError::Live { .. }

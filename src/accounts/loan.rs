@@ -77,6 +77,9 @@ pub enum LoanError {
     /// Codex could not store what it renews.
     #[error("too little room on the disk to ask Codex: {}", .0.display())]
     NoRoom(PathBuf),
+    /// A Codex is being asked about it, as far as is known.
+    #[error("the login of the profile {0} is where Codex was asked about it")]
+    Lent(String),
     /// A newer one was seen.
     #[error("the login of the profile {0} is older than one that was seen")]
     Stale(String),
@@ -137,8 +140,12 @@ impl Profiles {
     ) -> Result<Held, LoanError> {
         let end = Instant::now() + patience;
         let rest = || end.saturating_duration_since(Instant::now());
+        let accounts: Vec<_> = accounts
+            .iter()
+            .map(|who| self.as_noted(who))
+            .collect::<Result<_, _>>()?;
         // In one order, so that two who want the same two logins do not wait for each other.
-        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), *who)).collect();
+        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.dedup_by(|a, b| a.0 == b.0);
         if !wanted.is_empty() {
@@ -155,6 +162,13 @@ impl Profiles {
             self.bring_back(who, now, rest())?;
         }
         Ok(Held { _locks: locks })
+    }
+
+    /// The account as its profile knows it: who knows fewer ids of it must find the same lock.
+    fn as_noted(&self, account: &Identity) -> Result<Identity, ProfileError> {
+        let profile = self.find(account)?;
+        let noted = profile.as_ref().and_then(Profile::identity);
+        Ok(noted.unwrap_or(account).clone())
     }
 
     /// The same for the profile of this name; `None` where there is none.
@@ -189,6 +203,7 @@ impl Profiles {
         patience: Duration,
     ) -> Result<Loan<'_>, LoanError> {
         let held = self.claim(&[account], now, patience)?;
+        let account = &self.as_noted(account)?;
         if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
             return Err(LoanError::NoRoom(self.folder.clone()));
         }
@@ -415,5 +430,27 @@ mod tests {
             .claim(&[&world.who], now(), Duration::ZERO)
             .unwrap();
         assert_eq!(world.profile().file.owner, Owner::Profile);
+    }
+
+    #[test]
+    fn an_account_of_which_less_is_known_is_the_same_login() {
+        let world = world();
+        let known_by_half = Identity {
+            user_id: None,
+            ..world.who.clone()
+        };
+        let claim = || {
+            world
+                .profiles
+                .claim(&[&known_by_half], now(), Duration::ZERO)
+        };
+        let loan = world.lend().unwrap();
+        assert!(matches!(claim(), Err(LoanError::InUse(_))));
+        fs::write(loan.home().join(AUTH_JSON), login(2)).unwrap();
+        drop(loan);
+        drop(claim().unwrap());
+        let profile = world.profile();
+        assert_eq!(profile.snapshot().unwrap().bytes.expose(), login(2));
+        assert_eq!(profile.file.owner, Owner::Profile);
     }
 }

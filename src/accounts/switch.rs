@@ -348,6 +348,10 @@ pub fn apply(
         let Some((snapshot, login)) = target.and_then(|p| Some((p.snapshot()?, p.login()?))) else {
             return Err(SwitchError::NoProfile(request.to.clone()));
         };
+        // What a killed probe left has been brought back by now.
+        if target.is_some_and(|p| p.file.owner == Owner::Probe) {
+            return Err(LoanError::Lent(report.plan.profile).into());
+        }
         save_back(request, &profiles, &live, &mut report)?;
         if let Some(saved) = &report.saved_back {
             said(&format!(
