@@ -364,6 +364,22 @@ fn a_login_that_another_home_has_is_not_put_into_a_second() {
 }
 
 #[test]
+fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
+    let env = world();
+    let other = env.path("other");
+    write_auth(&other, &alice(-1));
+    let other = other.to_str().expect("text");
+    let _ = env.run(["use", "home", "--codex-home", other]).code(0);
+    let path = env.manager_home().join("profiles/work/profile.json");
+    let note = fs::read_to_string(path).expect("a note");
+    let note: Value = serde_json::from_str(&note).expect("JSON");
+    assert_eq!(note["owner"], "live");
+    assert_eq!(note["live_home"], json!(env.codex_home()));
+    let refused = env.run(["use", "work", "--codex-home", other]).code(5);
+    assert!(refused.stderr.contains(".codex"), "{refused}");
+}
+
+#[test]
 fn codex_at_its_own_locks_is_waited_for() {
     let env = world();
     let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");

@@ -162,6 +162,15 @@ impl Profile {
                 .then(|| home.to_path_buf())
         })
     }
+
+    /// Whether the home that had the owner copy last is another one than `keeper`, and has it.
+    fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
+        let Some(noted) = self.file.live_home.as_deref() else {
+            return false;
+        };
+        let is_keeper = matches!(keeper, Keeper::Live(home) if canonical(home) == noted);
+        self.file.owner == Owner::Live && !is_keeper && self.live_in(noted).is_some()
+    }
 }
 
 /// What saving a login back did.
@@ -373,14 +382,17 @@ impl Profiles {
         } else {
             newest
         };
-        let moved = found.filter(|p| p.file.owner == Owner::Moved);
-        let (owner, live_home, moving) = match (keeper, moved) {
-            (Keeper::Live(home), _) => (Owner::Live, Some(canonical(home)), None),
-            // An older login that turns up does not bring back the one that was moved.
-            (Keeper::Profile, Some(p)) if outcome == SaveOutcome::KeptNewer => {
-                (Owner::Moved, None, p.file.moving.clone())
+        // An older login that turns up does not bring back the one that was moved, nor take over
+        // from the one that is live.
+        let stays = found.filter(|_| outcome == SaveOutcome::KeptNewer);
+        let stays = stays.filter(|p| p.file.owner == Owner::Moved || p.is_live_apart_from(keeper));
+        let (owner, live_home, moving) = match (keeper, stays) {
+            (_, Some(p)) => {
+                let file = p.file.clone();
+                (file.owner, file.live_home, file.moving)
             }
-            (Keeper::Profile, _) => (Owner::Profile, None, None),
+            (Keeper::Live(home), None) => (Owner::Live, Some(canonical(home)), None),
+            (Keeper::Profile, None) => (Owner::Profile, None, None),
         };
         let file = ProfileFile {
             identity: Some(login.identity.clone()),
