@@ -74,6 +74,14 @@ pub enum LoanError {
         /// The home.
         home: PathBuf,
     },
+    /// A Codex home may have it.
+    #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
+    HomeLost {
+        /// The profile.
+        profile: String,
+        /// The home.
+        home: PathBuf,
+    },
     /// Codex could not store what it renews.
     #[error("too little room on the disk to ask Codex: {}", .0.display())]
     NoRoom(PathBuf),
@@ -309,6 +317,10 @@ fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretByte
         let profile = name();
         return Err(LoanError::Live { profile, home });
     }
+    if let Some(home) = profile.lost_home().map(Path::to_path_buf) {
+        let profile = name();
+        return Err(LoanError::HomeLost { profile, home });
+    }
     let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
         return Ok(None);
     };
@@ -362,6 +374,7 @@ fn key(account: &Identity) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::profile::ProfileFile;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -412,6 +425,13 @@ mod tests {
             self.profiles.find(&self.who).unwrap().unwrap()
         }
 
+        fn note(&self, change: impl FnOnce(&mut ProfileFile)) {
+            let profile = self.profile();
+            let mut file = profile.file;
+            change(&mut file);
+            self.profiles.write_note(&profile.name, &file).unwrap();
+        }
+
         fn lend(&self) -> Result<Loan<'_>, LoanError> {
             let home = self.folder.path().join("codex");
             self.profiles.lend(&self.who, &home, now(), Duration::ZERO)
@@ -452,5 +472,24 @@ mod tests {
         let profile = world.profile();
         assert_eq!(profile.snapshot().unwrap().bytes.expose(), login(2));
         assert_eq!(profile.file.owner, Owner::Profile);
+    }
+
+    #[test]
+    fn a_login_whose_home_cannot_be_looked_at_may_be_live_there() {
+        let world = world();
+        let home = world.folder.path().join("disk/codex");
+        world.note(|file| {
+            file.owner = Owner::Live;
+            file.live_home = Some(home.clone());
+        });
+        let refused = world.lend().unwrap_err().to_string();
+        assert!(refused.contains("disk/codex"), "{refused}");
+        assert_eq!(world.profile().file.owner, Owner::Live);
+        fs::create_dir_all(home.join(AUTH_JSON)).unwrap();
+        let refused = world.lend().unwrap_err().to_string();
+        assert!(refused.contains("disk/codex"), "{refused}");
+        // There, and signed out.
+        fs::remove_dir(home.join(AUTH_JSON)).unwrap();
+        world.lend().unwrap();
     }
 }

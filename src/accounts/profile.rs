@@ -163,13 +163,24 @@ impl Profile {
         })
     }
 
-    /// Whether the home that had the owner copy last is another one than `keeper`, and has it.
+    /// The home that had the owner copy last, where it cannot be looked at: on a disk that is not
+    /// mounted, say. The login may be live there. One in which nobody is signed in can be.
+    pub fn lost_home(&self) -> Option<&Path> {
+        let is_live = self.file.owner == Owner::Live;
+        let home = self.file.live_home.as_deref().filter(|_| is_live)?;
+        let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
+        (!is_seen).then_some(home)
+    }
+
+    /// Whether the home that had the owner copy last is another one than `keeper`, and has it
+    /// as far as can be seen.
     fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
         let Some(noted) = self.file.live_home.as_deref() else {
             return false;
         };
         let is_keeper = matches!(keeper, Keeper::Live(home) if canonical(home) == noted);
-        self.file.owner == Owner::Live && !is_keeper && self.live_in(noted).is_some()
+        let may_have_it = self.live_in(noted).is_some() || self.lost_home().is_some();
+        self.file.owner == Owner::Live && !is_keeper && may_have_it
     }
 }
 

@@ -266,6 +266,14 @@ pub fn plan_switch(
         let profile = profile();
         return Err(SwitchError::LiveElsewhere { profile, home });
     }
+    // The home that is switched in is looked at anyway.
+    if let Some(home) = target.lost_home()
+        && home != canonical(request.codex_home)
+        && !request.force_stale
+    {
+        let (profile, home) = (profile(), home.to_path_buf());
+        return Err(LoanError::HomeLost { profile, home }.into());
+    }
     plan.is_stale = is_stale(&target.newest(), &login.freshness);
     if plan.is_stale && !request.force_stale {
         return Err(SwitchError::Stale { profile: profile() });
@@ -649,5 +657,16 @@ mod tests {
         }
         let current = plan(&auth("e", 1), &all, "e", false).unwrap();
         assert!(current.is_current);
+    }
+
+    #[test]
+    fn a_login_whose_home_cannot_be_looked_at_needs_force() {
+        let mut lost = profile("a", 2, 2);
+        lost.file.owner = Owner::Live;
+        lost.file.live_home = Some("/nonexistent/disk".into());
+        let all = [lost];
+        let error = plan(&AuthFile::Missing, &all, "a", false).unwrap_err();
+        assert!(error.contains("/nonexistent/disk"), "{error}");
+        plan(&AuthFile::Missing, &all, "a", true).unwrap();
     }
 }
