@@ -1,5 +1,6 @@
 //! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
 
+use crate::faults::{can_inject, traced};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, killed_after};
 use crate::support::lab::Lab;
@@ -377,6 +378,36 @@ fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
     assert_eq!(note["live_home"], json!(env.codex_home()));
     let refused = env.run(["use", "work", "--codex-home", other]).code(5);
     assert!(refused.stderr.contains(".codex"), "{refused}");
+}
+
+#[test]
+fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
+    if !can_inject() {
+        return;
+    }
+    let env = world();
+    // So that the profile has its login, and a note of that.
+    let _ = switch(&env, &["home"]).code(0);
+    let _ = switch(&env, &["work"]).code(0);
+    let home = env.codex_home().canonicalize().expect("there");
+    let options = [
+        "-P".to_owned(),
+        home.to_str().expect("text").to_owned(),
+        "-e".into(),
+        "trace=fsync".into(),
+        "-e".into(),
+        "inject=fsync:signal=KILL".into(),
+    ];
+    let (output, log) = traced(&env, &options, &["use", "home"]);
+    assert!(!output.status.success(), "{log}");
+    assert_eq!(live(&env), auth_json(&bob()), "killed after the rename");
+    let path = env.manager_home().join("profiles/home/profile.json");
+    let note = fs::read_to_string(path).expect("a note");
+    let note: Value = serde_json::from_str(&note).expect("JSON");
+    assert_eq!(
+        (&note["owner"], &note["live_home"]),
+        (&json!("live"), &json!(home))
+    );
 }
 
 #[test]

@@ -374,6 +374,10 @@ pub fn apply(
             drop(lock);
             continue;
         }
+        // Noted before it is so: whose login is live is read from the file, but which files to read
+        // is known from the notes alone.
+        let note = |keeper| profiles.save_back(snapshot, login, keeper, request.now);
+        note(Keeper::Live(home))?;
         atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
         if let AuthFile::Present(old) = &live
             && may_be_renewed(&live, request)
@@ -381,13 +385,13 @@ pub fn apply(
         {
             // Started in this moment: it may have read the old login, and would lose the new one.
             atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
+            note(Keeper::Profile)?;
             said("a Codex was started meanwhile: put the old login back until it is done");
             drop(lock);
             continue;
         }
         said(&format!("put the login of {} live", report.plan.profile));
-        // From here on a crash leaves a wrong note only: whose login is live is read from the file.
-        profiles.save_back(snapshot, login, Keeper::Live(home), request.now)?;
+        // From here on a crash leaves a note only of a home that had the old login.
         if let AuthFile::Present(old) = &live
             && let Some(old_login) = &old.login
         {
