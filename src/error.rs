@@ -378,6 +378,12 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("codex-manager status --all takes it back; nothing was changed"),
+            LoanError::Damaged { ref profile, .. } => {
+                let hint = format!(
+                    "where its login is good, codex-manager profile save {profile} --from FILE with the auth.json of the profile writes it anew; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
             LoanError::HomeLost { ref profile, .. } => {
                 let hint = format!(
                     "mount it again; where it is gone for good, codex-manager use --force-stale {profile} puts the login live all the same; nothing was changed"

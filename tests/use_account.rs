@@ -411,6 +411,33 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
 }
 
 #[test]
+fn a_damaged_note_lends_no_login_to_anybody() {
+    let env = world();
+    for damaged in ["", "{\"schema\": 1, \"owner\": \"mo"] {
+        let path = env.manager_home().join("profiles/home/profile.json");
+        fs::write(&path, damaged).expect("write");
+        let refused = switch(&env, &["home"]).code(5);
+        assert!(refused.stderr.contains("profile save home"), "{refused}");
+        let _ = env.run(["use", "home", "--force-stale"]).code(5);
+        let asked = env.run(["status", "--account", "home"]).code(6);
+        assert!(asked.stderr.contains("profile.json"), "{asked}");
+        let shown = env
+            .run(["profile", "show", "home", "--json"])
+            .code(0)
+            .json();
+        assert_eq!(shown["login"], "unknown");
+        let problem = shown["problem"].as_str().expect("a problem");
+        assert!(problem.contains("profile.json"), "{problem}");
+        let login = env.manager_home().join("profiles/home/auth.json");
+        let login = login.to_str().expect("text");
+        let _ = env
+            .run(["profile", "save", "home", "--from", login])
+            .code(0);
+    }
+    let _ = switch(&env, &["home"]).code(0);
+}
+
+#[test]
 fn codex_at_its_own_locks_is_waited_for() {
     let env = world();
     let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");

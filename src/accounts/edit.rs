@@ -409,6 +409,7 @@ mod tests {
                 ..ProfileFile::default()
             },
             auth: AuthFile::Present(snapshot),
+            damaged: None,
         }
     }
 

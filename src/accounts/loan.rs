@@ -63,6 +63,16 @@ pub enum LoanError {
     /// There is none.
     #[error("the profile {0} has no login")]
     NoLogin(String),
+    /// It is not known whose it is to use.
+    #[error(
+        "the profile.json of the profile {profile} is damaged ({reason}): its login may have been moved to another machine"
+    )]
+    Damaged {
+        /// The profile.
+        profile: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It went to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
@@ -310,6 +320,10 @@ impl Profiles {
 /// The bytes of a profile's login, if that is the owner copy and the newest.
 fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretBytes>, LoanError> {
     let name = || profile.name.clone();
+    if let Some(reason) = profile.damaged.clone() {
+        let profile = name();
+        return Err(LoanError::Damaged { profile, reason });
+    }
     if profile.file.owner == Owner::Moved {
         return Err(LoanError::Moved(name()));
     }

@@ -102,6 +102,9 @@ pub struct Profile {
     pub file: ProfileFile,
     /// Its login.
     pub auth: AuthFile,
+    /// What is wrong with a `profile.json` that is none: then it is not known where the owner copy
+    /// is, and how new the newest login is.
+    pub damaged: Option<String>,
 }
 
 impl Profile {
@@ -114,6 +117,7 @@ impl Profile {
                 ..ProfileFile::default()
             },
             auth: AuthFile::Missing,
+            damaged: None,
         }
     }
 
@@ -333,10 +337,16 @@ impl Profiles {
                 bytes: SecretBytes::new(Vec::new()),
                 reason: e.source.to_string(),
             });
+        let (file, damaged) = match file {
+            Found::Good(file) => (file, None),
+            Found::Absent => (ProfileFile::default(), None),
+            Found::Damaged(reason) => (ProfileFile::default(), Some(reason)),
+        };
         Ok(Profile {
             name,
-            file: file.good().unwrap_or_default(),
+            file,
             auth,
+            damaged,
         })
     }
 
@@ -419,7 +429,10 @@ impl Profiles {
                 _ => Some(now),
             },
         };
-        if found.map(|p| &p.file) != Some(&file) {
+        // An older login says nothing of where the newer one is.
+        let is_told =
+            outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
+        if is_told && found.map(|p| &p.file) != Some(&file) {
             write_profile_json(&folder, &file)?;
         }
         Ok(SavedBack {

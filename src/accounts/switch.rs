@@ -250,6 +250,10 @@ pub fn plan_switch(
             of: of.clone(),
         });
     }
+    if let Some(reason) = target.damaged.clone() {
+        let profile = profile();
+        return Err(LoanError::Damaged { profile, reason }.into());
+    }
     if target.file.owner == Owner::Moved {
         return Err(SwitchError::Moved(profile()));
     }
@@ -589,6 +593,7 @@ mod tests {
                 ..ProfileFile::default()
             },
             auth: auth(name, day),
+            damaged: None,
         }
     }
 

@@ -154,6 +154,9 @@ pub(super) fn problem(profile: &Profile) -> Option<String> {
     if let Some(other) = profile.intruder() {
         return Some(format!("its auth.json is the login of {other}"));
     }
+    if let Some(reason) = &profile.damaged {
+        return Some(format!("its profile.json is damaged: {reason}"));
+    }
     match &profile.auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,
         AuthFile::Present(_) => Some("its auth.json holds no login".into()),

@@ -306,6 +306,7 @@ impl CooldownFile {
         let known_since = entry.expired_since();
         let renewed = profile.newest().last_refresh;
         entry.login = match (profile.file.owner, entry.login) {
+            _ if profile.damaged.is_some() => LoginState::Unknown,
             (Owner::Moved, _) => LoginState::Moved,
             // Only a login that is newer than that knowledge can be another one.
             (_, LoginState::Expired)

@@ -31,6 +31,9 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
     }
+    if profile.damaged.is_some() {
+        return Some("its profile.json is damaged".into());
+    }
     if let Some(home) = profile.live_in(codex_home) {
         return Some(format!("its account is signed in in {}", home.display()));
     }
