@@ -438,6 +438,22 @@ fn a_damaged_note_lends_no_login_to_anybody() {
 }
 
 #[test]
+fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(-1));
+    let said = switch(&env, &["work"]).code(0).json();
+    assert_eq!(
+        (&said["changed"], &said["saved_back"]["outcome"]),
+        (&json!(true), &json!("kept-newer"))
+    );
+    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(owner(&env, "work"), "live");
+    let none = switch(&env, &["-"]).code(1);
+    assert!(none.stderr.contains("no account was used before"), "{none}");
+    let _ = switch(&env, &["home"]).code(0);
+}
+
+#[test]
 fn codex_at_its_own_locks_is_waited_for() {
     let env = world();
     let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");

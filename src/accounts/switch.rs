@@ -237,7 +237,13 @@ pub fn plan_switch(
         is_stale: false,
         from,
     };
-    if is_current {
+    let is_outdated = is_current
+        && live.login().is_some_and(|live| {
+            let kept = target.and_then(Profile::login);
+            kept.is_some_and(|kept| kept.freshness.is_newer_than(&live.freshness))
+        });
+    plan.is_current = is_current && !is_outdated;
+    if plan.is_current {
         return Ok(plan);
     }
     let Some(target) = target else {
@@ -266,7 +272,16 @@ pub fn plan_switch(
         let profile = profile();
         return Err(SwitchError::NoLogin { profile, reason });
     };
-    if let Some(home) = target.live_in(request.codex_home) {
+    // An older login in this home does not hide a newer one in that which had it last.
+    let noted = target.file.live_home.as_deref();
+    let place = if is_outdated {
+        noted.unwrap_or(request.codex_home)
+    } else {
+        request.codex_home
+    };
+    if let Some(home) = target.live_in(place)
+        && !(is_outdated && canonical(&home) == canonical(request.codex_home))
+    {
         let profile = profile();
         return Err(SwitchError::LiveElsewhere { profile, home });
     }
@@ -335,11 +350,17 @@ pub fn apply(
     let _claimed = profiles.claim(&accounts, request.now, request.patience)?;
     said("nobody else is at work on these logins");
     let mut daemon_stopped = false;
+    let mut is_current = first.is_current;
     loop {
-        let (lock, live) = take_at_rest(request, end)?;
+        let (lock, live) = take_at_rest(request, is_current, end)?;
         said("took Codex's locks on the login and read it again");
         let all = profiles.list()?;
         let plan = plan_switch(&live, &all, request)?;
+        if is_current && !plan.is_current {
+            // It was saved meanwhile; whether Codex is renewing it matters now.
+            is_current = false;
+            continue;
+        }
         let is_needed = !plan.is_current || matches!(request.daemon, DaemonPolicy::Stop { .. });
         if is_needed && let Some(daemon) = daemon::find(home) {
             stop(request, daemon)?;
@@ -398,10 +419,19 @@ pub fn apply(
         // From here on a crash leaves a note only of a home that had the old login.
         if let AuthFile::Present(old) = &live
             && let Some(old_login) = &old.login
+            && !old_login.identity.is_same(request.to)
         {
             profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
         }
-        remember(request, report.plan.from.as_ref())?;
+        // The same account, renewed, is no switch.
+        if !report
+            .plan
+            .from
+            .as_ref()
+            .is_some_and(|from| from.is_same(request.to))
+        {
+            remember(request, report.plan.from.as_ref())?;
+        }
         said("noted who owns which login");
         return Ok(report);
     }
@@ -464,8 +494,7 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
 /// Whether a Codex that reads this login renews it, which a switch would cut off.
 fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
     let now = request.now.to_utc();
-    live.login()
-        .is_some_and(|l| l.is_renewal_due(&now) && !l.identity.is_same(request.to))
+    live.login().is_some_and(|l| l.is_renewal_due(&now))
 }
 
 /// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
@@ -473,6 +502,7 @@ fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
 /// at rest renews nothing.
 fn take_at_rest(
     request: &SwitchRequest<'_>,
+    is_current: bool,
     end: Instant,
 ) -> Result<(LoginLock, AuthFile), SwitchError> {
     let home = request.codex_home;
@@ -484,7 +514,8 @@ fn take_at_rest(
         })?;
         let live = AuthFile::read(&home.join(AUTH_JSON))?;
         let mut holders = Vec::new();
-        if may_be_renewed(&live, request) {
+        let stays = is_current && live.login().is_some_and(|l| l.identity.is_same(request.to));
+        if !stays && may_be_renewed(&live, request) {
             holders = find_codex(home);
             if let Some(daemon) = daemon::find(home).filter(|_| !turns_of_daemon(home).is_empty()) {
                 holders.push(Holder {

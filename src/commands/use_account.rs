@@ -374,6 +374,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     }
     if let Some(from) = &report.plan.from
         && from.kind == LoginKind::Chatgpt
+        && !from.is_same(to)
     {
         ui.note(format_args!(
             "the conversations of {} are not in the picker of codex resume now; \
