@@ -393,6 +393,7 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
             LoanError::NoLogin(_)
             | LoanError::Moved(_)
             | LoanError::Live { .. }
+            | LoanError::InKeyring { .. }
             | LoanError::Stale(_) => {
                 Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
             }

@@ -11,7 +11,7 @@ use super::profile::{
     Keeper, Owner, Profile, ProfileError, Profiles, SavedBack, write_profile_json,
 };
 use crate::codex::auth::AuthFile;
-use crate::codex::config;
+use crate::codex::config::{self, CodexConfig};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
 use crate::codex::identity::Identity;
 use crate::codex::process::{self, Holder, find_codex};
@@ -87,6 +87,14 @@ pub enum LoanError {
     /// A Codex home may have it.
     #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
     HomeLost {
+        /// The profile.
+        profile: String,
+        /// The home.
+        home: PathBuf,
+    },
+    /// A Codex home may have it in the keyring.
+    #[error("the account of the profile {profile} may be signed in in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
+    InKeyring {
         /// The profile.
         profile: String,
         /// The home.
@@ -335,6 +343,13 @@ fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretByte
         let profile = name();
         return Err(LoanError::HomeLost { profile, home });
     }
+    if let Some(home) = &profile.file.live_home
+        && profile.file.owner == Owner::Live
+        && !CodexConfig::read(home).store.reads_auth_json()
+    {
+        let (profile, home) = (name(), home.clone());
+        return Err(LoanError::InKeyring { profile, home });
+    }
     let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
         return Ok(None);
     };
@@ -504,6 +519,23 @@ mod tests {
         assert!(refused.contains("disk/codex"), "{refused}");
         // There, and signed out.
         fs::remove_dir(home.join(AUTH_JSON)).unwrap();
+        world.lend().unwrap();
+    }
+
+    #[test]
+    fn a_login_whose_home_keeps_logins_in_the_keyring_may_be_live_there() {
+        let world = world();
+        let home = world.folder.path().join("kept");
+        fs::create_dir(&home).unwrap();
+        let config = home.join(CONFIG_TOML);
+        fs::write(&config, "cli_auth_credentials_store = \"keyring\"\n").unwrap();
+        world.note(|file| {
+            file.owner = Owner::Live;
+            file.live_home = Some(home.clone());
+        });
+        let refused = world.lend().unwrap_err().to_string();
+        assert!(refused.contains("cli_auth_credentials_store"), "{refused}");
+        fs::remove_file(config).unwrap();
         world.lend().unwrap();
     }
 }
