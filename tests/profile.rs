@@ -436,3 +436,42 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
     assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
     let _ = env.run(["use", "work"]).code(0);
 }
+
+#[test]
+fn purging_asks_where_another_accounts_login_would_go_too() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    let _ = env.run(["profile", "remove", "work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["work"]).code(0);
+    let stored = || {
+        let mut tree = env.tree("home/.codex-manager/profiles");
+        // Locks are made by whoever asks first.
+        tree.0
+            .retain(|path, _| !path.to_string_lossy().contains(".probes"));
+        tree
+    };
+    let before = stored();
+    let refused = env.run(["profile", "remove", "work", "--purge"]).code(5);
+    assert!(refused.stderr.contains("alice@example.com"), "{refused}");
+    assert_same_tree(&before, &stored());
+    let would = env
+        .run(["profile", "remove", "work", "--purge", "--dry-run"])
+        .code(0);
+    assert!(
+        would
+            .stdout
+            .contains("logins of alice@example.com, bob@example.com"),
+        "{would}"
+    );
+    let purge = ["profile", "remove", "work", "--purge", "--yes"];
+    let _ = env.run(purge).code(0);
+    // What is left is live, and as new: nothing is lost.
+    let _ = save(&env, &["work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
+    // A newer one than the live login is.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &alice(1));
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
+}

@@ -5,7 +5,7 @@ use super::profile::{
     keep_in_history, save_outcome, write_profile_json,
 };
 use crate::archive::names::safe_label;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
@@ -39,6 +39,15 @@ pub struct KeptLogin {
     pub name: String,
     /// What is in it.
     pub auth: AuthFile,
+}
+
+/// A login that deleting a profile for good would take away.
+#[derive(Debug, Clone)]
+pub struct DoomedLogin {
+    /// Whose it is; `None` where that cannot be read.
+    pub of: Option<Identity>,
+    /// How new it is.
+    pub freshness: Freshness,
 }
 
 /// Whether a text can be the name of a profile.
@@ -221,6 +230,30 @@ impl Profiles {
         Ok(places)
     }
 
+    /// The logins in the folders that are, or were, the profile `name`, those of histories too.
+    ///
+    /// # Errors
+    /// There is no such folder, or the file system refuses.
+    pub fn doomed_logins(&self, name: &str) -> Result<Vec<DoomedLogin>, ProfileError> {
+        let mut logins = Vec::new();
+        for place in self.places_of(name)? {
+            let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
+            let files = history.flatten().map(|entry| entry.path());
+            for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
+                let (of, freshness) = match AuthFile::read(&path) {
+                    Ok(AuthFile::Missing) => continue,
+                    Ok(AuthFile::Present(snapshot)) => match snapshot.login {
+                        Some(login) => (Some(login.identity), login.freshness),
+                        None => continue,
+                    },
+                    Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
+                };
+                logins.push(DoomedLogin { of, freshness });
+            }
+        }
+        Ok(logins)
+    }
+
     /// Keeps an older login of a profile's account in its history, unless it is there.
     ///
     /// # Errors
@@ -373,7 +406,6 @@ fn trashed_name(folder: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::accounts::profile::ProfileFile;
-    use crate::codex::auth::Freshness;
     use crate::io::secret::SecretBytes;
 
     fn who(user: &str) -> Identity {
