@@ -479,7 +479,8 @@ pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<()
     Ok(document::write(&path, file)?)
 }
 
-/// Puts a login into `history/`, unless it is there, and keeps the newest [`KEPT_LOGINS`].
+/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
+/// newest of the others. Which of them is newest is what the logins say, not when they were put.
 pub(super) fn keep_in_history(
     folder: &Path,
     bytes: &SecretBytes,
@@ -488,7 +489,7 @@ pub(super) fn keep_in_history(
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
-    let mut kept: Vec<_> = fs::read_dir(&history)
+    let kept: Vec<_> = fs::read_dir(&history)
         .at("list", &history)?
         .flatten()
         .filter_map(|e| e.file_name().into_string().ok())
@@ -500,10 +501,18 @@ pub(super) fn keep_in_history(
     let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
     let name = format!("{stamp}-{digest}.json");
     atomic::write(&history.join(&name), bytes.expose())?;
-    kept.push(name);
-    kept.sort();
-    let surplus = kept.len().saturating_sub(KEPT_LOGINS);
-    for name in &kept[..surplus] {
+    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
+    if surplus == 0 {
+        return Ok(());
+    }
+    let age = |name: &str| {
+        let auth = AuthFile::read(&history.join(name)).ok();
+        let login = auth.as_ref().and_then(AuthFile::login);
+        login.map(|l| l.freshness).unwrap_or_default()
+    };
+    let mut others: Vec<_> = kept.into_iter().map(|name| (age(&name), name)).collect();
+    others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+    for (_, name) in others.iter().take(surplus) {
         let path = history.join(name);
         fs::remove_file(&path).at("remove", &path)?;
     }
@@ -586,5 +595,28 @@ mod tests {
         }
         let history = home.path().join("profiles/a@x.com/history");
         assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+    }
+
+    #[test]
+    fn the_newest_login_never_leaves_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |day: u32, second| {
+            let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));
+            keep_in_history(folder.path(), &login.bytes, at(second)).unwrap();
+        };
+        for (second, day) in [20, 9, 8, 7, 6, 5, 4].into_iter().enumerate() {
+            keep(day, u32::try_from(second).unwrap());
+        }
+        let mut days: Vec<_> = fs::read_dir(folder.path().join(HISTORY))
+            .unwrap()
+            .map(|entry| {
+                let login = AuthFile::read(&entry.unwrap().path()).unwrap();
+                let at = login.login().unwrap().freshness.last_refresh.unwrap();
+                at.format("%d").to_string()
+            })
+            .collect();
+        days.sort();
+        // The one that was put there last stays too: it was just said to be there.
+        assert_eq!(days, ["04", "07", "08", "09", "20"]);
     }
 }
