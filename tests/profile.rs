@@ -475,3 +475,23 @@ fn purging_asks_where_another_accounts_login_would_go_too() {
     write_auth(&env.codex_home(), &alice(1));
     let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
 }
+
+#[test]
+fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
+    let env = world();
+    for day in [0, 3] {
+        write_auth(&env.codex_home(), &alice(day));
+        let _ = save(&env, &["work"]).code(0);
+    }
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "restore-login", "work"]).code(0);
+    let stale = env.run(["use", "work"]).code(5);
+    assert!(stale.stderr.contains("--force-stale"), "{stale}");
+    let removed = env.run(["profile", "remove", "work", "--json"]).code(0);
+    let removed = removed.json();
+    let trash = removed["trash"].as_str().expect("a place");
+    let login = format!("{}/auth.json", trash.replace("[ROOT]/", ""));
+    let _ = save(&env, &["again", "--from", &login]).code(0);
+    let stale = env.run(["use", "again"]).code(5);
+    assert!(stale.stderr.contains("--force-stale"), "{stale}");
+}

@@ -922,3 +922,27 @@ fn a_restore_does_not_bring_a_moved_login_back_unasked() {
         .code(0);
     assert_eq!(live(), auth_json(&alice(0)));
 }
+
+#[test]
+fn a_removed_profile_whose_login_moved_stays_moved() {
+    let env = world();
+    let login = fs::read(profile(&env, "work").join("auth.json")).expect("read");
+    env.write("dump.json", login);
+    let key = key(&env);
+    let args = ["out.age", "--with-logins", "--recipient", &key];
+    let _ = export(&env, &args).code(0);
+    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env
+        .run(["profile", "save", "work", "--from", "dump.json"])
+        .code(0);
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(
+        refused.stderr.contains("moved to another machine"),
+        "{refused}"
+    );
+    // A login of its own is another.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let _ = env.run(["use", "work"]).code(0);
+}

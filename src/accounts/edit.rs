@@ -1,8 +1,8 @@
 //! What a user does to profiles by name: save, rename, remove.
 
 use super::profile::{
-    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, is_unfinished,
-    keep_in_history, save_outcome, write_profile_json,
+    HISTORY, Keeper, Owner, Profile, ProfileError, ProfileFile, Profiles, SaveOutcome, SavedBack,
+    is_unfinished, keep_in_history, save_outcome, write_profile_json,
 };
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
@@ -145,12 +145,52 @@ impl Profiles {
         if let Some(own) = &mut own {
             name.clone_into(&mut own.name);
         }
+        let removed = match &own {
+            None => self.removed_note(&login.identity),
+            Some(_) => None,
+        };
+        let is_moved = removed.as_ref().is_some_and(|note| {
+            note.owner == Owner::Moved && !login.freshness.is_newer_than(&note.newest)
+        });
+        let found = own.or_else(|| {
+            let mut profile = Profile::of(name, login);
+            profile.file = removed?;
+            Some(profile)
+        });
         // A login from a file is owned by whoever has the account live.
-        let probe = own.clone().unwrap_or_else(|| Profile::of(name, login));
+        let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
         let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
-        let saved = self.save_into(name, own.as_ref(), (snapshot, login), keeper, now)?;
+        let saved = self.save_into(name, found.as_ref(), (snapshot, login), keeper, now)?;
+        if is_moved && live_in.is_none() {
+            let mut file = self.read(name.to_owned())?.file;
+            file.owner = Owner::Moved;
+            self.write_note(name, &file)?;
+        }
         Ok((plan, saved))
+    }
+
+    /// What is known of the logins of an account whose profile was removed: how new the newest was,
+    /// and who had that.
+    fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
+        let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
+        let mut notes: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let stamp = name.strip_prefix(trashed_name(&name)?)?.to_owned();
+                let profile = self.read(format!("{TRASH}/{name}")).ok()?;
+                let is_own = profile.identity()?.is_same(identity);
+                let newest = profile.newest();
+                let note = ProfileFile {
+                    newest,
+                    ..profile.file
+                };
+                is_own.then_some((stamp, note))
+            })
+            .collect();
+        notes.sort_by(|(a, x), (b, y)| x.newest.compare(&y.newest).then_with(|| a.cmp(b)));
+        notes.pop().map(|(_, note)| note)
     }
 
     /// Gives a profile another name.
@@ -405,7 +445,6 @@ fn trashed_name(folder: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::profile::ProfileFile;
     use crate::io::secret::SecretBytes;
 
     fn who(user: &str) -> Identity {
