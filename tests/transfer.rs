@@ -940,6 +940,10 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
         refused.stderr.contains("moved to another machine"),
         "{refused}"
     );
+    assert!(
+        refused.stderr.contains("codex-manager profile login work"),
+        "{refused}"
+    );
     // A login of its own is another.
     write_auth(&env.codex_home(), &alice(2));
     let _ = env.run(["profile", "save", "work"]).code(0);

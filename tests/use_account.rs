@@ -527,3 +527,26 @@ fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
     let _ = lab.say("as alice");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
+
+#[test]
+fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
+    let env = world();
+    let _ = switch(&env, &["home"]).code(0);
+    write_auth(&env.codex_home(), &alice(3));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    write_auth_text(
+        &env.manager_home().join("profiles/work"),
+        &auth_json(&alice(1)),
+    );
+    let stale = env.run(["use", "work"]).code(5);
+    assert!(
+        stale.stderr.contains("codex-manager profile login work"),
+        "{stale}"
+    );
+    let forced = env.run(["use", "work", "--force-stale"]).code(0);
+    assert!(
+        forced.stderr.contains("codex-manager profile login work"),
+        "{forced}"
+    );
+}

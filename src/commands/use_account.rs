@@ -201,10 +201,11 @@ impl SwitchArgs {
         }
         show_done(&report, to, daemon, context);
         if is_refused {
-            context.ui.warn(
-                "the server refused this login when it was asked last: sign in again with codex login \
-                 if Codex is refused",
-            );
+            context.ui.warn(format_args!(
+                "the server refused this login when it was asked last; if Codex is refused, sign in \
+                 again: codex-manager profile login {}",
+                printable(&report.plan.profile)
+            ));
         }
         Ok(Outcome::Done)
     }
@@ -361,10 +362,11 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         ui.warn("there was no auth.json: what was signed in before, if anything, is not known");
     }
     if report.plan.is_stale {
-        ui.warn(
-            "a newer login of this account was seen, so this one is probably spent: sign in again \
-             with codex login if Codex refuses it",
-        );
+        ui.warn(format_args!(
+            "a newer login of this account was seen, so this one is probably spent; if Codex refuses \
+             it, sign in again: codex-manager profile login {}",
+            printable(&report.plan.profile)
+        ));
     }
     if daemon == "running" {
         ui.warn("a background daemon of Codex was started meanwhile: it may have the old account");
