@@ -550,3 +550,29 @@ fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
         "{forced}"
     );
 }
+
+#[test]
+fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
+    let env = world();
+    let named = |id: &str| SignIn::new(id, &format!("{id}@example.com"));
+    for who in ["carol", "dave"] {
+        write_auth(&env.codex_home(), &named(who));
+        let _ = env.run(["profile", "save", who]).code(0);
+    }
+    write_auth(&env.codex_home(), &alice(0));
+    let other = env.path("other-home");
+    fs::create_dir(&other).expect("folder");
+    write_auth(&other, &named("carol"));
+    let other = other.to_str().expect("text");
+    let in_other = |account| env.run(["--codex-home", other, "use", account, "--json"]);
+    let _ = switch(&env, &["home"]).code(0);
+    let _ = in_other("dave").code(0);
+    assert_eq!(switch(&env, &["-"]).code(0).json()["to"], "work");
+    assert_eq!(in_other("-").code(0).json()["to"], "carol");
+    let third = env.path("third-home");
+    let third = third.to_str().expect("text");
+    let none = env
+        .run(["--codex-home", third, "use", "-", "--json"])
+        .code(1);
+    assert!(none.stderr.contains("no account was used before"), "{none}");
+}

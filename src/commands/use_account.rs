@@ -96,7 +96,8 @@ impl UseArgs {
 
     fn target(&self, context: &Context) -> Result<Identity, CommandError> {
         if self.account.as_deref() == Some("-") {
-            let previous = switch::previous(&context.settings.manager_home)?;
+            let settings = &context.settings;
+            let previous = switch::previous(&settings.manager_home, &settings.codex_home)?;
             return previous.ok_or_else(|| {
                 CommandError::failed("no account was used before this one")
                     .hint("name one of: codex-manager list")
