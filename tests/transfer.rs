@@ -950,3 +950,31 @@ fn a_removed_profile_whose_login_moved_stays_moved() {
     write_auth(&env.codex_home(), &carol());
     let _ = env.run(["use", "work"]).code(0);
 }
+
+#[test]
+fn an_account_that_is_signed_in_anew_after_its_login_moved_is_at_hand_again() {
+    let env = world();
+    let key = key(&env);
+    let args = ["out.age", "--with-logins", "--recipient", &key];
+    let _ = export(&env, &args).code(0);
+    let login = || {
+        let known = env.run(["cooldown", "--json"]).code(0).json();
+        let accounts = known["accounts"].as_array().expect("accounts").clone();
+        let alices = accounts
+            .iter()
+            .find(|a| a["email"] == "alice@example.com")
+            .expect("alice");
+        alices["login"].clone()
+    };
+    assert_eq!(login(), "moved");
+    write_auth(&env.codex_home(), &alice(0));
+    assert_eq!(login(), "moved", "the copy that went away");
+    write_auth(&env.codex_home(), &alice(2));
+    assert_eq!(login(), "ok");
+    let said = env.run(["recommend", "--json"]).code(0).json();
+    let named = said["candidates"].as_array().expect("candidates").iter();
+    assert!(
+        named.clone().any(|c| c["email"] == "alice@example.com"),
+        "{said}"
+    );
+}
