@@ -978,3 +978,17 @@ fn an_account_that_is_signed_in_anew_after_its_login_moved_is_at_hand_again() {
         "{said}"
     );
 }
+
+#[test]
+fn an_import_without_logins_makes_no_login_of_this_machine_stale() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let _ = export(&env, &["out.tar.gz"]).code(0);
+    let other = TestEnv::new();
+    write_auth(&other.codex_home(), &alice(0));
+    let _ = import(&other, &env.path("out.tar.gz"), &[]).code(0);
+    let _ = other.run(["profile", "save", "work"]).code(0);
+    write_auth(&other.codex_home(), &bob());
+    let _ = other.run(["use", "work"]).code(0);
+}

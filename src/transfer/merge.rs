@@ -9,6 +9,7 @@ use super::reading::{Package, PackedArchive, PackedProfile};
 use crate::accounts::new_login::{self, Live};
 use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::archive::names;
+use crate::codex::auth::Freshness;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
@@ -486,6 +487,8 @@ fn apply_profile(
                 owner: Owner::Moved,
                 live_home: None,
                 moving: None,
+                // Of a login on another machine: it says nothing of the logins of this one.
+                newest: Freshness::default(),
                 ..packed.file.clone()
             };
             profiles.write_note(&planned.profile, &note)?;
