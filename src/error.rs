@@ -301,10 +301,10 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             ProfileError::Document(e) => e.into(),
             ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
                 .hint("choose another name, such as work; nothing was changed"),
-            ProfileError::Taken { .. } | ProfileError::NotAProfile(_) => {
-                Self::wrap(ErrorKind::Refused, error)
-                    .hint("choose another name; nothing was changed")
-            }
+            ProfileError::Taken { .. }
+            | ProfileError::EmailOfAnother { .. }
+            | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose another name; nothing was changed"),
             ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
             ),

@@ -495,3 +495,24 @@ fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
     let stale = env.run(["use", "again"]).code(5);
     assert!(stale.stderr.contains("--force-stale"), "{stale}");
 }
+
+#[test]
+fn no_name_is_the_email_of_another_account() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["home"]).code(0);
+    let before = env.tree("");
+    for refused in [
+        save(&env, &["Alice@example.com"]),
+        save(&env, &["alice@example.com", "--dry-run"]),
+        env.run(["profile", "rename", "home", "alice@Example.com"]),
+    ] {
+        let refused = refused.code(5);
+        assert!(refused.stderr.contains("email of another"), "{refused}");
+    }
+    assert_same_tree(&before, &env.tree(""));
+    let _ = env
+        .run(["profile", "rename", "work", "alice@example.com"])
+        .code(0);
+}

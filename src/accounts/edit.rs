@@ -89,11 +89,30 @@ pub fn plan_save(
         .iter()
         .find(|p| p.identity().is_some_and(|i| i.is_same(&login.identity)));
     check_free(profiles, name, own)?;
+    check_no_email(profiles, name, &login.identity)?;
     Ok(SavePlan {
         profile: name.to_owned(),
         renamed_from: own.map(|p| p.name.clone()).filter(|old| old != name),
         outcome: save_outcome(own, snapshot, login),
     })
+}
+
+/// That `name` is not the email of an account other than `own`: whoever types that email means the
+/// account, and must not get another. Accounts that share one email may all be called by it.
+pub(crate) fn check_no_email(
+    profiles: &[Profile],
+    name: &str,
+    own: &Identity,
+) -> Result<(), ProfileError> {
+    let is_named = |who: &&Identity| who.email.key() == name.to_lowercase();
+    let mut others = profiles.iter().filter_map(Profile::identity);
+    match others.find(is_named) {
+        Some(other) if !is_named(&own) => Err(ProfileError::EmailOfAnother {
+            name: name.to_owned(),
+            of: other.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// That `name` is free, or that of `own`. Names that differ in letter case alone are the same: they
@@ -203,6 +222,9 @@ impl Profiles {
         let profiles = self.list()?;
         let own = find_named(&profiles, old)?;
         check_free(&profiles, new, Some(own))?;
+        if let Some(identity) = own.identity() {
+            check_no_email(&profiles, new, identity)?;
+        }
         if own.name == new || dry_run {
             return Ok(());
         }

@@ -212,6 +212,14 @@ pub enum ProfileError {
         /// Whose it is.
         of: String,
     },
+    /// The name is what another account is known by.
+    #[error("{name} is the email of another account, {of}")]
+    EmailOfAnother {
+        /// The name.
+        name: String,
+        /// The account.
+        of: String,
+    },
     /// Something else stands in the place of the profile.
     #[error("there is something else of that name: {}", .0.display())]
     NotAProfile(PathBuf),

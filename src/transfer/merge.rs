@@ -6,6 +6,7 @@
 use super::TransferError;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::reading::{Package, PackedArchive, PackedProfile};
+use crate::accounts::edit::check_no_email;
 use crate::accounts::new_login::{self, Live};
 use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::archive::names;
@@ -209,7 +210,9 @@ fn plan_profiles(package: &Package, here: &Here) -> Vec<ProfileImport> {
         } else {
             let mut free = name.clone();
             let mut number = 1;
-            while !taken.insert(free.to_lowercase()) {
+            while check_no_email(&here.profiles, &free, identity).is_err()
+                || !taken.insert(free.to_lowercase())
+            {
                 number += 1;
                 free = format!("{name}-{number}");
             }
