@@ -516,3 +516,47 @@ fn no_name_is_the_email_of_another_account() {
         .run(["profile", "rename", "work", "alice@example.com"])
         .code(0);
 }
+
+#[test]
+fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    for (name, login) in [
+        ("home", bob()),
+        ("third", SignIn::new("acct-carol", "carol@example.com")),
+    ] {
+        write_auth(&env.codex_home(), &login.issued_at(RENEWED));
+        let _ = save(&env, &[name]).code(0);
+    }
+    let note = folder(&env, "work").join("profile.json");
+    let newer = fs::read_to_string(&note).expect("read");
+    let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
+    fs::write(&note, &newer).expect("write");
+    let untouched = env.tree("home/.codex-manager/profiles/work");
+    let said = env.run(["list"]).code(6);
+    assert!(said.stdout.contains("bob@example.com"), "{said}");
+    assert!(
+        said.stderr.contains("profile work") && said.stderr.contains("newer codex-manager"),
+        "{said}"
+    );
+    let _ = env.run(["current"]).code(0);
+    let _ = env.run(["use", "home"]).code(0);
+    for refused in [
+        env.run(["use", "work"]),
+        env.run(["use", "work", "--dry-run"]),
+    ] {
+        let refused = refused.code(5);
+        assert!(refused.stderr.contains("newer codex-manager"), "{refused}");
+    }
+    // Its account is live: what would have to be saved to it stays where it is.
+    write_auth(&env.codex_home(), &alice(2));
+    for args in [&["use", "third"][..], &["profile", "save", "other"]] {
+        let refused = env.run(args).code(5);
+        assert!(refused.stderr.contains("newer codex-manager"), "{refused}");
+    }
+    let live = fs::read_to_string(env.codex_home().join("auth.json")).expect("a login");
+    assert_eq!(live, auth_json(&alice(2)));
+    let _ = env.run(["profile", "export", "out.export"]).code(5);
+    assert_same_tree(&untouched, &env.tree("home/.codex-manager/profiles/work"));
+    assert!(!folder(&env, "alice@example.com").exists());
+}

@@ -156,6 +156,9 @@ impl Profiles {
         let plan = plan_save(&profiles, name, snapshot, login)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
         let mut own = profiles.into_iter().find(|p| p.name == old);
+        if let Some(own) = &own {
+            self.check_version(&own.name)?;
+        }
         if let Some(old) = &plan.renamed_from {
             self.move_to(old, name)?;
         } else if own.is_none() {

@@ -306,15 +306,23 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// The profile of an account.
+    /// The profile of an account; an error where a newer version wrote it.
     pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let same = |p: &Profile| p.identity().is_some_and(|known| known.is_same(identity));
-        Ok(self.list()?.into_iter().find(same))
+        let found = self.list()?.into_iter().find(same);
+        if let Some(profile) = &found {
+            self.check_version(&profile.name)?;
+        }
+        Ok(found)
     }
 
     pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
-        let file = document::read::<ProfileFile>(&folder.join(PROFILE_JSON))?;
+        let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
+            // One profile that cannot be used is no reason not to use the others.
+            Err(e @ DocumentError::Newer { .. }) => return Ok(newer_profile(name, &folder, &e)),
+            found => found?,
+        };
         // One profile that cannot be read is no reason not to show the others.
         let auth =
             AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::Unreadable {
@@ -326,6 +334,22 @@ impl Profiles {
             file: file.good().unwrap_or_default(),
             auth,
         })
+    }
+
+    /// The names of profiles that were written by a newer version, which are shown and left alone,
+    /// each with what is wrong.
+    pub fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
+        let wrong = |profile: &Profile| {
+            let error = self.check_version(&profile.name).err()?;
+            Some((profile.name.clone(), error))
+        };
+        profiles.iter().filter_map(wrong).collect()
+    }
+
+    /// That a profile was not written by a newer version.
+    pub(super) fn check_version(&self, name: &str) -> Result<(), DocumentError> {
+        let path = self.folder.join(name).join(PROFILE_JSON);
+        document::read::<ProfileFile>(&path).map(drop)
     }
 
     /// Saves a login to the profile of its account, if it is newer than what is there. An account
@@ -472,6 +496,28 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
         name.to_string_lossy().starts_with(atomic::TEMP_PREFIX)
     };
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
+}
+
+/// A profile of a newer version: whose it is, as far as that can be read, and no login.
+fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
+    let noted = || {
+        let bytes = fs::read(folder.join(PROFILE_JSON)).ok()?;
+        let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_value(note.get_mut("identity")?.take()).ok()
+    };
+    let auth = AuthFile::read(&folder.join(AUTH_JSON)).ok();
+    let login = auth.as_ref().and_then(AuthFile::login);
+    Profile {
+        name,
+        file: ProfileFile {
+            identity: login.map(|l| l.identity.clone()).or_else(noted),
+            ..ProfileFile::default()
+        },
+        auth: AuthFile::Unreadable {
+            bytes: SecretBytes::new(Vec::new()),
+            reason: format!("not used: its profile.json was {why}"),
+        },
+    }
 }
 
 pub(super) fn canonical(path: &Path) -> PathBuf {

@@ -148,10 +148,14 @@ struct Here {
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
     let profiles = Profiles::of(home);
+    let all = profiles.list()?;
+    if let Some((_, newer)) = profiles.newer(&all).pop() {
+        return Err(newer.into());
+    }
     let entries = fs::read_dir(profiles.folder_of(""));
     let taken = entries.into_iter().flatten().flatten();
     let here = Here {
-        profiles: profiles.list()?,
+        profiles: all,
         taken: taken
             .filter(|entry| !is_unfinished(&entry.path()))
             .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
