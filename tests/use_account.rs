@@ -8,6 +8,7 @@ use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
+use codex_manager::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -575,4 +576,22 @@ fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
         .run(["--codex-home", third, "use", "-", "--json"])
         .code(1);
     assert!(none.stderr.contains("no account was used before"), "{none}");
+}
+
+#[test]
+fn a_dry_run_under_a_live_daemon_ends_as_the_switch_would() {
+    let env = world();
+    let pid = std::process::id();
+    let started = processes::started(pid).expect("a start");
+    let note = json!({"pid": pid, "processIdentity": {"startTicks": started}}).to_string();
+    env.write("home/.codex/app-server-daemon/daemon.pid", note);
+    let before = env.tree("");
+    let real = env.run(["use", "home"]).code(3);
+    let would = env.run(["use", "home", "--dry-run"]).code(3);
+    assert_eq!(format!("{real}"), format!("{would}"));
+    assert!(!would.stdout.contains("would switch"), "{would}");
+    let stopping = ["use", "home", "--dry-run", "--stop-daemon"];
+    let would = env.run(stopping).code(0);
+    assert!(would.stdout.contains("would stop"), "{would}");
+    assert_same_tree(&before, &env.tree(""));
 }

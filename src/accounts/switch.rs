@@ -313,6 +313,25 @@ pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     plan_switch(&live, &profiles, request)
 }
 
+/// That the daemon, as it is now, is not in the way. Changes nothing.
+///
+/// # Errors
+/// It is alive and is to be left alone, or is at work.
+pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
+    let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
+        return Ok(());
+    };
+    let DaemonPolicy::Stop { force, .. } = request.daemon else {
+        return Err(SwitchError::Daemon(pid));
+    };
+    let turns = turns_of_daemon(request.codex_home);
+    if turns.is_empty() || force {
+        Ok(())
+    } else {
+        Err(SwitchError::DaemonAtWork { pid, turns })
+    }
+}
+
 /// Switches. `said` is told each step.
 ///
 /// # Errors

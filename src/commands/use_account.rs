@@ -163,7 +163,10 @@ impl SwitchArgs {
         };
         let plan = switch::plan(&request)?;
         if self.dry_run {
-            self.show_plan(&plan, to, context);
+            if !plan.is_current {
+                switch::check_daemon(&request)?;
+            }
+            show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
         let link = settings.codex_home.join(AUTH_JSON);
@@ -210,51 +213,47 @@ impl SwitchArgs {
         }
         Ok(Outcome::Done)
     }
+}
 
-    fn show_plan(&self, plan: &SwitchPlan, to: &Identity, context: &Context) {
-        let daemon = daemon_state(false, context);
-        let saved = plan.save_back.as_ref().map(|(profile, outcome)| SavedView {
-            profile: profile.clone(),
-            outcome: *outcome,
-        });
-        let view = UseView {
-            dry_run: true,
-            changed: false,
-            saved_back: saved,
-            ..view(plan, to, daemon)
-        };
-        context.ui.document("use", &view);
-        let ui = &context.ui;
-        if plan.is_current {
-            ui.line(format_args!("{} is signed in already", view.to));
-            return;
-        }
-        if let Some((profile, outcome)) = &plan.save_back {
-            let from = view.from_email.as_deref().unwrap_or_default();
-            let place = match profile {
-                Some(profile) => format!("the profile {profile}"),
-                None => "a new profile".into(),
-            };
-            ui.line(match outcome {
-                SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
-                _ => format!("would save the login of {from} to {place}"),
-            });
-        }
-        if let Some(reason) = &plan.unreadable {
-            ui.line(format_args!(
-                "would keep auth.json beside, which is {reason}"
-            ));
-        }
-        if daemon == "running" {
-            ui.line(if self.stop_daemon {
-                "would stop Codex's background daemon"
-            } else {
-                "would refuse: Codex's background daemon runs (--stop-daemon)"
-            });
-        }
-        ui.line(format_args!("would switch to {}", view.to));
-        ui.note("nothing was written");
+fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
+    let daemon = daemon_state(false, context);
+    let saved = plan.save_back.as_ref().map(|(profile, outcome)| SavedView {
+        profile: profile.clone(),
+        outcome: *outcome,
+    });
+    let view = UseView {
+        dry_run: true,
+        changed: false,
+        saved_back: saved,
+        ..view(plan, to, daemon)
+    };
+    context.ui.document("use", &view);
+    let ui = &context.ui;
+    if plan.is_current {
+        ui.line(format_args!("{} is signed in already", view.to));
+        return;
     }
+    if let Some((profile, outcome)) = &plan.save_back {
+        let from = view.from_email.as_deref().unwrap_or_default();
+        let place = match profile {
+            Some(profile) => format!("the profile {profile}"),
+            None => "a new profile".into(),
+        };
+        ui.line(match outcome {
+            SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
+            _ => format!("would save the login of {from} to {place}"),
+        });
+    }
+    if let Some(reason) = &plan.unreadable {
+        ui.line(format_args!(
+            "would keep auth.json beside, which is {reason}"
+        ));
+    }
+    if daemon == "running" {
+        ui.line("would stop Codex's background daemon");
+    }
+    ui.line(format_args!("would switch to {}", view.to));
+    ui.note("nothing was written");
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
