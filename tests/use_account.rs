@@ -9,6 +9,7 @@ use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
+use codex_manager::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -616,4 +617,71 @@ fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
     let _ = lab.manager(["use", "-"]).code(0);
     let _ = lab.say("as alice");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
+    let env = world();
+    let _ = switch(&env, &["home"]).code(0);
+    write_auth(&env.codex_home(), &alice(3));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    write_auth_text(
+        &env.manager_home().join("profiles/work"),
+        &auth_json(&alice(1)),
+    );
+    let stale = env.run(["use", "work"]).code(5);
+    assert!(
+        stale.stderr.contains("codex-manager profile login work"),
+        "{stale}"
+    );
+    let forced = env.run(["use", "work", "--force-stale"]).code(0);
+    assert!(
+        forced.stderr.contains("codex-manager profile login work"),
+        "{forced}"
+    );
+}
+
+#[test]
+fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
+    let env = world();
+    let named = |id: &str| SignIn::new(id, &format!("{id}@example.com"));
+    for who in ["carol", "dave"] {
+        write_auth(&env.codex_home(), &named(who));
+        let _ = env.run(["profile", "save", who]).code(0);
+    }
+    write_auth(&env.codex_home(), &alice(0));
+    let other = env.path("other-home");
+    fs::create_dir(&other).expect("folder");
+    write_auth(&other, &named("carol"));
+    let other = other.to_str().expect("text");
+    let in_other = |account| env.run(["--codex-home", other, "use", account, "--json"]);
+    let _ = switch(&env, &["home"]).code(0);
+    let _ = in_other("dave").code(0);
+    assert_eq!(switch(&env, &["-"]).code(0).json()["to"], "work");
+    assert_eq!(in_other("-").code(0).json()["to"], "carol");
+    let third = env.path("third-home");
+    let third = third.to_str().expect("text");
+    let none = env
+        .run(["--codex-home", third, "use", "-", "--json"])
+        .code(1);
+    assert!(none.stderr.contains("no account was used before"), "{none}");
+}
+
+#[test]
+fn a_dry_run_under_a_live_daemon_ends_as_the_switch_would() {
+    let env = world();
+    let pid = std::process::id();
+    let started = processes::started(pid).expect("a start");
+    let note = json!({"pid": pid, "processIdentity": {"startTicks": started}}).to_string();
+    env.write("home/.codex/app-server-daemon/daemon.pid", note);
+    let before = env.tree("");
+    let real = env.run(["use", "home"]).code(3);
+    let would = env.run(["use", "home", "--dry-run"]).code(3);
+    assert_eq!(format!("{real}"), format!("{would}"));
+    assert!(!would.stdout.contains("would switch"), "{would}");
+    let stopping = ["use", "home", "--dry-run", "--stop-daemon"];
+    let would = env.run(stopping).code(0);
+    assert!(would.stdout.contains("would stop"), "{would}");
+    assert_same_tree(&before, &env.tree(""));
 }

@@ -236,6 +236,14 @@ pub enum ProfileError {
         /// Whose it is.
         of: String,
     },
+    /// The name is what another account is known by.
+    #[error("{name} is the email of another account, {of}")]
+    EmailOfAnother {
+        /// The name.
+        name: String,
+        /// The account.
+        of: String,
+    },
     /// Something else stands in the place of the profile.
     #[error("there is something else of that name: {}", .0.display())]
     NotAProfile(PathBuf),
@@ -322,15 +330,23 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// The profile of an account.
+    /// The profile of an account; an error where a newer version wrote it.
     pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let same = |p: &Profile| p.identity().is_some_and(|known| known.is_same(identity));
-        Ok(self.list()?.into_iter().find(same))
+        let found = self.list()?.into_iter().find(same);
+        if let Some(profile) = &found {
+            self.check_version(&profile.name)?;
+        }
+        Ok(found)
     }
 
     pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
-        let file = document::read::<ProfileFile>(&folder.join(PROFILE_JSON))?;
+        let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
+            // One profile that cannot be used is no reason not to use the others.
+            Err(e @ DocumentError::Newer { .. }) => return Ok(newer_profile(name, &folder, &e)),
+            found => found?,
+        };
         // One profile that cannot be read is no reason not to show the others.
         let auth =
             AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::Unreadable {
@@ -348,6 +364,22 @@ impl Profiles {
             auth,
             damaged,
         })
+    }
+
+    /// The names of profiles that were written by a newer version, which are shown and left alone,
+    /// each with what is wrong.
+    pub fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
+        let wrong = |profile: &Profile| {
+            let error = self.check_version(&profile.name).err()?;
+            Some((profile.name.clone(), error))
+        };
+        profiles.iter().filter_map(wrong).collect()
+    }
+
+    /// That a profile was not written by a newer version.
+    pub(super) fn check_version(&self, name: &str) -> Result<(), DocumentError> {
+        let path = self.folder.join(name).join(PROFILE_JSON);
+        document::read::<ProfileFile>(&path).map(drop)
     }
 
     /// Saves a login to the profile of its account, if it is newer than what is there. An account
@@ -502,6 +534,28 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }
 
+/// A profile of a newer version: whose it is, as far as that can be read, and no login.
+fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
+    let noted = || {
+        let bytes = fs::read(folder.join(PROFILE_JSON)).ok()?;
+        let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_value(note.get_mut("identity")?.take()).ok()
+    };
+    let auth = AuthFile::read(&folder.join(AUTH_JSON)).ok();
+    let login = auth.as_ref().and_then(AuthFile::login);
+    Profile {
+        name,
+        file: ProfileFile {
+            identity: login.map(|l| l.identity.clone()).or_else(noted),
+            ..ProfileFile::default()
+        },
+        auth: AuthFile::Unreadable {
+            bytes: SecretBytes::new(Vec::new()),
+            reason: format!("not used: its profile.json was {why}"),
+        },
+    }
+}
+
 pub(super) fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
@@ -515,7 +569,8 @@ pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<()
     Ok(document::write(&path, file)?)
 }
 
-/// Puts a login into `history/`, unless it is there, and keeps the newest [`KEPT_LOGINS`].
+/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
+/// newest of the others. Which of them is newest is what the logins say, not when they were put.
 pub(super) fn keep_in_history(
     folder: &Path,
     bytes: &SecretBytes,
@@ -524,7 +579,7 @@ pub(super) fn keep_in_history(
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
-    let mut kept: Vec<_> = fs::read_dir(&history)
+    let kept: Vec<_> = fs::read_dir(&history)
         .at("list", &history)?
         .flatten()
         .filter_map(|e| e.file_name().into_string().ok())
@@ -536,10 +591,18 @@ pub(super) fn keep_in_history(
     let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
     let name = format!("{stamp}-{digest}.json");
     atomic::write(&history.join(&name), bytes.expose())?;
-    kept.push(name);
-    kept.sort();
-    let surplus = kept.len().saturating_sub(KEPT_LOGINS);
-    for name in &kept[..surplus] {
+    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
+    if surplus == 0 {
+        return Ok(());
+    }
+    let age = |name: &str| {
+        let auth = AuthFile::read(&history.join(name)).ok();
+        let login = auth.as_ref().and_then(AuthFile::login);
+        login.map(|l| l.freshness).unwrap_or_default()
+    };
+    let mut others: Vec<_> = kept.into_iter().map(|name| (age(&name), name)).collect();
+    others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+    for (_, name) in others.iter().take(surplus) {
         let path = history.join(name);
         fs::remove_file(&path).at("remove", &path)?;
     }
@@ -622,5 +685,28 @@ mod tests {
         }
         let history = home.path().join("profiles/a@x.com/history");
         assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+    }
+
+    #[test]
+    fn the_newest_login_never_leaves_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |day: u32, second| {
+            let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));
+            keep_in_history(folder.path(), &login.bytes, at(second)).unwrap();
+        };
+        for (second, day) in [20, 9, 8, 7, 6, 5, 4].into_iter().enumerate() {
+            keep(day, u32::try_from(second).unwrap());
+        }
+        let mut days: Vec<_> = fs::read_dir(folder.path().join(HISTORY))
+            .unwrap()
+            .map(|entry| {
+                let login = AuthFile::read(&entry.unwrap().path()).unwrap();
+                let at = login.login().unwrap().freshness.last_refresh.unwrap();
+                at.format("%d").to_string()
+            })
+            .collect();
+        days.sort();
+        // The one that was put there last stays too: it was just said to be there.
+        assert_eq!(days, ["04", "07", "08", "09", "20"]);
     }
 }

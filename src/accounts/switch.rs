@@ -21,6 +21,7 @@ use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,19 @@ pub struct SwitchFile {
     /// In which Codex home.
     #[serde(default)]
     pub home: Option<PathBuf>,
+    /// Who was signed in before the last switch of each Codex home.
+    #[serde(default)]
+    pub homes: BTreeMap<PathBuf, Identity>,
+}
+
+impl SwitchFile {
+    /// Who was signed in before the last switch in `home`, which is canonical.
+    fn previous_in(&self, home: &Path) -> Option<&Identity> {
+        // A file of before the homes were told apart speaks of one.
+        let is_of = self.home.as_deref().is_none_or(|noted| noted == home);
+        let last = self.previous.as_ref().filter(|_| is_of);
+        self.homes.get(home).or(last)
+    }
 }
 
 impl Document for SwitchFile {
@@ -326,6 +340,25 @@ pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     plan_switch(&live, &profiles, request)
 }
 
+/// That the daemon, as it is now, is not in the way. Changes nothing.
+///
+/// # Errors
+/// It is alive and is to be left alone, or is at work.
+pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
+    let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
+        return Ok(());
+    };
+    let DaemonPolicy::Stop { force, .. } = request.daemon else {
+        return Err(SwitchError::Daemon(pid));
+    };
+    let turns = turns_of_daemon(request.codex_home);
+    if turns.is_empty() || force {
+        Ok(())
+    } else {
+        Err(SwitchError::DaemonAtWork { pid, turns })
+    }
+}
+
 /// Switches. `said` is told each step.
 ///
 /// # Errors
@@ -543,13 +576,14 @@ fn state_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)
 }
 
-/// Who was signed in before the last switch.
+/// Who was signed in before the last switch in `codex_home`.
 ///
 /// # Errors
 /// The document is of a newer version or cannot be read.
-pub fn previous(manager_home: &Path) -> Result<Option<Identity>, ProfileError> {
-    let file = document::read::<SwitchFile>(&state_path(manager_home))?;
-    Ok(file.good().and_then(|file| file.previous))
+pub fn previous(manager_home: &Path, codex_home: &Path) -> Result<Option<Identity>, ProfileError> {
+    let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
+    let home = canonical(codex_home);
+    Ok(file.and_then(|file| file.previous_in(&home).cloned()))
 }
 
 /// The last switch in `codex_home`, if it was the last one of all.
@@ -564,10 +598,17 @@ pub fn last(manager_home: &Path, codex_home: &Path) -> Result<Option<SwitchFile>
 
 fn remember(request: &SwitchRequest<'_>, from: Option<&Identity>) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
-        if from.is_some() {
-            file.previous = from.cloned();
-        }
         let home = canonical(request.codex_home);
+        // What an older version noted of another home is not lost.
+        if let (Some(noted), Some(who)) = (&file.home, &file.previous) {
+            file.homes
+                .entry(noted.clone())
+                .or_insert_with(|| who.clone());
+        }
+        file.previous = from.or(file.previous_in(&home)).cloned();
+        if let Some(previous) = &file.previous {
+            file.homes.insert(home.clone(), previous.clone());
+        }
         file.before = file.at.filter(|_| file.home.as_ref() == Some(&home));
         file.home = Some(home);
         file.current = Some(request.to.clone());
