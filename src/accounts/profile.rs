@@ -545,6 +545,7 @@ fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let login = auth.as_ref().and_then(AuthFile::login);
     Profile {
         name,
+        damaged: None,
         file: ProfileFile {
             identity: login.map(|l| l.identity.clone()).or_else(noted),
             ..ProfileFile::default()
