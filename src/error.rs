@@ -301,10 +301,10 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             ProfileError::Document(e) => e.into(),
             ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
                 .hint("choose another name, such as work; nothing was changed"),
-            ProfileError::Taken { .. } | ProfileError::NotAProfile(_) => {
-                Self::wrap(ErrorKind::Refused, error)
-                    .hint("choose another name; nothing was changed")
-            }
+            ProfileError::Taken { .. }
+            | ProfileError::EmailOfAnother { .. }
+            | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose another name; nothing was changed"),
             ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
             ),
@@ -337,14 +337,21 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
                     "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
                 )
             }
-            SwitchError::Moved(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("sign in with codex login to have one here, too; nothing was changed"),
+            SwitchError::Moved(ref profile) => {
+                let hint = format!(
+                    "sign in anew to have one here, too: codex-manager profile login {profile}; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
             SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "a login in two places stops working in both: switch the other home first; nothing was changed",
             ),
-            SwitchError::Stale { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "--force-stale puts it live all the same; codex login gets a new one; nothing was changed",
-            ),
+            SwitchError::Stale { ref profile } => {
+                let hint = format!(
+                    "get a new one: codex-manager profile login {profile}; --force-stale puts this one live all the same; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
             SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("see who it is: codex-manager current; nothing was changed"),
             SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, error)
@@ -376,9 +383,24 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
             LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
+            LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("codex-manager status --all takes it back; nothing was changed"),
+            LoanError::Damaged { ref profile, .. } => {
+                let hint = format!(
+                    "where its login is good, codex-manager profile save {profile} --from FILE with the auth.json of the profile writes it anew; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::HomeLost { ref profile, .. } => {
+                let hint = format!(
+                    "mount it again; where it is gone for good, codex-manager use --force-stale {profile} puts the login live all the same; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
             LoanError::NoLogin(_)
             | LoanError::Moved(_)
             | LoanError::Live { .. }
+            | LoanError::InKeyring { .. }
             | LoanError::Stale(_) => {
                 Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
             }

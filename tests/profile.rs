@@ -436,3 +436,127 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
     assert_eq!(kept(&env, "work"), auth_json(&alice(2)));
     let _ = env.run(["use", "work"]).code(0);
 }
+
+#[test]
+fn purging_asks_where_another_accounts_login_would_go_too() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    let _ = env.run(["profile", "remove", "work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["work"]).code(0);
+    let stored = || {
+        let mut tree = env.tree("home/.codex-manager/profiles");
+        // Locks are made by whoever asks first.
+        tree.0
+            .retain(|path, _| !path.to_string_lossy().contains(".probes"));
+        tree
+    };
+    let before = stored();
+    let refused = env.run(["profile", "remove", "work", "--purge"]).code(5);
+    assert!(refused.stderr.contains("alice@example.com"), "{refused}");
+    assert_same_tree(&before, &stored());
+    let would = env
+        .run(["profile", "remove", "work", "--purge", "--dry-run"])
+        .code(0);
+    assert!(
+        would
+            .stdout
+            .contains("logins of alice@example.com, bob@example.com"),
+        "{would}"
+    );
+    let purge = ["profile", "remove", "work", "--purge", "--yes"];
+    let _ = env.run(purge).code(0);
+    // What is left is live, and as new: nothing is lost.
+    let _ = save(&env, &["work"]).code(0);
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(0);
+    // A newer one than the live login is.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &alice(1));
+    let _ = env.run(["profile", "remove", "work", "--purge"]).code(5);
+}
+
+#[test]
+fn i5_a_removed_profile_that_comes_back_is_as_stale_as_it_was() {
+    let env = world();
+    for day in [0, 3] {
+        write_auth(&env.codex_home(), &alice(day));
+        let _ = save(&env, &["work"]).code(0);
+    }
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "restore-login", "work"]).code(0);
+    let stale = env.run(["use", "work"]).code(5);
+    assert!(stale.stderr.contains("--force-stale"), "{stale}");
+    let removed = env.run(["profile", "remove", "work", "--json"]).code(0);
+    let removed = removed.json();
+    let trash = removed["trash"].as_str().expect("a place");
+    let login = format!("{}/auth.json", trash.replace("[ROOT]/", ""));
+    let _ = save(&env, &["again", "--from", &login]).code(0);
+    let stale = env.run(["use", "again"]).code(5);
+    assert!(stale.stderr.contains("--force-stale"), "{stale}");
+}
+
+#[test]
+fn no_name_is_the_email_of_another_account() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    let _ = save(&env, &["home"]).code(0);
+    let before = env.tree("");
+    for refused in [
+        save(&env, &["Alice@example.com"]),
+        save(&env, &["alice@example.com", "--dry-run"]),
+        env.run(["profile", "rename", "home", "alice@Example.com"]),
+    ] {
+        let refused = refused.code(5);
+        assert!(refused.stderr.contains("email of another"), "{refused}");
+    }
+    assert_same_tree(&before, &env.tree(""));
+    let _ = env
+        .run(["profile", "rename", "work", "alice@example.com"])
+        .code(0);
+}
+
+#[test]
+fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
+    let env = world();
+    let _ = save(&env, &["work"]).code(0);
+    for (name, login) in [
+        ("home", bob()),
+        ("third", SignIn::new("acct-carol", "carol@example.com")),
+    ] {
+        write_auth(&env.codex_home(), &login.issued_at(RENEWED));
+        let _ = save(&env, &[name]).code(0);
+    }
+    let note = folder(&env, "work").join("profile.json");
+    let newer = fs::read_to_string(&note).expect("read");
+    let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
+    fs::write(&note, &newer).expect("write");
+    let untouched = env.tree("home/.codex-manager/profiles/work");
+    let said = env.run(["list"]).code(6);
+    assert!(said.stdout.contains("bob@example.com"), "{said}");
+    assert!(
+        said.stderr.contains("profile work") && said.stderr.contains("newer codex-manager"),
+        "{said}"
+    );
+    let _ = env.run(["current"]).code(0);
+    let _ = env.run(["use", "home"]).code(0);
+    for refused in [
+        env.run(["use", "work"]),
+        env.run(["use", "work", "--dry-run"]),
+    ] {
+        let refused = refused.code(5);
+        assert!(refused.stderr.contains("newer codex-manager"), "{refused}");
+    }
+    // Its account is live: what would have to be saved to it stays where it is.
+    write_auth(&env.codex_home(), &alice(2));
+    for args in [&["use", "third"][..], &["profile", "save", "other"]] {
+        let refused = env.run(args).code(5);
+        assert!(refused.stderr.contains("newer codex-manager"), "{refused}");
+    }
+    let live = fs::read_to_string(env.codex_home().join("auth.json")).expect("a login");
+    assert_eq!(live, auth_json(&alice(2)));
+    let _ = env.run(["profile", "export", "out.export"]).code(5);
+    assert_same_tree(&untouched, &env.tree("home/.codex-manager/profiles/work"));
+    assert!(!folder(&env, "alice@example.com").exists());
+}

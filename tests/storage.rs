@@ -22,9 +22,9 @@ fn rollout(env: &TestEnv, day: &str, n: u32, cwd: &str, bytes: usize) {
 #[test]
 fn kinds_projects_months_and_the_largest_are_told() {
     let env = TestEnv::new();
-    rollout(&env, "2026-10-01", 1, "/work/one", 4_000_000);
-    rollout(&env, "2026-11-05", 2, "/work/one", 2_000_000);
-    rollout(&env, "2026-11-10", 3, "/work/two", 1_000_000);
+    rollout(&env, "2026-10-01", 1, "/proj/one", 4_000_000);
+    rollout(&env, "2026-11-05", 2, "/proj/one", 2_000_000);
+    rollout(&env, "2026-11-10", 3, "/proj/two", 1_000_000);
     put(&env, "packages/big", vec![0; 9_000_000]);
     put(&env, ".tmp/x", vec![0; 70_000]);
     put(&env, "config.toml", "");
@@ -55,10 +55,10 @@ fn kinds_projects_months_and_the_largest_are_told() {
             project["bytes"].as_u64().unwrap(),
         )
     };
-    assert_eq!(project(0), ("/work/one", 4_000_000));
+    assert_eq!(project(0), ("/proj/one", 4_000_000));
     // The database is believed before the file.
     assert_eq!(project(1), ("/row", 2_000_000));
-    assert_eq!(project(2), ("/work/two", 1_000_000));
+    assert_eq!(project(2), ("/proj/two", 1_000_000));
     assert_eq!(document["months"][1]["name"], "2026-11");
     assert_eq!(document["months"][1]["bytes"], 3_000_000);
     assert_eq!(document["largest"][1]["title"], "two");
@@ -80,9 +80,9 @@ fn kinds_projects_months_and_the_largest_are_told() {
     other      0 B       1      -
 
     PROJECT    SIZE    CONVERSATIONS
-    /work/one  4.0 MB  1
+    /proj/one  4.0 MB  1
     /row       2.0 MB  1
-    /work/two  1.0 MB  1
+    /proj/two  1.0 MB  1
 
     MONTH    SIZE    CONVERSATIONS
     2026-10  4.0 MB  1

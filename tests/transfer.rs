@@ -922,3 +922,73 @@ fn a_restore_does_not_bring_a_moved_login_back_unasked() {
         .code(0);
     assert_eq!(live(), auth_json(&alice(0)));
 }
+
+#[test]
+fn a_removed_profile_whose_login_moved_stays_moved() {
+    let env = world();
+    let login = fs::read(profile(&env, "work").join("auth.json")).expect("read");
+    env.write("dump.json", login);
+    let key = key(&env);
+    let args = ["out.age", "--with-logins", "--recipient", &key];
+    let _ = export(&env, &args).code(0);
+    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env
+        .run(["profile", "save", "work", "--from", "dump.json"])
+        .code(0);
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(
+        refused.stderr.contains("moved to another machine"),
+        "{refused}"
+    );
+    assert!(
+        refused.stderr.contains("codex-manager profile login work"),
+        "{refused}"
+    );
+    // A login of its own is another.
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let _ = env.run(["use", "work"]).code(0);
+}
+
+#[test]
+fn an_account_that_is_signed_in_anew_after_its_login_moved_is_at_hand_again() {
+    let env = world();
+    let key = key(&env);
+    let args = ["out.age", "--with-logins", "--recipient", &key];
+    let _ = export(&env, &args).code(0);
+    let login = || {
+        let known = env.run(["cooldown", "--json"]).code(0).json();
+        let accounts = known["accounts"].as_array().expect("accounts").clone();
+        let alices = accounts
+            .iter()
+            .find(|a| a["email"] == "alice@example.com")
+            .expect("alice");
+        alices["login"].clone()
+    };
+    assert_eq!(login(), "moved");
+    write_auth(&env.codex_home(), &alice(0));
+    assert_eq!(login(), "moved", "the copy that went away");
+    write_auth(&env.codex_home(), &alice(2));
+    assert_eq!(login(), "ok");
+    let said = env.run(["recommend", "--json"]).code(0).json();
+    let named = said["candidates"].as_array().expect("candidates").iter();
+    assert!(
+        named.clone().any(|c| c["email"] == "alice@example.com"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_import_without_logins_makes_no_login_of_this_machine_stale() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(2));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let _ = export(&env, &["out.tar.gz"]).code(0);
+    let other = TestEnv::new();
+    write_auth(&other.codex_home(), &alice(0));
+    let _ = import(&other, &env.path("out.tar.gz"), &[]).code(0);
+    let _ = other.run(["profile", "save", "work"]).code(0);
+    write_auth(&other.codex_home(), &bob());
+    let _ = other.run(["use", "work"]).code(0);
+}

@@ -1,5 +1,6 @@
 //! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
 
+use crate::faults::{can_inject, traced};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, killed_after};
 use crate::support::lab::Lab;
@@ -8,6 +9,7 @@ use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
+use codex_manager::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -364,6 +366,95 @@ fn a_login_that_another_home_has_is_not_put_into_a_second() {
 }
 
 #[test]
+fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
+    let env = world();
+    let other = env.path("other");
+    write_auth(&other, &alice(-1));
+    let other = other.to_str().expect("text");
+    let _ = env.run(["use", "home", "--codex-home", other]).code(0);
+    let path = env.manager_home().join("profiles/work/profile.json");
+    let note = fs::read_to_string(path).expect("a note");
+    let note: Value = serde_json::from_str(&note).expect("JSON");
+    assert_eq!(note["owner"], "live");
+    assert_eq!(note["live_home"], json!(env.codex_home()));
+    let refused = env.run(["use", "work", "--codex-home", other]).code(5);
+    assert!(refused.stderr.contains(".codex"), "{refused}");
+}
+
+#[test]
+fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
+    if !can_inject() {
+        return;
+    }
+    let env = world();
+    // So that the profile has its login, and a note of that.
+    let _ = switch(&env, &["home"]).code(0);
+    let _ = switch(&env, &["work"]).code(0);
+    let home = env.codex_home().canonicalize().expect("there");
+    let options = [
+        "-P".to_owned(),
+        home.to_str().expect("text").to_owned(),
+        "-e".into(),
+        "trace=fsync".into(),
+        "-e".into(),
+        "inject=fsync:signal=KILL".into(),
+    ];
+    let (output, log) = traced(&env, &options, &["use", "home"]);
+    assert!(!output.status.success(), "{log}");
+    assert_eq!(live(&env), auth_json(&bob()), "killed after the rename");
+    let path = env.manager_home().join("profiles/home/profile.json");
+    let note = fs::read_to_string(path).expect("a note");
+    let note: Value = serde_json::from_str(&note).expect("JSON");
+    assert_eq!(
+        (&note["owner"], &note["live_home"]),
+        (&json!("live"), &json!(home))
+    );
+}
+
+#[test]
+fn a_damaged_note_lends_no_login_to_anybody() {
+    let env = world();
+    for damaged in ["", "{\"schema\": 1, \"owner\": \"mo"] {
+        let path = env.manager_home().join("profiles/home/profile.json");
+        fs::write(&path, damaged).expect("write");
+        let refused = switch(&env, &["home"]).code(5);
+        assert!(refused.stderr.contains("profile save home"), "{refused}");
+        let _ = env.run(["use", "home", "--force-stale"]).code(5);
+        let asked = env.run(["status", "--account", "home"]).code(6);
+        assert!(asked.stderr.contains("profile.json"), "{asked}");
+        let shown = env
+            .run(["profile", "show", "home", "--json"])
+            .code(0)
+            .json();
+        assert_eq!(shown["login"], "unknown");
+        let problem = shown["problem"].as_str().expect("a problem");
+        assert!(problem.contains("profile.json"), "{problem}");
+        let login = env.manager_home().join("profiles/home/auth.json");
+        let login = login.to_str().expect("text");
+        let _ = env
+            .run(["profile", "save", "home", "--from", login])
+            .code(0);
+    }
+    let _ = switch(&env, &["home"]).code(0);
+}
+
+#[test]
+fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(-1));
+    let said = switch(&env, &["work"]).code(0).json();
+    assert_eq!(
+        (&said["changed"], &said["saved_back"]["outcome"]),
+        (&json!(true), &json!("kept-newer"))
+    );
+    assert_eq!(live(&env), auth_json(&alice(0)));
+    assert_eq!(owner(&env, "work"), "live");
+    let none = switch(&env, &["-"]).code(1);
+    assert!(none.stderr.contains("no account was used before"), "{none}");
+    let _ = switch(&env, &["home"]).code(0);
+}
+
+#[test]
 fn codex_at_its_own_locks_is_waited_for() {
     let env = world();
     let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");
@@ -526,4 +617,71 @@ fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
     let _ = lab.manager(["use", "-"]).code(0);
     let _ = lab.say("as alice");
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
+    let env = world();
+    let _ = switch(&env, &["home"]).code(0);
+    write_auth(&env.codex_home(), &alice(3));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &bob());
+    write_auth_text(
+        &env.manager_home().join("profiles/work"),
+        &auth_json(&alice(1)),
+    );
+    let stale = env.run(["use", "work"]).code(5);
+    assert!(
+        stale.stderr.contains("codex-manager profile login work"),
+        "{stale}"
+    );
+    let forced = env.run(["use", "work", "--force-stale"]).code(0);
+    assert!(
+        forced.stderr.contains("codex-manager profile login work"),
+        "{forced}"
+    );
+}
+
+#[test]
+fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
+    let env = world();
+    let named = |id: &str| SignIn::new(id, &format!("{id}@example.com"));
+    for who in ["carol", "dave"] {
+        write_auth(&env.codex_home(), &named(who));
+        let _ = env.run(["profile", "save", who]).code(0);
+    }
+    write_auth(&env.codex_home(), &alice(0));
+    let other = env.path("other-home");
+    fs::create_dir(&other).expect("folder");
+    write_auth(&other, &named("carol"));
+    let other = other.to_str().expect("text");
+    let in_other = |account| env.run(["--codex-home", other, "use", account, "--json"]);
+    let _ = switch(&env, &["home"]).code(0);
+    let _ = in_other("dave").code(0);
+    assert_eq!(switch(&env, &["-"]).code(0).json()["to"], "work");
+    assert_eq!(in_other("-").code(0).json()["to"], "carol");
+    let third = env.path("third-home");
+    let third = third.to_str().expect("text");
+    let none = env
+        .run(["--codex-home", third, "use", "-", "--json"])
+        .code(1);
+    assert!(none.stderr.contains("no account was used before"), "{none}");
+}
+
+#[test]
+fn a_dry_run_under_a_live_daemon_ends_as_the_switch_would() {
+    let env = world();
+    let pid = std::process::id();
+    let started = processes::started(pid).expect("a start");
+    let note = json!({"pid": pid, "processIdentity": {"startTicks": started}}).to_string();
+    env.write("home/.codex/app-server-daemon/daemon.pid", note);
+    let before = env.tree("");
+    let real = env.run(["use", "home"]).code(3);
+    let would = env.run(["use", "home", "--dry-run"]).code(3);
+    assert_eq!(format!("{real}"), format!("{would}"));
+    assert!(!would.stdout.contains("would switch"), "{would}");
+    let stopping = ["use", "home", "--dry-run", "--stop-daemon"];
+    let would = env.run(stopping).code(0);
+    assert!(would.stdout.contains("would stop"), "{would}");
+    assert_same_tree(&before, &env.tree(""));
 }

@@ -41,7 +41,7 @@ def write(home, mb, conversations, seed):
                 written += len(text) + 1
                 ordinal += 1
 
-            line("session_meta", {"id": ident, "timestamp": f"2026-10-{day:02}T08:00:00Z", "cwd": "/work/project",
+            line("session_meta", {"id": ident, "timestamp": f"2026-10-{day:02}T08:00:00Z", "cwd": "/proj/project",
                                   "source": "cli", "base_instructions": {"text": "\n".join(phrases[:200])}})
             while written < size:
                 second = (second + 1) % 40000

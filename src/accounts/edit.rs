@@ -1,11 +1,11 @@
 //! What a user does to profiles by name: save, rename, remove.
 
 use super::profile::{
-    HISTORY, Keeper, Profile, ProfileError, Profiles, SaveOutcome, SavedBack, is_unfinished,
-    keep_in_history, save_outcome, write_profile_json,
+    HISTORY, Keeper, Owner, Profile, ProfileError, ProfileFile, Profiles, SaveOutcome, SavedBack,
+    is_unfinished, keep_in_history, save_outcome, write_profile_json,
 };
 use crate::archive::names::safe_label;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
@@ -39,6 +39,15 @@ pub struct KeptLogin {
     pub name: String,
     /// What is in it.
     pub auth: AuthFile,
+}
+
+/// A login that deleting a profile for good would take away.
+#[derive(Debug, Clone)]
+pub struct DoomedLogin {
+    /// Whose it is; `None` where that cannot be read.
+    pub of: Option<Identity>,
+    /// How new it is.
+    pub freshness: Freshness,
 }
 
 /// Whether a text can be the name of a profile.
@@ -80,11 +89,30 @@ pub fn plan_save(
         .iter()
         .find(|p| p.identity().is_some_and(|i| i.is_same(&login.identity)));
     check_free(profiles, name, own)?;
+    check_no_email(profiles, name, &login.identity)?;
     Ok(SavePlan {
         profile: name.to_owned(),
         renamed_from: own.map(|p| p.name.clone()).filter(|old| old != name),
         outcome: save_outcome(own, snapshot, login),
     })
+}
+
+/// That `name` is not the email of an account other than `own`: whoever types that email means the
+/// account, and must not get another. Accounts that share one email may all be called by it.
+pub(crate) fn check_no_email(
+    profiles: &[Profile],
+    name: &str,
+    own: &Identity,
+) -> Result<(), ProfileError> {
+    let is_named = |who: &&Identity| who.email.key() == name.to_lowercase();
+    let mut others = profiles.iter().filter_map(Profile::identity);
+    match others.find(is_named) {
+        Some(other) if !is_named(&own) => Err(ProfileError::EmailOfAnother {
+            name: name.to_owned(),
+            of: other.to_string(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// That `name` is free, or that of `own`. Names that differ in letter case alone are the same: they
@@ -128,6 +156,9 @@ impl Profiles {
         let plan = plan_save(&profiles, name, snapshot, login)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
         let mut own = profiles.into_iter().find(|p| p.name == old);
+        if let Some(own) = &own {
+            self.check_version(&own.name)?;
+        }
         if let Some(old) = &plan.renamed_from {
             self.move_to(old, name)?;
         } else if own.is_none() {
@@ -136,12 +167,52 @@ impl Profiles {
         if let Some(own) = &mut own {
             name.clone_into(&mut own.name);
         }
+        let removed = match &own {
+            None => self.removed_note(&login.identity),
+            Some(_) => None,
+        };
+        let is_moved = removed.as_ref().is_some_and(|note| {
+            note.owner == Owner::Moved && !login.freshness.is_newer_than(&note.newest)
+        });
+        let found = own.or_else(|| {
+            let mut profile = Profile::of(name, login);
+            profile.file = removed?;
+            Some(profile)
+        });
         // A login from a file is owned by whoever has the account live.
-        let probe = own.clone().unwrap_or_else(|| Profile::of(name, login));
+        let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
         let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
-        let saved = self.save_into(name, own.as_ref(), (snapshot, login), keeper, now)?;
+        let saved = self.save_into(name, found.as_ref(), (snapshot, login), keeper, now)?;
+        if is_moved && live_in.is_none() {
+            let mut file = self.read(name.to_owned())?.file;
+            file.owner = Owner::Moved;
+            self.write_note(name, &file)?;
+        }
         Ok((plan, saved))
+    }
+
+    /// What is known of the logins of an account whose profile was removed: how new the newest was,
+    /// and who had that.
+    fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
+        let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
+        let mut notes: Vec<_> = entries
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let stamp = name.strip_prefix(trashed_name(&name)?)?.to_owned();
+                let profile = self.read(format!("{TRASH}/{name}")).ok()?;
+                let is_own = profile.identity()?.is_same(identity);
+                let newest = profile.newest();
+                let note = ProfileFile {
+                    newest,
+                    ..profile.file
+                };
+                is_own.then_some((stamp, note))
+            })
+            .collect();
+        notes.sort_by(|(a, x), (b, y)| x.newest.compare(&y.newest).then_with(|| a.cmp(b)));
+        notes.pop().map(|(_, note)| note)
     }
 
     /// Gives a profile another name.
@@ -154,6 +225,9 @@ impl Profiles {
         let profiles = self.list()?;
         let own = find_named(&profiles, old)?;
         check_free(&profiles, new, Some(own))?;
+        if let Some(identity) = own.identity() {
+            check_no_email(&profiles, new, identity)?;
+        }
         if own.name == new || dry_run {
             return Ok(());
         }
@@ -219,6 +293,30 @@ impl Profiles {
         }
         places.sort();
         Ok(places)
+    }
+
+    /// The logins in the folders that are, or were, the profile `name`, those of histories too.
+    ///
+    /// # Errors
+    /// There is no such folder, or the file system refuses.
+    pub fn doomed_logins(&self, name: &str) -> Result<Vec<DoomedLogin>, ProfileError> {
+        let mut logins = Vec::new();
+        for place in self.places_of(name)? {
+            let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
+            let files = history.flatten().map(|entry| entry.path());
+            for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
+                let (of, freshness) = match AuthFile::read(&path) {
+                    Ok(AuthFile::Missing) => continue,
+                    Ok(AuthFile::Present(snapshot)) => match snapshot.login {
+                        Some(login) => (Some(login.identity), login.freshness),
+                        None => continue,
+                    },
+                    Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
+                };
+                logins.push(DoomedLogin { of, freshness });
+            }
+        }
+        Ok(logins)
     }
 
     /// Keeps an older login of a profile's account in its history, unless it is there.
@@ -372,8 +470,6 @@ fn trashed_name(folder: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accounts::profile::ProfileFile;
-    use crate::codex::auth::Freshness;
     use crate::io::secret::SecretBytes;
 
     fn who(user: &str) -> Identity {
@@ -409,6 +505,7 @@ mod tests {
                 ..ProfileFile::default()
             },
             auth: AuthFile::Present(snapshot),
+            damaged: None,
         }
     }
 

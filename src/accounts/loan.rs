@@ -11,7 +11,7 @@ use super::profile::{
     Keeper, Owner, Profile, ProfileError, Profiles, SavedBack, write_profile_json,
 };
 use crate::codex::auth::AuthFile;
-use crate::codex::config;
+use crate::codex::config::{self, CodexConfig};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
 use crate::codex::identity::Identity;
 use crate::codex::process::{self, Holder, find_codex};
@@ -63,6 +63,16 @@ pub enum LoanError {
     /// There is none.
     #[error("the profile {0} has no login")]
     NoLogin(String),
+    /// It is not known whose it is to use.
+    #[error(
+        "the profile.json of the profile {profile} is damaged ({reason}): its login may have been moved to another machine"
+    )]
+    Damaged {
+        /// The profile.
+        profile: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// It went to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
@@ -74,9 +84,28 @@ pub enum LoanError {
         /// The home.
         home: PathBuf,
     },
+    /// A Codex home may have it.
+    #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
+    HomeLost {
+        /// The profile.
+        profile: String,
+        /// The home.
+        home: PathBuf,
+    },
+    /// A Codex home may have it in the keyring.
+    #[error("the account of the profile {profile} may be signed in in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
+    InKeyring {
+        /// The profile.
+        profile: String,
+        /// The home.
+        home: PathBuf,
+    },
     /// Codex could not store what it renews.
     #[error("too little room on the disk to ask Codex: {}", .0.display())]
     NoRoom(PathBuf),
+    /// A Codex is being asked about it, as far as is known.
+    #[error("the login of the profile {0} is where Codex was asked about it")]
+    Lent(String),
     /// A newer one was seen.
     #[error("the login of the profile {0} is older than one that was seen")]
     Stale(String),
@@ -137,8 +166,12 @@ impl Profiles {
     ) -> Result<Held, LoanError> {
         let end = Instant::now() + patience;
         let rest = || end.saturating_duration_since(Instant::now());
+        let accounts: Vec<_> = accounts
+            .iter()
+            .map(|who| self.as_noted(who))
+            .collect::<Result<_, _>>()?;
         // In one order, so that two who want the same two logins do not wait for each other.
-        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), *who)).collect();
+        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.dedup_by(|a, b| a.0 == b.0);
         if !wanted.is_empty() {
@@ -155,6 +188,13 @@ impl Profiles {
             self.bring_back(who, now, rest())?;
         }
         Ok(Held { _locks: locks })
+    }
+
+    /// The account as its profile knows it: who knows fewer ids of it must find the same lock.
+    fn as_noted(&self, account: &Identity) -> Result<Identity, ProfileError> {
+        let profile = self.find(account)?;
+        let noted = profile.as_ref().and_then(Profile::identity);
+        Ok(noted.unwrap_or(account).clone())
     }
 
     /// The same for the profile of this name; `None` where there is none.
@@ -189,6 +229,7 @@ impl Profiles {
         patience: Duration,
     ) -> Result<Loan<'_>, LoanError> {
         let held = self.claim(&[account], now, patience)?;
+        let account = &self.as_noted(account)?;
         if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
             return Err(LoanError::NoRoom(self.folder.clone()));
         }
@@ -200,6 +241,8 @@ impl Profiles {
             let Some(bytes) = check_owner(&profile, codex_home)? else {
                 return Err(LoanError::NoLogin(profile.name));
             };
+            // Made before it is noted that the login is lent: who takes it back looks for this.
+            atomic::create_private_folder(&self.scratch(account))?;
             // Noted before anybody can renew it.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
@@ -209,7 +252,6 @@ impl Profiles {
             bytes
         };
         let home = self.scratch(account);
-        atomic::create_private_folder(&home)?;
         atomic::write(
             &home.join(CONFIG_TOML),
             config::servers_of(codex_home).as_bytes(),
@@ -262,20 +304,51 @@ impl Profiles {
             // Killed before it was there.
             AuthFile::Missing => None,
         };
+        if saved.is_none() {
+            self.never_left(account)?;
+        }
         tree::remove(&home)?;
         Ok(saved)
+    }
+
+    /// Notes that the profile has the login of this account, where it was noted that it is lent.
+    fn never_left(&self, account: &Identity) -> Result<(), LoanError> {
+        let _lock = FileLock::exclusive(&self.lock)?;
+        if let Some(profile) = self.find(account)?
+            && profile.file.owner == Owner::Probe
+        {
+            let mut file = profile.file;
+            file.owner = Owner::Profile;
+            write_profile_json(&self.folder.join(&profile.name), &file)?;
+        }
+        Ok(())
     }
 }
 
 /// The bytes of a profile's login, if that is the owner copy and the newest.
 fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretBytes>, LoanError> {
     let name = || profile.name.clone();
+    if let Some(reason) = profile.damaged.clone() {
+        let profile = name();
+        return Err(LoanError::Damaged { profile, reason });
+    }
     if profile.file.owner == Owner::Moved {
         return Err(LoanError::Moved(name()));
     }
     if let Some(home) = profile.live_in(codex_home) {
         let profile = name();
         return Err(LoanError::Live { profile, home });
+    }
+    if let Some(home) = profile.lost_home().map(Path::to_path_buf) {
+        let profile = name();
+        return Err(LoanError::HomeLost { profile, home });
+    }
+    if let Some(home) = &profile.file.live_home
+        && profile.file.owner == Owner::Live
+        && !CodexConfig::read(home).store.reads_auth_json()
+    {
+        let (profile, home) = (name(), home.clone());
+        return Err(LoanError::InKeyring { profile, home });
     }
     let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
         return Ok(None);
@@ -325,4 +398,144 @@ fn key(account: &Identity) -> String {
         text = account.email.key();
     }
     hash::sha256(text.as_bytes())[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::profile::ProfileFile;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    fn now() -> Timestamp {
+        Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap()
+    }
+
+    fn token(claims: &str) -> String {
+        format!("x.{}.s", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    /// A login of one account, renewed on this day, that is good until next year.
+    fn login(day: u32) -> Vec<u8> {
+        let id = token(
+            r#"{"email":"a@x.com","https://api.openai.com/auth":{"chatgpt_user_id":"u","chatgpt_account_id":"acct"}}"#,
+        );
+        let access = token(r#"{"exp":1830000000}"#);
+        format!(
+            r#"{{"tokens":{{"id_token":"{id}","access_token":"{access}","refresh_token":"rt.{day}"}},"last_refresh":"2026-11-{day:02}T00:00:00Z"}}"#
+        )
+        .into_bytes()
+    }
+
+    struct World {
+        folder: tempfile::TempDir,
+        profiles: Profiles,
+        who: Identity,
+    }
+
+    /// A profile that owns its login.
+    fn world() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(&folder.path().join("manager"));
+        let snapshot = crate::codex::auth::AuthSnapshot::parse(login(1)).unwrap();
+        let own = snapshot.login.clone().unwrap();
+        profiles
+            .save_back(&snapshot, &own, Keeper::Profile, now())
+            .unwrap();
+        World {
+            folder,
+            profiles,
+            who: own.identity,
+        }
+    }
+
+    impl World {
+        fn profile(&self) -> Profile {
+            self.profiles.find(&self.who).unwrap().unwrap()
+        }
+
+        fn note(&self, change: impl FnOnce(&mut ProfileFile)) {
+            let profile = self.profile();
+            let mut file = profile.file;
+            change(&mut file);
+            self.profiles.write_note(&profile.name, &file).unwrap();
+        }
+
+        fn lend(&self) -> Result<Loan<'_>, LoanError> {
+            let home = self.folder.path().join("codex");
+            self.profiles.lend(&self.who, &home, now(), Duration::ZERO)
+        }
+    }
+
+    #[test]
+    fn a_probe_that_was_killed_before_it_had_the_login_gives_it_back() {
+        let world = world();
+        let loan = world.lend().unwrap();
+        fs::remove_file(loan.home().join(AUTH_JSON)).unwrap();
+        drop(loan);
+        assert_eq!(world.profile().file.owner, Owner::Probe);
+        let _held = world
+            .profiles
+            .claim(&[&world.who], now(), Duration::ZERO)
+            .unwrap();
+        assert_eq!(world.profile().file.owner, Owner::Profile);
+    }
+
+    #[test]
+    fn an_account_of_which_less_is_known_is_the_same_login() {
+        let world = world();
+        let known_by_half = Identity {
+            user_id: None,
+            ..world.who.clone()
+        };
+        let claim = || {
+            world
+                .profiles
+                .claim(&[&known_by_half], now(), Duration::ZERO)
+        };
+        let loan = world.lend().unwrap();
+        assert!(matches!(claim(), Err(LoanError::InUse(_))));
+        fs::write(loan.home().join(AUTH_JSON), login(2)).unwrap();
+        drop(loan);
+        drop(claim().unwrap());
+        let profile = world.profile();
+        assert_eq!(profile.snapshot().unwrap().bytes.expose(), login(2));
+        assert_eq!(profile.file.owner, Owner::Profile);
+    }
+
+    #[test]
+    fn a_login_whose_home_cannot_be_looked_at_may_be_live_there() {
+        let world = world();
+        let home = world.folder.path().join("disk/codex");
+        world.note(|file| {
+            file.owner = Owner::Live;
+            file.live_home = Some(home.clone());
+        });
+        let refused = world.lend().unwrap_err().to_string();
+        assert!(refused.contains("disk/codex"), "{refused}");
+        assert_eq!(world.profile().file.owner, Owner::Live);
+        fs::create_dir_all(home.join(AUTH_JSON)).unwrap();
+        let refused = world.lend().unwrap_err().to_string();
+        assert!(refused.contains("disk/codex"), "{refused}");
+        // There, and signed out.
+        fs::remove_dir(home.join(AUTH_JSON)).unwrap();
+        world.lend().unwrap();
+    }
+
+    #[test]
+    fn a_login_whose_home_keeps_logins_in_the_keyring_may_be_live_there() {
+        let world = world();
+        let home = world.folder.path().join("kept");
+        fs::create_dir(&home).unwrap();
+        let config = home.join(CONFIG_TOML);
+        fs::write(&config, "cli_auth_credentials_store = \"keyring\"\n").unwrap();
+        world.note(|file| {
+            file.owner = Owner::Live;
+            file.live_home = Some(home.clone());
+        });
+        let refused = world.lend().unwrap_err().to_string();
+        assert!(refused.contains("cli_auth_credentials_store"), "{refused}");
+        fs::remove_file(config).unwrap();
+        world.lend().unwrap();
+    }
 }

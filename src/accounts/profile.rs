@@ -102,6 +102,9 @@ pub struct Profile {
     pub file: ProfileFile,
     /// Its login.
     pub auth: AuthFile,
+    /// What is wrong with a `profile.json` that is none: then it is not known where the owner copy
+    /// is, and how new the newest login is.
+    pub damaged: Option<String>,
 }
 
 impl Profile {
@@ -114,6 +117,7 @@ impl Profile {
                 ..ProfileFile::default()
             },
             auth: AuthFile::Missing,
+            damaged: None,
         }
     }
 
@@ -161,6 +165,26 @@ impl Profile {
                 .is_same(identity)
                 .then(|| home.to_path_buf())
         })
+    }
+
+    /// The home that had the owner copy last, where it cannot be looked at: on a disk that is not
+    /// mounted, say. The login may be live there. One in which nobody is signed in can be.
+    pub fn lost_home(&self) -> Option<&Path> {
+        let is_live = self.file.owner == Owner::Live;
+        let home = self.file.live_home.as_deref().filter(|_| is_live)?;
+        let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
+        (!is_seen).then_some(home)
+    }
+
+    /// Whether the home that had the owner copy last is another one than `keeper`, and has it
+    /// as far as can be seen.
+    fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
+        let Some(noted) = self.file.live_home.as_deref() else {
+            return false;
+        };
+        let is_keeper = matches!(keeper, Keeper::Live(home) if canonical(home) == noted);
+        let may_have_it = self.live_in(noted).is_some() || self.lost_home().is_some();
+        self.file.owner == Owner::Live && !is_keeper && may_have_it
     }
 }
 
@@ -210,6 +234,14 @@ pub enum ProfileError {
         /// The name.
         name: String,
         /// Whose it is.
+        of: String,
+    },
+    /// The name is what another account is known by.
+    #[error("{name} is the email of another account, {of}")]
+    EmailOfAnother {
+        /// The name.
+        name: String,
+        /// The account.
         of: String,
     },
     /// Something else stands in the place of the profile.
@@ -298,26 +330,56 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// The profile of an account.
+    /// The profile of an account; an error where a newer version wrote it.
     pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let same = |p: &Profile| p.identity().is_some_and(|known| known.is_same(identity));
-        Ok(self.list()?.into_iter().find(same))
+        let found = self.list()?.into_iter().find(same);
+        if let Some(profile) = &found {
+            self.check_version(&profile.name)?;
+        }
+        Ok(found)
     }
 
     pub(super) fn read(&self, name: String) -> Result<Profile, ProfileError> {
         let folder = self.folder.join(&name);
-        let file = document::read::<ProfileFile>(&folder.join(PROFILE_JSON))?;
+        let file = match document::read::<ProfileFile>(&folder.join(PROFILE_JSON)) {
+            // One profile that cannot be used is no reason not to use the others.
+            Err(e @ DocumentError::Newer { .. }) => return Ok(newer_profile(name, &folder, &e)),
+            found => found?,
+        };
         // One profile that cannot be read is no reason not to show the others.
         let auth =
             AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::Unreadable {
                 bytes: SecretBytes::new(Vec::new()),
                 reason: e.source.to_string(),
             });
+        let (file, damaged) = match file {
+            Found::Good(file) => (file, None),
+            Found::Absent => (ProfileFile::default(), None),
+            Found::Damaged(reason) => (ProfileFile::default(), Some(reason)),
+        };
         Ok(Profile {
             name,
-            file: file.good().unwrap_or_default(),
+            file,
             auth,
+            damaged,
         })
+    }
+
+    /// The names of profiles that were written by a newer version, which are shown and left alone,
+    /// each with what is wrong.
+    pub fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
+        let wrong = |profile: &Profile| {
+            let error = self.check_version(&profile.name).err()?;
+            Some((profile.name.clone(), error))
+        };
+        profiles.iter().filter_map(wrong).collect()
+    }
+
+    /// That a profile was not written by a newer version.
+    pub(super) fn check_version(&self, name: &str) -> Result<(), DocumentError> {
+        let path = self.folder.join(name).join(PROFILE_JSON);
+        document::read::<ProfileFile>(&path).map(drop)
     }
 
     /// Saves a login to the profile of its account, if it is newer than what is there. An account
@@ -373,14 +435,17 @@ impl Profiles {
         } else {
             newest
         };
-        let moved = found.filter(|p| p.file.owner == Owner::Moved);
-        let (owner, live_home, moving) = match (keeper, moved) {
-            (Keeper::Live(home), _) => (Owner::Live, Some(canonical(home)), None),
-            // An older login that turns up does not bring back the one that was moved.
-            (Keeper::Profile, Some(p)) if outcome == SaveOutcome::KeptNewer => {
-                (Owner::Moved, None, p.file.moving.clone())
+        // An older login that turns up does not bring back the one that was moved, nor take over
+        // from the one that is live.
+        let stays = found.filter(|_| outcome == SaveOutcome::KeptNewer);
+        let stays = stays.filter(|p| p.file.owner == Owner::Moved || p.is_live_apart_from(keeper));
+        let (owner, live_home, moving) = match (keeper, stays) {
+            (_, Some(p)) => {
+                let file = p.file.clone();
+                (file.owner, file.live_home, file.moving)
             }
-            (Keeper::Profile, _) => (Owner::Profile, None, None),
+            (Keeper::Live(home), None) => (Owner::Live, Some(canonical(home)), None),
+            (Keeper::Profile, None) => (Owner::Profile, None, None),
         };
         let file = ProfileFile {
             identity: Some(login.identity.clone()),
@@ -396,7 +461,10 @@ impl Profiles {
                 _ => Some(now),
             },
         };
-        if found.map(|p| &p.file) != Some(&file) {
+        // An older login says nothing of where the newer one is.
+        let is_told =
+            outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
+        if is_told && found.map(|p| &p.file) != Some(&file) {
             write_profile_json(&folder, &file)?;
         }
         Ok(SavedBack {
@@ -466,6 +534,29 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }
 
+/// A profile of a newer version: whose it is, as far as that can be read, and no login.
+fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
+    let noted = || {
+        let bytes = fs::read(folder.join(PROFILE_JSON)).ok()?;
+        let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
+        serde_json::from_value(note.get_mut("identity")?.take()).ok()
+    };
+    let auth = AuthFile::read(&folder.join(AUTH_JSON)).ok();
+    let login = auth.as_ref().and_then(AuthFile::login);
+    Profile {
+        name,
+        damaged: None,
+        file: ProfileFile {
+            identity: login.map(|l| l.identity.clone()).or_else(noted),
+            ..ProfileFile::default()
+        },
+        auth: AuthFile::Unreadable {
+            bytes: SecretBytes::new(Vec::new()),
+            reason: format!("not used: its profile.json was {why}"),
+        },
+    }
+}
+
 pub(super) fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
@@ -479,7 +570,8 @@ pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<()
     Ok(document::write(&path, file)?)
 }
 
-/// Puts a login into `history/`, unless it is there, and keeps the newest [`KEPT_LOGINS`].
+/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
+/// newest of the others. Which of them is newest is what the logins say, not when they were put.
 pub(super) fn keep_in_history(
     folder: &Path,
     bytes: &SecretBytes,
@@ -488,7 +580,7 @@ pub(super) fn keep_in_history(
     let history = folder.join(HISTORY);
     atomic::create_private_folder(&history)?;
     let digest = &hash::sha256(bytes.expose())[..12];
-    let mut kept: Vec<_> = fs::read_dir(&history)
+    let kept: Vec<_> = fs::read_dir(&history)
         .at("list", &history)?
         .flatten()
         .filter_map(|e| e.file_name().into_string().ok())
@@ -500,10 +592,18 @@ pub(super) fn keep_in_history(
     let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
     let name = format!("{stamp}-{digest}.json");
     atomic::write(&history.join(&name), bytes.expose())?;
-    kept.push(name);
-    kept.sort();
-    let surplus = kept.len().saturating_sub(KEPT_LOGINS);
-    for name in &kept[..surplus] {
+    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
+    if surplus == 0 {
+        return Ok(());
+    }
+    let age = |name: &str| {
+        let auth = AuthFile::read(&history.join(name)).ok();
+        let login = auth.as_ref().and_then(AuthFile::login);
+        login.map(|l| l.freshness).unwrap_or_default()
+    };
+    let mut others: Vec<_> = kept.into_iter().map(|name| (age(&name), name)).collect();
+    others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+    for (_, name) in others.iter().take(surplus) {
         let path = history.join(name);
         fs::remove_file(&path).at("remove", &path)?;
     }
@@ -586,5 +686,28 @@ mod tests {
         }
         let history = home.path().join("profiles/a@x.com/history");
         assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+    }
+
+    #[test]
+    fn the_newest_login_never_leaves_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |day: u32, second| {
+            let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));
+            keep_in_history(folder.path(), &login.bytes, at(second)).unwrap();
+        };
+        for (second, day) in [20, 9, 8, 7, 6, 5, 4].into_iter().enumerate() {
+            keep(day, u32::try_from(second).unwrap());
+        }
+        let mut days: Vec<_> = fs::read_dir(folder.path().join(HISTORY))
+            .unwrap()
+            .map(|entry| {
+                let login = AuthFile::read(&entry.unwrap().path()).unwrap();
+                let at = login.login().unwrap().freshness.last_refresh.unwrap();
+                at.format("%d").to_string()
+            })
+            .collect();
+        days.sort();
+        // The one that was put there last stays too: it was just said to be there.
+        assert_eq!(days, ["04", "07", "08", "09", "20"]);
     }
 }

@@ -101,7 +101,7 @@ mod tests {
                 current: Some(Identity::of_email("new@x.com")),
                 at: Some(at(minute).fixed_offset()),
                 before: before.map(|minute| at(minute).fixed_offset()),
-                home: None,
+                ..SwitchFile::default()
             }),
         };
         accounts.at(&at(start)).map(ToString::to_string)

@@ -21,6 +21,7 @@ use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,19 @@ pub struct SwitchFile {
     /// In which Codex home.
     #[serde(default)]
     pub home: Option<PathBuf>,
+    /// Who was signed in before the last switch of each Codex home.
+    #[serde(default)]
+    pub homes: BTreeMap<PathBuf, Identity>,
+}
+
+impl SwitchFile {
+    /// Who was signed in before the last switch in `home`, which is canonical.
+    fn previous_in(&self, home: &Path) -> Option<&Identity> {
+        // A file of before the homes were told apart speaks of one.
+        let is_of = self.home.as_deref().is_none_or(|noted| noted == home);
+        let last = self.previous.as_ref().filter(|_| is_of);
+        self.homes.get(home).or(last)
+    }
 }
 
 impl Document for SwitchFile {
@@ -237,7 +251,13 @@ pub fn plan_switch(
         is_stale: false,
         from,
     };
-    if is_current {
+    let is_outdated = is_current
+        && live.login().is_some_and(|live| {
+            let kept = target.and_then(Profile::login);
+            kept.is_some_and(|kept| kept.freshness.is_newer_than(&live.freshness))
+        });
+    plan.is_current = is_current && !is_outdated;
+    if plan.is_current {
         return Ok(plan);
     }
     let Some(target) = target else {
@@ -249,6 +269,10 @@ pub fn plan_switch(
             profile: profile(),
             of: of.clone(),
         });
+    }
+    if let Some(reason) = target.damaged.clone() {
+        let profile = profile();
+        return Err(LoanError::Damaged { profile, reason }.into());
     }
     if target.file.owner == Owner::Moved {
         return Err(SwitchError::Moved(profile()));
@@ -262,9 +286,26 @@ pub fn plan_switch(
         let profile = profile();
         return Err(SwitchError::NoLogin { profile, reason });
     };
-    if let Some(home) = target.live_in(request.codex_home) {
+    // An older login in this home does not hide a newer one in that which had it last.
+    let noted = target.file.live_home.as_deref();
+    let place = if is_outdated {
+        noted.unwrap_or(request.codex_home)
+    } else {
+        request.codex_home
+    };
+    if let Some(home) = target.live_in(place)
+        && !(is_outdated && canonical(&home) == canonical(request.codex_home))
+    {
         let profile = profile();
         return Err(SwitchError::LiveElsewhere { profile, home });
+    }
+    // The home that is switched in is looked at anyway.
+    if let Some(home) = target.lost_home()
+        && home != canonical(request.codex_home)
+        && !request.force_stale
+    {
+        let (profile, home) = (profile(), home.to_path_buf());
+        return Err(LoanError::HomeLost { profile, home }.into());
     }
     plan.is_stale = is_stale(&target.newest(), &login.freshness);
     if plan.is_stale && !request.force_stale {
@@ -299,6 +340,25 @@ pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     plan_switch(&live, &profiles, request)
 }
 
+/// That the daemon, as it is now, is not in the way. Changes nothing.
+///
+/// # Errors
+/// It is alive and is to be left alone, or is at work.
+pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
+    let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
+        return Ok(());
+    };
+    let DaemonPolicy::Stop { force, .. } = request.daemon else {
+        return Err(SwitchError::Daemon(pid));
+    };
+    let turns = turns_of_daemon(request.codex_home);
+    if turns.is_empty() || force {
+        Ok(())
+    } else {
+        Err(SwitchError::DaemonAtWork { pid, turns })
+    }
+}
+
 /// Switches. `said` is told each step.
 ///
 /// # Errors
@@ -323,11 +383,17 @@ pub fn apply(
     let _claimed = profiles.claim(&accounts, request.now, request.patience)?;
     said("nobody else is at work on these logins");
     let mut daemon_stopped = false;
+    let mut is_current = first.is_current;
     loop {
-        let (lock, live) = take_at_rest(request, end)?;
+        let (lock, live) = take_at_rest(request, is_current, end)?;
         said("took Codex's locks on the login and read it again");
         let all = profiles.list()?;
         let plan = plan_switch(&live, &all, request)?;
+        if is_current && !plan.is_current {
+            // It was saved meanwhile; whether Codex is renewing it matters now.
+            is_current = false;
+            continue;
+        }
         let is_needed = !plan.is_current || matches!(request.daemon, DaemonPolicy::Stop { .. });
         if is_needed && let Some(daemon) = daemon::find(home) {
             stop(request, daemon)?;
@@ -348,6 +414,10 @@ pub fn apply(
         let Some((snapshot, login)) = target.and_then(|p| Some((p.snapshot()?, p.login()?))) else {
             return Err(SwitchError::NoProfile(request.to.clone()));
         };
+        // What a killed probe left has been brought back by now.
+        if target.is_some_and(|p| p.file.owner == Owner::Probe) {
+            return Err(LoanError::Lent(report.plan.profile).into());
+        }
         save_back(request, &profiles, &live, &mut report)?;
         if let Some(saved) = &report.saved_back {
             said(&format!(
@@ -362,6 +432,10 @@ pub fn apply(
             drop(lock);
             continue;
         }
+        // Noted before it is so: whose login is live is read from the file, but which files to read
+        // is known from the notes alone.
+        let note = |keeper| profiles.save_back(snapshot, login, keeper, request.now);
+        note(Keeper::Live(home))?;
         atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
         if let AuthFile::Present(old) = &live
             && may_be_renewed(&live, request)
@@ -369,19 +443,28 @@ pub fn apply(
         {
             // Started in this moment: it may have read the old login, and would lose the new one.
             atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
+            note(Keeper::Profile)?;
             said("a Codex was started meanwhile: put the old login back until it is done");
             drop(lock);
             continue;
         }
         said(&format!("put the login of {} live", report.plan.profile));
-        // From here on a crash leaves a wrong note only: whose login is live is read from the file.
-        profiles.save_back(snapshot, login, Keeper::Live(home), request.now)?;
+        // From here on a crash leaves a note only of a home that had the old login.
         if let AuthFile::Present(old) = &live
             && let Some(old_login) = &old.login
+            && !old_login.identity.is_same(request.to)
         {
             profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
         }
-        remember(request, report.plan.from.as_ref())?;
+        // The same account, renewed, is no switch.
+        if !report
+            .plan
+            .from
+            .as_ref()
+            .is_some_and(|from| from.is_same(request.to))
+        {
+            remember(request, report.plan.from.as_ref())?;
+        }
         said("noted who owns which login");
         return Ok(report);
     }
@@ -444,8 +527,7 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
 /// Whether a Codex that reads this login renews it, which a switch would cut off.
 fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
     let now = request.now.to_utc();
-    live.login()
-        .is_some_and(|l| l.is_renewal_due(&now) && !l.identity.is_same(request.to))
+    live.login().is_some_and(|l| l.is_renewal_due(&now))
 }
 
 /// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
@@ -453,6 +535,7 @@ fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
 /// at rest renews nothing.
 fn take_at_rest(
     request: &SwitchRequest<'_>,
+    is_current: bool,
     end: Instant,
 ) -> Result<(LoginLock, AuthFile), SwitchError> {
     let home = request.codex_home;
@@ -464,7 +547,8 @@ fn take_at_rest(
         })?;
         let live = AuthFile::read(&home.join(AUTH_JSON))?;
         let mut holders = Vec::new();
-        if may_be_renewed(&live, request) {
+        let stays = is_current && live.login().is_some_and(|l| l.identity.is_same(request.to));
+        if !stays && may_be_renewed(&live, request) {
             holders = find_codex(home);
             if let Some(daemon) = daemon::find(home).filter(|_| !turns_of_daemon(home).is_empty()) {
                 holders.push(Holder {
@@ -492,13 +576,14 @@ fn state_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)
 }
 
-/// Who was signed in before the last switch.
+/// Who was signed in before the last switch in `codex_home`.
 ///
 /// # Errors
 /// The document is of a newer version or cannot be read.
-pub fn previous(manager_home: &Path) -> Result<Option<Identity>, ProfileError> {
-    let file = document::read::<SwitchFile>(&state_path(manager_home))?;
-    Ok(file.good().and_then(|file| file.previous))
+pub fn previous(manager_home: &Path, codex_home: &Path) -> Result<Option<Identity>, ProfileError> {
+    let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
+    let home = canonical(codex_home);
+    Ok(file.and_then(|file| file.previous_in(&home).cloned()))
 }
 
 /// The last switch in `codex_home`, if it was the last one of all.
@@ -513,10 +598,17 @@ pub fn last(manager_home: &Path, codex_home: &Path) -> Result<Option<SwitchFile>
 
 fn remember(request: &SwitchRequest<'_>, from: Option<&Identity>) -> Result<(), ProfileError> {
     let change = |file: &mut SwitchFile| {
-        if from.is_some() {
-            file.previous = from.cloned();
-        }
         let home = canonical(request.codex_home);
+        // What an older version noted of another home is not lost.
+        if let (Some(noted), Some(who)) = (&file.home, &file.previous) {
+            file.homes
+                .entry(noted.clone())
+                .or_insert_with(|| who.clone());
+        }
+        file.previous = from.or(file.previous_in(&home)).cloned();
+        if let Some(previous) = &file.previous {
+            file.homes.insert(home.clone(), previous.clone());
+        }
         file.before = file.at.filter(|_| file.home.as_ref() == Some(&home));
         file.home = Some(home);
         file.current = Some(request.to.clone());
@@ -573,6 +665,7 @@ mod tests {
                 ..ProfileFile::default()
             },
             auth: auth(name, day),
+            damaged: None,
         }
     }
 
@@ -645,5 +738,16 @@ mod tests {
         }
         let current = plan(&auth("e", 1), &all, "e", false).unwrap();
         assert!(current.is_current);
+    }
+
+    #[test]
+    fn a_login_whose_home_cannot_be_looked_at_needs_force() {
+        let mut lost = profile("a", 2, 2);
+        lost.file.owner = Owner::Live;
+        lost.file.live_home = Some("/nonexistent/disk".into());
+        let all = [lost];
+        let error = plan(&AuthFile::Missing, &all, "a", false).unwrap_err();
+        assert!(error.contains("/nonexistent/disk"), "{error}");
+        plan(&AuthFile::Missing, &all, "a", true).unwrap();
     }
 }

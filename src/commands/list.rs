@@ -3,7 +3,7 @@
 use super::account::{AccountView, judged, printable, style_of, with_profiles};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
-use crate::accounts::profile::Profile;
+use crate::accounts::profile::{Profile, Profiles};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
@@ -145,7 +145,13 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
             ));
         }
     }
-    Ok(Outcome::Done)
+    let profiles: Vec<_> = rows.into_iter().map(|row| row.profile).collect();
+    let all = Profiles::of(&context.settings.manager_home);
+    Ok(if all.newer(&profiles).is_empty() {
+        Outcome::Done
+    } else {
+        Outcome::Partial
+    })
 }
 
 /// What is wrong with the login of a profile.
@@ -153,6 +159,9 @@ pub(super) fn problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
     if let Some(other) = profile.intruder() {
         return Some(format!("its auth.json is the login of {other}"));
+    }
+    if let Some(reason) = &profile.damaged {
+        return Some(format!("its profile.json is damaged: {reason}"));
     }
     match &profile.auth {
         AuthFile::Present(snapshot) if snapshot.login.is_some() => None,

@@ -213,6 +213,8 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
     }
     // One table for all, so that its columns align from account to account.
     let mut table = Table::new(ui, &["MADE", "MODE", "SIZE", "ARCHIVE"]);
+    // A line for each, so that lines can be counted, and names in one piece.
+    (0..4).for_each(|column| table.keep_whole(column));
     let mut heads = Vec::new();
     for group in by_account(records) {
         heads.push((heading(group[0], accounts), group.len()));

@@ -6,11 +6,11 @@ use super::profile_export::{self, ExportArgs};
 use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
 use super::verify::find_archive;
-use crate::accounts::edit::{SavePlan, plan_save};
+use crate::accounts::edit::{DoomedLogin, SavePlan, plan_save};
 use crate::accounts::loan::Held;
 use crate::accounts::profile::{Owner, Profiles, SaveOutcome};
 use crate::accounts::source;
-use crate::codex::auth::{AuthSnapshot, Freshness, Login};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::LoginKind;
@@ -23,6 +23,7 @@ use crate::ui::Style;
 use crate::ui::time::rfc3339;
 use clap::{Args, Subcommand};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Keep the logins of several accounts, each by a name
@@ -570,14 +571,16 @@ impl RemoveArgs {
         let name = printable(&self.name);
         if self.purge {
             let places = profiles.places_of(&self.name)?;
+            let logins = profiles.doomed_logins(&self.name)?;
             if self.dry_run {
                 view.purged = places.len();
                 ui.line(format_args!(
-                    "would delete {name} for good: {}",
-                    folders(places.len())
+                    "would delete {name} for good: {}, {}",
+                    folders(places.len()),
+                    whose(&logins)
                 ));
             } else {
-                self.consent(context, &profiles)?;
+                self.consent(context, &profiles, &logins)?;
                 view.purged = profiles.purge(&self.name)?;
                 ui.line(format_args!(
                     "deleted {name} for good: {}",
@@ -603,25 +606,54 @@ impl RemoveArgs {
         Ok(Outcome::Done)
     }
 
-    /// Deleting the only copy of a login needs a yes.
-    fn consent(&self, context: &Context, profiles: &Profiles) -> Result<(), CommandError> {
+    /// Deleting the only copy of a login needs a yes. It is not the only one where all of them are
+    /// of the account that is signed in, with a login that is as new.
+    fn consent(
+        &self,
+        context: &Context,
+        profiles: &Profiles,
+        logins: &[DoomedLogin],
+    ) -> Result<(), CommandError> {
         let settings = &context.settings;
-        let is_live = profiles
+        let home = profiles
             .named(&self.name)
-            .is_ok_and(|p| p.live_in(&settings.codex_home).is_some());
-        let question = format!(
-            "delete the logins of {} for good? This may be the only copy",
-            printable(&self.name)
-        );
+            .ok()
+            .and_then(|p| p.live_in(&settings.codex_home));
+        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
+            logins.iter().all(|login| {
+                let is_own = login
+                    .of
+                    .as_ref()
+                    .is_some_and(|of| of.is_same(&live.identity));
+                is_own && !login.freshness.is_newer_than(&live.freshness)
+            })
+        });
+        let name = printable(&self.name);
+        let whose = whose(logins);
+        let question = format!("delete {name} for good: {whose}? This may be the only copy");
         if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
             return Ok(());
         }
         Err(CommandError::refused(format!(
-            "{} may be the only copy of its login",
-            printable(&self.name)
+            "{name}, with what the trash has of that name, may be the only copy: {whose}"
         ))
         .hint("--yes deletes it all the same; without --purge it goes to the trash; nothing was changed"))
     }
+}
+
+/// "the logins of a@x.com, b@x.com".
+fn whose(logins: &[DoomedLogin]) -> String {
+    let label = |login: &DoomedLogin| match &login.of {
+        Some(of) => printable(of.email.as_str()),
+        None => "an account that cannot be read".into(),
+    };
+    let accounts: BTreeSet<_> = logins.iter().map(label).collect();
+    if accounts.is_empty() {
+        return "no login".into();
+    }
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    format!("the logins of {}", accounts.join(", "))
 }
 
 fn folders(count: usize) -> String {

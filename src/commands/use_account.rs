@@ -96,7 +96,8 @@ impl UseArgs {
 
     fn target(&self, context: &Context) -> Result<Identity, CommandError> {
         if self.account.as_deref() == Some("-") {
-            let previous = switch::previous(&context.settings.manager_home)?;
+            let settings = &context.settings;
+            let previous = switch::previous(&settings.manager_home, &settings.codex_home)?;
             return previous.ok_or_else(|| {
                 CommandError::failed("no account was used before this one")
                     .hint("name one of: codex-manager list")
@@ -162,7 +163,10 @@ impl SwitchArgs {
         };
         let plan = switch::plan(&request)?;
         if self.dry_run {
-            self.show_plan(&plan, to, context);
+            if !plan.is_current {
+                switch::check_daemon(&request)?;
+            }
+            show_plan(&plan, to, context);
             return Ok(Outcome::Done);
         }
         let link = settings.codex_home.join(AUTH_JSON);
@@ -201,58 +205,55 @@ impl SwitchArgs {
         }
         show_done(&report, to, daemon, context);
         if is_refused {
-            context.ui.warn(
-                "the server refused this login when it was asked last: sign in again with codex login \
-                 if Codex is refused",
-            );
+            context.ui.warn(format_args!(
+                "the server refused this login when it was asked last; if Codex is refused, sign in \
+                 again: codex-manager profile login {}",
+                printable(&report.plan.profile)
+            ));
         }
         Ok(Outcome::Done)
     }
+}
 
-    fn show_plan(&self, plan: &SwitchPlan, to: &Identity, context: &Context) {
-        let daemon = daemon_state(false, context);
-        let saved = plan.save_back.as_ref().map(|(profile, outcome)| SavedView {
-            profile: profile.clone(),
-            outcome: *outcome,
-        });
-        let view = UseView {
-            dry_run: true,
-            changed: false,
-            saved_back: saved,
-            ..view(plan, to, daemon)
-        };
-        context.ui.document("use", &view);
-        let ui = &context.ui;
-        if plan.is_current {
-            ui.line(format_args!("{} is signed in already", view.to));
-            return;
-        }
-        if let Some((profile, outcome)) = &plan.save_back {
-            let from = view.from_email.as_deref().unwrap_or_default();
-            let place = match profile {
-                Some(profile) => format!("the profile {profile}"),
-                None => "a new profile".into(),
-            };
-            ui.line(match outcome {
-                SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
-                _ => format!("would save the login of {from} to {place}"),
-            });
-        }
-        if let Some(reason) = &plan.unreadable {
-            ui.line(format_args!(
-                "would keep auth.json beside, which is {reason}"
-            ));
-        }
-        if daemon == "running" {
-            ui.line(if self.stop_daemon {
-                "would stop Codex's background daemon"
-            } else {
-                "would refuse: Codex's background daemon runs (--stop-daemon)"
-            });
-        }
-        ui.line(format_args!("would switch to {}", view.to));
-        ui.note("nothing was written");
+fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
+    let daemon = daemon_state(false, context);
+    let saved = plan.save_back.as_ref().map(|(profile, outcome)| SavedView {
+        profile: profile.clone(),
+        outcome: *outcome,
+    });
+    let view = UseView {
+        dry_run: true,
+        changed: false,
+        saved_back: saved,
+        ..view(plan, to, daemon)
+    };
+    context.ui.document("use", &view);
+    let ui = &context.ui;
+    if plan.is_current {
+        ui.line(format_args!("{} is signed in already", view.to));
+        return;
     }
+    if let Some((profile, outcome)) = &plan.save_back {
+        let from = view.from_email.as_deref().unwrap_or_default();
+        let place = match profile {
+            Some(profile) => format!("the profile {profile}"),
+            None => "a new profile".into(),
+        };
+        ui.line(match outcome {
+            SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
+            _ => format!("would save the login of {from} to {place}"),
+        });
+    }
+    if let Some(reason) = &plan.unreadable {
+        ui.line(format_args!(
+            "would keep auth.json beside, which is {reason}"
+        ));
+    }
+    if daemon == "running" {
+        ui.line("would stop Codex's background daemon");
+    }
+    ui.line(format_args!("would switch to {}", view.to));
+    ui.note("nothing was written");
 }
 
 fn daemon_is_absent(context: &Context) -> bool {
@@ -361,10 +362,11 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         ui.warn("there was no auth.json: what was signed in before, if anything, is not known");
     }
     if report.plan.is_stale {
-        ui.warn(
-            "a newer login of this account was seen, so this one is probably spent: sign in again \
-             with codex login if Codex refuses it",
-        );
+        ui.warn(format_args!(
+            "a newer login of this account was seen, so this one is probably spent; if Codex refuses \
+             it, sign in again: codex-manager profile login {}",
+            printable(&report.plan.profile)
+        ));
     }
     if daemon == "running" {
         ui.warn("a background daemon of Codex was started meanwhile: it may have the old account");
@@ -374,6 +376,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     }
     if let Some(from) = &report.plan.from
         && from.kind == LoginKind::Chatgpt
+        && !from.is_same(to)
     {
         ui.note(format_args!(
             "the conversations of {} are not in the picker of codex resume now; \

@@ -1,6 +1,7 @@
 //! The accounts that are known, each with what can be said of its login right now.
 
 use super::cooldown::{AccountEntry, CooldownFile, LoginState};
+use crate::accounts::profile::Profiles;
 use crate::codex::auth::Login;
 use std::path::Path;
 
@@ -17,7 +18,8 @@ pub struct Account {
 
 /// The accounts of `file`, with the one of the live home added if it is not among them.
 ///
-/// Looks at the files of profiles without opening them.
+/// Looks at the files of profiles without opening them, but for that of a live login whose account
+/// is noted as moved.
 pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) -> Vec<Account> {
     let current = live.map(|login| {
         let identity = file.entry(&login.identity).identity.clone();
@@ -35,13 +37,29 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
                 .profile
                 .as_ref()
                 .is_some_and(|name| profiles.join(name).join("auth.json").is_file());
+            let is_new = live.is_some_and(|live| {
+                entry.login == LoginState::Moved && is_unseen(manager_home, live)
+            });
             Account {
-                login: login_state(&entry, live, in_profile),
+                login: match login_state(&entry, live, in_profile) {
+                    LoginState::Moved if is_new => LoginState::Ok,
+                    known => known,
+                },
                 current: live.is_some(),
                 entry,
             }
         })
         .collect()
+}
+
+/// Whether a login is newer than any that its profile has seen: not the one that was moved, but one
+/// that was made here since.
+fn is_unseen(manager_home: &Path, live: &Login) -> bool {
+    let profile = Profiles::of(manager_home).find(&live.identity);
+    profile
+        .ok()
+        .flatten()
+        .is_some_and(|profile| live.freshness.is_newer_than(&profile.newest()))
 }
 
 /// A live login or a profile is `ok`, unless the login is known to be expired or moved; then only a

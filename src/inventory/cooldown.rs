@@ -192,7 +192,7 @@ impl Document for CooldownFile {
 }
 
 impl CooldownFile {
-    /// The entry of `identity`, made if there is none. An entry known by email alone takes on the
+    /// The entry of `identity`, made if there is none. An entry of which less is known takes on the
     /// ids, if it is the only one it can be.
     pub fn entry(&mut self, identity: &Identity) -> &mut AccountEntry {
         let position = self.position(identity).unwrap_or_else(|| {
@@ -202,6 +202,15 @@ impl CooldownFile {
         let entry = &mut self.accounts[position];
         if identity.is_known() && !entry.identity.is_known() {
             entry.identity = identity.clone();
+        }
+        let known = &mut entry.identity;
+        for (id, told) in [
+            (&mut known.account_id, &identity.account_id),
+            (&mut known.user_id, &identity.user_id),
+        ] {
+            if id.is_none() {
+                id.clone_from(told);
+            }
         }
         entry
     }
@@ -297,6 +306,7 @@ impl CooldownFile {
         let known_since = entry.expired_since();
         let renewed = profile.newest().last_refresh;
         entry.login = match (profile.file.owner, entry.login) {
+            _ if profile.damaged.is_some() => LoginState::Unknown,
             (Owner::Moved, _) => LoginState::Moved,
             // Only a login that is newer than that knowledge can be another one.
             (_, LoginState::Expired)
@@ -651,5 +661,30 @@ mod tests {
         file.entry(&id).login = LoginState::Moved;
         file.found_login(&id, true);
         assert_eq!(file.entry(&id).login, LoginState::Moved);
+    }
+
+    #[test]
+    fn an_id_that_was_missing_is_noted_once_it_is_known() {
+        let whole = Identity {
+            account_id: Some("acct".into()),
+            user_id: Some("user".into()),
+            ..Identity::of_email("a@x.com")
+        };
+        for missing in [
+            Identity {
+                user_id: None,
+                ..whole.clone()
+            },
+            Identity {
+                account_id: None,
+                ..whole.clone()
+            },
+        ] {
+            let mut file = CooldownFile::default();
+            file.entry(&missing);
+            assert_eq!(file.entry(&whole).identity, whole);
+            assert_eq!(file.entry(&missing).identity, whole);
+            assert_eq!(file.accounts.len(), 1);
+        }
     }
 }

@@ -143,7 +143,13 @@ pub fn plan(
         contents: Vec::new(),
         leaving: Vec::new(),
     };
-    for profile in Profiles::of(home).list()? {
+    let profiles = Profiles::of(home);
+    let all = profiles.list()?;
+    // An export without it would not be the whole manager home.
+    if let Some((_, newer)) = profiles.newer(&all).pop() {
+        return Err(newer.into());
+    }
+    for profile in all {
         add_profile(&mut plan, &profile, options)?;
     }
     let known = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;

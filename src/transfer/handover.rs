@@ -15,7 +15,6 @@ use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::secret::SecretBytes;
 use crate::io::{atomic, tree};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A login that goes into an export.
@@ -32,18 +31,22 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
         return Some("it has no login".into());
     }
+    if profile.damaged.is_some() {
+        return Some("its profile.json is damaged".into());
+    }
     if let Some(home) = profile.live_in(codex_home) {
         return Some(format!("its account is signed in in {}", home.display()));
     }
-    let file = &profile.file;
-    match (file.owner, &file.live_home) {
-        (Owner::Moved, _) => Some("its login was moved to another machine".into()),
-        (Owner::Probe, _) => Some("Codex is being asked about it".into()),
-        (Owner::Live, Some(home)) if fs::symlink_metadata(home).is_err() => Some(format!(
+    if let Some(home) = profile.lost_home() {
+        return Some(format!(
             "its account was signed in in {}, which cannot be looked at",
             home.display()
-        )),
-        (Owner::Live | Owner::Profile, _) => None,
+        ));
+    }
+    match profile.file.owner {
+        Owner::Moved => Some("its login was moved to another machine".into()),
+        Owner::Probe => Some("Codex is being asked about it".into()),
+        Owner::Live | Owner::Profile => None,
     }
 }
 

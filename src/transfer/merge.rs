@@ -6,9 +6,11 @@
 use super::TransferError;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::reading::{Package, PackedArchive, PackedProfile};
+use crate::accounts::edit::check_no_email;
 use crate::accounts::new_login::{self, Live};
 use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles, is_unfinished};
 use crate::archive::names;
+use crate::codex::auth::Freshness;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
@@ -146,10 +148,14 @@ struct Here {
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
     let profiles = Profiles::of(home);
+    let all = profiles.list()?;
+    if let Some((_, newer)) = profiles.newer(&all).pop() {
+        return Err(newer.into());
+    }
     let entries = fs::read_dir(profiles.folder_of(""));
     let taken = entries.into_iter().flatten().flatten();
     let here = Here {
-        profiles: profiles.list()?,
+        profiles: all,
         taken: taken
             .filter(|entry| !is_unfinished(&entry.path()))
             .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
@@ -208,7 +214,9 @@ fn plan_profiles(package: &Package, here: &Here) -> Vec<ProfileImport> {
         } else {
             let mut free = name.clone();
             let mut number = 1;
-            while !taken.insert(free.to_lowercase()) {
+            while check_no_email(&here.profiles, &free, identity).is_err()
+                || !taken.insert(free.to_lowercase())
+            {
                 number += 1;
                 free = format!("{name}-{number}");
             }
@@ -486,6 +494,8 @@ fn apply_profile(
                 owner: Owner::Moved,
                 live_home: None,
                 moving: None,
+                // Of a login on another machine: it says nothing of the logins of this one.
+                newest: Freshness::default(),
                 ..packed.file.clone()
             };
             profiles.write_note(&planned.profile, &note)?;

@@ -150,6 +150,11 @@ impl Work<'_> {
             return Ok(());
         }
         let home = self.folder_for_rows();
+        if let Some(of) = &returning {
+            // They may come from another home.
+            let here = FirstOf(vec![&self.stage.rollouts]);
+            database::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
+        }
         for found in found {
             // A damaged one is Codex's to set aside and make again.
             if !self.copy_live(&found)? {
