@@ -3,6 +3,8 @@
 //! The domain has its own error types, each with the path or account it failed on. Here, and only
 //! here, they are given a kind and the command that helps.
 
+mod sync;
+
 use std::error::Error;
 use std::fmt;
 
@@ -543,40 +545,6 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
     }
 }
 
-impl From<crate::sync::config::ConfigError> for CommandError {
-    fn from(error: crate::sync::config::ConfigError) -> Self {
-        use crate::sync::config::ConfigError;
-        match error {
-            ConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
-                .hint("write one with: codex-manager sync init, or name one with -c FILE"),
-            ConfigError::Io(_) | ConfigError::NotToml { .. } | ConfigError::Invalid { .. } => {
-                Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
-            }
-        }
-    }
-}
-
-impl From<crate::sync::plan::PlanError> for CommandError {
-    fn from(error: crate::sync::plan::PlanError) -> Self {
-        use crate::sync::plan::PlanError;
-        match error {
-            PlanError::Io(e) => e.into(),
-            PlanError::State(e) => e.into(),
-            PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
-            PlanError::NoHome(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("mount it, or name another with --codex-home; nothing was changed"),
-            PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; --refill puts everything back there; nothing was changed",
-            ),
-            PlanError::ManyDeletions { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "set sync.delete_policy = \"never\" and they come back; nothing was changed",
-            ),
-            PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
-        }
-    }
-}
-
 impl From<crate::closing::ClosingError> for CommandError {
     fn from(error: crate::closing::ClosingError) -> Self {
         use crate::closing::{ClosingError, Reason};
@@ -610,79 +578,6 @@ impl From<crate::closing::ClosingError> for CommandError {
                 .hint("end Codex yourself, then run the same command again; no file was changed"),
             ClosingError::Interrupted => Self::interrupted(),
         }
-    }
-}
-
-impl From<crate::sync::state::StateError> for CommandError {
-    fn from(error: crate::sync::state::StateError) -> Self {
-        use crate::sync::state::StateError;
-        match error {
-            StateError::Io(e) => e.into(),
-            StateError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("upgrade codex-manager; the file was left untouched"),
-        }
-    }
-}
-
-impl From<crate::sync::apply::ApplyError> for CommandError {
-    fn from(error: crate::sync::apply::ApplyError) -> Self {
-        use crate::sync::apply::ApplyError;
-        match error {
-            ApplyError::Interrupted => {
-                Self::interrupted().hint("run the same command again: it goes on where it stopped")
-            }
-            ApplyError::Io(e) => e.into(),
-            ApplyError::Backup(e) => e.into(),
-        }
-    }
-}
-
-impl From<crate::sync::backup::BackupError> for CommandError {
-    fn from(error: crate::sync::backup::BackupError) -> Self {
-        use crate::sync::backup::BackupError;
-        match error {
-            BackupError::Io(e) => e.into(),
-            BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, error),
-        }
-    }
-}
-
-impl From<crate::sync::restore::RestoreError> for CommandError {
-    fn from(error: crate::sync::restore::RestoreError) -> Self {
-        use crate::sync::restore::RestoreError;
-        match error {
-            RestoreError::Io(e) => e.into(),
-            RestoreError::Backup(e) => e.into(),
-            RestoreError::None(_) => Self::wrap(ErrorKind::Failed, error),
-            RestoreError::Outside { .. } => {
-                Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
-            }
-            RestoreError::Unsafe { .. } => {
-                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
-            }
-        }
-    }
-}
-
-impl From<crate::sync::resolve::ResolveError> for CommandError {
-    fn from(error: crate::sync::resolve::ResolveError) -> Self {
-        use crate::sync::resolve::ResolveError;
-        match error {
-            ResolveError::Io(e) => e.into(),
-            ResolveError::NotHere(_) | ResolveError::NoConversation(_) => {
-                Self::wrap(ErrorKind::Failed, error)
-                    .hint("sync first: codex-manager sync run --apply; nothing was changed")
-            }
-            ResolveError::NotSplit { .. } => {
-                Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
-            }
-        }
-    }
-}
-
-impl From<crate::sync::register::RegisterError> for CommandError {
-    fn from(error: crate::sync::register::RegisterError) -> Self {
-        Self::wrap(ErrorKind::Failed, error).hint("run the same command again when Codex is closed")
     }
 }
 

@@ -80,7 +80,8 @@ impl Leaf {
     }
 }
 
-/// A home with something of everything, archived twice; figures; nobody to ask.
+/// A home with something of everything, archived twice; figures; a folder to sync with, in which there is
+/// something new; nobody to ask.
 fn world() -> TestEnv {
     let mut env = TestEnv::new();
     sample_home(&env);
@@ -92,7 +93,23 @@ fn world() -> TestEnv {
         &[entry("alice@example.com", 40.0, "2026-11-24T15:55:00Z")],
     );
     env.set("EDITOR", "true");
+    sync_set_up(&env);
     env
+}
+
+/// `sync run` changes files, and `sync restore` has something to put back.
+fn sync_set_up(env: &TestEnv) {
+    let config = env.write(
+        "home/.codex-manager/sync.toml",
+        "[sync]\ndry_run_default = false\n\
+         [paths]\ncloud_root_dir = \"~/cloud\"\nbackup_dir = \"~/sync-backups\"\n",
+    );
+    fs::set_permissions(config, Permissions::from_mode(0o600)).unwrap();
+    env.write("home/cloud/prompts/there.md", "of another machine\n");
+    env.write(
+        "home/sync-backups/desk-20261120T120000Z/AGENTS.md",
+        "be briefer\n",
+    );
 }
 
 /// No panic, a code that is documented, and an error where it says that it failed.
@@ -182,6 +199,22 @@ fn a_dry_run_leaves_every_byte() {
 }
 
 #[test]
+fn doctor_knows_whatever_commands_leave() {
+    let env = world();
+    for leaf in leaves() {
+        let run = env.run(leaf.with(&["--yes"]));
+        assert_civil(&leaf.words.join(" "), &run);
+    }
+    let run = env.run(["doctor", "--json"]);
+    let checks = run.json()["checks"].as_array().expect("a list").clone();
+    let foreign: Vec<_> = checks
+        .iter()
+        .filter(|check| check["id"] == "manager.foreign")
+        .collect();
+    assert!(foreign.is_empty(), "{foreign:?}");
+}
+
+#[test]
 fn what_is_not_known_is_exit_4() {
     let env = TestEnv::new();
     for leaf in leaves() {
@@ -231,6 +264,9 @@ fn who_only_reads_is_served_where_nothing_can_be_written() {
         (&["doctor"], 0),
         (&["config", "list"], 0),
         (&["prune", "--keep-last", "1", "--dry-run"], 0),
+        (&["sync", "plan"], 0),
+        (&["sync", "restore", "--dry-run"], 0),
+        (&["sync", "resolve"], 0),
         // There is no Codex to ask.
         (&["status"], 6),
     ] {

@@ -6,7 +6,7 @@ use crate::archive::restore::pending;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::config::file::ConfigFile;
 use crate::inventory::records::{ArchiveRecord, InventoryFile};
-use crate::inventory::{catalog, cooldown, store, trash};
+use crate::inventory::{catalog, cooldown, observations, store, trash};
 use crate::io::document::{self, Found};
 use crate::io::{atomic, staging};
 use chrono::{DateTime, Duration, Utc};
@@ -21,10 +21,12 @@ const OLD_BACKUP_DAYS: i64 = 14;
 const OLD_VERIFY_DAYS: i64 = 60;
 
 /// What we put into the manager home.
-const OURS: [&str; 12] = [
+const OURS: [&str; 17] = [
     "backups",
     "profiles",
     "sync",
+    "sync.toml",
+    "sync-backups",
     "tmp",
     "inventory.json",
     "cooldown.json",
@@ -34,6 +36,9 @@ const OURS: [&str; 12] = [
     ".lock",
     "isolated",
     "logs",
+    "history",
+    "schedule",
+    observations::FOLDER,
 ];
 
 /// Looks at the manager home.

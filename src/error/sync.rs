@@ -1,0 +1,111 @@
+//! What is said of errors of `sync`.
+
+use super::{CommandError, ErrorKind};
+use crate::sync::apply::ApplyError;
+use crate::sync::backup::BackupError;
+use crate::sync::config::ConfigError;
+use crate::sync::plan::PlanError;
+use crate::sync::register::RegisterError;
+use crate::sync::resolve::ResolveError;
+use crate::sync::restore::RestoreError;
+use crate::sync::state::StateError;
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
+                .hint("write one with: codex-manager sync init, or name one with -c FILE"),
+            ConfigError::Io(_) | ConfigError::NotToml { .. } | ConfigError::Invalid { .. } => {
+                Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
+            }
+        }
+    }
+}
+
+impl From<PlanError> for CommandError {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Io(e) => e.into(),
+            PlanError::State(e) => e.into(),
+            PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
+            PlanError::NoHome(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("mount it, or name another with --codex-home; nothing was changed"),
+            PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "wait for the cloud client; --refill puts everything back there; nothing was changed",
+            ),
+            PlanError::ManyDeletions { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "set sync.delete_policy = \"never\" and they come back; nothing was changed",
+            ),
+            PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
+        }
+    }
+}
+
+impl From<StateError> for CommandError {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Io(e) => e.into(),
+            StateError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; the file was left untouched"),
+        }
+    }
+}
+
+impl From<ApplyError> for CommandError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Interrupted => {
+                Self::interrupted().hint("run the same command again: it goes on where it stopped")
+            }
+            ApplyError::Io(e) => e.into(),
+            ApplyError::Backup(e) => e.into(),
+        }
+    }
+}
+
+impl From<BackupError> for CommandError {
+    fn from(error: BackupError) -> Self {
+        match error {
+            BackupError::Io(e) => e.into(),
+            BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, error),
+        }
+    }
+}
+
+impl From<RestoreError> for CommandError {
+    fn from(error: RestoreError) -> Self {
+        match error {
+            RestoreError::Io(e) => e.into(),
+            RestoreError::Backup(e) => e.into(),
+            RestoreError::None(_) => Self::wrap(ErrorKind::Failed, error),
+            RestoreError::Outside { .. } => {
+                Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
+            }
+            RestoreError::Unsafe { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
+        }
+    }
+}
+
+impl From<ResolveError> for CommandError {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Io(e) => e.into(),
+            ResolveError::NotHere(_) | ResolveError::NoConversation(_) => {
+                Self::wrap(ErrorKind::Failed, error)
+                    .hint("sync first: codex-manager sync run --apply; nothing was changed")
+            }
+            ResolveError::NotSplit { .. } => {
+                Self::wrap(ErrorKind::Failed, error).hint("nothing was changed")
+            }
+        }
+    }
+}
+
+impl From<RegisterError> for CommandError {
+    fn from(error: RegisterError) -> Self {
+        Self::wrap(ErrorKind::Failed, error).hint("run the same command again when Codex is closed")
+    }
+}
