@@ -8,6 +8,7 @@
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use std::fs::{self, File};
 use std::io::Read;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -314,6 +315,31 @@ fn an_empty_or_missing_folder_is_refused_and_nothing_is_deleted() {
     fs::remove_file(pair.cloud().join(ROLLOUT)).unwrap();
     pair.apply("a");
     assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn no_link_in_the_cloud_folder_leads_out_of_it_or_into_a_home() {
+    let pair = Pair::new();
+    let secret = pair.0.write("outside/secret", "x");
+    let outside = pair.0.path("outside");
+    pair.put("a", ROLLOUT, META);
+    pair.put("a", "skills/mine/SKILL.md", "x");
+    let before = pair.0.tree("outside");
+    let link = |to: &Path, at: &str| symlink(to, pair.cloud().join(at)).unwrap();
+
+    link(&outside, ".codex-manager");
+    let run = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(run.stderr.contains("a link leads out"), "{run}");
+    fs::remove_file(pair.cloud().join(".codex-manager")).unwrap();
+
+    link(&outside, "skills");
+    link(&secret, "AGENTS.md");
+    let run = pair.run("a", &["run", "--apply"]).code(6);
+    assert!(run.stderr.contains("in the way of a folder"), "{run}");
+    pair.apply("b");
+    assert!(!pair.home("b").join("AGENTS.md").exists());
+    assert!(!pair.home("b").join("skills").exists());
+    assert_same_tree(&before, &pair.0.tree("outside"));
 }
 
 #[test]

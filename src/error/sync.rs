@@ -29,6 +29,8 @@ impl From<PlanError> for CommandError {
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
+            PlanError::Linked(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("remove the link: folders of codex-manager are never links; nothing was changed"),
             PlanError::NoHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, or name another with --codex-home; nothing was changed"),
             PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(

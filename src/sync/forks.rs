@@ -13,6 +13,8 @@ use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// The folder of forks, on either side.
+pub const FOLDER: &str = "forks";
 const EXTENSION: &str = ".fork";
 const DIGEST_CHARS: usize = 16;
 
@@ -49,8 +51,8 @@ pub struct Forks {
 /// The folder on one side.
 pub fn folder(side: Side, state: &Path, cloud: &Path) -> PathBuf {
     match side {
-        Side::Here => state.join("forks"),
-        Side::There => cloud.join(OURS).join("forks"),
+        Side::Here => state.join(FOLDER),
+        Side::There => cloud.join(OURS).join(FOLDER),
     }
 }
 

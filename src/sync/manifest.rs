@@ -64,6 +64,19 @@ pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
         .join(format!("{machine}-{writer}.jsonl"))
 }
 
+/// The folder of ours in the cloud folder that is a link, if one is: what is written there would land
+/// elsewhere.
+pub fn linked_folder(cloud: &Path) -> Option<PathBuf> {
+    let ours = cloud.join(OURS);
+    let folders = [
+        ours.clone(),
+        ours.join(MACHINES),
+        ours.join(super::forks::FOLDER),
+    ];
+    let is_link = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    folders.into_iter().find(is_link)
+}
+
 /// Writes a machine's manifest, where it is not already there as it is; whether it wrote.
 pub fn write(path: &Path, machine: &str, manifest: &Manifest) -> Result<bool, IoError> {
     let bytes = encode(machine, manifest).at("encode", path)?;

@@ -135,7 +135,7 @@ impl Replica {
 
     /// Where forks are kept on this side.
     pub fn forks(&self) -> PathBuf {
-        self.folder.join("forks")
+        self.folder.join(super::forks::FOLDER)
     }
 
     /// Reads the state; an empty one where there is none. One whose header is damaged counts as none:

@@ -34,6 +34,9 @@ pub enum PlanError {
     /// The cloud folder is not there.
     #[error("the cloud folder is not there: {}", .0.display())]
     NoCloud(PathBuf),
+    /// A folder of ours in the cloud folder is a link.
+    #[error("a link leads out of the cloud folder: {}", .0.display())]
+    Linked(PathBuf),
     /// The Codex home is not there, and it was.
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
@@ -306,6 +309,9 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         if !parent || !state.files.is_empty() {
             return Err(PlanError::NoCloud(config.cloud.clone()));
         }
+    }
+    if let Some(link) = manifest::linked_folder(&config.cloud) {
+        return Err(PlanError::Linked(link));
     }
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
