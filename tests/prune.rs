@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Backups of Alice's home, one for each time; oldest first.
-fn archives(env: &mut TestEnv, times: &[&str]) -> Vec<PathBuf> {
+pub(crate) fn archives(env: &mut TestEnv, times: &[&str]) -> Vec<PathBuf> {
     sample_home(env);
     let made = times
         .iter()

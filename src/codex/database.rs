@@ -40,6 +40,19 @@ pub enum DatabaseError {
     },
 }
 
+impl DatabaseError {
+    /// The same of the database that this one is a copy of.
+    fn of(self, source: &Path) -> Self {
+        match self {
+            Self::Damaged { detail, .. } => Self::Damaged {
+                path: source.to_path_buf(),
+                detail,
+            },
+            other @ Self::Sqlite { .. } => other,
+        }
+    }
+}
+
 pub(super) trait SqliteContext<T> {
     fn on(self, action: &'static str, path: &Path) -> Result<T, DatabaseError>;
 }
@@ -86,6 +99,7 @@ pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
 /// immutable and the copy is thrown away if a writer appeared meanwhile.
 pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
+    let mut seen_damaged = false;
     for attempt in 1.. {
         let quiet = quiet_state(source).filter(|_| attempt < ATTEMPTS);
         let connection = match &quiet {
@@ -101,14 +115,18 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
         if quiet.is_some() && quiet != quiet_state(source) {
             continue;
         }
-        result?;
-        return check(target).map_err(|error| match error {
-            DatabaseError::Damaged { detail, .. } => DatabaseError::Damaged {
-                path: source.to_path_buf(),
-                detail,
-            },
-            other @ DatabaseError::Sqlite { .. } => other,
-        });
+        let copied = result
+            .and_then(|()| check(target))
+            .map_err(|e| e.of(source));
+        match copied {
+            // A call that failed under SQLite may look the same; damage is still there when it
+            // looks again.
+            Err(DatabaseError::Damaged { .. }) if !seen_damaged => {
+                seen_damaged = true;
+                let _ = fs::remove_file(target);
+            }
+            copied => return copied,
+        }
     }
     unreachable!("the loop above has no end")
 }
