@@ -2,7 +2,7 @@
 
 use super::entry_name::EntryName;
 use super::manifest::FileEntry;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
@@ -35,6 +35,7 @@ pub(super) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>>
 /// would tidy it up.
 #[cfg(unix)]
 pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read;
     const LONG_NAME: &[u8] = b"././@LongLink";
     let mut builder = tar::Builder::new(Vec::new());
     let text = target.as_os_str().as_encoded_bytes();

@@ -74,9 +74,12 @@ impl FileLock {
                 _ => false,
             }
         }
-        // A file that is open cannot be removed there.
         #[cfg(not(unix))]
-        path.exists()
+        {
+            let held = self.file.try_clone().and_then(same_file::Handle::from_file);
+            let named = same_file::Handle::from_path(path);
+            matches!((held, named), (Ok(held), Ok(named)) if held == named)
+        }
     }
 }
 
