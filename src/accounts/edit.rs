@@ -1,9 +1,9 @@
 //! What a user does to profiles by name: save, rename, remove.
 
 use super::profile::{
-    HISTORY, Keeper, Owner, Profile, ProfileError, ProfileFile, Profiles, SaveOutcome, SavedBack,
-    is_unfinished, keep_in_history, save_outcome, write_profile_json,
+    HISTORY, Owner, Profile, ProfileError, ProfileFile, Profiles, is_unfinished, write_profile_json,
 };
+use super::save::{Keeper, SaveOutcome, SavedBack, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;

@@ -11,5 +11,6 @@ pub mod loan;
 pub mod new_login;
 pub mod profile;
 pub mod running;
+pub mod save;
 pub mod source;
 pub mod switch;
