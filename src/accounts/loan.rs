@@ -390,7 +390,7 @@ fn wait_for_rest(
 }
 
 /// A file name for a login: of its ids, which stay when its email changes.
-fn key(account: &Identity) -> String {
+pub(super) fn key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
     if text == "\n" {

@@ -9,6 +9,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,35 @@ pub struct ProfileFile {
     /// [`Owner::Moved`] from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Moving>,
+    /// The export that took the login away: it alone brings the same one back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_with: Option<String>,
+    /// The fingerprints of logins that another of this account came after, the latest at the end.
+    /// Their refresh tokens are spent, whatever the clocks of the machines said that wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
+}
+
+/// How many fingerprints a profile keeps: logins are renewed every few days.
+const KEPT_FINGERPRINTS: usize = 256;
+
+impl ProfileFile {
+    /// Notes that another login came after this one.
+    pub(crate) fn supersede(&mut self, fingerprint: String) {
+        if !self.superseded.contains(&fingerprint) {
+            self.superseded.push(fingerprint);
+        }
+        let surplus = self.superseded.len().saturating_sub(KEPT_FINGERPRINTS);
+        self.superseded.drain(..surplus);
+    }
+
+    /// Takes over what another machine knows of the same account.
+    pub(crate) fn learn(&mut self, superseded: &[String]) {
+        let own = std::mem::take(&mut self.superseded);
+        for fingerprint in superseded.iter().chain(&own) {
+            self.supersede(fingerprint.clone());
+        }
+    }
 }
 
 /// An export under way; see [`ProfileFile::moving`].
@@ -119,6 +149,12 @@ impl Profile {
     /// The bytes of its login.
     pub fn snapshot(&self) -> Option<&AuthSnapshot> {
         self.auth.snapshot().filter(|_| self.intruder().is_none())
+    }
+
+    /// Whether another login of this account is known to have come after the one at hand.
+    pub fn is_superseded(&self) -> bool {
+        let own = self.snapshot().map(AuthSnapshot::fingerprint);
+        own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
     /// The newest login of this account that was ever seen. The snapshot counts too: a crash may
@@ -258,6 +294,25 @@ impl Profiles {
         write_profile_json(&folder, file)
     }
 
+    /// Takes over what another machine knows of the logins of an account that has a profile here.
+    pub(crate) fn learn(
+        &self,
+        account: &Identity,
+        superseded: &[String],
+    ) -> Result<(), ProfileError> {
+        let _held = FileLock::exclusive(&self.lock)?;
+        if let Some(profile) = self.find(account)?
+            && profile.damaged.is_none()
+        {
+            let mut file = profile.file.clone();
+            file.learn(superseded);
+            if file != profile.file {
+                self.write_note(&profile.name, &file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
     /// out.
     pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
@@ -325,6 +380,12 @@ impl Profiles {
             auth,
             damaged,
         })
+    }
+
+    /// Whether the profile of this name is whole, of no newer version, and has its account's login.
+    pub fn has_usable_login(&self, name: &str) -> bool {
+        let profile = self.read(name.to_owned());
+        profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some())
     }
 
     /// The names of profiles that were written by a newer version, which are shown and left alone,

@@ -73,6 +73,7 @@ impl Profiles {
             Some(profile) => profile.name.clone(),
             None => self.free_name(&login.identity),
         };
+        let found = found.or_else(|| self.remembered(&name, login));
         self.save_into(&name, found.as_ref(), (snapshot, login), keeper, now)
     }
 
@@ -99,46 +100,27 @@ impl Profiles {
             }
             _ => {}
         }
-        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
-            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
-        }
-        let newest = found.map(Profile::newest).unwrap_or_default();
-        let newest = if login.freshness.is_newer_than(&newest) {
-            login.freshness
-        } else {
-            newest
-        };
-        // An older login that turns up does not bring back the one that was moved, nor take over
-        // from the one that is live.
-        let stays = found.filter(|_| outcome == SaveOutcome::KeptNewer);
-        let stays = stays.filter(|p| p.file.owner == Owner::Moved || p.is_live_apart_from(keeper));
-        let (owner, live_home, moving) = match (keeper, stays) {
-            (_, Some(p)) => {
-                let file = p.file.clone();
-                (file.owner, file.live_home, file.moving)
-            }
-            (Keeper::Live(home), None) => (Owner::Live, Some(canonical(home)), None),
-            (Keeper::Profile, None) => (Owner::Profile, None, None),
-        };
-        let file = ProfileFile {
-            identity: Some(login.identity.clone()),
-            plan: login.plan.clone(),
-            newest,
-            owner,
-            live_home,
-            moving,
-            saved_at: match (outcome, found) {
-                (SaveOutcome::Unchanged | SaveOutcome::KeptNewer, Some(p)) => {
-                    p.file.saved_at.or(Some(now))
-                }
-                _ => Some(now),
-            },
-        };
+        let note = note_after(outcome, found, (snapshot, login), keeper, now);
         // An older login says nothing of where the newer one is.
         let is_told =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
-        if is_told && found.map(|p| &p.file) != Some(&file) {
-            write_profile_json(&folder, &file)?;
+        // What is remembered of a profile that was removed stands nowhere yet.
+        let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
+        let tell = || match is_told && !is_written {
+            true => write_profile_json(&folder, &note),
+            false => Ok(()),
+        };
+        // That the owner is elsewhere is noted before there is a copy here, that it is here after:
+        // killed in between, nobody takes a copy for the owner.
+        let is_elsewhere = note.owner != Owner::Profile;
+        if is_elsewhere {
+            tell()?;
+        }
+        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
+            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
+        }
+        if !is_elsewhere {
+            tell()?;
         }
         Ok(SavedBack {
             profile: name.to_owned(),
@@ -176,6 +158,72 @@ impl Profiles {
     }
 }
 
+/// What `profile.json` says after a login was saved. Pure but for a look at the home that had the owner
+/// copy last.
+fn note_after(
+    outcome: SaveOutcome,
+    found: Option<&Profile>,
+    (snapshot, login): (&AuthSnapshot, &Login),
+    keeper: Keeper<'_>,
+    now: Timestamp,
+) -> ProfileFile {
+    let before = found.map(|p| p.file.clone()).unwrap_or_default();
+    let seen = found.map(Profile::newest).unwrap_or_default();
+    let kept = found.and_then(|p| Some((p.snapshot()?, p.login()?)));
+    // What came after a login is newer, whatever the clock said when that was written.
+    let is_behind = outcome == SaveOutcome::Updated
+        && found.is_some_and(Profile::is_superseded)
+        && kept.is_some_and(|(_, kept)| kept.freshness == seen);
+    let is_newer = is_behind || login.freshness.is_newer_than(&seen);
+    // An older login that turns up does not bring back the one that was moved, nor take over from
+    // the one that is live.
+    let stays = found.is_some_and(|p| match outcome {
+        SaveOutcome::KeptNewer => before.owner == Owner::Moved || p.is_live_apart_from(keeper),
+        // Of a profile that was removed.
+        SaveOutcome::Created => {
+            before.owner == Owner::Moved && !is_newer && keeper == Keeper::Profile
+        }
+        SaveOutcome::Updated | SaveOutcome::Unchanged => false,
+    });
+    let mut note = ProfileFile {
+        identity: Some(login.identity.clone()),
+        plan: login.plan.clone(),
+        newest: if is_newer { login.freshness } else { seen },
+        saved_at: match outcome {
+            SaveOutcome::Unchanged | SaveOutcome::KeptNewer => before.saved_at.or(Some(now)),
+            SaveOutcome::Created | SaveOutcome::Updated => Some(now),
+        },
+        ..before
+    };
+    match keeper {
+        _ if stays => {}
+        Keeper::Live(home) => {
+            note.owner = Owner::Live;
+            note.live_home = Some(canonical(home));
+        }
+        Keeper::Profile => {
+            note.owner = Owner::Profile;
+            note.live_home = None;
+        }
+    }
+    if !stays {
+        note.moving = None;
+        note.moved_with = None;
+    }
+    let own = snapshot.fingerprint();
+    let kept = kept.map(|(kept, _)| kept.fingerprint());
+    match outcome {
+        SaveOutcome::Updated => {
+            if let Some(kept) = kept.filter(|kept| *kept != own) {
+                note.supersede(kept);
+            }
+        }
+        SaveOutcome::KeptNewer if kept.as_ref() != Some(&own) => note.supersede(own),
+        _ => {}
+    }
+    note
+}
+
 /// What saving `login` to its account's profile will do. Pure.
 pub fn save_outcome(
     found: Option<&Profile>,
@@ -187,8 +235,18 @@ pub fn save_outcome(
         Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
         Some(kept) => {
             let kept = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
+            let is_known_spent = || {
+                let noted = found
+                    .map(|p| p.file.superseded.as_slice())
+                    .unwrap_or_default();
+                found.is_some_and(Profile::is_superseded)
+                    && !noted.contains(&snapshot.fingerprint())
+            };
             // API keys have no age: the one in use is the one that counts.
-            if kept.is_newer_than(&login.freshness) && login.identity.kind == LoginKind::Chatgpt {
+            if kept.is_newer_than(&login.freshness)
+                && login.identity.kind == LoginKind::Chatgpt
+                && !is_known_spent()
+            {
                 SaveOutcome::KeptNewer
             } else {
                 SaveOutcome::Updated

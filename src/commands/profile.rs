@@ -7,8 +7,9 @@ use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
 use super::profile_remove::RemoveArgs;
 use super::profile_save::SaveArgs;
+use crate::accounts::edit::PutBack;
 use crate::accounts::loan::Held;
-use crate::accounts::profile::{Owner, Profiles};
+use crate::accounts::profile::{Owner, ProfileError, Profiles};
 use crate::codex::auth::{Freshness, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::login_lock;
@@ -96,7 +97,7 @@ struct RestoreLoginArgs {
     /// The profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// Its name in the history, or the beginning of one [default: the newest there]
+    /// Its name in the history, or the beginning of one [default: that which was made or renewed last]
     #[arg(value_name = "LOGIN")]
     login: Option<String>,
     /// Show what would be done; write nothing
@@ -228,9 +229,7 @@ impl ShowArgs {
             .into_iter()
             .find(|row| row.profile.name == name)
         else {
-            return Err(CommandError::failed(format!(
-                "no profile is called {name:?}"
-            )));
+            return Err(ProfileError::Unknown(name).into());
         };
         let Row {
             profile, account, ..
@@ -318,6 +317,7 @@ struct RenameView {
 impl RenameArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let profiles = Profiles::of(&context.settings.manager_home);
+        let _claimed = claim(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.named(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
         if !self.dry_run {
@@ -345,6 +345,7 @@ impl RenameArgs {
 struct RestoreLoginView {
     profile: String,
     login: String,
+    last_refresh: Option<String>,
     is_stale: bool,
     dry_run: bool,
 }
@@ -368,7 +369,11 @@ impl RestoreLoginArgs {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
         let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
-        let (login, is_stale) = profiles.restore_login(
+        let PutBack {
+            login,
+            freshness,
+            is_stale,
+        } = profiles.restore_login(
             &self.name,
             self.login.as_deref(),
             &settings.codex_home,
@@ -382,6 +387,14 @@ impl RestoreLoginArgs {
             printable(&login),
             printable(&self.name)
         ));
+        let made_at = signed_in_at(&freshness);
+        ui.line(match made_at {
+            Some(at) => format!(
+                "  signed in or renewed {}",
+                relative(&settings.zone.at(&at), context)
+            ),
+            None => "  how old it is is not known".into(),
+        });
         if is_stale {
             ui.warn(
                 "a newer login of this account was seen, so this one is probably spent; \
@@ -393,6 +406,7 @@ impl RestoreLoginArgs {
             &RestoreLoginView {
                 profile: self.name,
                 login,
+                last_refresh: made_at.map(|at| rfc3339(&at, settings.zone)),
                 is_stale,
                 dry_run: self.dry_run,
             },

@@ -2,8 +2,8 @@
 
 use super::account::printable;
 use super::profile::{claim, note};
-use crate::accounts::edit::DoomedLogin;
 use crate::accounts::profile::Profiles;
+use crate::accounts::removed::DoomedLogin;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;

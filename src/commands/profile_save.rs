@@ -10,6 +10,7 @@ use crate::accounts::source;
 use crate::codex::auth::{AuthSnapshot, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::LoginKind;
+use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::ui::Style;
@@ -53,10 +54,29 @@ struct SaveView<'a> {
 impl SaveArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
-        let (snapshot, login) = self.login(context)?;
         let profiles = Profiles::of(&settings.manager_home);
+        let (mut snapshot, mut login) = self.login(context)?;
+        // Refused before anything is written, be it a lock.
+        let plan = plan_save(&profiles.list()?, &self.name, &snapshot, &login)?;
+        // Who is at work on the login may change it until we have the locks: it is read again then.
+        let _claimed = if self.dry_run {
+            None
+        } else {
+            let (now, patience) = (context.local_now(), login_lock::PATIENCE);
+            let held = profiles.claim(&[&login.identity], now, patience)?;
+            let before = login.identity;
+            (snapshot, login) = self.login(context)?;
+            if !login.identity.is_same(&before) {
+                return Err(CommandError::failed(format!(
+                    "{before} was signed in, and then {}",
+                    login.identity
+                ))
+                .hint("run the same command again; nothing was changed"));
+            }
+            Some(held)
+        };
         let plan = if self.dry_run {
-            plan_save(&profiles.list()?, &self.name, &snapshot, &login)?
+            plan
         } else {
             let login = (&snapshot, &login);
             let home = &settings.codex_home;

@@ -305,6 +305,9 @@ impl CooldownFile {
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (Owner::Moved, _) => LoginState::Moved,
+            // Missing, no login, somebody else's, or written by a newer version.
+            _ if profile.login().is_none() && entry.archived => LoginState::Archived,
+            _ if profile.login().is_none() => LoginState::Unknown,
             // Only a login that is newer than that knowledge can be another one.
             (_, LoginState::Expired)
                 if renewed.is_none() || renewed <= known_since.map(|at| at.to_utc()) =>
