@@ -101,6 +101,8 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     }
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
+    let would = lab.manager(["use", "bob", "--stop-daemon", "--dry-run"]);
+    assert_eq!(format!("{would}"), format!("{refused}"), "as it would be");
     assert_eq!(daemon.pid(), Some(pid));
     assert_eq!(read_refresh_token(&home), SignIn::alice().refresh_token());
 

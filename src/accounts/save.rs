@@ -106,9 +106,12 @@ impl Profiles {
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
         // What is remembered of a profile that was removed stands nowhere yet.
         let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
-        let tell = || match is_told && !is_written {
-            true => write_profile_json(&folder, &note),
-            false => Ok(()),
+        let tell = || {
+            if is_told && !is_written {
+                write_profile_json(&folder, &note)
+            } else {
+                Ok(())
+            }
         };
         // That the owner is elsewhere is noted before there is a copy here, that it is here after:
         // killed in between, nobody takes a copy for the owner.

@@ -70,11 +70,7 @@ struct Known {
 }
 
 impl Known {
-    fn find(
-        identity: &Identity,
-        all: &[Profile],
-        options: &ImportOptions<'_>,
-    ) -> Result<Self, TransferError> {
+    fn find(identity: &Identity, all: &[Profile], options: &ImportOptions<'_>) -> Self {
         let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
         let own = all.iter().find(is_own).cloned();
         let home = match &own {
@@ -91,7 +87,7 @@ impl Known {
             Some(_) => None,
             None => Profiles::of(options.manager_home).removed_note(identity),
         };
-        Ok(Self { own, removed, live })
+        Self { own, removed, live }
     }
 
     fn note(&self) -> Option<&ProfileFile> {
@@ -196,7 +192,7 @@ pub(super) fn plan(
         let Some(identity) = &packed.file.identity else {
             continue;
         };
-        let known = Known::find(identity, &all, options)?;
+        let known = Known::find(identity, &all, options);
         let own = known.own.as_ref();
         let why = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
         if let Some((_, why)) = why {
@@ -262,7 +258,7 @@ pub(super) fn apply(
         return Ok(Live::No);
     };
     let identity = &login.identity;
-    let known = Known::find(identity, &profiles.list()?, options)?;
+    let known = Known::find(identity, &profiles.list()?, options);
     if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
         if planned.created {
             remember_instead(name, &known, &profiles, options)?;
