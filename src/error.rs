@@ -319,7 +319,7 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 Self::wrap(ErrorKind::Failed, error).hint(hint)
             }
             ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("see them all: codex-manager profile list"),
+                .hint("see them all: codex-manager profile list; nothing was changed"),
         }
     }
 }
@@ -399,12 +399,27 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::NoLogin(_)
-            | LoanError::Moved(_)
-            | LoanError::Live { .. }
-            | LoanError::InKeyring { .. }
-            | LoanError::Stale(_) => {
-                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            LoanError::NoLogin(ref profile)
+            | LoanError::Moved(ref profile)
+            | LoanError::Stale(ref profile) => {
+                let hint = format!(
+                    "sign in anew: codex-manager profile login {profile}; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::Live { ref home, .. } => {
+                let hint = format!(
+                    "ask about it there: codex-manager status --codex-home {}; nothing was changed",
+                    home.display()
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::InKeyring { ref home, .. } => {
+                let hint = format!(
+                    "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
+                    home.join("config.toml").display()
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
         }
     }
@@ -431,11 +446,14 @@ impl From<crate::transfer::TransferError> for CommandError {
                 .hint("give its passphrase: --passphrase-file FILE; nothing was changed"),
             TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, error)
                 .hint("give the key that it is for: --identity FILE; nothing was changed"),
-            TransferError::WrongKey { .. }
-            | TransferError::Foreign { .. }
-            | TransferError::Damaged { .. } => {
-                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
-            }
+            TransferError::WrongKey { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("give another: --passphrase-file FILE or --identity FILE; nothing was changed"),
+            TransferError::Foreign { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "a login in an auth.json or an archive is taken by codex-manager profile save NAME --from FILE; nothing was changed",
+            ),
+            TransferError::Damaged { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "copy it anew from the other machine, or write it again there: codex-manager profile export FILE; nothing was changed",
+            ),
             TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("upgrade codex-manager; nothing was changed"),
             TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
@@ -450,10 +468,11 @@ impl From<crate::accounts::source::SourceError> for CommandError {
         match error {
             SourceError::Io(e) => e.into(),
             SourceError::Archive(e) => e.into(),
-            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error),
-            SourceError::Unreadable { .. } => {
-                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
-            }
+            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error).hint(
+                "sign in with codex-manager profile login NAME, or name a file: --from FILE; nothing was changed",
+            ),
+            SourceError::Unreadable { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("sign in anew: codex-manager profile login NAME; nothing was changed"),
         }
     }
 }

@@ -556,7 +556,28 @@ fn a_profile_of_a_newer_version_hides_no_other_and_is_left_alone() {
     }
     let live = fs::read_to_string(env.codex_home().join("auth.json")).expect("a login");
     assert_eq!(live, auth_json(&alice(2)));
-    let _ = env.run(["profile", "export", "out.export"]).code(5);
+    let said = env
+        .run(["profile", "export", "out.export", "--json"])
+        .code(6);
+    let left = said.json()["left"].clone();
+    assert_eq!(left.as_array().expect("a list").len(), 1, "{said}");
+    assert_eq!(left[0]["name"], "work", "{said}");
+    for known in [
+        env.run(["cooldown", "--json"]),
+        env.run(["recommend", "--json"]),
+    ] {
+        let known = known.code(0).json();
+        let all = known.get("accounts").or(known.get("candidates"));
+        let mut all = all.and_then(Value::as_array).expect("accounts").iter();
+        let home = |a: &&Value| a["email"] == "bob@example.com";
+        assert_eq!(
+            all.clone().find(home).expect("bob")["login"],
+            "ok",
+            "{known}"
+        );
+        // It is live; its profile says nothing.
+        assert!(all.all(|a| a["profile"] != "work" || a["login"] == "ok"));
+    }
     assert_same_tree(&untouched, &env.tree("home/.codex-manager/profiles/work"));
     assert!(!folder(&env, "alice@example.com").exists());
 }

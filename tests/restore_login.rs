@@ -18,13 +18,6 @@ use std::time::{Duration, Instant};
 const FIRST: &str = "rt.acct-alice.f1.1";
 const SECOND: &str = "rt.acct-alice.f1.2";
 
-/// Signed in a while ago: the next Codex renews the login.
-fn due() -> SignIn {
-    SignIn::alice()
-        .issued_at(unix_now() - 1_000)
-        .ttl_seconds(990)
-}
-
 fn profile(lab: &Lab, email: &str) -> PathBuf {
     lab.world.manager_home().join("profiles").join(email)
 }
@@ -36,7 +29,7 @@ fn notes(document: &Value) -> String {
 
 #[test]
 fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
-    let Some(lab) = Lab::signed_in(&due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
         return;
     };
     let home = lab.home();
@@ -81,7 +74,7 @@ fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
 
 #[test]
 fn a_login_renewed_by_the_probe_of_a_backup_is_the_one_archived() {
-    let Some(lab) = Lab::signed_in(&due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
         return;
     };
     let home = lab.home();
@@ -223,7 +216,7 @@ fn names_of(path: &Path) -> u64 {
 
 #[test]
 fn a_hard_linked_login_is_replaced_as_a_name_and_codex_can_renew_it_again() {
-    let Some(lab) = Lab::signed_in(&due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
         return;
     };
     let (home, store) = (lab.home(), lab.world.path("store.json"));
@@ -285,7 +278,7 @@ fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
     if !can_trace() {
         return;
     }
-    let Some(lab) = Lab::signed_in(&due()) else {
+    let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {
         return;
     };
     let home = lab.home();

@@ -13,7 +13,7 @@ use crate::support::env::Run;
 use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use crate::support::processes;
-use crate::support::sign_in::{SignIn, aged, unix_now, write_auth, write_auth_text};
+use crate::support::sign_in::{SignIn, aged, write_auth, write_auth_text};
 use codex_manager::codex::process::find_codex;
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -42,8 +42,7 @@ struct Story {
 
 impl Story {
     fn begin(seed: u64, dice: &mut Dice) -> Option<Self> {
-        let due = |who: SignIn| who.issued_at(unix_now() - 1_000).ttl_seconds(990);
-        let lab = Lab::signed_in(&due(SignIn::bob()))?;
+        let lab = Lab::signed_in(&SignIn::bob().due())?;
         lab.backend.revoke_family_on_reuse(true);
         for account in ACCOUNTS {
             let delay_ms = dice.below(2) * 150;
@@ -58,7 +57,7 @@ impl Story {
             took: HashMap::new(),
         };
         story.manage(&["profile", "save", "bob"], &[0]);
-        write_auth(&story.lab.home(), &due(SignIn::alice()));
+        write_auth(&story.lab.home(), &SignIn::alice().due());
         story.manage(&["profile", "save", "alice"], &[0]);
         story.manage(&["backup", "--no-status", "--json"], &[0]);
         Some(story)

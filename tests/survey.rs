@@ -6,7 +6,7 @@ use crate::support::faults::Mount;
 use crate::support::lab::Lab;
 use crate::support::processes;
 use crate::support::sign_in::{
-    SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -15,19 +15,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn due(who: SignIn) -> SignIn {
-    who.issued_at(unix_now() - 1_000).ttl_seconds(990)
-}
-
-/// Alice signed in, and both in profiles.
-fn lab(alice: &SignIn, bob: &SignIn) -> Option<Lab> {
-    let lab = Lab::signed_in(bob)?;
-    let _ = lab.manager(["profile", "save", "bob"]).code(0);
-    write_auth(&lab.home(), alice);
-    let _ = lab.manager(["profile", "save", "alice"]).code(0);
-    Some(lab)
-}
 
 fn profile(lab: &Lab, name: &str) -> PathBuf {
     lab.world.manager_home().join("profiles").join(name)
@@ -42,7 +29,7 @@ fn is_swept(lab: &Lab) -> bool {
 
 #[test]
 fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
-    let Some(lab) = lab(&due(SignIn::alice()), &due(SignIn::bob())) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };
     let said = lab.manager(["status", "--all", "--json"]).code(0).json();
@@ -102,7 +89,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
         &["restore"],
         &export,
     ] {
-        let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+        let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
             return;
         };
         let _ = lab.manager(["use", "bob"]).code(0);
@@ -161,7 +148,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
 
 #[test]
 fn ctrl_c_waits_for_what_the_server_has_given_out() {
-    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
@@ -204,7 +191,7 @@ fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
 
 #[test]
 fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
-    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
@@ -227,7 +214,7 @@ fn i10_a_probe_and_a_switch_at_once_lose_nothing() {
 
 #[test]
 fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
-    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");
@@ -303,7 +290,7 @@ fn without_codex_what_was_seen_last_is_shown_and_an_api_key_is_complete() {
 
 #[test]
 fn a_profile_is_not_removed_while_a_probe_has_its_login() {
-    let Some(lab) = lab(&SignIn::alice(), &due(SignIn::bob())) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
         return;
     };
     let bob = lab.backend.account("acct-bob");

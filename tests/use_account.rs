@@ -6,7 +6,7 @@ use crate::support::faults::{Dice, killed_after};
 use crate::support::lab::Lab;
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
-    SignIn, api_key_auth_json, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+    SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
 use codex_manager::io::lock::FileLock;
 use codex_manager::io::processes;
@@ -533,22 +533,9 @@ fn i2_a_killed_switch_leaves_the_old_or_the_new_login_and_loses_none() {
     }
 }
 
-/// Alice signed in and Bob's login in a profile, with the real Codex.
-fn lab(alice: &SignIn, bob: &SignIn) -> Option<Lab> {
-    let lab = Lab::signed_in(bob)?;
-    let _ = lab.manager(["profile", "save", "bob"]).code(0);
-    write_auth(&lab.home(), alice);
-    let _ = lab.manager(["profile", "save", "alice"]).code(0);
-    Some(lab)
-}
-
-fn due(who: SignIn) -> SignIn {
-    who.issued_at(unix_now() - 1_000).ttl_seconds(990)
-}
-
 #[test]
 fn under_a_live_daemon_there_is_no_switch_until_it_is_stopped() {
-    let Some(lab) = lab(&SignIn::alice(), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();
@@ -591,7 +578,7 @@ fn under_a_live_daemon_there_is_no_switch_until_it_is_stopped() {
 
 #[test]
 fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
-    let Some(lab) = lab(&due(SignIn::alice()), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();

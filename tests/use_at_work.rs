@@ -5,9 +5,7 @@ use crate::support::faults::Dice;
 use crate::support::lab::Lab;
 use crate::support::mock_backend::Request;
 use crate::support::processes;
-use crate::support::sign_in::{
-    SignIn, aged, read_refresh_token, unix_now, write_auth, write_auth_text,
-};
+use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
 use crate::support::terminal::Terminal;
 use codex_manager::codex::process::turns_of_daemon;
 use codex_manager::io::lock::FileLock;
@@ -18,19 +16,6 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-fn due(who: SignIn) -> SignIn {
-    who.issued_at(unix_now() - 1_000).ttl_seconds(990)
-}
-
-/// Alice signed in and Bob's login in a profile, with the real Codex.
-fn lab(alice: &SignIn, bob: &SignIn) -> Option<Lab> {
-    let lab = Lab::signed_in(bob)?;
-    let _ = lab.manager(["profile", "save", "bob"]).code(0);
-    write_auth(&lab.home(), alice);
-    let _ = lab.manager(["profile", "save", "alice"]).code(0);
-    Some(lab)
-}
 
 #[test]
 fn on_a_terminal_the_account_is_picked_from_a_list() {
@@ -82,7 +67,7 @@ fn assert_turns_of(lab: &Lab, account: &str) {
 
 #[test]
 fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
-    let Some(lab) = lab(&SignIn::alice(), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();
@@ -116,6 +101,8 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
     }
     let refused = lab.manager(["use", "bob", "--stop-daemon"]).code(3);
     assert!(refused.stderr.contains("at work on"), "{refused}");
+    let would = lab.manager(["use", "bob", "--stop-daemon", "--dry-run"]);
+    assert_eq!(format!("{would}"), format!("{refused}"), "as it would be");
     assert_eq!(daemon.pid(), Some(pid));
     assert_eq!(read_refresh_token(&home), SignIn::alice().refresh_token());
 
@@ -182,7 +169,7 @@ fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
     if !cfg!(target_os = "linux") {
         return;
     }
-    let Some(lab) = lab(&due(SignIn::alice()), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home().canonicalize().expect("the home");
@@ -216,7 +203,7 @@ fn a_daemon_is_not_stopped_before_every_lock_is_there_and_the_plan_holds() {
 
 #[test]
 fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
-    let Some(lab) = lab(&due(SignIn::alice()), &SignIn::bob()) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
         return;
     };
     let home = lab.home();
@@ -237,7 +224,7 @@ fn a_renewal_that_the_server_is_slow_about_is_waited_for() {
 
 #[test]
 fn a_codex_that_is_started_at_the_very_moment_of_a_switch_loses_no_login() {
-    let Some(lab) = lab(&due(SignIn::alice()), &due(SignIn::bob())) else {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
         return;
     };
     let mut dice = Dice::new();

@@ -28,6 +28,7 @@ cargo bench --bench compare -- [OPTION]...
   --accounts N    how many accounts are known [default: 20]
   --archives N    how many archives are listed [default: 1000]
   --files N       also a home of so many small files, for its memory [default: 0]
+  --rollouts N    how many conversations `list` and `current` have beside them [default: 50000]
   --rounds N      how often each is run, in turn [default: 5]
   --python FILE   the Python codex-manager, to be measured too
   --no-peers      only ours: for homes that take the peers minutes";
@@ -40,6 +41,7 @@ struct Options {
     archives: u32,
     files: u32,
     rounds: usize,
+    rollouts: u32,
     python: Option<PathBuf>,
     peers: bool,
 }
@@ -52,6 +54,7 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         seed: 1,
         accounts: 20,
         archives: 1000,
+        rollouts: 50_000,
         files: 0,
         rounds: 5,
         python: None,
@@ -68,6 +71,7 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
             "--seed" => options.seed = value()?.parse()?,
             "--accounts" => options.accounts = value()?.parse()?,
             "--archives" => options.archives = value()?.parse()?,
+            "--rollouts" => options.rollouts = value()?.parse()?,
             "--files" => options.files = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
             "--python" => options.python = Some(value()?.into()),
@@ -99,6 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     )?;
     let mut rows = Vec::new();
     rows.extend(starting(&bench, &options)?);
+    rows.extend(looking(folder.path(), &options)?);
     rows.extend(packing(&bench, &options));
     rows.push(packing_again(&bench, &options));
     rows.extend(unpacking(&bench, &options));
@@ -244,6 +249,32 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
         rows.push(Row::new(work, &runs[i], Some((&list[2], &runs[2]))));
     }
     Ok(rows)
+}
+
+/// Looking at profiles in a home with many conversations, which are none of their business.
+fn looking(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let bench = Rc::new(Bench::new(folder.join("looking")));
+    // Four of five files are conversations.
+    sample::write_many(&bench.home, options.rollouts / 4 * 5)?;
+    sample::write_manager(&bench.manager, options.accounts, 0)?;
+    let works: [&'static [&'static str]; 2] = [&["list"], &["current"]];
+    let mut runners = Vec::new();
+    for words in works {
+        let command = Rc::clone(&bench);
+        runners.push(Runner::new("codex-manager", move || {
+            command.ours(&command.manager, words)
+        }));
+    }
+    runners.push(Runner::new("/bin/true", || Command::new("/bin/true")));
+    let runs = in_turn(&runners, options.rounds * 20);
+    let rows = works.iter().enumerate().map(|(i, words)| {
+        let work = format!(
+            "{}, {} accounts, {} conversations",
+            words[0], options.accounts, options.rollouts
+        );
+        Row::new(work, &runs[i], Some((&runners[2], &runs[2])))
+    });
+    Ok(rows.collect())
 }
 
 const LEVELS: [&str; 3] = ["fast", "default", "best"];

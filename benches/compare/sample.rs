@@ -1,8 +1,10 @@
 //! Sample homes: the same bytes for the same shape on every machine.
 
 use base64::Engine;
+use codex_manager::accounts::profile::Profiles;
 use codex_manager::archive::metadata::Metadata;
 use codex_manager::archive::names;
+use codex_manager::codex::auth::AuthSnapshot;
 use codex_manager::codex::identity::Identity;
 use codex_manager::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use codex_manager::inventory::cooldown::{self, AccountEntry, CooldownFile, LoginState};
@@ -19,9 +21,6 @@ use std::path::Path;
 
 /// The instant at which every measured command believes itself to be.
 pub(crate) const NOW: &str = "2026-11-20T08:00:00Z";
-
-/// The account that is signed in in a sample home.
-pub(crate) const EMAIL: &str = "user1@example.com";
 
 /// How large a home is.
 #[derive(Debug, Clone, Copy)]
@@ -154,9 +153,25 @@ pub(crate) fn write_many(home: &Path, files: u32) -> std::io::Result<()> {
 }
 
 fn write_small_files(home: &Path, random: &mut Random) -> std::io::Result<()> {
+    let models = vec![json!({"slug": "gpt-5-codex", "display_name": "x".repeat(400)}); 20];
+    fs::write(home.join("auth.json"), auth(1, random))?;
+    fs::write(home.join("config.toml"), "model = \"gpt-5-codex\"\n")?;
+    fs::write(home.join("installation_id"), random.uuid())?;
+    fs::write(
+        home.join("models_cache.json"),
+        json!({ "models": models }).to_string(),
+    )
+}
+
+/// The auth.json of the account of this number.
+fn auth(number: u32, random: &mut Random) -> String {
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let account = random.uuid();
-    let claims = json!({"chatgpt_account_id": account, "chatgpt_plan_type": "plus"});
+    let who = identity(number);
+    let claims = json!({
+        "chatgpt_account_id": who.account_id,
+        "chatgpt_user_id": who.user_id,
+        "chatgpt_plan_type": "plus",
+    });
     let mut token = |payload: Value| {
         let head = json!({"alg": "RS256", "typ": "JWT"}).to_string();
         let signature = base64.encode(random.bytes(256));
@@ -170,21 +185,14 @@ fn write_small_files(home: &Path, random: &mut Random) -> std::io::Result<()> {
     let auth = json!({
         "OPENAI_API_KEY": null,
         "tokens": {
-            "id_token": token(json!({"email": EMAIL, "https://api.openai.com/auth": claims})),
+            "id_token": token(json!({"email": who.email, "https://api.openai.com/auth": claims})),
             "access_token": token(json!({"exp": 1_796_000_000, "https://api.openai.com/auth": claims})),
-            "refresh_token": "rt_SAMPLE",
-            "account_id": account,
+            "refresh_token": format!("rt_SAMPLE{number}"),
+            "account_id": who.account_id,
         },
         "last_refresh": "2026-11-19T10:00:00Z",
     });
-    let models = vec![json!({"slug": "gpt-5-codex", "display_name": "x".repeat(400)}); 20];
-    fs::write(home.join("auth.json"), auth.to_string())?;
-    fs::write(home.join("config.toml"), "model = \"gpt-5-codex\"\n")?;
-    fs::write(home.join("installation_id"), random.uuid())?;
-    fs::write(
-        home.join("models_cache.json"),
-        json!({ "models": models }).to_string(),
-    )
+    auth.to_string()
 }
 
 fn write_rollout(
@@ -303,7 +311,8 @@ fn observation(number: u32, at: Timestamp) -> Observation {
     }
 }
 
-/// Writes a manager home that knows `accounts` accounts and `archives` archives of them.
+/// Writes a manager home that has a profile of each of `accounts` accounts and `archives` archives of
+/// them.
 pub(crate) fn write_manager(
     manager: &Path,
     accounts: u32,
@@ -325,6 +334,14 @@ pub(crate) fn write_manager(
             .collect(),
     };
     document::write(&manager.join(cooldown::FILE_NAME), &file)?;
+    let (profiles, mut random) = (Profiles::of(manager), Random(1));
+    for number in 1..=accounts {
+        let snapshot = AuthSnapshot::parse(auth(number, &mut random).into_bytes());
+        let snapshot = snapshot.map_err(|(_, reason)| reason)?;
+        let login = snapshot.login.clone().ok_or("no login")?;
+        let name = format!("user{number}");
+        profiles.save_as(&name, (&snapshot, &login), &manager.join("none"), now)?;
+    }
     let content = [0_u8; 512];
     for number in 0..archives {
         let who = identity(1 + number % accounts.max(1));

@@ -1,9 +1,7 @@
-//! What a user does to profiles by name: save, rename, remove.
+//! What a user does to profiles by name: save, rename, put an older login back.
 
-use super::profile::{
-    HISTORY, Keeper, Owner, Profile, ProfileError, ProfileFile, Profiles, SaveOutcome, SavedBack,
-    is_unfinished, keep_in_history, save_outcome, write_profile_json,
-};
+use super::profile::{HISTORY, Profile, ProfileError, Profiles, is_unfinished, write_profile_json};
+use super::save::{Keeper, SaveOutcome, SavedBack, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
@@ -14,9 +12,6 @@ use crate::io::{IoContext, IoError, atomic, tree};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// Where removed profiles go.
-const TRASH: &str = ".trash";
 
 /// The longest name of a profile, in bytes.
 const MAX_NAME_BYTES: usize = 64;
@@ -41,13 +36,15 @@ pub struct KeptLogin {
     pub auth: AuthFile,
 }
 
-/// A login that deleting a profile for good would take away.
-#[derive(Debug, Clone)]
-pub struct DoomedLogin {
-    /// Whose it is; `None` where that cannot be read.
-    pub of: Option<Identity>,
+/// A login that was taken out of the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutBack {
+    /// Its name in the history.
+    pub login: String,
     /// How new it is.
     pub freshness: Freshness,
+    /// Whether a newer one was seen.
+    pub is_stale: bool,
 }
 
 /// Whether a text can be the name of a profile.
@@ -167,52 +164,13 @@ impl Profiles {
         if let Some(own) = &mut own {
             name.clone_into(&mut own.name);
         }
-        let removed = match &own {
-            None => self.removed_note(&login.identity),
-            Some(_) => None,
-        };
-        let is_moved = removed.as_ref().is_some_and(|note| {
-            note.owner == Owner::Moved && !login.freshness.is_newer_than(&note.newest)
-        });
-        let found = own.or_else(|| {
-            let mut profile = Profile::of(name, login);
-            profile.file = removed?;
-            Some(profile)
-        });
+        let found = own.or_else(|| self.remembered(name, login));
         // A login from a file is owned by whoever has the account live.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
         let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
         let saved = self.save_into(name, found.as_ref(), (snapshot, login), keeper, now)?;
-        if is_moved && live_in.is_none() {
-            let mut file = self.read(name.to_owned())?.file;
-            file.owner = Owner::Moved;
-            self.write_note(name, &file)?;
-        }
         Ok((plan, saved))
-    }
-
-    /// What is known of the logins of an account whose profile was removed: how new the newest was,
-    /// and who had that.
-    fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
-        let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
-        let mut notes: Vec<_> = entries
-            .flatten()
-            .filter_map(|entry| {
-                let name = entry.file_name().into_string().ok()?;
-                let stamp = name.strip_prefix(trashed_name(&name)?)?.to_owned();
-                let profile = self.read(format!("{TRASH}/{name}")).ok()?;
-                let is_own = profile.identity()?.is_same(identity);
-                let newest = profile.newest();
-                let note = ProfileFile {
-                    newest,
-                    ..profile.file
-                };
-                is_own.then_some((stamp, note))
-            })
-            .collect();
-        notes.sort_by(|(a, x), (b, y)| x.newest.compare(&y.newest).then_with(|| a.cmp(b)));
-        notes.pop().map(|(_, note)| note)
     }
 
     /// Gives a profile another name.
@@ -232,91 +190,6 @@ impl Profiles {
             return Ok(());
         }
         self.move_to(&own.name, new)
-    }
-
-    /// Moves a profile to the trash; returns where it is there.
-    ///
-    /// # Errors
-    /// There is none of that name, or the file system refuses.
-    pub fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
-        let _held = self.hold(false)?;
-        let profiles = self.list()?;
-        let name = &find_named(&profiles, name)?.name;
-        let trash = self.folder.join(TRASH);
-        atomic::create_private_folder(&trash)?;
-        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
-        let mut place = trash.join(format!("{name}-{stamp}"));
-        let mut number = 1;
-        while place.exists() {
-            number += 1;
-            place = trash.join(format!("{name}-{stamp}-{number}"));
-        }
-        atomic::rename(&self.folder.join(name), &place)?;
-        atomic::sync_folder(&self.folder)?;
-        Ok(place)
-    }
-
-    /// Deletes a profile and what the trash has of that name; returns how many folders.
-    ///
-    /// # Errors
-    /// There is nothing of that name, or the file system refuses.
-    pub fn purge(&self, name: &str) -> Result<usize, ProfileError> {
-        let _held = self.hold(false)?;
-        let places = self.places_of(name)?;
-        for place in &places {
-            tree::remove(place)?;
-        }
-        atomic::sync_folder(&self.folder)?;
-        Ok(places.len())
-    }
-
-    /// The folders that are, or were, the profile `name`.
-    ///
-    /// # Errors
-    /// There is none, or the file system refuses.
-    pub fn places_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
-        let profiles = self.list()?;
-        let mut places: Vec<_> = find_named(&profiles, name)
-            .map(|p| self.folder.join(&p.name))
-            .into_iter()
-            .collect();
-        let trash = self.folder.join(TRASH);
-        for entry in fs::read_dir(&trash).into_iter().flatten().flatten() {
-            let removed = entry.file_name();
-            let stem = removed.to_str().and_then(trashed_name);
-            if stem.is_some_and(|stem| stem.to_lowercase() == name.to_lowercase()) {
-                places.push(entry.path());
-            }
-        }
-        if places.is_empty() {
-            return Err(ProfileError::Unknown(name.to_owned()));
-        }
-        places.sort();
-        Ok(places)
-    }
-
-    /// The logins in the folders that are, or were, the profile `name`, those of histories too.
-    ///
-    /// # Errors
-    /// There is no such folder, or the file system refuses.
-    pub fn doomed_logins(&self, name: &str) -> Result<Vec<DoomedLogin>, ProfileError> {
-        let mut logins = Vec::new();
-        for place in self.places_of(name)? {
-            let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
-            let files = history.flatten().map(|entry| entry.path());
-            for path in std::iter::once(place.join(AUTH_JSON)).chain(files) {
-                let (of, freshness) = match AuthFile::read(&path) {
-                    Ok(AuthFile::Missing) => continue,
-                    Ok(AuthFile::Present(snapshot)) => match snapshot.login {
-                        Some(login) => (Some(login.identity), login.freshness),
-                        None => continue,
-                    },
-                    Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
-                };
-                logins.push(DoomedLogin { of, freshness });
-            }
-        }
-        Ok(logins)
     }
 
     /// Keeps an older login of a profile's account in its history, unless it is there.
@@ -361,9 +234,9 @@ impl Profiles {
             .collect()
     }
 
-    /// Puts a login of the history in the place of the profile's, which goes to the history. The
-    /// newest login that was seen stays what it is. Returns the name in the history, and whether a
-    /// newer login was seen.
+    /// Puts a login of the history in the place of the profile's, which goes to the history: the one
+    /// whose name begins with `wanted`, else that which was made or renewed last. The newest login that
+    /// was seen stays what it is.
     ///
     /// # Errors
     /// There is no such profile or login, the account is signed in, or the file system refuses.
@@ -374,9 +247,10 @@ impl Profiles {
         codex_home: &Path,
         now: Timestamp,
         dry_run: bool,
-    ) -> Result<(String, bool), ProfileError> {
+    ) -> Result<PutBack, ProfileError> {
         let _held = self.hold(dry_run)?;
         let profile = self.named(name)?;
+        self.check_version(&profile.name)?;
         let name = profile.name.clone();
         if let Some(home) = profile.live_in(codex_home) {
             return Err(ProfileError::IsLive { name, home });
@@ -390,8 +264,10 @@ impl Profiles {
             };
             kept.auth.login().is_some_and(own) && kept.auth.snapshot() != profile.snapshot()
         });
+        let age = |kept: &&KeptLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
         let chosen = match wanted {
-            None => usable.first(),
+            // The one that was put there last may be the oldest of all.
+            None => usable.iter().rev().max_by(|a, b| age(a).compare(&age(b))),
             Some(wanted) => usable.iter().find(|kept| kept.name.starts_with(wanted)),
         };
         let Some((kept, snapshot, login)) =
@@ -412,7 +288,11 @@ impl Profiles {
             }
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
-        Ok((kept.name.clone(), is_stale))
+        Ok(PutBack {
+            login: kept.name.clone(),
+            freshness: login.freshness,
+            is_stale,
+        })
     }
 
     /// The profile of this name, without regard to letter case.
@@ -423,7 +303,7 @@ impl Profiles {
         find_named(&self.list()?, name).cloned()
     }
 
-    fn hold(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
+    pub(super) fn hold(&self, dry_run: bool) -> Result<Option<FileLock>, IoError> {
         if dry_run || !self.folder.is_dir() {
             return Ok(None);
         }
@@ -450,26 +330,20 @@ impl Profiles {
     }
 }
 
-fn find_named<'a>(profiles: &'a [Profile], name: &str) -> Result<&'a Profile, ProfileError> {
+pub(super) fn find_named<'a>(
+    profiles: &'a [Profile],
+    name: &str,
+) -> Result<&'a Profile, ProfileError> {
     profiles
         .iter()
         .find(|p| p.name.to_lowercase() == name.to_lowercase())
         .ok_or_else(|| ProfileError::Unknown(name.to_owned()))
 }
 
-/// The name of the profile that a folder of the trash was.
-fn trashed_name(folder: &str) -> Option<&str> {
-    const STAMP_BYTES: usize = "20261120T120000000000Z".len();
-    folder.match_indices('-').find_map(|(at, _)| {
-        let stamp = folder[at + 1..].split('-').next()?;
-        let is_stamp = stamp.len() == STAMP_BYTES && stamp.ends_with('Z');
-        is_stamp.then(|| &folder[..at])
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::accounts::profile::ProfileFile;
     use crate::io::secret::SecretBytes;
 
     fn who(user: &str) -> Identity {
@@ -541,12 +415,5 @@ mod tests {
         ] {
             assert!(check_name(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn the_trash_tells_names_that_look_alike_apart() {
-        assert_eq!(trashed_name("work-20261120T120000000000Z"), Some("work"));
-        assert_eq!(trashed_name("a-b-20261120T120000000000Z-2"), Some("a-b"));
-        assert_eq!(trashed_name("work"), None);
     }
 }

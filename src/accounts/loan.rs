@@ -7,9 +7,8 @@
 //! then goes on. A lock for each account, which ends with its process, keeps `use`, `restore` and
 //! probes of the same login apart.
 
-use super::profile::{
-    Keeper, Owner, Profile, ProfileError, Profiles, SavedBack, write_profile_json,
-};
+use super::profile::{Owner, Profile, ProfileError, Profiles, write_profile_json};
+use super::save::{Keeper, SavedBack};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{self, CodexConfig};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
@@ -391,7 +390,7 @@ fn wait_for_rest(
 }
 
 /// A file name for a login: of its ids, which stay when its email changes.
-fn key(account: &Identity) -> String {
+pub(super) fn key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
     if text == "\n" {

@@ -10,6 +10,8 @@ pub mod edit;
 pub mod loan;
 pub mod new_login;
 pub mod profile;
+pub mod removed;
 pub mod running;
+pub mod save;
 pub mod source;
 pub mod switch;

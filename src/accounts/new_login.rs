@@ -6,7 +6,8 @@
 
 use super::edit::check_name;
 use super::loan::LoanError;
-use super::profile::{Keeper, ProfileError, Profiles, SavedBack};
+use super::profile::{ProfileError, Profiles};
+use super::save::{Keeper, SavedBack};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;

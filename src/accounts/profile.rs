@@ -3,28 +3,22 @@
 //! `auth.json` is the newest snapshot, `history/` holds the last five that differed, and
 //! `profile.json` says whose it is and how new the newest login is that was ever seen.
 
-use crate::archive::names::safe_label;
+use super::save::Keeper;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::{Identity, LoginKind};
+use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError, Found};
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, hash};
+use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many older logins a profile keeps.
-pub const KEPT_LOGINS: usize = 5;
-
 const PROFILE_JSON: &str = "profile.json";
 
 pub(super) const HISTORY: &str = "history";
-
-/// Where bytes go that stood in the place of a login and are none.
-const UNREADABLE: &str = ".unreadable";
 
 /// Where the owner copy of a login is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,15 +33,6 @@ pub enum Owner {
     Probe,
     /// On another machine.
     Moved,
-}
-
-/// Where the owner copy is from now on, as whoever saves a login knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper<'a> {
-    /// In this Codex home.
-    Live(&'a Path),
-    /// In the profile.
-    Profile,
 }
 
 /// `profile.json`. Holds no token.
@@ -74,6 +59,35 @@ pub struct ProfileFile {
     /// [`Owner::Moved`] from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<Moving>,
+    /// The export that took the login away: it alone brings the same one back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_with: Option<String>,
+    /// The fingerprints of logins that another of this account came after, the latest at the end.
+    /// Their refresh tokens are spent, whatever the clocks of the machines said that wrote them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<String>,
+}
+
+/// How many fingerprints a profile keeps: logins are renewed every few days.
+const KEPT_FINGERPRINTS: usize = 256;
+
+impl ProfileFile {
+    /// Notes that another login came after this one.
+    pub(crate) fn supersede(&mut self, fingerprint: String) {
+        if !self.superseded.contains(&fingerprint) {
+            self.superseded.push(fingerprint);
+        }
+        let surplus = self.superseded.len().saturating_sub(KEPT_FINGERPRINTS);
+        self.superseded.drain(..surplus);
+    }
+
+    /// Takes over what another machine knows of the same account.
+    pub(crate) fn learn(&mut self, superseded: &[String]) {
+        let own = std::mem::take(&mut self.superseded);
+        for fingerprint in superseded.iter().chain(&own) {
+            self.supersede(fingerprint.clone());
+        }
+    }
 }
 
 /// An export under way; see [`ProfileFile::moving`].
@@ -137,6 +151,12 @@ impl Profile {
         self.auth.snapshot().filter(|_| self.intruder().is_none())
     }
 
+    /// Whether another login of this account is known to have come after the one at hand.
+    pub fn is_superseded(&self) -> bool {
+        let own = self.snapshot().map(AuthSnapshot::fingerprint);
+        own.is_some_and(|own| self.file.superseded.contains(&own))
+    }
+
     /// The newest login of this account that was ever seen. The snapshot counts too: a crash may
     /// have come between it and `profile.json`.
     pub fn newest(&self) -> Freshness {
@@ -178,7 +198,7 @@ impl Profile {
 
     /// Whether the home that had the owner copy last is another one than `keeper`, and has it
     /// as far as can be seen.
-    fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
+    pub(super) fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
         let Some(noted) = self.file.live_home.as_deref() else {
             return false;
         };
@@ -186,29 +206,6 @@ impl Profile {
         let may_have_it = self.live_in(noted).is_some() || self.lost_home().is_some();
         self.file.owner == Owner::Live && !is_keeper && may_have_it
     }
-}
-
-/// What saving a login back did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SavedBack {
-    /// The profile.
-    pub profile: String,
-    /// What happened.
-    pub outcome: SaveOutcome,
-}
-
-/// See [`SavedBack`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SaveOutcome {
-    /// The account had no profile; now it has one.
-    Created,
-    /// The profile's login was older.
-    Updated,
-    /// The profile has these very bytes.
-    Unchanged,
-    /// The profile's login is newer; this one went to its history.
-    KeptNewer,
 }
 
 /// Why a profile could not be used.
@@ -297,6 +294,25 @@ impl Profiles {
         write_profile_json(&folder, file)
     }
 
+    /// Takes over what another machine knows of the logins of an account that has a profile here.
+    pub(crate) fn learn(
+        &self,
+        account: &Identity,
+        superseded: &[String],
+    ) -> Result<(), ProfileError> {
+        let _held = FileLock::exclusive(&self.lock)?;
+        if let Some(profile) = self.find(account)?
+            && profile.damaged.is_none()
+        {
+            let mut file = profile.file.clone();
+            file.learn(superseded);
+            if file != profile.file {
+                self.write_note(&profile.name, &file)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
     /// out.
     pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
@@ -366,6 +382,12 @@ impl Profiles {
         })
     }
 
+    /// Whether the profile of this name is whole, of no newer version, and has its account's login.
+    pub fn has_usable_login(&self, name: &str) -> bool {
+        let profile = self.read(name.to_owned());
+        profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some())
+    }
+
     /// The names of profiles that were written by a newer version, which are shown and left alone,
     /// each with what is wrong.
     pub fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
@@ -380,147 +402,6 @@ impl Profiles {
     pub(super) fn check_version(&self, name: &str) -> Result<(), DocumentError> {
         let path = self.folder.join(name).join(PROFILE_JSON);
         document::read::<ProfileFile>(&path).map(drop)
-    }
-
-    /// Saves a login to the profile of its account, if it is newer than what is there. An account
-    /// without a profile gets one, named after its email. What is replaced goes to `history/`.
-    ///
-    /// `keeper` says where the owner copy is from now on. Everything is durable on return.
-    pub fn save_back(
-        &self,
-        snapshot: &AuthSnapshot,
-        login: &Login,
-        keeper: Keeper<'_>,
-        now: Timestamp,
-    ) -> Result<SavedBack, ProfileError> {
-        atomic::create_private_folder(&self.folder)?;
-        let _held = FileLock::exclusive(&self.lock)?;
-        let found = self.find(&login.identity)?;
-        let name = match &found {
-            Some(profile) => profile.name.clone(),
-            None => self.free_name(&login.identity),
-        };
-        self.save_into(&name, found.as_ref(), (snapshot, login), keeper, now)
-    }
-
-    /// Saves a login into the profile `name`, which is that of its account or a new one. The caller
-    /// holds the lock.
-    pub(super) fn save_into(
-        &self,
-        name: &str,
-        found: Option<&Profile>,
-        (snapshot, login): (&AuthSnapshot, &Login),
-        keeper: Keeper<'_>,
-        now: Timestamp,
-    ) -> Result<SavedBack, ProfileError> {
-        let folder = self.folder.join(name);
-        atomic::create_private_folder(&folder)?;
-        atomic::sweep(&folder);
-        let outcome = save_outcome(found, snapshot, login);
-        let kept = found.and_then(Profile::snapshot);
-        match (outcome, kept) {
-            (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
-            (SaveOutcome::Updated, Some(kept)) => keep_in_history(&folder, &kept.bytes, now)?,
-            (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
-                self.set_aside(&folder.join(AUTH_JSON), now)?;
-            }
-            _ => {}
-        }
-        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
-            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
-        }
-        let newest = found.map(Profile::newest).unwrap_or_default();
-        let newest = if login.freshness.is_newer_than(&newest) {
-            login.freshness
-        } else {
-            newest
-        };
-        // An older login that turns up does not bring back the one that was moved, nor take over
-        // from the one that is live.
-        let stays = found.filter(|_| outcome == SaveOutcome::KeptNewer);
-        let stays = stays.filter(|p| p.file.owner == Owner::Moved || p.is_live_apart_from(keeper));
-        let (owner, live_home, moving) = match (keeper, stays) {
-            (_, Some(p)) => {
-                let file = p.file.clone();
-                (file.owner, file.live_home, file.moving)
-            }
-            (Keeper::Live(home), None) => (Owner::Live, Some(canonical(home)), None),
-            (Keeper::Profile, None) => (Owner::Profile, None, None),
-        };
-        let file = ProfileFile {
-            identity: Some(login.identity.clone()),
-            plan: login.plan.clone(),
-            newest,
-            owner,
-            live_home,
-            moving,
-            saved_at: match (outcome, found) {
-                (SaveOutcome::Unchanged | SaveOutcome::KeptNewer, Some(p)) => {
-                    p.file.saved_at.or(Some(now))
-                }
-                _ => Some(now),
-            },
-        };
-        // An older login says nothing of where the newer one is.
-        let is_told =
-            outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
-        if is_told && found.map(|p| &p.file) != Some(&file) {
-            write_profile_json(&folder, &file)?;
-        }
-        Ok(SavedBack {
-            profile: name.to_owned(),
-            outcome,
-        })
-    }
-
-    /// Moves what stands in the place of a login, and is none, out of the way.
-    fn set_aside(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
-        let folder = self.folder.join(UNREADABLE);
-        atomic::create_private_folder(&folder)?;
-        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
-        atomic::rename(path, &folder.join(format!("profile-{stamp}.json")))
-    }
-
-    /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
-    pub fn keep_unreadable(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
-        let folder = self.folder.join(UNREADABLE);
-        atomic::create_private_folder(&folder)?;
-        let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
-        atomic::write(&path, bytes.expose())?;
-        Ok(path)
-    }
-
-    /// The email, made safe for a file name; numbered when another account has it.
-    fn free_name(&self, identity: &Identity) -> String {
-        let base = safe_label(identity.email.as_str());
-        let mut name = base.clone();
-        let mut number = 1;
-        while self.folder.join(&name).exists() && !is_unfinished(&self.folder.join(&name)) {
-            number += 1;
-            name = format!("{base}-{number}");
-        }
-        name
-    }
-}
-
-/// What saving `login` to its account's profile will do. Pure.
-pub fn save_outcome(
-    found: Option<&Profile>,
-    snapshot: &AuthSnapshot,
-    login: &Login,
-) -> SaveOutcome {
-    match found.and_then(Profile::snapshot) {
-        None => SaveOutcome::Created,
-        Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
-        Some(kept) => {
-            let kept = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
-            // API keys have no age: the one in use is the one that counts.
-            if kept.is_newer_than(&login.freshness) && login.identity.kind == LoginKind::Chatgpt {
-                SaveOutcome::KeptNewer
-            } else {
-                SaveOutcome::Updated
-            }
-        }
     }
 }
 
@@ -568,146 +449,4 @@ pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<()
         document::move_aside(&path)?;
     }
     Ok(document::write(&path, file)?)
-}
-
-/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
-/// newest of the others. Which of them is newest is what the logins say, not when they were put.
-pub(super) fn keep_in_history(
-    folder: &Path,
-    bytes: &SecretBytes,
-    now: Timestamp,
-) -> Result<(), IoError> {
-    let history = folder.join(HISTORY);
-    atomic::create_private_folder(&history)?;
-    let digest = &hash::sha256(bytes.expose())[..12];
-    let kept: Vec<_> = fs::read_dir(&history)
-        .at("list", &history)?
-        .flatten()
-        .filter_map(|e| e.file_name().into_string().ok())
-        .filter(|name| name.strip_suffix(".json").is_some())
-        .collect();
-    if kept.iter().any(|name| name.contains(digest)) {
-        return Ok(());
-    }
-    let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
-    let name = format!("{stamp}-{digest}.json");
-    atomic::write(&history.join(&name), bytes.expose())?;
-    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
-    if surplus == 0 {
-        return Ok(());
-    }
-    let age = |name: &str| {
-        let auth = AuthFile::read(&history.join(name)).ok();
-        let login = auth.as_ref().and_then(AuthFile::login);
-        login.map(|l| l.freshness).unwrap_or_default()
-    };
-    let mut others: Vec<_> = kept.into_iter().map(|name| (age(&name), name)).collect();
-    others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
-    for (_, name) in others.iter().take(surplus) {
-        let path = history.join(name);
-        fs::remove_file(&path).at("remove", &path)?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn login(user: &str, refreshed: &str) -> AuthSnapshot {
-        use base64::Engine;
-        let part = |json: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
-        let id = format!(
-            "x.{}.s",
-            part(format!(
-                r#"{{"email":"a@x.com","https://api.openai.com/auth":{{"chatgpt_user_id":"{user}","chatgpt_account_id":"acct"}}}}"#
-            ))
-        );
-        let text = format!(
-            r#"{{"tokens":{{"id_token":"{id}","refresh_token":"rt.{refreshed}"}},"last_refresh":"{refreshed}"}}"#
-        );
-        AuthSnapshot::parse(text.into_bytes()).unwrap()
-    }
-
-    fn at(second: u32) -> Timestamp {
-        Timestamp::parse_from_rfc3339(&format!("2026-11-20T10:00:{second:02}Z")).unwrap()
-    }
-
-    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SavedBack {
-        let login = snapshot.login.clone().unwrap();
-        profiles
-            .save_back(snapshot, &login, Keeper::Profile, at(second))
-            .unwrap()
-    }
-
-    #[test]
-    fn a_newer_login_is_never_replaced_by_an_older() {
-        let home = tempfile::tempdir().unwrap();
-        let profiles = Profiles::of(home.path());
-        let (old, new) = (
-            login("u", "2026-11-01T00:00:00Z"),
-            login("u", "2026-11-02T00:00:00Z"),
-        );
-        assert_eq!(save(&profiles, &new, 0).outcome, SaveOutcome::Created);
-        assert_eq!(save(&profiles, &old, 1).outcome, SaveOutcome::KeptNewer);
-        let profile = profiles
-            .find(&new.login.as_ref().unwrap().identity)
-            .unwrap()
-            .unwrap();
-        assert_eq!(profile.auth.snapshot(), Some(&new));
-        assert_eq!(profile.newest(), new.login.unwrap().freshness);
-    }
-
-    #[test]
-    fn accounts_with_one_email_get_a_profile_each() {
-        let home = tempfile::tempdir().unwrap();
-        let profiles = Profiles::of(home.path());
-        assert_eq!(
-            save(&profiles, &login("u1", "2026-11-01T00:00:00Z"), 0).profile,
-            "a@x.com"
-        );
-        assert_eq!(
-            save(&profiles, &login("u2", "2026-11-01T00:00:00Z"), 1).profile,
-            "a@x.com-2"
-        );
-        assert_eq!(profiles.list().unwrap().len(), 2);
-    }
-
-    #[test]
-    fn the_last_five_different_logins_are_kept() {
-        let home = tempfile::tempdir().unwrap();
-        let profiles = Profiles::of(home.path());
-        for day in 1..=9 {
-            save(
-                &profiles,
-                &login("u", &format!("2026-11-0{day}T00:00:00Z")),
-                day,
-            );
-        }
-        let history = home.path().join("profiles/a@x.com/history");
-        assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
-    }
-
-    #[test]
-    fn the_newest_login_never_leaves_the_history() {
-        let folder = tempfile::tempdir().unwrap();
-        let keep = |day: u32, second| {
-            let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));
-            keep_in_history(folder.path(), &login.bytes, at(second)).unwrap();
-        };
-        for (second, day) in [20, 9, 8, 7, 6, 5, 4].into_iter().enumerate() {
-            keep(day, u32::try_from(second).unwrap());
-        }
-        let mut days: Vec<_> = fs::read_dir(folder.path().join(HISTORY))
-            .unwrap()
-            .map(|entry| {
-                let login = AuthFile::read(&entry.unwrap().path()).unwrap();
-                let at = login.login().unwrap().freshness.last_refresh.unwrap();
-                at.format("%d").to_string()
-            })
-            .collect();
-        days.sort();
-        // The one that was put there last stays too: it was just said to be there.
-        assert_eq!(days, ["04", "07", "08", "09", "20"]);
-    }
 }

@@ -162,6 +162,16 @@ impl AuthSnapshot {
     pub fn sha256(&self) -> String {
         hash::sha256(self.bytes.expose())
     }
+
+    /// What tells this login from any other of its account: a digest of its refresh token, which is
+    /// another one after each renewal; of the bytes where there is none. It gives no token away.
+    pub fn fingerprint(&self) -> String {
+        let auth: Value = serde_json::from_slice(self.bytes.expose()).unwrap_or_default();
+        let token = auth.get("tokens").and_then(|t| t.get("refresh_token"));
+        let token = token.and_then(Value::as_str).filter(|t| !t.is_empty());
+        let secret = token.map_or(self.bytes.expose(), str::as_bytes);
+        hash::sha256(secret)[..32].to_owned()
+    }
 }
 
 fn login_of(auth: &Value) -> Option<Login> {

@@ -170,14 +170,7 @@ pub fn with_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>), 
     warn_all(&context.ui, &loaded.warnings);
     let profiles = Profiles::of(home).list()?;
     loaded.file.set_profiles(&profiles);
-    let mut accounts = with_live(context, loaded.file);
-    for profile in profiles.iter().filter(|p| p.damaged.is_some()) {
-        let is_its = |a: &&mut Account| a.entry.profile.as_ref() == Some(&profile.name);
-        if let Some(account) = accounts.iter_mut().find(is_its).filter(|a| !a.current) {
-            account.entry.login = LoginState::Unknown;
-            account.login = LoginState::Unknown;
-        }
-    }
+    let accounts = with_live(context, loaded.file);
     Ok((accounts, profiles))
 }
 

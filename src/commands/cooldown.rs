@@ -1,8 +1,8 @@
 //! `cooldown`: which accounts are free, and until when the others are not.
 
 use super::account::{
-    AccountView, absolute, bar, full, judged, known, label, local, printable, relative, style_of,
-    warn_all, with_live,
+    AccountView, absolute, bar, full, judged, label, local, printable, relative, style_of,
+    warn_all, with_live, with_profiles,
 };
 use crate::codex::window::Window;
 use crate::context::Context;
@@ -74,7 +74,7 @@ impl CooldownArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let change = change_of(&self, context)?;
         let accounts = match &change {
-            None => known(context)?,
+            None => with_profiles(context)?.0,
             Some(change) => {
                 let file = apply(change, self.dry_run, context)?;
                 with_live(context, file)

@@ -21,6 +21,8 @@ pub mod profile;
 mod profile_export;
 mod profile_import;
 mod profile_login;
+mod profile_remove;
+mod profile_save;
 pub mod prune;
 pub mod recommend;
 mod refresh;

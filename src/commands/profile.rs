@@ -5,15 +5,13 @@ use super::list::{self, Row, problem};
 use super::profile_export::{self, ExportArgs};
 use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
-use super::verify::find_archive;
-use crate::accounts::edit::{DoomedLogin, SavePlan, plan_save};
+use super::profile_remove::RemoveArgs;
+use super::profile_save::SaveArgs;
+use crate::accounts::edit::PutBack;
 use crate::accounts::loan::Held;
-use crate::accounts::profile::{Owner, Profiles, SaveOutcome};
-use crate::accounts::source;
-use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
+use crate::accounts::profile::{Owner, ProfileError, Profiles};
+use crate::codex::auth::{Freshness, Login};
 use crate::codex::config::CodexConfig;
-use crate::codex::home::AUTH_JSON;
-use crate::codex::identity::LoginKind;
 use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -23,8 +21,6 @@ use crate::ui::Style;
 use crate::ui::time::rfc3339;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 /// Keep the logins of several accounts, each by a name
 ///
@@ -53,27 +49,6 @@ enum ProfileCommand {
     RestoreLogin(RestoreLoginArgs),
     Export(ExportArgs),
     Import(ImportArgs),
-}
-
-/// Save the live login, or one from a file, under a name
-///
-/// An account has one profile: where it has one already, that is updated and takes this name. An
-/// older login never replaces a newer one; it goes to the history.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager profile save work
-  codex-manager profile save work --from 2026-11-17-155500-me@x.com-codex.tar.gz
-  codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
-struct SaveArgs {
-    /// The name
-    #[arg(value_name = "NAME")]
-    name: String,
-    /// An auth.json, a legacy *_auth.json, or an archive, instead of the live login
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
-    /// Show what would be done; write nothing
-    #[arg(long)]
-    dry_run: bool,
 }
 
 /// Show the profiles and what is left of their quota; the same as `list`
@@ -108,25 +83,6 @@ struct RenameArgs {
     dry_run: bool,
 }
 
-/// Remove a profile: into the trash below profiles/, or with --purge for good
-///
-/// Nobody is logged out: the login itself, and the live home, stay as they are.
-#[derive(Debug, Args)]
-#[command(after_help = "Examples:
-  codex-manager profile remove work
-  codex-manager profile remove work --purge   # also what is in the trash of it")]
-struct RemoveArgs {
-    /// The profile
-    #[arg(value_name = "NAME")]
-    name: String,
-    /// Delete it and what the trash has of that name
-    #[arg(long)]
-    purge: bool,
-    /// Show what would be done; write nothing
-    #[arg(long)]
-    dry_run: bool,
-}
-
 /// Put an older login of the history back into a profile
 ///
 /// An older login is probably spent: its refresh token works once. The one that the profile has now
@@ -141,7 +97,7 @@ struct RestoreLoginArgs {
     /// The profile
     #[arg(value_name = "NAME")]
     name: String,
-    /// Its name in the history, or the beginning of one [default: the newest there]
+    /// Its name in the history, or the beginning of one [default: that which was made or renewed last]
     #[arg(value_name = "LOGIN")]
     login: Option<String>,
     /// Show what would be done; write nothing
@@ -214,108 +170,6 @@ pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
     )))
 }
 
-/// The JSON document of `save`. Its keys are a contract.
-#[derive(Debug, Serialize)]
-struct SaveView<'a> {
-    #[serde(flatten)]
-    plan: &'a SavePlan,
-    email: &'a str,
-    account_id: Option<&'a str>,
-    last_refresh: Option<String>,
-    dry_run: bool,
-}
-
-impl SaveArgs {
-    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let (snapshot, login) = self.login(context)?;
-        let profiles = Profiles::of(&settings.manager_home);
-        let plan = if self.dry_run {
-            plan_save(&profiles.list()?, &self.name, &snapshot, &login)?
-        } else {
-            let login = (&snapshot, &login);
-            let home = &settings.codex_home;
-            let (plan, _) = profiles.save_as(&self.name, login, home, context.local_now())?;
-            note(context, Some(login.1))?;
-            plan
-        };
-        context.ui.document(
-            "profile save",
-            &SaveView {
-                plan: &plan,
-                email: login.identity.email.as_str(),
-                account_id: login.identity.account_id.as_deref(),
-                last_refresh: signed_in_at(&login.freshness).map(|at| rfc3339(&at, settings.zone)),
-                dry_run: self.dry_run,
-            },
-        );
-        self.say(&plan, &login, context);
-        Ok(Outcome::Done)
-    }
-
-    fn login(&self, context: &Context) -> Result<(AuthSnapshot, Login), CommandError> {
-        let path = match &self.from {
-            None => {
-                check_store(context)?;
-                context.settings.codex_home.join(AUTH_JSON)
-            }
-            Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
-                find_archive(context, from)?
-            }
-            Some(from) => context.env.absolute(from),
-        };
-        let snapshot = source::read(&path)?;
-        let Some(login) = snapshot.login.clone() else {
-            return Err(CommandError::refused(format!(
-                "there is no login in it: {}",
-                path.display()
-            ))
-            .hint("sign in with codex login; nothing was changed"));
-        };
-        Ok((snapshot, login))
-    }
-
-    fn say(&self, plan: &SavePlan, login: &Login, context: &Context) {
-        let ui = &context.ui;
-        let name = ui.paint(Style::Strong, &plan.profile);
-        let who = printable(login.identity.email.as_str());
-        let would = if self.dry_run { "would be " } else { "" };
-        if let Some(old) = &plan.renamed_from {
-            ui.line(format_args!("{would}renamed {} to {name}", printable(old)));
-        }
-        ui.line(match plan.outcome {
-            SaveOutcome::Created => format!("{would}saved the login of {who} as {name}"),
-            SaveOutcome::Updated => format!("{would}updated {name} with the login of {who}"),
-            SaveOutcome::Unchanged => format!("{name} has this login of {who} already"),
-            SaveOutcome::KeptNewer => format!(
-                "{name} has a newer login of {who}; this one {}to its history",
-                if self.dry_run { "would go " } else { "went " }
-            ),
-        });
-        if self.dry_run {
-            ui.note("nothing was written");
-        }
-        if login.identity.kind == LoginKind::ApiKey {
-            return;
-        }
-        let zone = context.settings.zone;
-        match signed_in_at(&login.freshness) {
-            Some(at) => ui.line(format_args!(
-                "  signed in or renewed {}",
-                relative(&zone.at(&at), context)
-            )),
-            None => ui.line("  how old it is is not known"),
-        }
-        if self.from.is_some() && plan.outcome != SaveOutcome::KeptNewer {
-            ui.note(format_args!(
-                "whether it still works is not known before it is used; leave the copy in {} alone: \
-                 a login that is used in two places stops working in both",
-                self.from.as_deref().unwrap_or(Path::new("")).display()
-            ));
-        }
-    }
-}
-
 /// When a login was made or renewed, as far as it says.
 pub(super) fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
     freshness.last_refresh.or(freshness.issued_at)
@@ -375,9 +229,7 @@ impl ShowArgs {
             .into_iter()
             .find(|row| row.profile.name == name)
         else {
-            return Err(CommandError::failed(format!(
-                "no profile is called {name:?}"
-            )));
+            return Err(ProfileError::Unknown(name).into());
         };
         let Row {
             profile, account, ..
@@ -465,6 +317,7 @@ struct RenameView {
 impl RenameArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let profiles = Profiles::of(&context.settings.manager_home);
+        let _claimed = claim(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.named(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
         if !self.dry_run {
@@ -492,13 +345,14 @@ impl RenameArgs {
 struct RestoreLoginView {
     profile: String,
     login: String,
+    last_refresh: Option<String>,
     is_stale: bool,
     dry_run: bool,
 }
 
 /// Keeps others of ours from the login of a profile that is about to change, after bringing back
 /// what a killed probe has left of it.
-fn claim(
+pub(super) fn claim(
     name: &str,
     dry_run: bool,
     profiles: &Profiles,
@@ -515,7 +369,11 @@ impl RestoreLoginArgs {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
         let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
-        let (login, is_stale) = profiles.restore_login(
+        let PutBack {
+            login,
+            freshness,
+            is_stale,
+        } = profiles.restore_login(
             &self.name,
             self.login.as_deref(),
             &settings.codex_home,
@@ -529,6 +387,14 @@ impl RestoreLoginArgs {
             printable(&login),
             printable(&self.name)
         ));
+        let made_at = signed_in_at(&freshness);
+        ui.line(match made_at {
+            Some(at) => format!(
+                "  signed in or renewed {}",
+                relative(&settings.zone.at(&at), context)
+            ),
+            None => "  how old it is is not known".into(),
+        });
         if is_stale {
             ui.warn(
                 "a newer login of this account was seen, so this one is probably spent; \
@@ -540,125 +406,11 @@ impl RestoreLoginArgs {
             &RestoreLoginView {
                 profile: self.name,
                 login,
+                last_refresh: made_at.map(|at| rfc3339(&at, settings.zone)),
                 is_stale,
                 dry_run: self.dry_run,
             },
         );
         Ok(Outcome::Done)
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct RemoveView {
-    profile: String,
-    trash: Option<PathBuf>,
-    purged: usize,
-    dry_run: bool,
-}
-
-impl RemoveArgs {
-    fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let settings = &context.settings;
-        let profiles = Profiles::of(&settings.manager_home);
-        let mut view = RemoveView {
-            profile: self.name.clone(),
-            trash: None,
-            purged: 0,
-            dry_run: self.dry_run,
-        };
-        let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
-        let ui = &context.ui;
-        let name = printable(&self.name);
-        if self.purge {
-            let places = profiles.places_of(&self.name)?;
-            let logins = profiles.doomed_logins(&self.name)?;
-            if self.dry_run {
-                view.purged = places.len();
-                ui.line(format_args!(
-                    "would delete {name} for good: {}, {}",
-                    folders(places.len()),
-                    whose(&logins)
-                ));
-            } else {
-                self.consent(context, &profiles, &logins)?;
-                view.purged = profiles.purge(&self.name)?;
-                ui.line(format_args!(
-                    "deleted {name} for good: {}",
-                    folders(view.purged)
-                ));
-            }
-        } else if self.dry_run {
-            profiles.named(&self.name)?;
-            ui.line(format_args!("would move {name} to the trash"));
-        } else {
-            let place = profiles.remove(&self.name, context.local_now())?;
-            ui.line(format_args!("moved {name} to the trash"));
-            ui.note(format_args!(
-                "bring it back: codex-manager profile save {name} --from {}",
-                place.join(AUTH_JSON).display()
-            ));
-            view.trash = Some(place);
-        }
-        if !self.dry_run {
-            note(context, None)?;
-        }
-        ui.document("profile remove", &view);
-        Ok(Outcome::Done)
-    }
-
-    /// Deleting the only copy of a login needs a yes. It is not the only one where all of them are
-    /// of the account that is signed in, with a login that is as new.
-    fn consent(
-        &self,
-        context: &Context,
-        profiles: &Profiles,
-        logins: &[DoomedLogin],
-    ) -> Result<(), CommandError> {
-        let settings = &context.settings;
-        let home = profiles
-            .named(&self.name)
-            .ok()
-            .and_then(|p| p.live_in(&settings.codex_home));
-        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
-        let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
-            logins.iter().all(|login| {
-                let is_own = login
-                    .of
-                    .as_ref()
-                    .is_some_and(|of| of.is_same(&live.identity));
-                is_own && !login.freshness.is_newer_than(&live.freshness)
-            })
-        });
-        let name = printable(&self.name);
-        let whose = whose(logins);
-        let question = format!("delete {name} for good: {whose}? This may be the only copy");
-        if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
-            return Ok(());
-        }
-        Err(CommandError::refused(format!(
-            "{name}, with what the trash has of that name, may be the only copy: {whose}"
-        ))
-        .hint("--yes deletes it all the same; without --purge it goes to the trash; nothing was changed"))
-    }
-}
-
-/// "the logins of a@x.com, b@x.com".
-fn whose(logins: &[DoomedLogin]) -> String {
-    let label = |login: &DoomedLogin| match &login.of {
-        Some(of) => printable(of.email.as_str()),
-        None => "an account that cannot be read".into(),
-    };
-    let accounts: BTreeSet<_> = logins.iter().map(label).collect();
-    if accounts.is_empty() {
-        return "no login".into();
-    }
-    let accounts: Vec<_> = accounts.into_iter().collect();
-    format!("the logins of {}", accounts.join(", "))
-}
-
-fn folders(count: usize) -> String {
-    match count {
-        1 => "1 folder".into(),
-        n => format!("{n} folders"),
     }
 }

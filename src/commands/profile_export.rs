@@ -79,7 +79,7 @@ impl ExportArgs {
                 "no such folder: {}",
                 atomic::parent_of(&file).display()
             ))
-            .hint("nothing was changed"));
+            .hint("make it first, or name another; nothing was changed"));
         }
         let seal_for = self.seal_for(context)?;
         let options = ExportOptions {
@@ -96,7 +96,10 @@ impl ExportArgs {
         } else {
             Vec::new()
         };
-        let accounts: Vec<_> = all.iter().filter_map(Profile::identity).collect();
+        let newer = profiles.newer(&all);
+        let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
+        let usable = all.iter().filter(|p| !is_newer(p));
+        let accounts: Vec<_> = usable.filter_map(Profile::identity).collect();
         let _claimed = profiles.claim(&accounts, options.now, login_lock::PATIENCE)?;
         let plan = {
             let bar = context.ui.bar("reading", 0);

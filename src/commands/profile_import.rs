@@ -7,9 +7,8 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::staging::{self, Staging};
 use crate::transfer::TransferError;
-use crate::transfer::merge::{
-    self, ArchiveOutcome, ConfigOutcome, ImportOptions, ImportPlan, LoginOutcome,
-};
+use crate::transfer::merge::{self, ArchiveOutcome, ConfigOutcome, ImportOptions, ImportPlan};
+use crate::transfer::profiles::LoginOutcome;
 use crate::transfer::reading;
 use crate::transfer::seal::{Found, Opener, Passphrase};
 use crate::ui::{Style, Ui};
@@ -82,7 +81,7 @@ impl ImportArgs {
             let plan = merge::plan(&package, &options)?;
             self.show(&plan, &[], &path, context);
             context.ui.note("nothing was written");
-            return Ok(Outcome::Done);
+            return Ok(Outcome::partial_if(!plan.left.is_empty()));
         }
         let report = merge::apply(&package, &options)?;
         self.show(&report.plan, &report.renewed, &path, context);
@@ -94,7 +93,9 @@ impl ImportArgs {
                 printable(profile)
             ));
         }
-        Ok(Outcome::partial_if(!report.busy.is_empty()))
+        Ok(Outcome::partial_if(
+            !report.busy.is_empty() || !report.plan.left.is_empty(),
+        ))
     }
 
     fn opener(
@@ -162,10 +163,18 @@ impl ImportArgs {
             }
             ConfigOutcome::None | ConfigOutcome::Same => {}
         }
-        let is_nothing = plan
-            .profiles
-            .iter()
-            .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
+        for left in &plan.left {
+            ui.warn(format_args!(
+                "not taken over: {}: {}",
+                printable(&left.name),
+                left.reason
+            ));
+        }
+        let is_nothing = plan.left.is_empty()
+            && plan
+                .profiles
+                .iter()
+                .all(|p| !p.created && matches!(p.login, LoginOutcome::Same | LoginOutcome::None))
             && counts.iter().all(|(count, _)| *count == 0)
             && plan.config != ConfigOutcome::Added;
         if is_nothing {
@@ -185,6 +194,10 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
             LoginOutcome::Older => format!(
                 "{name}  {who}: a newer login was seen here; the export's goes to the history"
             ),
+            LoginOutcome::Unclear => format!(
+                "{name}  {who}: what is here stays: whether the export's login is newer, or spent, \
+                 cannot be told"
+            ),
             LoginOutcome::None if profile.created => {
                 format!("{name}  {who}: without a login, which is on another machine")
             }
@@ -194,6 +207,12 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
             ui.note(format_args!(
                 "{} is another account's name here, so this one is {}",
                 printable(&profile.name),
+                printable(&profile.profile)
+            ));
+        }
+        if profile.login == LoginOutcome::Unclear {
+            ui.note(format_args!(
+                "get a login that surely works: codex-manager profile login {}",
                 printable(&profile.profile)
             ));
         }

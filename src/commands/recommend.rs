@@ -6,6 +6,7 @@ use super::use_account::SwitchArgs;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::accounts::{Account, distrust};
 use crate::inventory::cooldown::LoginState;
 use crate::io::deadline;
 use crate::quota::recommend::{Candidate, Ranking, Strategy, rank};
@@ -95,11 +96,27 @@ impl RecommendArgs {
         if template.is_some() {
             deadline::end_within(PROMPT_SECONDS);
         }
-        let accounts = known(context)?;
+        let mut accounts = known(context)?;
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);
         let include_api_key = self.include_api_key || preferences.include_api_key;
-        let ranking = rank(&accounts, strategy, include_api_key, &context.now());
+        let now = context.now();
+        let home = &context.settings.manager_home;
+        // What is named is looked at; the others only where they are shown.
+        if self.explain || context.ui.wants_json() {
+            distrust(home, &mut accounts);
+        } else {
+            let best = |accounts: &[Account]| {
+                let ranking = rank(accounts, strategy, include_api_key, &now);
+                let mut candidates = ranking.candidates.iter();
+                let best = candidates.find(|c| !self.switch || c.account.login == LoginState::Ok);
+                best.and_then(|c| accounts.iter().position(|a| a == c.account))
+            };
+            while let Some(best) = best(&accounts)
+                && distrust(home, [&mut accounts[best]])
+            {}
+        }
+        let ranking = rank(&accounts, strategy, include_api_key, &now);
         let Some(best) = ranking
             .candidates
             .iter()

@@ -2,7 +2,7 @@
 
 use super::account::{judged, label, printable, warn_all, with_profiles};
 use super::profile::check_store;
-use crate::accounts::profile::SaveOutcome;
+use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;

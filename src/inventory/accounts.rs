@@ -52,6 +52,31 @@ pub fn known(manager_home: &Path, live: Option<&Login>, mut file: CooldownFile) 
         .collect()
 }
 
+/// Looks into the profiles whose logins these accounts are taken to have, and says so where one has
+/// none that can be used; whether there was such a one.
+pub fn distrust<'a>(
+    manager_home: &Path,
+    accounts: impl IntoIterator<Item = &'a mut Account>,
+) -> bool {
+    let profiles = Profiles::of(manager_home);
+    let mut is_wrong = false;
+    for account in accounts {
+        let by_profile = account.login == LoginState::Ok && !account.current;
+        let Some(name) = account.entry.profile.as_ref().filter(|_| by_profile) else {
+            continue;
+        };
+        if !profiles.has_usable_login(name) {
+            account.login = if account.entry.archived {
+                LoginState::Archived
+            } else {
+                LoginState::Unknown
+            };
+            is_wrong = true;
+        }
+    }
+    is_wrong
+}
+
 /// Whether a login is newer than any that its profile has seen: not the one that was moved, but one
 /// that was made here since.
 fn is_unseen(manager_home: &Path, live: &Login) -> bool {
@@ -74,7 +99,9 @@ fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> 
                 _ => entry.login,
             }
         }
-        _ if live.is_some() || in_profile => LoginState::Ok,
+        _ if live.is_some() => LoginState::Ok,
+        // A file is there, and whoever looked into it found no login that can be used.
+        LoginState::Ok if in_profile => LoginState::Ok,
         // It was at hand when somebody looked, and is no longer.
         LoginState::Ok if entry.archived => LoginState::Archived,
         LoginState::Ok => LoginState::Unknown,

@@ -1,13 +1,13 @@
 //! Gathering what an export holds, and writing it.
 
 use super::TransferError;
-use super::handover::{self, Leaving};
+use super::handover::{self, Leaving, Logins};
 use super::manifest::{
-    BACKUPS, CONFIG, ExportFile, ExportManifest, LAUNCHES, NAME, PRODUCT, PROFILE_JSON, PROFILES,
-    Part,
+    self, BACKUPS, CONFIG, ExportFile, ExportManifest, LAUNCHES, NAME, PRODUCT, PROFILE_JSON,
+    PROFILES, Part,
 };
 use super::seal::{SealFor, Sealed};
-use crate::accounts::profile::{Profile, ProfileFile, Profiles};
+use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles};
 use crate::archive::entry_name::EntryName;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;
@@ -21,6 +21,7 @@ use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -145,12 +146,13 @@ pub fn plan(
     };
     let profiles = Profiles::of(home);
     let all = profiles.list()?;
-    // An export without it would not be the whole manager home.
-    if let Some((_, newer)) = profiles.newer(&all).pop() {
-        return Err(newer.into());
-    }
+    // What a newer version wrote into them would be lost.
+    let newer: BTreeMap<_, _> = profiles.newer(&all).into_iter().collect();
     for profile in all {
-        add_profile(&mut plan, &profile, options)?;
+        match newer.get(&profile.name) {
+            Some(why) => plan.leave(&profile.name, why.to_string()),
+            None => add_profile(&mut plan, &profile, options)?,
+        }
     }
     let known = cooldown::load(home, &options.now.to_utc(), options.zone)?.file;
     add_document(&mut plan, cooldown::FILE_NAME, &known)?;
@@ -185,9 +187,10 @@ fn add_profile(
     let note = ProfileFile {
         identity: profile.identity().cloned(),
         newest: profile.newest(),
-        owner: crate::accounts::profile::Owner::Profile,
+        owner: Owner::Profile,
         live_home: None,
         moving: None,
+        moved_with: None,
         ..profile.file.clone()
     };
     let path = folder.join(PROFILE_JSON);
@@ -381,10 +384,14 @@ pub fn write(
             .file_name()
             .ok_or_else(|| TransferError::Exists(target.to_path_buf()))?,
     );
-    let leaving = &plan.leaving;
+    let id = manifest::id_of(&document::encode(&place, &plan.manifest)?);
+    let logins = Logins {
+        leaving: &plan.leaving,
+        export: &id,
+    };
     if handover::publish(
         &profiles,
-        leaving,
+        logins,
         file,
         &target,
         options.codex_home,

@@ -26,6 +26,15 @@ pub struct Leaving {
     pub bytes: SecretBytes,
 }
 
+/// The logins that an export takes along.
+#[derive(Debug, Clone, Copy)]
+pub struct Logins<'a> {
+    /// Each.
+    pub leaving: &'a [Leaving],
+    /// Which export it is: it alone can bring them back.
+    pub export: &'a str,
+}
+
 /// Why the login of a profile stays where it is; `None` if it may go.
 pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if profile.snapshot().is_none() || profile.login().is_none() {
@@ -58,12 +67,13 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
 /// where it was, or, where that could not be noted any more, its profile says what to do.
 pub fn publish(
     profiles: &Profiles,
-    leaving: &[Leaving],
+    logins: Logins<'_>,
     file: TempFile,
     target: &Path,
     codex_home: &Path,
     now: Timestamp,
 ) -> Result<bool, TransferError> {
+    let Logins { leaving, export } = logins;
     if leaving.is_empty() {
         return Ok(file.publish(target)?.is_ok());
     }
@@ -97,6 +107,7 @@ pub fn publish(
         owner: Owner::Moved,
         live_home: None,
         moving: Some(note.clone()),
+        moved_with: Some(export.to_owned()),
         newest: profile.newest(),
         ..profile.file.clone()
     };
@@ -181,9 +192,11 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
                 continue;
             }
         };
+        let is_back = owner == Owner::Profile;
         let file = ProfileFile {
             owner,
             moving: None,
+            moved_with: profile.file.moved_with.clone().filter(|_| !is_back),
             ..profile.file.clone()
         };
         profiles.write_note(&profile.name, &file)?;

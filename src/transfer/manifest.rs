@@ -7,7 +7,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::inventory::{cooldown, observations, store};
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{self, Sha256Digest};
 use serde::{Deserialize, Serialize};
 use std::path::Component;
 
@@ -54,6 +54,12 @@ pub struct ExportManifest {
 
 impl Document for ExportManifest {
     const SCHEMA: u64 = 1;
+}
+
+/// What tells an export from any other, by its manifest as it stands there: that names when it was made,
+/// and the digest of every file.
+pub fn id_of(manifest: &[u8]) -> String {
+    hash::sha256(manifest)[..32].to_owned()
 }
 
 /// One file of an export.

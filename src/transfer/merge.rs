@@ -4,14 +4,13 @@
 //! killed is finished by running it again.
 
 use super::TransferError;
+use super::export::Left;
 use super::manifest::{CONFIG, LAUNCHES};
-use super::reading::{Package, PackedArchive, PackedProfile};
-use crate::accounts::edit::check_no_email;
-use crate::accounts::new_login::{self, Live};
-use crate::accounts::profile::{Keeper, Owner, Profile, ProfileFile, Profiles, is_unfinished};
+use super::profiles::{self, ProfileImport};
+use super::reading::{Package, PackedArchive};
+use crate::accounts::new_login::Live;
+use crate::accounts::profile::Profiles;
 use crate::archive::names;
-use crate::codex::auth::Freshness;
-use crate::codex::identity::{Identity, LoginKind};
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
 use crate::inventory::{legacy, observations, store};
@@ -39,39 +38,6 @@ pub struct ImportOptions<'a> {
     pub zone: Zone,
     /// How long Codex may keep us waiting.
     pub patience: Duration,
-}
-
-/// What becomes of a login.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LoginOutcome {
-    /// The account has a login here now, and had none.
-    New,
-    /// It is newer than the one here, which goes to the history.
-    Newer,
-    /// It is the one here.
-    Same,
-    /// It is older than one that was seen here: it goes to the history, for it is probably spent.
-    Older,
-    /// The export has none of this profile.
-    None,
-}
-
-/// What becomes of a profile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProfileImport {
-    /// Its name in the export.
-    pub name: String,
-    /// Its name here.
-    pub profile: String,
-    /// Whose it is.
-    pub email: String,
-    /// The workspace account id.
-    pub account_id: Option<String>,
-    /// Whether it is new here.
-    pub created: bool,
-    /// Its login.
-    pub login: LoginOutcome,
 }
 
 /// What becomes of an archive.
@@ -114,6 +80,8 @@ pub enum ConfigOutcome {
 pub struct ImportPlan {
     /// Profiles.
     pub profiles: Vec<ProfileImport>,
+    /// Profiles that are not taken over, and why.
+    pub left: Vec<Left>,
     /// Accounts whose figures change.
     pub accounts: Vec<String>,
     /// Archives.
@@ -131,9 +99,6 @@ pub struct ImportPlan {
 /// What is here, as far as an import asks.
 #[derive(Debug)]
 struct Here {
-    profiles: Vec<Profile>,
-    /// Names that no new profile can have.
-    taken: BTreeSet<String>,
     cooldown: CooldownFile,
     inventory: InventoryFile,
     archives: Vec<ArchiveRecord>,
@@ -147,19 +112,7 @@ struct Here {
 /// Something here cannot be read, or was written by a newer version.
 pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan, TransferError> {
     let home = options.manager_home;
-    let profiles = Profiles::of(home);
-    let all = profiles.list()?;
-    if let Some((_, newer)) = profiles.newer(&all).pop() {
-        return Err(newer.into());
-    }
-    let entries = fs::read_dir(profiles.folder_of(""));
-    let taken = entries.into_iter().flatten().flatten();
     let here = Here {
-        profiles: all,
-        taken: taken
-            .filter(|entry| !is_unfinished(&entry.path()))
-            .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
-            .collect(),
         cooldown: cooldown::load(home, &options.now.to_utc(), options.zone)?.file,
         inventory: document::read::<InventoryFile>(&home.join(store::FILE_NAME))?
             .good()
@@ -177,8 +130,10 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
             looks += known.looks.len().saturating_sub(before);
         }
     }
+    let (profiles, left) = profiles::plan(package, options)?;
     Ok(ImportPlan {
-        profiles: plan_profiles(package, &here),
+        profiles,
+        left,
         accounts: changed_accounts(&here.cooldown, &package.cooldown),
         archives: plan_archives(package, &here, &store::backups(home))?,
         records: new_records(package, &here.inventory).len(),
@@ -198,74 +153,6 @@ fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).at("read", path).map_err(Into::into),
-    }
-}
-
-fn plan_profiles(package: &Package, here: &Here) -> Vec<ProfileImport> {
-    let mut taken = here.taken.clone();
-    let mut plans = Vec::new();
-    for (name, packed) in &package.profiles {
-        let Some(identity) = &packed.file.identity else {
-            continue;
-        };
-        let own = own_profile(&here.profiles, identity);
-        let profile = if let Some(own) = own {
-            own.name.clone()
-        } else {
-            let mut free = name.clone();
-            let mut number = 1;
-            while check_no_email(&here.profiles, &free, identity).is_err()
-                || !taken.insert(free.to_lowercase())
-            {
-                number += 1;
-                free = format!("{name}-{number}");
-            }
-            free
-        };
-        plans.push(ProfileImport {
-            name: name.clone(),
-            profile,
-            email: identity.email.to_string(),
-            account_id: identity.account_id.clone(),
-            created: own.is_none(),
-            login: login_outcome(packed, own),
-        });
-    }
-    plans
-}
-
-fn own_profile<'a>(profiles: &'a [Profile], identity: &Identity) -> Option<&'a Profile> {
-    profiles
-        .iter()
-        .find(|p| p.identity().is_some_and(|own| own.is_same(identity)))
-}
-
-/// What becomes of a login, by what was ever seen of its account here: not only by the copy that is
-/// here now. Pure.
-fn login_outcome(packed: &PackedProfile, own: Option<&Profile>) -> LoginOutcome {
-    let Some((snapshot, login)) = &packed.login else {
-        return LoginOutcome::None;
-    };
-    let Some(own) = own else {
-        return LoginOutcome::New;
-    };
-    let has_same = own.snapshot().is_some_and(|s| s.bytes == snapshot.bytes);
-    if has_same {
-        return LoginOutcome::Same;
-    }
-    if own.newest().is_newer_than(&login.freshness) {
-        return LoginOutcome::Older;
-    }
-    match own.login() {
-        None => LoginOutcome::New,
-        Some(known)
-            if login.identity.kind == LoginKind::ApiKey
-                || login.freshness.is_newer_than(&known.freshness) =>
-        {
-            LoginOutcome::Newer
-        }
-        // As new as the one here and another: which of them works is not known, so what is here stays.
-        Some(_) => LoginOutcome::Older,
     }
 }
 
@@ -430,7 +317,9 @@ pub fn apply(
     ] {
         atomic::sweep(folder);
     }
-    let logins = package.profiles.values().filter_map(|p| p.login.as_ref());
+    let (wanted, _) = profiles::plan(package, options)?;
+    let packed = wanted.iter().filter_map(|p| package.profiles.get(&p.name));
+    let logins = packed.filter_map(|packed| packed.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
     let _claimed = Profiles::of(home).claim(&accounts, options.now, options.patience)?;
     let mut report = ImportReport {
@@ -443,7 +332,7 @@ pub fn apply(
         let Some(packed) = package.profiles.get(&planned.name) else {
             continue;
         };
-        match apply_profile(&planned, packed, options)? {
+        match profiles::apply(&planned, packed, &package.id, options)? {
             Live::Renewed => report.renewed.push(planned.profile),
             Live::Busy => report.busy.push(planned.profile),
             Live::No => {}
@@ -477,64 +366,6 @@ pub fn apply(
     })?;
     report.warnings.extend(updated.warnings);
     Ok(report)
-}
-
-fn apply_profile(
-    planned: &ProfileImport,
-    packed: &PackedProfile,
-    options: &ImportOptions<'_>,
-) -> Result<Live, TransferError> {
-    let profiles = Profiles::of(options.manager_home);
-    atomic::sweep(&profiles.folder_of(&planned.profile));
-    let (home, now) = (options.codex_home, options.now);
-    let Some((snapshot, login)) = &packed.login else {
-        if planned.created {
-            let _held = hold(&profiles)?;
-            let note = ProfileFile {
-                owner: Owner::Moved,
-                live_home: None,
-                moving: None,
-                // Of a login on another machine: it says nothing of the logins of this one.
-                newest: Freshness::default(),
-                ..packed.file.clone()
-            };
-            profiles.write_note(&planned.profile, &note)?;
-        }
-        return Ok(Live::No);
-    };
-    match planned.login {
-        LoginOutcome::Older => {
-            profiles.keep_as_history(&planned.profile, snapshot, now)?;
-            Ok(Live::No)
-        }
-        LoginOutcome::New if planned.created => {
-            profiles.save_as(&planned.profile, (snapshot, login), home, now)?;
-            Ok(new_login::renew_live(
-                &profiles,
-                home,
-                (snapshot, login),
-                now,
-                options.patience,
-            )?)
-        }
-        _ => {
-            let own = profiles.find(&login.identity)?;
-            let live_in = own.and_then(|own| own.live_in(home));
-            let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
-            profiles.save_back(snapshot, login, keeper, now)?;
-            Ok(new_login::renew_live(
-                &profiles,
-                home,
-                (snapshot, login),
-                now,
-                options.patience,
-            )?)
-        }
-    }
-}
-
-fn hold(profiles: &Profiles) -> Result<FileLock, TransferError> {
-    Ok(FileLock::exclusive(&profiles.lock_path())?)
 }
 
 fn apply_archives(

@@ -7,12 +7,13 @@
 //! - [`seal`] encryption;
 //! - [`export`] gathers and writes it, [`handover`] moves the ownership of logins;
 //! - [`reading`] checks all of it before anything is changed;
-//! - [`merge`] takes it over.
+//! - [`merge`] takes it over, [`profiles`] decides which login is newer.
 
 pub mod export;
 pub mod handover;
 pub mod manifest;
 pub mod merge;
+pub mod profiles;
 pub mod reading;
 pub mod seal;
 

@@ -5,7 +5,7 @@
 //! compressed, so that nothing can grow.
 
 use super::TransferError;
-use super::manifest::{ExportFile, ExportManifest, MAX_MANIFEST_BYTES, NAME, PRODUCT, Part};
+use super::manifest::{self, ExportFile, ExportManifest, MAX_MANIFEST_BYTES, NAME, PRODUCT, Part};
 use crate::accounts::profile::ProfileFile;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -31,6 +31,8 @@ const MAX_NAME_BYTES: u64 = 4096;
 /// What an export holds, checked.
 #[derive(Debug, Default)]
 pub struct Package {
+    /// Which export it is.
+    pub id: String,
     /// Its manifest.
     pub manifest: ExportManifest,
     /// The profiles, by the name that they have in it.
@@ -89,7 +91,7 @@ pub fn read(
         path,
         next: &mut || entries.next().transpose().map_err(broken),
     };
-    let manifest = read_manifest(&mut reader)?;
+    let (manifest, id) = read_manifest(&mut reader)?;
     let parts = check_list(&manifest, path)?;
     let archives =
         |(part, file): &(Part, ExportFile)| matches!(part, Part::Archive(_)).then_some(file.size);
@@ -110,6 +112,7 @@ pub fn read(
         }
     }
     let mut package = Package {
+        id,
         manifest,
         ..Package::default()
     };
@@ -220,7 +223,7 @@ impl<'b, R: Read> Entries<'_, 'b, R> {
 
 fn read_manifest<R: Read>(
     entries: &mut Entries<'_, '_, R>,
-) -> Result<ExportManifest, TransferError> {
+) -> Result<(ExportManifest, String), TransferError> {
     let path = entries.path;
     let foreign = |reason: String| TransferError::Foreign {
         path: path.to_path_buf(),
@@ -258,7 +261,7 @@ fn read_manifest<R: Read>(
     if manifest.product != PRODUCT {
         return Err(foreign("its manifest names another product".into()));
     }
-    Ok(manifest)
+    Ok((manifest, manifest::id_of(&bytes)))
 }
 
 /// What each file is; that there are no two of a name, and none that an export does not hold.

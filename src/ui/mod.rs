@@ -271,8 +271,8 @@ impl Ui {
         if !self.interactive {
             return None;
         }
-        err(format_args!("{question} "));
-        let answer = waiting_for_input(secret::read_line);
+        let ask = || err(format_args!("{question} "));
+        let answer = waiting_for_input(|| secret::read_line(ask));
         err(format_args!("\n"));
         answer
     }

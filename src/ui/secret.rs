@@ -2,11 +2,12 @@
 
 use crate::io::secret::SecretBytes;
 
-/// Reads a line from the terminal without showing it. `None` where nothing was given, or Ctrl-C or
+/// Reads a line from the terminal without showing it; `ask` puts the question, once nothing that is
+/// typed is shown any more: who answers at once is not seen, and not lost. `None` where nothing was given, or Ctrl-C or
 /// Ctrl-D were typed: signals are typed characters meanwhile, so that the terminal is never left
 /// mute behind us.
 #[cfg(unix)]
-pub(super) fn read_line() -> Option<SecretBytes> {
+pub(super) fn read_line(ask: impl FnOnce()) -> Option<SecretBytes> {
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};
     use std::io::Read;
     let stdin = std::io::stdin();
@@ -16,6 +17,7 @@ pub(super) fn read_line() -> Option<SecretBytes> {
     mute.special_codes[SpecialCodeIndex::VMIN] = 1;
     mute.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(&stdin, OptionalActions::Flush, &mute).ok()?;
+    ask();
     let mut line = Vec::new();
     let mut given = false;
     for byte in stdin.lock().bytes() {
@@ -39,6 +41,6 @@ pub(super) fn read_line() -> Option<SecretBytes> {
 
 /// There is no way to do so from the standard library.
 #[cfg(not(unix))]
-pub(super) fn read_line() -> Option<SecretBytes> {
+pub(super) fn read_line(_ask: impl FnOnce()) -> Option<SecretBytes> {
     None
 }

@@ -3,7 +3,7 @@
 use super::env::{Run, TestEnv};
 use super::mock_backend::MockBackend;
 use super::real_codex::{Output, RealCodex};
-use super::sign_in::{SignIn, codex_env, signed_in_home};
+use super::sign_in::{SignIn, codex_env, signed_in_home, write_auth};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -30,6 +30,15 @@ impl Lab {
     pub(crate) fn signed_in(sign_in: &SignIn) -> Option<Self> {
         let lab = Self::empty()?;
         signed_in_home(&lab.home(), &lab.backend, sign_in);
+        Some(lab)
+    }
+
+    /// Alice signed in, and the logins of both in the profiles `alice` and `bob`.
+    pub(crate) fn of_two(alice: &SignIn, bob: &SignIn) -> Option<Self> {
+        let lab = Self::signed_in(bob)?;
+        let _ = lab.manager(["profile", "save", "bob"]).code(0);
+        write_auth(&lab.home(), alice);
+        let _ = lab.manager(["profile", "save", "alice"]).code(0);
         Some(lab)
     }
 

@@ -139,6 +139,11 @@ impl SignIn {
         self
     }
 
+    /// Signed in a while ago: the next Codex renews the login.
+    pub(crate) fn due(self) -> Self {
+        self.issued_at(unix_now() - 1_000).ttl_seconds(990)
+    }
+
     /// The refresh token this sign-in holds.
     pub(crate) fn refresh_token(&self) -> String {
         format!("rt.{}.{}.{}", self.account_id, self.family, self.generation)

@@ -4,7 +4,8 @@
 //! home it works on, a note in the manager home says where; both places are looked at.
 
 use super::swap::{self, Recovery, SwapError};
-use crate::accounts::profile::{Keeper, ProfileError, Profiles};
+use crate::accounts::profile::{ProfileError, Profiles};
+use crate::accounts::save::Keeper;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::io::clock::Timestamp;

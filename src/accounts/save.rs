@@ -1,0 +1,401 @@
+//! Putting a login into the profile of its account: the newest stays, and nothing is dropped.
+
+use super::profile::{
+    HISTORY, Owner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
+    write_profile_json,
+};
+use crate::archive::names::safe_label;
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::io::clock::Timestamp;
+use crate::io::lock::FileLock;
+use crate::io::secret::SecretBytes;
+use crate::io::{IoContext, IoError, atomic, hash};
+use serde::Serialize;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// How many older logins a profile keeps.
+pub const KEPT_LOGINS: usize = 5;
+
+/// Where bytes go that stood in the place of a login and are none.
+const UNREADABLE: &str = ".unreadable";
+
+/// Where the owner copy is from now on, as whoever saves a login knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keeper<'a> {
+    /// In this Codex home.
+    Live(&'a Path),
+    /// In the profile.
+    Profile,
+}
+
+/// What saving a login back did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SavedBack {
+    /// The profile.
+    pub profile: String,
+    /// What happened.
+    pub outcome: SaveOutcome,
+}
+
+/// See [`SavedBack`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaveOutcome {
+    /// The account had no profile; now it has one.
+    Created,
+    /// The profile's login was older.
+    Updated,
+    /// The profile has these very bytes.
+    Unchanged,
+    /// The profile's login is newer; this one went to its history.
+    KeptNewer,
+}
+
+impl Profiles {
+    /// Saves a login to the profile of its account, if it is newer than what is there. An account
+    /// without a profile gets one, named after its email. What is replaced goes to `history/`.
+    ///
+    /// `keeper` says where the owner copy is from now on. Everything is durable on return.
+    pub fn save_back(
+        &self,
+        snapshot: &AuthSnapshot,
+        login: &Login,
+        keeper: Keeper<'_>,
+        now: Timestamp,
+    ) -> Result<SavedBack, ProfileError> {
+        atomic::create_private_folder(&self.folder)?;
+        let _held = FileLock::exclusive(&self.lock)?;
+        let found = self.find(&login.identity)?;
+        let name = match &found {
+            Some(profile) => profile.name.clone(),
+            None => self.free_name(&login.identity),
+        };
+        let found = found.or_else(|| self.remembered(&name, login));
+        self.save_into(&name, found.as_ref(), (snapshot, login), keeper, now)
+    }
+
+    /// Saves a login into the profile `name`, which is that of its account or a new one. The caller
+    /// holds the lock.
+    pub(super) fn save_into(
+        &self,
+        name: &str,
+        found: Option<&Profile>,
+        (snapshot, login): (&AuthSnapshot, &Login),
+        keeper: Keeper<'_>,
+        now: Timestamp,
+    ) -> Result<SavedBack, ProfileError> {
+        let folder = self.folder.join(name);
+        atomic::create_private_folder(&folder)?;
+        atomic::sweep(&folder);
+        let outcome = save_outcome(found, snapshot, login);
+        let kept = found.and_then(Profile::snapshot);
+        match (outcome, kept) {
+            (SaveOutcome::KeptNewer, _) => keep_in_history(&folder, &snapshot.bytes, now)?,
+            (SaveOutcome::Updated, Some(kept)) => keep_in_history(&folder, &kept.bytes, now)?,
+            (SaveOutcome::Created, _) if folder.join(AUTH_JSON).exists() => {
+                self.set_aside(&folder.join(AUTH_JSON), now)?;
+            }
+            _ => {}
+        }
+        let note = note_after(outcome, found, (snapshot, login), keeper, now);
+        // An older login says nothing of where the newer one is.
+        let is_told =
+            outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
+        // What is remembered of a profile that was removed stands nowhere yet.
+        let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
+        let tell = || {
+            if is_told && !is_written {
+                write_profile_json(&folder, &note)
+            } else {
+                Ok(())
+            }
+        };
+        // That the owner is elsewhere is noted before there is a copy here, that it is here after:
+        // killed in between, nobody takes a copy for the owner.
+        let is_elsewhere = note.owner != Owner::Profile;
+        if is_elsewhere {
+            tell()?;
+        }
+        if matches!(outcome, SaveOutcome::Created | SaveOutcome::Updated) {
+            atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
+        }
+        if !is_elsewhere {
+            tell()?;
+        }
+        Ok(SavedBack {
+            profile: name.to_owned(),
+            outcome,
+        })
+    }
+
+    /// Moves what stands in the place of a login, and is none, out of the way.
+    fn set_aside(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
+        let folder = self.folder.join(UNREADABLE);
+        atomic::create_private_folder(&folder)?;
+        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
+        atomic::rename(path, &folder.join(format!("profile-{stamp}.json")))
+    }
+
+    /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
+    pub fn keep_unreadable(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
+        let folder = self.folder.join(UNREADABLE);
+        atomic::create_private_folder(&folder)?;
+        let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
+        atomic::write(&path, bytes.expose())?;
+        Ok(path)
+    }
+
+    /// The email, made safe for a file name; numbered when another account has it.
+    fn free_name(&self, identity: &Identity) -> String {
+        let base = safe_label(identity.email.as_str());
+        let mut name = base.clone();
+        let mut number = 1;
+        while self.folder.join(&name).exists() && !is_unfinished(&self.folder.join(&name)) {
+            number += 1;
+            name = format!("{base}-{number}");
+        }
+        name
+    }
+}
+
+/// What `profile.json` says after a login was saved. Pure but for a look at the home that had the owner
+/// copy last.
+fn note_after(
+    outcome: SaveOutcome,
+    found: Option<&Profile>,
+    (snapshot, login): (&AuthSnapshot, &Login),
+    keeper: Keeper<'_>,
+    now: Timestamp,
+) -> ProfileFile {
+    let before = found.map(|p| p.file.clone()).unwrap_or_default();
+    let seen = found.map(Profile::newest).unwrap_or_default();
+    let kept = found.and_then(|p| Some((p.snapshot()?, p.login()?)));
+    // What came after a login is newer, whatever the clock said when that was written.
+    let is_behind = outcome == SaveOutcome::Updated
+        && found.is_some_and(Profile::is_superseded)
+        && kept.is_some_and(|(_, kept)| kept.freshness == seen);
+    let is_newer = is_behind || login.freshness.is_newer_than(&seen);
+    // An older login that turns up does not bring back the one that was moved, nor take over from
+    // the one that is live.
+    let stays = found.is_some_and(|p| match outcome {
+        SaveOutcome::KeptNewer => before.owner == Owner::Moved || p.is_live_apart_from(keeper),
+        // Of a profile that was removed.
+        SaveOutcome::Created => {
+            before.owner == Owner::Moved && !is_newer && keeper == Keeper::Profile
+        }
+        SaveOutcome::Updated | SaveOutcome::Unchanged => false,
+    });
+    let mut note = ProfileFile {
+        identity: Some(login.identity.clone()),
+        plan: login.plan.clone(),
+        newest: if is_newer { login.freshness } else { seen },
+        saved_at: match outcome {
+            SaveOutcome::Unchanged | SaveOutcome::KeptNewer => before.saved_at.or(Some(now)),
+            SaveOutcome::Created | SaveOutcome::Updated => Some(now),
+        },
+        ..before
+    };
+    match keeper {
+        _ if stays => {}
+        Keeper::Live(home) => {
+            note.owner = Owner::Live;
+            note.live_home = Some(canonical(home));
+        }
+        Keeper::Profile => {
+            note.owner = Owner::Profile;
+            note.live_home = None;
+        }
+    }
+    if !stays {
+        note.moving = None;
+        note.moved_with = None;
+    }
+    let own = snapshot.fingerprint();
+    let kept = kept.map(|(kept, _)| kept.fingerprint());
+    match outcome {
+        SaveOutcome::Updated => {
+            if let Some(kept) = kept.filter(|kept| *kept != own) {
+                note.supersede(kept);
+            }
+        }
+        SaveOutcome::KeptNewer if kept.as_ref() != Some(&own) => note.supersede(own),
+        _ => {}
+    }
+    note
+}
+
+/// What saving `login` to its account's profile will do. Pure.
+pub fn save_outcome(
+    found: Option<&Profile>,
+    snapshot: &AuthSnapshot,
+    login: &Login,
+) -> SaveOutcome {
+    match found.and_then(Profile::snapshot) {
+        None => SaveOutcome::Created,
+        Some(kept) if kept.bytes == snapshot.bytes => SaveOutcome::Unchanged,
+        Some(kept) => {
+            let kept = kept.login.as_ref().map(|l| l.freshness).unwrap_or_default();
+            let is_known_spent = || {
+                let noted = found
+                    .map(|p| p.file.superseded.as_slice())
+                    .unwrap_or_default();
+                found.is_some_and(Profile::is_superseded)
+                    && !noted.contains(&snapshot.fingerprint())
+            };
+            // API keys have no age: the one in use is the one that counts.
+            if kept.is_newer_than(&login.freshness)
+                && login.identity.kind == LoginKind::Chatgpt
+                && !is_known_spent()
+            {
+                SaveOutcome::KeptNewer
+            } else {
+                SaveOutcome::Updated
+            }
+        }
+    }
+}
+
+/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
+/// newest of the others. Which of them is newest is what the logins say, not when they were put.
+pub(super) fn keep_in_history(
+    folder: &Path,
+    bytes: &SecretBytes,
+    now: Timestamp,
+) -> Result<(), IoError> {
+    let history = folder.join(HISTORY);
+    atomic::create_private_folder(&history)?;
+    let digest = &hash::sha256(bytes.expose())[..12];
+    let kept: Vec<_> = fs::read_dir(&history)
+        .at("list", &history)?
+        .flatten()
+        .filter_map(|e| e.file_name().into_string().ok())
+        .filter(|name| name.strip_suffix(".json").is_some())
+        .collect();
+    if kept.iter().any(|name| name.contains(digest)) {
+        return Ok(());
+    }
+    let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
+    let name = format!("{stamp}-{digest}.json");
+    atomic::write(&history.join(&name), bytes.expose())?;
+    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
+    if surplus == 0 {
+        return Ok(());
+    }
+    let age = |name: &str| {
+        let auth = AuthFile::read(&history.join(name)).ok();
+        let login = auth.as_ref().and_then(AuthFile::login);
+        login.map(|l| l.freshness).unwrap_or_default()
+    };
+    let mut others: Vec<_> = kept.into_iter().map(|name| (age(&name), name)).collect();
+    others.sort_by(|(a, a_name), (b, b_name)| a.compare(b).then_with(|| a_name.cmp(b_name)));
+    for (_, name) in others.iter().take(surplus) {
+        let path = history.join(name);
+        fs::remove_file(&path).at("remove", &path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn login(user: &str, refreshed: &str) -> AuthSnapshot {
+        use base64::Engine;
+        let part = |json: String| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
+        let id = format!(
+            "x.{}.s",
+            part(format!(
+                r#"{{"email":"a@x.com","https://api.openai.com/auth":{{"chatgpt_user_id":"{user}","chatgpt_account_id":"acct"}}}}"#
+            ))
+        );
+        let text = format!(
+            r#"{{"tokens":{{"id_token":"{id}","refresh_token":"rt.{refreshed}"}},"last_refresh":"{refreshed}"}}"#
+        );
+        AuthSnapshot::parse(text.into_bytes()).unwrap()
+    }
+
+    fn at(second: u32) -> Timestamp {
+        Timestamp::parse_from_rfc3339(&format!("2026-11-20T10:00:{second:02}Z")).unwrap()
+    }
+
+    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SavedBack {
+        let login = snapshot.login.clone().unwrap();
+        profiles
+            .save_back(snapshot, &login, Keeper::Profile, at(second))
+            .unwrap()
+    }
+
+    #[test]
+    fn a_newer_login_is_never_replaced_by_an_older() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        let (old, new) = (
+            login("u", "2026-11-01T00:00:00Z"),
+            login("u", "2026-11-02T00:00:00Z"),
+        );
+        assert_eq!(save(&profiles, &new, 0).outcome, SaveOutcome::Created);
+        assert_eq!(save(&profiles, &old, 1).outcome, SaveOutcome::KeptNewer);
+        let profile = profiles
+            .find(&new.login.as_ref().unwrap().identity)
+            .unwrap()
+            .unwrap();
+        assert_eq!(profile.auth.snapshot(), Some(&new));
+        assert_eq!(profile.newest(), new.login.unwrap().freshness);
+    }
+
+    #[test]
+    fn accounts_with_one_email_get_a_profile_each() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        assert_eq!(
+            save(&profiles, &login("u1", "2026-11-01T00:00:00Z"), 0).profile,
+            "a@x.com"
+        );
+        assert_eq!(
+            save(&profiles, &login("u2", "2026-11-01T00:00:00Z"), 1).profile,
+            "a@x.com-2"
+        );
+        assert_eq!(profiles.list().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_last_five_different_logins_are_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(home.path());
+        for day in 1..=9 {
+            save(
+                &profiles,
+                &login("u", &format!("2026-11-0{day}T00:00:00Z")),
+                day,
+            );
+        }
+        let history = home.path().join("profiles/a@x.com/history");
+        assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+    }
+
+    #[test]
+    fn the_newest_login_never_leaves_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        let keep = |day: u32, second| {
+            let login = login("u", &format!("2026-11-{day:02}T00:00:00Z"));
+            keep_in_history(folder.path(), &login.bytes, at(second)).unwrap();
+        };
+        for (second, day) in [20, 9, 8, 7, 6, 5, 4].into_iter().enumerate() {
+            keep(day, u32::try_from(second).unwrap());
+        }
+        let mut days: Vec<_> = fs::read_dir(folder.path().join(HISTORY))
+            .unwrap()
+            .map(|entry| {
+                let login = AuthFile::read(&entry.unwrap().path()).unwrap();
+                let at = login.login().unwrap().freshness.last_refresh.unwrap();
+                at.format("%d").to_string()
+            })
+            .collect();
+        days.sort();
+        // The one that was put there last stays too: it was just said to be there.
+        assert_eq!(days, ["04", "07", "08", "09", "20"]);
+    }
+}

@@ -1,0 +1,259 @@
+//! Doing it, under every lock.
+
+use super::note::remember;
+use super::plan::{plan, plan_switch};
+use super::{DaemonPolicy, SwitchError, SwitchReport, SwitchRequest};
+use crate::accounts::loan::LoanError;
+use crate::accounts::profile::{Owner, Profiles};
+use crate::accounts::save::Keeper;
+use crate::codex::auth::AuthFile;
+use crate::codex::daemon::{self, Daemon};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::login_lock::LoginLock;
+use crate::codex::process::{Holder, find_codex, turns_of_daemon};
+use crate::codex::program::Program;
+use crate::io::atomic;
+use crate::io::lock::LockError;
+use crate::io::progress::is_interrupted;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether Codex has renewed a login.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How long Codex may take to stop its daemon.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The same where it runs a turn: Codex 0.169 lets that go on for a minute before it cuts it off.
+const CUT_PATIENCE: Duration = Duration::from_secs(90);
+
+/// That the daemon, as it is now, is not in the way. Changes nothing.
+///
+/// # Errors
+/// It is alive and is to be left alone, or is at work.
+pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
+    let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
+        return Ok(());
+    };
+    let DaemonPolicy::Stop { force, .. } = request.daemon else {
+        return Err(SwitchError::Daemon(pid));
+    };
+    let turns = turns_of_daemon(request.codex_home);
+    if turns.is_empty() || force {
+        Ok(())
+    } else {
+        Err(SwitchError::DaemonAtWork { pid, turns })
+    }
+}
+
+/// Switches. `said` is told each step.
+///
+/// # Errors
+/// See [`SwitchError`]; nothing was changed then, but that the live login may have been saved.
+pub fn apply(
+    request: &SwitchRequest<'_>,
+    said: &dyn Fn(&str),
+) -> Result<SwitchReport, SwitchError> {
+    let home = request.codex_home;
+    // Before anything is written, be it a lock.
+    let first = plan(request)?;
+    if !first.is_current
+        && matches!(request.daemon, DaemonPolicy::Refuse)
+        && let Some(daemon) = daemon::find(home)
+    {
+        return Err(SwitchError::Daemon(daemon.pid));
+    }
+    atomic::create_private_folder(home)?;
+    let end = Instant::now() + request.patience;
+    let profiles = Profiles::of(request.manager_home);
+    let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
+    let _claimed = profiles.claim(&accounts, request.now, request.patience)?;
+    said("nobody else is at work on these logins");
+    let mut daemon_stopped = false;
+    let mut is_current = first.is_current;
+    loop {
+        let (lock, live) = take_at_rest(request, is_current, end)?;
+        said("took Codex's locks on the login and read it again");
+        let all = profiles.list()?;
+        let plan = plan_switch(&live, &all, request)?;
+        if is_current && !plan.is_current {
+            // It was saved meanwhile; whether Codex is renewing it matters now.
+            is_current = false;
+            continue;
+        }
+        let is_needed = !plan.is_current || matches!(request.daemon, DaemonPolicy::Stop { .. });
+        if is_needed && let Some(daemon) = daemon::find(home) {
+            stop(request, daemon)?;
+            said("stopped Codex's background daemon");
+            daemon_stopped = true;
+        }
+        let mut report = SwitchReport {
+            plan,
+            saved_back: None,
+            kept: None,
+            daemon_stopped,
+            still_running: Vec::new(),
+        };
+        if report.plan.is_current {
+            return Ok(report);
+        }
+        let target = all.iter().find(|p| p.name == report.plan.profile);
+        let Some((snapshot, login)) = target.and_then(|p| Some((p.snapshot()?, p.login()?))) else {
+            return Err(SwitchError::NoProfile(request.to.clone()));
+        };
+        // What a killed probe left has been brought back by now.
+        if target.is_some_and(|p| p.file.owner == Owner::Probe) {
+            return Err(LoanError::Lent(report.plan.profile).into());
+        }
+        save_back(request, &profiles, &live, &mut report)?;
+        if let Some(saved) = &report.saved_back {
+            said(&format!(
+                "saved the live login to the profile {}",
+                saved.profile
+            ));
+        }
+        report.still_running = find_codex(home);
+        report.still_running.retain(|holder| holder.name == "codex");
+        // Nothing waits for the locks that we hold but what was started after the look above.
+        if may_be_renewed(&live, request) && !find_codex(home).is_empty() {
+            drop(lock);
+            continue;
+        }
+        // Noted before it is so: whose login is live is read from the file, but which files to read
+        // is known from the notes alone.
+        let note = |keeper| profiles.save_back(snapshot, login, keeper, request.now);
+        note(Keeper::Live(home))?;
+        atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
+        if let AuthFile::Present(old) = &live
+            && may_be_renewed(&live, request)
+            && !find_codex(home).is_empty()
+        {
+            // Started in this moment: it may have read the old login, and would lose the new one.
+            atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
+            note(Keeper::Profile)?;
+            said("a Codex was started meanwhile: put the old login back until it is done");
+            drop(lock);
+            continue;
+        }
+        said(&format!("put the login of {} live", report.plan.profile));
+        // From here on a crash leaves a note only of a home that had the old login.
+        if let AuthFile::Present(old) = &live
+            && let Some(old_login) = &old.login
+            && !old_login.identity.is_same(request.to)
+        {
+            profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
+        }
+        // The same account, renewed, is no switch.
+        if !report
+            .plan
+            .from
+            .as_ref()
+            .is_some_and(|from| from.is_same(request.to))
+        {
+            remember(request, report.plan.from.as_ref())?;
+        }
+        said("noted who owns which login");
+        return Ok(report);
+    }
+}
+
+/// Saves what is live, whatever it is.
+fn save_back(
+    request: &SwitchRequest<'_>,
+    profiles: &Profiles,
+    live: &AuthFile,
+    report: &mut SwitchReport,
+) -> Result<(), SwitchError> {
+    match live {
+        AuthFile::Present(old) => {
+            if let Some(login) = &old.login {
+                // Until the rename it is live.
+                let keeper = Keeper::Live(request.codex_home);
+                let saved = profiles.save_back(old, login, keeper, request.now)?;
+                report.saved_back = Some(saved);
+            } else {
+                report.kept = Some(profiles.keep_unreadable(&old.bytes)?);
+            }
+        }
+        AuthFile::Unreadable { bytes, .. } => {
+            report.kept = Some(profiles.keep_unreadable(bytes)?);
+        }
+        AuthFile::Missing => {}
+    }
+    Ok(())
+}
+
+/// Stops the daemon where that is wanted, and makes sure that there is none.
+fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> {
+    let DaemonPolicy::Stop {
+        codex_bin,
+        env,
+        force,
+    } = request.daemon
+    else {
+        return Err(SwitchError::Daemon(daemon.pid));
+    };
+    let turns = turns_of_daemon(request.codex_home);
+    if !turns.is_empty() && !force {
+        let pid = daemon.pid;
+        return Err(SwitchError::DaemonAtWork { pid, turns });
+    }
+    let patience = if turns.is_empty() {
+        STOP_PATIENCE
+    } else {
+        CUT_PATIENCE
+    };
+    let program = Program::find(codex_bin, env)?;
+    daemon::stop(&program, request.codex_home, env, patience)?;
+    match daemon::find(request.codex_home) {
+        Some(next) => Err(SwitchError::Daemon(next.pid)),
+        None => Ok(()),
+    }
+}
+
+/// Whether a Codex that reads this login renews it, which a switch would cut off.
+fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
+    let now = request.now.to_utc();
+    live.login().is_some_and(|l| l.is_renewal_due(&now))
+}
+
+/// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
+/// takes them (0.169), and would throw the new login away when it finds another account's. A daemon
+/// at rest renews nothing.
+fn take_at_rest(
+    request: &SwitchRequest<'_>,
+    is_current: bool,
+    end: Instant,
+) -> Result<(LoginLock, AuthFile), SwitchError> {
+    let home = request.codex_home;
+    loop {
+        let rest = end.saturating_duration_since(Instant::now());
+        let lock = LoginLock::take(home, rest).map_err(|e| match e {
+            LockError::Io(e) => e.into(),
+            LockError::Held(path) => SwitchError::Locked(path),
+        })?;
+        let live = AuthFile::read(&home.join(AUTH_JSON))?;
+        let mut holders = Vec::new();
+        let stays = is_current && live.login().is_some_and(|l| l.identity.is_same(request.to));
+        if !stays && may_be_renewed(&live, request) {
+            holders = find_codex(home);
+            if let Some(daemon) = daemon::find(home).filter(|_| !turns_of_daemon(home).is_empty()) {
+                holders.push(Holder {
+                    pid: Some(daemon.pid),
+                    name: "codex".into(),
+                    why: "background daemon".into(),
+                });
+            }
+        }
+        if holders.is_empty() {
+            return Ok((lock, live));
+        }
+        drop(lock);
+        if Instant::now() >= end {
+            return Err(SwitchError::Renewing { holders });
+        }
+        if is_interrupted() {
+            return Err(SwitchError::Interrupted);
+        }
+        std::thread::sleep(POLL);
+    }
+}

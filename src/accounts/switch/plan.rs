@@ -1,0 +1,260 @@
+//! What a switch will do, decided before anything is touched.
+
+use super::{SwitchError, SwitchPlan, SwitchRequest};
+use crate::accounts::loan::LoanError;
+use crate::accounts::profile::{Owner, Profile, Profiles, canonical};
+use crate::accounts::save::save_outcome;
+use crate::codex::auth::{AuthFile, Freshness};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
+
+/// What a switch to the account `to` will do, given what is live and all profiles.
+///
+/// Pure but for one look: whether another home has the account live.
+///
+/// # Errors
+/// It cannot be done.
+pub fn plan_switch(
+    live: &AuthFile,
+    profiles: &[Profile],
+    request: &SwitchRequest<'_>,
+) -> Result<SwitchPlan, SwitchError> {
+    let of = |who: &Identity| {
+        profiles
+            .iter()
+            .find(|p| p.identity().is_some_and(|i| i.is_same(who)))
+    };
+    let from = live.login().map(|l| l.identity.clone());
+    let target = of(request.to);
+    let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
+    let mut plan = SwitchPlan {
+        profile: target.map(|p| p.name.clone()).unwrap_or_default(),
+        is_current,
+        save_back: None,
+        unreadable: None,
+        is_missing: matches!(live, AuthFile::Missing),
+        is_stale: false,
+        from,
+    };
+    let is_outdated = is_current
+        && live.login().is_some_and(|live| {
+            let kept = target.and_then(Profile::login);
+            kept.is_some_and(|kept| kept.freshness.is_newer_than(&live.freshness))
+        });
+    plan.is_current = is_current && !is_outdated;
+    if plan.is_current {
+        return Ok(plan);
+    }
+    let Some(target) = target else {
+        return Err(SwitchError::NoProfile(request.to.clone()));
+    };
+    let profile = || target.name.clone();
+    if let Some(of) = target.intruder() {
+        return Err(SwitchError::Intruder {
+            profile: profile(),
+            of: of.clone(),
+        });
+    }
+    if let Some(reason) = target.damaged.clone() {
+        let profile = profile();
+        return Err(LoanError::Damaged { profile, reason }.into());
+    }
+    if target.file.owner == Owner::Moved {
+        return Err(SwitchError::Moved(profile()));
+    }
+    let Some(login) = target.login() else {
+        let reason = match &target.auth {
+            AuthFile::Missing => "missing".into(),
+            AuthFile::Unreadable { reason, .. } => reason.clone(),
+            AuthFile::Present(_) => "without one".into(),
+        };
+        let profile = profile();
+        return Err(SwitchError::NoLogin { profile, reason });
+    };
+    // An older login in this home does not hide a newer one in that which had it last.
+    let noted = target.file.live_home.as_deref();
+    let place = if is_outdated {
+        noted.unwrap_or(request.codex_home)
+    } else {
+        request.codex_home
+    };
+    if let Some(home) = target.live_in(place)
+        && !(is_outdated && canonical(&home) == canonical(request.codex_home))
+    {
+        let profile = profile();
+        return Err(SwitchError::LiveElsewhere { profile, home });
+    }
+    // The home that is switched in is looked at anyway.
+    if let Some(home) = target.lost_home()
+        && home != canonical(request.codex_home)
+        && !request.force_stale
+    {
+        let (profile, home) = (profile(), home.to_path_buf());
+        return Err(LoanError::HomeLost { profile, home }.into());
+    }
+    plan.is_stale = is_stale(&target.newest(), &login.freshness);
+    if plan.is_stale && !request.force_stale {
+        return Err(SwitchError::Stale { profile: profile() });
+    }
+    match live {
+        AuthFile::Present(snapshot) => match &snapshot.login {
+            Some(login) => {
+                let own = of(&login.identity);
+                let outcome = save_outcome(own, snapshot, login);
+                plan.save_back = Some((own.map(|p| p.name.clone()), outcome));
+            }
+            None => plan.unreadable = Some("without a login that is known here".into()),
+        },
+        AuthFile::Unreadable { reason, .. } => plan.unreadable = Some(reason.clone()),
+        AuthFile::Missing => {}
+    }
+    Ok(plan)
+}
+
+fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
+    newest.is_newer_than(login)
+}
+
+/// Plans by what is there now. Takes no lock and writes nothing.
+///
+/// # Errors
+/// It cannot be done.
+pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
+    let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
+    let profiles = Profiles::of(request.manager_home).list()?;
+    plan_switch(&live, &profiles, request)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::DaemonPolicy;
+    use super::*;
+    use crate::accounts::profile::ProfileFile;
+    use crate::accounts::save::SaveOutcome;
+    use crate::codex::auth::{AuthSnapshot, Login};
+    use crate::io::clock::Timestamp;
+    use crate::io::secret::SecretBytes;
+    use std::path::Path;
+    use std::time::Duration;
+
+    fn who(name: &str) -> Identity {
+        Identity {
+            account_id: Some(name.into()),
+            user_id: Some(name.into()),
+            ..Identity::of_email(format!("{name}@x.com"))
+        }
+    }
+
+    fn fresh(day: i64) -> Freshness {
+        Freshness {
+            last_refresh: chrono::DateTime::from_timestamp(day * 86_400, 0),
+            ..Freshness::default()
+        }
+    }
+
+    fn auth(name: &str, day: i64) -> AuthFile {
+        AuthFile::Present(AuthSnapshot {
+            bytes: SecretBytes::new(format!("{name} {day}").into_bytes()),
+            login: Some(Login {
+                identity: who(name),
+                plan: None,
+                freshness: fresh(day),
+            }),
+        })
+    }
+
+    fn profile(name: &str, day: i64, newest: i64) -> Profile {
+        Profile {
+            name: name.into(),
+            file: ProfileFile {
+                identity: Some(who(name)),
+                newest: fresh(newest),
+                ..ProfileFile::default()
+            },
+            auth: auth(name, day),
+            damaged: None,
+        }
+    }
+
+    fn plan(
+        live: &AuthFile,
+        profiles: &[Profile],
+        to: &str,
+        force_stale: bool,
+    ) -> Result<SwitchPlan, String> {
+        let nowhere = Path::new("/nonexistent");
+        let to = who(to);
+        let request = SwitchRequest {
+            codex_home: nowhere,
+            manager_home: nowhere,
+            to: &to,
+            force_stale,
+            daemon: DaemonPolicy::Refuse,
+            now: Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap(),
+            patience: Duration::ZERO,
+        };
+        plan_switch(live, profiles, &request).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn what_is_live_is_saved_when_newer_and_never_stepped_back() {
+        let all = [profile("a", 2, 2), profile("b", 2, 2)];
+        let saved = |live: &AuthFile| plan(live, &all, "b", false).unwrap().save_back;
+        let a = || Some("a".to_owned());
+        assert_eq!(saved(&auth("a", 3)), Some((a(), SaveOutcome::Updated)));
+        assert_eq!(saved(&auth("a", 2)), Some((a(), SaveOutcome::Unchanged)));
+        assert_eq!(saved(&auth("a", 1)), Some((a(), SaveOutcome::KeptNewer)));
+        assert_eq!(saved(&auth("c", 1)), Some((None, SaveOutcome::Created)));
+        assert_eq!(saved(&AuthFile::Missing), None);
+        let none = AuthFile::Unreadable {
+            bytes: SecretBytes::new(vec![0]),
+            reason: "filled with NUL bytes".into(),
+        };
+        let planned = plan(&none, &all, "b", false).unwrap();
+        assert_eq!(planned.unreadable.as_deref(), Some("filled with NUL bytes"));
+    }
+
+    #[test]
+    fn a_login_older_than_the_newest_seen_needs_force() {
+        let all = [profile("a", 2, 3)];
+        assert!(
+            plan(&AuthFile::Missing, &all, "a", false)
+                .unwrap_err()
+                .contains("older")
+        );
+        assert!(plan(&AuthFile::Missing, &all, "a", true).unwrap().is_stale);
+    }
+
+    #[test]
+    fn what_cannot_go_live_is_said() {
+        let mut moved = profile("a", 2, 2);
+        moved.file.owner = Owner::Moved;
+        let mut mixed = profile("b", 2, 2);
+        mixed.auth = auth("c", 9);
+        let mut empty = profile("d", 2, 2);
+        empty.auth = AuthFile::Missing;
+        let all = [moved, mixed, empty];
+        for (to, reason) in [
+            ("a", "moved"),
+            ("b", "login of c@x.com"),
+            ("d", "missing"),
+            ("e", "no login"),
+        ] {
+            let error = plan(&AuthFile::Missing, &all, to, true).unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        let current = plan(&auth("e", 1), &all, "e", false).unwrap();
+        assert!(current.is_current);
+    }
+
+    #[test]
+    fn a_login_whose_home_cannot_be_looked_at_needs_force() {
+        let mut lost = profile("a", 2, 2);
+        lost.file.owner = Owner::Live;
+        lost.file.live_home = Some("/nonexistent/disk".into());
+        let all = [lost];
+        let error = plan(&AuthFile::Missing, &all, "a", false).unwrap_err();
+        assert!(error.contains("/nonexistent/disk"), "{error}");
+        plan(&AuthFile::Missing, &all, "a", true).unwrap();
+    }
+}

@@ -1,0 +1,148 @@
+//! `profile remove`: into the trash, or for good.
+
+use super::account::printable;
+use super::profile::{claim, note};
+use crate::accounts::profile::Profiles;
+use crate::accounts::removed::DoomedLogin;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// Remove a profile: into the trash below profiles/, or with --purge for good
+///
+/// Nobody is logged out: the login itself, and the live home, stay as they are.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile remove work
+  codex-manager profile remove work --purge   # also what is in the trash of it")]
+pub(super) struct RemoveArgs {
+    /// The profile
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Delete it and what the trash has of that name
+    #[arg(long)]
+    purge: bool,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct RemoveView {
+    profile: String,
+    trash: Option<PathBuf>,
+    purged: usize,
+    dry_run: bool,
+}
+
+impl RemoveArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let profiles = Profiles::of(&settings.manager_home);
+        let mut view = RemoveView {
+            profile: self.name.clone(),
+            trash: None,
+            purged: 0,
+            dry_run: self.dry_run,
+        };
+        let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
+        let ui = &context.ui;
+        let name = printable(&self.name);
+        if self.purge {
+            let places = profiles.places_of(&self.name)?;
+            let logins = profiles.doomed_logins(&self.name)?;
+            if self.dry_run {
+                view.purged = places.len();
+                ui.line(format_args!(
+                    "would delete {name} for good: {}, {}",
+                    folders(places.len()),
+                    whose(&logins)
+                ));
+            } else {
+                self.consent(context, &profiles, &logins)?;
+                view.purged = profiles.purge(&self.name)?;
+                ui.line(format_args!(
+                    "deleted {name} for good: {}",
+                    folders(view.purged)
+                ));
+            }
+        } else if self.dry_run {
+            profiles.named(&self.name)?;
+            ui.line(format_args!("would move {name} to the trash"));
+        } else {
+            let place = profiles.remove(&self.name, context.local_now())?;
+            ui.line(format_args!("moved {name} to the trash"));
+            ui.note(format_args!(
+                "bring it back: codex-manager profile save {name} --from {}",
+                place.join(AUTH_JSON).display()
+            ));
+            view.trash = Some(place);
+        }
+        if !self.dry_run {
+            note(context, None)?;
+        }
+        ui.document("profile remove", &view);
+        Ok(Outcome::Done)
+    }
+
+    /// Deleting the only copy of a login needs a yes. It is not the only one where all of them are
+    /// of the account that is signed in, with a login that is as new.
+    fn consent(
+        &self,
+        context: &Context,
+        profiles: &Profiles,
+        logins: &[DoomedLogin],
+    ) -> Result<(), CommandError> {
+        let settings = &context.settings;
+        let home = profiles
+            .named(&self.name)
+            .ok()
+            .and_then(|p| p.live_in(&settings.codex_home));
+        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let is_live = live.as_ref().and_then(AuthFile::login).is_some_and(|live| {
+            logins.iter().all(|login| {
+                let is_own = login
+                    .of
+                    .as_ref()
+                    .is_some_and(|of| of.is_same(&live.identity));
+                is_own && !login.freshness.is_newer_than(&live.freshness)
+            })
+        });
+        let name = printable(&self.name);
+        let whose = whose(logins);
+        let question = format!("delete {name} for good: {whose}? This may be the only copy");
+        if is_live || settings.assume_yes || context.ui.confirm(question) == Some(true) {
+            return Ok(());
+        }
+        Err(CommandError::refused(format!(
+            "{name}, with what the trash has of that name, may be the only copy: {whose}"
+        ))
+        .hint("--yes deletes it all the same; without --purge it goes to the trash; nothing was changed"))
+    }
+}
+
+/// "the logins of a@x.com, b@x.com".
+fn whose(logins: &[DoomedLogin]) -> String {
+    let label = |login: &DoomedLogin| match &login.of {
+        Some(of) => printable(of.email.as_str()),
+        None => "an account that cannot be read".into(),
+    };
+    let accounts: BTreeSet<_> = logins.iter().map(label).collect();
+    if accounts.is_empty() {
+        return "no login".into();
+    }
+    let accounts: Vec<_> = accounts.into_iter().collect();
+    format!("the logins of {}", accounts.join(", "))
+}
+
+fn folders(count: usize) -> String {
+    match count {
+        1 => "1 folder".into(),
+        n => format!("{n} folders"),
+    }
+}

@@ -1,0 +1,162 @@
+//! `profile save`: a login under a name.
+
+use super::account::{printable, relative};
+use super::profile::{check_store, note, signed_in_at};
+use super::verify::find_archive;
+use crate::accounts::edit::{SavePlan, plan_save};
+use crate::accounts::profile::Profiles;
+use crate::accounts::save::SaveOutcome;
+use crate::accounts::source;
+use crate::codex::auth::{AuthSnapshot, Login};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::LoginKind;
+use crate::codex::login_lock;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::ui::Style;
+use crate::ui::time::rfc3339;
+use clap::Args;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Save the live login, or one from a file, under a name
+///
+/// An account has one profile: where it has one already, that is updated and takes this name. An
+/// older login never replaces a newer one; it goes to the history.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager profile save work
+  codex-manager profile save work --from 2026-11-17-155500-me@x.com-codex.tar.gz
+  codex-manager profile save old --from ~/dumps/21apr_me@x.com_auth.json")]
+pub(super) struct SaveArgs {
+    /// The name
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// An auth.json, a legacy *_auth.json, or an archive, instead of the live login
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Show what would be done; write nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+/// The JSON document of `save`. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct SaveView<'a> {
+    #[serde(flatten)]
+    plan: &'a SavePlan,
+    email: &'a str,
+    account_id: Option<&'a str>,
+    last_refresh: Option<String>,
+    dry_run: bool,
+}
+
+impl SaveArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let profiles = Profiles::of(&settings.manager_home);
+        let (mut snapshot, mut login) = self.login(context)?;
+        // Refused before anything is written, be it a lock.
+        let plan = plan_save(&profiles.list()?, &self.name, &snapshot, &login)?;
+        // Who is at work on the login may change it until we have the locks: it is read again then.
+        let _claimed = if self.dry_run {
+            None
+        } else {
+            let (now, patience) = (context.local_now(), login_lock::PATIENCE);
+            let held = profiles.claim(&[&login.identity], now, patience)?;
+            let before = login.identity;
+            (snapshot, login) = self.login(context)?;
+            if !login.identity.is_same(&before) {
+                return Err(CommandError::failed(format!(
+                    "{before} was signed in, and then {}",
+                    login.identity
+                ))
+                .hint("run the same command again; nothing was changed"));
+            }
+            Some(held)
+        };
+        let plan = if self.dry_run {
+            plan
+        } else {
+            let login = (&snapshot, &login);
+            let home = &settings.codex_home;
+            let (plan, _) = profiles.save_as(&self.name, login, home, context.local_now())?;
+            note(context, Some(login.1))?;
+            plan
+        };
+        context.ui.document(
+            "profile save",
+            &SaveView {
+                plan: &plan,
+                email: login.identity.email.as_str(),
+                account_id: login.identity.account_id.as_deref(),
+                last_refresh: signed_in_at(&login.freshness).map(|at| rfc3339(&at, settings.zone)),
+                dry_run: self.dry_run,
+            },
+        );
+        self.say(&plan, &login, context);
+        Ok(Outcome::Done)
+    }
+
+    fn login(&self, context: &Context) -> Result<(AuthSnapshot, Login), CommandError> {
+        let path = match &self.from {
+            None => {
+                check_store(context)?;
+                context.settings.codex_home.join(AUTH_JSON)
+            }
+            Some(from) if from.to_string_lossy().ends_with(".tar.gz") => {
+                find_archive(context, from)?
+            }
+            Some(from) => context.env.absolute(from),
+        };
+        let snapshot = source::read(&path)?;
+        let Some(login) = snapshot.login.clone() else {
+            return Err(CommandError::refused(format!(
+                "there is no login in it: {}",
+                path.display()
+            ))
+            .hint("sign in with codex login; nothing was changed"));
+        };
+        Ok((snapshot, login))
+    }
+
+    fn say(&self, plan: &SavePlan, login: &Login, context: &Context) {
+        let ui = &context.ui;
+        let name = ui.paint(Style::Strong, &plan.profile);
+        let who = printable(login.identity.email.as_str());
+        let would = if self.dry_run { "would be " } else { "" };
+        if let Some(old) = &plan.renamed_from {
+            ui.line(format_args!("{would}renamed {} to {name}", printable(old)));
+        }
+        ui.line(match plan.outcome {
+            SaveOutcome::Created => format!("{would}saved the login of {who} as {name}"),
+            SaveOutcome::Updated => format!("{would}updated {name} with the login of {who}"),
+            SaveOutcome::Unchanged => format!("{name} has this login of {who} already"),
+            SaveOutcome::KeptNewer => format!(
+                "{name} has a newer login of {who}; this one {}to its history",
+                if self.dry_run { "would go " } else { "went " }
+            ),
+        });
+        if self.dry_run {
+            ui.note("nothing was written");
+        }
+        if login.identity.kind == LoginKind::ApiKey {
+            return;
+        }
+        let zone = context.settings.zone;
+        match signed_in_at(&login.freshness) {
+            Some(at) => ui.line(format_args!(
+                "  signed in or renewed {}",
+                relative(&zone.at(&at), context)
+            )),
+            None => ui.line("  how old it is is not known"),
+        }
+        if self.from.is_some() && plan.outcome != SaveOutcome::KeptNewer {
+            ui.note(format_args!(
+                "whether it still works is not known before it is used; leave the copy in {} alone: \
+                 a login that is used in two places stops working in both",
+                self.from.as_deref().unwrap_or(Path::new("")).display()
+            ));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The document on disk: read in place, made again where it is lost, changed under its lock.
+
+use super::{CooldownFile, FILE_NAME, LOCK_NAME};
+use crate::accounts::profile::Profiles;
+use crate::inventory::records::InventoryFile;
+use crate::inventory::{catalog, python};
+use crate::io::clock::Zone;
+use crate::io::document::{self, DocumentError, Found};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, atomic};
+use chrono::{DateTime, Utc};
+use std::fs;
+use std::path::Path;
+
+/// What [`load`] found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Loaded {
+    /// The document, made again from the records if need be.
+    pub file: CooldownFile,
+    /// What the user should know: damage, entries that were left out.
+    pub warnings: Vec<String>,
+    origin: Origin,
+}
+
+/// Where a document comes from, and so what a write has to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Origin {
+    #[default]
+    Absent,
+    Ours,
+    Python,
+    Damaged,
+}
+
+/// Reads `cooldown.json` of a manager home. Takes no lock and writes nothing.
+///
+/// # Errors
+/// A newer version wrote it, or the file system refuses.
+pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
+    let path = manager_home.join(FILE_NAME);
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let (file, warnings) = rebuild(manager_home)?;
+            return Ok(Loaded {
+                file,
+                warnings,
+                origin: Origin::Absent,
+            });
+        }
+        Err(e) => return Err(e).at("read", &path).map_err(Into::into),
+    };
+    let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
+        Found::Good(file) => {
+            return Ok(Loaded {
+                file,
+                warnings: Vec::new(),
+                origin: Origin::Ours,
+            });
+        }
+        Found::Damaged(problem) => problem,
+        Found::Absent => String::new(),
+    };
+    if let Some((file, warnings)) = python::parse(&bytes, manager_home, now, zone) {
+        return Ok(Loaded {
+            file,
+            warnings,
+            origin: Origin::Python,
+        });
+    }
+    let (file, mut warnings) = rebuild(manager_home)?;
+    warnings.insert(
+        0,
+        format!(
+            "damaged, made again from the records as far as they go ({problem}): {}",
+            path.display()
+        ),
+    );
+    Ok(Loaded {
+        file,
+        warnings,
+        origin: Origin::Damaged,
+    })
+}
+
+/// What [`update`] did besides updating.
+#[derive(Debug)]
+pub struct Updated<R> {
+    /// What the change returned.
+    pub value: R,
+    /// What the user should know: damage, copies that were kept.
+    pub warnings: Vec<String>,
+}
+
+/// Reads, changes and writes `cooldown.json` of a manager home under its lock.
+///
+/// The home is created (0700) if need be. A document of the Python tool is kept byte for byte as
+/// `cooldown.json.python-backup`, a damaged one as `cooldown.json.damaged` (`-2`, … when taken).
+/// Nothing of the document is written when `change` fails or leaves it as it was.
+///
+/// # Errors
+/// Those of [`load`], those of `change`, and what the file system refuses.
+pub fn update<R, E: From<DocumentError>>(
+    manager_home: &Path,
+    now: &DateTime<Utc>,
+    zone: Zone,
+    change: impl FnOnce(&mut CooldownFile) -> Result<R, E>,
+) -> Result<Updated<R>, E> {
+    atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
+    let lock = manager_home.join(LOCK_NAME);
+    let _held = FileLock::exclusive(&lock).map_err(DocumentError::from)?;
+    let Loaded {
+        mut file,
+        mut warnings,
+        origin,
+    } = load(manager_home, now, zone)?;
+    let before = file.clone();
+    let value = change(&mut file)?;
+    if origin != Origin::Ours || file != before {
+        warnings.extend(write(manager_home, origin, &file)?);
+    }
+    Ok(Updated { value, warnings })
+}
+
+/// Writes the document; keeps what stood there if it was not ours, and says where.
+fn write(
+    manager_home: &Path,
+    origin: Origin,
+    file: &CooldownFile,
+) -> Result<Option<String>, DocumentError> {
+    let path = manager_home.join(FILE_NAME);
+    let kept = match origin {
+        Origin::Absent if file.accounts.is_empty() => return Ok(None),
+        Origin::Absent | Origin::Ours => None,
+        Origin::Python => {
+            let kept = atomic::keep_copy(&path, ".python-backup")?;
+            Some(format!(
+                "the Python codex-manager's {FILE_NAME} was taken over; the original is kept: {}",
+                kept.display()
+            ))
+        }
+        Origin::Damaged => {
+            let kept = atomic::keep_copy(&path, ".damaged")?;
+            Some(format!("the damaged file is kept: {}", kept.display()))
+        }
+    };
+    document::write(&path, file)?;
+    Ok(kept)
+}
+
+/// Makes the document from the profiles and the inventory, or from what lies under backups/ where
+/// that is lost too.
+fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentError> {
+    let mut file = CooldownFile::default();
+    let mut warnings = Vec::new();
+    match Profiles::of(manager_home).list() {
+        Ok(profiles) => profiles
+            .iter()
+            .for_each(|profile| file.add_profile(profile)),
+        Err(e) => warnings.push(format!("profiles were left out: {e}")),
+    }
+    let path = manager_home.join("inventory.json");
+    let inventory = match document::read::<InventoryFile>(&path)? {
+        Found::Good(inventory) => inventory,
+        found => {
+            if let Found::Damaged(problem) = found {
+                warnings.push(format!("damaged ({problem}): {}", path.display()));
+            }
+            InventoryFile {
+                archives: catalog::list(&manager_home.join("backups"), Vec::new)
+                    .unwrap_or_default(),
+                ..InventoryFile::default()
+            }
+        }
+    };
+    file.add_records(&inventory);
+    Ok((file, warnings))
+}

@@ -1,0 +1,362 @@
+//! What each source says, put into the report: Codex's answer, pasted text, what was seen before, and
+//! the reset that the user names.
+
+use super::{StatusProblem, StatusReport};
+use crate::codex::app_server::{Limits, ProbeFailure, ProbeReport, ProbedAccount};
+use crate::codex::identity::Identity;
+use crate::codex::status_text::StatusText;
+use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+use crate::inventory::cooldown::{CooldownFile, LoginState};
+use crate::io::clock::{Timestamp, Zone};
+use crate::quota::window::{Observation, SAME_WINDOW, Source};
+use chrono::{DateTime, Utc};
+
+/// Takes Codex's answer over, if it is about the account of the home.
+pub(super) fn take_live(
+    report: &mut StatusReport,
+    answer: ProbeReport,
+    now: DateTime<Utc>,
+    zone: Zone,
+) {
+    let spent = answer.login_is_spent();
+    let account = answer.account.ok().flatten();
+    let live = account.as_ref().and_then(ProbedAccount::identity);
+    if report.store.reads_auth_json() {
+        let limits_of = answer.limits.as_ref().ok();
+        let limits_of = limits_of.and_then(|limits| limits.account_id.as_ref());
+        if let Some(home) = &report.identity
+            && let Some(live) = contradiction(home, live.as_ref(), limits_of)
+        {
+            report.problem = Some(StatusProblem::AnotherAccount {
+                live,
+                home: named(home),
+            });
+            return;
+        }
+    }
+    if live.is_some() && (report.identity.is_none() || !report.store.reads_auth_json()) {
+        report.identity = live;
+        report.login = LoginState::Ok;
+    }
+    if let Some(plan) = account.and_then(|account| account.plan) {
+        report.plan = Some(plan);
+    }
+    match answer.limits {
+        Ok(limits) if limits.windows.is_empty() && limits.not_understood > 0 => {
+            report.problem = Some(StatusProblem::NotUnderstood(limits.not_understood));
+        }
+        Ok(limits) => take_limits(report, limits, zone.at(&now)),
+        // With auth.json as `{}` Codex 0.169 takes itself for signed in and asks without a token.
+        Err(ProbeFailure::Unauthorized(_)) if report.identity.is_none() => {
+            report.problem = Some(StatusProblem::SignedOut);
+        }
+        Err(failure) if spent => {
+            report.login = LoginState::Expired;
+            report.problem = Some(StatusProblem::Spent(failure));
+        }
+        Err(failure) => report.problem = Some(failure.into()),
+    }
+}
+
+fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
+    if limits.not_understood > 0 {
+        report.notes.push(format!(
+            "the server named {} more windows that are not understood",
+            limits.not_understood
+        ));
+    }
+    if limits.plan.is_some() {
+        report.plan = limits.plan;
+    }
+    report.is_fresh = true;
+    report.observation = Some(Observation {
+        source: Source::Live,
+        observed_at: now,
+        usage_allowed: limits.usage_allowed,
+        windows: limits.windows,
+    });
+}
+
+/// For whom Codex answered, if that is surely not `home`: an id differs, or, where there are none
+/// to compare, the email.
+fn contradiction(
+    home: &Identity,
+    live: Option<&Identity>,
+    limits_of: Option<&String>,
+) -> Option<String> {
+    fn agree(a: Option<&String>, b: Option<&String>) -> Option<bool> {
+        Some(a? == b?)
+    }
+    if let Some(live) = live {
+        let ids = [
+            agree(home.account_id.as_ref(), live.account_id.as_ref()),
+            agree(home.user_id.as_ref(), live.user_id.as_ref()),
+        ];
+        let differ = ids.contains(&Some(false));
+        if differ || (ids == [None, None] && home.email != live.email) {
+            return Some(named(live));
+        }
+    }
+    limits_of
+        .filter(|id| agree(home.account_id.as_ref(), Some(id)) == Some(false))
+        .map(|id| format!("account {id}"))
+}
+
+fn named(identity: &Identity) -> String {
+    match &identity.account_id {
+        Some(id) => format!("{identity} ({id})"),
+        None => identity.to_string(),
+    }
+}
+
+pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timestamp) {
+    if report.identity.is_none() {
+        report.identity = text.email.map(Identity::of_email);
+    }
+    if report.identity.is_none() {
+        report
+            .notes
+            .push("the status text names no account, and the home has none".into());
+    }
+    // Codex shows the plan with a capital; the server's names have none.
+    let plan = text.plan.map(|plan| plan.to_lowercase());
+    report.plan = report.plan.take().or(plan);
+    if text.windows.is_empty() {
+        report.notes.push("the status text shows no quota".into());
+        return;
+    }
+    report.is_fresh = true;
+    report.observation = Some(Observation {
+        source: Source::StatusFile,
+        observed_at: now,
+        usage_allowed: None,
+        windows: text.windows,
+    });
+}
+
+/// What was seen last of the account, as long as some of it still holds: the weekly reset lies
+/// ahead, or any other where there is no weekly one.
+pub(super) fn remembered(
+    known: &CooldownFile,
+    identity: Option<&Identity>,
+    now: &DateTime<Utc>,
+) -> Option<Observation> {
+    let seen = known.find(identity?)?.observation.as_ref()?;
+    let holds = match seen.weekly() {
+        Some(weekly) => weekly.resets_at.is_some_and(|at| at > *now),
+        None => seen
+            .windows
+            .iter()
+            .any(|window| window.resets_at.is_some_and(|at| at > *now)),
+    };
+    holds.then(|| seen.clone())
+}
+
+/// Puts the weekly reset that the user named in the place of the known one. How much is used is
+/// taken from what was seen now, or earlier in the same window; else nothing is: an exhaustion is
+/// never invented.
+pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Timestamp) {
+    let weekly = report.observation.as_ref().and_then(Observation::weekly);
+    let used_percent = weekly
+        .filter(|known| {
+            report.is_fresh
+                || known
+                    .resets_at
+                    .is_some_and(|at| (at - reset_at).abs() <= SAME_WINDOW)
+        })
+        .map_or(0.0, |known| known.used_percent);
+    let seen_now = report.observation.take().filter(|_| report.is_fresh);
+    let usage_allowed = seen_now.as_ref().and_then(|seen| seen.usage_allowed);
+    let mut windows = seen_now.map(|seen| seen.windows).unwrap_or_default();
+    windows.retain(|window| !window.is_weekly());
+    windows.push(Window {
+        limit_id: CODEX_LIMIT.into(),
+        minutes: Some(WEEKLY_MINUTES),
+        used_percent,
+        resets_at: Some(reset_at),
+    });
+    report.is_fresh = true;
+    report.observation = Some(Observation {
+        source: Source::Manual,
+        observed_at: now,
+        usage_allowed,
+        windows,
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::config::CredentialStore;
+
+    fn at(text: &str) -> Timestamp {
+        DateTime::parse_from_rfc3339(text).unwrap()
+    }
+
+    const NOW: &str = "2026-11-20T12:00:00Z";
+    const MONDAY: &str = "2026-11-23T07:00:00Z";
+
+    fn window(minutes: u32, used_percent: f64, resets_at: &str) -> Window {
+        Window {
+            limit_id: CODEX_LIMIT.into(),
+            minutes: Some(minutes),
+            used_percent,
+            resets_at: Some(at(resets_at)),
+        }
+    }
+
+    fn seen(windows: Vec<Window>) -> Observation {
+        Observation {
+            source: Source::Live,
+            observed_at: at("2026-11-20T11:00:00Z"),
+            usage_allowed: Some(true),
+            windows,
+        }
+    }
+
+    fn report(observation: Option<Observation>, is_fresh: bool) -> StatusReport {
+        StatusReport {
+            identity: Some(Identity::of_email("alice@example.com")),
+            plan: None,
+            store: CredentialStore::File,
+            observation,
+            is_fresh,
+            problem: None,
+            notes: Vec::new(),
+            login: LoginState::Ok,
+        }
+    }
+
+    fn with_reset(mut report: StatusReport, reset_at: &str) -> Observation {
+        take_reset(&mut report, at(reset_at), at(NOW));
+        assert!(report.is_fresh);
+        report.observation.unwrap()
+    }
+
+    #[test]
+    fn a_reset_by_hand_never_invents_an_exhaustion() {
+        let only = |observation: Observation| {
+            assert_eq!(observation.source, Source::Manual);
+            assert_eq!(observation.observed_at, at(NOW));
+            assert_eq!(observation.windows.len(), 1);
+            observation.windows[0].clone()
+        };
+        let weekly = || seen(vec![window(10_080, 91.0, MONDAY)]);
+        assert_eq!(
+            only(with_reset(report(None, false), MONDAY)),
+            window(10_080, 0.0, MONDAY),
+            "nothing is known"
+        );
+        assert_eq!(
+            only(with_reset(
+                report(Some(weekly()), false),
+                "2026-11-23T07:05:00Z"
+            )),
+            window(10_080, 91.0, "2026-11-23T07:05:00Z"),
+            "the same window"
+        );
+        assert_eq!(
+            only(with_reset(
+                report(Some(weekly()), false),
+                "2026-11-24T07:00:00Z"
+            )),
+            window(10_080, 0.0, "2026-11-24T07:00:00Z"),
+            "another window"
+        );
+        assert_eq!(
+            only(with_reset(
+                report(Some(weekly()), true),
+                "2026-11-24T07:00:00Z"
+            )),
+            window(10_080, 91.0, "2026-11-24T07:00:00Z"),
+            "seen now"
+        );
+    }
+
+    #[test]
+    fn a_reset_by_hand_keeps_what_else_was_seen_now_and_nothing_older() {
+        let both = || {
+            seen(vec![
+                window(300, 12.0, "2026-11-20T14:00:00Z"),
+                window(10_080, 91.0, MONDAY),
+            ])
+        };
+        let minutes = |observation: Observation| -> Vec<_> {
+            let windows = observation.windows.into_iter();
+            windows.map(|window| window.minutes.unwrap()).collect()
+        };
+        assert_eq!(
+            minutes(with_reset(report(Some(both()), true), MONDAY)),
+            [300, 10_080]
+        );
+        assert_eq!(
+            minutes(with_reset(report(Some(both()), false), MONDAY)),
+            [10_080]
+        );
+    }
+
+    #[test]
+    fn a_remembered_figure_holds_until_the_weekly_reset() {
+        let alice = Identity::of_email("alice@example.com");
+        let mut known = CooldownFile::default();
+        let both = seen(vec![
+            window(300, 12.0, "2026-12-01T00:00:00Z"),
+            window(10_080, 91.0, MONDAY),
+        ]);
+        known.observe(&alice, both.clone());
+        let at_time =
+            |known: &CooldownFile, now: &str| remembered(known, Some(&alice), &at(now).to_utc());
+        assert_eq!(at_time(&known, NOW), Some(both));
+        assert_eq!(at_time(&known, MONDAY), None);
+        let bob = Identity::of_email("bob@example.com");
+        assert_eq!(remembered(&known, Some(&bob), &at(NOW).to_utc()), None);
+
+        let mut known = CooldownFile::default();
+        known.observe(
+            &alice,
+            seen(vec![window(300, 12.0, "2026-11-20T14:00:00Z")]),
+        );
+        assert!(at_time(&known, NOW).is_some(), "no weekly window");
+        assert_eq!(at_time(&known, "2026-11-20T14:00:00Z"), None);
+    }
+
+    #[test]
+    fn an_answer_is_somebody_elses_when_an_id_differs() {
+        let who = |email: &str, account: Option<&str>, user: Option<&str>| Identity {
+            account_id: account.map(Into::into),
+            user_id: user.map(Into::into),
+            ..Identity::of_email(email)
+        };
+        let home = who("a@x.com", Some("team"), Some("u1"));
+        let other = |live: &Identity| contradiction(&home, Some(live), None).is_some();
+        assert!(!other(&who("new@x.com", Some("team"), Some("u1"))));
+        assert!(other(&who("a@x.com", Some("team"), Some("u2"))));
+        assert!(other(&who("a@x.com", Some("personal"), None)));
+        assert!(other(&who("b@x.com", None, None)));
+        assert!(!other(&who("A@x.com", None, None)));
+        assert!(contradiction(&home, None, Some(&"personal".into())).is_some());
+        assert!(contradiction(&home, None, Some(&"team".into())).is_none());
+    }
+
+    #[test]
+    fn the_last_exhausted_window_of_codex_decides_when_it_is_free_again() {
+        let next = |usage_allowed, windows| {
+            let mut observation = seen(windows);
+            observation.usage_allowed = usage_allowed;
+            report(Some(observation), true).next_available_at(&at(NOW).to_utc())
+        };
+        let soon = "2026-11-20T14:00:00Z";
+        let both = |a, b| vec![window(300, a, soon), window(10_080, b, MONDAY)];
+        assert_eq!(next(Some(true), both(12.0, 99.9)), None);
+        assert_eq!(next(Some(false), both(100.0, 91.0)), Some(at(soon)));
+        assert_eq!(next(None, both(100.0, 100.0)), Some(at(MONDAY)));
+        assert_eq!(next(Some(false), both(12.0, 91.0)), Some(at(MONDAY)));
+        let mut other = window(10_080, 100.0, MONDAY);
+        other.limit_id = "codex_other".into();
+        assert_eq!(next(Some(true), vec![other]), None);
+        assert_eq!(
+            next(None, vec![window(300, 100.0, "2026-11-20T11:00:00Z")]),
+            None
+        );
+    }
+}

@@ -1,0 +1,314 @@
+//! The profiles of an export and those of here: whose login is newer, and which is spent.
+//!
+//! A refresh token works once, so a login that was here before and is not any more never comes back by
+//! an import. How new a login is says most; clocks of machines differ, so fingerprints of those that
+//! another one came after are kept, and go along with an export. A login that left with an export comes
+//! back with that one alone: another that holds it may have been used elsewhere since. Where it cannot be
+//! told, what is here stays.
+
+use super::TransferError;
+use super::export::Left;
+use super::merge::ImportOptions;
+use super::reading::{Package, PackedProfile};
+use crate::accounts::edit::check_no_email;
+use crate::accounts::new_login::{self, Live};
+use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles, is_unfinished};
+use crate::accounts::save::Keeper;
+use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness};
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::{Identity, LoginKind};
+use crate::io::atomic;
+use crate::io::lock::FileLock;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// What becomes of a login.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoginOutcome {
+    /// The account has a login here now, and had none.
+    New,
+    /// It is newer than the one here, which goes to the history.
+    Newer,
+    /// It is the one here.
+    Same,
+    /// It is older than one that was seen here, or was here before that: it goes to the history, for it
+    /// is spent, or as good as.
+    Older,
+    /// It may be spent, or that of here may be: that of here stays.
+    Unclear,
+    /// The export has none of this profile.
+    None,
+}
+
+/// What becomes of a profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileImport {
+    /// Its name in the export.
+    pub name: String,
+    /// Its name here.
+    pub profile: String,
+    /// Whose it is.
+    pub email: String,
+    /// The workspace account id.
+    pub account_id: Option<String>,
+    /// Whether it is new here.
+    pub created: bool,
+    /// Its login.
+    pub login: LoginOutcome,
+}
+
+/// What is known here of an account.
+#[derive(Debug, Default)]
+struct Known {
+    own: Option<Profile>,
+    /// What was known of a profile that was removed.
+    removed: Option<ProfileFile>,
+    /// What the Codex home has.
+    live: Option<AuthSnapshot>,
+}
+
+impl Known {
+    fn find(identity: &Identity, all: &[Profile], options: &ImportOptions<'_>) -> Self {
+        let is_own = |p: &&Profile| p.identity().is_some_and(|own| own.is_same(identity));
+        let own = all.iter().find(is_own).cloned();
+        let home = match &own {
+            Some(own) => own.live_in(options.codex_home),
+            None => Some(options.codex_home.to_path_buf()),
+        };
+        let live = home.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        let live = live.and_then(|auth| auth.snapshot().cloned());
+        let live = live.filter(|snapshot| {
+            let login = snapshot.login.as_ref();
+            login.is_some_and(|login| login.identity.is_same(identity))
+        });
+        let removed = match &own {
+            Some(_) => None,
+            None => Profiles::of(options.manager_home).removed_note(identity),
+        };
+        Self { own, removed, live }
+    }
+
+    fn note(&self) -> Option<&ProfileFile> {
+        let own = self.own.as_ref().map(|own| &own.file);
+        own.or(self.removed.as_ref())
+    }
+
+    /// The newest login that was seen of it.
+    fn newest(&self) -> Freshness {
+        let own = self.own.as_ref().map(Profile::newest);
+        let seen = own.or(self.removed.as_ref().map(|note| note.newest));
+        let live = self.live.as_ref().and_then(|live| live.login.as_ref());
+        let live = live.map(|login| login.freshness).unwrap_or_default();
+        let seen = seen.unwrap_or_default();
+        if live.is_newer_than(&seen) {
+            live
+        } else {
+            seen
+        }
+    }
+
+    /// What becomes of a login of the export of this id. Pure.
+    fn outcome(&self, packed: &PackedProfile, export: &str) -> LoginOutcome {
+        let Some((snapshot, login)) = &packed.login else {
+            return LoginOutcome::None;
+        };
+        let kept = self.own.as_ref().and_then(|own| own.snapshot());
+        let theirs = snapshot.fingerprint();
+        let ours = kept.map(AuthSnapshot::fingerprint);
+        let is_here = ours.as_ref() == Some(&theirs);
+        // A key is not spent by being used.
+        if login.identity.kind == LoginKind::ApiKey {
+            return match kept {
+                _ if is_here => LoginOutcome::Same,
+                Some(_) => LoginOutcome::Newer,
+                None => LoginOutcome::New,
+            };
+        }
+        let is_damaged = self.own.as_ref().is_some_and(|own| own.damaged.is_some());
+        let newest = self.newest();
+        let is_newer = login.freshness.is_newer_than(&newest);
+        let has_left = self.note().is_some_and(|note| {
+            // What is noted of a login that never was here says nothing.
+            let was_here = note.moved_with.is_some() || note.newest != Freshness::default();
+            let is_its = note.moved_with.as_deref() == Some(export);
+            note.owner == Owner::Moved && was_here && !is_its
+        });
+        if is_here {
+            return if is_damaged || has_left {
+                LoginOutcome::Unclear
+            } else {
+                LoginOutcome::Same
+            };
+        }
+        let is_noted = |fingerprint: &String| {
+            let note = self.note();
+            note.is_some_and(|note| note.superseded.contains(fingerprint))
+        };
+        if is_noted(&theirs) {
+            return LoginOutcome::Older;
+        }
+        // Where it comes from, another came after the one that is here.
+        let spent = &packed.file.superseded;
+        if ours.is_some_and(|ours| spent.contains(&ours)) {
+            return LoginOutcome::Newer;
+        }
+        if newest.is_newer_than(&login.freshness) {
+            return LoginOutcome::Older;
+        }
+        let live = self.live.as_ref().map(AuthSnapshot::fingerprint);
+        let is_live_another = live.is_some_and(|live| live != theirs);
+        match kept {
+            _ if is_newer && kept.is_some() => LoginOutcome::Newer,
+            _ if is_newer => LoginOutcome::New,
+            None if !has_left && !is_live_another => LoginOutcome::New,
+            // As new as what was seen, and another: which of them works is not known.
+            _ => LoginOutcome::Unclear,
+        }
+    }
+}
+
+/// What becomes of each profile; and those that stay out, because a newer version wrote what is here.
+///
+/// # Errors
+/// Something here cannot be read.
+pub(super) fn plan(
+    package: &Package,
+    options: &ImportOptions<'_>,
+) -> Result<(Vec<ProfileImport>, Vec<Left>), TransferError> {
+    let profiles = Profiles::of(options.manager_home);
+    let all = profiles.list()?;
+    let newer = profiles.newer(&all);
+    let entries = fs::read_dir(profiles.folder_of(""));
+    let taken = entries.into_iter().flatten().flatten();
+    // Names that no new profile can have.
+    let mut taken: BTreeSet<String> = taken
+        .filter(|entry| !is_unfinished(&entry.path()))
+        .map(|entry| entry.file_name().to_string_lossy().to_lowercase())
+        .collect();
+    let (mut plans, mut left) = (Vec::new(), Vec::new());
+    for (name, packed) in &package.profiles {
+        let Some(identity) = &packed.file.identity else {
+            continue;
+        };
+        let known = Known::find(identity, &all, options);
+        let own = known.own.as_ref();
+        let why = own.and_then(|own| newer.iter().find(|(name, _)| *name == own.name));
+        if let Some((_, why)) = why {
+            left.push(Left {
+                name: name.clone(),
+                reason: why.to_string(),
+            });
+            continue;
+        }
+        let profile = if let Some(own) = own {
+            own.name.clone()
+        } else {
+            let mut free = name.clone();
+            let mut number = 1;
+            while check_no_email(&all, &free, identity).is_err()
+                || !taken.insert(free.to_lowercase())
+            {
+                number += 1;
+                free = format!("{name}-{number}");
+            }
+            free
+        };
+        plans.push(ProfileImport {
+            name: name.clone(),
+            profile,
+            email: identity.email.to_string(),
+            account_id: identity.account_id.clone(),
+            created: own.is_none(),
+            login: known.outcome(packed, &package.id),
+        });
+    }
+    Ok((plans, left))
+}
+
+/// Takes one profile over, as planned. Its account is claimed.
+///
+/// # Errors
+/// The file system refuses.
+pub(super) fn apply(
+    planned: &ProfileImport,
+    packed: &PackedProfile,
+    export: &str,
+    options: &ImportOptions<'_>,
+) -> Result<Live, TransferError> {
+    let profiles = Profiles::of(options.manager_home);
+    let (name, home, now) = (&planned.profile, options.codex_home, options.now);
+    atomic::sweep(&profiles.folder_of(name));
+    let Some((snapshot, login)) = &packed.login else {
+        if planned.created {
+            let _held = FileLock::exclusive(&profiles.lock_path())?;
+            let note = ProfileFile {
+                owner: Owner::Moved,
+                live_home: None,
+                moving: None,
+                moved_with: None,
+                // Of a login on another machine: it says nothing of the logins of this one.
+                newest: Freshness::default(),
+                superseded: Vec::new(),
+                ..packed.file.clone()
+            };
+            profiles.write_note(name, &note)?;
+        }
+        return Ok(Live::No);
+    };
+    let identity = &login.identity;
+    let known = Known::find(identity, &profiles.list()?, options);
+    if matches!(planned.login, LoginOutcome::Older | LoginOutcome::Unclear) {
+        if planned.created {
+            remember_instead(name, &known, &profiles, options)?;
+        }
+        let is_here = known.own.as_ref().and_then(Profile::snapshot);
+        if is_here.is_none_or(|kept| kept.bytes != snapshot.bytes) {
+            profiles.keep_as_history(name, snapshot, now)?;
+        }
+        return Ok(Live::No);
+    }
+    // Before there is a copy that could be taken for the newest.
+    profiles.learn(identity, &packed.file.superseded)?;
+    if planned.created {
+        profiles.save_as(name, (snapshot, login), home, now)?;
+        let is_its = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
+        if known.removed.as_ref().is_some_and(is_its) {
+            // It was noted as moved with this very export.
+            profiles.save_back(snapshot, login, Keeper::Profile, now)?;
+        }
+        profiles.learn(identity, &packed.file.superseded)?;
+    } else {
+        let live_in = known.own.as_ref().and_then(|own| own.live_in(home));
+        let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
+        profiles.save_back(snapshot, login, keeper, now)?;
+    }
+    let new = (snapshot, login);
+    Ok(new_login::renew_live(
+        &profiles,
+        home,
+        new,
+        now,
+        options.patience,
+    )?)
+}
+
+/// Makes the profile of an account whose login in the export is not to be used: with the login that is
+/// live, or else with none, and what was known.
+fn remember_instead(
+    name: &str,
+    known: &Known,
+    profiles: &Profiles,
+    options: &ImportOptions<'_>,
+) -> Result<(), TransferError> {
+    if let Some(live) = &known.live
+        && let Some(login) = &live.login
+    {
+        profiles.save_as(name, (live, login), options.codex_home, options.now)?;
+    } else if let Some(note) = &known.removed {
+        let _held = FileLock::exclusive(&profiles.lock_path())?;
+        profiles.write_note(name, note)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `profile export` and `import` as a person meets them: the passphrase on a terminal, names that look
+//! like emails, a profile that is damaged.
+
+use crate::support::env::TestEnv;
+use crate::support::sample::{RENEWED, alice, bob};
+use crate::support::sign_in::{SignIn, auth_json, write_auth};
+use crate::support::terminal::Terminal;
+use std::fs;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+const PASSPHRASE: &str = "correct horse";
+
+fn carol() -> SignIn {
+    SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED)
+}
+
+/// Alice and Bob have profiles, and Carol is signed in.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    for (name, login) in [("work", alice(0)), ("home", bob())] {
+        write_auth(&env.codex_home(), &login);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    write_auth(&env.codex_home(), &carol());
+    env.write("pass", format!("{PASSPHRASE}\n"));
+    env
+}
+
+#[test]
+fn on_a_terminal_the_passphrase_is_asked_for_and_never_shown() {
+    let env = world();
+    let ask = |args: &[&str], answers: &[(&str, &str)]| {
+        let mut terminal = Terminal::start(&mut env.command(args));
+        for (question, answer) in answers {
+            terminal.wait_for(question, LIMIT);
+            terminal.type_keys(&format!("{answer}\n"));
+        }
+        let code = terminal.end().code();
+        let shown = terminal.text();
+        assert!(!shown.contains(PASSPHRASE), "{shown}");
+        (code, shown)
+    };
+    let export = ["profile", "export", "out.age", "--with-logins"];
+    let (code, shown) = ask(&export, &[("passphrase:", PASSPHRASE), ("again:", "other")]);
+    assert_eq!(code, Some(4), "{shown}");
+    assert!(shown.contains("differ"), "{shown}");
+    assert!(!env.path("out.age").exists());
+    let twice = [("passphrase:", PASSPHRASE), ("again:", PASSPHRASE)];
+    let (code, shown) = ask(&export, &twice);
+    assert_eq!(code, Some(0), "{shown}");
+
+    let import = ["profile", "import", "out.age", "--manager-home", "other"];
+    let (code, shown) = ask(&import, &[("passphrase:", "wrong")]);
+    assert_eq!(code, Some(5), "{shown}");
+    assert!(!env.path("other/profiles").exists());
+    let (code, shown) = ask(&import, &[("passphrase:", PASSPHRASE)]);
+    assert_eq!(code, Some(0), "{shown}");
+    let kept = fs::read_to_string(env.path("other/profiles/work/auth.json"));
+    assert_eq!(kept.expect("a login"), auth_json(&alice(0)));
+}
+
+#[test]
+fn a_name_that_is_another_accounts_email_here_gets_a_number() {
+    let env = world();
+    let rename = ["profile", "rename", "home", "carol@example.com"];
+    let _ = env.run(rename).code(0);
+    let export = ["profile", "export", "out.age", "--with-logins"];
+    let _ = env
+        .run([&export[..], &["--passphrase-file", "pass"]].concat())
+        .code(0);
+    // There, Carol has a profile of another name.
+    let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
+    let _ = there(&["profile", "save", "mine"]).code(0);
+    let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
+    let said = there(&[&import[..], &["--json"]].concat()).code(0).json();
+    let mut profiles = said["profiles"].as_array().expect("profiles").iter();
+    let bobs = profiles.find(|p| p["email"] == "bob@example.com");
+    let bobs = bobs.expect("bob");
+    assert_eq!(bobs["name"], "carol@example.com");
+    assert_eq!(bobs["profile"], "carol@example.com-2");
+    let kept = env.path("other/profiles/carol@example.com-2/auth.json");
+    assert_eq!(
+        fs::read_to_string(kept).expect("a login"),
+        auth_json(&bob())
+    );
+    // Whoever types the email means the account.
+    let whose = there(&["use", "carol@example.com", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(whose["to"], "mine", "{whose}");
+}
+
+#[test]
+fn the_login_of_a_damaged_profile_stays_and_is_named() {
+    let env = world();
+    env.write("home/.codex-manager/profiles/work/profile.json", "{");
+    let export = |name: &str, args: &[&str]| {
+        env.run([&["profile", "export", name, "--json"], args].concat())
+    };
+    let with = ["--with-logins", "--passphrase-file", "pass"];
+    let said = export("out.age", &with).code(6);
+    let left = said.json()["left"].clone();
+    assert_eq!(left[0]["name"], "work", "{said}");
+    let reason = left[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("damaged"), "{said}");
+    let kept = env.manager_home().join("profiles/work/auth.json");
+    assert_eq!(
+        fs::read_to_string(kept).expect("kept"),
+        auth_json(&alice(0))
+    );
+    let note = env.manager_home().join("profiles/work/profile.json");
+    assert_eq!(fs::read_to_string(note).expect("kept"), "{");
+    let there = |args: &[&str]| env.run([&["--manager-home", "other"], args].concat());
+    let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
+    let _ = there(&import).code(0);
+    let refused = there(&["use", "work"]).code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+    let _ = there(&["use", "home"]).code(0);
+    // Without logins there is nothing to leave.
+    let _ = export("open.export", &[]).code(0);
+}

@@ -1,0 +1,271 @@
+//! Exports that are imported after the logins in them have moved on: none of those is ever spent again.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::lab::Lab;
+use crate::support::sample::{RENEWED, alice, bob, text};
+use crate::support::sign_in::{
+    SignIn, aged, auth_json, read_refresh_token, signed_out_home, write_auth, write_auth_text,
+};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A machine on which Carol is signed in, and on which nothing else is known.
+fn machine() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &carol());
+    env.write("pass", "correct horse\n");
+    env
+}
+
+fn carol() -> SignIn {
+    SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED)
+}
+
+/// The export of a machine that had this login as `work`.
+fn exported(login: &SignIn) -> (TestEnv, PathBuf) {
+    let env = machine();
+    write_auth(&env.codex_home(), login);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+    let file = export(&env, "first.age");
+    (env, file)
+}
+
+fn export(env: &TestEnv, name: &str) -> PathBuf {
+    let args = ["profile", "export", name, "--with-logins"];
+    let _ = env
+        .run([&args[..], &["--passphrase-file", "pass"]].concat())
+        .code(0);
+    env.path(name)
+}
+
+fn import(env: &TestEnv, file: &Path) -> Run {
+    let file = text(file);
+    let args = ["profile", "import", &file, "--passphrase-file", "pass"];
+    env.run([&args[..], &["--json"]].concat())
+}
+
+/// What became of the only profile.
+fn outcome(said: &Run) -> Value {
+    said.json()["profiles"][0]["login"].clone()
+}
+
+fn kept(env: &TestEnv) -> Option<String> {
+    fs::read_to_string(folder(env).join("auth.json")).ok()
+}
+
+fn folder(env: &TestEnv) -> PathBuf {
+    env.manager_home().join("profiles/work")
+}
+
+/// The logins in the history of the profile.
+fn history(env: &TestEnv) -> Vec<String> {
+    let entries = fs::read_dir(folder(env).join("history"));
+    let files = entries.into_iter().flatten().flatten();
+    files
+        .map(|entry| fs::read_to_string(entry.path()).expect("read"))
+        .collect()
+}
+
+/// Saves what is then live, and signs Carol in again.
+fn save(env: &TestEnv, login: &SignIn) {
+    write_auth(&env.codex_home(), login);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.codex_home(), &carol());
+}
+
+#[test]
+fn i5_an_export_that_codex_has_outrun_spends_no_token_twice() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    lab.world.write("pass", "correct horse\n");
+    let out = ["profile", "export", "out.age", "--with-logins"];
+    // Alice is live here and stays.
+    let _ = lab
+        .manager([&out[..], &["--passphrase-file", "pass"]].concat())
+        .code(6);
+    let other = lab.world.path("other");
+    signed_out_home(&other, &lab.backend);
+    let there = |args: &[&str]| {
+        let place = ["--codex-home", "other", "--manager-home", "other-manager"];
+        lab.manager([&place[..], args].concat())
+    };
+    let take = || {
+        let import = ["profile", "import", "out.age", "--passphrase-file", "pass"];
+        let said = there(&[&import[..], &["--json"]].concat()).code(0).json();
+        let mut profiles = said["profiles"].as_array().expect("profiles").iter();
+        let bob = profiles.find(|p| p["name"] == "bob").expect("bob");
+        bob["login"].clone()
+    };
+    assert_eq!(take(), "new");
+    let _ = there(&["use", "bob"]).code(0);
+    write_auth_text(&other, &aged(&other));
+    let _ = lab.say_in(&other, "renews the login");
+    assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
+
+    // We have not seen that yet.
+    let _ = take();
+    assert_eq!(read_refresh_token(&other), "rt.acct-bob.f1.2");
+    let _ = there(&["profile", "save", "bob"]).code(0);
+    assert_eq!(take(), "older");
+    // Also where the home is signed out, by whatever.
+    fs::remove_file(other.join("auth.json")).expect("lose the login");
+    assert_eq!(take(), "older");
+    let _ = there(&["use", "bob"]).code(0);
+    write_auth_text(&other, &aged(&other));
+    let _ = lab.say_in(&other, "still signed in");
+    // On the machine that it left, it is gone: somebody may have it.
+    let refused = lab.manager(["use", "bob"]).code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn i5_a_login_that_another_came_after_stays_away_whatever_the_clocks_said() {
+    // No time in it tells which is newer.
+    let undated = |generation| {
+        let login = alice(0).generation(generation);
+        login.last_refresh(None)
+    };
+    let (first, file) = exported(&undated(1));
+    let other = machine();
+    assert_eq!(outcome(&import(&other, &file).code(0)), "new");
+    save(&other, &undated(2));
+    assert_eq!(outcome(&import(&other, &file).code(0)), "older");
+    assert_eq!(kept(&other), Some(auth_json(&undated(2))));
+    // Nor where the newer one got lost.
+    fs::remove_file(folder(&other).join("auth.json")).expect("lose it");
+    assert_eq!(outcome(&import(&other, &file).code(0)), "older");
+    assert_eq!(kept(&other), None);
+    let _ = other.run(["use", "work"]).code(5);
+
+    // What is known of it goes along with the next export, to where it came from.
+    save(&other, &undated(2));
+    let next = export(&other, "next.age");
+    assert_eq!(outcome(&import(&first, &next).code(0)), "newer");
+    assert_eq!(kept(&first), Some(auth_json(&undated(2))));
+    let _ = first.run(["use", "work"]).code(0);
+    write_auth(&first.codex_home(), &carol());
+    assert_eq!(outcome(&import(&first, &file).code(0)), "older");
+    assert_eq!(kept(&first), Some(auth_json(&undated(2))));
+}
+
+#[test]
+fn i5_a_login_that_left_comes_back_with_the_export_that_took_it_and_no_other() {
+    let (_first, file) = exported(&alice(0));
+    let mut other = machine();
+    let _ = import(&other, &file).code(0);
+    other.set("CODEX_MANAGER_NOW", "2026-11-20T13:00:00Z");
+    // The very same login leaves for a third machine, where it may be in use.
+    let next = export(&other, "next.age");
+    let before = other.tree("home/.codex-manager/profiles/work");
+    let said = import(&other, &file).code(0);
+    assert_eq!(outcome(&said), "unclear", "{said}");
+    assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
+    let refused = other.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+    let for_people = other.run([
+        "profile",
+        "import",
+        &text(&file),
+        "--passphrase-file",
+        "pass",
+    ]);
+    let for_people = for_people.code(0);
+    assert!(
+        for_people.stdout.contains("what is here stays"),
+        "{for_people}"
+    );
+    assert!(
+        for_people.stderr.contains("profile login work"),
+        "{for_people}"
+    );
+    assert_eq!(outcome(&import(&other, &next).code(0)), "same");
+    let _ = other.run(["use", "work"]).code(0);
+}
+
+#[test]
+fn i5_where_it_cannot_be_told_which_works_what_is_here_stays() {
+    let (_first, file) = exported(&alice(0));
+    let other = machine();
+    save(&other, &alice(0).family("another"));
+    let said = import(&other, &file).code(0);
+    assert_eq!(outcome(&said), "unclear");
+    assert_eq!(kept(&other), Some(auth_json(&alice(0).family("another"))));
+    assert_eq!(history(&other), [auth_json(&alice(0))]);
+    let once = other.tree("home/.codex-manager/profiles/work");
+    let _ = import(&other, &file).code(0);
+    assert_same_tree(&once, &other.tree("home/.codex-manager/profiles/work"));
+    // The note of the profile is lost, and with it whether the login left.
+    let (first, file) = exported(&alice(0));
+    first.write("home/.codex-manager/profiles/work/profile.json", "{");
+    assert_eq!(outcome(&import(&first, &file).code(0)), "unclear");
+    let refused = first.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("damaged"), "{refused}");
+}
+
+#[test]
+fn i5_what_was_known_of_a_login_outlives_its_profile() {
+    let (_first, file) = exported(&alice(0));
+    for removal in [&["--yes"][..], &["--purge", "--yes"]] {
+        let other = machine();
+        let _ = import(&other, &file).code(0);
+        save(&other, &alice(3));
+        let _ = other
+            .run([&["profile", "remove", "work"], removal].concat())
+            .code(0);
+        let said = import(&other, &file).code(0);
+        assert_eq!(outcome(&said), "older", "{removal:?}");
+        assert_eq!(kept(&other), None);
+        assert_eq!(history(&other), [auth_json(&alice(0))]);
+        let refused = other.run(["use", "work"]).code(5);
+        assert!(refused.stderr.contains("profile save"), "{refused}");
+        // A newer one is as good as ever.
+        save(&other, &alice(4));
+        let _ = other.run(["use", "work"]).code(0);
+        let notes = other.tree("home/.codex-manager/profiles").0;
+        for path in notes.into_keys().filter(|p| p.ends_with(".deleted.json")) {
+            let path = other.manager_home().join("profiles").join(path);
+            let note = fs::read_to_string(path).expect("read");
+            assert!(!note.contains("alice@") && !note.contains("rt."), "{note}");
+        }
+    }
+}
+
+#[test]
+fn a_live_login_that_is_newer_than_the_exports_becomes_the_profile() {
+    let (_first, file) = exported(&alice(0));
+    let other = machine();
+    write_auth(&other.codex_home(), &alice(3));
+    let said = import(&other, &file).code(0);
+    assert_eq!(outcome(&said), "older", "{said}");
+    assert_eq!(kept(&other), Some(auth_json(&alice(3))));
+    assert_eq!(history(&other), [auth_json(&alice(0))]);
+    let live = fs::read_to_string(other.codex_home().join("auth.json"));
+    assert_eq!(live.expect("live"), auth_json(&alice(3)));
+}
+
+#[test]
+fn a_profile_here_of_a_newer_version_is_left_out_and_named() {
+    let env = machine();
+    for (name, login) in [("work", alice(0)), ("home", bob())] {
+        write_auth(&env.codex_home(), &login);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    write_auth(&env.codex_home(), &carol());
+    let file = export(&env, "out.age");
+    let other = machine();
+    save(&other, &alice(0));
+    let note = folder(&other).join("profile.json");
+    let newer = fs::read_to_string(&note).expect("read");
+    let newer = newer.replacen("\"schema\": 1", "\"schema\": 99", 1);
+    fs::write(&note, newer).expect("write");
+    let before = other.tree("home/.codex-manager/profiles/work");
+    let said = import(&other, &file).code(6);
+    assert_eq!(said.json()["left"][0]["name"], "work", "{said}");
+    assert_eq!(said.json()["profiles"][0]["name"], "home", "{said}");
+    assert_same_tree(&before, &other.tree("home/.codex-manager/profiles/work"));
+    let _ = other.run(["use", "home"]).code(0);
+}

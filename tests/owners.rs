@@ -1,0 +1,254 @@
+//! Who owns a login where something is odd: kills, removed profiles, notes that are open or old.
+
+use crate::faults::{Fault, can_inject, faulty, points, sample};
+use crate::support::env::{Run, TestEnv};
+use crate::support::faults::Dice;
+use crate::support::lab::Lab;
+use crate::support::sample::{RENEWED, alice, bob};
+use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Alice signed in as `work`, Bob in the profile `home`.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    env
+}
+
+fn note_of(env: &TestEnv, name: &str) -> PathBuf {
+    env.manager_home()
+        .join("profiles")
+        .join(name)
+        .join("profile.json")
+}
+
+/// Changes the note of a profile.
+fn alter(env: &TestEnv, name: &str, change: impl FnOnce(&mut Value)) {
+    let path = note_of(env, name);
+    let text = fs::read_to_string(&path).expect("a note");
+    let mut note: Value = serde_json::from_str(&text).expect("JSON");
+    change(&mut note);
+    fs::write(&path, note.to_string()).expect("write");
+}
+
+fn shown(env: &TestEnv, name: &str) -> Value {
+    env.run(["profile", "show", name, "--json"]).code(0).json()
+}
+
+#[test]
+fn i2_a_switch_that_is_killed_anywhere_gives_no_second_home_the_login() {
+    if !can_inject() {
+        return;
+    }
+    // Another home has Alice's login, and there is no profile of hers yet.
+    let begin = || {
+        let env = TestEnv::new();
+        write_auth(&env.codex_home(), &bob());
+        let _ = env.run(["profile", "save", "home"]).code(0);
+        let carol = SignIn::new("acct-carol", "carol@example.com").issued_at(RENEWED);
+        write_auth(&env.codex_home(), &carol);
+        write_auth(&env.path("other"), &alice(0));
+        env
+    };
+    let away = ["--codex-home", "other", "use", "home"];
+    let mut dice = Dice::new();
+    let all = points(&begin(), &away);
+    let has_alice = |env: &TestEnv| {
+        let live = fs::read_to_string(env.path("other/auth.json")).expect("a login");
+        live == auth_json(&alice(0))
+    };
+    let mut kills = 0;
+    for point in sample(&all, &mut dice) {
+        let env = begin();
+        let _ = faulty(&env, &away, &point, Fault::Killed);
+        if has_alice(&env) {
+            kills += 1;
+            let done = env.run(["use", "alice@example.com"]);
+            assert_ne!(done.code, 0, "{point:?}: in two homes\n{done}");
+        }
+        // Done again it ends as it should have.
+        let _ = env.run(away).code(0);
+        let _ = env.run(["use", "alice@example.com"]).code(0);
+    }
+    assert!(kills > 0, "never killed while the login was there");
+}
+
+#[test]
+fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
+    let env = world();
+    write_auth(&env.codex_home(), &alice(3));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    let _ = env.run(["profile", "remove", "work"]).code(0);
+    // Somebody put an older copy back.
+    write_auth(&env.codex_home(), &alice(0));
+    let said = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(said["saved_back"]["outcome"], "created", "{said}");
+    assert_eq!(said["saved_back"]["profile"], "alice@example.com");
+    let refused = env.run(["use", "alice@example.com"]).code(5);
+    assert!(refused.stderr.contains("older than one"), "{refused}");
+
+    // The same one as was removed is as good as it was.
+    let env = world();
+    let _ = env.run(["profile", "remove", "work"]).code(0);
+    let _ = env.run(["use", "home"]).code(0);
+    let _ = env.run(["use", "alice@example.com"]).code(0);
+}
+
+#[test]
+fn an_older_login_that_is_live_brings_no_moved_login_back() {
+    let env = world();
+    let _ = env.run(["use", "home"]).code(0);
+    env.write("pass", "correct horse\n");
+    let export = ["profile", "export", "out.age", "--with-logins"];
+    // Bob is live, and stays.
+    let _ = env
+        .run([&export[..], &["--passphrase-file", "pass"]].concat())
+        .code(6);
+    write_auth(
+        &env.codex_home(),
+        &SignIn::alice().issued_at(RENEWED - 86_400),
+    );
+    let said = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(said["saved_back"]["outcome"], "kept-newer", "{said}");
+    assert_eq!(shown(&env, "work")["owner"], "moved");
+    let refused = env.run(["use", "work"]).code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+}
+
+#[test]
+fn a_login_that_is_noted_as_lent_is_refused_until_it_is_taken_back() {
+    let env = world();
+    alter(&env, "home", |note| note["owner"] = json!("probe"));
+    let refused = env.run(["use", "home"]).code(5);
+    assert!(
+        refused.stderr.contains("where Codex was asked about it")
+            && refused.stderr.contains("codex-manager status --all"),
+        "{refused}"
+    );
+    // There is no Codex to ask, but the login comes back all the same.
+    let _ = env.run(["status", "--all"]).code(6);
+    let _ = env.run(["use", "home"]).code(0);
+}
+
+#[test]
+fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
+    let env = world();
+    let _ = env.run(["--codex-home", "other", "use", "home"]).code(0);
+    fs::remove_file(env.path("other/auth.json")).expect("into the keyring");
+    env.write(
+        "other/config.toml",
+        "cli_auth_credentials_store = \"keyring\"\n",
+    );
+    let said = env.run(["status", "--all"]).code(6);
+    let told = format!("{said}");
+    assert!(told.contains("cli_auth_credentials_store"), "{said}");
+    assert_eq!(shown(&env, "home")["owner"], "profile");
+    let note = fs::read_to_string(note_of(&env, "home")).expect("a note");
+    assert!(note.contains("\"live\""), "{note}");
+}
+
+#[test]
+fn a_note_of_before_homes_were_told_apart_still_leads_back() {
+    let env = world();
+    let _ = env.run(["use", "home"]).code(0);
+    let path = env.manager_home().join("profiles/.switch.json");
+    let text = fs::read_to_string(&path).expect("a note");
+    let mut note: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(note["homes"].is_object(), "{note}");
+    note.as_object_mut().expect("an object").remove("homes");
+    fs::write(&path, note.to_string()).expect("write");
+    let elsewhere = env.run(["--codex-home", "other", "use", "-"]).code(1);
+    assert!(
+        elsewhere.stderr.contains("no account was used"),
+        "{elsewhere}"
+    );
+    let back = |run: Run| run.code(0).json()["to"].clone();
+    assert_eq!(back(env.run(["use", "-", "--json"])), "work");
+    assert_eq!(back(env.run(["use", "-", "--json"])), "home");
+}
+
+#[test]
+fn an_older_live_login_that_codex_renews_meanwhile_is_left_alone() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home();
+    // The profile has a newer one; the live one is due, and a Codex is renewing it.
+    let newer = SignIn::alice().family("f2").issued_at(unix_now() - 500);
+    write_auth(&home, &newer);
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    write_auth(&home, &SignIn::alice().due());
+    let alice = lab.backend.account("acct-alice");
+    alice.set(|account| account.refresh_delay_ms = 1_500);
+    let running = lab.codex.spawn_exec(&home, &lab.backend, &["hello"]);
+    assert!(lab.backend.wait_for_refresh(LIMIT, "rt.acct-alice.f1.1"));
+    let done = lab.manager(["use", "alice", "--json"]).code(0).json();
+    assert_eq!(done["changed"], false, "{done}");
+    let _ = running.finish(LIMIT);
+    assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn an_older_login_of_the_history_is_the_newest_of_them_by_its_own_age() {
+    let env = world();
+    for day in [2, 3] {
+        write_auth(&env.codex_home(), &alice(day));
+        let _ = env.run(["profile", "save", "work"]).code(0);
+    }
+    // The oldest is put into the history last.
+    env.write("old.json", auth_json(&alice(1)));
+    let _ = env
+        .run(["profile", "save", "work", "--from", "old.json"])
+        .code(0);
+    let _ = env.run(["use", "home"]).code(0);
+    let said = env.run(["profile", "restore-login", "work"]).code(0);
+    assert!(said.stdout.contains("signed in or renewed"), "{said}");
+    let kept = env.manager_home().join("profiles/work/auth.json");
+    let kept = fs::read_to_string(kept).expect("a login");
+    assert_eq!(kept, auth_json(&alice(2)));
+}
+
+#[test]
+fn a_profile_that_cannot_be_used_is_never_shown_as_at_hand() {
+    let login = |env: &TestEnv, args: &[&str]| {
+        let said = env.run(args);
+        let all = said.json();
+        let all = all.get("accounts").or(all.get("candidates")).cloned();
+        let all = all.expect("accounts");
+        let mut all = all.as_array().expect("accounts").iter();
+        let bob = all.find(|a| a["email"] == "bob@example.com");
+        bob.expect("bob")["login"].clone()
+    };
+    for what in ["damaged", "newer", "no login"] {
+        let env = world();
+        assert_eq!(login(&env, &["recommend", "--json"]), "ok");
+        // Nothing has looked at it since.
+        let note = note_of(&env, "home");
+        match what {
+            "damaged" => fs::write(note, "{").expect("write"),
+            "newer" => alter(&env, "home", |note| {
+                note["schema"] = json!(99);
+            }),
+            _ => fs::write(note.with_file_name("auth.json"), "{}").expect("write"),
+        }
+        for args in [&["recommend", "--json"][..], &["cooldown", "--json"]] {
+            assert_eq!(login(&env, args), "unknown", "{what} {args:?}");
+        }
+        let named = env.run(["recommend", "--format", "{label} {login}"]);
+        assert!(!named.stdout.contains("home ok"), "{what} {named}");
+        // Also once somebody has noted what there is.
+        let _ = env.run(["profile", "rename", "work", "job"]).code(0);
+        assert_eq!(login(&env, &["recommend", "--json"]), "unknown", "{what}");
+        let refused = env.run(["recommend", "--use"]);
+        assert!(!refused.stdout.contains("switched to home"), "{refused}");
+    }
+}
