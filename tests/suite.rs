@@ -43,6 +43,7 @@ mod lying_index;
 mod mock_backend;
 mod normalize;
 mod odd_homes;
+mod pipes;
 mod probe;
 mod process;
 mod profile;

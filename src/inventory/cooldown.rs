@@ -14,12 +14,12 @@ use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, Document, DocumentError, Found};
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use crate::quota::legacy;
 use crate::quota::window::{Observation, SAME_WINDOW, Source};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::path::Path;
 
 /// The name of the document in the manager home.
@@ -412,7 +412,7 @@ enum Origin {
 /// A newer version wrote it, or the file system refuses.
 pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let bytes = match fs::read(&path) {
+    let bytes = match regular::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let (file, warnings) = rebuild(manager_home)?;

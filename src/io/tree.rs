@@ -45,6 +45,7 @@ pub fn sync(folder: &Path) -> Result<(), IoError> {
     // file costs a journal commit each.
     #[cfg(target_os = "linux")]
     {
+        #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
         let file = fs::File::open(folder).at("open", folder)?;
         rustix::fs::syncfs(&file)
             .map_err(std::io::Error::from)
@@ -60,7 +61,7 @@ pub fn sync(folder: &Path) -> Result<(), IoError> {
                 })
                 .at("walk", folder)?;
             if entry.file_type().is_file() {
-                fs::File::open(entry.path())
+                regular::open(entry.path())
                     .and_then(|f| f.sync_all())
                     .at("fsync", entry.path())?;
             } else if entry.file_type().is_dir() {
