@@ -9,12 +9,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 /// A command that can be run: its words, and its own arguments.
-struct Leaf {
-    words: Vec<String>,
+pub(crate) struct Leaf {
+    /// Its words.
+    pub words: Vec<String>,
     command: Command,
 }
 
-fn leaves() -> Vec<Leaf> {
+/// Every command.
+pub(crate) fn leaves() -> Vec<Leaf> {
     fn visit(command: &Command, words: &[String], found: &mut Vec<Leaf>) {
         let mut inner = command.get_subcommands().peekable();
         if inner.peek().is_none() {
@@ -73,7 +75,8 @@ impl Leaf {
         args
     }
 
-    fn with(&self, more: &[&str]) -> Vec<String> {
+    /// The same with more.
+    pub(crate) fn with(&self, more: &[&str]) -> Vec<String> {
         let mut args = self.args();
         args.extend(more.iter().map(|&word| word.to_owned()));
         args
@@ -82,7 +85,7 @@ impl Leaf {
 
 /// A home with something of everything, archived twice; figures; a folder to sync with, in which there is
 /// something new; nobody to ask.
-fn world() -> TestEnv {
+pub(crate) fn world() -> TestEnv {
     let mut env = TestEnv::new();
     sample_home(&env);
     backup(&env, &[]);
@@ -114,7 +117,7 @@ fn sync_set_up(env: &TestEnv) {
 
 /// No panic, a code that is documented, and an error where it says that it failed.
 #[track_caller]
-fn assert_civil(what: &str, run: &Run) {
+pub(crate) fn assert_civil(what: &str, run: &Run) {
     assert!([0, 1, 2, 3, 4, 5, 6].contains(&run.code), "{what}: {run}");
     assert!(!run.stderr.contains("panicked"), "{what}: {run}");
     if [1, 2, 3, 4].contains(&run.code) {

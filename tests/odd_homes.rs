@@ -297,3 +297,58 @@ fn archives_do_not_hold_archives() {
     assert!(home.join("manager/inventory.json").exists());
     let _ = env.run(["verify", "--all"]).code(0);
 }
+
+#[test]
+fn a_wreck_in_the_place_of_a_database_is_archived_as_it_is_and_said() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    put(&env, "goals_1.sqlite", vec![7; 9000]);
+    let whole = fs::read(home.join("state_5.sqlite")).expect("read");
+    put(&env, "queue_1.sqlite", &whole[..9]);
+    // None of these is a wreck.
+    put(&env, "notes.sqlite", "the user's own, and no database");
+    put(&env, "memories_1.sqlite", "");
+    let before = env.tree("home/.codex");
+    let run = env.run(["backup", "--no-status", "--json"]).code(6);
+    let document = run.json();
+    let damaged = |document: &serde_json::Value| -> Vec<String> {
+        let list = document["damaged"].as_array().expect("a list");
+        let names = list.iter().map(|d| d["path"].as_str().expect("a path"));
+        names.map(Into::into).collect()
+    };
+    assert_eq!(damaged(&document), ["goals_1.sqlite", "queue_1.sqlite"]);
+    assert_eq!(document["skipped"], serde_json::json!([]));
+    assert!(run.stderr.contains("goals_1.sqlite"), "{run}");
+    let plan = env.run(["backup", "--no-status", "--dry-run", "--json"]);
+    assert_eq!(damaged(&plan.code(6).json()).len(), 2);
+    let doctor = env.run(["doctor"]).code(5);
+    assert!(doctor.stdout.contains("goals_1.sqlite"), "{doctor}");
+    let _ = env.run(["verify"]).code(0);
+    for name in ["goals_1.sqlite", "queue_1.sqlite", "notes.sqlite"] {
+        fs::remove_file(home.join(name)).expect("remove");
+    }
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert_same_home(&before, &env.tree("home/.codex"));
+    // A restore over one keeps it in the safety backup.
+    put(&env, "goals_1.sqlite", vec![8; 9000]);
+    let changed = env.tree("home/.codex");
+    let run = env.run(["restore", "latest", "--json"]).code(0).json();
+    assert_same_home(&before, &env.tree("home/.codex"));
+    let safety = run["safety_backup"].as_str().expect("one");
+    let _ = env.run(["restore", safety]).code(0);
+    assert_same_home(&changed, &env.tree("home/.codex"));
+}
+
+#[test]
+fn a_wreck_among_databases_outside_the_home_is_named() {
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    env.write("databases/state_5.sqlite", vec![7; 9000]);
+    env.write("databases/other.txt", "no database, and not Codex's");
+    let databases = env.path("databases");
+    env.set("CODEX_SQLITE_HOME", databases);
+    let run = env.run(["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("state_5.sqlite"), "{run}");
+    let run = env.run(["doctor"]).code(5);
+    assert!(run.stdout.contains("databases/state_5.sqlite"), "{run}");
+}

@@ -47,6 +47,7 @@ mod odd_homes;
 mod older_exports;
 mod owners;
 mod pictures;
+mod pipes;
 mod probe;
 mod process;
 mod profile;

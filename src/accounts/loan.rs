@@ -17,9 +17,9 @@ use crate::codex::process::{self, Holder, find_codex};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::progress::is_interrupted;
+use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic, hash, space, tree};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -256,7 +256,7 @@ impl Profiles {
             config::servers_of(codex_home).as_bytes(),
         )?;
         // The same installation asks, not a new one each time.
-        if let Ok(id) = fs::read(codex_home.join(INSTALLATION_ID)) {
+        if let Ok(id) = regular::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
         atomic::write(&home.join(AUTH_JSON), bytes.expose())?;
@@ -405,6 +405,7 @@ mod tests {
     use crate::accounts::profile::ProfileFile;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use std::fs;
 
     fn now() -> Timestamp {
         Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap()

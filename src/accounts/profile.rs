@@ -10,6 +10,7 @@ use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError, Found};
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
@@ -365,10 +366,7 @@ impl Profiles {
         };
         // One profile that cannot be read is no reason not to show the others.
         let auth =
-            AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::Unreadable {
-                bytes: SecretBytes::new(Vec::new()),
-                reason: e.source.to_string(),
-            });
+            AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
         let (file, damaged) = match file {
             Found::Good(file) => (file, None),
             Found::Absent => (ProfileFile::default(), None),
@@ -418,7 +416,7 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 /// A profile of a newer version: whose it is, as far as that can be read, and no login.
 fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let noted = || {
-        let bytes = fs::read(folder.join(PROFILE_JSON)).ok()?;
+        let bytes = regular::read(folder.join(PROFILE_JSON)).ok()?;
         let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         serde_json::from_value(note.get_mut("identity")?.take()).ok()
     };

@@ -23,6 +23,7 @@ use crate::codex::rollout::{self, ConversationFile};
 use crate::io::atomic::TempFile;
 use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
+use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
 use std::collections::HashSet;
@@ -51,6 +52,8 @@ pub struct Captured {
     pub excluded: Vec<LeftOut>,
     /// Left out because it could not be taken.
     pub skipped: Vec<LeftOut>,
+    /// In the archive as it is, though it is not what its name says.
+    pub damaged: Vec<LeftOut>,
 }
 
 /// Where a capture works.
@@ -118,6 +121,9 @@ pub fn capture(
             let mut taken = NameSet::sharing(&names);
             taken.extend(snapshots.iter().map(|s| s.planned.path.clone()));
             files.remove_all(&taken);
+            let names = snapshots.iter().map(|s| s.planned.path.as_path());
+            let names: HashSet<_> = names.map(|name| name.display().to_string()).collect();
+            scan.damaged.retain(|found| !names.contains(&found.path));
             packing.files(files)?;
             let auth = packing.login(scope, scan.login.as_ref())?;
             if folder_ids(&scope.home) != folders {
@@ -148,6 +154,7 @@ pub fn capture(
         login,
         excluded: scan.excluded,
         skipped,
+        damaged: scan.damaged,
     })
 }
 
@@ -275,7 +282,7 @@ impl Packing<'_, '_> {
 
     fn databases(&mut self, snapshots: &[Snapshot]) -> Result<(), ArchiveError> {
         for snapshot in snapshots {
-            let mut file = File::open(&snapshot.copy).at("read", &snapshot.copy)?;
+            let mut file = regular::open(&snapshot.copy).at("read", &snapshot.copy)?;
             let size = file.metadata().at("read", &snapshot.copy)?.len();
             self.add(&snapshot.planned, size, &mut file)?;
         }
@@ -424,7 +431,7 @@ impl Packing<'_, '_> {
     /// has now, and its path.
     fn open(&self, planned: &FileEntry) -> Result<Option<(File, EntryName, PathBuf)>, IoError> {
         let source = self.places.source(&planned.path);
-        let gone = match File::open(&source) {
+        let gone = match regular::open_no_link(&source) {
             Ok(file) => return Ok(Some((file, planned.path.clone(), source))),
             Err(e) if e.kind() == io::ErrorKind::NotFound => e,
             Err(e) => return Err(e).at("read", &source),
@@ -439,7 +446,9 @@ impl Packing<'_, '_> {
         let rounds = std::iter::repeat_n(&places, 3).flatten();
         for relative in rounds {
             let source = self.home.join(relative);
-            if let (Ok(file), Ok(name)) = (File::open(&source), EntryName::of_path(relative)) {
+            if let (Ok(file), Ok(name)) =
+                (regular::open_no_link(&source), EntryName::of_path(relative))
+            {
                 return Ok(Some((file, name, source)));
             }
         }
@@ -504,9 +513,9 @@ impl Packing<'_, '_> {
         };
         let path = scope.home.join(home::AUTH_JSON);
         let lock = take_lock(&scope.home)?;
-        let read = AuthFile::read(&path)?;
+        let read = AuthFile::read(&path);
         drop(lock);
-        let snapshot = match read {
+        let snapshot = match read.unwrap_or_else(|e| AuthFile::not_read(&e)) {
             AuthFile::Missing => return Ok(None),
             AuthFile::Unreadable { reason, .. } => {
                 self.skipped.push(LeftOut::new(home::AUTH_JSON, reason));

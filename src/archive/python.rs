@@ -13,6 +13,7 @@ use super::reader::Contents;
 use super::tar_stream::{Content, RawEntry, RawKind};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
+use crate::io::regular;
 use serde::Deserialize;
 use std::fs;
 use std::io::Read;
@@ -217,7 +218,7 @@ pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
 pub fn read_sidecar(path: &Path) -> Option<Metadata> {
     let mut bytes = Vec::new();
     let limit = MAX_SIDECAR_BYTES as u64 + 1;
-    fs::File::open(path)
+    regular::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
         .ok()?;
     parse_sidecar(&bytes)

@@ -10,6 +10,7 @@ use super::metadata::Metadata;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
 use super::unpack::{self, Told};
+use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
@@ -327,5 +328,5 @@ pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
     if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }
-    Ok(File::open(path).at("open", path)?)
+    Ok(regular::open(path).at("open", path)?)
 }

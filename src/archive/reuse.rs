@@ -8,6 +8,7 @@ use super::name_table::NameTable;
 use super::reader::Archive;
 use crate::io::hash::Sha256Digest;
 use crate::io::position;
+use crate::io::regular;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -108,7 +109,7 @@ impl<'a> Source<'a> {
             places[id.index()] = place;
         }
         let made = manifest.metadata.created_at.timestamp();
-        let file = File::open(archive.archive().path()).ok()?;
+        let file = regular::open(archive.archive().path()).ok()?;
         Some(Self {
             file,
             places,

@@ -17,7 +17,7 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Something that is not in the archive, and why.
+/// Something that is not in the archive as it should be, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LeftOut {
     /// Relative to the home.
@@ -83,6 +83,8 @@ pub struct Scan {
     pub excluded: Vec<LeftOut>,
     /// Left out because it could not be taken.
     pub skipped: Vec<LeftOut>,
+    /// In the archive as it is, though it is not what its name says.
+    pub damaged: Vec<LeftOut>,
     /// What was listed more than once.
     pub(super) copies: Copies,
 }
@@ -300,6 +302,9 @@ impl Walk<'_> {
             self.link(path, relative);
         } else if meta.is_file() {
             self.file(path, name, &meta);
+        } else if kind_of(relative).is_expected_file() {
+            // Something of Codex's is missing from the archive, and not by rule.
+            self.skip(relative, "a socket, pipe or device");
         } else {
             self.exclude(relative, "a socket, pipe or device");
         }
@@ -309,10 +314,18 @@ impl Walk<'_> {
         let kind = kind_of(name.as_path());
         let file = entry_of(name, meta);
         match kind {
-            // Known by its head, not by its name: an empty or foreign file is taken as it is.
+            // Known by its head, not by its name: an empty or foreign file is taken as it is. One in
+            // the place of Codex's own is said, or a wreck would pass for a good archive.
             Kind::Database => match database::begins_as_sqlite(source) {
                 Ok(true) => self.scan.databases.push(file),
-                Ok(false) => self.scan.files.push(&file),
+                Ok(false) => {
+                    if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
+                        let reason = "it does not begin as a database";
+                        let damaged = LeftOut::new(file.path.as_path(), reason);
+                        self.scan.damaged.push(damaged);
+                    }
+                    self.scan.files.push(&file);
+                }
                 Err(e) => self.skip(file.path.as_path(), e.to_string()),
             },
             Kind::Auth => self.scan.login = Some(file),
@@ -360,7 +373,14 @@ impl Walk<'_> {
             };
             let relative = Path::new(OUTSIDE_DATABASES).join(file_name);
             let named = kind_of(Path::new(file_name)) == Kind::Database;
-            if !named || !database::is_sqlite(&path) || !self.scope.wants(&relative) {
+            if !named || !self.scope.wants(&relative) {
+                continue;
+            }
+            if !database::is_sqlite(&path) {
+                let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
+                if !is_empty && path.exists() && home::is_versioned_database(&path) {
+                    self.skip(&relative, "it does not begin as a database");
+                }
                 continue;
             }
             if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {

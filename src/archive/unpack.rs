@@ -15,6 +15,7 @@ use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
 use crate::io::position;
 use crate::io::progress::is_interrupted;
+use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
 use libdeflater::{Crc, Decompressor};
@@ -57,7 +58,7 @@ pub(super) fn by_index(
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let file = File::open(path).at("open", path)?;
+    let file = regular::open(path).at("open", path)?;
     progress.expect_bytes(manifest.files.bytes());
     let buffers = Buffers::default();
     let unpacker = Unpacker {

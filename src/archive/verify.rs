@@ -8,6 +8,7 @@ use super::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::document::{self, Found};
+use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, Progress, hash, position, space};
 use std::collections::HashMap;
@@ -131,7 +132,7 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<String>, ArchiveError> {
         Ok(Found::Damaged(detail)) => return Ok(Some(format!("the sidecar is damaged: {detail}"))),
         Err(e) => return Ok(Some(e.to_string())),
     };
-    let file = File::open(path).at("read", path)?;
+    let file = regular::open(path).at("read", path)?;
     let (digest, bytes) = hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
     let same = metadata.archive_bytes == bytes && metadata.archive_sha256 == digest;
     Ok((!same).then(|| "the archive is not the one that its sidecar describes".into()))

@@ -5,6 +5,7 @@
 //! refreshes, so nothing of ours may be put into it.
 
 use super::identity::{Email, Identity, LoginKind};
+use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, hash};
 use base64::Engine;
@@ -97,6 +98,17 @@ pub enum AuthFile {
 }
 
 impl AuthFile {
+    /// What stands at a path that could not be read, for whoever only wants to know of a login.
+    pub fn not_read(error: &IoError) -> Self {
+        Self::Unreadable {
+            bytes: SecretBytes::new(Vec::new()),
+            reason: match error.source.raw_os_error() {
+                Some(_) => format!("not readable ({})", error.source),
+                None => error.source.to_string(),
+            },
+        }
+    }
+
     /// Reads `path`, following a link: Codex does so too.
     ///
     /// # Errors
@@ -111,7 +123,7 @@ impl AuthFile {
             Ok(meta) if meta.len() > MAX_BYTES => {
                 return Err(std::io::Error::other("too large for an auth.json")).at("read", path);
             }
-            Ok(_) => fs::read(path).at("read", path)?,
+            Ok(_) => regular::read(path).at("read", path)?,
         };
         Ok(match AuthSnapshot::parse(bytes) {
             Ok(snapshot) => Self::Present(snapshot),

@@ -1,6 +1,7 @@
 //! The few keys of Codex's `config.toml` that decide where things are.
 
 use crate::io::environment::Environment;
+use crate::io::regular;
 use std::path::{Path, PathBuf};
 
 /// The key that says where Codex keeps a login.
@@ -69,7 +70,7 @@ pub fn servers_of(home: &Path) -> String {
 /// A `config.toml` with these keys of the one in `home`, and the login in auth.json. One that is
 /// missing or broken has none.
 fn with_keys_of(home: &Path, keys: &[&str]) -> String {
-    let text = std::fs::read_to_string(home.join("config.toml")).unwrap_or_default();
+    let text = regular::read_to_string(home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
@@ -128,7 +129,7 @@ impl CodexConfig {
     /// problem named (Codex itself would not start with it).
     pub fn read(home: &Path) -> Self {
         let path = home.join("config.toml");
-        let text = match std::fs::read_to_string(&path) {
+        let text = match regular::read_to_string(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
             Err(e) => {

@@ -4,6 +4,7 @@
 //! `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
 
 use super::{home, rollout};
+use crate::io::regular;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, params};
@@ -85,7 +86,7 @@ pub fn is_sqlite(path: &Path) -> bool {
 pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
-    match fs::File::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
+    match regular::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
         Ok(()) => Ok(&magic == b"SQLite format 3\0"),
         Err(e) if matches!(e.kind(), NotFound | IsADirectory | UnexpectedEof) => Ok(false),
         Err(e) => Err(e),
@@ -104,7 +105,7 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
         let quiet = quiet_state(source).filter(|_| attempt < ATTEMPTS);
         let connection = match &quiet {
             Some(_) => open_immutable(source),
-            None => Connection::open_with_flags(
+            None => open(
                 source,
                 OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
             ),
@@ -140,7 +141,21 @@ pub(super) fn quiet_state(path: &Path) -> Option<(u64, Option<std::time::SystemT
     Some((meta.len(), meta.modified().ok()))
 }
 
+/// Opens what is a file: SQLite waits for the other end of a pipe without end.
+pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    check_is_file(path)?;
+    Connection::open_with_flags(path, flags)
+}
+
+pub(super) fn check_is_file(path: &Path) -> rusqlite::Result<()> {
+    regular::check(path).map_err(|e| {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
+    })
+}
+
 pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
+    check_is_file(path)?;
     let uri = format!(
         "file:{}?immutable=1",
         percent_encode(path.as_os_str().as_encoded_bytes(), NON_ALPHANUMERIC)
@@ -196,8 +211,7 @@ pub fn check(path: &Path) -> Result<(), DatabaseError> {
 
 /// Folds the `-wal` beside a database that is ours alone into it, and removes what is beside it.
 pub fn fold_wal(path: &Path) -> Result<(), DatabaseError> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection
         .execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")
         .on("checkpoint", path)?;
@@ -210,8 +224,7 @@ pub fn fold_wal(path: &Path) -> Result<(), DatabaseError> {
 
 /// Opens a database of ours alone for change, without a journal beside it.
 fn open_private(path: &Path) -> Result<Connection, DatabaseError> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     // Memory journal: the file is staged, a crash throws it away as a whole. Setting it also takes
     // the file out of WAL mode; Codex sets WAL again when it opens it.
     connection

@@ -1,7 +1,8 @@
 //! Reading a database where it stands, without leaving a trace of having looked.
 
-use super::database::{DatabaseError, SqliteContext, open_immutable, quiet_state};
+use super::database::{DatabaseError, SqliteContext, check_is_file, open_immutable, quiet_state};
 use super::home;
+use crate::io::regular;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
@@ -39,7 +40,8 @@ pub fn read<T>(
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
             | OpenFlags::SQLITE_OPEN_URI
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let result = Connection::open_with_flags(uri, flags).and_then(|connection| {
+        let connection = check_is_file(path).and_then(|()| Connection::open_with_flags(uri, flags));
+        let result = connection.and_then(|connection| {
             connection.busy_timeout(PATIENCE)?;
             let transaction = connection.unchecked_transaction()?;
             look(&transaction)
@@ -70,7 +72,7 @@ fn copy_unused(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     for (from, to) in [(path, "database"), (wal, "database-wal")] {
         let mut target = File::create(folder.path().join(to))?;
-        io::copy(&mut File::open(from)?, &mut target)?;
+        io::copy(&mut regular::open(from)?, &mut target)?;
     }
     Ok(folder)
 }

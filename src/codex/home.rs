@@ -94,6 +94,11 @@ impl Kind {
         )
     }
 
+    /// Whether it is part of what somebody would miss, and can only be files and folders.
+    pub fn is_expected_file(self) -> bool {
+        self.is_account() || self.is_conversation() || self == Self::LegacyAuth
+    }
+
     /// Whether it is a folder or file of rollouts.
     pub fn is_rollout_folder(self) -> bool {
         matches!(self, Self::Sessions | Self::ArchivedSessions)
@@ -222,6 +227,16 @@ pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         name.into()
+    })
+}
+
+/// Whether the file name is one that Codex gives to its databases: a name and a version, as in
+/// `state_5.sqlite`.
+pub fn is_versioned_database(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    let parts = name.and_then(|name| name.strip_suffix(".sqlite")?.rsplit_once('_'));
+    parts.is_some_and(|(name, version)| {
+        !name.is_empty() && !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit())
     })
 }
 

@@ -4,7 +4,7 @@
 //! written. Rows of other tables are never touched.
 
 use super::config::CodexConfig;
-use super::database::{DatabaseError, SqliteContext};
+use super::database::{self, DatabaseError, SqliteContext};
 use super::{database_view, home};
 use crate::io::environment::Environment;
 use rusqlite::types::{Value, ValueRef};
@@ -237,7 +237,7 @@ pub enum RowChange {
 /// The table wants something of a new row that is not known: a schema newer than this program.
 pub fn change(path: &Path, changes: &[RowChange]) -> Result<usize, DatabaseError> {
     let mut connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
+        database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection.busy_timeout(PATIENCE).on("open", path)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)

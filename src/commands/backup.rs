@@ -103,6 +103,7 @@ struct Done {
     reused_bytes: u64,
     excluded: Vec<LeftOut>,
     skipped: Vec<LeftOut>,
+    damaged: Vec<LeftOut>,
 }
 
 impl BackupArgs {
@@ -150,6 +151,7 @@ impl BackupArgs {
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
+            damaged: captured.damaged,
         };
         let published = publish::publish(
             captured.file,
@@ -163,9 +165,8 @@ impl BackupArgs {
         warn_all(&context.ui, &noted.warnings);
         show_done(context, &published, &plan.report, &outcome);
         let no_figure = !self.no_status && lacks_figure(&plan.report);
-        Ok(Outcome::partial_if(
-            no_figure || !outcome.skipped.is_empty(),
-        ))
+        let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
+        Ok(Outcome::partial_if(no_figure || !is_whole))
     }
 
     /// Takes the home, copying from the archive before where that is sound.
@@ -323,7 +324,8 @@ impl BackupArgs {
         let manager = &context.settings.manager_home;
         let records = store::archives(manager)?;
         let home = context.settings.codex_home.display().to_string();
-        let identity = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))?
+        let identity = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))
+            .unwrap_or_else(|e| AuthFile::not_read(&e))
             .login()
             .map(|l| l.identity.clone());
         let newest = store::newest(&records, |m| {
@@ -460,6 +462,7 @@ struct BackupJson<'a> {
     reused_bytes: u64,
     excluded: &'a [LeftOut],
     skipped: &'a [LeftOut],
+    damaged: &'a [LeftOut],
     dry_run: bool,
     up_to_date: bool,
 }
@@ -484,6 +487,7 @@ impl<'a> BackupJson<'a> {
             reused_bytes: 0,
             excluded: &[],
             skipped: &[],
+            damaged: &[],
             dry_run: false,
             up_to_date: false,
         }
@@ -508,6 +512,7 @@ fn show_done(context: &Context, published: &Published, report: &StatusReport, do
         reused_bytes: done.reused_bytes,
         excluded: &done.excluded,
         skipped: &done.skipped,
+        damaged: &done.damaged,
         ..BackupJson::of(context, metadata).at(published)
     };
     context.ui.document("backup", &json);
@@ -542,13 +547,18 @@ fn show_done(context: &Context, published: &Published, report: &StatusReport, do
             ),
         ));
     }
-    show_left_out(context, &done.excluded, &done.skipped);
+    show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
     ui.note(format_args!(
         "put it back with: codex-manager restore {name}"
     ));
 }
 
-fn show_left_out(context: &Context, excluded: &[LeftOut], skipped: &[LeftOut]) {
+fn show_left_out(
+    context: &Context,
+    excluded: &[LeftOut],
+    skipped: &[LeftOut],
+    damaged: &[LeftOut],
+) {
     let ui = &context.ui;
     // The SQLite files beside a database are in the archive by way of the database.
     let names: Vec<_> = excluded
@@ -565,6 +575,12 @@ fn show_left_out(context: &Context, excluded: &[LeftOut], skipped: &[LeftOut]) {
             item.path, item.reason
         ));
     }
+    for item in damaged {
+        ui.warn(format_args!(
+            "archived as it is, but damaged: {} ({})",
+            item.path, item.reason
+        ));
+    }
 }
 
 fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
@@ -578,6 +594,7 @@ fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
         archive: Some(names::archive_name(&plan.stem, 1)),
         excluded: &scan.excluded,
         skipped: &scan.skipped,
+        damaged: &scan.damaged,
         dry_run: true,
         ..BackupJson::of(context, &metadata)
     };
@@ -589,9 +606,10 @@ fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
         bytes(metadata.bytes),
         names::archive_name(&plan.stem, 1),
     ));
-    show_left_out(context, &scan.excluded, &scan.skipped);
+    show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
     ui.note("nothing was written (--dry-run)");
-    Ok(Outcome::partial_if(!scan.skipped.is_empty()))
+    let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
+    Ok(Outcome::partial_if(!is_whole))
 }
 
 fn show_young(context: &Context, young: &Published) -> Outcome {

@@ -5,6 +5,7 @@ use crate::config::file::{self, ConfigError, ConfigFile};
 use crate::config::{self, FILE_NAME, KEYS, Key};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
+use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, atomic};
 use crate::ui::Style;
@@ -12,7 +13,6 @@ use crate::ui::table::Table;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use toml_edit::Value;
@@ -378,7 +378,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
     let copy = scratch.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
     open_editor(editor, &copy)?;
-    let text = fs::read_to_string(&copy).at("read", &copy)?;
+    let text = regular::read_to_string(&copy).at("read", &copy)?;
     if text == before {
         context.ui.line("nothing was changed");
     } else {
@@ -439,7 +439,7 @@ impl Scratch {
 /// Keeps what was written and not taken; the error says where.
 fn keep(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError, CommandError> {
     let beside = path.with_file_name("config.rejected.toml");
-    let text = fs::read(copy).at("read", copy)?;
+    let text = regular::read(copy).at("read", copy)?;
     atomic::write(&beside, &text)?;
     Ok(error.hint(format!(
         "the settings were not changed; what you wrote is kept: {}",

@@ -12,6 +12,7 @@ use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
+use crate::io::regular;
 use crate::io::wall;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
@@ -20,7 +21,6 @@ use crate::ui::{Style, Ui};
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -134,7 +134,8 @@ impl StatusArgs {
             CommandError::usage(format!("--if-older is no duration: {text:?}"))
                 .hint("write 30min, 12h or 1d")
         })?;
-        let live = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))?;
+        let live = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))
+            .unwrap_or_else(|e| AuthFile::not_read(&e));
         let seen = live
             .login()
             .and_then(|login| known.find(&login.identity))
@@ -150,7 +151,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
         let stdin = std::io::stdin().lock();
         waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
-        File::open(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+        regular::open_given(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())

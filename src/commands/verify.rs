@@ -10,11 +10,11 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::Verified;
 use crate::inventory::store;
+use crate::io::regular;
 use crate::io::{IoContext, document, hash};
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
-use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
@@ -214,7 +214,7 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
         // What is wrong with it is said by the check that follows.
         Err(_) => return Ok(false),
     };
-    let file = File::open(path).at("read", path)?;
+    let file = regular::open(path).at("read", path)?;
     let (archive_sha256, archive_bytes) =
         hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
     let metadata = Metadata {

@@ -5,9 +5,9 @@ use super::{
 };
 use crate::inventory::retention::KeepRules;
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use clap::ValueEnum;
-use std::fs;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 
@@ -293,7 +293,7 @@ pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<
 /// # Errors
 /// It cannot be read.
 pub fn read_text(path: &Path) -> Result<String, IoError> {
-    match fs::read_to_string(path) {
+    match regular::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         text => text.at("read", path),
     }

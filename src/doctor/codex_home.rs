@@ -1,14 +1,15 @@
 //! The Codex program and its home: settings, login, databases, conversations, daemon.
 
-use super::{Check, World, open_to_others};
+use super::{Check, World, first_of, open_to_others};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::program::Program;
 use crate::codex::rollout::ConversationFile;
-use std::fs::{self, File};
-use std::io::Read;
+use crate::io::regular;
+use std::fs::{self};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,6 +66,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         .fixed_by(STORE_FIX)
     });
     checks.extend(login(home, reads_auth_json));
+    checks.extend(other_files(home));
     checks.push(databases(&database_files(world, &config)));
     checks.push(conversations(home));
     if let Some(daemon) = daemon::find(home) {
@@ -149,6 +151,29 @@ fn login(home: &Path, reads_auth_json: bool) -> Option<Check> {
     })
 }
 
+/// What stands where Codex keeps a file, and is none. The login, the settings and the databases are
+/// looked at by themselves.
+fn other_files(home: &Path) -> Option<Check> {
+    let names = [
+        "history.jsonl",
+        "session_index.jsonl",
+        "installation_id",
+        "version.json",
+        "models_cache.json",
+    ];
+    let paths = names.iter().map(|name| home.join(name));
+    let strange: Vec<_> = paths.filter(|path| regular::check(path).is_err()).collect();
+    let first = strange.first()?.display().to_string();
+    Some(
+        Check::fail(
+            "home.files",
+            format!("not a regular file: {}", first_of(&strange)),
+        )
+        .because("Codex waits for it or fails, and no backup holds it")
+        .fixed_by(format!("ls -l {first}")),
+    )
+}
+
 /// Every database of Codex, wherever it is told to keep them.
 fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
     let home = world.codex_home;
@@ -160,7 +185,7 @@ fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
         .iter()
         .filter_map(|folder| fs::read_dir(folder).ok())
         .flat_map(|entries| entries.flatten().map(|e| e.path()))
-        .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && path.is_file())
+        .filter(|path| path.extension().is_some_and(|e| e == "sqlite") && !path.is_dir())
         .collect();
     found.sort();
     found
@@ -193,7 +218,7 @@ fn databases(files: &[PathBuf]) -> Check {
 
 fn fault_of(path: &Path) -> Option<&'static str> {
     let mut head = [0; 100];
-    let read = File::open(path).and_then(|mut file| {
+    let read = regular::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
         // An empty file is a database that nothing was written to.
         if bytes > 0 {
@@ -204,7 +229,8 @@ fn fault_of(path: &Path) -> Option<&'static str> {
     match read {
         Ok(0) => None,
         Ok(bytes) => fault_in(&head, bytes),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Some("cut off"),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => Some("cut off"),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Some("not a regular file"),
         Err(_) => Some("not readable"),
     }
 }

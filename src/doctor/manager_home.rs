@@ -1,8 +1,9 @@
 //! The manager home: modes, documents, archives, what is left over, what is not ours.
 
 use super::{Check, World, first_of, open_to_others};
-use crate::accounts::profile::Profiles;
+use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::restore::pending;
+use crate::codex::auth::AuthFile;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::config::file::ConfigFile;
 use crate::inventory::records::{ArchiveRecord, InventoryFile};
@@ -124,10 +125,27 @@ fn cooldown_file(world: &World<'_>) -> Check {
 fn profiles(home: &Path) -> Check {
     const ID: &str = "manager.profiles";
     match Profiles::of(home).list() {
-        Ok(profiles) => Check::ok(ID, format!("{} profiles can be read", profiles.len())),
+        Ok(profiles) => match profiles.iter().find_map(fault_of) {
+            None => Check::ok(ID, format!("{} profiles can be read", profiles.len())),
+            Some(fault) => Check::fail(ID, fault)
+                .because("a login in it cannot be used")
+                .fixed_by("codex-manager list"),
+        },
         Err(e) => Check::fail(ID, e.to_string())
             .because("a login in it cannot be used")
             .fixed_by(format!("ls -l {}", home.join("profiles").display())),
+    }
+}
+
+/// What is wrong with a profile.
+fn fault_of(profile: &Profile) -> Option<String> {
+    let name = &profile.name;
+    if let Some(reason) = &profile.damaged {
+        return Some(format!("the profile.json of {name} is damaged: {reason}"));
+    }
+    match &profile.auth {
+        AuthFile::Unreadable { reason, .. } => Some(format!("the auth.json of {name} is {reason}")),
+        AuthFile::Missing | AuthFile::Present(_) => None,
     }
 }
 

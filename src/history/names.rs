@@ -8,10 +8,10 @@ use super::HistoryError;
 use super::rollout::canonical_id;
 use super::stamp::Stamp;
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ impl SessionIndex {
     /// Reads the index of a home. There may be none.
     pub fn read(home: &Path) -> Result<Self, IoError> {
         let path = home.join(FILE_NAME);
-        match fs::read(&path) {
+        match regular::read(&path) {
             Ok(bytes) => Ok(Self::parse(&bytes)),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(e).at("read", &path),
@@ -99,7 +99,7 @@ impl IndexEntry {
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), PATIENCE)?;
     let path = home.join(FILE_NAME);
-    let bytes = match fs::read(&path) {
+    let bytes = match regular::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),
@@ -130,6 +130,7 @@ pub fn render(entries: &[IndexEntry]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn what_is_appended_counts_also_behind_a_line_without_an_end() {

@@ -5,9 +5,9 @@
 
 use super::lines::{Line, Lines};
 use super::rollout::canonical_id;
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
-use std::fs::File;
 use std::path::Path;
 
 /// Its name.
@@ -28,7 +28,7 @@ pub struct HistoryEntry {
 /// There may be none. Only one line is held at a time.
 pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
-    let file = match File::open(&path) {
+    let file = match regular::open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e).at("read", &path),

@@ -12,11 +12,11 @@ use super::stamp::Stamp;
 use super::{Head, HistoryError, Skipped, for_each_file, heads};
 use crate::codex::threads::{ThreadRow, ThreadTable};
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::{IoContext, Progress, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -553,7 +553,7 @@ pub fn preview(home: &Path, plan: &RebuildPlan) -> Result<Vec<RebuiltFile>, Hist
 
 /// Whether the file holds these parts, one behind the other.
 fn says_already(path: &Path, parts: [&[u8]; 2]) -> Result<bool, HistoryError> {
-    let mut file = match File::open(path) {
+    let mut file = match regular::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(e) => return Err(e).at("read", path).map_err(Into::into),
@@ -604,7 +604,7 @@ pub fn apply(
         }
         let mut appended = Vec::new();
         if present > file.read_bytes {
-            let mut opened = File::open(&path).at("read", &path)?;
+            let mut opened = regular::open(&path).at("read", &path)?;
             opened
                 .seek(SeekFrom::Start(file.read_bytes))
                 .and_then(|_| opened.read_to_end(&mut appended))

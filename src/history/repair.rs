@@ -13,11 +13,11 @@ use crate::codex::process::{self, Holder};
 use crate::codex::program::Program;
 use crate::codex::threads::{self, RowChange};
 use crate::io::environment::Environment;
+use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -315,7 +315,7 @@ fn make_database(
     let snapshot = snapshots.take(places.home, Before::Repair, &kept, now)?;
     require_nobody(places)?;
     let mut temp = atomic::TempFile::beside(&target)?;
-    let mut source = File::open(&made.database).at("read", &made.database)?;
+    let mut source = regular::open(&made.database).at("read", &made.database)?;
     io::copy(&mut source, temp.file()).at("write", &target)?;
     // What lies beside the old one belongs to it.
     for sidecar in database_sidecars(&target) {

@@ -9,6 +9,7 @@ use super::lines::{Line, Lines};
 use super::stamp::{self, Stamp};
 use crate::codex::rollout;
 use crate::io::progress::is_interrupted;
+use crate::io::regular;
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde::Deserialize;
@@ -16,7 +17,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -153,7 +153,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
         rollout::open_plain(path)
     } else {
         // No buffer in between: lines are taken out of ours.
-        Ok(Box::new(File::open(path)?))
+        Ok(Box::new(regular::open(path)?))
     }
 }
 
@@ -199,7 +199,7 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
-    let mut file = File::open(path)?;
+    let mut file = regular::open(path)?;
     let len = file.metadata()?.len();
     let mut span = 64 << 10;
     loop {

@@ -6,6 +6,7 @@
 use super::HistoryError;
 use crate::io::document::{self, Document, Found};
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::{IoContext, atomic, hash};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -206,7 +207,7 @@ pub fn put_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
         if let Some(content) = &file.content {
             let kept = snapshot.folder.join(&content.name);
-            let mut opened = File::open(&kept).at("read", &kept)?;
+            let mut opened = regular::open(&kept).at("read", &kept)?;
             let (digest, _) = hash::sha256_of(&mut opened).at("read", &kept)?;
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
@@ -245,7 +246,7 @@ fn put_one_back(snapshot: &Snapshot, file: &KeptFile) -> Result<(), HistoryError
         return remove(&file.path);
     };
     let kept = snapshot.folder.join(&content.name);
-    let mut source = File::open(&kept).at("read", &kept)?;
+    let mut source = regular::open(&kept).at("read", &kept)?;
     let mut temp = atomic::TempFile::beside(&file.path)?;
     io::copy(&mut source, temp.file()).at("write", &file.path)?;
     set_mode(temp.file(), content.mode).at("write", &file.path)?;
@@ -266,7 +267,7 @@ fn remove(path: &Path) -> Result<(), HistoryError> {
 
 /// Copies a file into a snapshot; `None` when it is not there.
 fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, HistoryError> {
-    let mut source = match File::open(path) {
+    let mut source = match regular::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", path).map_err(Into::into),

@@ -8,6 +8,7 @@ use crate::archive::names;
 use crate::archive::python;
 use crate::archive::reader::Archive;
 use crate::io::document::{self, Found};
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -180,7 +181,7 @@ fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
 /// What is wrong with it.
 pub fn read_sidecar(path: &Path) -> Result<Metadata, String> {
     let mut bytes = Vec::new();
-    fs::File::open(path)
+    regular::open(path)
         .and_then(|file| file.take(MAX_SIDECAR_BYTES + 1).read_to_end(&mut bytes))
         .map_err(|e| e.to_string())?;
     if bytes.len() as u64 > MAX_SIDECAR_BYTES {

@@ -1,5 +1,6 @@
 //! Writing a file so that, whatever happens, either the old or the new one is there.
 
+use super::regular;
 use super::{IoContext, IoError};
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
@@ -143,7 +144,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
         Err(_) => {}
     }
     let mut copy = TempFile::beside(to)?;
-    let mut source = File::open(from).at("open", from)?;
+    let mut source = regular::open(from).at("open", from)?;
     std::io::copy(&mut source, copy.file()).at("write", to)?;
     Ok(copy.publish(to)?.is_ok())
 }
@@ -152,6 +153,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 /// no-op: there the rename itself is journaled.
 pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
+    #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
     File::open(folder)
         .and_then(|f| f.sync_all())
         .at("fsync folder", folder)?;
@@ -215,7 +217,7 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
 pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
-    let bytes = fs::read(path).at("read", path)?;
+    let bytes = regular::read(path).at("read", path)?;
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     for n in 1.. {
@@ -244,7 +246,7 @@ pub fn sweep(folder: &Path) -> usize {
         .map(|e| e.path())
         .filter(|path| {
             // Under its lock, so that a writer that has just made it sees that it is gone.
-            File::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
+            regular::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
         })
         .count()
 }

@@ -5,6 +5,7 @@
 //! the caller is told, so that it can rebuild it.
 
 use super::lock::FileLock;
+use super::regular;
 use super::{IoContext, IoError, atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -58,7 +59,7 @@ pub enum DocumentError {
 
 /// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
 pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
-    match fs::read(path) {
+    match regular::read(path) {
         Ok(bytes) => parse(path, &bytes),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Found::Absent),
         Err(source) => Err(IoError {

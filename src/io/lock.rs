@@ -2,6 +2,7 @@
 //!
 //! The file that is locked may exist or not, and stays behind: its existence means nothing.
 
+use super::regular;
 use super::{IoContext, IoError};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -85,7 +86,7 @@ impl FileLock {
 
 /// Whether some process holds a lock on the existing file `path`. Creates nothing.
 pub fn is_held(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else {
+    let Ok(file) = regular::open(path) else {
         return false;
     };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
@@ -99,5 +100,6 @@ fn open(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    options.open(path).at("open lock file", path)
+    let file = regular::without_waiting(&mut options).open(path);
+    file.at("open lock file", path)
 }

@@ -1,6 +1,6 @@
 //! Whole folders: listing them, removing them, making them durable.
 
-use super::{IoContext, IoError, parallel};
+use super::{IoContext, IoError, parallel, regular};
 use std::ffi::OsString;
 use std::fs::{self, FileType};
 use std::path::Path;
@@ -56,7 +56,9 @@ pub fn sync(folder: &Path) -> Result<(), IoError> {
                 synced => return synced,
             }
         }
-        fs::File::open(folder)
+        #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
+        let folder_file = fs::File::open(folder);
+        folder_file
             .and_then(|f| Ok(rustix::fs::syncfs(&f)?))
             .at("sync", folder)
     }
@@ -70,7 +72,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
         FEW_ENTRIES,
         |entry: DirEntry| match entry.file_type() {
             kind if kind.is_dir() => super::atomic::sync_folder(entry.path()),
-            kind if kind.is_file() => fs::File::open(entry.path())
+            kind if kind.is_file() => regular::open(entry.path())
                 .and_then(|f| f.sync_all())
                 .at("fsync", entry.path()),
             _ => Ok(()),

@@ -19,6 +19,7 @@ use super::state::{Journal, Last, Place, Replica, State};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::regular;
 use crate::io::{IoContext, IoError, Progress};
 use chrono::{DateTime, Utc};
 use std::fs::{self, File};
@@ -363,7 +364,7 @@ impl Run<'_> {
         let source = self.still(from)?;
         let target = self.place(to)?;
         let mut temp = TempFile::beside(&target)?;
-        let mut reader = File::open(&source).at("open", &source)?;
+        let mut reader = regular::open(&source).at("open", &source)?;
         let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
         self.still(from)?;
         if size != from.stat.size || expect.is_some_and(|expected| expected != digest) {

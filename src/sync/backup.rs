@@ -9,6 +9,7 @@ use super::config::{Compression, SyncConfig};
 use super::plan::{Op, Plan, Seen};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
+use crate::io::regular;
 use crate::io::{IoContext, IoError, tree};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -169,7 +170,7 @@ fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), Ba
     for (source, kept) in files {
         let target = root.join(kept.inside());
         atomic::create_private_folder(atomic::parent_of(&target))?;
-        let mut from = File::open(source).at("open", source)?;
+        let mut from = regular::open(source).at("open", source)?;
         let mut to = TempFile::beside(&target)?;
         io::copy(&mut from, to.file()).at("copy", source)?;
         to.file()
@@ -195,7 +196,7 @@ fn as_zip(path: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), Bac
         zip.write_all(list).at("write", path)?;
         for (source, kept) in files {
             zip.start_file(kept.inside(), options).map_err(failed)?;
-            let mut from = File::open(source).at("open", source)?;
+            let mut from = regular::open(source).at("open", source)?;
             io::copy(&mut from, &mut zip).at("copy", source)?;
         }
         zip.finish().map_err(failed)?;
@@ -269,7 +270,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
             .read_to_end(&mut text)
             .at("read", &snapshot.path)?;
     } else {
-        match fs::read(snapshot.path.join(LIST)) {
+        match regular::read(snapshot.path.join(LIST)) {
             Ok(bytes) => text = bytes,
             Err(_) => return Ok(None),
         }
@@ -280,7 +281,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
 
 /// Opens a `.zip`; `None` when it is none.
 pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
-    let file = File::open(&snapshot.path).at("open", &snapshot.path)?;
+    let file = regular::open(&snapshot.path).at("open", &snapshot.path)?;
     Ok(zip::ZipArchive::new(file).ok())
 }
 

@@ -8,6 +8,7 @@ use super::keys::{Named, Reader};
 use super::travel;
 use crate::io::IoError;
 use crate::io::environment::Environment;
+use crate::io::regular;
 use std::path::{Component, Path, PathBuf};
 use toml_edit::{DocumentMut, Item, TableLike};
 
@@ -308,7 +309,7 @@ const UNNAMED: &str = "unknown-machine";
 impl SyncConfig {
     /// Reads the configuration at `path`.
     pub fn read(path: &Path, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
-        match std::fs::read_to_string(path) {
+        match regular::read_to_string(path) {
             Ok(text) => Self::parse(path, &text, around),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(ConfigError::Missing(path.to_path_buf()))

@@ -3,7 +3,7 @@
 use crate::codex::rollout;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
-use std::fs::File;
+use crate::io::regular;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -62,7 +62,7 @@ pub fn of(reader: &mut dyn Read, beginning: Option<u64>) -> io::Result<Contents>
 
 /// The digest of the bytes of a file as they lie on the disk.
 pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
-    let mut file = File::open(path)?;
+    let mut file = regular::open(path)?;
     Ok(of(&mut file, None)?.digest)
 }
 
@@ -71,7 +71,7 @@ pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
 /// A crash and clients that make room first leave zeros at the end; half a file of lines ends in the
 /// middle of one; half a compressed file cannot be unpacked.
 pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
-    let file = File::open(path)?;
+    let file = regular::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
         return Ok(None);

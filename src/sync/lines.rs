@@ -6,8 +6,8 @@
 //! versions write the same bytes. Memory is bounded by the number of lines, not by their length.
 
 use crate::io::hash::Sha256Digest;
+use crate::io::regular;
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -80,7 +80,7 @@ impl Merge {
         let mut files = self
             .versions
             .iter()
-            .map(File::open)
+            .map(regular::open)
             .collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
         for line in &self.lines {
@@ -97,7 +97,7 @@ impl Merge {
 }
 
 fn read_lines(path: &Path, version: usize) -> io::Result<Vec<Line>> {
-    let mut reader = BufReader::new(File::open(path)?);
+    let mut reader = BufReader::new(regular::open(path)?);
     let mut lines = Vec::new();
     let (mut text, mut offset) = (Vec::new(), 0);
     loop {

@@ -7,6 +7,7 @@
 
 use super::rollouts;
 use crate::io::hash::Sha256Digest;
+use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -80,7 +81,7 @@ pub fn linked_folder(cloud: &Path) -> Option<PathBuf> {
 /// Writes a machine's manifest, where it is not already there as it is; whether it wrote.
 pub fn write(path: &Path, machine: &str, manifest: &Manifest) -> Result<bool, IoError> {
     let bytes = encode(machine, manifest).at("encode", path)?;
-    if std::fs::read(path).is_ok_and(|old| old == bytes) {
+    if regular::read(path).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }
     atomic::create_private_folder(atomic::parent_of(path))?;
@@ -190,7 +191,7 @@ impl Ledger {
     /// What it says; the last line of a path counts, and a torn one does not.
     pub fn read(folder: &Path) -> Result<BTreeMap<String, Written>, IoError> {
         let path = folder.join(LEDGER);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
             Err(e) => return Err(e).at("read", &path),
@@ -213,7 +214,7 @@ impl Ledger {
             let line = Line::File(name.clone(), written.clone());
             erased::Line::push(&line, &mut bytes).at("encode", &path)?;
         }
-        if std::fs::read(&path).is_ok_and(|old| old == bytes) {
+        if regular::read(&path).is_ok_and(|old| old == bytes) {
             return Ok(());
         }
         atomic::write(&path, &bytes)
@@ -263,7 +264,7 @@ impl Manifests {
                 all.has_own = true;
                 continue;
             }
-            let parsed = std::fs::read(&path).ok().and_then(|bytes| parse(&bytes));
+            let parsed = regular::read(&path).ok().and_then(|bytes| parse(&bytes));
             all.machines += 1;
             let Some(manifest) = parsed else {
                 all.incomplete.push(name);

@@ -11,8 +11,9 @@ use super::state::{Replica, State};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
@@ -138,7 +139,7 @@ pub fn settle(
 
 fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut temp = TempFile::beside(to)?;
-    let mut file = File::open(from).at("open", from)?;
+    let mut file = regular::open(from).at("open", from)?;
     io::copy(&mut file, temp.file()).at("copy", from)?;
     let time = fs::metadata(from).and_then(|meta| meta.modified());
     temp.file()
@@ -163,7 +164,7 @@ fn split(
         .ok_or_else(|| not_split("its conversation has no id"))?;
     let digest: Sha256Digest = super::contents::read(fork, None).at("read", fork)?.digest;
     let new = rollouts::new_id(&old, &digest);
-    let mut reader = BufReader::new(File::open(fork).at("open", fork)?);
+    let mut reader = BufReader::new(regular::open(fork).at("open", fork)?);
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line).at("read", fork)?;
     let first = rollouts::renamed_first_line(&line, &old, &new).map_err(not_split)?;

@@ -5,9 +5,10 @@ use super::config::SyncConfig;
 use super::scan::{Side, Stat};
 use super::travel;
 use crate::io::atomic::{self, TempFile};
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use chrono::{DateTime, Utc};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -227,7 +228,7 @@ pub fn apply(
             io::copy(&mut file, temp.file()).at("read", source)?;
         } else {
             let from = source.join(kept.inside());
-            let mut file = File::open(&from).at("open", &from)?;
+            let mut file = regular::open(&from).at("open", &from)?;
             io::copy(&mut file, temp.file()).at("read", &from)?;
         }
         let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));

@@ -7,6 +7,7 @@
 
 use super::scan::Stat;
 use crate::io::hash::Sha256Digest;
+use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -142,7 +143,7 @@ impl Replica {
     /// all is compared anew, and nothing is lost by that.
     pub fn read(&self) -> Result<State, StateError> {
         let path = self.file();
-        let bytes = match std::fs::read(&path) {
+        let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::fresh()),
             Err(source) => {

@@ -18,11 +18,12 @@ use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, Document};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
+use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -239,7 +240,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
             Ok(())
         }
         _ => {
-            let bytes = fs::read(&path).at("read", &path)?;
+            let bytes = regular::read(&path).at("read", &path)?;
             plan.add(name, bytes)
         }
     }
@@ -303,7 +304,7 @@ fn add_backups(
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
             let path = backups.join(&sidecar);
-            let bytes = fs::read(&path).at("read", &path)?;
+            let bytes = regular::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);
             if (bytes.len() as u64) < Part::Sidecar(String::new()).max_bytes() {
                 plan.add(&name, bytes)?;
@@ -328,7 +329,7 @@ fn copy(
     progress: &dyn Progress,
     mut to: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<u64, TransferError> {
-    let mut file = File::open(path).at("read", path)?;
+    let mut file = regular::open(path).at("read", path)?;
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {

@@ -6,6 +6,8 @@ use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// The instant that every test runs at, unless it says otherwise.
 pub(crate) const NOW: &str = "2026-11-20T12:00:00Z";
@@ -150,6 +152,27 @@ impl TestEnv {
             self.command(args).output().expect("start codex-manager"),
             self.root.path(),
         )
+    }
+
+    /// Runs a command that might wait without end: then it is killed, and the test fails.
+    #[must_use]
+    #[track_caller]
+    pub(crate) fn run_to_its_end<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Run {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let mut command = self.command(args);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("start codex-manager");
+        let pid = rustix::process::Pid::from_child(&child);
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || ended.send(child.wait_with_output()));
+        let Ok(output) = end.recv_timeout(PATIENCE) else {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            panic!("does not end: {:?}", command.get_args());
+        };
+        Run::of(output.expect("wait"), self.root.path())
     }
 
     /// Runs the command with something on its standard input.

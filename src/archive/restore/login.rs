@@ -16,6 +16,7 @@ use crate::codex::home;
 use crate::codex::identity::Identity;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::lock::LockError;
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use std::fs;
 use std::io;
@@ -341,5 +342,9 @@ fn keep_login(live: &Path, staged: &Path) -> Result<(), IoError> {
         return stage::make_link(&fs::read_link(live).at("read", live)?, staged);
     }
     let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
-    write_login(staged, &fs::read(live).at("read", live)?, Some(mtime_ns))
+    write_login(
+        staged,
+        &regular::read(live).at("read", live)?,
+        Some(mtime_ns),
+    )
 }

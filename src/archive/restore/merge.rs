@@ -9,9 +9,10 @@ use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::{self};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
@@ -126,7 +127,7 @@ fn each_line(
     path: &Path,
     visit: &mut dyn FnMut(&[u8]) -> Result<(), IoError>,
 ) -> Result<(), IoError> {
-    let mut reader = BufReader::new(File::open(path).at("read", path)?);
+    let mut reader = BufReader::new(regular::open(path).at("read", path)?);
     let mut line = Vec::new();
     loop {
         line.clear();

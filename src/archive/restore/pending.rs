@@ -10,6 +10,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::io::clock::Timestamp;
 use crate::io::lock::{self, FileLock};
+use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ impl Note {
             atomic::write(&path, text)?;
             let lock = FileLock::exclusive(&path)?;
             // A command that found it before it was locked has taken it for an old one.
-            if lock.is_current(&path) && fs::read(&path).is_ok_and(|told| told == text) {
+            if lock.is_current(&path) && regular::read(&path).is_ok_and(|told| told == text) {
                 return Ok(Self { path, _lock: lock });
             }
         }
@@ -64,7 +65,7 @@ pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<P
         .collect();
     if let Ok(notes) = fs::read_dir(notes_folder(manager_home)) {
         for note in notes.flatten().map(|e| e.path()) {
-            if let Ok(bytes) = fs::read(&note) {
+            if let Ok(bytes) = regular::read(&note) {
                 found.push((path_of(bytes), Some(note)));
             }
         }

@@ -12,6 +12,7 @@ use crate::codex::database;
 use crate::codex::home;
 use crate::history::names::{self, SessionIndex};
 use crate::io::progress::Silent;
+use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, position};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -70,9 +71,9 @@ impl Work<'_> {
         };
         let unpacked = self.swap.folder().join("archived.jsonl");
         self.unpack(&entry, &unpacked)?;
-        let theirs = SessionIndex::parse(&fs::read(&unpacked).at("read", &unpacked)?);
+        let theirs = SessionIndex::parse(&regular::read(&unpacked).at("read", &unpacked)?);
         let path = self.folder.join(name);
-        let here = match fs::read(&path) {
+        let here = match regular::read(&path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).at("read", &path).map_err(Into::into),

@@ -10,6 +10,7 @@ use crate::archive::reader::Listing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::position;
+use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic};
 use std::collections::BTreeSet;
@@ -365,7 +366,7 @@ fn exchanges_folders(folder: &Path) -> bool {
 pub(super) fn mounts_in(folder: &Path) -> Vec<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
     // A bind mount is on the same device as its parent: only the list of mounts tells.
-    let Ok(mounts) = fs::read("/proc/self/mountinfo") else {
+    let Ok(mounts) = regular::read("/proc/self/mountinfo") else {
         return Vec::new();
     };
     mounts
@@ -452,7 +453,7 @@ pub(super) fn create_private(path: &Path) -> Result<File, IoError> {
 /// A copy with mode and time.
 fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
-    let mut source = File::open(from).at("read", from)?;
+    let mut source = regular::open(from).at("read", from)?;
     let mut target = create_private(to)?;
     std::io::copy(&mut source, &mut target).at("copy", from)?;
     target

@@ -7,9 +7,9 @@ use crate::inventory::{catalog, python};
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
 use crate::io::lock::FileLock;
+use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
-use std::fs;
 use std::path::Path;
 
 /// What [`load`] found.
@@ -38,7 +38,7 @@ enum Origin {
 /// A newer version wrote it, or the file system refuses.
 pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let bytes = match fs::read(&path) {
+    let bytes = match regular::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let (file, warnings) = rebuild(manager_home)?;

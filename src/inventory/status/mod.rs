@@ -169,7 +169,8 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     };
     let config = CodexConfig::read(home);
     let path = home.join(AUTH_JSON);
-    let before = AuthFile::read(&path)?;
+    let read = || AuthFile::read(&path).unwrap_or_else(|e| AuthFile::not_read(&e));
+    let before = read();
     check_text(text.as_ref(), config.store, &before)?;
 
     let mut report = StatusReport {
@@ -196,7 +197,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     }
 
     // Codex may have renewed the login meanwhile; its account is the same.
-    let auth = AuthFile::read(&path)?;
+    let auth = read();
     check_text(text.as_ref(), config.store, &auth)?;
     if config.store.reads_auth_json() || config.store == CredentialStore::Auto {
         report.identity = auth.login().map(|login| login.identity.clone());

@@ -3,6 +3,7 @@
 use super::{Planner, Seen};
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{Newer, Presence};
@@ -188,7 +189,7 @@ fn extends_any<'a>(
     known: impl Iterator<Item = &'a Written>,
 ) -> Result<bool, IoError> {
     for version in known.filter(|version| version.size > 0 && version.size < size) {
-        let mut file = std::fs::File::open(path).at("open", path)?;
+        let mut file = regular::open(path).at("open", path)?;
         let contents = contents::of(&mut file, Some(version.size)).at("read", path)?;
         if contents.beginning == Some(version.digest) {
             return Ok(true);

@@ -1,0 +1,156 @@
+//! Opening files for reading: the one place that does.
+//!
+//! At a name that the program knows may stand anything: the open of a pipe would wait for a writer
+//! without end, and that of a device may do something. So what is opened is looked at.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+/// What is said of a folder, pipe, socket or device where a file should be.
+const NOT_A_FILE: &str = "not a regular file";
+
+/// Opens a regular file, through a link too.
+///
+/// # Errors
+/// It cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or device
+/// ([`ErrorKind::InvalidInput`]).
+pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
+    open_with(path.as_ref(), false)
+}
+
+/// Opens a regular file that was seen to be one: a link that stands there now is not followed.
+///
+/// # Errors
+/// Those of [`open`]; it is a link.
+pub fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
+    open_with(path.as_ref(), true)
+}
+
+/// Opens what the user named to be read. A pipe is as good as a file: a shell makes one of `<(…)`.
+///
+/// # Errors
+/// It cannot be opened.
+#[allow(clippy::disallowed_methods, reason = "a pipe is waited for on purpose")]
+pub fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
+    File::open(path)
+}
+
+/// The bytes of a regular file.
+///
+/// # Errors
+/// See [`open`].
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let mut bytes = Vec::with_capacity(file.metadata().map_or(0, |m| capacity_for(&m)));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a regular file.
+///
+/// # Errors
+/// See [`open`]; what is no UTF-8 is no text ([`ErrorKind::InvalidData`]).
+pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+    let mut text = String::new();
+    open(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// That a regular file stands at `path`, or nothing: for libraries that open files themselves.
+///
+/// # Errors
+/// Something else stands there.
+pub fn check(path: &Path) -> io::Result<()> {
+    path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
+}
+
+/// Makes the open of a pipe not wait for its other end. On files it means nothing.
+pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
+    with_flags(options, false)
+}
+
+fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
+    let mut options = File::options();
+    let file = with_flags(options.read(true), no_link).open(path);
+    #[cfg(unix)]
+    let file = file.map_err(|e| {
+        // So the open of a socket ends.
+        if e.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
+            io::Error::new(ErrorKind::InvalidInput, NOT_A_FILE)
+        } else {
+            e
+        }
+    });
+    let file = file?;
+    check_kind(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn with_flags(options: &mut OpenOptions, no_link: bool) -> &mut OpenOptions {
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+        flags.set(OFlags::NOFOLLOW, no_link);
+        options.custom_flags(i32::try_from(flags.bits()).unwrap_or_default());
+    }
+    #[cfg(not(unix))]
+    let _ = no_link;
+    options
+}
+
+fn check_kind(meta: &Metadata) -> io::Result<()> {
+    if meta.is_file() {
+        Ok(())
+    } else if meta.is_dir() {
+        Err(ErrorKind::IsADirectory.into())
+    } else {
+        Err(io::Error::new(ErrorKind::InvalidInput, NOT_A_FILE))
+    }
+}
+
+/// Room for the whole file; a file that says to be huge has to be read to be believed.
+fn capacity_for(meta: &Metadata) -> usize {
+    const MOST: u64 = 1 << 20;
+    usize::try_from(meta.len().min(MOST)).unwrap_or_default()
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn only_files_are_opened_and_nothing_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        mknodat(CWD, at("pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        for name in ["file", "pipe", "folder"] {
+            symlink(name, at(&format!("{name}-link"))).unwrap();
+        }
+        assert_eq!(read_to_string(at("file")).unwrap(), "text");
+        assert_eq!(read(at("file-link")).unwrap(), b"text");
+        assert!(open_no_link(at("file")).is_ok());
+        assert!(open_no_link(at("file-link")).is_err());
+        for (name, kind) in [
+            ("pipe", ErrorKind::InvalidInput),
+            ("pipe-link", ErrorKind::InvalidInput),
+            ("socket", ErrorKind::InvalidInput),
+            ("folder", ErrorKind::IsADirectory),
+            ("folder-link", ErrorKind::IsADirectory),
+            ("nothing", ErrorKind::NotFound),
+        ] {
+            assert_eq!(open(at(name)).unwrap_err().kind(), kind, "{name}");
+            assert_eq!(check(&at(name)).is_ok(), name == "nothing", "{name}");
+        }
+        assert!(open(Path::new("/dev/null")).is_err());
+    }
+}
