@@ -223,6 +223,8 @@ impl From<crate::config::file::ConfigError> for CommandError {
             ConfigError::Value { key, .. } => Self::wrap(ErrorKind::Usage, error).hint(format!(
                 "go back to the default with: codex-manager config unset {key}"
             )),
+            ConfigError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; the file was left untouched"),
             ConfigError::Syntax { .. } | ConfigError::NotATable { .. } => {
                 Self::wrap(ErrorKind::Usage, error)
                     .hint("put it right with: codex-manager config edit")
@@ -551,6 +553,10 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
                 .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
             RestoreError::Mounted(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
+            RestoreError::AmongHomes(_) => Self::wrap(ErrorKind::Usage, error)
+                .hint("name a folder elsewhere; nothing was changed"),
+            RestoreError::DanglingHome(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("mount its disk, or remove the link; nothing was changed"),
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("name a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)

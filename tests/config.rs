@@ -260,3 +260,37 @@ fn edit_replaces_the_file_only_with_what_is_valid() {
         "color = \"auto\"\n"
     );
 }
+
+#[test]
+fn a_file_that_cannot_be_read_is_put_right_by_hand_where_no_editor_is_known() {
+    let env = TestEnv::new();
+    env.write(FILE, "color = [");
+    let run = env.run(["list"]).code(4);
+    assert!(run.stderr.contains("codex-manager config edit"), "{run}");
+    let run = env.run(["config", "edit"]).code(4);
+    assert!(run.stderr.contains("by hand: [ROOT]/home"), "{run}");
+    assert!(!run.stderr.contains("config set"), "{run}");
+    env.write(FILE, "color = 'never'");
+    let run = env.run(["config", "edit"]).code(4);
+    assert!(run.stderr.contains("config set"), "{run}");
+}
+
+#[test]
+fn a_file_for_a_newer_version_is_refused_and_left_untouched() {
+    let env = TestEnv::new();
+    for (schema, code) in [("1", 0), ("2", 5), ("'x'", 4)] {
+        env.write(FILE, format!("schema = {schema}\ncolor = 'never'\n"));
+        let file = || env.tree("home/.codex-manager").only(&["config.toml"]);
+        let before = file();
+        let run = env.run(["list-backups"]).code(code);
+        assert_eq!(run.stderr.contains("schema"), code != 0, "{run}");
+        assert!(!run.stderr.contains("unknown"), "{run}");
+        if code != 0 {
+            let run = env.run(["config", "set", "color", "always"]);
+            assert_eq!(run.code, code, "{run}");
+            let doctor = env.run(["doctor"]).code(5);
+            assert!(doctor.stdout.contains("schema"), "{doctor}");
+            assert_same_tree(&before, &file());
+        }
+    }
+}

@@ -171,3 +171,17 @@ fn the_codex_home_is_only_looked_at() {
     let _ = env.run(["doctor", "--fix"]);
     assert_same_tree(&before, &env.tree("home/.codex"));
 }
+
+#[test]
+fn a_home_that_is_no_folder_is_a_finding() {
+    for name in ["home/.codex", "home/.codex-manager"] {
+        let env = TestEnv::new();
+        env.write(name, "a file");
+        let run = env.run(["doctor"]).code(5);
+        assert!(run.stdout.contains("no folder"), "{run}");
+        assert!(run.stdout.contains(name), "{run}");
+        let run = env.run(["backup", "--no-status"]);
+        assert!([1, 4].contains(&run.code), "{run}");
+        assert!(run.stderr.contains(name), "{run}");
+    }
+}

@@ -352,3 +352,57 @@ fn a_wreck_among_databases_outside_the_home_is_named() {
     let run = env.run(["doctor"]).code(5);
     assert!(run.stdout.contains("databases/state_5.sqlite"), "{run}");
 }
+
+#[test]
+fn a_home_that_is_a_link_to_nowhere_is_left_alone() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    fs::remove_dir_all(&home).expect("remove");
+    symlink(env.path("unmounted"), &home).expect("link");
+    for args in [&["--yes"][..], &["--dry-run"]] {
+        let run = env.run([&["restore", &archive], args].concat()).code(5);
+        assert!(run.stderr.contains("nothing was changed"), "{run}");
+    }
+    assert!(home.is_symlink() && !env.path("unmounted").exists());
+    let run = env.run(["doctor"]).code(5);
+    assert!(run.stdout.contains("a link to nowhere"), "{run}");
+    // The disk is there again.
+    fs::create_dir(env.path("unmounted")).expect("folder");
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    assert!(home.is_symlink() && env.path("unmounted/AGENTS.md").exists());
+}
+
+#[test]
+fn nothing_is_put_into_a_home_or_around_one() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    symlink(&home, env.path("alias")).expect("link");
+    symlink(env.manager_home(), env.path("manager-alias")).expect("link");
+    let before = env.tree("home");
+    for inside in [
+        home.join("sessions/x"),
+        home.clone(),
+        env.manager_home(),
+        env.manager_home().join("backups/x"),
+        env.path("alias/y"),
+        env.path("manager-alias/y"),
+        env.path("new/../alias/y"),
+    ] {
+        let run = env
+            .run(["restore", &archive, "--to", &text(&inside)])
+            .code(4);
+        assert!(run.stderr.contains("inside a home"), "{run}");
+    }
+    assert_same_tree(&before, &env.tree("home"));
+    assert!(!env.path("new").exists());
+    // A manager home that is yet to be made would be made in the folder.
+    let there = text(&env.path("there"));
+    let manager = text(&env.path("there/manager"));
+    let args = ["restore", &archive, "--to", &there];
+    let with = |more: &[&str]| env.run([&args[..], more].concat());
+    let _ = with(&["--manager-home", &manager]).code(4);
+    assert!(!env.path("there").exists());
+    let _ = with(&[]).code(0);
+}

@@ -54,8 +54,8 @@ fn known(env: &TestEnv) -> Vec<PathBuf> {
     let codex = codex.chain([first, lock.into(), archived.into()]);
     let mut known: Vec<_> = codex.map(|name| env.codex_home().join(name)).collect();
     known.extend(in_manager.map(|name| env.manager_home().join(name)));
-    let listed = fs::read_dir(env.manager_home().join("backups")).expect("archives");
-    known.extend(listed.map(|entry| entry.expect("entry").path()));
+    let backups = fs::read_dir(env.manager_home().join("backups")).expect("a folder");
+    known.extend(backups.map(|entry| entry.expect("entry").path()));
     known
 }
 

@@ -642,3 +642,26 @@ fn flags_that_mean_nothing_are_refused() {
         .code(4);
     assert!(env.tree("home").0.len() == 1);
 }
+
+#[test]
+fn a_job_is_shown_and_removed_where_codex_is_gone() {
+    let env = world();
+    let program = env.path("bin/codex");
+    write_program(&program, "#!/bin/sh\n");
+    let _ = env.run(["config", "set", "codex.bin", "codex"]).code(0);
+    let install = ["schedule", "install", "backup", "--daily", "03:30"];
+    let _ = env.run(install).code(0);
+    std::fs::remove_file(program).expect("remove");
+    let run = env.run(["schedule", "show"]).code(0);
+    assert!(run.stdout.contains("daily at 03:30"), "{run}");
+    let run = env.run(install);
+    assert!(run.code == 4 && run.stderr.contains("codex.bin"), "{run}");
+    let _ = env.run(["schedule", "remove", "backup"]).code(0);
+    let left = env.tree("home/.config");
+    assert!(
+        !left
+            .0
+            .keys()
+            .any(|p| p.to_string_lossy().contains("codex-manager"))
+    );
+}

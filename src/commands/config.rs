@@ -370,8 +370,18 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
         .iter()
         .find_map(|name| context.env.text(name))
         .ok_or_else(|| {
-            CommandError::usage("no editor is known")
-                .hint("set EDITOR, or change one setting with: codex-manager config set KEY VALUE")
+            let error = CommandError::usage("no editor is known");
+            // No other command works on a file that cannot be read.
+            if ConfigFile::read(home).is_ok() {
+                error.hint(
+                    "set EDITOR, or change one setting with: codex-manager config set KEY VALUE",
+                )
+            } else {
+                error.hint(format!(
+                    "set EDITOR, or put the file right or away by hand: {}",
+                    path.display()
+                ))
+            }
         })?;
     let before = file::read_text(&path)?;
     let scratch = Scratch::new(context, dry_run)?;

@@ -20,6 +20,7 @@ use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
+use crate::io::tree;
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -83,13 +84,21 @@ impl RestoreArgs {
     /// See [`RestoreError`]; unless it says otherwise nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
-        let path = self.resolve(context)?;
-        let archive = Archive::open(&path)?;
-        let selection = self.selection(&archive)?;
         let (folder, target) = match &self.to {
             Some(folder) => (context.env.absolute(folder), Target::Elsewhere),
             None => (settings.codex_home.clone(), Target::Home),
         };
+        let is_among = |home: &PathBuf| {
+            // One that is there already makes a folder around it no empty one.
+            tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
+        };
+        let homes = [&settings.codex_home, &settings.manager_home];
+        if target == Target::Elsewhere && homes.into_iter().any(is_among) {
+            return Err(RestoreError::AmongHomes(folder).into());
+        }
+        let path = self.resolve(context)?;
+        let archive = Archive::open(&path)?;
+        let selection = self.selection(&archive)?;
         let mut request = RestoreRequest {
             archive: &archive,
             folder,

@@ -156,7 +156,7 @@ impl InstallArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let options = self.options(context)?;
         let (job, when) = (options.job, options.when);
-        let place = place(context, self.common.scheduler())?;
+        let place = place(context, self.common.scheduler(), codex_bin(context)?)?;
         let entry = Entry::new(options, &place)?;
         let files = schedule::plan_install(&entry, &place)?;
         let steps = schedule::enabling(job, &place)?;
@@ -256,7 +256,9 @@ impl InstallArgs {
 
 impl RemoveArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let place = place(context, self.common.scheduler())?;
+        // Also where Codex is gone.
+        let bin = codex_bin(context).unwrap_or_default();
+        let place = place(context, self.common.scheduler(), bin)?;
         let files = schedule::plan_remove(self.job, &place)?;
         let is_there = files.iter().any(|file| file.action == FileAction::Remove);
         let steps = if is_there {
@@ -326,7 +328,9 @@ struct JobJson {
 
 impl ShowArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
-        let place = place(context, Scheduler::of_this_build())?;
+        // Also where Codex is gone: a job that names another is not up to date.
+        let bin = codex_bin(context).unwrap_or_default();
+        let place = place(context, Scheduler::of_this_build(), bin)?;
         let jobs = self.job.map_or(Job::ALL.to_vec(), |job| vec![job]);
         let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
         let mut table = Table::new(ui, &["JOB", "STATE", "RUNS", "NEXT"]);
@@ -433,16 +437,29 @@ fn next_run(found: &Installed, context: &Context) -> Option<DateTime<Utc>> {
     Some(from_unix_nanos(i128::from(micros) * 1000))
 }
 
-fn place(context: &Context, scheduler: Scheduler) -> Result<Place<'_>, CommandError> {
-    let settings = &context.settings;
-    // A bare name is looked for now: where it is then may not be where it is found later.
-    let codex_bin = settings
+/// Where the Codex program is that the settings name. A bare name is looked for now: where it is then may
+/// not be where it is found later.
+fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
+    let program = context
+        .settings
         .codex_bin
         .as_deref()
         .map(|bin| Program::find(Some(bin), &context.env))
         .transpose()
-        .map_err(|e| CommandError::usage(e.to_string()))?
-        .map(|program| program.path().to_path_buf());
+        .map_err(|e| {
+            CommandError::usage(e.to_string()).hint(
+                "set where it is now: codex-manager config set codex.bin FILE; nothing was changed",
+            )
+        })?;
+    Ok(program.map(|program| program.path().to_path_buf()))
+}
+
+fn place(
+    context: &Context,
+    scheduler: Scheduler,
+    codex_bin: Option<PathBuf>,
+) -> Result<Place<'_>, CommandError> {
+    let settings = &context.settings;
     Ok(Place {
         scheduler,
         program: this_program(context)?,

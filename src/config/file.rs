@@ -14,6 +14,12 @@ use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
 /// The lock of the manager home's documents.
 const LOCK_NAME: &str = crate::inventory::cooldown::LOCK_NAME;
 
+/// The key that says for which version the file was written. It may be left out.
+const SCHEMA_KEY: &str = "schema";
+
+/// The newest one that this program knows.
+const SCHEMA: i64 = 1;
+
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -38,6 +44,14 @@ pub enum ConfigError {
         key: &'static str,
         /// What it may hold.
         expected: String,
+    },
+    /// Written for a newer version of this program.
+    #[error("written for a newer codex-manager (schema {found}, this one knows {SCHEMA}): {}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The schema number it carries.
+        found: i64,
     },
     /// A key stands where a table has to.
     #[error("{table} is no table: {}", path.display())]
@@ -65,7 +79,7 @@ impl ConfigFile {
     /// Reads the file of a manager home; one that does not exist is empty.
     ///
     /// # Errors
-    /// It cannot be read or is no TOML. What it holds is not looked at.
+    /// It cannot be read, is no TOML, or of a newer version. What else it holds is not looked at.
     pub fn read(manager_home: &Path) -> Result<Self, ConfigError> {
         let path = Self::path_in(manager_home);
         let text = read_text(&path)?;
@@ -75,11 +89,21 @@ impl ConfigFile {
     /// The same for a text; `path` is for errors.
     ///
     /// # Errors
-    /// It is no TOML.
+    /// It is no TOML, or of a newer version.
     pub fn parse(path: PathBuf, text: &str) -> Result<Self, ConfigError> {
-        match text.parse() {
-            Ok(document) => Ok(Self { path, document }),
-            Err(source) => Err(ConfigError::Syntax { path, source }),
+        let document: DocumentMut = match text.parse() {
+            Ok(document) => document,
+            Err(source) => return Err(ConfigError::Syntax { path, source }),
+        };
+        match document.get(SCHEMA_KEY).map(Item::as_integer) {
+            None => Ok(Self { path, document }),
+            Some(Some(found)) if found <= SCHEMA => Ok(Self { path, document }),
+            Some(Some(found)) => Err(ConfigError::Newer { path, found }),
+            Some(None) => Err(ConfigError::Value {
+                path,
+                key: SCHEMA_KEY,
+                expected: "a whole number".into(),
+            }),
         }
     }
 
@@ -101,7 +125,7 @@ impl ConfigFile {
     pub fn unknown(&self) -> Vec<UnknownKey> {
         let mut unknown = Vec::new();
         visit(self.document.as_table(), "", &mut |name| {
-            unknown.extend(find(name).err());
+            unknown.extend(find(name).err().filter(|_| name != SCHEMA_KEY));
         });
         unknown
     }

@@ -21,6 +21,14 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let mut checks = vec![program(world)];
     let home = world.codex_home;
     let shown = home.display().to_string();
+    if !home.is_dir() && home.symlink_metadata().is_ok() {
+        checks.push(
+            Check::fail("home", format!("no folder, or a link to nowhere: {shown}"))
+                .because("neither Codex nor a backup can work on it")
+                .fixed_by(format!("ls -l {shown}")),
+        );
+        return checks;
+    }
     if !home.is_dir() {
         checks.push(
             Check::warn("home", format!("no Codex home: {shown}"))

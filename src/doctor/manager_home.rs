@@ -53,6 +53,16 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(cooldown_file(world));
         checks.push(profiles(home));
         checks.extend(foreign(home));
+    } else if home.symlink_metadata().is_ok() {
+        let shown = home.display();
+        checks.push(
+            Check::fail(
+                "manager.home",
+                format!("no folder, or a link to nowhere: {shown}"),
+            )
+            .because("nothing can be kept, and nothing put back")
+            .fixed_by(format!("ls -l {shown}")),
+        );
     } else {
         checks.push(
             Check::warn(

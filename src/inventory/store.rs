@@ -188,3 +188,62 @@ pub fn is_usable(record: &ArchiveRecord) -> bool {
         .as_deref()
         .is_none_or(|p| p == catalog::NO_SIDECAR)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::records::FileStamp;
+    use super::*;
+
+    fn record(path: &str, at: &str, change: impl FnOnce(&mut ArchiveRecord)) -> ArchiveRecord {
+        let mut record = ArchiveRecord {
+            path: path.into(),
+            archive: Some(FileStamp {
+                bytes: 1,
+                mtime_ns: 0,
+            }),
+            sidecar: None,
+            metadata: Metadata {
+                created_at: at.parse().unwrap(),
+                source_codex_home: "/home".into(),
+                mode: Mode::Full,
+                ..Metadata::default()
+            },
+            problem: None,
+            verified: None,
+        };
+        change(&mut record);
+        record
+    }
+
+    #[test]
+    fn only_a_whole_archive_of_the_same_home_is_copied_from() {
+        let records = [
+            record("good", "2026-11-01T00:00:00+00:00", |_| {}),
+            record("older", "2026-10-01T00:00:00+00:00", |_| {}),
+            record("safety", "2026-11-02T00:00:00+00:00", |r| {
+                r.metadata.label = Some(SAFETY_LABEL.into());
+            }),
+            record("other mode", "2026-11-03T00:00:00+00:00", |r| {
+                r.metadata.mode = Mode::Auth;
+            }),
+            record("other home", "2026-11-04T00:00:00+00:00", |r| {
+                r.metadata.source_codex_home = "/elsewhere".into();
+            }),
+            record("damaged", "2026-11-05T00:00:00+00:00", |r| {
+                r.problem = Some("damaged: empty".into());
+            }),
+            record("legacy", "2026-11-06T00:00:00+00:00", |r| {
+                r.metadata.legacy_auth_filename = Some("1jan_a@x.com_auth.json".into());
+            }),
+            record("record alone", "2026-11-07T00:00:00+00:00", |r| {
+                r.archive = None;
+            }),
+        ];
+        let found = previous(&records, Path::new("/home"), Mode::Full);
+        assert_eq!(found.as_deref(), Some("good"));
+        assert_eq!(
+            previous(&records[2..], Path::new("/home"), Mode::Full),
+            None
+        );
+    }
+}

@@ -88,8 +88,12 @@ pub fn discard(
         .filter(|file| backups.join(file).symlink_metadata().is_ok())
         .map(|file| (file.clone(), format!("{FOLDER}/{name}/{file}")))
         .collect();
-    perform(&backups, &MovesFile { moves })?;
-    Ok(target)
+    let done = perform(&backups, &MovesFile { moves });
+    if done.is_err() {
+        // Of a move that is yet to be finished it is not empty, or its list says where to.
+        let _ = fs::remove_dir(&target);
+    }
+    done.map(|()| target)
 }
 
 /// What [`undo`] would put back: the archives that were pruned last.
@@ -97,13 +101,17 @@ pub fn discard(
 /// # Errors
 /// The trash cannot be listed.
 pub fn plan_undo(manager_home: &Path) -> Result<Vec<PutBack>, IoError> {
-    let Some(batch) = batches(manager_home)?.pop() else {
-        return Ok(Vec::new());
-    };
+    Ok(match newest_batch(manager_home)? {
+        Some((_, archives)) => places_for(manager_home, archives),
+        None => Vec::new(),
+    })
+}
+
+fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
     let backups = store::backups(manager_home);
     let mut taken = BTreeSet::new();
     let mut back = Vec::new();
-    for archive in archives_in(&batch)? {
+    for archive in archives {
         let stem = archive.strip_suffix(ARCHIVE_SUFFIX).unwrap_or(&archive);
         let is_free = |name: &String| {
             let sidecar = names::sidecar_name(name).unwrap_or_default();
@@ -118,7 +126,7 @@ pub fn plan_undo(manager_home: &Path) -> Result<Vec<PutBack>, IoError> {
         taken.insert(name.clone());
         back.push(PutBack { archive, name });
     }
-    Ok(back)
+    back
 }
 
 /// Puts back what was pruned last. Durable when this returns.
@@ -126,10 +134,10 @@ pub fn plan_undo(manager_home: &Path) -> Result<Vec<PutBack>, IoError> {
 /// # Errors
 /// Something could not be moved; then nothing was.
 pub fn undo(manager_home: &Path, _held: &FileLock) -> Result<Vec<PutBack>, DocumentError> {
-    let back = plan_undo(manager_home)?;
-    let Some(batch) = batches(manager_home)?.pop() else {
-        return Ok(back);
+    let Some((batch, archives)) = newest_batch(manager_home)? else {
+        return Ok(Vec::new());
     };
+    let back = places_for(manager_home, archives);
     let backups = store::backups(manager_home);
     let inside = batch.file_name().unwrap_or_default().to_string_lossy();
     let mut moves = Vec::new();
@@ -227,6 +235,18 @@ fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(batches)
 }
 
+/// The newest folder in which there is an archive, and the archives. A prune that failed or was killed
+/// may have left one without.
+fn newest_batch(manager_home: &Path) -> Result<Option<(PathBuf, Vec<String>)>, IoError> {
+    for batch in batches(manager_home)?.into_iter().rev() {
+        let archives = archives_in(&batch)?;
+        if !archives.is_empty() {
+            return Ok(Some((batch, archives)));
+        }
+    }
+    Ok(None)
+}
+
 fn archives_in(batch: &Path) -> Result<Vec<String>, IoError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(batch).at("list", batch)? {
@@ -278,6 +298,7 @@ fn is_inside(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::TimeDelta;
 
     const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";
     const SIDECAR: &str = "2026-11-20-100000-a@x.com-codex.metadata.json";
@@ -320,6 +341,29 @@ mod tests {
         assert_eq!(fs::read(backups.join(NAME)).unwrap(), b"another");
         assert_eq!(fs::read(backups.join(&back[0].name)).unwrap(), b"archive");
         assert_eq!(undo(home.path(), &held).unwrap(), [], "nothing is left");
+    }
+
+    #[test]
+    fn what_was_pruned_before_one_that_failed_is_put_back() {
+        let home = home();
+        let held = lock(home.path());
+        let backups = store::backups(home.path());
+        discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
+        let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
+        fs::write(backups.join(other), "other").unwrap();
+        // Named twice, it is gone when it is moved the second time.
+        let twice = [other.to_owned(), other.to_owned()];
+        assert!(discard(home.path(), &twice, &(now() + TimeDelta::days(1)), &held).is_err());
+        assert_eq!(batches(home.path()).unwrap().len(), 1);
+        // Killed before anything was moved.
+        fs::create_dir(folder(home.path()).join("20990101T000000Z")).unwrap();
+        let expected = [PutBack {
+            archive: NAME.into(),
+            name: NAME.into(),
+        }];
+        assert_eq!(plan_undo(home.path()).unwrap(), expected);
+        assert_eq!(undo(home.path(), &held).unwrap(), expected);
+        assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME, other]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{IoContext, IoError, parallel, regular};
 use std::ffi::OsString;
 use std::fs::{self, FileType};
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 /// The names in a folder, in their order, and what each is; links are not followed.
@@ -110,4 +110,58 @@ fn walking(error: walkdir::Error) -> std::io::Error {
     error
         .into_io_error()
         .unwrap_or_else(|| std::io::ErrorKind::Other.into())
+}
+
+/// Whether the absolute path `path` is `folder` or lies within it, whatever links lead there. Neither
+/// need exist.
+pub fn lies_in(path: &Path, folder: &Path) -> bool {
+    real(path).starts_with(real(folder))
+}
+
+/// The path without links, as far as there is something.
+fn real(path: &Path) -> PathBuf {
+    let mut real = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(real.pop()),
+            Component::CurDir => {}
+            part => {
+                real.push(part);
+                if let Ok(there) = real.canonicalize() {
+                    real = there;
+                }
+            }
+        }
+    }
+    real
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_lies_in_another_by_links_and_before_it_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("home/sessions")).unwrap();
+        std::os::unix::fs::symlink(at("home"), at("alias")).unwrap();
+        std::os::unix::fs::symlink("sessions", at("home/inner")).unwrap();
+        for (path, expected) in [
+            ("home", true),
+            ("home/x/y", true),
+            ("alias", true),
+            ("alias/x", true),
+            ("alias/inner/../x", true),
+            ("new/../alias/x", true),
+            ("home-2", false),
+            ("home/../x", false),
+            ("x", false),
+            ("", false),
+        ] {
+            assert_eq!(lies_in(&at(path), &at("home")), expected, "{path}");
+            assert_eq!(lies_in(&at(path), &at("alias")), expected, "{path}");
+        }
+        assert!(lies_in(&at("none/x"), &at("none")));
+    }
 }

@@ -113,6 +113,10 @@ pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
 fn prepare(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     let names = request.archive.contents().files.names();
     match request.target {
+        // Replacing the link would put the home beside the disk that is not mounted.
+        Target::Home if request.folder.is_symlink() && !request.folder.exists() => {
+            Err(RestoreError::DanglingHome(request.folder.clone()))
+        }
         Target::Home => Ok(live::list(&request.folder, names)?),
         Target::Elsewhere => {
             let is_empty = match fs::read_dir(&request.folder) {

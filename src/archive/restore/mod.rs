@@ -81,6 +81,12 @@ pub enum RestoreError {
     /// `--to` names a folder with something in it.
     #[error("the folder is not empty: {}", .0.display())]
     NotEmpty(PathBuf),
+    /// The folder lies inside a home, where it would be taken for a part of that, or around one.
+    #[error("the folder lies inside a home, or around one: {}", .0.display())]
+    AmongHomes(PathBuf),
+    /// The home is a link that leads nowhere: its disk may not be mounted.
+    #[error("the home is a link to what is not there: {}", .0.display())]
+    DanglingHome(PathBuf),
     /// Nothing in the archive fits `--only` or `--session`.
     #[error("nothing in the archive is named {0}")]
     NotFound(String),
