@@ -92,6 +92,8 @@ fn what_a_person_sees_is_aligned_at_80_columns() {
         100.0,
         "2026-11-19T00:00:00Z",
     );
+    let carols = auth_json(&SignIn::new("acct-c", "carol@example.com"));
+    env.write("home/.codex-manager/profiles/client/auth.json", carols);
     know(&env, &[alice, bob, held, passed]);
     insta::assert_snapshot!(env.run(["cooldown"]).code(0), @r#"
 exit 0
@@ -179,7 +181,8 @@ fn nothing_known_is_an_empty_list_and_writes_nothing() {
 fn a_login_is_ok_while_it_is_live_or_in_a_profile() {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &SignIn::new("acct-a", "A@x.com"));
-    env.write("home/.codex-manager/profiles/work/auth.json", "{}");
+    let bobs = auth_json(&SignIn::new("acct-b", "b@x.com"));
+    env.write("home/.codex-manager/profiles/work/auth.json", bobs);
     know(
         &env,
         &[

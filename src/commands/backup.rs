@@ -1,6 +1,7 @@
 //! `backup`: a snapshot of the Codex home.
 
 use super::account::{local, warn_all};
+use super::refresh::inquiry;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Captured, Workplace};
 use crate::archive::format::Compression;
@@ -12,7 +13,6 @@ use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
 use crate::archive::scan::{self, LeftOut};
 use crate::archive::scope::{CaptureScope, Excludes};
-use crate::codex::app_server;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
@@ -255,13 +255,7 @@ impl BackupArgs {
         warn_all(&context.ui, &known.warnings);
         Ok(status::observe(&StatusOptions {
             home: &settings.codex_home,
-            env: &context.env,
-            codex_bin: settings.codex_bin.as_deref(),
-            now,
-            zone: settings.zone,
-            deadline: app_server::DEADLINE,
-            known: &known.file,
-            ask_codex: !self.no_status && !self.dry_run,
+            inquiry: inquiry(context, &known.file, !self.no_status && !self.dry_run),
             status_text: text.as_deref(),
             reset_at,
         })?)

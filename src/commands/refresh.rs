@@ -1,12 +1,30 @@
-//! `--refresh` of commands that otherwise show what was seen last.
+//! Asking Codex, as all commands do it that show figures; and `--refresh` of those that otherwise show what
+//! was seen last.
 
 use super::account::warn_all;
 use super::survey;
 use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::inventory::cooldown;
-use crate::inventory::status::{self, StatusOptions};
+use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::status::{self, Inquiry, StatusOptions};
+
+/// How accounts are asked about now.
+pub(super) fn inquiry<'a>(
+    context: &'a Context,
+    known: &'a CooldownFile,
+    ask_codex: bool,
+) -> Inquiry<'a> {
+    Inquiry {
+        env: &context.env,
+        codex_bin: context.settings.codex_bin.as_deref(),
+        now: context.now(),
+        zone: context.settings.zone,
+        deadline: app_server::DEADLINE,
+        known,
+        ask_codex,
+    }
+}
 
 /// Asks Codex about the live account and notes the answer, as `status` does. Whether it could be had;
 /// if not, the reason is said.
@@ -19,13 +37,7 @@ pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
     let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
     let report = status::observe(&StatusOptions {
         home: &settings.codex_home,
-        env: &context.env,
-        codex_bin: settings.codex_bin.as_deref(),
-        now,
-        zone: settings.zone,
-        deadline: app_server::DEADLINE,
-        known: &known.file,
-        ask_codex: true,
+        inquiry: inquiry(context, &known.file, true),
         status_text: None,
         reset_at: None,
     })?;

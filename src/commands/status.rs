@@ -1,8 +1,8 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::warn_all;
+use super::refresh::inquiry;
 use super::{status_history, survey};
-use crate::codex::app_server;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
@@ -85,13 +85,7 @@ impl StatusArgs {
         let ask = !self.dry_run && !self.is_young(context, &known.file)?;
         let report = status::observe(&StatusOptions {
             home: &settings.codex_home,
-            env: &context.env,
-            codex_bin: settings.codex_bin.as_deref(),
-            now,
-            zone: settings.zone,
-            deadline: app_server::DEADLINE,
-            known: &known.file,
-            ask_codex: ask,
+            inquiry: inquiry(context, &known.file, ask),
             status_text: text.as_deref(),
             reset_at: None,
         })?;

@@ -2,8 +2,8 @@
 
 use super::account::{judged, label, printable, style_of, warn_all, with_profiles};
 use super::cooldown::{quota_cell, state_cell};
+use super::refresh::inquiry;
 use super::status::{self, StatusJson};
-use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown;
@@ -145,13 +145,7 @@ fn ask(
     let options = SurveyOptions {
         codex_home: &settings.codex_home,
         manager_home: &settings.manager_home,
-        env: &context.env,
-        codex_bin: settings.codex_bin.as_deref(),
-        now,
-        zone: settings.zone,
-        deadline: app_server::DEADLINE,
-        known: &known.file,
-        ask_codex: !dry_run,
+        inquiry: inquiry(context, &known.file, !dry_run),
     };
     Ok(survey::survey(&options, subjects)?)
 }

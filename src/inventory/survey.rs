@@ -3,19 +3,15 @@
 //! The live account is asked in its home, as `status` does; a profile in a scratch home of its own.
 //! A login that is owned elsewhere is not asked about: what was seen last of it stands in.
 
-use super::cooldown::CooldownFile;
-use super::status::{self, StatusError, StatusOptions, StatusReport};
+use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
 use crate::accounts::loan::LoanError;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::io::IoError;
-use crate::io::clock::Zone;
 use crate::io::document::DocumentError;
-use crate::io::environment::Environment;
 use crate::io::parallel;
-use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -32,20 +28,8 @@ pub struct SurveyOptions<'a> {
     pub codex_home: &'a Path,
     /// The manager home.
     pub manager_home: &'a Path,
-    /// The environment that Codex is given.
-    pub env: &'a Environment,
-    /// The Codex program; sought on `PATH` where there is none.
-    pub codex_bin: Option<&'a Path>,
-    /// The current instant.
-    pub now: DateTime<Utc>,
-    /// The zone of times.
-    pub zone: Zone,
-    /// How long Codex may take for each account.
-    pub deadline: Duration,
-    /// What is known already.
-    pub known: &'a CooldownFile,
-    /// Whether Codex may be asked.
-    pub ask_codex: bool,
+    /// How each account is asked about.
+    pub inquiry: Inquiry<'a>,
 }
 
 /// Where an account is asked about.
@@ -172,14 +156,19 @@ pub fn survey(
 fn look(options: &SurveyOptions<'_>, subject: &Subject) -> Result<Finding, SurveyError> {
     let (report, obstacle) = match subject.place {
         Place::Live => (
-            observe(options, options.codex_home, options.ask_codex)?,
+            observe(options, options.codex_home, options.inquiry.ask_codex)?,
             None,
         ),
         _ => look_at_profile(options, subject)?,
     };
     let mut warnings = Vec::new();
-    if options.ask_codex {
-        let noted = status::record(options.manager_home, &report, &options.now, options.zone)?;
+    if options.inquiry.ask_codex {
+        let noted = status::record(
+            options.manager_home,
+            &report,
+            &options.inquiry.now,
+            options.inquiry.zone,
+        )?;
         warnings = noted.map(|noted| noted.warnings).unwrap_or_default();
     }
     Ok(Finding {
@@ -197,10 +186,10 @@ fn look_at_profile(
     let profiles = Profiles::of(options.manager_home);
     let folder = profiles.folder_of(subject.profile.as_deref().unwrap_or_default());
     let is_api_key = subject.identity.kind == LoginKind::ApiKey;
-    if is_api_key || !options.ask_codex {
+    if is_api_key || !options.inquiry.ask_codex {
         return Ok((observe(options, &folder, false)?, None));
     }
-    let now = options.zone.at(&options.now);
+    let now = options.inquiry.zone.at(&options.inquiry.now);
     let loan = match profiles.lend(&subject.identity, options.codex_home, now, PATIENCE) {
         Ok(loan) => loan,
         Err(LoanError::Interrupted) => return Err(StatusError::Interrupted.into()),
@@ -219,16 +208,15 @@ fn observe(
 ) -> Result<StatusReport, StatusError> {
     let is_live = home == options.codex_home;
     // The databases of a scratch home are its own, wherever those of other homes are.
-    let scratch_env = (!is_live).then(|| options.env.clone().with("CODEX_SQLITE_HOME", home));
+    let scratch_env =
+        (!is_live).then(|| options.inquiry.env.clone().with("CODEX_SQLITE_HOME", home));
     status::observe(&StatusOptions {
         home,
-        env: scratch_env.as_ref().unwrap_or(options.env),
-        codex_bin: options.codex_bin,
-        now: options.now,
-        zone: options.zone,
-        deadline: options.deadline,
-        known: options.known,
-        ask_codex,
+        inquiry: Inquiry {
+            env: scratch_env.as_ref().unwrap_or(options.inquiry.env),
+            ask_codex,
+            ..options.inquiry
+        },
         status_text: None,
         reset_at: None,
     })

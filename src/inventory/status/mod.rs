@@ -28,11 +28,9 @@ use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// What to look at, and which sources may be used.
+/// How accounts are asked about, whichever they are.
 #[derive(Debug, Clone, Copy)]
-pub struct StatusOptions<'a> {
-    /// The Codex home.
-    pub home: &'a Path,
+pub struct Inquiry<'a> {
     /// The environment that Codex is given.
     pub env: &'a Environment,
     /// The Codex program; sought on `PATH` where there is none.
@@ -41,12 +39,21 @@ pub struct StatusOptions<'a> {
     pub now: DateTime<Utc>,
     /// The zone of times.
     pub zone: Zone,
-    /// How long Codex may take; see [`ProbeOptions::deadline`].
+    /// How long Codex may take for each account; see [`ProbeOptions::deadline`].
     pub deadline: Duration,
     /// What is known already.
     pub known: &'a CooldownFile,
     /// Whether Codex may be asked. It is not for `--no-status` and `--dry-run`: a probe writes.
     pub ask_codex: bool,
+}
+
+/// What to look at, and which sources may be used.
+#[derive(Debug, Clone, Copy)]
+pub struct StatusOptions<'a> {
+    /// The Codex home.
+    pub home: &'a Path,
+    /// How it is asked about.
+    pub inquiry: Inquiry<'a>,
     /// Pasted `/status` text.
     pub status_text: Option<&'a str>,
     /// The weekly reset as the user says it is.
@@ -160,9 +167,8 @@ pub enum StatusError {
 /// The status text is no such text or about another account, auth.json cannot be read for reasons
 /// of the file system, or the user stopped it. Everything else is a report with a problem.
 pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
-    let StatusOptions {
-        home, now, zone, ..
-    } = *options;
+    let StatusOptions { home, inquiry, .. } = *options;
+    let Inquiry { now, zone, .. } = inquiry;
     let text = match options.status_text {
         Some(text) => Some(status_text::parse(text, now, zone).map_err(StatusError::Text)?),
         None => None,
@@ -180,13 +186,13 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         observation: None,
         is_fresh: false,
         problem: None,
-        notes: notes(&config, options.env),
+        notes: notes(&config, inquiry.env),
         login: LoginState::Unknown,
     };
     let mut answer = None;
     match obstacle(&path, config.store, &before) {
         Some(problem) => report.problem = Some(problem),
-        None if is_api_key(&before, config.store) || !options.ask_codex => {}
+        None if is_api_key(&before, config.store) || !inquiry.ask_codex => {}
         None => match ask(options) {
             Ok(answered) => answer = Some(answered),
             Err(problem) => report.problem = Some(problem),
@@ -213,7 +219,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         take_text(&mut report, text, zone.at(&now));
     }
     if report.observation.is_none() && !report.is_api_key() {
-        report.observation = remembered(options.known, report.identity.as_ref(), &now);
+        report.observation = remembered(inquiry.known, report.identity.as_ref(), &now);
     }
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         take_reset(&mut report, zone.at(&reset_at), zone.at(&now));
@@ -222,7 +228,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         report.plan = report
             .identity
             .as_ref()
-            .and_then(|who| options.known.find(who)?.plan.clone());
+            .and_then(|who| inquiry.known.find(who)?.plan.clone());
     }
     Ok(report)
 }
@@ -340,11 +346,12 @@ const RENEWAL_PATIENCE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
 fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
-    let program = Program::find(options.codex_bin, options.env).map_err(ProbeFailure::NoProgram)?;
+    let inquiry = &options.inquiry;
+    let program = Program::find(inquiry.codex_bin, inquiry.env).map_err(ProbeFailure::NoProgram)?;
     let end = Instant::now() + RENEWAL_PATIENCE;
     let is_due = || {
         let auth = AuthFile::read(&options.home.join(AUTH_JSON));
-        auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&options.now)))
+        auth.is_ok_and(|a| a.login().is_some_and(|l| l.is_renewal_due(&inquiry.now)))
     };
     while is_due() && !find_codex(options.home).is_empty() && Instant::now() < end {
         if is_interrupted() {
@@ -355,10 +362,10 @@ fn ask(options: &StatusOptions) -> Result<ProbeReport, StatusProblem> {
     Ok(app_server::probe(&ProbeOptions {
         program: &program,
         home: options.home,
-        env: options.env,
-        now: options.now,
-        zone: options.zone,
-        deadline: options.deadline,
+        env: inquiry.env,
+        now: inquiry.now,
+        zone: inquiry.zone,
+        deadline: inquiry.deadline,
         renewal: app_server::RENEWAL_PATIENCE,
     }))
 }
