@@ -22,6 +22,7 @@ pub mod position;
 pub mod processes;
 pub mod progress;
 pub mod secret;
+pub mod sorting;
 pub mod space;
 pub mod staging;
 pub mod tree;
