@@ -6,6 +6,7 @@ use crate::commands;
 use crate::commands::log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::history::repair;
 use crate::inventory::trash::{self, Settled};
 use crate::io::progress;
 use crate::logging::LogSettings;
@@ -237,6 +238,7 @@ pub fn main() -> ExitCode {
             let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
             let result = finish_interrupted(&context).and_then(|()| {
                 finish_moves(&context);
+                finish_undo(&context);
                 cli.command.run(&context)
             });
             if let Some(log) = log {
@@ -307,6 +309,18 @@ fn finish_moves(context: &Context) {
         Err(e) => context
             .ui
             .warn(format_args!("an interrupted prune is not finished: {e}")),
+    }
+}
+
+/// An undo of a repair that was killed: until it is done the database may lack its log.
+fn finish_undo(context: &Context) {
+    let settings = &context.settings;
+    match repair::finish_undo(&settings.manager_home, &context.env, context.now()) {
+        Ok(false) => {}
+        Ok(true) => context.ui.warn("an interrupted history undo was finished"),
+        Err(e) => context.ui.warn(format_args!(
+            "an interrupted history undo is not finished: {e}"
+        )),
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
-fn id(n: u32) -> String {
+pub(crate) fn id(n: u32) -> String {
     format!("01a10000-0000-7000-8000-{n:012x}")
 }
 
@@ -19,12 +19,12 @@ fn relative(n: u32) -> String {
 }
 
 /// Three conversations that Codex lists, the second under a name.
-struct Home {
-    env: TestEnv,
+pub(crate) struct Home {
+    pub(crate) env: TestEnv,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = Self {
             env: TestEnv::new(),
         };
@@ -59,7 +59,7 @@ impl Home {
         home
     }
 
-    fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         if relative.is_empty() {
             self.env.codex_home()
         } else {
@@ -290,12 +290,14 @@ fn what_cannot_be_mended_is_said_and_left() {
       01a10000-0000-7000-8000-000000000002  named
 
     1 in more than one file; the first counts
-      sessions/2026/01/02/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000003.jsonl
-        sessions/2026/01/03/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000003.jsonl
-        sessions/2026/01/02/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000003.jsonl.zst
+      01a10000-0000-7000-8000-000000000003
+        sessions/2026/01/02/rollout-2026-01-02T00-00-00-….jsonl
+        sessions/2026/01/03/rollout-2026-01-02T00-00-00-….jsonl
+        sessions/2026/01/02/rollout-2026-01-02T00-00-00-….jsonl.zst
 
     1 damaged
-      sessions/2026/01/02/rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl: it does not begin with what the conversation is
+      in sessions/2026/01/02: it does not begin with what the conversation is
+        rollout-2026-01-02T00-00-00-01a10000-0000-7000-8000-000000000002.jsonl
     --- stderr
     bring a lost one back: codex-manager restore latest --session ID
     ");

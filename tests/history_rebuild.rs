@@ -325,13 +325,13 @@ fn what_codex_appends_meanwhile_is_carried_over() {
         include_orphans: false,
         max_bytes: None,
     };
-    let planned = plan(&home, None, options, &Silent).unwrap();
+    let mut planned = plan(&home, None, options, &Silent).unwrap();
     let line = format!(
         "{{\"id\":\"{ID}\",\"thread_name\":\"new\",\"updated_at\":\"2026-01-03T00:00:00Z\"}}\n"
     );
     fs::write(home.join("session_index.jsonl"), &line).unwrap();
     let now = chrono::DateTime::from_timestamp(1_767_312_000, 0).unwrap();
-    let _ = apply(&home, &planned, true, now).unwrap();
+    let _ = apply(&home, &mut planned, true, now).unwrap();
     let index = read(&env, "session_index.jsonl");
     assert!(
         index.lines().count() == 7 && index.ends_with(&line),

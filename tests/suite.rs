@@ -33,6 +33,7 @@ mod faults;
 mod full_disk;
 mod fuzz_inputs;
 mod history_check;
+mod history_faults;
 mod history_real;
 mod history_rebuild;
 mod hostile;

@@ -63,13 +63,6 @@ impl ThreadRow {
     }
 }
 
-/// The table as it was found.
-#[derive(Debug, Clone, Default)]
-pub struct ThreadTable {
-    /// All rows, ordered by id.
-    pub rows: Vec<ThreadRow>,
-}
-
 /// The state database of `home`: the one with the highest number in the folder that Codex looks
 /// in, else in the home's `sqlite/`.
 pub fn find_state_database(home: &Path, env: &Environment) -> Option<PathBuf> {
@@ -100,8 +93,15 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
         .map(|(_, path)| path)
 }
 
-/// Reads the table of the database at `path`; `None` when it has none. Leaves nothing beside it.
-pub fn read(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
+/// Gives the rows of the table of the database at `path` to `each`, one after another, by their ids
+/// from the last to the first: a table may be larger than memory. What they are gathered in begins
+/// as `start`, once more where the database changed under the eyes. `None` when it has no such
+/// table. Leaves nothing beside it.
+pub fn fold<T>(
+    path: &Path,
+    start: impl Fn() -> T,
+    mut each: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
     database_view::read(path, |connection| {
         let columns = columns(connection)?;
         let known: BTreeSet<&str> = columns.iter().map(|c| c.name.as_str()).collect();
@@ -127,12 +127,14 @@ pub fn read(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
             .iter()
             .map(|name| if known.contains(name) { *name } else { "NULL" })
             .collect();
-        let query = format!("SELECT {} FROM threads ORDER BY id", list.join(","));
+        let query = format!("SELECT {} FROM threads ORDER BY id DESC", list.join(","));
         let mut statement = connection.prepare(&query)?;
-        let rows = statement.query_map([], |row| {
+        let mut rows = statement.query([])?;
+        let mut gathered = start();
+        while let Some(row) = rows.next()? {
             let text = |i| row.get_ref(i).map(text).unwrap_or_default();
             let number = |i| row.get_ref(i).ok().and_then(number);
-            Ok(ThreadRow {
+            let row = ThreadRow {
                 id: text(0),
                 rollout_path: text(1),
                 created_ms: millis(number(3), number(2)),
@@ -144,11 +146,12 @@ pub fn read(path: &Path) -> Result<Option<ThreadTable>, DatabaseError> {
                 is_paginated: text(10) == "paginated",
                 cwd: text(11),
                 account_id: text(12),
-            })
-        })?;
-        let rows = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        let rows = rows.into_iter().filter(|row| !row.id.is_empty()).collect();
-        Ok(Some(ThreadTable { rows }))
+            };
+            if !row.id.is_empty() {
+                each(&mut gathered, row);
+            }
+        }
+        Ok(Some(gathered))
     })
 }
 
@@ -230,12 +233,16 @@ pub enum RowChange {
     },
 }
 
-/// Makes the changes in one transaction: all or none. The database must be nobody's; what is in
-/// its `-wal` is folded into it. Returns how many rows changed.
+/// Makes changes in one transaction, all or none: those that `changes` gives to the function that it
+/// is given. The database must be nobody's; what is in its `-wal` is folded into it.
 ///
 /// # Errors
-/// The table wants something of a new row that is not known: a schema newer than this program.
-pub fn change(path: &Path, changes: &[RowChange]) -> Result<usize, DatabaseError> {
+/// That of `changes`, or the table wants something of a new row that is not known: a schema newer
+/// than this program.
+pub fn change<E: From<DatabaseError>>(
+    path: &Path,
+    changes: impl FnOnce(&mut dyn FnMut(&RowChange) -> Result<(), DatabaseError>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut connection =
         database::open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).on("open", path)?;
     connection.busy_timeout(PATIENCE).on("open", path)?;
@@ -243,41 +250,32 @@ pub fn change(path: &Path, changes: &[RowChange]) -> Result<usize, DatabaseError
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .on("change", path)?;
     let columns = columns(&transaction).on("read", path)?;
-    let mut rows = 0;
-    for change in changes {
-        rows += apply(&transaction, &columns, change).on("change", path)?;
-    }
+    changes(&mut |change| apply(&transaction, &columns, change).on("change", path))?;
     transaction.commit().on("change", path)?;
     connection.close().map_err(|(_, e)| e).on("close", path)?;
-    Ok(rows)
+    Ok(())
 }
 
-fn apply(
-    connection: &Connection,
-    columns: &[Column],
-    change: &RowChange,
-) -> rusqlite::Result<usize> {
+fn apply(connection: &Connection, columns: &[Column], change: &RowChange) -> rusqlite::Result<()> {
     let has = |name: &str| columns.iter().any(|c| c.name == name);
     match change {
         RowChange::Path { id, path, archived } => {
-            let changed = connection.execute(
-                "UPDATE threads SET rollout_path=?2 WHERE id=?1",
-                params![id, path],
-            )?;
+            connection
+                .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+                .execute(params![id, path])?;
             if has("archived") {
-                connection.execute(
-                    "UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2",
-                    params![id, archived],
-                )?;
+                connection
+                    .prepare_cached("UPDATE threads SET archived=?2 WHERE id=?1 AND archived<>?2")?
+                    .execute(params![id, archived])?;
             }
             if has("archived_at") {
-                connection.execute(
-                    "UPDATE threads SET archived_at=CASE WHEN ?2 THEN \
-                     coalesce(archived_at, updated_at) END WHERE id=?1",
-                    params![id, archived],
-                )?;
+                connection
+                    .prepare_cached(
+                        "UPDATE threads SET archived_at=CASE WHEN ?2 THEN \
+                         coalesce(archived_at, updated_at) END WHERE id=?1",
+                    )?
+                    .execute(params![id, archived])?;
             }
-            Ok(changed)
         }
         RowChange::Insert(row) => {
             let given: Vec<_> = columns
@@ -296,13 +294,12 @@ fn apply(
                 NewValue::Text(text) => Value::Text(text.clone()),
                 NewValue::Number(number) => Value::Integer(*number),
             });
-            connection.execute(
-                &format!(
+            connection
+                .prepare_cached(&format!(
                     "INSERT OR IGNORE INTO threads({}) VALUES({places})",
                     names.join(",")
-                ),
-                params_from_iter(values),
-            )
+                ))?
+                .execute(params_from_iter(values))?;
         }
         RowChange::Name { id, name } => {
             // An old conversation is listed by its title, a paginated one by its name (0.169).
@@ -318,12 +315,12 @@ fn apply(
             let column = match mode.as_deref() {
                 Some("paginated") if has("name") => "name",
                 _ if has("title") => "title",
-                _ => return Ok(0),
+                _ => return Ok(()),
             };
-            connection.execute(
-                &format!("UPDATE threads SET {column}=?2 WHERE id=?1"),
-                params![id, name],
-            )
+            connection
+                .prepare_cached(&format!("UPDATE threads SET {column}=?2 WHERE id=?1"))?
+                .execute(params![id, name])?;
         }
     }
+    Ok(())
 }

@@ -48,8 +48,7 @@ impl StorageArgs {
         }
         let databases = CodexConfig::read(home).databases(home, &context.env);
         let state = threads::find_state_database(home, &context.env);
-        let table = state.and_then(|path| threads::read(&path).ok().flatten());
-        let report = storage::look(home, databases.as_deref(), table.as_ref(), context.now());
+        let report = storage::look(home, databases.as_deref(), state.as_deref(), context.now());
         let free_bytes = space::free_bytes(home);
         let per_day = report.growth.map_or(0, |growth| growth.bytes_per_day);
         let full_in_days = free_bytes.and_then(|free| free.checked_div(per_day));
@@ -107,7 +106,8 @@ fn show(context: &Context, report: &StorageReport) {
         let mut table = Table::new(ui, &["LARGEST", "SIZE", "TITLE"]);
         for large in &report.largest {
             let name = large.path.file_name().unwrap_or_default().to_string_lossy();
-            let id = large.id.clone().unwrap_or_else(|| printable(&name));
+            let id = large.id.as_ref().map(ToString::to_string);
+            let id = id.unwrap_or_else(|| printable(&name));
             table.row(
                 ui,
                 [

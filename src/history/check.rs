@@ -1,99 +1,182 @@
-//! The difference between what is on disk and what Codex lists. Pure but for [`look`].
+//! The difference between what is on disk and what Codex lists.
+//!
+//! The rows of the table are looked at one after another: what agrees is not kept.
 
 use super::files::{self, Folders, RolloutFile};
+use super::id::ConversationId;
 use super::names::SessionIndex;
-use super::rollout::{Meta, canonical_id, first_line};
-use super::{Head, HistoryError, Skipped, heads};
+use super::rollout::{self, first_line};
+use super::{HistoryError, Skipped, for_each_file};
 use crate::codex::database::DatabaseError;
-use crate::codex::threads::{self, ThreadRow, ThreadTable};
+use crate::codex::threads::{self, ThreadRow};
+use crate::io::IoError;
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// A conversation on disk: its rollouts, the one that counts first.
-#[derive(Debug, Clone)]
+/// A rollout that says which conversation it is of.
+#[derive(Debug)]
 pub struct OnDisk {
-    /// Its rollouts. More than one is one too many.
-    pub files: Vec<RolloutFile>,
-    /// What it is.
-    pub meta: Meta,
+    /// The conversation.
+    pub id: ConversationId,
+    /// The file.
+    pub file: RolloutFile,
+    /// The workspace account that made it.
+    pub account: Option<Arc<str>>,
 }
 
-impl OnDisk {
-    /// The rollout that counts.
-    pub fn file(&self) -> &RolloutFile {
-        &self.files[0]
+/// The conversations on disk.
+#[derive(Debug, Default)]
+pub struct Conversations {
+    /// Ordered by id; of several of one conversation the one that counts comes first.
+    files: Vec<OnDisk>,
+}
+
+impl Conversations {
+    fn sort(&mut self) {
+        // Where no row says which: one that is not archived, the last by name.
+        self.files.sort_unstable_by(|a, b| {
+            let order = |c: &OnDisk| (c.file.is_archived, Reverse(c.file.relative.clone()));
+            a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b)))
+        });
+    }
+
+    /// The rollouts of a conversation.
+    pub fn of(&self, id: &ConversationId) -> &[OnDisk] {
+        &self.files[self.range(id)]
+    }
+
+    fn range(&self, id: &ConversationId) -> Range<usize> {
+        let start = self.files.partition_point(|c| c.id < *id);
+        let len = self.files[start..]
+            .iter()
+            .take_while(|c| c.id == *id)
+            .count();
+        start..start + len
+    }
+
+    /// All rollouts.
+    pub fn iter(&self) -> impl Iterator<Item = &OnDisk> {
+        self.files.iter()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 }
 
-/// Everything that is compared.
+/// What was found in a home.
 #[derive(Debug, Default)]
 pub struct Findings {
     /// The home, without links, as Codex writes it into its database.
     pub home: PathBuf,
-    /// The conversations by their canonical id.
-    pub conversations: BTreeMap<String, OnDisk>,
-    /// Rollouts that are no conversation any more.
-    pub damaged: Vec<Skipped>,
-    /// The state database, where there is one.
-    pub database: Option<PathBuf>,
-    /// Its table.
-    pub table: Option<ThreadTable>,
-    /// Why the table could not be read.
-    pub problem: Option<String>,
+    /// The conversations.
+    pub conversations: Conversations,
+    /// Whether there is a table that can be used.
+    pub has_table: bool,
     /// The index of names.
     pub index: SessionIndex,
+    /// The difference.
+    pub report: CheckReport,
 }
 
-/// Looks at a home: the names of its rollouts, the first line of each, the table and the index.
+/// Compares: the names of the rollouts of `home`, the first line of each, the table of `database`
+/// and the index. `live_account` is the workspace account that is signed in.
 ///
 /// # Errors
 /// A folder, the index or the database cannot be read, or the user stopped it. A damaged database
 /// is a finding.
-pub fn look(home: &Path, database: Option<&Path>) -> Result<Findings, HistoryError> {
-    let files = files::find(home, Folders::All)?;
+pub fn look(
+    home: &Path,
+    database: Option<&Path>,
+    live_account: Option<&str>,
+) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
-    let paths: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
-    let found = heads(&paths, &mut damaged)?;
-    let mut conversations: BTreeMap<String, OnDisk> = BTreeMap::new();
-    for (file, head) in files.into_iter().zip(found) {
-        match head {
-            Head::Conversation(meta) => {
-                let new = |meta| OnDisk {
-                    files: Vec::new(),
-                    meta,
-                };
-                let known = conversations.entry(meta.id.clone());
-                known.or_insert_with(|| new(meta)).files.push(file);
-            }
-            Head::Nothing => damaged.push(Skipped {
-                reason: why_damaged(&file.path),
-                path: file.path,
-            }),
-            Head::Unread => {}
-        }
-    }
+    let conversations = on_disk(home, &mut damaged)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
-    let (table, problem) = match database.map(threads::read) {
+    let index = SessionIndex::read(home)?;
+    let sides = Sides {
+        home,
+        real_home: &home.canonicalize().unwrap_or_else(|_| home.to_path_buf()),
+        conversations: &conversations,
+        index: &index,
+    };
+    let folded = database.map(|path| {
+        let start = || Differences::new(conversations.files.len());
+        threads::fold(path, start, |rows, row| rows.add(&sides, &row))
+    });
+    let (rows, problem) = match folded {
         None => (None, None),
-        Some(Ok(Some(table))) => (Some(table), None),
+        Some(Ok(Some(rows))) => (Some(rows), None),
         Some(Ok(None)) => (None, Some("it has no table of conversations".into())),
         Some(Err(e @ DatabaseError::Damaged { .. })) => (None, Some(e.to_string())),
         // It may be sound: somebody holds it, or it may not be read.
         Some(Err(e)) => return Err(e.into()),
     };
-    if let Some(table) = &table {
-        put_rows_choice_first(&mut conversations, table);
-    }
+    let has_table = rows.is_some();
+    let rows = rows.unwrap_or_else(|| Differences::new(conversations.files.len()));
+    let mut report = rows.report(&sides, live_account)?;
+    report.damaged = damaged;
+    report.database = database.map(Path::to_path_buf);
+    report.problem = problem;
     Ok(Findings {
-        home: home.canonicalize().unwrap_or_else(|_| home.to_path_buf()),
+        home: sides.real_home.to_path_buf(),
         conversations,
-        damaged,
-        database: database.map(Path::to_path_buf),
-        table,
-        problem,
-        index: SessionIndex::read(home)?,
+        has_table,
+        index,
+        report,
     })
+}
+
+fn on_disk(home: &Path, damaged: &mut Vec<Skipped>) -> Result<Conversations, HistoryError> {
+    let files = files::find(home, Folders::All)?;
+    let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
+    let mut heads = Vec::with_capacity(files.len());
+    let mut accounts: HashSet<Arc<str>> = HashSet::new();
+    let mut nothing = Vec::new();
+    let read = |path: &Path| {
+        let meta = rollout::head(path)?;
+        Ok(meta.map(|meta| (meta.account().map(str::to_owned), meta.id)))
+    };
+    let jobs = paths.iter().map(|relative| home.join(relative));
+    for_each_file(jobs, damaged, read, |i, meta| {
+        match meta {
+            None => nothing.push(i),
+            Some((account, id)) => {
+                let account = account.map(|account| {
+                    let known = accounts.get(&*account).map(Arc::clone);
+                    known.unwrap_or_else(|| {
+                        let new: Arc<str> = account.into();
+                        accounts.insert(Arc::clone(&new));
+                        new
+                    })
+                });
+                heads.push((i, id, account));
+            }
+        }
+        Ok(())
+    })?;
+    damaged.extend(nothing.into_iter().map(|i| {
+        let path = home.join(paths[i]);
+        let reason = why_damaged(&path);
+        Skipped { path, reason }
+    }));
+    drop(paths);
+    let mut heads = heads.into_iter().peekable();
+    let mut conversations = Conversations {
+        files: Vec::with_capacity(heads.len()),
+    };
+    for (i, file) in files.into_iter().enumerate() {
+        if let Some((_, id, account)) = heads.next_if(|(head, ..)| *head == i) {
+            conversations.files.push(OnDisk { id, file, account });
+        }
+    }
+    conversations.sort();
+    Ok(conversations)
 }
 
 /// An error with what is behind it, in one line.
@@ -111,35 +194,11 @@ fn why_damaged(path: &Path) -> String {
     }
 }
 
-/// Of several rollouts of a conversation the one that its row names counts; else one that is not
-/// archived, the last by name.
-fn put_rows_choice_first(conversations: &mut BTreeMap<String, OnDisk>, table: &ThreadTable) {
-    let recorded: HashMap<String, &str> = table
-        .rows
-        .iter()
-        .map(|row| (canonical_id(&row.id), row.rollout_path.as_str()))
-        .collect();
-    for (id, conversation) in conversations {
-        if conversation.files.len() < 2 {
-            continue;
-        }
-        let recorded = recorded.get(id).map(Path::new);
-        conversation.files.sort_by_key(|file| {
-            let is_recorded = recorded == Some(&file.plain_path());
-            (
-                !is_recorded,
-                file.is_archived,
-                std::cmp::Reverse(file.relative.clone()),
-            )
-        });
-    }
-}
-
 /// A conversation that has no row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Missing {
     /// The conversation.
-    pub id: String,
+    pub id: ConversationId,
     /// Its rollout.
     pub path: PathBuf,
     /// Whether it is archived.
@@ -150,11 +209,14 @@ pub struct Missing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StalePath {
     /// The conversation.
-    pub id: String,
+    pub id: ConversationId,
     /// Where the row points.
     pub recorded: String,
     /// Where the rollout is.
     pub path: PathBuf,
+    /// The row's id, where that is written in another way.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
     /// Whether the row points outside this home: going on there would write into that one.
     pub foreign: bool,
     /// Whether the rollout lies among the archived ones.
@@ -165,7 +227,7 @@ pub struct StalePath {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct OrphanRow {
     /// The conversation.
-    pub id: String,
+    pub id: ConversationId,
     /// Where the row points.
     pub recorded: String,
     /// What it is called.
@@ -176,7 +238,7 @@ pub struct OrphanRow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Duplicate {
     /// The conversation.
-    pub id: String,
+    pub id: ConversationId,
     /// Its rollouts, the one that counts first.
     pub paths: Vec<PathBuf>,
 }
@@ -185,18 +247,26 @@ pub struct Duplicate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct NameMissing {
     /// The conversation.
-    pub id: String,
+    pub id: ConversationId,
     /// What it was called.
     pub name: String,
+    /// The row's id, where that is written in another way.
+    #[serde(skip)]
+    pub row_id: Option<Box<str>>,
 }
 
 /// A conversation of another account: Codex's picker does not show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Hidden {
     /// The conversation.
-    pub id: String,
+    pub id: ConversationId,
     /// The workspace account that made it.
-    pub account_id: String,
+    #[serde(serialize_with = "as_text")]
+    pub account_id: Arc<str>,
+}
+
+fn as_text<S: serde::Serializer>(text: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
 }
 
 /// The difference. Its keys are a contract.
@@ -243,106 +313,167 @@ impl CheckReport {
     }
 }
 
-/// Compares. `live_account` is the workspace account that is signed in.
-pub fn compare(findings: &Findings, live_account: Option<&str>) -> CheckReport {
-    let rows = findings.table.as_ref().map_or(&[][..], |t| &t.rows);
-    let rows: BTreeMap<String, &ThreadRow> = rows
-        .iter()
-        .map(|row| (canonical_id(&row.id), row))
-        .collect();
-    let mut report = CheckReport {
-        on_disk: findings.conversations.len(),
-        damaged: findings.damaged.clone(),
-        database: findings.database.clone(),
-        problem: findings.problem.clone(),
-        ..CheckReport::default()
-    };
-    for (id, conversation) in &findings.conversations {
-        compare_one(findings, id, conversation, rows.get(id), &mut report);
-        let account = conversation.meta.account();
-        if let (Some(account), Some(live)) = (account, live_account)
-            && account != live
-        {
-            report.hidden.push(Hidden {
-                id: id.clone(),
-                account_id: account.to_owned(),
-            });
-        }
-    }
-    for (id, row) in &rows {
-        if !findings.conversations.contains_key(id) {
-            report.orphan_rows.push(OrphanRow {
-                id: id.clone(),
-                recorded: row.rollout_path.clone(),
-                title: first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default(),
-            });
-        }
-    }
-    report
+/// What the table is compared with.
+struct Sides<'a> {
+    home: &'a Path,
+    real_home: &'a Path,
+    conversations: &'a Conversations,
+    index: &'a SessionIndex,
 }
 
-fn compare_one(
-    findings: &Findings,
-    id: &str,
-    conversation: &OnDisk,
-    row: Option<&&ThreadRow>,
-    report: &mut CheckReport,
-) {
-    let file = conversation.file();
-    match row {
-        None => report.missing.push(Missing {
-            id: id.to_owned(),
-            path: file.path.clone(),
-            archived: file.is_archived,
-        }),
-        Some(row) => {
-            let recorded = Path::new(&row.rollout_path);
-            let is_here = recorded == file.plain_path()
-                || recorded == files::without_zst(&findings.home.join(&file.relative));
-            if is_here && row.archived == file.is_archived {
-                report.listed += 1;
-            } else {
-                report.stale_path.push(StalePath {
-                    id: id.to_owned(),
-                    recorded: row.rollout_path.clone(),
-                    path: file.path.clone(),
-                    foreign: !is_here && !recorded.starts_with(&findings.home),
-                    archived: file.is_archived,
+/// What the rows differ in.
+struct Differences {
+    /// By the place of a conversation's first rollout: which of its rollouts the row names, and
+    /// one; 0 where it has no row.
+    seen: Vec<u8>,
+    listed: usize,
+    stale_path: Vec<StalePath>,
+    orphans: Vec<OrphanRow>,
+    names_missing: Vec<NameMissing>,
+    problem: Option<IoError>,
+}
+
+impl Differences {
+    fn new(conversations: usize) -> Self {
+        Self {
+            seen: vec![0; conversations],
+            listed: 0,
+            stale_path: Vec::new(),
+            orphans: Vec::new(),
+            names_missing: Vec::new(),
+            problem: None,
+        }
+    }
+
+    fn add(&mut self, sides: &Sides<'_>, row: &ThreadRow) {
+        let id = ConversationId::of(&row.id);
+        let range = sides.conversations.range(&id);
+        let Some(seen) = self.seen.get_mut(range.start).filter(|_| !range.is_empty()) else {
+            let title = first_line(row.given_name().unwrap_or(&row.title)).unwrap_or_default();
+            self.orphans.push(OrphanRow {
+                id,
+                recorded: row.rollout_path.clone(),
+                title,
+            });
+            return;
+        };
+        // Of two rows for one conversation the one counts that is written as Codex writes it.
+        if *seen != 0 {
+            return;
+        }
+        let files = &sides.conversations.files[range];
+        let recorded = Path::new(&row.rollout_path);
+        let is_recorded = |c: &OnDisk| {
+            recorded == c.file.plain_path(sides.home)
+                || recorded == c.file.plain_path(sides.real_home)
+        };
+        let place = files.iter().position(is_recorded);
+        *seen = u8::try_from(place.unwrap_or(0)).map_or(u8::MAX, |place| place.saturating_add(1));
+        let counts = &files[place.unwrap_or(0)].file;
+        let row_id = || id.with_text(|text| (text != row.id).then(|| row.id.as_str().into()));
+        if place.is_some() && row.archived == counts.is_archived {
+            self.listed += 1;
+        } else {
+            self.stale_path.push(StalePath {
+                recorded: row.rollout_path.clone(),
+                path: counts.path(sides.home),
+                foreign: place.is_none() && !recorded.starts_with(sides.real_home),
+                archived: counts.is_archived,
+                row_id: row_id(),
+                id: id.clone(),
+            });
+        }
+        match lost_name(row, sides.index, &id) {
+            Ok(None) => {}
+            Ok(Some(name)) => self.names_missing.push(NameMissing {
+                row_id: row_id(),
+                name,
+                id,
+            }),
+            Err(e) => self.problem = Some(e),
+        }
+    }
+
+    /// Brings what was found into the order of ids, with what the conversations themselves say.
+    fn report(
+        mut self,
+        sides: &Sides<'_>,
+        live_account: Option<&str>,
+    ) -> Result<CheckReport, HistoryError> {
+        if let Some(problem) = self.problem {
+            return Err(problem.into());
+        }
+        self.stale_path.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.orphans.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.names_missing.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let mut report = CheckReport {
+            listed: self.listed,
+            stale_path: self.stale_path,
+            orphan_rows: self.orphans,
+            names_missing: self.names_missing,
+            ..CheckReport::default()
+        };
+        let mut start = 0;
+        for files in sides.conversations.files.chunk_by(|a, b| a.id == b.id) {
+            let seen = usize::from(self.seen[start]);
+            start += files.len();
+            report.on_disk += 1;
+            let first = seen.saturating_sub(1).min(files.len() - 1);
+            let counts = &files[first];
+            if seen == 0 {
+                report.missing.push(Missing {
+                    id: counts.id.clone(),
+                    path: counts.file.path(sides.home),
+                    archived: counts.file.is_archived,
                 });
             }
-            if let Some(name) = lost_name(row, &findings.index, id) {
-                report.names_missing.push(NameMissing {
-                    id: id.to_owned(),
-                    name,
+            let others = files.iter().enumerate().filter(|(i, _)| *i != first);
+            let ordered: Vec<_> = [counts].into_iter().chain(others.map(|(_, c)| c)).collect();
+            if ordered.len() > 1 || counts.file.has_twin {
+                let paths = ordered.iter().map(|c| c.file.path(sides.home));
+                let twins = ordered.iter().filter_map(|c| c.file.twin(sides.home));
+                report.duplicates.push(Duplicate {
+                    id: counts.id.clone(),
+                    paths: paths.chain(twins).collect(),
+                });
+            }
+            if let (Some(account), Some(live)) = (&counts.account, live_account)
+                && **account != *live
+            {
+                report.hidden.push(Hidden {
+                    id: counts.id.clone(),
+                    account_id: Arc::clone(account),
                 });
             }
         }
-    }
-    let twins = conversation.files.iter().filter_map(|f| f.twin.clone());
-    let mut paths: Vec<_> = conversation.files.iter().map(|f| f.path.clone()).collect();
-    paths.extend(twins);
-    if paths.len() > 1 {
-        report.duplicates.push(Duplicate {
-            id: id.to_owned(),
-            paths,
-        });
+        Ok(report)
     }
 }
 
 /// The name that the index knows of a conversation whose row has none. Old conversations are
 /// listed under the name in the index, so they have lost nothing (0.169).
-fn lost_name(row: &ThreadRow, index: &SessionIndex, id: &str) -> Option<String> {
+fn lost_name(
+    row: &ThreadRow,
+    index: &SessionIndex,
+    id: &ConversationId,
+) -> Result<Option<String>, IoError> {
     if !row.is_paginated || !row.name.trim().is_empty() {
-        return None;
+        return Ok(None);
     }
-    let name = &index.get(id)?.thread_name;
-    let said = [&row.title, &row.first_user_message];
-    is_given(name, id, said.into_iter().map(String::as_str)).then(|| name.clone())
+    let line = index.get(id)?;
+    let said = [row.title.as_str(), &row.first_user_message];
+    Ok(line
+        .map(|line| line.thread_name)
+        .filter(|name| is_given(name, id, said)))
 }
 
 /// Whether a name of the index is one that somebody gave: a rebuild writes the conversation's
 /// first line or its id there too.
-pub fn is_given<'a>(name: &str, id: &str, said: impl IntoIterator<Item = &'a str>) -> bool {
+pub fn is_given<'a>(
+    name: &str,
+    id: &ConversationId,
+    said: impl IntoIterator<Item = &'a str>,
+) -> bool {
     let is_derived = |text: &str| text == name || first_line(text).as_deref() == Some(name);
-    name != id && !said.into_iter().any(is_derived)
+    !id.with_text(|id| id == name) && !said.into_iter().any(is_derived)
 }

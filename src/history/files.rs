@@ -3,36 +3,43 @@
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::rollout::{ConversationFile, ZST};
 use crate::io::IoError;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use walkdir::WalkDir;
 
-/// A rollout as it lies on disk.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+/// A rollout as it lies on disk. A home may have a hundred thousand of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutFile {
-    /// Where it is.
-    pub path: PathBuf,
-    /// Relative to the home.
-    pub relative: PathBuf,
-    /// Whether it is compressed.
-    pub is_compressed: bool,
+    /// Where it is, relative to the home.
+    pub relative: Box<Path>,
     /// Whether it lies among the archived ones.
     pub is_archived: bool,
-    /// A compressed form of it that lies beside the plain one, which is the one that counts.
-    pub twin: Option<PathBuf>,
+    /// Whether a compressed form of it lies beside the plain one, which is the one that counts.
+    pub has_twin: bool,
 }
 
 impl RolloutFile {
+    /// Where it is.
+    pub fn path(&self, home: &Path) -> PathBuf {
+        home.join(&self.relative)
+    }
+
     /// The path under which the database knows it: that of the plain form.
-    pub fn plain_path(&self) -> PathBuf {
-        without_zst(&self.path)
+    pub fn plain_path(&self, home: &Path) -> PathBuf {
+        home.join(without_zst(&self.relative))
+    }
+
+    /// The compressed form beside it.
+    pub fn twin(&self, home: &Path) -> Option<PathBuf> {
+        let mut path = self.path(home).into_os_string();
+        path.push(ZST);
+        self.has_twin.then(|| path.into())
     }
 }
 
 /// `path` without `.zst` behind it.
-pub fn without_zst(path: &Path) -> PathBuf {
-    let text = path.to_str().and_then(|text| text.strip_suffix(ZST));
-    text.map_or_else(|| path.to_path_buf(), PathBuf::from)
+pub fn without_zst(path: &Path) -> &Path {
+    let plain = path.to_str().and_then(|text| text.strip_suffix(ZST));
+    plain.map_or(path, Path::new)
 }
 
 /// Which folders are looked through.
@@ -50,7 +57,7 @@ pub enum Folders {
 /// # Errors
 /// A folder cannot be listed. One that is not there has no rollouts.
 pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> {
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     let tops: &[&str] = match folders {
         Folders::Sessions => &[SESSIONS],
         Folders::All => &[SESSIONS, ARCHIVED_SESSIONS],
@@ -68,42 +75,27 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
                     .into_io_error()
                     .unwrap_or_else(|| std::io::ErrorKind::Other.into()),
             })?;
-            if !entry.file_type().is_file() {
-                continue;
+            let path = entry.path();
+            if entry.file_type().is_file() && ConversationFile::of(path).is_some() {
+                found.push(RolloutFile {
+                    relative: path.strip_prefix(home).unwrap_or(path).into(),
+                    is_archived: *top == ARCHIVED_SESSIONS,
+                    has_twin: false,
+                });
             }
-            let path = entry.into_path();
-            let Some(conversation) = ConversationFile::of(&path) else {
-                continue;
-            };
-            let relative = path.strip_prefix(home).unwrap_or(&path).to_path_buf();
-            let file = RolloutFile {
-                is_compressed: conversation.compressed,
-                is_archived: *top == ARCHIVED_SESSIONS,
-                twin: None,
-                relative,
-                path,
-            };
-            join(&mut found, file);
         }
     }
-    Ok(found.into_values().collect())
-}
-
-/// Of the plain and the compressed form beside each other the plain one counts.
-fn join(found: &mut BTreeMap<PathBuf, RolloutFile>, file: RolloutFile) {
-    let key = file.plain_path();
-    match found.remove(&key) {
-        None => {
-            found.insert(key, file);
-        }
-        Some(other) => {
-            let (mut plain, zst) = if file.is_compressed {
-                (other, file)
-            } else {
-                (file, other)
-            };
-            plain.twin = Some(zst.path);
-            found.insert(key, plain);
-        }
-    }
+    found.sort_unstable_by(|a, b| {
+        let (plain_a, plain_b) = (without_zst(&a.relative), without_zst(&b.relative));
+        plain_a
+            .cmp(plain_b)
+            .then_with(|| a.relative.cmp(&b.relative))
+    });
+    found.dedup_by(|zst, plain| {
+        let is_twin = without_zst(&zst.relative) == &*plain.relative;
+        plain.has_twin |= is_twin;
+        is_twin
+    });
+    found.shrink_to_fit();
+    Ok(found)
 }

@@ -62,6 +62,11 @@ impl<R: Read> Lines<R> {
         self.bytes_read
     }
 
+    /// Where the next line begins.
+    pub fn position(&self) -> u64 {
+        self.bytes_read - (self.end - self.start) as u64
+    }
+
     /// The next line; `None` at the end.
     pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = self.start;

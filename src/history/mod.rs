@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod files;
+pub mod id;
 pub mod json;
 pub mod lines;
 pub mod names;
@@ -28,8 +29,8 @@ use crate::io::{IoError, lock};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many files are under way at a time.
-const IN_FLIGHT: usize = 64;
+/// How many files are under way at a time. Of each all that the user said is held.
+const IN_FLIGHT: usize = 16;
 
 /// Why work on the history failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,69 +86,43 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// What the beginning of a rollout says.
-#[derive(Debug)]
-enum Head {
-    /// Which conversation it is.
-    Conversation(rollout::Meta),
-    /// Not which conversation it is.
-    Nothing,
-    /// It vanished, or could not be read.
-    Unread,
-}
-
-/// The beginnings of rollouts, in their order; what cannot be read is noted in `skipped`.
-fn heads(paths: &[&Path], skipped: &mut Vec<Skipped>) -> Result<Vec<Head>, HistoryError> {
-    let found = for_each_file(paths, skipped, |path| {
-        let meta = rollout::head(path)?;
-        Ok(meta.map_or(Head::Nothing, Head::Conversation))
-    })?;
-    let read = found.into_iter();
-    Ok(read.map(|head| head.unwrap_or(Head::Unread)).collect())
-}
-
-/// Does `work` for each path on all processors; the results come in the order of the paths. What
-/// vanished meanwhile is `None`; what cannot be read is noted in `skipped`.
+/// Does `work` for each path on all processors; `take` gets the results, with the numbers of their
+/// paths, in the order of the paths. What vanished meanwhile is passed over; what cannot be read is
+/// noted in `skipped` too.
 fn for_each_file<T: Send>(
-    paths: &[&Path],
+    paths: impl Iterator<Item = PathBuf>,
     skipped: &mut Vec<Skipped>,
     work: impl Fn(&Path) -> io::Result<T> + Sync,
-) -> Result<Vec<Option<T>>, HistoryError> {
-    let mut results = Vec::with_capacity(paths.len());
-    let mut at = 0;
+    mut take: impl FnMut(usize, T) -> Result<(), HistoryError> + Send,
+) -> Result<(), HistoryError> {
+    let mut number = 0;
     parallel::ordered(
         IN_FLIGHT,
-        |path: &Path| work(path),
-        |result: io::Result<T>| {
-            let path = paths[at];
-            at += 1;
-            results.push(match result {
-                Ok(value) => Some(value),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {
-                    return Err(HistoryError::Interrupted);
-                }
+        |path: PathBuf| (work(&path), path),
+        |(result, path): (io::Result<T>, PathBuf)| {
+            let this = number;
+            number += 1;
+            match result {
+                Ok(value) => take(this, value),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => Err(HistoryError::Interrupted),
                 Err(e) => {
-                    skipped.push(Skipped {
-                        path: path.to_path_buf(),
-                        reason: e.to_string(),
-                    });
-                    None
+                    let reason = e.to_string();
+                    skipped.push(Skipped { path, reason });
+                    Ok(())
                 }
-            });
-            Ok(())
+            }
         },
         |submitter| {
             for path in paths {
                 if is_interrupted() {
                     return Err(HistoryError::Interrupted);
                 }
-                if submitter.submit(*path).is_err() {
+                if submitter.submit(path).is_err() {
                     break;
                 }
             }
             Ok(())
         },
-    )?;
-    Ok(results)
+    )
 }

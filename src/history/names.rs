@@ -5,14 +5,16 @@
 //! last, wherever its line is (0.169). It waits for whoever holds `session_index.jsonl.lock`.
 
 use super::HistoryError;
-use super::rollout::canonical_id;
+use super::id::ConversationId;
+use super::lines::{Line, Lines};
 use super::stamp::Stamp;
 use crate::io::lock::FileLock;
 use crate::io::regular;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, position};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a write waits for Codex.
@@ -35,56 +37,92 @@ pub struct IndexEntry {
     pub updated_at: String,
 }
 
-/// What stands in an index: for each conversation its last line.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What stands in an index: for each conversation its last line. Only where it stands is kept.
+#[derive(Debug, Default)]
 pub struct SessionIndex {
-    entries: HashMap<String, IndexEntry>,
+    path: PathBuf,
+    file: Option<File>,
+    lines: HashMap<ConversationId, (u64, u32)>,
     /// How many lines are broken.
     pub bad_lines: u64,
+    /// How long it was when it was read.
+    pub bytes: u64,
 }
 
 impl SessionIndex {
     /// Reads the index of a home. There may be none.
     pub fn read(home: &Path) -> Result<Self, IoError> {
-        let path = home.join(FILE_NAME);
-        match regular::read(&path) {
-            Ok(bytes) => Ok(Self::parse(&bytes)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(e) => Err(e).at("read", &path),
-        }
+        Self::open(&home.join(FILE_NAME))
     }
 
-    /// Takes the lines apart; broken ones are counted.
-    pub fn parse(bytes: &[u8]) -> Self {
-        let mut index = Self::default();
-        for line in bytes.split(|b| *b == b'\n') {
-            let line = line.trim_ascii();
-            if line.is_empty() {
+    /// The same of the file at `path`. Broken lines are counted.
+    pub fn open(path: &Path) -> Result<Self, IoError> {
+        let mut index = Self {
+            path: path.to_path_buf(),
+            ..Self::default()
+        };
+        let file = match regular::open(path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(index),
+            Err(e) => return Err(e).at("read", path),
+        };
+        let mut lines = Lines::new(&file);
+        loop {
+            let at = lines.position();
+            let Some(line) = lines.next_line().at("read", path)? else {
+                break;
+            };
+            let parsed = match line {
+                Line::Whole(line) if line.trim_ascii().is_empty() => continue,
+                Line::Whole(line) => parse(line).map(|entry| (entry, line.len())),
+                Line::TooLong { .. } => None,
+            };
+            let Some((entry, len)) = parsed else {
+                index.bad_lines += 1;
                 continue;
-            }
-            match serde_json::from_slice::<IndexEntry>(line) {
-                Ok(mut entry) => {
-                    entry.id = canonical_id(entry.id.trim());
-                    // Codex passes over a line without a name.
-                    if !entry.thread_name.trim().is_empty() && !entry.id.is_empty() {
-                        index.entries.insert(entry.id.clone(), entry);
-                    }
-                }
-                Err(_) => index.bad_lines += 1,
+            };
+            // Codex passes over a line without a name.
+            let id = entry.id.trim();
+            if !entry.thread_name.trim().is_empty() && !id.is_empty() {
+                let place = (at, u32::try_from(len).unwrap_or(0));
+                index.lines.insert(ConversationId::of(id), place);
             }
         }
-        index
+        index.bytes = lines.bytes_read();
+        index.file = Some(file);
+        Ok(index)
     }
 
-    /// The line of a conversation, by its canonical id.
-    pub fn get(&self, id: &str) -> Option<&IndexEntry> {
-        self.entries.get(id)
+    /// Whether a conversation has a line.
+    pub fn has(&self, id: &ConversationId) -> bool {
+        self.lines.contains_key(id)
     }
 
-    /// All of them, in no order.
-    pub fn entries(&self) -> impl Iterator<Item = &IndexEntry> {
-        self.entries.values()
+    /// The line of a conversation.
+    ///
+    /// # Errors
+    /// The file cannot be read any more.
+    pub fn get(&self, id: &ConversationId) -> Result<Option<IndexEntry>, IoError> {
+        let (Some((at, len)), Some(file)) = (self.lines.get(id), &self.file) else {
+            return Ok(None);
+        };
+        let mut line = vec![0; *len as usize];
+        position::read_exact_at(file, &mut line, *at).at("read", &self.path)?;
+        // Codex appends and never changes a line; whoever did has taken the name away.
+        Ok(parse(&line).map(|entry| IndexEntry {
+            id: id.to_string(),
+            ..entry
+        }))
     }
+
+    /// The conversations that have a line, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &ConversationId> {
+        self.lines.keys()
+    }
+}
+
+fn parse(line: &[u8]) -> Option<IndexEntry> {
+    serde_json::from_slice(line.trim_ascii()).ok()
 }
 
 impl IndexEntry {
@@ -132,6 +170,11 @@ mod tests {
     use super::*;
     use std::fs;
 
+    fn name(index: &SessionIndex, id: &str) -> String {
+        let entry = index.get(&ConversationId::of(id)).unwrap();
+        entry.unwrap().thread_name
+    }
+
     #[test]
     fn what_is_appended_counts_also_behind_a_line_without_an_end() {
         let home = tempfile::tempdir().unwrap();
@@ -147,8 +190,8 @@ mod tests {
         fs::write(&path, bytes).unwrap();
         append(home.path(), &[line("b", "two"), line("a", "three")]).unwrap();
         let index = SessionIndex::read(home.path()).unwrap();
-        assert_eq!(index.get("a").unwrap().thread_name, "three");
-        assert_eq!(index.get("b").unwrap().thread_name, "two");
+        assert_eq!(name(&index, "a"), "three");
+        assert_eq!(name(&index, "b"), "two");
         assert_eq!(index.bad_lines, 0);
     }
 
@@ -160,9 +203,10 @@ mod tests {
              {{\"id\":\"{}\",\"thread_name\":\"new\"}}\n{{\"id\":\"{upper}\",\"thread_name\":\" \"}}\n",
             upper.to_lowercase()
         );
-        let index = SessionIndex::parse(text.as_bytes());
-        let entry = index.get(&upper.to_lowercase()).unwrap();
-        assert_eq!(entry.thread_name, "new");
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(FILE_NAME), text).unwrap();
+        let index = SessionIndex::read(home.path()).unwrap();
+        assert_eq!(name(&index, &upper.to_lowercase()), "new");
         assert_eq!(index.bad_lines, 1);
     }
 }

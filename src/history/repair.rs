@@ -1,9 +1,10 @@
 //! Putting the database right: rows point at their rollouts again, conversations without a row get
 //! one, names come back. Rollouts are read and never written.
 
-use super::check::{Findings, OnDisk, is_given};
-use super::files;
-use super::rollout::{self, Depth, Scan};
+use super::check::{Conversations, Findings, Missing, is_given};
+use super::id::ConversationId;
+use super::names::SessionIndex;
+use super::rollout::{self, Depth};
 use super::row::{self, RowFacts};
 use super::scratch;
 use super::snapshot::{self, Before, Snapshot, Snapshots};
@@ -11,13 +12,14 @@ use super::{HistoryError, Skipped, for_each_file};
 use crate::codex::home::database_sidecars;
 use crate::codex::process::{self, Holder};
 use crate::codex::program::Program;
-use crate::codex::threads::{self, RowChange};
+use crate::codex::rollout::ZST;
+use crate::codex::threads::{self, NewRow, RowChange};
 use crate::io::environment::Environment;
 use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -40,28 +42,71 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The conversation; empty for the database as a whole.
-    pub id: String,
+    pub id: ConversationId,
     /// What is done.
     pub action: Action,
     /// What was there.
     pub from: Option<String>,
     /// What will be there.
     pub to: Option<String>,
+    /// Whether the rollout lies among the archived ones.
+    #[serde(skip)]
+    archived: bool,
+    /// The row's id, where that is written in another way.
+    #[serde(skip)]
+    row_id: Option<Box<str>>,
+}
+
+impl Change {
+    fn new(id: ConversationId, action: Action, from: Option<String>, to: String) -> Self {
+        Self {
+            id,
+            action,
+            from,
+            to: Some(to),
+            archived: false,
+            row_id: None,
+        }
+    }
+
+    /// The change of the table, where it needs no look at a rollout.
+    fn of_row(&self) -> Option<RowChange> {
+        let id = match &self.row_id {
+            Some(id) => id.clone().into_string(),
+            None => self.id.to_string(),
+        };
+        let to = self.to.clone().unwrap_or_default();
+        match self.action {
+            Action::Path => Some(RowChange::Path {
+                id,
+                path: to,
+                archived: self.archived,
+            }),
+            Action::Name => Some(RowChange::Name { id, name: to }),
+            Action::Row | Action::Database => None,
+        }
+    }
 }
 
 /// What a repair would do.
 #[derive(Debug)]
 pub struct RepairPlan {
-    /// The changes, in order.
+    /// The changes, in order. A row that is made comes before the name that it gets.
     pub changes: Vec<Change>,
-    /// The rows that follow from them.
-    rows: Vec<RowChange>,
     /// Whether Codex has to make the database first.
     pub makes_database: bool,
     /// Where the database is, or will be.
     pub database: Option<PathBuf>,
     /// Rollouts that could not be read.
     pub skipped: Vec<Skipped>,
+    /// How many findings are left alone.
+    pub left: usize,
+    /// The home, without links.
+    home: PathBuf,
+    /// The provider that the configuration names.
+    provider: String,
+    /// The conversations, where Codex makes the database.
+    conversations: Conversations,
 }
 
 /// Where things are.
@@ -75,162 +120,113 @@ pub struct Places<'a> {
     pub env: &'a Environment,
 }
 
-/// Plans a repair. Only the rollouts of conversations that need a row are read.
-pub fn plan(findings: &Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
-    let report = super::check::compare(findings, None);
+/// Plans a repair. Only the rollouts of conversations that need a row and have a line in the index
+/// are read.
+pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryError> {
+    let Findings {
+        home,
+        conversations,
+        has_table,
+        index,
+        report,
+    } = findings;
     let mut plan = RepairPlan {
         changes: Vec::new(),
-        rows: Vec::new(),
-        makes_database: findings.table.is_none() && !findings.conversations.is_empty(),
-        database: findings.database.clone(),
+        makes_database: !has_table && !conversations.is_empty(),
+        database: report.database,
         skipped: Vec::new(),
+        left: report.orphan_rows.len() + report.duplicates.len() + report.damaged.len(),
+        home,
+        provider: provider.to_owned(),
+        conversations: Conversations::default(),
     };
-    let recorded: HashMap<String, String> = findings
-        .table
-        .iter()
-        .flat_map(|table| &table.rows)
-        .map(|row| (rollout::canonical_id(&row.id), row.id.clone()))
-        .collect();
-    let row_id = |id: &str| recorded.get(id).cloned().unwrap_or_else(|| id.to_owned());
     for stale in report.stale_path {
-        let file = findings.conversations[&stale.id].file();
-        let path = files::without_zst(&findings.home.join(&file.relative));
-        let path = path.to_string_lossy().into_owned();
-        plan.rows.push(RowChange::Path {
-            id: row_id(&stale.id),
-            path: path.clone(),
-            archived: stale.archived,
-        });
+        let path = plan.recorded_path(&conversations, &stale.id, &stale.path);
         plan.changes.push(Change {
-            id: stale.id,
-            action: Action::Path,
-            from: Some(stale.recorded),
-            to: Some(path),
+            archived: stale.archived,
+            row_id: stale.row_id,
+            ..Change::new(stale.id, Action::Path, Some(stale.recorded), path)
         });
     }
     for lost in report.names_missing {
-        plan.rows.push(RowChange::Name {
-            id: row_id(&lost.id),
-            name: lost.name.clone(),
-        });
         plan.changes.push(Change {
-            id: lost.id,
-            action: Action::Name,
-            from: None,
-            to: Some(lost.name),
+            row_id: lost.row_id,
+            ..Change::new(lost.id, Action::Name, None, lost.name)
         });
     }
-    let missing: Vec<&OnDisk> = report
-        .missing
-        .iter()
-        .map(|missing| &findings.conversations[&missing.id])
-        .collect();
     if plan.makes_database {
-        plan.changes.push(Change {
-            id: String::new(),
-            action: Action::Database,
-            from: findings.problem.clone(),
-            to: Some(format!("{} conversations", missing.len())),
-        });
-        plan_names(findings, &missing, &mut plan)?;
-    } else {
-        plan_rows(findings, &missing, provider, &mut plan)?;
+        let to = format!("{} conversations", report.missing.len());
+        let id = ConversationId::of("");
+        let change = Change::new(id, Action::Database, report.problem, to);
+        plan.changes.push(change);
+    }
+    let names = names(&report.missing, &index, &mut plan.skipped)?;
+    let mut names = names.into_iter().peekable();
+    for (i, missing) in report.missing.into_iter().enumerate() {
+        if !plan.makes_database {
+            let path = plan.recorded_path(&conversations, &missing.id, &missing.path);
+            plan.changes.push(Change {
+                archived: missing.archived,
+                ..Change::new(missing.id.clone(), Action::Row, None, path)
+            });
+        }
+        if let Some((_, name)) = names.next_if(|(named, _)| *named == i) {
+            let change = Change::new(missing.id, Action::Name, None, name);
+            plan.changes.push(change);
+        }
+    }
+    if plan.makes_database {
+        plan.conversations = conversations;
     }
     Ok(plan)
 }
 
-fn scans(
-    missing: &[&OnDisk],
+impl RepairPlan {
+    /// The path of a rollout as Codex writes it into its database: absolute, without links, that of
+    /// the plain form.
+    fn recorded_path(
+        &self,
+        conversations: &Conversations,
+        id: &ConversationId,
+        path: &Path,
+    ) -> String {
+        let found = conversations
+            .of(id)
+            .iter()
+            .find(|c| path.ends_with(&c.file.relative));
+        let path = found.map_or_else(|| path.to_path_buf(), |c| c.file.plain_path(&self.home));
+        path.to_string_lossy().into_owned()
+    }
+}
+
+/// The names that the index knows of conversations without a row, by their places. Only the
+/// rollouts of those that have a line are read.
+fn names(
+    missing: &[Missing],
+    index: &SessionIndex,
     skipped: &mut Vec<Skipped>,
-) -> Result<Vec<Option<(Scan, i64)>>, HistoryError> {
-    let paths: Vec<&Path> = missing.iter().map(|c| c.file().path.as_path()).collect();
-    for_each_file(&paths, skipped, |path| {
-        let modified = path.metadata()?.modified()?;
-        let since = modified.duration_since(SystemTime::UNIX_EPOCH);
-        let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
-        Ok((rollout::scan(path, Depth::Turns, |_| ())?, millis))
-    })
-}
-
-fn given_name<'a>(findings: &'a Findings, id: &str, scan: &Scan) -> Option<&'a str> {
-    let name = findings.index.get(id)?.thread_name.as_str();
-    let said = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
-    is_given(name, id, said.into_iter().flatten()).then_some(name)
-}
-
-/// New rows, made as Codex makes them.
-fn plan_rows(
-    findings: &Findings,
-    missing: &[&OnDisk],
-    provider: &str,
-    plan: &mut RepairPlan,
-) -> Result<(), HistoryError> {
-    let scans = scans(missing, &mut plan.skipped)?;
-    for (conversation, scan) in missing.iter().zip(scans) {
-        let Some((scan, modified_ms)) = scan else {
-            continue;
-        };
-        let file = conversation.file();
-        let path = files::without_zst(&findings.home.join(&file.relative));
-        let facts = RowFacts {
-            path: &path,
-            is_archived: file.is_archived,
-            modified_ms,
-            provider,
-            name: given_name(findings, &conversation.meta.id, &scan),
-        };
-        let id = &conversation.meta.id;
-        plan.rows.push(RowChange::Insert(row::of(
-            &conversation.meta,
-            &scan,
-            &facts,
-        )));
-        plan.changes.push(Change {
-            id: id.clone(),
-            action: Action::Row,
-            from: None,
-            to: Some(path.to_string_lossy().into_owned()),
-        });
-        if let Some(name) = facts.name {
-            plan.changes.push(name_change(id, name));
-        }
-    }
-    Ok(())
-}
-
-/// Names for rows that Codex will make. Only rollouts that have one in the index are read.
-fn plan_names(
-    findings: &Findings,
-    missing: &[&OnDisk],
-    plan: &mut RepairPlan,
-) -> Result<(), HistoryError> {
-    let is_named = |c: &&&OnDisk| {
-        let is_paginated = c.meta.text("history_mode") == Some("paginated");
-        is_paginated && findings.index.get(&c.meta.id).is_some()
-    };
-    let named: Vec<&OnDisk> = missing.iter().filter(is_named).copied().collect();
-    let scans = scans(&named, &mut plan.skipped)?;
-    for (conversation, scan) in named.iter().zip(scans) {
-        let id = &conversation.meta.id;
-        let name = scan.and_then(|(scan, _)| given_name(findings, id, &scan));
-        if let Some(name) = name {
-            plan.rows.push(RowChange::Name {
-                id: id.clone(),
-                name: name.to_owned(),
-            });
-            plan.changes.push(name_change(id, name));
-        }
-    }
-    Ok(())
-}
-
-fn name_change(id: &str, name: &str) -> Change {
-    Change {
-        id: id.to_owned(),
-        action: Action::Name,
-        from: None,
-        to: Some(name.to_owned()),
-    }
+) -> Result<Vec<(usize, String)>, HistoryError> {
+    let with_line: Vec<_> = (0..missing.len())
+        .filter(|i| index.has(&missing[*i].id))
+        .collect();
+    let paths = with_line.iter().map(|i| missing[*i].path.clone());
+    let scan = |path: &Path| rollout::scan(path, Depth::Turns, |_| ());
+    let mut names = Vec::new();
+    for_each_file(paths, skipped, scan, |n, scan| {
+        // A row of an old conversation has no place for a name; Codex takes it from the index.
+        let mode = scan
+            .meta
+            .as_ref()
+            .and_then(|meta| meta.text("history_mode"));
+        let id = &missing[with_line[n]].id;
+        let line = index.get(id)?.filter(|_| mode == Some("paginated"));
+        let said = [scan.title.as_deref(), scan.turn.first_message.as_deref()];
+        let name = line.map(|line| line.thread_name);
+        let given = name.filter(|name| is_given(name, id, said.into_iter().flatten()));
+        names.extend(given.map(|name| (with_line[n], name)));
+        Ok(())
+    })?;
+    Ok(names)
 }
 
 /// Everybody who uses the home.
@@ -248,31 +244,112 @@ fn require_nobody(places: &Places<'_>) -> Result<(), HistoryError> {
     }
 }
 
-/// Takes a snapshot, then makes the changes: all or none.
+/// Takes a snapshot, then makes the changes: all or none. What of the plan could not be done, as a
+/// rollout cannot be read any more, is taken out of it and noted there.
 ///
 /// # Errors
 /// Somebody uses the home; Codex is needed and does not do it (`program` says why it cannot be
-/// had); the database refuses. The snapshot stays.
+/// had); the database refuses. Then there is no snapshot, as nothing was changed.
 pub fn apply(
     places: &Places<'_>,
-    findings: &Findings,
-    plan: &RepairPlan,
+    plan: &mut RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
 ) -> Result<Snapshot, HistoryError> {
     require_nobody(places)?;
+    // What a killed command was writing.
+    atomic::sweep(&threads::state_folder(places.home, places.env));
     if plan.makes_database {
-        return make_database(places, findings, plan, program, now);
+        return make_database(places, plan, program, now);
     }
     let database = plan
         .database
-        .as_deref()
+        .clone()
         .ok_or_else(|| HistoryError::NotRebuilt("there is none".into()))?;
     let snapshots = Snapshots::lock(places.manager_home)?;
-    let snapshot = snapshots.take(places.home, Before::Repair, &trio(database), now)?;
-    require_nobody(places)?;
-    threads::change(database, &plan.rows)?;
-    Ok(snapshot)
+    let snapshot = snapshots.take(places.home, Before::Repair, &trio(&database), now)?;
+    let changed = require_nobody(places).and_then(|()| change(&database, plan));
+    changed.map(|()| snapshot.clone()).inspect_err(|_| {
+        // The database has taken it back as a whole.
+        if snapshot::remove_new_logs(&snapshot).is_ok() {
+            snapshots.discard(&snapshot);
+        }
+    })
+}
+
+/// How many rollouts are read before their rows are made.
+const BATCH: usize = 256;
+
+fn change(database: &Path, plan: &mut RepairPlan) -> Result<(), HistoryError> {
+    let mut failed = HashSet::new();
+    let mut skipped = Vec::new();
+    threads::change(database, |apply| {
+        for changes in plan.changes.chunks(BATCH) {
+            let mut rows = new_rows(changes, &plan.provider, &mut skipped)?;
+            for (i, change) in changes.iter().enumerate() {
+                match rows.remove(&i) {
+                    Some(row) => apply(&RowChange::Insert(row))?,
+                    None if change.action == Action::Row => {
+                        failed.insert(change.id.clone());
+                    }
+                    None => {
+                        if let Some(change) = change.of_row() {
+                            apply(&change)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok::<_, HistoryError>(())
+    })?;
+    plan.changes.retain(|change| !failed.contains(&change.id));
+    skipped.retain(|skipped| !plan.skipped.contains(skipped));
+    plan.skipped.append(&mut skipped);
+    Ok(())
+}
+
+/// The rows of those changes that make one, by their places.
+fn new_rows(
+    changes: &[Change],
+    provider: &str,
+    skipped: &mut Vec<Skipped>,
+) -> Result<HashMap<usize, NewRow>, HistoryError> {
+    let made = |i: &usize| changes[*i].action == Action::Row;
+    let made: Vec<_> = (0..changes.len()).filter(made).collect();
+    let recorded = |i: usize| Path::new(changes[i].to.as_deref().unwrap_or_default());
+    let paths = made.iter().map(|i| on_disk(recorded(*i)));
+    let read = |path: &Path| {
+        let modified = path.metadata()?.modified()?;
+        let since = modified.duration_since(SystemTime::UNIX_EPOCH);
+        let millis = since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0));
+        Ok((rollout::scan(path, Depth::Turns, |_| ())?, millis))
+    };
+    let mut rows = HashMap::new();
+    for_each_file(paths, skipped, read, |n, (scan, modified_ms)| {
+        let i = made[n];
+        let facts = RowFacts {
+            path: recorded(i),
+            is_archived: changes[i].archived,
+            modified_ms,
+            provider,
+        };
+        if let Some(meta) = &scan.meta {
+            rows.insert(i, row::of(meta, &scan, &facts));
+        }
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// The file of a rollout that is recorded under the name of its plain form.
+fn on_disk(recorded: &Path) -> PathBuf {
+    let mut compressed = recorded.as_os_str().to_owned();
+    compressed.push(ZST);
+    if recorded.exists() {
+        recorded.to_path_buf()
+    } else {
+        compressed.into()
+    }
 }
 
 /// A database and what SQLite keeps beside it.
@@ -283,26 +360,23 @@ fn trio(database: &Path) -> Vec<PathBuf> {
 
 fn make_database(
     places: &Places<'_>,
-    findings: &Findings,
     plan: &RepairPlan,
     program: Option<&Program>,
     now: DateTime<Utc>,
 ) -> Result<Snapshot, HistoryError> {
     let program = program.ok_or_else(|| HistoryError::NotRebuilt("it was not found".into()))?;
-    let rollouts: HashMap<&str, &Path> = findings
-        .conversations
-        .iter()
-        .map(|(id, c)| (id.as_str(), c.file().relative.as_path()))
-        .collect();
     let made = scratch::make(
         places.home,
-        &findings.home,
+        &plan.home,
         places.manager_home,
         program,
         places.env,
-        &rollouts,
+        &plan.conversations,
     )?;
-    threads::change(&made.database, &plan.rows)?;
+    threads::change(&made.database, |apply| {
+        let mut changes = plan.changes.iter().filter_map(Change::of_row);
+        changes.try_for_each(|change| apply(&change))
+    })?;
     let folder = threads::state_folder(places.home, places.env);
     let target = folder.join(made.database.file_name().unwrap_or_default());
     let mut kept = trio(&target);
@@ -313,16 +387,24 @@ fn make_database(
     }
     let snapshots = Snapshots::lock(places.manager_home)?;
     let snapshot = snapshots.take(places.home, Before::Repair, &kept, now)?;
-    require_nobody(places)?;
-    let mut temp = atomic::TempFile::beside(&target)?;
-    let mut source = regular::open(&made.database).at("read", &made.database)?;
-    io::copy(&mut source, temp.file()).at("write", &target)?;
+    let put = require_nobody(places).and_then(|()| put_database(&made.database, &target));
+    put.map(|()| snapshot.clone()).inspect_err(|_| {
+        // Where that cannot be done either the snapshot stays, for `undo`.
+        if snapshot::put_missing_back(&snapshot).is_ok() {
+            snapshots.discard(&snapshot);
+        }
+    })
+}
+
+fn put_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
+    let mut temp = atomic::TempFile::beside(target)?;
+    let mut source = regular::open(made).at("read", made)?;
+    io::copy(&mut source, temp.file()).at("write", target)?;
     // What lies beside the old one belongs to it.
-    for sidecar in database_sidecars(&target) {
+    for sidecar in database_sidecars(target) {
         crate::io::tree::remove(&sidecar)?;
     }
-    temp.replace(&target)?;
-    Ok(snapshot)
+    Ok(temp.replace(target)?)
 }
 
 /// Puts the state before a repair back. What is there now is kept first, as a snapshot of its own,
@@ -342,7 +424,34 @@ pub fn undo(
         .collect();
     let present = snapshots.take(places.home, Before::Undo, &paths, now)?;
     require_nobody(places)?;
-    snapshot::put_back(snapshot)?;
-    snapshots.mark_undone(snapshot, now)?;
+    snapshots.put_back(snapshot, now)?;
     Ok(present)
+}
+
+/// Finishes an undo that was killed: between its steps a database may stand without its log. False
+/// where there is none.
+///
+/// # Errors
+/// Somebody uses the home, or the files cannot be written; the next try finishes it.
+pub fn finish_undo(
+    manager_home: &Path,
+    env: &Environment,
+    now: DateTime<Utc>,
+) -> Result<bool, HistoryError> {
+    if snapshot::being_put_back(manager_home)?.is_none() {
+        return Ok(false);
+    }
+    let snapshots = Snapshots::lock(manager_home)?;
+    // Whoever held the lock may have been at it.
+    let Some(mut snapshot) = snapshot::being_put_back(manager_home)? else {
+        return Ok(false);
+    };
+    let home = snapshot.document.codex_home.clone();
+    require_nobody(&Places {
+        home: &home,
+        manager_home,
+        env,
+    })?;
+    snapshots.put_back(&mut snapshot, now)?;
+    Ok(true)
 }

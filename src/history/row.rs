@@ -20,8 +20,6 @@ pub struct RowFacts<'a> {
     pub modified_ms: i64,
     /// The provider that the configuration names, for rollouts that name none.
     pub provider: &'a str,
-    /// The name that somebody gave it.
-    pub name: Option<&'a str>,
 }
 
 /// The row of a conversation.
@@ -38,7 +36,7 @@ pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
         .trim();
     let in_context = |key: &str| as_text(scan.turn.context.get(key)?);
     let in_git = |key: &str| told(meta.payload.get("git")?.get(key));
-    text("id", &meta.id);
+    meta.id.with_text(|id| text("id", id));
     text("rollout_path", &facts.path.to_string_lossy());
     text(
         "source",
@@ -64,11 +62,6 @@ pub fn of(meta: &Meta, scan: &Scan, facts: &RowFacts<'_>) -> NewRow {
     text("memory_mode", meta.text("memory_mode").unwrap_or("enabled"));
     let mode = meta.text("history_mode").unwrap_or("legacy");
     text("history_mode", mode);
-    if mode == "paginated"
-        && let Some(name) = facts.name
-    {
-        text("name", name);
-    }
     for (column, value) in [
         ("model", in_context("model")),
         ("reasoning_effort", in_context("effort")),

@@ -6,6 +6,8 @@
 //! taken over with its paths put right.
 
 use super::HistoryError;
+use super::check::Conversations;
+use super::id::ConversationId;
 use crate::codex::database::{self, Strays};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::program::Program;
@@ -17,7 +19,7 @@ use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, atomic};
 use serde_json::{Value, json};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -38,13 +40,14 @@ pub struct Made {
 
 /// Where the conversations of a home are.
 struct Places<'a> {
-    by_id: &'a HashMap<&'a str, &'a Path>,
+    conversations: &'a Conversations,
     all: HashSet<&'a Path>,
 }
 
 impl database::Rollouts for Places<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
-        self.by_id.get(id).map(|path| path.to_path_buf())
+        let files = self.conversations.of(&ConversationId::of(id));
+        files.first().map(|c| c.file.relative.to_path_buf())
     }
 
     fn has(&self, path: &Path) -> bool {
@@ -52,8 +55,8 @@ impl database::Rollouts for Places<'_> {
     }
 }
 
-/// Lets `program` make a state database of the rollouts of `home`. `rollouts` tells where each
-/// conversation is, relative to the home; the rows point below `rows_home`.
+/// Lets `program` make a state database of the rollouts of `home`. The rows point below
+/// `rows_home`, at where `conversations` are.
 ///
 /// # Errors
 /// Codex cannot be started or does not do it.
@@ -63,7 +66,7 @@ pub fn make(
     manager_home: &Path,
     program: &Program,
     env: &Environment,
-    rollouts: &HashMap<&str, &Path>,
+    conversations: &Conversations,
 ) -> Result<Made, HistoryError> {
     let staging = Staging::inside(&manager_home.join("tmp"))?;
     let scratch = staging.path("home");
@@ -79,8 +82,8 @@ pub fn make(
         .ok_or_else(|| HistoryError::NotRebuilt("it left none".into()))?;
     database::fold_wal(&database)?;
     let places = Places {
-        by_id: rollouts,
-        all: rollouts.values().copied().collect(),
+        conversations,
+        all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
     database::rewrite_rollout_paths(&database, rows_home, &places, Strays::TakenIn)?;
     database::check(&database)?;

@@ -7,7 +7,7 @@ use super::HistoryError;
 use crate::io::document::{self, Document, Found};
 use crate::io::lock::FileLock;
 use crate::io::regular;
-use crate::io::{IoContext, atomic, hash};
+use crate::io::{IoContext, atomic, hash, tree};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -17,6 +17,8 @@ use std::time::{Duration, SystemTime};
 
 const FOLDER: &str = "history";
 const DOCUMENT: &str = "snapshot.json";
+/// Names the snapshot that is being put back.
+const UNDOING: &str = ".undoing";
 
 /// Why a snapshot was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -100,10 +102,42 @@ impl Snapshots {
         let folder = manager_home.join(FOLDER);
         atomic::create_private_folder(&folder)?;
         let lock = FileLock::exclusive(&folder.join(".lock"))?;
-        Ok(Self {
+        let snapshots = Self {
             folder,
             _lock: lock,
-        })
+        };
+        snapshots.sweep()?;
+        Ok(snapshots)
+    }
+
+    /// Removes what a killed command has begun to keep: nothing was changed yet.
+    fn sweep(&self) -> Result<(), HistoryError> {
+        atomic::sweep(&self.folder);
+        for (name, kind) in tree::list(&self.folder).at("list", &self.folder)? {
+            let folder = self.folder.join(name);
+            if !kind.is_dir() {
+            } else if folder.join(DOCUMENT).exists() {
+                atomic::sweep(&folder);
+            } else {
+                tree::remove(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a snapshot back. Killed in between, [`being_put_back`] names it until it is done again.
+    pub fn put_back(
+        &self,
+        snapshot: &mut Snapshot,
+        now: DateTime<Utc>,
+    ) -> Result<(), HistoryError> {
+        verify(snapshot)?;
+        let mark = self.folder.join(UNDOING);
+        atomic::write(&mark, snapshot.name().as_bytes())?;
+        replace(snapshot)?;
+        snapshot.document.undone_at = Some(now);
+        document::write(&snapshot.folder.join(DOCUMENT), &snapshot.document)?;
+        remove(&mark)
     }
 
     /// Copies `paths`; durable when this returns.
@@ -115,24 +149,15 @@ impl Snapshots {
         now: DateTime<Utc>,
     ) -> Result<Snapshot, HistoryError> {
         let folder = self.new_folder(now)?;
-        let mut files = Vec::new();
-        for (i, path) in paths.iter().enumerate() {
-            let content = keep(path, &folder, &format!("{i}"))?;
-            files.push(KeptFile {
-                path: path.clone(),
-                content,
-            });
+        let taken = fill(&folder, codex_home, before, paths, now)
+            .and_then(|document| Ok(atomic::sync_folder(&self.folder).map(|()| document)?));
+        match taken {
+            Ok(document) => Ok(Snapshot { folder, document }),
+            Err(e) => {
+                discard(&folder);
+                Err(e)
+            }
         }
-        let document = SnapshotFile {
-            codex_home: codex_home.to_path_buf(),
-            created_at: now,
-            before,
-            undone_at: None,
-            files,
-        };
-        document::write(&folder.join(DOCUMENT), &document)?;
-        atomic::sync_folder(&self.folder)?;
-        Ok(Snapshot { folder, document })
     }
 
     fn new_folder(&self, now: DateTime<Utc>) -> Result<PathBuf, HistoryError> {
@@ -154,15 +179,43 @@ impl Snapshots {
         }
     }
 
-    /// Marks a snapshot as put back.
-    pub fn mark_undone(
-        &self,
-        snapshot: &mut Snapshot,
-        now: DateTime<Utc>,
-    ) -> Result<(), HistoryError> {
-        snapshot.document.undone_at = Some(now);
-        document::write(&snapshot.folder.join(DOCUMENT), &snapshot.document)?;
-        Ok(())
+    /// Removes a snapshot of a change that was not made. What stays behind is no snapshot.
+    pub fn discard(&self, snapshot: &Snapshot) {
+        discard(&snapshot.folder);
+    }
+}
+
+fn fill(
+    folder: &Path,
+    codex_home: &Path,
+    before: Before,
+    paths: &[PathBuf],
+    now: DateTime<Utc>,
+) -> Result<SnapshotFile, HistoryError> {
+    let mut files = Vec::new();
+    for (i, path) in paths.iter().enumerate() {
+        let content = keep(path, folder, &format!("{i}"))?;
+        files.push(KeptFile {
+            path: path.clone(),
+            content,
+        });
+    }
+    let document = SnapshotFile {
+        codex_home: codex_home.to_path_buf(),
+        created_at: now,
+        before,
+        undone_at: None,
+        files,
+    };
+    document::write(&folder.join(DOCUMENT), &document)?;
+    Ok(document)
+}
+
+/// The document goes first: without it nothing here is a snapshot.
+fn discard(folder: &Path) {
+    if remove(&folder.join(DOCUMENT)).is_ok() {
+        // What stays takes room, and nobody looks at it.
+        let _ = tree::remove(folder);
     }
 }
 
@@ -201,9 +254,25 @@ pub fn find(
         .ok_or_else(|| HistoryError::NoSnapshot(missing()))
 }
 
-/// Puts every file of a snapshot back as it was. What it holds is checked before anything is
-/// touched; killed in between, doing it again finishes it.
-pub fn put_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
+/// The snapshot that a killed command was putting back.
+pub fn being_put_back(manager_home: &Path) -> Result<Option<Snapshot>, HistoryError> {
+    let folder = manager_home.join(FOLDER);
+    let mark = folder.join(UNDOING);
+    let name = match regular::read_to_string(&mark) {
+        Ok(name) => name,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e).at("read", &mark).map_err(Into::into),
+    };
+    let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let Some(folder) = Some(&*name).filter(is_name).map(|name| folder.join(name)) else {
+        return Ok(None);
+    };
+    let found = document::read::<SnapshotFile>(&folder.join(DOCUMENT))?.good();
+    Ok(found.map(|document| Snapshot { folder, document }))
+}
+
+/// Whether a snapshot holds what it says.
+fn verify(snapshot: &Snapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
         if let Some(content) = &file.content {
             let kept = snapshot.folder.join(&content.name);
@@ -216,6 +285,15 @@ pub fn put_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
                 });
             }
         }
+    }
+    Ok(())
+}
+
+/// Puts every file of a snapshot back as it was; done again, it finishes what was begun.
+fn replace(snapshot: &Snapshot) -> Result<(), HistoryError> {
+    // What a killed command was writing.
+    for file in &snapshot.document.files {
+        atomic::sweep(atomic::parent_of(&file.path));
     }
     // A log that belongs to another state of its database must never stand beside it: logs go
     // first and come last.
@@ -230,6 +308,25 @@ pub fn put_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
         put_one_back(snapshot, file)?;
     }
     Ok(())
+}
+
+/// After a change that the database has taken back: removes the logs that it may have left and that
+/// were not there. They hold nothing that counts. A journal may be what it still needs.
+pub fn remove_new_logs(snapshot: &Snapshot) -> Result<(), HistoryError> {
+    let is_log = |path: &Path| {
+        let name = path.as_os_str().as_encoded_bytes();
+        name.ends_with(b"-wal") || name.ends_with(b"-shm")
+    };
+    let files = snapshot.document.files.iter();
+    let mut new = files.filter(|f| f.content.is_none() && is_log(&f.path));
+    new.try_for_each(|file| remove(&file.path))
+}
+
+/// Puts those files of a snapshot back that are gone.
+pub fn put_missing_back(snapshot: &Snapshot) -> Result<(), HistoryError> {
+    let files = snapshot.document.files.iter();
+    let mut gone = files.filter(|f| f.content.is_some() && !f.path.exists());
+    gone.try_for_each(|file| put_one_back(snapshot, file))
 }
 
 fn is_sidecar(path: &Path) -> bool {

@@ -3,7 +3,7 @@
 use super::regular;
 use super::{IoContext, IoError};
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// How the names of our temp files begin. They are safe to remove once no process writes them.
@@ -217,7 +217,7 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
 pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
-    let bytes = regular::read(path).at("read", path)?;
+    let mut source = regular::open(path).at("read", path)?;
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     for n in 1.. {
@@ -227,9 +227,20 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
         }
         let candidate = PathBuf::from(candidate);
         let mut temp = TempFile::beside(&candidate)?;
-        temp.file().write_all(&bytes).at("write", &candidate)?;
-        if temp.publish(&candidate)?.is_ok() {
-            return Ok(candidate);
+        source.rewind().at("read", path)?;
+        std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
+        match temp.try_publish(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Unpublished { error, file }) => {
+                let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
+                if file.is_none() {
+                    // It has its name, but not surely for long: it is no copy to rely on.
+                    let _ = fs::remove_file(&candidate);
+                } else if is_taken {
+                    continue;
+                }
+                return Err(error);
+            }
         }
     }
     unreachable!("the loop above has no end")

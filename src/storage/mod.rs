@@ -11,13 +11,16 @@ pub use kinds::{KindUsage, Usage};
 
 use crate::codex::home::{Kind, kind_of};
 use crate::codex::rollout::ConversationFile;
-use crate::codex::threads::ThreadTable;
-use crate::history::rollout::{self, canonical_id};
+use crate::codex::threads;
+use crate::history::id::ConversationId;
+use crate::history::rollout;
 use crate::io::parallel;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use walkdir::WalkDir;
 
 /// How many of the largest conversations are named.
@@ -41,7 +44,7 @@ pub struct Share {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Large {
     /// Its id, where its file tells.
-    pub id: Option<String>,
+    pub id: Option<ConversationId>,
     /// Its rollout.
     pub path: PathBuf,
     /// How large it is.
@@ -79,20 +82,20 @@ pub struct StorageReport {
 
 /// A rollout as the walk found it.
 struct Found {
-    path: PathBuf,
-    id: Option<String>,
+    path: Box<Path>,
+    id: Option<ConversationId>,
     began: Option<NaiveDate>,
     changed: Option<DateTime<Utc>>,
     bytes: u64,
     archived: bool,
 }
 
-/// Looks through `home`. `table` is what the state database says, where it can be read; databases
-/// that lie in `databases` outside the home are counted too.
+/// Looks through `home`. `state` is its state database, which is passed over where it cannot be read;
+/// databases that lie in `databases` outside the home are counted too.
 pub fn look(
     home: &Path,
     databases: Option<&Path>,
-    table: Option<&ThreadTable>,
+    state: Option<&Path>,
     now: DateTime<Utc>,
 ) -> StorageReport {
     let mut usage = Usage::default();
@@ -125,12 +128,12 @@ pub fn look(
                 && let Some(conversation) = ConversationFile::of(entry.path())
             {
                 rollouts.push(Found {
-                    id: conversation.id().map(canonical_id),
+                    id: conversation.id().map(ConversationId::of),
                     began: day_of(&conversation.name),
                     changed: meta.modified().ok().map(Into::into),
                     bytes: meta.len(),
                     archived: kind == Kind::ArchivedSessions,
-                    path: entry.into_path(),
+                    path: entry.into_path().into(),
                 });
             }
         }
@@ -146,7 +149,7 @@ pub fn look(
         growth: growth::of(&rollouts, now),
         unreadable,
     };
-    share(rollouts, table, &mut report);
+    share(rollouts, state, &mut report);
     report
 }
 
@@ -156,35 +159,75 @@ fn day_of(name: &str) -> Option<NaiveDate> {
     NaiveDate::parse_from_str(day, "%Y-%m-%d").ok()
 }
 
-/// What is known of a conversation: project, account, title.
-type Facts = (String, String, String);
+/// Names that many conversations share, each of them once.
+#[derive(Default)]
+struct Names {
+    known: HashMap<Arc<str>, u32>,
+    names: Vec<Arc<str>>,
+}
 
-fn share(mut rollouts: Vec<Found>, table: Option<&ThreadTable>, report: &mut StorageReport) {
-    let rows: HashMap<String, Facts> = table
-        .iter()
-        .flat_map(|table| &table.rows)
-        .map(|row| {
-            let title = row.given_name().unwrap_or(&row.title).to_owned();
-            let facts = (row.cwd.clone(), row.account_id.clone(), title);
-            (canonical_id(&row.id), facts)
-        })
-        .collect();
+impl Names {
+    fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.known.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.known.insert(name, number);
+        number
+    }
+
+    fn name(&self, number: u32) -> String {
+        let name = self.names.get(number as usize);
+        or_unknown(name.map(ToString::to_string).unwrap_or_default())
+    }
+}
+
+/// What is known of conversations besides their files.
+#[derive(Default)]
+struct Known {
+    projects: Names,
+    accounts: Names,
+    /// Project and account.
+    rows: HashMap<ConversationId, (u32, u32)>,
+    /// Those of the largest.
+    titles: HashMap<ConversationId, String>,
+}
+
+fn share(mut rollouts: Vec<Found>, state: Option<&Path>, report: &mut StorageReport) {
     rollouts.sort_by(|a, b| b.bytes.cmp(&a.bytes).then_with(|| a.path.cmp(&b.path)));
-    let unknown: Vec<&Path> = rollouts
+    let largest = rollouts
         .iter()
-        .filter(|found| found.id.as_ref().is_none_or(|id| !rows.contains_key(id)))
-        .map(|found| found.path.as_path())
-        .collect();
-    let heads = heads(&unknown);
+        .take(LARGEST)
+        .filter_map(|found| found.id.as_ref());
+    let largest: HashSet<_> = largest.cloned().collect();
+    let folded = state.map(|path| {
+        threads::fold(path, Known::default, |known, row| {
+            let id = ConversationId::of(&row.id);
+            if largest.contains(&id) {
+                let title = row.given_name().unwrap_or(&row.title);
+                let title = rollout::first_line(title).unwrap_or_default();
+                known.titles.insert(id.clone(), title);
+            }
+            let facts = (
+                known.projects.number(&row.cwd),
+                known.accounts.number(&row.account_id),
+            );
+            known.rows.insert(id, facts);
+        })
+    });
+    // Where the database cannot be read the rollouts say what they know.
+    let mut known = folded
+        .and_then(|table| table.ok().flatten())
+        .unwrap_or_default();
+    let facts = facts(&rollouts, &mut known);
     let (mut projects, mut months, mut accounts) =
         (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for (i, found) in rollouts.iter().enumerate() {
-        let of_row = found.id.as_ref().and_then(|id| rows.get(id));
-        let facts = of_row.or_else(|| heads.get(found.path.as_path()));
-        let (project, account, title) = facts.cloned().unwrap_or_default();
-        let project = or_unknown(project);
+    for (i, (found, (project, account))) in rollouts.into_iter().zip(facts).enumerate() {
+        let project = known.projects.name(project);
         add(&mut projects, project.clone(), found.bytes);
-        add(&mut accounts, or_unknown(account), found.bytes);
+        add(&mut accounts, known.accounts.name(account), found.bytes);
         let changed = found.changed.map(|at| at.date_naive());
         let month = found
             .began
@@ -196,12 +239,13 @@ fn share(mut rollouts: Vec<Found>, table: Option<&ThreadTable>, report: &mut Sto
             found.bytes,
         );
         if i < LARGEST {
+            let title = found.id.as_ref().and_then(|id| known.titles.remove(id));
             report.largest.push(Large {
-                id: found.id.clone(),
-                path: found.path.clone(),
+                id: found.id,
+                path: found.path.into(),
                 bytes: found.bytes,
                 project,
-                title: rollout::first_line(&title).unwrap_or_default(),
+                title: title.unwrap_or_default(),
                 archived: found.archived,
             });
         }
@@ -234,27 +278,38 @@ fn largest_first(shares: BTreeMap<String, Share>) -> Vec<Share> {
     shares
 }
 
-/// What the first lines of rollouts say. One that cannot be read says nothing.
-fn heads<'a>(paths: &[&'a Path]) -> HashMap<&'a Path, Facts> {
-    let mut found = HashMap::new();
-    let read = |path: &'a Path| {
-        let meta = rollout::head(path).ok().flatten()?;
+/// The project and the account of each rollout: what its row says, else its first line. One that
+/// cannot be read says nothing.
+fn facts(rollouts: &[Found], known: &mut Known) -> Vec<(u32, u32)> {
+    let nothing = (known.projects.number(""), known.accounts.number(""));
+    let mut facts = vec![nothing; rollouts.len()];
+    let mut unknown = Vec::new();
+    for (i, found) in rollouts.iter().enumerate() {
+        match found.id.as_ref().and_then(|id| known.rows.get(id)) {
+            Some(row) => facts[i] = *row,
+            None => unknown.push(i),
+        }
+    }
+    let read = |i: usize| {
+        let meta = rollout::head(&rollouts[i].path).ok().flatten()?;
         let text = |key| meta.text(key).unwrap_or_default().to_owned();
-        Some((
-            path,
-            (text("cwd"), text("creator_account_id"), String::new()),
-        ))
+        Some((i, text("cwd"), text("creator_account_id")))
     };
-    let done: Result<(), std::convert::Infallible> = parallel::ordered(
+    let done: Result<(), Infallible> = parallel::ordered(
         IN_FLIGHT,
         read,
         |result| {
-            found.extend(result);
+            if let Some((i, project, account)) = result {
+                facts[i] = (
+                    known.projects.number(&project),
+                    known.accounts.number(&account),
+                );
+            }
             Ok(())
         },
         |submitter| {
-            for path in paths {
-                if submitter.submit(*path).is_err() {
+            for i in unknown {
+                if submitter.submit(i).is_err() {
                     break;
                 }
             }
@@ -262,5 +317,5 @@ fn heads<'a>(paths: &[&'a Path]) -> HashMap<&'a Path, Facts> {
         },
     );
     let Ok(()) = done;
-    found
+    facts
 }

@@ -169,14 +169,27 @@ impl Ui {
             #[serde(flatten)]
             body: &'a T,
         }
-        if self.json {
-            let text = serde_json::to_string_pretty(&Envelope {
-                schema: 1,
-                command,
-                body,
-            })
-            .unwrap_or_else(|e| format!("{{\"schema\":1,\"error\":\"{e}\"}}"));
-            out(format_args!("{text}\n"));
+        if !self.json {
+            return;
+        }
+        let document = Envelope {
+            schema: 1,
+            command,
+            body,
+        };
+        // A document may be long, so it is not held; half of one must not be printed.
+        match serde_json::to_writer(io::sink(), &document) {
+            Ok(()) => {
+                let mut to = io::BufWriter::new(io::stdout().lock());
+                let written = serde_json::to_writer_pretty(&mut to, &document);
+                let ended = written.map_err(io::Error::from).and_then(|()| {
+                    to.write_all(b"\n")?;
+                    to.flush()
+                });
+                drop(to);
+                keep_error(ended);
+            }
+            Err(e) => out(format_args!("{{\"schema\":1,\"error\":\"{e}\"}}\n")),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::archive::manifest::FileEntry;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home;
+use crate::history::id::ConversationId;
 use crate::history::names::{self, SessionIndex};
 use crate::io::progress::Silent;
 use crate::io::regular;
@@ -71,19 +72,20 @@ impl Work<'_> {
         };
         let unpacked = self.swap.folder().join("archived.jsonl");
         self.unpack(&entry, &unpacked)?;
-        let theirs = SessionIndex::parse(&regular::read(&unpacked).at("read", &unpacked)?);
+        let theirs = SessionIndex::open(&unpacked)?;
         let path = self.folder.join(name);
         let here = match regular::read(&path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).at("read", &path).map_err(Into::into),
         };
-        let ours = SessionIndex::parse(here.as_deref().unwrap_or_default());
-        let entries: Vec<_> = ids
-            .iter()
-            .filter(|id| ours.get(id).is_none())
-            .filter_map(|id| theirs.get(id).cloned())
-            .collect();
+        let ours = SessionIndex::open(&path)?;
+        let mut entries = Vec::new();
+        for id in ids.iter().map(|id| ConversationId::of(id)) {
+            if !ours.has(&id) {
+                entries.extend(theirs.get(&id)?);
+            }
+        }
         if entries.is_empty() {
             return Ok(());
         }

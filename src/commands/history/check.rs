@@ -1,12 +1,14 @@
 //! `history check`: the difference, and nothing changed.
 
-use super::{checked, count, findings, require_home};
+use super::{count, findings, require_home};
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
 use crate::ui::Style;
 use clap::Args;
+use std::borrow::Cow;
 use std::path::Path;
 
 /// How many of each finding are named without --verbose.
@@ -34,7 +36,7 @@ impl CheckArgs {
     /// The home cannot be read.
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
-        let report = checked(context, &findings(context)?);
+        let report = findings(context)?.report;
         show(context, &report, self.all);
         context.ui.document("history check", &report);
         Ok(if report.is_equal() {
@@ -54,34 +56,57 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
         report.listed
     ));
     match (&report.database, &report.problem) {
-        (Some(path), Some(problem)) => ui.line(format_args!(
-            "{} the database cannot be used ({}): {}",
-            ui.paint(Style::Bad, "damaged"),
-            printable(problem),
-            short(context, path)
-        )),
+        (Some(path), Some(problem)) => {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let bad = ui.paint(Style::Bad, "damaged");
+            ui.line(format_args!("{bad} {}, the database:", printable(&name)));
+            ui.line(format_args!("  {}", printable(problem)));
+        }
         (None, _) if report.on_disk > 0 => {
             ui.line(ui.paint(Style::Warn, "there is no state database"));
         }
         _ => {}
     }
-    for (style, what, lines) in groups(context, report) {
-        if lines.is_empty() {
-            continue;
-        }
-        ui.line(format_args!("\n{} {what}", ui.paint(style, lines.len())));
-        let shown = if all || ui.is_verbose() {
-            lines.len()
-        } else {
-            SHOWN
-        };
-        for line in lines.iter().take(shown) {
-            ui.line(format_args!("  {line}"));
-        }
-        if lines.len() > shown {
-            ui.line(format_args!("  … {} more: --all", lines.len() - shown));
-        }
-    }
+    let shown = if all || ui.is_verbose() {
+        usize::MAX
+    } else {
+        SHOWN
+    };
+    let list = List { context, shown };
+    list.group(Style::Warn, "on disk, not listed", &report.missing, |m| {
+        format!("{}  {}", m.id, list.folder(&m.path))
+    });
+    let what = "listed at a place where they are not";
+    list.group(Style::Warn, what, &report.stale_path, |s| {
+        format!("{}  in {}", s.id, list.recorded(&s.recorded))
+    });
+    let what = "names that only the index still has";
+    list.group(Style::Warn, what, &report.names_missing, |n| {
+        format!("{}  {}", n.id, printable(&n.name))
+    });
+    let what = "listed without a file";
+    list.group(Style::Bad, what, &report.orphan_rows, |o| {
+        format!("{}  {}", printable(&o.id.to_string()), printable(&o.title))
+    });
+    let what = "in more than one file; the first counts";
+    list.group(Style::Warn, what, &report.duplicates, |d| {
+        let id = d.id.to_string();
+        let paths = d.paths.iter().map(|path| {
+            let path = list.short(path);
+            format!("\n    {}", path.replace(&id, "…"))
+        });
+        format!("{id}{}", paths.collect::<String>())
+    });
+    list.group(Style::Bad, "damaged", &report.damaged, |d| {
+        let name = d.path.file_name().unwrap_or_default().to_string_lossy();
+        let folder = list.folder(&d.path);
+        let name = printable(&name);
+        format!("in {folder}: {}\n    {name}", printable(&d.reason))
+    });
+    let what = "of another account: Codex's picker does not show them";
+    list.group(Style::Dim, what, &report.hidden, |h| {
+        format!("{}  {}", h.id, printable(&h.account_id))
+    });
     if !report.is_mended() {
         ui.note("\nmend it, with Codex closed: codex-manager history repair");
     }
@@ -90,64 +115,60 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     }
 }
 
-/// A path as it is shown: from the home on.
-fn short(context: &Context, path: &Path) -> String {
-    let home = &context.settings.codex_home;
-    let short = path.strip_prefix(home).unwrap_or(path);
-    printable(&short.to_string_lossy())
+/// Lists findings, as many as are wanted.
+struct List<'a> {
+    context: &'a Context,
+    shown: usize,
 }
 
-/// The findings, a line each.
-fn groups(context: &Context, report: &CheckReport) -> [(Style, &'static str, Vec<String>); 7] {
-    let text = |path: &Path| short(context, path);
-    let missing = report.missing.iter().map(|m| text(&m.path));
-    let stale = report
-        .stale_path
-        .iter()
-        .map(|s| format!("{}  recorded at {}", s.id, printable(&s.recorded)));
-    let names = report
-        .names_missing
-        .iter()
-        .map(|n| format!("{}  {}", n.id, printable(&n.name)));
-    let orphans = report
-        .orphan_rows
-        .iter()
-        .map(|o| format!("{}  {}", printable(&o.id), printable(&o.title)));
-    let duplicates = report.duplicates.iter().map(|d| {
-        let paths: Vec<_> = d.paths.iter().map(|p| text(p)).collect();
-        paths.join("\n    ")
-    });
-    let damaged = report
-        .damaged
-        .iter()
-        .map(|d| format!("{}: {}", text(&d.path), d.reason));
-    let hidden = report
-        .hidden
-        .iter()
-        .map(|h| format!("{}  {}", h.id, printable(&h.account_id)));
-    [
-        (Style::Warn, "on disk, not listed", missing.collect()),
-        (
-            Style::Warn,
-            "listed at a place where they are not",
-            stale.collect(),
-        ),
-        (
-            Style::Warn,
-            "names that only the index still has",
-            names.collect(),
-        ),
-        (Style::Bad, "listed without a file", orphans.collect()),
-        (
-            Style::Warn,
-            "in more than one file; the first counts",
-            duplicates.collect(),
-        ),
-        (Style::Bad, "damaged", damaged.collect()),
-        (
-            Style::Dim,
-            "of another account: Codex's picker does not show them",
-            hidden.collect(),
-        ),
-    ]
+impl List<'_> {
+    fn group<T>(&self, style: Style, what: &str, found: &[T], text: impl Fn(&T) -> String) {
+        let ui = &self.context.ui;
+        if found.is_empty() {
+            return;
+        }
+        ui.line(format_args!("\n{} {what}", ui.paint(style, found.len())));
+        for one in found.iter().take(self.shown) {
+            for line in format!("  {}", text(one)).lines() {
+                ui.line(fit(line, ui.width()));
+            }
+        }
+        if found.len() > self.shown {
+            let more = found.len() - self.shown;
+            ui.line(format_args!(
+                "  … {more} more: codex-manager history check --all"
+            ));
+        }
+    }
+
+    /// A path as it is shown: from the home on.
+    fn short(&self, path: &Path) -> String {
+        let home = &self.context.settings.codex_home;
+        let short = path.strip_prefix(home).unwrap_or(path);
+        printable(&short.to_string_lossy())
+    }
+
+    fn folder(&self, path: &Path) -> String {
+        self.short(path.parent().unwrap_or(path))
+    }
+
+    /// The home that a row points into, or where in this one.
+    fn recorded(&self, recorded: &str) -> String {
+        let in_home = self.folder(Path::new(recorded));
+        if !in_home.starts_with('/') {
+            return in_home;
+        }
+        let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|name| format!("/{name}/"));
+        let at = folders.iter().find_map(|folder| recorded.rfind(folder));
+        printable(at.map_or(recorded, |at| &recorded[..at]))
+    }
+}
+
+/// A line that is cut where the terminal ends.
+fn fit(line: &str, width: usize) -> Cow<'_, str> {
+    if line.chars().nth(width).is_none() {
+        return line.into();
+    }
+    let cut: String = line.chars().take(width - 1).collect();
+    format!("{cut}…").into()
 }

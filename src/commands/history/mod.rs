@@ -11,7 +11,7 @@ use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::HistoryError;
-use crate::history::check::{CheckReport, Findings, compare, look};
+use crate::history::check::{Findings, look};
 use crate::history::repair::Places;
 use clap::{Args, Subcommand};
 
@@ -73,13 +73,9 @@ fn require_home(context: &Context) -> Result<(), CommandError> {
 fn findings(context: &Context) -> Result<Findings, HistoryError> {
     let home = &context.settings.codex_home;
     let database = threads::find_state_database(home, &context.env);
-    look(home, database.as_deref())
-}
-
-fn checked(context: &Context, findings: &Findings) -> CheckReport {
-    let auth = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON)).ok();
+    let auth = AuthFile::read(&home.join(AUTH_JSON)).ok();
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
-    compare(findings, live.as_deref())
+    look(home, database.as_deref(), live.as_deref())
 }
 
 /// "1 conversation", "2 conversations".

@@ -2,12 +2,14 @@
 
 use super::{count, places, require_home};
 use crate::codex::config::CodexConfig;
-use crate::codex::threads::{self, ThreadTable};
+use crate::codex::threads;
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::with_cause;
-use crate::history::rebuild::{self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source};
+use crate::history::rebuild::{
+    self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source, Table,
+};
 use crate::history::repair;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -109,12 +111,12 @@ impl RebuildArgs {
         };
         let table = table(context);
         let bar = context.ui.bar("reading conversations", 0);
-        let plan = rebuild::plan(places.home, table.as_ref(), options, &bar)?;
+        let mut plan = rebuild::plan(places.home, table, options, &bar)?;
         drop(bar);
         let files = if self.dry_run {
-            rebuild::preview(places.home, &plan)?
+            rebuild::preview(places.home, &mut plan)?
         } else {
-            rebuild::apply(places.home, &plan, !self.no_backup, context.now())?
+            rebuild::apply(places.home, &mut plan, !self.no_backup, context.now())?
         };
         self.show(context, &plan, &files, options.max_threads);
         context.ui.document(
@@ -192,7 +194,7 @@ impl RebuildArgs {
         say(plan.names_kept, "names kept of conversations left out");
         say(
             plan.titles_taken,
-            "without a line, as their title is a name that you gave to another",
+            "called by their ids, as their title is a name that you gave to another",
         );
         say(
             plan.orphans_skipped,
@@ -245,9 +247,9 @@ impl RebuildArgs {
 }
 
 /// What the database lists; a warning where there is one that cannot be used.
-fn table(context: &Context) -> Option<ThreadTable> {
+fn table(context: &Context) -> Option<Table> {
     let database = threads::find_state_database(&context.settings.codex_home, &context.env)?;
-    match threads::read(&database) {
+    match rebuild::read_table(&database) {
         Ok(table) => table,
         Err(e) => {
             context.ui.warn(format_args!(

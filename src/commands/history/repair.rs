@@ -1,6 +1,6 @@
 //! `history repair`: the database is put right.
 
-use super::{check, checked, count, findings, places, require_home};
+use super::{check, count, findings, places, require_home};
 use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;
@@ -43,17 +43,12 @@ impl RepairArgs {
     pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         require_home(context)?;
         let places = places(context);
-        let found = findings(context)?;
         let provider = crate::codex::config::CodexConfig::read(places.home).model_provider;
-        let plan = repair::plan(&found, provider.as_deref().unwrap_or("openai"))?;
-        for skipped in &plan.skipped {
-            let path = printable(&skipped.path.to_string_lossy());
-            context
-                .ui
-                .warn(format_args!("not read, {}: {path}", skipped.reason));
-        }
+        let provider = provider.as_deref().unwrap_or("openai");
+        let mut plan = repair::plan(findings(context)?, provider)?;
         if plan.changes.is_empty() || self.dry_run {
-            return Ok(self.show_plan(context, &plan, &found));
+            say_skipped(context, &plan);
+            return Ok(self.show_plan(context, &plan));
         }
         let program = if plan.makes_database {
             let settings = &context.settings;
@@ -61,8 +56,9 @@ impl RepairArgs {
         } else {
             None
         };
-        let snapshot = repair::apply(&places, &found, &plan, program.as_ref(), context.now())?;
-        let after = checked(context, &findings(context)?);
+        let snapshot = repair::apply(&places, &mut plan, program.as_ref(), context.now())?;
+        say_skipped(context, &plan);
+        let after = findings(context)?.report;
         let remaining = after.left() + usize::from(!after.is_mended());
         show_changes(context, &plan.changes);
         if !after.is_equal() {
@@ -92,14 +88,8 @@ impl RepairArgs {
         Ok(Outcome::partial_if(remaining > 0))
     }
 
-    fn show_plan(
-        &self,
-        context: &Context,
-        plan: &RepairPlan,
-        found: &crate::history::check::Findings,
-    ) -> Outcome {
+    fn show_plan(&self, context: &Context, plan: &RepairPlan) -> Outcome {
         show_changes(context, &plan.changes);
-        let report = checked(context, found);
         if plan.changes.is_empty() {
             context.ui.line("nothing to mend");
         } else {
@@ -113,10 +103,10 @@ impl RepairArgs {
                     .warn(format_args!("the home is in use by {holder}"));
             }
         }
-        if report.left() > 0 {
+        if plan.left > 0 {
             context.ui.note(format_args!(
                 "{} left alone; see codex-manager history check",
-                count(report.left(), "finding")
+                count(plan.left, "finding")
             ));
         }
         context.ui.document(
@@ -124,11 +114,20 @@ impl RepairArgs {
             &RepairJson {
                 changed: &plan.changes,
                 snapshot: None,
-                remaining: report.left(),
+                remaining: plan.left,
                 dry_run: self.dry_run,
             },
         );
-        Outcome::partial_if(!self.dry_run && report.left() > 0)
+        Outcome::partial_if(!self.dry_run && plan.left > 0)
+    }
+}
+
+fn say_skipped(context: &Context, plan: &RepairPlan) {
+    for skipped in &plan.skipped {
+        let path = printable(&skipped.path.to_string_lossy());
+        context
+            .ui
+            .warn(format_args!("not read, {}: {path}", skipped.reason));
     }
 }
 
@@ -150,7 +149,7 @@ fn show_changes(context: &Context, changes: &[Change]) {
     };
     for change in changes.iter().take(shown) {
         let to = printable(change.to.as_deref().unwrap_or_default());
-        let id = printable(&change.id);
+        let id = printable(&change.id.to_string());
         match change.action {
             Action::Path => ui.line(format_args!("path  {id}  {to}")),
             Action::Row => ui.line(format_args!("row   {id}  {to}")),

@@ -1,15 +1,14 @@
-//! What a rollout says about its conversation.
+//! The lines of a rollout, one after another.
 //!
 //! Most lines are of no interest here and long. So a line is first looked at by its beginning,
 //! which Codex always writes in the same order, and is only checked to be JSON unless it is one of
 //! the few kinds that matter. Lines written in another order are parsed.
 
-use super::json;
-use super::lines::{Line, Lines};
-use super::stamp::{self, Stamp};
-use crate::codex::rollout;
-use crate::io::progress::is_interrupted;
-use crate::io::regular;
+use super::{Depth, Message, Meta, Scan, first_line, kept_of};
+use crate::history::id::ConversationId;
+use crate::history::json;
+use crate::history::lines::Line;
+use crate::history::stamp::{self, Stamp};
 use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde::Deserialize;
@@ -17,210 +16,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
-
-/// The first `session_meta`: what the conversation is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Meta {
-    /// The conversation's id; see [`canonical_id`].
-    pub id: String,
-    /// What Codex wrote about it, but for the instructions: they are nearly all of it, and a home
-    /// may have a hundred thousand of these.
-    pub payload: Value,
-}
-
-impl Meta {
-    /// A text of the payload.
-    pub fn text(&self, key: &str) -> Option<&str> {
-        self.payload
-            .get(key)?
-            .as_str()
-            .filter(|text| !text.is_empty())
-    }
-
-    /// When the conversation began.
-    pub fn created(&self) -> Option<Stamp> {
-        self.text("timestamp").and_then(Stamp::parse)
-    }
-
-    /// The workspace account that made it; `None` for one that every account sees.
-    pub fn account(&self) -> Option<&str> {
-        self.text("creator_account_id")
-    }
-
-    /// The conversation whose beginning this one continues, where it is only referred to.
-    pub fn parent(&self) -> Option<String> {
-        let id = self.payload.pointer("/history_base/thread_id")?;
-        id.as_str().map(canonical_id)
-    }
-}
-
-/// A UUID in lower case, as Codex prints it; anything else as it is.
-pub fn canonical_id(id: &str) -> String {
-    let is_uuid = id.len() == 36
-        && id.bytes().enumerate().all(|(i, b)| match i {
-            8 | 13 | 18 | 23 => b == b'-',
-            _ => b.is_ascii_hexdigit(),
-        });
-    if is_uuid {
-        id.to_ascii_lowercase()
-    } else {
-        id.to_owned()
-    }
-}
-
-/// Something that the user said.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Message {
-    /// Whole seconds of the newest time up to its line.
-    pub ts: i64,
-    /// The text without trailing line breaks.
-    pub text: String,
-}
-
-/// What a whole rollout says.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Scan {
-    /// What it is; `None` for a file without an id.
-    pub meta: Option<Meta>,
-    /// The first line of the first thing the user said.
-    pub title: Option<String>,
-    /// The time of the last line that has one.
-    pub last: Option<Stamp>,
-    /// What the user said.
-    pub messages: Vec<Message>,
-    /// How many lines are broken.
-    pub bad_lines: u64,
-    /// What a row of the database is made of.
-    pub turn: Turn,
-}
-
-/// What the last turns say about the conversation.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Turn {
-    /// The first thing that the user said, all of it.
-    pub first_message: Option<String>,
-    /// The last `turn_context`: JSON as it is written, by key.
-    pub context: HashMap<String, String>,
-    /// The last sum of tokens.
-    pub tokens: Option<i64>,
-}
-
-/// How much of a rollout is of interest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Depth {
-    /// Title, times and messages.
-    Messages,
-    /// That, and [`Turn`].
-    Turns,
-}
-
-/// Reads a whole rollout, plain or compressed, in bounded memory.
-///
-/// # Errors
-/// It cannot be read, or the user asked to stop ([`io::ErrorKind::Interrupted`]).
-pub fn scan(path: &Path, depth: Depth, progress: impl Fn(u64)) -> io::Result<Scan> {
-    let mut scanner = Scanner::new(depth);
-    let mut lines = Lines::new(open(path)?);
-    let mut told = 0;
-    loop {
-        let read = lines.bytes_read();
-        if read - told >= 1 << 20 {
-            progress(read - told);
-            told = read;
-            if is_interrupted() {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-        }
-        match lines.next_line() {
-            Ok(Some(line)) => scanner.line(line),
-            Ok(None) => break,
-            // A compressed rollout that breaks off: what came before counts.
-            Err(e) if is_compressed(path) && e.kind() != io::ErrorKind::Interrupted => {
-                scanner.scan.bad_lines += 1;
-                break;
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    progress(lines.bytes_read() - told);
-    Ok(scanner.finish())
-}
-
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
-    if is_compressed(path) {
-        rollout::open_plain(path)
-    } else {
-        // No buffer in between: lines are taken out of ours.
-        Ok(Box::new(regular::open(path)?))
-    }
-}
-
-fn is_compressed(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "zst")
-}
-
-/// Reads only as much as it takes to know what a rollout is: its first line, mostly.
-pub fn head(path: &Path) -> io::Result<Option<Meta>> {
-    head_of(open(path)?)
-}
-
-/// The same of the beginning of a rollout that would have the name `name`.
-pub fn head_in(beginning: &[u8], name: &Path) -> io::Result<Option<Meta>> {
-    if is_compressed(name) {
-        head_of(rollout::plain(beginning)?)
-    } else {
-        head_of(beginning)
-    }
-}
-
-fn head_of(reader: impl Read) -> io::Result<Option<Meta>> {
-    /// Forks carry other lines in front at most; a file that has none here has none.
-    const ENOUGH: usize = 64;
-    /// The first line holds the instructions: 10–25 kB.
-    const CHUNK: usize = 32 << 10;
-    let mut scanner = Scanner::new(Depth::Messages);
-    let mut lines = Lines::in_chunks(reader, CHUNK);
-    for _ in 0..ENOUGH {
-        match lines.next_line()? {
-            Some(line) => scanner.line(line),
-            None => break,
-        }
-        if scanner.scan.meta.is_some() {
-            break;
-        }
-    }
-    Ok(scanner.scan.meta)
-}
-
-/// The time of the last line that has one, read from the end.
-pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
-    if is_compressed(path) {
-        return Ok(scan(path, Depth::Messages, |_| ())?.last);
-    }
-    let mut file = regular::open(path)?;
-    let len = file.metadata()?.len();
-    let mut span = 64 << 10;
-    loop {
-        let from = len.saturating_sub(span);
-        file.seek(SeekFrom::Start(from))?;
-        let mut lines = Lines::in_chunks((&file).take(len - from), 64 << 10);
-        let mut scanner = Scanner::new(Depth::Messages);
-        if from > 0 {
-            // The line that is cut here may be any part of one.
-            let _ = lines.next_line()?;
-        }
-        while let Some(line) = lines.next_line()? {
-            scanner.line(line);
-        }
-        let last = scanner.finish().last;
-        if last.is_some() || from == 0 {
-            return Ok(last);
-        }
-        span *= 16;
-    }
-}
 
 /// The beginning of a line as Codex writes it.
 struct Envelope<'a> {
@@ -295,7 +90,7 @@ fn text_of(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text>(value?.get()).ok().map(|t| t.0)
 }
 
-struct Scanner {
+pub(super) struct Scanner {
     scan: Scan,
     depth: Depth,
     newest: Option<DateTime<Utc>>,
@@ -303,8 +98,6 @@ struct Scanner {
     last_at: Option<DateTime<Utc>>,
     /// The first thing said before any event told of it: for the title alone.
     early: Option<String>,
-    /// What Codex itself put into the user's mouth, if nothing else is found.
-    injected: Option<String>,
     has_event: bool,
     /// Messages as paginated rollouts have them, where there are no others.
     items: Vec<Message>,
@@ -312,7 +105,7 @@ struct Scanner {
 }
 
 impl Scanner {
-    fn new(depth: Depth) -> Self {
+    pub(super) fn new(depth: Depth) -> Self {
         Self {
             scan: Scan::default(),
             depth,
@@ -320,14 +113,23 @@ impl Scanner {
             last: String::new(),
             last_at: None,
             early: None,
-            injected: None,
             has_event: false,
             items: Vec::new(),
             first_event: None,
         }
     }
 
-    fn line(&mut self, line: Line<'_>) {
+    /// Whether it is known what the rollout is.
+    pub(super) fn has_meta(&self) -> bool {
+        self.scan.meta.is_some()
+    }
+
+    /// Counts a line that cannot be had at all.
+    pub(super) fn count_broken(&mut self) {
+        self.scan.bad_lines += 1;
+    }
+
+    pub(super) fn line(&mut self, line: Line<'_>) {
         let bytes = match line {
             Line::Whole(bytes) => bytes.trim_ascii(),
             Line::TooLong { beginning, last } => return self.long_line(beginning, last),
@@ -408,7 +210,7 @@ impl Scanner {
                     && !id.trim().is_empty()
                 {
                     self.scan.meta = Some(Meta {
-                        id: canonical_id(id.trim()),
+                        id: ConversationId::of(id.trim()),
                         payload: kept_of(payload),
                     });
                 }
@@ -467,18 +269,13 @@ impl Scanner {
 
     fn item(&mut self, payload: &str) {
         let Some(text) = spoken(payload) else { return };
-        if text.trim().is_empty() {
-            return;
-        }
-        if is_injected(&text) {
-            self.injected.get_or_insert(text);
-        } else {
+        if !text.trim().is_empty() {
             self.early = Some(text);
         }
     }
 
-    fn finish(mut self) -> Scan {
-        let texts = [&self.early, &self.first_event, &self.injected];
+    pub(super) fn finish(mut self) -> Scan {
+        let texts = [&self.early, &self.first_event];
         self.scan.title = texts
             .into_iter()
             .flatten()
@@ -494,35 +291,6 @@ impl Scanner {
             self.scan.turn.first_message = self.first_event;
         }
         self.scan
-    }
-}
-
-/// What is of use in a `session_meta`.
-fn kept_of(payload: Value) -> Value {
-    const KEPT: [&str; 16] = [
-        "timestamp",
-        "cwd",
-        "originator",
-        "cli_version",
-        "source",
-        "thread_source",
-        "model_provider",
-        "memory_mode",
-        "history_mode",
-        "history_base",
-        "git",
-        "agent_nickname",
-        "agent_role",
-        "agent_path",
-        "creator_user_id",
-        "creator_account_id",
-    ];
-    match payload {
-        Value::Object(mut all) => {
-            let kept = KEPT.iter().filter_map(|key| all.remove_entry(*key));
-            Value::Object(kept.collect())
-        }
-        other => other,
     }
 }
 
@@ -572,26 +340,6 @@ fn spoken(payload: &str) -> Option<String> {
     Some(texts.join("\n"))
 }
 
-/// Whether Codex says this in the user's name at the start of every conversation.
-fn is_injected(text: &str) -> bool {
-    let text = text.trim_start();
-    [
-        "<environment_context>",
-        "<user_instructions>",
-        "<permissions instructions>",
-        "<skills_instructions>",
-        "# AGENTS.md instructions",
-    ]
-    .iter()
-    .any(|beginning| text.starts_with(beginning))
-}
-
-/// The first line of a text that has something in it, trimmed.
-pub fn first_line(text: &str) -> Option<String> {
-    let mut lines = text.lines().map(str::trim);
-    lines.find(|line| !line.is_empty()).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -633,14 +381,40 @@ mod tests {
     }
 
     #[test]
-    fn what_codex_says_in_the_users_name_is_no_title() {
-        let context = r#"{"timestamp":"2026-01-01T00:00:01Z","type":"response_item","payload":{"type":"message","role":"user","content":[{"type":"input_text","text":"<environment_context>\n</environment_context>"}]}}"#;
-        let said = r#"{"timestamp":"2026-01-01T00:00:02Z","type":"response_item","payload":{"type":"message","role":"user","content":[{"type":"input_text","text":"\n  "},{"type":"input_text","text":" mend it "}]}}"#;
-        assert_eq!(scanned(&[context, said]).title.as_deref(), Some("mend it"));
+    fn what_was_said_before_any_event_is_the_title_even_where_codex_said_it() {
+        let item = |parts: &[&str]| {
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|text| format!(r#"{{"type":"input_text","text":"{text}"}}"#))
+                .collect();
+            format!(
+                r#"{{"timestamp":"2026-01-01T00:00:01Z","type":"response_item","payload":{{"type":"message","role":"user","content":[{}]}}}}"#,
+                parts.join(",")
+            )
+        };
+        let event = |text: &str| {
+            format!(
+                r#"{{"timestamp":"2026-01-01T00:00:02Z","type":"event_msg","payload":{{"type":"user_message","message":"{text}"}}}}"#
+            )
+        };
+        let title = |lines: &[String]| {
+            let lines: Vec<_> = lines.iter().map(String::as_str).collect();
+            scanned(&lines).title
+        };
+        let said = item(&["\\n  ", " mend it "]);
+        let context = item(&["<environment_context>\\n</environment_context>"]);
         assert_eq!(
-            scanned(&[context]).title.as_deref(),
+            title(&[said.clone(), event("x")]).as_deref(),
+            Some("mend it")
+        );
+        assert_eq!(
+            title(&[context, said.clone()]).as_deref(),
             Some("<environment_context>")
         );
+        assert_eq!(title(&[event("x"), said.clone()]).as_deref(), Some("x"));
+        assert_eq!(title(&[item(&[" "]), event("x")]).as_deref(), Some("x"));
+        // The first event is the first thing said, whatever comes behind it.
+        assert_eq!(title(&[event(" "), event("x"), said]), None);
     }
 
     #[test]

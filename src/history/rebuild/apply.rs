@@ -1,0 +1,142 @@
+//! Writing the planned files.
+
+use super::{PlannedFile, RebuildPlan};
+use crate::history::HistoryError;
+use crate::history::names;
+use crate::io::lock::FileLock;
+use crate::io::regular;
+use crate::io::{IoContext, atomic};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+/// A file as it was left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RebuiltFile {
+    /// The file.
+    pub path: PathBuf,
+    /// How many lines it has.
+    pub lines: usize,
+    /// Whether it was, or would be, written: it is not where it already says the same.
+    pub written: bool,
+    /// The copy of what was there before.
+    pub backup: Option<PathBuf>,
+}
+
+/// What [`apply`] would do to each file.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn preview(home: &Path, plan: &mut RebuildPlan) -> Result<Vec<RebuiltFile>, HistoryError> {
+    let mut files = Vec::new();
+    for file in &mut plan.files {
+        let path = home.join(file.name);
+        files.push(RebuiltFile {
+            written: !says_already(&path, file)?,
+            path,
+            lines: file.lines,
+            backup: None,
+        });
+    }
+    Ok(files)
+}
+
+/// Whether the file at `path` begins with the planned text, which is then all that is in it but for
+/// what was appended since it was read.
+fn says_already(path: &Path, planned: &mut PlannedFile) -> Result<bool, HistoryError> {
+    if planned.bytes != planned.read_bytes || !path.exists() {
+        return Ok(false);
+    }
+    let mut present = BufReader::with_capacity(64 << 10, regular::open(path).at("read", path)?);
+    planned.text.rewind().at("read a temp file for", path)?;
+    let mut left = planned.bytes;
+    let mut wanted = vec![0; 64 << 10];
+    while left > 0 {
+        let there = present.fill_buf().at("read", path)?;
+        let n = there.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        planned
+            .text
+            .read_exact(&mut wanted[..n])
+            .at("read a temp file for", path)?;
+        if n == 0 || there[..n] != wanted[..n] {
+            return Ok(false);
+        }
+        present.consume(n);
+        left -= n as u64;
+    }
+    Ok(true)
+}
+
+fn length(path: &Path) -> u64 {
+    path.metadata().map_or(0, |m| m.len())
+}
+
+/// Writes the planned files: first a copy of what is there, `<file>.bak.<time>`, unless
+/// `keep_copies` is false, then the new one in one rename, under the lock that Codex takes.
+///
+/// # Errors
+/// Codex holds the lock too long, a file was replaced since it was read, or a write fails: then
+/// there is no copy either. Files that are done stay done.
+pub fn apply(
+    home: &Path,
+    plan: &mut RebuildPlan,
+    keep_copies: bool,
+    now: DateTime<Utc>,
+) -> Result<Vec<RebuiltFile>, HistoryError> {
+    let mut done = Vec::new();
+    // What a killed command was writing.
+    atomic::sweep(home);
+    for file in &mut plan.files {
+        let path = home.join(file.name);
+        // Codex locks the index beside it, and the history itself.
+        let lock = match file.name {
+            names::FILE_NAME => Some(home.join(names::LOCK_NAME)),
+            _ => path.exists().then(|| path.clone()),
+        };
+        let _held = lock
+            .map(|lock| FileLock::exclusive_within(&lock, names::PATIENCE))
+            .transpose()?;
+        if length(&path) < file.read_bytes {
+            return Err(HistoryError::Changed(path));
+        }
+        let written = !says_already(&path, file)?;
+        let mut backup = None;
+        if written {
+            if keep_copies && path.exists() {
+                let suffix = now.format(".bak.%Y%m%dT%H%M%SZ").to_string();
+                backup = Some(atomic::keep_copy(&path, &suffix)?);
+            }
+            if let Err(e) = write(&path, file) {
+                if let Some(copy) = &backup {
+                    // What it was to keep is still there.
+                    let _ = fs::remove_file(copy);
+                }
+                return Err(e);
+            }
+        }
+        done.push(RebuiltFile {
+            path,
+            lines: file.lines,
+            written,
+            backup,
+        });
+    }
+    Ok(done)
+}
+
+/// The planned text, and behind it what was appended since the present file was read.
+fn write(path: &Path, file: &mut PlannedFile) -> Result<(), HistoryError> {
+    let mut temp = atomic::TempFile::beside(path)?;
+    file.text.rewind().at("read a temp file for", path)?;
+    io::copy(&mut file.text, temp.file()).at("write", path)?;
+    if length(path) > file.read_bytes {
+        let mut present = regular::open(path).at("read", path)?;
+        present
+            .seek(SeekFrom::Start(file.read_bytes))
+            .at("read", path)?;
+        io::copy(&mut present, temp.file()).at("write", path)?;
+    }
+    Ok(temp.replace(path)?)
+}

@@ -1,0 +1,406 @@
+//! Which conversations are restored, and when each was changed last.
+
+use super::Source;
+use super::prompts::Prompts;
+use crate::codex::database::DatabaseError;
+use crate::codex::threads::{self, ThreadRow};
+use crate::history::files::{self, Folders, RolloutFile};
+use crate::history::id::ConversationId;
+use crate::history::names::SessionIndex;
+use crate::history::rollout::{self, Depth, first_line};
+use crate::history::stamp::Stamp;
+use crate::history::{HistoryError, Skipped, for_each_file};
+use crate::io::{IoContext, Progress};
+use chrono::{DateTime, Utc};
+use std::collections::HashSet;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use tempfile::SpooledTempFile;
+
+/// The table of threads, but for its texts, which are looked at again when they are wanted.
+#[derive(Debug)]
+pub struct Table {
+    /// The database.
+    pub(super) path: PathBuf,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    created_ms: i64,
+    updated_ms: i64,
+    /// Whether the row says what the conversation is called, so that its rollout need not.
+    has_title: bool,
+}
+
+#[derive(Debug)]
+struct Row {
+    id: ConversationId,
+    times: Times,
+    archived: bool,
+}
+
+/// Reads the table of the database at `path`; `None` when it has none.
+///
+/// # Errors
+/// The database is damaged, or somebody holds it.
+pub fn read_table(path: &Path) -> Result<Option<Table>, DatabaseError> {
+    let rows = threads::fold(path, Vec::new, |rows, row: ThreadRow| {
+        rows.push(Row {
+            times: Times {
+                created_ms: row.created_ms.unwrap_or(0),
+                updated_ms: row.updated_ms.unwrap_or(0),
+                has_title: !row.title.trim().is_empty()
+                    || first_line(&row.first_user_message).is_some(),
+            },
+            archived: row.archived,
+            id: ConversationId::of(&row.id),
+        });
+    })?;
+    Ok(rows.map(|rows| Table {
+        path: path.to_path_buf(),
+        rows,
+    }))
+}
+
+/// A conversation while it is put together.
+pub(super) struct Conversation {
+    pub(super) id: ConversationId,
+    pub(super) row: Option<Times>,
+    /// Among [`Gathered::owned`].
+    files: Range<u32>,
+    created: Option<Stamp>,
+    pub(super) updated: Option<Stamp>,
+    /// Whether it is within the limit.
+    pub(super) is_restored: bool,
+    /// What its rollout calls it, where its row does not.
+    pub(super) title: Option<Span>,
+    /// Whether what the index calls it is only what its rollout says.
+    pub(super) is_index_derived: bool,
+}
+
+impl Conversation {
+    fn new(id: ConversationId, row: Option<Times>) -> Self {
+        Self {
+            id,
+            row,
+            files: 0..0,
+            created: None,
+            updated: None,
+            is_restored: true,
+            title: None,
+            is_index_derived: false,
+        }
+    }
+
+    fn files(&self) -> Range<usize> {
+        self.files.start as usize..self.files.end as usize
+    }
+
+    /// The later of what rollout and row say; else when it was made.
+    fn settle_time(&mut self, last: Option<Stamp>) {
+        let of_row = |millis: fn(&Times) -> i64| {
+            let millis = self.row.as_ref().map(millis).filter(|millis| *millis != 0);
+            millis.and_then(Stamp::of_millis)
+        };
+        let updated = Stamp::later(last, of_row(|row| row.updated_ms));
+        self.updated = updated
+            .or_else(|| of_row(|row| row.created_ms))
+            .or_else(|| self.created.clone());
+    }
+
+    fn has_title(&self) -> bool {
+        self.row.is_some_and(|row| row.has_title)
+    }
+}
+
+/// What is restored, and from which files.
+pub(super) struct Gathered {
+    pub(super) source: Source,
+    /// Ordered by id.
+    pub(super) conversations: Vec<Conversation>,
+    files: Vec<RolloutFile>,
+    /// The files of conversations, by their places; those of one conversation stand together.
+    owned: Vec<u32>,
+    pub(super) orphans: usize,
+    pub(super) without_id: usize,
+}
+
+impl Gathered {
+    pub(super) fn find(&self, id: &ConversationId) -> Option<&Conversation> {
+        let place = self.place(id)?;
+        self.conversations.get(place)
+    }
+
+    pub(super) fn place(&self, id: &ConversationId) -> Option<usize> {
+        self.conversations.binary_search_by(|c| c.id.cmp(id)).ok()
+    }
+
+    fn path(&self, home: &Path, owned: usize) -> PathBuf {
+        self.files[self.owned[owned] as usize].path(home)
+    }
+}
+
+/// The conversations that are sources, each with its files.
+pub(super) fn gather(
+    home: &Path,
+    table: Option<Table>,
+    include_orphans: bool,
+    skipped: &mut Vec<Skipped>,
+) -> Result<Gathered, HistoryError> {
+    let mut archived = HashSet::new();
+    let mut conversations = Vec::new();
+    for row in table.map_or(Vec::new(), |table| table.rows) {
+        if row.archived {
+            archived.insert(row.id);
+        } else {
+            conversations.push(Conversation::new(row.id, Some(row.times)));
+        }
+    }
+    // Of two rows for one conversation the one counts that is written as Codex writes it.
+    conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    conversations.dedup_by(|a, b| a.id == b.id);
+    let mut gathered = Gathered {
+        source: if conversations.is_empty() {
+            Source::Rollouts
+        } else {
+            Source::Database
+        },
+        conversations,
+        files: files::find(home, Folders::Sessions)?,
+        owned: Vec::new(),
+        orphans: 0,
+        without_id: 0,
+    };
+    let takes_orphans = include_orphans || gathered.source == Source::Rollouts;
+    let mut owners = Vec::new();
+    let paths = gathered.files.iter().map(|file| file.path(home));
+    let (mut orphans, mut without_id) = (0, 0);
+    for_each_file(paths, skipped, rollout::head, |i, meta| {
+        let Some(meta) = meta else {
+            without_id += 1;
+            return Ok(());
+        };
+        if archived.contains(&meta.id) {
+            return Ok(());
+        }
+        let known = gathered.place(&meta.id);
+        if known.is_none() && !takes_orphans {
+            orphans += 1;
+            return Ok(());
+        }
+        // Only where no row says when it was made.
+        let row = known.and_then(|place| gathered.conversations[place].row);
+        let created = meta
+            .created()
+            .filter(|_| row.is_none_or(|row| row.created_ms == 0));
+        owners.push((meta.id, u32::try_from(i).unwrap_or(u32::MAX), created));
+        Ok(())
+    })?;
+    (gathered.orphans, gathered.without_id) = (orphans, without_id);
+    owners.sort_unstable_by(|a, b| (&a.0, a.1).cmp(&(&b.0, b.1)));
+    let new: Vec<_> = owners
+        .chunk_by(|a, b| a.0 == b.0)
+        .filter(|owners| gathered.place(&owners[0].0).is_none())
+        .map(|owners| Conversation::new(owners[0].0.clone(), None))
+        .collect();
+    gathered.conversations.extend(new);
+    gathered.conversations.sort_by(|a, b| a.id.cmp(&b.id));
+    gathered.conversations.shrink_to_fit();
+    gathered.owned = Vec::with_capacity(owners.len());
+    for (id, file, created) in owners {
+        let end = u32::try_from(gathered.owned.len() + 1).unwrap_or(u32::MAX);
+        gathered.owned.push(file);
+        if let Some(place) = gathered.place(&id) {
+            let conversation = &mut gathered.conversations[place];
+            if conversation.files.is_empty() {
+                conversation.files.start = end - 1;
+            }
+            conversation.files.end = end;
+            conversation.created = conversation.created.take().or(created);
+        }
+    }
+    Ok(gathered)
+}
+
+/// Marks all but the `max` most recent as beyond the limit and returns how many those are. Only the
+/// ends of rollouts are read for that, and nothing where all fit.
+pub(super) fn limit(
+    home: &Path,
+    gathered: &mut Gathered,
+    max: Option<usize>,
+    skipped: &mut Vec<Skipped>,
+) -> Result<usize, HistoryError> {
+    let Some(max) = max.filter(|max| gathered.conversations.len() > *max) else {
+        return Ok(0);
+    };
+    let all: Vec<usize> = (0..gathered.conversations.len()).collect();
+    read_ends(home, gathered, &all, skipped)?;
+    let conversations = &mut gathered.conversations;
+    let at = |c: &Conversation| c.updated.as_ref().map(|stamp| stamp.at);
+    let mut newest_first = all;
+    newest_first.sort_unstable_by(|a, b| {
+        let (a, b) = (&conversations[*a], &conversations[*b]);
+        (at(b), &b.id).cmp(&(at(a), &a.id))
+    });
+    for beyond in &newest_first[max..] {
+        conversations[*beyond].is_restored = false;
+    }
+    Ok(conversations.len() - max)
+}
+
+/// Settles the times of some conversations by the ends of their rollouts.
+fn read_ends(
+    home: &Path,
+    gathered: &mut Gathered,
+    places: &[usize],
+    skipped: &mut Vec<Skipped>,
+) -> Result<(), HistoryError> {
+    let owned = owned(gathered, places);
+    let mut last: Vec<Option<(DateTime<Utc>, Box<str>)>> = vec![None; gathered.conversations.len()];
+    let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
+    for_each_file(paths, skipped, rollout::last_stamp, |n, stamp| {
+        let known = &mut last[owned[n].0];
+        if let Some(stamp) = stamp
+            && known.as_ref().is_none_or(|(at, _)| *at < stamp.at)
+        {
+            *known = Some((stamp.at, stamp.text.into()));
+        }
+        Ok(())
+    })?;
+    for place in places {
+        let last = last[*place].take().map(|(at, text)| Stamp {
+            text: text.into_string(),
+            at,
+        });
+        gathered.conversations[*place].settle_time(last);
+    }
+    Ok(())
+}
+
+/// The files of these conversations, each with whose it is.
+fn owned(gathered: &Gathered, places: &[usize]) -> Vec<(usize, usize)> {
+    let files = |place: &usize| {
+        let place = *place;
+        gathered.conversations[place]
+            .files()
+            .map(move |owned| (place, owned))
+    };
+    places.iter().flat_map(files).collect()
+}
+
+/// Reads the rollouts of what is restored: all of them where prompts are wanted, else those alone
+/// that no row calls anything. Returns how many lines are broken.
+pub(super) fn scan(
+    home: &Path,
+    gathered: &mut Gathered,
+    index: &SessionIndex,
+    titles: &mut Titles,
+    mut prompts: Option<&mut Prompts>,
+    skipped: &mut Vec<Skipped>,
+    progress: &dyn Progress,
+) -> Result<u64, HistoryError> {
+    let (mut whole, mut ends) = (Vec::new(), Vec::new());
+    for (place, conversation) in gathered.conversations.iter().enumerate() {
+        if !conversation.is_restored {
+        } else if prompts.is_some() || !conversation.has_title() {
+            whole.push(place);
+        } else {
+            ends.push(place);
+        }
+    }
+    let owned = owned(gathered, &whole);
+    let length = |path: PathBuf| path.metadata().map_or(0, |m| m.len());
+    let lengths = owned
+        .iter()
+        .map(|(_, owned)| length(gathered.path(home, *owned)));
+    progress.expect_bytes(lengths.sum());
+    let mut bad_lines = 0;
+    let mut found: Vec<Found> = Vec::new();
+    found.resize_with(whole.len(), Found::default);
+    let paths = owned.iter().map(|(_, owned)| gathered.path(home, *owned));
+    let read =
+        |path: &Path| rollout::scan(path, Depth::Messages, |bytes| progress.add_bytes(bytes));
+    for_each_file(paths, skipped, read, |n, scan| {
+        let place = owned[n].0;
+        let conversation = &gathered.conversations[place];
+        let found = whole.binary_search(&place).map(|i| &mut found[i]);
+        bad_lines += scan.bad_lines;
+        if let Some(prompts) = prompts.as_deref_mut() {
+            for message in &scan.messages {
+                prompts.add(&conversation.id, message)?;
+            }
+        }
+        let Ok(found) = found else { return Ok(()) };
+        found.last = Stamp::later(found.last.take(), scan.last);
+        if let Some(title) = scan.title.filter(|_| !found.has_title) {
+            found.has_title = true;
+            let line = index.get(&conversation.id)?;
+            found.is_index_derived = line.is_some_and(|line| line.thread_name == title);
+            if !conversation.has_title() {
+                found.title = Some(titles.add(&title)?);
+            }
+        }
+        Ok(())
+    })?;
+    for (place, found) in whole.iter().zip(found) {
+        let conversation = &mut gathered.conversations[*place];
+        conversation.settle_time(found.last);
+        conversation.title = found.title;
+        conversation.is_index_derived = found.is_index_derived;
+    }
+    read_ends(home, gathered, &ends, skipped)?;
+    Ok(bad_lines)
+}
+
+#[derive(Default)]
+struct Found {
+    last: Option<Stamp>,
+    has_title: bool,
+    title: Option<Span>,
+    is_index_derived: bool,
+}
+
+/// Where a title stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    at: u64,
+    len: u32,
+}
+
+/// Titles out of memory.
+pub(super) struct Titles {
+    text: SpooledTempFile,
+    len: u64,
+}
+
+impl Default for Titles {
+    fn default() -> Self {
+        Self {
+            text: SpooledTempFile::new(super::HELD),
+            len: 0,
+        }
+    }
+}
+
+impl Titles {
+    fn add(&mut self, title: &str) -> Result<Span, HistoryError> {
+        let at = self.len;
+        let len = u32::try_from(title.len()).unwrap_or(0);
+        let text = &title.as_bytes()[..len as usize];
+        self.text
+            .write_all(text)
+            .at("write a temp file in", std::env::temp_dir())?;
+        self.len += u64::from(len);
+        Ok(Span { at, len })
+    }
+
+    pub(super) fn get(&mut self, span: Span) -> Result<String, HistoryError> {
+        let mut bytes = vec![0; span.len as usize];
+        let read = self.text.seek(SeekFrom::Start(span.at));
+        read.and_then(|_| self.text.read_exact(&mut bytes))
+            .at("read a temp file in", std::env::temp_dir())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}

@@ -1,0 +1,302 @@
+//! The lines of the new `session_index.jsonl`.
+
+use super::gather::{Conversation, Gathered, Titles};
+use crate::codex::threads::{self, ThreadRow};
+use crate::history::HistoryError;
+use crate::history::id::ConversationId;
+use crate::history::names::{IndexEntry, SessionIndex};
+use crate::history::rollout::first_line;
+use crate::history::stamp::Stamp;
+use crate::io::IoContext;
+use crate::io::sorting::Sorter;
+use chrono::{DateTime, Utc};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::io::Write;
+use std::path::Path;
+use tempfile::SpooledTempFile;
+
+/// Lines before they are in their order.
+#[derive(Default)]
+pub(super) struct IndexLines {
+    sorter: Sorter,
+    given: Given,
+    /// How many names are kept of conversations that are not restored.
+    pub(super) names_kept: usize,
+}
+
+/// The names that somebody gave, by their hashes.
+#[derive(Default)]
+struct Given {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Given {
+    fn add(&mut self, name: &str) {
+        self.hashes.insert(self.hasher.hash_one(name));
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(name))
+    }
+}
+
+/// The text of the new index.
+pub(super) struct Written {
+    pub(super) text: SpooledTempFile,
+    pub(super) bytes: u64,
+    pub(super) lines: usize,
+    /// How many conversations are called by their ids, as their title is another's name.
+    pub(super) titles_taken: usize,
+}
+
+impl IndexLines {
+    /// Gathers a line for each restored conversation, and the names of the others.
+    pub(super) fn gather(
+        &mut self,
+        gathered: &Gathered,
+        database: Option<&Path>,
+        index: &SessionIndex,
+        titles: &mut Titles,
+    ) -> Result<(), HistoryError> {
+        let new = || Pass {
+            lines: Self::default(),
+            done: vec![false; gathered.conversations.len()],
+            problem: None,
+        };
+        let with_rows = database.map(|path| {
+            threads::fold(path, new, |pass, row| {
+                if pass.problem.is_none() {
+                    pass.problem = pass.row(gathered, index, titles, &row).err();
+                }
+            })
+        });
+        let mut pass = with_rows.transpose()?.flatten().unwrap_or_else(new);
+        if let Some(problem) = pass.problem {
+            return Err(problem);
+        }
+        for (place, conversation) in gathered.conversations.iter().enumerate() {
+            if conversation.is_restored && !pass.done[place] {
+                pass.done[place] = true;
+                pass.lines.restored(conversation, None, index, titles)?;
+            }
+        }
+        for id in index.ids() {
+            let place = gathered.place(id);
+            if place.is_some_and(|place| pass.done[place]) {
+                continue;
+            }
+            let known = place.and_then(|place| gathered.conversations[place].updated.clone());
+            if let Some(line) = index.get(id)?
+                && let Some(stamp) = known.or_else(|| line.stamp())
+            {
+                pass.lines.names_kept += 1;
+                pass.lines.push(id, &stamp, &line.thread_name, true)?;
+            }
+        }
+        *self = pass.lines;
+        Ok(())
+    }
+
+    fn restored(
+        &mut self,
+        conversation: &Conversation,
+        row: Option<&ThreadRow>,
+        index: &SessionIndex,
+        titles: &mut Titles,
+    ) -> Result<(), HistoryError> {
+        let Some(stamp) = &conversation.updated else {
+            return Ok(());
+        };
+        let given = given_name(conversation, row, index)?;
+        let is_given = given.is_some();
+        let name = match given {
+            Some(name) => name,
+            None => title(conversation, row, titles)?,
+        };
+        self.push(&conversation.id, stamp, &name, is_given)
+    }
+
+    fn push(
+        &mut self,
+        id: &ConversationId,
+        stamp: &Stamp,
+        name: &str,
+        is_given: bool,
+    ) -> Result<(), HistoryError> {
+        if is_given {
+            self.given.add(name);
+        }
+        let record = Record {
+            id: id.to_string(),
+            updated_at: &stamp.text,
+            name,
+            is_given,
+        };
+        let record = record.encode(stamp.at);
+        Ok(self
+            .sorter
+            .push(&record)
+            .at("write a temp file in", std::env::temp_dir())?)
+    }
+
+    /// The text, newest first. A title that nobody chose must not lead `resume NAME` away from what
+    /// somebody called so: of several Codex takes the one that was changed last, wherever its line
+    /// stands (0.169). Such a conversation is called by its id.
+    pub(super) fn write(self) -> Result<Written, HistoryError> {
+        let temp = std::env::temp_dir();
+        let mut sorted = self.sorter.finish().at("write a temp file in", &temp)?;
+        let mut written = Written {
+            text: SpooledTempFile::new(super::HELD),
+            bytes: 0,
+            lines: 0,
+            titles_taken: 0,
+        };
+        let mut line = Vec::new();
+        while let Some(record) = sorted.next_record().at("read a temp file in", &temp)? {
+            let Some(record) = Record::decode(&record) else {
+                continue;
+            };
+            let is_taken = !record.is_given && self.given.has(record.name);
+            written.titles_taken += usize::from(is_taken);
+            line.clear();
+            let entry = IndexEntry {
+                thread_name: if is_taken { &*record.id } else { record.name }.to_owned(),
+                updated_at: record.updated_at.to_owned(),
+                id: record.id,
+            };
+            // Texts alone: there is nothing in it that JSON could not say.
+            let _ = serde_json::to_writer(&mut line, &entry);
+            line.push(b'\n');
+            written
+                .text
+                .write_all(&line)
+                .at("write a temp file in", &temp)?;
+            written.bytes += line.len() as u64;
+            written.lines += 1;
+        }
+        Ok(written)
+    }
+}
+
+/// One look through the table.
+struct Pass {
+    lines: IndexLines,
+    /// By their places: the conversations that have a line.
+    done: Vec<bool>,
+    problem: Option<HistoryError>,
+}
+
+impl Pass {
+    fn row(
+        &mut self,
+        gathered: &Gathered,
+        index: &SessionIndex,
+        titles: &mut Titles,
+        row: &ThreadRow,
+    ) -> Result<(), HistoryError> {
+        let found = gathered.place(&ConversationId::of(&row.id));
+        let Some(place) = found.filter(|place| !self.done[*place] && !row.archived) else {
+            return Ok(());
+        };
+        let conversation = &gathered.conversations[place];
+        if conversation.is_restored {
+            self.done[place] = true;
+            return self.lines.restored(conversation, Some(row), index, titles);
+        }
+        if let (Some(name), Some(stamp)) = (row.given_name(), &conversation.updated) {
+            self.done[place] = true;
+            self.lines.names_kept += 1;
+            self.lines.push(&conversation.id, stamp, name, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// What somebody called it: a line of the index that says no more than the first message, or the
+/// id, was made by a rebuild.
+fn given_name(
+    conversation: &Conversation,
+    row: Option<&ThreadRow>,
+    index: &SessionIndex,
+) -> Result<Option<String>, HistoryError> {
+    if let Some(name) = row.and_then(ThreadRow::given_name) {
+        return Ok(Some(name.to_owned()));
+    }
+    let Some(line) = index.get(&conversation.id)? else {
+        return Ok(None);
+    };
+    let name = line.thread_name;
+    let is_said = |row: &ThreadRow| {
+        row.title == name
+            || [&row.title, &row.first_user_message]
+                .iter()
+                .any(|text| first_line(text).as_deref() == Some(&name))
+    };
+    let is_derived = conversation.is_index_derived
+        || conversation.id.with_text(|id| id == name)
+        || row.is_some_and(is_said);
+    Ok((!is_derived).then_some(name))
+}
+
+/// What it is called where nobody gave it a name.
+fn title(
+    conversation: &Conversation,
+    row: Option<&ThreadRow>,
+    titles: &mut Titles,
+) -> Result<String, HistoryError> {
+    let of_row = row.and_then(|row| {
+        let title = Some(&row.title).filter(|title| !title.trim().is_empty());
+        title
+            .cloned()
+            .or_else(|| first_line(&row.first_user_message))
+    });
+    match (of_row, conversation.title) {
+        (Some(title), _) => Ok(title),
+        (None, Some(span)) => titles.get(span),
+        (None, None) => Ok(conversation.id.to_string()),
+    }
+}
+
+/// A line as it is sorted: the newest first, of the same instant the last by id.
+struct Record<'a> {
+    id: String,
+    updated_at: &'a str,
+    name: &'a str,
+    is_given: bool,
+}
+
+/// Where the id begins: behind seconds and nanoseconds.
+const TIME: usize = 12;
+
+impl<'a> Record<'a> {
+    fn encode(&self, at: DateTime<Utc>) -> Vec<u8> {
+        // Turned around, as the last are to come first.
+        let seconds = !(at.timestamp().cast_unsigned() ^ 1 << 63);
+        let mut record = seconds.to_be_bytes().to_vec();
+        record.extend((!at.timestamp_subsec_nanos()).to_be_bytes());
+        // No text has a byte 0, so none of these is 255 but the end, which comes last.
+        record.extend(self.id.bytes().map(|byte| !byte));
+        record.push(u8::MAX);
+        record.push(u8::from(self.is_given));
+        record.extend(self.updated_at.bytes());
+        record.push(0);
+        record.extend(self.name.bytes());
+        record
+    }
+
+    fn decode(record: &'a [u8]) -> Option<Self> {
+        let rest = record.get(TIME..)?;
+        let end = rest.iter().position(|byte| *byte == u8::MAX)?;
+        let id = rest[..end].iter().map(|byte| !byte).collect();
+        let (is_given, rest) = rest[end + 1..].split_first()?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        Some(Self {
+            id: String::from_utf8(id).ok()?,
+            updated_at: std::str::from_utf8(&rest[..end]).ok()?,
+            name: std::str::from_utf8(&rest[end + 1..]).ok()?,
+            is_given: *is_given == 1,
+        })
+    }
+}

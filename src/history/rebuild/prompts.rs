@@ -1,0 +1,241 @@
+//! The lines of the new `history.jsonl`.
+
+use super::RebuildPlan;
+use super::gather::Gathered;
+use crate::history::HistoryError;
+use crate::history::id::ConversationId;
+use crate::history::prompts::{self, HistoryEntry};
+use crate::history::rollout::Message;
+use crate::io::sorting::Sorter;
+use crate::io::{IoContext, IoError};
+use std::io::{self, BufRead, BufReader, Seek, Write};
+use std::path::Path;
+use tempfile::SpooledTempFile;
+
+/// Prompts before they are in their order.
+#[derive(Default)]
+pub(super) struct Prompts {
+    /// By time, conversation and text.
+    lines: Sorter,
+    /// By conversation and text, together with those of the present history.
+    texts: Sorter,
+}
+
+/// The text of the new history.
+pub(super) struct Written {
+    pub(super) text: SpooledTempFile,
+    pub(super) bytes: u64,
+    pub(super) lines: usize,
+    /// How many of the oldest the limit took.
+    pub(super) trimmed: usize,
+}
+
+/// Whose a text is.
+const RESTORED: u8 = 0;
+const PRESENT: u8 = 1;
+
+fn in_temp<T>(result: io::Result<T>) -> Result<T, IoError> {
+    result.at("use a temp file in", std::env::temp_dir())
+}
+
+impl Prompts {
+    /// Adds something that the user said.
+    pub(super) fn add(
+        &mut self,
+        id: &ConversationId,
+        message: &Message,
+    ) -> Result<(), HistoryError> {
+        let id = id.to_string();
+        let mut record = (message.ts.cast_unsigned() ^ 1 << 63)
+            .to_be_bytes()
+            .to_vec();
+        record.extend(id.bytes());
+        record.push(0);
+        record.extend(message.text.bytes());
+        in_temp(self.lines.push(&record))?;
+        Ok(in_temp(self.texts.push(&text_record(
+            &id,
+            &message.text,
+            RESTORED,
+        )))?)
+    }
+
+    /// Counts in the plan what of the present history is left out; returns how many of its lines
+    /// are broken.
+    pub(super) fn compare(
+        &mut self,
+        home: &Path,
+        gathered: &Gathered,
+        plan: &mut RebuildPlan,
+    ) -> Result<u64, HistoryError> {
+        let mut problem = None;
+        let broken = prompts::read(home, |line| {
+            let text = line.text.trim_end_matches(['\n', '\r']);
+            let pushed = self
+                .texts
+                .push(&text_record(&line.session_id, text, PRESENT));
+            problem = problem.take().or(pushed.err());
+        })?;
+        in_temp(problem.map_or(Ok(()), Err))?;
+        let mut texts = in_temp(std::mem::take(&mut self.texts).finish())?;
+        let mut backed = Vec::new();
+        while let Some(record) = in_temp(texts.next_record())? {
+            let Some((whose, key)) = record.split_last() else {
+                continue;
+            };
+            if *whose == RESTORED {
+                backed.clear();
+                backed.extend_from_slice(key);
+            } else if backed != key {
+                let end = key.iter().position(|byte| *byte == 0).unwrap_or(key.len());
+                let id = ConversationId::of(&String::from_utf8_lossy(&key[..end]));
+                match gathered.find(&id) {
+                    Some(conversation) if !conversation.is_restored => {
+                        plan.history_beyond_limit += 1;
+                    }
+                    _ => plan.history_dropped += 1,
+                }
+            }
+        }
+        Ok(broken)
+    }
+
+    /// The text, oldest first, without what is the same in all, and trimmed as Codex does it: where
+    /// the whole is longer than `max_bytes`, the oldest lines go until it is at most four fifths of
+    /// that, or one line, whichever is more.
+    pub(super) fn write(self, max_bytes: Option<u64>) -> Result<Written, HistoryError> {
+        let mut sorted = in_temp(self.lines.finish())?;
+        let mut text = SpooledTempFile::new(super::HELD);
+        let (mut bytes, mut lines, mut newest) = (0, 0, 0);
+        let mut last: Option<Vec<u8>> = None;
+        let mut line = Vec::new();
+        while let Some(record) = in_temp(sorted.next_record())? {
+            if last.as_ref() == Some(&record) {
+                continue;
+            }
+            if let Some(entry) = decode(&record) {
+                line.clear();
+                prompts::render(&entry, &mut line);
+                in_temp(text.write_all(&line))?;
+                newest = line.len() as u64;
+                bytes += newest;
+                lines += 1;
+            }
+            last = Some(record);
+        }
+        let target = max_bytes.map_or(u64::MAX, |max| four_fifths(max).max(newest));
+        if max_bytes.is_none_or(|max| bytes <= max) || bytes <= target {
+            return Ok(Written {
+                text,
+                bytes,
+                lines,
+                trimmed: 0,
+            });
+        }
+        in_temp(text.rewind())?;
+        let mut whole = BufReader::new(text);
+        let mut trimmed = 0;
+        while bytes > target {
+            bytes -= in_temp(whole.skip_until(b'\n'))? as u64;
+            trimmed += 1;
+        }
+        let mut text = SpooledTempFile::new(super::HELD);
+        in_temp(io::copy(&mut whole, &mut text))?;
+        Ok(Written {
+            text,
+            bytes,
+            lines: lines - trimmed,
+            trimmed,
+        })
+    }
+}
+
+/// Ordered by conversation and text, what is restored before what is there. A byte 0 in a text is
+/// no end of it: whose it is comes last of all.
+fn text_record(id: &str, text: &str, whose: u8) -> Vec<u8> {
+    let mut record = id.as_bytes().to_vec();
+    record.push(0);
+    record.extend(text.bytes());
+    record.push(0);
+    record.push(whose);
+    record
+}
+
+fn decode(record: &[u8]) -> Option<HistoryEntry> {
+    let (time, rest) = record.split_first_chunk::<8>()?;
+    let end = rest.iter().position(|byte| *byte == 0)?;
+    Some(HistoryEntry {
+        session_id: std::str::from_utf8(&rest[..end]).ok()?.to_owned(),
+        ts: (u64::from_be_bytes(*time) ^ 1 << 63).cast_signed(),
+        text: std::str::from_utf8(&rest[end + 1..]).ok()?.to_owned(),
+    })
+}
+
+fn four_fifths(bytes: u64) -> u64 {
+    u64::try_from(u128::from(bytes) * 4 / 5).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    fn rendered(said: &[(i64, &str)], max_bytes: Option<u64>) -> (Written, String) {
+        let mut prompts = Prompts::default();
+        for (ts, text) in said {
+            let message = Message {
+                ts: *ts,
+                text: (*text).to_owned(),
+            };
+            prompts.add(&ConversationId::of("s"), &message).unwrap();
+        }
+        let mut written = prompts.write(max_bytes).unwrap();
+        let mut text = String::new();
+        written.text.rewind().unwrap();
+        written.text.read_to_string(&mut text).unwrap();
+        assert_eq!(
+            (text.len() as u64, text.lines().count()),
+            (written.bytes, written.lines)
+        );
+        (written, text)
+    }
+
+    fn ten() -> Vec<(i64, &'static str)> {
+        (10..20).map(|ts| (ts, "aa")).collect()
+    }
+
+    #[test]
+    fn what_fits_stays_whole() {
+        let (whole, text) = rendered(&ten(), None);
+        assert_eq!(rendered(&ten(), Some(whole.bytes)).1, text);
+        assert_eq!(whole.trimmed, 0);
+    }
+
+    #[test]
+    fn beyond_the_limit_the_oldest_go_down_to_four_fifths() {
+        let whole = rendered(&ten(), None).0.bytes;
+        let (trimmed, text) = rendered(&ten(), Some(whole - 1));
+        // Four fifths of ten lines less a byte hold seven.
+        assert_eq!((trimmed.lines, trimmed.trimmed), (7, 3));
+        assert!(text.starts_with("{\"session_id\":\"s\",\"ts\":13,"));
+    }
+
+    #[test]
+    fn the_newest_line_stays_however_small_the_limit() {
+        let (trimmed, _) = rendered(&ten(), Some(1));
+        assert_eq!((trimmed.lines, trimmed.trimmed), (1, 9));
+        assert_eq!(rendered(&ten()[..1], Some(1)).0.lines, 1);
+        assert_eq!(rendered(&[], Some(1)).0.lines, 0);
+    }
+
+    #[test]
+    fn exact_duplicates_go_and_ties_are_ordered() {
+        let said = [(2, "b"), (1, "z"), (2, "a"), (2, "b"), (-1, "before 1970")];
+        let (_, text) = rendered(&said, None);
+        let texts: Vec<_> = text
+            .lines()
+            .map(|line| serde_json::from_str::<HistoryEntry>(line).unwrap().text)
+            .collect();
+        assert_eq!(texts, ["before 1970", "z", "a", "b"]);
+    }
+}

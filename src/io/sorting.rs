@@ -1,0 +1,269 @@
+//! Putting more records into order than memory should hold.
+//!
+//! Records are bytes and ordered as such. What does not fit is sorted in runs that go to a temp
+//! file without a name, which are merged when the records are read.
+
+use super::position;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io;
+
+/// How many bytes of records are held before they become a run.
+const HELD: usize = 4 << 20;
+
+/// How much of each run is read at a time.
+const READ: usize = 16 << 10;
+
+/// Takes records in any order.
+#[derive(Debug, Default)]
+pub struct Sorter {
+    bytes: Vec<u8>,
+    /// Where each held record begins and ends.
+    records: Vec<(u32, u32)>,
+    runs: Option<Runs>,
+    held: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Runs {
+    file: File,
+    /// Where each run begins and ends.
+    spans: Vec<(u64, u64)>,
+    len: u64,
+}
+
+impl Sorter {
+    /// Adds a record.
+    ///
+    /// # Errors
+    /// The temp file cannot be written.
+    pub fn push(&mut self, record: &[u8]) -> io::Result<()> {
+        let limit = self.held.unwrap_or(HELD);
+        let size = self.bytes.len() + self.records.len() * size_of::<(u32, u32)>();
+        if !self.records.is_empty() && size + record.len() > limit {
+            self.write_run()?;
+        }
+        let place = |at: usize| u32::try_from(at).map_err(io::Error::other);
+        let start = place(self.bytes.len())?;
+        let end = place(self.bytes.len() + record.len())?;
+        self.bytes.extend_from_slice(record);
+        self.records.push((start, end));
+        Ok(())
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let record = |(start, end): (u32, u32)| &bytes[start as usize..end as usize];
+        self.records
+            .sort_unstable_by(|a, b| record(*a).cmp(record(*b)));
+    }
+
+    fn write_run(&mut self) -> io::Result<()> {
+        self.sort();
+        let runs = match &mut self.runs {
+            Some(runs) => runs,
+            None => self.runs.insert(Runs {
+                file: tempfile::tempfile()?,
+                spans: Vec::new(),
+                len: 0,
+            }),
+        };
+        let from = runs.len;
+        let mut buffer = Vec::with_capacity(4 * READ);
+        for (start, end) in self.records.drain(..) {
+            buffer.extend_from_slice(&(end - start).to_le_bytes());
+            buffer.extend_from_slice(&self.bytes[start as usize..end as usize]);
+            if buffer.len() >= 4 * READ {
+                position::write_all_at(&runs.file, &buffer, runs.len)?;
+                runs.len += buffer.len() as u64;
+                buffer.clear();
+            }
+        }
+        position::write_all_at(&runs.file, &buffer, runs.len)?;
+        runs.len += buffer.len() as u64;
+        runs.spans.push((from, runs.len));
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// All records in their order.
+    ///
+    /// # Errors
+    /// The temp file cannot be written or read.
+    pub fn finish(mut self) -> io::Result<Sorted> {
+        self.sort();
+        if self.runs.is_some() && !self.records.is_empty() {
+            self.write_run()?;
+        }
+        let Some(runs) = self.runs else {
+            return Ok(Sorted {
+                held: self,
+                next: 0,
+                file: None,
+                heads: BinaryHeap::new(),
+            });
+        };
+        let mut heads = BinaryHeap::new();
+        for (at, end) in runs.spans {
+            let mut run = Run {
+                at,
+                end,
+                buffer: Vec::new(),
+                start: 0,
+            };
+            if let Some(record) = run.next(&runs.file)? {
+                heads.push(Reverse((record, Held(run))));
+            }
+        }
+        Ok(Sorted {
+            held: Self::default(),
+            next: 0,
+            file: Some(runs.file),
+            heads,
+        })
+    }
+}
+
+/// Records in order.
+#[derive(Debug)]
+pub struct Sorted {
+    held: Sorter,
+    next: usize,
+    file: Option<File>,
+    heads: BinaryHeap<Reverse<(Vec<u8>, Held)>>,
+}
+
+impl Sorted {
+    /// The next record; `None` at the end.
+    ///
+    /// # Errors
+    /// The temp file cannot be read.
+    pub fn next_record(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = &self.file else {
+            let place = self.held.records.get(self.next);
+            self.next += 1;
+            return Ok(place.map(|(a, b)| self.held.bytes[*a as usize..*b as usize].to_vec()));
+        };
+        let Some(Reverse((record, Held(mut run)))) = self.heads.pop() else {
+            return Ok(None);
+        };
+        if let Some(next) = run.next(file)? {
+            self.heads.push(Reverse((next, Held(run))));
+        }
+        Ok(Some(record))
+    }
+}
+
+/// What is left of a run.
+#[derive(Debug)]
+struct Run {
+    at: u64,
+    end: u64,
+    buffer: Vec<u8>,
+    start: usize,
+}
+
+impl Run {
+    fn next(&mut self, file: &File) -> io::Result<Option<Vec<u8>>> {
+        if self.start == self.buffer.len() && self.at == self.end {
+            return Ok(None);
+        }
+        self.have(file, 4)?;
+        let (mut len, from) = ([0; 4], self.start);
+        len.copy_from_slice(&self.buffer[from..from + 4]);
+        let len = u32::from_le_bytes(len) as usize;
+        self.have(file, 4 + len)?;
+        let record = self.buffer[self.start + 4..self.start + 4 + len].to_vec();
+        self.start += 4 + len;
+        Ok(Some(record))
+    }
+
+    /// Reads until so many bytes are there.
+    fn have(&mut self, file: &File, wanted: usize) -> io::Result<()> {
+        let there = self.buffer.len() - self.start;
+        if there >= wanted {
+            return Ok(());
+        }
+        self.buffer.drain(..self.start);
+        self.start = 0;
+        let more = (wanted - there).max(READ) as u64;
+        let more = more.min(self.end - self.at);
+        self.buffer
+            .resize(there + usize::try_from(more).map_err(io::Error::other)?, 0);
+        position::read_exact_at(file, &mut self.buffer[there..], self.at)?;
+        self.at += more;
+        if self.buffer.len() < wanted {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+}
+
+/// A run, of which no two are told apart by the order.
+#[derive(Debug)]
+struct Held(Run);
+
+impl PartialEq for Held {
+    fn eq(&self, _other: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Held {}
+
+impl PartialOrd for Held {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Held {
+    fn cmp(&self, _other: &Self) -> std::cmp::Ordering {
+        std::cmp::Ordering::Equal
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn records_come_in_order_whether_they_fit_or_not(
+            records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..200),
+            held in 1_usize..2000,
+        ) {
+            let mut sorter = Sorter { held: Some(held), ..Sorter::default() };
+            for record in &records {
+                sorter.push(record).unwrap();
+            }
+            let mut records_in_order = sorter.finish().unwrap();
+            let mut found = Vec::new();
+            while let Some(record) = records_in_order.next_record().unwrap() {
+                found.push(record);
+            }
+            let mut expected = records;
+            expected.sort();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn a_record_may_be_longer_than_what_is_held_or_read_at_a_time() {
+        let mut sorter = Sorter {
+            held: Some(10),
+            ..Sorter::default()
+        };
+        let long = vec![b'b'; 3 * READ + 1];
+        for record in [&long[..], b"a", b"c"] {
+            sorter.push(record).unwrap();
+        }
+        let mut records_in_order = sorter.finish().unwrap();
+        assert_eq!(records_in_order.next_record().unwrap().unwrap(), b"a");
+        assert_eq!(records_in_order.next_record().unwrap().unwrap(), long);
+        assert_eq!(records_in_order.next_record().unwrap().unwrap(), b"c");
+        assert_eq!(records_in_order.next_record().unwrap(), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! I2, I3: `history repair`, `undo` and `rebuild` with each call that changes a disk as the last one,
+//! or on a disk that is full from there on.
+
+use crate::faults::{Fault, Point, can_inject, faulty, points, sample};
+use crate::history_check::{Home, id};
+use crate::support::env::{Tree, assert_same_tree};
+use crate::support::faults::Dice;
+use rusqlite::Connection;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+/// How many points of each command are tried for each way to fail.
+const POINTS: usize = 14;
+
+const NAMES: [&str; 3] = ["state_5.sqlite", "state_5.sqlite-wal", "state_5.sqlite-shm"];
+
+/// A home whose rows point elsewhere, and whose second name is only in the log of the database.
+fn broken() -> Home {
+    let home = Home::new();
+    let database = home.path(NAMES[0]);
+    let writer = Connection::open(&database).unwrap();
+    writer
+        .execute_batch(
+            "PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0; PRAGMA wal_checkpoint;
+             UPDATE threads SET rollout_path='x', name=iif(name IS NULL, NULL, 'in the log');",
+        )
+        .unwrap();
+    // As a killed Codex leaves it: copied while the writer holds it, and put back.
+    let bytes = NAMES.map(|name| fs::read(home.path(name)).unwrap());
+    drop(writer);
+    for (name, bytes) in NAMES.iter().zip(bytes) {
+        fs::write(home.path(name), bytes).unwrap();
+    }
+    home
+}
+
+/// Where the first row points, and what the second is called.
+fn state(home: &Home) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    for name in NAMES {
+        let _ = fs::copy(home.path(name), folder.path().join(name));
+    }
+    let database = Connection::open(folder.path().join(NAMES[0])).unwrap();
+    let check: String = database
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(check, "ok");
+    let text = |n: u32, column: &str| -> String {
+        let sql = format!("SELECT {column} FROM threads WHERE id=?1");
+        database.query_row(&sql, [id(n)], |row| row.get(0)).unwrap()
+    };
+    (text(1, "rollout_path") == "x", text(2, "name"))
+}
+
+fn databases(home: &Home) -> Tree {
+    home.env.tree("home/.codex").only(&NAMES)
+}
+
+/// Every point with each way to fail.
+fn tries(home: &Home, args: &[&str]) -> Vec<(Point, Fault)> {
+    let points = points(&home.env, args);
+    let mut dice = Dice::new();
+    let mut chosen = Vec::new();
+    for way in [Fault::Killed, Fault::FromThenOn("ENOSPC")] {
+        let some = sample(&points, &mut dice);
+        let step = some.len().div_ceil(POINTS).max(1);
+        chosen.extend(some.into_iter().step_by(step).map(|point| (point, way)));
+    }
+    chosen
+}
+
+/// The folders and files that a later command must not find.
+fn debris(home: &Home) -> Vec<String> {
+    let tree = home.env.tree("home").0;
+    let names = tree.into_keys().map(|path| path.display().to_string());
+    names
+        .filter(|name| name.contains("codex-manager-tmp-") || name.contains(".undoing"))
+        .collect()
+}
+
+/// Copies the whole world of a home aside, so that each try begins with the same.
+struct Kept(tempfile::TempDir);
+
+impl Kept {
+    fn of(home: &Home) -> Self {
+        let kept = Self(tempfile::tempdir().unwrap());
+        copy(&home.env.path("home"), kept.0.path());
+        kept
+    }
+
+    fn put_back(&self, home: &Home) {
+        let place = home.env.path("home");
+        fs::remove_dir_all(&place).unwrap();
+        copy(self.0.path(), &place);
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let done = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(to)
+        .status();
+    assert!(done.unwrap().success());
+}
+
+#[test]
+fn i2_i3_a_repair_that_fails_anywhere_leaves_the_old_or_the_new_state_and_can_be_undone() {
+    if !can_inject() {
+        return;
+    }
+    let home = broken();
+    let kept = Kept::of(&home);
+    let before = databases(&home);
+    let args = ["history", "repair"];
+    let tries = tries(&home, &args);
+    for (point, fault) in tries {
+        kept.put_back(&home);
+        let told = format!("{point:?} {fault:?}");
+        let Some(output) = faulty(&home.env, &args, &point, fault) else {
+            continue;
+        };
+        let was_killed = output.status.signal().is_some();
+        let has_snapshot = snapshots(&home) > 0;
+        if !was_killed && !output.status.success() && !has_snapshot {
+            let after = databases(&home).0.into_keys();
+            let before = before.0.keys();
+            assert!(after.eq(before.cloned()), "{told}: a log is left");
+        }
+        let found = home.env.run(["history", "check"]);
+        let (is_broken, name) = state(&home);
+        assert_eq!(name, "in the log", "{told}");
+        assert_eq!(found.code, if is_broken { 5 } else { 0 }, "{told}: {found}");
+        let undo = home.env.run(["history", "undo"]);
+        if is_broken && undo.code == 1 {
+            assert!(undo.stderr.contains("no snapshot"), "{told}: {undo}");
+        } else {
+            let _ = undo.code(0);
+            assert_same_tree(&before, &databases(&home));
+        }
+        // The next repair does it all, and leaves nothing of the one that failed.
+        let _ = home.env.run(args).code(0);
+        let _ = home.env.run(["history", "check"]).code(0);
+        assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
+    }
+}
+
+fn snapshots(home: &Home) -> usize {
+    let folder = home.env.manager_home().join("history");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.path().join("snapshot.json").exists())
+        .count()
+}
+
+#[test]
+fn i2_i3_an_undo_that_fails_anywhere_is_finished_or_not_begun() {
+    if !can_inject() {
+        return;
+    }
+    let home = broken();
+    let before = databases(&home);
+    let _ = home.env.run(["history", "repair"]).code(0);
+    let kept = Kept::of(&home);
+    let args = ["history", "undo"];
+    let tries = tries(&home, &args);
+    for (point, fault) in tries {
+        kept.put_back(&home);
+        let told = format!("{point:?} {fault:?}");
+        if faulty(&home.env, &args, &point, fault).is_none() {
+            continue;
+        }
+        let found = home.env.run(["history", "check"]);
+        let (is_broken, name) = state(&home);
+        assert_eq!(name, "in the log", "{told}: {found}");
+        assert_eq!(found.code, if is_broken { 5 } else { 0 }, "{told}: {found}");
+        if !is_broken {
+            let _ = home.env.run(args).code(0);
+        }
+        assert_same_tree(&before, &databases(&home));
+        assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
+    }
+}
+
+#[test]
+fn i2_i3_a_rebuild_that_fails_anywhere_leaves_each_file_old_or_new() {
+    if !can_inject() {
+        return;
+    }
+    let home = broken();
+    fs::write(home.path("history.jsonl"), "not a line\n").unwrap();
+    let kept = Kept::of(&home);
+    let names = ["session_index.jsonl", "history.jsonl"];
+    let read = |home: &Home| names.map(|name| fs::read_to_string(home.path(name)).unwrap());
+    let old = read(&home);
+    let args = ["history", "rebuild"];
+    let tries = tries(&home, &args);
+    let new = read(&home);
+    assert!(old[0] != new[0] && old[1] != new[1]);
+    for (point, fault) in tries {
+        kept.put_back(&home);
+        let told = format!("{point:?} {fault:?}");
+        let Some(output) = faulty(&home.env, &args, &point, fault) else {
+            continue;
+        };
+        let found = read(&home);
+        for i in 0..2 {
+            assert!(
+                found[i] == old[i] || found[i] == new[i],
+                "{told}: {found:?}"
+            );
+            let copies = home.env.tree("home/.codex").0.into_keys();
+            let copies = copies.filter(|path| {
+                let name = path.to_string_lossy();
+                name.starts_with(names[i]) && name.contains(".bak.")
+            });
+            let is_told = output.status.signal().is_none();
+            assert!(
+                !is_told || found[i] == new[i] || copies.count() == 0,
+                "{told}"
+            );
+        }
+        let _ = home.env.run(args).code(0);
+        assert_eq!(read(&home), new, "{told}");
+        let again = home.env.run(args).code(0);
+        assert!(!again.stdout.contains("written"), "{told}: {again}");
+        assert_eq!(debris(&home), Vec::<String>::new(), "{told}");
+    }
+}
