@@ -12,6 +12,7 @@
 
 mod measure;
 mod sample;
+mod syncing;
 
 use measure::{Row, Run, Runner, in_turn, table};
 use sample::Shape;
@@ -30,6 +31,8 @@ cargo bench --bench compare -- [OPTION]...
   --files N       also a home of so many small files, for its memory [default: 0]
   --rounds N      how often each is run, in turn [default: 5]
   --python FILE   the Python codex-manager, to be measured too
+  --sync          sync alone, on that home and on one of --files small files [default: 50000]
+  --codexsync FILE  codexSync, to be measured too
   --no-peers      only ours: for homes that take the peers minutes";
 
 struct Options {
@@ -41,7 +44,20 @@ struct Options {
     files: u32,
     rounds: usize,
     python: Option<PathBuf>,
+    sync: bool,
+    codexsync: Option<PathBuf>,
     peers: bool,
+}
+
+impl Options {
+    /// Of the home of few large files.
+    fn shape(&self) -> Shape {
+        Shape {
+            bytes: self.mb * 1_000_000,
+            sessions: self.sessions,
+            seed: self.seed,
+        }
+    }
 }
 
 /// `None` when there is nothing to measure: `cargo test --benches` starts this too.
@@ -55,6 +71,8 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         files: 0,
         rounds: 5,
         python: None,
+        sync: false,
+        codexsync: None,
         peers: true,
     };
     let mut measure = false;
@@ -71,6 +89,11 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
             "--files" => options.files = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
             "--python" => options.python = Some(value()?.into()),
+            "--sync" => {
+                options.sync = true;
+                options.files = 50_000;
+            }
+            "--codexsync" => options.codexsync = Some(value()?.into()),
             "--no-peers" => options.peers = false,
             _ => {
                 println!("{USAGE}");
@@ -88,23 +111,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::Builder::new()
         .prefix("codex-manager-bench-")
         .tempdir()?;
-    let bench = Rc::new(Bench::new(folder.path().to_path_buf()));
-    sample::write_home(
-        &bench.home,
-        Shape {
-            bytes: options.mb * 1_000_000,
-            sessions: options.sessions,
-            seed: options.seed,
-        },
-    )?;
-    let mut rows = Vec::new();
-    rows.extend(starting(&bench, &options)?);
-    rows.extend(packing(&bench, &options));
-    rows.push(packing_again(&bench, &options));
-    rows.extend(unpacking(&bench, &options));
-    if options.files > 0 {
-        rows.extend(many_files(folder.path(), options.files)?);
-    }
+    let rows = if options.sync {
+        syncing::rows(folder.path(), &options)?
+    } else {
+        archives(folder.path(), &options)?
+    };
     println!(
         "{} MB in {} conversations, {} rounds, {} processors\n\n{}",
         options.mb,
@@ -114,6 +125,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         table(&rows)
     );
     Ok(())
+}
+
+/// Accounts and archives.
+fn archives(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let bench = Rc::new(Bench::new(folder.to_path_buf()));
+    sample::write_home(&bench.home, options.shape())?;
+    let mut rows = Vec::new();
+    rows.extend(starting(&bench, options)?);
+    rows.extend(packing(&bench, options));
+    rows.push(packing_again(&bench, options));
+    rows.extend(unpacking(&bench, options));
+    if options.files > 0 {
+        rows.extend(many_files(folder, options.files)?);
+    }
+    Ok(rows)
 }
 
 /// The folders of a run.
@@ -199,10 +225,11 @@ fn quiet_disk() {
 }
 
 fn exists(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok_and(|o| o.status.success())
+    // unison has the one, and the others have the other.
+    ["--version", "-version"].iter().any(|word| {
+        let output = Command::new(program).arg(word).output();
+        output.is_ok_and(|o| o.status.success())
+    })
 }
 
 /// Commands whose time is that of starting and of reading small files.

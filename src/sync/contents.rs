@@ -102,6 +102,16 @@ fn is_packed(head: [u8; 4]) -> bool {
     head == [0x28, 0xb5, 0x2f, 0xfd]
 }
 
+/// Whether the text of a file is its bytes: nothing in it is packed.
+pub fn is_plain(file: &File) -> io::Result<bool> {
+    let mut head = [0; 4];
+    match position::read_exact_at(file, &mut head, 0) {
+        Ok(()) => Ok(!is_packed(head)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+        Err(e) => Err(e),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
