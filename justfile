@@ -30,6 +30,10 @@ demo:
 bench:
     benches/compare.sh
 
+# sync beside codexSync, unison and rsync
+bench-sync:
+    benches/sync.sh
+
 # history rebuild beside a Python parser
 bench-history:
     benches/history.sh

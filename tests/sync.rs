@@ -8,7 +8,7 @@
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
@@ -592,4 +592,72 @@ fn the_log_that_is_named_says_what_was_done() {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(!pair.0.path("manager-a/logs").exists(), "one log is enough");
+}
+
+/// What lies on both sides with one time, as after a sync.
+fn many_on_both_sides(pair: &Pair, files: u32) {
+    for number in 0..files {
+        let id = format!("01a1f78b-4d30-7ef3-b0ee-{number:012x}");
+        let path = format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl");
+        for side in ["a", "cloud"] {
+            at(&pair.put(side, &path, META), 1_795_000_000);
+        }
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_not_read() {
+    let pair = Pair::new();
+    many_on_both_sides(&pair, 20);
+    let skill = pair.put("a", "skills/mine/SKILL.md", "text");
+    let _ = pair.apply("a");
+    for side in [pair.home("a"), pair.cloud()] {
+        for top in ["sessions", "skills"] {
+            make_unreadable(&side.join(top));
+        }
+    }
+    let plan = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "plan",
+    ];
+    let run = pair.0.run_unprivileged(&plan).code(0);
+    assert!(run.stdout.contains("nothing to do: 21 files"), "{run}");
+    // Had it been read, that would have failed.
+    at(&skill, 1_795_000_001);
+    let _ = pair.0.run_unprivileged(&plan).code(1);
+}
+
+fn make_unreadable(path: &Path) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap().flatten() {
+            make_unreadable(&entry.path());
+        }
+    } else {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o200)).unwrap();
+    }
+}
+
+#[test]
+fn a_plan_takes_little_memory_for_many_files() {
+    let pair = Pair::new();
+    many_on_both_sides(&pair, 4000);
+    let _ = pair.apply("a");
+    let args = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "plan",
+    ];
+    let mut command = pair.0.command(args);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let used = wait4::Wait4::wait4(&mut child).unwrap();
+    assert!(used.status.success());
+    let peak = used.rusage.maxrss;
+    assert!(peak < 48_000_000, "{peak} bytes");
 }

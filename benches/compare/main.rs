@@ -12,6 +12,7 @@
 
 mod measure;
 mod sample;
+mod syncing;
 
 use measure::{Row, Run, Runner, in_turn, table};
 use sample::Shape;
@@ -31,6 +32,8 @@ cargo bench --bench compare -- [OPTION]...
   --rollouts N    how many conversations `list` and `current` have beside them [default: 50000]
   --rounds N      how often each is run, in turn [default: 5]
   --python FILE   the Python codex-manager, to be measured too
+  --sync          sync alone, on that home and on one of --files small files [default: 50000]
+  --codexsync FILE  codexSync, to be measured too
   --no-peers      only ours: for homes that take the peers minutes";
 
 struct Options {
@@ -43,7 +46,20 @@ struct Options {
     rounds: usize,
     rollouts: u32,
     python: Option<PathBuf>,
+    sync: bool,
+    codexsync: Option<PathBuf>,
     peers: bool,
+}
+
+impl Options {
+    /// Of the home of few large files.
+    fn shape(&self) -> Shape {
+        Shape {
+            bytes: self.mb * 1_000_000,
+            sessions: self.sessions,
+            seed: self.seed,
+        }
+    }
 }
 
 /// `None` when there is nothing to measure: `cargo test --benches` starts this too.
@@ -58,6 +74,8 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
         files: 0,
         rounds: 5,
         python: None,
+        sync: false,
+        codexsync: None,
         peers: true,
     };
     let mut measure = false;
@@ -75,6 +93,11 @@ fn options() -> Result<Option<Options>, Box<dyn std::error::Error>> {
             "--files" => options.files = value()?.parse()?,
             "--rounds" => options.rounds = value()?.parse::<usize>()?.max(1),
             "--python" => options.python = Some(value()?.into()),
+            "--sync" => {
+                options.sync = true;
+                options.files = 50_000;
+            }
+            "--codexsync" => options.codexsync = Some(value()?.into()),
             "--no-peers" => options.peers = false,
             _ => {
                 println!("{USAGE}");
@@ -92,24 +115,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::Builder::new()
         .prefix("codex-manager-bench-")
         .tempdir()?;
-    let bench = Rc::new(Bench::new(folder.path().to_path_buf()));
-    sample::write_home(
-        &bench.home,
-        Shape {
-            bytes: options.mb * 1_000_000,
-            sessions: options.sessions,
-            seed: options.seed,
-        },
-    )?;
-    let mut rows = Vec::new();
-    rows.extend(starting(&bench, &options)?);
-    rows.extend(looking(folder.path(), &options)?);
-    rows.extend(packing(&bench, &options));
-    rows.push(packing_again(&bench, &options));
-    rows.extend(unpacking(&bench, &options));
-    if options.files > 0 {
-        rows.extend(many_files(folder.path(), options.files)?);
-    }
+    let rows = if options.sync {
+        syncing::rows(folder.path(), &options)?
+    } else {
+        archives(folder.path(), &options)?
+    };
     println!(
         "{} MB in {} conversations, {} rounds, {} processors\n\n{}",
         options.mb,
@@ -119,6 +129,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         table(&rows)
     );
     Ok(())
+}
+
+/// Accounts and archives.
+fn archives(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let bench = Rc::new(Bench::new(folder.to_path_buf()));
+    sample::write_home(&bench.home, options.shape())?;
+    let mut rows = Vec::new();
+    rows.extend(starting(&bench, options)?);
+    rows.extend(looking(folder, options)?);
+    rows.extend(packing(&bench, options));
+    rows.push(packing_again(&bench, options));
+    rows.extend(unpacking(&bench, options));
+    if options.files > 0 {
+        rows.extend(many_files(folder, options.files)?);
+    }
+    Ok(rows)
 }
 
 /// The folders of a run.
@@ -204,10 +230,11 @@ fn quiet_disk() {
 }
 
 fn exists(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .output()
-        .is_ok_and(|o| o.status.success())
+    // unison has the one, and the others have the other.
+    ["--version", "-version"].iter().any(|word| {
+        let output = Command::new(program).arg(word).output();
+        output.is_ok_and(|o| o.status.success())
+    })
 }
 
 /// Commands whose time is that of starting and of reading small files.

@@ -106,6 +106,7 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
             journal: work.replica.journal()?,
             ledger: Ledger::open(&work.replica.folder)?,
             state: &mut state,
+            copied: None,
         };
         for (index, step) in plan.steps.iter().enumerate() {
             match run.step(step, &mut report) {
@@ -186,6 +187,8 @@ struct Run<'a> {
     journal: Journal,
     ledger: Ledger,
     state: &'a mut State,
+    /// The place of the last copy, with what was seen of its text on the way.
+    copied: Option<(PathBuf, (u64, Sha256Digest))>,
 }
 
 impl Run<'_> {
@@ -270,21 +273,20 @@ impl Run<'_> {
             return Ok(());
         };
         // The copy just made is the surest thing to read.
-        let copied = step.ops.iter().find_map(|op| match op {
+        let target = step.ops.iter().find_map(|op| match op {
             Op::Copy { to, .. } | Op::Merge { to, .. } => Some(self.root(to.0).join(&to.1)),
             _ => None,
         });
-        let known = self
-            .state
-            .files
-            .get(&step.key)
-            .and_then(|last| last.contents);
-        let contents = match copied {
-            Some(path) => {
+        let contents = match (target, self.copied.take()) {
+            (Some(path), Some((of, seen))) if of == path => Some(seen),
+            (Some(path), _) => {
                 let read = contents::read(&path, None).at("read", &path)?;
                 Some((read.len, read.digest))
             }
-            None => known,
+            (None, _) => {
+                let known = self.state.files.get(&step.key);
+                known.and_then(|last| last.contents)
+            }
         };
         let last = Last {
             here,
@@ -381,7 +383,10 @@ impl Run<'_> {
             // Nobody vouched for it: from now on this machine does.
             self.ledger.note(&from.path, &written)?;
         }
-        self.put(temp, to, &target, over, &written)
+        let is_text = contents::is_plain(temp.file()).at("read", &target)?;
+        self.put(temp, to, &target, over, &written)?;
+        self.copied = is_text.then_some((target, (size, digest)));
+        Ok(())
     }
 
     fn merge(

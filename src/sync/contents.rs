@@ -4,6 +4,7 @@ use crate::codex::rollout;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
 use crate::io::regular;
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -100,6 +101,16 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
 
 fn is_packed(head: [u8; 4]) -> bool {
     head == [0x28, 0xb5, 0x2f, 0xfd]
+}
+
+/// Whether the text of a file is its bytes: nothing in it is packed.
+pub fn is_plain(file: &File) -> io::Result<bool> {
+    let mut head = [0; 4];
+    match position::read_exact_at(file, &mut head, 0) {
+        Ok(()) => Ok(!is_packed(head)),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+        Err(e) => Err(e),
+    }
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> 
             }
             Ok(_) => match fs::metadata(&path) {
                 Ok(meta) if meta.is_dir() => walk.folders.push((path, start.to_owned())),
-                Ok(meta) => walk.file(start.to_owned(), &path, &meta),
+                Ok(meta) => walk.file(start.to_owned(), || path.clone(), &meta),
                 Err(e) if is_absent(&e) => {}
                 Err(e) => return Err(e).at("look at", &path),
             },
@@ -192,7 +192,7 @@ impl Walk<'_> {
                 }
             } else if kind.is_file() {
                 match entry.metadata() {
-                    Ok(meta) => self.file(path, &entry.path(), &meta),
+                    Ok(meta) => self.file(path, || entry.path(), &meta),
                     // It went away between the listing and the look.
                     Err(e) if is_absent(&e) => {}
                     Err(e) => return Err(e).at("look at", entry.path()),
@@ -203,10 +203,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn file(&mut self, path: String, full: &Path, meta: &Metadata) {
+    fn file(&mut self, path: String, full: impl FnOnce() -> PathBuf, meta: &Metadata) {
         let name = path.rsplit('/').next().unwrap_or(&path);
         if name.starts_with(TEMP_PREFIX) {
-            self.listing.temps.push(full.to_path_buf());
+            self.listing.temps.push(full());
             return;
         }
         let named = cloud_names::of(&path);

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 /// The newest form of the state that this program knows.
@@ -143,21 +143,16 @@ impl Replica {
     /// all is compared anew, and nothing is lost by that.
     pub fn read(&self) -> Result<State, StateError> {
         let path = self.file();
-        let bytes = match regular::read(&path) {
-            Ok(bytes) => bytes,
+        let file = match regular::open(&path) {
+            Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::fresh()),
-            Err(source) => {
-                return Err(IoError {
-                    action: "read",
-                    path,
-                    source,
-                }
-                .into());
-            }
+            Err(e) => Err(e).at("open", &path)?,
         };
-        let mut lines = bytes.split(|b| *b == b'\n');
-        let header = serde_json::from_slice::<Header>(lines.next().unwrap_or_default());
-        let Ok(header) = header else {
+        let size = file.metadata().at("look at", &path)?.len();
+        let mut reader = BufReader::with_capacity(128 * 1024, file);
+        let mut line = Vec::new();
+        reader.read_until(b'\n', &mut line).at("read", &path)?;
+        let Ok(header) = serde_json::from_slice::<Header>(&line) else {
             return Ok(Self::fresh());
         };
         if header.schema > SCHEMA {
@@ -169,18 +164,18 @@ impl Replica {
         let mut state = State {
             writer: header.writer,
             exists: true,
-            files: HashMap::with_capacity(bytes.len() / 200),
+            files: HashMap::with_capacity(usize::try_from(size / 330).unwrap_or(0)),
             ..State::default()
         };
-        // What follows the last newline is torn.
-        let whole = bytes
-            .iter()
-            .rposition(|b| *b == b'\n')
-            .map_or(0, |at| at + 1);
-        for line in bytes[..whole].split(|b| *b == b'\n').skip(1) {
-            state.take_line(line);
+        loop {
+            line.clear();
+            reader.read_until(b'\n', &mut line).at("read", &path)?;
+            // What follows the last newline is torn.
+            if line.pop() != Some(b'\n') {
+                return Ok(state);
+            }
+            state.take_line(&line);
         }
-        Ok(state)
     }
 
     fn fresh() -> State {

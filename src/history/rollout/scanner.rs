@@ -98,6 +98,8 @@ pub(super) struct Scanner {
     last_at: Option<DateTime<Utc>>,
     /// The first thing said before any event told of it: for the title alone.
     early: Option<String>,
+    /// The first thing that Codex said in the user's name: a title where there is nothing else.
+    injected: Option<String>,
     has_event: bool,
     /// Messages as paginated rollouts have them, where there are no others.
     items: Vec<Message>,
@@ -113,6 +115,7 @@ impl Scanner {
             last: String::new(),
             last_at: None,
             early: None,
+            injected: None,
             has_event: false,
             items: Vec::new(),
             first_event: None,
@@ -269,13 +272,19 @@ impl Scanner {
 
     fn item(&mut self, payload: &str) {
         let Some(text) = spoken(payload) else { return };
-        if !text.trim().is_empty() {
+        if text.trim().is_empty() {
+            return;
+        }
+        if is_injected(&text) {
+            self.injected.get_or_insert(text);
+        } else {
             self.early = Some(text);
         }
     }
 
     pub(super) fn finish(mut self) -> Scan {
-        let texts = [&self.early, &self.first_event];
+        let injected = self.injected.as_ref().filter(|_| !self.has_event);
+        let texts = [self.early.as_ref(), self.first_event.as_ref(), injected];
         self.scan.title = texts
             .into_iter()
             .flatten()
@@ -338,6 +347,20 @@ fn spoken(payload: &str) -> Option<String> {
         .filter_map(|part| part.get("text")?.as_str())
         .collect();
     Some(texts.join("\n"))
+}
+
+/// Whether Codex says this in the user's name at the start of every conversation.
+fn is_injected(text: &str) -> bool {
+    let text = text.trim_start();
+    [
+        "<environment_context>",
+        "<user_instructions>",
+        "<permissions instructions>",
+        "<skills_instructions>",
+        "# AGENTS.md instructions",
+    ]
+    .iter()
+    .any(|beginning| text.starts_with(beginning))
 }
 
 #[cfg(test)]
@@ -408,9 +431,11 @@ mod tests {
             Some("mend it")
         );
         assert_eq!(
-            title(&[context, said.clone()]).as_deref(),
-            Some("<environment_context>")
+            title(&[context.clone(), said.clone()]).as_deref(),
+            Some("mend it")
         );
+        assert_eq!(title(&[context.clone(), event("x")]).as_deref(), Some("x"));
+        assert_eq!(title(&[context]).as_deref(), Some("<environment_context>"));
         assert_eq!(title(&[event("x"), said.clone()]).as_deref(), Some("x"));
         assert_eq!(title(&[item(&[" "]), event("x")]).as_deref(), Some("x"));
         // The first event is the first thing said, whatever comes behind it.

@@ -4,10 +4,12 @@
 use super::{Action, After, Op, PlanError, Planner, Step};
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
-use crate::sync::forks;
+use crate::sync::forks::{self, Fork, Forks};
 use crate::sync::register::Change;
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
+use crate::sync::state::{Last, State};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 impl Planner<'_> {
@@ -17,18 +19,19 @@ impl Planner<'_> {
             return Ok(());
         }
         let forks = std::mem::take(&mut self.forks);
+        let named = Named::of(&forks, self.state, &self.plan.steps);
         for (mark, fork) in &forks.all {
             let resolved =
                 self.state.resolved.contains(mark) || self.manifests()?.resolved.contains(mark);
             let mut ops = Vec::new();
             let mut reason = "kept on both sides until somebody decides";
-            if !resolved && let Some(step) = self.incoming(fork)? {
+            if !resolved && let Some(step) = self.incoming(fork, &named)? {
                 // What comes here holds it: it goes when that has come.
                 let drops = dropping(fork);
                 self.plan.steps[step].ops.extend(drops);
                 continue;
             }
-            if resolved || self.is_contained(fork)? {
+            if resolved || self.is_contained(fork, &named)? {
                 reason = "decided about";
                 if resolved {
                     self.plan.settled.push(mark.clone());
@@ -76,23 +79,20 @@ impl Planner<'_> {
         forks::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
-    fn fork_is_whole(&self, fork: &forks::Fork) -> Result<bool, PlanError> {
+    fn fork_is_whole(&self, fork: &Fork) -> Result<bool, PlanError> {
         let path = self.fork_file(Side::There, &fork.name);
         let read = crate::sync::contents::read(&path, None).at("read", &path)?;
         Ok(forks::mark(&read.digest) == fork.mark())
     }
 
     /// The step that brings a version here which holds all that the fork holds.
-    fn incoming(&self, fork: &forks::Fork) -> Result<Option<usize>, PlanError> {
+    fn incoming(&self, fork: &Fork, named: &Named<'_>) -> Result<Option<usize>, PlanError> {
         if fork.here.is_none() {
             return Ok(None);
         }
-        let name = format!("{}.jsonl", fork.conversation());
         let path = self.fork_file(Side::Here, &fork.name);
-        for (index, step) in self.plan.steps.iter().enumerate() {
-            if !rollouts::is_key(&step.key) || rollouts::file_name(&step.key) != name {
-                continue;
-            }
+        for &index in named.steps(fork) {
+            let step = &self.plan.steps[index];
             for op in &step.ops {
                 if let Op::Copy { from, to, .. } = op
                     && to.0 == Side::Here
@@ -108,29 +108,19 @@ impl Planner<'_> {
     }
 
     /// Whether the conversation here has all that the fork has: somebody went on from it after all.
-    fn is_contained(&self, fork: &forks::Fork) -> Result<bool, PlanError> {
+    fn is_contained(&self, fork: &Fork, named: &Named<'_>) -> Result<bool, PlanError> {
         if fork.here.is_none() {
             return Ok(false);
         }
         let path = self.fork_file(Side::Here, &fork.name);
-        let name = format!("{}.jsonl", fork.conversation());
         // Only a conversation that both sides agree on can stand for its fork.
-        let Some(last) = self
-            .state
-            .files
-            .iter()
-            .find(|(key, _)| rollouts::file_name(key) == name)
-            .map(|(_, last)| last)
-        else {
+        let Some(last) = named.last.get(fork.conversation()) else {
             return Ok(false);
         };
         let main = self.request.config.local.join(&last.here.path);
         // What is about to be replaced stands for nothing.
-        let replaced = self.plan.steps.iter().any(|step| {
-            rollouts::is_key(&step.key)
-                && rollouts::file_name(&step.key) == name
-                && step.change == Change::Replaced
-        });
+        let mut steps = named.steps(fork).iter();
+        let replaced = steps.any(|index| self.plan.steps[*index].change == Change::Replaced);
         if replaced || !main.is_file() {
             return Ok(false);
         }
@@ -139,8 +129,45 @@ impl Planner<'_> {
     }
 }
 
+/// What there is of the conversations that forks are of, by the name that forks have for them.
+struct Named<'a> {
+    steps: HashMap<String, Vec<usize>>,
+    last: HashMap<String, &'a Last>,
+}
+
+impl<'a> Named<'a> {
+    fn of(forks: &Forks, state: &'a State, steps: &[Step]) -> Self {
+        let wanted: HashSet<&str> = forks.all.values().map(Fork::conversation).collect();
+        let conversation = |key: &str| {
+            let name = rollouts::is_key(key).then(|| rollouts::file_name(key))?;
+            let name = wanted.get(name.strip_suffix(".jsonl")?)?;
+            Some((*name).to_owned())
+        };
+        let mut named = Self {
+            steps: HashMap::new(),
+            last: HashMap::new(),
+        };
+        for (index, step) in steps.iter().enumerate() {
+            if let Some(name) = conversation(&step.key) {
+                named.steps.entry(name).or_default().push(index);
+            }
+        }
+        for (key, last) in &state.files {
+            if let Some(name) = conversation(key) {
+                named.last.insert(name, last);
+            }
+        }
+        named
+    }
+
+    fn steps(&self, fork: &Fork) -> &[usize] {
+        let found = self.steps.get(fork.conversation());
+        found.map_or(&[], Vec::as_slice)
+    }
+}
+
 /// The ops by which a fork goes from where it is.
-fn dropping(fork: &forks::Fork) -> Vec<Op> {
+fn dropping(fork: &Fork) -> Vec<Op> {
     let has = [(Side::Here, fork.here), (Side::There, fork.there)];
     let on = has.into_iter().filter(|(_, stat)| stat.is_some());
     on.map(|(side, _)| Op::DropFork {

@@ -430,10 +430,13 @@ impl Planner<'_> {
         for (side, listing) in [(Side::Here, here), (Side::There, there)] {
             for found in listing.files {
                 let group = groups.entry(key_of(&found.path)).or_default();
-                match side {
-                    Side::Here => group.here.push(found),
-                    Side::There => group.there.push(found),
-                }
+                let list = match side {
+                    Side::Here => &mut group.here,
+                    Side::There => &mut group.there,
+                };
+                // Nearly always there is one: room for more would be half of all memory.
+                list.reserve_exact(1);
+                list.push(found);
             }
             for (real, found) in listing.copies {
                 groups.entry(key_of(&real)).or_default().copies.push(found);
@@ -447,32 +450,26 @@ impl Planner<'_> {
         self.limit_to_last_date(&mut groups);
         self.drop_clashes(&mut groups);
         self.refuse_hollow(&groups)?;
-        let lost = self
-            .state
-            .files
-            .keys()
-            .filter(|key| !groups.contains_key(*key));
-        self.plan.forgotten.extend(lost.cloned());
         let all_days = self.request.config.session_mode == SessionMode::All;
-        let (inside, mut outside): (HashMap<_, _>, HashMap<_, _>) =
-            groups.into_iter().partition(|(key, group)| {
-                group.files().any(|found| !found.companion)
-                    || (all_days && self.state.files.contains_key(key))
-            });
+        let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {
+            group.files().any(|found| !found.companion)
+                || (all_days && self.state.files.contains_key(key))
+        });
         let mut parents = Vec::new();
         for (key, group) in inside {
             self.one(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
         }
         // Parents travel with their children, and theirs with them.
+        let mut by_id = HashMap::new();
+        if !parents.is_empty() {
+            by_id.extend(outside.iter().filter_map(|(key, group)| {
+                let id = rollouts::id(key)?;
+                Some((id, (key, group)))
+            }));
+        }
         while let Some(id) = parents.pop() {
-            let key = outside
-                .keys()
-                .find(|key| rollouts::id(key).is_some_and(|found| found == id))
-                .cloned();
-            if let Some(key) = key
-                && let Some(group) = outside.remove(&key)
-            {
-                self.one(&key, &group, Some(&mut parents))?;
+            if let Some((key, group)) = by_id.remove(&id) {
+                self.one(key, group, Some(&mut parents))?;
             }
         }
         self.kept_forks()?;
@@ -551,16 +548,9 @@ impl Planner<'_> {
     /// Names that a disk which ignores letter case cannot hold both are left alone.
     fn drop_clashes(&mut self, groups: &mut HashMap<String, Group>) {
         let mut folded: HashMap<String, Vec<String>> = HashMap::new();
-        for (key, group) in groups.iter() {
-            let plain = group
-                .files()
-                .all(|found| rollouts::key(&found.path).is_none());
-            if plain {
-                folded
-                    .entry(key.to_lowercase())
-                    .or_default()
-                    .push(key.clone());
-            }
+        for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
+            let names = folded.entry(key.to_lowercase()).or_default();
+            names.push(key.clone());
         }
         for keys in folded.into_values().filter(|keys| keys.len() > 1) {
             self.settle_clash(groups, keys);
@@ -594,18 +584,24 @@ impl Planner<'_> {
         }
     }
 
-    /// A folder that has lost most of what it had is not mounted, or not downloaded.
-    fn refuse_hollow(&self, groups: &HashMap<String, Group>) -> Result<(), PlanError> {
+    /// A folder that has lost most of what it had is not mounted, or not downloaded. What neither side
+    /// has any more is forgotten.
+    fn refuse_hollow(&mut self, groups: &HashMap<String, Group>) -> Result<(), PlanError> {
+        let known = self.state.files.len();
+        let mut missing = 0;
+        for key in self.state.files.keys() {
+            match groups.get(key) {
+                Some(group) if !group.there.is_empty() || group.stand_in => {}
+                Some(_) => missing += 1,
+                None => {
+                    missing += 1;
+                    self.plan.forgotten.push(key.clone());
+                }
+            }
+        }
         if self.request.refill {
             return Ok(());
         }
-        let lacks = |key: &String| {
-            groups
-                .get(key)
-                .is_none_or(|group| group.there.is_empty() && !group.stand_in)
-        };
-        let known = self.state.files.len();
-        let missing = self.state.files.keys().filter(|key| lacks(key)).count();
         let many = missing > (known / 4).max(20);
         let unmarked = || !self.own_manifest().exists();
         if missing > 0 && (many || unmarked()) {

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# `sync` of the release binary beside codexSync, unison and rsync, each where it is installed, and beside
+# one `find -printf` over both sides. What is said behind the name is passed on: benches/sync.sh --rounds 9
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=target/tools/codexsync
+if [ ! -x "$tools/bin/codexsync" ] && command -v python3 >/dev/null; then
+  python3 -m venv "$tools" && "$tools/bin/pip" -q install 'codexsync==0.1.2' || rm -rf "$tools"
+fi
+peer=()
+if [ -x "$tools/bin/codexsync" ]; then
+  peer=(--codexsync "$PWD/$tools/bin/codexsync")
+else
+  echo "codexsync is not installed: no row" >&2
+fi
+for program in unison rsync; do
+  command -v "$program" >/dev/null || echo "$program is not installed: no row" >&2
+done
+echo "load of the machine: $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null || uptime)"
+exec cargo bench --bench compare -- --sync "${peer[@]}" "$@"
