@@ -640,24 +640,3 @@ fn make_unreadable(path: &Path) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o200)).unwrap();
     }
 }
-
-#[test]
-fn a_plan_takes_little_memory_for_many_files() {
-    let pair = Pair::new();
-    many_on_both_sides(&pair, 4000);
-    let _ = pair.apply("a");
-    let args = [
-        "--manager-home",
-        "manager-a",
-        "sync",
-        "-c",
-        "a.toml",
-        "plan",
-    ];
-    let mut command = pair.0.command(args);
-    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-    let used = wait4::Wait4::wait4(&mut child).unwrap();
-    assert!(used.status.success());
-    let peak = used.rusage.maxrss;
-    assert!(peak < 48_000_000, "{peak} bytes");
-}
