@@ -256,7 +256,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(outcome) => ExitCode::from(outcome as u8),
         Err(error) => {
-            ui.error(&error);
+            if !error.is_silent || ui.is_verbose() {
+                ui.error(&error);
+            }
             ExitCode::from(error.kind as u8)
         }
     }

@@ -52,6 +52,8 @@ pub struct CommandError {
     source: Option<Box<dyn Error + Send + Sync>>,
     /// Lines that name the command that helps, shown after the causes.
     pub hints: Vec<String>,
+    /// Whether only the exit code tells of it, and `--verbose` the rest.
+    pub is_silent: bool,
 }
 
 impl CommandError {
@@ -61,6 +63,7 @@ impl CommandError {
             message: message.into(),
             source: None,
             hints: Vec::new(),
+            is_silent: false,
         }
     }
 
@@ -105,6 +108,14 @@ impl CommandError {
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
+        self
+    }
+
+    /// The same error for a prompt, where a message would be shown again and again. A command line that
+    /// means nothing is said all the same.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.is_silent = !matches!(self.kind, ErrorKind::Usage);
         self
     }
 

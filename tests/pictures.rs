@@ -1,11 +1,11 @@
 //! The pictures of the README are what the program prints. `docs/pictures/make` makes them again.
 
-use crate::cooldown::{entry, know};
+use crate::cooldown::entry;
 use crate::prune::archives;
 use crate::support::env::TestEnv;
 use crate::support::sign_in::{SignIn, write_auth};
 use anstyle_svg::Term;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
@@ -54,18 +54,28 @@ fn accounts_look_like_their_picture() {
         write_auth(&env.codex_home(), &login);
         let _ = env.run(["profile", "save", name]).code(0);
     }
-    let mut work = entry("me@work.example", 100.0, "2026-11-23T09:30:00Z");
-    work["last_used_at"] = json!("2026-11-20T10:30:00Z");
-    let mut home = entry("me@home.example", 38.0, "2026-11-25T18:00:00Z");
-    home["observation"]["windows"]
-        .as_array_mut()
-        .expect("windows")
-        .insert(0, json!({"limit_id": "codex", "minutes": 300, "used_percent": 12, "resets_at": "2026-11-20T14:00:00Z"}));
-    let mut lab = entry("me@lab.example", 91.0, "2026-11-26T07:00:00Z");
-    for (account, profile) in [(&mut work, "work"), (&mut home, "home"), (&mut lab, "lab")] {
-        account["profile"] = json!(profile);
+    let path = env.manager_home().join("cooldown.json");
+    let mut document: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let seen = [
+        ("home", 38.0, "2026-11-25T18:00:00Z"),
+        ("lab", 91.0, "2026-11-26T07:00:00Z"),
+        ("work", 100.0, "2026-11-23T09:30:00Z"),
+    ];
+    for account in document["accounts"].as_array_mut().expect("accounts") {
+        let profile = account["profile"].as_str().expect("a profile").to_owned();
+        let (_, used, resets_at) = seen[seen.iter().position(|s| s.0 == profile).unwrap()];
+        let email = account["email"].as_str().expect("an email");
+        account["observation"] = entry(email, used, resets_at)["observation"].take();
+        account["last_used_at"] = match profile.as_str() {
+            "work" => json!("2026-11-20T10:30:00Z"),
+            _ => Value::Null,
+        };
+        if profile == "home" {
+            let windows = account["observation"]["windows"].as_array_mut();
+            windows.expect("windows").insert(0, json!({"limit_id": "codex", "minutes": 300, "used_percent": 12, "resets_at": "2026-11-20T14:00:00Z"}));
+        }
     }
-    know(&env, &[work, home, lab]);
+    fs::write(&path, document.to_string()).unwrap();
     let screen = session(
         &env,
         &[&["recommend"], &["cooldown"], &["cooldown", "--timeline"]],

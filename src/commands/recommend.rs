@@ -93,9 +93,19 @@ impl RecommendArgs {
     /// There is no account to name, the template means nothing, or `cooldown.json` cannot be read.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let template = self.format.as_deref().map(Template::parse).transpose()?;
-        if template.is_some() {
-            deadline::end_within(PROMPT_SECONDS);
-        }
+        let Some(template) = template else {
+            return self.recommend(None, context);
+        };
+        deadline::end_within(PROMPT_SECONDS);
+        self.recommend(Some(&template), context)
+            .map_err(CommandError::silent)
+    }
+
+    fn recommend(
+        self,
+        template: Option<&Template>,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
         let mut accounts = known(context)?;
         let preferences = &context.settings.preferences;
         let strategy = self.strategy.unwrap_or(preferences.strategy);
