@@ -68,6 +68,7 @@ mod storage;
 mod support;
 mod survey;
 mod sync;
+mod sync_arrival;
 mod sync_codex;
 mod sync_simulation;
 mod together;

@@ -22,3 +22,4 @@ pub mod rollouts;
 pub mod scan;
 pub mod state;
 pub mod travel;
+mod vouching;

@@ -338,6 +338,7 @@ impl Planner<'_> {
             newer: Newer::Neither,
             delete_asked: false,
         };
+        self.mind_taken(draft.key, &mut facts, here)?;
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
             if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {

@@ -18,7 +18,7 @@ use super::travel::Scope;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
@@ -372,12 +372,21 @@ impl Group {
     }
 }
 
+/// What this machine's ledger says, by key.
+#[derive(Debug, Default)]
+struct OwnVersions {
+    /// What it vouches for.
+    files: HashMap<String, Vec<Written>>,
+    /// What it took from the cloud folder and may not have noted in the state.
+    taken: HashMap<String, Vec<Written>>,
+}
+
 struct Planner<'a> {
     request: &'a Request<'a>,
     rules: Rules,
     state: &'a State,
     manifests: OnceCell<Manifests>,
-    ledger: OnceCell<BTreeMap<String, Vec<Written>>>,
+    ledger: OnceCell<OwnVersions>,
     forks: Forks,
     plan: Plan,
 }
@@ -408,20 +417,28 @@ impl Planner<'_> {
         manifest::path_of(&config.cloud, &config.machine_id, &self.state.writer)
     }
 
-    /// The versions that this machine wrote, by key.
-    fn own_versions(&self, key: &str) -> Result<&[Written], IoError> {
-        if self.ledger.get().is_none() {
-            let mut by_key: BTreeMap<String, Vec<Written>> = BTreeMap::new();
-            for (path, written) in Ledger::read(&self.request.replica.folder)? {
-                let key = manifest::key_of(&path);
-                by_key.entry(key).or_default().push(written);
-            }
-            let _ = self.ledger.set(by_key);
+    /// What this machine's ledger says.
+    fn ledger(&self) -> Result<&OwnVersions, IoError> {
+        if let Some(read) = self.ledger.get() {
+            return Ok(read);
         }
-        let ledger = self.ledger.get();
-        Ok(ledger
-            .and_then(|all| all.get(key))
-            .map_or(&[], Vec::as_slice))
+        let noted = Ledger::read(&self.request.replica.folder)?;
+        let mut own = OwnVersions::default();
+        for (path, written) in noted.files {
+            let of_key = own.files.entry(manifest::key_of(&path)).or_default();
+            of_key.push(written);
+        }
+        for (path, written) in noted.taken {
+            let of_key = own.taken.entry(manifest::key_of(&path)).or_default();
+            of_key.push(written);
+        }
+        Ok(self.ledger.get_or_init(|| own))
+    }
+
+    /// The versions that this machine vouches for.
+    fn own_versions(&self, key: &str) -> Result<&[Written], IoError> {
+        let own = self.ledger()?.files.get(&manifest::folded(key));
+        Ok(own.map_or(&[], Vec::as_slice))
     }
 
     fn all(&mut self, here: Listing, there: Listing) -> Result<(), PlanError> {

@@ -5,8 +5,8 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::decide::{Newer, Presence};
-use crate::sync::manifest::Written;
+use crate::sync::decide::{Facts, Newer, Presence};
+use crate::sync::manifest::{self, Written};
 use crate::sync::scan::{Found, Side};
 use crate::sync::state::{Last, Place};
 use std::path::Path;
@@ -139,6 +139,32 @@ impl Planner<'_> {
             }
         }
         Ok(Presence::Changed)
+    }
+
+    /// Sees to it that a version here which a killed run took from the cloud folder is not taken for
+    /// one that somebody wrote here: only the cloud folder has gone on since.
+    pub(super) fn mind_taken(
+        &self,
+        key: &str,
+        facts: &mut Facts,
+        here: Option<&Version>,
+    ) -> Result<(), IoError> {
+        let is_news = |presence| matches!(presence, Presence::New | Presence::Changed);
+        let Some(here) = here.filter(|_| is_news(facts.here) && is_news(facts.there)) else {
+            return Ok(());
+        };
+        let size = here.seen.stat.size;
+        let taken = self.ledger()?.taken.get(&manifest::folded(key));
+        let mut alike = taken.into_iter().flatten().filter(|t| t.size == size);
+        if alike.clone().next().is_none() {
+            return Ok(());
+        }
+        let path = self.full(&here.seen);
+        let digest = contents::raw_digest(&path).at("read", &path)?;
+        if alike.any(|taken| taken.digest == digest) {
+            (facts.here, facts.there) = (Presence::Unchanged, Presence::Changed);
+        }
+        Ok(())
     }
 
     /// How two versions relate, by their text.
