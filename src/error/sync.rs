@@ -3,6 +3,7 @@
 use super::{CommandError, ErrorKind};
 use crate::sync::apply::ApplyError;
 use crate::sync::backup::BackupError;
+use crate::sync::codexsync::TakeoverError;
 use crate::sync::config::ConfigError;
 use crate::sync::plan::PlanError;
 use crate::sync::register::RegisterError;
@@ -40,6 +41,12 @@ impl From<PlanError> for CommandError {
                 "set sync.delete_policy = \"never\" and they come back; nothing was changed",
             ),
             PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
+            PlanError::Takeover(TakeoverError::Io(e)) => e.into(),
+            PlanError::Takeover(e @ TakeoverError::Invalid { .. }) => {
+                Self::wrap(ErrorKind::Usage, e).hint(
+                    "without state.manifest_file the first sync goes by what it finds; nothing was changed",
+                )
+            }
         }
     }
 }

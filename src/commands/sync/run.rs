@@ -96,6 +96,10 @@ impl RunArgs {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
             events::info!(action, path, why, "synced");
         }
+        for (path, why) in &plan.warnings {
+            let (path, why) = (&**path, &**why);
+            events::warn!(path, why, "not as configured");
+        }
         for (path, why) in plan
             .waiting
             .iter()

@@ -76,6 +76,7 @@ pub(super) struct PlanJson<'a> {
     pub(super) conflicts: &'a [Conflict],
     pub(super) waiting: Vec<PathJson<'a>>,
     pub(super) skipped: Vec<PathJson<'a>>,
+    pub(super) warnings: Vec<PathJson<'a>>,
     pub(super) notes: Vec<PathJson<'a>>,
     pub(super) forks: Vec<&'a str>,
     pub(super) summary: Summary,
@@ -134,6 +135,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         conflicts: &plan.conflicts,
         waiting: with_reasons(&plan.waiting),
         skipped: with_reasons(&plan.skipped),
+        warnings: with_reasons(&plan.warnings),
         notes: with_reasons(&plan.notes),
         forks: plan.forks.iter().map(|(name, _)| &**name).collect(),
         summary: Summary {
@@ -202,6 +204,9 @@ fn rollout_id(name: &str) -> Option<&str> {
 /// Says what has not arrived, was left alone, or needs somebody.
 pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) {
     let ui = &context.ui;
+    for (path, why) in &plan.warnings {
+        ui.warn(format_args!("{path} {why}"));
+    }
     for (path, why) in limited(&plan.waiting) {
         ui.warn(format_args!("waiting for {path}: {why}"));
     }

@@ -71,7 +71,7 @@ impl Planner<'_> {
         let ([here], [there], []) = (&*group.here, &*group.there, &*group.copies) else {
             return false;
         };
-        if draft.last.is_some() || here.path != there.path {
+        if draft.last.is_some() || here.path != there.path || !self.trusts_looks() {
             return false;
         }
         let (here, mut there) = (Version::here(here), Version::here(there));

@@ -5,6 +5,7 @@ mod kept;
 mod plain;
 mod versions;
 
+use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
@@ -58,6 +59,9 @@ pub enum PlanError {
         /// How many may be.
         limit: usize,
     },
+    /// See [`TakeoverError`].
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// A glob that means nothing.
     #[error("filters.exclude_globs: {0}")]
     Glob(String),
@@ -263,6 +267,8 @@ pub struct Plan {
     pub waiting: Vec<(String, String)>,
     /// What is left alone, and why.
     pub skipped: Vec<(String, String)>,
+    /// What is not done as the configuration says, and why.
+    pub warnings: Vec<(String, String)>,
     /// What people should know: nothing to do about it here and now.
     pub notes: Vec<(String, String)>,
     /// Kept versions that nobody has decided about: name and bytes.
@@ -303,7 +309,7 @@ pub struct Request<'a> {
 pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     let config = request.config;
     let scope = Scope::of(config).map_err(PlanError::Glob)?;
-    let state = request.replica.read()?;
+    let mut state = request.replica.read()?;
     if !config.cloud.is_dir() {
         let parent = config.cloud.parent().is_some_and(Path::is_dir);
         if !parent || !state.files.is_empty() {
@@ -323,6 +329,10 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         (here, there.join())
     });
     let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let here = here?;
+    if let (false, Some(manifest)) = (state.exists, &config.codexsync_manifest) {
+        state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
+    }
     let mut planner = Planner {
         request,
         rules: Rules {
@@ -337,7 +347,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
         plan: Plan::default(),
     };
-    planner.all(here?, there)?;
+    planner.all(here, there)?;
     let mut plan = planner.plan;
     plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -544,8 +554,8 @@ impl Planner<'_> {
                 .flat_map(Group::files)
                 .any(|found| found.path.starts_with("sessions/"));
             if any {
-                let why = "has no folder of a date: all of it is synced";
-                self.plan.notes.push(("sessions".into(), why.into()));
+                let why = "has no folder of a date, so session_mode is all";
+                self.plan.warnings.push(("sessions".into(), why.into()));
             }
             return;
         };
