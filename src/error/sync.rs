@@ -26,7 +26,7 @@ impl From<ConfigError> for CommandError {
 impl From<PlanError> for CommandError {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::Io(e) => e.into(),
+            PlanError::Io(e) | PlanError::Takeover(TakeoverError::Io(e)) => e.into(),
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
@@ -41,7 +41,6 @@ impl From<PlanError> for CommandError {
                 "set sync.delete_policy = \"never\" and they come back; nothing was changed",
             ),
             PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
-            PlanError::Takeover(TakeoverError::Io(e)) => e.into(),
             PlanError::Takeover(e @ TakeoverError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
                     "without state.manifest_file the first sync goes by what it finds; nothing was changed",

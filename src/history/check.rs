@@ -51,7 +51,18 @@ pub struct Findings {
 /// A folder, the index or the database cannot be read, or the user stopped it. A damaged database
 /// is a finding.
 pub fn look(home: &Path, database: Option<&Path>) -> Result<Findings, HistoryError> {
-    let files = files::find(home, Folders::All)?;
+    look_at(home, database, files::find(home, Folders::All)?)
+}
+
+/// The same for these rollouts alone.
+///
+/// # Errors
+/// See [`look`].
+pub fn look_at(
+    home: &Path,
+    database: Option<&Path>,
+    files: Vec<RolloutFile>,
+) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
     let paths: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
     let found = heads(&paths, &mut damaged)?;

@@ -89,6 +89,19 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
     Ok(found.into_values().collect())
 }
 
+/// The rollout at this place below `home`; `None` where its name is that of no conversation.
+pub fn at(home: &Path, relative: &Path) -> Option<RolloutFile> {
+    let path = home.join(relative);
+    let conversation = ConversationFile::of(&path)?;
+    Some(RolloutFile {
+        is_compressed: conversation.compressed,
+        is_archived: relative.starts_with(ARCHIVED_SESSIONS),
+        twin: None,
+        relative: relative.to_path_buf(),
+        path,
+    })
+}
+
 /// Of the plain and the compressed form beside each other the plain one counts.
 fn join(found: &mut BTreeMap<PathBuf, RolloutFile>, file: RolloutFile) {
     let key = file.plain_path();

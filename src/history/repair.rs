@@ -2,12 +2,13 @@
 //! one, names come back. Rollouts are read and never written.
 
 use super::check::{Findings, OnDisk, is_given};
-use super::files;
+use super::files::{self, RolloutFile};
 use super::rollout::{self, Depth, Scan};
 use super::row::{self, RowFacts};
 use super::scratch;
 use super::snapshot::{self, Before, Snapshot, Snapshots};
 use super::{HistoryError, Skipped, for_each_file};
+use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
 use crate::codex::process::{self, Holder};
 use crate::codex::program::Program;
@@ -273,6 +274,34 @@ pub fn apply(
     require_nobody(places)?;
     threads::change(database, &plan.rows)?;
     Ok(snapshot)
+}
+
+/// Makes known to Codex what these rollouts are: rows, places and names, all or none. Nobody may use
+/// the home. Without a database there is nothing to do: Codex makes one of what lies there. No snapshot
+/// is taken, because no row is lost.
+///
+/// Returns what was changed.
+///
+/// # Errors
+/// A rollout or the database cannot be read, or written.
+pub fn register(
+    home: &Path,
+    env: &Environment,
+    rollouts: Vec<RolloutFile>,
+) -> Result<Vec<Change>, HistoryError> {
+    let Some(database) = threads::find_state_database(home, env) else {
+        return Ok(Vec::new());
+    };
+    let findings = super::check::look_at(home, Some(&database), rollouts)?;
+    if findings.table.is_none() {
+        return Ok(Vec::new());
+    }
+    let provider = CodexConfig::read(home).model_provider;
+    let plan = plan(&findings, provider.as_deref().unwrap_or("openai"))?;
+    if !plan.rows.is_empty() {
+        threads::change(&database, &plan.rows)?;
+    }
+    Ok(plan.changes)
 }
 
 /// A database and what SQLite keeps beside it.

@@ -8,7 +8,7 @@ use super::scan::{Listing, Stat};
 use super::state::{Last, Place};
 use crate::io::{IoContext, IoError};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ pub(super) fn last_sync(
         )));
     }
     let mut known = HashMap::new();
-    let cloud: HashMap<&str, ()> = there.files.iter().map(|f| (&*f.path, ())).collect();
+    let cloud: HashSet<&str> = there.files.iter().map(|found| &*found.path).collect();
     for found in &here.files {
         let Some(Sides {
             local: Some(local),
@@ -95,7 +95,7 @@ pub(super) fn last_sync(
             continue;
         };
         // What one side has lost since is as new on the other one: it comes back.
-        if !cloud.contains_key(&*found.path) {
+        if !cloud.contains(&*found.path) {
             continue;
         }
         let place = |looks: &Looks| Place {
