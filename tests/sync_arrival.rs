@@ -39,9 +39,9 @@ fn a_folder_that_was_filled_by_other_means_reaches_further_machines() {
             1_795_009_000,
         );
         pair.apply("a");
-        let before = pair.0.tree("");
+        let before = pair.tree();
         assert_eq!(actions(&pair.apply("a")), Vec::<String>::new());
-        assert_same_tree(&before, &pair.0.tree(""));
+        assert_same_tree(&before, &pair.tree());
         let came = actions(&pair.apply("b"));
         assert_eq!(came.len(), 4, "{compare}: {came:?}");
         assert_eq!(pair.text("b", "skills/other/SKILL.md"), "x");

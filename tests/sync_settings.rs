@@ -151,3 +151,16 @@ fn a_key_that_means_nothing_is_named_and_nothing_more() {
     let json = pair.run("a", &["validate", "--json"]).code(0).json();
     assert_eq!(json["warnings"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn a_preflight_writes_nothing_into_the_cloud_folder() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let folder = fs::File::open(pair.cloud()).unwrap();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(T);
+    folder.set_modified(time).unwrap();
+    let _ = pair.run("a", &["preflight"]).code(0);
+    let after = pair.cloud().metadata().unwrap().modified().unwrap();
+    assert_eq!(after, time, "nothing was made in it, not even for a moment");
+}

@@ -5,7 +5,7 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use super::env::{Run, TestEnv};
+use super::env::{Run, TestEnv, Tree};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -39,6 +39,18 @@ impl Pair {
             self.0.path(&format!("backups-{name}")),
         );
         self.0.write(&format!("{name}.toml"), text);
+    }
+
+    /// All files but logs: every run that applies adds to them.
+    pub(crate) fn tree(&self) -> Tree {
+        let mut tree = self.0.tree("");
+        tree.0.retain(|path, _| {
+            let mut parts = path
+                .components()
+                .filter_map(|part| part.as_os_str().to_str());
+            !parts.any(|part| part == "logs")
+        });
+        tree
     }
 
     pub(crate) fn home(&self, name: &str) -> PathBuf {
