@@ -70,6 +70,7 @@ mod survey;
 mod sync;
 mod sync_arrival;
 mod sync_codex;
+mod sync_faults;
 mod sync_settings;
 mod sync_simulation;
 mod together;
