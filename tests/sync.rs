@@ -431,7 +431,7 @@ fn without_a_name_the_log_is_in_the_manager_home() {
 }
 
 /// A program that is named as Codex is and has this home; it is there when this returns.
-fn a_codex(pair: &Pair, name: &str) -> Child {
+fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
     let program = pair.0.path("bin/codex");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     // Another process copies: a program that a child of another test inherited open for writing cannot
@@ -439,7 +439,7 @@ fn a_codex(pair: &Pair, name: &str) -> Child {
     let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
     assert!(copied.unwrap().success());
     let mut child = Command::new(program)
-        .args(["-c", "echo; read line"])
+        .args(["-c", script])
         .env("CODEX_HOME", pair.home(name))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -457,7 +457,7 @@ fn a_running_codex_is_ended_with_consent_alone() {
     let detection = "[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);
     pair.put("a", ROLLOUT, META);
-    let mut codex = a_codex(&pair, "a");
+    let mut codex = a_codex(&pair, "a", "echo; read line");
     let before = pair.0.tree("");
 
     let plan = pair.run("a", &["plan", "--json"]).code(0).json();
@@ -682,5 +682,22 @@ fn two_syncs_at_once_are_one_after_the_other() {
     assert!(!pair.cloud().join("AGENTS.md").exists());
     let _ = pair.run("a", &["plan"]).code(0);
     drop(held);
+    pair.apply("a");
+}
+
+#[test]
+fn a_codex_that_does_not_end_when_told_stops_the_sync() {
+    let pair = Pair::new();
+    let detection =
+        "[process_detection]\ngrace_period_seconds = 0\nterminate_timeout_seconds = 1\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
+    let flag = "--auto-terminate-without-confirmation";
+    let _ = pair.run("a", &["run", "--apply", flag]).code(5);
+    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+    drop(codex.stdin.take());
+    codex.wait().unwrap();
     pair.apply("a");
 }
