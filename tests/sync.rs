@@ -5,107 +5,14 @@
     reason = "TOML quotes as Rust does"
 )]
 
-use crate::support::env::{Run, TestEnv, assert_same_tree};
-use std::fs::{self, File};
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, actions, at};
+use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
-
-const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
-const ROLLOUT: &str =
-    "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
-const META: &str =
-    "{\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n";
-
-/// Two machines: homes `a` and `b`, one cloud folder that arrives at once.
-struct Pair(TestEnv);
-
-impl Pair {
-    fn new() -> Self {
-        let pair = Self(TestEnv::new());
-        for name in ["a", "b"] {
-            pair.configure(name, "");
-            fs::create_dir_all(pair.home(name)).unwrap();
-        }
-        fs::create_dir_all(pair.cloud()).unwrap();
-        pair
-    }
-
-    fn configure(&self, name: &str, more: &str) {
-        let text = format!(
-            "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {:?}\n\
-             local_state_dir = {:?}\nbackup_dir = {:?}\n{more}",
-            self.cloud(),
-            self.home(name),
-            self.0.path(&format!("backups-{name}")),
-        );
-        self.0.write(&format!("{name}.toml"), text);
-    }
-
-    fn home(&self, name: &str) -> PathBuf {
-        self.0.path(&format!("codex-{name}"))
-    }
-
-    fn cloud(&self) -> PathBuf {
-        self.0.path("cloud")
-    }
-
-    fn run(&self, name: &str, args: &[&str]) -> Run {
-        let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
-        let mut all = vec!["--manager-home", &*manager, "sync", "-c", &*config];
-        all.extend(args);
-        self.0.run(all)
-    }
-
-    #[track_caller]
-    fn apply(&self, name: &str) -> serde_json::Value {
-        let run = self.run(name, &["run", "--apply", "--json"]).code(0);
-        run.json()
-    }
-
-    fn put(&self, name: &str, path: &str, text: &str) -> PathBuf {
-        let root = if name == "cloud" {
-            self.cloud()
-        } else {
-            self.home(name)
-        };
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn text(&self, name: &str, path: &str) -> String {
-        let root = if name == "cloud" {
-            self.cloud()
-        } else {
-            self.home(name)
-        };
-        fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
-    }
-}
-
-fn at(path: &Path, secs: u64) {
-    let file = File::options().write(true).open(path).unwrap();
-    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
-        .unwrap();
-}
-
-fn actions(json: &serde_json::Value) -> Vec<String> {
-    let actions = json["actions"].as_array().unwrap();
-    actions
-        .iter()
-        .map(|a| {
-            format!(
-                "{} {}",
-                a["action"].as_str().unwrap(),
-                a["path"].as_str().unwrap()
-            )
-        })
-        .collect()
-}
 
 #[test]
 fn a_conversation_goes_to_the_other_machine_and_back() {
@@ -130,9 +37,9 @@ fn a_conversation_goes_to_the_other_machine_and_back() {
     pair.apply("a");
     assert_eq!(pair.text("a", ROLLOUT), longer);
     for name in ["a", "b"] {
-        let before = pair.0.tree("");
+        let before = pair.tree();
         assert_eq!(actions(&pair.apply(name)), Vec::<String>::new());
-        assert_same_tree(&before, &pair.0.tree(""));
+        assert_same_tree(&before, &pair.tree());
     }
 }
 
@@ -506,8 +413,25 @@ fn the_last_day_brings_its_parents() {
     );
 }
 
+#[test]
+fn without_a_name_the_log_is_in_the_manager_home() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let logs = pair.0.path("manager-a/logs");
+    let _ = pair.run("a", &["run", "--dry-run"]).code(0);
+    assert!(!logs.exists(), "a dry run writes nothing");
+    // As a scheduled job begins.
+    let _ = pair.run("a", &["run", "--dry-run", "--log"]).code(0);
+    let _ = pair.run("a", &["run", "--apply", "--log"]).code(0);
+    let texts = fs::read_dir(&logs).unwrap().flatten();
+    let texts = texts.map(|entry| fs::read_to_string(entry.path()).unwrap());
+    let text: String = texts.collect();
+    assert_eq!(text.matches("begins").count(), 2, "{text}");
+    assert_eq!(text.matches("copy-to-cloud").count(), 1, "{text}");
+}
+
 /// A program that is named as Codex is and has this home; it is there when this returns.
-fn a_codex(pair: &Pair, name: &str) -> Child {
+fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
     let program = pair.0.path("bin/codex");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     // Another process copies: a program that a child of another test inherited open for writing cannot
@@ -515,7 +439,7 @@ fn a_codex(pair: &Pair, name: &str) -> Child {
     let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
     assert!(copied.unwrap().success());
     let mut child = Command::new(program)
-        .args(["-c", "echo; read line"])
+        .args(["-c", script])
         .env("CODEX_HOME", pair.home(name))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -533,7 +457,7 @@ fn a_running_codex_is_ended_with_consent_alone() {
     let detection = "[process_detection]\ngrace_period_seconds = 0\n";
     pair.configure("a", detection);
     pair.put("a", ROLLOUT, META);
-    let mut codex = a_codex(&pair, "a");
+    let mut codex = a_codex(&pair, "a", "echo; read line");
     let before = pair.0.tree("");
 
     let plan = pair.run("a", &["plan", "--json"]).code(0).json();
@@ -561,6 +485,12 @@ fn a_running_codex_is_ended_with_consent_alone() {
     assert_eq!(plan["closing"]["reason"], "forbidden");
     assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
     assert!(!pair.cloud().join(ROLLOUT).exists());
+
+    // One that works in the background is never ended, whatever the flags say.
+    let background = "background_process_names = { linux = [\"codex\"] }\n";
+    pair.configure("a", &format!("{detection}{background}"));
+    let _ = pair.run("a", &["run", "--apply", flag]).code(3);
+    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
 
     pair.configure("a", detection);
     let run = pair.run("a", &["run", "--apply", flag]).code(0);
@@ -592,6 +522,184 @@ fn the_log_that_is_named_says_what_was_done() {
         assert!(text.contains(word), "{word}: {text}");
     }
     assert!(!pair.0.path("manager-a/logs").exists(), "one log is enough");
+}
+
+/// The names of snapshots, and a time for each.
+fn snapshot_at(pair: &Pair, name: &str, secs: u64) {
+    let path = pair.0.path("backups-b").join(name);
+    let folder = fs::File::open(path).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+    folder.set_modified(time).unwrap();
+}
+
+#[test]
+fn what_was_overwritten_in_the_cloud_goes_back_there_and_the_hint_says_so() {
+    let pair = Pair::new();
+    let skill = "skills/mine/SKILL.md";
+    pair.put("b", skill, "one");
+    pair.apply("b");
+    pair.put("b", skill, "two, newer");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 to the cloud folder"), "{run}");
+    assert!(run.stderr.contains("--target cloud --apply"), "{run}");
+    assert!(!run.stderr.contains("--target local"), "{run}");
+    let json = pair.run("b", &["restore", "--dry-run", "--json"]).code(0);
+    assert_eq!(json.json()["target"], "cloud");
+    let run = pair.run("b", &["restore", "--apply"]).code(0);
+    assert!(run.stdout.contains("put back 1 file ("), "{run}");
+    assert_eq!(pair.text("cloud", skill), "one");
+    assert_eq!(pair.text("b", skill), "two, newer");
+    let _ = pair
+        .run("b", &["restore", "--target", "cloud", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("cloud", skill), "two, newer");
+}
+
+#[test]
+fn the_latest_snapshot_is_that_of_the_latest_time_and_lies_in_the_folder_of_backups() {
+    let pair = Pair::new();
+    for (name, text) in [
+        ("b-20261101T000000Z", "first"),
+        ("b-20261102T000000Z", "second"),
+    ] {
+        pair.0
+            .write(&format!("backups-b/{name}/skills/mine/SKILL.md"), text);
+    }
+    pair.0.write("outside/skills/mine/SKILL.md", "outside");
+    snapshot_at(&pair, "b-20261101T000000Z", 1_795_000_060);
+    snapshot_at(&pair, "b-20261102T000000Z", 1_795_000_000);
+    let _ = pair.run("b", &["restore", "--apply"]).code(0);
+    assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "first");
+    let outside = pair.0.path("outside").to_string_lossy().into_owned();
+    for name in ["../outside", &*outside, "..", ".", "a/../../outside"] {
+        let _ = pair
+            .run("b", &["restore", "--from", name, "--apply"])
+            .code(4);
+    }
+    let _ = pair
+        .run("b", &["restore", "--from", "none", "--apply"])
+        .code(1);
+    assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "first");
+}
+
+#[test]
+fn a_zip_that_names_what_lies_outside_or_a_login_puts_nothing_back() {
+    use std::io::Write;
+    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
+        let pair = Pair::new();
+        let path = pair.0.write("backups-b/b-20261101T000000Z.zip", "");
+        let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+        for name in ["skills/mine/SKILL.md", name] {
+            let options = zip::write::SimpleFileOptions::default();
+            zip.start_file(name, options).unwrap();
+            zip.write_all(b"planted").unwrap();
+        }
+        zip.finish().unwrap();
+        let run = pair.run("b", &["restore", "--apply"]).code(code);
+        assert_eq!(pair.home("b").join("skills").exists(), code == 0, "{run}");
+        assert!(!pair.home("b").join("auth.json").exists(), "{name}");
+        assert!(!pair.0.path("escaped").exists(), "{name}");
+    }
+}
+
+#[test]
+fn retention_goes_by_age_and_number_and_touches_only_its_own() {
+    for (more, left) in [
+        ("max_backups = 2", 2),
+        ("retention_days = 30", 2),
+        ("retention_days = 0", 3),
+    ] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\n{more}\n"));
+        let skill = "skills/mine/SKILL.md";
+        for text in ["one", "two and", "three and more"] {
+            pair.put("b", skill, text);
+            pair.apply("b");
+        }
+        let backups = pair.0.path("backups-b");
+        let ours = || {
+            let entries = fs::read_dir(&backups).unwrap().flatten();
+            let names = entries.map(|e| e.file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.filter(|name| name.starts_with("b-20")).collect();
+            names.sort();
+            names
+        };
+        // Both have the time of the clock of the tests; the first one is made old.
+        let old = backups.join("b-20200101T000000Z");
+        fs::rename(backups.join(&ours()[0]), &old).unwrap();
+        let foreign = pair
+            .0
+            .write("backups-b/b-20190101T000000Z/skills/x", "not ours");
+        let other = pair
+            .0
+            .write("backups-b/desk-20190101T000000Z/x", "not ours");
+        pair.put("b", skill, "four, and then some");
+        pair.apply("b");
+        assert!(foreign.exists() && other.exists(), "{more}");
+        let ours = ours()
+            .into_iter()
+            .filter(|n| n != "b-20190101T000000Z")
+            .count();
+        assert_eq!(ours, left, "{more}");
+    }
+}
+
+#[test]
+fn resolve_takes_the_side_that_is_named() {
+    for (side, expected) in [("local", "of b"), ("cloud", "of a, longer")] {
+        let pair = Pair::new();
+        let skill = "skills/mine/SKILL.md";
+        pair.put("a", skill, "first");
+        pair.apply("a");
+        pair.apply("b");
+        pair.put("a", skill, "of a, longer");
+        pair.put("b", skill, "of b");
+        pair.apply("a");
+        let _ = pair.run("b", &["run", "--apply"]).code(2);
+        let _ = pair.run("b", &["resolve", skill, "--keep", side]).code(0);
+        pair.apply("b");
+        pair.apply("a");
+        for name in ["a", "b", "cloud"] {
+            assert_eq!(pair.text(name, skill), expected, "{side} {name}");
+        }
+    }
+}
+
+#[test]
+fn two_syncs_at_once_are_one_after_the_other() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let folder = fs::read_dir(pair.0.path("manager-a/sync")).unwrap().next();
+    let lock = folder.unwrap().unwrap().path().join(".lock");
+    let held = fs::File::options().write(true).open(lock).unwrap();
+    held.try_lock().unwrap();
+    pair.put("a", "AGENTS.md", "x");
+    for args in [&["run", "--apply"][..], &["restore", "--apply"]] {
+        let run = pair.run("a", args).code(1);
+        assert!(run.stderr.contains("under way"), "{run}");
+    }
+    assert!(!pair.cloud().join("AGENTS.md").exists());
+    let _ = pair.run("a", &["plan"]).code(0);
+    drop(held);
+    pair.apply("a");
+}
+
+#[test]
+fn a_codex_that_does_not_end_when_told_stops_the_sync() {
+    let pair = Pair::new();
+    let detection =
+        "[process_detection]\ngrace_period_seconds = 0\nterminate_timeout_seconds = 1\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
+    let flag = "--auto-terminate-without-confirmation";
+    let _ = pair.run("a", &["run", "--apply", flag]).code(5);
+    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+    drop(codex.stdin.take());
+    codex.wait().unwrap();
+    pair.apply("a");
 }
 
 /// What lies on both sides with one time, as after a sync.

@@ -87,6 +87,49 @@ fn a_conversation_goes_on_on_the_other_machine_and_again_on_the_first() {
 }
 
 #[test]
+fn what_arrives_is_resumed_as_the_last_one_and_by_its_name_at_once() {
+    let Some(two) = Two::new() else { return };
+    let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);
+    let own = lab.say_in(b, "at home on b");
+    let gone = lab.say_in(b, "gone");
+    fs::remove_file(rollout(b, &gone)).expect("remove");
+    let id = lab.say("one");
+    let params = serde_json::json!({"threadId": id, "name": "the plan"});
+    lab.codex
+        .app_server_request(&a, &lab.backend, "thread/name/set", params)
+        .expect("named");
+    let there = lab.home().parent().expect("a folder").to_path_buf();
+    let cwd = |home: &Path, id: &str| -> (String, String) {
+        let database = crate::support::lab::open(&home.join("state_5.sqlite"));
+        let sql = "SELECT cwd, coalesce(name, '') FROM threads WHERE id=?1";
+        let row = database.query_row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
+        row.unwrap_or_else(|e| panic!("{id}: {e}, below {}", there.display()))
+    };
+    let (from, name) = cwd(&a, &id);
+    let to = two.lab.world.path("mapped").to_string_lossy().into_owned();
+    two.sync("a");
+    two.configure(&format!("[[paths.map]]\nfrom = {from:?}\nto = {to:?}\n"));
+    two.sync("b");
+    // Before any Codex has looked.
+    assert_eq!(cwd(b, &id), (to, name));
+    assert_eq!(rows(b).len(), 3, "a row without a file is left alone");
+    two.configure("");
+    // Without --all it goes by the folder that the conversation itself names (0.169).
+    let resumed = |which: &str, prompt: &str| -> String {
+        let skip = "--skip-git-repo-check";
+        let args = ["exec", "resume", "--all", skip, which, prompt];
+        let done = lab.codex.run(b, &lab.backend, &args).expect_success();
+        done.session_id().expect("an id").to_owned()
+    };
+    assert_eq!(resumed("--last", "the last"), id);
+    assert_eq!(resumed("the plan", "by name"), id);
+    assert_eq!(lab.shown(b, &id), ["one", "the last", "by name"]);
+    let mut all = [own, id];
+    all.sort();
+    assert_eq!(lab.listed(b), all);
+}
+
+#[test]
 fn archiving_on_one_machine_archives_on_the_other() {
     let Some(two) = Two::new() else { return };
     let (lab, a, b) = (&two.lab, two.lab.home(), &two.b);

@@ -100,15 +100,11 @@ pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
 /// immutable and the copy is thrown away if a writer appeared meanwhile.
 pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
     const ATTEMPTS: u32 = 5;
-    let mut seen_damaged = false;
     for attempt in 1.. {
         let quiet = quiet_state(source).filter(|_| attempt < ATTEMPTS);
         let connection = match &quiet {
             Some(_) => open_immutable(source),
-            None => open(
-                source,
-                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-            ),
+            None => open_read_only(source),
         }
         .on("open", source)?;
         let result = copy_pages(&connection, source, target);
@@ -119,17 +115,35 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
         let copied = result
             .and_then(|()| check(target))
             .map_err(|e| e.of(source));
-        match copied {
-            // A call that failed under SQLite may look the same; damage is still there when it
-            // looks again.
-            Err(DatabaseError::Damaged { .. }) if !seen_damaged => {
-                seen_damaged = true;
-                let _ = fs::remove_file(target);
-            }
-            copied => return copied,
-        }
+        return match copied {
+            // A call that fails under SQLite may look the same in a copy.
+            Err(DatabaseError::Damaged { detail, .. }) => Err(why_damaged(source, detail)),
+            copied => copied,
+        };
     }
     unreachable!("the loop above has no end")
+}
+
+/// What is wrong where the copy of `source` is damaged: the source itself, or the copying.
+fn why_damaged(source: &Path, detail: String) -> DatabaseError {
+    let opened = match quiet_state(source) {
+        Some(_) => open_immutable(source),
+        None => open_read_only(source),
+    };
+    let checked = opened
+        .on("open", source)
+        .and_then(|connection| check_open(&connection, source));
+    match checked {
+        Ok(()) => DatabaseError::Sqlite {
+            action: "copy",
+            path: source.to_path_buf(),
+            source: rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR),
+                Some(format!("the copy is not like it: {detail}")),
+            ),
+        },
+        Err(error) => error,
+    }
 }
 
 /// Size and time of a database that has nothing beside it; `None` when a WAL or journal exists.
@@ -168,6 +182,14 @@ pub(super) fn open_immutable(path: &Path) -> rusqlite::Result<Connection> {
     )
 }
 
+/// Opens a database that somebody may be writing to.
+fn open_read_only(path: &Path) -> rusqlite::Result<Connection> {
+    open(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+}
+
 fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), DatabaseError> {
     from.busy_timeout(PATIENCE).on("open", source)?;
     let mut to = Connection::open(target).on("create", target)?;
@@ -195,7 +217,10 @@ fn copy_pages(from: &Connection, source: &Path, target: &Path) -> Result<(), Dat
 
 /// SQLite's full check of a database that nobody else uses.
 pub fn check(path: &Path) -> Result<(), DatabaseError> {
-    let connection = open_immutable(path).on("open", path)?;
+    check_open(&open_immutable(path).on("open", path)?, path)
+}
+
+fn check_open(connection: &Connection, path: &Path) -> Result<(), DatabaseError> {
     let detail: String = connection
         .query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))
         .on("check", path)?;

@@ -254,6 +254,11 @@ pub fn kill(holder: &Holder) {
     let _ = holder;
 }
 
+/// Whether this system shows processes at all: one that does not even show us shows nobody.
+pub fn can_tell() -> bool {
+    Table::read().get(std::process::id()).is_some()
+}
+
 /// Looks who uses `home`: programs of these names with that home, and whoever but this process has
 /// a file beneath it or beneath one of the `outside` folders open.
 pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {

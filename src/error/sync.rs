@@ -3,6 +3,7 @@
 use super::{CommandError, ErrorKind};
 use crate::sync::apply::ApplyError;
 use crate::sync::backup::BackupError;
+use crate::sync::codexsync::TakeoverError;
 use crate::sync::config::ConfigError;
 use crate::sync::plan::PlanError;
 use crate::sync::register::RegisterError;
@@ -25,7 +26,7 @@ impl From<ConfigError> for CommandError {
 impl From<PlanError> for CommandError {
     fn from(error: PlanError) -> Self {
         match error {
-            PlanError::Io(e) => e.into(),
+            PlanError::Io(e) | PlanError::Takeover(TakeoverError::Io(e)) => e.into(),
             PlanError::State(e) => e.into(),
             PlanError::NoCloud(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
@@ -40,6 +41,11 @@ impl From<PlanError> for CommandError {
                 "set sync.delete_policy = \"never\" and they come back; nothing was changed",
             ),
             PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
+            PlanError::Takeover(e @ TakeoverError::Invalid { .. }) => {
+                Self::wrap(ErrorKind::Usage, e).hint(
+                    "without state.manifest_file the first sync goes by what it finds; nothing was changed",
+                )
+            }
         }
     }
 }

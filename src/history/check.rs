@@ -95,8 +95,26 @@ pub fn look(
     database: Option<&Path>,
     live_account: Option<&str>,
 ) -> Result<Findings, HistoryError> {
+    look_at(
+        home,
+        database,
+        live_account,
+        files::find(home, Folders::All)?,
+    )
+}
+
+/// The same for these rollouts alone.
+///
+/// # Errors
+/// See [`look`].
+pub fn look_at(
+    home: &Path,
+    database: Option<&Path>,
+    live_account: Option<&str>,
+    files: Vec<RolloutFile>,
+) -> Result<Findings, HistoryError> {
     let mut damaged = Vec::new();
-    let conversations = on_disk(home, &mut damaged)?;
+    let conversations = on_disk(home, files, &mut damaged)?;
     damaged.sort_by(|a, b| a.path.cmp(&b.path));
     let index = SessionIndex::read(home)?;
     let sides = Sides {
@@ -132,8 +150,11 @@ pub fn look(
     })
 }
 
-fn on_disk(home: &Path, damaged: &mut Vec<Skipped>) -> Result<Conversations, HistoryError> {
-    let files = files::find(home, Folders::All)?;
+fn on_disk(
+    home: &Path,
+    files: Vec<RolloutFile>,
+    damaged: &mut Vec<Skipped>,
+) -> Result<Conversations, HistoryError> {
     let paths: Vec<_> = files.iter().map(|file| &*file.relative).collect();
     let mut heads = Vec::with_capacity(files.len());
     let mut accounts: HashSet<Arc<str>> = HashSet::new();

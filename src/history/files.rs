@@ -99,3 +99,13 @@ pub fn find(home: &Path, folders: Folders) -> Result<Vec<RolloutFile>, IoError> 
     found.shrink_to_fit();
     Ok(found)
 }
+
+/// The rollout at this place below `home`; `None` where its name is that of no conversation.
+pub fn at(relative: &Path) -> Option<RolloutFile> {
+    ConversationFile::of(relative)?;
+    Some(RolloutFile {
+        relative: relative.into(),
+        is_archived: relative.starts_with(ARCHIVED_SESSIONS),
+        has_twin: false,
+    })
+}

@@ -2,6 +2,7 @@
 //! one, names come back. Rollouts are read and never written.
 
 use super::check::{Conversations, Findings, Missing, is_given};
+use super::files::RolloutFile;
 use super::id::ConversationId;
 use super::names::SessionIndex;
 use super::rollout::{self, Depth};
@@ -9,6 +10,7 @@ use super::row::{self, RowFacts};
 use super::scratch;
 use super::snapshot::{self, Before, Snapshot, Snapshots};
 use super::{HistoryError, Skipped, for_each_file};
+use crate::codex::config::CodexConfig;
 use crate::codex::home::database_sidecars;
 use crate::codex::process::{self, Holder};
 use crate::codex::program::Program;
@@ -350,6 +352,34 @@ fn on_disk(recorded: &Path) -> PathBuf {
     } else {
         compressed.into()
     }
+}
+
+/// Makes known to Codex what these rollouts are: rows, places and names, all or none. Nobody may use
+/// the home. Without a database there is nothing to do: Codex makes one of what lies there. No snapshot
+/// is taken, because no row is lost.
+///
+/// Returns what was changed.
+///
+/// # Errors
+/// A rollout or the database cannot be read, or written.
+pub fn register(
+    home: &Path,
+    env: &Environment,
+    rollouts: Vec<RolloutFile>,
+) -> Result<Vec<Change>, HistoryError> {
+    let Some(database) = threads::find_state_database(home, env) else {
+        return Ok(Vec::new());
+    };
+    let findings = super::check::look_at(home, Some(&database), None, rollouts)?;
+    if !findings.has_table {
+        return Ok(Vec::new());
+    }
+    let provider = CodexConfig::read(home).model_provider;
+    let mut plan = plan(findings, provider.as_deref().unwrap_or("openai"))?;
+    if !plan.changes.is_empty() {
+        change(&database, &mut plan)?;
+    }
+    Ok(plan.changes)
 }
 
 /// A database and what SQLite keeps beside it.

@@ -16,12 +16,14 @@ use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Journal, Last, Place, Replica, State};
+use super::vouching;
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::regular;
 use crate::io::{IoContext, IoError, Progress};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -94,7 +96,11 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     let before = state.clone();
     let mut report = Report::default();
     atomic::create_private_folder(&work.config.cloud)?;
-    if !state.exists {
+    let own = manifest::path_of(&work.config.cloud, &work.config.machine_id, &state.writer);
+    // Known from the first sight on, whatever becomes of this run.
+    let met_peers = !state.has_peers && Manifests::has_others(&work.config.cloud, &own);
+    state.has_peers |= met_peers;
+    if !state.exists || met_peers {
         work.replica.write(&state)?;
     }
     if work.config.backup.before_overwrite {
@@ -143,9 +149,10 @@ fn finish(
     for key in &plan.forgotten {
         state.files.remove(key);
     }
-    let own = manifest::path_of(&work.config.cloud, &work.config.machine_id, &state.writer);
-    state.has_peers |= Manifests::has_others(&work.config.cloud, &own);
     state.resolved.extend(plan.settled.iter().cloned());
+    let mut files = Ledger::read(&work.replica.folder)?.files;
+    files.extend(plan.vouched.iter().cloned());
+    vouching::for_known(&mut state, &mut files, work)?;
     let changed = !before.exists
         || state.files != before.files
         || state.resolved != before.resolved
@@ -155,7 +162,7 @@ fn finish(
     if changed {
         work.replica.write(&state)?;
     }
-    publish(plan, &state, work)?;
+    publish(files, &state, work)?;
     for temp in &plan.temps {
         atomic::sweep(atomic::parent_of(temp));
     }
@@ -163,10 +170,12 @@ fn finish(
 }
 
 /// Tells other machines what this one has written.
-fn publish(plan: &Plan, state: &State, work: &Work<'_>) -> Result<(), ApplyError> {
+fn publish(
+    files: BTreeMap<String, Written>,
+    state: &State,
+    work: &Work<'_>,
+) -> Result<(), ApplyError> {
     let folder = &work.replica.folder;
-    let mut files = Ledger::read(folder)?;
-    files.extend(plan.vouched.iter().cloned());
     Ledger::compact(folder, &files)?;
     let machine = &work.config.machine_id;
     let path = manifest::path_of(&work.config.cloud, machine, &state.writer);
@@ -379,9 +388,14 @@ impl Run<'_> {
             mtime_ns,
             digest,
         };
-        if from.side == Side::There && expect.is_none() {
-            // Nobody vouched for it: from now on this machine does.
-            self.ledger.note(&from.path, &written)?;
+        if from.side == Side::There {
+            if expect.is_none() {
+                // Nobody vouched for it: from now on this machine does.
+                self.ledger.note(&from.path, &written)?;
+            }
+            if to.0 == Side::Here {
+                self.ledger.note_taken(&from.path, &written)?;
+            }
         }
         let is_text = contents::is_plain(temp.file()).at("read", &target)?;
         self.put(temp, to, &target, over, &written)?;

@@ -222,7 +222,7 @@ pub struct ProcessDetection {
 pub struct Logging {
     /// The least that is logged.
     pub level: LogLevel,
-    /// The file; none is written without it.
+    /// The file that names folder and stem; without it the manager's own log is taken.
     pub file: Option<PathBuf>,
     /// How lines look.
     pub format: LogFormat,

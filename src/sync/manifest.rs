@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization;
 
 /// Our folder in the cloud folder.
 pub const OURS: &str = ".codex-manager";
@@ -52,6 +53,8 @@ struct Header {
 #[serde(rename_all = "lowercase")]
 enum Line {
     File(String, Written),
+    /// In ledgers alone: a version that was in the cloud folder and is about to be put here.
+    Taken(String, Written),
     Deleted(String, String),
     Resolved(String),
     End(Sha256Digest),
@@ -151,7 +154,7 @@ fn parse(bytes: &[u8]) -> Option<Manifest> {
             Line::Resolved(digest) => {
                 manifest.resolved.insert(digest);
             }
-            Line::End(_) => return None,
+            Line::End(_) | Line::Taken(..) => return None,
         }
     }
     Some(manifest)
@@ -180,33 +183,46 @@ impl Ledger {
         Ok(Self { file, path })
     }
 
-    /// Notes a version that is about to be put into the cloud folder.
+    /// Notes a version that is about to be put into the cloud folder; durable when this returns.
     pub fn note(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
+        self.push(&Line::File(path.to_owned(), written.clone()))
+    }
+
+    /// Notes a version of the cloud folder that is about to be put into the home: should the state not
+    /// learn of that, it is still known that nobody wrote it here. Durable when this returns.
+    pub fn note_taken(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
+        self.push(&Line::Taken(path.to_owned(), written.clone()))
+    }
+
+    fn push(&mut self, line: &Line) -> Result<(), IoError> {
         let mut bytes = Vec::new();
-        let line = Line::File(path.to_owned(), written.clone());
-        erased::Line::push(&line, &mut bytes).at("encode", &self.path)?;
-        self.file.write_all(&bytes).at("write", &self.path)
+        erased::Line::push(line, &mut bytes).at("encode", &self.path)?;
+        self.file.write_all(&bytes).at("write", &self.path)?;
+        self.file.sync_data().at("fsync", &self.path)
     }
 
     /// What it says; the last line of a path counts, and a torn one does not.
-    pub fn read(folder: &Path) -> Result<BTreeMap<String, Written>, IoError> {
+    pub fn read(folder: &Path) -> Result<Noted, IoError> {
         let path = folder.join(LEDGER);
+        let mut noted = Noted::default();
         let bytes = match regular::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(noted),
             Err(e) => return Err(e).at("read", &path),
         };
-        let lines = bytes.split(|b| *b == b'\n');
-        let parsed = lines.filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(parsed
-            .filter_map(|line| match line {
-                Line::File(path, written) => Some((path, written)),
-                _ => None,
-            })
-            .collect())
+        for line in bytes.split(|b| *b == b'\n') {
+            match serde_json::from_slice(line) {
+                Ok(Line::File(path, written)) => {
+                    noted.files.insert(path, written);
+                }
+                Ok(Line::Taken(path, written)) => noted.taken.push((path, written)),
+                _ => {}
+            }
+        }
+        Ok(noted)
     }
 
-    /// Writes it anew with a line for each path.
+    /// Writes it anew with a line for each path, when the state knows what was taken.
     pub fn compact(folder: &Path, files: &BTreeMap<String, Written>) -> Result<(), IoError> {
         let path = folder.join(LEDGER);
         let mut bytes = Vec::new();
@@ -221,6 +237,15 @@ impl Ledger {
     }
 }
 
+/// What a ledger says.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// What this machine vouches for, by path in the cloud folder.
+    pub files: BTreeMap<String, Written>,
+    /// What it took from there since the last run that came to its end.
+    pub taken: Vec<(String, Written)>,
+}
+
 /// What all machines say.
 #[derive(Debug, Default)]
 pub struct Manifests {
@@ -228,8 +253,8 @@ pub struct Manifests {
     pub has_own: bool,
     /// What the others say, by key.
     others: HashMap<String, Vec<Written>>,
-    /// Deletions that others ask for: path → digests.
-    pub deleted: HashMap<String, Vec<String>>,
+    /// Deletions that others ask for: key → digests.
+    deleted: HashMap<String, Vec<String>>,
     /// Forks that others have decided about.
     pub resolved: BTreeSet<String>,
     /// Names of manifests that have not arrived whole.
@@ -274,7 +299,8 @@ impl Manifests {
                 all.others.entry(key_of(&path)).or_default().push(written);
             }
             for (path, digest) in manifest.deleted {
-                all.deleted.entry(path).or_default().push(digest);
+                let key = folded(&path);
+                all.deleted.entry(key).or_default().push(digest);
             }
             all.resolved.extend(manifest.resolved);
         }
@@ -291,15 +317,32 @@ impl Manifests {
             .any(|entry| entry.path() != own && is_ours(&entry.file_name().to_string_lossy()))
     }
 
-    /// The versions of a file that other machines say they wrote; `key` as in [`key_of`].
+    /// The versions of a file that other machines say they wrote; `key` in any spelling.
     pub fn of_others(&self, key: &str) -> &[Written] {
-        self.others.get(key).map_or(&[], Vec::as_slice)
+        self.others.get(&folded(key)).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether another machine has asked for this version of a file to be deleted.
+    pub fn asks_to_delete(&self, key: &str, digest: &str) -> bool {
+        let asked = self.deleted.get(&folded(key));
+        asked.is_some_and(|digests| digests.iter().any(|known| known == digest))
     }
 }
 
-/// What the versions of a file are kept under: one key for all forms and places of a conversation.
+/// What the versions of a file are kept under: one key for all forms and places of a conversation, and
+/// for all spellings of a name.
 pub fn key_of(path: &str) -> String {
-    rollouts::key(path).unwrap_or_else(|| path.to_owned())
+    folded(rollouts::key(path).as_deref().unwrap_or(path))
+}
+
+/// One spelling for all that a client or a disk may make of a name: letter case, forms of Unicode. Two
+/// files whose names differ by that alone may share what is said of them: digests tell them apart.
+pub fn folded(key: &str) -> String {
+    if key.is_ascii() {
+        key.to_ascii_lowercase()
+    } else {
+        key.nfc().flat_map(char::to_lowercase).nfc().collect()
+    }
 }
 
 /// `<machine>-<8 hex>.jsonl`: what a client adds to a name of ours makes it nobody's.

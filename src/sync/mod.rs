@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod backup;
 pub mod cloud_names;
+pub mod codexsync;
 pub mod config;
 pub mod contents;
 pub mod decide;
@@ -22,3 +23,4 @@ pub mod rollouts;
 pub mod scan;
 pub mod state;
 pub mod travel;
+mod vouching;

@@ -1,21 +1,30 @@
 //! What arrived is made known to the Codex of this machine.
 //!
-//! Codex finds a conversation that lies in its folders by itself; it does not find out that one was
-//! moved, nor that one is no longer the text that it has an index of.
+//! Codex finds a conversation that lies in its folders by itself when it lists them, but `resume --last`
+//! and a resume by name go by rows; and it does not find out that one was moved, nor that one is no longer
+//! the text that it has an index of. Rows of conversations that did not arrive are left as they are.
 
 use super::config::PathRule;
 use super::rollouts;
 use crate::codex::database::DatabaseError;
 use crate::codex::thread_index::{self, Moved};
 use crate::codex::{home, rollout};
+use crate::history::repair::{self, Action};
+use crate::history::{HistoryError, files};
 use crate::io::environment::Environment;
 use std::path::Path;
 
 /// Codex's index could not be changed; the files are in place all the same, and `codex resume` by id
 /// finds them.
 #[derive(Debug, thiserror::Error)]
-#[error("the files are in place, but Codex's index could not be changed")]
-pub struct RegisterError(#[from] DatabaseError);
+pub enum RegisterError {
+    /// Its database refused.
+    #[error("the files are in place, but Codex's index could not be changed")]
+    Database(#[from] DatabaseError),
+    /// The conversations could not be read for it.
+    #[error("the files are in place, but Codex's index could not be changed")]
+    History(#[from] HistoryError),
+}
 
 /// What became of the text of a conversation here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +62,7 @@ pub trait Registry {
     fn register(&self, home: &Path, arrivals: &[Arrival]) -> Result<Vec<String>, RegisterError>;
 }
 
-/// Codex's own databases. Conversations without a row are left to Codex, which finds them by itself.
+/// Codex's own databases.
 #[derive(Debug)]
 pub struct CodexIndex<'a> {
     /// Says where databases are.
@@ -82,6 +91,17 @@ impl Registry for CodexIndex<'_> {
             .filter(|arrival| arrival.change == Change::Replaced)
             .map(|arrival| arrival.id.as_str())
             .collect();
+        let files = arrivals
+            .iter()
+            .filter_map(|arrival| files::at(Path::new(&arrival.path)));
+        let files: Vec<_> = files.filter(|file| file.path(home).is_file()).collect();
+        if !files.is_empty() {
+            let changes = repair::register(home, self.env, files)?;
+            let rows = changes.iter().filter(|c| c.action == Action::Row).count();
+            if rows > 0 {
+                notes.push(format!("new in Codex's index: {rows}"));
+            }
+        }
         if !(moved.is_empty() && self.rules.is_empty()) {
             for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
                 let changed = thread_index::follow_moves(&database, &moved)?;

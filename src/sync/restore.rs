@@ -56,12 +56,13 @@ pub struct RestorePlan {
     pub files: Vec<Kept>,
 }
 
-/// Finds the snapshot and what in it belongs to `target`: what was overwritten there. A snapshot that
-/// has nothing of that side, or that codexSync made, goes there as a whole.
+/// Finds the snapshot and what in it belongs to `target`: what was overwritten there. Without a target
+/// it is this side where the snapshot has anything of it, else the cloud folder. A snapshot that has nothing
+/// of the side that is named, or that codexSync made, goes there as a whole.
 pub fn plan(
     config: &SyncConfig,
     from: Option<&str>,
-    target: Side,
+    target: Option<Side>,
 ) -> Result<RestorePlan, RestoreError> {
     let folder = &config.backup_dir;
     let all = backup::list(folder)?;
@@ -82,7 +83,15 @@ pub fn plan(
     let Some(snapshot) = snapshot else {
         return Err(RestoreError::None(folder.join(from.unwrap_or_default())));
     };
-    let mut files = match backup::read_list(&snapshot)? {
+    let list = backup::read_list(&snapshot)?;
+    let of_cloud_alone = |list: &backup::SnapshotList| {
+        !list.files.is_empty() && list.files.iter().all(|kept| kept.cloud)
+    };
+    let target = target.unwrap_or(match &list {
+        Some(list) if of_cloud_alone(list) => Side::There,
+        _ => Side::Here,
+    });
+    let mut files = match list {
         Some(list) => {
             let of_side = |kept: &&Kept| kept.cloud == (target == Side::There);
             let own: Vec<_> = list.files.iter().filter(of_side).cloned().collect();

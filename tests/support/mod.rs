@@ -9,6 +9,7 @@ pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod lab;
 pub(crate) mod mock_backend;
+pub(crate) mod pair;
 pub(crate) mod processes;
 pub(crate) mod real_codex;
 pub(crate) mod sample;

@@ -62,6 +62,14 @@ pub(super) fn nobody_home(
     config: &SyncConfig,
     args: &ClosingArgs,
 ) -> Result<(), CommandError> {
+    if config.safety.require_codex_stopped && !process::can_tell() {
+        let message = "this system does not show who uses the Codex home";
+        if config.safety.fail_on_unknown {
+            return Err(CommandError::refused(message)
+                .hint("end Codex and set safety.fail_on_unknown = false; nothing was changed"));
+        }
+        context.ui.warn(message);
+    }
     with_closing(context, config, |request| args.close(context, request))
         .transpose()
         .map(|_| ())
@@ -83,6 +91,18 @@ pub(super) fn who_is_home(context: &Context, config: &SyncConfig) -> Vec<String>
         seen.holders().iter().map(ToString::to_string).collect()
     })
     .unwrap_or_default()
+}
+
+/// Warns of those who began to use the home while files of it were replaced: what they read may be a
+/// mixture of old and new.
+pub(super) fn say_who_came(context: &Context, config: &SyncConfig) {
+    let holders = who_is_home(context, config);
+    if !holders.is_empty() {
+        context.ui.warn(format_args!(
+            "began to use the Codex home meanwhile, end it and start it again: {}",
+            holders.join(", ")
+        ));
+    }
 }
 
 /// Says what would be done about those who use the home.

@@ -149,8 +149,42 @@ retention_days = 30
 max_backups = 0
 
 [safety]
+# false: files are replaced while Codex runs. Its index and its conversations may suffer.
 require_codex_stopped = true
+# Whether a home that cannot be told to be unused counts as used.
 fail_on_unknown = true
+
+[process_detection]
+# Programs that are Codex. Who has files of the home open counts, whatever the name.
+process_names = ["codex.exe", "codex"]
+# How long Codex may take to end by itself.
+grace_period_seconds = 2
+# Whether Codex may be ended, with your consent: asked for in a window (gui) or on the console.
+allow_terminate_if_running = true
+manual_terminate_confirmation = true
+terminate_confirmation_mode = "gui"
+terminate_timeout_seconds = 20
+# These are never ended, whatever the flags say.
+background_process_names = {{ windows = ["codex-windows-sandbox"], macos = [], linux = [] }}
+
+[logging]
+# DEBUG, INFO, WARNING, ERROR.
+level = "INFO"
+# Default: logs in the manager home. Machine and day are put into the name.
+# file = "~/codex-sync/sync.log"
+# text, json, logfmt.
+format = "text"
+max_file_size_mb = 10
+# Days; 0 keeps them all. zip, text: what becomes of those of other days.
+retention_days = 7
+archive_mode = "zip"
+
+[state]
+# What codexSync wrote at its last sync: the first one here goes on from it. It is only read.
+# manifest_file = "~/codex-sync/manifest.json"
+
+[scheduler]
+# Nothing here is read: codex-manager schedule install sync.
 "#
     )
 }

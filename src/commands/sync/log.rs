@@ -1,4 +1,4 @@
-//! The log that `[logging]` names.
+//! The log that `[logging]` asks for; without a name it is in the manager home.
 
 use crate::commands::log::RunLog;
 use crate::context::Context;
@@ -7,20 +7,16 @@ use crate::logging::retention::Archive;
 use crate::logging::{Format, LogSettings, Severity};
 use crate::sync::config::{self, SyncConfig};
 
-/// Does `work`, noted in the log that the configuration names; without a name there is none.
+/// Does `work`, noted in the log.
 pub(super) fn logged(
     context: &Context,
     config: &SyncConfig,
     work: impl FnOnce() -> Result<Outcome, CommandError>,
 ) -> Result<Outcome, CommandError> {
-    let log = config.logging.file.is_some().then(|| {
-        let settings = log_settings(&config.logging);
-        RunLog::begin(context, &settings, Some(&config.machine_id))
-    });
+    let settings = log_settings(&config.logging);
+    let log = RunLog::begin(context, &settings, Some(&config.machine_id));
     let result = work();
-    if let Some(log) = log {
-        log.end(context, &result);
-    }
+    log.end(context, &result);
     result
 }
 

@@ -51,10 +51,14 @@ enum SyncCommand {
 }
 
 impl SyncArgs {
-    /// Whether the run keeps the log that the configuration names.
+    /// Whether the run keeps a log by itself, as `[logging]` has it: when it changes something.
     pub fn keeps_log(&self, context: &Context) -> bool {
         let path = shared::config_path(context, self.config.as_deref());
-        shared::read_quietly(context, &path).is_ok_and(|config| config.logging.file.is_some())
+        shared::read_quietly(context, &path).is_ok_and(|config| match &self.command {
+            SyncCommand::Run(args) => args.applies(&config),
+            SyncCommand::Restore(args) => args.applies(&config),
+            _ => false,
+        })
     }
 
     /// Runs the command.

@@ -68,16 +68,13 @@ pub(super) fn show(
     shared::show_steps(context, &plan);
     let total: u64 = plan.steps.iter().map(|step| step.bytes).sum();
     context.ui.line(if plan.steps.is_empty() {
-        format!(
-            "nothing to do: {} files are the same on both sides",
-            plan.unchanged
-        )
+        shared::nothing_to_do(&plan)
     } else {
         format!(
-            "would do {} steps ({}); {} files are the same on both sides. Nothing was changed.",
-            plan.steps.len(),
+            "would do {} ({}); {}. Nothing was changed.",
+            shared::counted(plan.steps.len(), "step"),
             bytes(total),
-            plan.unchanged
+            shared::same(&plan)
         )
     });
     closing::say_closing(context, ending.as_ref());

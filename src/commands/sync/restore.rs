@@ -1,8 +1,8 @@
 //! `sync restore`: puts back what a sync has overwritten.
 
-use super::closing::{self, nobody_home};
+use super::closing::{self, nobody_home, say_who_came};
 use super::log;
-use super::shared::{lock, read_config, registry, replica};
+use super::shared::{counted, lock, read_config, registry, replica};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -29,9 +29,9 @@ pub(super) struct RestoreArgs {
     /// The name of a snapshot in the folder of backups [default: the latest]
     #[arg(long, value_name = "NAME")]
     from: Option<String>,
-    /// Where to
-    #[arg(long, value_enum, default_value = "local")]
-    target: TargetArg,
+    /// Where to [default: local, or cloud where the snapshot has nothing of this machine]
+    #[arg(long, value_enum)]
+    target: Option<TargetArg>,
     /// Show what would be done; write nothing
     #[arg(long, conflicts_with = "apply")]
     dry_run: bool,
@@ -62,38 +62,42 @@ struct RestoreJson<'a> {
 }
 
 impl RestoreArgs {
+    /// Whether it changes something, by its flags and the configuration.
+    pub(super) fn applies(&self, config: &SyncConfig) -> bool {
+        self.apply || !(self.dry_run || config.dry_run_default)
+    }
+
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
-        let side = match self.target {
-            TargetArg::Local => Side::Here,
-            TargetArg::Cloud => Side::There,
-        };
-        let plan = restore::plan(&config, self.from.as_deref(), side)?;
-        if self.dry_run || (!self.apply && config.dry_run_default) {
-            self.show(context, &plan, None, true);
+        if !self.applies(&config) {
+            let plan = self.plan(&config)?;
+            Self::show(context, &plan, None, true);
+            let side = plan.target;
             if side == Side::Here {
                 let ending = closing::plan_closing(context, &config, &self.closing);
                 closing::say_closing(context, ending.as_ref());
             }
             return Ok(Outcome::Done);
         }
-        log::logged(context, &config, || {
-            self.apply(context, &config, &plan, side)
-        })
+        log::logged(context, &config, || self.apply(context, &config))
     }
 
-    fn apply(
-        &self,
-        context: &Context,
-        config: &SyncConfig,
-        plan: &RestorePlan,
-        side: Side,
-    ) -> Result<Outcome, CommandError> {
+    fn plan(&self, config: &SyncConfig) -> Result<RestorePlan, CommandError> {
+        let target = self.target.map(|target| match target {
+            TargetArg::Local => Side::Here,
+            TargetArg::Cloud => Side::There,
+        });
+        Ok(restore::plan(config, self.from.as_deref(), target)?)
+    }
+
+    fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
         let _lock = lock(&replica(context, config))?;
+        let plan = self.plan(config)?;
+        let side = plan.target;
         if side == Side::Here {
             nobody_home(context, config, &self.closing)?;
         }
-        let safety = restore::apply(plan, config, context.now())?;
+        let safety = restore::apply(&plan, config, context.now())?;
         if side == Side::Here {
             let arrivals: Vec<_> = plan
                 .files
@@ -104,15 +108,18 @@ impl RestoreArgs {
                 context.ui.note(note);
             }
         }
-        self.show(context, plan, safety, false);
+        if side == Side::Here {
+            say_who_came(context, config);
+        }
+        Self::show(context, &plan, safety, false);
         Ok(Outcome::Done)
     }
 
-    fn show(&self, context: &Context, plan: &RestorePlan, safety: Option<String>, dry_run: bool) {
+    fn show(context: &Context, plan: &RestorePlan, safety: Option<String>, dry_run: bool) {
         let total: u64 = plan.files.iter().map(|kept| kept.size).sum();
-        let target = match self.target {
-            TargetArg::Local => "local",
-            TargetArg::Cloud => "cloud",
+        let target = match plan.target {
+            Side::Here => "local",
+            Side::There => "cloud",
         };
         let verb = if dry_run {
             "would put back"
@@ -124,8 +131,8 @@ impl RestoreArgs {
             ui.line(&kept.path);
         }
         ui.line(format_args!(
-            "{verb} {} files ({}) of {} ({target})",
-            plan.files.len(),
+            "{verb} {} ({}) of {} ({target})",
+            counted(plan.files.len(), "file"),
             bytes(total),
             plan.snapshot.name
         ));

@@ -1,6 +1,6 @@
 //! `sync run`: does it.
 
-use super::closing::nobody_home;
+use super::closing::{nobody_home, say_who_came};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, registry, replica};
@@ -11,8 +11,9 @@ use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, Work};
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Plan, Request};
+use crate::sync::plan::{self, Op, Plan, Request};
 use crate::sync::register::Registry;
+use crate::sync::scan::Side;
 use crate::ui::time::bytes;
 use clap::Args;
 use std::path::Path;
@@ -47,9 +48,14 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
+    /// Whether it changes something, by its flags and the configuration.
+    pub(super) fn applies(&self, config: &SyncConfig) -> bool {
+        self.apply || !(self.dry_run || config.dry_run_default)
+    }
+
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
-        if self.dry_run || (!self.apply && config.dry_run_default) {
+        if !self.applies(&config) {
             let wishes = Wishes {
                 refill: self.refill,
                 accept_unlisted: self.accept_unlisted,
@@ -96,6 +102,10 @@ impl RunArgs {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
             events::info!(action, path, why, "synced");
         }
+        for (path, why) in &plan.warnings {
+            let (path, why) = (&**path, &**why);
+            events::warn!(path, why, "not as configured");
+        }
         for (path, why) in plan
             .waiting
             .iter()
@@ -105,6 +115,7 @@ impl RunArgs {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
+        say_who_came(context, config);
         let notes = registry(context, config).register(&config.local, &report.arrivals)?;
         let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
         json.dry_run = false;
@@ -133,32 +144,34 @@ fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
     if report.done.is_empty() {
-        ui.line(format_args!(
-            "nothing to do: {} files are the same on both sides",
-            plan.unchanged
-        ));
+        ui.line(shared::nothing_to_do(plan));
         return;
     }
     let count = |actions: &[Action]| done().filter(|s| actions.contains(&s.action)).count();
+    let others = done().filter(|step| {
+        !matches!(
+            step.action,
+            Action::CopyToCloud | Action::CopyToLocal | Action::Merge
+        )
+    });
     ui.line(format_args!(
-        "{} to the cloud folder, {} to this machine, {} merged, {} other steps ({})",
+        "{} to the cloud folder, {} to this machine, {} merged, {} ({})",
         count(&[Action::CopyToCloud]),
         count(&[Action::CopyToLocal]),
         count(&[Action::Merge]),
-        done()
-            .filter(|s| {
-                !matches!(
-                    s.action,
-                    Action::CopyToCloud | Action::CopyToLocal | Action::Merge
-                )
-            })
-            .count(),
+        shared::counted(others.count(), "other step"),
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {
-        ui.note(format_args!(
-            "what was overwritten is in {snapshot}; codex-manager sync restore puts it back"
-        ));
+        ui.note(format_args!("what was overwritten is in {snapshot}"));
+        for (side, name) in [(Side::Here, "local"), (Side::There, "cloud")] {
+            let ops = done().flat_map(|step| &step.ops);
+            if ops.filter_map(Op::victim).any(|seen| seen.side == side) {
+                ui.note(format_args!(
+                    "put it back with: codex-manager sync restore --from {snapshot} --target {name} --apply"
+                ));
+            }
+        }
     }
     let to_cloud = count(&[
         Action::CopyToCloud,

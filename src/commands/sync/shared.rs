@@ -76,6 +76,7 @@ pub(super) struct PlanJson<'a> {
     pub(super) conflicts: &'a [Conflict],
     pub(super) waiting: Vec<PathJson<'a>>,
     pub(super) skipped: Vec<PathJson<'a>>,
+    pub(super) warnings: Vec<PathJson<'a>>,
     pub(super) notes: Vec<PathJson<'a>>,
     pub(super) forks: Vec<&'a str>,
     pub(super) summary: Summary,
@@ -134,6 +135,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         conflicts: &plan.conflicts,
         waiting: with_reasons(&plan.waiting),
         skipped: with_reasons(&plan.skipped),
+        warnings: with_reasons(&plan.warnings),
         notes: with_reasons(&plan.notes),
         forks: plan.forks.iter().map(|(name, _)| &**name).collect(),
         summary: Summary {
@@ -202,6 +204,9 @@ fn rollout_id(name: &str) -> Option<&str> {
 /// Says what has not arrived, was left alone, or needs somebody.
 pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) {
     let ui = &context.ui;
+    for (path, why) in &plan.warnings {
+        ui.warn(format_args!("{path} {why}"));
+    }
     for (path, why) in limited(&plan.waiting) {
         ui.warn(format_args!("waiting for {path}: {why}"));
     }
@@ -233,17 +238,41 @@ fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)>
     list.iter().take(ROWS)
 }
 
+/// "1 file", "2 files".
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    let end = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{end}")
+}
+
+/// "nothing to do: 1 file is the same on both sides".
+pub(super) fn nothing_to_do(plan: &Plan) -> String {
+    format!("nothing to do: {}", same(plan))
+}
+
+/// "1 file is the same on both sides".
+pub(super) fn same(plan: &Plan) -> String {
+    let verb = if plan.unchanged == 1 { "is" } else { "are" };
+    let files = counted(plan.unchanged, "file");
+    format!("{files} {verb} the same on both sides")
+}
+
 /// The error for conflicts that nobody has decided.
 pub(super) fn undecided(plan: &Plan) -> CommandError {
     let count = plan.conflicts.len();
-    let files = if count == 1 { "file" } else { "files" };
-    CommandError::conflict(format!("{count} {files} in conflict"))
+    CommandError::conflict(format!("{} in conflict", counted(count, "file")))
         .hint("decide with: codex-manager sync resolve; nothing was changed")
 }
 
-/// A folder that can be written to, without leaving anything in it.
+/// Whether a folder can be listed and, as far as its permissions say, written to. Nothing is written: what
+/// appears in a replicated folder goes to all machines.
 pub(super) fn is_writable(folder: &Path) -> Result<(), crate::io::IoError> {
-    let probe = atomic::TempFile::inside(folder)?;
-    drop(probe);
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Access, access};
+        let wanted = Access::WRITE_OK | Access::EXEC_OK;
+        access(folder, wanted)
+            .map_err(std::io::Error::from)
+            .at("write to", folder)?;
+    }
     std::fs::read_dir(folder).at("list", folder).map(|_| ())
 }

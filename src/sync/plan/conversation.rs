@@ -71,7 +71,7 @@ impl Planner<'_> {
         let ([here], [there], []) = (&*group.here, &*group.there, &*group.copies) else {
             return false;
         };
-        if draft.last.is_some() || here.path != there.path {
+        if draft.last.is_some() || here.path != there.path || !self.trusts_looks() {
             return false;
         }
         let (here, mut there) = (Version::here(here), Version::here(there));
@@ -338,6 +338,7 @@ impl Planner<'_> {
             newer: Newer::Neither,
             delete_asked: false,
         };
+        self.mind_taken(draft.key, &mut facts, here)?;
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
             if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {

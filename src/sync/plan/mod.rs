@@ -5,6 +5,7 @@ mod kept;
 mod plain;
 mod versions;
 
+use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
@@ -18,7 +19,7 @@ use super::travel::Scope;
 use crate::io::IoError;
 use crate::io::hash::Sha256Digest;
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
@@ -58,6 +59,9 @@ pub enum PlanError {
         /// How many may be.
         limit: usize,
     },
+    /// See [`TakeoverError`].
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
     /// A glob that means nothing.
     #[error("filters.exclude_globs: {0}")]
     Glob(String),
@@ -263,6 +267,8 @@ pub struct Plan {
     pub waiting: Vec<(String, String)>,
     /// What is left alone, and why.
     pub skipped: Vec<(String, String)>,
+    /// What is not done as the configuration says, and why.
+    pub warnings: Vec<(String, String)>,
     /// What people should know: nothing to do about it here and now.
     pub notes: Vec<(String, String)>,
     /// Kept versions that nobody has decided about: name and bytes.
@@ -303,7 +309,7 @@ pub struct Request<'a> {
 pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     let config = request.config;
     let scope = Scope::of(config).map_err(PlanError::Glob)?;
-    let state = request.replica.read()?;
+    let mut state = request.replica.read()?;
     if !config.cloud.is_dir() {
         let parent = config.cloud.parent().is_some_and(Path::is_dir);
         if !parent || !state.files.is_empty() {
@@ -323,6 +329,10 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         (here, there.join())
     });
     let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    let here = here?;
+    if let (false, Some(manifest)) = (state.exists, &config.codexsync_manifest) {
+        state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
+    }
     let mut planner = Planner {
         request,
         rules: Rules {
@@ -337,7 +347,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
         plan: Plan::default(),
     };
-    planner.all(here?, there)?;
+    planner.all(here, there)?;
     let mut plan = planner.plan;
     plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
@@ -372,12 +382,21 @@ impl Group {
     }
 }
 
+/// What this machine's ledger says, by key.
+#[derive(Debug, Default)]
+struct OwnVersions {
+    /// What it vouches for.
+    files: HashMap<String, Vec<Written>>,
+    /// What it took from the cloud folder and may not have noted in the state.
+    taken: HashMap<String, Vec<Written>>,
+}
+
 struct Planner<'a> {
     request: &'a Request<'a>,
     rules: Rules,
     state: &'a State,
     manifests: OnceCell<Manifests>,
-    ledger: OnceCell<BTreeMap<String, Vec<Written>>>,
+    ledger: OnceCell<OwnVersions>,
     forks: Forks,
     plan: Plan,
 }
@@ -408,20 +427,28 @@ impl Planner<'_> {
         manifest::path_of(&config.cloud, &config.machine_id, &self.state.writer)
     }
 
-    /// The versions that this machine wrote, by key.
-    fn own_versions(&self, key: &str) -> Result<&[Written], IoError> {
-        if self.ledger.get().is_none() {
-            let mut by_key: BTreeMap<String, Vec<Written>> = BTreeMap::new();
-            for (path, written) in Ledger::read(&self.request.replica.folder)? {
-                let key = manifest::key_of(&path);
-                by_key.entry(key).or_default().push(written);
-            }
-            let _ = self.ledger.set(by_key);
+    /// What this machine's ledger says.
+    fn ledger(&self) -> Result<&OwnVersions, IoError> {
+        if let Some(read) = self.ledger.get() {
+            return Ok(read);
         }
-        let ledger = self.ledger.get();
-        Ok(ledger
-            .and_then(|all| all.get(key))
-            .map_or(&[], Vec::as_slice))
+        let noted = Ledger::read(&self.request.replica.folder)?;
+        let mut own = OwnVersions::default();
+        for (path, written) in noted.files {
+            let of_key = own.files.entry(manifest::key_of(&path)).or_default();
+            of_key.push(written);
+        }
+        for (path, written) in noted.taken {
+            let of_key = own.taken.entry(manifest::key_of(&path)).or_default();
+            of_key.push(written);
+        }
+        Ok(self.ledger.get_or_init(|| own))
+    }
+
+    /// The versions that this machine vouches for.
+    fn own_versions(&self, key: &str) -> Result<&[Written], IoError> {
+        let own = self.ledger()?.files.get(&manifest::folded(key));
+        Ok(own.map_or(&[], Vec::as_slice))
     }
 
     fn all(&mut self, here: Listing, there: Listing) -> Result<(), PlanError> {
@@ -524,8 +551,8 @@ impl Planner<'_> {
                 .flat_map(Group::files)
                 .any(|found| found.path.starts_with("sessions/"));
             if any {
-                let why = "has no folder of a date: all of it is synced";
-                self.plan.notes.push(("sessions".into(), why.into()));
+                let why = "has no folder of a date, so session_mode is all";
+                self.plan.warnings.push(("sessions".into(), why.into()));
             }
             return;
         };

@@ -241,6 +241,7 @@ impl Planner<'_> {
             newer: Newer::Neither,
             delete_asked: false,
         };
+        self.mind_taken(key, &mut facts, here)?;
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
             let quiet = (facts.here, facts.there) == (Presence::Unchanged, Presence::Unchanged);
@@ -278,8 +279,7 @@ impl Planner<'_> {
             return Ok(false);
         };
         let digest = digest.to_string();
-        let asked = self.manifests()?.deleted.get(key);
-        Ok(asked.is_some_and(|digests| digests.contains(&digest)))
+        Ok(self.manifests()?.asks_to_delete(key, &digest))
     }
 
     pub(super) fn adopt(

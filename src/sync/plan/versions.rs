@@ -6,8 +6,8 @@ use crate::io::hash::Sha256Digest;
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::decide::{Newer, Presence};
-use crate::sync::manifest::Written;
+use crate::sync::decide::{Facts, Newer, Presence};
+use crate::sync::manifest::{self, Written};
 use crate::sync::scan::{Found, Side};
 use crate::sync::state::{Last, Place};
 use std::path::Path;
@@ -142,6 +142,32 @@ impl Planner<'_> {
         Ok(Presence::Changed)
     }
 
+    /// Sees to it that a version here which a killed run took from the cloud folder is not taken for
+    /// one that somebody wrote here: only the cloud folder has gone on since.
+    pub(super) fn mind_taken(
+        &self,
+        key: &str,
+        facts: &mut Facts,
+        here: Option<&Version>,
+    ) -> Result<(), IoError> {
+        let is_news = |presence| matches!(presence, Presence::New | Presence::Changed);
+        let Some(here) = here.filter(|_| is_news(facts.here) && is_news(facts.there)) else {
+            return Ok(());
+        };
+        let size = here.seen.stat.size;
+        let taken = self.ledger()?.taken.get(&manifest::folded(key));
+        let mut alike = taken.into_iter().flatten().filter(|t| t.size == size);
+        if alike.clone().next().is_none() {
+            return Ok(());
+        }
+        let path = self.full(&here.seen);
+        let digest = contents::raw_digest(&path).at("read", &path)?;
+        if alike.any(|taken| taken.digest == digest) {
+            (facts.here, facts.there) = (Presence::Unchanged, Presence::Changed);
+        }
+        Ok(())
+    }
+
     /// How two versions relate, by their text.
     pub(super) fn relation(&self, first: &Seen, second: &Seen) -> Result<Relation, IoError> {
         let (first, second) = (self.full(first), self.full(second));
@@ -163,9 +189,7 @@ impl Planner<'_> {
     /// Whether size and time alone say that two versions which no sync has seen are the same.
     pub(super) fn look_equal(&self, here: &Version, there: &Version) -> bool {
         let same_size = here.seen.stat.size == there.seen.stat.size;
-        let exact = here.mtime_ns == there.mtime_ns;
-        let close = self.newer(here, there) == Newer::Neither;
-        same_size && (exact || (close && self.trusts_looks()))
+        same_size && self.trusts_looks() && self.newer(here, there) == Newer::Neither
     }
 
     /// The digest of a version's text.

@@ -1,0 +1,117 @@
+//! Two machines that sync as it is typed: two homes and a folder between them.
+
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
+use super::env::{Run, TestEnv, Tree};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+pub(crate) const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+pub(crate) const ROLLOUT: &str =
+    "sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
+pub(crate) const META: &str =
+    "{\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n";
+
+/// Two machines: homes `a` and `b`, one cloud folder that arrives at once.
+pub(crate) struct Pair(pub(crate) TestEnv);
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        let pair = Self(TestEnv::new());
+        for name in ["a", "b"] {
+            pair.configure(name, "");
+            fs::create_dir_all(pair.home(name)).unwrap();
+        }
+        fs::create_dir_all(pair.cloud()).unwrap();
+        pair
+    }
+
+    pub(crate) fn configure(&self, name: &str, more: &str) {
+        let text = format!(
+            "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {:?}\n\
+             local_state_dir = {:?}\nbackup_dir = {:?}\n{more}",
+            self.cloud(),
+            self.home(name),
+            self.0.path(&format!("backups-{name}")),
+        );
+        self.0.write(&format!("{name}.toml"), text);
+    }
+
+    /// All files but logs: every run that applies adds to them.
+    pub(crate) fn tree(&self) -> Tree {
+        let mut tree = self.0.tree("");
+        tree.0.retain(|path, _| {
+            let mut parts = path
+                .components()
+                .filter_map(|part| part.as_os_str().to_str());
+            !parts.any(|part| part == "logs")
+        });
+        tree
+    }
+
+    pub(crate) fn home(&self, name: &str) -> PathBuf {
+        self.0.path(&format!("codex-{name}"))
+    }
+
+    pub(crate) fn cloud(&self) -> PathBuf {
+        self.0.path("cloud")
+    }
+
+    pub(crate) fn run(&self, name: &str, args: &[&str]) -> Run {
+        let (config, manager) = (format!("{name}.toml"), format!("manager-{name}"));
+        let mut all = vec!["--manager-home", &*manager, "sync", "-c", &*config];
+        all.extend(args);
+        self.0.run(all)
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&self, name: &str) -> serde_json::Value {
+        let run = self.run(name, &["run", "--apply", "--json"]).code(0);
+        run.json()
+    }
+
+    pub(crate) fn put(&self, name: &str, path: &str, text: &str) -> PathBuf {
+        let root = if name == "cloud" {
+            self.cloud()
+        } else {
+            self.home(name)
+        };
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn text(&self, name: &str, path: &str) -> String {
+        let root = if name == "cloud" {
+            self.cloud()
+        } else {
+            self.home(name)
+        };
+        fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
+    }
+}
+
+pub(crate) fn at(path: &Path, secs: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(secs))
+        .unwrap();
+}
+
+pub(crate) fn actions(json: &serde_json::Value) -> Vec<String> {
+    let actions = json["actions"].as_array().unwrap();
+    actions
+        .iter()
+        .map(|a| {
+            format!(
+                "{} {}",
+                a["action"].as_str().unwrap(),
+                a["path"].as_str().unwrap()
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,142 @@
+//! `sync` and what arrives: who vouches for it, and under which name it comes.
+
+use crate::support::env::assert_same_tree;
+use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use std::fs;
+use std::path::PathBuf;
+
+fn manifest_of(pair: &Pair, name: &str) -> PathBuf {
+    let entries = fs::read_dir(pair.cloud().join(".codex-manager/machines")).unwrap();
+    let mut paths = entries.map(|entry| entry.unwrap().path());
+    let begin = format!("{name}-");
+    let is_of = |path: &PathBuf| {
+        let file = path.file_name().unwrap().to_string_lossy();
+        file.starts_with(&begin)
+    };
+    paths.find(is_of).expect("a manifest")
+}
+
+#[test]
+fn a_folder_that_was_filled_by_other_means_reaches_further_machines() {
+    for compare in ["mtime", "mtime_hash_fallback", "three_way"] {
+        let pair = Pair::new();
+        for name in ["a", "b"] {
+            pair.configure(name, &format!("[sync]\ncompare = \"{compare}\"\n"));
+        }
+        for name in ["a", "cloud"] {
+            for (path, text) in [
+                (ROLLOUT, META),
+                ("skills/mine/SKILL.md", "mine"),
+                ("history.jsonl", "{\"ts\":1}\n"),
+            ] {
+                at(&pair.put(name, path, text), 1_795_000_000);
+            }
+        }
+        // Of other times, with the same in it.
+        at(&pair.put("a", "skills/other/SKILL.md", "x"), 1_795_000_000);
+        at(
+            &pair.put("cloud", "skills/other/SKILL.md", "x"),
+            1_795_009_000,
+        );
+        pair.apply("a");
+        let before = pair.tree();
+        assert_eq!(actions(&pair.apply("a")), Vec::<String>::new());
+        assert_same_tree(&before, &pair.tree());
+        let came = actions(&pair.apply("b"));
+        assert_eq!(came.len(), 4, "{compare}: {came:?}");
+        assert_eq!(pair.text("b", "skills/other/SKILL.md"), "x");
+        assert_eq!(pair.text("b", ROLLOUT), META);
+    }
+}
+
+#[test]
+fn files_of_a_machine_that_is_no_longer_reach_further_machines() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.put("a", "skills/mine/SKILL.md", "mine");
+    pair.apply("a");
+    pair.apply("b");
+    fs::remove_file(manifest_of(&pair, "a")).unwrap();
+    pair.apply("b");
+    pair.configure("c", "");
+    fs::create_dir_all(pair.home("c")).unwrap();
+    pair.apply("c");
+    assert_eq!(pair.text("c", ROLLOUT), META);
+    assert_eq!(pair.text("c", "skills/mine/SKILL.md"), "mine");
+}
+
+#[test]
+fn nobody_vouches_for_what_only_looks_like_what_is_here() {
+    let pair = Pair::new();
+    pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
+    let text = "x".repeat(300);
+    at(&pair.put("a", "skills/mine/SKILL.md", &text), 1_795_000_000);
+    at(
+        &pair.put("cloud", "skills/mine/SKILL.md", &"\0".repeat(300)),
+        1_795_000_000,
+    );
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["waiting"][0]["path"], "skills/mine/SKILL.md");
+    assert!(!pair.home("b").join("skills").exists());
+}
+
+#[test]
+fn a_name_that_the_client_spells_otherwise_is_the_same_file() {
+    for (mine, theirs) in [
+        ("skills/mine/Case.md", "skills/mine/case.md"),
+        ("skills/mine/caf\u{e9}.md", "skills/mine/cafe\u{301}.md"),
+        (
+            "skills/mine/\u{c9}t\u{e9}.md",
+            "skills/mine/e\u{301}te\u{301}.md",
+        ),
+    ] {
+        let pair = Pair::new();
+        pair.put("a", mine, "one");
+        pair.apply("a");
+        fs::rename(pair.cloud().join(mine), pair.cloud().join(theirs)).unwrap();
+        assert_eq!(
+            actions(&pair.apply("b")),
+            [format!("copy-to-local {theirs}")]
+        );
+        assert_eq!(pair.text("b", theirs), "one");
+        pair.put("b", theirs, "two, and longer");
+        pair.apply("b");
+        pair.apply("a");
+        assert_eq!(pair.text("a", mine), "two, and longer");
+        for name in ["a", "b"] {
+            assert_eq!(actions(&pair.apply(name)), Vec::<String>::new());
+        }
+        assert!(!pair.cloud().join(mine).exists());
+    }
+}
+
+#[test]
+fn a_manifest_that_is_half_or_of_a_newer_version_vouches_for_nothing() {
+    for (what, damage) in [
+        (
+            "half",
+            (|text: &str| text[..text.len() / 2].to_owned()) as fn(&str) -> String,
+        ),
+        ("newer", |text| {
+            let body = text.replacen("\"schema\":1", "\"schema\":9", 1);
+            let end = body.rfind("{\"end\"").unwrap();
+            let digest = codex_manager::io::hash::Sha256Digest::of(&body.as_bytes()[..end]);
+            format!("{}{{\"end\":\"{digest}\"}}\n", &body[..end])
+        }),
+    ] {
+        let pair = Pair::new();
+        pair.put("a", ROLLOUT, META);
+        pair.apply("a");
+        let manifest = manifest_of(&pair, "a");
+        let whole = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, damage(&whole)).unwrap();
+        let _ = pair.run("b", &["run", "--apply"]).code(6);
+        assert!(!pair.home("b").join(ROLLOUT).exists(), "{what}");
+        let checks = pair.run("b", &["preflight"]).code(0);
+        assert!(checks.stdout.contains("has not arrived whole"), "{checks}");
+        fs::write(&manifest, whole).unwrap();
+        pair.apply("b");
+        assert_eq!(pair.text("b", ROLLOUT), META);
+    }
+}

@@ -1,0 +1,117 @@
+//! `sync run` and `sync restore`, killed at any write and on a full disk.
+
+use crate::support::faults::{Mount, can_trace, killed_at};
+use crate::support::pair::{META, Pair, ROLLOUT};
+use std::fs;
+
+const SKILL: &str = "skills/mine/SKILL.md";
+/// The calls by which files come, go and are made durable.
+const CALLS: [&str; 4] = ["rename", "fsync", "fdatasync", "unlink"];
+/// At how many of each a run is killed, at most.
+const KILLS: usize = 14;
+
+/// A version of a file is there, and it is a whole one.
+#[track_caller]
+fn assert_whole(pair: &Pair, name: &str, path: &str, known: &[&str]) {
+    let root = match name {
+        "cloud" => pair.cloud(),
+        _ => pair.home(name),
+    };
+    if let Ok(text) = fs::read_to_string(root.join(path)) {
+        assert!(known.contains(&&*text), "{name} {path}: {text:?}");
+    }
+}
+
+#[test]
+fn i2_a_killed_sync_leaves_whole_files_and_goes_on_where_it_stopped() {
+    if !can_trace() {
+        return;
+    }
+    let longer = format!("{META}{{\"n\":1}}\n");
+    for call in CALLS {
+        for number in 1..=KILLS {
+            let pair = Pair::new();
+            pair.put("a", ROLLOUT, META);
+            pair.put("a", SKILL, "one");
+            pair.apply("a");
+            pair.apply("b");
+            pair.put("a", ROLLOUT, &longer);
+            pair.put("a", SKILL, "two, longer");
+            pair.apply("a");
+            pair.put("b", "AGENTS.md", "of b");
+            let args = [
+                "--manager-home",
+                "manager-b",
+                "sync",
+                "-c",
+                "b.toml",
+                "run",
+                "--apply",
+            ];
+            let ended = killed_at(&pair.0, &args, call, number);
+            for name in ["a", "b", "cloud"] {
+                assert_whole(&pair, name, ROLLOUT, &[META, &longer]);
+                assert_whole(&pair, name, SKILL, &["one", "two, longer"]);
+                assert_whole(&pair, name, "AGENTS.md", &["of b"]);
+            }
+            pair.apply("b");
+            pair.apply("a");
+            for name in ["a", "b", "cloud"] {
+                assert_eq!(pair.text(name, ROLLOUT), longer, "{call} {number}");
+                assert_eq!(pair.text(name, SKILL), "two, longer", "{call} {number}");
+                assert_eq!(pair.text(name, "AGENTS.md"), "of b", "{call} {number}");
+            }
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn i2_a_killed_sync_restore_leaves_whole_files_and_can_be_done_again() {
+    if !can_trace() {
+        return;
+    }
+    for call in CALLS {
+        for number in 1..=KILLS {
+            let pair = Pair::new();
+            let snapshot = "backups-b/b-20261101T000000Z";
+            for path in [SKILL, "AGENTS.md"] {
+                pair.0.write(&format!("{snapshot}/{path}"), "old");
+                pair.put("b", path, "new");
+            }
+            let from = ["restore", "--from", "b-20261101T000000Z", "--apply"];
+            let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
+            let ended = killed_at(&pair.0, &[&args[..], &from].concat(), call, number);
+            for path in [SKILL, "AGENTS.md"] {
+                let text = pair.text("b", path);
+                assert!(text == "old" || text == "new", "{call} {number}: {text:?}");
+            }
+            let _ = pair.run("b", &from).code(0);
+            assert_eq!(pair.text("b", SKILL), "old");
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn i3_a_sync_into_a_full_folder_changes_nothing_that_was_there() {
+    let pair = Pair::new();
+    let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
+        return;
+    };
+    pair.put("a", SKILL, "one");
+    pair.apply("a");
+    let large = "x".repeat(1024 * 1024);
+    pair.put("a", SKILL, &large);
+    let run = pair.run("a", &["run", "--apply"]);
+    assert_ne!(run.code, 0, "{run}");
+    assert_eq!(pair.text("cloud", SKILL), "one");
+    assert_eq!(pair.text("a", SKILL), large);
+    pair.put("a", SKILL, "small again");
+    pair.apply("a");
+    assert_eq!(pair.text("cloud", SKILL), "small again");
+}

@@ -1,0 +1,166 @@
+//! What single keys of a configuration of `sync` do.
+
+use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use std::fs;
+
+const SKILL: &str = "skills/mine/SKILL.md";
+const T: u64 = 1_795_000_000;
+
+/// Two differing files that no sync has seen, and what becomes of them here.
+fn first_sync(more: &str, mine: (&str, u64), theirs: (&str, u64)) -> (i32, Vec<String>) {
+    let pair = Pair::new();
+    pair.configure("a", more);
+    at(&pair.put("a", SKILL, mine.0), mine.1);
+    at(&pair.put("cloud", SKILL, theirs.0), theirs.1);
+    let run = pair.run("a", &["plan", "--json"]);
+    let code = run.code;
+    (code, actions(&run.json()))
+}
+
+#[test]
+fn equal_times_are_decided_by_equal_mtime_action() {
+    let to_cloud = vec![format!("copy-to-cloud {SKILL}")];
+    let to_local = vec![format!("copy-to-local {SKILL}")];
+    for (action, expected) in [
+        ("skip", (6, vec![])),
+        ("prefer_local", (0, to_cloud)),
+        ("prefer_cloud", (0, to_local)),
+        ("manual_abort", (2, vec![])),
+    ] {
+        let more = format!("[sync]\nequal_mtime_action = \"{action}\"\n");
+        let found = first_sync(&more, ("mine", T), ("theirs", T));
+        assert_eq!(found, expected, "{action}");
+    }
+}
+
+#[test]
+fn times_within_the_tolerance_are_equal() {
+    for (tolerance, apart, expected) in [(0, 1, 0), (2, 1, 6), (2, 2, 6), (2, 3, 0)] {
+        let more = format!("[sync]\ntime_tolerance_seconds = {tolerance}\n");
+        let (code, _) = first_sync(&more, ("mine", T + apart), ("theirs", T));
+        assert_eq!(code, expected, "{tolerance} {apart}");
+    }
+}
+
+#[test]
+fn contents_are_read_where_size_and_time_are_equal_with_the_fallback_alone() {
+    for (compare, expected) in [("mtime", 0), ("mtime_hash_fallback", 6), ("three_way", 2)] {
+        let more = format!("[sync]\ncompare = \"{compare}\"\n");
+        let (code, done) = first_sync(&more, ("one", T), ("two", T));
+        assert_eq!((code, done.len()), (expected, 0), "{compare}");
+    }
+}
+
+#[test]
+fn the_newer_one_is_preferred_when_both_have_changed() {
+    for newer in ["a", "b"] {
+        let pair = Pair::new();
+        pair.configure("b", "[conflict]\npolicy = \"prefer_newer_mtime\"\n");
+        pair.put("a", SKILL, "first");
+        pair.apply("a");
+        pair.apply("b");
+        for name in ["a", "b"] {
+            let later = u64::from(name == newer) * 60;
+            at(&pair.put(name, SKILL, &format!("of {name}")), T + later);
+        }
+        pair.apply("a");
+        pair.apply("b");
+        assert_eq!(pair.text("cloud", SKILL), format!("of {newer}"));
+        assert_eq!(pair.text("b", SKILL), format!("of {newer}"));
+    }
+}
+
+#[test]
+fn what_a_glob_excludes_stays_on_either_side() {
+    let pair = Pair::new();
+    pair.configure(
+        "a",
+        "[filters]\nexclude_globs = [\"*.tmp\", \"skills/private/**\"]\n",
+    );
+    pair.put("a", "skills/mine/a.tmp", "x");
+    pair.put("a", "skills/private/deep/SKILL.md", "x");
+    pair.put("a", SKILL, "x");
+    pair.put("cloud", "skills/theirs/b.tmp", "x");
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [format!("copy-to-cloud {SKILL}")]
+    );
+}
+
+#[test]
+fn without_a_folder_of_a_date_all_days_are_synced_and_that_is_said() {
+    let pair = Pair::new();
+    pair.configure("a", "[sync]\nsession_mode = \"last_date_only\"\n");
+    pair.put("a", "sessions/misc/one.jsonl", META);
+    let run = pair.run("a", &["-q", "run", "--apply"]).code(0);
+    assert!(run.stderr.contains("session_mode is all"), "{run}");
+    assert_eq!(pair.text("cloud", "sessions/misc/one.jsonl"), META);
+    pair.put("a", ROLLOUT, META);
+    let run = pair.run("a", &["run", "--apply"]).code(0);
+    assert!(!run.stderr.contains("session_mode"), "{run}");
+}
+
+#[test]
+fn the_manifest_of_codexsync_tells_who_has_changed_a_file() {
+    let pair = Pair::new();
+    let manifest = pair.0.path("manifest.json");
+    let manifest_of = |version: u32| {
+        let looks = format!("{{\"mtime_ns\": {T}000000000, \"size\": 5}}");
+        format!(
+            "{{\"data_version\": {version}, \"files\": {{\"{SKILL}\": {{\"local\": {looks}, \
+             \"cloud\": {looks}}}, \"gone.md\": {{\"local\": {looks}, \"cloud\": {looks}}}}}}}"
+        )
+    };
+    fs::write(&manifest, manifest_of(1)).unwrap();
+    pair.configure(
+        "a",
+        &format!("[state]\nmanifest_file = \"{}\"\n", manifest.display()),
+    );
+    // Changed there alone, and older by its time.
+    at(&pair.put("a", SKILL, "first"), T);
+    at(&pair.put("cloud", SKILL, "changed"), T - 60);
+    let json = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(actions(&json), [format!("copy-to-local {SKILL}")]);
+    // Changed on both sides: not a matter of times.
+    at(&pair.put("a", SKILL, "as well"), T + 60);
+    let _ = pair.run("a", &["plan"]).code(2);
+    fs::write(&manifest, manifest_of(2)).unwrap();
+    let run = pair.run("a", &["plan"]).code(4);
+    assert!(
+        run.stderr.contains("state.manifest_file is of version 2"),
+        "{run}"
+    );
+    fs::write(&manifest, "{").unwrap();
+    let _ = pair.run("a", &["plan"]).code(4);
+    fs::remove_file(&manifest).unwrap();
+    let json = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
+}
+
+#[test]
+fn a_key_that_means_nothing_is_named_and_nothing_more() {
+    let pair = Pair::new();
+    pair.configure("a", "[sync]\nspeed = 9\n[extra]\nx = 1\n");
+    for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
+        let run = pair.run("a", args).code(0);
+        for key in ["sync.speed", "extra"] {
+            let told = format!("warning: unknown key in the configuration: {key}");
+            assert!(run.stderr.contains(&told), "{run}");
+        }
+    }
+    let json = pair.run("a", &["validate", "--json"]).code(0).json();
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_preflight_writes_nothing_into_the_cloud_folder() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let folder = fs::File::open(pair.cloud()).unwrap();
+    let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(T);
+    folder.set_modified(time).unwrap();
+    let _ = pair.run("a", &["preflight"]).code(0);
+    let after = pair.cloud().metadata().unwrap().modified().unwrap();
+    assert_eq!(after, time, "nothing was made in it, not even for a moment");
+}
