@@ -117,7 +117,7 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
             .map_err(|e| e.of(source));
         return match copied {
             // A call that fails under SQLite may look the same in a copy.
-            Err(DatabaseError::Damaged { detail, .. }) => Err(why_damaged(source, detail)),
+            Err(DatabaseError::Damaged { detail, .. }) => Err(why_damaged(source, &detail)),
             copied => copied,
         };
     }
@@ -125,7 +125,7 @@ pub fn snapshot(source: &Path, target: &Path) -> Result<(), DatabaseError> {
 }
 
 /// What is wrong where the copy of `source` is damaged: the source itself, or the copying.
-fn why_damaged(source: &Path, detail: String) -> DatabaseError {
+fn why_damaged(source: &Path, detail: &str) -> DatabaseError {
     let opened = match quiet_state(source) {
         Some(_) => open_immutable(source),
         None => open_read_only(source),
