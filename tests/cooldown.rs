@@ -116,7 +116,7 @@ login expired       in 4 d 3 h    live, 1 h ago          start Tue 17 Nov 15:55
 }
 
 #[test]
-fn the_timeline_shows_the_next_seven_days() {
+fn the_timeline_shows_the_next_eight_days() {
     let env = TestEnv::new();
     know(
         &env,
@@ -130,12 +130,12 @@ fn the_timeline_shows_the_next_seven_days() {
     insta::assert_snapshot!(env.run(["cooldown", "--timeline"]).code(0), @r#"
 exit 0
 --- stdout
-                              Sat    Sun    Mon    Tue    Wed    Thu    Fri
-a@x.com                    ·················································
-a.much.longer.name.than.…  ?????????????????????????????????????????????????
-b@x.com                    ██████████████···································
-c@x.com                    █████████████████████████████████████████████████
-                           █ in cooldown  · free  ? not known
+                             Sat   Sun   Mon   Tue   Wed   Thu   Fri   Sat
+a@x.com                    ────────────────────────┤·······················
+a.much.longer.name.than.…  ????????????????????????????????????????????????
+b@x.com                    ████████████····································
+c@x.com                    ██████████████████████████████████████████······
+                           █ cooldown  ─ window open  ┤ reset  · free  ? unknown
 --- stderr
 "#);
 }

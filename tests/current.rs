@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Bob signed in after a switch from Alice, which was noted at this time.
-fn note_switch(env: &TestEnv, at: i64, before: Option<i64>) {
+pub(crate) fn note_switch(env: &TestEnv, at: i64, before: Option<i64>) {
     let who = |name: &str| {
         json!({"email": format!("{name}@example.com"), "account_id": format!("acct-{name}"),
                "user_id": format!("user-{name}"), "kind": "chatgpt"})

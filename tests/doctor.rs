@@ -1,10 +1,13 @@
 //! `doctor`: what is wrong is found, named with its remedy, and mended where that is safe.
 
+use crate::current::note_switch;
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sign_in::{SignIn, auth_json};
-use serde_json::Value;
+use crate::support::sign_in::{SignIn, auth_json, unix_now, write_auth};
+use codex_manager::io::processes;
+use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 fn home(env: &TestEnv) {
     env.write("home/.codex/auth.json", auth_json(&SignIn::alice()));
@@ -184,4 +187,47 @@ fn a_home_that_is_no_folder_is_a_finding() {
         assert!([1, 4].contains(&run.code), "{run}");
         assert!(run.stderr.contains(name), "{run}");
     }
+}
+
+#[test]
+fn a_daemon_of_another_account_is_said_with_the_command_that_ends_it() {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &SignIn::bob());
+    // This very process stands for the daemon: it was started before the switch that is noted.
+    let pid = std::process::id();
+    let started = processes::started(pid).expect("a start");
+    let note = json!({"pid": pid, "processIdentity": {"startTicks": started}});
+    env.write("home/.codex/app-server-daemon/daemon.pid", note.to_string());
+    note_switch(&env, unix_now() + 60, None);
+    let document = env.run(["doctor", "--json"]).json();
+    let checks = document["checks"].as_array().expect("checks");
+    let daemon = checks.iter().find(|c| c["id"] == "home.daemon");
+    let daemon = daemon.expect("a check of the daemon");
+    assert_eq!(daemon["status"], "warn", "{daemon}");
+    let text = daemon.to_string();
+    assert!(text.contains("alice@example.com"), "{text}");
+    assert!(text.contains("codex app-server daemon stop"), "{text}");
+}
+
+#[test]
+fn commands_that_mend_can_be_copied_whatever_the_paths_are() {
+    let mut env = TestEnv::new();
+    let home = env.path("a b/it's");
+    fs::create_dir_all(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
+    env.set("CODEX_HOME", &home);
+    let run = env.run(["doctor"]);
+    let line = run
+        .stdout
+        .lines()
+        .find_map(|line| line.split_once("chmod 700 "));
+    let (_, word) = line.unwrap_or_else(|| panic!("{run}"));
+    let said = Command::new("sh")
+        .args(["-c", &format!("printf %s {word}")])
+        .output()
+        .expect("sh");
+    assert!(
+        String::from_utf8_lossy(&said.stdout).ends_with("/a b/it's"),
+        "{run}"
+    );
 }

@@ -274,3 +274,41 @@ fn i7_what_is_only_in_the_log_is_in_the_archive() {
     assert_eq!(title, "in the log");
     let _ = env.run(["verify", &archive]).code(0);
 }
+
+#[test]
+fn a_quiet_command_says_nothing_when_all_is_well() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    for args in [
+        &["-q", "backup", "--no-status"][..],
+        &["-q", "restore", "latest"],
+        &["-q", "backup", "--if-older", "1h"],
+    ] {
+        let run = env.run(args).code(0);
+        assert_eq!(
+            (run.stdout, run.stderr),
+            (String::new(), String::new()),
+            "{args:?}"
+        );
+    }
+}
+
+#[test]
+fn no_name_steers_the_terminal() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "notes\u{1b}[8m\u{1b}]0;title\u{7}.txt", "x");
+    for args in [
+        &["backup", "--no-status", "--color", "always", "-v"][..],
+        &["restore", "latest", "--dry-run", "-v"],
+        &["storage", "--color", "always"],
+    ] {
+        let run = env.run(args);
+        for text in [&run.stdout, &run.stderr] {
+            assert!(
+                !text.contains("\u{1b}[8m") && !text.contains("\u{1b}]"),
+                "{run}"
+            );
+        }
+    }
+}

@@ -58,6 +58,8 @@ pub fn check_name(name: &str) -> Result<(), ProfileError> {
         "too long"
     } else if name.starts_with(['.', '-']) {
         "it begins with a dot or a dash"
+    } else if name == "latest" {
+        "restore takes it for the newest archive"
     } else if safe_label(name) != name {
         "letters, digits and any of @ . _ + - are allowed"
     } else {

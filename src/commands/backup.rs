@@ -24,6 +24,7 @@ use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
+use crate::io::shell;
 use crate::io::{atomic, staging, wall};
 use crate::quota::moment;
 use crate::quota::window::Observation;
@@ -516,9 +517,9 @@ fn show_done(context: &Context, published: &Published, report: &StatusReport, do
         .file_name()
         .unwrap_or_default()
         .to_string_lossy();
-    ui.line(ui.paint(Style::Strong, &name));
+    ui.report(ui.paint(Style::Strong, &name));
     let who = metadata.email.as_deref().unwrap_or("nobody is signed in");
-    ui.line(format_args!(
+    ui.report(format_args!(
         "{} of {who}: {} files, {} in {}",
         metadata.mode.name(),
         metadata.files,
@@ -527,13 +528,13 @@ fn show_done(context: &Context, published: &Published, report: &StatusReport, do
     ));
     if let Some(reset_at) = metadata.reset_at {
         let source = report.observation.as_ref().map_or("", |s| s.source.name());
-        ui.line(format_args!(
+        ui.report(format_args!(
             "weekly window resets {} (source: {source})",
             full(&reset_at.to_utc(), zone, &context.now())
         ));
     }
     if done.reused_bytes > 0 {
-        ui.line(ui.paint(
+        ui.report(ui.paint(
             Style::Dim,
             format_args!(
                 "{} taken over from the archive before",
@@ -543,7 +544,8 @@ fn show_done(context: &Context, published: &Published, report: &StatusReport, do
     }
     show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
     ui.note(format_args!(
-        "put it back with: codex-manager restore {name}"
+        "put it back with: codex-manager restore {}",
+        shell::word(&name)
     ));
 }
 
@@ -561,7 +563,7 @@ fn show_left_out(
         .map(|e| e.path.as_str())
         .collect();
     if !names.is_empty() {
-        ui.line(ui.paint(Style::Dim, format_args!("left out: {}", names.join(", "))));
+        ui.report(ui.paint(Style::Dim, format_args!("left out: {}", names.join(", "))));
     }
     for item in skipped {
         ui.warn(format_args!(
@@ -594,7 +596,7 @@ fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
     };
     context.ui.document("backup", &json);
     let ui = &context.ui;
-    ui.line(format_args!(
+    ui.report(format_args!(
         "would archive {} files, {}, as {}",
         metadata.files,
         bytes(metadata.bytes),

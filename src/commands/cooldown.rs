@@ -13,6 +13,7 @@ use crate::inventory::resolve::resolve;
 use crate::io::clock::Timestamp;
 use crate::quota::moment;
 use crate::quota::state::{self, Cause, State, Verdict};
+use crate::quota::window::Observation;
 use crate::ui::Style;
 use crate::ui::table::Table;
 use chrono::{Duration, Timelike};
@@ -303,9 +304,10 @@ fn when_cell(entry: &AccountEntry, verdict: &Verdict, context: &Context) -> Stri
     }
 }
 
-/// A line for each account, a character for some hours: free, in cooldown, or not known.
+/// A line for each account, a character for some hours: in cooldown, a weekly window that runs, free, or
+/// not known; and where that window resets.
 fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
-    const DAYS: usize = 7;
+    const DAYS: usize = 8;
     const NAME_MAX: usize = 24;
     let ui = &context.ui;
     let names: Vec<String> = rows
@@ -349,7 +351,7 @@ fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
         Style::Dim,
         format!("{:name_width$}  {}", "", head.trim_end()),
     ));
-    for ((_, verdict), name) in rows.iter().zip(names) {
+    for ((account, verdict), name) in rows.iter().zip(names) {
         let line = if verdict.state == State::Unknown {
             "?".repeat(cells)
         } else {
@@ -358,13 +360,32 @@ fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
                 .iter()
                 .filter(|start| until.is_some_and(|until| until - **start > Duration::minutes(1)))
                 .count();
-            let free = ui.paint(Style::Good, "·".repeat(cells - blocked));
-            format!("{}{free}", ui.paint(Style::Warn, "█".repeat(blocked)))
+            let until_cell = |at: Timestamp| starts[..cells].iter().filter(|s| **s < at).count();
+            let weekly = account
+                .entry
+                .observation
+                .as_ref()
+                .and_then(Observation::weekly);
+            let resets = weekly.and_then(|w| w.resets_at).map_or(0, until_cell);
+            let runs = resets.saturating_sub(blocked + 1);
+            let reset = usize::from(resets > blocked && resets < cells);
+            let free = cells - blocked - runs - reset;
+            let window = format!("{}{}", "─".repeat(runs), "┤".repeat(reset));
+            [
+                (Style::Warn, "█".repeat(blocked)),
+                (Style::Plain, window),
+                (Style::Good, "·".repeat(free)),
+            ]
+            .map(|(style, part)| ui.paint(style, part))
+            .concat()
         };
         ui.line(format_args!("{name:<name_width$}  {line}"));
     }
     ui.line(ui.paint(
         Style::Dim,
-        format!("{:name_width$}  █ in cooldown  · free  ? not known", ""),
+        format!(
+            "{:name_width$}  █ cooldown  ─ window open  ┤ reset  · free  ? unknown",
+            ""
+        ),
     ));
 }

@@ -3,6 +3,7 @@
 use super::account::{self, local, printable, style_of};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names::ARCHIVE_SUFFIX;
+use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
@@ -256,12 +257,16 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
 
 /// The records of each account together, accounts in the order of their first record.
 fn by_account(records: &[ArchiveRecord]) -> Vec<Vec<&ArchiveRecord>> {
-    let mut groups: Vec<(Option<String>, Vec<&ArchiveRecord>)> = Vec::new();
+    let mut groups: Vec<(Option<Identity>, Vec<&ArchiveRecord>)> = Vec::new();
     for record in records {
-        let key = record.metadata.email.as_ref().map(|e| e.to_lowercase());
-        match groups.iter_mut().find(|(known, _)| *known == key) {
+        let whose = record.metadata.identity();
+        let is_theirs = |known: &Option<Identity>| match (known, &whose) {
+            (Some(known), Some(whose)) => known.is_same(whose),
+            (known, whose) => known.is_none() && whose.is_none(),
+        };
+        match groups.iter_mut().find(|(known, _)| is_theirs(known)) {
             Some((_, group)) => group.push(record),
-            None => groups.push((key, vec![record])),
+            None => groups.push((whose, vec![record])),
         }
     }
     groups.into_iter().map(|(_, group)| group).collect()

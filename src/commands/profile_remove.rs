@@ -8,6 +8,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::shell;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -79,7 +80,7 @@ impl RemoveArgs {
             ui.line(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "bring it back: codex-manager profile save {name} --from {}",
-                place.join(AUTH_JSON).display()
+                shell::word(&place.join(AUTH_JSON).to_string_lossy())
             ));
             view.trash = Some(place);
         }

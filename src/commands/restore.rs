@@ -20,6 +20,7 @@ use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
+use crate::io::shell;
 use crate::io::tree;
 use crate::ui::Style;
 use crate::ui::time::bytes;
@@ -317,14 +318,14 @@ fn show_plan(
         },
     );
     let ui = &context.ui;
-    ui.line(format_args!(
+    ui.report(format_args!(
         "would put back {} files ({}) into {}",
         plan.writes.len() + usize::from(plan.wants_login),
         bytes(plan.bytes),
         request.folder.display(),
     ));
     if request.target == Target::Home {
-        ui.line(format_args!(
+        ui.report(format_args!(
             "  {} replaced, {} added, {} removed",
             plan.writes.len() - plan.added.len(),
             plan.added.len(),
@@ -332,7 +333,7 @@ fn show_plan(
         ));
     }
     for path in &removed {
-        ui.line(ui.paint(Style::Warn, format_args!("  remove {path}")));
+        ui.report(ui.paint(Style::Warn, format_args!("  remove {path}")));
     }
     ui.note("nothing was written (--dry-run)");
 }
@@ -362,20 +363,20 @@ fn show_done(
         },
     );
     let ui = &context.ui;
-    ui.line(format_args!(
+    ui.report(format_args!(
         "{} {} files, {}, into {}",
         ui.paint(Style::Good, "restored"),
         report.files,
         bytes(report.bytes),
         request.folder.display(),
     ));
-    ui.line(match report.auth {
+    ui.report(match report.auth {
         AuthOutcome::Restored => "login: as in the archive",
         AuthOutcome::KeptNewer => "login: kept the newer one",
         AuthOutcome::Skipped => "login: not touched",
     });
     if !report.removed.is_empty() {
-        ui.line(match report.removed.len() {
+        ui.report(match report.removed.len() {
             1 => "removed 1 file that the archive lacks".to_owned(),
             more => format!("removed {more} files that the archive lacks"),
         });
@@ -384,10 +385,13 @@ fn show_done(
         ui.note(format_args!("note: {note}"));
     }
     match safety {
-        Some(safety) => ui.note(format_args!("undo with: codex-manager restore {safety}")),
+        Some(safety) => ui.note(format_args!(
+            "undo with: codex-manager restore {}",
+            shell::word(&safety)
+        )),
         None if request.target == Target::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",
-            request.folder.display()
+            shell::word(&request.folder.to_string_lossy())
         )),
         None => {}
     }

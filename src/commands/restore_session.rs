@@ -19,6 +19,9 @@ use std::sync::Mutex;
 /// index gives it.
 /// It brings those along whose beginnings it continues.
 pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
+    if wanted.trim().is_empty() {
+        return Err(CommandError::usage("--session wants an id or a name"));
+    }
     let by_id = |id: &str| -> Vec<String> {
         let files = archive.contents().files.iter();
         files

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::child::{ChildGroup, Heard};
 use crate::io::clock::from_unix_nanos;
+use crate::io::shell;
 use crate::io::{IoContext, wall};
 use crate::schedule::{
     self, Entry, FileAction, Installed, Job, JobOptions, Place, PlannedFile, Scheduler, Step, When,
@@ -418,7 +419,7 @@ fn hint(found: &Installed) -> Option<String> {
     let config = options
         .config
         .as_ref()
-        .map(|path| format!(" --config {}", quoted(&path.to_string_lossy())))
+        .map(|path| format!(" --config {}", shell::word(&path.to_string_lossy())))
         .unwrap_or_default();
     Some(format!(
         "hint: codex-manager schedule install {} {when}{apply}{config} --enable",
@@ -524,20 +525,10 @@ fn show_steps(context: &Context, steps: &[Step], scheduler: Scheduler) {
             .map(|word| match scheduler {
                 Scheduler::Windows if word.contains(' ') => format!("\"{word}\""),
                 Scheduler::Windows => word.clone(),
-                Scheduler::Systemd | Scheduler::Launchd => quoted(word),
+                Scheduler::Systemd | Scheduler::Launchd => shell::word(word),
             })
             .collect();
         context.ui.note(format_args!("  {}", words.join(" ")));
-    }
-}
-
-/// A word as a shell of Unix takes it.
-fn quoted(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(is_plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }
 

@@ -230,7 +230,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     context.ui.document("use", &view);
     let ui = &context.ui;
     if plan.is_current {
-        ui.line(format_args!("{} is signed in already", view.to));
+        ui.report(format_args!("{} is signed in already", view.to));
         return;
     }
     if let Some((profile, outcome)) = &plan.save_back {
@@ -239,20 +239,20 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
             Some(profile) => format!("the profile {profile}"),
             None => "a new profile".into(),
         };
-        ui.line(match outcome {
+        ui.report(match outcome {
             SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
             _ => format!("would save the login of {from} to {place}"),
         });
     }
     if let Some(reason) = &plan.unreadable {
-        ui.line(format_args!(
+        ui.report(format_args!(
             "would keep auth.json beside, which is {reason}"
         ));
     }
     if daemon == "running" {
-        ui.line("would stop Codex's background daemon");
+        ui.report("would stop Codex's background daemon");
     }
-    ui.line(format_args!("would switch to {}", view.to));
+    ui.report(format_args!("would switch to {}", view.to));
     ui.note("nothing was written");
 }
 
@@ -299,12 +299,12 @@ fn view(plan: &SwitchPlan, to: &Identity, daemon: &'static str) -> UseView {
 fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context: &Context) {
     let view = view(plan, to, daemon);
     context.ui.document("use", &view);
-    context.ui.line(format_args!(
+    context.ui.report(format_args!(
         "{} is signed in already; nothing was changed",
         printable(&view.to)
     ));
     if daemon == "stopped" {
-        context.ui.line("  stopped Codex's background daemon");
+        context.ui.report("  stopped Codex's background daemon");
     }
     if daemon == "running" {
         context.ui.warn(
@@ -337,19 +337,19 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
     context.ui.document("use", &view);
     let ui = &context.ui;
     let email = printable(&view.to_email);
-    ui.line(format_args!(
+    ui.report(format_args!(
         "switched to {} ({email})",
         ui.paint(Style::Strong, printable(&view.to))
     ));
     if let (Some(saved), Some(from)) = (&report.saved_back, &view.from_email) {
-        ui.line(format_args!(
+        ui.report(format_args!(
             "  the login of {} is kept in the profile {}",
             printable(from),
             printable(&saved.profile)
         ));
     }
     if daemon == "stopped" {
-        ui.line("  stopped Codex's background daemon");
+        ui.report("  stopped Codex's background daemon");
     }
     if let Some(kept) = &report.kept {
         let reason = report.plan.unreadable.as_deref().unwrap_or_default();

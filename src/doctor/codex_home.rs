@@ -1,13 +1,16 @@
 //! The Codex program and its home: settings, login, databases, conversations, daemon.
 
 use super::{Check, World, first_of, open_to_others};
+use crate::accounts::running::Accounts;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::program::Program;
 use crate::codex::rollout::ConversationFile;
+use crate::io::processes;
 use crate::io::regular;
+use crate::io::shell;
 use std::fs::{self};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -21,11 +24,12 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let mut checks = vec![program(world)];
     let home = world.codex_home;
     let shown = home.display().to_string();
+    let quoted = shell::word(&shown);
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         checks.push(
             Check::fail("home", format!("no folder, or a link to nowhere: {shown}"))
                 .because("neither Codex nor a backup can work on it")
-                .fixed_by(format!("ls -l {shown}")),
+                .fixed_by(format!("ls -l {quoted}")),
         );
         return checks;
     }
@@ -41,14 +45,14 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(
             Check::fail("home", format!("cannot be read ({e}): {shown}"))
                 .because("neither Codex nor a backup can work on it")
-                .fixed_by(format!("ls -ld {shown}")),
+                .fixed_by(format!("ls -ld {quoted}")),
         );
         return checks;
     }
     checks.push(match open_to_others(home) {
         Some(mode) => Check::warn("home", format!("open to others (mode {mode:o}): {shown}"))
             .because("others on this machine may read your conversations")
-            .fixed_by(format!("chmod 700 {shown}")),
+            .fixed_by(format!("chmod 700 {quoted}")),
         None => Check::ok("home", shown),
     });
     let config = CodexConfig::read(home);
@@ -77,19 +81,33 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     checks.extend(other_files(home));
     checks.push(databases(&database_files(world, &config)));
     checks.push(conversations(home));
-    if let Some(daemon) = daemon::find(home) {
-        checks.push(
-            Check::ok(
-                "home.daemon",
-                format!("Codex's background daemon runs (PID {})", daemon.pid),
-            )
+    checks.extend(background(world));
+    checks
+}
+
+/// Codex's background daemon, and whether it works for somebody else than auth.json says.
+fn background(world: &World<'_>) -> Option<Check> {
+    const ID: &str = "home.daemon";
+    let home = world.codex_home;
+    let pid = daemon::find(home)?.pid;
+    let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
+    let had = Accounts::of(world.manager_home, home, &live).unwrap_or_default();
+    let started = processes::started_at(pid);
+    let has = started.as_ref().and_then(|at| had.at(at));
+    let signed_in = live.login().map(|login| &login.identity);
+    Some(match (has, signed_in) {
+        (Some(has), Some(live)) if !has.is_same(live) => Check::warn(
+            ID,
+            format!("Codex's background daemon (PID {pid}) still has {has}; signed in is {live}"),
+        )
+        .because("the next conversation in Codex's interface runs on the account of the daemon")
+        .fixed_by("codex app-server daemon stop"),
+        _ => Check::ok(ID, format!("Codex's background daemon runs (PID {pid})"))
             .because(
                 "it keeps the account that it was started with; restore asks for --stop-daemon",
             )
             .fixed_by("codex app-server daemon stop"),
-        );
-    }
-    checks
+    })
 }
 
 fn program(world: &World<'_>) -> Check {
@@ -120,10 +138,11 @@ fn login(home: &Path, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
     let path = home.join(AUTH_JSON);
     let shown = path.display();
+    let quoted = shell::word(&path.to_string_lossy());
     Some(match AuthFile::read(&path) {
         Err(e) => Check::fail(ID, format!("{e}: {}", e.source))
             .because("Codex cannot sign in with it")
-            .fixed_by(format!("ls -l {shown}")),
+            .fixed_by(format!("ls -l {quoted}")),
         Ok(AuthFile::Missing) if reads_auth_json => Check::warn(ID, "nobody is signed in")
             .because("Codex asks for a login")
             .fixed_by("codex login"),
@@ -145,12 +164,12 @@ fn login(home: &Path, reads_auth_json: bool) -> Option<Check> {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("through it Codex loses a login that it renews")
                     .fixed_by(format!(
-                        "cp -p {shown} {shown}.new && mv {shown}.new {shown}"
+                        "cp -p {quoted} {quoted}.new && mv {quoted}.new {quoted}"
                     ))
             } else if let Some(mode) = open_to_others(&path) {
                 Check::warn(ID, format!("auth.json is open to others (mode {mode:o})"))
                     .because("whoever reads it is signed in as you")
-                    .fixed_by(format!("chmod 600 {shown}"))
+                    .fixed_by(format!("chmod 600 {quoted}"))
             } else {
                 let who = who.unwrap_or_else(|| "nobody".into());
                 Check::ok(ID, format!("signed in as {who}"))
@@ -171,7 +190,7 @@ fn other_files(home: &Path) -> Option<Check> {
     ];
     let paths = names.iter().map(|name| home.join(name));
     let strange: Vec<_> = paths.filter(|path| regular::check(path).is_err()).collect();
-    let first = strange.first()?.display().to_string();
+    let first = shell::word(&strange.first()?.to_string_lossy());
     Some(
         Check::fail(
             "home.files",

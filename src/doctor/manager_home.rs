@@ -9,6 +9,7 @@ use crate::config::file::ConfigFile;
 use crate::inventory::records::{ArchiveRecord, InventoryFile};
 use crate::inventory::{catalog, cooldown, observations, store, trash};
 use crate::io::document::{self, Found};
+use crate::io::shell;
 use crate::io::{atomic, staging};
 use chrono::{DateTime, Duration, Utc};
 use std::fs;
@@ -61,7 +62,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
                 format!("no folder, or a link to nowhere: {shown}"),
             )
             .because("nothing can be kept, and nothing put back")
-            .fixed_by(format!("ls -l {shown}")),
+            .fixed_by(format!("ls -l {}", shell::word(&shown.to_string()))),
         );
     } else {
         checks.push(
@@ -137,24 +138,33 @@ fn profiles(home: &Path) -> Check {
     match Profiles::of(home).list() {
         Ok(profiles) => match profiles.iter().find_map(fault_of) {
             None => Check::ok(ID, format!("{} profiles can be read", profiles.len())),
-            Some(fault) => Check::fail(ID, fault)
+            Some((name, fault)) => Check::fail(ID, fault)
                 .because("a login in it cannot be used")
-                .fixed_by("codex-manager list"),
+                .fixed_by(format!(
+                    "codex-manager profile restore-login {}",
+                    shell::word(&name)
+                )),
         },
         Err(e) => Check::fail(ID, e.to_string())
             .because("a login in it cannot be used")
-            .fixed_by(format!("ls -l {}", home.join("profiles").display())),
+            .fixed_by(format!(
+                "ls -l {}",
+                shell::word(&home.join("profiles").to_string_lossy())
+            )),
     }
 }
 
 /// What is wrong with a profile.
-fn fault_of(profile: &Profile) -> Option<String> {
+fn fault_of(profile: &Profile) -> Option<(String, String)> {
     let name = &profile.name;
+    let fault = |text| Some((name.clone(), text));
     if let Some(reason) = &profile.damaged {
-        return Some(format!("the profile.json of {name} is damaged: {reason}"));
+        return fault(format!("the profile.json of {name} is damaged: {reason}"));
     }
     match &profile.auth {
-        AuthFile::Unreadable { reason, .. } => Some(format!("the auth.json of {name} is {reason}")),
+        AuthFile::Unreadable { reason, .. } => {
+            fault(format!("the auth.json of {name} is {reason}"))
+        }
         AuthFile::Missing | AuthFile::Present(_) => None,
     }
 }
@@ -221,7 +231,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
     } else {
         Check::fail("archives.damaged", format!("{path}: {problem}"))
             .because("it cannot be put back as a whole")
-            .fixed_by(format!("codex-manager verify {path}"))
+            .fixed_by(format!("codex-manager verify {}", shell::word(path)))
     })
 }
 

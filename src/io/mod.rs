@@ -23,6 +23,7 @@ pub mod processes;
 pub mod progress;
 pub mod regular;
 pub mod secret;
+pub mod shell;
 pub mod sorting;
 pub mod space;
 pub mod staging;

@@ -15,6 +15,7 @@ use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
 use crate::io::secret::SecretBytes;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
@@ -157,6 +158,13 @@ impl Ui {
     pub fn line(&self, text: impl Display) {
         if !self.json && !self.silent {
             out(format_args!("{text}\n"));
+        }
+    }
+
+    /// A line on stdout that tells what was done, which `--quiet` has no use for.
+    pub fn report(&self, text: impl Display) {
+        if self.verbosity >= Verbosity::Normal {
+            self.line(text);
         }
     }
 
@@ -349,13 +357,57 @@ fn keep_error(result: io::Result<()>) {
 }
 
 fn out(text: std::fmt::Arguments<'_>) {
-    let written = io::stdout().lock().write_fmt(text);
+    let written = io::stdout()
+        .lock()
+        .write_all(tame(&text.to_string()).as_bytes());
     keep_error(written);
 }
 
 fn err(text: std::fmt::Arguments<'_>) {
-    let _ = io::stderr().lock().write_fmt(text);
+    let _ = io::stderr()
+        .lock()
+        .write_all(tame(&text.to_string()).as_bytes());
 }
+
+/// The text without what steers a terminal, but for the colours that this program and its tables use.
+/// Names of files, accounts and machines are whatever others made them.
+fn tame(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut tamed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(steers) {
+        tamed.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(code) = COLORS.iter().find(|code| rest.starts_with(**code)) {
+            tamed.push_str(code);
+            rest = &rest[code.len()..];
+        } else {
+            tamed.push('\u{fffd}');
+            rest = &rest[rest.chars().next().map_or(0, char::len_utf8)..];
+        }
+    }
+    tamed.push_str(rest);
+    Cow::Owned(tamed)
+}
+
+/// Those of [`paint`] and of `comfy-table`.
+const COLORS: [&str; 12] = [
+    "\x1b[0m",
+    "\x1b[1m",
+    "\x1b[2m",
+    "\x1b[22m",
+    "\x1b[31m",
+    "\x1b[32m",
+    "\x1b[33m",
+    "\x1b[39m",
+    "\x1b[38;5;9m",
+    "\x1b[38;5;10m",
+    "\x1b[38;5;11m",
+    "\x1b[49m",
+];
 
 #[cfg(unix)]
 fn terminal_width() -> Option<usize> {
@@ -368,4 +420,20 @@ fn terminal_width() -> Option<usize> {
 #[cfg(not(unix))]
 fn terminal_width() -> Option<usize> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal_but_our_own_colours() {
+        let ours = paint(true, Style::Good, "ready\n");
+        assert_eq!(tame(&ours), ours);
+        assert_eq!(tame("a\tb\n"), "a\tb\n");
+        let theirs = "\x1b]0;title\x07 \x1b[8mhidden \x1b[2J\r\u{9b}K";
+        let tamed = tame(theirs);
+        assert!(!tamed.contains(|c: char| c.is_control()), "{tamed:?}");
+        assert!(tamed.contains("title") && tamed.contains("hidden"));
+    }
 }

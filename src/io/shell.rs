@@ -1,0 +1,24 @@
+//! Words as a shell of Unix takes them, for commands that people copy.
+
+/// `word` so that a shell takes it as one word that means nothing else.
+pub fn word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_mean_something_is_quoted() {
+        assert_eq!(word("/home/a/.codex"), "/home/a/.codex");
+        assert_eq!(word("a b"), "'a b'");
+        assert_eq!(word("o'b$(id)"), r"'o'\''b$(id)'");
+        assert_eq!(word(""), "''");
+    }
+}
