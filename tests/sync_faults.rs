@@ -115,3 +115,71 @@ fn i3_a_sync_into_a_full_folder_changes_nothing_that_was_there() {
     pair.apply("a");
     assert_eq!(pair.text("cloud", SKILL), "small again");
 }
+
+#[test]
+fn i2_a_first_sync_killed_amid_many_new_files_goes_on_where_it_stopped() {
+    if !can_trace() {
+        return;
+    }
+    let of_a = [
+        (ROLLOUT, META),
+        (SKILL, "one"),
+        ("skills/mine/two.md", "two"),
+    ];
+    let of_b = ("skills/of-b/SKILL.md", "of b");
+    for call in CALLS {
+        for number in 1..=KILLS {
+            let pair = Pair::new();
+            for (path, text) in of_a {
+                pair.put("a", path, text);
+            }
+            pair.apply("a");
+            pair.put("b", of_b.0, of_b.1);
+            let run = ["sync", "-c", "b.toml", "run", "--apply"];
+            let args = [&["--manager-home", "manager-b"], &run[..]].concat();
+            let ended = killed_at(&pair.0, &args, call, number);
+            for name in ["b", "cloud"] {
+                for (path, text) in of_a.into_iter().chain([of_b]) {
+                    assert_whole(&pair, name, path, &[text]);
+                }
+            }
+            for name in ["b", "a", "b"] {
+                pair.apply(name);
+            }
+            for name in ["a", "b", "cloud"] {
+                for (path, text) in of_a.into_iter().chain([of_b]) {
+                    assert_eq!(pair.text(name, path), text, "{call} {number}");
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn i3_a_folder_that_fills_up_amid_new_files_has_whole_ones_alone() {
+    let pair = Pair::new();
+    let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
+        return;
+    };
+    let large = "x".repeat(60 * 1024);
+    let paths = ["1", "2", "3", "4", "5", "6"].map(|n| format!("skills/mine/{n}.md"));
+    for path in &paths {
+        pair.put("a", path, &large);
+    }
+    let run = pair.run("a", &["run", "--apply"]);
+    assert_ne!(run.code, 0, "{run}");
+    for entry in fs::read_dir(pair.cloud().join("skills/mine")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(fs::read_to_string(&path).unwrap(), large, "{path:?}");
+    }
+    for path in &paths {
+        pair.put("a", path, "small");
+    }
+    pair.apply("a");
+    for path in &paths {
+        assert_eq!(pair.text("cloud", path), "small");
+    }
+}

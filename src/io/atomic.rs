@@ -73,12 +73,21 @@ impl TempFile {
 
     /// fsyncs, then renames over `path`, then fsyncs the folder.
     pub fn replace(self, path: &Path) -> Result<(), IoError> {
-        self.0.as_file().sync_all().at("fsync", self.0.path())?;
-        self.0
-            .persist(path)
-            .map_err(|e| e.error)
-            .at("replace", path)?;
+        self.sync()?;
+        self.replace_unsynced(path)?;
         sync_folder(parent_of(path))
+    }
+
+    /// Makes the file durable under the name that it has for now.
+    pub fn sync(&self) -> Result<(), IoError> {
+        self.0.as_file().sync_all().at("fsync", self.0.path())
+    }
+
+    /// Renames over `path`, and no more. The caller has called [`TempFile::sync`], and calls
+    /// [`sync_folder`] before it relies on the new name: many files of a folder share that.
+    pub fn replace_unsynced(self, path: &Path) -> Result<(), IoError> {
+        let replaced = self.0.persist(path).map_err(|e| e.error);
+        replaced.at("replace", path).map(drop)
     }
 
     /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.

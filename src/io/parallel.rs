@@ -40,6 +40,25 @@ impl<J, R> Submitter<J, R> {
 pub fn ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
+    take: impl FnMut(R) -> Result<(), E> + Send,
+    produce: impl FnOnce(&Submitter<J, R>) -> Result<P, E>,
+) -> Result<P, E>
+where
+    J: Send,
+    R: Send,
+    E: Send,
+{
+    ordered_on(threads(), in_flight, work, take, produce)
+}
+
+/// The same on as many threads as are asked for: for work that waits for disks more than it computes.
+///
+/// # Errors
+/// As [`ordered`].
+pub fn ordered_on<J, R, P, E>(
+    threads: usize,
+    in_flight: usize,
+    work: impl Fn(J) -> R + Sync,
     mut take: impl FnMut(R) -> Result<(), E> + Send,
     produce: impl FnOnce(&Submitter<J, R>) -> Result<P, E>,
 ) -> Result<P, E>
@@ -52,7 +71,7 @@ where
     let (order, results) = sync_channel::<Receiver<R>>(in_flight);
     let queue = Mutex::new(queue);
     thread::scope(|scope| {
-        for _ in 0..threads() {
+        for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();

@@ -166,6 +166,8 @@ fn parse(bytes: &[u8]) -> Option<Manifest> {
 pub struct Ledger {
     file: std::fs::File,
     path: PathBuf,
+    /// What was noted and is not written yet.
+    noted: Vec<u8>,
 }
 
 impl Ledger {
@@ -180,24 +182,35 @@ impl Ledger {
             options.mode(0o600);
         }
         let file = options.open(&path).at("open", &path)?;
-        Ok(Self { file, path })
+        Ok(Self {
+            file,
+            path,
+            noted: Vec::new(),
+        })
     }
 
-    /// Notes a version that is about to be put into the cloud folder; durable when this returns.
+    /// Notes a version that is about to be put into the cloud folder, when [`Ledger::sync`] has returned.
     pub fn note(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
         self.push(&Line::File(path.to_owned(), written.clone()))
     }
 
     /// Notes a version of the cloud folder that is about to be put into the home: should the state not
-    /// learn of that, it is still known that nobody wrote it here. Durable when this returns.
+    /// learn of that, it is still known that nobody wrote it here.
     pub fn note_taken(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
         self.push(&Line::Taken(path.to_owned(), written.clone()))
     }
 
     fn push(&mut self, line: &Line) -> Result<(), IoError> {
-        let mut bytes = Vec::new();
-        erased::Line::push(line, &mut bytes).at("encode", &self.path)?;
-        self.file.write_all(&bytes).at("write", &self.path)?;
+        erased::Line::push(line, &mut self.noted).at("encode", &self.path)
+    }
+
+    /// Makes what was noted durable.
+    pub fn sync(&mut self) -> Result<(), IoError> {
+        if self.noted.is_empty() {
+            return Ok(());
+        }
+        let noted = std::mem::take(&mut self.noted);
+        self.file.write_all(&noted).at("write", &self.path)?;
         self.file.sync_data().at("fsync", &self.path)
     }
 

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -266,6 +267,9 @@ pub(crate) enum Rest {
     Reached,
 }
 
+/// What a machine that is killed unwinds with.
+struct Killed;
+
 /// A machine: a home, a manager home, its copy of the cloud folder, and a user.
 pub(crate) struct Machine {
     pub(crate) name: String,
@@ -342,7 +346,7 @@ impl Machine {
         }
     }
 
-    /// Plans and applies; killed before the given change of a file. Whether anything was done.
+    /// Plans and applies; ended or killed before the given change of a file. Whether anything was done.
     pub(crate) fn sync(&mut self, killed_before: Option<usize>, rest: Rest) -> bool {
         self.runs += 1;
         let request = Request {
@@ -366,9 +370,14 @@ impl Machine {
             assert_eq!(plan.waiting, [], "{}: at rest", self.name);
         }
         let left = Cell::new(killed_before.unwrap_or(usize::MAX));
+        // Whoever is asked to end puts things in order first; whoever is killed does not.
+        let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
         let go_on = || {
             let n = left.get();
             left.set(n.saturating_sub(1));
+            if n == 0 && is_killed {
+                resume_unwind(Box::new(Killed));
+            }
             n > 0
         };
         let now = chrono::DateTime::from_timestamp(1_795_100_000 + self.runs, 0).unwrap();
@@ -379,7 +388,13 @@ impl Machine {
             progress: &Silent,
             now,
         };
-        match apply::apply(&plan, state, &work) {
+        let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &work)));
+        let applied = match applied {
+            Ok(applied) => applied,
+            Err(panic) if panic.is::<Killed>() => return true,
+            Err(panic) => resume_unwind(panic),
+        };
+        match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}", self.name);
                 !report.done.is_empty()

@@ -1,10 +1,14 @@
-//! Does what a plan says, a file at a time.
+//! Does what a plan says.
 //!
 //! Every file is looked at again right before it is read and right before it is replaced: one that is
 //! no longer as the plan saw it is left for the next run. A file is replaced by one rename of a whole,
-//! durable copy. The state learns of a step when it is done; a run that is killed in between finds
-//! both sides equal next time.
+//! durable copy, and what the ledger says of it is durable before that. The state learns of a step when
+//! it is done; a run that is killed in between finds both sides equal next time.
 
+mod batch;
+mod copying;
+
+use self::copying::{Copier, Copy, set_like, set_time};
 use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
@@ -19,15 +23,13 @@ use super::state::{Journal, Last, Place, Replica, State};
 use super::vouching;
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
-use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::regular;
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, Progress};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Why applying ended early. What the report would have held is in place and known to the state.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +72,35 @@ pub struct Report {
     pub snapshot: Option<String>,
 }
 
+impl Report {
+    /// Takes what became of a step.
+    fn take(
+        &mut self,
+        index: usize,
+        step: &Step,
+        result: Result<(), Obstacle>,
+    ) -> Result<(), ApplyError> {
+        match result {
+            Ok(()) => self.done.push(index),
+            Err(Obstacle::Left(why)) => self.skipped.push((step.path.clone(), why)),
+            Err(Obstacle::Fatal(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
 /// Why an op was not done.
 enum Obstacle {
     /// The file is no longer as it was planned with, or cannot be used.
     Left(String),
     /// Nothing can go on.
     Fatal(ApplyError),
+}
+
+impl From<ApplyError> for Obstacle {
+    fn from(e: ApplyError) -> Self {
+        Self::Fatal(e)
+    }
 }
 
 impl From<IoError> for Obstacle {
@@ -109,22 +134,19 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     {
         let mut run = Run {
             work,
+            copier: Copier {
+                config: work.config,
+                progress: work.progress,
+            },
             journal: work.replica.journal()?,
             ledger: Ledger::open(&work.replica.folder)?,
             state: &mut state,
             copied: None,
         };
-        for (index, step) in plan.steps.iter().enumerate() {
-            match run.step(step, &mut report) {
-                Ok(()) => report.done.push(index),
-                Err(Obstacle::Left(why)) => report.skipped.push((step.path.clone(), why)),
-                Err(Obstacle::Fatal(error)) => {
-                    let _ = run.journal.sync();
-                    return Err(error);
-                }
-            }
-        }
-        run.journal.sync()?;
+        let ended = run.steps(&plan.steps, &mut report);
+        let synced = run.journal.sync();
+        ended?;
+        synced?;
     }
     finish(plan, &before, state, work)?;
     if work.config.backup.before_overwrite {
@@ -193,6 +215,7 @@ fn publish(
 
 struct Run<'a> {
     work: &'a Work<'a>,
+    copier: Copier<'a>,
     journal: Journal,
     ledger: Ledger,
     state: &'a mut State,
@@ -202,18 +225,31 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn root(&self, side: Side) -> &Path {
-        match side {
-            Side::Here => &self.work.config.local,
-            Side::There => &self.work.config.cloud,
-        }
+        self.copier.root(side)
     }
 
-    fn go_on(&self) -> Result<(), Obstacle> {
+    fn go_on(&self) -> Result<(), ApplyError> {
         if (self.work.go_on)() {
             Ok(())
         } else {
-            Err(Obstacle::Fatal(ApplyError::Interrupted))
+            Err(ApplyError::Interrupted)
         }
+    }
+
+    fn steps(&mut self, steps: &[Step], report: &mut Report) -> Result<(), ApplyError> {
+        let mut index = 0;
+        while let Some(step) = steps.get(index) {
+            let together = batch::beginning(&steps[index..]);
+            if together.is_empty() {
+                let result = self.step(step, report);
+                report.take(index, step, result)?;
+                index += 1;
+            } else {
+                self.batch(index, together, report)?;
+                index += together.len();
+            }
+        }
+        Ok(())
     }
 
     fn step(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
@@ -222,6 +258,11 @@ impl Run<'_> {
             self.op(op)?;
         }
         self.go_on()?;
+        self.learn(step, report)
+    }
+
+    /// The state and the report learn of a step that is done.
+    fn learn(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
         match &step.after {
             After::Both { here, there } => self.note(step, here, there)?,
             After::Deleted(digest) => {
@@ -317,7 +358,13 @@ impl Run<'_> {
                 over,
                 mtime_ns,
                 expect,
-            } => self.copy(from, to, *over, *mtime_ns, *expect),
+            } => self.copy(&Copy {
+                from,
+                to,
+                over: *over,
+                mtime_ns: *mtime_ns,
+                expect: *expect,
+            }),
             Op::Merge { versions, to, over } => self.merge(versions, to, *over),
             Op::Rename { from, to } => self.rename(from, to),
             Op::Fork { from, name, digest } => self.fork(from, name, digest),
@@ -338,19 +385,6 @@ impl Run<'_> {
         }
     }
 
-    /// The file, if it still is as it was seen.
-    fn still(&self, seen: &Seen) -> Result<PathBuf, Obstacle> {
-        let path = self.root(seen.side).join(&seen.path);
-        if Stat::at(&path)? == Some(seen.stat) {
-            Ok(path)
-        } else {
-            Err(Obstacle::Left(format!(
-                "changed meanwhile: {}",
-                path.display()
-            )))
-        }
-    }
-
     /// Whether the place still holds what was planned with.
     fn still_over(path: &Path, over: Option<Stat>) -> Result<(), Obstacle> {
         let taken = fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file());
@@ -364,42 +398,30 @@ impl Run<'_> {
         }
     }
 
-    fn copy(
-        &mut self,
-        from: &Seen,
-        to: &(Side, String),
-        over: Option<Stat>,
-        mtime_ns: i64,
-        expect: Option<Sha256Digest>,
-    ) -> Result<(), Obstacle> {
-        let source = self.still(from)?;
-        let target = self.place(to)?;
-        let mut temp = TempFile::beside(&target)?;
-        let mut reader = regular::open(&source).at("open", &source)?;
-        let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
-        self.still(from)?;
-        if size != from.stat.size || expect.is_some_and(|expected| expected != digest) {
-            let why = format!("it is not what was expected: {}", source.display());
-            return Err(Obstacle::Left(why));
-        }
-        set_like(temp.file(), &source, over.map(|_| target.as_path())).at("set mode", &target)?;
-        let written = Written {
-            size,
-            mtime_ns,
-            digest,
-        };
-        if from.side == Side::There {
-            if expect.is_none() {
+    fn copy(&mut self, copy: &Copy<'_>) -> Result<(), Obstacle> {
+        let target = self.place(copy.to)?;
+        let staged = self.copier.stage(copy, target)?;
+        self.vouch(copy, &staged.written)?;
+        self.put(staged.temp, &staged.target, copy.over)?;
+        let text = (staged.written.size, staged.written.digest);
+        self.copied = staged.is_text.then_some((staged.target, text));
+        Ok(())
+    }
+
+    /// Notes in the ledger what is about to be copied.
+    fn vouch(&mut self, copy: &Copy<'_>, written: &Written) -> Result<(), IoError> {
+        if copy.from.side == Side::There {
+            if copy.expect.is_none() {
                 // Nobody vouched for it: from now on this machine does.
-                self.ledger.note(&from.path, &written)?;
+                self.ledger.note(&copy.from.path, written)?;
             }
-            if to.0 == Side::Here {
-                self.ledger.note_taken(&from.path, &written)?;
+            if copy.to.0 == Side::Here {
+                self.ledger.note_taken(&copy.from.path, written)?;
             }
         }
-        let is_text = contents::is_plain(temp.file()).at("read", &target)?;
-        self.put(temp, to, &target, over, &written)?;
-        self.copied = is_text.then_some((target, (size, digest)));
+        if copy.to.0 == Side::There {
+            self.ledger.note(&copy.to.1, written)?;
+        }
         Ok(())
     }
 
@@ -413,7 +435,7 @@ impl Run<'_> {
         let mut paths = Vec::new();
         for version in versions {
             // A version at the place of an earlier merge of this step has all the lines already.
-            match self.still(version) {
+            match self.copier.still(version) {
                 Ok(path) => paths.push(path),
                 Err(_) if version.side != to.0 => {
                     paths.push(self.root(version.side).join(&version.path));
@@ -436,33 +458,25 @@ impl Run<'_> {
             digest: contents::raw_digest(temp.path()).at("read", &target)?,
         };
         set_like(temp.file(), &target, over.map(|_| target.as_path())).at("set mode", &target)?;
-        self.put(temp, to, &target, over, &written)
+        set_time(temp.file(), mtime_ns).at("set time", &target)?;
+        if to.0 == Side::There {
+            self.ledger.note(&to.1, &written)?;
+        }
+        self.put(temp, &target, over)
     }
 
-    /// Puts a whole file in its place.
-    fn put(
-        &mut self,
-        mut temp: TempFile,
-        to: &(Side, String),
-        target: &Path,
-        over: Option<Stat>,
-        written: &Written,
-    ) -> Result<(), Obstacle> {
-        temp.file()
-            .set_modified(system_time(written.mtime_ns))
-            .at("set time", target)?;
+    /// Puts a whole file in its place, when what the ledger says of it is durable.
+    fn put(&mut self, temp: TempFile, target: &Path, over: Option<Stat>) -> Result<(), Obstacle> {
         self.go_on()?;
-        if to.0 == Side::There {
-            self.ledger.note(&to.1, written)?;
-            self.go_on()?;
-        }
+        self.ledger.sync()?;
+        self.go_on()?;
         Self::still_over(target, over)?;
         temp.replace(target)?;
         Ok(())
     }
 
     fn rename(&mut self, from: &Seen, to: &str) -> Result<(), Obstacle> {
-        let source = self.still(from)?;
+        let source = self.copier.still(from)?;
         let target = self.place(&(from.side, to.to_owned()))?;
         Self::still_over(&target, None)?;
         if from.side == Side::There {
@@ -474,6 +488,7 @@ impl Run<'_> {
                 digest,
             };
             self.ledger.note(to, &written)?;
+            self.ledger.sync()?;
         }
         atomic::rename(&source, &target)?;
         atomic::sync_folder(atomic::parent_of(&source))?;
@@ -481,7 +496,7 @@ impl Run<'_> {
     }
 
     fn remove(&mut self, seen: &Seen) -> Result<(), Obstacle> {
-        let path = match self.still(seen) {
+        let path = match self.copier.still(seen) {
             Ok(path) => path,
             // It is gone already: as wished.
             Err(_) if !self.root(seen.side).join(&seen.path).exists() => return Ok(()),
@@ -497,7 +512,7 @@ impl Run<'_> {
     }
 
     fn fork(&mut self, from: &Seen, name: &str, digest: &Sha256Digest) -> Result<(), Obstacle> {
-        let source = self.still(from)?;
+        let source = self.copier.still(from)?;
         for side in [Side::Here, Side::There] {
             self.go_on()?;
             self.keep(
@@ -544,34 +559,19 @@ impl Run<'_> {
         atomic::create_private_folder(atomic::parent_of(target))?;
         let mut temp = TempFile::beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
-        let (copied, _) = self.pour(&mut *reader, temp.file()).at("copy", source)?;
+        let (copied, _) = self
+            .copier
+            .pour(&mut *reader, temp.file())
+            .at("copy", source)?;
         if copied != *digest {
             return Err(Obstacle::Left(format!(
                 "changed meanwhile: {}",
                 source.display()
             )));
         }
-        let time = system_time(mtime_ns);
-        temp.file().set_modified(time).at("set time", target)?;
+        set_time(temp.file(), mtime_ns).at("set time", target)?;
         temp.replace(target)?;
         Ok(())
-    }
-
-    /// Copies all that `from` gives.
-    fn pour(&self, from: &mut dyn Read, to: &mut File) -> io::Result<(Sha256Digest, u64)> {
-        let mut hasher = Hasher::default();
-        let mut buffer = vec![0; 128 * 1024];
-        let mut size = 0;
-        loop {
-            let n = from.read(&mut buffer)?;
-            if n == 0 {
-                return Ok((hasher.digest(), size));
-            }
-            hasher.update(&buffer[..n]);
-            to.write_all(&buffer[..n])?;
-            size += n as u64;
-            self.work.progress.add_bytes(n as u64);
-        }
     }
 
     /// A path that may be written to, with its folders made: no link on the way leads elsewhere, but
@@ -599,33 +599,5 @@ impl Run<'_> {
             depth += 1;
         }
         Ok(path)
-    }
-}
-
-/// The mode of what is replaced, else that of the source as far as it goes for its owner's files.
-fn set_like(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let like = replaced.unwrap_or(source);
-        let mode = match fs::metadata(like) {
-            Ok(meta) => meta.permissions().mode() & 0o755 | 0o600,
-            Err(_) => 0o600,
-        };
-        file.set_permissions(fs::Permissions::from_mode(mode))
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = (file, source, replaced);
-        Ok(())
-    }
-}
-
-fn system_time(ns: i64) -> SystemTime {
-    let span = Duration::from_nanos(ns.unsigned_abs());
-    if ns >= 0 {
-        UNIX_EPOCH + span
-    } else {
-        UNIX_EPOCH - span
     }
 }
