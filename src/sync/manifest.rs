@@ -11,7 +11,7 @@ use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
@@ -171,17 +171,21 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Opens the ledger in the folder of a state, which must exist.
+    /// Opens the ledger in the folder of a state, which must exist. A line that was torn ends here: the
+    /// next one is not to be lost with it.
     pub fn open(folder: &Path) -> Result<Self, IoError> {
         let path = folder.join(LEDGER);
         let mut options = std::fs::OpenOptions::new();
-        options.append(true).create(true);
+        options.read(true).append(true).create(true);
         #[cfg(unix)]
         {
             use std::os::unix::fs::OpenOptionsExt;
             options.mode(0o600);
         }
-        let file = options.open(&path).at("open", &path)?;
+        let mut file = options.open(&path).at("open", &path)?;
+        if is_torn(&mut file).at("read", &path)? {
+            file.write_all(b"\n").at("write", &path)?;
+        }
         Ok(Self {
             file,
             path,
@@ -214,7 +218,7 @@ impl Ledger {
         self.file.sync_data().at("fsync", &self.path)
     }
 
-    /// What it says; the last line of a path counts, and a torn one does not.
+    /// What it says; a torn line does not count.
     pub fn read(folder: &Path) -> Result<Noted, IoError> {
         let path = folder.join(LEDGER);
         let mut noted = Noted::default();
@@ -226,7 +230,9 @@ impl Ledger {
         for line in bytes.split(|b| *b == b'\n') {
             match serde_json::from_slice(line) {
                 Ok(Line::File(path, written)) => {
-                    noted.files.insert(path, written);
+                    if let Some(before) = noted.files.insert(path.clone(), written) {
+                        noted.earlier.push((path, before));
+                    }
                 }
                 Ok(Line::Taken(path, written)) => noted.taken.push((path, written)),
                 _ => {}
@@ -235,11 +241,18 @@ impl Ledger {
         Ok(noted)
     }
 
-    /// Writes it anew with a line for each path, when the state knows what was taken.
-    pub fn compact(folder: &Path, files: &BTreeMap<String, Written>) -> Result<(), IoError> {
+    /// Writes it anew with a line for each path, when the state knows what was taken; `earlier` as in
+    /// [`Noted`].
+    pub fn compact(
+        folder: &Path,
+        files: &BTreeMap<String, Written>,
+        earlier: &[(String, Written)],
+    ) -> Result<(), IoError> {
         let path = folder.join(LEDGER);
         let mut bytes = Vec::new();
-        for (name, written) in files {
+        // The last line of a path is the one that counts.
+        let earlier = earlier.iter().map(|(name, written)| (name, written));
+        for (name, written) in earlier.chain(files) {
             let line = Line::File(name.clone(), written.clone());
             erased::Line::push(&line, &mut bytes).at("encode", &path)?;
         }
@@ -250,11 +263,25 @@ impl Ledger {
     }
 }
 
+/// Whether the last line of a file has no end.
+fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    let mut end = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut end)?;
+    Ok(end != *b"\n")
+}
+
 /// What a ledger says.
 #[derive(Debug, Default)]
 pub struct Noted {
-    /// What this machine vouches for, by path in the cloud folder.
+    /// What this machine vouches for, by path in the cloud folder: the version noted last.
     pub files: BTreeMap<String, Written>,
+    /// Versions noted before that one, oldest first. A version is noted before it is put there: after a
+    /// kill in between, one of these is still what others see.
+    pub earlier: Vec<(String, Written)>,
     /// What it took from there since the last run that came to its end.
     pub taken: Vec<(String, Written)>,
 }
@@ -401,6 +428,29 @@ mod tests {
         let mut zeros = bytes.clone();
         zeros[40..60].fill(0);
         assert_eq!(parse(&zeros), None);
+    }
+
+    #[test]
+    fn a_ledger_keeps_what_was_noted_before_and_what_comes_after_a_torn_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let version = |text: &str| Written {
+            size: text.len() as u64,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(text.as_bytes()),
+        };
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.note("a", &version("1")).unwrap();
+        ledger.note("a", &version("12")).unwrap();
+        ledger.file.write_all(b"{\"file\":[\"a\",{\"si").unwrap();
+        let mut ledger = Ledger::open(folder.path()).unwrap();
+        ledger.note("a", &version("123")).unwrap();
+        let earlier = [("a".into(), version("1")), ("a".into(), version("12"))];
+        for compacted in [false, true] {
+            let noted = Ledger::read(folder.path()).unwrap();
+            assert_eq!(noted.files["a"], version("123"), "{compacted}");
+            assert_eq!(noted.earlier, earlier, "{compacted}");
+            Ledger::compact(folder.path(), &noted.files, &noted.earlier).unwrap();
+        }
     }
 
     #[test]

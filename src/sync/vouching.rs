@@ -1,6 +1,6 @@
-//! What a machine vouches for besides what it wrote: files that both sides have alike and no other
-//! machine vouches for. A folder that was filled by other means, or by a machine that is no longer, is
-//! of use to further machines only when somebody says what is whole in it.
+//! What a machine vouches for: of what it wrote the version that is there, and files that both sides
+//! have alike and no other machine vouches for. A folder that was filled by other means, or by a
+//! machine that is no longer, is of use to further machines only when somebody says what is whole in it.
 
 use super::apply::{ApplyError, Work};
 use super::contents;
@@ -54,6 +54,43 @@ pub(super) fn for_known(
     Ok(())
 }
 
+/// Makes `files` say what is in the cloud folder where this machine noted several versions of a file: a
+/// run that was killed has noted one that it did not come to put there. Returns the earlier versions of
+/// which any may yet turn up, as nothing that was noted is there now.
+pub(super) fn for_what_is_there(
+    files: &mut BTreeMap<String, Written>,
+    earlier: Vec<(String, Written)>,
+    cloud: &Path,
+) -> Vec<(String, Written)> {
+    let mut by_path: BTreeMap<String, Vec<Written>> = BTreeMap::new();
+    for (path, written) in earlier {
+        by_path.entry(path).or_default().push(written);
+    }
+    let mut open = Vec::new();
+    for (path, versions) in by_path {
+        let Some(last) = files.get_mut(&path) else {
+            continue;
+        };
+        let full = cloud.join(&path);
+        // What cannot be looked at is none of them.
+        let size = Stat::at(&full).ok().flatten().map(|stat| stat.size);
+        let may_be = |written: &Written| size == Some(written.size);
+        if may_be(last) && !versions.iter().any(may_be) {
+            continue;
+        }
+        let any = may_be(last) || versions.iter().any(may_be);
+        let digest = any.then(|| contents::raw_digest(&full).ok()).flatten();
+        if Some(last.digest) == digest {
+            continue;
+        }
+        match versions.iter().find(|w| Some(w.digest) == digest) {
+            Some(found) => *last = found.clone(),
+            None => open.extend(versions.into_iter().map(|written| (path.clone(), written))),
+        }
+    }
+    open
+}
+
 /// Whether a version is, as far as can be told without reading, the file that the last sync left.
 fn is_it(written: &Written, last: &Last) -> bool {
     let is_text = !last.there.path.ends_with(rollout::ZST);
@@ -97,4 +134,38 @@ fn examine(last: &mut Last, local: &Path, cloud: &Path) -> Result<Option<Written
         mtime_ns: last.here.stat.mtime_ns,
         digest: raw,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::hash::Sha256Digest;
+
+    #[test]
+    fn a_version_that_was_noted_and_never_put_there_is_not_vouched_for() {
+        let version = |text: &str| Written {
+            size: text.len() as u64,
+            mtime_ns: 5,
+            digest: Sha256Digest::of(text.as_bytes()),
+        };
+        // What is there, what is vouched for then, and how many may yet turn up.
+        for (there, expected, open) in [
+            (Some("new"), "new", 0),
+            (Some("old"), "old", 0),
+            (Some("older"), "older", 0),
+            (Some("\0\0\0"), "new", 2),
+            (Some("of another"), "new", 2),
+            (None, "new", 2),
+        ] {
+            let cloud = tempfile::tempdir().unwrap();
+            if let Some(text) = there {
+                std::fs::write(cloud.path().join("a"), text).unwrap();
+            }
+            let mut files = BTreeMap::from([("a".to_owned(), version("new"))]);
+            let earlier = ["older", "old"].map(|text| ("a".to_owned(), version(text)));
+            let left = for_what_is_there(&mut files, earlier.to_vec(), cloud.path());
+            assert_eq!(files["a"], version(expected), "{there:?}");
+            assert_eq!(left, earlier[..open], "{there:?}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::lines;
-use super::manifest::{self, Ledger, Manifest, Manifests, Written};
+use super::manifest::{self, Ledger, Manifest, Manifests, Noted, Written};
 use super::plan::{After, Op, Plan, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
@@ -172,8 +172,11 @@ fn finish(
         state.files.remove(key);
     }
     state.resolved.extend(plan.settled.iter().cloned());
-    let mut files = Ledger::read(&work.replica.folder)?.files;
+    let Noted {
+        mut files, earlier, ..
+    } = Ledger::read(&work.replica.folder)?;
     files.extend(plan.vouched.iter().cloned());
+    let earlier = vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
     vouching::for_known(&mut state, &mut files, work)?;
     let changed = !before.exists
         || state.files != before.files
@@ -184,6 +187,7 @@ fn finish(
     if changed {
         work.replica.write(&state)?;
     }
+    Ledger::compact(&work.replica.folder, &files, &earlier)?;
     publish(files, &state, work)?;
     for temp in &plan.temps {
         atomic::sweep(atomic::parent_of(temp));
@@ -197,8 +201,6 @@ fn publish(
     state: &State,
     work: &Work<'_>,
 ) -> Result<(), ApplyError> {
-    let folder = &work.replica.folder;
-    Ledger::compact(folder, &files)?;
     let machine = &work.config.machine_id;
     let path = manifest::path_of(&work.config.cloud, machine, &state.writer);
     let manifest = Manifest {

@@ -434,7 +434,7 @@ impl Planner<'_> {
         }
         let noted = Ledger::read(&self.request.replica.folder)?;
         let mut own = OwnVersions::default();
-        for (path, written) in noted.files {
+        for (path, written) in noted.earlier.into_iter().chain(noted.files) {
             let of_key = own.files.entry(manifest::key_of(&path)).or_default();
             of_key.push(written);
         }
