@@ -76,6 +76,7 @@ mod sync;
 mod sync_arrival;
 mod sync_codex;
 mod sync_faults;
+mod sync_guard;
 mod sync_settings;
 mod sync_simulation;
 mod together;

@@ -734,9 +734,14 @@ fn what_has_not_changed_is_not_read() {
     ];
     let run = pair.0.run_unprivileged(&plan).code(0);
     assert!(run.stdout.contains("nothing to do: 21 files"), "{run}");
-    // Had it been read, that would have failed.
+    // Had it been read, that would have been said.
     at(&skill, 1_795_000_001);
-    let _ = pair.0.run_unprivileged(&plan).code(1);
+    let run = pair.0.run_unprivileged(&plan).code(6);
+    assert!(
+        run.stderr
+            .contains("skills/mine/SKILL.md: it cannot be read"),
+        "{run}"
+    );
 }
 
 fn make_unreadable(path: &Path) {

@@ -99,6 +99,48 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
     Ok(None)
 }
 
+/// Whether zeros stand where a power cut or a client leaves them in place of what was written: all over
+/// the file, or behind its text. A packed or binary file may end in zeros.
+///
+/// `thorough` looks for them all through a file of lines: no line has one.
+pub fn is_blanked(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
+    let mut file = regular::open(path)?;
+    let size = file.metadata()?.len();
+    if size == 0 {
+        return Ok(false);
+    }
+    let take = size.min(TAIL_BYTES);
+    let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
+    let mut tail = head.clone();
+    position::read_exact_at(&file, &mut head, 0)?;
+    position::read_exact_at(&file, &mut tail, size - take)?;
+    let zeros = tail.iter().rev().take_while(|b| **b == 0).count();
+    if zeros == tail.len() && head.iter().all(|b| *b == 0) {
+        return Ok(true);
+    }
+    if of_lines {
+        if is_packed([0, 1, 2, 3].map(|at| head.get(at).copied().unwrap_or(0))) {
+            return Ok(false);
+        }
+        return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zero(&mut file)?));
+    }
+    let is_text = !head[..head.len() - zeros.min(head.len())].contains(&0);
+    Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
+}
+
+fn has_zero(file: &mut File) -> io::Result<bool> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(false);
+        }
+        if buffer[..n].contains(&0) {
+            return Ok(true);
+        }
+    }
+}
+
 fn is_packed(head: [u8; 4]) -> bool {
     head == [0x28, 0xb5, 0x2f, 0xfd]
 }
@@ -128,6 +170,35 @@ mod tests {
             assert_eq!(contents.digest, Sha256Digest::of(&bytes));
         }
         assert_eq!(of(&mut &bytes[..], Some(200_001)).unwrap().beginning, None);
+    }
+
+    #[test]
+    fn zeros_are_damage_where_text_was_and_not_in_binary_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let middle = [
+            &b"{}\n".repeat(900)[..],
+            &[0; 900],
+            b"\n{}\n".repeat(900).as_slice(),
+        ]
+        .concat();
+        let tar = [&b"name\0\0ustar"[..], &[7; 900], &[0; 1024]].concat();
+        for (bytes, of_lines, blanked) in [
+            (b"{}\n".to_vec(), true, false),
+            (b"{}\n\0".to_vec(), true, true),
+            (middle, true, true),
+            (vec![0; 12], false, true),
+            (vec![0; 5000], true, true),
+            ([b"text".to_vec(), vec![0; 5000]].concat(), false, true),
+            ([b"text".to_vec(), vec![0; 9]].concat(), false, true),
+            (tar, false, false),
+            (b"binary\0\0".to_vec(), false, false),
+            (Vec::new(), true, false),
+        ] {
+            fs::write(&path, &bytes).unwrap();
+            let found = is_blanked(&path, of_lines, true).unwrap();
+            assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod resolve;
 pub mod restore;
 pub mod rollouts;
 pub mod scan;
+mod secrets;
 pub mod state;
 pub mod travel;
 mod vouching;

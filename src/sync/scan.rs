@@ -1,10 +1,12 @@
 //! What lies on one side: the files that are synced, with size and time. Reads no contents.
 
 use super::cloud_names::{self, CloudName};
+use super::rollouts;
 use super::travel::{self, Scope, Take};
-use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::home::{ARCHIVED_SESSIONS, Kind, SESSIONS, kind_of};
 use crate::io::atomic::TEMP_PREFIX;
 use crate::io::{IoContext, IoError};
+use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -146,6 +148,9 @@ pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> 
     while let Some((folder, relative)) = walk.folders.pop() {
         walk.folder(&folder, &relative)?;
     }
+    if side == Side::There {
+        walk.beside(root, &scope.starts())?;
+    }
     Ok(walk.listing)
 }
 
@@ -203,6 +208,76 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// What clients put beside the roots themselves: copies of them, stand-ins for them, and temp files
+    /// of ours.
+    fn beside(&mut self, root: &Path, starts: &[&str]) -> Result<(), IoError> {
+        let folders = starts.iter().filter(|start| !start.is_empty());
+        let folders: BTreeSet<&str> = folders.map(|start| rollouts::folder(start)).collect();
+        for relative in folders {
+            let real =
+                |part: &Path| fs::symlink_metadata(root.join(part)).is_ok_and(|m| m.is_dir());
+            let mut parts = Path::new(relative).ancestors();
+            if !parts.all(|part| part.as_os_str().is_empty() || real(part)) {
+                continue;
+            }
+            let folder = root.join(relative);
+            let entries = match fs::read_dir(&folder) {
+                Err(e) if is_absent(&e) => continue,
+                entries => entries.at("list", &folder)?,
+            };
+            for entry in entries {
+                let entry = entry.at("list", &folder)?;
+                let name = entry.file_name();
+                let Some(name) = name.to_str() else { continue };
+                let path = if relative.is_empty() {
+                    name.to_owned()
+                } else {
+                    format!("{relative}/{name}")
+                };
+                if !starts.contains(&&*path) {
+                    self.one_beside(&entry, path, starts)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn one_beside(
+        &mut self,
+        entry: &fs::DirEntry,
+        path: String,
+        starts: &[&str],
+    ) -> Result<(), IoError> {
+        let kind = entry.file_type().at("look at", entry.path())?;
+        let named = cloud_names::of(&path);
+        let is_ours = entry.file_name().to_string_lossy().starts_with(TEMP_PREFIX);
+        let stands_for = matches!(named, CloudName::Copy(_) | CloudName::StandIn(_));
+        if kind.is_file() && (is_ours || stands_for) {
+            return match entry.metadata() {
+                Ok(meta) => {
+                    self.file(path, || entry.path(), &meta);
+                    Ok(())
+                }
+                Err(e) if is_absent(&e) => Ok(()),
+                Err(e) => Err(e).at("look at", entry.path()),
+            };
+        }
+        let begins = |start: &&str| {
+            let stem = start.rsplit_once('.').map_or(*start, |(stem, _)| stem);
+            !stem.is_empty() && path.starts_with(stem)
+        };
+        let maybe = cloud_names::maybe_copy_of(&path);
+        let is_copy = (named == CloudName::Foreign && starts.iter().any(begins))
+            || maybe.is_some_and(|real| starts.contains(&&*real));
+        if is_copy && !kind.is_symlink() {
+            self.note(
+                &path,
+                "looks like a copy that a cloud client made; left alone",
+            );
+        }
+        Ok(())
+    }
+
     fn file(&mut self, path: String, full: impl FnOnce() -> PathBuf, meta: &Metadata) {
         let name = path.rsplit('/').next().unwrap_or(&path);
         if name.starts_with(TEMP_PREFIX) {
@@ -220,11 +295,19 @@ impl Walk<'_> {
         let take = self.scope.takes(real);
         if take == Take::No {
             // Said only where it is named: a whole home is full of what stays.
-            if self.side == Side::There && travel::stays(real).is_some() {
-                self.note(
-                    &path,
-                    "it never travels, and does not belong in this folder",
-                );
+            if self.side == Side::There
+                && let Some(why) = self.scope.keeps(real)
+            {
+                let why = if travel::stays(real).is_some() {
+                    "it never travels, and does not belong in this folder"
+                } else {
+                    why
+                };
+                self.note(&path, why);
+            } else if kind_of(Path::new(real)) == Kind::UserContent
+                && let Some(why) = travel::stays(real)
+            {
+                self.note(&path, why);
             }
             return;
         }

@@ -1,6 +1,7 @@
 //! What may leave this machine: the one list of what never does.
 
 use super::config::SyncConfig;
+use super::secrets;
 use crate::codex::home::{self, Kind, kind_of};
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Component, Path};
@@ -12,16 +13,12 @@ use std::path::{Component, Path};
 pub fn stays(path: &str) -> Option<&'static str> {
     let lower = path.to_lowercase();
     let name = lower.rsplit('/').next().unwrap_or(&lower);
-    if name == home::AUTH_JSON || name.ends_with("_auth.json") || name.starts_with(".auth-") {
-        return Some("a login never travels");
+    if let Some(why) = secrets::by_name(&lower) {
+        return Some(why);
     }
+    let name = secrets::without_copy_marks(name);
     if name == "installation_id" {
         return Some("the id of an installation never travels");
-    }
-    let key_ends = [".key", ".pem", ".p12", ".pfx", ".ppk"];
-    let key_names = ["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
-    if key_ends.iter().any(|end| name.ends_with(end)) || key_names.contains(&name) {
-        return Some("a key never travels");
     }
     let is_database = |name: &str| {
         [".sqlite", ".sqlite3", ".db"]
@@ -148,11 +145,24 @@ impl Scope {
         all.iter().copied().filter(outermost).collect()
     }
 
+    /// Why a file stays although it is below a root; `None` when it may travel.
+    pub fn keeps(&self, path: &str) -> Option<&'static str> {
+        let named = |path: &str| {
+            self.roots
+                .iter()
+                .any(|root| root.eq_ignore_ascii_case(path))
+        };
+        stays(path).or_else(|| {
+            (runs_commands(path) && !named(path))
+                .then_some("it can run commands: it travels only where include_roots names it")
+        })
+    }
+
     /// How a file belongs.
     pub fn takes(&self, path: &str) -> Take {
         let below = self.roots.is_empty() || self.roots.iter().any(|root| is_below(path, root));
         let companion = !below && self.conversations && super::rollouts::key(path).is_some();
-        if !(below || companion) || stays(path).is_some() || self.is_excluded(path) {
+        if !(below || companion) || self.keeps(path).is_some() || self.is_excluded(path) {
             Take::No
         } else if below {
             Take::Yes
@@ -170,6 +180,13 @@ impl Scope {
     pub fn enters(&self, folder: &str) -> bool {
         stays(&format!("{folder}/x")).is_none()
     }
+}
+
+/// Settings of Codex that name programs to be run: whoever writes to the cloud folder would run them
+/// here.
+fn runs_commands(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    !lower.contains('/') && (lower.ends_with(home::CONFIG_TOML) || lower == "hooks.json")
 }
 
 /// Whether `path` is `root` or lies below it.

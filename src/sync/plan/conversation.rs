@@ -44,6 +44,11 @@ impl Planner<'_> {
             ops: Vec::new(),
             kept: Vec::new(),
         };
+        for found in &group.here {
+            if self.leaves_blanked(found, true, draft.last)? {
+                return Ok(());
+            }
+        }
         if self.looks_alike(&draft, group) {
             return Ok(());
         }
@@ -142,6 +147,12 @@ impl Planner<'_> {
                 path: found.path.clone(),
                 stat: found.stat,
             };
+            let path = self.full(&seen);
+            if let Err(e) = contents::read(&path, None) {
+                let why = format!("it cannot be read ({e})");
+                self.plan.waiting.push((found.path.clone(), why));
+                continue;
+            }
             let mains = [&here.main, &there.main];
             let mut extends_there = there.main.is_none();
             let mut contained = false;
@@ -172,7 +183,7 @@ impl Planner<'_> {
     }
 
     /// Whether a file of lines has some, and none is cut.
-    fn has_whole_lines(&self, seen: &Seen) -> Result<bool, PlanError> {
+    pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, PlanError> {
         let path = self.full(seen);
         let why = contents::looks_torn(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())

@@ -484,7 +484,7 @@ impl Planner<'_> {
         });
         let mut parents = Vec::new();
         for (key, group) in inside {
-            self.one(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
+            self.try_one(&key, &group, (!outside.is_empty()).then_some(&mut parents))?;
         }
         // Parents travel with their children, and theirs with them.
         let mut by_id = HashMap::new();
@@ -496,11 +496,36 @@ impl Planner<'_> {
         }
         while let Some(id) = parents.pop() {
             if let Some((key, group)) = by_id.remove(&id) {
-                self.one(key, group, Some(&mut parents))?;
+                self.try_one(key, group, Some(&mut parents))?;
             }
         }
         self.kept_forks()?;
         self.refuse_many_deletions()
+    }
+
+    /// One file that cannot be read is left alone; the others are none the worse for it.
+    fn try_one(
+        &mut self,
+        key: &str,
+        group: &Group,
+        parents: Option<&mut Vec<String>>,
+    ) -> Result<(), PlanError> {
+        match self.one(key, group, parents) {
+            Err(PlanError::Io(e)) => {
+                let roots = [Side::Here, Side::There].map(|side| self.root(side));
+                let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
+                let ours = self.root(Side::There).join(manifest::OURS);
+                let Some(relative) = of_side.filter(|_| !e.path.starts_with(ours)) else {
+                    // Without what machines say, nothing can be decided.
+                    return Err(e.into());
+                };
+                let path = relative.to_string_lossy().replace('\\', "/");
+                let why = format!("it cannot be read ({})", e.source);
+                self.plan.skipped.push((path, why));
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     /// `parents` takes the id of the conversation that this one continues.

@@ -6,11 +6,13 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
 use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
+use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
 use crate::sync::lines;
 use crate::sync::manifest::Written;
 use crate::sync::register::Change;
 use crate::sync::scan::{Found, Side};
+use crate::sync::secrets;
 use crate::sync::state::{Last, Place};
 
 impl Planner<'_> {
@@ -32,6 +34,11 @@ impl Planner<'_> {
     /// A file of lines, with the copies that clients made of it.
     pub(super) fn lines(&mut self, key: &str, group: &Group) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
+        if let Some(found) = group.here.first()
+            && self.leaves_blanked(found, true, last)?
+        {
+            return Ok(());
+        }
         let mut there = None;
         if let Some(found) = group.there.first() {
             match self.arrival(key, found, true, last)? {
@@ -46,9 +53,10 @@ impl Planner<'_> {
         for copy in &group.copies {
             match self.arrival(key, copy, true, None)? {
                 Arrival::Whole(version) => copies.push(version),
-                Arrival::Waiting(why) => {
-                    self.plan.waiting.push((copy.path.clone(), why.into()));
-                }
+                Arrival::Waiting(why) => match self.unlisted_lines(copy)? {
+                    Some(version) => copies.push(version),
+                    None => self.plan.waiting.push((copy.path.clone(), why.into())),
+                },
             }
         }
         let here = group.here.first().map(Version::here);
@@ -75,6 +83,24 @@ impl Planner<'_> {
         }
         self.push_merge(key, &sources, &needed, merge.bytes);
         Ok(())
+    }
+
+    /// A client makes its copy of a version that nobody may ever vouch for; whole lines of it can be
+    /// taken all the same, for a merge loses none of the others.
+    fn unlisted_lines(&self, copy: &Found) -> Result<Option<Version>, PlanError> {
+        let seen = super::Seen {
+            side: Side::There,
+            path: copy.path.clone(),
+            stat: copy.stat,
+        };
+        let path = self.full(&seen);
+        let is_whole = self.has_whole_lines(&seen)?
+            && !contents::is_blanked(&path, true, true).at("read", &path)?;
+        Ok(is_whole.then_some(Version {
+            mtime_ns: copy.stat.mtime_ns,
+            seen,
+            digest: None,
+        }))
     }
 
     fn push_merge(&mut self, key: &str, sources: &[super::Seen], sides: &[Side], bytes: u64) {
@@ -115,6 +141,12 @@ impl Planner<'_> {
         group: &Group,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
+        if kind == FileKind::Plain
+            && let Some(found) = group.here.first()
+            && self.leaves_blanked(found, false, last)?
+        {
+            return Ok(());
+        }
         let here = group.here.first().map(Version::here);
         let looks = group.there.first();
         // What both sides have alike need not be vouched for.
@@ -156,7 +188,19 @@ impl Planner<'_> {
         if kind == FileKind::Lines {
             rules.delete = DeletePolicy::Never;
         }
-        match (decide(facts, rules), &here, &there) {
+        let decision = decide(facts, rules);
+        let source = match decision {
+            Decision::ToCloud(_) => &here,
+            Decision::ToHere(_) => &there,
+            _ => &None,
+        };
+        if let Some(source) = source
+            && let Some(why) = self.holds_secret(&source.seen)?
+        {
+            self.plan.warnings.push((path.to_owned(), why.into()));
+            return Ok(());
+        }
+        match (decision, &here, &there) {
             (Decision::Nothing, Some(here), Some(there)) => {
                 self.adopt(key, here, there, last.and_then(|last| last.contents));
             }
@@ -217,6 +261,13 @@ impl Planner<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Why what is in a file keeps it where it is.
+    fn holds_secret(&self, seen: &super::Seen) -> Result<Option<&'static str>, PlanError> {
+        let path = self.full(seen);
+        let found = secrets::by_contents(&path).at("read", &path)?;
+        Ok(found.map(|_| "is not synced: what is in it looks like a login or a key"))
     }
 
     /// Whether a file that nobody vouches for stands beside the one that its name says it is of.

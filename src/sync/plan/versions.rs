@@ -24,7 +24,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    /// One that lies here: what is here is whole.
+    /// One that lies here: what is here and not blanked is whole.
     pub(super) fn here(found: &Found) -> Self {
         Self {
             mtime_ns: found.stat.mtime_ns,
@@ -75,6 +75,10 @@ impl Planner<'_> {
             return whole(last.here.stat.mtime_ns, None);
         }
         let path = self.full(&seen);
+        // Whoever vouches for it: text that is gone is nobody's newer version.
+        if contents::is_blanked(&path, of_lines, true).at("read", &path)? {
+            return Ok(Arrival::Waiting("zeros stand where its text was"));
+        }
         let manifests = self.manifests()?;
         let others = manifests.of_others(key);
         let own = self.own_versions(key)?;
@@ -108,6 +112,27 @@ impl Planner<'_> {
         } else {
             "it is not yet what another machine wrote"
         }))
+    }
+
+    /// Leaves a file alone that has changed here into what a power cut leaves; whether it did.
+    pub(super) fn leaves_blanked(
+        &mut self,
+        found: &Found,
+        of_lines: bool,
+        last: Option<&Last>,
+    ) -> Result<bool, IoError> {
+        if last.is_some_and(|last| is_as(found, &last.here)) {
+            return Ok(false);
+        }
+        let path = self.root(Side::Here).join(&found.path);
+        // What no sync has seen may be all of a home: it is read when it is copied.
+        let is_blanked = contents::is_blanked(&path, of_lines, last.is_some()).at("read", &path)?;
+        if is_blanked {
+            let why = "zeros stand where its text was, as after a power cut; once it is removed or \
+                       mended here, it is synced again";
+            self.plan.skipped.push((found.path.clone(), why.into()));
+        }
+        Ok(is_blanked)
     }
 
     /// Whether a side has changed since the last sync, by its looks and, where these differ, by what
@@ -171,7 +196,15 @@ impl Planner<'_> {
     /// How two versions relate, by their text.
     pub(super) fn relation(&self, first: &Seen, second: &Seen) -> Result<Relation, IoError> {
         let (first, second) = (self.full(first), self.full(second));
-        rollout::compare(&first, &second).at("compare", first)
+        rollout::compare(&first, &second).map_err(|source| {
+            // The one that cannot be read is the one to be named.
+            let is_second = contents::read(&second, None).is_err();
+            IoError {
+                action: "read",
+                path: if is_second { second } else { first },
+                source,
+            }
+        })
     }
 
     /// Which of two versions is newer.

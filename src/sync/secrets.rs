@@ -1,0 +1,251 @@
+//! What looks like a login or a key: by its name, and where that says nothing by what is in it.
+//!
+//! Too many files that stay are a nuisance, one login that travels is an account in other hands; so
+//! copies of a login under any name that editors, clients and people give them count as one.
+
+use crate::io::regular;
+use std::io::{self, Read};
+use std::path::Path;
+
+const LOGIN: &str = "a login never travels";
+const KEY: &str = "a key never travels";
+
+/// Larger files are not looked into.
+const MAX_LOOKED_INTO: u64 = 1 << 20;
+
+/// What editors and people put behind a name that they keep a copy under.
+const COPY_ENDS: &[&str] = &[
+    ".bak",
+    ".backup",
+    ".old",
+    ".orig",
+    ".save",
+    ".saved",
+    ".copy",
+    ".tmp",
+    ".swp",
+    ".swo",
+    ".new",
+    ".disabled",
+    ".gz",
+    ".zst",
+    "~",
+    " copy",
+];
+
+/// Files that hold a login of some program.
+const LOGIN_NAMES: &[&str] = &[
+    "credentials",
+    "credentials.json",
+    ".credentials",
+    ".credentials.json",
+    ".git-credentials",
+    ".netrc",
+    "_netrc",
+    ".pgpass",
+    ".npmrc",
+    ".pypirc",
+    ".env",
+    ".envrc",
+    ".htpasswd",
+];
+
+/// Folders of logins and keys.
+const FOLDERS: &[&str] = &[".ssh", ".gnupg", ".aws", "mcp-oauth"];
+
+const KEY_NAMES: &[&str] = &["id_rsa", "id_dsa", "id_ecdsa", "id_ed25519"];
+
+/// `.age`: what is exported with logins, and identities, are named so.
+const KEY_ENDS: &[&str] = &[
+    ".key",
+    ".pem",
+    ".p12",
+    ".pfx",
+    ".ppk",
+    ".age",
+    ".jks",
+    ".kdbx",
+    ".keystore",
+];
+
+/// A lower-case name without what a copy has behind it: `auth.json.bak`, `state_5.sqlite (1)~`.
+pub(super) fn without_copy_marks(name: &str) -> &str {
+    let mut name = name;
+    loop {
+        let numbered = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let shorter = COPY_ENDS
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .or_else(|| {
+                let inside = name.strip_suffix(')')?;
+                Some(inside.rsplit_once(" (")?.0)
+            })
+            .or_else(|| {
+                let stem = numbered.strip_suffix(['.', '-', '_', ' '])?;
+                (numbered.len() < name.len()).then_some(stem)
+            });
+        match shorter {
+            Some(shorter) if !shorter.is_empty() => name = shorter,
+            _ => return name,
+        }
+    }
+}
+
+/// Why a file stays, by its path in lower case.
+pub(super) fn by_name(path: &str) -> Option<&'static str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    if path.split('/').any(|part| FOLDERS.contains(&part)) {
+        return Some(LOGIN);
+    }
+    if name.starts_with("rollout-") && name.strip_suffix(".jsonl").is_some() {
+        // Most files of a home.
+        return None;
+    }
+    let bare = without_copy_marks(name);
+    let tokens = ["tokens.json", "token.json"];
+    if is_auth(name)
+        || LOGIN_NAMES.contains(&bare)
+        || tokens.contains(&bare)
+        || is_environment(bare)
+        || name.starts_with(".auth-")
+        || name.contains("-codex.tar")
+    {
+        return Some(LOGIN);
+    }
+    let is_key = KEY_ENDS.iter().any(|end| bare.ends_with(end)) || KEY_NAMES.contains(&bare);
+    is_key.then_some(KEY)
+}
+
+/// `auth.json` with anything before, behind and inside: `me_auth.json.bak`, `auth-work.json`,
+/// `auth (1).json`; not `author.json`.
+fn is_auth(name: &str) -> bool {
+    if name.contains("auth.json") {
+        return true;
+    }
+    name.match_indices("auth").any(|(at, _)| {
+        let (before, rest) = (&name[..at], &name[at + "auth".len()..]);
+        let is_word = |c: char| c.is_alphanumeric();
+        !before.ends_with(is_word) && !rest.starts_with(is_word) && rest.contains(".json")
+    })
+}
+
+/// `.env.local`; not the examples that are made to be shared.
+fn is_environment(name: &str) -> bool {
+    let examples = ["example", "sample", "template", "dist"];
+    name.strip_prefix(".env.")
+        .is_some_and(|kind| !examples.contains(&kind))
+}
+
+/// Why a file stays, by what is in it: a JSON file with a token, a private key, an export.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn by_contents(path: &Path) -> io::Result<Option<&'static str>> {
+    let file = regular::open_no_link(path)?;
+    let size = file.metadata()?.len();
+    of_contents(file, size)
+}
+
+/// The same for what `from` gives, which has `size` bytes.
+pub(super) fn of_contents(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
+    if size >= MAX_LOOKED_INTO {
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    from.take(MAX_LOOKED_INTO).read_to_end(&mut bytes)?;
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let text = text.trim_ascii_start();
+    let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    if first_line.starts_with(b"-----BEGIN ") && contains(first_line, b"PRIVATE KEY-----")
+        || first_line.starts_with(b"AGE-SECRET-KEY-")
+        || first_line.starts_with(b"age-encryption.org/")
+    {
+        return Ok(Some(KEY));
+    }
+    let is_json = text.starts_with(b"{") || text.starts_with(b"[");
+    let names: [&[u8]; 3] = [
+        b"\"refresh_token\"",
+        b"\"access_token\"",
+        b"\"OPENAI_API_KEY\"",
+    ];
+    let has_token = is_json && names.iter().any(|name| has_text_under(text, name));
+    Ok(has_token.then_some(LOGIN))
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+/// Whether the quoted `name` stands there as a key with a text that is not empty.
+fn has_text_under(text: &[u8], name: &[u8]) -> bool {
+    let ends = (name.len()..=text.len()).filter(|end| text[..*end].ends_with(name));
+    ends.into_iter().any(|end| {
+        let rest = text[end..].trim_ascii_start();
+        let value = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start);
+        value.is_some_and(|value| value.starts_with(b"\"") && !value.starts_with(b"\"\""))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_and_keys_are_told_by_their_names_in_every_spelling_of_a_copy() {
+        for path in [
+            ".credentials.json",
+            "auth.json.bak",
+            "auth.json~",
+            "auth-work.json",
+            "auth (1).json",
+            "me_auth.json.bak",
+            ".auth.json.swp",
+            "oauth.json",
+            ".env",
+            ".env.local",
+            "skills/x/.netrc",
+            "key.age",
+            "x.pem.old",
+            "id_ed25519.bak",
+            "mcp-oauth/tokens.json",
+            "backups/2026-11-01-100000-me@x.com-codex.tar.gz",
+        ] {
+            assert!(by_name(path).is_some(), "{path}");
+        }
+        for path in [
+            "author.json",
+            "skills/auth/skill.md",
+            "skills/x/authors.json",
+            "skills/x/.env.example",
+            "agents.md",
+            "skills/x/keys.md",
+            "history.jsonl",
+            "sessions/2026/11/18/rollout-2026-11-18t10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl",
+        ] {
+            assert_eq!(by_name(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_login_under_another_name_is_told_by_what_is_in_it() {
+        let look = |text: &str| of_contents(text.as_bytes(), text.len() as u64).unwrap();
+        for text in [
+            r#"{"tokens":{"refresh_token" : "rt"}}"#,
+            "\u{feff}\n[{\"access_token\":\"a",
+            r#"{"OPENAI_API_KEY":"k"}"#,
+            "-----BEGIN OPENSSH PRIVATE KEY-----\nx",
+            "age-encryption.org/v1\n",
+        ] {
+            assert!(look(text).is_some(), "{text}");
+        }
+        for text in [
+            "",
+            r#"{"OPENAI_API_KEY":null,"refresh_token":""}"#,
+            r#"{"properties":{"access_token":{"type":"string"}}}"#,
+            "# notes\n\"refresh_token\": \"x\"",
+            "-----BEGIN CERTIFICATE-----\n",
+        ] {
+            assert_eq!(look(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What `sync` keeps from doing harm: logins that would travel, damage that would spread.
+
+use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use std::fs;
+
+const SKILL: &str = "skills/mine/SKILL.md";
+
+#[test]
+fn what_looks_like_a_login_or_a_key_travels_in_no_direction() {
+    for side in ["a", "cloud"] {
+        let pair = Pair::new();
+        for path in [
+            ".credentials.json",
+            "auth.json.bak",
+            "auth.json~",
+            "auth-work.json",
+            "auth (1).json",
+            "me_auth.json.bak",
+            ".env",
+            ".netrc",
+            "key.age",
+            "skills/x/id.pem",
+            "mcp-oauth/tokens.json",
+            "state_5.sqlite.backup",
+            "backups/2026-11-01-100000-me@x.com-codex.tar.gz",
+            "config.toml",
+            "hooks.json",
+        ] {
+            pair.put(side, path, "x");
+        }
+        pair.put(side, "skills/x/notes.json", "{\"refresh_token\": \"rt\"}");
+        pair.put(side, SKILL, "x");
+        let json = pair.apply("a");
+        let action = if side == "a" { "cloud" } else { "local" };
+        assert_eq!(actions(&json), [format!("copy-to-{action} {SKILL}")]);
+        assert_eq!(json["warnings"][0]["path"], "skills/x/notes.json");
+    }
+}
+
+#[test]
+fn settings_that_run_commands_travel_only_where_they_are_named() {
+    let pair = Pair::new();
+    pair.put("cloud", "config.toml", "notify = [\"sh\"]\n");
+    assert!(actions(&pair.apply("a")).is_empty());
+    pair.configure("a", "[targets]\ninclude_roots = [\"config.toml\"]\n");
+    assert_eq!(actions(&pair.apply("a")), ["copy-to-local config.toml"]);
+    assert!(fs::exists(pair.home("a").join("config.toml")).unwrap());
+}
+
+const ROOTS: &str =
+    "[targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"skills\", \"AGENTS.md\"]\n";
+
+#[test]
+fn copies_and_stand_ins_beside_the_roots_are_seen() {
+    let pair = Pair::new();
+    pair.configure("a", ROOTS);
+    pair.put("a", "history.jsonl", "{\"ts\":1}\n");
+    pair.put("a", "AGENTS.md", "x");
+    pair.apply("a");
+    pair.put("cloud", "history (1).jsonl", "{\"ts\":2}\n");
+    pair.put("cloud", "AGENTS (1).md", "y");
+    pair.put("cloud", "sessions (Selective Sync Conflict)/x", "x");
+    let json = pair.apply("a");
+    assert_eq!(pair.text("a", "history.jsonl"), "{\"ts\":1}\n{\"ts\":2}\n");
+    let notes = json["notes"].as_array().unwrap();
+    let named: Vec<_> = notes.iter().map(|n| n["path"].as_str().unwrap()).collect();
+    assert_eq!(
+        named,
+        ["AGENTS (1).md", "sessions (Selective Sync Conflict)"]
+    );
+    fs::remove_file(pair.cloud().join("history (1).jsonl")).unwrap();
+    fs::remove_file(pair.cloud().join("history.jsonl")).unwrap();
+    pair.put("cloud", ".history.jsonl.icloud", "x");
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["waiting"][0]["path"], "history.jsonl");
+    assert!(!fs::exists(pair.cloud().join("history.jsonl")).unwrap());
+}
+
+#[test]
+fn zeros_where_text_was_never_win_on_either_side() {
+    let files = [ROLLOUT, "history.jsonl", "AGENTS.md", SKILL];
+    for side in ["a", "cloud"] {
+        for whole in [true, false] {
+            let pair = Pair::new();
+            let text = format!("{META}{{\"ts\":1}}\n");
+            for file in files {
+                pair.put("a", file, &text);
+            }
+            pair.apply("a");
+            pair.apply("b");
+            pair.apply("a");
+            for file in files {
+                let zeros = if whole {
+                    "\0".repeat(text.len())
+                } else {
+                    format!("{META}{}", "\0".repeat(100))
+                };
+                at(&pair.put(side, file, &zeros), 1_900_000_000);
+            }
+            let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+            let json = run.json();
+            assert!(actions(&json).is_empty(), "{run}");
+            let list = if side == "a" { "skipped" } else { "waiting" };
+            assert_eq!(json[list].as_array().unwrap().len(), files.len(), "{run}");
+            let code = if side == "a" { 0 } else { 6 };
+            let _ = pair.run("b", &["run", "--apply"]).code(code);
+            for file in files {
+                assert_eq!(pair.text("b", file), text, "{file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_packed_file_that_is_damaged_stops_nothing_else() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    pair.put("a", SKILL, "x");
+    let garbage = b"\x28\xb5\x2f\xfd\x04garbage garbage";
+    let copy = format!("{ROLLOUT} (1).zst");
+    fs::write(pair.cloud().join(&copy), garbage).unwrap();
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
+    assert_eq!(run.json()["waiting"][0]["path"], copy.as_str());
+    // And one here, beside its plain form.
+    fs::remove_file(pair.cloud().join(&copy)).unwrap();
+    let packed = format!("{ROLLOUT}.zst");
+    fs::write(pair.home("a").join(&packed), garbage).unwrap();
+    pair.put("a", SKILL, "again");
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
+    assert_eq!(run.json()["skipped"][0]["path"], packed.as_str());
+}
