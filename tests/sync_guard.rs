@@ -2,6 +2,8 @@
 
 use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
 const SKILL: &str = "skills/mine/SKILL.md";
 
@@ -131,4 +133,88 @@ fn one_packed_file_that_is_damaged_stops_nothing_else() {
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
     assert_eq!(run.json()["skipped"][0]["path"], packed.as_str());
+}
+
+/// A file of `a` in two versions, the first of which is in a snapshot of the cloud folder.
+fn overwritten(compression: &str) -> Pair {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(
+            name,
+            &format!("[backup]\ncompression = \"{compression}\"\n"),
+        );
+    }
+    for n in 1..=3 {
+        let file = pair.put("a", &format!("skills/s/f{n}"), &"one ".repeat(200));
+        fs::set_permissions(file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    pair.apply("a");
+    pair.apply("b");
+    pair.apply("a");
+    for n in 1..=3 {
+        pair.put("a", &format!("skills/s/f{n}"), "two");
+    }
+    pair.apply("a");
+    pair.apply("b");
+    pair
+}
+
+fn snapshot(pair: &Pair) -> PathBuf {
+    let mut entries = fs::read_dir(pair.0.path("backups-a")).unwrap();
+    entries.next().unwrap().unwrap().path()
+}
+
+#[test]
+fn what_is_put_back_into_the_cloud_reaches_all_machines_with_its_mode() {
+    for compression in ["none", "zip"] {
+        let pair = overwritten(compression);
+        let _ = pair
+            .run("a", &["restore", "--target", "cloud", "--apply"])
+            .code(0);
+        for name in ["a", "b", "a", "b"] {
+            pair.apply(name);
+        }
+        for side in ["a", "b", "cloud"] {
+            assert_eq!(pair.text(side, "skills/s/f2"), "one ".repeat(200), "{side}");
+        }
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&pair.cloud().join("skills/s/f2")), 0o755);
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_damaged_or_holds_a_link_puts_nothing_back() {
+    for compression in ["none", "zip"] {
+        let pair = overwritten(compression);
+        let kept = snapshot(&pair);
+        if compression == "zip" {
+            let mut bytes = fs::read(&kept).unwrap();
+            let name = b".cloud/skills/s/f2";
+            let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+            let extra = u16::from_le_bytes([bytes[at - 2], bytes[at - 1]]);
+            let data = at + name.len() + usize::from(extra);
+            for byte in &mut bytes[data + 2..data + 6] {
+                *byte ^= 0x55;
+            }
+            fs::write(&kept, bytes).unwrap();
+        } else {
+            fs::write(kept.join(".cloud/skills/s/f2"), "cut").unwrap();
+        }
+        let _ = pair
+            .run("a", &["restore", "--target", "cloud", "--apply"])
+            .code(5);
+        if compression == "none" {
+            fs::remove_file(kept.join(".cloud/skills/s/f2")).unwrap();
+            pair.put("a", "auth.json", &"x".repeat(800));
+            symlink(
+                pair.home("a").join("auth.json"),
+                kept.join(".cloud/skills/s/f2"),
+            )
+            .unwrap();
+            let _ = pair
+                .run("a", &["restore", "--target", "cloud", "--apply"])
+                .code(5);
+        }
+        assert_eq!(pair.text("cloud", "skills/s/f1"), "two");
+    }
 }

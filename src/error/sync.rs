@@ -86,11 +86,13 @@ impl From<RestoreError> for CommandError {
         match error {
             RestoreError::Io(e) => e.into(),
             RestoreError::Backup(e) => e.into(),
-            RestoreError::None(_) => Self::wrap(ErrorKind::Failed, error),
+            RestoreError::None(_) | RestoreError::Stopped { .. } => {
+                Self::wrap(ErrorKind::Failed, error)
+            }
             RestoreError::Outside { .. } => {
                 Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
             }
-            RestoreError::Unsafe { .. } => {
+            RestoreError::Unsafe { .. } | RestoreError::Damaged { .. } => {
                 Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
             }
         }

@@ -130,6 +130,10 @@ pub fn make_of(
         .at("create a folder in", folder)?;
     // What has gone since needs no keeping.
     files.retain(|(path, _)| path.exists());
+    for (path, kept) in &mut files {
+        // As it is now: the list tells whether the copy is whole.
+        kept.size = path.metadata().at("look at", &*path)?.len();
+    }
     let list = SnapshotList {
         schema: SCHEMA,
         files: files.iter().map(|(_, kept)| kept.clone()).collect(),
@@ -176,6 +180,8 @@ fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), Ba
         to.file()
             .set_modified(time(kept.mtime_ns))
             .at("set time", &target)?;
+        let mode = from.metadata().at("look at", source)?.permissions();
+        to.file().set_permissions(mode).at("set mode", &target)?;
         to.replace(&target)?;
     }
     atomic::write(&root.join(LIST), list)?;
@@ -195,14 +201,26 @@ fn as_zip(path: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), Bac
         zip.start_file(LIST, options).map_err(failed)?;
         zip.write_all(list).at("write", path)?;
         for (source, kept) in files {
-            zip.start_file(kept.inside(), options).map_err(failed)?;
             let mut from = regular::open(source).at("open", source)?;
+            let options = with_mode(options, &from.metadata().at("look at", source)?);
+            zip.start_file(kept.inside(), options).map_err(failed)?;
             io::copy(&mut from, &mut zip).at("copy", source)?;
         }
         zip.finish().map_err(failed)?;
     }
     temp.replace(path)?;
     Ok(())
+}
+
+#[cfg(unix)]
+fn with_mode(options: SimpleFileOptions, meta: &fs::Metadata) -> SimpleFileOptions {
+    use std::os::unix::fs::PermissionsExt;
+    options.unix_permissions(meta.permissions().mode() & 0o777)
+}
+
+#[cfg(not(unix))]
+fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions {
+    options
 }
 
 fn time(ns: i64) -> std::time::SystemTime {

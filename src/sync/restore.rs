@@ -2,7 +2,11 @@
 
 use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
+use super::contents;
+use super::manifest::{self, Ledger, Manifest, Written};
 use super::scan::{Side, Stat};
+use super::secrets;
+use super::state::Replica;
 use super::travel;
 use crate::io::atomic::{self, TempFile};
 use crate::io::regular;
@@ -13,7 +17,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// Why a snapshot cannot be put back. Nothing was changed.
+/// Why a snapshot cannot be put back. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is none.
@@ -36,6 +40,26 @@ pub enum RestoreError {
         path: String,
         /// What is wrong with it.
         why: String,
+    },
+    /// A snapshot of which a file is missing or not what was kept.
+    #[error("a file of the snapshot is damaged ({why}): {}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It ended in between.
+    #[error("{done} of {all} files were put back, then: {cause}; what was there before is in {}", safety.as_deref().unwrap_or("no snapshot, for nothing was"))]
+    Stopped {
+        /// How many files are in place.
+        done: usize,
+        /// How many there are.
+        all: usize,
+        /// The snapshot of what they replaced.
+        safety: Option<String>,
+        /// Why.
+        cause: Box<RestoreError>,
     },
     /// A snapshot that cannot be read.
     #[error(transparent)]
@@ -103,6 +127,7 @@ pub fn plan(
     for kept in &files {
         check(&snapshot, &kept.path)?;
     }
+    check_contents(&snapshot, &files)?;
     Ok(RestorePlan {
         snapshot,
         target,
@@ -110,11 +135,104 @@ pub fn plan(
     })
 }
 
+/// Reads all that would be put back: half of a snapshot is worse than none, and a login does not travel
+/// under another name.
+fn check_contents(snapshot: &Snapshot, files: &[Kept]) -> Result<(), RestoreError> {
+    let mut source = Source::open(snapshot)?;
+    for kept in files {
+        let damaged = |e: &dyn std::fmt::Display| RestoreError::Damaged {
+            path: snapshot.path.join(kept.inside()),
+            why: e.to_string(),
+        };
+        let size = source
+            .with(kept, |from, _| io::copy(from, &mut io::sink()))
+            .map_err(|e| damaged(&e))?;
+        if size != kept.size && !snapshot.is_zip() {
+            return Err(damaged(&"its size is another one"));
+        }
+        let secret = source
+            .with(kept, |from, _| secrets::of_contents(from, size))
+            .map_err(|e| damaged(&e))?;
+        if let Some(why) = secret {
+            return Err(RestoreError::Unsafe {
+                snapshot: snapshot.path.clone(),
+                path: kept.path.clone(),
+                why: why.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot that is read from: no link in it is followed.
+enum Source {
+    Zip(zip::ZipArchive<fs::File>),
+    Folder(PathBuf),
+}
+
+impl Source {
+    fn open(snapshot: &Snapshot) -> Result<Self, RestoreError> {
+        if !snapshot.is_zip() {
+            return Ok(Self::Folder(snapshot.path.clone()));
+        }
+        match backup::open_zip(snapshot)? {
+            Some(zip) => Ok(Self::Zip(zip)),
+            None => Err(BackupError::Zip {
+                action: "read",
+                reason: "it is no .zip".into(),
+                path: snapshot.path.clone(),
+            }
+            .into()),
+        }
+    }
+
+    /// Gives `read` a file and its mode, where that is known.
+    fn with<T>(
+        &mut self,
+        kept: &Kept,
+        read: impl FnOnce(&mut dyn io::Read, Option<u32>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let root = match self {
+            Self::Zip(zip) => {
+                let mut file = zip.by_name(&kept.inside()).map_err(io::Error::other)?;
+                let mode = file.unix_mode();
+                return read(&mut file, mode);
+            }
+            Self::Folder(root) => root,
+        };
+        let mut path = root.clone();
+        for part in Path::new(&kept.inside()).components() {
+            path.push(part);
+            if fs::symlink_metadata(&path)?.is_symlink() {
+                return Err(io::Error::other("a link in a snapshot is not followed"));
+            }
+        }
+        let mut file = regular::open_no_link(&path)?;
+        let mode = mode_of(&file.metadata()?);
+        read(&mut file, mode)
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "not all systems have one")]
+fn mode_of(meta: &fs::Metadata) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(meta.permissions().mode())
+}
+
+#[cfg(not(unix))]
+fn mode_of(_: &fs::Metadata) -> Option<u32> {
+    None
+}
+
 fn check(snapshot: &Snapshot, path: &str) -> Result<(), RestoreError> {
     let inside = Path::new(path)
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
-    let why = if !inside || path.is_empty() || path.contains('\\') {
+    // Elsewhere it is a letter like any other.
+    let parts = path.split(['/', '\\']).any(|part| part == "..");
+    let outside = parts || (cfg!(windows) && path.contains('\\'));
+    let why = if !inside || path.is_empty() || outside {
         Some("it leads outside")
     } else {
         travel::stays(path)
@@ -184,20 +302,27 @@ fn foreign(snapshot: &Snapshot) -> Result<Vec<Kept>, RestoreError> {
             .unwrap_or(entry.path());
         if let Some(path) = relative.to_str() {
             let stat = Stat::of(&meta);
-            push(path.replace('\\', "/"), stat.size, stat.mtime_ns);
+            let path = if cfg!(windows) {
+                path.replace('\\', "/")
+            } else {
+                path.to_owned()
+            };
+            push(path, stat.size, stat.mtime_ns);
         }
     }
     Ok(files)
 }
 
 /// Puts the files back, each by one rename, after what they replace was kept in a snapshot of its own.
-/// Returns the name of that.
+/// Returns the name of that. What goes into the cloud folder is noted as written by this machine, for
+/// others wait for what nobody vouches for; the caller holds the lock of `replica`.
 ///
 /// # Errors
-/// See [`RestoreError`]; files before the one named are in place.
+/// See [`RestoreError`].
 pub fn apply(
     plan: &RestorePlan,
     config: &SyncConfig,
+    replica: &Replica,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, RestoreError> {
     let root = match plan.target {
@@ -218,33 +343,89 @@ pub fn apply(
         }
     }
     let safety = backup::make_of(config, victims, now)?;
-    let mut zip = if plan.snapshot.is_zip() {
-        backup::open_zip(&plan.snapshot)?
-    } else {
-        None
-    };
-    for kept in &plan.files {
-        let path = target_of(plan, root, &kept.path)?;
-        atomic::create_private_folder(atomic::parent_of(&path))?;
-        let mut temp = TempFile::beside(&path)?;
-        let source = &plan.snapshot.path;
-        if let Some(zip) = &mut zip {
-            let mut file = zip.by_name(&kept.inside()).map_err(|e| BackupError::Zip {
-                action: "read",
-                reason: e.to_string(),
-                path: source.clone(),
-            })?;
-            io::copy(&mut file, temp.file()).at("read", source)?;
-        } else {
-            let from = source.join(kept.inside());
-            let mut file = regular::open(&from).at("open", &from)?;
-            io::copy(&mut file, temp.file()).at("read", &from)?;
+    let put = || -> Result<usize, (usize, RestoreError)> {
+        let mut source = Source::open(&plan.snapshot).map_err(|e| (0, e))?;
+        let mut ledger = match plan.target {
+            Side::Here => None,
+            Side::There => Some(Ledger::open(&replica.folder).map_err(|e| (0, e.into()))?),
+        };
+        for (done, kept) in plan.files.iter().enumerate() {
+            put_one(plan, root, &mut source, kept, ledger.as_mut()).map_err(|e| (done, e))?;
         }
-        let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
-        temp.file().set_modified(time).at("set time", &path)?;
-        temp.replace(&path)?;
+        Ok(plan.files.len())
+    };
+    let stopped = |(done, cause): (usize, RestoreError)| RestoreError::Stopped {
+        done,
+        all: plan.files.len(),
+        safety: safety.clone(),
+        cause: Box::new(cause),
+    };
+    let done = put().map_err(stopped)?;
+    if plan.target == Side::There {
+        publish(config, replica).map_err(|e| stopped((done, e)))?;
     }
     Ok(safety)
+}
+
+fn put_one(
+    plan: &RestorePlan,
+    root: &Path,
+    source: &mut Source,
+    kept: &Kept,
+    ledger: Option<&mut Ledger>,
+) -> Result<(), RestoreError> {
+    let path = target_of(plan, root, &kept.path)?;
+    atomic::create_private_folder(atomic::parent_of(&path))?;
+    let mut temp = TempFile::beside(&path)?;
+    let from = plan.snapshot.path.join(kept.inside());
+    let file = temp.file();
+    let size = source
+        .with(kept, |from, mode| {
+            let size = io::copy(from, file)?;
+            set_mode(file, mode)?;
+            Ok(size)
+        })
+        .at("read", &from)?;
+    let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
+    temp.file().set_modified(time).at("set time", &path)?;
+    if let Some(ledger) = ledger {
+        let written = Written {
+            size,
+            mtime_ns: kept.mtime_ns,
+            digest: contents::raw_digest(temp.path()).at("read", &path)?,
+        };
+        ledger.note(&kept.path, &written)?;
+    }
+    temp.replace(&path)?;
+    Ok(())
+}
+
+/// As far as it goes for its owner's files.
+fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(mode) = mode {
+        use std::os::unix::fs::PermissionsExt;
+        file.set_permissions(fs::Permissions::from_mode(mode & 0o755 | 0o600))?;
+    }
+    #[cfg(not(unix))]
+    let _ = (file, mode);
+    Ok(())
+}
+
+/// Tells other machines. Where no sync has been yet, the first one does.
+fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
+    let state = match replica.read() {
+        Ok(state) if state.exists => state,
+        _ => return Ok(()),
+    };
+    let path = manifest::path_of(&config.cloud, &config.machine_id, &state.writer);
+    let said = Manifest {
+        files: Ledger::read(&replica.folder)?.files,
+        deleted: state.deleted.into_iter().collect(),
+        resolved: state.resolved,
+    };
+    manifest::write(&path, &config.machine_id, &said)?;
+    Ok(())
 }
 
 /// Where a file goes; a link on the way in the cloud folder leads nowhere.

@@ -91,13 +91,14 @@ impl RestoreArgs {
     }
 
     fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
-        let _lock = lock(&replica(context, config))?;
+        let replica = replica(context, config);
+        let _lock = lock(&replica)?;
         let plan = self.plan(config)?;
         let side = plan.target;
         if side == Side::Here {
             nobody_home(context, config, &self.closing)?;
         }
-        let safety = restore::apply(&plan, config, context.now())?;
+        let safety = restore::apply(&plan, config, &replica, context.now())?;
         if side == Side::Here {
             let arrivals: Vec<_> = plan
                 .files
