@@ -1,0 +1,228 @@
+//! What a plan says: files as they were seen, and what is done with them, in which order.
+
+use crate::io::hash::Sha256Digest;
+use crate::sync::manifest::Written;
+use crate::sync::register::Change;
+use crate::sync::scan::{Side, Stat};
+use crate::sync::state::Last;
+use std::path::PathBuf;
+
+/// A file as it was seen on a side; looked at again before anything is done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Which side.
+    pub side: Side,
+    /// Relative to its root.
+    pub path: String,
+    /// What it looked like.
+    pub stat: Stat,
+}
+
+/// One thing that is done to one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// A whole copy takes the place of what is at `to`, if anything.
+    Copy {
+        /// The source.
+        from: Seen,
+        /// The place.
+        to: (Side, String),
+        /// What is there now.
+        over: Option<Stat>,
+        /// The time that the copy gets.
+        mtime_ns: i64,
+        /// What its bytes must be, where that is known.
+        expect: Option<Sha256Digest>,
+    },
+    /// The lines of all versions take the place of what is at `to`.
+    Merge {
+        /// The versions.
+        versions: Vec<Seen>,
+        /// The place.
+        to: (Side, String),
+        /// What is there now.
+        over: Option<Stat>,
+    },
+    /// The file gets another name on its side.
+    Rename {
+        /// The file.
+        from: Seen,
+        /// Its new path.
+        to: String,
+    },
+    /// The version is kept as a fork on both sides.
+    Fork {
+        /// The version.
+        from: Seen,
+        /// The name of the fork.
+        name: String,
+        /// The digest of its text.
+        digest: Sha256Digest,
+    },
+    /// A fork is copied to the side that lacks it.
+    CopyFork {
+        /// The side that has it.
+        from: Side,
+        /// Its file name.
+        name: String,
+    },
+    /// A fork that was decided about goes from a side.
+    DropFork {
+        /// The side.
+        side: Side,
+        /// Its file name.
+        name: String,
+    },
+    /// The file goes: what it holds is elsewhere, or its deletion was asked for.
+    Remove(Seen),
+}
+
+impl Op {
+    /// The file that this op overwrites or removes, if it does.
+    pub fn victim(&self) -> Option<Seen> {
+        let at = |to: &(Side, String), over: &Option<Stat>| {
+            over.map(|stat| Seen {
+                side: to.0,
+                path: to.1.clone(),
+                stat,
+            })
+        };
+        match self {
+            Self::Copy { to, over, .. } | Self::Merge { to, over, .. } => at(to, over),
+            Self::Remove(seen) => Some(seen.clone()),
+            Self::Rename { .. }
+            | Self::Fork { .. }
+            | Self::CopyFork { .. }
+            | Self::DropFork { .. } => None,
+        }
+    }
+}
+
+/// What the state learns when a step is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum After {
+    /// Both sides have the file, at these paths.
+    Both {
+        /// Here.
+        here: String,
+        /// In the cloud folder.
+        there: String,
+    },
+    /// It was deleted here, and that is sent on.
+    Deleted(Option<Sha256Digest>),
+    /// It is gone on both sides.
+    Gone,
+    /// Nothing.
+    Nothing,
+}
+
+/// What a step is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The version here goes to the cloud folder.
+    CopyToCloud,
+    /// The version in the cloud folder comes here.
+    CopyToLocal,
+    /// Lines of both, on both sides.
+    Merge,
+    /// The file gets another name here: archived, or no longer.
+    MoveLocal,
+    /// The same in the cloud folder.
+    MoveCloud,
+    /// A version is kept as a fork.
+    KeepFork,
+    /// A fork goes to the side that lacks it, or goes when it was decided about.
+    SettleFork,
+    /// A second file of the same conversation goes.
+    RemoveDuplicate,
+    /// A deletion elsewhere is done here.
+    DeleteLocal,
+    /// A deletion here is done in the cloud folder.
+    DeleteCloud,
+}
+
+impl Action {
+    /// Its name in tables and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CopyToCloud => "copy-to-cloud",
+            Self::CopyToLocal => "copy-to-local",
+            Self::Merge => "merge",
+            Self::MoveLocal => "move-local",
+            Self::MoveCloud => "move-cloud",
+            Self::KeepFork => "keep-fork",
+            Self::SettleFork => "settle-fork",
+            Self::RemoveDuplicate => "remove-duplicate",
+            Self::DeleteLocal => "delete-local",
+            Self::DeleteCloud => "delete-cloud",
+        }
+    }
+}
+
+/// What is done about one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The file's key in the state.
+    pub key: String,
+    /// The path that people know it by.
+    pub path: String,
+    /// What it is called.
+    pub action: Action,
+    /// Why.
+    pub reason: String,
+    /// How many bytes are written.
+    pub bytes: u64,
+    /// In order; the first that fails ends the step.
+    pub ops: Vec<Op>,
+    /// What the state learns.
+    pub after: After,
+    /// What becomes of the text of a conversation here.
+    pub change: Change,
+}
+
+/// A file that somebody has to choose a version of.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Conflict {
+    /// The path that people know it by.
+    pub path: String,
+    /// What is wrong.
+    pub reason: String,
+    /// The version here: bytes and time in nanoseconds.
+    #[serde(skip)]
+    pub here: Option<Seen>,
+    /// The version in the cloud folder.
+    #[serde(skip)]
+    pub there: Option<Seen>,
+}
+
+/// What a sync would do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Only what would be done, ordered by path.
+    pub steps: Vec<Step>,
+    /// What nobody has decided.
+    pub conflicts: Vec<Conflict>,
+    /// What has not arrived whole, and why it is thought so.
+    pub waiting: Vec<(String, String)>,
+    /// What is left alone, and why.
+    pub skipped: Vec<(String, String)>,
+    /// What is not done as the configuration says, and why.
+    pub warnings: Vec<(String, String)>,
+    /// What people should know: nothing to do about it here and now.
+    pub notes: Vec<(String, String)>,
+    /// Kept versions that nobody has decided about: name and bytes.
+    pub forks: Vec<(String, u64)>,
+    /// How many files are the same on both sides.
+    pub unchanged: usize,
+    /// What the state learns without anything being done.
+    pub adopted: Vec<(String, Last)>,
+    /// Keys that neither side has any more.
+    pub forgotten: Vec<String>,
+    /// Versions in the cloud folder that this machine found to be its own.
+    pub vouched: Vec<(String, Written)>,
+    /// Marks of forks that somebody has decided about, here or elsewhere.
+    pub settled: Vec<String>,
+    /// Temp files of killed runs.
+    pub temps: Vec<PathBuf>,
+}
