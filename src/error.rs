@@ -323,6 +323,16 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
             ),
+            ProfileError::Moved(ref name) => {
+                let hint = format!(
+                    "sign in again: codex-manager profile login {name}; where this machine has the \
+                     login all the same, say so: codex-manager profile save {name} --from and the \
+                     auth.json in the folder of that profile; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            ProfileError::Ambiguous { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("sign in again: codex-manager profile login NAME; nothing was changed"),
             ProfileError::NoSuchLogin { ref choices, .. } => {
                 let hint = if choices.is_empty() {
                     "there is none that differs from the one it has; nothing was changed".into()

@@ -23,6 +23,7 @@ mod cli_reference;
 mod closing;
 mod config;
 mod cooldown;
+mod copied_homes;
 mod current;
 mod daemon;
 mod demo;

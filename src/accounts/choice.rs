@@ -49,6 +49,8 @@ pub struct Candidates<'a> {
     pub profile: Option<&'a AuthSnapshot>,
     /// The newest login of this account that was ever seen.
     pub newest_seen: Freshness,
+    /// Whether another login of the account is known to have come after the archive's.
+    pub is_spent: bool,
 }
 
 /// A choice and what must be said about it.
@@ -66,7 +68,19 @@ pub struct Decision {
 /// Chooses. Equal age keeps what is live, then the profile's, then the archive's: the farther a
 /// copy is from Codex, the likelier it was renewed elsewhere.
 pub fn choose(policy: AuthPolicy, candidates: &Candidates<'_>) -> Decision {
-    let age = |snapshot: &AuthSnapshot| freshness(snapshot.login.as_ref());
+    let of_archive = if candidates.is_spent {
+        // Whatever the clock said when it was written.
+        Freshness::default()
+    } else {
+        freshness(candidates.archive.login.as_ref())
+    };
+    let age = |snapshot: &AuthSnapshot| {
+        if snapshot.bytes == candidates.archive.bytes {
+            of_archive
+        } else {
+            freshness(snapshot.login.as_ref())
+        }
+    };
     let choice = match policy {
         AuthPolicy::Skip => Choice::KeepLive,
         AuthPolicy::Archive => Choice::Archive,
@@ -153,6 +167,7 @@ mod tests {
                 archive: &archive,
                 profile: profile.as_ref(),
                 newest_seen: fresh(seen),
+                is_spent: false,
             },
         )
     }

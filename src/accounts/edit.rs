@@ -1,6 +1,9 @@
 //! What a user does to profiles by name: save, rename, put an older login back.
 
-use super::profile::{HISTORY, Profile, ProfileError, Profiles, is_unfinished, write_profile_json};
+use super::profile::{
+    HISTORY, Owner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
+    write_profile_json,
+};
 use super::save::{Keeper, SaveOutcome, SavedBack, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
@@ -76,23 +79,33 @@ pub fn check_name(name: &str) -> Result<(), ProfileError> {
 /// An account has one profile: where it has one of another name, that is renamed.
 ///
 /// # Errors
-/// The name is no name, or is that of another account's profile.
+/// The name is no name, or is that of another account's profile; the login was moved to another
+/// machine, and `is_owner` does not say that it is here all the same.
 pub fn plan_save(
     profiles: &[Profile],
     name: &str,
-    snapshot: &AuthSnapshot,
-    login: &Login,
+    (snapshot, login): (&AuthSnapshot, &Login),
+    is_owner: bool,
 ) -> Result<SavePlan, ProfileError> {
     check_name(name)?;
-    let own = profiles
-        .iter()
-        .find(|p| p.identity().is_some_and(|i| i.is_same(&login.identity)));
+    let own = own_profile(profiles, &login.identity)?;
     check_free(profiles, name, own)?;
     check_no_email(profiles, name, &login.identity)?;
+    let has_left = |p: &&Profile| {
+        let kept = p.snapshot().map(AuthSnapshot::fingerprint);
+        p.file.owner == Owner::Moved && kept.is_some_and(|kept| kept == snapshot.fingerprint())
+    };
+    let outcome = save_outcome(own, snapshot, login);
+    if let Some(moved) = own.filter(has_left)
+        && outcome != SaveOutcome::KeptNewer
+        && !is_owner
+    {
+        return Err(ProfileError::Moved(moved.name.clone()));
+    }
     Ok(SavePlan {
         profile: name.to_owned(),
         renamed_from: own.map(|p| p.name.clone()).filter(|old| old != name),
-        outcome: save_outcome(own, snapshot, login),
+        outcome,
     })
 }
 
@@ -137,7 +150,7 @@ impl Profiles {
     }
 
     /// Saves a login as `name`; see [`plan_save`]. Older logins go to the history. Everything is
-    /// durable on return.
+    /// durable on return. `is_owner` says that this copy is the owner, whatever was noted.
     ///
     /// # Errors
     /// Those of [`plan_save`], and what the file system refuses.
@@ -146,13 +159,14 @@ impl Profiles {
         name: &str,
         (snapshot, login): (&AuthSnapshot, &Login),
         codex_home: &Path,
+        is_owner: bool,
         now: Timestamp,
     ) -> Result<(SavePlan, SavedBack), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _held = FileLock::exclusive(&self.lock)?;
         let profiles = self.list()?;
-        let plan = plan_save(&profiles, name, snapshot, login)?;
+        let plan = plan_save(&profiles, name, (snapshot, login), is_owner)?;
         let old = plan.renamed_from.as_deref().unwrap_or(name);
         let mut own = profiles.into_iter().find(|p| p.name == old);
         if let Some(own) = &own {
@@ -170,9 +184,24 @@ impl Profiles {
         // A login from a file is owned by whoever has the account live.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
-        let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
+        let keeper = match live_in.as_deref() {
+            Some(home) if is_owner => Keeper::SaidLive(home),
+            Some(home) => Keeper::Live(home),
+            None if is_owner => Keeper::SaidProfile,
+            None => Keeper::Profile,
+        };
         let saved = self.save_into(name, found.as_ref(), (snapshot, login), keeper, now)?;
         Ok((plan, saved))
+    }
+
+    /// Whether `path` is the auth.json of this account's profile.
+    ///
+    /// # Errors
+    /// It cannot be told which profile that is, or the file system refuses.
+    pub fn is_own_file(&self, path: &Path, account: &Identity) -> Result<bool, ProfileError> {
+        let own = self.find(account)?;
+        let file = own.map(|own| canonical(&self.folder_of(&own.name).join(AUTH_JSON)));
+        Ok(file.is_some_and(|file| file == canonical(path)))
     }
 
     /// Gives a profile another name.
@@ -391,7 +420,7 @@ mod tests {
         let all = [profile("work", "u1", 2), profile("home", "u2", 2)];
         let plan = |name: &str, user: &str, day| {
             let (snapshot, login) = login(user, day);
-            plan_save(&all, name, &snapshot, &login)
+            plan_save(&all, name, (&snapshot, &login), false)
                 .map(|plan| (plan.renamed_from, plan.outcome))
                 .map_err(|e| e.to_string())
         };

@@ -260,7 +260,7 @@ pub(crate) fn save_new(
     let own = profiles.find(&login.identity)?;
     let mut taken_by = None;
     if own.is_none() {
-        match profiles.save_as(name, (snapshot, login), codex_home, now) {
+        match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
             Ok((_, saved)) => return Ok((saved, None)),
             Err(ProfileError::Taken { of, .. }) => taken_by = Some(of),
             // What stands there is no profile, or the name is none: a login is not lost over that.

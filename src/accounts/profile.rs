@@ -197,15 +197,30 @@ impl Profile {
         (!is_seen).then_some(home)
     }
 
-    /// Whether the home that had the owner copy last is another one than `keeper`, and has it
+    /// The home that had the owner copy last, where that is another one than `home` and has it still,
     /// as far as can be seen.
+    pub fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
+        let noted = self.file.live_home.as_deref()?;
+        let is_it = home.is_some_and(|home| canonical(home) == noted);
+        let may_have_it = || self.live_in(noted).is_some() || self.lost_home().is_some();
+        (self.file.owner == Owner::Live && !is_it && may_have_it()).then_some(noted)
+    }
+
+    /// The same of `keeper`; whoever said so knows better of a home that cannot be looked at.
     pub(super) fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
-        let Some(noted) = self.file.live_home.as_deref() else {
-            return false;
-        };
-        let is_keeper = matches!(keeper, Keeper::Live(home) if canonical(home) == noted);
-        let may_have_it = self.live_in(noted).is_some() || self.lost_home().is_some();
-        self.file.owner == Owner::Live && !is_keeper && may_have_it
+        let is_apart = self.live_apart_from(keeper.home()).is_some();
+        is_apart && !(keeper.is_said() && self.lost_home().is_some())
+    }
+
+    /// Whether a login came after the one that is in the home that had the owner copy last; `is_same`
+    /// where it is the one that the profile has.
+    pub(super) fn is_outrun_by(&self, login: &Login, is_same: bool) -> bool {
+        let noted = self.file.live_home.as_deref();
+        let there = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
+        match there.as_ref().and_then(AuthFile::login) {
+            Some(there) => login.freshness.is_newer_than(&there.freshness),
+            None => !is_same,
+        }
     }
 }
 
@@ -260,6 +275,17 @@ pub enum ProfileError {
         name: String,
         /// What there is.
         choices: Vec<String>,
+    },
+    /// The login left, and a copy of it does not bring it back.
+    #[error("the login of the profile {0} was moved to another machine")]
+    Moved(String),
+    /// A login says too little of whose it is.
+    #[error("it cannot be told whose login of {of} it is: the profiles {} fit", names.join(", "))]
+    Ambiguous {
+        /// What it says.
+        of: String,
+        /// The profiles.
+        names: Vec<String>,
     },
     /// There is no such profile.
     #[error("no profile is called {0:?}")]
@@ -349,8 +375,7 @@ impl Profiles {
 
     /// The profile of an account; an error where a newer version wrote it.
     pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
-        let same = |p: &Profile| p.identity().is_some_and(|known| known.is_same(identity));
-        let found = self.list()?.into_iter().find(same);
+        let found = own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &found {
             self.check_version(&profile.name)?;
         }
@@ -401,6 +426,37 @@ impl Profiles {
         let path = self.folder.join(name).join(PROFILE_JSON);
         document::read::<ProfileFile>(&path).map(drop)
     }
+}
+
+/// The profile of an account, of all that there are. Pure.
+///
+/// # Errors
+/// Too little is known of the account to tell which of several it is.
+pub fn own_profile<'a>(
+    profiles: &'a [Profile],
+    account: &Identity,
+) -> Result<Option<&'a Profile>, ProfileError> {
+    let fits = |p: &&Profile| p.identity().is_some_and(|known| known.is_same(account));
+    let fitting: Vec<_> = profiles.iter().filter(fits).collect();
+    let ids = |who: &Identity| (who.account_id.clone(), who.user_id.clone());
+    let exact = |p: &&&Profile| p.identity().is_some_and(|known| ids(known) == ids(account));
+    if let Some(exact) = fitting.iter().find(exact) {
+        return Ok(Some(exact));
+    }
+    let others = |p: &Profile| {
+        let apart = |q: &&Profile| match (p.identity(), q.identity()) {
+            (Some(p), Some(q)) => !p.is_same(q),
+            _ => false,
+        };
+        fitting.iter().any(apart)
+    };
+    if fitting.iter().any(|p| others(p)) {
+        return Err(ProfileError::Ambiguous {
+            of: account.to_string(),
+            names: fitting.iter().map(|p| p.name.clone()).collect(),
+        });
+    }
+    Ok(fitting.first().copied())
 }
 
 /// Whether a folder holds nothing but what a killed save left in it: it is no profile, and its name

@@ -45,7 +45,7 @@ pub struct DoomedLogin {
 impl Profiles {
     /// What a profile of this name, made for this login, begins with, where the account had one before
     /// that was removed.
-    pub(super) fn remembered(&self, name: &str, login: &Login) -> Option<Profile> {
+    pub(crate) fn remembered(&self, name: &str, login: &Login) -> Option<Profile> {
         let mut profile = Profile::of(name, login);
         profile.file = self.removed_note(&login.identity)?;
         Some(profile)

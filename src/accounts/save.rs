@@ -29,6 +29,26 @@ pub enum Keeper<'a> {
     Live(&'a Path),
     /// In the profile.
     Profile,
+    /// In this Codex home, whatever was noted of a home that cannot be seen, or of a machine that
+    /// it was moved to: somebody said so.
+    SaidLive(&'a Path),
+    /// In the profile, in the same way.
+    SaidProfile,
+}
+
+impl<'a> Keeper<'a> {
+    /// The Codex home that has the owner copy.
+    pub(super) fn home(self) -> Option<&'a Path> {
+        match self {
+            Self::Live(home) | Self::SaidLive(home) => Some(home),
+            Self::Profile | Self::SaidProfile => None,
+        }
+    }
+
+    /// Whether somebody said so.
+    pub(super) fn is_said(self) -> bool {
+        matches!(self, Self::SaidLive(_) | Self::SaidProfile)
+    }
 }
 
 /// What saving a login back did.
@@ -178,15 +198,19 @@ fn note_after(
         && found.is_some_and(Profile::is_superseded)
         && kept.is_some_and(|(_, kept)| kept.freshness == seen);
     let is_newer = is_behind || login.freshness.is_newer_than(&seen);
-    // An older login that turns up does not bring back the one that was moved, nor take over from
-    // the one that is live.
+    let own = snapshot.fingerprint();
+    let is_same = kept.is_some_and(|(kept, _)| kept.fingerprint() == own);
+    let is_moved = before.owner == Owner::Moved;
+    // A copy, or an older login, that turns up does not bring back the one that was moved, nor take
+    // over from the one that is live.
     let stays = found.is_some_and(|p| match outcome {
-        SaveOutcome::KeptNewer => before.owner == Owner::Moved || p.is_live_apart_from(keeper),
+        SaveOutcome::KeptNewer => is_moved || p.is_live_apart_from(keeper),
         // Of a profile that was removed.
-        SaveOutcome::Created => {
-            before.owner == Owner::Moved && !is_newer && keeper == Keeper::Profile
+        SaveOutcome::Created => is_moved && !is_newer && keeper == Keeper::Profile,
+        SaveOutcome::Updated | SaveOutcome::Unchanged => {
+            let is_taken_back = is_moved && is_same && !keeper.is_said();
+            is_taken_back || p.is_live_apart_from(keeper) && !p.is_outrun_by(login, is_same)
         }
-        SaveOutcome::Updated | SaveOutcome::Unchanged => false,
     });
     let mut note = ProfileFile {
         identity: Some(login.identity.clone()),
@@ -200,11 +224,11 @@ fn note_after(
     };
     match keeper {
         _ if stays => {}
-        Keeper::Live(home) => {
+        Keeper::Live(home) | Keeper::SaidLive(home) => {
             note.owner = Owner::Live;
             note.live_home = Some(canonical(home));
         }
-        Keeper::Profile => {
+        Keeper::Profile | Keeper::SaidProfile => {
             note.owner = Owner::Profile;
             note.live_home = None;
         }
@@ -213,7 +237,6 @@ fn note_after(
         note.moving = None;
         note.moved_with = None;
     }
-    let own = snapshot.fingerprint();
     let kept = kept.map(|(kept, _)| kept.fingerprint());
     match outcome {
         SaveOutcome::Updated => {

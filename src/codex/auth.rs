@@ -34,14 +34,40 @@ pub struct Freshness {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// How far `last_refresh` may be ahead of the tokens that were got then, before the clock that it
+/// was read from is taken to have been wrong. It is that of this machine, theirs is the server's.
+const CLOCK_SLACK: TimeDelta = TimeDelta::hours(1);
+
 impl Freshness {
     /// Newer is `Greater`. An absent figure is older than any.
     pub fn compare(&self, other: &Self) -> Ordering {
-        (self.last_refresh, self.issued_at, self.expires_at).cmp(&(
-            other.last_refresh,
-            other.issued_at,
-            other.expires_at,
-        ))
+        let figures = |of: &Self| {
+            let Self {
+                last_refresh,
+                issued_at,
+                expires_at,
+            } = *of;
+            (of.renewed_at(), issued_at, expires_at, last_refresh)
+        };
+        figures(self).cmp(&figures(other))
+    }
+
+    /// Whether the clock of the machine was ahead when Codex wrote `last_refresh`: the tokens of
+    /// that moment say that it was earlier.
+    pub fn is_dated_ahead(&self) -> bool {
+        let (refreshed, issued) = (self.last_refresh, self.issued_at);
+        refreshed
+            .zip(issued)
+            .is_some_and(|(refreshed, issued)| refreshed - issued > CLOCK_SLACK)
+    }
+
+    /// When it was renewed: `last_refresh`, or what its tokens say where that is ahead of them.
+    pub fn renewed_at(&self) -> Option<DateTime<Utc>> {
+        if self.is_dated_ahead() {
+            self.issued_at
+        } else {
+            self.last_refresh
+        }
     }
 
     /// Whether this login is newer than `other`.

@@ -175,6 +175,40 @@ pub(super) fn signed_in_at(freshness: &Freshness) -> Option<chrono::DateTime<chr
     freshness.last_refresh.or(freshness.issued_at)
 }
 
+/// The same for people: by its tokens, where the clock was ahead.
+pub(super) fn renewed_at(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
+    freshness.renewed_at().or(freshness.issued_at)
+}
+
+/// What `last_refresh` says, where the clock was ahead when Codex wrote it.
+pub(super) fn dated_ahead(freshness: &Freshness) -> Option<chrono::DateTime<chrono::Utc>> {
+    let is_ahead = freshness.is_dated_ahead();
+    freshness.last_refresh.filter(|_| is_ahead)
+}
+
+/// Warns where the login of a profile belongs to another Codex home than the one that was saved from.
+pub(super) fn warn_of_two(profile: &str, context: &Context) {
+    let settings = &context.settings;
+    let Ok(profile) = Profiles::of(&settings.manager_home).named(profile) else {
+        return;
+    };
+    let Some(home) = profile.live_apart_from(Some(&settings.codex_home)) else {
+        return;
+    };
+    let (name, shown) = (printable(&profile.name), home.display());
+    if profile.lost_home().is_some() {
+        context.ui.warn(format_args!(
+            "{name} was signed in in another Codex home, which cannot be looked at and keeps the \
+             login: {shown}; where that is gone for good: codex-manager use {name} --force-stale"
+        ));
+    } else {
+        context.ui.warn(format_args!(
+            "{name} is signed in in another Codex home, which keeps the login: {shown}; a login that \
+             is used in two places stops working in both: here, sign in to it with codex login"
+        ));
+    }
+}
+
 /// Brings `cooldown.json` up to the profiles that there are; `renewed` is a login that was saved
 /// just now.
 pub(super) fn note(context: &Context, renewed: Option<&Login>) -> Result<(), CommandError> {
@@ -285,7 +319,7 @@ impl ShowArgs {
             let at = settings.zone.at(&at);
             format!("{}, {}", absolute(&at, context), relative(&at, context))
         };
-        if let Some(login) = profile.login().and_then(|l| signed_in_at(&l.freshness)) {
+        if let Some(login) = profile.login().and_then(|l| renewed_at(&l.freshness)) {
             line("renewed", &at(login));
         }
         line(

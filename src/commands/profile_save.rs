@@ -1,7 +1,7 @@
 //! `profile save`: a login under a name.
 
 use super::account::{printable, relative};
-use super::profile::{check_store, note, signed_in_at};
+use super::profile::{check_store, dated_ahead, note, renewed_at, signed_in_at, warn_of_two};
 use super::verify::find_archive;
 use crate::accounts::edit::{SavePlan, plan_save};
 use crate::accounts::profile::Profiles;
@@ -56,8 +56,12 @@ impl SaveArgs {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
         let (mut snapshot, mut login) = self.login(context)?;
+        let is_owner = match &self.from {
+            Some(from) => profiles.is_own_file(&context.env.absolute(from), &login.identity)?,
+            None => false,
+        };
         // Refused before anything is written, be it a lock.
-        let plan = plan_save(&profiles.list()?, &self.name, &snapshot, &login)?;
+        let plan = plan_save(&profiles.list()?, &self.name, (&snapshot, &login), is_owner)?;
         // Who is at work on the login may change it until we have the locks: it is read again then.
         let _claimed = if self.dry_run {
             None
@@ -80,7 +84,8 @@ impl SaveArgs {
         } else {
             let login = (&snapshot, &login);
             let home = &settings.codex_home;
-            let (plan, _) = profiles.save_as(&self.name, login, home, context.local_now())?;
+            let now = context.local_now();
+            let (plan, _) = profiles.save_as(&self.name, login, home, is_owner, now)?;
             note(context, Some(login.1))?;
             plan
         };
@@ -144,12 +149,22 @@ impl SaveArgs {
             return;
         }
         let zone = context.settings.zone;
-        match signed_in_at(&login.freshness) {
+        match renewed_at(&login.freshness) {
             Some(at) => ui.line(format_args!(
                 "  signed in or renewed {}",
                 relative(&zone.at(&at), context)
             )),
             None => ui.line("  how old it is is not known"),
+        }
+        if let Some(written) = dated_ahead(&login.freshness) {
+            ui.warn(format_args!(
+                "the clock was ahead when Codex wrote this login: last_refresh says {}; how old it \
+                 is was taken from its tokens",
+                rfc3339(&written, zone)
+            ));
+        }
+        if self.from.is_none() {
+            warn_of_two(&plan.profile, context);
         }
         if self.from.is_some() && plan.outcome != SaveOutcome::KeptNewer {
             ui.note(format_args!(

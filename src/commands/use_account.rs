@@ -1,7 +1,7 @@
 //! `use`: another account in the live home.
 
 use super::account::{judged, label, printable, warn_all, with_profiles};
-use super::profile::check_store;
+use super::profile::{check_store, warn_of_two};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
@@ -241,6 +241,11 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
         };
         ui.report(match outcome {
             SaveOutcome::Unchanged => format!("the login of {from} is in {place} already"),
+            SaveOutcome::KeptNewer => {
+                format!(
+                    "{place} has a newer login of {from}; would keep the live one in its history"
+                )
+            }
             _ => format!("would save the login of {from} to {place}"),
         });
     }
@@ -342,11 +347,15 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         ui.paint(Style::Strong, printable(&view.to))
     ));
     if let (Some(saved), Some(from)) = (&report.saved_back, &view.from_email) {
-        ui.report(format_args!(
-            "  the login of {} is kept in the profile {}",
-            printable(from),
-            printable(&saved.profile)
-        ));
+        let (from, profile) = (printable(from), printable(&saved.profile));
+        ui.report(match saved.outcome {
+            SaveOutcome::KeptNewer => format!(
+                "  the profile {profile} has a newer login of {from}; the one that was live went \
+                 to its history"
+            ),
+            _ => format!("  the login of {from} is kept in the profile {profile}"),
+        });
+        warn_of_two(&saved.profile, context);
     }
     if daemon == "stopped" {
         ui.report("  stopped Codex's background daemon");

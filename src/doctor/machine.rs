@@ -1,6 +1,8 @@
 //! What the machine does to the homes: its clock, its zone, its disks, and who else syncs them.
 
 use super::{Check, World};
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::inventory::store;
 use crate::io::clock::Zone;
 use crate::io::space;
@@ -52,7 +54,10 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         reason = "files are stamped by the system's clock, whatever the time of the run is"
     )]
     let system = DateTime::<Utc>::from(SystemTime::now());
-    checks.push(clock(system, newest));
+    let live = AuthFile::read(&world.codex_home.join(AUTH_JSON)).ok();
+    let live = live.as_ref().and_then(AuthFile::login);
+    let ahead = live.is_some_and(|login| login.freshness.is_dated_ahead());
+    checks.push(clock(system, newest, ahead));
     checks.push(zone(world.env.text("TZ"), world.zone));
     checks.extend(room(world));
     checks
@@ -89,7 +94,7 @@ fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
 }
 
 /// Whether the clock can be right: after this program was written, and not before files were.
-fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check {
+fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bool) -> Check {
     const ID: &str = "clock";
     const WHY: &str = "windows, retention and which login is newer go by it";
     const FIX: &str = "set the clock: timedatectl set-ntp true, or the system's settings";
@@ -107,6 +112,10 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>) -> Check {
         )
         .because(WHY)
         .fixed_by(FIX)
+    } else if login_ahead {
+        let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
+                       later than its tokens";
+        Check::warn(ID, message).because(WHY).fixed_by(FIX)
     } else {
         Check::ok(ID, "the clock is not behind the files")
     }
@@ -170,7 +179,7 @@ mod tests {
     #[test]
     fn a_clock_behind_its_files_is_said() {
         let now = Utc.with_ymd_and_hms(2026, 11, 20, 12, 0, 0).unwrap();
-        let status = |now, file| clock(now, file).status;
+        let status = |now, file| clock(now, file, false).status;
         assert_eq!(status(now, None), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::minutes(9))), Status::Ok);
         assert_eq!(status(now, Some(now + Duration::hours(2))), Status::Warn);

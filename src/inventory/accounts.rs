@@ -93,7 +93,7 @@ fn login_state(entry: &AccountEntry, live: Option<&Login>, in_profile: bool) -> 
     match entry.login {
         LoginState::Expired | LoginState::Moved => {
             let known_since = entry.expired_since();
-            let refreshed = live.and_then(|login| login.freshness.last_refresh);
+            let refreshed = live.and_then(|login| login.freshness.renewed_at());
             match (refreshed, known_since) {
                 (Some(refreshed), Some(since)) if refreshed > since => LoginState::Ok,
                 _ => entry.login,

@@ -272,16 +272,17 @@ pub(super) fn apply(
     // Before there is a copy that could be taken for the newest.
     profiles.learn(identity, &packed.file.superseded)?;
     if planned.created {
-        profiles.save_as(name, (snapshot, login), home, now)?;
+        profiles.save_as(name, (snapshot, login), home, false, now)?;
         let is_its = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
         if known.removed.as_ref().is_some_and(is_its) {
             // It was noted as moved with this very export.
-            profiles.save_back(snapshot, login, Keeper::Profile, now)?;
+            profiles.save_back(snapshot, login, Keeper::SaidProfile, now)?;
         }
         profiles.learn(identity, &packed.file.superseded)?;
     } else {
         let live_in = known.own.as_ref().and_then(|own| own.live_in(home));
-        let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
+        let keeper = live_in.as_deref();
+        let keeper = keeper.map_or(Keeper::SaidProfile, Keeper::SaidLive);
         profiles.save_back(snapshot, login, keeper, now)?;
     }
     let new = (snapshot, login);
@@ -305,7 +306,8 @@ fn remember_instead(
     if let Some(live) = &known.live
         && let Some(login) = &live.login
     {
-        profiles.save_as(name, (live, login), options.codex_home, options.now)?;
+        let (home, now) = (options.codex_home, options.now);
+        profiles.save_as(name, (live, login), home, false, now)?;
     } else if let Some(note) = &known.removed {
         let _held = FileLock::exclusive(&profiles.lock_path())?;
         profiles.write_note(name, note)?;

@@ -121,7 +121,11 @@ pub fn apply(
         // Noted before it is so: whose login is live is read from the file, but which files to read
         // is known from the notes alone.
         let note = |keeper| profiles.save_back(snapshot, login, keeper, request.now);
-        note(Keeper::Live(home))?;
+        note(if request.force_stale {
+            Keeper::SaidLive(home)
+        } else {
+            Keeper::Live(home)
+        })?;
         atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
         if let AuthFile::Present(old) = &live
             && may_be_renewed(&live, request)

@@ -2,7 +2,7 @@
 
 use super::{SwitchError, SwitchPlan, SwitchRequest};
 use crate::accounts::loan::LoanError;
-use crate::accounts::profile::{Owner, Profile, Profiles, canonical};
+use crate::accounts::profile::{Owner, Profile, Profiles, canonical, own_profile};
 use crate::accounts::save::save_outcome;
 use crate::codex::auth::{AuthFile, Freshness};
 use crate::codex::home::AUTH_JSON;
@@ -19,13 +19,9 @@ pub fn plan_switch(
     profiles: &[Profile],
     request: &SwitchRequest<'_>,
 ) -> Result<SwitchPlan, SwitchError> {
-    let of = |who: &Identity| {
-        profiles
-            .iter()
-            .find(|p| p.identity().is_some_and(|i| i.is_same(who)))
-    };
+    let of = |who: &Identity| own_profile(profiles, who);
     let from = live.login().map(|l| l.identity.clone());
-    let target = of(request.to);
+    let target = of(request.to)?;
     let is_current = from.as_ref().is_some_and(|from| from.is_same(request.to));
     let mut plan = SwitchPlan {
         profile: target.map(|p| p.name.clone()).unwrap_or_default(),
@@ -99,7 +95,7 @@ pub fn plan_switch(
     match live {
         AuthFile::Present(snapshot) => match &snapshot.login {
             Some(login) => {
-                let own = of(&login.identity);
+                let own = of(&login.identity)?;
                 let outcome = save_outcome(own, snapshot, login);
                 plan.save_back = Some((own.map(|p| p.name.clone()), outcome));
             }

@@ -99,7 +99,7 @@ impl Work<'_> {
                             .into(),
                     );
                 }
-                if decision.choice == Choice::Profile {
+                if decision.outcome == AuthOutcome::KeptNewer {
                     self.notes.push(
                         "the login of the profile went live: it is newer than the archive's".into(),
                     );
@@ -176,7 +176,12 @@ impl Work<'_> {
                 live: live.identity.to_string(),
             });
         }
-        let profile = Profiles::of(self.request.manager_home).find(&login.identity)?;
+        let profiles = Profiles::of(self.request.manager_home);
+        let profile = match profiles.find(&login.identity)? {
+            Some(profile) => Some(profile),
+            // What is known of the account outlives its profile.
+            None => profiles.remembered(login.identity.email.as_str(), &login),
+        };
         let same = |s: &&AuthSnapshot| {
             s.login
                 .as_ref()
@@ -190,12 +195,27 @@ impl Work<'_> {
                 archive: &archived,
                 profile: of_profile.filter(same),
                 newest_seen: profile.as_ref().map(Profile::newest).unwrap_or_default(),
+                is_spent: profile
+                    .as_ref()
+                    .is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
             },
         );
+        let is_free =
+            self.request.auth == AuthPolicy::Archive || decision.choice == Choice::KeepLive;
+        if let Some(profile) = &profile
+            && let Some(home) = profile.live_apart_from(Some(&self.folder))
+            && !is_free
+        {
+            self.notes.push(format!(
+                "the login was not restored: {} is signed in in another Codex home: {}",
+                profile.name,
+                home.display()
+            ));
+            return Ok(None);
+        }
         let moved = profile.as_ref().filter(|p| p.file.owner == Owner::Moved);
         if let Some(moved) = moved
-            && self.request.auth != AuthPolicy::Archive
-            && decision.choice != Choice::KeepLive
+            && !is_free
             && !login.freshness.is_newer_than(&moved.newest())
         {
             self.notes.push(format!(
@@ -278,9 +298,13 @@ impl StagedLogin {
     /// a crash in between leaves a wrong note, not a lost login.
     pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
+        let went_live = match request.auth {
+            AuthPolicy::Archive => Keeper::SaidLive(&request.folder),
+            AuthPolicy::Newest | AuthPolicy::Skip => Keeper::Live(&request.folder),
+        };
         let owners = [
             (&self.was_live, Keeper::Profile),
-            (&self.went_live, Keeper::Live(&request.folder)),
+            (&self.went_live, went_live),
         ];
         for (snapshot, keeper) in owners {
             if let Some(snapshot) = snapshot

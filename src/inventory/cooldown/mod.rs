@@ -301,7 +301,7 @@ impl CooldownFile {
         entry.profile = Some(profile.name.clone());
         entry.plan.clone_from(&profile.file.plan);
         let known_since = entry.expired_since();
-        let renewed = profile.newest().last_refresh;
+        let renewed = profile.newest().renewed_at();
         entry.login = match (profile.file.owner, entry.login) {
             _ if profile.damaged.is_some() => LoginState::Unknown,
             (Owner::Moved, _) => LoginState::Moved,

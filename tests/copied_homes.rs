@@ -1,0 +1,286 @@
+//! Homes that were copied or restored beside the first: a login that is live in one is not taken for
+//! another's, however its copies come by.
+
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::lab::Lab;
+use crate::support::sample::{RENEWED, alice, bob, text};
+use crate::support::sign_in::{
+    SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
+};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// Alice signed in as `work`, Bob in the profile `home`, and a copy of the home as `copy`.
+fn world() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    write_auth(&env.path("copy"), &alice(0));
+    env
+}
+
+fn in_copy(env: &TestEnv, args: &[&str]) -> Run {
+    env.run([&["--codex-home", "copy"], args].concat())
+}
+
+fn note(env: &TestEnv, name: &str) -> Value {
+    let path = env.manager_home().join("profiles").join(name);
+    let text = fs::read_to_string(path.join("profile.json")).expect("a note");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+fn live(home: &Path) -> String {
+    fs::read_to_string(home.join("auth.json")).expect("a login")
+}
+
+/// That Alice's login is noted to be in the first home, and nowhere else to be had.
+#[track_caller]
+fn assert_first_home_has_it(env: &TestEnv) {
+    let note = note(env, "work");
+    assert_eq!(
+        (&note["owner"], &note["live_home"]),
+        (&json!("live"), &json!(env.codex_home())),
+        "{note}"
+    );
+}
+
+#[test]
+fn i2_a_copy_of_a_home_does_not_take_the_login_from_the_first() {
+    let env = world();
+    let said = in_copy(&env, &["profile", "save", "work"]).code(0);
+    assert!(said.stderr.contains("another Codex home"), "{said}");
+    assert_first_home_has_it(&env);
+    let said = in_copy(&env, &["use", "home"]).code(0);
+    assert!(said.stderr.contains("another Codex home"), "{said}");
+    assert_first_home_has_it(&env);
+    let refused = in_copy(&env, &["use", "work"]).code(5);
+    assert!(refused.stderr.contains(".codex"), "{refused}");
+
+    // Also where the first was renewed since, and nobody has saved that.
+    let env = world();
+    write_auth(&env.codex_home(), &alice(3));
+    write_auth(&env.path("copy"), &alice(1));
+    let _ = in_copy(&env, &["use", "home"]).code(0);
+    assert_first_home_has_it(&env);
+
+    // What came after the one in the first home is no copy of it.
+    let env = world();
+    write_auth(&env.path("copy"), &alice(3));
+    let said = in_copy(&env, &["use", "home"]).code(0);
+    assert!(!said.stderr.contains("another Codex home"), "{said}");
+    assert_eq!(note(&env, "work")["owner"], "profile");
+}
+
+#[test]
+fn i2_the_login_of_a_home_on_a_disk_that_is_gone_is_given_up_only_when_that_is_said() {
+    let env = world();
+    fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
+    let _ = in_copy(&env, &["use", "home", "--force-stale"]).code(0);
+    assert_first_home_has_it(&env);
+    let refused = in_copy(&env, &["use", "work"]).code(5);
+    assert!(refused.stderr.contains(".codex"), "{refused}");
+    let _ = in_copy(&env, &["use", "work", "--force-stale"]).code(0);
+    assert_eq!(note(&env, "work")["live_home"], json!(env.path("copy")));
+    let _ = in_copy(&env, &["use", "home"]).code(0);
+    let _ = in_copy(&env, &["use", "work"]).code(0);
+}
+
+#[test]
+fn i2_i5_asking_about_all_from_a_copied_home_spends_no_token_twice() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let copy = lab.world.path("copy");
+    let done = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&lab.home(), &copy])
+        .status();
+    assert!(done.expect("cp").success());
+    let there = |args: &[&str]| lab.manager([&["--codex-home", "copy"], args].concat());
+    let _ = there(&["use", "bob"]).code(0);
+    // The one that is kept is due, and nobody may renew it but the first home.
+    write_auth_text(&lab.home(), &aged(&lab.home()));
+    let kept = lab.world.manager_home().join("profiles/alice");
+    write_auth_text(&kept, &aged(&kept));
+    let _ = there(&["status", "--all"]);
+    let _ = lab.say("renews the login");
+    assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+/// An archive of the first home.
+fn archive(env: &TestEnv) -> String {
+    let done = env.run(["backup", "--no-status", "--json"]).code(0).json();
+    let path = done["path"].as_str().expect("a path").to_owned();
+    text(&env.path(path.strip_prefix("[ROOT]/").expect("below the root")))
+}
+
+#[test]
+fn i2_a_restore_puts_no_login_live_that_another_home_has() {
+    for only in [&[][..], &["--only", "auth.json"]] {
+        for is_lost in [false, true] {
+            let env = world();
+            let archive = archive(&env);
+            write_auth(&env.path("copy"), &bob());
+            if is_lost {
+                fs::rename(env.codex_home(), env.path("unplugged")).expect("unplug");
+            }
+            let restore = [&["restore", archive.as_str(), "--yes"], only].concat();
+            let said = in_copy(&env, &restore).code(0);
+            assert!(said.stderr.contains("another Codex home"), "{said}");
+            assert_eq!(live(&env.path("copy")), auth_json(&bob()));
+            assert_first_home_has_it(&env);
+            // Whoever asks for it by name gets it.
+            let _ = in_copy(&env, &[&restore[..], &["--auth", "archive"]].concat()).code(0);
+            assert_eq!(live(&env.path("copy")), auth_json(&alice(0)));
+        }
+    }
+}
+
+#[test]
+fn i2_a_home_that_was_restored_beside_the_first_does_not_own_its_login() {
+    let env = world();
+    let archive = archive(&env);
+    let _ = env.run(["restore", &archive, "--to", "new"]).code(0);
+    let _ = env.run(["--codex-home", "new", "use", "home"]).code(0);
+    assert_first_home_has_it(&env);
+    let _ = env.run(["--codex-home", "new", "use", "work"]).code(5);
+}
+
+#[test]
+fn a_restore_says_that_a_login_is_newer_only_where_it_is() {
+    let env = world();
+    let archive = archive(&env);
+    fs::remove_file(env.codex_home().join("auth.json")).expect("lose it");
+    let said = env.run(["restore", &archive, "--yes"]).code(0);
+    assert_eq!(live(&env.codex_home()), auth_json(&alice(0)));
+    assert!(!said.stderr.contains("newer"), "{said}");
+}
+
+#[test]
+fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
+    for removal in [&["--yes"][..], &["--purge", "--yes"]] {
+        let remove = [&["profile", "remove", "work"], removal].concat();
+        // It left.
+        let env = world();
+        let archive = archive(&env);
+        write_auth(&env.codex_home(), &bob());
+        env.write("pass", "correct horse\n");
+        let export = ["profile", "export", "out.age", "--with-logins"];
+        let _ = env.run([&export[..], &["--passphrase-file", "pass"]].concat());
+        assert_eq!(note(&env, "work")["owner"], "moved");
+        let _ = env.run(&remove).code(0);
+        let said = env.run(["restore", &archive, "--yes"]).code(0);
+        assert!(said.stderr.contains("another machine"), "{said}");
+        assert_eq!(live(&env.codex_home()), auth_json(&bob()));
+
+        // It is spent.
+        let env = world();
+        let archive = self::archive(&env);
+        write_auth(&env.codex_home(), &alice(3));
+        let _ = env.run(["profile", "save", "work"]).code(0);
+        let _ = env.run(["use", "home"]).code(0);
+        let _ = env.run(&remove).code(0);
+        let said = env.run(["restore", &archive, "--yes"]).code(0);
+        assert!(said.stderr.contains("probably spent"), "{said}");
+    }
+}
+
+#[test]
+fn i5_a_login_that_was_written_by_a_clock_that_was_ahead_does_not_beat_the_next_one() {
+    let env = world();
+    let ahead = alice(1).last_refresh(Some(RENEWED + 90 * 86_400));
+    write_auth(&env.codex_home(), &ahead);
+    let said = env.run(["profile", "save", "work"]).code(0);
+    assert!(said.stderr.contains("the clock was ahead"), "{said}");
+    assert!(!said.stdout.contains("renewed in"), "{said}");
+    let archive = archive(&env);
+    // Renewed after the clock was set.
+    write_auth(&env.codex_home(), &alice(2));
+    let said = env.run(["use", "home", "--json"]).code(0).json();
+    assert_eq!(said["saved_back"]["outcome"], "updated", "{said}");
+    let _ = env.run(["use", "work"]).code(0);
+    assert_eq!(live(&env.codex_home()), auth_json(&alice(2)));
+    let _ = env.run(["restore", &archive, "--yes"]).code(0);
+    assert_eq!(live(&env.codex_home()), auth_json(&alice(2)));
+
+    // An older one is told to be in the history, not to be what the profile has.
+    write_auth(&env.codex_home(), &alice(0));
+    let said = env.run(["use", "home"]).code(0);
+    assert!(said.stdout.contains("went to its history"), "{said}");
+    assert!(!said.stdout.contains("is kept in"), "{said}");
+}
+
+#[test]
+fn i5_a_clock_that_was_ahead_while_codex_renewed_costs_no_login() {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob()) else {
+        return;
+    };
+    let home = lab.home();
+    let ahead = SignIn::alice()
+        .due()
+        .last_refresh(Some(unix_now() + 86_400));
+    write_auth(&home, &ahead);
+    let _ = lab.manager(["profile", "save", "alice"]).code(0);
+    let examined = lab.manager(["doctor"]);
+    assert!(examined.stdout.contains("clock was ahead"), "{examined}");
+    let _ = lab.say("renews the login");
+    let _ = lab.manager(["use", "bob"]).code(0);
+    let _ = lab.manager(["use", "alice"]).code(0);
+    assert_eq!(read_refresh_token(&home), "rt.acct-alice.f1.2");
+    write_auth_text(&home, &aged(&home));
+    let _ = lab.say("renews it again");
+    assert_eq!(lab.backend.reused_tokens(), [""; 0]);
+}
+
+#[test]
+fn i5_a_copy_of_a_moved_login_does_not_bring_it_back() {
+    let env = world();
+    let archive = archive(&env);
+    write_auth(&env.codex_home(), &bob());
+    env.write("pass", "correct horse\n");
+    let export = ["profile", "export", "out.age", "--with-logins"];
+    let _ = env.run([&export[..], &["--passphrase-file", "pass"]].concat());
+    fs::remove_dir_all(env.path("copy")).expect("remove");
+    let refused = env
+        .run(["profile", "save", "work", "--from", &archive])
+        .code(5);
+    assert!(refused.stderr.contains("another machine"), "{refused}");
+    assert_eq!(note(&env, "work")["owner"], "moved");
+    // Nor by being live for a while.
+    write_auth(&env.path("copy"), &alice(0));
+    let _ = in_copy(&env, &["profile", "save", "work"]).code(5);
+    let _ = in_copy(&env, &["use", "home"]);
+    assert_eq!(note(&env, "work")["owner"], "moved");
+    // The profile's own file is the word of whoever knows.
+    let own = text(&env.manager_home().join("profiles/work/auth.json"));
+    let _ = env.run(["profile", "save", "work", "--from", &own]).code(0);
+    assert_eq!(note(&env, "work")["owner"], "profile");
+}
+
+#[test]
+fn i3_a_login_of_which_too_little_is_known_is_nobodys_where_several_fit() {
+    let env = TestEnv::new();
+    let team = SignIn::new("acct-team", "alice@example.com").issued_at(RENEWED);
+    let team = team.user_id("user-alice");
+    let own = alice(0).user_id("user-alice");
+    for (name, login) in [("team", &team), ("own", &own)] {
+        write_auth(&env.codex_home(), login);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+    write_auth(&env.codex_home(), &bob());
+    let _ = env.run(["profile", "save", "home"]).code(0);
+    let mut unnamed = SignIn::new("", "alice@example.com").issued_at(RENEWED + 86_400);
+    unnamed = unnamed.user_id("user-alice");
+    write_auth(&env.codex_home(), &unnamed);
+    let before = env.tree("home/.codex-manager/profiles");
+    for args in [&["profile", "save", "own"][..], &["use", "home"]] {
+        let refused = env.run(args).code(5);
+        assert!(refused.stderr.contains("own, team"), "{refused}");
+    }
+    assert_same_tree(&before, &env.tree("home/.codex-manager/profiles"));
+    assert_eq!(live(&env.codex_home()), auth_json(&unnamed));
+}
