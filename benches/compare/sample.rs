@@ -340,7 +340,13 @@ pub(crate) fn write_manager(
         let snapshot = snapshot.map_err(|(_, reason)| reason)?;
         let login = snapshot.login.clone().ok_or("no login")?;
         let name = format!("user{number}");
-        profiles.save_as(&name, (&snapshot, &login), &manager.join("none"), now)?;
+        profiles.save_as(
+            &name,
+            (&snapshot, &login),
+            &manager.join("none"),
+            false,
+            now,
+        )?;
     }
     let content = [0_u8; 512];
     for number in 0..archives {
