@@ -218,3 +218,38 @@ fn a_snapshot_that_is_damaged_or_holds_a_link_puts_nothing_back() {
         assert_eq!(pair.text("cloud", "skills/s/f1"), "two");
     }
 }
+
+#[test]
+fn the_snapshot_just_made_stays_when_the_clock_has_gone_back() {
+    let pair = Pair::new();
+    pair.configure("a", "[backup]\nmax_backups = 1\n");
+    let backups = pair.0.path("backups-a");
+    for text in ["one", "two two", "three"] {
+        pair.put("a", SKILL, text);
+        let made = pair.apply("a")["snapshot"].as_str().map(str::to_owned);
+        if let Some(made) = made {
+            assert!(backups.join(&made).exists(), "{made}");
+            let later = backups.join(made.replace("-2026", "-2027"));
+            if !later.exists() {
+                fs::rename(backups.join(made), later).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn names_from_the_cloud_cannot_steer_a_terminal() {
+    let pair = Pair::new();
+    pair.put("cloud", "skills/a\nerror: gone\u{1b}[2J", "x");
+    let fork = ".codex-manager/forks/rollout-\u{1b}[31mz.0123456789abcdef.fork";
+    pair.put("cloud", fork, "x");
+    for args in [&["plan"][..], &["run", "--apply"], &["resolve"]] {
+        let run = pair.run("a", args).code(0);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(
+            !said.contains('\u{1b}') && !said.contains("\nerror"),
+            "{said}"
+        );
+    }
+    assert!(!pair.home("a").join("skills").exists());
+}

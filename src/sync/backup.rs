@@ -303,11 +303,16 @@ pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<Fil
     Ok(zip::ZipArchive::new(file).ok())
 }
 
-/// Removes snapshots that are too old or too many: only those of this machine that carry our list.
+/// Removes snapshots that are too old or too many: only those of this machine that carry our list, and
+/// never `just_made`, whatever the clock says of it.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
-pub fn prune(config: &SyncConfig, now: DateTime<Utc>) -> Result<usize, BackupError> {
+pub fn prune(
+    config: &SyncConfig,
+    now: DateTime<Utc>,
+    just_made: Option<&str>,
+) -> Result<usize, BackupError> {
     let options = &config.backup;
     let folder = &config.backup_dir;
     if options.retention_days == 0 && options.max_backups == 0 {
@@ -330,7 +335,8 @@ pub fn prune(config: &SyncConfig, now: DateTime<Utc>) -> Result<usize, BackupErr
         let too_old = days > 0 && (now.naive_utc() - *made).num_days() >= days;
         // The latest one is the way back from what was just done.
         let goes = index > 0 && (too_old || (max > 0 && index >= max));
-        if goes && tree::remove(&snapshot.path).is_ok() {
+        let is_new = Some(&*snapshot.name) == just_made;
+        if goes && !is_new && tree::remove(&snapshot.path).is_ok() {
             removed += 1;
         }
     }

@@ -124,7 +124,11 @@ pub fn is_blanked(path: &Path, of_lines: bool, thorough: bool) -> io::Result<boo
         }
         return Ok(zeros > 0 || head.contains(&0) || (thorough && has_zero(&mut file)?));
     }
-    let is_text = !head[..head.len() - zeros.min(head.len())].contains(&0);
+    let text = head
+        .iter()
+        .rposition(|b| *b != 0)
+        .map_or(0, |last| last + 1);
+    let is_text = !head[..text].contains(&0);
     Ok(is_text && (zeros >= 64 || zeros * 2 >= tail.len()))
 }
 

@@ -74,7 +74,8 @@ fn parse(name: &str) -> Option<(&str, &str)> {
         && mark
             .bytes()
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    (fits && !conversation.is_empty() && !conversation.starts_with('.'))
+    let plain = !conversation.chars().any(char::is_control);
+    (fits && plain && !conversation.is_empty() && !conversation.starts_with('.'))
         .then_some((conversation, mark))
 }
 

@@ -171,9 +171,15 @@ impl Walk<'_> {
             let entry = entry.at("list", folder)?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {
-                self.note(&entry.path().to_string_lossy(), "its name is no text");
+                let shown = entry.path().to_string_lossy().escape_debug().to_string();
+                self.note(&shown, "its name is no text");
                 continue;
             };
+            if name.chars().any(char::is_control) {
+                let shown = entry.path().to_string_lossy().escape_debug().to_string();
+                self.note(&shown, "its name has control characters");
+                continue;
+            }
             let path = if relative.is_empty() {
                 name.to_owned()
             } else {
@@ -228,7 +234,10 @@ impl Walk<'_> {
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
                 let name = entry.file_name();
-                let Some(name) = name.to_str() else { continue };
+                let plain = |name: &&str| !name.chars().any(char::is_control);
+                let Some(name) = name.to_str().filter(plain) else {
+                    continue;
+                };
                 let path = if relative.is_empty() {
                     name.to_owned()
                 } else {

@@ -150,7 +150,7 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     }
     finish(plan, &before, state, work)?;
     if work.config.backup.before_overwrite {
-        backup::prune(work.config, work.now)?;
+        backup::prune(work.config, work.now, report.snapshot.as_deref())?;
     }
     Ok(report)
 }

@@ -284,31 +284,6 @@ impl Planner<'_> {
         self.refuse_many_deletions()
     }
 
-    /// One file that cannot be read is left alone; the others are none the worse for it.
-    fn try_one(
-        &mut self,
-        key: &str,
-        group: &Group,
-        parents: Option<&mut Vec<String>>,
-    ) -> Result<(), PlanError> {
-        match self.one(key, group, parents) {
-            Err(PlanError::Io(e)) => {
-                let roots = [Side::Here, Side::There].map(|side| self.root(side));
-                let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
-                let ours = self.root(Side::There).join(manifest::OURS);
-                let Some(relative) = of_side.filter(|_| !e.path.starts_with(ours)) else {
-                    // Without what machines say, nothing can be decided.
-                    return Err(e.into());
-                };
-                let path = relative.to_string_lossy().replace('\\', "/");
-                let why = format!("it cannot be read ({})", e.source);
-                self.plan.skipped.push((path, why));
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
     /// `parents` takes the id of the conversation that this one continues.
     fn one(
         &mut self,

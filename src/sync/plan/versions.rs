@@ -1,6 +1,6 @@
 //! What is known of one version of a file: whether it has arrived whole, and whether it has changed.
 
-use super::{Planner, Seen};
+use super::{Group, PlanError, Planner, Seen};
 use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
@@ -48,6 +48,31 @@ pub(super) enum Arrival {
 }
 
 impl Planner<'_> {
+    /// One file that cannot be read is left alone; the others are none the worse for it.
+    pub(super) fn try_one(
+        &mut self,
+        key: &str,
+        group: &Group,
+        parents: Option<&mut Vec<String>>,
+    ) -> Result<(), PlanError> {
+        match self.one(key, group, parents) {
+            Err(PlanError::Io(e)) => {
+                let roots = [Side::Here, Side::There].map(|side| self.root(side));
+                let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
+                let ours = self.root(Side::There).join(manifest::OURS);
+                let Some(relative) = of_side.filter(|_| !e.path.starts_with(ours)) else {
+                    // Without what machines say, nothing can be decided.
+                    return Err(e.into());
+                };
+                let path = relative.to_string_lossy().replace('\\', "/");
+                let why = format!("it cannot be read ({})", e.source);
+                self.plan.skipped.push((path, why));
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
     /// Judges a file of the cloud folder: a file that is as the last sync left it is whole, and so is
     /// one that a machine vouches for. For the rest it depends on who else writes there.
     pub(super) fn arrival(
