@@ -441,9 +441,11 @@ mod tests {
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.note("a", &version("1")).unwrap();
         ledger.note("a", &version("12")).unwrap();
+        ledger.sync().unwrap();
         ledger.file.write_all(b"{\"file\":[\"a\",{\"si").unwrap();
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.note("a", &version("123")).unwrap();
+        ledger.sync().unwrap();
         let earlier = [("a".into(), version("1")), ("a".into(), version("12"))];
         for compacted in [false, true] {
             let noted = Ledger::read(folder.path()).unwrap();
