@@ -395,6 +395,7 @@ fn put_one(
             digest: contents::raw_digest(temp.path()).at("read", &path)?,
         };
         ledger.note(&kept.path, &written)?;
+        ledger.sync()?;
     }
     temp.replace(&path)?;
     Ok(())

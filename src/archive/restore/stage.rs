@@ -16,6 +16,7 @@ use crate::io::{IoContext, IoError, atomic};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -203,7 +204,7 @@ impl Sink for Extract<'_> {
             }
             other => other?,
         };
-        position::write_all_at(&file, bytes, offset).at("write", &path)?;
+        write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?;
         if bytes.len() >= LARGE_PART_BYTES {
             position::begin_writing_out(&file, offset, bytes.len());
         }
@@ -220,6 +221,28 @@ impl Sink for Extract<'_> {
             entry.mtime,
         )?)
     }
+}
+
+/// Blocks of zeros of this size are left out: a sparse file comes back as one.
+const HOLE_BYTES: usize = 64 * 1024;
+
+/// Writes a part of a file of `size` bytes, but for the blocks of zeros in it.
+fn write_without_holes(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result<()> {
+    let is_hole = |block: &[u8]| block.len() == HOLE_BYTES && block.iter().all(|b| *b == 0);
+    let mut written = 0;
+    for (i, block) in bytes.chunks(HOLE_BYTES).enumerate() {
+        if is_hole(block) {
+            let at = i * HOLE_BYTES;
+            position::write_all_at(file, &bytes[written..at], offset + written as u64)?;
+            written = at + block.len();
+        }
+    }
+    position::write_all_at(file, &bytes[written..], offset + written as u64)?;
+    // Whoever writes the last part gives the file its size, in case that ends with a hole.
+    if written == bytes.len() && offset + written as u64 == size {
+        file.set_len(size)?;
+    }
+    Ok(())
 }
 
 /// Opens a staged file, which several threads may write parts of; made if it is not there.
@@ -455,7 +478,7 @@ fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = from.metadata().at("read", from)?;
     let mut source = regular::open(from).at("read", from)?;
     let mut target = create_private(to)?;
-    std::io::copy(&mut source, &mut target).at("copy", from)?;
+    io::copy(&mut source, &mut target).at("copy", from)?;
     target
         .set_times(FileTimes::new().set_modified(meta.modified().at("read", from)?))
         .at("set the time of", to)?;
@@ -510,7 +533,7 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             last_modification: time,
         };
         utimensat(CWD, path, &times, AtFlags::empty())
-            .map_err(std::io::Error::from)
+            .map_err(io::Error::from)
             .at("set the time of", path)
     }
     #[cfg(not(unix))]
