@@ -1,7 +1,7 @@
 //! Making `session_index.jsonl` and `history.jsonl` again from the rollouts and the table of
 //! threads.
 //!
-//! [`plan`] reads and writes nothing; [`apply`] keeps a copy of each file and replaces it under the
+//! [`plan`] reads and writes nothing; [`apply()`] keeps a copy of each file and replaces it under the
 //! lock that Codex takes. What Codex has appended in between is carried over.
 //!
 //! A home may have more conversations, prompts and names than memory should hold: of a conversation
