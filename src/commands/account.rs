@@ -118,6 +118,15 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// The beginning of `text`, at most `longest` characters with what says that there is more.
+pub fn shortened(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    let beginning: String = text.chars().take(longest - 1).collect();
+    format!("{}…", beginning.trim_end())
+}
+
 /// The colour of a state.
 pub fn style_of(state: State) -> Style {
     match state {

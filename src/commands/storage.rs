@@ -1,6 +1,6 @@
 //! `storage`: what fills the Codex home.
 
-use super::account::printable;
+use super::account::{printable, shortened};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::context::Context;
@@ -15,6 +15,9 @@ use serde::Serialize;
 
 /// How many projects and months are shown without --verbose.
 const SHOWN: usize = 8;
+
+/// How much of a title is shown.
+const TITLE_CHARS: usize = 26;
 
 /// Show what fills the Codex home, and what could go
 #[derive(Debug, Args)]
@@ -113,7 +116,7 @@ fn show(context: &Context, report: &StorageReport) {
                 [
                     (Style::Plain, id),
                     (Style::Plain, bytes(large.bytes)),
-                    (Style::Dim, shortened(&printable(&large.title))),
+                    (Style::Dim, shortened(&printable(&large.title), TITLE_CHARS)),
                 ],
             );
         }
@@ -134,16 +137,6 @@ fn show(context: &Context, report: &StorageReport) {
         ui.note(first);
         commands.for_each(|line| ui.note(line));
     }
-}
-
-/// The first words of a title.
-fn shortened(title: &str) -> String {
-    const LONGEST: usize = 26;
-    if title.chars().count() <= LONGEST {
-        return title.to_owned();
-    }
-    let beginning: String = title.chars().take(LONGEST - 1).collect();
-    format!("{}…", beginning.trim_end())
 }
 
 fn shares(context: &Context, head: &str, shares: &[Share], newest_last: bool) {

@@ -1,6 +1,6 @@
 //! `use`: another account in the live home.
 
-use super::account::{judged, label, printable, warn_all, with_profiles};
+use super::account::{judged, label, printable, shortened, warn_all, with_profiles};
 use super::profile::{check_store, warn_of_two};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
@@ -8,8 +8,10 @@ use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::login_lock;
+use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::history::hidden;
 use crate::inventory::cooldown::LoginState;
 use crate::inventory::resolve::resolve;
 use crate::inventory::store;
@@ -387,10 +389,44 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         && from.kind == LoginKind::Chatgpt
         && !from.is_same(to)
     {
-        ui.note(format_args!(
-            "the conversations of {} are not in the picker of codex resume now; \
-             codex resume ID opens one all the same, and codex-manager use - goes back",
-            printable(from.email.as_str())
-        ));
+        tell_what_is_hidden(from, context);
     }
+}
+
+/// Codex's picker shows the conversations of the account that is signed in. Where its database cannot
+/// say which those are, that is said of all.
+fn tell_what_is_hidden(from: &Identity, context: &Context) {
+    const TITLE_CHARS: usize = 40;
+    let database = threads::find_state_database(&context.settings.codex_home, &context.env);
+    let found = database
+        .zip(from.account_id.as_deref())
+        .and_then(|(database, account)| hidden::of(&database, account).ok().flatten());
+    let email = printable(from.email.as_str());
+    let what = match found {
+        Some(found) if found.count == 0 => return,
+        Some(found) => {
+            let titles: Vec<_> = found
+                .latest
+                .iter()
+                .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
+                .collect();
+            let conversations = match found.count {
+                1 => "1 conversation".to_owned(),
+                n => format!("{n} conversations"),
+            };
+            let more = if found.count > titles.len() {
+                ", …"
+            } else {
+                ""
+            };
+            let titles = titles.join(", ");
+            format!(
+                "not in the picker of codex resume now, {conversations} of {email}: {titles}{more}"
+            )
+        }
+        None => format!("the conversations of {email} are not in the picker of codex resume now"),
+    };
+    context.ui.note(format_args!(
+        "{what}; codex resume ID opens one all the same, and codex-manager use - goes back"
+    ));
 }

@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod files;
+pub mod hidden;
 pub mod id;
 pub mod json;
 pub mod lines;

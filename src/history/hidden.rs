@@ -1,0 +1,99 @@
+//! The conversations of one account: the picker of `codex resume` hides them from every other.
+
+use crate::codex::database::DatabaseError;
+use crate::codex::threads::{self, ThreadRow};
+use std::path::Path;
+
+/// How many are named.
+const NAMED: usize = 3;
+
+/// Conversations that are not archived and that one account made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HiddenFrom {
+    /// How many there are.
+    pub count: usize,
+    /// Those that were changed last, the last first: what each is called.
+    pub latest: Vec<String>,
+}
+
+/// Those of the workspace account `account_id` in the state database; `None` where that does not say
+/// who made a conversation.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn of(database: &Path, account_id: &str) -> Result<Option<HiddenFrom>, DatabaseError> {
+    let start = || (Says::Nothing, 0, Vec::<(Option<i64>, String)>::new());
+    let found = threads::fold(database, start, |(says, count, latest), row: ThreadRow| {
+        *says = match (*says, row.account_id.is_empty()) {
+            (Says::Who, _) | (_, false) => Says::Who,
+            _ => Says::NotWho,
+        };
+        if row.archived || row.account_id != account_id {
+            return;
+        }
+        *count += 1;
+        let called = row.given_name().unwrap_or(&row.title).trim();
+        let called = if called.is_empty() { &row.id } else { called };
+        let first_line = called.lines().next().unwrap_or_default().to_owned();
+        latest.push((row.updated_ms, first_line));
+        latest.sort_by(|a, b| b.cmp(a));
+        latest.truncate(NAMED);
+    })?;
+    Ok(found.and_then(|(says, count, latest)| {
+        let latest = latest.into_iter().map(|(_, called)| called).collect();
+        (says != Says::NotWho).then_some(HiddenFrom { count, latest })
+    }))
+}
+
+/// What the rows say about who made a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// There is none.
+    Nothing,
+    /// No row has an account: an older Codex does not note it.
+    NotWho,
+    /// Some have.
+    Who,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::Connection;
+
+    #[test]
+    fn those_of_the_account_are_counted_and_the_last_ones_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state_5.sqlite");
+        let table = Connection::open(&path).unwrap();
+        table
+            .execute_batch(
+                "CREATE TABLE threads(id TEXT, title TEXT, name TEXT, archived INTEGER,
+                 updated_at_ms INTEGER, history_mode TEXT, creator_account_id TEXT)",
+            )
+            .unwrap();
+        let found = || of(&path, "acct-a").unwrap();
+        assert_eq!(found(), Some(HiddenFrom::default()));
+        let add = |id: &str, title: &str, name: &str, archived: i64, ms: i64, account: &str| {
+            table
+                .execute(
+                    "INSERT INTO threads VALUES(?1, ?2, ?3, ?4, ?5, 'paginated', ?6)",
+                    (id, title, name, archived, ms, account),
+                )
+                .unwrap();
+        };
+        add("1", "somebody's", "", 0, 9, "");
+        assert_eq!(found(), None);
+        add("2", "first\nmore", "", 0, 1, "acct-a");
+        add("3", "", "", 0, 4, "acct-a");
+        add("4", "title", "a name", 0, 3, "acct-a");
+        add("5", "new", "", 0, 5, "acct-a");
+        add("6", "put away", "", 1, 8, "acct-a");
+        add("7", "another's", "", 0, 7, "acct-b");
+        let expected = HiddenFrom {
+            count: 4,
+            latest: ["new", "3", "a name"].map(str::to_owned).to_vec(),
+        };
+        assert_eq!(found(), Some(expected));
+    }
+}
