@@ -78,6 +78,7 @@ mod sync_arrival;
 mod sync_codex;
 mod sync_faults;
 mod sync_guard;
+mod sync_identity;
 mod sync_settings;
 mod sync_simulation;
 mod together;

@@ -12,6 +12,7 @@ pub mod config;
 pub mod contents;
 pub mod decide;
 pub mod forks;
+pub mod identity;
 mod keys;
 pub mod lines;
 pub mod manifest;

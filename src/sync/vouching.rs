@@ -4,6 +4,7 @@
 
 use super::apply::{ApplyError, Work};
 use super::contents;
+use super::identity;
 use super::manifest::{self, Manifests, Written};
 use super::scan::Stat;
 use super::state::{Last, State};
@@ -29,8 +30,7 @@ pub(super) fn for_known(
         return Ok(());
     }
     let config = work.config;
-    let mine = manifest::path_of(&config.cloud, &config.machine_id, &state.writer);
-    let others = Manifests::read(&config.cloud, &mine)?;
+    let others = Manifests::read(&config.cloud, &identity::manifest_of(config, state))?;
     if !others.incomplete.is_empty() {
         // What has not arrived may vouch for all of it.
         return Ok(());
