@@ -104,6 +104,31 @@ fn a_machine_put_back_from_a_backup_takes_what_it_wrote_since() {
 }
 
 #[test]
+fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
+    for damaged in [false, true] {
+        let pair = Pair::new();
+        pair.put("a", SKILL, "one");
+        pair.apply("a");
+        keep(&pair);
+        pair.put("a", SKILL, "two, longer");
+        pair.apply("a");
+        if damaged {
+            fs::write(state_of(&pair, "a"), "\0").unwrap();
+        } else {
+            swap(&pair);
+        }
+        assert_eq!(warned(&pair.apply("a")).len(), 1);
+        assert_eq!(manifests_of(&pair, "a").len(), 2);
+        // Somebody else writes there who says nothing.
+        pair.put("cloud", SKILL, "three, of a tool");
+        assert_eq!(
+            actions(&pair.apply("a")),
+            [format!("copy-to-local {SKILL}")]
+        );
+    }
+}
+
+#[test]
 fn two_machines_with_one_state_become_two() {
     let pair = acquainted();
     keep(&pair);

@@ -34,8 +34,10 @@ pub struct Written {
 }
 
 /// What one machine says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Manifest {
+    /// The digest at its end.
+    end: Sha256Digest,
     /// By path in the cloud folder.
     files: BTreeMap<String, Written>,
     /// Files whose deletion was asked for, by key.
@@ -60,6 +62,15 @@ enum Line {
     Deleted(String, String, String),
     Resolved(String),
     End(Sha256Digest),
+}
+
+/// Where manifests of all machines are, whole or not.
+pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(cloud.join(OURS).join(MACHINES));
+    let entries = entries.into_iter().flatten().flatten();
+    entries
+        .filter(|entry| is_ours(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
 }
 
 /// Where a machine's manifest is.
@@ -180,7 +191,12 @@ fn parse(bytes: &[u8]) -> Option<Manifest> {
     if header.schema > SCHEMA {
         return None;
     }
-    let mut manifest = Manifest::default();
+    let mut manifest = Manifest {
+        end: digest,
+        files: BTreeMap::new(),
+        deleted: BTreeMap::new(),
+        resolved: BTreeSet::new(),
+    };
     for line in lines.filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line).ok()? {
             Line::File(path, written) => {
@@ -344,8 +360,9 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// Reads them all. `own` is the path of this machine's.
-    pub fn read(cloud: &Path, own: &Path) -> Result<Self, IoError> {
+    /// Reads them all. `own` is the path of this machine's; `former` are the ends of those that it wrote
+    /// under other names.
+    pub fn read(cloud: &Path, own: &Path, former: &[Sha256Digest]) -> Result<Self, IoError> {
         let mut all = Self::default();
         let folder = cloud.join(OURS).join(MACHINES);
         let entries = match std::fs::read_dir(&folder) {
@@ -365,13 +382,14 @@ impl Manifests {
             }
             let is_ours = is_ours(&name);
             let parsed = regular::read(&path).ok().and_then(|bytes| parse(&bytes));
+            let is_former = parsed.as_ref().is_some_and(|m| former.contains(&m.end));
             match parsed {
                 Some(manifest) => all.take(manifest, is_ours),
                 None if is_ours => all.incomplete.push(name.clone()),
                 None => {}
             }
             if is_ours {
-                all.machines += 1;
+                all.machines += usize::from(!is_former);
             } else {
                 all.foreign.push(format!("{OURS}/{MACHINES}/{name}"));
             }
@@ -395,16 +413,6 @@ impl Manifests {
             }
             self.resolved.extend(manifest.resolved);
         }
-    }
-
-    /// Whether there is a manifest of another machine, whole or not.
-    pub fn has_others(cloud: &Path, own: &Path) -> bool {
-        let entries = std::fs::read_dir(cloud.join(OURS).join(MACHINES));
-        entries
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|entry| entry.path() != own && is_ours(&entry.file_name().to_string_lossy()))
     }
 
     /// The versions of a file that other machines say they wrote; `key` in any spelling.
@@ -455,13 +463,14 @@ fn is_ours(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sample() -> Manifest {
+    fn sample(end: Sha256Digest) -> Manifest {
         let written = Written {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
         };
         Manifest {
+            end,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
@@ -470,13 +479,14 @@ mod tests {
 
     #[test]
     fn half_a_manifest_is_none_wherever_it_ends() {
-        let sample = sample();
+        let mut sample = sample(Sha256Digest::of(b""));
         let state = State {
             deleted: sample.deleted.clone().into_iter().collect(),
             resolved: sample.resolved.clone(),
             ..State::default()
         };
         let Encoded { bytes, end } = encode("desk", &sample.files, &state).unwrap();
+        sample.end = end;
         assert_eq!(parse(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");

@@ -87,6 +87,9 @@ pub struct State {
     pub writer: String,
     /// The digests at the ends of the manifests that were last published, the newest last.
     pub published: Vec<Sha256Digest>,
+    /// The ends of manifests that this machine wrote under other names: what they say counts, but no
+    /// word of theirs is waited for.
+    pub former: Vec<Sha256Digest>,
     /// Whether there was a state at all.
     pub exists: bool,
     /// Whether another machine has ever said what it wrote: its word is waited for since.
@@ -280,6 +283,9 @@ impl Replica {
         for end in &state.published {
             push_line(&mut bytes, &serde_json::json!({ "published": end }));
         }
+        for end in &state.former {
+            push_line(&mut bytes, &serde_json::json!({ "former": end }));
+        }
         if state.outside > 0 {
             push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }));
         }
@@ -391,10 +397,11 @@ impl State {
             };
             self.deleted.insert(path, deletion);
         } else if let Some(end) = value.get("published") {
-            let Ok(end) = Sha256Digest::deserialize(end) else {
-                return false;
-            };
-            self.published.push(end);
+            let end = Sha256Digest::deserialize(end);
+            return end.map(|end| self.published.push(end)).is_ok();
+        } else if let Some(end) = value.get("former") {
+            let end = Sha256Digest::deserialize(end);
+            return end.map(|end| self.former.push(end)).is_ok();
         } else if let Some(count) = value.get("outside").and_then(serde_json::Value::as_u64) {
             self.outside = usize::try_from(count).unwrap_or(usize::MAX);
         }

@@ -5,7 +5,7 @@
 use super::apply::{ApplyError, Work};
 use super::contents;
 use super::identity;
-use super::manifest::{self, Manifests, Written};
+use super::manifest::{self, Written};
 use super::scan::Stat;
 use super::state::{Last, State};
 use crate::codex::rollout;
@@ -30,7 +30,7 @@ pub(super) fn for_known(
         return Ok(());
     }
     let config = work.config;
-    let others = Manifests::read(&config.cloud, &identity::manifest_of(config, state))?;
+    let others = identity::others(config, state)?;
     if !others.incomplete.is_empty() {
         // What has not arrived may vouch for all of it.
         return Ok(());

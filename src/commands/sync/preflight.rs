@@ -9,7 +9,6 @@ use crate::io::atomic;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
-use crate::sync::manifest::Manifests;
 use crate::sync::state::Damage;
 use crate::sync::travel::Scope;
 use crate::ui::Style;
@@ -240,8 +239,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     if let Ok(Some((path, why))) = identity::settle(&mut state, config) {
         push(checks, id, Status::Warn, format!("{path} {why}"), None);
     }
-    let own = identity::manifest_of(config, &state);
-    if let Ok(manifests) = Manifests::read(&config.cloud, &own) {
+    if let Ok(manifests) = identity::others(config, &state) {
         for name in &manifests.incomplete {
             let message = format!("what another machine says has not arrived whole: {name}");
             push(

@@ -15,7 +15,7 @@ use super::contents;
 use super::forks;
 use super::identity;
 use super::lines;
-use super::manifest::{Ledger, Manifests, Noted, Written};
+use super::manifest::{Ledger, Noted, Written};
 use super::plan::{After, Op, Plan, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
@@ -121,9 +121,8 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     let before = state.clone();
     let mut report = Report::default();
     atomic::create_private_folder(&work.config.cloud)?;
-    let own = identity::manifest_of(work.config, &state);
     // Known from the first sight on, whatever becomes of this run.
-    let met_peers = !state.has_peers && Manifests::has_others(&work.config.cloud, &own);
+    let met_peers = !state.has_peers && identity::has_others(work.config, &state);
     state.has_peers |= met_peers;
     if state.must_be_written || met_peers {
         work.replica.write(&mut state)?;

@@ -215,7 +215,7 @@ impl Planner<'_> {
         if let Some(read) = self.manifests.get() {
             return Ok(read);
         }
-        let read = Manifests::read(&self.request.config.cloud, &self.own_manifest())?;
+        let read = identity::others(self.request.config, self.state)?;
         Ok(self.manifests.get_or_init(|| read))
     }
 
@@ -230,7 +230,7 @@ impl Planner<'_> {
             return Ok(());
         };
         let cloud = &self.request.config.cloud;
-        let is_marked = || Manifests::has_others(cloud, Path::new(""));
+        let is_marked = || manifest::all_paths(cloud).next().is_some();
         if damage == Damage::All && !self.request.refill && !is_marked() {
             return Err(PlanError::Unmarked(cloud.clone()));
         }
