@@ -8,6 +8,7 @@ pub(crate) mod faults;
 pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod lab;
+pub(crate) mod memory;
 pub(crate) mod mock_backend;
 pub(crate) mod pair;
 pub(crate) mod processes;

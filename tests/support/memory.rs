@@ -1,0 +1,101 @@
+//! How much memory a command takes at its height.
+//!
+//! A system counts for a child what its parent had when the child was started. So the command is
+//! started by a second run of this test program, which is small; whatever other tests hold counts for
+//! nothing.
+
+use super::env::{Run, TestEnv};
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Output, Stdio};
+use wait4::Wait4 as _;
+
+/// Names the folder of the job to the second run.
+const JOB: &str = "CODEX_MANAGER_TEST_JOB";
+/// The test that the second run consists of.
+const MEASURER: &str = "support::memory::a_command_is_measured_without_what_its_parent_holds";
+const MIB: u64 = 1 << 20;
+
+/// Runs a command to its end, and says how many bytes were resident at most.
+#[track_caller]
+pub(crate) fn peak_of(env: &TestEnv, args: &[&str]) -> (Run, u64) {
+    peak_of_command(&env.command(args))
+}
+
+fn peak_of_command(command: &Command) -> (Run, u64) {
+    let job = tempfile::tempdir().expect("temp dir");
+    let program = [command.get_program()].into_iter();
+    let words: Vec<_> = program
+        .chain(command.get_args())
+        .map(|word| word.to_str().expect("UTF-8"))
+        .collect();
+    fs::write(
+        job.path().join("words"),
+        serde_json::to_vec(&words).unwrap(),
+    )
+    .expect("write");
+    let mut measurer = Command::new(std::env::current_exe().expect("a path"));
+    measurer
+        .args(["--exact", MEASURER])
+        .env_clear()
+        .env(JOB, job.path());
+    for (name, value) in command.get_envs() {
+        measurer.env(name, value.expect("nothing is removed"));
+    }
+    if let Some(folder) = command.get_current_dir() {
+        measurer.current_dir(folder);
+    }
+    let output = measurer.output().expect("start this program again");
+    assert!(output.status.success(), "{}", Run::of_output(output));
+    let read = |name: &str| fs::read(job.path().join(name)).expect("what was measured");
+    let (status, peak): (i32, u64) = serde_json::from_slice(&read("usage")).expect("two numbers");
+    let run = Run::of_output(Output {
+        status: ExitStatus::from_raw(status),
+        stdout: read("stdout"),
+        stderr: read("stderr"),
+    });
+    (run, peak)
+}
+
+fn measure(job: &Path) {
+    let words: Vec<String> = serde_json::from_slice(&fs::read(job.join("words")).unwrap()).unwrap();
+    let into = |name: &str| File::create(job.join(name)).unwrap();
+    let mut child = Command::new(&words[0])
+        .args(&words[1..])
+        .env_remove(JOB)
+        .stdin(Stdio::null())
+        .stdout(into("stdout"))
+        .stderr(into("stderr"))
+        .spawn()
+        .expect("start the command");
+    let used = child.wait4().expect("its end");
+    let usage = serde_json::to_vec(&(used.status.into_raw(), used.rusage.maxrss));
+    fs::write(job.join("usage"), usage.unwrap()).unwrap();
+}
+
+#[test]
+fn a_command_is_measured_without_what_its_parent_holds() {
+    if let Some(job) = std::env::var_os(JOB) {
+        measure(Path::new(&job));
+        return;
+    }
+    let held = vec![1_u8; usize::try_from(150 * MIB).unwrap()];
+    let mut small = Command::new("/bin/sh");
+    small.args(["-c", "echo out; echo err >&2; exit 3"]);
+    let (run, peak) = peak_of_command(&small);
+    assert_eq!(
+        (&*run.stdout, &*run.stderr, run.code),
+        ("out\n", "err\n", 3)
+    );
+    assert!(peak < 100 * MIB, "{peak}");
+    let mut large = Command::new("/bin/sh");
+    large.args([
+        "-c",
+        "x=$(/usr/bin/head -c 40000000 /dev/zero | /usr/bin/tr '\\0' a); echo ${#x}",
+    ]);
+    let (run, peak) = peak_of_command(&large);
+    assert_eq!(run.stdout, "40000000\n");
+    assert!((40_000_000..300 * MIB).contains(&peak), "{peak}");
+    assert!(held.iter().all(|byte| *byte == 1));
+}
