@@ -44,6 +44,7 @@ mod killed;
 mod linked_homes;
 mod logging;
 mod lying_index;
+mod memory;
 mod mock_backend;
 mod normalize;
 mod odd_homes;
