@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     FromThenOn(&'static str),
     /// It is the last thing that the program does.
     Killed,
+    /// The user asks to stop.
+    Interrupted,
 }
 
 /// The N-th call of this name.
@@ -131,12 +133,17 @@ pub(crate) fn faulty(env: &TestEnv, args: &[&str], point: &Point, fault: Fault) 
         Fault::Once(error) => format!("error={error}:when={number}"),
         Fault::FromThenOn(error) => format!("error={error}:when={number}+"),
         Fault::Killed => format!("signal=KILL:when={number}"),
+        Fault::Interrupted => format!("signal=INT:when={number}"),
     };
     let options = ["-e", &format!("trace={call}"), "-e"].map(str::to_owned);
     let options = [&options[..], &[format!("inject={call}:{how}")]].concat();
     let (output, log) = traced(env, &options, args);
     // strace kills itself as its child was killed, and may not have written its log.
-    let reached = log.contains("INJECTED") || output.status.signal() == Some(9);
+    let reached = match fault {
+        // Each thread has its own N-th call. Asked twice, a command ends at once, on purpose.
+        Fault::Interrupted => log.matches("--- SIGINT").count() == 1,
+        _ => log.contains("INJECTED") || output.status.signal() == Some(9),
+    };
     // A number that is another thread's: of the loader's calls, where it is the first one's.
     let stderr = String::from_utf8_lossy(&output.stderr);
     let reached = reached && !stderr.contains("error while loading shared libraries");
@@ -171,7 +178,7 @@ fn noise(dice: &mut Dice, bytes: usize) -> Vec<u8> {
 }
 
 /// A home with what takes more than one member.
-fn prepare(env: &TestEnv, dice: &mut Dice) {
+pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
     sample_home(env);
     put(env, "sessions/2026/11/17/big.bin", noise(dice, 5 << 20));
     for i in 0..3 {
@@ -179,7 +186,7 @@ fn prepare(env: &TestEnv, dice: &mut Dice) {
     }
 }
 
-fn home(env: &TestEnv) -> Tree {
+pub(crate) fn home(env: &TestEnv) -> Tree {
     let mut tree = comparable(&env.tree("home/.codex"));
     // Codex's own locks stay behind, with us as with Codex.
     tree.0
@@ -187,7 +194,7 @@ fn home(env: &TestEnv) -> Tree {
     tree
 }
 
-fn debris(env: &TestEnv) -> Vec<PathBuf> {
+pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
     let tree = env.tree("").0;
     let is_debris = |path: &Path| {
         let path = path.display().to_string();
@@ -206,7 +213,7 @@ fn debris(env: &TestEnv) -> Vec<PathBuf> {
 }
 
 /// The archives by name.
-fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
+pub(crate) fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
     let backups = env.manager_home().join("backups");
     fs::read_dir(backups)
         .expect("list")
@@ -217,7 +224,7 @@ fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
 
 /// The next command: whatever it lists as good is good. The archives that are not in `known` are
 /// then taken away.
-fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, told: &str) {
+pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, told: &str) {
     let list: Run = env.run(["list-backups", "--json"]).code(0);
     let new: Vec<PathBuf> = archives(env).difference(known).cloned().collect();
     assert!(archives(env).is_superset(known), "{told}: one is lost");
@@ -394,7 +401,7 @@ fn i2_i3_i14_a_restore_with_any_call_failing_leaves_the_old_or_the_new_home() {
 }
 
 /// Says what was tried.
-fn report(points: usize, tried: usize, missed: &[String]) {
+pub(crate) fn report(points: usize, tried: usize, missed: &[String]) {
     let mut text = format!("{points} points, {tried} faults tried\n");
     for point in missed {
         text.push_str("not reached: ");

@@ -10,7 +10,7 @@ use super::python::{self, PythonArchive};
 use super::reader;
 use super::sink::{Extent, Sink};
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
-use crate::io::buffers::{Buffer, Buffers};
+use crate::io::buffers::{Buffers, Room};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
 use crate::io::position;
@@ -42,12 +42,12 @@ enum Done {
     /// A part of a large file, on its way to being hashed in order.
     Chunk {
         file: usize,
-        bytes: Buffer,
+        bytes: Room,
         content: usize,
         upto: Sha256Digest,
     },
     /// A part of what counts for nothing.
-    Void(Buffer),
+    Void(Room),
 }
 
 /// Unpacks an archive whose index has been checked.
@@ -80,7 +80,9 @@ pub(super) fn by_index(
     };
     {
         let in_order = &mut in_order;
-        parallel::ordered(
+        parallel::ordered_on(
+            // One more than there are processors, for the time in which one waits for the disk.
+            parallel::threads() + 1,
             IN_FLIGHT,
             |job: (&Member, u64)| unpacker.member(job),
             |done: Result<Done, ArchiveError>| in_order.take(done?),
@@ -248,7 +250,7 @@ impl Unpacker<'_> {
     }
 
     /// The part of the tar stream that a member holds.
-    fn unpack(&self, member: &Member) -> Result<Buffer, ArchiveError> {
+    fn unpack(&self, member: &Member) -> Result<Room, ArchiveError> {
         thread_local! {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
         }
@@ -364,7 +366,7 @@ impl Unpacker<'_> {
 
     fn chunk(
         &self,
-        bytes: Buffer,
+        bytes: Room,
         file: u64,
         upto: Sha256Digest,
         position: u64,

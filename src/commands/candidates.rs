@@ -1,6 +1,7 @@
 //! What a shell may complete: accounts, profiles, archives, settings. Read from what is at hand,
 //! within milliseconds; nothing is asked of Codex and nothing is written.
 
+use super::restore::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
 use crate::config::KEYS;
 use crate::context::{Flags, Settings};
@@ -123,7 +124,7 @@ fn archives(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
-    let latest = ("latest".to_owned(), Some("the newest archive".to_owned()));
+    let latest = (LATEST.to_owned(), Some("the newest archive".to_owned()));
     let mut all = beginning_with(typed, [latest]);
     all.extend(accounts(typed));
     all.extend(archives(typed));

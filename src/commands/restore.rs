@@ -175,7 +175,7 @@ impl RestoreArgs {
         }
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
-        let found = if what == "latest" {
+        let found = if what == LATEST {
             best_of(&records, |_| true)
         } else {
             if let Ok(path) = find_archive(context, Path::new(what)) {
@@ -214,6 +214,9 @@ impl RestoreArgs {
         Ok(selection)
     }
 }
+
+/// How the newest archive is called.
+pub const LATEST: &str = "latest";
 
 /// Lets somebody at a terminal choose; elsewhere the archive has to be named.
 fn pick(context: &Context) -> Result<PathBuf, CommandError> {

@@ -1,6 +1,7 @@
 //! `verify`: every byte of an archive against its digest.
 
 use super::account::printable;
+use super::restore::LATEST;
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
   codex-manager verify --all
   codex-manager verify --repair 2026-11-17-155500-me@example.com-codex.tar.gz")]
 pub struct VerifyArgs {
-    /// Names under backups/, or paths [default: the newest archive]
+    /// Names under backups/, paths, or `latest` [default: latest]
     #[arg(value_name = "ARCHIVE")]
     archives: Vec<PathBuf>,
     /// All archives under backups/
@@ -108,36 +109,48 @@ impl VerifyArgs {
 
     fn paths(&self, context: &Context) -> Result<Vec<PathBuf>, CommandError> {
         let manager = &context.settings.manager_home;
-        let backups = store::backups(manager);
         if !self.archives.is_empty() {
             return self
                 .archives
                 .iter()
-                .map(|a| find_archive(context, a))
+                .map(|named| match named.as_os_str() == LATEST {
+                    true => newest(manager),
+                    false => find_archive(context, named),
+                })
                 .collect();
         }
-        let records = store::archives(manager)?;
-        let paths: Vec<_> = if self.all {
-            records
-                .iter()
-                .filter(|r| r.archive.is_some())
-                .map(|r| backups.join(&r.path))
-                .collect()
-        } else {
-            let newest = records
-                .iter()
-                .filter(|r| r.archive.is_some())
-                .max_by_key(|r| (r.metadata.created_at, r.path.clone()));
-            newest.map(|r| backups.join(&r.path)).into_iter().collect()
-        };
-        if paths.is_empty() {
-            return Err(
-                CommandError::failed(format!("no archives: {}", backups.display()))
-                    .hint("make one with: codex-manager backup"),
-            );
+        if !self.all {
+            return Ok(vec![newest(manager)?]);
         }
-        Ok(paths)
+        let backups = store::backups(manager);
+        let records = store::archives(manager)?;
+        let paths: Vec<_> = records
+            .iter()
+            .filter(|r| r.archive.is_some())
+            .map(|r| backups.join(&r.path))
+            .collect();
+        match paths.is_empty() {
+            true => Err(no_archives(&backups)),
+            false => Ok(paths),
+        }
     }
+}
+
+/// The archive that was made last.
+fn newest(manager: &Path) -> Result<PathBuf, CommandError> {
+    let backups = store::backups(manager);
+    let records = store::archives(manager)?;
+    let newest = records
+        .iter()
+        .filter(|r| r.archive.is_some())
+        .max_by_key(|r| (r.metadata.created_at, r.path.clone()));
+    let newest = newest.ok_or_else(|| no_archives(&backups))?;
+    Ok(backups.join(&newest.path))
+}
+
+fn no_archives(backups: &Path) -> CommandError {
+    CommandError::failed(format!("no archives: {}", backups.display()))
+        .hint("make one with: codex-manager backup")
 }
 
 /// Where databases are unpacked for checking: the manager home, unless it may not be written to;

@@ -30,14 +30,15 @@ const MAX_SIDECAR_BYTES: u64 = 1024 * 1024;
 /// The folder cannot be listed. One that does not exist is empty.
 pub fn list(
     backups: &Path,
-    known: impl FnOnce() -> Vec<ArchiveRecord> + Send,
+    known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
     let (pairs, known) = thread::scope(|scope| {
-        let known = scope.spawn(known);
-        let pairs = pairs(backups);
+        let pairs = scope.spawn(|| pairs(backups));
+        // On this thread: another one's heap would have to grow for it page by page.
+        let known = known();
         (
-            pairs,
-            known.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            pairs.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            known,
         )
     });
     let mut known: HashMap<String, ArchiveRecord> = known

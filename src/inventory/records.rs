@@ -104,4 +104,5 @@ pub struct InventoryFile {
 
 impl Document for InventoryFile {
     const SCHEMA: u64 = 1;
+    const INDENTED: bool = false;
 }

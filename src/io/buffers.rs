@@ -1,7 +1,8 @@
 //! Large buffers that go round. Getting each anew costs a page fault for every page of it, and what
 //! several threads have freed stays with the allocator of each.
 
-use std::ops::{Deref, DerefMut};
+use super::position::ALIGNMENT;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Buffers that nobody uses now. A clone is another way to the same ones.
@@ -16,11 +17,19 @@ impl Buffers {
         buffer
     }
 
-    /// A buffer of this length whose content is whatever was in it: to be written over.
-    pub fn of_len(&self, len: usize) -> Buffer {
+    /// Room for so many bytes, which begins at a multiple of [`ALIGNMENT`] in memory. What is in it is
+    /// whatever was there: to be written over.
+    pub fn of_len(&self, len: usize) -> Room {
         let mut buffer = self.take();
-        buffer.resize(len, 0);
-        buffer
+        // Never shortened: to grow again would fill it with zeros first.
+        if buffer.len() < len + ALIGNMENT {
+            buffer.resize(len + ALIGNMENT, 0);
+        }
+        let begin = buffer.as_ptr().align_offset(ALIGNMENT);
+        Room {
+            buffer,
+            range: begin..begin + len,
+        }
     }
 
     fn take(&self) -> Buffer {
@@ -60,6 +69,27 @@ impl Drop for Buffer {
     }
 }
 
+/// A part of a buffer that devices can read from by themselves.
+#[derive(Debug)]
+pub struct Room {
+    buffer: Buffer,
+    range: Range<usize>,
+}
+
+impl Deref for Room {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl DerefMut for Room {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.range.clone()]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +103,20 @@ mod tests {
         drop(first);
         let again = buffers.of_len(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
+        drop(again);
+        // It was not cleared meanwhile.
+        assert_eq!(buffers.of_len(1000)[999], 7);
         assert!(buffers.empty().is_empty());
+    }
+
+    #[test]
+    fn room_begins_where_a_page_may() {
+        let buffers = Buffers::default();
+        for len in [0, 1, 5000, 100_000, 3] {
+            let mut buffer = buffers.of_len(len);
+            buffer.fill(7);
+            assert_eq!(buffer.len(), len);
+            assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        }
     }
 }

@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 pub trait Document: Serialize + DeserializeOwned + Default {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64;
+    /// Whether it is written for people to look at: a line for each value. One that only this
+    /// program reads is smaller without.
+    const INDENTED: bool = true;
 }
 
 /// What was found at a document's path.
@@ -127,10 +130,14 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
         #[serde(flatten)]
         document: &'a T,
     }
-    let mut bytes = serde_json::to_vec_pretty(&Versioned {
+    let versioned = Versioned {
         schema: T::SCHEMA,
         document,
-    })
+    };
+    let mut bytes = match T::INDENTED {
+        true => serde_json::to_vec_pretty(&versioned),
+        false => serde_json::to_vec(&versioned),
+    }
     .map_err(std::io::Error::other)
     .at("encode", path)?;
     bytes.push(b'\n');

@@ -47,15 +47,70 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// Asks the system to begin writing this part of a file to the disk, so that making it durable later
-/// takes less. Promises nothing.
-pub fn begin_writing_out(file: &File, offset: u64, len: usize) {
+/// What memory, place and length are multiples of where a device reads from memory by itself.
+pub const ALIGNMENT: usize = 4096;
+
+/// Writes all of `bytes` from `offset` on, the whole pages of it past the system's cache where file
+/// system and alignment allow that: what will not be read soon needs no room there, and getting that
+/// room can take longer than the disk does. No other thread may write through this `file`.
+pub fn write_past_cache(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
-        // Linux begins to write what it is told will not be read; what is not written yet stays.
-        let len = std::num::NonZero::new(len as u64);
-        let _ = rustix::fs::fadvise(file, offset, len, rustix::fs::Advice::DontNeed);
+        use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+        let (pages, rest) = bytes.split_at(bytes.len() - bytes.len() % ALIGNMENT);
+        let aligned = !pages.is_empty()
+            && bytes.as_ptr().addr().is_multiple_of(ALIGNMENT)
+            && offset.is_multiple_of(ALIGNMENT as u64);
+        let Some(flags) = fcntl_getfl(file).ok().filter(|_| aligned) else {
+            return write_all_at(file, bytes, offset);
+        };
+        if fcntl_setfl(file, flags | OFlags::DIRECT).is_err() {
+            return write_all_at(file, bytes, offset);
+        }
+        let written = write_all_at(file, pages, offset);
+        fcntl_setfl(file, flags)?;
+        match written {
+            Ok(()) => write_all_at(file, rest, offset + pages.len() as u64),
+            // A device with larger blocks, or a file system that said too much.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => write_all_at(file, bytes, offset),
+            Err(e) => Err(e),
+        }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (file, offset, len);
+    write_all_at(file, bytes, offset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::buffers::Buffers;
+
+    #[test]
+    fn what_is_written_past_the_cache_is_what_is_read() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut expected = Vec::new();
+        let page = ALIGNMENT as u64;
+        // Whole pages, a rest, a place that no device takes, memory that none takes.
+        for (offset, len, skip) in [
+            (0, 2 * ALIGNMENT, 0),
+            (4 * page, 3 * ALIGNMENT + 17, 0),
+            (9 * page + 5, 2 * ALIGNMENT, 0),
+            (20 * page, ALIGNMENT + 1, 1),
+            (page, 100, 0),
+        ] {
+            let mut buffer = Buffers::default().of_len(len);
+            for (byte, value) in buffer.iter_mut().zip((0..251).cycle()) {
+                *byte = value;
+            }
+            let bytes = &buffer[skip..];
+            write_past_cache(&file, bytes, offset).unwrap();
+            let place = usize::try_from(offset).unwrap();
+            let end = place + bytes.len();
+            expected.resize(expected.len().max(end), 0);
+            expected[place..end].copy_from_slice(bytes);
+        }
+        let mut found = Vec::new();
+        io::Read::read_to_end(&mut file, &mut found).unwrap();
+        assert!(found == expected);
+    }
 }

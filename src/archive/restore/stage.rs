@@ -24,8 +24,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The largest login that is taken out of an archive.
 const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
 
-/// Parts of this size go to the disk while others are unpacked.
-const LARGE_PART_BYTES: usize = 1024 * 1024;
+/// Parts of this size go straight to the disk, while others are unpacked.
+const LARGE_PART_BYTES: usize = 512 * 1024;
 
 /// A live folder or file that is replaced as a whole: the home, or what a top-level link of it
 /// leads to.
@@ -204,11 +204,7 @@ impl Sink for Extract<'_> {
             }
             other => other?,
         };
-        write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?;
-        if bytes.len() >= LARGE_PART_BYTES {
-            position::begin_writing_out(&file, offset, bytes.len());
-        }
-        Ok(())
+        Ok(write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?)
     }
 
     fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
@@ -229,15 +225,19 @@ const HOLE_BYTES: usize = 64 * 1024;
 /// Writes a part of a file of `size` bytes, but for the blocks of zeros in it.
 fn write_without_holes(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result<()> {
     let is_hole = |block: &[u8]| block.len() == HOLE_BYTES && block.iter().all(|b| *b == 0);
+    let write = match bytes.len() {
+        LARGE_PART_BYTES.. => position::write_past_cache,
+        _ => position::write_all_at,
+    };
     let mut written = 0;
     for (i, block) in bytes.chunks(HOLE_BYTES).enumerate() {
         if is_hole(block) {
             let at = i * HOLE_BYTES;
-            position::write_all_at(file, &bytes[written..at], offset + written as u64)?;
+            write(file, &bytes[written..at], offset + written as u64)?;
             written = at + block.len();
         }
     }
-    position::write_all_at(file, &bytes[written..], offset + written as u64)?;
+    write(file, &bytes[written..], offset + written as u64)?;
     // Whoever writes the last part gives the file its size, in case that ends with a hole.
     if written == bytes.len() && offset + written as u64 == size {
         file.set_len(size)?;

@@ -1,0 +1,113 @@
+//! Ctrl-C in `backup` and `restore`, at any call that changes a disk: nothing is half done and nothing
+//! is left behind, without the help of a next command.
+
+use crate::faults::{Fault, archives, can_inject, check_archives, debris, faulty, home, points};
+use crate::faults::{prepare, report, sample};
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::Dice;
+use crate::support::sample::{FIRST, backup, line, put, rollout, text};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Output;
+
+/// What Ctrl-C sends.
+const SIGINT: i32 = 2;
+
+/// How a command ends that the user stopped.
+const INTERRUPTED: i32 = 130;
+
+/// Whether it stopped, else it was done. Before it has begun, the signal alone ends it.
+fn was_stopped(output: &Output, told: &str) -> bool {
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => false,
+        (Some(INTERRUPTED), _) | (None, Some(SIGINT)) => true,
+        other => panic!("{told}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_backup_that_is_interrupted_leaves_no_debris() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    prepare(&env, &mut dice);
+    let _ = backup(&env, &[]);
+    put(&env, "skills/s0/SKILL.md", "changed");
+    let (known, before) = (archives(&env), home(&env));
+    let args = ["backup", "--no-status", "--json"];
+    let points = points(&env, &args);
+    check_archives(&env, &known, "undisturbed");
+    let (mut missed, mut stopped) = (Vec::new(), 0);
+    let tried = sample(&points, &mut dice);
+    for point in &tried {
+        let told = format!("{point:?}");
+        let Some(output) = faulty(&env, &args, point, Fault::Interrupted) else {
+            missed.push(told);
+            check_archives(&env, &known, "not reached");
+            continue;
+        };
+        let told = format!("{told} {output:?}");
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+        let new = archives(&env).len() - known.len();
+        // Asked too late it is done, and says so.
+        assert_eq!(was_stopped(&output, &told), new == 0, "{told}");
+        stopped += usize::from(new == 0);
+        check_archives(&env, &known, &told);
+        assert_same_tree(&before, &home(&env));
+    }
+    report(points.len(), tried.len(), &missed);
+    assert!(stopped > 0, "it never stopped");
+}
+
+#[test]
+fn a_restore_that_is_interrupted_leaves_no_debris() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let env = TestEnv::in_memory();
+    prepare(&env, &mut dice);
+    let archive = text(&backup(&env, &[]));
+    put(&env, rollout(FIRST), line(5));
+    put(&env, "AGENTS.md", "changed");
+    put(&env, "skills/more/SKILL.md", "new");
+    let undo = text(&backup(&env, &[]));
+    let (known, changed) = (archives(&env), home(&env));
+    let points = points(&env, &["restore", &archive, "--json"]);
+    let archived = home(&env);
+    check_archives(&env, &known, "undisturbed");
+    let (mut missed, mut stopped) = (Vec::new(), 0);
+    let mut is_archived = true;
+    let tried = sample(&points, &mut dice);
+    for point in &tried {
+        let (target, from, to) = if is_archived {
+            (&undo, &archived, &changed)
+        } else {
+            (&archive, &changed, &archived)
+        };
+        let told = format!("{point:?}");
+        let args = ["restore", target, "--json"];
+        let output = faulty(&env, &args, point, Fault::Interrupted);
+        let now = home(&env);
+        let is_done = now == *to;
+        let Some(output) = output else {
+            missed.push(told);
+            check_archives(&env, &known, "not reached");
+            is_archived = now == archived;
+            continue;
+        };
+        let told = format!("{told} {output:?}");
+        assert!(is_done || now == *from, "{told}\n{}", from.diff(&now));
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+        assert_eq!(was_stopped(&output, &told), !is_done, "{told}");
+        if is_done {
+            is_archived = !is_archived;
+        }
+        stopped += usize::from(!is_done);
+        check_archives(&env, &known, &told);
+    }
+    report(points.len(), tried.len(), &missed);
+    assert!(stopped > 0, "it never stopped");
+}

@@ -1,0 +1,62 @@
+//! Memory is bounded, however large the home and whatever is in it.
+
+use crate::support::env::TestEnv;
+use crate::support::memory::peak_of;
+use crate::support::sample::{put, sample_home};
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+/// What every command stays below.
+const LIMIT: u64 = 150 << 20;
+
+/// Every command that reads or writes all of a home stays below the limit.
+fn each_stays_below_the_limit(env: &TestEnv, file: &str) {
+    let out = env.path("out").display().to_string();
+    let works: [&[&str]; 6] = [
+        &["backup", "--no-status"],
+        &["backup", "--no-status"],
+        &["verify", "latest"],
+        &["restore", "latest", "--only", file],
+        &["restore", "latest", "--to", &out],
+        &["restore", "latest"],
+    ];
+    for args in works {
+        let (run, peak) = peak_of(env, args);
+        assert_eq!(run.code, 0, "{run}");
+        assert!(peak < LIMIT, "{args:?} took {peak} bytes");
+    }
+}
+
+#[test]
+fn a_rollout_larger_than_the_limit_goes_through_in_parts() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let path = env.codex_home().join("sessions/2026/11/17/large.jsonl");
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("folder");
+    let mut file = BufWriter::new(File::create(&path).expect("create"));
+    let text = "a line that is long enough ".repeat(40);
+    let mut written = 0;
+    for number in 0_u64.. {
+        let line = format!("{{\"number\":{number},\"text\":\"{text}\"}}\n");
+        file.write_all(line.as_bytes()).expect("write");
+        written += line.len() as u64;
+        if written > 2 * LIMIT {
+            break;
+        }
+    }
+    file.into_inner().expect("written");
+    each_stays_below_the_limit(&env, "sessions/2026/11/17/large.jsonl");
+    let restored = env.path("out/sessions/2026/11/17/large.jsonl");
+    assert_eq!(restored.metadata().expect("restored").len(), written);
+}
+
+#[test]
+fn many_files_go_through() {
+    let env = TestEnv::in_memory();
+    sample_home(&env);
+    for number in 0..10_000 {
+        let name = format!("skills/s{}/f{number}.md", number / 100);
+        put(&env, name, format!("the text of {number}"));
+    }
+    each_stays_below_the_limit(&env, "skills/s7/f777.md");
+}
