@@ -12,7 +12,6 @@ pub mod config;
 pub mod contents;
 pub mod decide;
 pub mod forks;
-mod keys;
 pub mod lines;
 pub mod manifest;
 pub mod plan;
