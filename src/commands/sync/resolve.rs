@@ -84,14 +84,7 @@ impl ResolveArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let request = |chosen| Request {
-            config: &config,
-            replica: &replica,
-            refill: false,
-            accept_unlisted: false,
-            chosen,
-        };
-        let (plan, state) = plan::plan(&request(None))?;
+        let (plan, state) = plan::plan(&Request::of(&config, &replica))?;
         let forks = Forks::read(&replica.folder, &config.cloud)?;
         let open: Vec<Fork> = forks
             .all
@@ -263,11 +256,8 @@ fn decide(
         ConflictPolicy::PreferLocal
     };
     let (whole, state) = plan::plan(&Request {
-        config,
-        replica,
-        refill: false,
-        accept_unlisted: false,
         chosen: Some((path, policy)),
+        ..Request::of(config, replica)
     })?;
     let plan = Plan {
         steps: whole.steps.into_iter().filter(|s| s.path == path).collect(),

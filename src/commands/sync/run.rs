@@ -4,14 +4,13 @@ use super::closing::{nobody_home, say_who_came};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, registry, replica};
-use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, Work};
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Op, Plan, Request};
+use crate::sync::plan::{self, Op, Plan};
 use crate::sync::register::Registry;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
@@ -22,10 +21,6 @@ use std::path::Path;
 ///
 /// Without a flag it does what `dry_run_default` of the configuration says. What is overwritten is
 /// kept first; two differing versions of a conversation are both kept.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -37,14 +32,8 @@ pub(super) struct RunArgs {
     /// Do it
     #[arg(long)]
     apply: bool,
-    /// Put back what is missing in the cloud folder, even if it is most of it
-    #[arg(long)]
-    refill: bool,
-    /// Take files that no machine vouches for as they are
-    #[arg(long)]
-    accept_unlisted: bool,
     #[command(flatten)]
-    closing: ClosingArgs,
+    wishes: Wishes,
 }
 
 impl RunArgs {
@@ -56,12 +45,7 @@ impl RunArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            let wishes = Wishes {
-                refill: self.refill,
-                accept_unlisted: self.accept_unlisted,
-                closing: &self.closing,
-            };
-            return super::plan::show(context, &config, &wishes, "sync run");
+            return super::plan::show(context, &config, &self.wishes, "sync run");
         }
         log::logged(context, &config, || self.apply(context, &config))
     }
@@ -69,21 +53,15 @@ impl RunArgs {
     fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
-        nobody_home(context, config, &self.closing)?;
-        let (plan, state) = plan::plan(&Request {
-            config,
-            replica: &replica,
-            refill: self.refill,
-            accept_unlisted: self.accept_unlisted,
-            chosen: None,
-        })?;
+        nobody_home(context, config, &self.wishes.closing)?;
+        let (plan, state) = plan::plan(&self.wishes.request(config, &replica))?;
         if !plan.conflicts.is_empty() {
             context.ui.document("sync run", &document(&plan, |_| false));
             shared::say_the_rest(context, &plan, config);
             return Err(shared::undecided(&plan));
         }
         // Planning a large first sync takes a while.
-        nobody_home(context, config, &self.closing)?;
+        nobody_home(context, config, &self.wishes.closing)?;
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
         let report = apply::apply(

@@ -83,6 +83,19 @@ pub struct Request<'a> {
     pub chosen: Option<(&'a str, ConflictPolicy)>,
 }
 
+impl<'a> Request<'a> {
+    /// One without any wishes.
+    pub fn of(config: &'a SyncConfig, replica: &'a Replica) -> Self {
+        Self {
+            config,
+            replica,
+            refill: false,
+            accept_unlisted: false,
+            chosen: None,
+        }
+    }
+}
+
 /// Makes the plan. Also returns the state that it was made from.
 ///
 /// # Errors
