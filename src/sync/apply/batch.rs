@@ -4,12 +4,12 @@
 //! then the folders, then the state. A run that is killed in between leaves what one leaves that is
 //! killed in a single file, for as many files as a batch has.
 
-use super::copying::{Copy, Staged};
+use super::copying::Staged;
 use super::{ApplyError, Obstacle, Report, Run};
 use crate::io::atomic;
 use crate::io::hash::Sha256Digest;
 use crate::io::parallel::{self, Stopped};
-use crate::sync::plan::{Op, Step};
+use crate::sync::plan::{Copy, Op, Step};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -33,9 +33,9 @@ pub(super) fn beginning(steps: &[Step]) -> &[Step] {
     &steps[..fit.count()]
 }
 
-fn new_copy(step: &Step) -> Option<Copy<'_>> {
+fn new_copy(step: &Step) -> Option<&Copy> {
     match step.ops.as_slice() {
-        [op @ Op::Copy { over: None, .. }] => Copy::of(op),
+        [Op::Copy(copy)] if copy.over.is_none() => Some(copy),
         _ => None,
     }
 }
@@ -56,7 +56,7 @@ impl Run<'_> {
         steps: &[Step],
         report: &mut Report,
     ) -> Result<(), ApplyError> {
-        let copies: Vec<Copy<'_>> = steps.iter().filter_map(new_copy).collect();
+        let copies: Vec<&Copy> = steps.iter().filter_map(new_copy).collect();
         let mut ended = Ok(());
         let staged = until_fatal(self.stage_all(&copies)?, &mut ended);
         for (copy, staged) in copies.iter().zip(&staged) {
@@ -80,18 +80,18 @@ impl Run<'_> {
     }
 
     /// Durable copies beside their places, in the order of `copies`.
-    fn stage_all(&self, copies: &[Copy<'_>]) -> Result<Vec<Result<Staged, Obstacle>>, ApplyError> {
+    fn stage_all(&self, copies: &[&Copy]) -> Result<Vec<Result<Staged, Obstacle>>, ApplyError> {
         let mut jobs = Vec::with_capacity(copies.len());
         for copy in copies {
             self.go_on()?;
-            jobs.push((copy, self.place(copy.to)));
+            jobs.push((*copy, self.place(&copy.to)));
         }
         let shared = self.copier;
         let mut staged = Vec::with_capacity(jobs.len());
         let done = parallel::ordered_on(
             THREADS.min(jobs.len()),
             jobs.len(),
-            |(copy, place): (&Copy<'_>, Result<PathBuf, Obstacle>)| {
+            |(copy, place): (&Copy, Result<PathBuf, Obstacle>)| {
                 let staged = shared.stage(copy, place?)?;
                 staged.temp.sync()?;
                 Ok(staged)

@@ -8,7 +8,7 @@ use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::manifest::Written;
-use crate::sync::plan::{Op, Seen};
+use crate::sync::plan::{Copy, Seen};
 use crate::sync::scan::{Side, Stat};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -20,37 +20,6 @@ use std::time::{Duration, UNIX_EPOCH};
 pub(super) struct Copier<'a> {
     pub(super) config: &'a SyncConfig,
     pub(super) progress: &'a dyn Progress,
-}
-
-/// What [`Op::Copy`] says.
-#[derive(Clone, Copy)]
-pub(super) struct Copy<'a> {
-    pub(super) from: &'a Seen,
-    pub(super) to: &'a (Side, String),
-    pub(super) over: Option<Stat>,
-    pub(super) mtime_ns: i64,
-    pub(super) expect: Option<Sha256Digest>,
-}
-
-impl<'a> Copy<'a> {
-    pub(super) fn of(op: &'a Op) -> Option<Self> {
-        match op {
-            Op::Copy {
-                from,
-                to,
-                over,
-                mtime_ns,
-                expect,
-            } => Some(Self {
-                from,
-                to,
-                over: *over,
-                mtime_ns: *mtime_ns,
-                expect: *expect,
-            }),
-            _ => None,
-        }
-    }
 }
 
 /// A whole copy that has not got its name yet.
@@ -85,12 +54,12 @@ impl Copier<'_> {
     }
 
     /// Copies a file beside `target`, with its mode and time. Not durable yet.
-    pub(super) fn stage(&self, copy: &Copy<'_>, target: PathBuf) -> Result<Staged, Obstacle> {
-        let source = self.still(copy.from)?;
+    pub(super) fn stage(&self, copy: &Copy, target: PathBuf) -> Result<Staged, Obstacle> {
+        let source = self.still(&copy.from)?;
         let mut temp = TempFile::beside(&target)?;
         let mut reader = regular::open(&source).at("open", &source)?;
         let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
-        self.still(copy.from)?;
+        self.still(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!("it is not what was expected: {}", source.display());
             return Err(Obstacle::Left(why));

@@ -8,14 +8,14 @@
 mod batch;
 mod copying;
 
-use self::copying::{Copier, Copy, set_like, set_time};
+use self::copying::{Copier, set_like, set_time};
 use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::lines;
 use super::manifest::{self, Ledger, Manifest, Manifests, Noted, Written};
-use super::plan::{After, Op, Plan, Seen, Step};
+use super::plan::{After, Copy, Op, Plan, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -304,7 +304,7 @@ impl Run<'_> {
     fn note(&mut self, step: &Step, here: &str, there: &str) -> Result<(), Obstacle> {
         let place = |run: &Self, side, path: &str| -> Result<Option<Place>, IoError> {
             let planned = step.ops.iter().find_map(|op| match op {
-                Op::Copy { from, .. } | Op::Rename { from, .. } if from.side == side => {
+                Op::Copy(Copy { from, .. }) | Op::Rename { from, .. } if from.side == side => {
                     Some(from.stat)
                 }
                 _ => None,
@@ -326,7 +326,7 @@ impl Run<'_> {
         };
         // The copy just made is the surest thing to read.
         let target = step.ops.iter().find_map(|op| match op {
-            Op::Copy { to, .. } | Op::Merge { to, .. } => Some(self.root(to.0).join(&to.1)),
+            Op::Copy(Copy { to, .. }) | Op::Merge { to, .. } => Some(self.root(to.0).join(&to.1)),
             _ => None,
         });
         let contents = match (target, self.copied.take()) {
@@ -354,19 +354,7 @@ impl Run<'_> {
 
     fn op(&mut self, op: &Op) -> Result<(), Obstacle> {
         match op {
-            Op::Copy {
-                from,
-                to,
-                over,
-                mtime_ns,
-                expect,
-            } => self.copy(&Copy {
-                from,
-                to,
-                over: *over,
-                mtime_ns: *mtime_ns,
-                expect: *expect,
-            }),
+            Op::Copy(copy) => self.copy(copy),
             Op::Merge { versions, to, over } => self.merge(versions, to, *over),
             Op::Rename { from, to } => self.rename(from, to),
             Op::Fork { from, name, digest } => self.fork(from, name, digest),
@@ -400,8 +388,8 @@ impl Run<'_> {
         }
     }
 
-    fn copy(&mut self, copy: &Copy<'_>) -> Result<(), Obstacle> {
-        let target = self.place(copy.to)?;
+    fn copy(&mut self, copy: &Copy) -> Result<(), Obstacle> {
+        let target = self.place(&copy.to)?;
         let staged = self.copier.stage(copy, target)?;
         self.vouch(copy, &staged.written)?;
         self.put(staged.temp, &staged.target, copy.over)?;
@@ -411,7 +399,7 @@ impl Run<'_> {
     }
 
     /// Notes in the ledger what is about to be copied.
-    fn vouch(&mut self, copy: &Copy<'_>, written: &Written) -> Result<(), IoError> {
+    fn vouch(&mut self, copy: &Copy, written: &Written) -> Result<(), IoError> {
         if copy.from.side == Side::There {
             if copy.expect.is_none() {
                 // Nobody vouched for it: from now on this machine does.

@@ -94,10 +94,11 @@ impl Planner<'_> {
         for &index in named.steps(fork) {
             let step = &self.plan.steps[index];
             for op in &step.ops {
-                if let Op::Copy { from, to, .. } = op
-                    && to.0 == Side::Here
+                if let Op::Copy(copy) = op
+                    && copy.to.0 == Side::Here
                 {
-                    let holds = rollout::compare(&self.full(from), &path).at("compare", &path)?;
+                    let from = self.full(&copy.from);
+                    let holds = rollout::compare(&from, &path).at("compare", &path)?;
                     if matches!(holds, Relation::Equal | Relation::FirstExtends) {
                         return Ok(Some(index));
                     }

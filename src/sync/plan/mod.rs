@@ -6,7 +6,7 @@ mod plain;
 mod steps;
 mod versions;
 
-pub use steps::{Action, After, Conflict, Op, Plan, Seen, Step};
+pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Step};
 
 use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};

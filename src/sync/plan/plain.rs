@@ -1,7 +1,7 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Step, shown};
+use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Step, shown};
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
 use crate::sync::cloud_names;
@@ -391,13 +391,13 @@ impl Planner<'_> {
             action,
             reason: why.text().into(),
             bytes: from.seen.stat.size,
-            ops: vec![Op::Copy {
+            ops: vec![Op::Copy(Copy {
                 from: from.seen.clone(),
                 to,
                 over: over.map(|version| version.seen.stat),
                 mtime_ns: from.mtime_ns,
                 expect: from.digest,
-            }],
+            })],
             after: After::Both { here, there },
             change: Change::Same,
         });

@@ -18,22 +18,26 @@ pub struct Seen {
     pub stat: Stat,
 }
 
+/// A copy of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// The source.
+    pub from: Seen,
+    /// The place.
+    pub to: (Side, String),
+    /// What is there now.
+    pub over: Option<Stat>,
+    /// The time that the copy gets.
+    pub mtime_ns: i64,
+    /// What its bytes must be, where that is known.
+    pub expect: Option<Sha256Digest>,
+}
+
 /// One thing that is done to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// A whole copy takes the place of what is at `to`, if anything.
-    Copy {
-        /// The source.
-        from: Seen,
-        /// The place.
-        to: (Side, String),
-        /// What is there now.
-        over: Option<Stat>,
-        /// The time that the copy gets.
-        mtime_ns: i64,
-        /// What its bytes must be, where that is known.
-        expect: Option<Sha256Digest>,
-    },
+    /// A whole copy takes the place of what is there, if anything.
+    Copy(Copy),
     /// The lines of all versions take the place of what is at `to`.
     Merge {
         /// The versions.
@@ -88,7 +92,7 @@ impl Op {
             })
         };
         match self {
-            Self::Copy { to, over, .. } | Self::Merge { to, over, .. } => at(to, over),
+            Self::Copy(Copy { to, over, .. }) | Self::Merge { to, over, .. } => at(to, over),
             Self::Remove(seen) => Some(seen.clone()),
             Self::Rename { .. }
             | Self::Fork { .. }
