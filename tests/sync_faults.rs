@@ -1,10 +1,9 @@
 //! `sync run` and `sync restore`, killed at any write and on a full disk.
 
 use crate::support::faults::{Mount, can_trace, killed_at};
-use crate::support::pair::{META, Pair, ROLLOUT};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use std::fs;
 
-const SKILL: &str = "skills/mine/SKILL.md";
 /// The calls by which files come, go and are made durable.
 const CALLS: [&str; 4] = ["rename", "fsync", "fdatasync", "unlink"];
 /// At how many of each a run is killed, at most.

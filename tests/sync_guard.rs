@@ -1,11 +1,9 @@
 //! What `sync` keeps from doing harm: logins that would travel, damage that would spread.
 
-use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-
-const SKILL: &str = "skills/mine/SKILL.md";
 
 #[test]
 fn what_looks_like_a_login_or_a_key_travels_in_no_direction() {

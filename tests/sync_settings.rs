@@ -1,9 +1,8 @@
 //! What single keys of a configuration of `sync` do.
 
-use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 
-const SKILL: &str = "skills/mine/SKILL.md";
 const T: u64 = 1_795_000_000;
 
 /// Two differing files that no sync has seen, and what becomes of them here.
@@ -56,9 +55,7 @@ fn the_newer_one_is_preferred_when_both_have_changed() {
     for newer in ["a", "b"] {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"prefer_newer_mtime\"\n");
-        pair.put("a", SKILL, "first");
-        pair.apply("a");
-        pair.apply("b");
+        pair.sync(&[(SKILL, "first")]);
         for name in ["a", "b"] {
             let later = u64::from(name == newer) * 60;
             at(&pair.put(name, SKILL, &format!("of {name}")), T + later);
