@@ -16,6 +16,8 @@ impl From<ConfigError> for CommandError {
         match error {
             ConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
                 .hint("write one with: codex-manager sync init, or name one with -c FILE"),
+            ConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
+                .hint("give them folders that are apart; nothing was changed"),
             ConfigError::Io(_) | ConfigError::NotToml { .. } | ConfigError::Invalid { .. } => {
                 Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
             }

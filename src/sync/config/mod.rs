@@ -6,12 +6,14 @@
 
 mod choices;
 mod keys;
+mod overlap;
 mod places;
 
 pub use choices::{
     ArchiveMode, Compare, Compression, Confirmation, ConflictPolicy, DeletePolicy, EqualMtime,
     LogFormat, LogLevel, SessionMode,
 };
+pub use overlap::Folder;
 pub use places::PathRule;
 
 use self::keys::Reader;
@@ -49,6 +51,16 @@ pub enum ConfigError {
         key: String,
         /// What is wrong with its value.
         reason: String,
+    },
+    /// Two folders that have to be apart.
+    #[error("{inner} lies in {outer}: {}", path.display())]
+    Overlap {
+        /// The one.
+        inner: Box<Folder>,
+        /// What it lies in.
+        outer: Box<Folder>,
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -204,6 +216,7 @@ impl SyncConfig {
                 })?;
         let mut reader = Reader::new(path, &document);
         let config = Self::from(&mut reader, around)?;
+        overlap::check(&config, around.manager_home)?;
         Ok(Self {
             warnings: reader.unknown(),
             ..config
@@ -381,7 +394,10 @@ mod tests {
         for (text, key) in [
             ("", "paths.cloud_root_dir"),
             ("[paths]\ncloud_root_dir = 5", "paths.cloud_root_dir"),
-            ("[paths]\ncloud_root_dir = \"~/.codex/x\"", "one another"),
+            (
+                "[paths]\ncloud_root_dir = \"~/.codex/x\"",
+                "lies in the Codex home",
+            ),
             ("[sync]\nmode = \"hot\"", "sync.mode"),
             ("[sync]\ncompare = \"size\"", "sync.compare"),
             (

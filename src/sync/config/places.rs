@@ -53,10 +53,6 @@ impl Places {
             places.backup_dir = places.absolute(&backups);
         }
         r.ignore("paths", "temp_dir");
-        if overlap(&places.local, &places.cloud) {
-            let reason = "and the Codex home lie in one another";
-            return Err(r.invalid("paths", "cloud_root_dir", reason));
-        }
         Ok(places)
     }
 
@@ -85,10 +81,6 @@ impl Places {
         }
         clean
     }
-}
-
-fn overlap(a: &Path, b: &Path) -> bool {
-    a.starts_with(b) || b.starts_with(a)
 }
 
 /// `paths.map`, in either spelling of TOML.
