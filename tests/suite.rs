@@ -79,6 +79,8 @@ mod sync_closing;
 mod sync_codex;
 mod sync_faults;
 mod sync_guard;
+mod sync_places;
+mod sync_races;
 mod sync_restoring;
 mod sync_settings;
 mod sync_simulation;

@@ -21,6 +21,7 @@ pub mod restore;
 pub mod rollouts;
 pub mod scan;
 mod secrets;
+mod sides;
 pub mod state;
 pub mod travel;
 mod vouching;

@@ -178,7 +178,7 @@ fn split(
     let stem = rollouts::stem(name).unwrap_or_default();
     let path = format!("{folder}/{}{new}.jsonl", &stem[..stem.len() - 36]);
     let target = config.local.join(&path);
-    atomic::create_private_folder(atomic::parent_of(&target))?;
+    atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut temp = TempFile::beside(&target)?;
     io::Write::write_all(temp.file(), &first).at("write", &target)?;
     io::copy(&mut reader, temp.file()).at("copy", fork)?;

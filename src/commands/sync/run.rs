@@ -144,7 +144,7 @@ fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
         ui.note(format_args!("what was overwritten is in {snapshot}"));
         for (side, name) in [(Side::Here, "local"), (Side::There, "cloud")] {
             let ops = done().flat_map(|step| &step.ops);
-            if ops.filter_map(Op::victim).any(|seen| seen.side == side) {
+            if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
                 ui.note(format_args!(
                     "put it back with: codex-manager sync restore --from {snapshot} --target {name} --apply"
                 ));

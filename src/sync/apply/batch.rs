@@ -4,10 +4,9 @@
 //! then the folders, then the state. A run that is killed in between leaves what one leaves that is
 //! killed in a single file, for as many files as a batch has.
 
-use super::copying::Staged;
+use super::copying::{Placed, Staged};
 use super::{ApplyError, Obstacle, Report, Run};
 use crate::io::atomic;
-use crate::io::hash::Sha256Digest;
 use crate::io::parallel::{self, Stopped};
 use crate::sync::plan::{Copy, Op, Step};
 use std::collections::BTreeMap;
@@ -43,8 +42,7 @@ fn new_copy(step: &Step) -> Option<&Copy> {
 /// A file that has its name.
 struct Named {
     target: PathBuf,
-    /// Length and digest of its text, where that is its bytes.
-    text: Option<(u64, Sha256Digest)>,
+    placed: Placed,
 }
 
 impl Run<'_> {
@@ -70,8 +68,8 @@ impl Run<'_> {
         sync_folders(&mut named, &mut ended);
         ended = ended.and_then(|()| self.go_on());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
-            let learned = named.and_then(|Named { target, text }| {
-                self.copied = text.map(|text| (target, text));
+            let learned = named.and_then(|Named { placed, .. }| {
+                self.placed = vec![placed];
                 self.learn(step, report)
             });
             report.take(index, step, learned)?;
@@ -113,9 +111,7 @@ impl Run<'_> {
         staged.temp.replace_unsynced(&staged.target)?;
         Ok(Named {
             target: staged.target,
-            text: staged
-                .is_text
-                .then_some((staged.written.size, staged.written.digest)),
+            placed: staged.placed,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! Makes copies of files, whole and beside the places where they will stand. Several threads may.
 
-use super::Obstacle;
+use super::{Obstacle, changed};
 use crate::io::atomic::TempFile;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::regular;
@@ -9,6 +9,7 @@ use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::manifest::Written;
 use crate::sync::plan::{Copy, Seen};
+use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -28,28 +29,47 @@ pub(super) struct Staged {
     /// Where it will stand.
     pub(super) target: PathBuf,
     pub(super) written: Written,
-    /// Whether its text is its bytes.
-    pub(super) is_text: bool,
+    pub(super) placed: Placed,
+}
+
+/// A file that was put into its place, as it was then: a client may replace it at once.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) to: (Side, String),
+    pub(super) stat: Stat,
+    /// Length and digest of its text, where that can be read.
+    pub(super) text: Option<(u64, Sha256Digest)>,
+}
+
+impl Staged {
+    /// Gives the file its time.
+    pub(super) fn new(
+        mut temp: TempFile,
+        target: PathBuf,
+        to: (Side, String),
+        written: Written,
+        text: Option<(u64, Sha256Digest)>,
+    ) -> Result<Self, Obstacle> {
+        let file = temp.file();
+        set_time(file, written.mtime_ns).at("set time", &target)?;
+        let stat = Stat::of(&file.metadata().at("look at", &target)?);
+        Ok(Self {
+            temp,
+            target,
+            written,
+            placed: Placed { to, stat, text },
+        })
+    }
 }
 
 impl Copier<'_> {
-    pub(super) fn root(&self, side: Side) -> &Path {
-        match side {
-            Side::Here => &self.config.local,
-            Side::There => &self.config.cloud,
-        }
-    }
-
     /// The file, if it still is as it was seen.
     pub(super) fn still(&self, seen: &Seen) -> Result<PathBuf, Obstacle> {
-        let path = self.root(seen.side).join(&seen.path);
+        let path = self.config.place(seen.side, &seen.path);
         if Stat::at(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
-            Err(Obstacle::Left(format!(
-                "changed meanwhile: {}",
-                path.display()
-            )))
+            Err(changed(&path))
         }
     }
 
@@ -66,18 +86,24 @@ impl Copier<'_> {
         }
         let replaced = copy.over.map(|_| target.as_path());
         set_like(temp.file(), &source, replaced).at("set mode", &target)?;
-        let is_text = contents::is_plain(temp.file()).at("read", &target)?;
-        set_time(temp.file(), copy.mtime_ns).at("set time", &target)?;
-        Ok(Staged {
-            temp,
-            target,
-            written: Written {
-                size,
-                mtime_ns: copy.mtime_ns,
-                digest,
-            },
-            is_text,
-        })
+        let text = if contents::is_plain(temp.file()).at("read", &target)? {
+            Some((size, digest))
+        } else {
+            match contents::read(temp.path(), None) {
+                Ok(read) => Some((read.len, read.digest)),
+                Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
+                    let why = format!("it cannot be unpacked ({e}): {}", source.display());
+                    return Err(Obstacle::Left(why));
+                }
+                Err(_) => None,
+            }
+        };
+        let written = Written {
+            size,
+            mtime_ns: copy.mtime_ns,
+            digest,
+        };
+        Staged::new(temp, target, copy.to.clone(), written, text)
     }
 
     /// Copies all that `from` gives.

@@ -488,12 +488,13 @@ impl Op {
     /// Whether the op puts something at the place of `seen`, or reads it only to move it.
     fn writes(&self, seen: &Seen) -> bool {
         match self {
-            Self::Copy(Copy { to, .. }) | Self::Merge { to, .. } => {
-                to.0 == seen.side && to.1 == seen.path
-            }
+            Self::Copy(Copy { to, .. }) => to.0 == seen.side && to.1 == seen.path,
             Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
             Self::Remove(other) => other == seen,
-            Self::Fork { .. } | Self::CopyFork { .. } | Self::DropFork { .. } => false,
+            Self::Merge { .. }
+            | Self::Fork { .. }
+            | Self::CopyFork { .. }
+            | Self::DropFork { .. } => false,
         }
     }
 }
