@@ -105,6 +105,8 @@ impl From<ResolveError> for CommandError {
     fn from(error: ResolveError) -> Self {
         match error {
             ResolveError::Io(e) => e.into(),
+            ResolveError::Backup(e) => e.into(),
+            ResolveError::State(e) => e.into(),
             ResolveError::NotHere(_) | ResolveError::NoConversation(_) => {
                 Self::wrap(ErrorKind::Failed, error)
                     .hint("sync first: codex-manager sync run --apply; nothing was changed")

@@ -3,7 +3,9 @@
 use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
 use super::contents;
+use super::forks;
 use super::manifest::{self, Ledger, Manifest, Written};
+use super::rollouts;
 use super::scan::{Side, Stat};
 use super::secrets;
 use super::state::Replica;
@@ -357,10 +359,34 @@ pub fn apply(
         cause: Box::new(cause),
     };
     let done = put().map_err(stopped)?;
+    recall(plan, config, replica).map_err(|e| stopped((done, e)))?;
     if plan.target == Side::There {
         publish(config, replica).map_err(|e| stopped((done, e)))?;
     }
     Ok(safety)
+}
+
+/// A version of a conversation that is put back is one that somebody wants: that it was decided against
+/// counts no longer.
+fn recall(plan: &RestorePlan, config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
+    let mut state = match replica.read() {
+        Ok(state) if !state.resolved.is_empty() => state,
+        _ => return Ok(()),
+    };
+    let before = state.resolved.len();
+    for kept in plan
+        .files
+        .iter()
+        .filter(|kept| rollouts::key(&kept.path).is_some())
+    {
+        let path = config.place(plan.target, &kept.path);
+        let read = contents::read(&path, None).at("read", &path)?;
+        state.resolved.remove(&forks::mark(&read.digest));
+    }
+    if state.resolved.len() < before {
+        replica.write(&state)?;
+    }
+    Ok(())
 }
 
 fn put_one(
