@@ -1,10 +1,12 @@
 //! A sync waits for nobody and ends nobody without consent: what it does about a Codex on the home.
 
-use crate::support::env::assert_same_tree;
+use crate::support::env::{Run, assert_same_tree};
 use crate::support::pair::{META, Pair, ROLLOUT};
+use crate::support::terminal::Terminal;
 use std::fs;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// A program that is named as Codex is and has this home; it is there when this returns.
 fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
@@ -90,4 +92,92 @@ fn a_codex_that_does_not_end_when_told_stops_the_sync() {
     drop(codex.stdin.take());
     codex.wait().unwrap();
     pair.apply("a");
+}
+
+/// Answers the question whether Codex is ended, on a terminal; the exit code.
+fn answered(pair: &Pair, answer: &str) -> Option<i32> {
+    let run = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "run",
+        "--apply",
+    ];
+    let mut terminal = Terminal::start(&mut pair.0.command(run));
+    terminal.wait_for("End Codex and go on?", Duration::from_secs(60));
+    terminal.type_keys(answer);
+    let status = terminal.end();
+    println!("{answer:?}: {}", terminal.text());
+    status.code()
+}
+
+#[test]
+fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
+    let pair = Pair::new();
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n\
+                     terminate_confirmation_mode = \"console\"\nterminate_timeout_seconds = 1\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "echo; read line");
+    for no in ["n\n", "\n", "no\n"] {
+        assert_eq!(answered(&pair, no), Some(3), "{no:?}");
+        assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+        assert!(!pair.cloud().join(ROLLOUT).exists());
+    }
+    assert_eq!(answered(&pair, "y\n"), Some(0));
+    assert!(!codex.wait().unwrap().success());
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+    // Agreed to, and not gone in time.
+    let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
+    pair.put("a", "AGENTS.md", "x");
+    assert_eq!(answered(&pair, "y\n"), Some(5));
+    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert!(!pair.cloud().join("AGENTS.md").exists());
+    drop(codex.stdin.take());
+    codex.wait().unwrap();
+}
+
+#[test]
+fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    // Without /proc no process can be seen.
+    let run = || {
+        let args = [
+            "--manager-home",
+            "manager-a",
+            "sync",
+            "-c",
+            "a.toml",
+            "run",
+            "--apply",
+        ];
+        let plain = pair.0.command(args);
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs none /proc || exit 99; exec \"$@\"";
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(plain.get_program()).args(args);
+        command.env_clear().current_dir(pair.0.path(""));
+        for (name, value) in plain.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        Run::of_output(command.stdin(Stdio::null()).output().unwrap())
+    };
+    let unknown = run();
+    if !cfg!(target_os = "linux") || unknown.stderr.contains("unshare: ") || unknown.code == 99 {
+        println!("skipped: mounting is not permitted here");
+        return;
+    }
+    assert_eq!(unknown.code, 5, "{unknown}");
+    assert!(
+        unknown.stderr.contains("safety.fail_on_unknown = false"),
+        "{unknown}"
+    );
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+    pair.configure("a", "[safety]\nfail_on_unknown = false\n");
+    let told = run().code(0);
+    assert!(told.stderr.contains("does not show who uses"), "{told}");
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
 }

@@ -1,6 +1,6 @@
 //! What single keys of a configuration of `sync` do.
 
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 
 const T: u64 = 1_795_000_000;
@@ -160,4 +160,33 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
     let _ = pair.run("a", &["preflight"]).code(0);
     let after = pair.cloud().metadata().unwrap().modified().unwrap();
     assert_eq!(after, time, "nothing was made in it, not even for a moment");
+}
+
+#[test]
+fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
+    let pair = Pair::new();
+    pair.configure(
+        "b",
+        "[[paths.map]]\nfrom = \"/Users/me\"\nto = \"/home/me\"\n",
+    );
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stderr.contains(&format!("codex resume {ID}")), "{run}");
+    for n in 1..=2 {
+        let id = ID.replace("455", &format!("00{n}"));
+        pair.put("a", &ROLLOUT.replace(ID, &id), &META.replace(ID, &id));
+    }
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stderr.contains("codex resume --all"), "{run}");
+    // Without a map it is found where it was begun.
+    pair.configure("b", "");
+    pair.put("a", ROLLOUT, &format!("{META}{{}}\n"));
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(
+        run.stderr.contains("continue with: codex resume\n"),
+        "{run}"
+    );
 }

@@ -109,7 +109,7 @@ impl RunArgs {
                 .warn(format_args!("left for the next run: {path}: {why}"));
         }
         shared::say_the_rest(context, &plan, config);
-        say_done(context, &plan, &report);
+        say_done(context, config, &plan, &report);
         let partial =
             !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
@@ -117,7 +117,7 @@ impl RunArgs {
 }
 
 /// What was done, and the next step of the protocol.
-fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
+fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
     use plan::Action;
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
@@ -163,7 +163,16 @@ fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
         );
         ui.note("      before you start Codex there; sign in there as well: logins do not travel");
     }
-    if !report.arrivals.is_empty() {
-        ui.note("next: start Codex here and continue with: codex resume");
+    match (&*report.arrivals, &*config.path_rules) {
+        ([], _) => {}
+        (_, []) => ui.note("next: start Codex here and continue with: codex resume"),
+        // Codex 0.169 looks by the folder that the conversation names, whatever its index says.
+        ([one], _) => ui.note(format_args!(
+            "next: start Codex here and continue with: codex resume {}",
+            one.id
+        )),
+        _ => ui.note(
+            "next: start Codex here and continue with: codex resume --all (of other folders, too)",
+        ),
     }
 }
