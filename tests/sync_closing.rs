@@ -1,6 +1,7 @@
 //! A sync waits for nobody and ends nobody without consent: what it does about a Codex on the home.
 
-use crate::support::env::{Run, assert_same_tree};
+use crate::support::env::assert_same_tree;
+use crate::support::faults::without_processes;
 use crate::support::pair::{META, Pair, ROLLOUT};
 use crate::support::terminal::Terminal;
 use std::fs;
@@ -94,23 +95,24 @@ fn a_codex_that_does_not_end_when_told_stops_the_sync() {
     pair.apply("a");
 }
 
-/// Answers the question whether Codex is ended, on a terminal; the exit code.
-fn answered(pair: &Pair, answer: &str) -> Option<i32> {
-    let run = [
-        "--manager-home",
-        "manager-a",
-        "sync",
-        "-c",
-        "a.toml",
-        "run",
-        "--apply",
-    ];
-    let mut terminal = Terminal::start(&mut pair.0.command(run));
+const RUN: [&str; 7] = [
+    "--manager-home",
+    "manager-a",
+    "sync",
+    "-c",
+    "a.toml",
+    "run",
+    "--apply",
+];
+
+/// Answers the question whether Codex is ended, on a terminal.
+#[track_caller]
+fn answered(pair: &Pair, answer: &str, expected: i32) {
+    let mut terminal = Terminal::start(&mut pair.0.command(RUN));
     terminal.wait_for("End Codex and go on?", Duration::from_secs(60));
     terminal.type_keys(answer);
-    let status = terminal.end();
-    println!("{answer:?}: {}", terminal.text());
-    status.code()
+    let code = terminal.end().code();
+    assert_eq!(code, Some(expected), "{answer:?}: {}", terminal.text());
 }
 
 #[test]
@@ -122,17 +124,17 @@ fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
     pair.put("a", ROLLOUT, META);
     let mut codex = a_codex(&pair, "a", "echo; read line");
     for no in ["n\n", "\n", "no\n"] {
-        assert_eq!(answered(&pair, no), Some(3), "{no:?}");
+        answered(&pair, no, 3);
         assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
         assert!(!pair.cloud().join(ROLLOUT).exists());
     }
-    assert_eq!(answered(&pair, "y\n"), Some(0));
+    answered(&pair, "y\n", 0);
     assert!(!codex.wait().unwrap().success());
     assert_eq!(pair.text("cloud", ROLLOUT), META);
     // Agreed to, and not gone in time.
     let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
     pair.put("a", "AGENTS.md", "x");
-    assert_eq!(answered(&pair, "y\n"), Some(5));
+    answered(&pair, "y\n", 5);
     assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
     assert!(!pair.cloud().join("AGENTS.md").exists());
     drop(codex.stdin.take());
@@ -143,33 +145,9 @@ fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
 fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
-    // Without /proc no process can be seen.
-    let run = || {
-        let args = [
-            "--manager-home",
-            "manager-a",
-            "sync",
-            "-c",
-            "a.toml",
-            "run",
-            "--apply",
-        ];
-        let plain = pair.0.command(args);
-        let mut command = Command::new("unshare");
-        let script = "mount -t tmpfs none /proc || exit 99; exec \"$@\"";
-        command.args(["--mount", "sh", "-c", script, "sh"]);
-        command.arg(plain.get_program()).args(args);
-        command.env_clear().current_dir(pair.0.path(""));
-        for (name, value) in plain.get_envs() {
-            command.env(name, value.unwrap_or_default());
-        }
-        Run::of_output(command.stdin(Stdio::null()).output().unwrap())
-    };
-    let unknown = run();
-    if !cfg!(target_os = "linux") || unknown.stderr.contains("unshare: ") || unknown.code == 99 {
-        println!("skipped: mounting is not permitted here");
+    let Some(unknown) = without_processes(&pair.0, &RUN) else {
         return;
-    }
+    };
     assert_eq!(unknown.code, 5, "{unknown}");
     assert!(
         unknown.stderr.contains("safety.fail_on_unknown = false"),
@@ -177,7 +155,7 @@ fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
     );
     assert!(!pair.cloud().join(ROLLOUT).exists());
     pair.configure("a", "[safety]\nfail_on_unknown = false\n");
-    let told = run().code(0);
+    let told = without_processes(&pair.0, &RUN).expect("as before").code(0);
     assert!(told.stderr.contains("does not show who uses"), "{told}");
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }

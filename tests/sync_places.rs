@@ -6,12 +6,15 @@
 )]
 
 use crate::support::env::assert_same_tree;
-use crate::support::faults::{Mount, can_trace};
+use crate::support::faults::{Mount, can_trace, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+/// At how many calls of a kind a run is killed, at most.
+const KILLS: usize = 8;
 
 /// A configuration with these folders, below the world of a test.
 fn places(pair: &Pair, roots: &str, local: &str, cloud: &str, backups: &str) {
@@ -91,8 +94,16 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
 }
 
 #[test]
-fn a_home_whose_conversations_are_a_link_into_the_cloud_folder_is_refused() {
+fn a_home_whose_conversations_are_a_link_to_the_cloud_folder_is_refused() {
     let pair = Pair::new();
+    let sessions = pair.home("a").join("sessions");
+    symlink(pair.0.path(""), &sessions).unwrap();
+    let run = pair.run("a", &["plan"]).code(4);
+    assert!(
+        run.stderr.contains("lies in sessions of the Codex home"),
+        "{run}"
+    );
+    fs::remove_file(&sessions).unwrap();
     fs::create_dir_all(pair.cloud().join("sessions")).unwrap();
     symlink(
         pair.cloud().join("sessions"),
@@ -337,5 +348,41 @@ fn the_parent_of_a_folder_that_is_new_is_made_durable() {
     ] {
         let synced = format!("<{}{folder}>)", cloud.display());
         assert!(trace.contains(&synced), "{folder}: {trace}");
+    }
+}
+
+#[test]
+fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
+    if !can_trace() {
+        return;
+    }
+    let name = ROLLOUT.rsplit('/').next().unwrap();
+    let archived = format!("archived_sessions/{name}");
+    for call in ["rename", "fsync", "unlink"] {
+        for number in 1..=KILLS {
+            let pair = Pair::new();
+            let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
+                return;
+            };
+            symlink(pair.0.path("disk"), pair.home("b").join("sessions")).unwrap();
+            pair.sync(&[(ROLLOUT, META)]);
+            fs::create_dir_all(pair.home("a").join("archived_sessions")).unwrap();
+            fs::rename(pair.home("a").join(ROLLOUT), pair.home("a").join(&archived)).unwrap();
+            pair.apply("a");
+            let run = ["sync", "-c", "b.toml", "run", "--apply"];
+            let args = [&["--manager-home", "manager-b"], &run[..]].concat();
+            let ended = killed_at(&pair.0, &args, call, number);
+            let places = [ROLLOUT, &archived].map(|path| pair.home("b").join(path));
+            let texts = places.each_ref().map(|path| fs::read_to_string(path).ok());
+            assert!(texts.iter().any(Option::is_some), "{call} {number}");
+            assert!(texts.iter().flatten().all(|text| text == META), "{texts:?}");
+            pair.apply("b");
+            assert_eq!(pair.text("b", &archived), META, "{call} {number}");
+            assert!(!places[0].exists(), "{call} {number}");
+            assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+            if ended {
+                break;
+            }
+        }
     }
 }

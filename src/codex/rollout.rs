@@ -105,8 +105,13 @@ const UNPACKED_RATIO: u64 = 1000;
 /// be made to unpack to terabytes.
 #[derive(Debug, thiserror::Error)]
 #[error("unpacks to more than {} MB, as no conversation of its size does", .limit >> 20)]
-pub struct Oversized {
+struct Oversized {
     limit: u64,
+}
+
+/// Whether reading ended because a compressed file unpacks to more than a conversation could have.
+pub fn is_oversized(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<Oversized>())
 }
 
 /// What a compressed file unpacks to, up to a limit.
@@ -234,7 +239,7 @@ mod tests {
         };
         assert_eq!(read(b"12345", 5).unwrap(), b"12345");
         let error = read(b"123456", 5).unwrap_err();
-        assert!(error.get_ref().is_some_and(|e| e.is::<Oversized>()));
+        assert!(is_oversized(&error));
     }
 
     #[test]

@@ -91,8 +91,7 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
     if of_lines {
         if is_packed(head) {
             return Ok(read(path, None).err().map(|e| {
-                let is_oversized = e.get_ref().is_some_and(|e| e.is::<rollout::Oversized>());
-                if is_oversized {
+                if rollout::is_oversized(&e) {
                     "unpacks to far more than a conversation of its size can have"
                 } else {
                     "cannot be unpacked"

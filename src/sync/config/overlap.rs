@@ -59,8 +59,11 @@ pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), Conf
         (&cloud, &backups),
         (&home, &backups),
     ];
-    // A `sessions` that is a link into the cloud folder would be both sides of itself.
-    let linked = roots.iter().map(|root| (root, &cloud));
+    // A `sessions` that is a link into the cloud folder, or to what it lies in, would be both sides of
+    // itself.
+    let linked = roots
+        .iter()
+        .flat_map(|root| [(root, &cloud), (&cloud, root)]);
     let mut pairs = pairs.into_iter().chain(linked);
     let mut found = pairs.find(|(inner, outer)| inner.is_in(outer));
     for inner in [&backups, &manager] {
