@@ -108,7 +108,7 @@ impl Encoded {
         if regular::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
         }
-        atomic::create_private_folder(atomic::parent_of(path))?;
+        atomic::create_durable_folder(atomic::parent_of(path))?;
         atomic::write(path, &self.bytes)
     }
 }

@@ -253,7 +253,7 @@ impl Replica {
 
     /// Writes the whole state. One that is damaged stays beside it, as `state.jsonl.damaged`.
     pub fn write(&self, state: &mut State) -> Result<(), IoError> {
-        atomic::create_private_folder(&self.folder)?;
+        atomic::create_durable_folder(&self.folder)?;
         let path = self.file();
         if state.damage.is_some() {
             atomic::keep_copy(&path, DAMAGED)?;
