@@ -2,10 +2,9 @@
 
 use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, killed_at};
-use crate::support::pair::{META, Pair, ROLLOUT};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use std::fs;
 
-const SKILL: &str = "skills/mine/SKILL.md";
 /// The calls by which files come, go and are made durable.
 const CALLS: [&str; 4] = ["rename", "fsync", "fdatasync", "unlink"];
 /// At how many of each a run is killed, at most.
@@ -182,5 +181,50 @@ fn i3_a_folder_that_fills_up_amid_new_files_has_whole_ones_alone() {
     pair.apply("a");
     for path in &paths {
         assert_eq!(pair.text("cloud", path), "small");
+    }
+}
+
+#[test]
+fn i3_a_restore_onto_a_full_disk_has_whole_files_alone_and_says_where_the_others_are() {
+    let (small, large) = ("small", "x".repeat(150 * 1024));
+    for target in ["local", "cloud"] {
+        let pair = Pair::new();
+        let full = if target == "local" {
+            pair.home("b")
+        } else {
+            pair.cloud()
+        };
+        let Some(_mount) = Mount::small(&full, 256) else {
+            return;
+        };
+        let name = if target == "local" { "b" } else { "cloud" };
+        let paths = ["skills/mine/1.md", "skills/mine/2.md", "skills/mine/3.md"];
+        for path in paths {
+            pair.put(name, path, small);
+            pair.0
+                .write(&format!("backups-b/b-20261101T000000Z/{path}"), &large);
+        }
+        let args = [
+            "restore",
+            "--from",
+            "b-20261101T000000Z",
+            "--target",
+            target,
+            "--apply",
+        ];
+        let run = pair.run("b", &args).code(1);
+        assert!(run.stderr.contains("1 of 3 files were put back"), "{run}");
+        let texts = paths.map(|path| pair.text(name, path));
+        assert_eq!(texts, [&*large, small, small], "{run}");
+        let (_, kept) = run
+            .stderr
+            .split_once("what was there before is in ")
+            .unwrap();
+        let kept = kept.split_whitespace().next().unwrap();
+        let undo = ["restore", "--from", kept, "--target", target, "--apply"];
+        let _ = pair.run("b", &undo).code(0);
+        assert_eq!(paths.map(|path| pair.text(name, path)), [small; 3]);
+        let left = fs::read_dir(full.join("skills/mine")).unwrap().count();
+        assert_eq!(left, 3);
     }
 }

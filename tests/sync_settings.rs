@@ -1,9 +1,8 @@
 //! What single keys of a configuration of `sync` do.
 
-use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 
-const SKILL: &str = "skills/mine/SKILL.md";
 const T: u64 = 1_795_000_000;
 
 /// Two differing files that no sync has seen, and what becomes of them here.
@@ -56,9 +55,7 @@ fn the_newer_one_is_preferred_when_both_have_changed() {
     for newer in ["a", "b"] {
         let pair = Pair::new();
         pair.configure("b", "[conflict]\npolicy = \"prefer_newer_mtime\"\n");
-        pair.put("a", SKILL, "first");
-        pair.apply("a");
-        pair.apply("b");
+        pair.sync(&[(SKILL, "first")]);
         for name in ["a", "b"] {
             let later = u64::from(name == newer) * 60;
             at(&pair.put(name, SKILL, &format!("of {name}")), T + later);
@@ -163,4 +160,37 @@ fn a_preflight_writes_nothing_into_the_cloud_folder() {
     let _ = pair.run("a", &["preflight"]).code(0);
     let after = pair.cloud().metadata().unwrap().modified().unwrap();
     assert_eq!(after, time, "nothing was made in it, not even for a moment");
+}
+
+#[test]
+fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
+    let pair = Pair::new();
+    pair.configure(
+        "b",
+        "[[paths.map]]\nfrom = \"/Users/me\"\nto = \"/home/me\"\n",
+    );
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stderr.contains(&format!("codex resume {ID}")), "{run}");
+    assert!(
+        run.stderr.contains("waits for Codex's first start"),
+        "{run}"
+    );
+    for n in 1..=2 {
+        let id = ID.replace("455", &format!("00{n}"));
+        pair.put("a", &ROLLOUT.replace(ID, &id), &META.replace(ID, &id));
+    }
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stderr.contains("codex resume --all"), "{run}");
+    // Without a map it is found where it was begun.
+    pair.configure("b", "");
+    pair.put("a", ROLLOUT, &format!("{META}{{}}\n"));
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(
+        run.stderr.contains("continue with: codex resume\n"),
+        "{run}"
+    );
 }

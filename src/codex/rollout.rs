@@ -81,11 +81,58 @@ pub fn is_at_rest(path: &Path) -> bool {
 /// Opens a rollout for reading as plain text, whichever form it has. The form is told by how the file
 /// begins: others may have put something behind its name.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
-    let mut file = BufReader::with_capacity(128 * 1024, regular::open(path)?);
+    let file = regular::open(path)?;
+    let size = file.metadata()?.len();
+    let mut file = BufReader::with_capacity(128 * 1024, file);
     if file.fill_buf()?.starts_with(&ZST_MAGIC) {
-        Ok(Box::new(plain(file)?))
+        let limit = (size.saturating_mul(UNPACKED_RATIO)).max(UNPACKED_BYTES);
+        Ok(Box::new(Bounded {
+            reader: plain(file)?,
+            limit,
+            left: limit,
+        }))
     } else {
         Ok(Box::new(file))
+    }
+}
+
+/// How many bytes any compressed rollout may unpack to.
+const UNPACKED_BYTES: u64 = 256 << 20;
+/// A large one may unpack to so many times its size: text with times in it comes to a tenth of that.
+const UNPACKED_RATIO: u64 = 1000;
+
+/// A compressed file that unpacks to more than a conversation of its size could have: a few kilobytes can
+/// be made to unpack to terabytes.
+#[derive(Debug, thiserror::Error)]
+#[error("unpacks to more than {} MB, as no conversation of its size does", .limit >> 20)]
+struct Oversized {
+    limit: u64,
+}
+
+/// Whether reading ended because a compressed file unpacks to more than a conversation could have.
+pub fn is_oversized(error: &io::Error) -> bool {
+    matches!(error.get_ref(), Some(inner) if inner.is::<Oversized>())
+}
+
+/// What a compressed file unpacks to, up to a limit.
+struct Bounded<R> {
+    reader: R,
+    limit: u64,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        let Some(left) = self.left.checked_sub(n as u64) else {
+            let limit = self.limit;
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                Oversized { limit },
+            ));
+        };
+        self.left = left;
+        Ok(n)
     }
 }
 
@@ -177,6 +224,22 @@ mod tests {
         assert_eq!(plain.id(), Some(id));
         assert!(zst.compressed && !plain.compressed);
         assert_eq!(ConversationFile::of(Path::new("notes.jsonl")), None);
+    }
+
+    #[test]
+    fn a_packed_file_gives_what_it_may_and_no_more() {
+        let read = |bytes: &[u8], left| {
+            let mut reader = Bounded {
+                reader: bytes,
+                limit: left,
+                left,
+            };
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        };
+        assert_eq!(read(b"12345", 5).unwrap(), b"12345");
+        let error = read(b"123456", 5).unwrap_err();
+        assert!(is_oversized(&error));
     }
 
     #[test]

@@ -16,6 +16,8 @@ impl From<ConfigError> for CommandError {
         match error {
             ConfigError::Missing(_) => Self::wrap(ErrorKind::Usage, error)
                 .hint("write one with: codex-manager sync init, or name one with -c FILE"),
+            ConfigError::Overlap { .. } => Self::wrap(ErrorKind::Usage, error)
+                .hint("give them folders that are apart; nothing was changed"),
             ConfigError::Io(_) | ConfigError::NotToml { .. } | ConfigError::Invalid { .. } => {
                 Self::wrap(ErrorKind::Usage, error).hint("nothing was changed")
             }
@@ -103,6 +105,8 @@ impl From<ResolveError> for CommandError {
     fn from(error: ResolveError) -> Self {
         match error {
             ResolveError::Io(e) => e.into(),
+            ResolveError::Backup(e) => e.into(),
+            ResolveError::State(e) => e.into(),
             ResolveError::NotHere(_) | ResolveError::NoConversation(_) => {
                 Self::wrap(ErrorKind::Failed, error)
                     .hint("sync first: codex-manager sync run --apply; nothing was changed")

@@ -183,6 +183,20 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     builder.create(folder).at("create folder", folder)
 }
 
+/// The same; those that are new are durable on return.
+pub fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
+    let above = folder.ancestors();
+    let missing: Vec<_> = above
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    create_private_folder(folder)?;
+    let mut outermost_first = missing.into_iter().rev();
+    outermost_first.try_for_each(|made| sync_folder(parent_of(made)))
+}
+
 /// The folder that holds `path`; the current one for a bare name.
 pub fn parent_of(path: &Path) -> &Path {
     match path.parent() {

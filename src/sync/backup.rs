@@ -85,12 +85,7 @@ impl Kept {
 /// It could not be made whole; there is none then.
 pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError> {
     let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
-    for seen in plan
-        .steps
-        .iter()
-        .flat_map(|s| &s.ops)
-        .filter_map(Op::victim)
-    {
+    for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
         victims.insert((seen.side == Side::There, seen.path.clone()), seen);
     }
     let config = work.config;
@@ -123,7 +118,7 @@ pub fn make_of(
         return Ok(None);
     }
     let folder = &config.backup_dir;
-    atomic::create_private_folder(folder)?;
+    atomic::create_durable_folder(folder)?;
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempdir_in(folder)
@@ -173,7 +168,7 @@ fn free_name(folder: &Path, base: &str, end: &str) -> String {
 fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
     for (source, kept) in files {
         let target = root.join(kept.inside());
-        atomic::create_private_folder(atomic::parent_of(&target))?;
+        atomic::create_durable_folder(atomic::parent_of(&target))?;
         let mut from = regular::open(source).at("open", source)?;
         let mut to = TempFile::beside(&target)?;
         io::copy(&mut from, to.file()).at("copy", source)?;

@@ -7,6 +7,7 @@
 
 use super::rollouts;
 use regex::Regex;
+use std::path::Path;
 use std::sync::LazyLock;
 
 /// What a path in the cloud folder is. Paths are relative, with `/`.
@@ -66,6 +67,23 @@ pub fn of(path: &str) -> CloudName {
     }
 }
 
+/// What systems and clients put into any folder.
+const JUNK: &[&str] = &[
+    ".stfolder",
+    ".stignore",
+    ".stversions",
+    ".dropbox",
+    ".dropbox.attr",
+    ".dropbox.cache",
+    ".tmp.driveupload",
+    ".tmp.drivedownload",
+    ".ds_store",
+    ".owncloudsync.log",
+    ".nextcloudsync.log",
+    "desktop.ini",
+    "thumbs.db",
+];
+
 /// Whether a file or one of the folders it is in belongs to a client or a system, not to the user.
 pub fn is_scratch(path: &str) -> bool {
     path.split('/').any(is_scratch_name)
@@ -82,32 +100,31 @@ fn is_scratch_name(name: &str) -> bool {
     };
     match name.as_bytes().first() {
         Some(b'.') => {
-            let exact = [
-                ".stfolder",
-                ".stignore",
-                ".stversions",
-                ".dropbox",
-                ".dropbox.attr",
-                ".dropbox.cache",
-                ".tmp.driveupload",
-                ".tmp.drivedownload",
-                ".ds_store",
-                ".owncloudsync.log",
-                ".nextcloudsync.log",
-            ];
             let begins = [".codex-manager", ".~", "._", ".sync_", ".syncthing."];
-            exact.contains(&name)
+            JUNK.contains(&name)
                 || begins.iter().any(|begin| name.starts_with(begin))
                 || is_nextcloud_download(name)
         }
         Some(b'~') => name.starts_with("~$") || name.starts_with("~syncthing~"),
         _ => {
-            matches!(name, "desktop.ini" | "thumbs.db")
+            JUNK.contains(&name)
                 || [".partial", ".crdownload", ".filepart", ".part"]
                     .iter()
                     .any(|end| name.ends_with(end))
         }
     }
+}
+
+/// Whether something with a scratch name is nobody's work: what systems and clients put into any
+/// folder, and what macOS keeps beside a file on disks that have no room for it.
+pub fn is_junk(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(real) = name.strip_prefix("._") {
+        return path.with_file_name(real).exists();
+    }
+    let lower = name.to_ascii_lowercase();
+    let of_client = [".codex-manager", ".syncthing.", "~syncthing~"];
+    JUNK.contains(&&*lower) || of_client.iter().any(|begin| lower.starts_with(begin))
 }
 
 /// `.NAME.~1a2b3c4d`.

@@ -90,7 +90,13 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
     }
     if of_lines {
         if is_packed(head) {
-            return Ok(read(path, None).is_err().then_some("cannot be unpacked"));
+            return Ok(read(path, None).err().map(|e| {
+                if rollout::is_oversized(&e) {
+                    "unpacks to far more than a conversation of its size can have"
+                } else {
+                    "cannot be unpacked"
+                }
+            }));
         }
         if tail.last() != Some(&b'\n') {
             return Ok(Some("ends in the middle of a line"));

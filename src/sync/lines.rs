@@ -5,7 +5,7 @@
 //! them. The order is total and does not depend on who merges: two machines that merge the same
 //! versions write the same bytes. Memory is bounded by the number of lines, not by their length.
 
-use crate::io::hash::Sha256Digest;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::regular;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -34,6 +34,8 @@ pub struct Merge {
     lines: Vec<Line>,
     /// For each version, whether the merge is that version byte by byte.
     pub is_version: Vec<bool>,
+    /// For each version, the digest of what was read of it.
+    pub digests: Vec<Sha256Digest>,
     /// How many bytes it has.
     pub bytes: u64,
 }
@@ -42,8 +44,11 @@ pub struct Merge {
 pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
     let mut all: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
     let mut orders = Vec::new();
+    let (mut sizes, mut digests) = (Vec::new(), Vec::new());
     for (version, path) in versions.iter().enumerate() {
-        let lines = read_lines(path, version)?;
+        let (lines, size, digest) = read_lines(path, version)?;
+        sizes.push(size);
+        digests.push(digest);
         orders.push(lines.iter().map(|line| line.digest).collect::<Vec<_>>());
         let mut of_version: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
         for line in lines {
@@ -61,21 +66,23 @@ pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
     lines.sort_by_key(|line| (line.time, line.digest));
     let order: Vec<_> = lines.iter().map(|line| line.digest).collect();
     let bytes = lines.iter().map(|line| line.len + 1).sum();
-    let mut is_version = Vec::new();
-    for (path, found) in versions.iter().zip(&orders) {
-        // The same lines, and a last one that is ended like the others.
-        is_version.push(*found == order && path.metadata()?.len() == bytes);
-    }
+    // The same lines, and a last one that is ended like the others.
+    let is_version = orders.iter().zip(sizes);
+    let is_version = is_version.map(|(found, size)| *found == order && size == bytes);
     Ok(Merge {
         versions: versions.to_vec(),
+        is_version: is_version.collect(),
         lines,
-        is_version,
+        digests,
         bytes,
     })
 }
 
 impl Merge {
     /// Writes the merge.
+    ///
+    /// # Errors
+    /// A file cannot be read or written; a line is no longer what it was ([`io::ErrorKind::InvalidData`]).
     pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut files = self
             .versions
@@ -83,29 +90,36 @@ impl Merge {
             .map(regular::open)
             .collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
+        let mut text = Vec::new();
         for line in &self.lines {
             let file = &mut files[line.version];
             file.seek(SeekFrom::Start(line.offset))?;
-            let copied = io::copy(&mut file.take(line.len), &mut to)?;
-            if copied != line.len {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            text.clear();
+            file.take(line.len).read_to_end(&mut text)?;
+            if Sha256Digest::of(&text).beginning() != line.digest {
+                let why = "a line of it changed while it was read";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
-            to.write_all(b"\n")?;
+            text.push(b'\n');
+            to.write_all(&text)?;
         }
         to.flush()
     }
 }
 
-fn read_lines(path: &Path, version: usize) -> io::Result<Vec<Line>> {
+/// The lines of a version, its size and the digest of all of it.
+fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<Line>, u64, Sha256Digest)> {
     let mut reader = BufReader::new(regular::open(path)?);
     let mut lines = Vec::new();
+    let mut hasher = Hasher::default();
     let (mut text, mut offset) = (Vec::new(), 0);
     loop {
         text.clear();
         let read = reader.read_until(b'\n', &mut text)? as u64;
         if read == 0 {
-            return Ok(lines);
+            return Ok((lines, offset, hasher.digest()));
         }
+        hasher.update(&text);
         let line = text.strip_suffix(b"\n").unwrap_or(&text);
         if !line.is_empty() {
             lines.push(Line {

@@ -87,7 +87,7 @@ pub fn write(path: &Path, machine: &str, manifest: &Manifest) -> Result<bool, Io
     if regular::read(path).is_ok_and(|old| old == bytes) {
         return Ok(false);
     }
-    atomic::create_private_folder(atomic::parent_of(path))?;
+    atomic::create_durable_folder(atomic::parent_of(path))?;
     atomic::write(path, &bytes)?;
     Ok(true)
 }

@@ -3,16 +3,19 @@
 //! What is decided is remembered by the digest of its text and told to other machines, so that it does
 //! not come up again there.
 
+use super::backup::{self, BackupError, Kept};
 use super::config::SyncConfig;
+use super::contents;
 use super::forks::{self, Fork, Forks};
 use super::rollouts;
-use super::scan::Side;
-use super::state::{Replica, State};
+use super::scan::{Side, Stat};
+use super::state::{Replica, State, StateError};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
+use chrono::{DateTime, Utc};
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -34,6 +37,12 @@ pub enum ResolveError {
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// What would be dropped could not be kept.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// See [`StateError`].
+    #[error(transparent)]
+    State(#[from] StateError),
     /// The fork has not arrived on this machine.
     #[error("the kept version is not on this machine yet: {0}")]
     NotHere(String),
@@ -70,8 +79,66 @@ pub fn conversation_of(fork: &Fork, config: &SyncConfig, state: &State) -> Optio
     config.local.join(path).is_file().then(|| path.clone())
 }
 
+/// Keeps what a decision drops in a snapshot, under the path of the conversation, so that `sync restore` puts
+/// it back there; the name of the snapshot, where anything is dropped. Made whatever the configuration says
+/// of backups: nobody else has what goes.
+pub fn keep_dropped(
+    mark: &str,
+    choice: Choice,
+    config: &SyncConfig,
+    replica: &Replica,
+    now: DateTime<Utc>,
+) -> Result<Option<String>, ResolveError> {
+    let all = Forks::read(&replica.folder, &config.cloud)?;
+    let Some(fork) = all.all.get(mark) else {
+        return Ok(None);
+    };
+    let state = replica.read()?;
+    let current = conversation_of(fork, config, &state);
+    let (file, path) = match (choice, current) {
+        (Choice::Both, _) | (Choice::Fork, None) => return Ok(None),
+        (Choice::Fork, Some(current)) => (config.local.join(&current), current),
+        (Choice::Current, current) => {
+            let side = if fork.here.is_some() {
+                Side::Here
+            } else {
+                Side::There
+            };
+            let file = forks::folder(side, &replica.folder, &config.cloud).join(&fork.name);
+            let digest = contents::raw_digest(&file).at("read", &file)?;
+            if forks::mark(&digest) != mark {
+                return Err(ResolveError::NotHere(fork.name.clone()));
+            }
+            let path = current.unwrap_or_else(|| home_of(fork));
+            (
+                file,
+                path.strip_suffix(rollout::ZST).unwrap_or(&path).to_owned(),
+            )
+        }
+    };
+    let Some(stat) = Stat::at(&file)? else {
+        return Ok(None);
+    };
+    let kept = Kept {
+        cloud: false,
+        mtime_ns: stat.mtime_ns,
+        size: stat.size,
+        path,
+    };
+    Ok(backup::make_of(config, vec![(file, kept)], now)?)
+}
+
+/// Where Codex would have the conversation that a fork is of.
+fn home_of(fork: &Fork) -> String {
+    let name = fork.conversation();
+    let date = rollouts::stem(name).and_then(|stem| stem.get(8..18));
+    let folder = date.map_or_else(String::new, |date| format!("{}/", date.replace('-', "/")));
+    format!("sessions/{folder}{name}.jsonl")
+}
+
 /// Settles a fork here. The next sync takes it to the cloud folder. The caller holds the lock of the
-/// state, has seen that nobody uses the home, and has kept the conversation where it is replaced.
+/// state, has seen that nobody uses the home, and has kept what is dropped
+/// ([`keep_dropped`]).
 pub fn settle(
     mark: &str,
     choice: Choice,
@@ -100,7 +167,7 @@ pub fn settle(
             path
         } else {
             let old = config.local.join(&current);
-            let digest = super::contents::read(&old, None).at("read", &old)?.digest;
+            let digest = contents::read(&old, None).at("read", &old)?.digest;
             // Decided first: whatever is killed now, the old version does not come back as a fork.
             state.resolved.insert(forks::mark(&digest));
             replica.write(state)?;
@@ -162,7 +229,7 @@ fn split(
     let old = rollouts::stem(name)
         .map(|stem| stem[stem.len() - 36..].to_owned())
         .ok_or_else(|| not_split("its conversation has no id"))?;
-    let digest: Sha256Digest = super::contents::read(fork, None).at("read", fork)?.digest;
+    let digest: Sha256Digest = contents::read(fork, None).at("read", fork)?.digest;
     let new = rollouts::new_id(&old, &digest);
     let mut reader = BufReader::new(regular::open(fork).at("open", fork)?);
     let mut line = Vec::new();
@@ -178,7 +245,7 @@ fn split(
     let stem = rollouts::stem(name).unwrap_or_default();
     let path = format!("{folder}/{}{new}.jsonl", &stem[..stem.len() - 36]);
     let target = config.local.join(&path);
-    atomic::create_private_folder(atomic::parent_of(&target))?;
+    atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut temp = TempFile::beside(&target)?;
     io::Write::write_all(temp.file(), &first).at("write", &target)?;
     io::copy(&mut reader, temp.file()).at("copy", fork)?;

@@ -3,7 +3,9 @@
 use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
 use super::contents;
+use super::forks;
 use super::manifest::{self, Ledger, Manifest, Written};
+use super::rollouts;
 use super::scan::{Side, Stat};
 use super::secrets;
 use super::state::Replica;
@@ -325,13 +327,9 @@ pub fn apply(
     replica: &Replica,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, RestoreError> {
-    let root = match plan.target {
-        Side::Here => &config.local,
-        Side::There => &config.cloud,
-    };
     let mut victims = Vec::new();
     for kept in &plan.files {
-        let path = target_of(plan, root, &kept.path)?;
+        let path = target_of(plan, config, &kept.path)?;
         if let Some(stat) = Stat::at(&path)? {
             let replaced = Kept {
                 cloud: plan.target == Side::There,
@@ -350,7 +348,7 @@ pub fn apply(
             Side::There => Some(Ledger::open(&replica.folder).map_err(|e| (0, e.into()))?),
         };
         for (done, kept) in plan.files.iter().enumerate() {
-            put_one(plan, root, &mut source, kept, ledger.as_mut()).map_err(|e| (done, e))?;
+            put_one(plan, config, &mut source, kept, ledger.as_mut()).map_err(|e| (done, e))?;
         }
         Ok(plan.files.len())
     };
@@ -361,21 +359,45 @@ pub fn apply(
         cause: Box::new(cause),
     };
     let done = put().map_err(stopped)?;
+    recall(plan, config, replica).map_err(|e| stopped((done, e)))?;
     if plan.target == Side::There {
         publish(config, replica).map_err(|e| stopped((done, e)))?;
     }
     Ok(safety)
 }
 
+/// A version of a conversation that is put back is one that somebody wants: that it was decided against
+/// counts no longer.
+fn recall(plan: &RestorePlan, config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
+    let mut state = match replica.read() {
+        Ok(state) if !state.resolved.is_empty() => state,
+        _ => return Ok(()),
+    };
+    let before = state.resolved.len();
+    for kept in plan
+        .files
+        .iter()
+        .filter(|kept| rollouts::key(&kept.path).is_some())
+    {
+        let path = config.place(plan.target, &kept.path);
+        let read = contents::read(&path, None).at("read", &path)?;
+        state.resolved.remove(&forks::mark(&read.digest));
+    }
+    if state.resolved.len() < before {
+        replica.write(&state)?;
+    }
+    Ok(())
+}
+
 fn put_one(
     plan: &RestorePlan,
-    root: &Path,
+    config: &SyncConfig,
     source: &mut Source,
     kept: &Kept,
     ledger: Option<&mut Ledger>,
 ) -> Result<(), RestoreError> {
-    let path = target_of(plan, root, &kept.path)?;
-    atomic::create_private_folder(atomic::parent_of(&path))?;
+    let path = target_of(plan, config, &kept.path)?;
+    atomic::create_durable_folder(atomic::parent_of(&path))?;
     let mut temp = TempFile::beside(&path)?;
     let from = plan.snapshot.path.join(kept.inside());
     let file = temp.file();
@@ -430,8 +452,8 @@ fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
 }
 
 /// Where a file goes; a link on the way in the cloud folder leads nowhere.
-fn target_of(plan: &RestorePlan, root: &Path, path: &str) -> Result<PathBuf, RestoreError> {
-    let mut full = root.to_path_buf();
+fn target_of(plan: &RestorePlan, config: &SyncConfig, path: &str) -> Result<PathBuf, RestoreError> {
+    let mut full = config.root(plan.target).to_path_buf();
     for (depth, part) in path.split('/').enumerate() {
         full.push(part);
         let linked = fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink());
@@ -443,5 +465,5 @@ fn target_of(plan: &RestorePlan, root: &Path, path: &str) -> Result<PathBuf, Res
             });
         }
     }
-    Ok(full)
+    Ok(config.place(plan.target, path))
 }

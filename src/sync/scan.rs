@@ -3,13 +3,14 @@
 use super::cloud_names::{self, CloudName};
 use super::rollouts;
 use super::travel::{self, Scope, Take};
-use crate::codex::home::{ARCHIVED_SESSIONS, Kind, SESSIONS, kind_of};
-use crate::io::atomic::TEMP_PREFIX;
+use crate::codex::home::{Kind, kind_of};
+use crate::io::atomic::{self, TEMP_PREFIX};
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// One of the two sides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -112,8 +113,13 @@ pub struct Listing {
     pub copies: Vec<(String, Found)>,
     /// Paths of files that are not downloaded.
     pub stand_ins: Vec<String>,
-    /// What is left alone, and why.
+    /// What is left alone in the cloud folder, and why.
     pub notes: Vec<(String, String)>,
+    /// What somebody has in the home that does not travel, and why.
+    pub left_out: Vec<(String, String)>,
+    /// Links that are not followed, and why: what they lead to is nobody's, and what the other side has
+    /// at or below their place cannot come.
+    pub links: Vec<(String, &'static str)>,
     /// Temp files of ours that a killed run left.
     pub temps: Vec<PathBuf>,
 }
@@ -128,22 +134,7 @@ pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> 
         folders: Vec::new(),
     };
     for start in scope.starts() {
-        let path = root.join(start);
-        match fs::symlink_metadata(&path) {
-            Err(e) if is_absent(&e) => {}
-            Err(e) => return Err(e).at("look at", &path),
-            // Somebody's own home may have `sessions` on another disk; a link in a folder that
-            // others write to leads anywhere.
-            Ok(meta) if meta.is_symlink() && (side == Side::There && !start.is_empty()) => {
-                walk.note(start, "a link is not followed");
-            }
-            Ok(_) => match fs::metadata(&path) {
-                Ok(meta) if meta.is_dir() => walk.folders.push((path, start.to_owned())),
-                Ok(meta) => walk.file(start.to_owned(), || path.clone(), &meta),
-                Err(e) if is_absent(&e) => {}
-                Err(e) => return Err(e).at("look at", &path),
-            },
-        }
+        walk.start(root, start)?;
     }
     while let Some((folder, relative)) = walk.folders.pop() {
         walk.folder(&folder, &relative)?;
@@ -163,7 +154,68 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn note(&mut self, path: &str, why: &str) {
-        self.listing.notes.push((path.to_owned(), why.to_owned()));
+        let list = match self.side {
+            Side::Here => &mut self.listing.left_out,
+            Side::There => &mut self.listing.notes,
+        };
+        list.push((path.to_owned(), why.to_owned()));
+    }
+
+    /// Looks at where a walk begins, and at every step of the way to it.
+    fn start(&mut self, root: &Path, start: &str) -> Result<(), IoError> {
+        let mut path = root.to_path_buf();
+        let steps = start.match_indices('/').map(|(at, _)| at);
+        for end in steps.chain([start.len()]).filter(|end| *end > 0) {
+            let relative = &start[..end];
+            path = root.join(relative);
+            match fs::symlink_metadata(&path) {
+                Err(e) if is_absent(&e) => return Ok(()),
+                Err(e) => return Err(e).at("look at", &path),
+                Ok(meta) if meta.is_symlink() && !self.goes_through(&path, relative)? => {
+                    return Ok(());
+                }
+                Ok(_) => {}
+            }
+        }
+        self.one(path, start.to_owned())
+    }
+
+    /// A file or a folder, or what a link leads to.
+    fn one(&mut self, path: PathBuf, relative: String) -> Result<(), IoError> {
+        match fs::metadata(&path) {
+            Ok(meta) if meta.is_dir() => self.folders.push((path, relative)),
+            Ok(meta) => self.file(relative, || path, &meta),
+            Err(e) if is_absent(&e) => {}
+            Err(e) => return Err(e).at("look at", &path),
+        }
+        Ok(())
+    }
+
+    /// Whether a link is gone through: somebody's own home may have `sessions` on another disk, and
+    /// AGENTS.md among other settings; a link in a folder that others write to leads anywhere.
+    fn goes_through(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
+        let why = if self.side == Side::There || !self.scope.follows(relative) {
+            "a link is not followed"
+        } else {
+            match fs::metadata(path) {
+                Ok(meta) if meta.is_dir() => return Ok(true),
+                Ok(meta) if meta.is_file() => {
+                    // The copy that replaces it is made beside it.
+                    if let Ok(real) = path.canonicalize() {
+                        let temps = atomic::stale(atomic::parent_of(&real), UNIX_EPOCH);
+                        self.listing.temps.extend(temps);
+                    }
+                    return Ok(true);
+                }
+                Ok(_) => "a link to what is no file is not followed",
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(e).at("look at", path);
+                }
+                Err(_) => "a link that leads nowhere",
+            }
+        };
+        self.listing.links.push((relative.to_owned(), why));
+        Ok(false)
     }
 
     fn folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
@@ -190,16 +242,18 @@ impl Walk<'_> {
                 path
             };
             let kind = entry.file_type().at("look at", folder)?;
-            let linked = kind.is_symlink()
-                && self.side == Side::Here
-                && (path == SESSIONS || path == ARCHIVED_SESSIONS);
-            if kind.is_dir() || linked {
-                if !cloud_names::is_scratch(name) && self.scope.enters(&path) {
+            if kind.is_dir() {
+                if cloud_names::is_scratch(name) {
+                    self.scratch(&path, &entry.path());
+                } else if self.scope.enters(&path) {
                     self.folders.push((entry.path(), path));
                 }
             } else if kind.is_symlink() {
-                if self.scope.takes(&path) == Take::Yes && !cloud_names::is_scratch(name) {
-                    self.note(&path, "a link is not followed");
+                if self.scope.takes(&path) == Take::Yes
+                    && !cloud_names::is_scratch(name)
+                    && self.goes_through(&entry.path(), &path)?
+                {
+                    self.one(entry.path(), path)?;
                 }
             } else if kind.is_file() {
                 match entry.metadata() {
@@ -295,6 +349,9 @@ impl Walk<'_> {
         }
         let named = cloud_names::of(&path);
         if named == CloudName::Scratch {
+            if self.side == Side::Here {
+                self.scratch(&path, &full());
+            }
             return;
         }
         let real = match &named {
@@ -333,7 +390,22 @@ impl Walk<'_> {
             }
             (CloudName::StandIn(real), Side::There) => self.listing.stand_ins.push(real),
             (CloudName::Scratch, _) => {}
+            (CloudName::StandIn(_), Side::Here) => {
+                let why = "its name is one of stand-ins for files that are not downloaded";
+                self.note(&found.path, why);
+            }
             _ => self.note(&found.path, "a copy that a cloud client made of a conflict"),
+        }
+    }
+
+    /// Names what somebody calls as clients call what is theirs: in the cloud folder it would be taken
+    /// for that. What systems and clients do put into any folder is not worth a word.
+    fn scratch(&mut self, path: &str, full: &Path) {
+        if self.side == Side::Here
+            && self.scope.takes(path) == Take::Yes
+            && !cloud_names::is_junk(full)
+        {
+            self.note(path, "its name is one that clients give to scratch files");
         }
     }
 }

@@ -187,7 +187,7 @@ impl Replica {
 
     /// Writes the whole state.
     pub fn write(&self, state: &State) -> Result<(), IoError> {
-        atomic::create_private_folder(&self.folder)?;
+        atomic::create_durable_folder(&self.folder)?;
         let path = self.file();
         let mut bytes = self.header(state)?;
         let mut keys: Vec<_> = state.files.keys().collect();

@@ -78,6 +78,33 @@ pub fn clean_root(entry: &str) -> Result<Option<String>, String> {
     }
 }
 
+/// What may be a link at the top of a home: what it leads to is synced, and the link stays. Settings are
+/// not among them, and what is not Codex's may lead to anything.
+pub const LINKED: &[&str] = &[
+    home::SESSIONS,
+    home::ARCHIVED_SESSIONS,
+    "session_index.jsonl",
+    "history.jsonl",
+    "skills",
+    "prompts",
+    "rules",
+    "memories",
+    "plugins",
+    "AGENTS.md",
+    "AGENTS.override.md",
+];
+
+/// Whether a link at this path of a home is gone through.
+pub fn is_followed(path: &str, roots: &[String]) -> bool {
+    let named = || roots.iter().any(|root| root == path) && !runs_commands(path);
+    !path.contains('/') && (LINKED.contains(&path) || named())
+}
+
+/// Whether one of the `roots` is `folder` or lies in it.
+pub fn holds_any(folder: &str, roots: &[String]) -> bool {
+    roots.iter().any(|root| is_below(root, folder))
+}
+
 /// How a path belongs to what is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {
@@ -174,6 +201,11 @@ impl Scope {
     /// Whether a glob keeps the file where it is.
     pub fn is_excluded(&self, path: &str) -> bool {
         !self.exclude.is_empty() && self.exclude.is_match(path)
+    }
+
+    /// See [`is_followed`].
+    pub fn follows(&self, path: &str) -> bool {
+        is_followed(path, &self.roots)
     }
 
     /// Whether a folder may hold something that is synced.

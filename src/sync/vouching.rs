@@ -3,9 +3,10 @@
 //! machine that is no longer, is of use to further machines only when somebody says what is whole in it.
 
 use super::apply::{ApplyError, Work};
+use super::config::SyncConfig;
 use super::contents;
 use super::manifest::{self, Manifests, Written};
-use super::scan::Stat;
+use super::scan::{Side, Stat};
 use super::state::{Last, State};
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
@@ -47,7 +48,7 @@ pub(super) fn for_known(
         if !(work.go_on)() {
             return Err(ApplyError::Interrupted);
         }
-        if let Some(written) = examine(last, &config.local, &config.cloud)? {
+        if let Some(written) = examine(last, config)? {
             own.insert(last.there.path.clone(), written);
         }
     }
@@ -99,8 +100,9 @@ fn is_it(written: &Written, last: &Last) -> bool {
 }
 
 /// The version in the cloud folder, where it is still as the last sync left it and whole.
-fn examine(last: &mut Last, local: &Path, cloud: &Path) -> Result<Option<Written>, IoError> {
-    let (here, there) = (local.join(&last.here.path), cloud.join(&last.there.path));
+fn examine(last: &mut Last, config: &SyncConfig) -> Result<Option<Written>, IoError> {
+    let here = config.place(Side::Here, &last.here.path);
+    let there = config.place(Side::There, &last.there.path);
     let is_still = || -> Result<bool, IoError> {
         let stats = (Stat::at(&here)?, Stat::at(&there)?);
         Ok(stats == (Some(last.here.stat), Some(last.there.stat)))

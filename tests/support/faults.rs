@@ -5,7 +5,7 @@
     reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
 )]
 
-use super::env::TestEnv;
+use super::env::{Run, TestEnv};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -96,4 +96,25 @@ impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.0).status();
     }
+}
+
+/// Runs the command where the system shows no processes; `None`, with a line that says so, where that
+/// cannot be had.
+pub(crate) fn without_processes(env: &TestEnv, args: &[&str]) -> Option<Run> {
+    let plain = env.command(args);
+    let script = "mount -t tmpfs none /proc && exec \"$@\"; exit 99";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]);
+    command.arg(plain.get_program()).args(args);
+    command.env_clear().current_dir(env.path(""));
+    for (name, value) in plain.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let ended = command.stdin(Stdio::null()).output().ok();
+    let run = ended.map(Run::of_output);
+    let run = run.filter(|run| run.code != 99 && !run.stderr.starts_with("unshare: "));
+    if run.is_none() {
+        println!("skipped: mounting is not permitted here");
+    }
+    run
 }

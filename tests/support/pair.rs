@@ -16,6 +16,8 @@ pub(crate) const ROLLOUT: &str =
 pub(crate) const META: &str =
     "{\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n";
 
+pub(crate) const SKILL: &str = "skills/mine/SKILL.md";
+
 /// Two machines: homes `a` and `b`, one cloud folder that arrives at once.
 pub(crate) struct Pair(pub(crate) TestEnv);
 
@@ -28,6 +30,33 @@ impl Pair {
         }
         fs::create_dir_all(pair.cloud()).unwrap();
         pair
+    }
+
+    /// Two that have these files: `a` wrote them, and both have synced.
+    pub(crate) fn synced(files: &[(&str, &str)]) -> Self {
+        let pair = Self::new();
+        pair.sync(files);
+        pair
+    }
+
+    /// Brings these files from `a` to `b`.
+    pub(crate) fn sync(&self, files: &[(&str, &str)]) {
+        for (path, text) in files {
+            self.put("a", path, text);
+        }
+        self.apply("a");
+        self.apply("b");
+    }
+
+    /// A conversation that both had goes on differently on each; `a` has synced since. The two texts.
+    pub(crate) fn diverge(&self) -> [String; 2] {
+        self.sync(&[(ROLLOUT, META)]);
+        let texts = ["a", "over there"].map(|n| format!("{META}{{\"n\":\"{n}\"}}\n"));
+        for (name, text) in ["a", "b"].into_iter().zip(&texts) {
+            self.put(name, ROLLOUT, text);
+        }
+        self.apply("a");
+        texts
     }
 
     pub(crate) fn configure(&self, name: &str, more: &str) {

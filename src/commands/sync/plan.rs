@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Request};
+use crate::sync::state::Replica;
 use crate::ui::time::bytes;
 use clap::Args;
 use std::path::Path;
@@ -17,6 +18,20 @@ use std::path::Path;
   codex-manager sync plan
   codex-manager sync plan --json | jq .actions")]
 pub(super) struct PlanArgs {
+    #[command(flatten)]
+    wishes: Wishes,
+}
+
+impl PlanArgs {
+    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+        let config = read_config(context, path)?;
+        show(context, &config, &self.wishes, "sync plan")
+    }
+}
+
+/// What the flags of `plan` and `run` say about a plan.
+#[derive(Debug, Args)]
+pub(super) struct Wishes {
     /// Put back what is missing in the cloud folder, even if it is most of it
     #[arg(long)]
     refill: bool,
@@ -24,44 +39,30 @@ pub(super) struct PlanArgs {
     #[arg(long)]
     accept_unlisted: bool,
     #[command(flatten)]
-    closing: ClosingArgs,
+    pub(super) closing: ClosingArgs,
 }
 
-impl PlanArgs {
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
-        let config = read_config(context, path)?;
-        let wishes = Wishes {
+impl Wishes {
+    /// What a plan is made for, where nobody has decided about a single path.
+    pub(super) fn request<'a>(&self, config: &'a SyncConfig, replica: &'a Replica) -> Request<'a> {
+        Request {
             refill: self.refill,
             accept_unlisted: self.accept_unlisted,
-            closing: &self.closing,
-        };
-        show(context, &config, &wishes, "sync plan")
+            ..Request::of(config, replica)
+        }
     }
-}
-
-/// What the flags of `plan` and `run` say about a plan.
-pub(super) struct Wishes<'a> {
-    pub(super) refill: bool,
-    pub(super) accept_unlisted: bool,
-    pub(super) closing: &'a ClosingArgs,
 }
 
 /// Makes the plan and shows it.
 pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
-    wishes: &Wishes<'_>,
+    wishes: &Wishes,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
-    let (plan, _) = plan::plan(&Request {
-        config,
-        replica: &replica,
-        refill: wishes.refill,
-        accept_unlisted: wishes.accept_unlisted,
-        chosen: None,
-    })?;
-    let ending = closing::plan_closing(context, config, wishes.closing);
+    let (plan, _) = plan::plan(&wishes.request(config, &replica))?;
+    let ending = closing::plan_closing(context, config, &wishes.closing);
     let mut json = document(&plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);

@@ -175,16 +175,6 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
             Some("set paths.backup_dir"),
         );
     }
-    if backups.starts_with(cloud) {
-        let message = format!("backups would be replicated as well: {}", backups.display());
-        push(
-            checks,
-            id,
-            Status::Warn,
-            message,
-            Some("set paths.backup_dir to another place"),
-        );
-    }
     let clouds = [
         "dropbox",
         "onedrive",

@@ -7,14 +7,12 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, Work};
-use crate::sync::backup::{self, Kept};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::forks::{Fork, Forks};
 use crate::sync::plan::{self, Conflict, Plan, Request};
 use crate::sync::register::{Arrival, Change, Registry};
 use crate::sync::resolve::{self, Choice};
 use crate::sync::rollouts;
-use crate::sync::scan::Stat;
 use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -64,7 +62,17 @@ struct ResolveJson<'a> {
     forks: Vec<ForkJson>,
     resolved: Option<String>,
     new_id: Option<String>,
+    snapshot: Option<String>,
     dry_run: bool,
+}
+
+/// What a decision has led to.
+#[derive(Default)]
+struct Resolved {
+    /// The id of the conversation that was made of the other version.
+    new_id: Option<String>,
+    /// The snapshot of what was not kept.
+    snapshot: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -84,14 +92,7 @@ impl ResolveArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
-        let request = |chosen| Request {
-            config: &config,
-            replica: &replica,
-            refill: false,
-            accept_unlisted: false,
-            chosen,
-        };
-        let (plan, state) = plan::plan(&request(None))?;
+        let (plan, state) = plan::plan(&Request::of(&config, &replica))?;
         let forks = Forks::read(&replica.folder, &config.cloud)?;
         let open: Vec<Fork> = forks
             .all
@@ -105,25 +106,32 @@ impl ResolveArgs {
         let found = find(what, &plan, open)?;
         let choice = choice(&found, keep)?;
         if self.dry_run {
-            return Ok(self.say(context, what, keep, None));
+            return Ok(self.say(context, what, keep, Resolved::default()));
         }
         let _lock = lock(&replica)?;
         nobody_home(context, &config, &self.closing)?;
-        let new_id = match found {
+        let resolved = match found {
             Open::Conflict(conflict) => decide(context, &config, &replica, &conflict.path, keep)?,
             Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
         };
-        Ok(self.say(context, what, keep, new_id))
+        Ok(self.say(context, what, keep, resolved))
     }
 
-    fn say(&self, context: &Context, what: &str, keep: KeepArg, new_id: Option<String>) -> Outcome {
+    fn say(&self, context: &Context, what: &str, keep: KeepArg, resolved: Resolved) -> Outcome {
         let keep = format!("{keep:?}").to_lowercase();
         let verb = if self.dry_run { "would keep" } else { "kept" };
         context.ui.line(format_args!("{verb} {keep}: {what}"));
-        if let Some(id) = &new_id {
+        if let Some(id) = &resolved.new_id {
             context
                 .ui
                 .line(format_args!("the new conversation is {id}"));
+        }
+        if let Some(snapshot) = &resolved.snapshot {
+            let ui = &context.ui;
+            ui.note(format_args!("what was not kept is in {snapshot}"));
+            ui.note(format_args!(
+                "put it back with: codex-manager sync restore --from {snapshot} --target local --apply"
+            ));
         }
         if !self.dry_run {
             context.ui.note("next: codex-manager sync run --apply");
@@ -134,7 +142,8 @@ impl ResolveArgs {
                 conflicts: &[],
                 forks: Vec::new(),
                 resolved: Some(what.to_owned()),
-                new_id,
+                new_id: resolved.new_id,
+                snapshot: resolved.snapshot,
                 dry_run: self.dry_run,
             },
         );
@@ -159,6 +168,7 @@ impl ResolveArgs {
                 .collect(),
             resolved: None,
             new_id: None,
+            snapshot: None,
             dry_run: self.dry_run,
         };
         ui.document("sync resolve", &json);
@@ -256,18 +266,15 @@ fn decide(
     replica: &Replica,
     path: &str,
     keep: KeepArg,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Resolved, CommandError> {
     let policy = if keep == KeepArg::Cloud {
         ConflictPolicy::PreferCloud
     } else {
         ConflictPolicy::PreferLocal
     };
     let (whole, state) = plan::plan(&Request {
-        config,
-        replica,
-        refill: false,
-        accept_unlisted: false,
         chosen: Some((path, policy)),
+        ..Request::of(config, replica)
     })?;
     let plan = Plan {
         steps: whole.steps.into_iter().filter(|s| s.path == path).collect(),
@@ -301,20 +308,27 @@ fn decide(
         );
     }
     let mut arrivals = report.arrivals;
-    let mut new_id = None;
-    let mut state = replica.read()?;
+    let mut resolved = Resolved {
+        new_id: None,
+        snapshot: report.snapshot,
+    };
     let choice = if keep == KeepArg::Both {
         Choice::Both
     } else {
         Choice::Current
     };
     for mark in forked {
+        if resolved.snapshot.is_none() {
+            resolved.snapshot =
+                resolve::keep_dropped(&mark, choice, config, replica, context.now())?;
+        }
+        let mut state = replica.read()?;
         let settled = resolve::settle(&mark, choice, config, replica, &mut state)?;
         arrivals.extend(new_arrival(&settled));
-        new_id = settled.new_id;
+        resolved.new_id = settled.new_id;
     }
     register(context, config, &arrivals)?;
-    Ok(new_id)
+    Ok(resolved)
 }
 
 fn settle(
@@ -323,29 +337,16 @@ fn settle(
     replica: &Replica,
     fork: &Fork,
     choice: Choice,
-) -> Result<Option<String>, CommandError> {
+) -> Result<Resolved, CommandError> {
+    let snapshot = resolve::keep_dropped(fork.mark(), choice, config, replica, context.now())?;
     let mut state = replica.read()?;
-    if choice == Choice::Fork
-        && let Some(current) = resolve::conversation_of(fork, config, &state)
-        && let Some(stat) = Stat::at(&config.local.join(&current))?
-    {
-        let kept = Kept {
-            cloud: false,
-            mtime_ns: stat.mtime_ns,
-            size: stat.size,
-            path: current.clone(),
-        };
-        let files = vec![(config.local.join(&current), kept)];
-        if let Some(name) = backup::make_of(config, files, context.now())? {
-            context
-                .ui
-                .note(format_args!("the conversation as it was is in {name}"));
-        }
-    }
     let settled = resolve::settle(fork.mark(), choice, config, replica, &mut state)?;
     let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
     register(context, config, &arrivals)?;
-    Ok(settled.new_id)
+    Ok(Resolved {
+        new_id: settled.new_id,
+        snapshot,
+    })
 }
 
 fn new_arrival(settled: &resolve::Settled) -> Option<Arrival> {

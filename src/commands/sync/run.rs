@@ -4,14 +4,13 @@ use super::closing::{nobody_home, say_who_came};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, registry, replica};
-use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, Work};
 use crate::sync::config::SyncConfig;
-use crate::sync::plan::{self, Op, Plan, Request};
+use crate::sync::plan::{self, Op, Plan};
 use crate::sync::register::Registry;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
@@ -22,10 +21,6 @@ use std::path::Path;
 ///
 /// Without a flag it does what `dry_run_default` of the configuration says. What is overwritten is
 /// kept first; two differing versions of a conversation are both kept.
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag on the command line"
-)]
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager sync run --dry-run
@@ -37,14 +32,8 @@ pub(super) struct RunArgs {
     /// Do it
     #[arg(long)]
     apply: bool,
-    /// Put back what is missing in the cloud folder, even if it is most of it
-    #[arg(long)]
-    refill: bool,
-    /// Take files that no machine vouches for as they are
-    #[arg(long)]
-    accept_unlisted: bool,
     #[command(flatten)]
-    closing: ClosingArgs,
+    wishes: Wishes,
 }
 
 impl RunArgs {
@@ -56,12 +45,7 @@ impl RunArgs {
     pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            let wishes = Wishes {
-                refill: self.refill,
-                accept_unlisted: self.accept_unlisted,
-                closing: &self.closing,
-            };
-            return super::plan::show(context, &config, &wishes, "sync run");
+            return super::plan::show(context, &config, &self.wishes, "sync run");
         }
         log::logged(context, &config, || self.apply(context, &config))
     }
@@ -69,21 +53,15 @@ impl RunArgs {
     fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
-        nobody_home(context, config, &self.closing)?;
-        let (plan, state) = plan::plan(&Request {
-            config,
-            replica: &replica,
-            refill: self.refill,
-            accept_unlisted: self.accept_unlisted,
-            chosen: None,
-        })?;
+        nobody_home(context, config, &self.wishes.closing)?;
+        let (plan, state) = plan::plan(&self.wishes.request(config, &replica))?;
         if !plan.conflicts.is_empty() {
             context.ui.document("sync run", &document(&plan, |_| false));
             shared::say_the_rest(context, &plan, config);
             return Err(shared::undecided(&plan));
         }
         // Planning a large first sync takes a while.
-        nobody_home(context, config, &self.closing)?;
+        nobody_home(context, config, &self.wishes.closing)?;
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
         let report = apply::apply(
@@ -131,7 +109,7 @@ impl RunArgs {
                 .warn(format_args!("left for the next run: {path}: {why}"));
         }
         shared::say_the_rest(context, &plan, config);
-        say_done(context, &plan, &report);
+        say_done(context, config, &plan, &report);
         let partial =
             !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
@@ -139,7 +117,7 @@ impl RunArgs {
 }
 
 /// What was done, and the next step of the protocol.
-fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
+fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
     use plan::Action;
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
@@ -166,7 +144,7 @@ fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
         ui.note(format_args!("what was overwritten is in {snapshot}"));
         for (side, name) in [(Side::Here, "local"), (Side::There, "cloud")] {
             let ops = done().flat_map(|step| &step.ops);
-            if ops.filter_map(Op::victim).any(|seen| seen.side == side) {
+            if ops.flat_map(Op::victims).any(|seen| seen.side == side) {
                 ui.note(format_args!(
                     "put it back with: codex-manager sync restore --from {snapshot} --target {name} --apply"
                 ));
@@ -185,7 +163,16 @@ fn say_done(context: &Context, plan: &Plan, report: &apply::Report) {
         );
         ui.note("      before you start Codex there; sign in there as well: logins do not travel");
     }
-    if !report.arrivals.is_empty() {
-        ui.note("next: start Codex here and continue with: codex resume");
+    match (&*report.arrivals, &*config.path_rules) {
+        ([], _) => {}
+        (_, []) => ui.note("next: start Codex here and continue with: codex resume"),
+        // Codex 0.169 looks by the folder that the conversation names, whatever its index says.
+        ([one], _) => ui.note(format_args!(
+            "next: start Codex here and continue with: codex resume {}",
+            one.id
+        )),
+        _ => ui.note(
+            "next: start Codex here and continue with: codex resume --all (of other folders, too)",
+        ),
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
 
 /// Two runs at once would each undo what the other plans.
 pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
-    atomic::create_private_folder(&replica.folder)?;
+    atomic::create_durable_folder(&replica.folder)?;
     FileLock::try_exclusive(&replica.lock()).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is under way")
             .hint("wait for it to end; nothing was changed"),
@@ -78,6 +78,7 @@ pub(super) struct PlanJson<'a> {
     pub(super) skipped: Vec<PathJson<'a>>,
     pub(super) warnings: Vec<PathJson<'a>>,
     pub(super) notes: Vec<PathJson<'a>>,
+    pub(super) left_out: Vec<PathJson<'a>>,
     pub(super) forks: Vec<&'a str>,
     pub(super) summary: Summary,
     pub(super) dry_run: bool,
@@ -107,6 +108,7 @@ pub(super) struct Summary {
     actions: BTreeMap<&'static str, usize>,
     conflicts: usize,
     waiting: usize,
+    left_out: usize,
     forks: usize,
 }
 
@@ -137,6 +139,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
         skipped: with_reasons(&plan.skipped),
         warnings: with_reasons(&plan.warnings),
         notes: with_reasons(&plan.notes),
+        left_out: with_reasons(&plan.left_out),
         forks: plan.forks.iter().map(|(name, _)| &**name).collect(),
         summary: Summary {
             unchanged: plan.unchanged,
@@ -144,6 +147,7 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
             actions,
             conflicts: plan.conflicts.len(),
             waiting: plan.waiting.len(),
+            left_out: plan.left_out.len(),
             forks: plan.forks.len(),
         },
         dry_run: true,
@@ -216,6 +220,7 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
     for (path, why) in limited(&plan.notes) {
         ui.note(format_args!("note: {path}: {why}"));
     }
+    say_left_out(context, &plan.left_out);
     for (name, _) in &plan.forks {
         ui.warn(format_args!(
             "a version of a conversation is kept until you decide: {name}"
@@ -231,6 +236,19 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
                 conflict.path, conflict.reason
             ));
         }
+    }
+}
+
+/// Says what is in the home and does not travel: a few by name, all by number.
+fn say_left_out(context: &Context, left_out: &[(String, String)]) {
+    const NAMED: usize = 10;
+    let ui = &context.ui;
+    for (path, why) in left_out.iter().take(NAMED) {
+        ui.note(format_args!("left out: {path}: {why}"));
+    }
+    if left_out.len() > NAMED {
+        let more = left_out.len() - NAMED;
+        ui.note(format_args!("left out: {more} more; --json names them"));
     }
 }
 

@@ -4,12 +4,11 @@
 //! then the folders, then the state. A run that is killed in between leaves what one leaves that is
 //! killed in a single file, for as many files as a batch has.
 
-use super::copying::{Copy, Staged};
+use super::copying::{Placed, Staged};
 use super::{ApplyError, Obstacle, Report, Run};
 use crate::io::atomic;
-use crate::io::hash::Sha256Digest;
 use crate::io::parallel::{self, Stopped};
-use crate::sync::plan::{Op, Step};
+use crate::sync::plan::{Copy, Op, Step};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -33,9 +32,9 @@ pub(super) fn beginning(steps: &[Step]) -> &[Step] {
     &steps[..fit.count()]
 }
 
-fn new_copy(step: &Step) -> Option<Copy<'_>> {
+fn new_copy(step: &Step) -> Option<&Copy> {
     match step.ops.as_slice() {
-        [op @ Op::Copy { over: None, .. }] => Copy::of(op),
+        [Op::Copy(copy)] if copy.over.is_none() => Some(copy),
         _ => None,
     }
 }
@@ -43,8 +42,7 @@ fn new_copy(step: &Step) -> Option<Copy<'_>> {
 /// A file that has its name.
 struct Named {
     target: PathBuf,
-    /// Length and digest of its text, where that is its bytes.
-    text: Option<(u64, Sha256Digest)>,
+    placed: Placed,
 }
 
 impl Run<'_> {
@@ -56,7 +54,7 @@ impl Run<'_> {
         steps: &[Step],
         report: &mut Report,
     ) -> Result<(), ApplyError> {
-        let copies: Vec<Copy<'_>> = steps.iter().filter_map(new_copy).collect();
+        let copies: Vec<&Copy> = steps.iter().filter_map(new_copy).collect();
         let mut ended = Ok(());
         let staged = until_fatal(self.stage_all(&copies)?, &mut ended);
         for (copy, staged) in copies.iter().zip(&staged) {
@@ -70,8 +68,8 @@ impl Run<'_> {
         sync_folders(&mut named, &mut ended);
         ended = ended.and_then(|()| self.go_on());
         for ((index, step), named) in (first..).zip(steps).zip(named) {
-            let learned = named.and_then(|Named { target, text }| {
-                self.copied = text.map(|text| (target, text));
+            let learned = named.and_then(|Named { placed, .. }| {
+                self.placed = vec![placed];
                 self.learn(step, report)
             });
             report.take(index, step, learned)?;
@@ -80,18 +78,18 @@ impl Run<'_> {
     }
 
     /// Durable copies beside their places, in the order of `copies`.
-    fn stage_all(&self, copies: &[Copy<'_>]) -> Result<Vec<Result<Staged, Obstacle>>, ApplyError> {
+    fn stage_all(&self, copies: &[&Copy]) -> Result<Vec<Result<Staged, Obstacle>>, ApplyError> {
         let mut jobs = Vec::with_capacity(copies.len());
         for copy in copies {
             self.go_on()?;
-            jobs.push((copy, self.place(copy.to)));
+            jobs.push((*copy, self.place(&copy.to)));
         }
         let shared = self.copier;
         let mut staged = Vec::with_capacity(jobs.len());
         let done = parallel::ordered_on(
             THREADS.min(jobs.len()),
             jobs.len(),
-            |(copy, place): (&Copy<'_>, Result<PathBuf, Obstacle>)| {
+            |(copy, place): (&Copy, Result<PathBuf, Obstacle>)| {
                 let staged = shared.stage(copy, place?)?;
                 staged.temp.sync()?;
                 Ok(staged)
@@ -113,9 +111,7 @@ impl Run<'_> {
         staged.temp.replace_unsynced(&staged.target)?;
         Ok(Named {
             target: staged.target,
-            text: staged
-                .is_text
-                .then_some((staged.written.size, staged.written.digest)),
+            placed: staged.placed,
         })
     }
 }

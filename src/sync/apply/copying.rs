@@ -1,6 +1,6 @@
 //! Makes copies of files, whole and beside the places where they will stand. Several threads may.
 
-use super::Obstacle;
+use super::{Obstacle, changed};
 use crate::io::atomic::TempFile;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::regular;
@@ -8,7 +8,8 @@ use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
 use crate::sync::manifest::Written;
-use crate::sync::plan::{Op, Seen};
+use crate::sync::plan::{Copy, Seen};
+use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -22,93 +23,87 @@ pub(super) struct Copier<'a> {
     pub(super) progress: &'a dyn Progress,
 }
 
-/// What [`Op::Copy`] says.
-#[derive(Clone, Copy)]
-pub(super) struct Copy<'a> {
-    pub(super) from: &'a Seen,
-    pub(super) to: &'a (Side, String),
-    pub(super) over: Option<Stat>,
-    pub(super) mtime_ns: i64,
-    pub(super) expect: Option<Sha256Digest>,
-}
-
-impl<'a> Copy<'a> {
-    pub(super) fn of(op: &'a Op) -> Option<Self> {
-        match op {
-            Op::Copy {
-                from,
-                to,
-                over,
-                mtime_ns,
-                expect,
-            } => Some(Self {
-                from,
-                to,
-                over: *over,
-                mtime_ns: *mtime_ns,
-                expect: *expect,
-            }),
-            _ => None,
-        }
-    }
-}
-
 /// A whole copy that has not got its name yet.
 pub(super) struct Staged {
     pub(super) temp: TempFile,
     /// Where it will stand.
     pub(super) target: PathBuf,
     pub(super) written: Written,
-    /// Whether its text is its bytes.
-    pub(super) is_text: bool,
+    pub(super) placed: Placed,
+}
+
+/// A file that was put into its place, as it was then: a client may replace it at once.
+#[derive(Debug, Clone)]
+pub(super) struct Placed {
+    pub(super) to: (Side, String),
+    pub(super) stat: Stat,
+    /// Length and digest of its text, where that can be read.
+    pub(super) text: Option<(u64, Sha256Digest)>,
+}
+
+impl Staged {
+    /// Gives the file its time.
+    pub(super) fn new(
+        mut temp: TempFile,
+        target: PathBuf,
+        to: (Side, String),
+        written: Written,
+        text: Option<(u64, Sha256Digest)>,
+    ) -> Result<Self, Obstacle> {
+        let file = temp.file();
+        set_time(file, written.mtime_ns).at("set time", &target)?;
+        let stat = Stat::of(&file.metadata().at("look at", &target)?);
+        Ok(Self {
+            temp,
+            target,
+            written,
+            placed: Placed { to, stat, text },
+        })
+    }
 }
 
 impl Copier<'_> {
-    pub(super) fn root(&self, side: Side) -> &Path {
-        match side {
-            Side::Here => &self.config.local,
-            Side::There => &self.config.cloud,
-        }
-    }
-
     /// The file, if it still is as it was seen.
     pub(super) fn still(&self, seen: &Seen) -> Result<PathBuf, Obstacle> {
-        let path = self.root(seen.side).join(&seen.path);
+        let path = self.config.place(seen.side, &seen.path);
         if Stat::at(&path)? == Some(seen.stat) {
             Ok(path)
         } else {
-            Err(Obstacle::Left(format!(
-                "changed meanwhile: {}",
-                path.display()
-            )))
+            Err(changed(&path))
         }
     }
 
     /// Copies a file beside `target`, with its mode and time. Not durable yet.
-    pub(super) fn stage(&self, copy: &Copy<'_>, target: PathBuf) -> Result<Staged, Obstacle> {
-        let source = self.still(copy.from)?;
+    pub(super) fn stage(&self, copy: &Copy, target: PathBuf) -> Result<Staged, Obstacle> {
+        let source = self.still(&copy.from)?;
         let mut temp = TempFile::beside(&target)?;
         let mut reader = regular::open(&source).at("open", &source)?;
         let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
-        self.still(copy.from)?;
+        self.still(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {
             let why = format!("it is not what was expected: {}", source.display());
             return Err(Obstacle::Left(why));
         }
         let replaced = copy.over.map(|_| target.as_path());
         set_like(temp.file(), &source, replaced).at("set mode", &target)?;
-        let is_text = contents::is_plain(temp.file()).at("read", &target)?;
-        set_time(temp.file(), copy.mtime_ns).at("set time", &target)?;
-        Ok(Staged {
-            temp,
-            target,
-            written: Written {
-                size,
-                mtime_ns: copy.mtime_ns,
-                digest,
-            },
-            is_text,
-        })
+        let text = if contents::is_plain(temp.file()).at("read", &target)? {
+            Some((size, digest))
+        } else {
+            match contents::read(temp.path(), None) {
+                Ok(read) => Some((read.len, read.digest)),
+                Err(e) if rollouts::is_below_sessions(&copy.to.1) => {
+                    let why = format!("it cannot be unpacked ({e}): {}", source.display());
+                    return Err(Obstacle::Left(why));
+                }
+                Err(_) => None,
+            }
+        };
+        let written = Written {
+            size,
+            mtime_ns: copy.mtime_ns,
+            digest,
+        };
+        Staged::new(temp, target, copy.to.clone(), written, text)
     }
 
     /// Copies all that `from` gives.

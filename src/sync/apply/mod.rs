@@ -8,18 +8,19 @@
 mod batch;
 mod copying;
 
-use self::copying::{Copier, Copy, set_like, set_time};
+use self::copying::{Copier, Placed, Staged, set_like, set_time};
 use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::lines;
 use super::manifest::{self, Ledger, Manifest, Manifests, Noted, Written};
-use super::plan::{After, Op, Plan, Seen, Step};
+use super::plan::{After, Copy, Op, Plan, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Journal, Last, Place, Replica, State};
+use super::travel;
 use super::vouching;
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
@@ -113,6 +114,11 @@ impl From<IoError> for Obstacle {
     }
 }
 
+/// What is said of a file that is no longer as it was planned with.
+fn changed(path: &Path) -> Obstacle {
+    Obstacle::Left(format!("changed meanwhile: {}", path.display()))
+}
+
 /// Applies a plan. `state` is the one that the plan was made from; the caller holds its lock.
 ///
 /// # Errors
@@ -120,7 +126,7 @@ impl From<IoError> for Obstacle {
 pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
     let before = state.clone();
     let mut report = Report::default();
-    atomic::create_private_folder(&work.config.cloud)?;
+    atomic::create_durable_folder(&work.config.cloud)?;
     let own = manifest::path_of(&work.config.cloud, &work.config.machine_id, &state.writer);
     // Known from the first sight on, whatever becomes of this run.
     let met_peers = !state.has_peers && Manifests::has_others(&work.config.cloud, &own);
@@ -141,7 +147,7 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
             journal: work.replica.journal()?,
             ledger: Ledger::open(&work.replica.folder)?,
             state: &mut state,
-            copied: None,
+            placed: Vec::new(),
         };
         let ended = run.steps(&plan.steps, &mut report);
         let synced = run.journal.sync();
@@ -221,15 +227,11 @@ struct Run<'a> {
     journal: Journal,
     ledger: Ledger,
     state: &'a mut State,
-    /// The place of the last copy, with what was seen of its text on the way.
-    copied: Option<(PathBuf, (u64, Sha256Digest))>,
+    /// What the step under way has put into its places.
+    placed: Vec<Placed>,
 }
 
 impl Run<'_> {
-    fn root(&self, side: Side) -> &Path {
-        self.copier.root(side)
-    }
-
     fn go_on(&self) -> Result<(), ApplyError> {
         if (self.work.go_on)() {
             Ok(())
@@ -255,6 +257,7 @@ impl Run<'_> {
     }
 
     fn step(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
+        self.placed.clear();
         for op in &step.ops {
             self.go_on()?;
             self.op(op)?;
@@ -303,15 +306,20 @@ impl Run<'_> {
     /// synced: the source counts as it was planned with.
     fn note(&mut self, step: &Step, here: &str, there: &str) -> Result<(), Obstacle> {
         let place = |run: &Self, side, path: &str| -> Result<Option<Place>, IoError> {
-            let planned = step.ops.iter().find_map(|op| match op {
-                Op::Copy { from, .. } | Op::Rename { from, .. } if from.side == side => {
-                    Some(from.stat)
-                }
-                _ => None,
-            });
-            let stat = match planned {
+            let mut placed = run.placed.iter();
+            let placed = placed.find(|placed| (placed.to.0, &*placed.to.1) == (side, path));
+            let mut ops = step.ops.iter();
+            let source = || {
+                ops.find_map(|op| match op {
+                    Op::Copy(Copy { from, .. }) | Op::Rename { from, .. } if from.side == side => {
+                        Some(from.stat)
+                    }
+                    _ => None,
+                })
+            };
+            let stat = match placed.map(|placed| placed.stat).or_else(source) {
                 Some(stat) => Some(stat),
-                None => Stat::at(&run.root(side).join(path))?,
+                None => Stat::at(&run.work.config.place(side, path))?,
             };
             Ok(stat.map(|stat| Place {
                 path: path.to_owned(),
@@ -324,22 +332,8 @@ impl Run<'_> {
         ) else {
             return Ok(());
         };
-        // The copy just made is the surest thing to read.
-        let target = step.ops.iter().find_map(|op| match op {
-            Op::Copy { to, .. } | Op::Merge { to, .. } => Some(self.root(to.0).join(&to.1)),
-            _ => None,
-        });
-        let contents = match (target, self.copied.take()) {
-            (Some(path), Some((of, seen))) if of == path => Some(seen),
-            (Some(path), _) => {
-                let read = contents::read(&path, None).at("read", &path)?;
-                Some((read.len, read.digest))
-            }
-            (None, _) => {
-                let known = self.state.files.get(&step.key);
-                known.and_then(|last| last.contents)
-            }
-        };
+        let known = || self.state.files.get(&step.key)?.contents;
+        let contents = self.placed.first().map_or_else(known, |placed| placed.text);
         let last = Last {
             here,
             there,
@@ -354,20 +348,8 @@ impl Run<'_> {
 
     fn op(&mut self, op: &Op) -> Result<(), Obstacle> {
         match op {
-            Op::Copy {
-                from,
-                to,
-                over,
-                mtime_ns,
-                expect,
-            } => self.copy(&Copy {
-                from,
-                to,
-                over: *over,
-                mtime_ns: *mtime_ns,
-                expect: *expect,
-            }),
-            Op::Merge { versions, to, over } => self.merge(versions, to, *over),
+            Op::Copy(copy) => self.copy(copy),
+            Op::Merge { versions, to } => self.merge(versions, to),
             Op::Rename { from, to } => self.rename(from, to),
             Op::Fork { from, name, digest } => self.fork(from, name, digest),
             Op::CopyFork { from, name } => self.copy_fork(*from, name),
@@ -393,25 +375,19 @@ impl Run<'_> {
         if !taken && Stat::at(path)? == over {
             Ok(())
         } else {
-            Err(Obstacle::Left(format!(
-                "changed meanwhile: {}",
-                path.display()
-            )))
+            Err(changed(path))
         }
     }
 
-    fn copy(&mut self, copy: &Copy<'_>) -> Result<(), Obstacle> {
-        let target = self.place(copy.to)?;
+    fn copy(&mut self, copy: &Copy) -> Result<(), Obstacle> {
+        let target = self.place(&copy.to)?;
         let staged = self.copier.stage(copy, target)?;
         self.vouch(copy, &staged.written)?;
-        self.put(staged.temp, &staged.target, copy.over)?;
-        let text = (staged.written.size, staged.written.digest);
-        self.copied = staged.is_text.then_some((staged.target, text));
-        Ok(())
+        self.put(staged, copy.over)
     }
 
     /// Notes in the ledger what is about to be copied.
-    fn vouch(&mut self, copy: &Copy<'_>, written: &Written) -> Result<(), IoError> {
+    fn vouch(&mut self, copy: &Copy, written: &Written) -> Result<(), IoError> {
         if copy.from.side == Side::There {
             if copy.expect.is_none() {
                 // Nobody vouched for it: from now on this machine does.
@@ -427,59 +403,67 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The lines must be those that the plan was made with: a version that a client cut meanwhile is left
+    /// for the next run, and so are the others.
     fn merge(
         &mut self,
-        versions: &[Seen],
-        to: &(Side, String),
-        over: Option<Stat>,
+        versions: &[(Seen, Sha256Digest)],
+        to: &[((Side, String), Option<Stat>)],
     ) -> Result<(), Obstacle> {
-        let target = self.place(to)?;
-        let mut paths = Vec::new();
-        for version in versions {
-            // A version at the place of an earlier merge of this step has all the lines already.
-            match self.copier.still(version) {
-                Ok(path) => paths.push(path),
-                Err(_) if version.side != to.0 => {
-                    paths.push(self.root(version.side).join(&version.path));
-                }
-                Err(left) => return Err(left),
+        let still = |run: &Self| {
+            let each = versions.iter().map(|(seen, _)| run.copier.still(seen));
+            each.collect::<Result<Vec<_>, _>>()
+        };
+        let paths = still(self)?;
+        let merge = lines::merge(&paths).at("merge", &paths[0])?;
+        for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
+            if planned != read {
+                return Err(changed(path));
             }
         }
-        let merge = lines::merge(&paths).at("merge", &target)?;
-        let mut temp = TempFile::beside(&target)?;
-        merge.write(temp.file()).at("write", &target)?;
-        self.work.progress.add_bytes(merge.bytes);
-        let mtime_ns = versions
-            .iter()
-            .map(|seen| seen.stat.mtime_ns)
-            .max()
-            .unwrap_or(0);
-        let written = Written {
-            size: merge.bytes,
-            mtime_ns,
-            digest: contents::raw_digest(temp.path()).at("read", &target)?,
-        };
-        set_like(temp.file(), &target, over.map(|_| target.as_path())).at("set mode", &target)?;
-        set_time(temp.file(), mtime_ns).at("set time", &target)?;
-        if to.0 == Side::There {
-            self.ledger.note(&to.1, &written)?;
+        let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
+        let mtime_ns = times.max().unwrap_or(0);
+        let mut staged = Vec::new();
+        for (place, over) in to {
+            let target = self.place(place)?;
+            let mut temp = TempFile::beside(&target)?;
+            merge.write(temp.file()).at("merge", &target)?;
+            self.work.progress.add_bytes(merge.bytes);
+            let written = Written {
+                size: merge.bytes,
+                mtime_ns,
+                digest: contents::raw_digest(temp.path()).at("read", &target)?,
+            };
+            let like = over.map(|_| target.as_path());
+            set_like(temp.file(), &target, like).at("set mode", &target)?;
+            let text = Some((written.size, written.digest));
+            staged.push(Staged::new(temp, target, place.clone(), written, text)?);
         }
-        self.put(temp, &target, over)
+        still(self)?;
+        for (staged, (place, over)) in staged.into_iter().zip(to) {
+            if place.0 == Side::There {
+                self.ledger.note(&place.1, &staged.written)?;
+            }
+            self.put(staged, *over)?;
+        }
+        Ok(())
     }
 
     /// Puts a whole file in its place, when what the ledger says of it is durable.
-    fn put(&mut self, temp: TempFile, target: &Path, over: Option<Stat>) -> Result<(), Obstacle> {
+    fn put(&mut self, staged: Staged, over: Option<Stat>) -> Result<(), Obstacle> {
         self.go_on()?;
         self.ledger.sync()?;
         self.go_on()?;
-        Self::still_over(target, over)?;
-        temp.replace(target)?;
+        Self::still_over(&staged.target, over)?;
+        staged.temp.replace(&staged.target)?;
+        self.placed.push(staged.placed);
         Ok(())
     }
 
     fn rename(&mut self, from: &Seen, to: &str) -> Result<(), Obstacle> {
         let source = self.copier.still(from)?;
-        let target = self.place(&(from.side, to.to_owned()))?;
+        let to = (from.side, to.to_owned());
+        let target = self.place(&to)?;
         Self::still_over(&target, None)?;
         if from.side == Side::There {
             // The version is listed under its key; a machine that looks for it there finds it.
@@ -489,19 +473,42 @@ impl Run<'_> {
                 mtime_ns: from.stat.mtime_ns,
                 digest,
             };
-            self.ledger.note(to, &written)?;
+            self.copier.still(from)?;
+            self.ledger.note(&to.1, &written)?;
             self.ledger.sync()?;
         }
-        atomic::rename(&source, &target)?;
-        atomic::sync_folder(atomic::parent_of(&source))?;
-        Ok(())
+        match atomic::rename(&source, &target) {
+            Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
+                self.carry(from, to, target)
+            }
+            renamed => {
+                renamed?;
+                atomic::sync_folder(atomic::parent_of(&source))?;
+                Ok(())
+            }
+        }
+    }
+
+    /// A rename to another disk: one of the two folders of conversations may be a link or a mount. A
+    /// run that is killed in between leaves two files of one conversation.
+    fn carry(&mut self, from: &Seen, to: (Side, String), target: PathBuf) -> Result<(), Obstacle> {
+        let copy = Copy {
+            from: from.clone(),
+            to,
+            over: None,
+            mtime_ns: from.stat.mtime_ns,
+            expect: None,
+        };
+        let staged = self.copier.stage(&copy, target)?;
+        self.put(staged, None)?;
+        self.remove(from)
     }
 
     fn remove(&mut self, seen: &Seen) -> Result<(), Obstacle> {
         let path = match self.copier.still(seen) {
             Ok(path) => path,
             // It is gone already: as wished.
-            Err(_) if !self.root(seen.side).join(&seen.path).exists() => return Ok(()),
+            Err(_) if !self.work.config.place(seen.side, &seen.path).exists() => return Ok(()),
             Err(left) => return Err(left),
         };
         fs::remove_file(&path).at("remove", &path)?;
@@ -558,7 +565,7 @@ impl Run<'_> {
         if contents::raw_digest(target).is_ok_and(|there| there == *digest) {
             return Ok(());
         }
-        atomic::create_private_folder(atomic::parent_of(target))?;
+        atomic::create_durable_folder(atomic::parent_of(target))?;
         let mut temp = TempFile::beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
         let (copied, _) = self
@@ -566,10 +573,7 @@ impl Run<'_> {
             .pour(&mut *reader, temp.file())
             .at("copy", source)?;
         if copied != *digest {
-            return Err(Obstacle::Left(format!(
-                "changed meanwhile: {}",
-                source.display()
-            )));
+            return Err(changed(source));
         }
         set_time(temp.file(), mtime_ns).at("set time", target)?;
         temp.replace(target)?;
@@ -579,27 +583,25 @@ impl Run<'_> {
     /// A path that may be written to, with its folders made: no link on the way leads elsewhere, but
     /// those that the owner of the home has at its top.
     fn place(&self, to: &(Side, String)) -> Result<PathBuf, Obstacle> {
-        let root = self.root(to.0);
-        atomic::create_private_folder(root)?;
-        let mut path = root.to_path_buf();
-        let mut parts = to.1.split('/').peekable();
-        let mut depth = 0;
-        while let Some(part) = parts.next() {
-            path.push(part);
-            if parts.peek().is_none() {
-                break;
-            }
-            let owners = to.0 == Side::Here && depth == 0;
-            match fs::symlink_metadata(&path) {
-                Ok(meta) if meta.is_dir() || (owners && path.is_dir()) => {}
+        let config = self.work.config;
+        let root = config.root(to.0);
+        atomic::create_durable_folder(root)?;
+        for (end, _) in to.1.match_indices('/') {
+            let relative = &to.1[..end];
+            let folder = root.join(relative);
+            let leads = || {
+                let owners = to.0 == Side::Here && travel::is_followed(relative, &config.roots);
+                owners && folder.is_dir()
+            };
+            match fs::symlink_metadata(&folder) {
+                Ok(meta) if meta.is_dir() || leads() => {}
                 Ok(_) => {
-                    let why = format!("in the way of a folder: {}", path.display());
+                    let why = format!("in the way of a folder: {}", folder.display());
                     return Err(Obstacle::Left(why));
                 }
-                Err(_) => atomic::create_private_folder(&path)?,
+                Err(_) => atomic::create_durable_folder(&folder)?,
             }
-            depth += 1;
         }
-        Ok(path)
+        Ok(config.place(to.0, &to.1))
     }
 }

@@ -3,7 +3,7 @@
 
 use super::plain::reason_of_conflict;
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Seen, Step, shown};
+use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Step, shown};
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::IoContext;
 use crate::sync::config::DeletePolicy;
@@ -407,13 +407,13 @@ impl Planner<'_> {
             format!("{folder}/{name}")
         };
         let over = Stat::at(&self.root(side).join(&to))?;
-        draft.ops.push(Op::Copy {
+        draft.ops.push(Op::Copy(Copy {
             from: from.seen.clone(),
             to: (side, to.clone()),
             over,
             mtime_ns: from.mtime_ns,
             expect: from.digest,
-        });
+        }));
         if let Some(old) = old
             && old.side == side
             && old.path != to
@@ -488,12 +488,13 @@ impl Op {
     /// Whether the op puts something at the place of `seen`, or reads it only to move it.
     fn writes(&self, seen: &Seen) -> bool {
         match self {
-            Self::Copy { to, .. } | Self::Merge { to, .. } => {
-                to.0 == seen.side && to.1 == seen.path
-            }
+            Self::Copy(Copy { to, .. }) => to.0 == seen.side && to.1 == seen.path,
             Self::Rename { from, to } => from.side == seen.side && *to == seen.path,
             Self::Remove(other) => other == seen,
-            Self::Fork { .. } | Self::CopyFork { .. } | Self::DropFork { .. } => false,
+            Self::Merge { .. }
+            | Self::Fork { .. }
+            | Self::CopyFork { .. }
+            | Self::DropFork { .. } => false,
         }
     }
 }

@@ -3,7 +3,8 @@
 
 use super::{Action, After, Op, PlanError, Planner, Step};
 use crate::codex::rollout::{self, Relation};
-use crate::io::IoContext;
+use crate::io::{IoContext, regular};
+use crate::sync::contents;
 use crate::sync::forks::{self, Fork, Forks};
 use crate::sync::register::Change;
 use crate::sync::rollouts;
@@ -44,7 +45,7 @@ impl Planner<'_> {
                         from: Side::Here,
                         name: fork.name.clone(),
                     }),
-                    (None, Some(_)) if !self.fork_is_whole(fork)? => {
+                    (None, Some(_)) if !self.fork_is_whole(fork) => {
                         let why = "it is not yet what its name says";
                         self.plan.waiting.push((fork.name.clone(), why.into()));
                         continue;
@@ -79,10 +80,12 @@ impl Planner<'_> {
         forks::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
-    fn fork_is_whole(&self, fork: &Fork) -> Result<bool, PlanError> {
+    /// What cannot be read is not whole, and nor is what is packed: forks are text.
+    fn fork_is_whole(&self, fork: &Fork) -> bool {
         let path = self.fork_file(Side::There, &fork.name);
-        let read = crate::sync::contents::read(&path, None).at("read", &path)?;
-        Ok(forks::mark(&read.digest) == fork.mark())
+        let is_text = regular::open(&path).and_then(|file| contents::is_plain(&file));
+        let digest = || contents::raw_digest(&path);
+        is_text.is_ok_and(|yes| yes) && digest().is_ok_and(|d| forks::mark(&d) == fork.mark())
     }
 
     /// The step that brings a version here which holds all that the fork holds.
@@ -94,10 +97,11 @@ impl Planner<'_> {
         for &index in named.steps(fork) {
             let step = &self.plan.steps[index];
             for op in &step.ops {
-                if let Op::Copy { from, to, .. } = op
-                    && to.0 == Side::Here
+                if let Op::Copy(copy) = op
+                    && copy.to.0 == Side::Here
                 {
-                    let holds = rollout::compare(&self.full(from), &path).at("compare", &path)?;
+                    let from = self.full(&copy.from);
+                    let holds = rollout::compare(&from, &path).at("compare", &path)?;
                     if matches!(holds, Relation::Equal | Relation::FirstExtends) {
                         return Ok(Some(index));
                     }

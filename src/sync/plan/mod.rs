@@ -2,11 +2,12 @@
 
 mod conversation;
 mod kept;
+mod links;
 mod plain;
 mod steps;
 mod versions;
 
-pub use steps::{Action, After, Conflict, Op, Plan, Seen, Step};
+pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Step};
 
 use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
@@ -83,6 +84,19 @@ pub struct Request<'a> {
     pub chosen: Option<(&'a str, ConflictPolicy)>,
 }
 
+impl<'a> Request<'a> {
+    /// One without any wishes.
+    pub fn of(config: &'a SyncConfig, replica: &'a Replica) -> Self {
+        Self {
+            config,
+            replica,
+            refill: false,
+            accept_unlisted: false,
+            chosen: None,
+        }
+    }
+}
+
 /// Makes the plan. Also returns the state that it was made from.
 ///
 /// # Errors
@@ -132,7 +146,12 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     let mut plan = planner.plan;
     plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
-    for list in [&mut plan.waiting, &mut plan.skipped, &mut plan.notes] {
+    for list in [
+        &mut plan.waiting,
+        &mut plan.skipped,
+        &mut plan.notes,
+        &mut plan.left_out,
+    ] {
         list.sort();
     }
     Ok((plan, state))
@@ -146,6 +165,8 @@ struct Group {
     copies: Vec<Found>,
     /// Whether a file of it is not downloaded.
     stand_in: bool,
+    /// Whether a link is in its way on a side.
+    blocked: bool,
 }
 
 impl Group {
@@ -184,14 +205,11 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn root(&self, side: Side) -> &Path {
-        match side {
-            Side::Here => &self.request.config.local,
-            Side::There => &self.request.config.cloud,
-        }
+        self.request.config.root(side)
     }
 
     fn full(&self, seen: &Seen) -> PathBuf {
-        self.root(seen.side).join(&seen.path)
+        self.request.config.place(seen.side, &seen.path)
     }
 
     /// What all machines say; read when the first question needs it.
@@ -235,6 +253,7 @@ impl Planner<'_> {
     fn all(&mut self, here: Listing, there: Listing) -> Result<(), PlanError> {
         let mut groups: HashMap<String, Group> =
             HashMap::with_capacity(here.files.len().max(there.files.len()));
+        let mut links = Vec::new();
         for (side, listing) in [(Side::Here, here), (Side::There, there)] {
             for found in listing.files {
                 let group = groups.entry(key_of(&found.path)).or_default();
@@ -254,6 +273,11 @@ impl Planner<'_> {
             }
             self.plan.temps.extend(listing.temps);
             self.plan.notes.extend(listing.notes);
+            self.plan.left_out.extend(listing.left_out);
+            links.extend(listing.links.into_iter().map(|link| (side, link)));
+        }
+        if !links.is_empty() {
+            self.mind_links(links, &mut groups);
         }
         self.limit_to_last_date(&mut groups);
         self.drop_clashes(&mut groups);
@@ -295,6 +319,9 @@ impl Planner<'_> {
         // Merges of two machines may have one size and one time; these two files are always read.
         if last.is_some_and(|last| group.is_as(last)) && !lines::is_lines(key) {
             self.plan.unchanged += 1;
+            return Ok(());
+        }
+        if group.blocked {
             return Ok(());
         }
         if group.stand_in {
@@ -399,7 +426,7 @@ impl Planner<'_> {
         let mut missing = 0;
         for key in self.state.files.keys() {
             match groups.get(key) {
-                Some(group) if !group.there.is_empty() || group.stand_in => {}
+                Some(group) if !group.there.is_empty() || group.stand_in || group.blocked => {}
                 Some(_) => missing += 1,
                 None => {
                     missing += 1;

@@ -1,14 +1,14 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Group, Op, PlanError, Planner, Step, shown};
+use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Step, shown};
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
 use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
-use crate::sync::lines;
+use crate::sync::lines::{self, Merge};
 use crate::sync::manifest::Written;
 use crate::sync::register::Change;
 use crate::sync::scan::{Found, Side};
@@ -68,20 +68,17 @@ impl Planner<'_> {
         versions.extend(&copies);
         let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
         let merge = lines::merge(&paths).at("merge", &paths[0])?;
-        let (sources, needed): (Vec<_>, Vec<_>) = (
-            versions.iter().map(|v| v.seen.clone()).collect(),
-            [Side::Here, Side::There]
-                .into_iter()
-                .filter(|side| {
-                    let at = versions[..own].iter().position(|v| v.seen.side == *side);
-                    at.is_none_or(|at| !merge.is_version[at])
-                })
-                .collect(),
-        );
+        let sides = [Side::Here, Side::There].into_iter();
+        let needed: Vec<_> = sides
+            .filter(|side| {
+                let at = versions[..own].iter().position(|v| v.seen.side == *side);
+                at.is_none_or(|at| !merge.is_version[at])
+            })
+            .collect();
         if needed.is_empty() {
             return self.pair(key, key, FileKind::Lines, group);
         }
-        self.push_merge(key, &sources, &needed, merge.bytes);
+        self.push_merge(key, &versions, &needed, &merge);
         Ok(())
     }
 
@@ -103,23 +100,33 @@ impl Planner<'_> {
         }))
     }
 
-    fn push_merge(&mut self, key: &str, sources: &[super::Seen], sides: &[Side], bytes: u64) {
+    fn push_merge(&mut self, key: &str, versions: &[&Version], sides: &[Side], merge: &Merge) {
+        let all = || versions.iter().zip(&merge.digests);
+        // What was vouched for is not what was read.
+        if all().any(|(version, read)| version.digest.is_some_and(|said| said != *read)) {
+            let why = "it changed while it was read";
+            self.plan.waiting.push((key.to_owned(), why.into()));
+            return;
+        }
         let over = |side| {
-            let on_it = |seen: &&super::Seen| seen.side == side && seen.path == key;
-            sources.iter().find(on_it).map(|seen| seen.stat)
+            let mut seen = versions.iter().map(|version| &version.seen);
+            let found = seen.find(|seen| seen.side == side && seen.path == key);
+            found.map(|seen| seen.stat)
         };
-        let ops = sides.iter().map(|side| Op::Merge {
-            versions: sources.to_vec(),
-            to: (*side, key.to_owned()),
-            over: over(*side),
-        });
+        let op = Op::Merge {
+            versions: all().map(|(v, read)| (v.seen.clone(), *read)).collect(),
+            to: sides
+                .iter()
+                .map(|side| ((*side, key.to_owned()), over(*side)))
+                .collect(),
+        };
         self.plan.steps.push(Step {
             key: key.to_owned(),
             path: key.to_owned(),
             action: Action::Merge,
             reason: "lines of all versions, in the order of time".into(),
-            bytes: bytes * sides.len() as u64,
-            ops: ops.collect(),
+            bytes: merge.bytes * sides.len() as u64,
+            ops: vec![op],
             after: After::Both {
                 here: key.to_owned(),
                 there: key.to_owned(),
@@ -224,8 +231,7 @@ impl Planner<'_> {
                 self.push_copy(key, path, there, (Side::Here, to), here.as_ref(), why);
             }
             (Decision::Merge, Some(here), Some(there)) => {
-                let sources = [here.seen.clone(), there.seen.clone()];
-                let paths = sources.each_ref().map(|seen| self.full(seen));
+                let paths = [here, there].map(|version| self.full(&version.seen));
                 let merge = lines::merge(&paths).at("merge", &paths[0])?;
                 let sides: Vec<_> = [Side::Here, Side::There]
                     .into_iter()
@@ -233,7 +239,7 @@ impl Planner<'_> {
                     .filter(|(_, same)| !**same)
                     .map(|(side, _)| side)
                     .collect();
-                self.push_merge(key, &sources, &sides, merge.bytes);
+                self.push_merge(key, &[here, there], &sides, &merge);
             }
             (Decision::Skip, ..) => {
                 let why = "differs, and equal_mtime_action is skip";
@@ -391,13 +397,13 @@ impl Planner<'_> {
             action,
             reason: why.text().into(),
             bytes: from.seen.stat.size,
-            ops: vec![Op::Copy {
+            ops: vec![Op::Copy(Copy {
                 from: from.seen.clone(),
                 to,
                 over: over.map(|version| version.seen.stat),
                 mtime_ns: from.mtime_ns,
                 expect: from.digest,
-            }],
+            })],
             after: After::Both { here, there },
             change: Change::Same,
         });

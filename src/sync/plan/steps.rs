@@ -18,30 +18,32 @@ pub struct Seen {
     pub stat: Stat,
 }
 
+/// A copy of one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// The source.
+    pub from: Seen,
+    /// The place.
+    pub to: (Side, String),
+    /// What is there now.
+    pub over: Option<Stat>,
+    /// The time that the copy gets.
+    pub mtime_ns: i64,
+    /// What its bytes must be, where that is known.
+    pub expect: Option<Sha256Digest>,
+}
+
 /// One thing that is done to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// A whole copy takes the place of what is at `to`, if anything.
-    Copy {
-        /// The source.
-        from: Seen,
-        /// The place.
-        to: (Side, String),
-        /// What is there now.
-        over: Option<Stat>,
-        /// The time that the copy gets.
-        mtime_ns: i64,
-        /// What its bytes must be, where that is known.
-        expect: Option<Sha256Digest>,
-    },
-    /// The lines of all versions take the place of what is at `to`.
+    /// A whole copy takes the place of what is there, if anything.
+    Copy(Copy),
+    /// The lines of all versions take the place of what is there.
     Merge {
-        /// The versions.
-        versions: Vec<Seen>,
-        /// The place.
-        to: (Side, String),
-        /// What is there now.
-        over: Option<Stat>,
+        /// The versions, each with the digest of what was read.
+        versions: Vec<(Seen, Sha256Digest)>,
+        /// The places, and what is there now.
+        to: Vec<((Side, String), Option<Stat>)>,
     },
     /// The file gets another name on its side.
     Rename {
@@ -78,8 +80,8 @@ pub enum Op {
 }
 
 impl Op {
-    /// The file that this op overwrites or removes, if it does.
-    pub fn victim(&self) -> Option<Seen> {
+    /// The files that this op overwrites or removes.
+    pub fn victims(&self) -> Vec<Seen> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
             over.map(|stat| Seen {
                 side: to.0,
@@ -88,12 +90,13 @@ impl Op {
             })
         };
         match self {
-            Self::Copy { to, over, .. } | Self::Merge { to, over, .. } => at(to, over),
-            Self::Remove(seen) => Some(seen.clone()),
+            Self::Copy(Copy { to, over, .. }) => at(to, over).into_iter().collect(),
+            Self::Merge { to, .. } => to.iter().filter_map(|(to, over)| at(to, over)).collect(),
+            Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
             | Self::Fork { .. }
             | Self::CopyFork { .. }
-            | Self::DropFork { .. } => None,
+            | Self::DropFork { .. } => Vec::new(),
         }
     }
 }
@@ -211,6 +214,8 @@ pub struct Plan {
     pub warnings: Vec<(String, String)>,
     /// What people should know: nothing to do about it here and now.
     pub notes: Vec<(String, String)>,
+    /// What is in the home and does not travel, and why.
+    pub left_out: Vec<(String, String)>,
     /// Kept versions that nobody has decided about: name and bytes.
     pub forks: Vec<(String, u64)>,
     /// How many files are the same on both sides.

@@ -59,6 +59,16 @@ impl Planner<'_> {
             Err(PlanError::Io(e)) => {
                 let roots = [Side::Here, Side::There].map(|side| self.root(side));
                 let of_side = roots.iter().find_map(|root| e.path.strip_prefix(root).ok());
+                let is_led_to =
+                    |found: &&Found| self.request.config.place(Side::Here, &found.path) == e.path;
+                let linked = || {
+                    group
+                        .here
+                        .iter()
+                        .find(is_led_to)
+                        .map(|f| Path::new(&f.path))
+                };
+                let of_side = of_side.or_else(linked);
                 let ours = self.root(Side::There).join(manifest::OURS);
                 let Some(relative) = of_side.filter(|_| !e.path.starts_with(ours)) else {
                     // Without what machines say, nothing can be decided.

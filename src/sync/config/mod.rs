@@ -4,13 +4,26 @@
 //! key has codexSync's default. What it does not know (`three_way`, `propagate`, `[[paths.map]]`) is
 //! ours. A key that neither knows is named in [`SyncConfig::warnings`].
 
-use super::keys::{Named, Reader};
+mod choices;
+mod keys;
+mod overlap;
+mod places;
+
+pub use choices::{
+    ArchiveMode, Compare, Compression, Confirmation, ConflictPolicy, DeletePolicy, EqualMtime,
+    LogFormat, LogLevel, SessionMode,
+};
+pub use overlap::Folder;
+pub use places::PathRule;
+
+use self::keys::Reader;
+use self::places::Places;
 use super::travel;
 use crate::io::IoError;
 use crate::io::environment::Environment;
 use crate::io::regular;
-use std::path::{Component, Path, PathBuf};
-use toml_edit::{DocumentMut, Item, TableLike};
+use std::path::{Path, PathBuf};
+use toml_edit::DocumentMut;
 
 /// Why a configuration cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -39,141 +52,16 @@ pub enum ConfigError {
         /// What is wrong with its value.
         reason: String,
     },
-}
-
-/// Gives an enum its names in the configuration.
-macro_rules! named {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-        impl $name {
-            const NAMES: &'static [(&'static str, Self)] = &[$(($text, Self::$variant)),+];
-            /// Its name in the configuration.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-        impl Named for $name {
-            fn names() -> &'static [(&'static str, Self)] { Self::NAMES }
-        }
-    };
-}
-
-named! {
-    /// How files are compared where there is no state of a last sync.
-    Compare {
-        /// Size and time; the newer one counts.
-        Mtime = "mtime",
-        /// The same, and contents where size and time are equal.
-        MtimeHashFallback = "mtime_hash_fallback",
-        /// Contents; two that differ are a conflict, however old they are.
-        ThreeWay = "three_way",
-    }
-}
-
-named! {
-    /// What becomes of two differing files of one time, where there is no state of a last sync.
-    EqualMtime {
-        /// Nothing.
-        Skip = "skip",
-        /// The one here counts.
-        PreferLocal = "prefer_local",
-        /// The one in the cloud folder counts.
-        PreferCloud = "prefer_cloud",
-        /// They are a conflict.
-        ManualAbort = "manual_abort",
-    }
-}
-
-named! {
-    /// Who decides a conflict.
-    ConflictPolicy {
-        /// The user: nothing is done until then.
-        ManualAbort = "manual_abort",
-        /// The cloud folder.
-        PreferCloud = "prefer_cloud",
-        /// This machine.
-        PreferLocal = "prefer_local",
-        /// The newer one.
-        PreferNewerMtime = "prefer_newer_mtime",
-    }
-}
-
-named! {
-    /// Which conversations are synced.
-    SessionMode {
-        /// All.
-        All = "all",
-        /// Those below the latest date folder of `sessions/`.
-        LastDateOnly = "last_date_only",
-    }
-}
-
-named! {
-    /// What becomes of a file that was deleted on one side.
-    DeletePolicy {
-        /// It comes back from the other side.
-        Never = "never",
-        /// It goes there too, after a backup, and only a few at a time.
-        Propagate = "propagate",
-    }
-}
-
-named! {
-    /// What a backup before overwriting looks like.
-    Compression {
-        /// A folder.
-        None = "none",
-        /// One `.zip`.
-        Zip = "zip",
-    }
-}
-
-named! {
-    /// Where the consent to end Codex is asked for.
-    Confirmation {
-        /// A window.
-        Gui = "gui",
-        /// The terminal.
-        Console = "console",
-    }
-}
-
-named! {
-    /// How log lines look.
-    LogFormat {
-        /// For people.
-        Text = "text",
-        /// A JSON object each.
-        Json = "json",
-        /// `key=value`.
-        Logfmt = "logfmt",
-    }
-}
-
-named! {
-    /// How old logs are kept.
-    ArchiveMode {
-        /// Packed.
-        Zip = "zip",
-        /// As they are.
-        Text = "text",
-    }
-}
-
-named! {
-    /// How much is logged.
-    LogLevel {
-        /// Everything.
-        Debug = "DEBUG",
-        /// What was done.
-        Info = "INFO",
-        /// What went not as wished.
-        Warning = "WARNING",
-        /// What failed.
-        Error = "ERROR",
-    }
+    /// Two folders that have to be apart.
+    #[error("{inner} lies in {outer}: {}", path.display())]
+    Overlap {
+        /// The one.
+        inner: Box<Folder>,
+        /// What it lies in.
+        outer: Box<Folder>,
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// `[backup]`.
@@ -232,15 +120,6 @@ pub struct Logging {
     pub archive_mode: ArchiveMode,
     /// From what size on a new file is begun.
     pub max_file_size_mb: u64,
-}
-
-/// A rule of `[[paths.map]]`: project folders of another machine and what they are here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PathRule {
-    /// The beginning of a path there.
-    pub from: String,
-    /// What it is here.
-    pub to: String,
 }
 
 /// A configuration, checked and with every path absolute.
@@ -337,6 +216,7 @@ impl SyncConfig {
                 })?;
         let mut reader = Reader::new(path, &document);
         let config = Self::from(&mut reader, around)?;
+        overlap::check(&config, around.manager_home)?;
         Ok(Self {
             warnings: reader.unknown(),
             ..config
@@ -363,7 +243,7 @@ impl SyncConfig {
             dry_run_default: r.flag("sync", "dry_run_default", true)?,
             delete: r.choice("sync", "delete_policy", DeletePolicy::Never)?,
             session_mode: r.choice("sync", "session_mode", SessionMode::All)?,
-            path_rules: path_rules(r)?,
+            path_rules: places::path_rules(r)?,
             roots: roots(r)?,
             exclude: r.texts("filters", "exclude_globs")?.unwrap_or_default(),
             conflict: r.choice("conflict", "policy", ConflictPolicy::ManualAbort)?,
@@ -428,80 +308,6 @@ pub fn machine_name(text: &str) -> String {
     }
 }
 
-struct Places {
-    anchor: PathBuf,
-    workspace: Option<PathBuf>,
-    env: Environment,
-    local: PathBuf,
-    cloud: PathBuf,
-    backup_dir: PathBuf,
-}
-
-impl Places {
-    fn read(r: &mut Reader<'_>, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
-        let folder = r.path.parent().unwrap_or(Path::new("."));
-        let folder = around.env.current_dir.join(folder);
-        let mut places = Self {
-            anchor: folder.clone(),
-            workspace: None,
-            env: around.env.clone(),
-            local: around.codex_home.to_path_buf(),
-            cloud: PathBuf::new(),
-            backup_dir: around.manager_home.join("sync-backups"),
-        };
-        if let Some(workspace) = r.text("paths", "workspace_root_dir")? {
-            let workspace = places.absolute(&workspace);
-            places.anchor.clone_from(&workspace);
-            places.workspace = Some(workspace);
-        }
-        if let Some(local) = r.text("paths", "local_state_dir")? {
-            places.local = places.absolute(&local);
-        }
-        let Some(cloud) = r.text("paths", "cloud_root_dir")? else {
-            return Err(r.invalid("paths", "cloud_root_dir", "is missing"));
-        };
-        places.cloud = places.absolute(&cloud);
-        if let Some(backups) = r.text("paths", "backup_dir")? {
-            places.backup_dir = places.absolute(&backups);
-        }
-        r.ignore("paths", "temp_dir");
-        if overlap(&places.local, &places.cloud) {
-            let reason = "and the Codex home lie in one another";
-            return Err(r.invalid("paths", "cloud_root_dir", reason));
-        }
-        Ok(places)
-    }
-
-    fn absolute(&self, text: &str) -> PathBuf {
-        let text = match &self.workspace {
-            Some(root) => text.replace("${workspace_root}", &root.to_string_lossy()),
-            None => text.to_owned(),
-        };
-        let path = Path::new(&text);
-        let full = if path.starts_with("~") {
-            self.env.absolute(path)
-        } else {
-            self.anchor.join(path)
-        };
-        // `a/../b` and `./` would make two names of one folder.
-        let mut clean = PathBuf::new();
-        for part in full.components() {
-            match part {
-                Component::CurDir => {}
-                Component::ParentDir => {
-                    clean.pop();
-                }
-                part => clean.push(part),
-            }
-        }
-        clean
-    }
-}
-
-fn overlap(a: &Path, b: &Path) -> bool {
-    a.starts_with(b) || b.starts_with(a)
-}
-
 fn roots(r: &mut Reader<'_>) -> Result<Vec<String>, ConfigError> {
     let mut roots = Vec::new();
     for root in r.texts("targets", "include_roots")?.unwrap_or_default() {
@@ -539,41 +345,6 @@ fn processes(r: &mut Reader<'_>) -> Result<ProcessDetection, ConfigError> {
         terminate_timeout_secs: r.number(TABLE, "terminate_timeout_seconds", 20)?,
         background_names: r.background_names(TABLE)?,
     })
-}
-
-fn path_rules(r: &mut Reader<'_>) -> Result<Vec<PathRule>, ConfigError> {
-    let Some(item) = r.take("paths", "map") else {
-        return Ok(Vec::new());
-    };
-    let mut tables: Vec<&dyn TableLike> = Vec::new();
-    if let Some(list) = item.as_array_of_tables() {
-        tables.extend(list.iter().map(|t| t as &dyn TableLike));
-    } else if let Some(list) = item.as_array() {
-        for value in list {
-            match value.as_inline_table() {
-                Some(table) => tables.push(table),
-                None => return Err(r.invalid("paths", "map", "is a list of tables")),
-            }
-        }
-    } else {
-        return Err(r.invalid("paths", "map", "is a list of tables"));
-    }
-    let text = |table: &dyn TableLike, key| {
-        let value = table.get(key).and_then(Item::as_str);
-        value
-            .map(str::to_owned)
-            .filter(|text| !text.is_empty())
-            .ok_or_else(|| r.invalid("paths", "map", "needs from and to, both text"))
-    };
-    tables
-        .into_iter()
-        .map(|table| {
-            Ok(PathRule {
-                from: text(table, "from")?,
-                to: text(table, "to")?,
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -623,7 +394,10 @@ mod tests {
         for (text, key) in [
             ("", "paths.cloud_root_dir"),
             ("[paths]\ncloud_root_dir = 5", "paths.cloud_root_dir"),
-            ("[paths]\ncloud_root_dir = \"~/.codex/x\"", "one another"),
+            (
+                "[paths]\ncloud_root_dir = \"~/.codex/x\"",
+                "lies in the Codex home",
+            ),
             ("[sync]\nmode = \"hot\"", "sync.mode"),
             ("[sync]\ncompare = \"size\"", "sync.compare"),
             (

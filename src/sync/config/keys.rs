@@ -1,6 +1,6 @@
 //! Keys of a configuration: values with their types, and which keys nobody asked for.
 
-use super::config::ConfigError;
+use super::ConfigError;
 use std::path::Path;
 use toml_edit::{DocumentMut, Item};
 

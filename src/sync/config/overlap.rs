@@ -1,0 +1,143 @@
+//! Folders that have to be apart. Where one lies in another, what is kept there would be synced, what is
+//! synced would be taken for a snapshot, or a login would be replicated.
+//!
+//! Compared is what the paths lead to, as far as it exists.
+
+use super::{ConfigError, SyncConfig};
+use crate::sync::cloud_names;
+use crate::sync::travel::{self, Scope, Take};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A folder by the name that people know it by.
+#[derive(Debug, Clone)]
+pub struct Folder {
+    name: String,
+    path: PathBuf,
+    real: PathBuf,
+}
+
+impl Folder {
+    fn new(name: &str, path: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            path: path.to_path_buf(),
+            real: real(path),
+        }
+    }
+
+    fn is_in(&self, outer: &Self) -> bool {
+        let mut above = self.real.ancestors();
+        above.any(|folder| folder == outer.real || is_one(folder, &outer.real))
+    }
+}
+
+impl fmt::Display for Folder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.name, self.path.display())?;
+        if self.real != self.path {
+            write!(f, ", which is {}", self.real.display())?;
+        }
+        write!(f, ")")
+    }
+}
+
+/// Refuses a configuration whose folders are not apart.
+pub(super) fn check(config: &SyncConfig, manager_home: &Path) -> Result<(), ConfigError> {
+    let home = Folder::new("the Codex home", &config.local);
+    let cloud = Folder::new("the cloud folder", &config.cloud);
+    let backups = Folder::new("the folder of backups", &config.backup_dir);
+    let manager = Folder::new("the manager home", manager_home);
+    let roots = roots(config);
+    let pairs = [
+        (&home, &cloud),
+        (&cloud, &home),
+        (&backups, &cloud),
+        // Logins are in it.
+        (&manager, &cloud),
+        // What lies among the snapshots is taken for one.
+        (&cloud, &backups),
+        (&home, &backups),
+    ];
+    // A `sessions` that is a link into the cloud folder, or to what it lies in, would be both sides of
+    // itself.
+    let linked = roots
+        .iter()
+        .flat_map(|root| [(root, &cloud), (&cloud, root)]);
+    let mut pairs = pairs.into_iter().chain(linked);
+    let mut found = pairs.find(|(inner, outer)| inner.is_in(outer));
+    for inner in [&backups, &manager] {
+        let outer = || roots.iter().find(|root| inner.is_in(root));
+        let whole = || travels(config, inner, &home).then_some(&home);
+        found = found.or_else(|| Some((inner, outer().or_else(whole)?)));
+    }
+    match found {
+        None => Ok(()),
+        Some((inner, outer)) => Err(ConfigError::Overlap {
+            inner: Box::new(inner.clone()),
+            outer: Box::new(outer.clone()),
+            path: config.path.clone(),
+        }),
+    }
+}
+
+/// What is synced of the home, where a link may lead out of it.
+fn roots(config: &SyncConfig) -> Vec<Folder> {
+    let roots: Vec<&str> = if config.roots.is_empty() {
+        travel::LINKED.to_vec()
+    } else {
+        config.roots.iter().map(String::as_str).collect()
+    };
+    let folder = |root: &str| {
+        let name = format!("{root} of the Codex home");
+        Folder::new(&name, &config.local.join(root))
+    };
+    roots.into_iter().map(folder).collect()
+}
+
+/// Whether a folder in the home would be synced with it, or holds what is.
+fn travels(config: &SyncConfig, inner: &Folder, home: &Folder) -> bool {
+    let relative = inner.real.strip_prefix(&home.real).ok();
+    let Some(relative) = relative.and_then(Path::to_str) else {
+        return false;
+    };
+    let relative = relative.replace('\\', "/");
+    if relative.is_empty() || travel::holds_any(&relative, &config.roots) {
+        return true;
+    }
+    // A glob that means nothing is somebody else's to refuse.
+    Scope::of(config).is_ok_and(|scope| {
+        scope.enters(&relative)
+            && !cloud_names::is_scratch(&relative)
+            && scope.takes(&format!("{relative}/x")) == Take::Yes
+    })
+}
+
+/// What a path leads to; of what does not exist, the rest as it is.
+fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|above| {
+        let real = above.canonicalize().ok()?;
+        let rest = path.strip_prefix(above).ok()?;
+        Some(if rest.as_os_str().is_empty() {
+            real
+        } else {
+            real.join(rest)
+        })
+    });
+    found.unwrap_or_else(|| path.to_path_buf())
+}
+
+/// Whether two paths are one folder all the same: by a mount, or on a disk that ignores letter case.
+#[cfg(unix)]
+fn is_one(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (a.metadata(), b.metadata()) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_one(_: &Path, _: &Path) -> bool {
+    false
+}

@@ -1,0 +1,53 @@
+//! Links that are not followed, and what they are in the way of.
+
+use super::{Group, Planner, key_of};
+use crate::sync::scan::Side;
+use std::collections::HashMap;
+use std::path::Path;
+
+impl Planner<'_> {
+    /// A link that is not followed keeps what the other side has at or below its place from coming: that
+    /// is said once for each link. One in nobody's way is left out, or noted.
+    pub(super) fn mind_links(
+        &mut self,
+        links: Vec<(Side, (String, &'static str))>,
+        groups: &mut HashMap<String, Group>,
+    ) {
+        let places: HashMap<&str, usize> = links
+            .iter()
+            .enumerate()
+            .map(|(index, (_, (path, _)))| (&**path, index))
+            .collect();
+        let by_key: HashMap<String, usize> = links
+            .iter()
+            .enumerate()
+            .map(|(index, (_, (path, _)))| (key_of(path), index))
+            .collect();
+        let mut in_way = vec![0_usize; links.len()];
+        for (key, group) in groups.iter_mut() {
+            let below = group.files().find_map(|found| {
+                let mut above = Path::new(&found.path).ancestors();
+                above.find_map(|folder| places.get(folder.to_str()?).copied())
+            });
+            if let Some(index) = below.or_else(|| by_key.get(key).copied()) {
+                group.blocked = true;
+                in_way[index] += 1;
+            }
+        }
+        for ((side, (path, why)), files) in links.into_iter().zip(in_way) {
+            let list = match (files, side) {
+                (0, Side::Here) => &mut self.plan.left_out,
+                (0, Side::There) => &mut self.plan.notes,
+                _ => &mut self.plan.skipped,
+            };
+            let why = match (files, side) {
+                (0, _) => why.to_owned(),
+                (_, Side::Here) => {
+                    format!("{why}; in the cloud folder it is no link, and stays there")
+                }
+                (_, Side::There) => format!("{why}; here it is no link, and stays here"),
+            };
+            list.push((path, why));
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Where files of the two sides are.
+
+use super::config::SyncConfig;
+use super::scan::Side;
+use super::travel;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+impl SyncConfig {
+    /// The folder of a side.
+    pub fn root(&self, side: Side) -> &Path {
+        match side {
+            Side::Here => &self.local,
+            Side::There => &self.cloud,
+        }
+    }
+
+    /// Where a file of a side is, or would be: what a link at the top of the home leads to, so that the
+    /// link stays when the file is replaced.
+    pub fn place(&self, side: Side, path: &str) -> PathBuf {
+        let full = self.root(side).join(path);
+        let may_lead = side == Side::Here && travel::is_followed(path, &self.roots);
+        if may_lead && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink()) {
+            full.canonicalize().unwrap_or(full)
+        } else {
+            full
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! A sync waits for nobody and ends nobody without consent: what it does about a Codex on the home.
+
+use crate::support::env::assert_same_tree;
+use crate::support::faults::without_processes;
+use crate::support::pair::{META, Pair, ROLLOUT};
+use crate::support::terminal::Terminal;
+use std::fs;
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A program that is named as Codex is and has this home; it is there when this returns.
+fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
+    let program = pair.0.path("bin/codex");
+    fs::create_dir_all(program.parent().unwrap()).unwrap();
+    // Another process copies: a program that a child of another test inherited open for writing cannot
+    // be run.
+    let copied = Command::new("cp").arg("/bin/sh").arg(&program).status();
+    assert!(copied.unwrap().success());
+    let mut child = Command::new(program)
+        .args(["-c", script])
+        .env("CODEX_HOME", pair.home(name))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0];
+    let stdout = child.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut ready).unwrap();
+    child
+}
+
+#[test]
+fn a_running_codex_is_ended_with_consent_alone() {
+    let pair = Pair::new();
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "echo; read line");
+    let before = pair.0.tree("");
+
+    let plan = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(plan["closing"]["do"], "ask");
+    let told = pair.run(
+        "a",
+        &["run", "--dry-run", "--auto-terminate-without-confirmation"],
+    );
+    assert!(told.code(0).stderr.contains("would be ended"));
+    assert_same_tree(&before, &pair.0.tree(""));
+
+    let refused = pair.run("a", &["run", "--apply"]).code(3);
+    assert!(
+        refused
+            .stderr
+            .contains("--auto-terminate-without-confirmation")
+    );
+    pair.configure(
+        "a",
+        &format!("{detection}allow_terminate_if_running = false\n"),
+    );
+    let flag = "--auto-terminate-without-confirmation";
+    let _ = pair.run("a", &["run", "--apply", flag]).code(3);
+    let plan = pair.run("a", &["plan", "--json"]).code(0).json();
+    assert_eq!(plan["closing"]["reason"], "forbidden");
+    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+
+    // One that works in the background is never ended, whatever the flags say.
+    let background = "background_process_names = { linux = [\"codex\"] }\n";
+    pair.configure("a", &format!("{detection}{background}"));
+    let _ = pair.run("a", &["run", "--apply", flag]).code(3);
+    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+
+    pair.configure("a", detection);
+    let run = pair.run("a", &["run", "--apply", flag]).code(0);
+    assert!(run.stderr.contains("ended: "), "{run}");
+    assert!(!codex.wait().unwrap().success());
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn a_codex_that_does_not_end_when_told_stops_the_sync() {
+    let pair = Pair::new();
+    let detection =
+        "[process_detection]\ngrace_period_seconds = 0\nterminate_timeout_seconds = 1\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
+    let flag = "--auto-terminate-without-confirmation";
+    let _ = pair.run("a", &["run", "--apply", flag]).code(5);
+    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+    drop(codex.stdin.take());
+    codex.wait().unwrap();
+    pair.apply("a");
+}
+
+const RUN: [&str; 7] = [
+    "--manager-home",
+    "manager-a",
+    "sync",
+    "-c",
+    "a.toml",
+    "run",
+    "--apply",
+];
+
+/// Answers the question whether Codex is ended, on a terminal.
+#[track_caller]
+fn answered(pair: &Pair, answer: &str, expected: i32) {
+    let mut terminal = Terminal::start(&mut pair.0.command(RUN));
+    terminal.wait_for("End Codex and go on?", Duration::from_secs(60));
+    terminal.type_keys(answer);
+    let code = terminal.end().code();
+    assert_eq!(code, Some(expected), "{answer:?}: {}", terminal.text());
+}
+
+#[test]
+fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
+    let pair = Pair::new();
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n\
+                     terminate_confirmation_mode = \"console\"\nterminate_timeout_seconds = 1\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    let mut codex = a_codex(&pair, "a", "echo; read line");
+    for no in ["n\n", "\n", "no\n"] {
+        answered(&pair, no, 3);
+        assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+        assert!(!pair.cloud().join(ROLLOUT).exists());
+    }
+    answered(&pair, "y\n", 0);
+    assert!(!codex.wait().unwrap().success());
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+    // Agreed to, and not gone in time.
+    let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
+    pair.put("a", "AGENTS.md", "x");
+    answered(&pair, "y\n", 5);
+    assert_eq!(codex.try_wait().unwrap(), None, "it is never killed");
+    assert!(!pair.cloud().join("AGENTS.md").exists());
+    drop(codex.stdin.take());
+    codex.wait().unwrap();
+}
+
+#[test]
+fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let Some(unknown) = without_processes(&pair.0, &RUN) else {
+        return;
+    };
+    assert_eq!(unknown.code, 5, "{unknown}");
+    assert!(
+        unknown.stderr.contains("safety.fail_on_unknown = false"),
+        "{unknown}"
+    );
+    assert!(!pair.cloud().join(ROLLOUT).exists());
+    pair.configure("a", "[safety]\nfail_on_unknown = false\n");
+    let told = without_processes(&pair.0, &RUN).expect("as before").code(0);
+    assert!(told.stderr.contains("does not show who uses"), "{told}");
+    assert_eq!(pair.text("cloud", ROLLOUT), META);
+}

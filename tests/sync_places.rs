@@ -1,0 +1,388 @@
+//! Where the two sides lie: folders that must be apart, links and other disks in a home.
+
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
+use crate::support::env::assert_same_tree;
+use crate::support::faults::{Mount, can_trace, killed_at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// At how many calls of a kind a run is killed, at most.
+const KILLS: usize = 8;
+
+/// A configuration with these folders, below the world of a test.
+fn places(pair: &Pair, roots: &str, local: &str, cloud: &str, backups: &str) {
+    let path = |relative: &str| pair.0.path(relative);
+    let text = format!(
+        "[identity]\nmachine_id = \"a\"\n[paths]\ncloud_root_dir = {:?}\nlocal_state_dir = {:?}\n\
+         backup_dir = {:?}\n[targets]\ninclude_roots = [{roots}]\n",
+        path(cloud),
+        path(local),
+        path(backups),
+    );
+    pair.0.write("a.toml", text);
+}
+
+#[test]
+fn folders_that_lie_in_one_another_are_refused_by_both_names() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "x");
+    let link = |to: &str, at: &str| symlink(pair.0.path(to), pair.0.path(at)).unwrap();
+    fs::create_dir_all(pair.home("a").join("inside")).unwrap();
+    fs::create_dir_all(pair.cloud().join("inside")).unwrap();
+    link("codex-a/inside", "to-home");
+    link("cloud/inside", "to-cloud");
+    let before = pair.0.tree("");
+    for (roots, local, cloud, backups, told) in [
+        ("", "codex-a", "codex-a/inside", "bk", "cloud folder"),
+        ("", "codex-a", "codex-a", "bk", "Codex home"),
+        ("", "cloud/inside", "cloud", "bk", "Codex home"),
+        ("", "codex-a", "to-home", "bk", "/codex-a/inside"),
+        ("", "to-cloud", "cloud", "bk", "/cloud/inside"),
+        ("", "codex-a", "cloud", "cloud", "folder of backups"),
+        ("", "codex-a", "cloud", "cloud/new/bk", "folder of backups"),
+        ("", "codex-a", "cloud", "to-cloud/bk", "folder of backups"),
+        ("", "codex-a", "bk/cloud", "bk", "cloud folder"),
+        ("", "bk/codex", "cloud", "bk", "Codex home"),
+        ("", "codex-a", "cloud", "codex-a/bk", "folder of backups"),
+        (
+            "\"skills\"",
+            "codex-a",
+            "cloud",
+            "codex-a/skills/bk",
+            "skills",
+        ),
+        (
+            "\"x/y\"",
+            "codex-a",
+            "cloud",
+            "codex-a/x",
+            "folder of backups",
+        ),
+        ("", "codex-a", "manager-a", "bk", "manager home"),
+        ("", "", "cloud", "bk", "Codex home"),
+    ] {
+        places(&pair, roots, local, cloud, backups);
+        for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
+            let run = pair.run("a", args).code(4);
+            assert!(run.stderr.contains("lies in"), "{run}");
+            assert!(run.stderr.contains(told), "{told}: {run}");
+            assert!(run.stderr.contains("nothing was changed"), "{run}");
+        }
+    }
+    fs::write(pair.0.path("a.toml"), "").unwrap();
+    let mut after = pair.0.tree("");
+    after.0.remove(Path::new("a.toml"));
+    let mut before = before;
+    before.0.remove(Path::new("a.toml"));
+    assert_same_tree(&before, &after);
+    // What is not synced is nobody's concern.
+    for (roots, backups) in [
+        ("\"skills\"", "codex-a/bk"),
+        ("\"skills\"", "codex-a/skills-bk"),
+        ("", "codex-a/tmp/bk"),
+    ] {
+        places(&pair, roots, "codex-a", "cloud", backups);
+        let _ = pair.run("a", &["validate"]).code(0);
+    }
+}
+
+#[test]
+fn a_home_whose_conversations_are_a_link_to_the_cloud_folder_is_refused() {
+    let pair = Pair::new();
+    let sessions = pair.home("a").join("sessions");
+    symlink(pair.0.path(""), &sessions).unwrap();
+    let run = pair.run("a", &["plan"]).code(4);
+    assert!(
+        run.stderr.contains("lies in sessions of the Codex home"),
+        "{run}"
+    );
+    fs::remove_file(&sessions).unwrap();
+    fs::create_dir_all(pair.cloud().join("sessions")).unwrap();
+    symlink(
+        pair.cloud().join("sessions"),
+        pair.home("a").join("sessions"),
+    )
+    .unwrap();
+    let run = pair.run("a", &["plan"]).code(4);
+    assert!(run.stderr.contains("sessions of the Codex home"), "{run}");
+}
+
+#[test]
+fn a_link_at_the_top_of_a_home_stays_and_what_it_leads_to_travels() {
+    for roots in [
+        "",
+        "[targets]\ninclude_roots = [\"AGENTS.md\", \"history.jsonl\", \"skills\"]\n",
+    ] {
+        let pair = Pair::new();
+        pair.configure("a", roots);
+        let dotfiles = pair.0.path("dotfiles");
+        let line = |n: u8| format!("{{\"ts\":{n}}}\n");
+        pair.0.write("dotfiles/AGENTS.md", "one");
+        pair.0.write("dotfiles/history", line(1));
+        pair.0.write("dotfiles/skills/mine/SKILL.md", "one");
+        for (to, at) in [
+            ("AGENTS.md", "AGENTS.md"),
+            ("history", "history.jsonl"),
+            ("skills", "skills"),
+        ] {
+            symlink(dotfiles.join(to), pair.home("a").join(at)).unwrap();
+        }
+        let planned = pair.run("a", &["plan", "--json"]).code(0).json();
+        let done = pair.apply("a");
+        assert_eq!(planned["actions"], done["actions"]);
+        assert_eq!(actions(&done).len(), 3, "{done}");
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+        pair.apply("b");
+        pair.put("b", "AGENTS.md", "two, from b");
+        pair.put("b", "history.jsonl", &(line(1) + &line(3)));
+        pair.put("b", SKILL, "two, from b");
+        pair.apply("b");
+        pair.0.write("dotfiles/history", line(1) + &line(2));
+        let done = pair.apply("a");
+        assert_eq!(actions(&done).len(), 3, "{done}");
+        for name in ["AGENTS.md", "skills/mine/SKILL.md"] {
+            assert_eq!(
+                fs::read_to_string(dotfiles.join(name)).unwrap(),
+                "two, from b"
+            );
+        }
+        let history = fs::read_to_string(dotfiles.join("history")).unwrap();
+        assert_eq!(history, line(1) + &line(2) + &line(3));
+        let links = || {
+            ["AGENTS.md", "history.jsonl", "skills"].map(|name| {
+                let meta = pair.home("a").join(name).symlink_metadata();
+                meta.unwrap().is_symlink()
+            })
+        };
+        assert_eq!(links(), [true; 3]);
+        // And back again, through the links.
+        let _ = pair
+            .run("a", &["restore", "--target", "local", "--apply"])
+            .code(0);
+        assert_eq!(
+            fs::read_to_string(dotfiles.join("AGENTS.md")).unwrap(),
+            "one"
+        );
+        assert_eq!(links(), [true; 3]);
+        let left: Vec<_> = fs::read_dir(&dotfiles).unwrap().flatten().collect();
+        assert_eq!(left.len(), 3, "{left:?}");
+    }
+}
+
+#[test]
+fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there() {
+    let pair = Pair::synced(&[
+        (SKILL, "one"),
+        ("AGENTS.md", "one"),
+        ("skills/other/x", "x"),
+    ]);
+    let elsewhere = pair.0.write("elsewhere/SKILL.md", "another");
+    let (home, nowhere) = (pair.home("b"), pair.0.path("nowhere"));
+    fs::remove_dir_all(home.join("skills/mine")).unwrap();
+    symlink(elsewhere.parent().unwrap(), home.join("skills/mine")).unwrap();
+    fs::remove_file(home.join("AGENTS.md")).unwrap();
+    symlink(&nowhere, home.join("AGENTS.md")).unwrap();
+    symlink(&elsewhere, home.join("skills/alone.md")).unwrap();
+    symlink("/dev/null", home.join("history.jsonl")).unwrap();
+    for policy in ["never", "propagate"] {
+        pair.configure("b", &format!("[sync]\ndelete_policy = \"{policy}\"\n"));
+        let planned = pair.run("b", &["plan", "--json"]).code(6).json();
+        let done = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
+        for json in [&planned, &done] {
+            assert_eq!(actions(json), [""; 0]);
+            assert_eq!(json["skipped"].as_array().unwrap().len(), 2, "{json}");
+            assert_eq!(json["skipped"][0]["path"], "AGENTS.md");
+            let why = json["skipped"][1]["reason"].as_str().unwrap();
+            assert!(why.contains("a link is not followed"), "{json}");
+            assert_eq!(json["left_out"].as_array().unwrap().len(), 2, "{json}");
+            assert_eq!(json["summary"]["left_out"], 2);
+        }
+    }
+    pair.put("a", SKILL, "two, and more");
+    pair.apply("a");
+    let _ = pair.run("b", &["run", "--apply"]).code(6);
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "another");
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "one");
+    // Once the link is gone, what waited comes.
+    pair.configure("b", "");
+    fs::remove_file(home.join("skills/mine")).unwrap();
+    fs::remove_file(home.join("AGENTS.md")).unwrap();
+    pair.apply("b");
+    assert_eq!(pair.text("b", SKILL), "two, and more");
+    assert_eq!(pair.text("b", "AGENTS.md"), "one");
+}
+
+#[test]
+fn a_link_on_the_way_to_a_root_in_the_cloud_folder_leads_nowhere() {
+    let pair = Pair::new();
+    pair.configure("a", "[targets]\ninclude_roots = [\"skills/mine\"]\n");
+    pair.0.write("outside/mine/SKILL.md", "planted");
+    symlink(pair.0.path("outside"), pair.cloud().join("skills")).unwrap();
+    assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    assert!(!pair.home("a").join("skills").exists());
+}
+
+#[test]
+fn archiving_goes_over_where_the_two_folders_are_on_two_disks() {
+    let pair = Pair::new();
+    let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
+        return;
+    };
+    symlink(pair.0.path("disk"), pair.home("b").join("sessions")).unwrap();
+    pair.sync(&[(ROLLOUT, META)]);
+    let name = ROLLOUT.rsplit('/').next().unwrap();
+    let archived = format!("archived_sessions/{name}");
+    fs::create_dir_all(pair.home("a").join("archived_sessions")).unwrap();
+    let (open, closed) = (pair.home("a").join(ROLLOUT), pair.home("a").join(&archived));
+    fs::rename(&open, &closed).unwrap();
+    pair.apply("a");
+    assert_eq!(actions(&pair.apply("b")), [format!("move-local {ROLLOUT}")]);
+    assert_eq!(pair.text("b", &archived), META);
+    assert!(!pair.home("b").join(ROLLOUT).exists());
+    let times = [&closed, &pair.home("b").join(&archived)];
+    let times = times.map(|path| path.metadata().unwrap().modified().unwrap());
+    assert_eq!(times[0], times[1]);
+    fs::rename(&closed, &open).unwrap();
+    pair.apply("a");
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("move-local {archived}")]
+    );
+    assert_eq!(pair.text("b", ROLLOUT), META);
+    assert!(!pair.home("b").join(&archived).exists());
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+}
+
+#[test]
+fn what_is_called_as_clients_call_what_is_theirs_is_left_out_by_name() {
+    let pair = Pair::new();
+    let named = [
+        "skills/mine/._config",
+        "skills/mine/.sync_rules",
+        "skills/mine/data.partial",
+        "skills/mine/drafts.part",
+        "skills/mine/notes.part",
+        "skills/mine/report.nextcloud",
+        "skills/mine/~$table",
+    ];
+    for path in named {
+        let inside = if path.contains("drafts") {
+            "/inside.md"
+        } else {
+            ""
+        };
+        pair.put("a", &format!("{path}{inside}"), "mine");
+    }
+    for junk in [
+        "._SKILL.md",
+        ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        ".stignore",
+    ] {
+        pair.put("a", &format!("skills/mine/{junk}"), "junk");
+    }
+    pair.put("a", SKILL, "x");
+    for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
+        let json = pair.run("a", args).code(0).json();
+        assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
+        let left = json["left_out"].as_array().unwrap();
+        let paths: Vec<_> = left.iter().map(|l| l["path"].as_str().unwrap()).collect();
+        assert_eq!(paths, named);
+        assert_eq!(json["summary"]["left_out"], 7);
+    }
+    let run = pair.run("a", &["run", "--apply"]).code(0);
+    assert!(
+        run.stderr.contains("left out: skills/mine/notes.part: "),
+        "{run}"
+    );
+    for n in 0..9 {
+        pair.put("a", &format!("skills/mine/{n}.part"), "mine");
+    }
+    let run = pair.run("a", &["plan"]).code(0);
+    assert_eq!(run.stderr.matches("left out: ").count(), 11, "{run}");
+    assert!(run.stderr.contains("left out: 6 more"), "{run}");
+}
+
+#[test]
+fn the_parent_of_a_folder_that_is_new_is_made_durable() {
+    if !can_trace() {
+        return;
+    }
+    let pair = Pair::new();
+    pair.put("a", ROLLOUT, META);
+    let plain = pair
+        .0
+        .command(["--manager-home", "manager-a", "sync", "-c", "a.toml"]);
+    let trace = pair.0.path("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o"]);
+    strace
+        .arg(&trace)
+        .arg(plain.get_program())
+        .args(plain.get_args());
+    strace
+        .args(["run", "--apply"])
+        .env_clear()
+        .current_dir(pair.0.path(""));
+    for (name, value) in plain.get_envs() {
+        strace.env(name, value.unwrap_or_default());
+    }
+    let ended = strace.stdin(Stdio::null()).output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    let trace = fs::read_to_string(trace).unwrap();
+    let cloud = pair.cloud();
+    for folder in [
+        "",
+        "/sessions",
+        "/sessions/2026",
+        "/sessions/2026/11",
+        "/.codex-manager",
+    ] {
+        let synced = format!("<{}{folder}>)", cloud.display());
+        assert!(trace.contains(&synced), "{folder}: {trace}");
+    }
+}
+
+#[test]
+fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
+    if !can_trace() {
+        return;
+    }
+    let name = ROLLOUT.rsplit('/').next().unwrap();
+    let archived = format!("archived_sessions/{name}");
+    for call in ["rename", "fsync", "unlink"] {
+        for number in 1..=KILLS {
+            let pair = Pair::new();
+            let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
+                return;
+            };
+            symlink(pair.0.path("disk"), pair.home("b").join("sessions")).unwrap();
+            pair.sync(&[(ROLLOUT, META)]);
+            fs::create_dir_all(pair.home("a").join("archived_sessions")).unwrap();
+            fs::rename(pair.home("a").join(ROLLOUT), pair.home("a").join(&archived)).unwrap();
+            pair.apply("a");
+            let run = ["sync", "-c", "b.toml", "run", "--apply"];
+            let args = [&["--manager-home", "manager-b"], &run[..]].concat();
+            let ended = killed_at(&pair.0, &args, call, number);
+            let places = [ROLLOUT, &archived].map(|path| pair.home("b").join(path));
+            let texts = places.each_ref().map(|path| fs::read_to_string(path).ok());
+            assert!(texts.iter().any(Option::is_some), "{call} {number}");
+            assert!(texts.iter().flatten().all(|text| text == META), "{texts:?}");
+            pair.apply("b");
+            assert_eq!(pair.text("b", &archived), META, "{call} {number}");
+            assert!(!places[0].exists(), "{call} {number}");
+            assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+            if ended {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What changes between the plan of a sync and its doing.
+
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
+use codex_manager::context::Environment;
+use codex_manager::sync::apply::{self, Report, Work};
+use codex_manager::sync::config::{Surroundings, SyncConfig};
+use codex_manager::sync::plan::{self, Request};
+use codex_manager::sync::state::Replica;
+use std::fs;
+
+/// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
+fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> Report {
+    let manager = pair.0.path("manager-a");
+    let around = Surroundings {
+        env: &Environment::default(),
+        codex_home: &pair.home("a"),
+        manager_home: &manager,
+    };
+    let config = SyncConfig::read(&pair.0.path("a.toml"), &around).unwrap();
+    let replica = Replica::of(&manager, &config.local, &config.cloud);
+    let (plan, state) = plan::plan(&Request::of(&config, &replica)).unwrap();
+    meanwhile();
+    let work = Work {
+        config: &config,
+        replica: &replica,
+        go_on: &|| {
+            often();
+            true
+        },
+        progress: &codex_manager::io::progress::Silent,
+        now: chrono::DateTime::from_timestamp(1_795_100_000, 0).unwrap(),
+    };
+    apply::apply(&plan, state, &work).unwrap()
+}
+
+fn line(n: u8) -> String {
+    format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"the prompt of {n}\"}}\n")
+}
+
+#[test]
+fn no_line_is_torn_when_a_file_is_cut_before_it_is_merged() {
+    for cut in ["a", "cloud"] {
+        let pair = Pair::synced(&[("history.jsonl", &line(1))]);
+        pair.put("b", "history.jsonl", &(line(1) + &line(3)));
+        pair.apply("b");
+        pair.put("a", "history.jsonl", &(line(1) + &line(2)));
+        let torn = &(line(1) + &line(2))[..line(1).len() + 9];
+        let other = if cut == "a" { "cloud" } else { "a" };
+        let before = pair.text(other, "history.jsonl");
+        let whole = pair.text(cut, "history.jsonl");
+        let meanwhile = || {
+            pair.put(cut, "history.jsonl", torn);
+        };
+        let report = apply_after(&pair, meanwhile, || {});
+        assert_eq!(report.done, [0; 0]);
+        assert_eq!(report.skipped.len(), 1, "{report:?}");
+        assert_eq!(pair.text(other, "history.jsonl"), before, "{cut}");
+        pair.put(cut, "history.jsonl", &whole);
+        pair.apply("a");
+        for side in ["a", "cloud"] {
+            assert_eq!(
+                pair.text(side, "history.jsonl"),
+                line(1) + &line(2) + &line(3)
+            );
+        }
+    }
+}
+
+#[test]
+fn a_conversation_that_is_cut_before_it_goes_over_stays_where_it_is() {
+    let longer = format!("{META}{{\"n\":1}}\n");
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    pair.put("b", ROLLOUT, &longer);
+    pair.apply("b");
+    let meanwhile = || {
+        pair.put("cloud", ROLLOUT, &longer[..longer.len() - 3]);
+    };
+    let report = apply_after(&pair, meanwhile, || {});
+    assert_eq!(report.skipped.len(), 1, "{report:?}");
+    assert_eq!(pair.text("a", ROLLOUT), META);
+    pair.put("cloud", ROLLOUT, &longer);
+    pair.apply("a");
+    assert_eq!(pair.text("a", ROLLOUT), longer);
+}
+
+#[test]
+fn what_a_client_puts_over_a_copy_at_once_is_not_taken_for_the_copy() {
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    pair.apply("a");
+    pair.put("a", SKILL, "two, of a");
+    let place = pair.cloud().join(SKILL);
+    let client = || {
+        if fs::read_to_string(&place).unwrap() == "two, of a" {
+            fs::write(&place, "three, of the client").unwrap();
+        }
+    };
+    let report = apply_after(&pair, || {}, client);
+    assert_eq!(report.done, [0]);
+    // Nobody vouches for it: it is waited for, and not unseen for ever.
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["waiting"][0]["path"], SKILL);
+    assert_eq!(actions(&run.json()), [""; 0]);
+}

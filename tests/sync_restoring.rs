@@ -1,0 +1,214 @@
+//! What a sync overwrites: kept, put back, and for how long.
+
+use crate::support::pair::{ID, Pair, ROLLOUT, SKILL, at};
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+/// The names of snapshots, and a time for each.
+fn snapshot_at(pair: &Pair, name: &str, secs: u64) {
+    let path = pair.0.path("backups-b").join(name);
+    let folder = fs::File::open(path).unwrap();
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+    folder.set_modified(time).unwrap();
+}
+
+#[test]
+fn what_is_overwritten_is_kept_and_put_back() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure(
+            "b",
+            &format!("[backup]\ncompression = \"{compression}\"\nmax_backups = 1\n"),
+        );
+        let file = pair.put("a", SKILL, "one");
+        at(&file, 1_795_000_000);
+        pair.apply("a");
+        pair.apply("b");
+        pair.put("a", SKILL, "two");
+        pair.apply("a");
+        // Foreign things in the folder of backups are nobody's to remove.
+        let foreign = pair.0.write("backups-b/other-20200101T000000Z/x", "mine");
+        let json = pair.apply("b");
+        let snapshot = json["snapshot"].as_str().unwrap().to_owned();
+        assert_eq!(snapshot.contains(".zip"), compression == "zip");
+        assert_eq!(pair.text("b", SKILL), "two");
+        let _ = pair
+            .run("b", &["restore", "--from", "../codex-b", "--apply"])
+            .code(4);
+        let _ = pair
+            .run("b", &["restore", "--from", &snapshot, "--dry-run"])
+            .code(0);
+        assert_eq!(pair.text("b", SKILL), "two");
+        let run = pair
+            .run("b", &["restore", "--from", &snapshot, "--apply", "--json"])
+            .code(0);
+        assert_eq!(run.json()["files"][0], SKILL);
+        let back = pair.home("b").join(SKILL);
+        assert_eq!(fs::read_to_string(&back).unwrap(), "one");
+        assert_eq!(
+            back.metadata().unwrap().modified().unwrap(),
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_000_000)
+        );
+        assert!(foreign.exists());
+    }
+}
+
+#[test]
+fn what_was_overwritten_in_the_cloud_goes_back_there_and_the_hint_says_so() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "one");
+    pair.apply("b");
+    pair.put("b", SKILL, "two, newer");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 to the cloud folder"), "{run}");
+    assert!(run.stderr.contains("--target cloud --apply"), "{run}");
+    assert!(!run.stderr.contains("--target local"), "{run}");
+    let json = pair.run("b", &["restore", "--dry-run", "--json"]).code(0);
+    assert_eq!(json.json()["target"], "cloud");
+    let run = pair.run("b", &["restore", "--apply"]).code(0);
+    assert!(run.stdout.contains("put back 1 file ("), "{run}");
+    assert_eq!(pair.text("cloud", SKILL), "one");
+    assert_eq!(pair.text("b", SKILL), "two, newer");
+    let _ = pair
+        .run("b", &["restore", "--target", "cloud", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("cloud", SKILL), "two, newer");
+}
+
+#[test]
+fn the_latest_snapshot_is_that_of_the_latest_time_and_lies_in_the_folder_of_backups() {
+    let pair = Pair::new();
+    for (name, text) in [
+        ("b-20261101T000000Z", "first"),
+        ("b-20261102T000000Z", "second"),
+    ] {
+        pair.0
+            .write(&format!("backups-b/{name}/skills/mine/SKILL.md"), text);
+    }
+    pair.0.write("outside/skills/mine/SKILL.md", "outside");
+    snapshot_at(&pair, "b-20261101T000000Z", 1_795_000_060);
+    snapshot_at(&pair, "b-20261102T000000Z", 1_795_000_000);
+    let _ = pair.run("b", &["restore", "--apply"]).code(0);
+    assert_eq!(pair.text("b", SKILL), "first");
+    let outside = pair.0.path("outside").to_string_lossy().into_owned();
+    for name in ["../outside", &*outside, "..", ".", "a/../../outside"] {
+        let _ = pair
+            .run("b", &["restore", "--from", name, "--apply"])
+            .code(4);
+    }
+    let _ = pair
+        .run("b", &["restore", "--from", "none", "--apply"])
+        .code(1);
+    assert_eq!(pair.text("b", SKILL), "first");
+}
+
+#[test]
+fn a_zip_that_names_what_lies_outside_or_a_login_puts_nothing_back() {
+    use std::io::Write;
+    for (name, code) in [("../escaped", 5), ("/escaped", 5), ("auth.json", 0)] {
+        let pair = Pair::new();
+        let path = pair.0.write("backups-b/b-20261101T000000Z.zip", "");
+        let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+        for name in [SKILL, name] {
+            let options = zip::write::SimpleFileOptions::default();
+            zip.start_file(name, options).unwrap();
+            zip.write_all(b"planted").unwrap();
+        }
+        zip.finish().unwrap();
+        let run = pair.run("b", &["restore", "--apply"]).code(code);
+        assert_eq!(pair.home("b").join("skills").exists(), code == 0, "{run}");
+        assert!(!pair.home("b").join("auth.json").exists(), "{name}");
+        assert!(!pair.0.path("escaped").exists(), "{name}");
+    }
+}
+
+#[test]
+fn retention_goes_by_age_and_number_and_touches_only_its_own() {
+    for (more, left) in [
+        ("max_backups = 2", 2),
+        ("retention_days = 30", 2),
+        ("retention_days = 0", 3),
+    ] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\n{more}\n"));
+        for text in ["one", "two and", "three and more"] {
+            pair.put("b", SKILL, text);
+            pair.apply("b");
+        }
+        let backups = pair.0.path("backups-b");
+        let ours = || {
+            let entries = fs::read_dir(&backups).unwrap().flatten();
+            let names = entries.map(|e| e.file_name().into_string().unwrap());
+            let mut names: Vec<_> = names.filter(|name| name.starts_with("b-20")).collect();
+            names.sort();
+            names
+        };
+        // Both have the time of the clock of the tests; the first one is made old.
+        let old = backups.join("b-20200101T000000Z");
+        fs::rename(backups.join(&ours()[0]), &old).unwrap();
+        let foreign = pair
+            .0
+            .write("backups-b/b-20190101T000000Z/skills/x", "not ours");
+        let other = pair
+            .0
+            .write("backups-b/desk-20190101T000000Z/x", "not ours");
+        pair.put("b", SKILL, "four, and then some");
+        pair.apply("b");
+        assert!(foreign.exists() && other.exists(), "{more}");
+        let ours = ours()
+            .into_iter()
+            .filter(|n| n != "b-20190101T000000Z")
+            .count();
+        assert_eq!(ours, left, "{more}");
+    }
+}
+
+#[test]
+fn the_version_that_a_decision_drops_is_kept_and_can_be_put_back() {
+    for (compression, before_overwrite) in [("none", true), ("zip", true), ("none", false)] {
+        let backup = format!(
+            "[backup]\ncompression = \"{compression}\"\nbackup_before_overwrite = {before_overwrite}\n"
+        );
+        // In conflict, and kept as a fork by a policy.
+        for (policy, keep) in [
+            ("manual_abort", "local"),
+            ("manual_abort", "cloud"),
+            ("prefer_cloud", "local"),
+            ("prefer_local", "fork"),
+        ] {
+            let pair = Pair::new();
+            let more = format!("{backup}[conflict]\npolicy = \"{policy}\"\n");
+            pair.configure("b", &more);
+            let [of_a, of_b] = pair.diverge();
+            let dropped = match (policy, keep) {
+                ("manual_abort", "local") => &of_a,
+                _ => &of_b,
+            };
+            if policy != "manual_abort" {
+                pair.apply("b");
+            }
+            let run = pair
+                .run("b", &["resolve", ID, "--keep", keep, "--json"])
+                .code(0);
+            let json = run.json();
+            let snapshot = json["snapshot"].as_str().expect("a snapshot").to_owned();
+            assert!(
+                run.stderr.contains(&format!("restore --from {snapshot}")),
+                "{run}"
+            );
+            pair.apply("b");
+            assert_ne!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
+            assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+            let back = [
+                "restore", "--from", &snapshot, "--target", "local", "--apply",
+            ];
+            let _ = pair.run("b", &back).code(0);
+            assert_eq!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
+            // It goes on, and what it replaces is a version like any other.
+            let json = pair.apply("b");
+            assert_eq!(pair.text("b", ROLLOUT), *dropped, "{json}");
+            assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
+            assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 1);
+        }
+    }
+}
