@@ -1,10 +1,10 @@
 //! I2, I3: `history repair`, `undo` and `rebuild` with each call that changes a disk as the last one,
 //! or on a disk that is full from there on.
 
-use crate::faults::{Fault, Point, can_inject, faulty, points, sample};
 use crate::history_check::{Home, id};
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::faults::Dice;
+use crate::support::injection::{Fault, Point, can_inject, faulty, points, sample};
 use rusqlite::Connection;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

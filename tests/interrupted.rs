@@ -1,11 +1,13 @@
 //! Ctrl-C in `backup` and `restore`, at any call that changes a disk: nothing is half done and nothing
 //! is left behind, without the help of a next command.
 
-use crate::faults::{Fault, archives, can_inject, check_archives, debris, faulty, home, points};
-use crate::faults::{prepare, report, sample};
+use crate::support::aftermath::{
+    TwoHomes, archives, check_archives, debris, home, prepare, report,
+};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
-use crate::support::sample::{FIRST, backup, line, put, rollout, text};
+use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::sample::{backup, put};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::Output;
@@ -68,43 +70,24 @@ fn a_restore_that_is_interrupted_leaves_no_debris() {
     }
     let mut dice = Dice::new();
     let env = TestEnv::in_memory();
-    prepare(&env, &mut dice);
-    let archive = text(&backup(&env, &[]));
-    put(&env, rollout(FIRST), line(5));
-    put(&env, "AGENTS.md", "changed");
-    put(&env, "skills/more/SKILL.md", "new");
-    let undo = text(&backup(&env, &[]));
-    let (known, changed) = (archives(&env), home(&env));
-    let points = points(&env, &["restore", &archive, "--json"]);
-    let archived = home(&env);
-    check_archives(&env, &known, "undisturbed");
+    let (mut both, points) = TwoHomes::new(&env, &mut dice);
+    let known = archives(&env);
     let (mut missed, mut stopped) = (Vec::new(), 0);
-    let mut is_archived = true;
     let tried = sample(&points, &mut dice);
     for point in &tried {
-        let (target, from, to) = if is_archived {
-            (&undo, &archived, &changed)
-        } else {
-            (&archive, &changed, &archived)
-        };
         let told = format!("{point:?}");
-        let args = ["restore", target, "--json"];
+        let args = ["restore", both.other(), "--json"];
         let output = faulty(&env, &args, point, Fault::Interrupted);
-        let now = home(&env);
-        let is_done = now == *to;
         let Some(output) = output else {
             missed.push(told);
             check_archives(&env, &known, "not reached");
-            is_archived = now == archived;
+            let _ = both.look(&env, "not reached");
             continue;
         };
         let told = format!("{told} {output:?}");
-        assert!(is_done || now == *from, "{told}\n{}", from.diff(&now));
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+        let is_done = both.look(&env, &told);
         assert_eq!(was_stopped(&output, &told), !is_done, "{told}");
-        if is_done {
-            is_archived = !is_archived;
-        }
         stopped += usize::from(!is_done);
         check_archives(&env, &known, &told);
     }

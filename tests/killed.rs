@@ -7,13 +7,15 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
-use crate::support::env::{TestEnv, Tree, assert_same_tree};
+use crate::support::aftermath::{debris, home};
+use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, Mount, killed_after};
 use crate::support::sample::{
-    FIRST, backup, comparable, line, put, rollout, sample_home, sample_home_at, text,
+    FIRST, backup, line, put, rollout, sample_home, sample_home_at, text,
 };
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How often each is killed.
@@ -27,30 +29,6 @@ fn grow(env: &TestEnv, dice: &mut Dice, mib: u64) {
             .collect();
         put(env, format!("sessions/2026/11/17/big-{i}.bin"), bytes);
     }
-}
-
-fn home(env: &TestEnv) -> Tree {
-    let mut tree = comparable(&env.tree("home/.codex"));
-    // Codex's own locks stay behind, with us as with Codex.
-    tree.0
-        .retain(|path, _| path.extension().is_none_or(|e| e != "lock"));
-    tree
-}
-
-/// What stands beside the homes and below the manager home that should not.
-fn debris(env: &TestEnv) -> Vec<String> {
-    env.tree("")
-        .0
-        .keys()
-        .map(|p| p.display().to_string())
-        .filter(|p| {
-            p.contains("codex-manager-restore")
-                || p.contains("codex-manager-tmp-")
-                || p.contains("staging-")
-                || p.contains(".aside")
-                || p.contains("tmp/restores/")
-        })
-        .collect()
 }
 
 #[test]
@@ -82,7 +60,7 @@ fn i2_a_killed_backup_loses_nothing_and_leaves_nothing() {
     }
     let _ = env.run(["verify", "--all", "--repair"]).code(0);
     let _ = backup(&env, &[]);
-    assert_eq!(debris(&env), Vec::<String>::new());
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
 }
 
 /// Kills restores of `archive` into the home, again and again, at moments in the whole of one.
@@ -124,7 +102,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
             assert_same_tree(&changed.1, &now.1);
             seen.1 += 1;
         }
-        assert_eq!(debris(env), Vec::<String>::new(), "after {command:?}");
+        assert_eq!(debris(env), Vec::<PathBuf>::new(), "after {command:?}");
     }
     println!(
         "{} times the archive's state, {} times the other",
@@ -135,7 +113,7 @@ fn kill_restores(env: &TestEnv, dice: &mut Dice, archive: &str, kills: usize, al
     let _ = env.run(["restore", archive]).code(0);
     assert_eq!(both(env), archived);
     let _ = backup(env, &[]);
-    assert_eq!(debris(env), Vec::<String>::new());
+    assert_eq!(debris(env), Vec::<PathBuf>::new());
 }
 
 fn change(env: &TestEnv) {
@@ -258,7 +236,7 @@ fn i2_databases_in_another_folder_are_replaced_with_the_home() {
         let _ = env.run(["recommend"]);
         let now = titles(&env);
         assert!(now == old || now == new, "{now:?}");
-        assert_eq!(debris(&env), Vec::<String>::new());
+        assert_eq!(debris(&env), Vec::<PathBuf>::new());
     }
 }
 
@@ -300,6 +278,6 @@ fn i2_a_restore_that_was_killed_is_finished_before_another_begins() {
         let _ = second.wait();
         let _ = env.run(["restore", &undo, "--no-safety-backup"]).code(0);
         assert_same_tree(&changed, &home(&env));
-        assert_eq!(debris(&env), Vec::<String>::new());
+        assert_eq!(debris(&env), Vec::<PathBuf>::new());
     }
 }

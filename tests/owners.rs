@@ -1,8 +1,8 @@
 //! Who owns a login where something is odd: kills, removed profiles, notes that are open or old.
 
-use crate::faults::{Fault, can_inject, faulty, points, sample};
 use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
+use crate::support::injection::{Fault, can_inject, faulty, points, sample};
 use crate::support::lab::Lab;
 use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};

@@ -5,9 +5,9 @@
     reason = "how often each state was met is shown when a test fails, or with --nocapture"
 )]
 
-use crate::faults::{Fault, can_inject, faulty, points, sample};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
+use crate::support::injection::{Fault, can_inject, faulty, points, sample};
 use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
 use crate::support::sample::{alice, bob};

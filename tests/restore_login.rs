@@ -1,7 +1,7 @@
 //! What becomes of logins when the real Codex renews them between a backup and a restore.
 
 use crate::support::env::assert_same_tree;
-use crate::support::faults::{can_trace, killed_at};
+use crate::support::injection::{can_inject, killed_at};
 use crate::support::lab::{Lab, rollout, said};
 use crate::support::processes;
 use crate::support::sign_in::{
@@ -275,7 +275,7 @@ fn a_linked_login_is_replaced_as_a_name_and_its_target_stays() {
 
 #[test]
 fn i5_a_login_renewed_after_a_restore_was_killed_survives_its_recovery() {
-    if !can_trace() {
+    if !can_inject() {
         return;
     }
     let Some(lab) = Lab::signed_in(&SignIn::alice().due()) else {

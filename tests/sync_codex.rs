@@ -58,6 +58,14 @@ impl Two {
     }
 }
 
+/// The folder that Codex's index has for a conversation.
+fn cwd_of(home: &Path, id: &str) -> String {
+    let database = crate::support::lab::open(&home.join("state_5.sqlite"));
+    let sql = "SELECT cwd FROM threads WHERE id=?1";
+    let row = database.query_row(sql, [id], |row| row.get(0));
+    row.expect("a row")
+}
+
 #[test]
 fn a_conversation_goes_on_on_the_other_machine_and_again_on_the_first() {
     let Some(two) = Two::new() else { return };
@@ -201,20 +209,41 @@ fn project_folders_of_the_other_machine_are_mapped_in_the_index_alone() {
     two.sync("a");
     two.sync("b");
     assert_eq!(lab.listed(b), [&*id]);
-    let cwd = |home: &Path| -> String {
-        let database = crate::support::lab::open(&home.join("state_5.sqlite"));
-        database
-            .query_row("SELECT cwd FROM threads WHERE id=?1", [&id], |row| {
-                row.get(0)
-            })
-            .expect("a row")
-    };
     let before = fs::read(rollout(b, &id)).expect("read");
-    let there = cwd(b);
+    let there = cwd_of(b, &id);
     two.configure(&format!(
         "[[paths.map]]\nfrom = {there:?}\nto = \"/home/me/work\"\n"
     ));
     two.sync("b");
-    assert_eq!(cwd(b), "/home/me/work");
+    assert_eq!(cwd_of(b, &id), "/home/me/work");
     assert_eq!(fs::read(rollout(b, &id)).expect("read"), before);
+}
+
+#[test]
+fn in_a_mapped_folder_codex_finds_what_came_by_its_id_and_with_all() {
+    let Some(two) = Two::new() else { return };
+    let (lab, b) = (&two.lab, &two.b);
+    lab.say_in(b, "at home on b");
+    let id = lab.say("one");
+    let from = cwd_of(&lab.home(), &id);
+    let to = two.lab.world.path("mapped");
+    fs::create_dir(&to).expect("folder");
+    two.sync("a");
+    two.configure(&format!("[[paths.map]]\nfrom = {from:?}\nto = {to:?}\n"));
+    two.sync("b");
+    assert_eq!(Path::new(&cwd_of(b, &id)), to);
+    let resumed = |which: &[&str]| {
+        let mut command = lab.codex.command(b, &lab.backend, &lab.world.path("home"));
+        command.args(["exec", "resume", "--skip-git-repo-check"]);
+        command.args(which).arg("go on").current_dir(&to);
+        let done = command.output().expect("codex starts");
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        said.contains(&format!("session id: {id}"))
+    };
+    // It looks at the folder that the conversation itself names (0.169).
+    assert!(!resumed(&["--last"]));
+    assert!(resumed(&[&id]));
+    assert!(resumed(&["--all", "--last"]));
+    // Which is this one, once it was gone on with here.
+    assert!(resumed(&["--last"]));
 }

@@ -1,6 +1,7 @@
 //! `sync run` and `sync restore`, killed at any write and on a full disk.
 
-use crate::support::faults::{Mount, can_trace, killed_at};
+use crate::support::faults::Mount;
+use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use std::fs;
 
@@ -23,7 +24,7 @@ fn assert_whole(pair: &Pair, name: &str, path: &str, known: &[&str]) {
 
 #[test]
 fn i2_a_killed_sync_leaves_whole_files_and_goes_on_where_it_stopped() {
-    if !can_trace() {
+    if !can_inject() {
         return;
     }
     let longer = format!("{META}{{\"n\":1}}\n");
@@ -69,7 +70,7 @@ fn i2_a_killed_sync_leaves_whole_files_and_goes_on_where_it_stopped() {
 
 #[test]
 fn i2_a_killed_sync_restore_leaves_whole_files_and_can_be_done_again() {
-    if !can_trace() {
+    if !can_inject() {
         return;
     }
     for call in CALLS {
@@ -117,7 +118,7 @@ fn i3_a_sync_into_a_full_folder_changes_nothing_that_was_there() {
 
 #[test]
 fn i2_a_first_sync_killed_amid_many_new_files_goes_on_where_it_stopped() {
-    if !can_trace() {
+    if !can_inject() {
         return;
     }
     let of_a = [

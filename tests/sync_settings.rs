@@ -173,6 +173,10 @@ fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
     pair.apply("a");
     let run = pair.run("b", &["run", "--apply"]).code(0);
     assert!(run.stderr.contains(&format!("codex resume {ID}")), "{run}");
+    assert!(
+        run.stderr.contains("waits for Codex's first start"),
+        "{run}"
+    );
     for n in 1..=2 {
         let id = ID.replace("455", &format!("00{n}"));
         pair.put("a", &ROLLOUT.replace(ID, &id), &META.replace(ID, &id));

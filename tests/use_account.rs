@@ -1,8 +1,8 @@
 //! `use`: no login is lost, none is put back that is older, and no switch is claimed that is none.
 
-use crate::faults::{can_inject, traced};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, killed_after};
+use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{

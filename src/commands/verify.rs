@@ -113,9 +113,12 @@ impl VerifyArgs {
             return self
                 .archives
                 .iter()
-                .map(|named| match named.as_os_str() == LATEST {
-                    true => newest(manager),
-                    false => find_archive(context, named),
+                .map(|named| {
+                    if named.as_os_str() == LATEST {
+                        newest(manager)
+                    } else {
+                        find_archive(context, named)
+                    }
                 })
                 .collect();
         }
@@ -129,10 +132,10 @@ impl VerifyArgs {
             .filter(|r| r.archive.is_some())
             .map(|r| backups.join(&r.path))
             .collect();
-        match paths.is_empty() {
-            true => Err(no_archives(&backups)),
-            false => Ok(paths),
+        if paths.is_empty() {
+            return Err(no_archives(&backups));
         }
+        Ok(paths)
     }
 }
 

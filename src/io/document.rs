@@ -134,12 +134,12 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
         schema: T::SCHEMA,
         document,
     };
-    let mut bytes = match T::INDENTED {
-        true => serde_json::to_vec_pretty(&versioned),
-        false => serde_json::to_vec(&versioned),
-    }
-    .map_err(std::io::Error::other)
-    .at("encode", path)?;
+    let encoded = if T::INDENTED {
+        serde_json::to_vec_pretty(&versioned)
+    } else {
+        serde_json::to_vec(&versioned)
+    };
+    let mut bytes = encoded.map_err(std::io::Error::other).at("encode", path)?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -103,7 +103,13 @@ impl Registry for CodexIndex<'_> {
             }
         }
         if !(moved.is_empty() && self.rules.is_empty()) {
-            for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+            let databases = thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX);
+            if databases.is_empty() && !(self.rules.is_empty() || arrivals.is_empty()) {
+                let why = "paths.map waits for Codex's first start here, which makes the index, and the \
+                           sync after that";
+                notes.push(why.into());
+            }
+            for database in databases {
                 let changed = thread_index::follow_moves(&database, &moved)?;
                 if changed > 0 {
                     notes.push(format!(

@@ -98,40 +98,6 @@ impl Drop for Mount {
     }
 }
 
-/// Whether `strace` can kill at a call here; not to be able to is a failure where all is required.
-pub(crate) fn can_trace() -> bool {
-    let works = cfg!(target_os = "linux")
-        && Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "true"])
-            .output()
-            .is_ok_and(|o| o.status.success());
-    if !works {
-        let required = std::env::var_os("CODEX_MANAGER_E2E").is_some_and(|v| v == "require");
-        assert!(!required, "strace is missing, or may not trace");
-        println!("SKIPPED: strace is missing, or may not trace");
-    }
-    works
-}
-
-/// Runs the command and kills it as it makes its `number`-th system call of this name, before that
-/// is done; true when it ended without.
-pub(crate) fn killed_at(env: &TestEnv, args: &[&str], call: &str, number: usize) -> bool {
-    let plain = env.command(args);
-    let mut strace = Command::new("strace");
-    strace.args(["-f", "-o", "/dev/null", "-e"]);
-    strace.arg(format!("inject={call}:signal=KILL:when={number}"));
-    strace.arg(plain.get_program()).args(args);
-    strace.env_clear().current_dir(env.path(""));
-    for (name, value) in plain.get_envs() {
-        strace.env(name, value.unwrap_or_default());
-    }
-    strace
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    strace.status().expect("start strace").code().is_some()
-}
-
 /// Runs the command where the system shows no processes; `None`, with a line that says so, where that
 /// cannot be had.
 pub(crate) fn without_processes(env: &TestEnv, args: &[&str]) -> Option<Run> {

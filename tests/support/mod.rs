@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod aftermath;
 pub(crate) mod archives;
 pub(crate) mod cloud;
 pub(crate) mod env;
@@ -7,6 +8,7 @@ pub(crate) mod fake_codex;
 pub(crate) mod faults;
 pub(crate) mod fuzzing;
 pub(crate) mod hostile;
+pub(crate) mod injection;
 pub(crate) mod lab;
 pub(crate) mod memory;
 pub(crate) mod mock_backend;

@@ -1,0 +1,170 @@
+//! What stands after a command that something has happened to.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "what was tried is shown when a test fails, or with --nocapture"
+)]
+
+use super::env::{Run, TestEnv, Tree};
+use super::faults::Dice;
+use super::injection::{Point, points};
+use super::sample::{FIRST, backup, comparable, line, put, rollout, sample_home, text};
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Incompressible bytes.
+fn noise(dice: &mut Dice, bytes: usize) -> Vec<u8> {
+    (0..bytes / 8)
+        .flat_map(|_| dice.below(u64::MAX).to_le_bytes())
+        .collect()
+}
+
+/// A home with what takes more than one member.
+pub(crate) fn prepare(env: &TestEnv, dice: &mut Dice) {
+    sample_home(env);
+    put(env, "sessions/2026/11/17/big.bin", noise(dice, 5 << 20));
+    for i in 0..3 {
+        put(env, format!("skills/s{i}/SKILL.md"), noise(dice, 4 << 10));
+    }
+}
+
+pub(crate) fn home(env: &TestEnv) -> Tree {
+    let mut tree = comparable(&env.tree("home/.codex"));
+    // Codex's own locks stay behind, with us as with Codex.
+    tree.0
+        .retain(|path, _| path.extension().is_none_or(|e| e != "lock"));
+    tree
+}
+
+pub(crate) fn debris(env: &TestEnv) -> Vec<PathBuf> {
+    let tree = env.tree("").0;
+    let is_debris = |path: &Path| {
+        let path = path.display().to_string();
+        [
+            "codex-manager-restore",
+            "codex-manager-tmp-",
+            "staging-",
+            ".aside",
+            "tmp/restores/",
+            "undone",
+        ]
+        .iter()
+        .any(|name| path.contains(name))
+    };
+    tree.into_keys().filter(|path| is_debris(path)).collect()
+}
+
+/// The archives by name.
+pub(crate) fn archives(env: &TestEnv) -> BTreeSet<PathBuf> {
+    let backups = env.manager_home().join("backups");
+    fs::read_dir(backups)
+        .expect("list")
+        .map(|e| e.expect("entry").path())
+        .filter(|p| p.extension().is_some_and(|e| e == "gz"))
+        .collect()
+}
+
+/// The next command: whatever it lists as good is good. The archives that are not in `known` are
+/// then taken away.
+pub(crate) fn check_archives(env: &TestEnv, known: &BTreeSet<PathBuf>, told: &str) {
+    let list: Run = env.run(["list-backups", "--json"]).code(0);
+    let new: Vec<PathBuf> = archives(env).difference(known).cloned().collect();
+    assert!(archives(env).is_superset(known), "{told}: one is lost");
+    for path in &new {
+        let name = path.file_name().expect("a name").to_str().expect("text");
+        let rows = list.json();
+        let row = rows["backups"]
+            .as_array()
+            .and_then(|rows| rows.iter().find(|r| r["archive"] == name))
+            .unwrap_or_else(|| panic!("{told}: {name} is not listed\n{list}"));
+        let problem = row["problem"].as_str().unwrap_or_default();
+        assert!(
+            problem.is_empty() || problem.starts_with("no sidecar"),
+            "{told}: {row}"
+        );
+        let repair: &[&str] = if problem.is_empty() {
+            &[]
+        } else {
+            &["--repair"]
+        };
+        let _ = env.run([&["verify", &text(path)], repair].concat()).code(0);
+        fs::remove_file(path).expect("remove");
+        let sidecar = name.strip_suffix(".tar.gz").expect("an archive");
+        let _ = fs::remove_file(path.with_file_name(format!("{sidecar}.metadata.json")));
+    }
+}
+
+/// A home and two archives: of what it was before, and of what it is. Restores go to and fro.
+pub(crate) struct TwoHomes {
+    /// The archives' names.
+    archives: [String; 2],
+    /// What the home is after a restore of each.
+    homes: [Tree; 2],
+    /// Which of them is in place.
+    now: usize,
+}
+
+impl TwoHomes {
+    /// Makes both of them, and restores the first; gives what `points` gives of that restore.
+    pub(crate) fn new(env: &TestEnv, dice: &mut Dice) -> (Self, Vec<Point>) {
+        prepare(env, dice);
+        let before = text(&backup(env, &[]));
+        put(env, rollout(FIRST), line(5));
+        put(env, "AGENTS.md", "changed");
+        put(env, "skills/more/SKILL.md", "new");
+        fs::remove_file(env.codex_home().join("version.json")).expect("remove");
+        let changed = text(&backup(env, &[]));
+        let changed_home = home(env);
+        let known = archives(env);
+        let points = points(env, &["restore", &before, "--json"]);
+        let homes = [home(env), changed_home];
+        check_archives(env, &known, "undisturbed");
+        assert_ne!(homes[0], homes[1]);
+        let both = Self {
+            archives: [before, changed],
+            homes,
+            now: 0,
+        };
+        (both, points)
+    }
+
+    /// The archive of the one that is not in place.
+    pub(crate) fn other(&self) -> &str {
+        &self.archives[1 - self.now]
+    }
+
+    /// After a restore of the other: whether that is in place now, else the first is as it was.
+    #[track_caller]
+    pub(crate) fn look(&mut self, env: &TestEnv, told: &str) -> bool {
+        let (from, to) = (&self.homes[self.now], &self.homes[1 - self.now]);
+        let found = home(env);
+        let is_done = found == *to;
+        assert!(
+            is_done || found == *from,
+            "{told}: a mixture\nfrom old:\n{}\nfrom new:\n{}",
+            from.diff(&found),
+            to.diff(&found)
+        );
+        if is_done {
+            self.now = 1 - self.now;
+        }
+        is_done
+    }
+}
+
+/// Says what was tried.
+pub(crate) fn report(points: usize, tried: usize, missed: &[String]) {
+    let mut text = format!("{points} points, {tried} faults tried\n");
+    for point in missed {
+        text.push_str("not reached: ");
+        text.push_str(point);
+        text.push('\n');
+    }
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    assert!(
+        missed.len() * 2 < tried,
+        "too few points were reached\n{text}"
+    );
+}
