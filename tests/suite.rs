@@ -81,6 +81,7 @@ mod sync_closing;
 mod sync_codex;
 mod sync_faults;
 mod sync_guard;
+mod sync_identity;
 mod sync_places;
 mod sync_races;
 mod sync_restoring;

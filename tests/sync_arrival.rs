@@ -140,3 +140,45 @@ fn a_manifest_that_is_half_or_of_a_newer_version_vouches_for_nothing() {
         assert_eq!(pair.text("b", ROLLOUT), META);
     }
 }
+
+#[test]
+fn what_this_machine_wrote_and_forgot_is_not_waited_for() {
+    let longer = format!("{META}{{\"n\":1}}\n");
+    for (here, action) in [(META, None), (&*longer, Some("copy-to-cloud"))] {
+        let pair = Pair::new();
+        pair.configure("a", "[sync]\ncompare = \"three_way\"\n");
+        for name in ["a", "b", "a"] {
+            pair.apply(name);
+        }
+        pair.put("a", ROLLOUT, here);
+        pair.put("a", "skills/mine/SKILL.md", "mine");
+        at(&pair.put("cloud", ROLLOUT, META), 1_795_000_000);
+        let skill = pair.put("cloud", "skills/mine/SKILL.md", "mine");
+        at(&skill, 1_795_000_000);
+        let expected: Vec<_> = action
+            .map(|a| format!("{a} {ROLLOUT}"))
+            .into_iter()
+            .collect();
+        assert_eq!(actions(&pair.apply("a")), expected);
+        pair.apply("b");
+        assert_eq!(pair.text("b", ROLLOUT), here);
+        assert_eq!(pair.text("b", "skills/mine/SKILL.md"), "mine");
+    }
+}
+
+#[test]
+fn a_conversation_that_lies_in_two_folders_of_the_cloud_ends_in_one() {
+    let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
+    for there in [META, "{}\n"] {
+        let pair = Pair::new();
+        pair.put("a", ROLLOUT, META);
+        pair.put("cloud", &archived, META);
+        pair.put("cloud", ROLLOUT, there);
+        pair.apply("a");
+        assert!(!pair.cloud().join(&archived).exists());
+        assert_eq!(pair.text("cloud", ROLLOUT), META);
+        let forks = pair.cloud().join(".codex-manager/forks");
+        assert_eq!(forks.exists(), there != META, "kept until somebody decides");
+        assert!(actions(&pair.apply("a")).is_empty());
+    }
+}

@@ -1,5 +1,7 @@
 //! What `sync` keeps from doing harm: logins that would travel, damage that would spread.
 
+use crate::support::env::TestEnv;
+use crate::support::memory;
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -314,4 +316,138 @@ fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
     let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
     assert_eq!(json["waiting"].as_array().unwrap().len(), 2, "{json}");
     assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
+}
+
+/// Three machines that send deletions on and have twelve skills alike.
+fn deleting() -> Pair {
+    let pair = Pair::new();
+    for name in ["a", "b", "c"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    for n in 0..12 {
+        pair.put("a", &format!("skills/s/{n}"), "one");
+    }
+    for name in ["a", "b", "c", "a", "b", "c"] {
+        pair.apply(name);
+    }
+    pair
+}
+
+const GONE: &str = "skills/s/7";
+
+#[test]
+fn a_deletion_of_yesterday_does_not_meet_what_came_to_life_again() {
+    let pair = deleting();
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    for name in ["b", "a", "c"] {
+        pair.apply(name);
+        assert!(!pair.home(name).join(GONE).exists(), "{name}");
+    }
+    pair.put("c", GONE, "one");
+    pair.apply("c");
+    pair.apply("a");
+    // `b` is off, and the file has not arrived in the folder of `a`.
+    fs::remove_file(pair.cloud().join(GONE)).unwrap();
+    assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
+    // Deleted once more, that is a deletion of its own.
+    pair.apply("b");
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    for name in ["b", "a", "c"] {
+        pair.apply(name);
+        assert!(!pair.home(name).join(GONE).exists(), "{name}");
+    }
+}
+
+#[test]
+fn a_deletion_meets_only_the_very_text_that_was_deleted() {
+    let changed = |pair: &Pair, side: &str| {
+        let root = if side == "cloud" {
+            pair.cloud()
+        } else {
+            pair.home(side)
+        };
+        let path = root.join(GONE);
+        let before = path.metadata().unwrap().modified().unwrap();
+        fs::write(&path, "two").unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(before).unwrap();
+    };
+    // On the machine that is asked to delete it: size and time are as they were.
+    let pair = deleting();
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    pair.apply("b");
+    changed(&pair, "a");
+    assert_eq!(actions(&pair.apply("a")), [format!("copy-to-cloud {GONE}")]);
+    // And in the folder.
+    let pair = deleting();
+    fs::remove_file(pair.home("b").join(GONE)).unwrap();
+    changed(&pair, "cloud");
+    let run = pair.run("b", &["run", "--apply", "--json"]);
+    assert!(!run.stdout.contains("delete-cloud"), "{run}");
+    assert_eq!(pair.text("cloud", GONE), "two");
+}
+
+#[test]
+fn without_any_manifest_half_a_text_is_waited_for_and_never_beats_a_whole_one() {
+    let pair = Pair::new();
+    pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
+    pair.put("a", "skills/s/empty.md", "text");
+    let cut = "x".repeat(4096);
+    let hole = format!("{}{}tail\n", "text\n".repeat(900), "\0".repeat(600));
+    for (path, text) in [
+        ("skills/s/whole.md", "no newline"),
+        ("skills/s/nothing.py", ""),
+        ("skills/s/cut.md", &cut),
+        ("skills/s/hole.md", &hole),
+        ("skills/s/half.json", "{\"a\": [1,"),
+        ("skills/s/empty.md", ""),
+    ] {
+        at(&pair.put("cloud", path, text), 1_900_000_000);
+    }
+    at(&pair.put("cloud", "skills/s/same.md", &cut), 1_900_000_000);
+    pair.put("a", "skills/s/same.md", &cut);
+    let run = pair.run("a", &["run", "--apply"]).code(6);
+    assert!(run.stderr.contains("--accept-unlisted"), "{run}");
+    for path in ["skills/s/whole.md", "skills/s/nothing.py"] {
+        assert_eq!(pair.text("a", path), pair.text("cloud", path));
+    }
+    let waiting = pair.run("a", &["plan", "--json"]).code(6).json();
+    let waiting = waiting["waiting"].as_array().unwrap();
+    let paths: Vec<_> = waiting
+        .iter()
+        .map(|w| w["path"].as_str().unwrap())
+        .collect();
+    let expected = ["cut.md", "empty.md", "half.json", "hole.md"];
+    assert_eq!(paths, expected.map(|name| format!("skills/s/{name}")));
+    assert_eq!(pair.text("a", "skills/s/empty.md"), "text");
+    let _ = pair
+        .run("a", &["run", "--apply", "--accept-unlisted"])
+        .code(0);
+    assert_eq!(pair.text("a", "skills/s/half.json"), "{\"a\": [1,");
+}
+
+#[test]
+fn a_plan_of_many_files_takes_little_memory() {
+    const FILES: usize = 20_000;
+    const BOUND: u64 = 100 << 20;
+    let pair = Pair(TestEnv::in_memory());
+    pair.configure("a", "");
+    for n in 0..FILES {
+        let folder = pair.home("a").join(format!("skills/{:03}", n % 200));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{n:05}.md")), "text\n").unwrap();
+    }
+    let args = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "plan",
+        "--json",
+    ];
+    let (run, peak) = memory::peak_of(&pair.0, &args);
+    assert_eq!(run.code, 0, "{}", run.stderr);
+    assert_eq!(run.json()["actions"].as_array().unwrap().len(), FILES);
+    assert!(peak < BOUND, "{} MB", peak >> 20);
 }

@@ -6,7 +6,8 @@
 )]
 
 use crate::support::env::assert_same_tree;
-use crate::support::faults::{Mount, can_trace, killed_at};
+use crate::support::faults::Mount;
+use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -313,7 +314,7 @@ fn what_is_called_as_clients_call_what_is_theirs_is_left_out_by_name() {
 
 #[test]
 fn the_parent_of_a_folder_that_is_new_is_made_durable() {
-    if !can_trace() {
+    if !can_inject() {
         return;
     }
     let pair = Pair::new();
@@ -353,7 +354,7 @@ fn the_parent_of_a_folder_that_is_new_is_made_durable() {
 
 #[test]
 fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
-    if !can_trace() {
+    if !can_inject() {
         return;
     }
     let name = ROLLOUT.rsplit('/').next().unwrap();

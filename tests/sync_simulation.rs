@@ -1,5 +1,6 @@
 //! Three machines and a cloud folder that does what cloud folders do, driven through the program's own
-//! plan and apply. Every schedule is given by its seed.
+//! plan and apply. In half of the schedules a machine's state, or all of its disk, is put back to what it
+//! was, or a machine becomes a copy of another one. Every schedule is given by its seed.
 //!
 //! `CODEX_MANAGER_SYNC_SCHEDULES` sets how many schedules are run, `CODEX_MANAGER_SYNC_FIRST` the seed of
 //! the first, `CODEX_MANAGER_SYNC_SEED` runs one.
@@ -13,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// How many schedules run where nobody says otherwise.
 const FEW: u64 = 60;
 /// Schedules beyond these that once went wrong.
-const ONCE_WRONG: [u64; 3] = [4954, 6063, 202_600_930];
+const ONCE_WRONG: [u64; 5] = [4954, 6063, 202_600_930, 701_817, 701_893];
 /// How many things happen before the world comes to rest.
 const EVENTS: usize = 45;
 /// In how many rounds at rest all machines have to agree.
@@ -52,6 +53,32 @@ fn no_line_is_lost_and_all_machines_agree_whatever_the_cloud_does() {
     });
 }
 
+/// What becomes of a machine in the middle of a schedule.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Nothing,
+    /// Its state is put back, its home is not.
+    StateGoesBack,
+    /// Both are.
+    DiskGoesBack,
+    /// Another one becomes a copy of it.
+    IsCopied {
+        with_cloud: bool,
+    },
+}
+
+impl Fate {
+    fn of(seed: u64) -> Self {
+        match seed % 8 {
+            1 => Self::StateGoesBack,
+            3 => Self::DiskGoesBack,
+            5 => Self::IsCopied { with_cloud: false },
+            6 => Self::IsCopied { with_cloud: true },
+            _ => Self::Nothing,
+        }
+    }
+}
+
 fn schedule(seed: u64) {
     let root = tempfile::Builder::new()
         .prefix("cm-sync-")
@@ -73,7 +100,21 @@ fn schedule(seed: u64) {
             cloud.delivers_everything(machine);
         }
     }
-    for _ in 0..EVENTS {
+    let mut disk = None;
+    for event in 0..EVENTS {
+        match (event, Fate::of(seed)) {
+            (10, Fate::StateGoesBack | Fate::DiskGoesBack) => disk = Some(machines[1].disk()),
+            (15, Fate::IsCopied { with_cloud }) => {
+                let (first, last) = machines.split_at_mut(2);
+                last[0].becomes(&first[0], with_cloud);
+            }
+            (30, fate) => match disk.take() {
+                Some(disk) if fate == Fate::StateGoesBack => machines[1].forgets(&disk),
+                Some(disk) => machines[1].is_put_back(&disk),
+                None => {}
+            },
+            _ => {}
+        }
         let m = rng.below(3);
         match rng.below(10) {
             0..4 => machines[m].user_does_something(&mut rng),
@@ -87,14 +128,16 @@ fn schedule(seed: u64) {
     // Nobody writes any more, and everything arrives.
     let mut quiet = false;
     for round in 0..ROUNDS {
-        let mut changed = false;
+        let mut changed = round < 3;
         for machine in &mut machines {
             machine.decides_by_itself();
+            // A machine that was killed and then forgot that has told nobody what it wrote.
+            machine.accepts_unlisted = round > 1 && Fate::of(seed) != Fate::Nothing;
             cloud.delivers_everything(machine);
             changed |= machine.sync(None, Rest::Coming);
             cloud.delivers_everything(machine);
         }
-        if !changed && round > 0 {
+        if !changed {
             quiet = true;
             break;
         }

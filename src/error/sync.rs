@@ -39,6 +39,9 @@ impl From<PlanError> for CommandError {
             PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; --refill puts everything back there; nothing was changed",
             ),
+            PlanError::Unmarked(_) => Self::wrap(ErrorKind::Refused, error).hint(
+                "wait for the cloud client; --refill goes on as a first sync; nothing was changed",
+            ),
             PlanError::ManyDeletions { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "set sync.delete_policy = \"never\" and they come back; nothing was changed",
             ),

@@ -4,12 +4,15 @@ use crate::codex::rollout;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
 use crate::io::regular;
+use serde::de::IgnoredAny;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 /// How much of a file's end is looked at for what a crash or half a download leaves there.
 const TAIL_BYTES: u64 = 512;
+/// The largest TOML file that is parsed to see whether it is whole.
+const MAX_TOML_BYTES: u64 = 1024 * 1024;
 
 /// What a file holds, as text: a compressed conversation counts by what is in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +154,79 @@ fn has_zero(file: &mut File) -> io::Result<bool> {
     }
 }
 
+/// What makes a file look cut that consists of no lines to be merged, for a folder where nobody vouches
+/// for anything; `None` when nothing does. Texts alone tell: a hole in them, half a letter, a line that
+/// ends where a block does, a value of JSON or TOML without its end.
+pub fn looks_cut(path: &Path) -> io::Result<Option<&'static str>> {
+    const BLOCK: u64 = 4096;
+    let mut file = regular::open(path)?;
+    let size = file.metadata()?.len();
+    let take = size.min(TAIL_BYTES);
+    let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
+    let mut tail = head.clone();
+    position::read_exact_at(&file, &mut head, 0)?;
+    position::read_exact_at(&file, &mut tail, size - take)?;
+    if size == 0 || !is_text(&head) {
+        return Ok(None);
+    }
+    if has_hole(&mut file)? {
+        return Ok(Some("zeros stand where its text was"));
+    }
+    let begins = tail.iter().take_while(|b| **b & 0xc0 == 0x80).count();
+    let letters = std::str::from_utf8(&tail[begins.min(3)..]);
+    if letters.is_err_and(|e| e.error_len().is_none()) {
+        return Ok(Some("ends in the middle of a letter"));
+    }
+    let has_end = tail.last() == Some(&b'\n');
+    if !has_end && size.is_multiple_of(BLOCK) {
+        return Ok(Some("ends in the middle of a line"));
+    }
+    let ends = |end: &str| {
+        path.extension()
+            .is_some_and(|e| e.eq_ignore_ascii_case(end))
+    };
+    let is_open = if ends("json") {
+        let reader = BufReader::new(regular::open(path)?);
+        let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
+        value.is_err_and(|e| e.is_eof())
+    } else if ends("toml") && !has_end && size <= MAX_TOML_BYTES {
+        let text = regular::read_to_string(path)?;
+        text.parse::<toml_edit::DocumentMut>().is_err()
+    } else {
+        false
+    };
+    Ok(is_open.then_some("ends in the middle of a value"))
+}
+
+/// Whether a beginning is that of a text.
+fn is_text(head: &[u8]) -> bool {
+    let is_valid = match std::str::from_utf8(head) {
+        Ok(_) => true,
+        Err(e) => e.error_len().is_none(),
+    };
+    let marks = |b: &u8| *b < 0x20 && !b.is_ascii_whitespace() && *b != 0x1b;
+    is_valid && !head.iter().any(marks)
+}
+
+/// Whether a sector of a file is missing: as many zeros, one behind another.
+fn has_hole(file: &mut File) -> io::Result<bool> {
+    const SECTOR: usize = 512;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut zeros = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(false);
+        }
+        for byte in &buffer[..n] {
+            zeros = if *byte == 0 { zeros + 1 } else { 0 };
+            if zeros == SECTOR {
+                return Ok(true);
+            }
+        }
+    }
+}
+
 fn is_packed(head: [u8; 4]) -> bool {
     head == [0x28, 0xb5, 0x2f, 0xfd]
 }
@@ -208,6 +284,38 @@ mod tests {
             fs::write(&path, &bytes).unwrap();
             let found = is_blanked(&path, of_lines, true).unwrap();
             assert_eq!(found, blanked, "{} {of_lines}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn a_text_that_was_cut_is_told_and_a_whole_one_is_not_taken_for_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let hole = [&b"text\n".repeat(200)[..], &[0; 512], b"text\n"].concat();
+        let small = [&b"text\n".repeat(200)[..], &[0; 511], b"text\n"].concat();
+        for (name, bytes, cut) in [
+            ("a.md", b"no newline".to_vec(), false),
+            ("a.md", "ä".repeat(400).into_bytes(), false),
+            ("a.md", "ä".repeat(400).into_bytes()[..799].to_vec(), true),
+            ("a.md", b"x".repeat(4096), true),
+            ("a.md", b"x".repeat(4097), false),
+            ("a.md", b"1234567\n".repeat(512), false),
+            ("a.md", hole, true),
+            ("a.md", small, false),
+            ("a.md", Vec::new(), false),
+            ("a.bin", vec![1; 4096], false),
+            ("a.md", vec![0xe4; 4096], false),
+            ("a.json", b"{\"a\": [1, 2".to_vec(), true),
+            ("a.json", b"{\"a\": [1, 2]}".to_vec(), false),
+            ("a.json", b"{ // why\n\"a\": 1}".to_vec(), false),
+            ("a.JSON", b"{\"a\"".to_vec(), true),
+            ("a.toml", b"a = 1\nb = \"x".to_vec(), true),
+            ("a.toml", b"a = 1\nb = 2".to_vec(), false),
+            ("a.toml", b"nothing of the kind\n".to_vec(), false),
+        ] {
+            let path = folder.path().join(name);
+            fs::write(&path, &bytes).unwrap();
+            let found = looks_cut(&path).unwrap();
+            assert_eq!(found.is_some(), cut, "{name} {}: {found:?}", bytes.len());
         }
     }
 

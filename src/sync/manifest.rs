@@ -6,6 +6,7 @@
 //! lines before it: half a manifest is told from a whole one.
 
 use super::rollouts;
+use super::state::{Deletion, State};
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
@@ -33,14 +34,16 @@ pub struct Written {
 }
 
 /// What one machine says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Manifest {
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Manifest {
+    /// The digest at its end.
+    end: Sha256Digest,
     /// By path in the cloud folder.
-    pub files: BTreeMap<String, Written>,
-    /// Files whose deletion was asked for: path → digest of what was deleted.
-    pub deleted: BTreeMap<String, String>,
-    /// Digests of forks that somebody has decided about.
-    pub resolved: BTreeSet<String>,
+    files: BTreeMap<String, Written>,
+    /// Files whose deletion was asked for, by key.
+    deleted: BTreeMap<String, Deletion>,
+    /// See [`State::resolved`].
+    resolved: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,9 +58,19 @@ enum Line {
     File(String, Written),
     /// In ledgers alone: a version that was in the cloud folder and is about to be put here.
     Taken(String, Written),
-    Deleted(String, String),
+    /// Key, digest, id.
+    Deleted(String, String, String),
     Resolved(String),
     End(Sha256Digest),
+}
+
+/// Where manifests of all machines are, whole or not.
+pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(cloud.join(OURS).join(MACHINES));
+    let entries = entries.into_iter().flatten().flatten();
+    entries
+        .filter(|entry| is_ours(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
 }
 
 /// Where a machine's manifest is.
@@ -81,36 +94,72 @@ pub fn linked_folder(cloud: &Path) -> Option<PathBuf> {
     folders.into_iter().find(is_link)
 }
 
-/// Writes a machine's manifest, where it is not already there as it is; whether it wrote.
-pub fn write(path: &Path, machine: &str, manifest: &Manifest) -> Result<bool, IoError> {
-    let bytes = encode(machine, manifest).at("encode", path)?;
-    if regular::read(path).is_ok_and(|old| old == bytes) {
-        return Ok(false);
-    }
-    atomic::create_durable_folder(atomic::parent_of(path))?;
-    atomic::write(path, &bytes)?;
-    Ok(true)
+/// A manifest as it will stand in the cloud folder.
+#[derive(Debug)]
+pub struct Encoded {
+    bytes: Vec<u8>,
+    /// The digest of all lines but the last, which holds it.
+    pub end: Sha256Digest,
 }
 
-fn encode(machine: &str, manifest: &Manifest) -> std::io::Result<Vec<u8>> {
+impl Encoded {
+    /// Writes it, where it is not already there as it is.
+    pub fn write(&self, path: &Path) -> Result<(), IoError> {
+        if regular::read(path).is_ok_and(|old| old == self.bytes) {
+            return Ok(());
+        }
+        atomic::create_durable_folder(atomic::parent_of(path))?;
+        atomic::write(path, &self.bytes)
+    }
+}
+
+/// The digest at the end of the manifest at `path`: that of its whole contents, where it is whole.
+/// `None` where the end is none.
+///
+/// # Errors
+/// It cannot be read; there is none.
+pub fn end_of(path: &Path) -> std::io::Result<Option<Sha256Digest>> {
+    const LINE: u64 = 128;
+    let mut file = regular::open(path)?;
+    let size = file.metadata()?.len();
+    file.seek(SeekFrom::Start(size.saturating_sub(LINE)))?;
+    let mut tail = Vec::new();
+    file.take(LINE).read_to_end(&mut tail)?;
+    let line = tail.strip_suffix(b"\n").and_then(|tail| {
+        let start = tail.iter().rposition(|byte| *byte == b'\n')? + 1;
+        serde_json::from_slice(&tail[start..]).ok()
+    });
+    Ok(match line {
+        Some(Line::End(digest)) => Some(digest),
+        _ => None,
+    })
+}
+
+/// A machine's manifest: the files that it vouches for, and what its state has for others.
+pub fn encode(
+    machine: &str,
+    files: &BTreeMap<String, Written>,
+    state: &State,
+) -> std::io::Result<Encoded> {
     let mut bytes = Vec::new();
     let mut push = |line: &dyn erased::Line| line.push(&mut bytes);
     push(&Header {
         schema: SCHEMA,
         machine: machine.to_owned(),
     })?;
-    for (path, written) in &manifest.files {
+    for (path, written) in files {
         push(&Line::File(path.clone(), written.clone()))?;
     }
-    for (path, digest) in &manifest.deleted {
-        push(&Line::Deleted(path.clone(), digest.clone()))?;
+    let deleted: BTreeMap<_, _> = state.deleted.iter().collect();
+    for (path, Deletion { digest, id }) in deleted {
+        push(&Line::Deleted(path.clone(), digest.clone(), id.clone()))?;
     }
-    for digest in &manifest.resolved {
+    for digest in &state.resolved {
         push(&Line::Resolved(digest.clone()))?;
     }
-    let end = Line::End(Sha256Digest::of(&bytes));
-    erased::Line::push(&end, &mut bytes)?;
-    Ok(bytes)
+    let end = Sha256Digest::of(&bytes);
+    erased::Line::push(&Line::End(end), &mut bytes)?;
+    Ok(Encoded { bytes, end })
 }
 
 /// A line of any type.
@@ -142,14 +191,19 @@ fn parse(bytes: &[u8]) -> Option<Manifest> {
     if header.schema > SCHEMA {
         return None;
     }
-    let mut manifest = Manifest::default();
+    let mut manifest = Manifest {
+        end: digest,
+        files: BTreeMap::new(),
+        deleted: BTreeMap::new(),
+        resolved: BTreeSet::new(),
+    };
     for line in lines.filter(|line| !line.is_empty()) {
         match serde_json::from_slice(line).ok()? {
             Line::File(path, written) => {
                 manifest.files.insert(path, written);
             }
-            Line::Deleted(path, digest) => {
-                manifest.deleted.insert(path, digest);
+            Line::Deleted(path, digest, id) => {
+                manifest.deleted.insert(path, Deletion { digest, id });
             }
             Line::Resolved(digest) => {
                 manifest.resolved.insert(digest);
@@ -293,9 +347,9 @@ pub struct Manifests {
     pub has_own: bool,
     /// What the others say, by key.
     others: HashMap<String, Vec<Written>>,
-    /// Deletions that others ask for: key → digests.
-    deleted: HashMap<String, Vec<String>>,
-    /// Forks that others have decided about.
+    /// Deletions that others ask for, by key.
+    deleted: HashMap<String, Vec<Deletion>>,
+    /// What others call settled.
     pub resolved: BTreeSet<String>,
     /// Names of manifests that have not arrived whole.
     pub incomplete: Vec<String>,
@@ -306,8 +360,9 @@ pub struct Manifests {
 }
 
 impl Manifests {
-    /// Reads them all. `own` is the path of this machine's.
-    pub fn read(cloud: &Path, own: &Path) -> Result<Self, IoError> {
+    /// Reads them all. `own` is the path of this machine's; `former` are the ends of those that it wrote
+    /// under other names.
+    pub fn read(cloud: &Path, own: &Path, former: &[Sha256Digest]) -> Result<Self, IoError> {
         let mut all = Self::default();
         let folder = cloud.join(OURS).join(MACHINES);
         let entries = match std::fs::read_dir(&folder) {
@@ -321,40 +376,43 @@ impl Manifests {
             if name.starts_with('.') || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
                 continue;
             }
-            if !is_ours(&name) {
-                all.foreign.push(format!("{OURS}/{MACHINES}/{name}"));
-                continue;
-            }
             if path == own {
                 all.has_own = true;
                 continue;
             }
+            let is_ours = is_ours(&name);
             let parsed = regular::read(&path).ok().and_then(|bytes| parse(&bytes));
-            all.machines += 1;
-            let Some(manifest) = parsed else {
-                all.incomplete.push(name);
-                continue;
-            };
-            for (path, written) in manifest.files {
-                all.others.entry(key_of(&path)).or_default().push(written);
+            let is_former = parsed.as_ref().is_some_and(|m| former.contains(&m.end));
+            match parsed {
+                Some(manifest) => all.take(manifest, is_ours),
+                None if is_ours => all.incomplete.push(name.clone()),
+                None => {}
             }
-            for (path, digest) in manifest.deleted {
-                let key = folded(&path);
-                all.deleted.entry(key).or_default().push(digest);
+            if is_ours {
+                all.machines += usize::from(!is_former);
+            } else {
+                all.foreign.push(format!("{OURS}/{MACHINES}/{name}"));
             }
-            all.resolved.extend(manifest.resolved);
         }
         Ok(all)
     }
 
-    /// Whether there is a manifest of another machine, whole or not.
-    pub fn has_others(cloud: &Path, own: &Path) -> bool {
-        let entries = std::fs::read_dir(cloud.join(OURS).join(MACHINES));
-        entries
-            .into_iter()
-            .flatten()
-            .flatten()
-            .any(|entry| entry.path() != own && is_ours(&entry.file_name().to_string_lossy()))
+    /// What a client has put aside under another name still tells which files are whole; what it asks
+    /// for may be of yesterday.
+    fn take(&mut self, manifest: Manifest, is_current: bool) {
+        for (path, written) in manifest.files {
+            let versions = self.others.entry(key_of(&path)).or_default();
+            if is_current || !versions.contains(&written) {
+                versions.push(written);
+            }
+        }
+        if is_current {
+            for (path, deletion) in manifest.deleted {
+                let key = folded(&path);
+                self.deleted.entry(key).or_default().push(deletion);
+            }
+            self.resolved.extend(manifest.resolved);
+        }
     }
 
     /// The versions of a file that other machines say they wrote; `key` in any spelling.
@@ -362,10 +420,10 @@ impl Manifests {
         self.others.get(&folded(key)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether another machine has asked for this version of a file to be deleted.
-    pub fn asks_to_delete(&self, key: &str, digest: &str) -> bool {
-        let asked = self.deleted.get(&folded(key));
-        asked.is_some_and(|digests| digests.iter().any(|known| known == digest))
+    /// The deletions of a file that other machines ask for and nobody has called settled.
+    pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
+        let asked = self.deleted.get(&folded(key)).into_iter().flatten();
+        asked.filter(|deletion| !self.resolved.contains(&deletion.id))
     }
 }
 
@@ -405,23 +463,43 @@ fn is_ours(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn sample() -> Manifest {
+    fn sample(end: Sha256Digest) -> Manifest {
         let written = Written {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
         };
         Manifest {
+            end,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
-            deleted: BTreeMap::from([("x".to_owned(), "d".to_owned())]),
+            deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
         }
     }
 
     #[test]
     fn half_a_manifest_is_none_wherever_it_ends() {
-        let bytes = encode("desk", &sample()).unwrap();
-        assert_eq!(parse(&bytes), Some(sample()));
+        let mut sample = sample(Sha256Digest::of(b""));
+        let state = State {
+            deleted: sample.deleted.clone().into_iter().collect(),
+            resolved: sample.resolved.clone(),
+            ..State::default()
+        };
+        let Encoded { bytes, end } = encode("desk", &sample.files, &state).unwrap();
+        sample.end = end;
+        assert_eq!(parse(&bytes), Some(sample));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m");
+        assert!(end_of(&path).is_err());
+        for (bytes, found) in [
+            (&bytes[..], Some(end)),
+            (&bytes[..bytes.len() - 1], None),
+            (&bytes[..9], None),
+            (b"", None),
+        ] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(end_of(&path).unwrap(), found, "{}", bytes.len());
+        }
         for cut in 0..bytes.len() {
             assert_eq!(parse(&bytes[..cut]), None, "{cut}");
         }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod contents;
 pub mod decide;
 pub mod forks;
+pub mod identity;
 pub mod lines;
 pub mod manifest;
 pub mod plan;

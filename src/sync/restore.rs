@@ -4,7 +4,8 @@ use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks;
-use super::manifest::{self, Ledger, Manifest, Written};
+use super::identity;
+use super::manifest::{Ledger, Written};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::secrets;
@@ -384,7 +385,7 @@ fn recall(plan: &RestorePlan, config: &SyncConfig, replica: &Replica) -> Result<
         state.resolved.remove(&forks::mark(&read.digest));
     }
     if state.resolved.len() < before {
-        replica.write(&state)?;
+        replica.write(&mut state)?;
     }
     Ok(())
 }
@@ -437,18 +438,12 @@ fn set_mode(file: &fs::File, mode: Option<u32>) -> io::Result<()> {
 
 /// Tells other machines. Where no sync has been yet, the first one does.
 fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
-    let state = match replica.read() {
+    let mut state = match replica.read() {
         Ok(state) if state.exists => state,
         _ => return Ok(()),
     };
-    let path = manifest::path_of(&config.cloud, &config.machine_id, &state.writer);
-    let said = Manifest {
-        files: Ledger::read(&replica.folder)?.files,
-        deleted: state.deleted.into_iter().collect(),
-        resolved: state.resolved,
-    };
-    manifest::write(&path, &config.machine_id, &said)?;
-    Ok(())
+    let files = Ledger::read(&replica.folder)?.files;
+    Ok(identity::publish(&files, &mut state, config, replica)?)
 }
 
 /// Where a file goes; a link on the way in the cloud folder leads nowhere.

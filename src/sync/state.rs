@@ -19,6 +19,11 @@ use std::path::{Path, PathBuf};
 
 /// The newest form of the state that this program knows.
 const SCHEMA: u64 = 1;
+/// What a damaged state is kept as, behind its name.
+const DAMAGED: &str = ".damaged";
+/// How many of our manifests we know again: one that we did not come to put there, and those that a
+/// client brings back.
+const PUBLISHED: usize = 8;
 
 /// Where a file is on one side, and what it looked like after the last sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,20 +70,67 @@ struct Line<'a>(
 );
 
 /// The state of one pair.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and any of them may hold"
+)]
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// By key.
     pub files: HashMap<String, Last>,
-    /// Digests of forks that somebody has decided about.
+    /// What is settled for all machines: marks of forks that somebody has decided about, and ids of
+    /// deletions of files that came to life again.
     pub resolved: BTreeSet<String>,
-    /// Files that were deleted here and whose deletion was sent on: path → digest.
-    pub deleted: HashMap<String, String>,
+    /// Files that were deleted here and whose deletion was sent on, by key.
+    pub deleted: HashMap<String, Deletion>,
     /// See [`super::manifest`].
     pub writer: String,
+    /// The digests at the ends of the manifests that were last published, the newest last.
+    pub published: Vec<Sha256Digest>,
+    /// The ends of manifests that this machine wrote under other names: what they say counts, but no
+    /// word of theirs is waited for.
+    pub former: Vec<Sha256Digest>,
     /// Whether there was a state at all.
     pub exists: bool,
     /// Whether another machine has ever said what it wrote: its word is waited for since.
     pub has_peers: bool,
+    /// How many of `files` were outside what is synced at the last run.
+    pub outside: usize,
+    /// What could not be read. The file is kept aside when the state is written next.
+    pub damage: Option<Damage>,
+    /// Whether files that it does not know may have been synced: so it is from a damage on until a run
+    /// has seen to all of them.
+    pub has_gaps: bool,
+    /// Whether the file is to be written before it is appended to.
+    pub must_be_written: bool,
+}
+
+/// A deletion that is sent on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deletion {
+    /// The digest of the text that was deleted: no other is ever to be.
+    pub digest: String,
+    /// Tells it from an earlier deletion of the same.
+    pub id: String,
+}
+
+impl Deletion {
+    /// One that has not been before.
+    pub fn of(digest: String) -> Self {
+        Self {
+            digest,
+            id: random_id(),
+        }
+    }
+}
+
+/// What of a state could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// All of it: it has no header.
+    All,
+    /// So many lines.
+    Lines(usize),
 }
 
 /// Why a state could not be used.
@@ -125,7 +177,8 @@ impl Replica {
         }
     }
 
-    fn file(&self) -> PathBuf {
+    /// The file of the state.
+    pub fn file(&self) -> PathBuf {
         self.folder.join("state.jsonl")
     }
 
@@ -139,8 +192,8 @@ impl Replica {
         self.folder.join(super::forks::FOLDER)
     }
 
-    /// Reads the state; an empty one where there is none. One whose header is damaged counts as none:
-    /// all is compared anew, and nothing is lost by that.
+    /// Reads the state; an empty one where there is none, or where its header is damaged. What is
+    /// damaged is named in [`State::damage`].
     pub fn read(&self) -> Result<State, StateError> {
         let path = self.file();
         let file = match regular::open(&path) {
@@ -153,7 +206,11 @@ impl Replica {
         let mut line = Vec::new();
         reader.read_until(b'\n', &mut line).at("read", &path)?;
         let Ok(header) = serde_json::from_slice::<Header>(&line) else {
-            return Ok(Self::fresh());
+            return Ok(State {
+                damage: Some(Damage::All),
+                has_gaps: true,
+                ..Self::fresh()
+            });
         };
         if header.schema > SCHEMA {
             return Err(StateError::Newer {
@@ -161,6 +218,7 @@ impl Replica {
                 found: header.schema,
             });
         }
+        let mut damaged = 0;
         let mut state = State {
             writer: header.writer,
             exists: true,
@@ -170,25 +228,37 @@ impl Replica {
         loop {
             line.clear();
             reader.read_until(b'\n', &mut line).at("read", &path)?;
-            // What follows the last newline is torn.
+            // What follows the last newline is torn, as a kill leaves it.
             if line.pop() != Some(b'\n') {
-                return Ok(state);
+                state.must_be_written = !line.is_empty();
+                break;
             }
-            state.take_line(&line);
+            damaged += usize::from(!state.take_line(&line));
         }
+        if damaged > 0 {
+            state.damage = Some(Damage::Lines(damaged));
+            state.has_gaps = true;
+            state.must_be_written = true;
+        }
+        Ok(state)
     }
 
     fn fresh() -> State {
         State {
             writer: new_writer(),
+            must_be_written: true,
             ..State::default()
         }
     }
 
-    /// Writes the whole state.
-    pub fn write(&self, state: &State) -> Result<(), IoError> {
+    /// Writes the whole state. One that is damaged stays beside it, as `state.jsonl.damaged`.
+    pub fn write(&self, state: &mut State) -> Result<(), IoError> {
         atomic::create_durable_folder(&self.folder)?;
         let path = self.file();
+        if state.damage.is_some() {
+            atomic::keep_copy(&path, DAMAGED)?;
+            state.damage = None;
+        }
         let mut bytes = self.header(state)?;
         let mut keys: Vec<_> = state.files.keys().collect();
         keys.sort();
@@ -198,16 +268,30 @@ impl Replica {
         if state.has_peers {
             push_line(&mut bytes, &serde_json::json!({ "peers": true }));
         }
+        if state.has_gaps {
+            push_line(&mut bytes, &serde_json::json!({ "gaps": true }));
+        }
         for digest in &state.resolved {
             push_line(&mut bytes, &serde_json::json!({ "resolved": digest }));
         }
-        for (path, digest) in &state.deleted {
+        for (path, Deletion { digest, id }) in &state.deleted {
             push_line(
                 &mut bytes,
-                &serde_json::json!({ "deleted": path, "digest": digest }),
+                &serde_json::json!({ "deleted": path, "digest": digest, "id": id }),
             );
         }
-        atomic::write(&path, &bytes)
+        for end in &state.published {
+            push_line(&mut bytes, &serde_json::json!({ "published": end }));
+        }
+        for end in &state.former {
+            push_line(&mut bytes, &serde_json::json!({ "former": end }));
+        }
+        if state.outside > 0 {
+            push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }));
+        }
+        atomic::write(&path, &bytes)?;
+        state.must_be_written = false;
+        Ok(())
     }
 
     fn header(&self, state: &State) -> Result<Vec<u8>, IoError> {
@@ -254,13 +338,31 @@ impl Journal {
 }
 
 impl State {
-    fn take_line(&mut self, line: &[u8]) {
+    /// Notes what is about to be published: it is this machine's own from now on.
+    pub fn note_published(&mut self, end: Sha256Digest) {
+        if self.published.last() == Some(&end) {
+            return;
+        }
+        self.published.retain(|known| *known != end);
+        self.published.push(end);
+        let old = self.published.len().saturating_sub(PUBLISHED);
+        self.published.drain(..old);
+    }
+
+    /// Takes a name in the cloud folder that nobody has.
+    pub fn rename(&mut self) {
+        self.writer = new_writer();
+        self.published.clear();
+        self.must_be_written = true;
+    }
+
+    /// Takes a line; whether it means something. One that does not is a file that is compared anew.
+    fn take_line(&mut self, line: &[u8]) -> bool {
         if line.first() == Some(&b'[') {
-            // A line that means nothing is a file that is compared anew.
             let Ok(Line(key, here, size, mtime, there, there_size, there_mtime, contents)) =
                 serde_json::from_slice(line)
             else {
-                return;
+                return false;
             };
             let place = |path: Cow<'_, str>, size, mtime_ns| Place {
                 path: if path.is_empty() {
@@ -276,19 +378,34 @@ impl State {
                 contents,
             };
             self.files.insert(key.into_owned(), last);
-            return;
+            return true;
         }
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
-            return;
+            return false;
         };
         let text = |key: &str| value.get(key).and_then(|v| v.as_str()).map(str::to_owned);
         if value.get("peers").is_some() {
             self.has_peers = true;
+        } else if value.get("gaps").is_some() {
+            self.has_gaps = true;
         } else if let Some(digest) = text("resolved") {
             self.resolved.insert(digest);
         } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
-            self.deleted.insert(path, digest);
+            let deletion = match text("id") {
+                Some(id) => Deletion { digest, id },
+                None => Deletion::of(digest),
+            };
+            self.deleted.insert(path, deletion);
+        } else if let Some(end) = value.get("published") {
+            let end = Sha256Digest::deserialize(end);
+            return end.map(|end| self.published.push(end)).is_ok();
+        } else if let Some(end) = value.get("former") {
+            let end = Sha256Digest::deserialize(end);
+            return end.map(|end| self.former.push(end)).is_ok();
+        } else if let Some(count) = value.get("outside").and_then(serde_json::Value::as_u64) {
+            self.outside = usize::try_from(count).unwrap_or(usize::MAX);
         }
+        true
     }
 }
 
@@ -319,11 +436,14 @@ fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) {
     }
 }
 
-/// A name that no other machine has. The standard library seeds its hash maps from the system's
-/// randomness, and eight digits of that are enough to tell a few machines apart.
+/// A name that no other machine has: eight digits are enough to tell a few machines apart.
 fn new_writer() -> String {
-    let random = RandomState::new().build_hasher().finish();
-    format!("{:08x}", random & 0xffff_ffff)
+    random_id()[..8].to_owned()
+}
+
+/// Sixteen hex digits. The standard library seeds its hash maps from the system's randomness.
+fn random_id() -> String {
+    format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 #[cfg(test)]
@@ -356,8 +476,11 @@ mod tests {
         let mut state = replica.read().unwrap();
         state.files.insert("a \"b\".jsonl".into(), last(1));
         state.resolved.insert("d".into());
-        state.deleted.insert("p".into(), "d".into());
-        replica.write(&state).unwrap();
+        let deletion = Deletion::of("d".into());
+        state.deleted.insert("p".into(), deletion.clone());
+        state.note_published(Sha256Digest::of(b"m"));
+        replica.write(&mut state).unwrap();
+        assert!(!replica.read().unwrap().must_be_written);
         let mut journal = replica.journal().unwrap();
         journal.note("a \"b\".jsonl", &last(2)).unwrap();
         journal.note("new", &last(3)).unwrap();
@@ -367,16 +490,44 @@ mod tests {
         assert_eq!(read.files.len(), 2);
         assert_eq!(read.files["a \"b\".jsonl"], last(2));
         assert_eq!(read.writer, state.writer);
-        assert_eq!((read.resolved.len(), read.deleted.len()), (1, 1));
+        assert_eq!((read.resolved.len(), &read.deleted["p"]), (1, &deletion));
+        assert_eq!(read.published, [Sha256Digest::of(b"m")]);
+        // A kill is no damage; what follows is not to be lost with the torn line.
+        assert_eq!((read.damage, read.must_be_written), (None, true));
+    }
+
+    #[test]
+    fn what_is_damaged_is_counted_and_kept_aside() {
+        let home = tempfile::tempdir().unwrap();
+        let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
+        let mut state = State::default();
+        for key in ["k1", "k2", "k3"] {
+            state.files.insert(key.into(), last(1));
+        }
+        replica.write(&mut state).unwrap();
+        let text = regular::read_to_string(replica.file()).unwrap();
+        let damaged = text.replace("[\"k2\"", "[\"k\0\0");
+        std::fs::write(replica.file(), &damaged).unwrap();
+        let mut read = replica.read().unwrap();
+        assert_eq!((read.damage, read.has_gaps), (Some(Damage::Lines(1)), true));
+        assert_eq!((read.files.len(), read.exists), (2, true));
+        replica.write(&mut read).unwrap();
+        let aside = replica.folder.join("state.jsonl.damaged");
+        assert_eq!(regular::read_to_string(&aside).unwrap(), damaged);
+        replica.write(&mut read).unwrap();
+        assert!(!replica.folder.join("state.jsonl.damaged-2").exists());
+        let again = replica.read().unwrap();
+        assert_eq!((again.damage, again.has_gaps), (None, true));
     }
 
     #[test]
     fn a_newer_state_is_refused_and_a_damaged_one_is_none() {
         let home = tempfile::tempdir().unwrap();
         let replica = Replica::of(home.path(), Path::new("/a"), Path::new("/b"));
-        replica.write(&State::default()).unwrap();
+        replica.write(&mut State::default()).unwrap();
         std::fs::write(replica.file(), "\0\0\0").unwrap();
-        assert!(!replica.read().unwrap().exists);
+        let read = replica.read().unwrap();
+        assert_eq!((read.exists, read.damage), (false, Some(Damage::All)));
         let newer = "{\"schema\":2,\"writer\":\"\",\"local\":\"\",\"cloud\":\"\"}\n";
         std::fs::write(replica.file(), newer).unwrap();
         assert!(matches!(

@@ -5,7 +5,8 @@
 use super::apply::{ApplyError, Work};
 use super::config::SyncConfig;
 use super::contents;
-use super::manifest::{self, Manifests, Written};
+use super::identity;
+use super::manifest::{self, Written};
 use super::scan::{Side, Stat};
 use super::state::{Last, State};
 use crate::codex::rollout;
@@ -30,8 +31,7 @@ pub(super) fn for_known(
         return Ok(());
     }
     let config = work.config;
-    let mine = manifest::path_of(&config.cloud, &config.machine_id, &state.writer);
-    let others = Manifests::read(&config.cloud, &mine)?;
+    let others = identity::others(config, state)?;
     if !others.incomplete.is_empty() {
         // What has not arrived may vouch for all of it.
         return Ok(());

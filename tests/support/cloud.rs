@@ -267,6 +267,14 @@ pub(crate) enum Rest {
     Reached,
 }
 
+/// A disk as it was once.
+pub(crate) struct Disk {
+    home: BTreeMap<String, Content>,
+    state: BTreeMap<String, Content>,
+    written: BTreeSet<String>,
+    skills_written: BTreeSet<String>,
+}
+
 /// What a machine that is killed unwinds with.
 struct Killed;
 
@@ -286,6 +294,8 @@ pub(crate) struct Machine {
     pub(crate) skills_written: BTreeSet<String>,
     /// Those that the user has overwritten.
     pub(crate) skills_replaced: BTreeSet<String>,
+    /// At rest the user takes what nobody vouches for.
+    pub(crate) accepts_unlisted: bool,
     runs: i64,
 }
 
@@ -334,7 +344,54 @@ impl Machine {
             written: BTreeSet::new(),
             skills_written: BTreeSet::new(),
             skills_replaced: BTreeSet::new(),
+            accepts_unlisted: false,
             runs: 0,
+        }
+    }
+
+    /// What its disk has of the home and of the state.
+    pub(crate) fn disk(&self) -> Disk {
+        let of = |folder: &Path| -> BTreeMap<String, Content> {
+            let paths = files_below(folder).into_iter();
+            paths
+                .filter_map(|path| Some((path.clone(), read(&folder.join(path))?)))
+                .collect()
+        };
+        Disk {
+            home: of(&self.home),
+            state: of(&self.replica.folder),
+            written: self.written.clone(),
+            skills_written: self.skills_written.clone(),
+        }
+    }
+
+    /// The state is put back; what the home has stays.
+    pub(crate) fn forgets(&self, disk: &Disk) {
+        lay_out(&self.replica.folder, &disk.state);
+    }
+
+    /// All of the disk is put back. What the user has written since may be gone with it.
+    pub(crate) fn is_put_back(&mut self, disk: &Disk) {
+        self.forgets(disk);
+        lay_out(&self.home, &disk.home);
+        self.written.retain(|line| disk.written.contains(line));
+        let of_then = &disk.skills_written;
+        self.skills_written.retain(|text| of_then.contains(text));
+    }
+
+    /// It becomes a copy of another machine, with the cloud folder or without.
+    pub(crate) fn becomes(&mut self, other: &Self, with_cloud: bool) {
+        let disk = other.disk();
+        self.is_put_back(&disk);
+        self.config.machine_id.clone_from(&other.config.machine_id);
+        if with_cloud {
+            let paths = files_below(&other.cloud).into_iter();
+            let files = paths.filter_map(|path| {
+                let content = read(&other.cloud.join(&path))?;
+                Some((path, content))
+            });
+            lay_out(&self.cloud, &files.collect());
+            self.client.clone_from(&other.client);
         }
     }
 
@@ -353,7 +410,7 @@ impl Machine {
             config: &self.config,
             replica: &self.replica,
             refill: false,
-            accept_unlisted: false,
+            accept_unlisted: rest != Rest::None && self.accepts_unlisted,
             chosen: None,
         };
         let planned = plan::plan(&request);
@@ -396,7 +453,7 @@ impl Machine {
         };
         match applied {
             Ok(report) => {
-                assert_eq!(report.skipped, [], "{}", self.name);
+                assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
                 !report.done.is_empty()
             }
             Err(ApplyError::Interrupted) => true,
@@ -707,6 +764,16 @@ impl Machine {
             }
         }
         out
+    }
+}
+
+/// Makes a folder hold these files and no others.
+fn lay_out(folder: &Path, files: &BTreeMap<String, Content>) {
+    for path in files_below(folder) {
+        fs::remove_file(folder.join(path)).unwrap();
+    }
+    for (path, content) in files {
+        write(&folder.join(path), content);
     }
 }
 

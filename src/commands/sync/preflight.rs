@@ -8,7 +8,8 @@ use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
-use crate::sync::manifest::{self, Manifests};
+use crate::sync::identity;
+use crate::sync::state::Damage;
 use crate::sync::travel::Scope;
 use crate::ui::Style;
 use clap::Args;
@@ -194,7 +195,7 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
 fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let replica = replica(context, config);
     let id = "sync.state";
-    let state = match replica.read() {
+    let mut state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
             push(
@@ -207,14 +208,28 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             return;
         }
     };
-    let message = if state.exists {
-        format!("last sync: {} files", state.files.len())
-    } else {
-        "no sync yet".to_owned()
+    let file = replica.file();
+    let (status, message) = match state.damage {
+        Some(Damage::All) => (
+            Status::Warn,
+            format!("it cannot be read: {}", file.display()),
+        ),
+        Some(Damage::Lines(n)) => {
+            let message = format!("lines that cannot be read: {n} in {}", file.display());
+            (Status::Warn, message)
+        }
+        None if state.exists => {
+            let message = format!("last sync: {} files", state.files.len());
+            (Status::Ok, message)
+        }
+        None => (Status::Ok, "no sync yet".to_owned()),
     };
-    push(checks, id, Status::Ok, message, None);
-    let own = manifest::path_of(&config.cloud, &config.machine_id, &state.writer);
-    if let Ok(manifests) = Manifests::read(&config.cloud, &own) {
+    let fix = "the next sync run keeps it aside and compares contents";
+    push(checks, id, status, message, state.damage.map(|_| fix));
+    if let Ok(Some((path, why))) = identity::settle(&mut state, config) {
+        push(checks, id, Status::Warn, format!("{path} {why}"), None);
+    }
+    if let Ok(manifests) = identity::others(config, &state) {
         for name in &manifests.incomplete {
             let message = format!("what another machine says has not arrived whole: {name}");
             push(

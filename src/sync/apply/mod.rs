@@ -13,13 +13,14 @@ use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks;
+use super::identity;
 use super::lines;
-use super::manifest::{self, Ledger, Manifest, Manifests, Noted, Written};
+use super::manifest::{Ledger, Noted, Written};
 use super::plan::{After, Copy, Op, Plan, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
-use super::state::{Journal, Last, Place, Replica, State};
+use super::state::{Deletion, Journal, Last, Place, Replica, State};
 use super::travel;
 use super::vouching;
 use crate::codex::rollout;
@@ -27,7 +28,6 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, Progress};
 use chrono::{DateTime, Utc};
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -127,12 +127,11 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     let before = state.clone();
     let mut report = Report::default();
     atomic::create_durable_folder(&work.config.cloud)?;
-    let own = manifest::path_of(&work.config.cloud, &work.config.machine_id, &state.writer);
     // Known from the first sight on, whatever becomes of this run.
-    let met_peers = !state.has_peers && Manifests::has_others(&work.config.cloud, &own);
+    let met_peers = !state.has_peers && identity::has_others(work.config, &state);
     state.has_peers |= met_peers;
-    if !state.exists || met_peers {
-        work.replica.write(&state)?;
+    if state.must_be_written || met_peers {
+        work.replica.write(&mut state)?;
     }
     if work.config.backup.before_overwrite {
         report.snapshot = backup::make(plan, work)?;
@@ -154,7 +153,7 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
         ended?;
         synced?;
     }
-    finish(plan, &before, state, work)?;
+    finish(plan, &report, &before, state, work)?;
     if work.config.backup.before_overwrite {
         backup::prune(work.config, work.now, report.snapshot.as_deref())?;
     }
@@ -164,6 +163,7 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
 /// What the run leaves for the next one and for other machines.
 fn finish(
     plan: &Plan,
+    report: &Report,
     before: &State,
     mut state: State,
     work: &Work<'_>,
@@ -172,7 +172,18 @@ fn finish(
         return Err(ApplyError::Interrupted);
     }
     for (key, last) in &plan.adopted {
+        // Both sides have it: it is not deleted any more.
+        state.deleted.remove(key);
         state.files.insert(key.clone(), last.clone());
+    }
+    if plan.is_whole {
+        state.outside = plan.outside;
+        let left = [&plan.waiting, &plan.skipped, &report.skipped];
+        state.has_gaps &= left.iter().any(|list| !list.is_empty());
+    }
+    for step in report.done.iter().map(|index| &plan.steps[*index]) {
+        let overtaken = plan.overtaken.get(&step.key).into_iter().flatten();
+        state.resolved.extend(overtaken.cloned());
     }
     for key in &plan.forgotten {
         state.files.remove(key);
@@ -189,35 +200,21 @@ fn finish(
         || state.resolved != before.resolved
         || state.deleted != before.deleted
         || state.has_peers != before.has_peers
+        || state.outside != before.outside
+        || state.has_gaps != before.has_gaps
         || !plan.steps.is_empty();
-    if changed {
-        work.replica.write(&state)?;
+    let said = identity::word(&files, &mut state, work.config)?;
+    if changed || state.published != before.published {
+        work.replica.write(&mut state)?;
     }
     Ledger::compact(&work.replica.folder, &files, &earlier)?;
-    publish(files, &state, work)?;
-    for temp in &plan.temps {
-        atomic::sweep(atomic::parent_of(temp));
-    }
-    Ok(())
-}
-
-/// Tells other machines what this one has written.
-fn publish(
-    files: BTreeMap<String, Written>,
-    state: &State,
-    work: &Work<'_>,
-) -> Result<(), ApplyError> {
-    let machine = &work.config.machine_id;
-    let path = manifest::path_of(&work.config.cloud, machine, &state.writer);
-    let manifest = Manifest {
-        files,
-        deleted: state.deleted.clone().into_iter().collect(),
-        resolved: state.resolved.clone(),
-    };
     if !(work.go_on)() {
         return Err(ApplyError::Interrupted);
     }
-    manifest::write(&path, machine, &manifest)?;
+    said.write(&identity::manifest_of(work.config, &state))?;
+    for temp in &plan.temps {
+        atomic::sweep(atomic::parent_of(temp));
+    }
     Ok(())
 }
 
@@ -272,10 +269,8 @@ impl Run<'_> {
             After::Both { here, there } => self.note(step, here, there)?,
             After::Deleted(digest) => {
                 self.state.files.remove(&step.key);
-                if let Some(digest) = digest {
-                    let digest = digest.to_string();
-                    self.state.deleted.insert(step.key.clone(), digest);
-                }
+                let deletion = Deletion::of(digest.to_string());
+                self.state.deleted.insert(step.key.clone(), deletion);
             }
             After::Gone => {
                 self.state.files.remove(&step.key);

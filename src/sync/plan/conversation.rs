@@ -5,8 +5,7 @@ use super::plain::reason_of_conflict;
 use super::versions::{Arrival, Version};
 use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Step, shown};
 use crate::codex::rollout::{Relation, ZST};
-use crate::io::IoContext;
-use crate::sync::config::DeletePolicy;
+use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, decide};
 use crate::sync::forks;
@@ -57,6 +56,9 @@ impl Planner<'_> {
         for found in &group.there {
             match self.arrival(key, found, true, draft.last)? {
                 Arrival::Whole(version) => there.push(version),
+                Arrival::Waiting(_) if self.holds_nothing_new(key, &group.here, found, true)? => {
+                    there.push(Version::there(found));
+                }
                 // Nothing is decided while a part is missing.
                 Arrival::Waiting(why) => {
                     self.plan.waiting.push((found.path.clone(), why.into()));
@@ -183,7 +185,7 @@ impl Planner<'_> {
     }
 
     /// Whether a file of lines has some, and none is cut.
-    pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, PlanError> {
+    pub(super) fn has_whole_lines(&self, seen: &Seen) -> Result<bool, IoError> {
         let path = self.full(seen);
         let why = contents::looks_torn(&path, true).at("read", &path)?;
         Ok(seen.stat.size > 0 && why.is_none())
@@ -222,8 +224,7 @@ impl Planner<'_> {
                 return Ok(());
             }
             (Decision::DeleteThere, None, Some(version)) => {
-                let digest = draft.last.and_then(|last| last.contents).map(|c| c.1);
-                let after = After::Deleted(digest);
+                let after = After::Deleted(self.text_digest(&version.seen)?.1);
                 self.push_delete(draft.key, &draft.path, Action::DeleteCloud, version, after);
                 return Ok(());
             }
@@ -233,6 +234,9 @@ impl Planner<'_> {
                 return Ok(());
             }
             (Decision::ToCloud(why), Some(version), other) => {
+                if other.is_none() {
+                    self.mind_revival(draft.key)?;
+                }
                 if diverged && let Some(other) = other {
                     self.fork(&mut draft, &other.seen)?;
                 }
@@ -284,7 +288,13 @@ impl Planner<'_> {
             }
             _ => {}
         }
-        for seen in here.duplicates.into_iter().chain(there.duplicates) {
+        let duplicates: Vec<Seen> = here
+            .duplicates
+            .into_iter()
+            .chain(there.duplicates)
+            .collect();
+        draft.move_over(&duplicates);
+        for seen in duplicates {
             let needed = draft.ops.iter().any(|op| op.writes(&seen));
             if !needed {
                 draft.ops.push(Op::Remove(seen));
@@ -355,12 +365,8 @@ impl Planner<'_> {
             if (facts.here, facts.there) != (Presence::Unchanged, Presence::Unchanged) {
                 facts.relation = Some(self.relation(&here.seen, &there.seen)?);
             }
-        } else if there.is_none()
-            && facts.here == Presence::Unchanged
-            && self.rules.delete == DeletePolicy::Propagate
-        {
-            facts.delete_asked = self.delete_asked(draft.key, draft.last)?;
         }
+        self.mind_deletion(draft.key, &mut facts, (here, there), draft.last)?;
         Ok(facts)
     }
 
@@ -467,6 +473,32 @@ impl Planner<'_> {
 }
 
 impl Draft<'_> {
+    /// A move to where a second file of the conversation stands takes the place of that one: what it
+    /// holds is in the one that is moved, or kept.
+    fn move_over(&mut self, duplicates: &[Seen]) {
+        for op in std::mem::take(&mut self.ops) {
+            let taken = match &op {
+                Op::Rename { from, to } => duplicates
+                    .iter()
+                    .find(|other| other.side == from.side && other.path == *to),
+                _ => None,
+            };
+            match (op, taken) {
+                (Op::Rename { from, to }, Some(taken)) => {
+                    self.ops.push(Op::Copy(Copy {
+                        from: from.clone(),
+                        to: (from.side, to),
+                        over: Some(taken.stat),
+                        mtime_ns: from.stat.mtime_ns,
+                        expect: None,
+                    }));
+                    self.ops.push(Op::Remove(from));
+                }
+                (op, _) => self.ops.push(op),
+            }
+        }
+    }
+
     /// What a step without a copy is called, and why it is there.
     fn named(&self) -> (Action, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {

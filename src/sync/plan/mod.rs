@@ -13,12 +13,13 @@ use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
+use super::identity;
 use super::lines;
 use super::manifest::{self, Ledger, Manifests, Written};
 use super::rollouts;
-use super::scan::{self, Found, Listing, Side};
-use super::state::{Last, Replica, State, StateError};
-use super::travel::Scope;
+use super::scan::{self, Found, Listing, Side, Stat};
+use super::state::{Damage, Last, Replica, State, StateError};
+use super::travel::{Scope, Take};
 use crate::io::IoError;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -40,6 +41,9 @@ pub enum PlanError {
     /// A folder of ours in the cloud folder is a link.
     #[error("a link leads out of the cloud folder: {}", .0.display())]
     Linked(PathBuf),
+    /// Nothing tells that the cloud folder is the one that it was.
+    #[error("the state of the last sync is damaged, and no machine has left a word in the cloud folder, which looks not mounted or not downloaded: {}", .0.display())]
+    Unmarked(PathBuf),
     /// The Codex home is not there, and it was.
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
@@ -117,6 +121,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
     }
+    let renamed = identity::settle(&mut state, config)?;
     // Two disks, or two processors.
     let (here, there) = std::thread::scope(|threads| {
         let there = threads.spawn(|| scan::scan(&config.cloud, &scope, Side::There));
@@ -125,13 +130,19 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     });
     let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
     let here = here?;
-    if let (false, Some(manifest)) = (state.exists, &config.codexsync_manifest) {
+    let is_first = !state.exists && state.damage.is_none();
+    if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
     }
     let mut planner = Planner {
         request,
         rules: Rules {
-            compare: config.compare,
+            // What was known of a last sync and is known no more is not decided by times.
+            compare: if state.has_gaps {
+                Compare::ThreeWay
+            } else {
+                config.compare
+            },
             equal_mtime: config.equal_mtime,
             conflict: config.conflict,
             delete: config.delete,
@@ -140,10 +151,13 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         manifests: OnceCell::new(),
         ledger: OnceCell::new(),
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
+        is_renamed: renamed.is_some(),
         plan: Plan::default(),
     };
-    planner.all(here, there)?;
+    planner.plan.warnings.extend(renamed);
+    planner.all(here, there, &scope)?;
     let mut plan = planner.plan;
+    plan.is_whole = true;
     plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     for list in [
@@ -200,6 +214,8 @@ struct Planner<'a> {
     manifests: OnceCell<Manifests>,
     ledger: OnceCell<OwnVersions>,
     forks: Forks,
+    /// Whether our manifest was there, but for the name that it has from now on.
+    is_renamed: bool,
     plan: Plan,
 }
 
@@ -217,13 +233,39 @@ impl Planner<'_> {
         if let Some(read) = self.manifests.get() {
             return Ok(read);
         }
-        let read = Manifests::read(&self.request.config.cloud, &self.own_manifest())?;
+        let read = identity::others(self.request.config, self.state)?;
         Ok(self.manifests.get_or_init(|| read))
     }
 
     fn own_manifest(&self) -> PathBuf {
-        let config = self.request.config;
-        manifest::path_of(&config.cloud, &config.machine_id, &self.state.writer)
+        identity::manifest_of(self.request.config, self.state)
+    }
+
+    /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody
+    /// has left a word there has to do.
+    fn mind_damage(&mut self) -> Result<(), PlanError> {
+        let Some(damage) = self.state.damage else {
+            return Ok(());
+        };
+        let cloud = &self.request.config.cloud;
+        let is_marked = || manifest::all_paths(cloud).next().is_some();
+        if damage == Damage::All && !self.request.refill && !is_marked() {
+            return Err(PlanError::Unmarked(cloud.clone()));
+        }
+        let file = self.request.replica.file();
+        let what = match damage {
+            Damage::All => "cannot be read".to_owned(),
+            Damage::Lines(1) => "has a line that cannot be read".to_owned(),
+            Damage::Lines(n) => format!("has {n} lines that cannot be read"),
+        };
+        let why = format!(
+            "{what}: files that it does not know are compared as in a first sync, and no time decides \
+             between them; the next run keeps it as .damaged"
+        );
+        self.plan
+            .warnings
+            .push((file.to_string_lossy().into_owned(), why));
+        Ok(())
     }
 
     /// What this machine's ledger says.
@@ -250,7 +292,8 @@ impl Planner<'_> {
         Ok(own.map_or(&[], Vec::as_slice))
     }
 
-    fn all(&mut self, here: Listing, there: Listing) -> Result<(), PlanError> {
+    fn all(&mut self, here: Listing, there: Listing, scope: &Scope) -> Result<(), PlanError> {
+        self.mind_damage()?;
         let mut groups: HashMap<String, Group> =
             HashMap::with_capacity(here.files.len().max(there.files.len()));
         let mut links = Vec::new();
@@ -281,7 +324,7 @@ impl Planner<'_> {
         }
         self.limit_to_last_date(&mut groups);
         self.drop_clashes(&mut groups);
-        self.refuse_hollow(&groups)?;
+        self.refuse_hollow(&groups, scope)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
         let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {
             group.files().any(|found| !found.companion)
@@ -420,25 +463,41 @@ impl Planner<'_> {
     }
 
     /// A folder that has lost most of what it had is not mounted, or not downloaded. What neither side
-    /// has any more is forgotten.
-    fn refuse_hollow(&mut self, groups: &HashMap<String, Group>) -> Result<(), PlanError> {
-        let known = self.state.files.len();
+    /// has any more is forgotten. What the configuration no longer names is not missed.
+    fn refuse_hollow(
+        &mut self,
+        groups: &HashMap<String, Group>,
+        scope: &Scope,
+    ) -> Result<(), PlanError> {
         let mut missing = 0;
-        for key in self.state.files.keys() {
+        let state = self.state;
+        for (key, last) in &state.files {
             match groups.get(key) {
                 Some(group) if !group.there.is_empty() || group.stand_in || group.blocked => {}
                 Some(_) => missing += 1,
+                None if is_outside(last, scope) => self.leave_outside(key, last)?,
                 None => {
                     missing += 1;
                     self.plan.forgotten.push(key.clone());
                 }
             }
         }
+        if self.plan.outside > self.state.outside {
+            let files = match self.plan.outside {
+                1 => "1 file".to_owned(),
+                n => format!("{n} files"),
+            };
+            let why = format!("{files} no longer synced: left as they are on both sides");
+            self.plan
+                .notes
+                .push(("include_roots, exclude_globs".into(), why));
+        }
         if self.request.refill {
             return Ok(());
         }
+        let known = self.known();
         let many = missing > (known / 4).max(20);
-        let unmarked = || !self.own_manifest().exists();
+        let unmarked = || !self.is_renamed && !self.own_manifest().exists();
         if missing > 0 && (many || unmarked()) {
             return Err(PlanError::Hollow {
                 missing,
@@ -449,6 +508,25 @@ impl Planner<'_> {
         Ok(())
     }
 
+    /// A file that the configuration no longer names: what is known of it is kept for the day that it
+    /// is named again. Where a side has lost it meanwhile, that is no deletion to be sent on then.
+    fn leave_outside(&mut self, key: &str, last: &Last) -> Result<(), IoError> {
+        let config = self.request.config;
+        let here = Stat::at(&config.local.join(&last.here.path))?;
+        let there = Stat::at(&config.cloud.join(&last.there.path))?;
+        if here.is_some() && there.is_some() {
+            self.plan.outside += 1;
+        } else {
+            self.plan.forgotten.push(key.to_owned());
+        }
+        Ok(())
+    }
+
+    /// How many of the files that are synced the last sync has seen.
+    fn known(&self) -> usize {
+        self.state.files.len().saturating_sub(self.plan.outside)
+    }
+
     fn refuse_many_deletions(&self) -> Result<(), PlanError> {
         if self.rules.delete == DeletePolicy::Never {
             return Ok(());
@@ -456,7 +534,7 @@ impl Planner<'_> {
         let is_deletion =
             |step: &&Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
         let count = self.plan.steps.iter().filter(is_deletion).count();
-        let limit = (self.state.files.len() / 10).clamp(1, 20);
+        let limit = (self.known() / 10).clamp(1, 20);
         if count > limit {
             return Err(PlanError::ManyDeletions { count, limit });
         }
@@ -478,6 +556,13 @@ impl Planner<'_> {
     fn trusts_looks(&self) -> bool {
         self.rules.compare == Compare::Mtime
     }
+}
+
+/// Whether a file of the last sync is none of those that are synced now.
+fn is_outside(last: &Last, scope: &Scope) -> bool {
+    [&last.here, &last.there]
+        .into_iter()
+        .all(|place| scope.takes(&place.path) == Take::No)
 }
 
 /// The key of a path: one for all forms and places of a conversation, and for a name in both forms of

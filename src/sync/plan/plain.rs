@@ -43,6 +43,9 @@ impl Planner<'_> {
         if let Some(found) = group.there.first() {
             match self.arrival(key, found, true, last)? {
                 Arrival::Whole(version) => there = Some(version),
+                Arrival::Waiting(_) if self.holds_nothing_new(key, &group.here, found, true)? => {
+                    there = Some(Version::there(found));
+                }
                 Arrival::Waiting(why) => {
                     self.plan.waiting.push((key.to_owned(), why.into()));
                     return Ok(());
@@ -148,6 +151,7 @@ impl Planner<'_> {
         group: &Group,
     ) -> Result<(), PlanError> {
         let last = self.state.files.get(key);
+        let is_lines = kind == FileKind::Lines;
         if kind == FileKind::Plain
             && let Some(found) = group.here.first()
             && self.leaves_blanked(found, false, last)?
@@ -161,15 +165,7 @@ impl Planner<'_> {
             && kind == FileKind::Plain
             && let (Some(here), Some(found)) = (&here, looks)
         {
-            let there = Version {
-                seen: super::Seen {
-                    side: Side::There,
-                    path: found.path.clone(),
-                    stat: found.stat,
-                },
-                mtime_ns: found.stat.mtime_ns,
-                digest: None,
-            };
+            let there = Version::there(found);
             if self.look_equal(here, &there) {
                 self.adopt(key, here, &there, None);
                 return Ok(());
@@ -177,8 +173,13 @@ impl Planner<'_> {
         }
         let there = match looks {
             None => None,
-            Some(found) => match self.arrival(key, found, kind == FileKind::Lines, last)? {
+            Some(found) => match self.arrival(key, found, is_lines, last)? {
                 Arrival::Whole(version) => Some(version),
+                Arrival::Waiting(_)
+                    if self.holds_nothing_new(key, &group.here, found, is_lines)? =>
+                {
+                    Some(Version::there(found))
+                }
                 Arrival::Waiting(_) if here.is_none() && last.is_none() && self.beside(found) => {
                     let why = "looks like a copy that a cloud client made; left alone";
                     self.plan.notes.push((path.to_owned(), why.into()));
@@ -192,10 +193,17 @@ impl Planner<'_> {
         };
         let facts = self.facts(key, kind, here.as_ref(), there.as_ref(), last)?;
         let mut rules = self.rules_for(path);
-        if kind == FileKind::Lines {
+        if is_lines {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
+        if let (Decision::ToHere(_), Some(here), Some(there)) = (decision, &here, &there)
+            && self.is_emptied(here, there, last)
+        {
+            let why = "it is empty, and nobody vouches for it";
+            self.plan.waiting.push((path.to_owned(), why.into()));
+            return Ok(());
+        }
         let source = match decision {
             Decision::ToCloud(_) => &here,
             Decision::ToHere(_) => &there,
@@ -217,6 +225,9 @@ impl Planner<'_> {
                 self.adopt(key, here, there, Some(contents));
             }
             (Decision::ToCloud(why), Some(here), _) => {
+                if there.is_none() {
+                    self.mind_revival(key)?;
+                }
                 let to = there
                     .as_ref()
                     .map_or(&here.seen.path, |t| &t.seen.path)
@@ -252,14 +263,8 @@ impl Planner<'_> {
                 there: there.map(|v| v.seen),
             }),
             (Decision::DeleteThere, _, Some(there)) => {
-                let digest = last.and_then(|last| last.contents).map(|c| c.1);
-                self.push_delete(
-                    key,
-                    path,
-                    Action::DeleteCloud,
-                    there,
-                    After::Deleted(digest),
-                );
+                let after = After::Deleted(self.text_digest(&there.seen)?.1);
+                self.push_delete(key, path, Action::DeleteCloud, there, after);
             }
             (Decision::DeleteHere, Some(here), _) => {
                 self.push_delete(key, path, Action::DeleteLocal, here, After::Gone);
@@ -274,6 +279,13 @@ impl Planner<'_> {
         let path = self.full(seen);
         let found = secrets::by_contents(&path).at("read", &path)?;
         Ok(found.map(|_| "is not synced: what is in it looks like a login or a key"))
+    }
+
+    /// Whether a file that no sync has seen may be empty for the reason alone that it has not arrived.
+    fn is_emptied(&self, here: &Version, there: &Version, last: Option<&Last>) -> bool {
+        let is_empty = there.seen.stat.size == 0 && here.seen.stat.size > 0;
+        let is_known = last.is_some() || there.digest.is_some() || self.request.accept_unlisted;
+        is_empty && !is_known
     }
 
     /// Whether a file that nobody vouches for stands beside the one that its name says it is of.
@@ -310,12 +322,7 @@ impl Planner<'_> {
                 (facts.here, facts.there) = (Presence::Changed, Presence::Changed);
             }
         }
-        if there.is_none()
-            && facts.here == Presence::Unchanged
-            && self.rules.delete == DeletePolicy::Propagate
-        {
-            facts.delete_asked = self.delete_asked(key, last)?;
-        }
+        self.mind_deletion(key, &mut facts, (here, there), last)?;
         Ok(facts)
     }
 
@@ -329,14 +336,6 @@ impl Planner<'_> {
             Compare::Mtime => false,
             Compare::MtimeHashFallback => same_size && facts.newer == Newer::Neither,
         }
-    }
-
-    pub(super) fn delete_asked(&self, key: &str, last: Option<&Last>) -> Result<bool, PlanError> {
-        let Some((_, digest)) = last.and_then(|last| last.contents) else {
-            return Ok(false);
-        };
-        let digest = digest.to_string();
-        Ok(self.manifests()?.asks_to_delete(key, &digest))
     }
 
     pub(super) fn adopt(

@@ -5,6 +5,7 @@ use crate::sync::manifest::Written;
 use crate::sync::register::Change;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::Last;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A file as it was seen on a side; looked at again before anything is done with it.
@@ -111,8 +112,8 @@ pub enum After {
         /// In the cloud folder.
         there: String,
     },
-    /// It was deleted here, and that is sent on.
-    Deleted(Option<Sha256Digest>),
+    /// It was deleted here, and that is sent on with the digest of its text.
+    Deleted(Sha256Digest),
     /// It is gone on both sides.
     Gone,
     /// Nothing.
@@ -202,6 +203,8 @@ pub struct Conflict {
 /// What a sync would do.
 #[derive(Debug, Default)]
 pub struct Plan {
+    /// Whether it is about all that is synced.
+    pub is_whole: bool,
     /// Only what would be done, ordered by path.
     pub steps: Vec<Step>,
     /// What nobody has decided.
@@ -224,6 +227,10 @@ pub struct Plan {
     pub adopted: Vec<(String, Last)>,
     /// Keys that neither side has any more.
     pub forgotten: Vec<String>,
+    /// How many files of the state are outside what is synced now.
+    pub outside: usize,
+    /// Ids of deletions that are overtaken once a file is in the cloud folder again, by its key.
+    pub overtaken: BTreeMap<String, Vec<String>>,
     /// Versions in the cloud folder that this machine found to be its own.
     pub vouched: Vec<(String, Written)>,
     /// Marks of forks that somebody has decided about, here or elsewhere.

@@ -5,11 +5,12 @@ use crate::codex::rollout::{self, Relation};
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
+use crate::sync::config::DeletePolicy;
 use crate::sync::contents;
 use crate::sync::decide::{Facts, Newer, Presence};
 use crate::sync::manifest::{self, Written};
 use crate::sync::scan::{Found, Side};
-use crate::sync::state::{Last, Place};
+use crate::sync::state::{Deletion, Last, Place};
 use std::path::Path;
 
 /// A version of a file that may be used.
@@ -26,10 +27,19 @@ pub(super) struct Version {
 impl Version {
     /// One that lies here: what is here and not blanked is whole.
     pub(super) fn here(found: &Found) -> Self {
+        Self::found(Side::Here, found)
+    }
+
+    /// One in the cloud folder that is taken as it looks.
+    pub(super) fn there(found: &Found) -> Self {
+        Self::found(Side::There, found)
+    }
+
+    fn found(side: Side, found: &Found) -> Self {
         Self {
             mtime_ns: found.stat.mtime_ns,
             seen: Seen {
-                side: Side::Here,
+                side,
                 path: found.path.clone(),
                 stat: found.stat,
             },
@@ -137,6 +147,9 @@ impl Planner<'_> {
         }
         if manifests.machines == 0 && !self.state.has_peers {
             // Nobody else vouches for anything: a tool that mirrors files, or a person.
+            if !of_lines && let Some(why) = contents::looks_cut(&path).at("read", &path)? {
+                return Ok(Arrival::Waiting(why));
+            }
             return whole(found.stat.mtime_ns, None);
         }
         if of_lines && extends_any(&path, found.stat.size, known())? {
@@ -147,6 +160,39 @@ impl Planner<'_> {
         } else {
             "it is not yet what another machine wrote"
         }))
+    }
+
+    /// Whether a file that would be waited for holds nothing that is not here: then it may be used, for
+    /// nothing can be lost by it. The beginning of what is here counts where no other machine has ever
+    /// said anything of the file: this one wrote it, and has forgotten that.
+    pub(super) fn holds_nothing_new(
+        &self,
+        key: &str,
+        here: &[Found],
+        found: &Found,
+        of_lines: bool,
+    ) -> Result<bool, IoError> {
+        let there = Version::there(found).seen;
+        for own in here.iter().map(|own| Version::here(own).seen) {
+            let is_in_it = if of_lines {
+                self.has_whole_lines(&there)?
+                    && match self.relation(&own, &there)? {
+                        Relation::Equal => true,
+                        Relation::FirstExtends => self.manifests()?.of_others(key).is_empty(),
+                        Relation::SecondExtends | Relation::Diverged => false,
+                    }
+            } else {
+                let digest = |seen| {
+                    let path = self.full(seen);
+                    contents::raw_digest(&path).at("read", &path)
+                };
+                own.stat.size == there.stat.size && digest(&own)? == digest(&there)?
+            };
+            if is_in_it {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Leaves a file alone that has changed here into what a power cut leaves; whether it did.
@@ -224,6 +270,58 @@ impl Planner<'_> {
         let digest = contents::raw_digest(&path).at("read", &path)?;
         if alike.any(|taken| taken.digest == digest) {
             (facts.here, facts.there) = (Presence::Unchanged, Presence::Changed);
+        }
+        Ok(())
+    }
+
+    /// A deletion goes over for the very text that was deleted: a file that came to life again, or was
+    /// changed without looking so, stays.
+    pub(super) fn mind_deletion(
+        &self,
+        key: &str,
+        facts: &mut Facts,
+        (here, there): (Option<&Version>, Option<&Version>),
+        last: Option<&Last>,
+    ) -> Result<(), IoError> {
+        if self.rules.delete != DeletePolicy::Propagate {
+            return Ok(());
+        }
+        match (here, there) {
+            (None, Some(there)) if facts.there == Presence::Unchanged => {
+                let was = last
+                    .and_then(|last| last.contents)
+                    .map(|(_, digest)| digest);
+                if let Some(was) = was
+                    && was != self.text_digest(&there.seen)?.1
+                {
+                    facts.there = Presence::Changed;
+                }
+            }
+            (Some(here), None) if facts.here == Presence::Unchanged => {
+                let mut asked = self.open_deletions(key)?.peekable();
+                if asked.peek().is_some() {
+                    let digest = self.text_digest(&here.seen)?.1.to_string();
+                    facts.delete_asked = asked.any(|deletion| deletion.digest == digest);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Deletions of a file that others ask for and nothing has overtaken.
+    fn open_deletions(&self, key: &str) -> Result<impl Iterator<Item = &Deletion>, IoError> {
+        let asked = self.manifests()?.deletions(key);
+        Ok(asked.filter(|deletion| !self.state.resolved.contains(&deletion.id)))
+    }
+
+    /// To be called for what goes to the cloud folder where it is absent: whoever deleted it before
+    /// did not mean this one, even if it is the same again.
+    pub(super) fn mind_revival(&mut self, key: &str) -> Result<(), IoError> {
+        let asked = self.open_deletions(key)?;
+        let ids: Vec<String> = asked.map(|deletion| deletion.id.clone()).collect();
+        if !ids.is_empty() {
+            self.plan.overtaken.insert(key.to_owned(), ids);
         }
         Ok(())
     }

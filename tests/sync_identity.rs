@@ -1,0 +1,320 @@
+//! Who is who in the cloud folder, and what is known of the last sync: machines that were put back from a
+//! backup or copied, states that are damaged, configurations that name less than before.
+
+use crate::support::env::Run;
+use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+const SKILL: &str = "skills/mine/SKILL.md";
+const OF_A: [&str; 2] = ["codex-a", "manager-a"];
+
+/// Copies what makes up machine `a`.
+fn keep(pair: &Pair) {
+    for folder in OF_A {
+        let (from, to) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
+        let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+        assert!(copied.unwrap().success());
+    }
+}
+
+/// Puts the copy in the place of machine `a`, which is somewhere else from then on.
+fn swap(pair: &Pair) {
+    for folder in OF_A {
+        let (now, kept) = (pair.0.path(folder), pair.0.path(&format!("kept-{folder}")));
+        let aside = pair.0.path("aside");
+        fs::rename(&now, &aside).unwrap();
+        fs::rename(&kept, &now).unwrap();
+        fs::rename(&aside, &kept).unwrap();
+    }
+}
+
+fn manifests_of(pair: &Pair, name: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(pair.cloud().join(".codex-manager/machines")).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    let begins = format!("{name}-");
+    paths.retain(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(&begins)
+    });
+    paths
+}
+
+fn warned(json: &Value) -> Vec<&str> {
+    let warnings = json["warnings"].as_array().unwrap().iter();
+    warnings.map(|w| w["reason"].as_str().unwrap()).collect()
+}
+
+fn run(pair: &Pair, name: &str) -> Run {
+    pair.run(name, &["run", "--apply", "--json"])
+}
+
+/// Machines `a` and `b` that know of each other and of one skill.
+fn acquainted() -> Pair {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "one");
+    for name in ["a", "b", "a", "b"] {
+        pair.apply(name);
+    }
+    pair
+}
+
+#[test]
+fn a_machine_put_back_from_a_backup_takes_what_it_wrote_since() {
+    for torn in [false, true] {
+        let pair = acquainted();
+        keep(&pair);
+        pair.put("a", SKILL, "two, longer");
+        pair.put("a", ROLLOUT, META);
+        pair.apply("a");
+        swap(&pair);
+        let word = manifests_of(&pair, "a").remove(0);
+        let whole = fs::read(&word).unwrap();
+        if torn {
+            fs::write(&word, &whole[..whole.len() / 2]).unwrap();
+            let json = run(&pair, "a").code(6).json();
+            assert_eq!(warned(&json).len(), 1, "{json}");
+            assert_eq!(fs::read(&word).unwrap(), whole[..whole.len() / 2]);
+            fs::write(&word, &whole).unwrap();
+        }
+        let json = pair.apply("a");
+        let copied = [
+            format!("copy-to-local {ROLLOUT}"),
+            format!("copy-to-local {SKILL}"),
+        ];
+        assert_eq!(actions(&json), copied);
+        assert_eq!(warned(&json).len(), usize::from(!torn), "{json}");
+        let again = pair.apply("a");
+        assert!(
+            actions(&again).is_empty() && warned(&again).is_empty(),
+            "{again}"
+        );
+        pair.configure("c", "");
+        for name in ["c", "b", "a"] {
+            pair.apply(name);
+            assert_eq!(pair.text(name, SKILL), "two, longer");
+            assert_eq!(pair.text(name, ROLLOUT), META);
+        }
+    }
+}
+
+#[test]
+fn a_machine_alone_does_not_wait_for_the_word_of_what_it_was() {
+    for damaged in [false, true] {
+        let pair = Pair::new();
+        pair.put("a", SKILL, "one");
+        pair.apply("a");
+        keep(&pair);
+        pair.put("a", SKILL, "two, longer");
+        pair.apply("a");
+        if damaged {
+            fs::write(state_of(&pair, "a"), "\0").unwrap();
+        } else {
+            swap(&pair);
+        }
+        assert_eq!(warned(&pair.apply("a")).len(), 1);
+        assert_eq!(manifests_of(&pair, "a").len(), 2);
+        // Somebody else writes there who says nothing.
+        pair.put("cloud", SKILL, "three, of a tool");
+        assert_eq!(
+            actions(&pair.apply("a")),
+            [format!("copy-to-local {SKILL}")]
+        );
+    }
+}
+
+#[test]
+fn two_machines_with_one_state_become_two() {
+    let pair = acquainted();
+    keep(&pair);
+    pair.put("a", "skills/s/first", "of the first");
+    pair.apply("a");
+    swap(&pair);
+    pair.put("a", "skills/s/second", "of the second");
+    let json = pair.apply("a");
+    assert!(
+        warned(&json)[0].starts_with("was written by a copy of this machine"),
+        "{json}"
+    );
+    assert_eq!(manifests_of(&pair, "a").len(), 2);
+    // From then on each writes its own.
+    for round in 0..2 {
+        swap(&pair);
+        pair.put("a", &format!("skills/s/{round}"), &round.to_string());
+        let json = pair.apply("a");
+        assert_eq!(warned(&json), [] as [&str; 0], "{round}");
+        pair.apply("b");
+    }
+    assert_eq!(manifests_of(&pair, "a").len(), 2);
+    for name in ["first", "second", "0", "1"] {
+        let path = format!("skills/s/{name}");
+        assert_eq!(pair.text("a", &path), pair.text("b", &path));
+    }
+    let json = pair.run("a", &["preflight", "--json"]).code(0).json();
+    assert!(!json.to_string().contains("copy of this machine"), "{json}");
+}
+
+#[test]
+fn of_two_that_wrote_one_manifest_unseen_neither_word_is_lost() {
+    let pair = acquainted();
+    keep(&pair);
+    let word = manifests_of(&pair, "a").remove(0);
+    let before = fs::read(&word).unwrap();
+    pair.put("a", "skills/s/first", "of the first");
+    pair.apply("a");
+    // What the first one wrote has not arrived where the second one runs.
+    let first = fs::read(&word).unwrap();
+    fs::write(&word, before).unwrap();
+    fs::remove_file(pair.cloud().join("skills/s/first")).unwrap();
+    swap(&pair);
+    pair.put("a", "skills/s/second", "of the second");
+    pair.apply("a");
+    // Their client keeps one of the two under that name.
+    fs::write(
+        word.with_extension("sync-conflict-20261118-101010-ABCDEF7.jsonl"),
+        first,
+    )
+    .unwrap();
+    pair.put("cloud", "skills/s/first", "of the first");
+    for name in ["b", "a"] {
+        pair.apply(name);
+        assert_eq!(pair.text(name, "skills/s/first"), "of the first");
+        assert_eq!(pair.text(name, "skills/s/second"), "of the second");
+    }
+    // The one whose word was put aside notices.
+    swap(&pair);
+    assert_eq!(warned(&pair.apply("a")).len(), 1);
+    assert_eq!(manifests_of(&pair, "a").len(), 3);
+}
+
+fn state_of(pair: &Pair, name: &str) -> PathBuf {
+    let entries = fs::read_dir(pair.0.path(&format!("manager-{name}/sync"))).unwrap();
+    let folder = entries.map(|entry| entry.unwrap().path()).next();
+    folder.unwrap().join("state.jsonl")
+}
+
+#[test]
+fn a_damaged_state_is_named_and_kept_and_no_time_decides_instead_of_it() {
+    for all in [true, false] {
+        let pair = Pair::new();
+        pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
+        let files = ["skills/s/1", "skills/s/2", "skills/s/3"];
+        for file in files {
+            pair.put("a", file, "one");
+        }
+        for name in ["a", "b", "a"] {
+            pair.apply(name);
+        }
+        for file in &files[..2] {
+            at(&pair.put("b", file, "an older one"), 1_600_000_000);
+        }
+        pair.apply("b");
+        let state = state_of(&pair, "a");
+        let text = fs::read_to_string(&state).unwrap();
+        let damaged = if all {
+            text.replacen('{', "\0", 1)
+        } else {
+            text.replace("[\"skills/s/1\"", "[\"\0")
+                .replace("[\"skills/s/2\"", "[\"\0")
+        };
+        fs::write(&state, &damaged).unwrap();
+        let before = pair.tree();
+        let run = pair.run("a", &["plan", "--json"]).code(2);
+        let json = run.json();
+        assert_eq!(json["conflicts"].as_array().unwrap().len(), 2, "{run}");
+        assert!(warned(&json)[0].contains("cannot be read"), "{run}");
+        let checks = pair.run("a", &["preflight"]).code(0);
+        assert!(checks.stdout.contains("cannot be read"), "{checks}");
+        assert!(pair.tree() == before);
+        // Deciding one is not deciding all.
+        let _ = pair
+            .run("a", &["resolve", files[0], "--keep", "local"])
+            .code(0);
+        assert_eq!(
+            fs::read_to_string(state.with_extension("jsonl.damaged")).unwrap(),
+            damaged
+        );
+        let json = pair.run("a", &["run", "--apply", "--json"]).code(2).json();
+        assert_eq!(json["conflicts"][0]["path"], files[1], "{json}");
+        let _ = pair
+            .run("a", &["resolve", files[1], "--keep", "cloud"])
+            .code(0);
+        let json = pair.apply("a");
+        assert!(
+            actions(&json).is_empty() && warned(&json).is_empty(),
+            "{json}"
+        );
+        assert_eq!(pair.text("cloud", files[0]), "one");
+        assert_eq!(pair.text("a", files[1]), "an older one");
+        // Whole again, the configuration counts.
+        at(&pair.put("a", "skills/s/4", "old"), 1_600_000_000);
+        pair.put("b", "skills/s/4", "newer");
+        pair.apply("b");
+        assert_eq!(actions(&pair.apply("a")), ["copy-to-local skills/s/4"]);
+    }
+}
+
+#[test]
+fn with_a_damaged_state_an_unmounted_folder_is_not_filled() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "one");
+    pair.apply("a");
+    fs::write(state_of(&pair, "a"), "\0\0").unwrap();
+    fs::rename(pair.cloud(), pair.0.path("elsewhere")).unwrap();
+    fs::create_dir(pair.cloud()).unwrap();
+    let before = pair.tree();
+    let refused = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(
+        refused.stderr.contains("state of the last sync is damaged"),
+        "{refused}"
+    );
+    assert!(pair.tree() == before);
+    let _ = pair.run("a", &["run", "--apply", "--refill"]).code(0);
+    assert_eq!(pair.text("cloud", SKILL), "one");
+}
+
+#[test]
+fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
+    let pair = Pair::new();
+    let all = "[targets]\ninclude_roots = [\"sessions\", \"skills\"]\n";
+    pair.configure("a", all);
+    for n in 0..30 {
+        pair.put("a", &format!("skills/s/{n}"), "one");
+    }
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    pair.configure("a", "[targets]\ninclude_roots = [\"sessions\"]\n");
+    let before = (pair.0.tree("codex-a"), pair.0.tree("cloud/skills"));
+    let json = pair.apply("a");
+    assert_eq!(
+        json["notes"][0]["reason"],
+        "30 files no longer synced: left as they are on both sides"
+    );
+    assert!(actions(&json).is_empty() && warned(&json).is_empty());
+    assert!(before == (pair.0.tree("codex-a"), pair.0.tree("cloud/skills")));
+    assert_eq!(
+        pair.apply("a")["notes"].as_array().unwrap().len(),
+        0,
+        "said once"
+    );
+    // What is gone here was no deletion.
+    fs::remove_file(pair.home("a").join("skills/s/1")).unwrap();
+    pair.put("cloud", "skills/s/2", "two of there");
+    pair.put("a", "skills/s/3", "two of here");
+    pair.apply("a");
+    pair.configure(
+        "a",
+        &format!("{all}[sync]\ndelete_policy = \"propagate\"\n"),
+    );
+    let expected = [
+        "copy-to-local skills/s/1",
+        "copy-to-local skills/s/2",
+        "copy-to-cloud skills/s/3",
+    ];
+    assert_eq!(actions(&pair.apply("a")), expected);
+}
