@@ -254,6 +254,70 @@ fn names_from_the_cloud_cannot_steer_a_terminal() {
     assert!(!pair.home("a").join("skills").exists());
 }
 
+/// A packed file of a few kilobytes that unpacks to this many MB.
+fn bomb(megabytes: usize) -> Vec<u8> {
+    // Magic; no checksum, a window of 128 KB; then blocks that say "so many times this byte".
+    let mut bytes = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
+    let blocks = megabytes * 8;
+    for block in 1..=blocks {
+        let is_last = u32::from(block == blocks);
+        let header = (128 << 10 << 3) | (1 << 1) | is_last;
+        bytes.extend(&u32::to_le_bytes(header)[..3]);
+        bytes.push(b'x');
+    }
+    bytes
+}
+
+#[test]
+fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "x");
+    let packed = format!("{ROLLOUT}.zst");
+    fs::create_dir_all(pair.cloud().join(ROLLOUT).parent().unwrap()).unwrap();
+    let bytes = bomb(4000);
+    fs::write(pair.cloud().join(&packed), &bytes).unwrap();
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
+    let waiting = &run.json()["waiting"][0];
+    assert_eq!(waiting["path"], packed.as_str());
+    assert!(
+        waiting["reason"].as_str().unwrap().contains("far more"),
+        "{run}"
+    );
+    // Whoever vouches for it.
+    let run = pair.run("a", &["run", "--apply", "--accept-unlisted", "--json"]);
+    let json = run.code(6).json();
+    let skipped = &json["skipped"][0];
+    assert_eq!(skipped["path"], packed.as_str(), "{json}");
+    assert!(
+        skipped["reason"].as_str().unwrap().contains("256 MB"),
+        "{json}"
+    );
+    assert!(
+        !pair.home("a").join("sessions").join("2026").exists() || {
+            let folder = pair.home("a").join(ROLLOUT);
+            fs::read_dir(folder.parent().unwrap()).unwrap().count() == 0
+        }
+    );
+    // As a kept version, it is not what its name says.
+    fs::remove_file(pair.cloud().join(&packed)).unwrap();
+    let forks = pair.cloud().join(".codex-manager/forks");
+    fs::create_dir_all(&forks).unwrap();
+    let conversation = ROLLOUT
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .trim_end_matches(".jsonl");
+    let digest = codex_manager::io::hash::Sha256Digest::of(&bytes).to_string();
+    for mark in ["0123456789abcdef", &digest[..16]] {
+        fs::write(forks.join(format!("{conversation}.{mark}.fork")), &bytes).unwrap();
+    }
+    pair.put("a", "AGENTS.md", "x");
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(json["waiting"].as_array().unwrap().len(), 2, "{json}");
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
+}
+
 /// Three machines that send deletions on and have twelve skills alike.
 fn deleting() -> Pair {
     let pair = Pair::new();
@@ -386,68 +450,4 @@ fn a_plan_of_many_files_takes_little_memory() {
     assert_eq!(run.code, 0, "{}", run.stderr);
     assert_eq!(run.json()["actions"].as_array().unwrap().len(), FILES);
     assert!(peak < BOUND, "{} MB", peak >> 20);
-}
-
-/// A packed file of a few kilobytes that unpacks to this many MB.
-fn bomb(megabytes: usize) -> Vec<u8> {
-    // Magic; no checksum, a window of 128 KB; then blocks that say "so many times this byte".
-    let mut bytes = b"\x28\xb5\x2f\xfd\x00\x38".to_vec();
-    let blocks = megabytes * 8;
-    for block in 1..=blocks {
-        let is_last = u32::from(block == blocks);
-        let header = (128 << 10 << 3) | (1 << 1) | is_last;
-        bytes.extend(&u32::to_le_bytes(header)[..3]);
-        bytes.push(b'x');
-    }
-    bytes
-}
-
-#[test]
-fn a_packed_file_that_unpacks_without_end_fills_neither_memory_nor_disk() {
-    let pair = Pair::new();
-    pair.put("a", SKILL, "x");
-    let packed = format!("{ROLLOUT}.zst");
-    fs::create_dir_all(pair.cloud().join(ROLLOUT).parent().unwrap()).unwrap();
-    let bytes = bomb(4000);
-    fs::write(pair.cloud().join(&packed), &bytes).unwrap();
-    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
-    assert_eq!(actions(&run.json()), [format!("copy-to-cloud {SKILL}")]);
-    let waiting = &run.json()["waiting"][0];
-    assert_eq!(waiting["path"], packed.as_str());
-    assert!(
-        waiting["reason"].as_str().unwrap().contains("far more"),
-        "{run}"
-    );
-    // Whoever vouches for it.
-    let run = pair.run("a", &["run", "--apply", "--accept-unlisted", "--json"]);
-    let json = run.code(6).json();
-    let skipped = &json["skipped"][0];
-    assert_eq!(skipped["path"], packed.as_str(), "{json}");
-    assert!(
-        skipped["reason"].as_str().unwrap().contains("256 MB"),
-        "{json}"
-    );
-    assert!(
-        !pair.home("a").join("sessions").join("2026").exists() || {
-            let folder = pair.home("a").join(ROLLOUT);
-            fs::read_dir(folder.parent().unwrap()).unwrap().count() == 0
-        }
-    );
-    // As a kept version, it is not what its name says.
-    fs::remove_file(pair.cloud().join(&packed)).unwrap();
-    let forks = pair.cloud().join(".codex-manager/forks");
-    fs::create_dir_all(&forks).unwrap();
-    let conversation = ROLLOUT
-        .rsplit('/')
-        .next()
-        .unwrap()
-        .trim_end_matches(".jsonl");
-    let digest = codex_manager::io::hash::Sha256Digest::of(&bytes).to_string();
-    for mark in ["0123456789abcdef", &digest[..16]] {
-        fs::write(forks.join(format!("{conversation}.{mark}.fork")), &bytes).unwrap();
-    }
-    pair.put("a", "AGENTS.md", "x");
-    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
-    assert_eq!(json["waiting"].as_array().unwrap().len(), 2, "{json}");
-    assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
 }
