@@ -38,6 +38,7 @@ mod history_faults;
 mod history_real;
 mod history_rebuild;
 mod hostile;
+mod json_output;
 mod keyring;
 mod killed;
 mod linked_homes;
