@@ -269,7 +269,7 @@ fn change(
     } else {
         format!("{}: {} → {}", key.name, said(&before), said(&after))
     };
-    context.ui.line(text);
+    context.ui.prose(text);
     if dry_run {
         context.ui.note("nothing was written: --dry-run");
     }
@@ -404,7 +404,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
                     return Err(keep(&path, &copy, lost)?);
                 }
                 let done = if dry_run { "is valid" } else { "was replaced" };
-                context.ui.line(format_args!("{} {done}", path.display()));
+                context.ui.prose(format_args!("{} {done}", path.display()));
             }
             Err(e) if dry_run => return Err(e),
             Err(e) => return Err(keep(&path, &copy, e)?),

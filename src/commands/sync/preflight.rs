@@ -2,15 +2,16 @@
 
 use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
+use crate::commands::doctor;
 use crate::context::Context;
 use crate::doctor::{Check, Status};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
+use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
 use crate::sync::manifest::{self, Manifests};
 use crate::sync::travel::Scope;
-use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;
@@ -42,7 +43,7 @@ impl ValidateArgs {
                 warnings: &config.warnings,
             },
         );
-        context.ui.line(format_args!("valid: {}", path.display()));
+        context.ui.prose(format_args!("valid: {}", path.display()));
         Ok(Outcome::Done)
     }
 }
@@ -65,16 +66,7 @@ impl PreflightArgs {
         let json = PreflightJson { checks: &checks };
         context.ui.document("sync preflight", &json);
         for check in &checks {
-            let (style, word) = match check.status {
-                Status::Ok => (Style::Good, "ok  "),
-                Status::Warn => (Style::Warn, "warn"),
-                Status::Fail => (Style::Bad, "fail"),
-            };
-            let word = context.ui.paint(style, word);
-            context.ui.line(format_args!("{word}  {}", check.message));
-            if let Some(fix) = &check.fix {
-                context.ui.line(format_args!("      {fix}"));
-            }
+            doctor::show(&context.ui, check);
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {
@@ -128,7 +120,7 @@ fn push(
 ) {
     let check = Check::new(id, status, message);
     checks.push(match fix {
-        Some(fix) => check.fixed_by(fix),
+        Some(fix) => check.advised(fix),
         None => check,
     });
 }
@@ -218,7 +210,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         }
     };
     let message = if state.exists {
-        format!("last sync: {} files", state.files.len())
+        format!("last sync: {}", counted(state.files.len(), "file"))
     } else {
         "no sync yet".to_owned()
     };
@@ -247,13 +239,14 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         .filter(|mark| !state.resolved.contains(*mark));
     let open = open.count();
     if open > 0 {
-        let message = format!("{open} kept versions of conversations need a decision");
+        let kept = counted(open, "kept version");
+        let message = format!("a decision is needed: {kept} of conversations");
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }
     let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
     if !left.is_empty() {
-        let message = format!("{} temp files of killed runs", left.len());
+        let message = format!("{} of killed runs", counted(left.len(), "temp file"));
         push(
             checks,
             id,
