@@ -188,21 +188,35 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
         .map(|key| effective(key, &file, context))
         .collect();
     let mut table = Table::new(ui, &["KEY", "VALUE", "FROM", "FOR"]);
-    table.keep_whole(0);
+    let mut long = Vec::new();
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
             Origin::Default => Style::Dim,
             _ => Style::Plain,
         };
+        let value = printable(&shown(&setting.value));
+        let cell = match setting.value {
+            // Broken between its parts.
+            Json::Array(_) => value.clone(),
+            _ => in_table(&value),
+        };
+        if cell != value {
+            long.push((key.name, value));
+        }
         let cells = [
             (Style::Plain, key.name.to_owned()),
-            (style, printable(&shown(&setting.value))),
+            (style, cell),
             (style, setting.origin.name().to_owned()),
             (Style::Dim, key.about.to_owned()),
         ];
         table.row(ui, cells);
     }
+    table.keep_whole(0);
+    table.keep_words(1);
     ui.line(table.render());
+    for (name, value) in long {
+        ui.line(format_args!("{name} = {value}"));
+    }
     ui.note("change one with: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(&context.settings.manager_home);
     ui.document("config list", &ListJson { settings, path });
@@ -338,6 +352,15 @@ fn to_json(value: &Value) -> Json {
         Value::Boolean(flag) => json!(flag.value()),
         Value::Array(list) => list.iter().map(to_json).collect(),
         other => json!(other.to_string().trim()),
+    }
+}
+
+/// A value as it has room in a table: the end alone of what is long, as a path is.
+fn in_table(value: &str) -> String {
+    const LONGEST: usize = 16;
+    match value.chars().count().checked_sub(LONGEST) {
+        None | Some(0) => value.to_owned(),
+        Some(over) => format!("…{}", value.chars().skip(over + 1).collect::<String>()),
     }
 }
 
