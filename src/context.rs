@@ -22,6 +22,8 @@ pub struct Settings {
     pub codex_bin: Option<PathBuf>,
     /// The local zone.
     pub zone: Zone,
+    /// Whether that was set, by a flag or in the file.
+    pub zone_is_set: bool,
     /// Whether the user has said yes to everything.
     pub assume_yes: bool,
     /// What the configuration says of commands.
@@ -114,7 +116,9 @@ impl Settings {
             ".codex",
             env,
         )?;
-        let zone = match flags.timezone.as_ref().or(file.timezone.as_ref()) {
+        let set_zone = flags.timezone.as_ref().or(file.timezone.as_ref());
+        let zone_is_set = set_zone.is_some();
+        let zone = match set_zone {
             Some(name) => Zone::named(name).ok_or_else(|| {
                 CommandError::usage(format!("unknown time zone: {name}"))
                     .hint("give an IANA name such as --timezone Europe/Berlin")
@@ -143,6 +147,7 @@ impl Settings {
             manager_home,
             codex_bin,
             zone,
+            zone_is_set,
             assume_yes: flags.assume_yes,
             preferences: file.preferences,
             color,

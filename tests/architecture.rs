@@ -1,5 +1,6 @@
 //! Dependencies point one way.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -128,21 +129,62 @@ fn no_file_has_outgrown_one_purpose() {
     assert!(large.is_empty(), "{large:?}");
 }
 
-/// The files that the README names in backticks as holding a promise.
+/// The name of every test, as `cargo test` prints it.
+fn tests() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut names = BTreeSet::new();
+    for folder in ["tests", "src"] {
+        let mut files = Vec::new();
+        rust_files(&root.join(folder), &mut files);
+        for file in files {
+            let relative = file.strip_prefix(root.join(folder)).expect("below it");
+            let parts = relative.with_extension("");
+            let parts = parts.iter().map(|part| part.to_string_lossy());
+            let module: Vec<_> = parts.filter(|part| part != "mod").collect();
+            let inner = if folder == "src" { "::tests" } else { "" };
+            let text = fs::read_to_string(&file).expect("read");
+            for after in text.split("#[test]").skip(1) {
+                let name = after
+                    .split_once("fn ")
+                    .and_then(|(_, rest)| rest.split_once('('));
+                let (name, _) = name.expect("the test's name");
+                names.insert(format!("{}{inner}::{name}", module.join("::")));
+            }
+        }
+    }
+    names
+}
+
 #[test]
-fn what_the_readme_names_as_proof_exists() {
+fn every_promise_of_the_readme_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let readme = fs::read_to_string(root.join("README.md")).expect("read");
-    let named: Vec<_> = readme
-        .split('`')
-        .filter(|word| {
-            let is_source = word.starts_with("tests/") || word.starts_with("src/");
-            is_source && !word.contains(char::is_whitespace)
-        })
+    let tests = tests();
+    assert!(tests.len() > 400, "the scan found the tests");
+    let promises: Vec<_> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| I")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").collect::<Vec<_>>())
         .collect();
-    assert!(named.len() > 20, "{named:?}");
-    for name in named {
-        let text = fs::read_to_string(root.join(name)).unwrap_or_default();
-        assert!(text.contains("#[test]"), "{name} holds no test");
+    let numbers: Vec<_> = promises.iter().map(|row| row[0].to_owned()).collect();
+    let expected: Vec<_> = (1..=14).map(|n| n.to_string()).collect();
+    assert_eq!(numbers, expected);
+    let mut wrong = Vec::new();
+    for row in promises {
+        let named: Vec<_> = row[2]
+            .split(", ")
+            .map(|name| name.trim_matches('`'))
+            .collect();
+        for name in &named {
+            if !tests.contains(*name) {
+                wrong.push(format!("I{}: there is no test {name}", row[0]));
+            }
+        }
+        // Who looks for the promise finds it by its number.
+        let mark = format!("i{}_", row[0]);
+        if !named.iter().any(|name| name.contains(&mark)) {
+            wrong.push(format!("I{}: no test carries the number", row[0]));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

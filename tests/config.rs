@@ -294,3 +294,30 @@ fn a_file_for_a_newer_version_is_refused_and_left_untouched() {
         }
     }
 }
+
+#[test]
+fn a_path_is_shown_whole_and_the_list_fits_80_columns() {
+    let mut env = TestEnv::new();
+    let home = "/home/somebody/with a long/name-that-has-no-room/in-the-table/.codex";
+    env.set("CODEX_HOME", home);
+    let _ = env
+        .run([
+            "config",
+            "set",
+            "backup.exclude",
+            "[\"logs_*.sqlite\", \"*.tmp\"]",
+        ])
+        .code(0);
+    let shown = env.run(["config", "list"]).code(0).stdout;
+    let row = "codex.home                        …he-table/.codex  environment  the Codex home\n";
+    assert!(shown.contains(row), "{shown}");
+    let whole = format!("codex.home = {home}");
+    assert_eq!(shown.lines().last(), Some(&*whole), "{shown}");
+    let parts = ["logs_*.sqlite,", "*.tmp"].map(|part| format!("  {part} "));
+    assert!(parts.iter().all(|part| shown.contains(part)), "{shown}");
+    let long: Vec<_> = shown
+        .lines()
+        .filter(|line| line.chars().count() > 80)
+        .collect();
+    assert!(long.iter().all(|line| **line == whole), "{long:?}");
+}

@@ -167,30 +167,6 @@ fn help_has_an_example_that_can_be_typed() {
 }
 
 #[test]
-fn json_is_one_document_that_names_its_command() {
-    for leaf in leaves() {
-        let env = world();
-        let run = env.run(leaf.with(&["--json", "--yes"]));
-        assert_civil(&leaf.words.join(" "), &run);
-        if run.stdout.is_empty() {
-            assert!(run.code != 0, "{:?}: {run}", leaf.words);
-            continue;
-        }
-        let json = run.json();
-        if json.is_null() {
-            continue;
-        }
-        assert_eq!(json["schema"], 1, "{run}");
-        let named = json["command"].as_str().expect("a command");
-        assert!(
-            leaf.words.join(" ").starts_with(named),
-            "{named}: {:?}",
-            leaf.words
-        );
-    }
-}
-
-#[test]
 fn a_dry_run_leaves_every_byte() {
     let env = world();
     let before = env.tree("");

@@ -120,6 +120,31 @@ impl Home {
     }
 }
 
+/// A home with a difference of each kind.
+pub(crate) fn differing() -> TestEnv {
+    let home = Home::new();
+    // 1 has no row, 2 is recorded elsewhere and has lost its name, 3 is there twice.
+    home.sql(&format!("DELETE FROM threads WHERE id='{}'", id(1)));
+    home.sql(&format!(
+        "UPDATE threads SET name=NULL, rollout_path='/gone/x' WHERE id='{}'",
+        id(2)
+    ));
+    let twice = format!(
+        "archived_sessions/rollout-2026-01-02T00-00-00-{}.jsonl",
+        id(3)
+    );
+    home.put(&twice, &rollout(3, "acct-alice"));
+    // 4 is another account's, 5 a row without a file, 6 no conversation.
+    home.put(&relative(4), &rollout(4, "acct-bob"));
+    home.sql(&format!(
+        "INSERT INTO threads(id, rollout_path, created_at, updated_at, source, title)
+         VALUES('{}', '/gone/y', 1, 1, 'cli', 'lost')",
+        id(5)
+    ));
+    home.put(&relative(6), &"\0".repeat(9000));
+    home.env
+}
+
 fn rollout(n: u32, account: &str) -> String {
     let id = id(n);
     format!(

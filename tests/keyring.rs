@@ -108,6 +108,58 @@ fn every_command_knows_a_login_that_is_not_in_auth_json() {
 }
 
 #[test]
+fn an_auth_json_that_is_not_read_makes_nobody_current() {
+    for store in ["keyring", "auto", "ephemeral"] {
+        let (env, _) = world(store);
+        // There is no Codex to ask who it is.
+        fs::remove_file(env.path("bin/codex")).expect("remove");
+        for args in [
+            &["list", "--json"][..],
+            &["profile", "list", "--json"],
+            &["profile", "show", "work", "--json"],
+            &["status", "--all", "--json"],
+        ] {
+            let text = env.run(args).json().to_string();
+            assert!(
+                text.contains("\"current\":false"),
+                "{store} {args:?}: {text}"
+            );
+            assert!(
+                !text.contains("\"current\":true"),
+                "{store} {args:?}: {text}"
+            );
+        }
+        for args in [
+            &["list"][..],
+            &["cooldown"],
+            &["recommend"],
+            &["recommend", "--explain"],
+            &["status", "--all"],
+        ] {
+            let run = env.run(args);
+            assert!(!run.stdout.contains("current"), "{store} {args:?}: {run}");
+            assert!(
+                !run.stderr.contains("current account"),
+                "{store} {args:?}: {run}"
+            );
+            // What `use` refuses there is not hinted at.
+            assert!(
+                !run.stderr.contains("codex-manager use"),
+                "{store} {args:?}: {run}"
+            );
+        }
+        let run = env.run(["status"]).code(6);
+        assert!(
+            !run.stdout.contains("alice@example.com") || store == "auto",
+            "{run}"
+        );
+        assert!(!run.stderr.contains("codex-manager use"), "{store}: {run}");
+        let run = env.run(["status", "--account", "work"]).code(6);
+        assert!(!run.stderr.contains("is signed in"), "{store}: {run}");
+    }
+}
+
+#[test]
 fn a_restore_leaves_the_login_of_a_keyring_home_alone_and_says_so() {
     let (env, archive) = world("keyring");
     // The archive's own config.toml goes with it, unless something else is put back.

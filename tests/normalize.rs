@@ -105,7 +105,7 @@ exit 0
 --- stdout
 ACCOUNT                 NAME         STARTED           NEXT AVAILABLE    LOGIN
 drdpsbose023@gmail.com  21apr match  Tue 14 Apr 15:55  Tue 21 Apr 15:55  none
-1 records: 1 new, 0 changed, 0 unchanged; 0 files skipped
+1 record: 1 new, 0 changed, 0 unchanged; 0 files skipped
 --- stderr
 no usable login (no login in it): 21apr_drdpsbose023@gmail.com_auth.json
 see which account is free: codex-manager cooldown
@@ -316,6 +316,21 @@ fn other_names_are_skipped_and_files_that_cannot_be_read_change_the_exit_code() 
             "notes.txt: not a legacy name (21apr_me@x.com_auth.json)",
         ]
     );
+
+    let run = env.run(["normalize", "dumps"]).code(0);
+    let other = "skipped, not a legacy name (21apr_me@x.com_auth.json):\n  [ROOT]/dumps/dangling.txt\n  [ROOT]/dumps/notes.txt\n";
+    assert!(run.stderr.contains(other), "{run}");
+    assert!(run.stderr.contains("dumps/auth.json"), "{run}");
+    for n in 0..20 {
+        dump(&env, &format!("note-{n:02}"), "", mtime);
+    }
+    let run = env.run(["normalize", "dumps"]).code(0);
+    assert!(run.stderr.contains("  … 12 more: --verbose\n"), "{run}");
+    let run = env.run(["normalize", "dumps", "--verbose"]).code(0);
+    assert!(run.stderr.contains("note-19\n"), "{run}");
+    for n in 0..20 {
+        fs::remove_file(env.path(&format!("dumps/note-{n:02}"))).expect("remove");
+    }
 
     symlink("nowhere", env.path("dumps/1may_d@x.com_auth.json")).expect("link");
     symlink(

@@ -1,7 +1,8 @@
 //! `prune`: what goes is what the rules say, it can be put back, and the last good archive stays.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sample::{backup, put, sample_home, text};
+use crate::support::sample::{backup, bob, put, sample_home, text};
+use crate::support::sign_in::write_auth;
 use std::fs;
 use std::path::PathBuf;
 
@@ -123,13 +124,6 @@ fn what_goes_can_be_put_back_as_it_was() {
     assert!(document["bytes"].as_u64() < document["trash_bytes"].as_u64());
     let left = env.run(["list-backups", "--json"]).code(0).json();
     assert_eq!(left["backups"].as_array().unwrap().len(), 1);
-
-    // A second time nothing goes.
-    let again = env
-        .run(["prune", "--keep-last", "1", "--json"])
-        .code(0)
-        .json();
-    assert_eq!(again["drop"].as_array().unwrap().len(), 0);
 
     let pruned = backups();
     let _ = env.run(["prune", "--undo", "--dry-run"]).code(0);
@@ -264,4 +258,149 @@ fn a_killed_prune_is_finished_by_the_next_command() {
     assert!(trash.join("t").join(&sidecar).exists());
     let _ = env.run(["prune", "--undo"]).code(0);
     assert!(made[0].exists());
+}
+
+/// The times in the names of what a plan keeps.
+fn kept(env: &TestEnv, args: &[&str]) -> Vec<String> {
+    let all = ["prune", "--dry-run", "--json"].iter().chain(args);
+    let document = env.run(all).code(0).json();
+    let rows = document["keep"].as_array().expect("a list");
+    rows.iter()
+        .map(|row| row["archive"].as_str().unwrap()[..17].to_owned())
+        .collect()
+}
+
+#[test]
+fn each_rule_is_that_of_its_flag_and_of_its_setting() {
+    let mut env = TestEnv::new();
+    archives(
+        &mut env,
+        &[
+            "2026-09-10T10:00:00Z",
+            "2026-11-10T10:00:00Z",
+            "2026-11-18T10:00:00Z",
+            "2026-11-20T09:00:00Z",
+            "2026-11-20T10:00:00Z",
+        ],
+    );
+    let newest = "2026-11-20-100000";
+    for (rule, value, others) in [
+        ("last", "2", &["2026-11-20-090000"][..]),
+        ("within", "2d", &["2026-11-20-090000", "2026-11-18-100000"]),
+        ("daily", "2", &["2026-11-18-100000"]),
+        ("weekly", "2", &["2026-11-10-100000"]),
+        ("monthly", "2", &["2026-09-10-100000"]),
+    ] {
+        let expected = [&[newest], others].concat();
+        let (flag, key) = (format!("--keep-{rule}"), format!("prune.keep_{rule}"));
+        assert_eq!(kept(&env, &[&flag, value]), expected, "{rule}");
+        let _ = env.run(["config", "set", &key, value]).code(0);
+        assert_eq!(kept(&env, &[]), expected, "{key}");
+        let _ = env.run(["config", "unset", &key]).code(0);
+    }
+    // A flag wins over its setting, and rules add up.
+    let _ = env.run(["config", "set", "prune.keep_last", "5"]).code(0);
+    assert_eq!(kept(&env, &["--keep-last", "1"]), [newest]);
+    assert_eq!(
+        kept(&env, &["--keep-last", "1", "--keep-monthly", "2"]),
+        [newest, "2026-09-10-100000"]
+    );
+}
+
+#[test]
+fn every_account_keeps_its_own() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-17T10:00:00Z", "2026-11-18T10:00:00Z"]);
+    write_auth(&env.codex_home(), &bob());
+    for at in ["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"] {
+        env.set("CODEX_MANAGER_NOW", at);
+        put(&env, "notes.txt", at);
+        backup(&env, &[]);
+    }
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    assert_eq!(
+        kept(&env, &["--keep-last", "1"]),
+        ["2026-11-18-100000", "2026-11-20-100000"]
+    );
+}
+
+#[test]
+fn the_newest_is_so_by_its_instant_wherever_the_machine_was() {
+    let mut env = TestEnv::new();
+    sample_home(&env);
+    // In Tokyo it was the 20th already; four hours later it was the 19th in New York.
+    for (zone, at) in [
+        ("Asia/Tokyo", "2026-11-19T16:00:00Z"),
+        ("America/New_York", "2026-11-19T20:00:00Z"),
+    ] {
+        env.set("TZ", zone).set("CODEX_MANAGER_NOW", at);
+        put(&env, "notes.txt", at);
+        backup(&env, &[]);
+    }
+    env.set("TZ", "UTC")
+        .set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    assert_eq!(kept(&env, &["--keep-last", "1"]), ["2026-11-19-150000"]);
+    // 16:00 and 20:00 are on one day in UTC and on two in Dubai, four hours ahead.
+    for (zone, days) in [("UTC", 1), ("Asia/Dubai", 2)] {
+        let daily = kept(&env, &["--keep-daily", "9", "--timezone", zone]);
+        assert_eq!(daily.len(), days, "{zone}");
+    }
+}
+
+#[test]
+fn every_kind_counts_apart() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    for (mode, at) in [
+        ("sessions", "2026-11-19T11:00:00Z"),
+        ("auth", "2026-11-19T12:00:00Z"),
+        ("sessions", "2026-11-19T13:00:00Z"),
+        ("auth", "2026-11-19T14:00:00Z"),
+    ] {
+        env.set("CODEX_MANAGER_NOW", at);
+        backup(&env, &["--mode", mode]);
+    }
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    assert_eq!(
+        kept(&env, &["--keep-last", "1"]),
+        [
+            "2026-11-19-100000",
+            "2026-11-19-140000",
+            "2026-11-19-130000"
+        ]
+    );
+}
+
+#[test]
+fn i9_a_second_prune_drops_nothing() {
+    let mut env = TestEnv::new();
+    archives(
+        &mut env,
+        &[
+            "2026-11-10T10:00:00Z",
+            "2026-11-18T10:00:00Z",
+            "2026-11-19T10:00:00Z",
+            "2026-11-20T10:00:00Z",
+        ],
+    );
+    let rules = ["prune", "--keep-last", "1", "--keep-weekly", "2", "--json"];
+    let first = env.run(rules).code(0).json();
+    assert_eq!(first["drop"].as_array().unwrap().len(), 2);
+    let before = env.tree("home");
+    let second = env.run(rules).code(0).json();
+    assert_eq!(second["drop"], serde_json::json!([]));
+    assert_eq!(second["keep"], first["keep"]);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn what_was_emptied_from_the_trash_is_not_put_back() {
+    let mut env = TestEnv::new();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    let _ = env.run(["prune", "--keep-last", "1"]).code(0);
+    let _ = env.run(["prune", "--empty-trash", "--yes"]).code(0);
+    let run = env.run(["prune", "--undo"]).code(1);
+    assert!(run.stderr.contains("the trash is empty"), "{run}");
+    // Nothing but the trash went.
+    assert_eq!(kept(&env, &["--keep-last", "9"]), ["2026-11-20-100000"]);
 }

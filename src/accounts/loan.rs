@@ -10,7 +10,7 @@
 use super::profile::{Owner, Profile, ProfileError, Profiles, write_profile_json};
 use super::save::{Keeper, SavedBack};
 use crate::codex::auth::AuthFile;
-use crate::codex::config::{self, CodexConfig};
+use crate::codex::config::{self, CodexConfig, CredentialStore};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
 use crate::codex::identity::Identity;
 use crate::codex::process::{self, Holder, find_codex};
@@ -336,7 +336,11 @@ fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretByte
     }
     if let Some(home) = profile.live_in(codex_home) {
         let profile = name();
-        return Err(LoanError::Live { profile, home });
+        return Err(if CredentialStore::of(&home).reads_auth_json() {
+            LoanError::Live { profile, home }
+        } else {
+            LoanError::InKeyring { profile, home }
+        });
     }
     if let Some(home) = profile.lost_home().map(Path::to_path_buf) {
         let profile = name();

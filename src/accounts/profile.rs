@@ -343,6 +343,23 @@ impl Profiles {
     /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
     /// out.
     pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
+        let mut profiles = self.read_all()?;
+        profiles.retain(|profile| profile.identity().is_some());
+        Ok(profiles)
+    }
+
+    /// Those of which nothing says any more whose they are: what does is damaged.
+    pub fn nobodys(&self) -> Result<Vec<Profile>, ProfileError> {
+        let mut profiles = self.read_all()?;
+        profiles.retain(|profile| {
+            let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
+            profile.identity().is_none() && (profile.damaged.is_some() || is_unreadable)
+        });
+        Ok(profiles)
+    }
+
+    /// What every folder holds, ordered by name.
+    fn read_all(&self) -> Result<Vec<Profile>, ProfileError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -363,14 +380,7 @@ impl Profiles {
             .filter(|name| !name.starts_with('.'))
             .collect();
         names.sort();
-        let mut profiles = Vec::new();
-        for name in names {
-            let profile = self.read(name)?;
-            if profile.identity().is_some() {
-                profiles.push(profile);
-            }
-        }
-        Ok(profiles)
+        names.into_iter().map(|name| self.read(name)).collect()
     }
 
     /// The profile of an account; an error where a newer version wrote it.

@@ -1,5 +1,8 @@
 //! The few keys of Codex's `config.toml` that decide where things are.
 
+use super::auth::AuthFile;
+use super::home::AUTH_JSON;
+use crate::io::IoError;
 use crate::io::environment::Environment;
 use crate::io::regular;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,31 @@ impl CredentialStore {
     pub fn reads_auth_json(self) -> bool {
         self == Self::File
     }
+
+    /// That of a home. A configuration that is not spelled out or cannot be read is the default's.
+    pub fn of(home: &Path) -> Self {
+        let text = regular::read_to_string(home.join("config.toml"));
+        // Most name no store, and prompts wait for the answer.
+        if text.is_ok_and(|text| text.contains(STORE_KEY)) {
+            CodexConfig::read(home).store
+        } else {
+            Self::File
+        }
+    }
+}
+
+/// The auth.json by which a home is signed in: none where Codex keeps its login elsewhere, or may do so,
+/// and what lies there does not say who is.
+///
+/// # Errors
+/// See [`AuthFile::read`].
+pub fn read_login(home: &Path) -> Result<AuthFile, IoError> {
+    let auth = AuthFile::read(&home.join(AUTH_JSON))?;
+    Ok(if CredentialStore::of(home).reads_auth_json() {
+        auth
+    } else {
+        AuthFile::Missing
+    })
 }
 
 /// The settings by which a Codex reaches its servers, and what it tells them of itself.

@@ -2,6 +2,7 @@
 
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
+use crate::codex::config::read_login;
 use crate::codex::window::Window;
 use crate::context::Context;
 use crate::error::CommandError;
@@ -185,8 +186,7 @@ pub fn with_profiles(context: &Context) -> Result<(Vec<Account>, Vec<Profile>), 
 
 /// The same for a document that is at hand.
 pub fn with_live(context: &Context, file: CooldownFile) -> Vec<Account> {
-    let path = context.settings.codex_home.join("auth.json");
-    let live = AuthFile::read(&path).unwrap_or_else(|e| {
+    let live = read_login(&context.settings.codex_home).unwrap_or_else(|e| {
         context.ui.warn(format_args!("{e}: {}", e.source));
         AuthFile::Missing
     });

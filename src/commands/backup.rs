@@ -24,6 +24,7 @@ use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
+use crate::io::quantity::counted;
 use crate::io::shell;
 use crate::io::{atomic, staging, wall};
 use crate::quota::moment;
@@ -520,9 +521,9 @@ fn show_done(context: &Context, published: &Published, report: &StatusReport, do
     ui.report(ui.paint(Style::Strong, &name));
     let who = metadata.email.as_deref().unwrap_or("nobody is signed in");
     ui.report(format_args!(
-        "{} of {who}: {} files, {} in {}",
+        "{} of {who}: {}, {} in {}",
         metadata.mode.name(),
-        metadata.files,
+        counted(metadata.files, "file"),
         bytes(metadata.bytes),
         bytes(metadata.archive_bytes),
     ));
@@ -597,8 +598,8 @@ fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
     context.ui.document("backup", &json);
     let ui = &context.ui;
     ui.report(format_args!(
-        "would archive {} files, {}, as {}",
-        metadata.files,
+        "would archive {}, {}, as {}",
+        counted(metadata.files, "file"),
         bytes(metadata.bytes),
         names::archive_name(&plan.stem, 1),
     ));

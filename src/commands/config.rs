@@ -188,21 +188,35 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
         .map(|key| effective(key, &file, context))
         .collect();
     let mut table = Table::new(ui, &["KEY", "VALUE", "FROM", "FOR"]);
-    table.keep_whole(0);
+    let mut long = Vec::new();
     for (key, setting) in KEYS.iter().zip(&settings) {
         let style = match setting.origin {
             Origin::Default => Style::Dim,
             _ => Style::Plain,
         };
+        let value = printable(&shown(&setting.value));
+        let cell = match setting.value {
+            // Broken between its parts.
+            Json::Array(_) => value.clone(),
+            _ => in_table(&value),
+        };
+        if cell != value {
+            long.push((key.name, value));
+        }
         let cells = [
             (Style::Plain, key.name.to_owned()),
-            (style, printable(&shown(&setting.value))),
+            (style, cell),
             (style, setting.origin.name().to_owned()),
             (Style::Dim, key.about.to_owned()),
         ];
         table.row(ui, cells);
     }
+    table.keep_whole(0);
+    table.keep_words(1);
     ui.line(table.render());
+    for (name, value) in long {
+        ui.line(format_args!("{name} = {value}"));
+    }
     ui.note("change one with: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(&context.settings.manager_home);
     ui.document("config list", &ListJson { settings, path });
@@ -269,7 +283,7 @@ fn change(
     } else {
         format!("{}: {} → {}", key.name, said(&before), said(&after))
     };
-    context.ui.line(text);
+    context.ui.prose(text);
     if dry_run {
         context.ui.note("nothing was written: --dry-run");
     }
@@ -341,6 +355,15 @@ fn to_json(value: &Value) -> Json {
     }
 }
 
+/// A value as it has room in a table: the end alone of what is long, as a path is.
+fn in_table(value: &str) -> String {
+    const LONGEST: usize = 16;
+    match value.chars().count().checked_sub(LONGEST) {
+        None | Some(0) => value.to_owned(),
+        Some(over) => format!("…{}", value.chars().skip(over + 1).collect::<String>()),
+    }
+}
+
 /// A value as people read it.
 fn shown(value: &Json) -> String {
     match value {
@@ -404,7 +427,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
                     return Err(keep(&path, &copy, lost)?);
                 }
                 let done = if dry_run { "is valid" } else { "was replaced" };
-                context.ui.line(format_args!("{} {done}", path.display()));
+                context.ui.prose(format_args!("{} {done}", path.display()));
             }
             Err(e) if dry_run => return Err(e),
             Err(e) => return Err(keep(&path, &copy, e)?),

@@ -6,10 +6,9 @@ use crate::archive::restore::pending;
 use crate::archive::restore::swap::Recovery;
 use crate::context::Context;
 use crate::doctor::manager_home::{open_files, stray};
-use crate::doctor::{self, Check, Status, World};
+use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
-use crate::inventory::catalog;
-use crate::inventory::store;
+use crate::inventory::{catalog, cooldown, store};
 use crate::io::{IoError, tree};
 use crate::ui::{Style, Ui};
 use clap::Args;
@@ -58,6 +57,7 @@ impl DoctorArgs {
             env: &context.env,
             now: context.now(),
             zone: settings.zone,
+            zone_is_set: settings.zone_is_set,
         }));
         checks.extend(sync_checks(context));
         for check in &checks {
@@ -83,7 +83,7 @@ fn sync_checks(context: &Context) -> Vec<Check> {
         vec![
             Check::fail("sync.config", told(&e))
                 .because("no sync can run")
-                .fixed_by("codex-manager sync validate"),
+                .advised("see codex-manager sync validate, and put sync.toml right"),
         ]
     })
 }
@@ -99,7 +99,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
             Ok(message) => Check::ok(id, message),
             Err(e) => Check::fail(id, format!("not mended: {}", told(&e)))
                 .because("what is wrong stays as it is")
-                .fixed_by(format!("ls -ld {}", home.display())),
+                .advised("give yourself the right to write there"),
         });
     };
     for path in open_files(home) {
@@ -146,9 +146,28 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
                 ),
                 Err(e) => tried("manager.inventory", Err(e.into())),
             }
+            if let Some(result) = mend_cooldown(context) {
+                tried("manager.cooldown", result);
+            }
         }
     }
     checks
+}
+
+/// Makes a damaged `cooldown.json` again of what the records say. The damaged one is kept.
+fn mend_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
+    let settings = &context.settings;
+    let (home, now, zone) = (&settings.manager_home, context.now(), settings.zone);
+    // One that cannot be used at all is a finding of the examination.
+    let loaded = cooldown::load(home, &now, zone).ok()?;
+    if loaded.warnings.is_empty() {
+        return None;
+    }
+    let updated = store::note_profiles(home, &now, zone);
+    Some(match updated {
+        Ok(_) => Ok("cooldown.json was made again, as far as the records know".into()),
+        Err(e) => Err(e.into()),
+    })
 }
 
 /// An error with its causes, in one line.
@@ -174,23 +193,34 @@ fn make_private(path: &Path) -> Result<(), IoError> {
     }
 }
 
-fn show(ui: &Ui, check: &Check) {
+/// Where what was found begins, under which the rest stands.
+const MESSAGE_COLUMN: usize = 25;
+
+/// A finding in lines: what, why it matters, what mends it. A command stands on a line of its own.
+pub(super) fn show(ui: &Ui, check: &Check) {
     let (style, word) = match check.status {
         Status::Ok => (Style::Good, "ok  "),
         Status::Warn => (Style::Warn, "warn"),
         Status::Fail => (Style::Bad, "fail"),
     };
-    ui.line(format_args!(
-        "{}  {:18} {}",
-        ui.paint(style, word),
-        check.id,
-        printable(&check.message)
-    ));
+    let head = format!("{}  {:18}", ui.paint(style, word), check.id);
+    let blank = " ".repeat(MESSAGE_COLUMN);
+    let message = printable(&check.message);
+    ui.line(ui.wrapped(MESSAGE_COLUMN, format_args!("{head} {message}")));
     if let Some(why) = check.why {
-        ui.line(format_args!("{:24} {why}", ""));
+        ui.line(ui.wrapped(MESSAGE_COLUMN, format_args!("{blank}{why}")));
     }
-    if let Some(fix) = &check.fix {
-        let fix = printable(fix);
-        ui.line(ui.paint(Style::Dim, format_args!("{:24} → {fix}", "")));
+    match &check.fix {
+        None => {}
+        Some(Remedy::Advice(words)) => {
+            let words = format!("{blank}→ {}", printable(words));
+            ui.line(ui.paint(Style::Dim, ui.wrapped(MESSAGE_COLUMN + 2, words)));
+        }
+        Some(Remedy::Command(command)) => {
+            let command = printable(command);
+            let fits = MESSAGE_COLUMN + 2 + command.chars().count() <= ui.width();
+            let blank = if fits { &blank } else { "      " };
+            ui.line(ui.paint(Style::Dim, format_args!("{blank}→ {command}")));
+        }
     }
 }

@@ -246,7 +246,7 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
         ui.line("");
     }
     for (path, problem) in problems {
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "{} {}: {problem}",
             ui.paint(Style::Bad, "problem"),
             printable(path)

@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::quantity::counted;
 use crate::io::{IoContext, atomic};
 use clap::{Args, Command};
 use clap_mangen::Man;
@@ -51,9 +52,9 @@ impl ManArgs {
         } else {
             "written to"
         };
-        context.ui.line(format_args!(
-            "{} pages {done} {}",
-            files.len(),
+        context.ui.prose(format_args!(
+            "{} {done} {}",
+            counted(files.len(), "page"),
             dir.display()
         ));
         context.ui.document(

@@ -11,10 +11,11 @@ use crate::inventory::records::{InventoryFile, LegacyRecord};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Found};
+use crate::io::quantity::counted;
 use crate::io::{IoContext, atomic};
 use crate::quota::legacy::LegacyOptions;
-use crate::ui::Style;
 use crate::ui::table::Table;
+use crate::ui::{Style, Ui};
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
@@ -503,18 +504,36 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
         let path = printable(&skipped.path.to_string_lossy());
         ui.warn(format_args!("skipped, {}: {path}", skipped.reason));
     }
-    if !others.is_empty() {
-        ui.detail(format_args!(
-            "skipped {} files of other names",
-            others.len()
-        ));
-    }
-    ui.line(format_args!(
-        "{} records: {} new, {} changed, {} unchanged; {} files skipped",
-        merged.records.len(),
+    name_others(&others, ui);
+    ui.prose(format_args!(
+        "{}: {} new, {} changed, {} unchanged; {} skipped",
+        counted(merged.records.len(), "record"),
         merged.added,
         merged.updated,
         merged.unchanged,
-        skipped.len()
+        counted(skipped.len(), "file")
     ));
+}
+
+/// Names files that were never meant: the first few for each reason, as there may be a whole home of them.
+fn name_others(others: &[&Skipped], ui: &Ui) {
+    const SHOWN: usize = 10;
+    if ui.wants_json() {
+        return;
+    }
+    let mut reasons: BTreeMap<&str, Vec<&Path>> = BTreeMap::new();
+    for skipped in others {
+        let paths = reasons.entry(&skipped.reason).or_default();
+        paths.push(&skipped.path);
+    }
+    for (reason, paths) in reasons {
+        let shown = if ui.is_verbose() { paths.len() } else { SHOWN };
+        ui.note(format_args!("skipped, {reason}:"));
+        for path in paths.iter().take(shown) {
+            ui.note(format_args!("  {}", printable(&path.to_string_lossy())));
+        }
+        if let Some(more @ 1..) = paths.len().checked_sub(shown) {
+            ui.note(format_args!("  … {more} more: --verbose"));
+        }
+    }
 }

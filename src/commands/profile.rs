@@ -305,8 +305,8 @@ impl ShowArgs {
         context.ui.document("profile show", &view);
         let ui = &context.ui;
         let title = ui.paint(style_of(verdict.state), printable(&view.name));
-        ui.line(format_args!("{title}  {}", verdict.state.name()));
-        let line = |name: &str, text: &str| ui.line(format_args!("  {name:<10} {text}"));
+        ui.prose(format_args!("{title}  {}", verdict.state.name()));
+        let line = |name: &str, text: &str| ui.prose(format_args!("  {name:<10} {text}"));
         line("account", &printable(&view.account.email));
         if let Some(id) = &view.account.account_id {
             line("workspace", &printable(id));
@@ -366,7 +366,7 @@ impl RenameArgs {
             },
         );
         let would = if self.dry_run { "would be " } else { "" };
-        context.ui.line(format_args!(
+        context.ui.prose(format_args!(
             "{would}renamed {} to {}",
             printable(&old),
             context.ui.paint(Style::Strong, &self.new)
@@ -416,13 +416,13 @@ impl RestoreLoginArgs {
         )?;
         let ui = &context.ui;
         let would = if self.dry_run { "would put" } else { "put" };
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "{would} {} back into the profile {}",
             printable(&login),
             printable(&self.name)
         ));
         let made_at = signed_in_at(&freshness);
-        ui.line(match made_at {
+        ui.prose(match made_at {
             Some(at) => format!(
                 "  signed in or renewed {}",
                 relative(&settings.zone.at(&at), context)

@@ -7,6 +7,7 @@ use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::waiting_for_input;
+use crate::io::quantity::counted;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, atomic};
 use crate::transfer::export::{self, ExportOptions, ExportPlan, Left, MovedLogin};
@@ -188,27 +189,23 @@ fn show(view: &ExportView<'_>, context: &Context) {
         None if view.dry_run && !view.logins.is_empty() => "encrypted".into(),
         None => "not encrypted".into(),
     };
-    ui.line(format_args!(
+    ui.prose(format_args!(
         "{would} {}: {}, {how}",
         ui.paint(Style::Strong, &view.file),
         time::bytes(view.bytes)
     ));
-    let count = |n: usize, one: &str, many: &str| match n {
-        1 => format!("1 {one}"),
-        n => format!("{n} {many}"),
-    };
-    ui.line(format_args!(
+    ui.prose(format_args!(
         "  {}, {} among them; {}",
-        count(view.files, "file", "files"),
-        count(view.archives, "archive", "archives"),
+        counted(view.files, "file"),
+        counted(view.archives, "archive"),
         match view.logins.len() {
             0 => "no login".into(),
-            n => count(n, "login", "logins"),
+            n => counted(n, "login"),
         }
     ));
     let moved = if view.dry_run { "would move" } else { "moved" };
     for login in view.logins {
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "  {moved} the login of {} ({})",
             printable(&login.profile),
             printable(&login.email)

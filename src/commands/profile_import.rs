@@ -147,10 +147,10 @@ impl ImportArgs {
             (plan.launches, "launches"),
         ];
         for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
-            ui.line(format_args!("  {count} {what}"));
+            ui.prose(format_args!("  {count} {what}"));
         }
         for archive in added.iter().filter(|a| a.archive != a.saved_as) {
-            ui.line(format_args!(
+            ui.prose(format_args!(
                 "  another archive here is called {}; this one becomes {}",
                 printable(&archive.archive),
                 printable(&archive.saved_as)
@@ -187,7 +187,7 @@ fn show_profiles(plan: &ImportPlan, live: &[String], ui: &Ui) {
     for profile in &plan.profiles {
         let name = ui.paint(Style::Strong, printable(&profile.profile));
         let who = printable(&profile.email);
-        ui.line(match profile.login {
+        ui.prose(match profile.login {
             LoginOutcome::New => format!("{name}  {who}: with its login"),
             LoginOutcome::Newer => format!("{name}  {who}: with a newer login"),
             LoginOutcome::Same => format!("{name}  {who}: has this login already"),

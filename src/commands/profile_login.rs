@@ -119,7 +119,7 @@ impl LoginArgs {
                 ..LoginView::default()
             },
         );
-        context.ui.line(format_args!(
+        context.ui.prose(format_args!(
             "would run {line} in an empty home, and keep the login as {}",
             self.name
         ));
@@ -152,12 +152,12 @@ impl LoginArgs {
         );
         let ui = &context.ui;
         let name = ui.paint(Style::Strong, printable(&adopted.saved.profile));
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "signed in as {}; the login is the profile {name}",
             printable(identity.email.as_str())
         ));
         if let Some(at) = at {
-            ui.line(format_args!("  made {}", relative(&zone.at(&at), context)));
+            ui.prose(format_args!("  made {}", relative(&zone.at(&at), context)));
         }
         let store = check_store(context).err();
         match adopted.live {

@@ -8,6 +8,7 @@ use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::quantity::counted;
 use crate::io::shell;
 use clap::Args;
 use serde::Serialize;
@@ -59,25 +60,25 @@ impl RemoveArgs {
             let logins = profiles.doomed_logins(&self.name)?;
             if self.dry_run {
                 view.purged = places.len();
-                ui.line(format_args!(
+                ui.prose(format_args!(
                     "would delete {name} for good: {}, {}",
-                    folders(places.len()),
+                    counted(places.len(), "folder"),
                     whose(&logins)
                 ));
             } else {
                 self.consent(context, &profiles, &logins)?;
                 view.purged = profiles.purge(&self.name)?;
-                ui.line(format_args!(
+                ui.prose(format_args!(
                     "deleted {name} for good: {}",
-                    folders(view.purged)
+                    counted(view.purged, "folder")
                 ));
             }
         } else if self.dry_run {
             profiles.named(&self.name)?;
-            ui.line(format_args!("would move {name} to the trash"));
+            ui.prose(format_args!("would move {name} to the trash"));
         } else {
             let place = profiles.remove(&self.name, context.local_now())?;
-            ui.line(format_args!("moved {name} to the trash"));
+            ui.prose(format_args!("moved {name} to the trash"));
             ui.note(format_args!(
                 "bring it back: codex-manager profile save {name} --from {}",
                 shell::word(&place.join(AUTH_JSON).to_string_lossy())
@@ -139,11 +140,4 @@ fn whose(logins: &[DoomedLogin]) -> String {
     }
     let accounts: Vec<_> = accounts.into_iter().collect();
     format!("the logins of {}", accounts.join(", "))
-}
-
-fn folders(count: usize) -> String {
-    match count {
-        1 => "1 folder".into(),
-        n => format!("{n} folders"),
-    }
 }

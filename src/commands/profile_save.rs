@@ -131,9 +131,9 @@ impl SaveArgs {
         let who = printable(login.identity.email.as_str());
         let would = if self.dry_run { "would be " } else { "" };
         if let Some(old) = &plan.renamed_from {
-            ui.line(format_args!("{would}renamed {} to {name}", printable(old)));
+            ui.prose(format_args!("{would}renamed {} to {name}", printable(old)));
         }
-        ui.line(match plan.outcome {
+        ui.prose(match plan.outcome {
             SaveOutcome::Created => format!("{would}saved the login of {who} as {name}"),
             SaveOutcome::Updated => format!("{would}updated {name} with the login of {who}"),
             SaveOutcome::Unchanged => format!("{name} has this login of {who} already"),
@@ -150,7 +150,7 @@ impl SaveArgs {
         }
         let zone = context.settings.zone;
         match renewed_at(&login.freshness) {
-            Some(at) => ui.line(format_args!(
+            Some(at) => ui.prose(format_args!(
                 "  signed in or renewed {}",
                 relative(&zone.at(&at), context)
             )),

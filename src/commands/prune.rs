@@ -10,6 +10,7 @@ use crate::inventory::retention::{self, Candidate, Decision, KeepRules, Retentio
 use crate::inventory::store;
 use crate::inventory::trash::{self, PutBack};
 use crate::io::lock::FileLock;
+use crate::io::quantity::counted;
 use crate::io::{progress, wall};
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -162,11 +163,11 @@ impl PruneArgs {
         match (plan.drop.len(), self.dry_run) {
             (0, _) => ui.line("nothing is to go"),
             (n, true) => {
-                ui.line(format_args!("{n} would go, {}", bytes(moved)));
+                ui.prose(format_args!("{n} would go, {}", bytes(moved)));
                 ui.note("nothing was moved: --dry-run");
             }
             (n, false) => {
-                ui.line(format_args!("{n} moved to the trash, {}", bytes(moved)));
+                ui.prose(format_args!("{n} moved to the trash, {}", bytes(moved)));
                 ui.note(format_args!(
                     "the trash takes {}; free it with: codex-manager prune --empty-trash\nput them back with: codex-manager prune --undo",
                     bytes(trash_bytes)
@@ -237,9 +238,9 @@ impl PruneArgs {
         let manager = &context.settings.manager_home;
         let ui = &context.ui;
         let (size, count) = trash::size(manager)?;
-        let what = format!("{count} archives, {}", bytes(size));
+        let what = format!("{}, {}", counted(count, "archive"), bytes(size));
         if self.dry_run {
-            ui.line(format_args!("would be removed for good: {what}"));
+            ui.prose(format_args!("would be removed for good: {what}"));
         } else if size > 0 {
             let agreed = context.settings.assume_yes
                 || ui
@@ -253,7 +254,7 @@ impl PruneArgs {
             }
             let held = FileLock::exclusive(&manager.join(LOCK_NAME))?;
             trash::empty(manager, &held)?;
-            ui.line(format_args!("removed for good: {what}"));
+            ui.prose(format_args!("removed for good: {what}"));
         } else {
             ui.line("the trash is empty");
         }

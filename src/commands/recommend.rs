@@ -3,6 +3,7 @@
 use super::account::{AccountView, full, known, label, local, printable, relative, style_of};
 use super::profile::check_store;
 use super::use_account::SwitchArgs;
+use crate::codex::config::CredentialStore;
 use crate::codex::window::{CODEX_LIMIT, Window};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -227,9 +228,14 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
         None => email,
     };
     ui.line(ui.paint(style_of(best.verdict.state), name));
-    ui.line(format_args!("  {}", reason(best, ranking, context)));
+    ui.prose(format_args!("  {}", reason(best, ranking, context)));
+    let store = CredentialStore::of(&context.settings.codex_home);
     match best.account.login {
         LoginState::Ok if best.account.current => ui.note("it is the current account"),
+        LoginState::Ok if !store.reads_auth_json() => ui.note(format_args!(
+            "no switch to it while Codex keeps its login by cli_auth_credentials_store = \"{}\"",
+            store.name()
+        )),
         LoginState::Ok => ui.note(format_args!(
             "switch to it: codex-manager use {}",
             label(best.account)
@@ -244,6 +250,8 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
 
 /// One line for each account, those left out at the end.
 fn explain(ranking: &Ranking<'_>, context: &Context) {
+    // The place before the name and the blanks around it.
+    const MARGIN: usize = 6;
     let ui = &context.ui;
     let all = || ranking.candidates.iter().chain(&ranking.excluded);
     let width = all()
@@ -257,11 +265,13 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
         } else {
             ("-".into(), Style::Dim)
         };
-        ui.line(format_args!(
+        let line = format_args!(
             "{rank:>3} {}  {}",
             ui.paint(style, name),
             reason(candidate, ranking, context)
-        ));
+        )
+        .to_string();
+        ui.hanging(MARGIN + width, line);
     }
 }
 

@@ -20,6 +20,7 @@ use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
+use crate::io::quantity::counted;
 use crate::io::shell;
 use crate::io::tree;
 use crate::ui::Style;
@@ -322,8 +323,8 @@ fn show_plan(
     );
     let ui = &context.ui;
     ui.report(format_args!(
-        "would put back {} files ({}) into {}",
-        plan.writes.len() + usize::from(plan.wants_login),
+        "would put back {} ({}) into {}",
+        counted(plan.writes.len() + usize::from(plan.wants_login), "file"),
         bytes(plan.bytes),
         request.folder.display(),
     ));
@@ -367,9 +368,9 @@ fn show_done(
     );
     let ui = &context.ui;
     ui.report(format_args!(
-        "{} {} files, {}, into {}",
+        "{} {}, {}, into {}",
         ui.paint(Style::Good, "restored"),
-        report.files,
+        counted(report.files, "file"),
         bytes(report.bytes),
         request.folder.display(),
     ));
@@ -379,10 +380,8 @@ fn show_done(
         AuthOutcome::Skipped => "login: not touched",
     });
     if !report.removed.is_empty() {
-        ui.report(match report.removed.len() {
-            1 => "removed 1 file that the archive lacks".to_owned(),
-            more => format!("removed {more} files that the archive lacks"),
-        });
+        let removed = counted(report.removed.len(), "file");
+        ui.report(format_args!("removed {removed} that the archive lacks"));
     }
     for note in &report.notes {
         ui.note(format_args!("note: {note}"));

@@ -506,7 +506,7 @@ fn show_files(context: &Context, files: &[PlannedFile], dry_run: bool) {
         };
         let verb = if dry_run { planned } else { done };
         let path = file.path.display();
-        context.ui.line(format_args!("{verb}: {path}"));
+        context.ui.prose(format_args!("{verb}: {path}"));
         if !file.text.is_empty() {
             for line in file.text.trim_end().lines() {
                 context

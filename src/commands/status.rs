@@ -3,16 +3,19 @@
 use super::account::warn_all;
 use super::refresh::inquiry;
 use super::{status_history, survey};
+use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
+use crate::codex::config::read_login;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
+use crate::inventory::remedies;
 use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
 use crate::io::regular;
+use crate::io::shell;
 use crate::io::wall;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
@@ -128,8 +131,8 @@ impl StatusArgs {
             CommandError::usage(format!("--if-older is no duration: {text:?}"))
                 .hint("write 30min, 12h or 1d")
         })?;
-        let live = AuthFile::read(&context.settings.codex_home.join(AUTH_JSON))
-            .unwrap_or_else(|e| AuthFile::not_read(&e));
+        let live =
+            read_login(&context.settings.codex_home).unwrap_or_else(|e| AuthFile::not_read(&e));
         let seen = live
             .login()
             .and_then(|login| known.find(&login.identity))
@@ -230,7 +233,7 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
     }
     if let Some(problem) = &report.problem {
         ui.warn(format!("no live figure: {problem}"));
-        if let Some(hint) = hint(problem) {
+        if let Some(hint) = hint(problem, report, context) {
             ui.note(format!("{} {hint}", ui.paint(Style::Strong, "hint:")));
         }
     }
@@ -252,27 +255,55 @@ fn account_line(ui: &Ui, report: &StatusReport) -> String {
     }
 }
 
-/// The command that helps.
-fn hint(problem: &StatusProblem) -> Option<&'static str> {
+/// The command that helps, as far as there is one that would.
+fn hint(problem: &StatusProblem, report: &StatusReport, context: &Context) -> Option<String> {
+    let settings = &context.settings;
+    let saved = || {
+        // What is put into auth.json there is not read.
+        let is_read = report.store.reads_auth_json();
+        let homes = (&settings.codex_home, &settings.manager_home);
+        is_read.then(|| remedies::saved_login(homes.0, homes.1))?
+    };
     Some(match problem {
-        StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => {
-            "sign in with codex login, or take a known account with codex-manager use ACCOUNT"
+        StatusProblem::SignedOut | StatusProblem::Probe(ProbeFailure::NotSignedIn) => match saved()
+        {
+            Some(command) => format!("sign in with codex login, or take the last one: {command}"),
+            None => "sign in with codex login".into(),
+        },
+        StatusProblem::Unreadable { .. } => match saved() {
+            Some(command) => format!("put the last saved login back: {command}"),
+            None => "sign in again with codex login".into(),
+        },
+        StatusProblem::NoFile { path, .. } => {
+            let aside = remedies::put_aside(path);
+            let then = saved().unwrap_or_else(|| "codex login".into());
+            format!("put it aside: {aside}; then {then}")
         }
-        StatusProblem::Unreadable { .. } => {
-            "put the last saved login back with codex-manager use ACCOUNT"
+        StatusProblem::Denied { path, .. } => {
+            let word = shell::word(&path.to_string_lossy());
+            format!("give yourself the right to read it: chmod u+rw {word}")
         }
-        StatusProblem::HardLinked(_) => {
-            "make it a file of its own: cp -p auth.json auth.json.new && mv auth.json.new auth.json"
+        StatusProblem::HardLinked(path) => {
+            format!(
+                "make it a file of its own: {}",
+                remedies::make_its_own(path)
+            )
         }
-        StatusProblem::Spent(_) => "sign in again with codex-manager profile login NAME",
+        StatusProblem::Spent(_) => {
+            let profiles = Profiles::of(&settings.manager_home);
+            let who = report.identity.as_ref();
+            let profile = who.and_then(|who| profiles.find(who).ok().flatten());
+            let name = profile.map_or("NAME".into(), |profile| shell::word(&profile.name));
+            format!("sign in again with codex-manager profile login {name}")
+        }
         StatusProblem::Probe(ProbeFailure::NoProgram(_)) => {
-            "install Codex, or name it with --codex-bin FILE"
+            "install Codex, or name it with --codex-bin FILE".into()
         }
         StatusProblem::Probe(
             ProbeFailure::Network(_) | ProbeFailure::TimedOut(_) | ProbeFailure::Server(_),
-        ) => "try again later, or give pasted /status text with --status-file FILE",
+        ) => "try again later, or give pasted /status text with --status-file FILE".into(),
         StatusProblem::AnotherAccount { .. } => {
-            "somebody may have switched accounts meanwhile: run the same command again"
+            "somebody may have switched accounts meanwhile: run the same command again".into()
         }
         StatusProblem::Probe(_) | StatusProblem::NotUnderstood(_) => return None,
     })

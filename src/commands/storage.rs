@@ -5,6 +5,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::quantity::counted;
 use crate::io::space;
 use crate::storage::{self, Share, StorageReport};
 use crate::ui::Style;
@@ -71,16 +72,16 @@ impl StorageArgs {
 
 fn show(context: &Context, report: &StorageReport) {
     let ui = &context.ui;
-    ui.line(format_args!(
-        "{} in {} files: {}",
+    ui.prose(format_args!(
+        "{} in {}: {}",
         bytes(report.total_bytes),
-        report.files,
+        counted(report.files, "file"),
         context.settings.codex_home.display()
     ));
     if report.unreadable > 0 {
         ui.warn(format_args!(
-            "{} files or folders could not be looked at",
-            report.unreadable
+            "{} could not be looked at",
+            counted(report.unreadable, "place")
         ));
     }
     let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "COULD GO"]);
@@ -99,7 +100,7 @@ fn show(context: &Context, report: &StorageReport) {
             ],
         );
     }
-    ui.line(format_args!("\n{}", table.render()));
+    ui.prose(format_args!("\n{}", table.render()));
     shares(context, "PROJECT", &report.projects, false);
     shares(context, "MONTH", &report.months, true);
     if report.accounts.len() > 1 {
@@ -122,7 +123,7 @@ fn show(context: &Context, report: &StorageReport) {
         }
         table.keep_whole(0);
         table.keep_whole(1);
-        ui.line(format_args!("\n{}", table.render()));
+        ui.prose(format_args!("\n{}", table.render()));
     }
     let mut commands = report.kinds.iter().filter_map(|kind| {
         let command = kind.command.as_ref()?;
@@ -162,9 +163,9 @@ fn shares(context: &Context, head: &str, shares: &[Share], newest_last: bool) {
         );
     }
     table.keep_whole(1);
-    ui.line(format_args!("\n{}", table.render()));
+    ui.prose(format_args!("\n{}", table.render()));
     if shares.len() > shown {
-        ui.line(format_args!("… {} more: --verbose", shares.len() - shown));
+        ui.prose(format_args!("… {} more: --verbose", shares.len() - shown));
     }
 }
 
@@ -177,19 +178,21 @@ fn forecast(
     let Some(growth) = report.growth else { return };
     let free = free_bytes.map_or(String::new(), |free| format!(", {} free", bytes(free)));
     let full = match full_in_days {
-        Some(days) if days < 3650 => format!(": full in {days} days at this rate"),
+        Some(days) if days < 3650 => {
+            format!(": full in {} at this rate", counted(days, "day"))
+        }
         _ => String::new(),
     };
-    context.ui.line(format_args!(
-        "\nconversations grew by {} in {} days, {} a day{free}{full}",
+    context.ui.prose(format_args!(
+        "\nconversations grew by {} in {}, {} a day{free}{full}",
         bytes(growth.bytes),
-        growth.days,
+        counted(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
     if full_in_days.is_some_and(|days| days < 30) {
         context.ui.warn(format_args!(
-            "the disk is full in about {} days",
-            full_in_days.unwrap_or_default()
+            "the disk is full in about {}",
+            counted(full_in_days.unwrap_or_default(), "day")
         ));
     }
 }

@@ -15,6 +15,7 @@ use crate::history::hidden;
 use crate::inventory::cooldown::LoginState;
 use crate::inventory::resolve::resolve;
 use crate::inventory::store;
+use crate::io::quantity::counted;
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
@@ -172,6 +173,7 @@ impl SwitchArgs {
             return Ok(Outcome::Done);
         }
         let link = settings.codex_home.join(AUTH_JSON);
+        let target_is_there = link.exists();
         let link = link
             .is_symlink()
             .then(|| std::fs::read_link(&link).ok())
@@ -200,9 +202,16 @@ impl SwitchArgs {
         warn_all(&context.ui, &noted.warnings);
         let daemon = daemon_state(report.daemon_stopped, context);
         if let Some(target) = link {
+            let also = if target_is_there {
+                format!(
+                    ", and the old login is also in {}: do not use that copy",
+                    target.display()
+                )
+            } else {
+                String::new()
+            };
             context.ui.warn(format_args!(
-                "auth.json was a link; it is a file of its own now, and the old login is also in {}: do not use that copy",
-                target.display()
+                "auth.json was a link; it is a file of its own now{also}"
             ));
         }
         show_done(&report, to, daemon, context);
@@ -410,10 +419,7 @@ fn tell_what_is_hidden(from: &Identity, context: &Context) {
                 .iter()
                 .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
                 .collect();
-            let conversations = match found.count {
-                1 => "1 conversation".to_owned(),
-                n => format!("{n} conversations"),
-            };
+            let conversations = counted(found.count, "conversation");
             let more = if found.count > titles.len() {
                 ", …"
             } else {

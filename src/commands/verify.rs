@@ -259,14 +259,14 @@ fn show(context: &Context, report: &VerifyReport, repaired: bool) {
             .first()
             .map(|n| format!(" ({n})"))
             .unwrap_or_default();
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "{} {name}{note}",
             ui.paint(Style::Good, "ok     ")
         ));
     } else {
-        ui.line(format_args!("{} {name}", ui.paint(Style::Bad, "damaged")));
+        ui.prose(format_args!("{} {name}", ui.paint(Style::Bad, "damaged")));
         for problem in &report.problems {
-            ui.line(format_args!("        {}", printable(problem)));
+            ui.prose(format_args!("        {}", printable(problem)));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The Codex program and its home: settings, login, databases, conversations, daemon.
 
-use super::{Check, World, first_of, open_to_others};
+use super::{Check, World, open_to_others};
 use crate::accounts::running::Accounts;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -8,7 +8,9 @@ use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::program::Program;
 use crate::codex::rollout::ConversationFile;
+use crate::inventory::{remedies, store};
 use crate::io::processes;
+use crate::io::quantity::counted;
 use crate::io::regular;
 use crate::io::shell;
 use std::fs::{self};
@@ -29,23 +31,24 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(
             Check::fail("home", format!("no folder, or a link to nowhere: {shown}"))
                 .because("neither Codex nor a backup can work on it")
-                .fixed_by(format!("ls -l {quoted}")),
+                .advised("mount the disk that it leads to, or move it away and start codex once"),
         );
         return checks;
     }
     if !home.is_dir() {
-        checks.push(
-            Check::warn("home", format!("no Codex home: {shown}"))
-                .because("there is nothing to archive")
-                .fixed_by("codex-manager restore latest, or start codex once"),
-        );
+        let check = Check::warn("home", format!("no Codex home: {shown}"))
+            .because("there is nothing to archive");
+        checks.push(match newest_archive(world) {
+            Some(_) => check.fixed_by("codex-manager restore latest"),
+            None => check.advised("start codex once, which makes it"),
+        });
         return checks;
     }
     if let Err(e) = fs::read_dir(home) {
         checks.push(
             Check::fail("home", format!("cannot be read ({e}): {shown}"))
                 .because("neither Codex nor a backup can work on it")
-                .fixed_by(format!("ls -ld {quoted}")),
+                .fixed_by(format!("chmod u+rwx {quoted}")),
         );
         return checks;
     }
@@ -59,9 +62,19 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     checks.push(match &config.problem {
         Some(problem) => {
             let message = format!("config.toml is not understood: {problem}");
-            Check::fail("home.config", message)
-                .because("Codex does not start with it")
-                .fixed_by("codex-manager restore latest --only config.toml")
+            let path = home.join("config.toml");
+            let shown = path.display();
+            let check = Check::fail("home.config", message).because("Codex does not start with it");
+            if regular::check(&path).is_err() {
+                check.fixed_by(remedies::put_aside(&path))
+            } else if newest_archive(world).is_some() {
+                check.advised(format!(
+                    "put the line right, or take the file from an archive (codex-manager restore \
+                     latest --only config.toml): {shown}"
+                ))
+            } else {
+                check.advised(format!("put the line right: {shown}"))
+            }
         }
         None => Check::ok("home.config", "config.toml is understood"),
     });
@@ -75,11 +88,11 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
             format!("logins are kept by cli_auth_credentials_store = \"{store}\""),
         )
         .because("such logins can be neither archived nor switched")
-        .fixed_by(STORE_FIX)
+        .advised(STORE_FIX)
     });
-    checks.extend(login(home, reads_auth_json));
+    checks.extend(login(world, reads_auth_json));
     checks.extend(other_files(home));
-    checks.push(databases(&database_files(world, &config)));
+    checks.extend(databases(&database_files(world, &config), world));
     checks.push(conversations(home));
     checks.extend(background(world));
     checks
@@ -116,8 +129,9 @@ fn program(world: &World<'_>) -> Check {
     let program = match Program::find(world.codex_bin, world.env) {
         Ok(program) => program,
         Err(e) => {
-            return Check::warn(ID, e.to_string()).because(WHY).fixed_by(
-                "npm install -g @openai/codex, or codex-manager config set codex.bin FILE",
+            return Check::warn(ID, e.to_string()).because(WHY).advised(
+                "install Codex (npm install -g @openai/codex), or say where it is: codex-manager \
+                 config set codex.bin FILE",
             );
         }
     };
@@ -126,7 +140,7 @@ fn program(world: &World<'_>) -> Check {
         Some(version) => Check::ok(ID, format!("{version}: {path}")),
         None => Check::warn(ID, format!("does not say its version: {path}"))
             .because(WHY)
-            .fixed_by("codex --version"),
+            .advised("see what it says to codex --version, and install it anew"),
     }
 }
 
@@ -134,38 +148,50 @@ fn program(world: &World<'_>) -> Check {
 const STORE_FIX: &str =
     "set cli_auth_credentials_store = \"file\" in config.toml, then codex login";
 
-fn login(home: &Path, reads_auth_json: bool) -> Option<Check> {
+fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
-    let path = home.join(AUTH_JSON);
+    let path = world.codex_home.join(AUTH_JSON);
     let shown = path.display();
     let quoted = shell::word(&path.to_string_lossy());
+    let saved = || remedies::saved_login(world.codex_home, world.manager_home);
     Some(match AuthFile::read(&path) {
-        Err(e) => Check::fail(ID, format!("{e}: {}", e.source))
-            .because("Codex cannot sign in with it")
-            .fixed_by(format!("ls -l {quoted}")),
-        Ok(AuthFile::Missing) if reads_auth_json => Check::warn(ID, "nobody is signed in")
-            .because("Codex asks for a login")
-            .fixed_by("codex login"),
+        Err(e) => {
+            let check = Check::fail(ID, format!("{e}: {}", e.source))
+                .because("Codex cannot sign in with it");
+            // What the system says has a number; what we say of an odd file has none.
+            match e.source.raw_os_error() {
+                Some(_) => check.fixed_by(format!("chmod u+rw {quoted}")),
+                None => check.fixed_by(remedies::put_aside(&path)),
+            }
+        }
+        Ok(AuthFile::Missing) if reads_auth_json => {
+            let check = Check::warn(ID, "nobody is signed in").because("Codex asks for a login");
+            match saved() {
+                Some(command) => check.fixed_by(command),
+                None => check.advised("sign in: codex login"),
+            }
+        }
         Ok(AuthFile::Missing) => return None,
         Ok(_) if !reads_auth_json => Check::warn(
             ID,
             "there is an auth.json, which Codex may not read: who is signed in is not known",
         )
         .because("what Codex keeps elsewhere can neither be archived nor switched")
-        .fixed_by(STORE_FIX),
+        .advised(STORE_FIX),
         Ok(AuthFile::Unreadable { reason, .. }) => {
-            Check::fail(ID, format!("auth.json is {reason}: {shown}"))
-                .because("Codex cannot sign in with it")
-                .fixed_by("codex-manager restore latest --only auth.json, or codex login")
+            let check = Check::fail(ID, format!("auth.json is {reason}: {shown}"))
+                .because("Codex cannot sign in with it");
+            match saved() {
+                Some(command) => check.fixed_by(command),
+                None => check.advised("sign in again: codex login"),
+            }
         }
         Ok(AuthFile::Present(snapshot)) => {
             let who = snapshot.login.map(|l| l.identity.to_string());
             if path.metadata().is_ok_and(|m| links(&m) > 1) {
                 Check::fail(ID, "auth.json has a second hard link")
                     .because("through it Codex loses a login that it renews")
-                    .fixed_by(format!(
-                        "cp -p {quoted} {quoted}.new && mv {quoted}.new {quoted}"
-                    ))
+                    .fixed_by(remedies::make_its_own(&path))
             } else if let Some(mode) = open_to_others(&path) {
                 Check::warn(ID, format!("auth.json is open to others (mode {mode:o})"))
                     .because("whoever reads it is signed in as you")
@@ -178,9 +204,15 @@ fn login(home: &Path, reads_auth_json: bool) -> Option<Check> {
     })
 }
 
+/// The name of the archive that `restore latest` would put back.
+fn newest_archive(world: &World<'_>) -> Option<String> {
+    let records = store::archives(world.manager_home).ok()?;
+    store::newest(&records, |_| true).map(|record| record.path.clone())
+}
+
 /// What stands where Codex keeps a file, and is none. The login, the settings and the databases are
 /// looked at by themselves.
-fn other_files(home: &Path) -> Option<Check> {
+fn other_files(home: &Path) -> Vec<Check> {
     let names = [
         "history.jsonl",
         "session_index.jsonl",
@@ -189,16 +221,17 @@ fn other_files(home: &Path) -> Option<Check> {
         "models_cache.json",
     ];
     let paths = names.iter().map(|name| home.join(name));
-    let strange: Vec<_> = paths.filter(|path| regular::check(path).is_err()).collect();
-    let first = shell::word(&strange.first()?.to_string_lossy());
-    Some(
-        Check::fail(
-            "home.files",
-            format!("not a regular file: {}", first_of(&strange)),
-        )
-        .because("Codex waits for it or fails, and no backup holds it")
-        .fixed_by(format!("ls -l {first}")),
-    )
+    paths
+        .filter(|path| regular::check(path).is_err())
+        .map(|path| {
+            Check::fail(
+                "home.files",
+                format!("not a regular file: {}", path.display()),
+            )
+            .because("Codex waits for it or fails, and no backup holds it")
+            .fixed_by(remedies::put_aside(&path))
+        })
+        .collect()
 }
 
 /// Every database of Codex, wherever it is told to keep them.
@@ -219,29 +252,40 @@ fn database_files(world: &World<'_>, config: &CodexConfig) -> Vec<PathBuf> {
 }
 
 /// Looks at the head of each database, which costs one read: opening one would write beside it.
-fn databases(files: &[PathBuf]) -> Check {
+fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
     const ID: &str = "home.databases";
     let damaged: Vec<_> = files
         .iter()
         .filter_map(|path| Some((path, fault_of(path)?)))
         .collect();
-    match damaged.first() {
-        None => Check::ok(
-            ID,
-            format!("{} databases begin as they should", files.len()),
-        ),
-        Some((path, fault)) => Check::fail(
-            ID,
-            format!(
-                "{} damaged, first {fault}: {}",
-                damaged.len(),
-                path.display()
-            ),
-        )
-        .because("Codex loses what it knows of conversations, or does not start")
-        .fixed_by("codex-manager restore latest --dry-run"),
+    if damaged.is_empty() {
+        let message = match files.len() {
+            0 => "there are no databases yet".to_owned(),
+            n => format!("{} with a good beginning", counted(n, "database")),
+        };
+        return vec![Check::ok(ID, message)];
     }
+    let check = |(path, fault): (&PathBuf, &str)| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let check = Check::fail(ID, format!("{fault}: {}", path.display()))
+            .because("Codex loses what it knows of conversations, or does not start");
+        if fault == NO_FILE {
+            check.fixed_by(remedies::put_aside(path))
+        } else if newest_archive(world).is_some() {
+            // Which archive has a good one is not known without reading them.
+            check.advised(format!(
+                "start codex, which puts it aside and makes another; or take it from an archive \
+                 made before: codex-manager restore ARCHIVE --only {name}"
+            ))
+        } else {
+            check.advised("start codex, which puts it aside and makes another")
+        }
+    };
+    damaged.into_iter().map(check).collect()
 }
+
+/// What is said of a folder, pipe or device in the place of a database.
+const NO_FILE: &str = "not a regular file";
 
 fn fault_of(path: &Path) -> Option<&'static str> {
     let mut head = [0; 100];
@@ -257,7 +301,8 @@ fn fault_of(path: &Path) -> Option<&'static str> {
         Ok(0) => None,
         Ok(bytes) => fault_in(&head, bytes),
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => Some("cut off"),
-        Err(e) if e.kind() == ErrorKind::InvalidInput => Some("not a regular file"),
+        Err(e) if e.kind() == ErrorKind::InvalidInput => Some(NO_FILE),
+        Err(e) if e.kind() == ErrorKind::NotFound => Some(NO_FILE),
         Err(_) => Some("not readable"),
     }
 }
@@ -299,7 +344,7 @@ fn conversations(home: &Path) -> Check {
             "there are conversations, and no database that lists them",
         )
         .because("Codex reads them all when it starts next")
-        .fixed_by("codex-manager restore latest --dry-run"),
+        .advised("start codex, which makes it again"),
         (true, true) => Check::ok(
             ID,
             "conversations and the database that lists them are there",

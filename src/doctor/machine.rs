@@ -6,6 +6,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::inventory::store;
 use crate::io::clock::Zone;
 use crate::io::space;
+use crate::ui::time::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
 use std::path::Path;
 use std::time::SystemTime;
@@ -58,7 +59,9 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let live = live.as_ref().and_then(AuthFile::login);
     let ahead = live.is_some_and(|login| login.freshness.is_dated_ahead());
     checks.push(clock(system, newest, ahead));
-    checks.push(zone(world.env.text("TZ"), world.zone));
+    // What was set here wins over it.
+    let tz = world.env.text("TZ").filter(|_| !world.zone_is_set);
+    checks.push(zone(tz, world.zone));
     checks.extend(room(world));
     checks
 }
@@ -80,7 +83,7 @@ fn synced(id: &'static str, path: &Path) -> Option<Check> {
             ),
         )
         .because("it copies databases in the middle of a write, and logins to other machines, where they spend each other")
-        .fixed_by("move it to a folder of this machine alone"),
+        .advised("move it to a folder of this machine alone"),
     )
 }
 
@@ -90,7 +93,7 @@ fn on_network(id: &'static str, path: &Path, kind: &str) -> Check {
         format!("on a network disk ({kind}): {}", path.display()),
     )
     .because("locks and databases are not sure to work there")
-    .fixed_by("move it to a disk of this machine")
+    .advised("move it to a disk of this machine")
 }
 
 /// Whether the clock can be right: after this program was written, and not before files were.
@@ -103,7 +106,7 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bo
     if written.is_some_and(|written| now < written) {
         Check::fail(ID, format!("the clock is wrong: {}", now.to_rfc3339()))
             .because(WHY)
-            .fixed_by(FIX)
+            .advised(FIX)
     } else if ahead.is_some_and(|ahead| ahead > Duration::minutes(SKEW_MINUTES)) {
         let minutes = ahead.map_or(0, |a| a.num_minutes());
         Check::warn(
@@ -111,11 +114,11 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bo
             format!("a file of the home is {minutes} min ahead of the clock"),
         )
         .because(WHY)
-        .fixed_by(FIX)
+        .advised(FIX)
     } else if login_ahead {
         let message = "the clock was ahead when Codex wrote the live login: its last_refresh is \
                        later than its tokens";
-        Check::warn(ID, message).because(WHY).fixed_by(FIX)
+        Check::warn(ID, message).because(WHY).advised(FIX)
     } else {
         Check::ok(ID, "the clock is not behind the files")
     }
@@ -144,15 +147,19 @@ fn room(world: &World<'_>) -> Option<Check> {
 
 fn room_for(needed: u64, free: u64) -> Check {
     const ID: &str = "space";
-    let message = format!("{free} bytes are free, the newest archive takes {needed}");
+    let message = format!(
+        "free are {}, the newest archive takes {}",
+        bytes(free),
+        bytes(needed)
+    );
     let (why, fix) = (
         "the next backup has no room",
-        "codex-manager prune --keep-last 3 --dry-run",
+        "make room: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
     );
     if free < needed {
-        Check::fail(ID, message).because(why).fixed_by(fix)
+        Check::fail(ID, message).because(why).advised(fix)
     } else if free / 3 < needed {
-        Check::warn(ID, message).because(why).fixed_by(fix)
+        Check::warn(ID, message).because(why).advised(fix)
     } else {
         Check::ok(ID, "there is room for the next archive")
     }

@@ -1,16 +1,21 @@
 //! The manager home: modes, documents, archives, what is left over, what is not ours.
 
-use super::{Check, World, first_of, open_to_others};
+use super::{Check, Remedy, World, first_of, open_to_others};
 use crate::accounts::profile::{Profile, Profiles};
+use crate::archive::names;
 use crate::archive::restore::pending;
 use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
 use crate::config::FILE_NAME as CONFIG_FILE;
-use crate::config::file::ConfigFile;
+use crate::config::file::{ConfigError, ConfigFile};
 use crate::inventory::records::{ArchiveRecord, InventoryFile};
-use crate::inventory::{catalog, cooldown, observations, store, trash};
-use crate::io::document::{self, Found};
+use crate::inventory::{catalog, cooldown, observations, remedies, store, trash};
+use crate::io::clock::Timestamp;
+use crate::io::document::{self, DocumentError, Found};
+use crate::io::quantity::counted;
 use crate::io::shell;
 use crate::io::{atomic, staging};
+use crate::ui::time;
 use chrono::{DateTime, Duration, Utc};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -52,7 +57,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(modes(home));
         checks.push(inventory(home));
         checks.push(cooldown_file(world));
-        checks.push(profiles(home));
+        checks.extend(profiles(world));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let shown = home.display();
@@ -62,7 +67,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
                 format!("no folder, or a link to nowhere: {shown}"),
             )
             .because("nothing can be kept, and nothing put back")
-            .fixed_by(format!("ls -l {}", shell::word(&shown.to_string()))),
+            .advised("mount the disk that it leads to, or move it away"),
         );
     } else {
         checks.push(
@@ -75,6 +80,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         );
     }
     checks.extend(archives(world));
+    checks.extend(foreign_archives(home));
     checks.extend(trash_size(home));
     checks.extend(left_overs(world));
     checks
@@ -84,13 +90,16 @@ fn settings(home: &Path) -> Check {
     const ID: &str = "manager.config";
     let read = ConfigFile::read(home).and_then(|file| file.decide().map(|_| file));
     match read {
+        Err(e @ ConfigError::Newer { .. }) => Check::fail(ID, e.to_string())
+            .because("no other command works with it")
+            .advised(UPGRADE),
         Err(e) => Check::fail(ID, e.to_string())
             .because("no other command works with it")
-            .fixed_by("codex-manager config edit"),
+            .advised("put it right: codex-manager config edit"),
         Ok(file) => match file.unknown().first() {
             Some(unknown) => Check::warn(ID, unknown.to_string())
                 .because("what it was meant to set is not set")
-                .fixed_by("codex-manager config edit"),
+                .advised("give it its right name: codex-manager config edit"),
             None => Check::ok(ID, "config.toml is understood"),
         },
     }
@@ -112,7 +121,8 @@ fn modes(home: &Path) -> Check {
 fn inventory(home: &Path) -> Check {
     const ID: &str = "manager.inventory";
     match document::read::<InventoryFile>(&home.join(store::FILE_NAME)) {
-        Err(e) => Check::fail(ID, e.to_string()).because("archives are listed from it"),
+        Err(e) => unusable(Check::fail(ID, e.to_string()), &e)
+            .because("without it nothing can be noted of archives and legacy files"),
         Ok(Found::Damaged(detail)) => {
             Check::fail(ID, format!("inventory.json is damaged: {detail}"))
                 .because("every list has to read all archives again")
@@ -125,49 +135,120 @@ fn inventory(home: &Path) -> Check {
 fn cooldown_file(world: &World<'_>) -> Check {
     const ID: &str = "manager.cooldown";
     match cooldown::load(world.manager_home, &world.now, world.zone) {
-        Err(e) => Check::fail(ID, e.to_string()).because("no account can be recommended"),
+        Err(e) => {
+            unusable(Check::fail(ID, e.to_string()), &e).because("no account can be recommended")
+        }
         Ok(loaded) if !loaded.warnings.is_empty() => Check::fail(ID, loaded.warnings.join("; "))
             .because("figures that were seen are lost")
-            .fixed_by("codex-manager status"),
+            .fixed_by("codex-manager doctor --fix"),
         Ok(_) => Check::ok(ID, "cooldown.json is good"),
     }
 }
 
-fn profiles(home: &Path) -> Check {
+fn profiles(world: &World<'_>) -> Vec<Check> {
     const ID: &str = "manager.profiles";
-    match Profiles::of(home).list() {
-        Ok(profiles) => match profiles.iter().find_map(fault_of) {
-            None => Check::ok(ID, format!("{} profiles can be read", profiles.len())),
-            Some((name, fault)) => Check::fail(ID, fault)
-                .because("a login in it cannot be used")
-                .fixed_by(format!(
-                    "codex-manager profile restore-login {}",
-                    shell::word(&name)
-                )),
-        },
-        Err(e) => Check::fail(ID, e.to_string())
-            .because("a login in it cannot be used")
-            .fixed_by(format!(
-                "ls -l {}",
-                shell::word(&home.join("profiles").to_string_lossy())
-            )),
+    const WHY: &str = "a login in it cannot be used";
+    let home = world.manager_home;
+    let profiles = Profiles::of(home);
+    let all = match profiles.list() {
+        Ok(all) => all,
+        Err(e) => {
+            let check = Check::fail(ID, e.to_string()).because(WHY);
+            return vec![check.advised("give yourself the right to read it, and look at its disk")];
+        }
+    };
+    let newer = profiles.newer(&all);
+    let mut checks: Vec<_> = newer
+        .iter()
+        .map(|(_, e)| unusable(Check::fail(ID, e.to_string()), e).because(WHY))
+        .collect();
+    for profile in &all {
+        if newer.iter().any(|(name, _)| *name == profile.name) {
+            continue;
+        }
+        if let Some((fault, mends)) = fault_of(profile, &profiles, world.codex_home) {
+            let check = Check::fail(ID, fault).because(WHY);
+            checks.push(match mends {
+                Remedy::Command(command) => check.fixed_by(command),
+                Remedy::Advice(words) => check.advised(words),
+            });
+        }
+    }
+    for profile in profiles.nobodys().unwrap_or_default() {
+        let folder = profiles.folder_of(&profile.name);
+        checks.push(
+            Check::fail(
+                ID,
+                format!("nothing says whose it is: {}", folder.display()),
+            )
+            .because(WHY)
+            .advised(
+                "take a login from its history/ (codex-manager profile save NAME --from \
+                     FILE), then move the folder away",
+            ),
+        );
+    }
+    if checks.is_empty() {
+        let profiles = counted(all.len(), "profile");
+        checks.push(Check::ok(ID, format!("{profiles} can be read")));
+    }
+    checks
+}
+
+/// What is wrong with a profile, and what mends it.
+fn fault_of(profile: &Profile, profiles: &Profiles, codex_home: &Path) -> Option<(String, Remedy)> {
+    let name = &profile.name;
+    let word = shell::word(name);
+    let sign_in = || Remedy::Command(format!("codex-manager profile login {word}"));
+    if let Some(reason) = &profile.damaged {
+        let fault = format!("the profile.json of {name} is damaged: {reason}");
+        let login = profiles.folder_of(name).join(AUTH_JSON);
+        let mends = if profile.login().is_some() {
+            let login = shell::word(&login.to_string_lossy());
+            Remedy::Command(format!("codex-manager profile save {word} --from {login}"))
+        } else {
+            sign_in()
+        };
+        return Some((fault, mends));
+    }
+    let AuthFile::Unreadable { reason, .. } = &profile.auth else {
+        return None;
+    };
+    let fault = format!("the auth.json of {name} is {reason}");
+    // The live login of the account is the newest there is.
+    let mends = if profile.live_in(codex_home).is_some() {
+        Remedy::Command(format!("codex-manager profile save {word}"))
+    } else if profiles
+        .restore_login(name, None, codex_home, Timestamp::default(), true)
+        .is_ok()
+    {
+        Remedy::Command(format!("codex-manager profile restore-login {word}"))
+    } else {
+        sign_in()
+    };
+    Some((fault, mends))
+}
+
+/// The same for a document that cannot be used as it is.
+fn unusable(check: Check, error: &DocumentError) -> Check {
+    match error {
+        DocumentError::Newer { .. } => check.advised(UPGRADE),
+        DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
+            check.fixed_by(remedies::put_aside(&e.path))
+        }
+        DocumentError::Io(e) => check.fixed_by(format!(
+            "chmod u+rw {}",
+            shell::word(&e.path.to_string_lossy())
+        )),
     }
 }
 
-/// What is wrong with a profile.
-fn fault_of(profile: &Profile) -> Option<(String, String)> {
-    let name = &profile.name;
-    let fault = |text| Some((name.clone(), text));
-    if let Some(reason) = &profile.damaged {
-        return fault(format!("the profile.json of {name} is damaged: {reason}"));
-    }
-    match &profile.auth {
-        AuthFile::Unreadable { reason, .. } => {
-            fault(format!("the auth.json of {name} is {reason}"))
-        }
-        AuthFile::Missing | AuthFile::Present(_) => None,
-    }
-}
+/// What to do about a document of a newer version: it may hold what this one would lose.
+const UPGRADE: &str = "upgrade codex-manager: a newer one has written it, and it is left alone";
+
+/// What to do about an archive that is damaged: nothing mends it.
+const REPLACE: &str = "make another with codex-manager backup; codex-manager prune moves this one to \
+                       the trash, or remove it by hand";
 
 /// What lies there and is neither ours nor known to be the Python tool's. It is only named.
 fn foreign(home: &Path) -> Option<Check> {
@@ -193,12 +274,41 @@ fn is_ours(name: &str) -> bool {
     OURS.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(atomic::TEMP_PREFIX)
 }
 
+/// What lies among the archives and is none. It is only named: no list and no rule knows it.
+fn foreign_archives(home: &Path) -> Option<Check> {
+    let backups = store::backups(home);
+    let is_known = |name: &str| {
+        names::is_archive_name(name)
+            || names::is_sidecar_name(name)
+            || name.starts_with(atomic::TEMP_PREFIX)
+            // Ours, and the folders of the Python codex-manager.
+            || [".trash", "auth", "sessions"].contains(&name)
+    };
+    let mut found: Vec<_> = fs::read_dir(&backups)
+        .ok()?
+        .flatten()
+        .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    (!found.is_empty()).then(|| {
+        Check::ok(
+            "archives.foreign",
+            format!(
+                "among the archives, not named like one, and left alone: {}",
+                first_of(&found)
+            ),
+        )
+    })
+}
+
 fn archives(world: &World<'_>) -> Vec<Check> {
     let records = match store::archives(world.manager_home) {
         Ok(records) => records,
         Err(e) => {
             let check = Check::fail("archives", format!("{e}: {}", e.source))
-                .because("nothing can be put back");
+                .because("nothing can be put back")
+                .advised("give yourself the right to read it, and look at its disk");
             return vec![check];
         }
     };
@@ -217,7 +327,7 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
                 format!("{path}: damaged, as verify found"),
             )
             .because("it cannot be put back as a whole")
-            .fixed_by("codex-manager backup")
+            .advised(REPLACE)
         });
     };
     Some(if problem == catalog::NO_SIDECAR {
@@ -227,11 +337,11 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
     } else if record.archive.is_none() {
         Check::fail("archives.damaged", format!("{path}: {problem}"))
             .because("what its sidecar describes cannot be put back")
-            .fixed_by("bring the archive back, or remove its .metadata.json")
+            .advised("bring the archive back, or remove its .metadata.json")
     } else {
         Check::fail("archives.damaged", format!("{path}: {problem}"))
             .because("it cannot be put back as a whole")
-            .fixed_by(format!("codex-manager verify {}", shell::word(path)))
+            .advised(REPLACE)
     })
 }
 
@@ -259,7 +369,8 @@ fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
 }
 
 fn age_of_backup(count: usize, made: DateTime<Utc>, now: DateTime<Utc>) -> Check {
-    let message = format!("{count} archives, the newest {} old", age(made, now));
+    let archives = counted(count, "archive");
+    let message = format!("{archives}, the newest {} old", age(made, now));
     if now - made > Duration::days(OLD_BACKUP_DAYS) {
         Check::warn("archives", message)
             .because("what came since is nowhere else")
@@ -302,7 +413,8 @@ fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 fn trash_size(home: &Path) -> Option<Check> {
     let (bytes, count) = trash::size(home).ok()?;
     (count > 0).then(|| {
-        let message = format!("{count} pruned archives, {bytes} bytes, are in the trash");
+        let archives = counted(count, "pruned archive");
+        let message = format!("in the trash: {archives}, {}", time::bytes(bytes));
         Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
     })
 }
@@ -314,6 +426,7 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
     let restore = if at_work {
         Check::warn("restore", "a restore is at work in another process")
             .because("the home is about to be replaced")
+            .advised("wait for it to end")
     } else {
         Check::ok("restore", "no restore was interrupted")
     };

@@ -34,8 +34,18 @@ pub struct Check {
     pub message: String,
     /// Why it matters; absent where nothing is wrong.
     pub why: Option<&'static str>,
-    /// The command that mends it.
-    pub fix: Option<String>,
+    /// What mends it.
+    pub fix: Option<Remedy>,
+}
+
+/// What mends a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Remedy {
+    /// A command, whole: it can be copied, and does it.
+    Command(String),
+    /// What somebody has to do, in words.
+    Advice(String),
 }
 
 impl Check {
@@ -74,8 +84,15 @@ impl Check {
 
     /// The same with the command that mends it.
     #[must_use]
-    pub fn fixed_by(mut self, fix: impl Into<String>) -> Self {
-        self.fix = Some(fix.into());
+    pub fn fixed_by(mut self, command: impl Into<String>) -> Self {
+        self.fix = Some(Remedy::Command(command.into()));
+        self
+    }
+
+    /// The same with what to do where no command does it.
+    #[must_use]
+    pub fn advised(mut self, words: impl Into<String>) -> Self {
+        self.fix = Some(Remedy::Advice(words.into()));
         self
     }
 }
@@ -95,6 +112,8 @@ pub struct World<'a> {
     pub now: DateTime<Utc>,
     /// The local zone.
     pub zone: Zone,
+    /// Whether that was set, by a flag or in the settings.
+    pub zone_is_set: bool,
 }
 
 /// Looks at everything.
@@ -108,7 +127,11 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
 /// The first of some paths and how many there are, for a message.
 fn first_of(paths: &[PathBuf]) -> String {
     let first = paths.first().map(|p| p.display().to_string());
-    format!("{}, first {}", paths.len(), first.unwrap_or_default())
+    let first = first.unwrap_or_default();
+    match paths.len() {
+        0 | 1 => first,
+        n => format!("{n}, first {first}"),
+    }
 }
 
 /// The mode, if group or others may do anything.

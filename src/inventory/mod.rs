@@ -7,6 +7,7 @@ pub mod legacy;
 pub mod observations;
 pub mod python;
 pub mod records;
+pub mod remedies;
 pub mod resolve;
 pub mod retention;
 pub mod status;

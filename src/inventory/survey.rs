@@ -7,9 +7,8 @@ use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
 use crate::accounts::loan::LoanError;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
+use crate::codex::config::read_login;
 use crate::codex::identity::{Identity, LoginKind};
-use crate::io::IoError;
 use crate::io::document::DocumentError;
 use crate::io::parallel;
 use std::path::{Path, PathBuf};
@@ -230,14 +229,8 @@ pub fn subjects_of(
     codex_home: &Path,
     manager_home: &Path,
 ) -> Result<Vec<Subject>, crate::accounts::profile::ProfileError> {
-    let live = AuthFile::read(&codex_home.join(AUTH_JSON)).or_else(|e: IoError| {
-        // One that cannot be read is nobody's; `status` says why.
-        if e.is_not_found() {
-            Ok(AuthFile::Missing)
-        } else {
-            Err(e)
-        }
-    })?;
+    // One that cannot be read is nobody's; `status` says why.
+    let live = read_login(codex_home).unwrap_or(AuthFile::Missing);
     let profiles = Profiles::of(manager_home).list()?;
     Ok(subjects(&live, &profiles, codex_home))
 }

@@ -21,6 +21,7 @@ pub mod parallel;
 pub mod position;
 pub mod processes;
 pub mod progress;
+pub mod quantity;
 pub mod regular;
 pub mod secret;
 pub mod shell;

@@ -12,6 +12,7 @@ use crate::codex::{home, rollout};
 use crate::history::repair::{self, Action};
 use crate::history::{HistoryError, files};
 use crate::io::environment::Environment;
+use crate::io::quantity::counted;
 use std::path::Path;
 
 /// Codex's index could not be changed; the files are in place all the same, and `codex resume` by id
@@ -112,15 +113,17 @@ impl Registry for CodexIndex<'_> {
             for database in databases {
                 let changed = thread_index::follow_moves(&database, &moved)?;
                 if changed > 0 {
+                    let rows = counted(changed, "row");
                     notes.push(format!(
-                        "{changed} rows of Codex's index follow their files"
+                        "changed in Codex's index: {rows} of files that moved"
                     ));
                 }
                 for rule in self.rules {
                     let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
                     if changed > 0 {
+                        let conversations = counted(changed, "conversation");
                         notes.push(format!(
-                            "{changed} conversations of {} are now in {}",
+                            "moved in Codex's index: {conversations} from {} to {}",
                             rule.from, rule.to
                         ));
                     }

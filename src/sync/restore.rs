@@ -12,6 +12,7 @@ use super::secrets;
 use super::state::Replica;
 use super::travel;
 use crate::io::atomic::{self, TempFile};
+use crate::io::quantity::counted;
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use chrono::{DateTime, Utc};
@@ -53,7 +54,7 @@ pub enum RestoreError {
         why: String,
     },
     /// It ended in between.
-    #[error("{done} of {all} files were put back, then: {cause}; what was there before is in {}", safety.as_deref().unwrap_or("no snapshot, for nothing was"))]
+    #[error("{done} of {} put back, then: {cause}; what was there before is in {}", counted(*all, "file"), safety.as_deref().unwrap_or("no snapshot, for nothing was"))]
     Stopped {
         /// How many files are in place.
         done: usize,

@@ -9,6 +9,7 @@ mod secret;
 pub mod table;
 pub mod time;
 pub mod windows;
+mod wrap;
 
 use crate::error::CommandError;
 use crate::io::environment::Environment;
@@ -84,9 +85,11 @@ pub struct Ui {
     verbosity: Verbosity,
     color_out: bool,
     color_err: bool,
+    terminal_out: bool,
     terminal_err: bool,
     interactive: bool,
     width: usize,
+    width_err: usize,
 }
 
 impl Ui {
@@ -101,20 +104,19 @@ impl Ui {
                 terminal && env.get("NO_COLOR").is_none() && env.text("TERM") != Some("dumb")
             }
         };
-        let width = env
-            .text("COLUMNS")
-            .and_then(|c| c.parse().ok())
-            .or_else(|| out.then(terminal_width).flatten())
-            .unwrap_or(80);
+        let columns = env.text("COLUMNS").and_then(|c| c.parse().ok());
+        let width = |of: Option<usize>| columns.or(of).unwrap_or(80).clamp(40, 200);
         Self {
             json,
             silent: false,
             verbosity,
             color_out: colored(out) && !json,
             color_err: colored(err),
+            terminal_out: out,
             terminal_err: err,
             interactive: err && io::stdin().is_terminal(),
-            width: width.clamp(40, 200),
+            width: width(out.then(|| terminal_width(&io::stdout())).flatten()),
+            width_err: width(err.then(|| terminal_width(&io::stderr())).flatten()),
         }
     }
 
@@ -161,10 +163,30 @@ impl Ui {
         }
     }
 
+    /// A sentence on stdout: broken at the width of a terminal, one line for whatever reads it elsewhere.
+    pub fn prose(&self, text: impl Display) {
+        self.hanging(2, text);
+    }
+
+    /// The same; what does not fit on the first line begins with `indent` blanks.
+    pub fn hanging(&self, indent: usize, text: impl Display) {
+        if self.terminal_out {
+            self.line(self.wrapped(indent, text));
+        } else {
+            self.line(text);
+        }
+    }
+
+    /// Text in lines that are as long as a table may be wide; those after the first begin with `indent`
+    /// blanks.
+    pub fn wrapped(&self, indent: usize, text: impl Display) -> String {
+        wrap::wrap(&text.to_string(), indent, self.width)
+    }
+
     /// A line on stdout that tells what was done, which `--quiet` has no use for.
     pub fn report(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal {
-            self.line(text);
+            self.prose(text);
         }
     }
 
@@ -211,52 +233,55 @@ impl Ui {
     /// A note on stderr: what was done, what to do next.
     pub fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
-            err(format_args!("{text}\n"));
+            self.say(2, &text.to_string());
         }
     }
 
     /// A step, on stderr under `--verbose`.
     pub fn detail(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
-            err(format_args!(
-                "{}\n",
-                paint(self.color_err, Style::Dim, text)
-            ));
+            self.say(2, &paint(self.color_err, Style::Dim, text));
         }
     }
 
     /// Something that went not as wished, on stderr. Shown under `--quiet` too, because it changes
     /// the exit code or what the user should believe.
     pub fn warn(&self, text: impl Display) {
-        err(format_args!(
-            "{} {text}\n",
-            paint(self.color_err, Style::Warn, "warning:")
-        ));
+        let word = paint(self.color_err, Style::Warn, "warning:");
+        self.say(2, &format!("{word} {text}"));
+    }
+
+    /// A line on stderr: broken at the width of a terminal, whole for whatever reads it elsewhere.
+    fn say(&self, indent: usize, text: &str) {
+        if self.terminal_err {
+            err(format_args!(
+                "{}\n",
+                wrap::wrap(text, indent, self.width_err)
+            ));
+        } else {
+            err(format_args!("{text}\n"));
+        }
     }
 
     /// A failed command: message, causes, then hints.
     pub fn error(&self, error: &CommandError) {
-        use std::fmt::Write;
-        let mut text = format!(
-            "{} {}\n",
-            paint(self.color_err, Style::Bad, "error:"),
-            shown(error)
+        let word = |style, word| paint(self.color_err, style, word);
+        self.say(
+            2,
+            &format!("{} {}", word(Style::Bad, "error:"), shown(error)),
         );
         for cause in error.causes() {
-            let _ = writeln!(text, "  caused by: {}", shown(cause));
+            self.say(4, &format!("  caused by: {}", shown(cause)));
         }
         if !error.hints.is_empty() {
-            text.push('\n');
+            self.say(0, "");
         }
         for hint in &error.hints {
-            let _ = writeln!(
-                text,
-                "{} {}",
-                paint(self.color_err, Style::Strong, "hint:"),
-                shown(hint)
+            self.say(
+                2,
+                &format!("{} {}", word(Style::Strong, "hint:"), shown(hint)),
             );
         }
-        err(format_args!("{text}"));
     }
 
     /// Lets somebody choose from a numbered list on the terminal; `None` when nobody can be asked
@@ -410,15 +435,15 @@ const COLORS: [&str; 12] = [
 ];
 
 #[cfg(unix)]
-fn terminal_width() -> Option<usize> {
-    rustix::termios::tcgetwinsize(io::stdout())
+fn terminal_width(stream: &impl std::os::fd::AsFd) -> Option<usize> {
+    rustix::termios::tcgetwinsize(stream)
         .ok()
         .map(|s| usize::from(s.ws_col))
         .filter(|w| *w > 0)
 }
 
 #[cfg(not(unix))]
-fn terminal_width() -> Option<usize> {
+fn terminal_width<T>(_stream: &T) -> Option<usize> {
     None
 }
 

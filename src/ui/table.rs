@@ -44,6 +44,20 @@ impl Table {
         }
     }
 
+    /// Keeps the words of a column, of the rows so far, from being broken.
+    pub fn keep_words(&mut self, column: usize) {
+        let rows = self.table.row_iter();
+        let cells = rows.filter_map(|row| row.cell_iter().nth(column));
+        let texts: Vec<_> = cells.map(Cell::content).collect();
+        let words = texts.iter().flat_map(|text| text.split_whitespace());
+        let longest = words.map(|word| word.chars().count()).max().unwrap_or(0);
+        // With the blank behind it.
+        let longest = u16::try_from(longest + 1).unwrap_or(u16::MAX);
+        if let Some(column) = self.table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(longest)));
+        }
+    }
+
     /// Gives a column at most `width` characters a line.
     pub fn limit(&mut self, column: usize, width: u16) {
         if let Some(column) = self.table.column_mut(column) {

@@ -26,13 +26,22 @@ pub(crate) struct Terminal {
 impl Terminal {
     /// Starts it.
     pub(crate) fn start(command: &mut Command) -> Self {
+        Self::open(command, 120, true)
+    }
+
+    /// Starts it on a terminal of so many columns at which nobody sits.
+    pub(crate) fn watch(command: &mut Command, columns: u16) -> Self {
+        Self::open(command, columns, false)
+    }
+
+    fn open(command: &mut Command, columns: u16, is_attended: bool) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
             .expect("a pseudo-terminal");
         grantpt(&master).expect("grant it");
         unlockpt(&master).expect("unlock it");
         let size = Winsize {
             ws_row: 40,
-            ws_col: 120,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };
@@ -42,7 +51,10 @@ impl Terminal {
         let slave = OpenOptions::new().read(true).write(true).open(path);
         let slave = slave.expect("open it");
         let share = || slave.try_clone().expect("share it");
-        command.stdin(share()).stdout(share()).stderr(share());
+        command.stdout(share()).stderr(share());
+        if is_attended {
+            command.stdin(share());
+        }
         let child = command.process_group(0).spawn().expect("start");
         drop(slave);
         // The command keeps its handles until it is dropped: without this the end is never seen.

@@ -13,6 +13,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::database::{self, Rows, Strays};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
+use crate::io::quantity::counted;
 use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::HashSet;
@@ -112,9 +113,9 @@ impl Work<'_> {
             let home = self.folder_for_rows();
             let changed = database::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
             if changed > 0 {
-                self.notes.push(format!(
-                    "{changed} paths in {name} now point into this home"
-                ));
+                let paths = counted(changed, "path");
+                self.notes
+                    .push(format!("made to point into this home: {paths} in {name}"));
             }
         }
         self.settle_live_rows()?;

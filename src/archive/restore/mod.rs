@@ -24,6 +24,7 @@ use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
 use crate::io::IoError;
+use crate::io::quantity::counted;
 use std::path::PathBuf;
 
 /// Why an archive was not put back. Unless said otherwise nothing was changed.
@@ -67,7 +68,7 @@ pub enum RestoreError {
         live: String,
     },
     /// Conversations that went on differently here and in the archive.
-    #[error("{} conversations went on differently here and in the archive: {}", .0.len(), .0.join(", "))]
+    #[error("{} went on differently here and in the archive: {}", counted(.0.len(), "conversation"), .0.join(", "))]
     Diverged(Vec<String>),
     /// The databases are shared with another home.
     #[error("another Codex home shares the databases in {}", .0.display())]

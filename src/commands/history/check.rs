@@ -1,11 +1,12 @@
 //! `history check`: the difference, and nothing changed.
 
-use super::{count, findings, require_home};
+use super::{findings, require_home};
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
+use crate::io::quantity::counted;
 use crate::ui::Style;
 use clap::Args;
 use std::borrow::Cow;
@@ -52,7 +53,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let ui = &context.ui;
     ui.line(format_args!(
         "{} on disk, {} listed by Codex",
-        count(report.on_disk, "conversation"),
+        counted(report.on_disk, "conversation"),
         report.listed
     ));
     match (&report.database, &report.problem) {
@@ -80,7 +81,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     list.group(Style::Warn, what, &report.stale_path, |s| {
         format!("{}  in {}", s.id, list.recorded(&s.recorded))
     });
-    let what = "names that only the index still has";
+    let what = "with a name that only the index still has";
     list.group(Style::Warn, what, &report.names_missing, |n| {
         format!("{}  {}", n.id, printable(&n.name))
     });

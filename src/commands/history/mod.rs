@@ -77,11 +77,3 @@ fn findings(context: &Context) -> Result<Findings, HistoryError> {
     let live = auth.and_then(|auth| auth.login()?.identity.account_id.clone());
     look(home, database.as_deref(), live.as_deref())
 }
-
-/// "1 conversation", "2 conversations".
-fn count(n: usize, noun: &str) -> String {
-    match n {
-        1 => format!("1 {noun}"),
-        n => format!("{n} {noun}s"),
-    }
-}

@@ -1,6 +1,6 @@
 //! `history rebuild`: `session_index.jsonl` and `history.jsonl` made again.
 
-use super::{count, places, require_home};
+use super::{places, require_home};
 use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::commands::account::printable;
@@ -11,6 +11,7 @@ use crate::history::rebuild::{
     self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source, Table,
 };
 use crate::history::repair;
+use crate::io::quantity::counted;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -174,16 +175,16 @@ impl RebuildArgs {
             Source::Database => "Codex's database and the conversations on disk",
             Source::Rollouts => "the conversations on disk alone",
         };
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "{}, from {source}",
-            count(plan.refreshed, "conversation")
+            counted(plan.refreshed, "conversation")
         ));
         if self.only != OnlyArg::SessionIndex {
-            ui.line(count(plan.history_entries, "prompt"));
+            ui.line(counted(plan.history_entries, "prompt"));
         }
         let say = |n: usize, text: &str| {
             if n > 0 {
-                ui.line(format_args!("{text}: {n}"));
+                ui.prose(format_args!("{text}: {n}"));
             }
         };
         let limit = max_threads.unwrap_or_default();
@@ -226,10 +227,10 @@ impl RebuildArgs {
         for file in files {
             let path = file.path.display();
             match (file.written, self.dry_run, &file.backup) {
-                (false, _, _) => ui.line(format_args!("unchanged: {path}")),
-                (true, true, _) => ui.line(format_args!("would be written: {path}")),
-                (true, false, None) => ui.line(format_args!("written: {path}")),
-                (true, false, Some(backup)) => ui.line(format_args!(
+                (false, _, _) => ui.prose(format_args!("unchanged: {path}")),
+                (true, true, _) => ui.prose(format_args!("would be written: {path}")),
+                (true, false, None) => ui.prose(format_args!("written: {path}")),
+                (true, false, Some(backup)) => ui.prose(format_args!(
                     "written: {path}\n  copy of the one before: {}",
                     backup.display()
                 )),

@@ -1,11 +1,12 @@
 //! `history repair`: the database is put right.
 
-use super::{check, count, findings, places, require_home};
+use super::{check, findings, places, require_home};
 use crate::codex::program::Program;
 use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair::{self, Action, Change, RepairPlan};
+use crate::io::quantity::counted;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -64,9 +65,9 @@ impl RepairArgs {
         if !after.is_equal() {
             check::show(context, &after, false);
         }
-        context.ui.line(format_args!(
+        context.ui.prose(format_args!(
             "{} made; the state before is kept as {}",
-            count(plan.changes.len(), "change"),
+            counted(plan.changes.len(), "change"),
             snapshot.name()
         ));
         context.ui.note("undo it with: codex-manager history undo");
@@ -93,9 +94,9 @@ impl RepairArgs {
         if plan.changes.is_empty() {
             context.ui.line("nothing to mend");
         } else {
-            context.ui.line(format_args!(
+            context.ui.prose(format_args!(
                 "{} would be made; nothing was changed",
-                count(plan.changes.len(), "change")
+                counted(plan.changes.len(), "change")
             ));
             for holder in repair::holders(&places(context)) {
                 context
@@ -106,7 +107,7 @@ impl RepairArgs {
         if plan.left > 0 {
             context.ui.note(format_args!(
                 "{} left alone; see codex-manager history check",
-                count(plan.left, "finding")
+                counted(plan.left, "finding")
             ));
         }
         context.ui.document(
@@ -151,13 +152,13 @@ fn show_changes(context: &Context, changes: &[Change]) {
         let to = printable(change.to.as_deref().unwrap_or_default());
         let id = printable(&change.id.to_string());
         match change.action {
-            Action::Path => ui.line(format_args!("path  {id}  {to}")),
-            Action::Row => ui.line(format_args!("row   {id}  {to}")),
-            Action::Name => ui.line(format_args!("name  {id}  {to}")),
-            Action::Database => ui.line(format_args!("database, made again by Codex: {to}")),
+            Action::Path => ui.prose(format_args!("path  {id}  {to}")),
+            Action::Row => ui.prose(format_args!("row   {id}  {to}")),
+            Action::Name => ui.prose(format_args!("name  {id}  {to}")),
+            Action::Database => ui.prose(format_args!("database, made again by Codex: {to}")),
         }
     }
     if changes.len() > shown {
-        ui.line(format_args!("… {} more: --verbose", changes.len() - shown));
+        ui.prose(format_args!("… {} more: --verbose", changes.len() - shown));
     }
 }

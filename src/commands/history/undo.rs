@@ -65,11 +65,11 @@ impl UndoArgs {
             context.ui.line(path.display());
         }
         match &kept {
-            None => context.ui.line(format_args!(
+            None => context.ui.prose(format_args!(
                 "would be as they were {at}; nothing was changed"
             )),
             Some(kept) => {
-                context.ui.line(format_args!("are as they were {at}"));
+                context.ui.prose(format_args!("are as they were {at}"));
                 context.ui.note(format_args!(
                     "what was there until now: codex-manager history undo --snapshot {}",
                     kept.name()

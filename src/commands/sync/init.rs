@@ -53,7 +53,7 @@ impl InitArgs {
             }
             atomic::create_private_folder(atomic::parent_of(&path))?;
             atomic::write(&path, text.as_bytes())?;
-            context.ui.line(format_args!("wrote {}", path.display()));
+            context.ui.prose(format_args!("wrote {}", path.display()));
             if cloud.is_none() {
                 context.ui.note("next: set paths.cloud_root_dir in it");
             }

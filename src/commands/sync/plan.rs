@@ -5,6 +5,7 @@ use super::shared::{self, document, read_config, replica};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Request};
 use crate::sync::state::Replica;
@@ -68,12 +69,12 @@ pub(super) fn show(
     context.ui.document(command, &json);
     shared::show_steps(context, &plan);
     let total: u64 = plan.steps.iter().map(|step| step.bytes).sum();
-    context.ui.line(if plan.steps.is_empty() {
+    context.ui.prose(if plan.steps.is_empty() {
         shared::nothing_to_do(&plan)
     } else {
         format!(
             "would do {} ({}); {}. Nothing was changed.",
-            shared::counted(plan.steps.len(), "step"),
+            counted(plan.steps.len(), "step"),
             bytes(total),
             shared::same(&plan)
         )

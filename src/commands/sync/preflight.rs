@@ -2,16 +2,17 @@
 
 use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
+use crate::commands::doctor;
 use crate::context::Context;
 use crate::doctor::{Check, Status};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
+use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
 use crate::sync::state::Damage;
 use crate::sync::travel::Scope;
-use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;
@@ -43,7 +44,7 @@ impl ValidateArgs {
                 warnings: &config.warnings,
             },
         );
-        context.ui.line(format_args!("valid: {}", path.display()));
+        context.ui.prose(format_args!("valid: {}", path.display()));
         Ok(Outcome::Done)
     }
 }
@@ -66,16 +67,7 @@ impl PreflightArgs {
         let json = PreflightJson { checks: &checks };
         context.ui.document("sync preflight", &json);
         for check in &checks {
-            let (style, word) = match check.status {
-                Status::Ok => (Style::Good, "ok  "),
-                Status::Warn => (Style::Warn, "warn"),
-                Status::Fail => (Style::Bad, "fail"),
-            };
-            let word = context.ui.paint(style, word);
-            context.ui.line(format_args!("{word}  {}", check.message));
-            if let Some(fix) = &check.fix {
-                context.ui.line(format_args!("      {fix}"));
-            }
+            doctor::show(&context.ui, check);
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {
@@ -129,7 +121,7 @@ fn push(
 ) {
     let check = Check::new(id, status, message);
     checks.push(match fix {
-        Some(fix) => check.fixed_by(fix),
+        Some(fix) => check.advised(fix),
         None => check,
     });
 }
@@ -219,7 +211,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             (Status::Warn, message)
         }
         None if state.exists => {
-            let message = format!("last sync: {} files", state.files.len());
+            let message = format!("last sync: {}", counted(state.files.len(), "file"));
             (Status::Ok, message)
         }
         None => (Status::Ok, "no sync yet".to_owned()),
@@ -252,13 +244,14 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         .filter(|mark| !state.resolved.contains(*mark));
     let open = open.count();
     if open > 0 {
-        let message = format!("{open} kept versions of conversations need a decision");
+        let kept = counted(open, "kept version");
+        let message = format!("a decision is needed: {kept} of conversations");
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }
     let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
     if !left.is_empty() {
-        let message = format!("{} temp files of killed runs", left.len());
+        let message = format!("{} of killed runs", counted(left.len(), "temp file"));
         push(
             checks,
             id,

@@ -120,7 +120,7 @@ impl ResolveArgs {
     fn say(&self, context: &Context, what: &str, keep: KeepArg, resolved: Resolved) -> Outcome {
         let keep = format!("{keep:?}").to_lowercase();
         let verb = if self.dry_run { "would keep" } else { "kept" };
-        context.ui.line(format_args!("{verb} {keep}: {what}"));
+        context.ui.prose(format_args!("{verb} {keep}: {what}"));
         if let Some(id) = &resolved.new_id {
             context
                 .ui

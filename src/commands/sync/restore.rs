@@ -2,10 +2,11 @@
 
 use super::closing::{self, nobody_home, say_who_came};
 use super::log;
-use super::shared::{counted, lock, read_config, registry, replica};
+use super::shared::{lock, read_config, registry, replica};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::register::{Arrival, Change, Registry};
 use crate::sync::restore::{self, RestorePlan};
@@ -131,7 +132,7 @@ impl RestoreArgs {
         for kept in plan.files.iter().take(40) {
             ui.line(&kept.path);
         }
-        ui.line(format_args!(
+        ui.prose(format_args!(
             "{verb} {} ({}) of {} ({target})",
             counted(plan.files.len(), "file"),
             bytes(total),

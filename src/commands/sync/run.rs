@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
+use crate::io::quantity::counted;
 use crate::sync::apply::{self, Work};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, Plan};
@@ -122,7 +123,7 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
     if report.done.is_empty() {
-        ui.line(shared::nothing_to_do(plan));
+        ui.prose(shared::nothing_to_do(plan));
         return;
     }
     let count = |actions: &[Action]| done().filter(|s| actions.contains(&s.action)).count();
@@ -132,12 +133,12 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
             Action::CopyToCloud | Action::CopyToLocal | Action::Merge
         )
     });
-    ui.line(format_args!(
+    ui.prose(format_args!(
         "{} to the cloud folder, {} to this machine, {} merged, {} ({})",
         count(&[Action::CopyToCloud]),
         count(&[Action::CopyToLocal]),
         count(&[Action::Merge]),
-        shared::counted(others.count(), "other step"),
+        counted(others.count(), "other step"),
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {

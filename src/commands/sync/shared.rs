@@ -4,6 +4,7 @@ use crate::closing::ClosingPlan;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
+use crate::io::quantity::counted;
 use crate::io::{IoContext, atomic};
 use crate::sync::config::{Surroundings, SyncConfig};
 use crate::sync::plan::{Conflict, Plan};
@@ -257,12 +258,6 @@ fn say_left_out(context: &Context, left_out: &[(String, String)]) {
 
 fn limited(list: &[(String, String)]) -> impl Iterator<Item = &(String, String)> {
     list.iter().take(ROWS)
-}
-
-/// "1 file", "2 files".
-pub(super) fn counted(count: usize, noun: &str) -> String {
-    let end = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{end}")
 }
 
 /// "nothing to do: 1 file is the same on both sides".

@@ -116,6 +116,22 @@ pub enum StatusProblem {
         /// What is wrong with it.
         reason: String,
     },
+    /// What stands there is no file that a login could be in.
+    #[error("auth.json is {reason}: {}", path.display())]
+    NoFile {
+        /// What stands there.
+        path: PathBuf,
+        /// What it is.
+        reason: String,
+    },
+    /// The system does not let us read it.
+    #[error("auth.json cannot be read ({reason}): {}", path.display())]
+    Denied {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// Codex would spend the refresh token and could not store the new one.
     #[error("auth.json has a second hard link, through which Codex loses a renewed login: {}", .0.display())]
     HardLinked(PathBuf),
@@ -175,8 +191,11 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     };
     let config = CodexConfig::read(home);
     let path = home.join(AUTH_JSON);
-    let read = || AuthFile::read(&path).unwrap_or_else(|e| AuthFile::not_read(&e));
+    let read = || AuthFile::read(&path);
+    let or_none = |auth: Result<AuthFile, IoError>| auth.unwrap_or_else(|e| AuthFile::not_read(&e));
     let before = read();
+    let problem = obstacle(&path, config.store, before.as_ref());
+    let before = or_none(before);
     check_text(text.as_ref(), config.store, &before)?;
 
     let mut report = StatusReport {
@@ -190,7 +209,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
         login: LoginState::Unknown,
     };
     let mut answer = None;
-    match obstacle(&path, config.store, &before) {
+    match problem {
         Some(problem) => report.problem = Some(problem),
         None if is_api_key(&before, config.store) || !inquiry.ask_codex => {}
         None => match ask(options) {
@@ -203,7 +222,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     }
 
     // Codex may have renewed the login meanwhile; its account is the same.
-    let auth = read();
+    let auth = or_none(read());
     check_text(text.as_ref(), config.store, &auth)?;
     if config.store.reads_auth_json() || config.store == CredentialStore::Auto {
         report.identity = auth.login().map(|login| login.identity.clone());
@@ -293,28 +312,42 @@ fn notes(config: &CodexConfig, env: &Environment) -> Vec<String> {
 }
 
 /// Why Codex must not be started, if so.
-fn obstacle(path: &Path, store: CredentialStore, auth: &AuthFile) -> Option<StatusProblem> {
+fn obstacle(
+    path: &Path,
+    store: CredentialStore,
+    auth: Result<&AuthFile, &IoError>,
+) -> Option<StatusProblem> {
     if has_second_link(path) {
         return Some(StatusProblem::HardLinked(path.to_path_buf()));
     }
     if !store.reads_auth_json() {
         return None;
     }
+    let path = path.to_path_buf();
     match auth {
-        AuthFile::Unreadable { reason, .. } => Some(StatusProblem::Unreadable {
-            path: path.to_path_buf(),
+        Ok(AuthFile::Unreadable { reason, .. }) => Some(StatusProblem::Unreadable {
+            path,
             reason: reason.clone(),
         }),
-        AuthFile::Missing => Some(StatusProblem::SignedOut),
+        Ok(AuthFile::Missing) => Some(StatusProblem::SignedOut),
         // Without a login that we know there may be one that Codex knows.
-        AuthFile::Present(_) => None,
+        Ok(AuthFile::Present(_)) => None,
+        Err(e) => {
+            let reason = e.source.to_string();
+            Some(match e.source.raw_os_error() {
+                Some(_) => StatusProblem::Denied { path, reason },
+                None => StatusProblem::NoFile { path, reason },
+            })
+        }
     }
 }
 
 #[cfg(unix)]
 fn has_second_link(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    path.metadata().is_ok_and(|meta| meta.nlink() > 1)
+    // A folder has one for each folder in it.
+    path.metadata()
+        .is_ok_and(|meta| meta.is_file() && meta.nlink() > 1)
 }
 
 #[cfg(not(unix))]

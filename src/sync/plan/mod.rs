@@ -21,6 +21,7 @@ use super::scan::{self, Found, Listing, Side, Stat};
 use super::state::{Damage, Last, Replica, State, StateError};
 use super::travel::{Scope, Take};
 use crate::io::IoError;
+use crate::io::quantity::counted;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -48,7 +49,7 @@ pub enum PlanError {
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
     /// Much of what was in the cloud folder is not there.
-    #[error("{missing} of {known} files are missing in the cloud folder, which looks not mounted or not downloaded: {}", cloud.display())]
+    #[error("{missing} of {} missing in the cloud folder, which looks not mounted or not downloaded: {}", counted(*known, "file"), cloud.display())]
     Hollow {
         /// How many are missing.
         missing: usize,
@@ -58,7 +59,7 @@ pub enum PlanError {
         cloud: PathBuf,
     },
     /// More deletions than are ever sent on at once.
-    #[error("{count} deletions at once are not sent on (at most {limit})")]
+    #[error("not sent on: {} at once (at most {limit})", counted(*count, "deletion"))]
     ManyDeletions {
         /// How many there would be.
         count: usize,

@@ -1,0 +1,55 @@
+//! The command that mends a login that cannot be used, by what is at hand: one that fails is no help.
+
+use super::store;
+use crate::accounts::profile::{Owner, Profile, Profiles};
+use crate::archive::metadata::Mode;
+use crate::codex::auth::Login;
+use crate::io::shell;
+use std::path::Path;
+
+/// The command that puts a known login live in `codex_home`, where there is one: the newest of the
+/// profiles, else that of the newest archive.
+pub fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
+    let profiles = Profiles::of(manager_home).list().unwrap_or_default();
+    let usable = profiles.iter().filter(|p| may_go_live(p, codex_home));
+    if let Some(profile) = usable.max_by(|a, b| a.newest().compare(&b.newest())) {
+        let name = shell::word(&profile.name);
+        return Some(format!("codex-manager use {name}"));
+    }
+    let records = store::archives(manager_home).ok()?;
+    let archive = store::newest(&records, |metadata| {
+        metadata.mode != Mode::Sessions && metadata.identity().is_some()
+    })?;
+    let name = shell::word(&archive.path);
+    Some(format!("codex-manager restore {name} --only auth.json"))
+}
+
+/// Whether `use` would put the login of a profile live.
+fn may_go_live(profile: &Profile, codex_home: &Path) -> bool {
+    let is_newest = |login: &Login| !profile.newest().is_newer_than(&login.freshness);
+    profile.damaged.is_none()
+        && profile.login().is_some_and(is_newest)
+        && !profile.is_superseded()
+        && matches!(profile.file.owner, Owner::Live | Owner::Profile)
+        && profile.live_apart_from(Some(codex_home)).is_none()
+}
+
+/// Makes a file with a second hard link one of its own.
+pub fn make_its_own(path: &Path) -> String {
+    let word = shell::word(&path.to_string_lossy());
+    format!("cp -p {word} {word}.new && mv {word}.new {word}")
+}
+
+/// Moves what stands in the place of a file out of the way; nothing is lost.
+pub fn put_aside(path: &Path) -> String {
+    let word = |path: &Path| shell::word(&path.to_string_lossy());
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free = (1..=u32::MAX)
+        .map(|n| match n {
+            1 => path.with_file_name(format!("{name}.aside")),
+            n => path.with_file_name(format!("{name}.aside-{n}")),
+        })
+        .find(|path| path.symlink_metadata().is_err());
+    let free = free.unwrap_or_else(|| path.to_path_buf());
+    format!("mv {} {}", word(path), word(&free))
+}

@@ -1,0 +1,31 @@
+//! How many of what, in words.
+
+use std::fmt::Display;
+
+/// "1 file", "2 files", "0 entries".
+pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    if count == N::from(1) {
+        return format!("{count} {noun}");
+    }
+    match noun
+        .strip_suffix('y')
+        .filter(|stem| !stem.ends_with(['a', 'e', 'o']))
+    {
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_singular_and_all_others_are_not() {
+        assert_eq!(counted(0_usize, "file"), "0 files");
+        assert_eq!(counted(1_u64, "file"), "1 file");
+        assert_eq!(counted(1_i64, "day"), "1 day");
+        assert_eq!(counted(2_i64, "day"), "2 days");
+        assert_eq!(counted(2_usize, "entry"), "2 entries");
+    }
+}

@@ -1,0 +1,126 @@
+//! Prose at the width of a terminal: broken between words, and where it can be helped not in a command,
+//! which is there to be copied.
+
+/// The first word of what is kept whole.
+const PROGRAM: &str = "codex-manager";
+
+/// `text` in lines of at most `width` columns; those after the first begin with `indent` blanks. A word
+/// that is longer than a line stands on one of its own. Lines that `text` has stay.
+pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
+    let lines: Vec<_> = text
+        .split('\n')
+        .map(|line| wrap_line(line, indent, width))
+        .collect();
+    lines.join("\n")
+}
+
+fn wrap_line(line: &str, indent: usize, width: usize) -> String {
+    if columns(line) <= width {
+        return line.to_owned();
+    }
+    let mut wrapped = String::with_capacity(line.len() + 16);
+    let mut used = 0;
+    let mut has_words = false;
+    for (i, unit) in units(line, width.saturating_sub(indent)).iter().enumerate() {
+        let needed = columns(unit);
+        if has_words && used + 1 + needed > width {
+            wrapped.truncate(wrapped.trim_end_matches(' ').len());
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            used = indent;
+        } else if i > 0 {
+            wrapped.push(' ');
+            used += 1;
+        }
+        has_words |= needed > 0;
+        wrapped.push_str(unit);
+        used += needed;
+    }
+    wrapped
+}
+
+/// Words; a command is one, as far as it goes, where that is at most `longest` columns, and so is a
+/// setting with its value.
+fn units(line: &str, longest: usize) -> Vec<String> {
+    let words: Vec<_> = line.split(' ').collect();
+    let mut units = Vec::new();
+    let mut at = 0;
+    while at < words.len() {
+        let is_command = words[at].trim_start_matches(['(', '"', '`']) == PROGRAM;
+        let is_last = |word: &&str| word.ends_with([',', ';', ':', ')']);
+        let end = words[at..].iter().position(is_last);
+        let end = end.map_or(words.len(), |last| at + last + 1);
+        let whole = words[at..end].join(" ");
+        if is_command && columns(&whole) <= longest {
+            units.push(whole);
+            at = end;
+        } else if words.get(at + 1) == Some(&"=") && at + 2 < words.len() {
+            units.push(words[at..at + 3].join(" "));
+            at += 3;
+        } else {
+            units.push(words[at].to_owned());
+            at += 1;
+        }
+    }
+    units
+}
+
+/// How many columns `text` takes: what colours it takes none.
+fn columns(text: &str) -> usize {
+    let mut count = 0;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\x1b' {
+            let _ = chars.by_ref().find(char::is_ascii_alphabetic);
+        } else {
+            count += 1;
+        }
+    }
+    count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words_and_commands_are_kept_whole() {
+        let text = "it is archived; bring it back: codex-manager restore me@x.com, or wait";
+        assert_eq!(
+            wrap(text, 2, 36),
+            "it is archived; bring it back:\n  codex-manager restore me@x.com,\n  or wait"
+        );
+        assert_eq!(wrap(text, 2, 80), text);
+        // Where a command does not fit at all, it is broken like the rest.
+        assert_eq!(
+            wrap("codex-manager restore me@x.com", 2, 20),
+            "codex-manager\n  restore me@x.com"
+        );
+    }
+
+    #[test]
+    fn a_setting_stays_with_its_value() {
+        assert_eq!(
+            wrap("write key = \"v\" there", 0, 12),
+            "write\nkey = \"v\"\nthere"
+        );
+    }
+
+    #[test]
+    fn what_is_longer_than_a_line_overflows_alone() {
+        let path = "/a/path/that/is/longer";
+        assert_eq!(
+            wrap(&format!("not found: {path} here"), 2, 16),
+            format!("not found:\n  {path}\n  here")
+        );
+    }
+
+    #[test]
+    fn blanks_at_the_beginning_and_inside_stay_and_colours_take_no_room() {
+        assert_eq!(wrap("  a b  c", 4, 5), "  a b\n    c");
+        assert_eq!(wrap("   → one two", 5, 10), "   → one\n     two");
+        assert_eq!(wrap("  one two", 4, 80), "  one two");
+        assert_eq!(wrap("\x1b[1mone\x1b[0m two", 2, 7), "\x1b[1mone\x1b[0m two");
+        assert_eq!(wrap("one\ntwo three", 1, 5), "one\ntwo\n three");
+    }
+}

@@ -1,0 +1,544 @@
+//! What `doctor` and `status` say to do mends what they found: each command is run as it is printed.
+
+use crate::json_output::world_of_two;
+use crate::support::env::{Run, TestEnv};
+use crate::support::sample::{alice, backup, put, sample_home};
+use crate::support::sign_in::write_auth;
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a remedy that is a command begins with; everything else is for people.
+const COMMANDS: [&str; 5] = ["codex-manager ", "codex ", "chmod ", "cp ", "mv "];
+
+/// Alice's home, one archive of it, and the program on PATH under its name.
+fn archived() -> TestEnv {
+    let env = TestEnv::new();
+    sample_home(&env);
+    fs::set_permissions(env.codex_home(), Permissions::from_mode(0o700)).unwrap();
+    backup(&env, &[]);
+    on_path(env)
+}
+
+/// The same without an archive.
+fn alone() -> TestEnv {
+    let env = TestEnv::new();
+    sample_home(&env);
+    fs::set_permissions(env.codex_home(), Permissions::from_mode(0o700)).unwrap();
+    on_path(env)
+}
+
+/// Two profiles, the live one's with a login before it.
+fn profiles() -> TestEnv {
+    on_path(world_of_two())
+}
+
+fn on_path(env: TestEnv) -> TestEnv {
+    let program = env.path("bin/codex-manager");
+    symlink(env!("CARGO_BIN_EXE_codex-manager"), program).unwrap();
+    env
+}
+
+/// Runs a line in a shell, as somebody does who copies it.
+fn typed(env: &TestEnv, line: &str) -> Run {
+    let root = env.path("");
+    let line = line.replace("[ROOT]/", &root.to_string_lossy());
+    let plain = env.command([""; 0]);
+    let mut sh = Command::new("sh");
+    sh.args(["-c", &line]).env_clear();
+    sh.envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
+    let output = sh.current_dir(env.path("home")).output().expect("sh");
+    Run::of_output(output)
+}
+
+/// What `doctor` finds, each with its id, message and remedy; none that is well.
+fn findings(env: &TestEnv) -> Vec<Value> {
+    let run = env.run(["doctor", "--json"]);
+    let checks = run.json()["checks"].as_array().expect("a list").clone();
+    checks.into_iter().filter(|c| c["status"] != "ok").collect()
+}
+
+fn fifo(path: &Path) {
+    let _ = fs::remove_file(path);
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn one(env: &TestEnv, suffix: &str) -> PathBuf {
+    fs::read_dir(env.manager_home().join("backups"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.to_string_lossy().ends_with(suffix))
+        .expect("one such file")
+}
+
+/// A profile's file.
+fn of_profile(env: &TestEnv, name: &str, file: &str) -> PathBuf {
+    env.manager_home().join("profiles").join(name).join(file)
+}
+
+/// How a finding is mended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mended {
+    /// By the command that is named.
+    ByCommand,
+    /// By somebody who reads.
+    ByHand,
+}
+
+type Wreck = fn(&mut TestEnv);
+type World = fn() -> TestEnv;
+
+/// Worlds, what happens to them, and the finding.
+const WRECKS: &[(World, Wreck, &str, Mended)] = &[
+    // The Codex home.
+    (
+        archived,
+        |env| fs::remove_dir_all(env.codex_home()).unwrap(),
+        "home",
+        Mended::ByCommand,
+    ),
+    (
+        alone,
+        |env| fs::remove_dir_all(env.codex_home()).unwrap(),
+        "home",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| open_up(&env.codex_home()),
+        "home",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| drop(put(env, "config.toml", "= broken")),
+        "home.config",
+        Mended::ByHand,
+    ),
+    (
+        alone,
+        |env| drop(put(env, "config.toml", "= broken")),
+        "home.config",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| fifo(&env.codex_home().join("config.toml")),
+        "home.config",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| fifo(&env.codex_home().join("history.jsonl")),
+        "home.files",
+        Mended::ByCommand,
+    ),
+    // Databases.
+    (
+        archived,
+        |env| drop(put(env, "state_5.sqlite", "x")),
+        "home.databases",
+        Mended::ByHand,
+    ),
+    (
+        alone,
+        |env| drop(put(env, "state_5.sqlite", "x")),
+        "home.databases",
+        Mended::ByHand,
+    ),
+    (
+        alone,
+        |env| fifo(&env.codex_home().join("queue_1.sqlite")),
+        "home.databases",
+        Mended::ByCommand,
+    ),
+    // The login.
+    (
+        alone,
+        |env| drop(put(env, "auth.json", "")),
+        "home.login",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| drop(put(env, "auth.json", "{")),
+        "home.login",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| drop(put(env, "auth.json", "\0\0")),
+        "home.login",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| fs::remove_file(env.codex_home().join("auth.json")).unwrap(),
+        "home.login",
+        Mended::ByCommand,
+    ),
+    (
+        alone,
+        |env| fs::remove_file(env.codex_home().join("auth.json")).unwrap(),
+        "home.login",
+        Mended::ByHand,
+    ),
+    (
+        profiles,
+        |env| fifo(&env.codex_home().join("auth.json")),
+        "home.login",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| drop(put(env, "auth.json", vec![b'x'; 17 << 20])),
+        "home.login",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| {
+            let auth = env.codex_home().join("auth.json");
+            fs::hard_link(auth, env.path("second")).unwrap();
+        },
+        "home.login",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| open_up(&env.codex_home().join("auth.json")),
+        "home.login",
+        Mended::ByCommand,
+    ),
+    // The manager home.
+    (
+        archived,
+        |env| drop(env.write("home/.codex-manager/inventory.json", "{\"schema\": 99}")),
+        "manager.inventory",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| fs::write(env.manager_home().join("inventory.json"), "{").unwrap(),
+        "manager.inventory",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| fifo(&env.manager_home().join("inventory.json")),
+        "manager.inventory",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| fs::write(env.manager_home().join("cooldown.json"), "]").unwrap(),
+        "manager.cooldown",
+        Mended::ByCommand,
+    ),
+    (
+        alone,
+        |env| {
+            let _ = env.run(["profile", "save", "work"]).code(0);
+            fs::write(env.manager_home().join("cooldown.json"), "]").unwrap();
+            fs::remove_file(env.codex_home().join("auth.json")).unwrap();
+        },
+        "manager.cooldown",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| {
+            let text = json!({"schema": 99, "accounts": []}).to_string();
+            fs::write(env.manager_home().join("cooldown.json"), text).unwrap();
+        },
+        "manager.cooldown",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| open_up(&env.manager_home().join("cooldown.json")),
+        "manager.home",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| drop(env.write("home/.codex-manager/config.toml", "= broken")),
+        "manager.config",
+        Mended::ByHand,
+    ),
+    // Profiles.
+    (
+        profiles,
+        |env| fs::write(of_profile(env, "home", "profile.json"), "{").unwrap(),
+        "manager.profiles",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| {
+            fs::write(of_profile(env, "home", "profile.json"), "{").unwrap();
+            fs::write(of_profile(env, "home", "auth.json"), "").unwrap();
+        },
+        "manager.profiles",
+        Mended::ByHand,
+    ),
+    (
+        profiles,
+        |env| fs::write(of_profile(env, "home", "profile.json"), "{\"schema\": 99}").unwrap(),
+        "manager.profiles",
+        Mended::ByHand,
+    ),
+    // Live, not live with a history, not live without one.
+    (
+        profiles,
+        |env| fs::write(of_profile(env, "work", "auth.json"), "").unwrap(),
+        "manager.profiles",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| {
+            let _ = env.run(["use", "home"]).code(0);
+            fs::write(of_profile(env, "work", "auth.json"), "").unwrap();
+        },
+        "manager.profiles",
+        Mended::ByCommand,
+    ),
+    (
+        profiles,
+        |env| fs::write(of_profile(env, "home", "auth.json"), "").unwrap(),
+        "manager.profiles",
+        Mended::ByCommand,
+    ),
+    // Archives.
+    (alone, |_| {}, "archives", Mended::ByCommand),
+    (
+        archived,
+        |env| {
+            env.set("CODEX_MANAGER_NOW", "2027-01-20T12:00:00Z");
+        },
+        "archives",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| {
+            env.set("CODEX_MANAGER_NOW", "2027-03-20T12:00:00Z");
+        },
+        "archives.verified",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| fs::remove_file(one(env, ".metadata.json")).unwrap(),
+        "archives.sidecar",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| fs::remove_file(one(env, ".tar.gz")).unwrap(),
+        "archives.damaged",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| fs::write(one(env, ".tar.gz"), "no archive").unwrap(),
+        "archives.damaged",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| {
+            let folder = env.manager_home().join("tmp/staging-left-over");
+            fs::create_dir_all(&folder).unwrap();
+            fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+        },
+        "temp",
+        Mended::ByCommand,
+    ),
+    // The machine.
+    (
+        archived,
+        |env| {
+            env.set("TZ", "Mars/Olympus");
+        },
+        "zone",
+        Mended::ByCommand,
+    ),
+    (archived, |_| {}, "codex.binary", Mended::ByHand),
+];
+
+fn open_up(path: &Path) {
+    let mode = if path.is_dir() { 0o755 } else { 0o644 };
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn what_doctor_says_to_do_mends_it() {
+    let mut wrong = Vec::new();
+    for (i, (world, wreck, id, mended)) in WRECKS.iter().enumerate() {
+        let mut env = world();
+        wreck(&mut env);
+        let found = findings(&env);
+        let Some(finding) = found.iter().find(|finding| finding["id"] == *id) else {
+            wrong.push(format!("{i}: {id} is not found: {found:?}"));
+            continue;
+        };
+        let Some(fix) = finding["fix"].as_str() else {
+            wrong.push(format!("{i}: no remedy: {finding}"));
+            continue;
+        };
+        let is_command = COMMANDS.iter().any(|start| fix.starts_with(start));
+        if is_command != (*mended == Mended::ByCommand) {
+            wrong.push(format!("{i}: {mended:?}: {finding}"));
+        }
+        if !finding["why"].is_string() {
+            wrong.push(format!("{i}: does not say why it matters: {finding}"));
+        }
+        if is_command {
+            let run = typed(&env, fix);
+            let after = findings(&env);
+            let same = |f: &&Value| f["id"] == finding["id"] && f["message"] == finding["message"];
+            if let Some(left) = after.iter().find(same) {
+                wrong.push(format!("{i}: {fix}: {run}\nis still there: {left}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_among_the_archives_that_are_none_are_named() {
+    let env = archived();
+    env.write("home/.codex-manager/backups/notes.txt", "");
+    let named = |env: &TestEnv| {
+        let run = env.run(["doctor", "--json"]);
+        let checks = run.json()["checks"].as_array().expect("a list").clone();
+        let found = checks.into_iter().find(|c| c["id"] == "archives.foreign");
+        found.map(|c| c["message"].as_str().expect("text").to_owned())
+    };
+    let message = named(&env).expect("a finding");
+    assert!(message.ends_with("backups/notes.txt"), "{message}");
+    // The folders of the Python tool and our trash are none.
+    fs::remove_file(env.manager_home().join("backups/notes.txt")).unwrap();
+    for folder in ["auth", "sessions", ".trash"] {
+        fs::create_dir(env.manager_home().join("backups").join(folder)).unwrap();
+    }
+    assert_eq!(named(&env), None);
+}
+
+#[test]
+fn a_home_that_may_not_be_read_is_opened_by_the_command_that_is_named() {
+    let env = archived();
+    fs::set_permissions(env.codex_home(), Permissions::from_mode(0o000)).unwrap();
+    let find = || {
+        let run = env.run_unprivileged(&["doctor", "--json"]);
+        let checks = run.json()["checks"].as_array().expect("a list").clone();
+        checks.into_iter().find(|c| c["id"] == "home").expect("it")
+    };
+    let fix = find()["fix"]
+        .as_str()
+        .expect("a command")
+        .replace("[ROOT]", &env.path("").to_string_lossy());
+    let _ = typed(&env, &fix).code(0);
+    assert_eq!(find()["status"], "ok");
+}
+
+/// What is in `auth.json`'s place, and whether there are profiles.
+const ODD: &[(&str, Wreck)] = &[
+    ("nothing", |env| fs::remove_file(auth(env)).unwrap()),
+    ("empty", |env| fs::write(auth(env), "").unwrap()),
+    ("not JSON", |env| fs::write(auth(env), "x").unwrap()),
+    ("50 MB", |env| {
+        fs::write(auth(env), vec![b'x'; 50 << 20]).unwrap();
+    }),
+    ("a pipe", |env| fifo(&auth(env))),
+    ("a folder", |env| {
+        fs::remove_file(auth(env)).unwrap();
+        fs::create_dir_all(auth(env).join("inner")).unwrap();
+    }),
+    ("a link to nowhere", |env| {
+        fs::remove_file(auth(env)).unwrap();
+        symlink("nowhere", auth(env)).unwrap();
+    }),
+    ("a second link", |env| {
+        fs::hard_link(auth(env), env.path("second")).unwrap();
+    }),
+];
+
+fn auth(env: &TestEnv) -> PathBuf {
+    env.codex_home().join("auth.json")
+}
+
+#[test]
+fn what_status_says_to_do_about_an_odd_login_can_be_done() {
+    for world in [alone as World, archived, profiles] {
+        for (what, wreck) in ODD {
+            let mut env = world();
+            wreck(&mut env);
+            let run = env.run(["status"]).code(6);
+            let root = env.path("").to_string_lossy().into_owned();
+            let root = root.trim_end_matches('/');
+            let hint = run
+                .stderr
+                .lines()
+                .find_map(|line| line.strip_prefix("hint: "));
+            let hint = hint
+                .unwrap_or_else(|| panic!("{what}: {run}"))
+                .replace("[ROOT]", root);
+            if *what == "a folder" {
+                assert!(!run.stderr.contains("hard link"), "{what}: {run}");
+            }
+            for command in commands_in(&hint) {
+                // There is no Codex here, and nobody to sign in.
+                if !command.starts_with("codex ") {
+                    let _ = typed(&env, &command).code(0);
+                }
+            }
+            let expects_login = what == &"a second link" || env.manager_home().exists();
+            let is_there = env.run(["status"]).stdout.starts_with("alice@example.com");
+            assert_eq!(is_there, expects_login, "{what}: {hint}");
+        }
+    }
+}
+
+/// The commands in a hint, each up to what follows it.
+fn commands_in(hint: &str) -> Vec<String> {
+    let parts = hint.split("; then ").flat_map(|part| part.split(": "));
+    parts
+        .filter(|part| COMMANDS.iter().any(|start| part.starts_with(start)))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn other_commands_go_on_without_a_login_that_cannot_be_read() {
+    for (what, wreck) in ODD {
+        let mut env = profiles();
+        wreck(&mut env);
+        for (args, codes) in [
+            (&["list"][..], &[0][..]),
+            (&["cooldown"], &[0]),
+            (&["recommend"], &[0]),
+            (&["status", "--all"], &[6]),
+            (&["current"], &[0, 5]),
+        ] {
+            let run = env.run_to_its_end(args);
+            assert!(codes.contains(&run.code), "{what}: {args:?}: {run}");
+        }
+    }
+}
+
+#[test]
+fn a_login_is_not_put_live_from_where_it_must_not_be() {
+    // A newer login of the account was seen than the profile has: `use` refuses it.
+    let env = profiles();
+    let _ = env.run(["use", "home"]).code(0);
+    let _ = env.run(["profile", "restore-login", "work"]).code(0);
+    write_auth(&env.codex_home(), &alice(0));
+    fs::write(auth(&env), "").unwrap();
+    let run = env.run(["status"]).code(6);
+    assert!(run.stderr.contains("codex-manager use home"), "{run}");
+}

@@ -1,0 +1,196 @@
+//! What people read fits a terminal of 80 columns, and counts as people do.
+
+use crate::every_command::{assert_civil, leaves, world};
+use crate::json_output::{Case, case, world_of_two};
+use crate::support::env::{Run, TestEnv};
+use crate::support::sample::{alice, backup};
+use crate::support::sign_in::write_auth;
+use crate::support::terminal::Terminal;
+use regex::Regex;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+const COLUMNS: u16 = 80;
+
+/// Commands that print what others read.
+const VERBATIM: [&str; 3] = ["completions", "hook", "man"];
+
+/// What a command shows on a terminal of [`COLUMNS`] at which nobody sits.
+fn shown(env: &TestEnv, args: &[String]) -> (String, ExitStatus) {
+    let mut command = env.command(args);
+    command.env_remove("COLUMNS");
+    let mut terminal = Terminal::watch(&mut command, COLUMNS);
+    let status = terminal.end();
+    (terminal.text(), status)
+}
+
+/// The lines that are too long. A path, or a command that is there to be copied, may be longer than a
+/// line where it stands alone.
+fn too_long(text: &str) -> Vec<&str> {
+    let is_alone = |line: &str| {
+        let line = line.trim();
+        let command = line.strip_prefix("→ ").or_else(|| line.strip_prefix("$ "));
+        let line = command.map_or(line, |command| {
+            // The longest word of it is a path.
+            command
+                .split(' ')
+                .max_by_key(|word| word.len())
+                .unwrap_or_default()
+        });
+        !line.contains(' ')
+    };
+    let lines = text.split(['\n', '\r']);
+    let long = lines.filter(|line| line.trim_end().chars().count() > usize::from(COLUMNS));
+    // Of a file that is shown as it is.
+    let is_quoted = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("# made by") || line.starts_with("ExecStart=")
+    };
+    long.filter(|line| !is_alone(line) && !is_quoted(line))
+        .collect()
+}
+
+/// "1 files" and the like.
+fn miscounted(text: &str) -> Vec<String> {
+    let one = Regex::new(r"\b1 ([a-z]+s)\b").unwrap();
+    let verbs = ["is", "was", "has", "does", "ms", "needs"];
+    let found = one.captures_iter(text);
+    found
+        .filter(|found| !verbs.contains(&&found[1]))
+        .map(|found| found[0].to_owned())
+        .collect()
+}
+
+/// A world in which there is one of each.
+fn world_of_one() -> TestEnv {
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &alice(0));
+    env.write(
+        "home/.codex/sessions/2026/11/18/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl",
+        "{\"timestamp\":\"2026-11-18T10:00:00Z\",\"type\":\"session_meta\",\"payload\":{\"id\":\"01a1f78b-4d30-7ef3-b0ee-5caab8d3b455\"}}\n",
+    );
+    env.write("home/dumps/21apr_old@example.com_auth.json", "{}");
+    env.write("home/dumps/notes.txt", "");
+    env.write("home/cloud/prompts/there.md", "of another machine\n");
+    let settings = "[paths]\ncloud_root_dir = \"~/cloud\"\nbackup_dir = \"~/sync-backups\"\n";
+    env.write("home/.codex-manager/sync.toml", settings);
+    backup(&env, &[]);
+    let _ = env.run(["profile", "save", "work"]).code(0);
+    env
+}
+
+/// A world in which much is wrong.
+fn wrecked() -> TestEnv {
+    let env = world_of_two();
+    env.write("home/.codex/state_5.sqlite", "garbage");
+    env.write("home/.codex/auth.json", "");
+    env.write("home/.codex/config.toml", "= broken");
+    env.write("home/.codex-manager/inventory.json", "{\"schema\": 99}");
+    env.write("home/.codex-manager/cooldown.json", "]");
+    env.write("home/.codex-manager/backups/notes.txt", "");
+    let mut archives = fs::read_dir(env.manager_home().join("backups"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "gz"));
+    fs::write(archives.next().unwrap(), "no archive").unwrap();
+    env
+}
+
+/// Lines with variants that the tree of commands does not name.
+const LINES: [&str; 34] = [
+    "doctor",
+    "doctor --fix --dry-run",
+    "recommend --explain",
+    "recommend --ready-only",
+    "recommend --use",
+    "use home",
+    "use home --dry-run",
+    "use nobody@example.com",
+    "use -",
+    "status",
+    "status --all",
+    "status --history",
+    "status --account home",
+    "cooldown --timeline",
+    "cooldown --set home --until 2026-12-24T12:00:00Z",
+    "list",
+    "list-backups",
+    "verify --all",
+    "verify nothing",
+    "prune --keep-last 1 --dry-run",
+    "prune --keep-last 1",
+    "prune --empty-trash",
+    "prune --empty-trash --yes",
+    "prune",
+    "restore latest --dry-run",
+    "restore latest --yes",
+    "restore nobody@example.com",
+    "normalize home/dumps",
+    "normalize --verbose home/dumps",
+    "normalize home/.codex",
+    "backup --no-status --dry-run",
+    "sync plan",
+    "sync run --apply --yes",
+    "sync preflight",
+];
+
+#[test]
+fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
+    let mut wrong = Vec::new();
+    let mut look = |env: &TestEnv, args: &[String]| {
+        let (text, status) = shown(env, args);
+        let root = env.path("").display().to_string();
+        let line = args.join(" ");
+        let code = status
+            .code()
+            .unwrap_or_else(|| -status.signal().unwrap_or(1));
+        let run = Run {
+            stdout: String::new(),
+            stderr: text.clone(),
+            code,
+        };
+        assert_civil(&line, &run);
+        let is_verbatim = VERBATIM.contains(&args[0].as_str());
+        if !is_verbatim {
+            for long in too_long(&text) {
+                wrong.push(format!("{line}: {}", long.replace(&root, "[ROOT]/")));
+            }
+        }
+        for counted in miscounted(&text) {
+            wrong.push(format!("{line}: {counted}"));
+        }
+    };
+    for leaf in &leaves() {
+        let Case { env, args, .. } = case(leaf, &["--yes"]);
+        look(&env, &args);
+        let env = world_of_one();
+        look(&env, &leaf.with(&["--yes"]));
+    }
+    for world in [world_of_two, world_of_one, wrecked, world, TestEnv::new] {
+        let env = world();
+        for line in LINES {
+            let args: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            look(&env, &args);
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{} lines:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn what_is_piped_is_not_broken() {
+    let env = world_of_two();
+    let run = env.run(["recommend", "--explain"]).code(0);
+    assert_eq!(run.stdout.lines().count(), 2, "a line for each: {run}");
+    let run = env.run(["use", "nobody@example.com"]).code(1);
+    let error = run.stderr.lines().next().unwrap_or_default();
+    assert!(
+        error.starts_with("error: ") && run.stderr.contains("\nhint: "),
+        "{run}"
+    );
+}
