@@ -101,13 +101,14 @@ fn schedule(seed: u64) {
         }
     }
     let mut disk = None;
-    // A machine that was killed and then forgot it: somebody has to say that what it wrote is whole.
+    // A machine that could not tell what it wrote, and forgot it: somebody has to say that it is whole.
     let mut is_untold = false;
     for event in 0..EVENTS {
         match (event, Fate::of(seed)) {
             (10, Fate::StateGoesBack | Fate::DiskGoesBack) => disk = Some(machines[1].disk()),
             (15, Fate::IsCopied { with_cloud }) => {
-                is_untold = machines[2].is_untold;
+                let is_unsent = with_cloud && machines[2].has_unsent_words();
+                is_untold = machines[2].is_untold || is_unsent;
                 let (first, last) = machines.split_at_mut(2);
                 last[0].becomes(&first[0], with_cloud);
             }

@@ -352,6 +352,17 @@ impl Machine {
         }
     }
 
+    /// Whether its client has yet to bring a word of ours to the others.
+    pub(crate) fn has_unsent_words(&self) -> bool {
+        let words = files_below(&self.cloud.join(".codex-manager")).into_iter();
+        words
+            .map(|path| format!(".codex-manager/{path}"))
+            .any(|path| {
+                let there = read(&self.cloud.join(&path)).map(|content| content.bytes);
+                self.client.get(&path).and_then(|known| known.bytes.clone()) != there
+            })
+    }
+
     /// What its disk has of the home and of the state.
     pub(crate) fn disk(&self) -> Disk {
         let of = |folder: &Path| -> BTreeMap<String, Content> {
