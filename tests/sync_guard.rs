@@ -429,7 +429,7 @@ fn without_any_manifest_half_a_text_is_waited_for_and_never_beats_a_whole_one() 
 #[test]
 fn a_plan_of_many_files_takes_little_memory() {
     const FILES: usize = 20_000;
-    const BOUND: u64 = 100 << 20;
+    const BOUND: u64 = 64 << 20;
     let pair = Pair(TestEnv::in_memory());
     pair.configure("a", "");
     for n in 0..FILES {

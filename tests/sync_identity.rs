@@ -2,13 +2,12 @@
 //! backup or copied, states that are damaged, configurations that name less than before.
 
 use crate::support::env::Run;
-use crate::support::pair::{META, Pair, ROLLOUT, actions, at};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-const SKILL: &str = "skills/mine/SKILL.md";
 const OF_A: [&str; 2] = ["codex-a", "manager-a"];
 
 /// Copies what makes up machine `a`.

@@ -101,18 +101,25 @@ fn schedule(seed: u64) {
         }
     }
     let mut disk = None;
+    // A machine that was killed and then forgot it: somebody has to say that what it wrote is whole.
+    let mut is_untold = false;
     for event in 0..EVENTS {
         match (event, Fate::of(seed)) {
             (10, Fate::StateGoesBack | Fate::DiskGoesBack) => disk = Some(machines[1].disk()),
             (15, Fate::IsCopied { with_cloud }) => {
+                is_untold = machines[2].is_untold;
                 let (first, last) = machines.split_at_mut(2);
                 last[0].becomes(&first[0], with_cloud);
             }
-            (30, fate) => match disk.take() {
-                Some(disk) if fate == Fate::StateGoesBack => machines[1].forgets(&disk),
-                Some(disk) => machines[1].is_put_back(&disk),
-                None => {}
-            },
+            (30, fate) => {
+                if let Some(disk) = disk.take() {
+                    is_untold = machines[1].is_untold;
+                    match fate {
+                        Fate::StateGoesBack => machines[1].forgets(&disk),
+                        _ => machines[1].is_put_back(&disk),
+                    }
+                }
+            }
             _ => {}
         }
         let m = rng.below(3);
@@ -131,8 +138,7 @@ fn schedule(seed: u64) {
         let mut changed = round < 3;
         for machine in &mut machines {
             machine.decides_by_itself();
-            // A machine that was killed and then forgot that has told nobody what it wrote.
-            machine.accepts_unlisted = round > 1 && Fate::of(seed) != Fate::Nothing;
+            machine.accepts_unlisted = round > 1 && is_untold;
             cloud.delivers_everything(machine);
             changed |= machine.sync(None, Rest::Coming);
             cloud.delivers_everything(machine);

@@ -296,6 +296,8 @@ pub(crate) struct Machine {
     pub(crate) skills_replaced: BTreeSet<String>,
     /// At rest the user takes what nobody vouches for.
     pub(crate) accepts_unlisted: bool,
+    /// Whether its last run ended before it told the others what it wrote.
+    pub(crate) is_untold: bool,
     runs: i64,
 }
 
@@ -345,6 +347,7 @@ impl Machine {
             skills_written: BTreeSet::new(),
             skills_replaced: BTreeSet::new(),
             accepts_unlisted: false,
+            is_untold: false,
             runs: 0,
         }
     }
@@ -446,6 +449,7 @@ impl Machine {
             now,
         };
         let applied = catch_unwind(AssertUnwindSafe(|| apply::apply(&plan, state, &work)));
+        self.is_untold = true;
         let applied = match applied {
             Ok(applied) => applied,
             Err(panic) if panic.is::<Killed>() => return true,
@@ -454,6 +458,7 @@ impl Machine {
         match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
+                self.is_untold = false;
                 !report.done.is_empty()
             }
             Err(ApplyError::Interrupted) => true,

@@ -220,7 +220,7 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
         ui.warn(format_args!("waiting for {path}: {why}"));
     }
     if !plan.waiting.is_empty() {
-        ui.note("what waits is taken when it is whole; what nobody vouches for, at once: --accept-unlisted");
+        ui.note("--accept-unlisted takes what nobody vouches for without waiting");
     }
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));

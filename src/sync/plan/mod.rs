@@ -513,8 +513,8 @@ impl Planner<'_> {
     /// is named again. Where a side has lost it meanwhile, that is no deletion to be sent on then.
     fn leave_outside(&mut self, key: &str, last: &Last) -> Result<(), IoError> {
         let config = self.request.config;
-        let here = Stat::at(&config.local.join(&last.here.path))?;
-        let there = Stat::at(&config.cloud.join(&last.there.path))?;
+        let here = Stat::at(&config.place(Side::Here, &last.here.path))?;
+        let there = Stat::at(&config.place(Side::There, &last.there.path))?;
         if here.is_some() && there.is_some() {
             self.plan.outside += 1;
         } else {
