@@ -453,7 +453,7 @@ const ODD: &[(&str, Wreck)] = &[
     ("empty", |env| fs::write(auth(env), "").unwrap()),
     ("not JSON", |env| fs::write(auth(env), "x").unwrap()),
     ("50 MB", |env| {
-        fs::write(auth(env), vec![b'x'; 50 << 20]).unwrap()
+        fs::write(auth(env), vec![b'x'; 50 << 20]).unwrap();
     }),
     ("a pipe", |env| fifo(&auth(env))),
     ("a folder", |env| {
@@ -465,7 +465,7 @@ const ODD: &[(&str, Wreck)] = &[
         symlink("nowhere", auth(env)).unwrap();
     }),
     ("a second link", |env| {
-        fs::hard_link(auth(env), env.path("second")).unwrap()
+        fs::hard_link(auth(env), env.path("second")).unwrap();
     }),
 ];
 

@@ -345,7 +345,7 @@ fn the_snippets_of_the_documentation_are_what_hook_prints() {
     let shell = hook.get_positionals().next().expect("its argument");
     let shells = shell.get_possible_values();
     assert!(shells.len() >= 6, "{shells:?}");
-    for shell in shells.iter().map(|value| value.get_name()) {
+    for shell in shells.iter().map(clap::builder::PossibleValue::get_name) {
         let snippet = env.run(["hook", shell]).code(0).stdout;
         let (_, section) = page
             .split_once(&format!("\n## {shell}\n"))
