@@ -11,7 +11,7 @@ use crate::sync::manifest::Written;
 use crate::sync::plan::{Copy, Seen};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -144,6 +144,7 @@ impl Copier<'_> {
 pub(super) fn set_like(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
     #[cfg(unix)]
     {
+        use std::fs;
         use std::os::unix::fs::PermissionsExt;
         let like = replaced.unwrap_or(source);
         let mode = match fs::metadata(like) {
