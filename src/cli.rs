@@ -296,6 +296,9 @@ fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
             Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
             Recovery::Undone => context.ui.warn("an interrupted restore was undone"),
             Recovery::InProgress => context.ui.warn("a restore is at work in another process"),
+            Recovery::Failed(why) => context.ui.warn(format_args!(
+                "an interrupted restore of another home is not finished: {why}"
+            )),
             Recovery::None => {}
         }
     }

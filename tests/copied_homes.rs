@@ -3,6 +3,7 @@
 
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::lab::Lab;
+use crate::support::profiles::alice_and_bob;
 use crate::support::sample::{RENEWED, alice, bob, text};
 use crate::support::sign_in::{
     SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
@@ -13,11 +14,7 @@ use std::path::Path;
 
 /// Alice signed in as `work`, Bob in the profile `home`, and a copy of the home as `copy`.
 fn world() -> TestEnv {
-    let env = TestEnv::new();
-    write_auth(&env.codex_home(), &bob());
-    let _ = env.run(["profile", "save", "home"]).code(0);
-    write_auth(&env.codex_home(), &alice(0));
-    let _ = env.run(["profile", "save", "work"]).code(0);
+    let env = alice_and_bob();
     write_auth(&env.path("copy"), &alice(0));
     env
 }

@@ -7,6 +7,7 @@ use codex_manager::io::processes;
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 
 fn home(env: &TestEnv) {
@@ -230,4 +231,16 @@ fn commands_that_mend_can_be_copied_whatever_the_paths_are() {
         String::from_utf8_lossy(&said.stdout).ends_with("/a b/it's"),
         "{run}"
     );
+}
+
+#[test]
+fn every_check_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/doctor.md");
+    let page = fs::read_to_string(path).expect("read");
+    let rows: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"))
+        .filter_map(|row| row.split_once("` | "))
+        .collect();
+    assert_eq!(rows, codex_manager::doctor::CHECKS);
 }

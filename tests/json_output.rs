@@ -5,6 +5,7 @@ use crate::cooldown::{entry, know};
 use crate::every_command::{Leaf, assert_civil, leaves, world};
 use crate::history_check::differing;
 use crate::support::env::TestEnv;
+use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{auth_json, write_auth};
 use crate::support::write_program;
@@ -178,9 +179,7 @@ pub(crate) struct Case {
 /// [`world`], with two profiles, of which one has a history, and a `codex` that signs in.
 pub(crate) fn world_of_two() -> TestEnv {
     let env = world();
-    let _ = env.run(["profile", "save", "work"]).code(0);
-    write_auth(&env.codex_home(), &bob());
-    let _ = env.run(["profile", "save", "home"]).code(0);
+    save_alice_and_bob(&env);
     write_auth(&env.codex_home(), &alice(1));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let login = format!(

@@ -1,8 +1,9 @@
 //! A Codex that keeps its login elsewhere than in auth.json: never a success on a file that it ignores.
 
 use crate::support::env::TestEnv;
-use crate::support::sample::{alice, backup, bob, sample_home, text};
-use crate::support::sign_in::{auth_json, write_auth};
+use crate::support::profiles::save_alice_and_bob;
+use crate::support::sample::{backup, bob, sample_home, text};
+use crate::support::sign_in::auth_json;
 use crate::support::write_program;
 use std::fs;
 
@@ -22,10 +23,7 @@ fn world(store: &str) -> (TestEnv, String) {
     let env = TestEnv::new();
     sample_home(&env);
     let archive = text(&backup(&env, &[]));
-    let _ = env.run(["profile", "save", "work"]).code(0);
-    write_auth(&env.codex_home(), &bob());
-    let _ = env.run(["profile", "save", "home"]).code(0);
-    write_auth(&env.codex_home(), &alice(0));
+    save_alice_and_bob(&env);
     let line = format!("cli_auth_credentials_store = \"{store}\"\n");
     env.write("home/.codex/config.toml", line);
     let login = format!(

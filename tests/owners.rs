@@ -4,6 +4,7 @@ use crate::support::env::{Run, TestEnv};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample};
 use crate::support::lab::Lab;
+use crate::support::profiles::{alice_and_bob, folder, shown};
 use crate::support::sample::{RENEWED, alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
 use serde_json::{Value, json};
@@ -13,21 +14,8 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Alice signed in as `work`, Bob in the profile `home`.
-fn world() -> TestEnv {
-    let env = TestEnv::new();
-    write_auth(&env.codex_home(), &bob());
-    let _ = env.run(["profile", "save", "home"]).code(0);
-    write_auth(&env.codex_home(), &alice(0));
-    let _ = env.run(["profile", "save", "work"]).code(0);
-    env
-}
-
 fn note_of(env: &TestEnv, name: &str) -> PathBuf {
-    env.manager_home()
-        .join("profiles")
-        .join(name)
-        .join("profile.json")
+    folder(env, name).join("profile.json")
 }
 
 /// Changes the note of a profile.
@@ -37,10 +25,6 @@ fn alter(env: &TestEnv, name: &str, change: impl FnOnce(&mut Value)) {
     let mut note: Value = serde_json::from_str(&text).expect("JSON");
     change(&mut note);
     fs::write(&path, note.to_string()).expect("write");
-}
-
-fn shown(env: &TestEnv, name: &str) -> Value {
-    env.run(["profile", "show", name, "--json"]).code(0).json()
 }
 
 #[test]
@@ -83,7 +67,7 @@ fn i2_a_switch_that_is_killed_anywhere_gives_no_second_home_the_login() {
 
 #[test]
 fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
-    let env = world();
+    let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(3));
     let _ = env.run(["profile", "save", "work"]).code(0);
     let _ = env.run(["profile", "remove", "work"]).code(0);
@@ -96,7 +80,7 @@ fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
     assert!(refused.stderr.contains("older than one"), "{refused}");
 
     // The same one as was removed is as good as it was.
-    let env = world();
+    let env = alice_and_bob();
     let _ = env.run(["profile", "remove", "work"]).code(0);
     let _ = env.run(["use", "home"]).code(0);
     let _ = env.run(["use", "alice@example.com"]).code(0);
@@ -104,7 +88,7 @@ fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
 
 #[test]
 fn an_older_login_that_is_live_brings_no_moved_login_back() {
-    let env = world();
+    let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     env.write("pass", "correct horse\n");
     let export = ["profile", "export", "out.age", "--with-logins"];
@@ -125,7 +109,7 @@ fn an_older_login_that_is_live_brings_no_moved_login_back() {
 
 #[test]
 fn a_login_that_is_noted_as_lent_is_refused_until_it_is_taken_back() {
-    let env = world();
+    let env = alice_and_bob();
     alter(&env, "home", |note| note["owner"] = json!("probe"));
     let refused = env.run(["use", "home"]).code(5);
     assert!(
@@ -140,7 +124,7 @@ fn a_login_that_is_noted_as_lent_is_refused_until_it_is_taken_back() {
 
 #[test]
 fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
-    let env = world();
+    let env = alice_and_bob();
     let _ = env.run(["--codex-home", "other", "use", "home"]).code(0);
     fs::remove_file(env.path("other/auth.json")).expect("into the keyring");
     env.write(
@@ -157,7 +141,7 @@ fn status_of_all_names_a_login_that_may_be_in_a_keyring() {
 
 #[test]
 fn a_note_of_before_homes_were_told_apart_still_leads_back() {
-    let env = world();
+    let env = alice_and_bob();
     let _ = env.run(["use", "home"]).code(0);
     let path = env.manager_home().join("profiles/.switch.json");
     let text = fs::read_to_string(&path).expect("a note");
@@ -199,7 +183,7 @@ fn an_older_live_login_that_codex_renews_meanwhile_is_left_alone() {
 
 #[test]
 fn an_older_login_of_the_history_is_the_newest_of_them_by_its_own_age() {
-    let env = world();
+    let env = alice_and_bob();
     for day in [2, 3] {
         write_auth(&env.codex_home(), &alice(day));
         let _ = env.run(["profile", "save", "work"]).code(0);
@@ -229,7 +213,7 @@ fn a_profile_that_cannot_be_used_is_never_shown_as_at_hand() {
         bob.expect("bob")["login"].clone()
     };
     for what in ["damaged", "newer", "no login"] {
-        let env = world();
+        let env = alice_and_bob();
         assert_eq!(login(&env, &["recommend", "--json"]), "ok");
         // Nothing has looked at it since.
         let note = note_of(&env, "home");

@@ -1,6 +1,7 @@
 //! `profile`, `list`, `current`: logins by name, byte for byte, never doubled and never mixed up.
 
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
+use crate::support::profiles::{folder, kept};
 use crate::support::sample::{RENEWED, alice, backup, bob, sample_home, text};
 use crate::support::sign_in::{SignIn, api_key_auth_json, auth_json, write_auth, write_auth_text};
 use serde_json::{Value, json};
@@ -12,14 +13,6 @@ fn world() -> TestEnv {
     let env = TestEnv::new();
     write_auth(&env.codex_home(), &alice(0));
     env
-}
-
-fn folder(env: &TestEnv, name: &str) -> PathBuf {
-    env.manager_home().join("profiles").join(name)
-}
-
-fn kept(env: &TestEnv, name: &str) -> String {
-    fs::read_to_string(folder(env, name).join("auth.json")).expect("a login")
 }
 
 fn save(env: &TestEnv, args: &[&str]) -> Run {

@@ -10,6 +10,7 @@ use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample};
 use crate::support::lab::Lab;
 use crate::support::mock_backend::MockBackend;
+use crate::support::profiles::{folder, kept};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{SignIn, auth_json, read_auth, write_auth};
 use crate::support::{processes, write_program};
@@ -19,14 +20,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
-
-fn profile(env: &TestEnv, name: &str) -> PathBuf {
-    env.manager_home().join("profiles").join(name)
-}
-
-fn kept(env: &TestEnv, name: &str) -> String {
-    fs::read_to_string(profile(env, name).join("auth.json")).expect("a login")
-}
 
 /// What is left of login homes.
 fn login_homes(env: &TestEnv) -> Vec<PathBuf> {
@@ -85,7 +78,7 @@ fn the_real_codex_signs_in_with_an_api_key_in_a_home_of_its_own() {
     assert_same_tree(&before, &lab.world.tree("home/.codex"));
     assert_eq!(login_homes(&lab.world), Vec::<PathBuf>::new());
     assert_eq!(lab.backend.revocations(), Vec::<String>::new());
-    let file = profile(&lab.world, "billed").join("auth.json");
+    let file = folder(&lab.world, "billed").join("auth.json");
     let mode = file.metadata().expect("there").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
@@ -129,8 +122,8 @@ fn a_new_login_of_the_live_account_goes_live_and_is_not_doubled() {
     let live = fs::read_to_string(lab.home().join("auth.json")).expect("live");
     assert!(live.contains("rt.acct-alice.login1.1"));
     assert_eq!(live, kept(&lab.world, "work"));
-    assert!(!profile(&lab.world, "other").exists());
-    let history = fs::read_dir(profile(&lab.world, "work").join("history")).expect("history");
+    assert!(!folder(&lab.world, "other").exists());
+    let history = fs::read_dir(folder(&lab.world, "work").join("history")).expect("history");
     let history: Vec<_> = history
         .map(|e| fs::read_to_string(e.expect("entry").path()).expect("read"))
         .collect();
@@ -325,7 +318,7 @@ fn i2_a_login_that_is_killed_anywhere_is_there_or_not_and_never_lost() {
     for point in sample(&all, &mut dice) {
         let _ = faulty(&env, &args, &point, Fault::Killed);
         let said = env.run(["profile", "list"]).code(0);
-        let login = fs::read_to_string(profile(&env, "work").join("auth.json")).ok();
+        let login = fs::read_to_string(folder(&env, "work").join("auth.json")).ok();
         match &login {
             Some(text) => assert_eq!(*text, auth_json(&bob()) + "\n", "{point:?}"),
             None => assert!(!made.exists(), "{point:?}: lost\n{said}"),

@@ -2,6 +2,7 @@
 
 use crate::json_output::world_of_two;
 use crate::support::env::{Run, TestEnv};
+use crate::support::profiles::folder;
 use crate::support::sample::{alice, backup, put, sample_home};
 use crate::support::sign_in::write_auth;
 use serde_json::{Value, json};
@@ -75,7 +76,7 @@ fn one(env: &TestEnv, suffix: &str) -> PathBuf {
 
 /// A profile's file.
 fn of_profile(env: &TestEnv, name: &str, file: &str) -> PathBuf {
-    env.manager_home().join("profiles").join(name).join(file)
+    folder(env, name).join(file)
 }
 
 /// How a finding is mended.

@@ -4,6 +4,7 @@ use crate::support::env::assert_same_tree;
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::lab::{Lab, rollout, said};
 use crate::support::processes;
+use crate::support::profiles::folder;
 use crate::support::sign_in::{
     SignIn, aged, auth_json, read_refresh_token, unix_now, write_auth, write_auth_text,
 };
@@ -11,16 +12,12 @@ use codex_manager::io::lock::FileLock;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 const FIRST: &str = "rt.acct-alice.f1.1";
 const SECOND: &str = "rt.acct-alice.f1.2";
-
-fn profile(lab: &Lab, email: &str) -> PathBuf {
-    lab.world.manager_home().join("profiles").join(email)
-}
 
 /// The notes of a restore, in one text.
 fn notes(document: &Value) -> String {
@@ -50,7 +47,7 @@ fn a_login_that_codex_renewed_is_kept_unless_the_archived_one_is_asked_for() {
     let warned = lab.manager(args).code(0);
     assert!(warned.stderr.contains("probably spent"), "{warned}");
     assert_eq!(read_refresh_token(&home), FIRST);
-    let saved = profile(&lab, "alice@example.com");
+    let saved = folder(&lab.world, "alice@example.com");
     assert_eq!(read_refresh_token(&saved), SECOND);
     let lost = lab
         .codex
@@ -116,11 +113,11 @@ fn an_archive_of_another_account_needs_a_yes_and_saves_the_live_login_first() {
     assert_eq!(done["auth"], "restored");
     assert_eq!(read_refresh_token(&home), FIRST);
     assert_eq!(
-        read_refresh_token(&profile(&lab, "bob@example.com")),
+        read_refresh_token(&folder(&lab.world, "bob@example.com")),
         "rt.acct-bob.f1.1"
     );
     assert!(
-        !profile(&lab, "alice@example.com")
+        !folder(&lab.world, "alice@example.com")
             .join("auth.json")
             .exists()
     );

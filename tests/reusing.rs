@@ -364,3 +364,42 @@ fn backups_copy_at_once_from_an_archive_that_is_removed_meanwhile() {
         }
     }
 }
+
+#[test]
+fn an_archive_that_verify_found_damaged_is_no_source() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, ROLLOUT, lines(9 * MIB, 1));
+    let damaged = backup(&env, &[]);
+    let name = damaged.file_name().expect("a name").to_str().expect("text");
+    let middle = fs::metadata(&damaged).expect("stat").len() / 2;
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(&damaged)
+        .expect("open");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, middle).expect("read");
+    file.write_all_at(&[byte[0] ^ 1], middle).expect("write");
+    // With the time that it had: nothing but its bytes tells.
+    file.set_modified(
+        fs::metadata(&damaged)
+            .expect("stat")
+            .modified()
+            .expect("a time"),
+    )
+    .expect("set");
+    let _ = env.run(["verify", &text(&damaged)]).code(5);
+    let listed = env.run(["list-backups", "--json"]).code(0).json();
+    let problem = listed["backups"][0]["problem"].to_string();
+    assert!(problem.contains("verify"), "{listed}");
+    for args in [&[][..], &["--rehash"]] {
+        let next = backup(&env, args);
+        assert_good(&env, &next);
+    }
+    // What is put back by default is a good one.
+    let run = env
+        .run(["restore", "latest", "--dry-run", "--json"])
+        .code(0);
+    assert_ne!(run.json()["archive"], name, "{run}");
+}

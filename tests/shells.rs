@@ -5,6 +5,7 @@ use crate::support::env::TestEnv;
 use crate::support::real_codex::E2E_VARIABLE;
 use crate::support::sample::{backup, sample_home};
 use crate::support::write_program;
+use clap::CommandFactory;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -332,4 +333,25 @@ fn what_cannot_be_read_completes_to_nothing_without_a_word() {
     env.set("CODEX_MANAGER_COMPLETE", "csh");
     let run = env.run(["--", "codex-manager", ""]).code(4);
     assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
+}
+
+#[test]
+fn the_snippets_of_the_documentation_are_what_hook_prints() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prompt.md");
+    let page = std::fs::read_to_string(path).expect("read");
+    let env = TestEnv::new();
+    let tree = codex_manager::cli::Cli::command();
+    let hook = tree.find_subcommand("hook").expect("the command");
+    let shell = hook.get_positionals().next().expect("its argument");
+    let shells = shell.get_possible_values();
+    assert!(shells.len() >= 6, "{shells:?}");
+    for shell in shells.iter().map(clap::builder::PossibleValue::get_name) {
+        let snippet = env.run(["hook", shell]).code(0).stdout;
+        let (_, section) = page
+            .split_once(&format!("\n## {shell}\n"))
+            .unwrap_or_else(|| panic!("docs/prompt.md has no section {shell}"));
+        let block = section.split("```").nth(1).expect("a block");
+        let (_, shown) = block.split_once('\n').expect("its language");
+        assert_eq!(shown, snippet, "docs/prompt.md: {shell}");
+    }
 }

@@ -535,7 +535,7 @@ fn a_login_that_is_no_json_is_named_and_left_alone() {
     nothing is known of its quota
     --- stderr
     warning: no live figure: auth.json is filled with NUL bytes: [ROOT]/home/.codex/auth.json
-    hint: put the last saved login back with codex-manager use ACCOUNT
+    hint: sign in again with codex login
     ");
     assert_same_tree(&before, &env.tree("home"));
 }

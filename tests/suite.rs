@@ -63,6 +63,7 @@ mod prune;
 mod python_manager;
 mod readme;
 mod recommend;
+mod remains;
 mod remedies;
 mod restore_login;
 mod restore_rollouts;

@@ -5,6 +5,7 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::lab::Lab;
 use crate::support::processes;
+use crate::support::profiles::folder;
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
 };
@@ -15,10 +16,6 @@ use std::process::Stdio;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
-
-fn profile(lab: &Lab, name: &str) -> PathBuf {
-    lab.world.manager_home().join("profiles").join(name)
-}
 
 /// Whether the scratch homes are gone.
 fn is_swept(lab: &Lab) -> bool {
@@ -50,7 +47,7 @@ fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
     );
     assert_eq!(read_refresh_token(&lab.home()), "rt.acct-alice.f1.2");
     assert_eq!(
-        read_refresh_token(&profile(&lab, "bob")),
+        read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
     );
     assert!(is_swept(&lab));
@@ -61,7 +58,7 @@ fn all_are_asked_where_their_login_belongs_and_what_is_renewed_is_kept() {
         names
     };
     assert_eq!(
-        names(profile(&lab, "bob")),
+        names(folder(&lab.world, "bob")),
         ["auth.json", "history", "profile.json"]
     );
     // The answers are what others go by.
@@ -118,7 +115,7 @@ fn i2_a_probe_that_is_killed_while_the_server_rotates_loses_nothing() {
                 "{left:?}"
             );
         }
-        let noted = fs::read_to_string(profile(&lab, "bob").join("profile.json"));
+        let noted = fs::read_to_string(folder(&lab.world, "bob").join("profile.json"));
         assert!(noted.expect("read").contains("\"owner\": \"probe\""));
         // Whoever wants the login waits for what the server has given out.
         if wanted == ["restore"] {
@@ -164,7 +161,7 @@ fn ctrl_c_waits_for_what_the_server_has_given_out() {
     processes::signal("INT", probe.id());
     assert_eq!(probe.wait().expect("its end").code(), Some(130));
     assert_eq!(
-        read_refresh_token(&profile(&lab, "bob")),
+        read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.2"
     );
     assert!(is_swept(&lab));
@@ -235,7 +232,7 @@ fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
     let _ = lab.manager(["use", "alice"]).code(0);
     // Nothing came back, so nothing was lost.
     assert_eq!(
-        read_refresh_token(&profile(&lab, "bob")),
+        read_refresh_token(&folder(&lab.world, "bob")),
         "rt.acct-bob.f1.1"
     );
 }

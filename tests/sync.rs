@@ -290,6 +290,17 @@ fn init_writes_what_validate_takes() {
         .run(["sync", "init", "--force", "--cloud", "home/cloud"])
         .code(0);
     assert_eq!(env.run(["sync", "validate"]).code(0).stderr, "");
+    let inside = [
+        "sync",
+        "init",
+        "--output",
+        "x.toml",
+        "--cloud",
+        "home/.codex/x",
+    ];
+    let run = env.run(inside).code(4);
+    assert!(run.stderr.contains("lies in the Codex home"), "{run}");
+    assert!(!env.path("x.toml").exists());
     let run = env.run(["sync", "preflight", "--json"]).code(5);
     assert!(
         run.json()["checks"]

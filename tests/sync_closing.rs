@@ -118,9 +118,13 @@ fn answered(pair: &Pair, answer: &str, expected: i32) {
 #[test]
 fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
     let pair = Pair::new();
-    let detection = "[process_detection]\ngrace_period_seconds = 0\n\
-                     terminate_confirmation_mode = \"console\"\nterminate_timeout_seconds = 1\n";
-    pair.configure("a", detection);
+    let wait_at_most = |secs: u64| {
+        let detection = "[process_detection]\ngrace_period_seconds = 0\n\
+                         terminate_confirmation_mode = \"console\"\n";
+        let more = format!("{detection}terminate_timeout_seconds = {secs}\n");
+        pair.configure("a", &more);
+    };
+    wait_at_most(120);
     pair.put("a", ROLLOUT, META);
     let mut codex = a_codex(&pair, "a", "echo; read line");
     for no in ["n\n", "\n", "no\n"] {
@@ -132,6 +136,7 @@ fn who_says_no_when_asked_keeps_codex_and_gets_no_sync() {
     assert!(!codex.wait().unwrap().success());
     assert_eq!(pair.text("cloud", ROLLOUT), META);
     // Agreed to, and not gone in time.
+    wait_at_most(1);
     let mut codex = a_codex(&pair, "a", "trap '' TERM INT HUP; echo; read line");
     pair.put("a", "AGENTS.md", "x");
     answered(&pair, "y\n", 5);

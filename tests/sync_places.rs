@@ -387,3 +387,50 @@ fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
         }
     }
 }
+
+#[test]
+fn a_link_to_settings_that_nobody_may_write_to_stops_nothing_else() {
+    let pair = Pair::new();
+    let store = pair.0.path("store");
+    let Some(_mount) = Mount::small(&store, 64) else {
+        return;
+    };
+    fs::write(store.join("AGENTS.md"), "of the store").unwrap();
+    symlink(store.join("AGENTS.md"), pair.home("a").join("AGENTS.md")).unwrap();
+    pair.apply("a");
+    pair.apply("b");
+    let ended = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&store)
+        .status();
+    assert!(ended.unwrap().success());
+    pair.put("b", "AGENTS.md", "of b");
+    pair.put("b", "history.jsonl", "{\"ts\":1}\n");
+    pair.put("b", SKILL, "x");
+    pair.apply("b");
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
+    let json = run.json();
+    assert_eq!(json["skipped"][0]["path"], "AGENTS.md", "{run}");
+    assert_eq!(actions(&json).len(), 2, "{run}");
+    assert_eq!(pair.text("a", SKILL), "x");
+}
+
+#[test]
+fn settings_that_run_commands_are_never_written_through_a_link() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[targets]\ninclude_roots = [\"config.toml\"]\n");
+    }
+    pair.sync(&[("config.toml", "model = \"one\"\n")]);
+    let real = pair.0.write("dotfiles/config.toml", "model = \"mine\"\n");
+    let link = pair.home("b").join("config.toml");
+    fs::remove_file(&link).unwrap();
+    symlink(&real, &link).unwrap();
+    pair.put("a", "config.toml", "model = \"two\"\n");
+    pair.apply("a");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(run.json()["skipped"][0]["path"], "config.toml", "{run}");
+    assert_eq!(fs::read_to_string(&real).unwrap(), "model = \"mine\"\n");
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(pair.text("cloud", "config.toml"), "model = \"two\"\n");
+}

@@ -165,50 +165,49 @@ fn retention_goes_by_age_and_number_and_touches_only_its_own() {
 
 #[test]
 fn the_version_that_a_decision_drops_is_kept_and_can_be_put_back() {
-    for (compression, before_overwrite) in [("none", true), ("zip", true), ("none", false)] {
+    // In conflict, and kept as a fork by a policy.
+    for (policy, keep, compression, before_overwrite) in [
+        ("manual_abort", "local", "none", true),
+        ("manual_abort", "cloud", "zip", false),
+        ("prefer_cloud", "local", "zip", true),
+        ("prefer_cloud", "local", "none", false),
+        ("prefer_local", "fork", "none", true),
+    ] {
         let backup = format!(
             "[backup]\ncompression = \"{compression}\"\nbackup_before_overwrite = {before_overwrite}\n"
         );
-        // In conflict, and kept as a fork by a policy.
-        for (policy, keep) in [
-            ("manual_abort", "local"),
-            ("manual_abort", "cloud"),
-            ("prefer_cloud", "local"),
-            ("prefer_local", "fork"),
-        ] {
-            let pair = Pair::new();
-            let more = format!("{backup}[conflict]\npolicy = \"{policy}\"\n");
-            pair.configure("b", &more);
-            let [of_a, of_b] = pair.diverge();
-            let dropped = match (policy, keep) {
-                ("manual_abort", "local") => &of_a,
-                _ => &of_b,
-            };
-            if policy != "manual_abort" {
-                pair.apply("b");
-            }
-            let run = pair
-                .run("b", &["resolve", ID, "--keep", keep, "--json"])
-                .code(0);
-            let json = run.json();
-            let snapshot = json["snapshot"].as_str().expect("a snapshot").to_owned();
-            assert!(
-                run.stderr.contains(&format!("restore --from {snapshot}")),
-                "{run}"
-            );
+        let pair = Pair::new();
+        let more = format!("{backup}[conflict]\npolicy = \"{policy}\"\n");
+        pair.configure("b", &more);
+        let [of_a, of_b] = pair.diverge();
+        let dropped = match (policy, keep) {
+            ("manual_abort", "local") => &of_a,
+            _ => &of_b,
+        };
+        if policy != "manual_abort" {
             pair.apply("b");
-            assert_ne!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
-            assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
-            let back = [
-                "restore", "--from", &snapshot, "--target", "local", "--apply",
-            ];
-            let _ = pair.run("b", &back).code(0);
-            assert_eq!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
-            // It goes on, and what it replaces is a version like any other.
-            let json = pair.apply("b");
-            assert_eq!(pair.text("b", ROLLOUT), *dropped, "{json}");
-            assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
-            assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 1);
         }
+        let run = pair
+            .run("b", &["resolve", ID, "--keep", keep, "--json"])
+            .code(0);
+        let json = run.json();
+        let snapshot = json["snapshot"].as_str().expect("a snapshot").to_owned();
+        assert!(
+            run.stderr.contains(&format!("restore --from {snapshot}")),
+            "{run}"
+        );
+        pair.apply("b");
+        assert_ne!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
+        assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+        let back = [
+            "restore", "--from", &snapshot, "--target", "local", "--apply",
+        ];
+        let _ = pair.run("b", &back).code(0);
+        assert_eq!(pair.text("b", ROLLOUT), *dropped, "{policy} {keep}");
+        // It goes on, and what it replaces is a version like any other.
+        let json = pair.apply("b");
+        assert_eq!(pair.text("b", ROLLOUT), *dropped, "{json}");
+        assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
+        assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 1);
     }
 }

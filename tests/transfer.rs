@@ -8,6 +8,7 @@
 use crate::support::env::{Run, TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::profiles::{alice_and_bob, folder, owner};
 use crate::support::sample::{alice, backup, bob, comparable, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json, write_auth};
 use age::secrecy::ExposeSecret;
@@ -15,15 +16,11 @@ use serde_json::{Value, json};
 use sha2::Digest;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Alice and Bob have profiles, and somebody else is signed in.
 fn world() -> TestEnv {
-    let env = TestEnv::new();
-    for (name, login) in [("work", alice(0)), ("home", bob())] {
-        write_auth(&env.codex_home(), &login);
-        let _ = env.run(["profile", "save", name]).code(0);
-    }
+    let env = alice_and_bob();
     write_auth(&env.codex_home(), &carol());
     env.write("pass", "correct horse\n");
     env
@@ -60,17 +57,8 @@ fn other_machine(env: &TestEnv) -> TestEnv {
     other
 }
 
-fn profile(env: &TestEnv, name: &str) -> PathBuf {
-    env.manager_home().join("profiles").join(name)
-}
-
 fn kept(env: &TestEnv, name: &str) -> Option<String> {
-    fs::read_to_string(profile(env, name).join("auth.json")).ok()
-}
-
-fn owner(env: &TestEnv, name: &str) -> String {
-    let shown = env.run(["profile", "show", name, "--json"]).code(0).json();
-    shown["owner"].as_str().expect("text").to_owned()
+    fs::read_to_string(folder(env, name).join("auth.json")).ok()
 }
 
 /// Everything of the manager home but times, locks and empty folders of work.
@@ -262,7 +250,7 @@ fn i9_importing_twice_is_importing_once_and_nothing_gets_older() {
     };
     assert_eq!(work(&take(&[])), "older");
     assert_eq!(kept(&other, "work"), Some(auth_json(&alice(3))));
-    fs::remove_file(profile(&other, "work").join("auth.json")).expect("remove");
+    fs::remove_file(folder(&other, "work").join("auth.json")).expect("remove");
     assert_eq!(work(&take(&[])), "older");
     assert_eq!(kept(&other, "work"), None);
 }
@@ -332,7 +320,7 @@ fn a_newer_login_of_the_live_account_goes_live_with_the_import() {
     assert_eq!(live, auth_json(&alice(0)));
     assert_eq!(owner(&other, "work"), "live");
     // The one before is in the history.
-    let history = fs::read_dir(profile(&other, "work").join("history")).expect("history");
+    let history = fs::read_dir(folder(&other, "work").join("history")).expect("history");
     assert_eq!(history.count(), 1);
 }
 
@@ -841,7 +829,7 @@ fn an_export_whose_file_was_carried_away_gives_nothing_back_unasked() {
     let key = key(&env);
     let _ = export(&env, &["out.age", "--with-logins", "--recipient", &key]).code(0);
     // As a kill between the two notes leaves it.
-    let note = profile(&env, "work").join("profile.json");
+    let note = folder(&env, "work").join("profile.json");
     let mut open: Value = serde_json::from_slice(&fs::read(&note).expect("read")).expect("JSON");
     open["moving"] = json!({"file": env.path("out.age"), "unfinished": env.path(".none"),
                             "inode": [1, 1], "since": "2026-11-20T12:00:00Z"});
@@ -851,7 +839,7 @@ fn an_export_whose_file_was_carried_away_gives_nothing_back_unasked() {
     assert!(said.stderr.contains("profile save work --from"), "{said}");
     assert_eq!(owner(&env, "work"), "moving");
     let _ = env.run(["use", "work"]).code(5);
-    let own = text(&profile(&env, "work").join("auth.json"));
+    let own = text(&folder(&env, "work").join("auth.json"));
     let _ = env.run(["profile", "save", "work", "--from", &own]).code(0);
     assert_eq!(owner(&env, "work"), "profile");
     let _ = env.run(["use", "work"]).code(0);
@@ -926,7 +914,7 @@ fn a_restore_does_not_bring_a_moved_login_back_unasked() {
 #[test]
 fn a_removed_profile_whose_login_moved_stays_moved() {
     let env = world();
-    let login = fs::read(profile(&env, "work").join("auth.json")).expect("read");
+    let login = fs::read(folder(&env, "work").join("auth.json")).expect("read");
     env.write("dump.json", login);
     let key = key(&env);
     let args = ["out.age", "--with-logins", "--recipient", &key];

@@ -4,6 +4,7 @@ use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::{Dice, killed_after};
 use crate::support::injection::{can_inject, traced};
 use crate::support::lab::Lab;
+use crate::support::profiles::{alice_and_bob, kept, live, owner};
 use crate::support::sample::{alice, bob};
 use crate::support::sign_in::{
     SignIn, api_key_auth_json, auth_json, read_refresh_token, write_auth, write_auth_text,
@@ -16,37 +17,13 @@ use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Alice signed in as `work`, Bob in the profile `home`.
-fn world() -> TestEnv {
-    let env = TestEnv::new();
-    write_auth(&env.codex_home(), &bob());
-    let _ = env.run(["profile", "save", "home"]).code(0);
-    write_auth(&env.codex_home(), &alice(0));
-    let _ = env.run(["profile", "save", "work"]).code(0);
-    env
-}
-
-fn live(env: &TestEnv) -> String {
-    fs::read_to_string(env.codex_home().join("auth.json")).expect("a login")
-}
-
-fn kept(env: &TestEnv, name: &str) -> String {
-    let path = env.manager_home().join("profiles").join(name);
-    fs::read_to_string(path.join("auth.json")).expect("a login")
-}
-
 fn switch(env: &TestEnv, args: &[&str]) -> Run {
     env.run([&["use", "--json"], args].concat())
 }
 
-fn owner(env: &TestEnv, name: &str) -> Value {
-    let shown = env.run(["profile", "show", name, "--json"]).code(0).json();
-    shown["owner"].clone()
-}
-
 #[test]
 fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
-    let env = world();
+    let env = alice_and_bob();
     // Codex has renewed it since, with a field that nobody knows yet.
     let renewed = auth_json(&alice(1)).replacen('{', "{\"new\": 1,", 1);
     write_auth_text(&env.codex_home(), &renewed);
@@ -66,7 +43,7 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
     assert_eq!(path.metadata().expect("there").mode() & 0o7777, 0o600);
     assert_eq!(
         (owner(&env, "home"), owner(&env, "work")),
-        (json!("live"), json!("profile"))
+        ("live".to_owned(), "profile".to_owned())
     );
     let known = env.run(["cooldown", "--json"]).code(0).json();
     let bobs = known["accounts"]
@@ -82,7 +59,7 @@ fn the_live_login_is_saved_and_the_other_goes_live_byte_for_byte() {
 
 #[test]
 fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
-    let env = world();
+    let env = alice_and_bob();
     insta::assert_snapshot!(env.run(["use", "bob"]).code(0), @r"
     exit 0
     --- stdout
@@ -101,7 +78,7 @@ fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
 
 #[test]
 fn use_dash_goes_back_and_forth() {
-    let env = world();
+    let env = alice_and_bob();
     let none = switch(&env, &["-"]).code(1);
     assert!(none.stderr.contains("no account was used before"), "{none}");
     let _ = switch(&env, &["home"]).code(0);
@@ -113,7 +90,7 @@ fn use_dash_goes_back_and_forth() {
 
 #[test]
 fn the_current_account_is_left_alone() {
-    let env = world();
+    let env = alice_and_bob();
     let before = env.tree("");
     let said = switch(&env, &["work"]).code(0).json();
     assert_eq!(
@@ -125,7 +102,7 @@ fn the_current_account_is_left_alone() {
 
 #[test]
 fn recommend_use_takes_the_best_account_whose_login_is_at_hand() {
-    let env = world();
+    let env = alice_and_bob();
     // Somebody of whom only a record is known would be the best: never used.
     let old = SignIn::new("acct-old", "old@example.com");
     env.write("dumps/21apr_old@example.com_auth.json", auth_json(&old));
@@ -157,7 +134,7 @@ fn recommend_use_takes_the_best_account_whose_login_is_at_hand() {
 
 #[test]
 fn i11_a_dry_run_says_the_same_and_writes_nothing() {
-    let env = world();
+    let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(1));
     let before = env.tree("");
     let said = switch(&env, &["home", "--dry-run"]).code(0).json();
@@ -170,7 +147,7 @@ fn i11_a_dry_run_says_the_same_and_writes_nothing() {
 
 #[test]
 fn what_cannot_go_live_changes_nothing() {
-    let env = world();
+    let env = alice_and_bob();
     let before = env.tree("");
     for (args, code, reason) in [
         (&["nobody"][..], 1, "no account is called"),
@@ -182,7 +159,7 @@ fn what_cannot_go_live_changes_nothing() {
         assert_same_tree(&before, &env.tree(""));
     }
     // Known by records alone.
-    let env = world();
+    let env = alice_and_bob();
     env.write(
         "dumps/21apr_old@example.com_auth.json",
         auth_json(&SignIn::new("acct-old", "old@example.com")),
@@ -199,7 +176,7 @@ fn what_cannot_go_live_changes_nothing() {
 
 #[test]
 fn i5_a_login_older_than_the_newest_seen_needs_force() {
-    let env = world();
+    let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
     // Somebody put an old copy into the profile.
@@ -217,7 +194,7 @@ fn i5_a_login_older_than_the_newest_seen_needs_force() {
 
 #[test]
 fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
-    let env = world();
+    let env = alice_and_bob();
     let carol = auth_json(&SignIn::new("acct-carol", "carol@example.com"));
     write_auth_text(&env.codex_home(), &carol);
     let said = switch(&env, &["home"]).code(0).json();
@@ -262,7 +239,7 @@ fn an_account_without_a_profile_gets_one_and_what_is_no_login_is_kept_beside() {
 #[test]
 fn a_linked_login_is_replaced_as_a_name_and_never_written_through() {
     for hard in [false, true] {
-        let env = world();
+        let env = alice_and_bob();
         let path = env.codex_home().join("auth.json");
         let store = env.write("store.json", auth_json(&alice(1)));
         fs::remove_file(&path).expect("remove");
@@ -325,7 +302,7 @@ fn i6_accounts_that_look_alike_are_kept_apart() {
 
 #[test]
 fn an_api_key_is_switched_to_and_from() {
-    let env = world();
+    let env = alice_and_bob();
     let key = api_key_auth_json("sk-test-0000");
     write_auth_text(&env.codex_home(), &key);
     let _ = env.run(["profile", "save", "key"]).code(0);
@@ -337,7 +314,7 @@ fn an_api_key_is_switched_to_and_from() {
 
 #[test]
 fn a_keyring_home_is_refused_with_the_line_that_helps() {
-    let env = world();
+    let env = alice_and_bob();
     env.write(
         "home/.codex/config.toml",
         "cli_auth_credentials_store = \"auto\"\n",
@@ -355,7 +332,7 @@ fn a_keyring_home_is_refused_with_the_line_that_helps() {
 
 #[test]
 fn a_login_that_another_home_has_is_not_put_into_a_second() {
-    let env = world();
+    let env = alice_and_bob();
     let other = env.path("other");
     let other = other.to_str().expect("text");
     let refused = env.run(["use", "work", "--codex-home", other]).code(5);
@@ -367,7 +344,7 @@ fn a_login_that_another_home_has_is_not_put_into_a_second() {
 
 #[test]
 fn an_older_login_in_a_second_home_does_not_take_over_from_the_first() {
-    let env = world();
+    let env = alice_and_bob();
     let other = env.path("other");
     write_auth(&other, &alice(-1));
     let other = other.to_str().expect("text");
@@ -386,7 +363,7 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
     if !can_inject() {
         return;
     }
-    let env = world();
+    let env = alice_and_bob();
     // So that the profile has its login, and a note of that.
     let _ = switch(&env, &["home"]).code(0);
     let _ = switch(&env, &["work"]).code(0);
@@ -413,7 +390,7 @@ fn a_switch_that_is_killed_right_after_the_rename_has_noted_who_is_live() {
 
 #[test]
 fn a_damaged_note_lends_no_login_to_anybody() {
-    let env = world();
+    let env = alice_and_bob();
     for damaged in ["", "{\"schema\": 1, \"owner\": \"mo"] {
         let path = env.manager_home().join("profiles/home/profile.json");
         fs::write(&path, damaged).expect("write");
@@ -440,7 +417,7 @@ fn a_damaged_note_lends_no_login_to_anybody() {
 
 #[test]
 fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
-    let env = world();
+    let env = alice_and_bob();
     write_auth(&env.codex_home(), &alice(-1));
     let said = switch(&env, &["work"]).code(0).json();
     assert_eq!(
@@ -456,7 +433,7 @@ fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
 
 #[test]
 fn codex_at_its_own_locks_is_waited_for() {
-    let env = world();
+    let env = alice_and_bob();
     let held = FileLock::exclusive(&env.codex_home().join("auth.json.lock")).expect("the lock");
     let child = env
         .command(["use", "home", "--json"])
@@ -608,7 +585,7 @@ fn who_runs_already_is_named_and_a_renewal_under_way_is_waited_for() {
 
 #[test]
 fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
-    let env = world();
+    let env = alice_and_bob();
     let _ = switch(&env, &["home"]).code(0);
     write_auth(&env.codex_home(), &alice(3));
     let _ = env.run(["profile", "save", "work"]).code(0);
@@ -631,7 +608,7 @@ fn what_asks_for_a_new_login_names_the_command_that_signs_nobody_out() {
 
 #[test]
 fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
-    let env = world();
+    let env = alice_and_bob();
     let named = |id: &str| SignIn::new(id, &format!("{id}@example.com"));
     for who in ["carol", "dave"] {
         write_auth(&env.codex_home(), &named(who));
@@ -657,7 +634,7 @@ fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
 
 #[test]
 fn a_dry_run_under_a_live_daemon_ends_as_the_switch_would() {
-    let env = world();
+    let env = alice_and_bob();
     let pid = std::process::id();
     let started = processes::started(pid).expect("a start");
     let note = json!({"pid": pid, "processIdentity": {"startTicks": started}}).to_string();

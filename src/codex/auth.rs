@@ -147,7 +147,7 @@ impl AuthFile {
                 return Err(std::io::Error::other("not a regular file")).at("read", path);
             }
             Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(std::io::Error::other("larger than any login")).at("read", path);
+                return Err(std::io::Error::other("too large for a login")).at("read", path);
             }
             Ok(_) => regular::read(path).at("read", path)?,
         };

@@ -6,10 +6,14 @@
 //! A named limit has a heading of its own (`X limit:`), with its windows below, or one line
 //! (`X 5h limit: …`); both are kept under that name.
 
+mod figures;
+
+use self::figures::{date_instant, excerpt, used_percent, window_minutes};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
+use crate::io::escapes;
 use crate::io::wall::{self, Day, WallTime};
-use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
+use chrono::{DateTime, Duration, NaiveTime, Utc};
 
 /// The longest text that is looked at. A screen of `/status` is below 4 kB.
 const MAX_BYTES: usize = 256 * 1024;
@@ -62,7 +66,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         now,
         zone,
     };
-    for line in strip_escapes(text).lines() {
+    for line in escapes::strip(text).lines() {
         reader.line(line)?;
     }
     if reader.found.email.is_none() && reader.found.windows.is_empty() {
@@ -245,37 +249,6 @@ impl Reader {
     }
 }
 
-/// The instant of a date: with its year as it stands, else the first in reach of the window, else
-/// the last one that has passed.
-fn date_instant(
-    year: Option<i32>,
-    (month, day): (u32, u32),
-    time: NaiveTime,
-    length: Duration,
-    now: &DateTime<Utc>,
-    zone: Zone,
-) -> Option<Timestamp> {
-    let this_year = zone.at(now).year();
-    let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
-    let candidates: Vec<_> = years
-        .filter_map(|year| wall::date(year, month, day))
-        .map(|date| {
-            let (first, second) = zone.instants(date.and_time(time));
-            second.filter(|_| first < *now).unwrap_or(first)
-        })
-        .collect();
-    if year.is_some() {
-        return candidates.first().copied();
-    }
-    // Two days of slack: clocks differ, and a zone may have changed since the text was made.
-    let latest = *now + length + Duration::days(2);
-    let mut in_reach = candidates
-        .iter()
-        .filter(|at| **at >= *now && **at <= latest);
-    let passed = candidates.iter().rev().find(|at| **at < *now);
-    in_reach.next().or(passed).copied()
-}
-
 fn is_email(word: &str) -> bool {
     word.len() <= 320
         && !word.chars().any(char::is_control)
@@ -290,98 +263,6 @@ fn limit_id(words: &[&str]) -> String {
         CODEX_LIMIT.into()
     } else {
         name
-    }
-}
-
-/// The length that a label names: "5h", "Weekly", "3d".
-fn window_minutes(word: &str) -> Option<u32> {
-    match word.to_lowercase().as_str() {
-        "weekly" => Some(WEEKLY_MINUTES),
-        "daily" => Some(1_440),
-        "monthly" => Some(43_200),
-        "annual" => Some(525_600),
-        word => {
-            let digits = word.find(|c: char| !c.is_ascii_digit())?;
-            let amount: u32 = word[..digits].parse().ok()?;
-            match &word[digits..] {
-                "m" | "min" => Some(amount),
-                "h" => amount.checked_mul(60),
-                "d" => amount.checked_mul(1_440),
-                _ => None,
-            }
-        }
-    }
-    .filter(|minutes| (1..=5_256_000).contains(minutes))
-}
-
-/// What is used, of "88% left", "12 % used".
-fn used_percent(value: &str) -> Result<f64, StatusTextError> {
-    let fail = || StatusTextError::BadFigure(excerpt(value));
-    let (before, after) = value.split_once('%').ok_or_else(fail)?;
-    let before = before.trim_end();
-    let start = before
-        .rfind(|c: char| !c.is_ascii_digit() && c != '.')
-        .map_or(0, |i| {
-            i + before[i..].chars().next().map_or(1, char::len_utf8)
-        });
-    let negative = before[..start].ends_with(['-', '−']);
-    let figure: f64 = before[start..].parse().map_err(|_| fail())?;
-    if negative || !(0.0..=100.0).contains(&figure) {
-        return Err(fail());
-    }
-    let word: String = after
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_alphabetic())
-        .collect();
-    match word.to_lowercase().as_str() {
-        "left" | "remaining" => Ok(100.0 - figure),
-        "used" => Ok(figure),
-        _ => Err(fail()),
-    }
-}
-
-fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(60).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
-}
-
-/// The text without ANSI escapes and other control characters; line ends stay.
-fn strip_escapes(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut chars = text.chars().peekable();
-    while let Some(c) = chars.next() {
-        match c {
-            '\x1b' => match chars.next() {
-                Some('[') => skip_control_sequence(&mut chars),
-                // A title or a link: up to BEL or ESC \.
-                Some(']' | 'P' | '^' | '_') => {
-                    while let Some(c) = chars.next() {
-                        if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
-                            break;
-                        }
-                    }
-                }
-                _ => {}
-            },
-            '\u{9b}' => skip_control_sequence(&mut chars),
-            '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => plain.push('\n'),
-            '\t' | '\u{a0}' | '\u{202f}' => plain.push(' '),
-            c if c.is_control() || c == '\u{feff}' => {}
-            c => plain.push(c),
-        }
-    }
-    plain
-}
-
-fn skip_control_sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
-    while let Some(c) = chars.next_if(|c| ('\x20'..='\x7e').contains(c)) {
-        if ('\x40'..='\x7e').contains(&c) {
-            break;
-        }
     }
 }
 

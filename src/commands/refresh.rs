@@ -7,7 +7,7 @@ use crate::codex::app_server;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::cooldown::{self, CooldownFile};
-use crate::inventory::status::{self, Inquiry, StatusOptions};
+use crate::inventory::status::{self, Inquiry, StatusOptions, StatusReport};
 
 /// How accounts are asked about now.
 pub(super) fn inquiry<'a>(
@@ -26,28 +26,63 @@ pub(super) fn inquiry<'a>(
     }
 }
 
-/// Asks Codex about the live account and notes the answer, as `status` does. Whether it could be had;
+/// Looks at the live account, with pasted `/status` text where there is some, and where Codex is asked
+/// notes the answer; whether that could be done. Who asks is told, also where the manager home may not
+/// be written to.
+///
+/// # Errors
+/// The text or auth.json cannot be used, or the user stopped it.
+pub(super) fn look(
+    context: &Context,
+    known: &CooldownFile,
+    status_text: Option<&str>,
+    ask_codex: bool,
+) -> Result<(StatusReport, bool), CommandError> {
+    let settings = &context.settings;
+    let report = status::observe(&StatusOptions {
+        home: &settings.codex_home,
+        inquiry: inquiry(context, known, ask_codex),
+        status_text,
+        reset_at: None,
+    })?;
+    if !ask_codex {
+        return Ok((report, true));
+    }
+    let noted = status::record(
+        &settings.manager_home,
+        &report,
+        &context.now(),
+        settings.zone,
+    );
+    let is_noted = noted.is_ok();
+    match noted {
+        Ok(updated) => warn_all(
+            &context.ui,
+            &updated.map(|u| u.warnings).unwrap_or_default(),
+        ),
+        Err(e) => {
+            let told = CommandError::from(e);
+            context
+                .ui
+                .warn(format_args!("the answer is not noted: {told}"));
+        }
+    }
+    Ok((report, is_noted))
+}
+
+/// Asks Codex about the live account and notes the answer, as `status` does. Whether both could be done;
 /// if not, the reason is said.
 ///
 /// # Errors
-/// auth.json cannot be read, or the answer cannot be noted.
+/// auth.json cannot be used, or a document is of a newer version.
 pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
     let settings = &context.settings;
-    let now = context.now();
-    let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
-    let report = status::observe(&StatusOptions {
-        home: &settings.codex_home,
-        inquiry: inquiry(context, &known.file, true),
-        status_text: None,
-        reset_at: None,
-    })?;
-    if let Some(updated) = status::record(&settings.manager_home, &report, &now, settings.zone)? {
-        warn_all(&context.ui, &updated.warnings);
-    }
+    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    let (report, is_noted) = look(context, &known.file, None, true)?;
     if let Some(problem) = &report.problem {
         context.ui.warn(format_args!("no live figure: {problem}"));
     }
-    Ok(report.is_complete())
+    Ok(report.is_complete() && is_noted)
 }
 
 /// Asks Codex about every account whose login is at hand, and notes the answers. Whether all of them

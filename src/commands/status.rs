@@ -1,8 +1,7 @@
 //! `status`: who is signed in, and what is left of the quota.
 
 use super::account::warn_all;
-use super::refresh::inquiry;
-use super::{status_history, survey};
+use super::{refresh, status_history, survey};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
@@ -11,7 +10,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
-use crate::inventory::status::{self, StatusOptions, StatusProblem, StatusReport};
+use crate::inventory::status::{StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
 use crate::io::regular;
@@ -86,29 +85,7 @@ impl StatusArgs {
         let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
         warn_all(&context.ui, &known.warnings);
         let ask = !self.dry_run && !self.is_young(context, &known.file)?;
-        let report = status::observe(&StatusOptions {
-            home: &settings.codex_home,
-            inquiry: inquiry(context, &known.file, ask),
-            status_text: text.as_deref(),
-            reset_at: None,
-        })?;
-        let mut is_noted = true;
-        if ask {
-            match status::record(&settings.manager_home, &report, &now, settings.zone) {
-                Ok(updated) => warn_all(
-                    &context.ui,
-                    &updated.map(|u| u.warnings).unwrap_or_default(),
-                ),
-                // Who asks for the quota is told, also where the manager home may not be written to.
-                Err(e) => {
-                    is_noted = false;
-                    let told = CommandError::from(e);
-                    context
-                        .ui
-                        .warn(format_args!("the answer is not noted: {told}"));
-                }
-            }
-        }
+        let (report, is_noted) = refresh::look(context, &known.file, text.as_deref(), ask)?;
         show(context, &report, None);
         if !self.dry_run {
             status_history::say_moved(&report, context)?;

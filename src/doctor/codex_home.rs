@@ -268,7 +268,7 @@ fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
     let check = |(path, fault): (&PathBuf, &str)| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let check = Check::fail(ID, format!("{fault}: {}", path.display()))
-            .because("Codex loses what it knows of conversations, or does not start");
+            .because("Codex forgets conversations, or does not start");
         if fault == NO_FILE {
             check.fixed_by(remedies::put_aside(path))
         } else if newest_archive(world).is_some() {
@@ -345,10 +345,7 @@ fn conversations(home: &Path) -> Check {
         )
         .because("Codex reads them all when it starts next")
         .advised("start codex, which makes it again"),
-        (true, true) => Check::ok(
-            ID,
-            "conversations and the database that lists them are there",
-        ),
+        (true, true) => Check::ok(ID, "there are conversations, and a database of them"),
         (false, _) => Check::ok(ID, "there are no conversations"),
     }
 }

@@ -178,9 +178,9 @@ mod tests {
             "C:/Users/me/OneDrive/.codex",
             "/home/me/Dropbox (Personal)/.codex",
         ] {
-            assert!(synced("x", Path::new(path)).is_some(), "{path}");
+            assert!(synced("home.cloud", Path::new(path)).is_some(), "{path}");
         }
-        assert!(synced("x", Path::new("/home/me/.codex")).is_none());
+        assert!(synced("home.cloud", Path::new("/home/me/.codex")).is_none());
     }
 
     #[test]

@@ -427,6 +427,14 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
         Check::warn("restore", "a restore is at work in another process")
             .because("the home is about to be replaced")
             .advised("wait for it to end")
+    } else if let Some(remains) = pending::remains(world.codex_home).first() {
+        let message = format!(
+            "what a restore replaced is still there: {}",
+            remains.display()
+        );
+        Check::warn("restore", message)
+            .because("it could not be removed, and only takes room")
+            .advised("remove it, as the user whose files are in it")
     } else {
         Check::ok("restore", "no restore was interrupted")
     };

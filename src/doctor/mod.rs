@@ -11,6 +11,66 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
+/// Every check: its id, which scripts may rely on, and what it looks at.
+pub const CHECKS: [(&str, &str); 38] = [
+    ("codex.binary", "the Codex program and its version"),
+    ("home", "the Codex home: there, readable, closed to others"),
+    ("home.config", "its config.toml"),
+    ("home.store", "where Codex keeps the login"),
+    (
+        "home.login",
+        "auth.json: whose, whole, private, without a second link",
+    ),
+    ("home.files", "other files of Codex that are no files"),
+    ("home.databases", "how each database begins, and its length"),
+    (
+        "home.conversations",
+        "whether a database lists the conversations",
+    ),
+    ("home.daemon", "Codex's background daemon, and whose it is"),
+    ("home.cloud", "whether the Codex home is in a synced folder"),
+    ("home.disk", "whether it is on a network disk"),
+    ("manager.config", "config.toml of the manager home"),
+    (
+        "manager.home",
+        "the manager home: there, and closed to others",
+    ),
+    ("manager.inventory", "inventory.json"),
+    ("manager.cooldown", "cooldown.json"),
+    ("manager.profiles", "the profiles and their logins"),
+    ("manager.foreign", "what lies there and is not ours"),
+    (
+        "manager.cloud",
+        "whether the manager home is in a synced folder",
+    ),
+    ("manager.disk", "whether it is on a network disk"),
+    ("archives", "how old the newest archive is"),
+    ("archives.verified", "when an archive was last read through"),
+    ("archives.damaged", "an archive that is damaged or gone"),
+    ("archives.sidecar", "an archive without its sidecar"),
+    (
+        "archives.foreign",
+        "what lies among the archives and is none",
+    ),
+    ("archives.trash", "what the trash takes"),
+    ("restore", "a restore that was interrupted"),
+    ("temp", "temp files that nobody uses any more"),
+    ("clock", "whether the clock can be right"),
+    ("zone", "the time zone"),
+    ("space", "whether the next archive has room"),
+    ("sync.config", "sync.toml, where there is one"),
+    ("sync.local", "the Codex home as a side of the sync"),
+    ("sync.cloud", "the cloud folder"),
+    ("sync.backups", "where a sync keeps what it overwrites"),
+    (
+        "sync.codex",
+        "who uses the home, and is in the way of a sync",
+    ),
+    ("sync.state", "the last sync, and what killed ones left"),
+    ("sync.arrival", "what has not arrived whole"),
+    ("sync.forks", "kept versions that need a decision"),
+];
+
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -51,6 +111,7 @@ pub enum Remedy {
 impl Check {
     /// A finding without a remedy.
     pub fn new(id: &'static str, status: Status, message: impl Into<String>) -> Self {
+        debug_assert!(CHECKS.iter().any(|(known, _)| *known == id), "{id}");
         Self {
             id,
             status,

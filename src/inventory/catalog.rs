@@ -20,6 +20,9 @@ use std::thread;
 /// The problem of an archive whose sidecar is gone. It describes itself.
 pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it)";
 
+/// The problem of an archive that `verify` read through.
+const FOUND_DAMAGED: &str = "damaged: codex-manager verify found it so";
+
 /// The largest sidecar that is looked at: ours are below 16 kB.
 const MAX_SIDECAR_BYTES: u64 = 1024 * 1024;
 
@@ -51,7 +54,7 @@ pub fn list(
             continue;
         }
         let before = known.remove(&relative);
-        records.push(match before {
+        let mut record = match before {
             Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar => r,
             before => {
                 // A sidecar that was written again says nothing new of the archive.
@@ -63,9 +66,23 @@ pub fn list(
                     ..read(backups, relative, pair)
                 }
             }
-        });
+        };
+        judge(&mut record);
+        records.push(record);
     }
     Ok(records)
+}
+
+/// What the last `verify` found is a problem like any other, until the next one finds otherwise.
+fn judge(record: &mut ArchiveRecord) {
+    let is_bad = record.verified.as_ref().map(|verified| !verified.ok);
+    match (record.problem.as_deref(), is_bad) {
+        (None | Some(NO_SIDECAR), Some(true)) => record.problem = Some(FOUND_DAMAGED.into()),
+        (Some(FOUND_DAMAGED), None | Some(false)) => {
+            record.problem = record.sidecar.is_none().then(|| NO_SIDECAR.into());
+        }
+        _ => {}
+    }
 }
 
 /// An archive and its sidecar; either may be missing.

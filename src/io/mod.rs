@@ -11,6 +11,7 @@ pub mod clock;
 pub mod deadline;
 pub mod document;
 pub mod environment;
+pub mod escapes;
 pub mod events;
 pub mod exchange;
 pub mod foreground;

@@ -30,7 +30,11 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
 )]
 pub fn remove(path: &Path) -> Result<(), IoError> {
     let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+        Ok(meta) if meta.is_dir() => match fs::remove_dir_all(path) {
+            // Folders that may not be written to; more levels than files may be open.
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
+            removed => removed,
+        },
         Ok(_) => fs::remove_file(path),
         Err(e) => Err(e),
     };
@@ -38,6 +42,34 @@ pub fn remove(path: &Path) -> Result<(), IoError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.at("remove", path),
     }
+}
+
+/// Removes a folder that cannot be removed the fast way: each folder in it is made writable, and one
+/// is open at a time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one place that removes whole folders"
+)]
+fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
+    let mut folders = vec![folder.to_path_buf()];
+    let mut next = 0;
+    while let Some(folder) = folders.get(next).cloned() {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
+        }
+        for (name, kind) in list(&folder)? {
+            let path = folder.join(name);
+            if kind.is_dir() {
+                folders.push(path);
+            } else {
+                fs::remove_file(&path)?;
+            }
+        }
+        next += 1;
+    }
+    folders.iter().rev().try_for_each(fs::remove_dir)
 }
 
 /// Up to so many entries are made durable one by one.

@@ -96,6 +96,9 @@ pub fn keep_dropped(
     let state = replica.read()?;
     let current = conversation_of(fork, config, &state);
     let (file, path) = match (choice, current) {
+        (Choice::Fork, _) if fork.here.is_none() => {
+            return Err(ResolveError::NotHere(fork.name.clone()));
+        }
         (Choice::Both, _) | (Choice::Fork, None) => return Ok(None),
         (Choice::Fork, Some(current)) => (config.local.join(&current), current),
         (Choice::Current, current) => {

@@ -251,37 +251,39 @@ impl Ui {
         self.say(2, &format!("{word} {text}"));
     }
 
-    /// A line on stderr: broken at the width of a terminal, whole for whatever reads it elsewhere.
+    /// A line on stderr.
     fn say(&self, indent: usize, text: &str) {
+        err(format_args!("{}\n", self.broken(indent, text)));
+    }
+
+    /// A line for stderr: broken at the width of a terminal, whole for whatever reads it elsewhere.
+    fn broken(&self, indent: usize, text: &str) -> String {
         if self.terminal_err {
-            err(format_args!(
-                "{}\n",
-                wrap::wrap(text, indent, self.width_err)
-            ));
+            wrap::wrap(text, indent, self.width_err)
         } else {
-            err(format_args!("{text}\n"));
+            text.to_owned()
         }
     }
 
     /// A failed command: message, causes, then hints.
     pub fn error(&self, error: &CommandError) {
         let word = |style, word| paint(self.color_err, style, word);
-        self.say(
+        let mut lines = vec![self.broken(
             2,
             &format!("{} {}", word(Style::Bad, "error:"), shown(error)),
-        );
+        )];
         for cause in error.causes() {
-            self.say(4, &format!("  caused by: {}", shown(cause)));
+            lines.push(self.broken(4, &format!("  caused by: {}", shown(cause))));
         }
         if !error.hints.is_empty() {
-            self.say(0, "");
+            lines.push(String::new());
         }
         for hint in &error.hints {
-            self.say(
-                2,
-                &format!("{} {}", word(Style::Strong, "hint:"), shown(hint)),
-            );
+            let hint = format!("{} {}", word(Style::Strong, "hint:"), shown(hint));
+            lines.push(self.broken(2, &hint));
         }
+        // In one piece: half of an error says something else.
+        err(format_args!("{}\n", lines.join("\n")));
     }
 
     /// Lets somebody choose from a numbered list on the terminal; `None` when nobody can be asked

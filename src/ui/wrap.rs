@@ -24,6 +24,9 @@ fn wrap_line(line: &str, indent: usize, width: usize) -> String {
     for (i, unit) in units(line, width.saturating_sub(indent)).iter().enumerate() {
         let needed = columns(unit);
         if has_words && used + 1 + needed > width {
+            if needed == 0 {
+                continue;
+            }
             wrapped.truncate(wrapped.trim_end_matches(' ').len());
             wrapped.push('\n');
             wrapped.push_str(&" ".repeat(indent));
@@ -88,7 +91,7 @@ mod tests {
         let text = "it is archived; bring it back: codex-manager restore me@x.com, or wait";
         assert_eq!(
             wrap(text, 2, 36),
-            "it is archived; bring it back:\n  codex-manager restore me@x.com,\n  or wait"
+            "it is archived; bring it back:\n  codex-manager restore me@x.com, or\n  wait"
         );
         assert_eq!(wrap(text, 2, 80), text);
         // Where a command does not fit at all, it is broken like the rest.

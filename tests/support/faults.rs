@@ -76,6 +76,14 @@ impl Mount {
         Self::new(&["--bind", of.to_str().expect("text")], at)
     }
 
+    /// The folders `lower` and `upper` of `of` in one another; its folder `work` is for the system.
+    pub(crate) fn layers(of: &Path, at: &Path) -> Option<Self> {
+        let of = of.to_str().expect("text");
+        let of = of.trim_end_matches('/');
+        let layers = format!("lowerdir={of}/lower,upperdir={of}/upper,workdir={of}/work");
+        Self::new(&["-t", "overlay", "-o", &layers, "overlay"], at)
+    }
+
     fn new(args: &[&str], at: &Path) -> Option<Self> {
         std::fs::create_dir_all(at).expect("folder");
         let made = cfg!(target_os = "linux")

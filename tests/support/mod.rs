@@ -14,6 +14,7 @@ pub(crate) mod memory;
 pub(crate) mod mock_backend;
 pub(crate) mod pair;
 pub(crate) mod processes;
+pub(crate) mod profiles;
 pub(crate) mod real_codex;
 pub(crate) mod sample;
 pub(crate) mod sign_in;

@@ -285,12 +285,13 @@ impl<'a> Work<'a> {
 
     fn carry(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
-        if self.plan.partial
-            && self.plan.target == Target::Home
-            && files <= FEW_FILES
+        let is_small = self.plan.partial && files <= FEW_FILES;
+        if self.plan.target == Target::Home
             && self.outside.is_none()
+            && (is_small || stage::has_layers(&self.folder))
         {
-            // Linking all that stays would cost more than the restore itself.
+            // Linking all that stays would cost more than the restore itself; or folders of a lower
+            // layer cannot be exchanged.
             (self.by_file, self.whole) = (true, false);
             return Ok(self
                 .stage
@@ -356,7 +357,7 @@ impl<'a> Work<'a> {
             plan,
             contents,
             swap,
-            notes,
+            mut notes,
             ..
         } = self;
         let busy = holders(request);
@@ -369,11 +370,19 @@ impl<'a> Work<'a> {
             started.is_empty()
         };
         let outcome = swap.commit(steps, confirm, &leave_at)?;
-        if let swap::Outcome::Undone(left_at) = outcome {
-            return Err(RestoreError::StartedMeanwhile {
-                holders: started,
-                left_at,
-            });
+        match outcome {
+            swap::Outcome::Done(remains) => notes.extend(remains.iter().map(|path| {
+                format!(
+                    "what was replaced could not be removed and only takes room: {}",
+                    path.display()
+                )
+            })),
+            swap::Outcome::Undone(left_at) => {
+                return Err(RestoreError::StartedMeanwhile {
+                    holders: started,
+                    left_at,
+                });
+            }
         }
         login.settle_owners(request)?;
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);

@@ -55,10 +55,7 @@ impl Drop for Note {
 
 /// The folders in which a restore may have been interrupted.
 pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<PathBuf>)> {
-    let home = codex_home
-        .canonicalize()
-        .unwrap_or_else(|_| codex_home.to_path_buf());
-    let mut found: Vec<_> = [swap::folder_beside(&home), swap::folder_within(&home)]
+    let mut found: Vec<_> = places(codex_home)
         .into_iter()
         .filter(|folder| swap::is_pending(folder))
         .map(|folder| (folder, None))
@@ -75,12 +72,26 @@ pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<P
 
 /// Whether a restore of `codex_home` is at work in another process.
 pub fn is_at_work(codex_home: &Path) -> bool {
-    let home = codex_home
-        .canonicalize()
-        .unwrap_or_else(|_| codex_home.to_path_buf());
-    [swap::folder_beside(&home), swap::folder_within(&home)]
+    places(codex_home)
         .iter()
         .any(|folder| swap::is_at_work(folder))
+}
+
+/// Where a restore of a home works.
+fn places(codex_home: &Path) -> [PathBuf; 2] {
+    let home = real(codex_home);
+    [swap::folder_beside(&home), swap::folder_within(&home)]
+}
+
+fn real(codex_home: &Path) -> PathBuf {
+    codex_home
+        .canonicalize()
+        .unwrap_or_else(|_| codex_home.to_path_buf())
+}
+
+/// What restores of `codex_home` replaced and could not remove: it only takes room.
+pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
+    swap::remains_beside(&real(codex_home))
 }
 
 /// Keeps the login of a home that is about to be exchanged, where Codex renewed it after the
@@ -135,9 +146,17 @@ pub fn recover_all(
     now: Timestamp,
 ) -> Result<Vec<Recovery>, SwapError> {
     let mut recovered = Vec::new();
+    let own = places(codex_home);
     for (folder, note) in folders(codex_home, manager_home) {
         let keep = |live: &Path, staged: &Path| keep_login(manager_home, now, live, staged);
-        let recovery = swap::recover(&folder, &keep)?;
+        let recovery = match swap::recover(&folder, &keep) {
+            // Nobody has to wait for a disk with another home on it.
+            Err(e) if !own.contains(&folder) => {
+                recovered.push(Recovery::Failed(e.to_string()));
+                continue;
+            }
+            other => other?,
+        };
         let at_work = note.as_deref().is_some_and(lock::is_held);
         if at_work || recovery == Recovery::InProgress {
             recovered.push(Recovery::InProgress);

@@ -16,7 +16,7 @@ use crate::io::progress::Silent;
 use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, position};
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -125,7 +125,7 @@ impl Work<'_> {
 #[cfg(unix)]
 fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
     let mode = from.metadata().at("read", from)?.permissions();
-    fs::set_permissions(to, mode).at("set the mode of", to)
+    std::fs::set_permissions(to, mode).at("set the mode of", to)
 }
 
 #[cfg(not(unix))]

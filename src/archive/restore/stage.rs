@@ -12,7 +12,7 @@ use crate::codex::home::{self, Kind, kind_of};
 use crate::io::position;
 use crate::io::regular;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
@@ -301,8 +301,8 @@ impl Carry<'_> {
     }
 
     fn folder(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        for entry in fs::read_dir(live).at("list", live)? {
-            let name = entry.at("list", live)?.file_name();
+        // The whole list first: a folder that stays open at each level is too much for a deep path.
+        for (name, _) in tree::list(live).at("list", live)? {
             self.entry(
                 &live.join(&name),
                 &relative.join(&name),
@@ -372,6 +372,23 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> bool {
     crate::io::space::same_file_system(home, beside)
         && mounts_in(home).is_empty()
         && exchanges_folders(beside)
+}
+
+/// Whether the folder is on an overlay, as in a container: what is in a lower layer of one can be
+/// replaced file by file alone.
+pub(super) fn has_layers(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// From the kernel's `magic.h`.
+        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+        rustix::fs::statfs(folder)
+            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
+    }
 }
 
 /// Tries it with two empty folders.
@@ -454,8 +471,7 @@ pub(super) fn steps_by_file(
         steps.push(Step::new(live.to_path_buf(), staged.to_path_buf()));
         return Ok(());
     }
-    for entry in fs::read_dir(staged).at("list", staged)? {
-        let name = entry.at("list", staged)?.file_name();
+    for (name, _) in tree::list(staged).at("list", staged)? {
         steps_by_file(&live.join(&name), &staged.join(&name), steps)?;
     }
     Ok(())

@@ -316,8 +316,7 @@ impl Swap {
         }
         // Should this not be written, a recovery finds every step done.
         let _ = self.set(State::Committed);
-        self.clean()?;
-        Ok(Outcome::Done)
+        Ok(Outcome::Done(self.clean()))
     }
 
     fn undo(&mut self) -> Result<(), SwapError> {
@@ -368,20 +367,67 @@ impl Swap {
     }
 
     /// Removes every folder of the swap; the one with the journal last, and its lock at the very
-    /// end: until then nobody else begins there.
-    fn clean(&mut self) -> Result<(), IoError> {
+    /// end: until then nobody else begins there. What cannot be removed (a file of another user, an
+    /// immutable one) is no failure of what was done, and nobody should have to wait for it: it goes
+    /// aside. Gives where it is.
+    fn clean(&mut self) -> Vec<PathBuf> {
         self.finished = true;
+        let mut remains = Vec::new();
         let (own, others) = self
             .journal
             .folders
             .split_first()
             .map_or((None, &[][..]), |(own, others)| (Some(own), others));
-        others
-            .iter()
-            .rev()
-            .try_for_each(|folder| tree::remove(folder))?;
-        own.map_or(Ok(()), |folder| remove_with_lock(folder))
+        for folder in others.iter().rev() {
+            if tree::remove(folder).is_err() {
+                remains.push(set_aside(folder));
+            }
+        }
+        if let Some(folder) = own
+            && remove_with_lock(folder).is_err()
+        {
+            // Without a journal nothing is to be done there any more.
+            let _ = tree::remove(&folder.join(JOURNAL));
+            let aside = set_aside(folder);
+            if aside != *folder {
+                let _ = tree::remove(&aside.join(LOCK));
+            }
+            remains.push(aside);
+        }
+        remains
     }
+}
+
+/// How the names of folders end that could not be removed.
+const REMAINS_SUFFIX: &str = ".old";
+
+/// Gives a folder a name that no restore looks at; where that is impossible, its old one.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "to be found under either name is good enough"
+)]
+fn set_aside(folder: &Path) -> PathBuf {
+    for number in 1..1000 {
+        let aside = append(folder, &format!("{REMAINS_SUFFIX}-{number}"));
+        if aside.symlink_metadata().is_err() && fs::rename(folder, &aside).is_ok() {
+            return aside;
+        }
+    }
+    folder.to_path_buf()
+}
+
+/// What restores of `home` could not remove and left beside it.
+pub fn remains_beside(home: &Path) -> Vec<PathBuf> {
+    let begin = append(&folder_beside(home), REMAINS_SUFFIX);
+    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
+    let entries = fs::read_dir(atomic::parent_of(home));
+    let entries = entries.into_iter().flatten().flatten();
+    let mut remains: Vec<_> = entries
+        .filter(|e| e.file_name().as_encoded_bytes().starts_with(begin))
+        .map(|e| e.path())
+        .collect();
+    remains.sort();
+    remains
 }
 
 /// Removes the journal's folder. Another restore may begin there as soon as the lock is gone.
@@ -418,14 +464,14 @@ impl Drop for Swap {
 /// How a swap ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The new state is there.
-    Done,
+    /// The new state is there; of the old one, this could not be removed.
+    Done(Vec<PathBuf>),
     /// The old state is there again; the new one was left at these places.
     Undone(Vec<PathBuf>),
 }
 
 /// What was found of an interrupted restore.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
     /// Nothing.
     None,
@@ -435,6 +481,8 @@ pub enum Recovery {
     Undone,
     /// It had begun: the new state is there.
     Finished,
+    /// It is another home's, and could not be looked at.
+    Failed(String),
 }
 
 /// Whether a restore of the files in `folder` was interrupted or is at work. Touches nothing.
@@ -549,7 +597,7 @@ fn recover_locked(
         }
         State::Committed => Recovery::Finished,
     };
-    swap.clean()?;
+    let _ = swap.clean();
     Ok(recovery)
 }
 
@@ -608,7 +656,8 @@ mod tests {
     fn commit_replaces_all_and_leaves_nothing_behind() {
         let world = World::new();
         let (swap, steps) = world.begin();
-        assert_eq!(swap.commit(steps, || true, &[]).unwrap(), Outcome::Done);
+        let outcome = swap.commit(steps, || true, &[]).unwrap();
+        assert_eq!(outcome, Outcome::Done(vec![]));
         assert_eq!(world.state(), NEW);
         assert!(!world.at(STAGING).exists());
     }

@@ -1,9 +1,10 @@
 //! `sync init`: a configuration with a remark on every key.
 
+use super::shared::surroundings;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
-use crate::sync::config::machine_name;
+use crate::sync::config::{SyncConfig, machine_name};
 use clap::Args;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -42,6 +43,8 @@ impl InitArgs {
         };
         let cloud = self.cloud.as_ref().map(|cloud| context.env.absolute(cloud));
         let text = template(cloud.as_deref(), &host_name());
+        // What would be refused is not written.
+        SyncConfig::parse(&path, &text, &surroundings(context))?;
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {

@@ -39,12 +39,16 @@ pub(super) fn read_config(context: &Context, path: &Path) -> Result<SyncConfig, 
 
 /// Reads the configuration.
 pub(super) fn read_quietly(context: &Context, path: &Path) -> Result<SyncConfig, CommandError> {
-    let around = Surroundings {
+    Ok(SyncConfig::read(path, &surroundings(context))?)
+}
+
+/// What configurations are read against.
+pub(super) fn surroundings(context: &Context) -> Surroundings<'_> {
+    Surroundings {
         env: &context.env,
         codex_home: &context.settings.codex_home,
         manager_home: &context.settings.manager_home,
-    };
-    Ok(SyncConfig::read(path, &around)?)
+    }
 }
 
 /// The state of this home and this cloud folder.

@@ -11,7 +11,7 @@ use crate::sync::manifest::Written;
 use crate::sync::plan::{Copy, Seen};
 use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -73,10 +73,22 @@ impl Copier<'_> {
         }
     }
 
+    /// A new file beside `target`. Where a link leads out of the side's folder, as to settings that nobody
+    /// may write to, that the file cannot be made concerns it alone.
+    pub(super) fn temp(&self, side: Side, target: &Path) -> Result<TempFile, Obstacle> {
+        TempFile::beside(target).map_err(|e| {
+            if target.starts_with(self.config.root(side)) {
+                e.into()
+            } else {
+                Obstacle::Left(format!("{e}: {}", e.source))
+            }
+        })
+    }
+
     /// Copies a file beside `target`, with its mode and time. Not durable yet.
     pub(super) fn stage(&self, copy: &Copy, target: PathBuf) -> Result<Staged, Obstacle> {
         let source = self.still(&copy.from)?;
-        let mut temp = TempFile::beside(&target)?;
+        let mut temp = self.temp(copy.to.0, &target)?;
         let mut reader = regular::open(&source).at("open", &source)?;
         let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
         self.still(&copy.from)?;
@@ -132,6 +144,7 @@ impl Copier<'_> {
 pub(super) fn set_like(file: &File, source: &Path, replaced: Option<&Path>) -> io::Result<()> {
     #[cfg(unix)]
     {
+        use std::fs;
         use std::os::unix::fs::PermissionsExt;
         let like = replaced.unwrap_or(source);
         let mode = match fs::metadata(like) {

@@ -421,7 +421,7 @@ impl Run<'_> {
         let mut staged = Vec::new();
         for (place, over) in to {
             let target = self.place(place)?;
-            let mut temp = TempFile::beside(&target)?;
+            let mut temp = self.copier.temp(place.0, &target)?;
             merge.write(temp.file()).at("merge", &target)?;
             self.work.progress.add_bytes(merge.bytes);
             let written = Written {

@@ -49,7 +49,7 @@ pub enum PlanError {
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
     /// Much of what was in the cloud folder is not there.
-    #[error("{missing} of {} missing in the cloud folder, which looks not mounted or not downloaded: {}", counted(*known, "file"), cloud.display())]
+    #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", counted(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
     Hollow {
         /// How many are missing.
         missing: usize,

@@ -1,0 +1,215 @@
+//! What `backup` says of an archive, in JSON and in words.
+
+use super::super::account::local;
+use super::{Done, Plan};
+use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::names;
+use crate::archive::publish::Published;
+use crate::archive::scan::{self, LeftOut};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::status::StatusReport;
+use crate::io::clock::Timestamp;
+use crate::io::quantity::counted;
+use crate::io::shell;
+use crate::ui::Style;
+use crate::ui::time::{bytes, duration, full};
+use serde::Serialize;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The JSON document. Its keys are a contract.
+#[derive(Serialize)]
+struct BackupJson<'a> {
+    archive: Option<String>,
+    path: Option<&'a Path>,
+    metadata_path: Option<&'a Path>,
+    mode: Mode,
+    email: Option<&'a str>,
+    account_id: Option<&'a str>,
+    session_start_at: Option<String>,
+    next_available_at: Option<String>,
+    reset_at: Option<String>,
+    status_source: &'a str,
+    files: u64,
+    bytes: u64,
+    archive_bytes: u64,
+    reused_bytes: u64,
+    excluded: &'a [LeftOut],
+    skipped: &'a [LeftOut],
+    damaged: &'a [LeftOut],
+    dry_run: bool,
+    up_to_date: bool,
+}
+
+impl<'a> BackupJson<'a> {
+    fn of(context: &Context, metadata: &'a Metadata) -> Self {
+        let time = |at: Option<Timestamp>| at.map(|at| local(&at, context));
+        Self {
+            archive: None,
+            path: None,
+            metadata_path: None,
+            mode: metadata.mode,
+            email: metadata.email.as_deref(),
+            account_id: metadata.account_id.as_deref(),
+            session_start_at: time(metadata.session_start_at),
+            next_available_at: time(metadata.next_available_at),
+            reset_at: time(metadata.reset_at),
+            status_source: &metadata.status_source,
+            files: metadata.files,
+            bytes: metadata.bytes,
+            archive_bytes: metadata.archive_bytes,
+            reused_bytes: 0,
+            excluded: &[],
+            skipped: &[],
+            damaged: &[],
+            dry_run: false,
+            up_to_date: false,
+        }
+    }
+
+    fn at(self, published: &'a Published) -> Self {
+        Self {
+            archive: published
+                .archive
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned()),
+            path: Some(&published.archive),
+            metadata_path: Some(&published.sidecar),
+            ..self
+        }
+    }
+}
+
+pub(super) fn show_done(
+    context: &Context,
+    published: &Published,
+    report: &StatusReport,
+    done: &Done,
+) {
+    let metadata = &published.metadata;
+    let json = BackupJson {
+        reused_bytes: done.reused_bytes,
+        excluded: &done.excluded,
+        skipped: &done.skipped,
+        damaged: &done.damaged,
+        ..BackupJson::of(context, metadata).at(published)
+    };
+    context.ui.document("backup", &json);
+    let (ui, zone) = (&context.ui, context.settings.zone);
+    let name = published
+        .archive
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    ui.report(ui.paint(Style::Strong, &name));
+    let who = metadata.email.as_deref().unwrap_or("nobody is signed in");
+    ui.report(format_args!(
+        "{} of {who}: {}, {} in {}",
+        metadata.mode.name(),
+        counted(metadata.files, "file"),
+        bytes(metadata.bytes),
+        bytes(metadata.archive_bytes),
+    ));
+    if let Some(reset_at) = metadata.reset_at {
+        let source = report.observation.as_ref().map_or("", |s| s.source.name());
+        ui.report(format_args!(
+            "weekly window resets {} (source: {source})",
+            full(&reset_at.to_utc(), zone, &context.now())
+        ));
+    }
+    if done.reused_bytes > 0 {
+        ui.report(ui.paint(
+            Style::Dim,
+            format_args!(
+                "{} taken over from the archive before",
+                bytes(done.reused_bytes)
+            ),
+        ));
+    }
+    show_left_out(context, &done.excluded, &done.skipped, &done.damaged);
+    ui.note(format_args!(
+        "put it back with: codex-manager restore {}",
+        shell::word(&name)
+    ));
+}
+
+fn show_left_out(
+    context: &Context,
+    excluded: &[LeftOut],
+    skipped: &[LeftOut],
+    damaged: &[LeftOut],
+) {
+    let ui = &context.ui;
+    // The SQLite files beside a database are in the archive by way of the database.
+    let names: Vec<_> = excluded
+        .iter()
+        .filter(|e| !e.reason.starts_with("folded"))
+        .map(|e| e.path.as_str())
+        .collect();
+    if !names.is_empty() {
+        ui.report(ui.paint(Style::Dim, format_args!("left out: {}", names.join(", "))));
+    }
+    for item in skipped {
+        ui.warn(format_args!(
+            "not archived: {} ({})",
+            item.path, item.reason
+        ));
+    }
+    for item in damaged {
+        ui.warn(format_args!(
+            "archived as it is, but damaged: {} ({})",
+            item.path, item.reason
+        ));
+    }
+}
+
+pub(super) fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
+    let scan = scan::scan(&plan.scope, &Arc::default())?;
+    let metadata = Metadata {
+        files: scan.count() as u64,
+        bytes: scan.bytes(),
+        ..plan.metadata.clone()
+    };
+    let json = BackupJson {
+        archive: Some(names::archive_name(&plan.stem, 1)),
+        excluded: &scan.excluded,
+        skipped: &scan.skipped,
+        damaged: &scan.damaged,
+        dry_run: true,
+        ..BackupJson::of(context, &metadata)
+    };
+    context.ui.document("backup", &json);
+    let ui = &context.ui;
+    ui.report(format_args!(
+        "would archive {}, {}, as {}",
+        counted(metadata.files, "file"),
+        bytes(metadata.bytes),
+        names::archive_name(&plan.stem, 1),
+    ));
+    show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
+    ui.note("nothing was written (--dry-run)");
+    let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
+    Ok(Outcome::partial_if(!is_whole))
+}
+
+pub(super) fn show_young(context: &Context, young: &Published) -> Outcome {
+    let json = BackupJson {
+        up_to_date: true,
+        ..BackupJson::of(context, &young.metadata).at(young)
+    };
+    context.ui.document("backup", &json);
+    let age = context
+        .now()
+        .signed_duration_since(young.metadata.created_at);
+    context.ui.note(format_args!(
+        "nothing to do: {} is {} old",
+        young
+            .archive
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy(),
+        duration(age),
+    ));
+    Outcome::Done
+}

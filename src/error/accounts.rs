@@ -1,0 +1,158 @@
+//! What is said of errors about profiles, their logins and switches.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::accounts::profile::ProfileError> for CommandError {
+    fn from(error: crate::accounts::profile::ProfileError) -> Self {
+        use crate::accounts::profile::ProfileError;
+        match error {
+            ProfileError::Io(e) => e.into(),
+            ProfileError::Document(e) => e.into(),
+            ProfileError::BadName { .. } => Self::wrap(ErrorKind::Usage, error)
+                .hint("choose another name, such as work; nothing was changed"),
+            ProfileError::Taken { .. }
+            | ProfileError::EmailOfAnother { .. }
+            | ProfileError::NotAProfile(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose another name; nothing was changed"),
+            ProfileError::IsLive { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "switch to another account first: codex-manager use ACCOUNT; nothing was changed",
+            ),
+            ProfileError::Moved(ref name) => {
+                let hint = format!(
+                    "sign in again: codex-manager profile login {name}; where this machine has the \
+                     login all the same, say so: codex-manager profile save {name} --from and the \
+                     auth.json in the folder of that profile; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            ProfileError::Ambiguous { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("sign in again: codex-manager profile login NAME; nothing was changed"),
+            ProfileError::NoSuchLogin { ref choices, .. } => {
+                let hint = if choices.is_empty() {
+                    "there is none that differs from the one it has; nothing was changed".into()
+                } else {
+                    format!("there are: {}; nothing was changed", choices.join(", "))
+                };
+                Self::wrap(ErrorKind::Failed, error).hint(hint)
+            }
+            ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see them all: codex-manager profile list; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::accounts::switch::SwitchError> for CommandError {
+    fn from(error: crate::accounts::switch::SwitchError) -> Self {
+        use crate::accounts::switch::SwitchError;
+        match error {
+            SwitchError::Io(e) => e.into(),
+            SwitchError::Profile(e) => e.into(),
+            SwitchError::Interrupted => Self::interrupted(),
+            SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, error).hint(
+                "take one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
+            ),
+            SwitchError::NoLogin { .. } | SwitchError::Intruder { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint(
+                    "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
+                )
+            }
+            SwitchError::Moved(ref profile) => {
+                let hint = format!(
+                    "sign in anew to have one here, too: codex-manager profile login {profile}; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "a login in two places stops working in both: switch the other home first; nothing was changed",
+            ),
+            SwitchError::Stale { ref profile } => {
+                let hint = format!(
+                    "get a new one: codex-manager profile login {profile}; --force-stale puts this one live all the same; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see who it is: codex-manager current; nothing was changed"),
+            SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end these first, or wait; nothing was changed"),
+            SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("stop it with --stop-daemon; nothing was changed"),
+            SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("wait for it to end, or cut it off with --force; nothing was changed"),
+            SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("name Codex with --codex-bin FILE; nothing was changed"),
+            SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(
+                "it may be about to end: run the same command again; no login was changed",
+            ),
+            SwitchError::Loan(e) => e.into(),
+        }
+    }
+}
+
+impl From<crate::accounts::loan::LoanError> for CommandError {
+    fn from(error: crate::accounts::loan::LoanError) -> Self {
+        use crate::accounts::loan::LoanError;
+        match error {
+            LoanError::Io(e) => e.into(),
+            LoanError::Profile(e) => e.into(),
+            LoanError::Interrupted => Self::interrupted(),
+            LoanError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
+            LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("codex-manager status --all takes it back; nothing was changed"),
+            LoanError::Damaged { ref profile, .. } => {
+                let hint = format!(
+                    "where its login is good, codex-manager profile save {profile} --from FILE with the auth.json of the profile writes it anew; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::HomeLost { ref profile, .. } => {
+                let hint = format!(
+                    "mount it again; where it is gone for good, codex-manager use --force-stale {profile} puts the login live all the same; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::NoLogin(ref profile)
+            | LoanError::Moved(ref profile)
+            | LoanError::Stale(ref profile) => {
+                let hint = format!(
+                    "sign in anew: codex-manager profile login {profile}; nothing was changed"
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::Live { ref home, .. } => {
+                let hint = format!(
+                    "ask about it there: codex-manager status --codex-home {}; nothing was changed",
+                    home.display()
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LoanError::InKeyring { ref home, .. } => {
+                let hint = format!(
+                    "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
+                    home.join("config.toml").display()
+                );
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+        }
+    }
+}
+
+impl From<crate::accounts::source::SourceError> for CommandError {
+    fn from(error: crate::accounts::source::SourceError) -> Self {
+        use crate::accounts::source::SourceError;
+        match error {
+            SourceError::Io(e) => e.into(),
+            SourceError::Archive(e) => e.into(),
+            SourceError::Missing(_) => Self::wrap(ErrorKind::Failed, error).hint(
+                "sign in with codex-manager profile login NAME, or name a file: --from FILE; nothing was changed",
+            ),
+            SourceError::Unreadable { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("sign in anew: codex-manager profile login NAME; nothing was changed"),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What is said of errors about archives and putting them back.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::archive::ArchiveError> for CommandError {
+    fn from(error: crate::archive::ArchiveError) -> Self {
+        use crate::archive::ArchiveError;
+        match error {
+            ArchiveError::Io(e) => e.into(),
+            ArchiveError::Interrupted => Self::interrupted(),
+            ArchiveError::Database(_) => Self::wrap(ErrorKind::Failed, error),
+            ArchiveError::Replaced(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again; no archive was made"),
+            ArchiveError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
+            ArchiveError::Newer { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("upgrade codex-manager")
+            }
+            ArchiveError::Damaged { .. }
+            | ArchiveError::Unsafe { .. }
+            | ArchiveError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("nothing was changed; choose another from codex-manager list-backups"),
+        }
+    }
+}
+
+impl From<crate::archive::restore::swap::SwapError> for CommandError {
+    fn from(error: crate::archive::restore::swap::SwapError) -> Self {
+        use crate::archive::restore::swap::SwapError;
+        match error {
+            SwapError::Io(e) => e.into(),
+            SwapError::Document(e) => e.into(),
+            SwapError::InProgress(_) => {
+                Self::wrap(ErrorKind::Failed, error).hint("wait for it to end; nothing was changed")
+            }
+            SwapError::NotOurs(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("look at it, and remove it if you do not know it; nothing was changed"),
+            SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
+                "the old state may be in the folder new/ beside the journal; nothing was changed",
+            ),
+        }
+    }
+}
+
+impl From<crate::archive::restore::RestoreError> for CommandError {
+    fn from(error: crate::archive::restore::RestoreError) -> Self {
+        use crate::archive::restore::RestoreError;
+        match error {
+            RestoreError::Archive(e) => e.into(),
+            RestoreError::Io(e) => e.into(),
+            RestoreError::Profile(e) => e.into(),
+            RestoreError::Loan(e) => e.into(),
+            RestoreError::Swap(e) => e.into(),
+            RestoreError::Database(_) => Self::wrap(ErrorKind::Failed, error),
+            RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end these first, or stop Codex's daemon with --stop-daemon; nothing was changed"),
+            RestoreError::StartedMeanwhile { ref left_at, .. } => {
+                let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
+                let hint = format!(
+                    "what was written meanwhile is in {}; end Codex, then run the same command again",
+                    places.join(" and ")
+                );
+                Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
+            }
+            RestoreError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "--yes saves the live login to its profile and goes on; --auth skip leaves it alone; nothing was changed",
+            ),
+            RestoreError::Diverged(_) => Self::wrap(ErrorKind::Conflict, error)
+                .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
+            RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("restore into a folder of its own with --to DIR; nothing was changed"),
+            RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
+            RestoreError::Mounted(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
+            RestoreError::AmongHomes(_) => Self::wrap(ErrorKind::Usage, error)
+                .hint("name a folder elsewhere; nothing was changed"),
+            RestoreError::DanglingHome(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("mount its disk, or remove the link; nothing was changed"),
+            RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("name a new or empty folder; nothing was changed"),
+            RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("list what is in an archive with: tar tzf ARCHIVE; nothing was changed"),
+            RestoreError::Unsaved(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("mend these, or go on without with --no-safety-backup; nothing was changed"),
+            RestoreError::OtherStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
+                "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home; nothing was changed",
+            ),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What is said of errors about ending Codex.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::closing::ClosingError> for CommandError {
+    fn from(error: crate::closing::ClosingError) -> Self {
+        use crate::closing::{ClosingError, Reason};
+        let running = |error, hint: &str| {
+            Self::wrap(ErrorKind::CodexRunning, error).hint(format!("{hint}; nothing was changed"))
+        };
+        match error {
+            ClosingError::Refused(ref refusal) => {
+                let hint = match refusal.reason {
+                    Reason::Background => "wait for it to end, or end Codex yourself",
+                    Reason::InsideCodex => "run the command in a terminal of its own",
+                    Reason::AnotherUser | Reason::Stranger | Reason::Unexplained => {
+                        "end these first"
+                    }
+                    Reason::Forbidden => {
+                        "end Codex yourself, or set process_detection.allow_terminate_if_running"
+                    }
+                };
+                running(error, hint)
+            }
+            ClosingError::Declined(_) => {
+                running(error, "end Codex, then run the same command again")
+            }
+            ClosingError::NobodyToAsk(_) => running(
+                error,
+                "end Codex, or allow to end it with --auto-terminate-without-confirmation",
+            ),
+            ClosingError::NotGone { .. }
+            | ClosingError::NoProgram { .. }
+            | ClosingError::Daemon(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("end Codex yourself, then run the same command again; no file was changed"),
+            ClosingError::Interrupted => Self::interrupted(),
+        }
+    }
+}

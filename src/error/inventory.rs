@@ -1,0 +1,39 @@
+//! What is said of errors about what is known of accounts.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::inventory::resolve::ResolveError> for CommandError {
+    fn from(error: crate::inventory::resolve::ResolveError) -> Self {
+        let choices = error.choices().join(", ");
+        let wrapped = Self::wrap(ErrorKind::Failed, error);
+        if choices.is_empty() {
+            wrapped.hint("no account is known yet; see codex-manager normalize --help")
+        } else {
+            wrapped.hint(format!("the accounts are: {choices}"))
+        }
+    }
+}
+
+impl From<crate::inventory::status::StatusError> for CommandError {
+    fn from(error: crate::inventory::status::StatusError) -> Self {
+        use crate::inventory::status::StatusError;
+        match error {
+            StatusError::Io(e) => e.into(),
+            StatusError::Interrupted => Self::interrupted(),
+            StatusError::Text(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("paste what /status shows in Codex, with the lines of the limits"),
+            StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("paste the /status of the account that the home is signed in as; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::inventory::survey::SurveyError> for CommandError {
+    fn from(error: crate::inventory::survey::SurveyError) -> Self {
+        use crate::inventory::survey::SurveyError;
+        match error {
+            SurveyError::Status(e) => e.into(),
+            SurveyError::Document(e) => e.into(),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What is said of errors about jobs of the scheduler.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::schedule::ScheduleError> for CommandError {
+    fn from(error: crate::schedule::ScheduleError) -> Self {
+        use crate::schedule::ScheduleError;
+        match error {
+            ScheduleError::Io(e) => e.into(),
+            ScheduleError::Foreign(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("look at it, and move it away if you do not need it; nothing was changed"),
+            ScheduleError::Unwritable { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose a plainer path; nothing was changed"),
+            ScheduleError::NoHome => Self::wrap(ErrorKind::Usage, error).hint("set HOME"),
+        }
+    }
+}

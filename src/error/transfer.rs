@@ -1,0 +1,40 @@
+//! What is said of errors about exports.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::transfer::TransferError> for CommandError {
+    fn from(error: crate::transfer::TransferError) -> Self {
+        use crate::transfer::TransferError;
+        match error {
+            TransferError::Io(e) => e.into(),
+            TransferError::Profile(e) => e.into(),
+            TransferError::Loan(e) => e.into(),
+            TransferError::Document(e) => e.into(),
+            TransferError::Interrupted => Self::interrupted(),
+            TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("choose another name; nothing was changed"),
+            TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("see who it is: codex-manager current; nothing was changed"),
+            TransferError::Changed(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("run the same command again; nothing was changed"),
+            TransferError::BadKey(_) => Self::wrap(ErrorKind::Usage, error)
+                .hint("age-keygen makes a key; nothing was changed"),
+            TransferError::NeedsKey(_, true) => Self::wrap(ErrorKind::Usage, error)
+                .hint("give its passphrase: --passphrase-file FILE; nothing was changed"),
+            TransferError::NeedsKey(_, false) => Self::wrap(ErrorKind::Usage, error)
+                .hint("give the key that it is for: --identity FILE; nothing was changed"),
+            TransferError::WrongKey { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("give another: --passphrase-file FILE or --identity FILE; nothing was changed"),
+            TransferError::Foreign { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "a login in an auth.json or an archive is taken by codex-manager profile save NAME --from FILE; nothing was changed",
+            ),
+            TransferError::Damaged { .. } => Self::wrap(ErrorKind::Refused, error).hint(
+                "copy it anew from the other machine, or write it again there: codex-manager profile export FILE; nothing was changed",
+            ),
+            TransferError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("upgrade codex-manager; nothing was changed"),
+            TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
+                .hint("free some disk space, then run the same command again; nothing was changed"),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Text as a terminal shows it: without what steers one.
+
+/// The text without ANSI escapes and other control characters; line ends stay.
+pub fn strip(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\x1b' => match chars.next() {
+                Some('[') => skip_control_sequence(&mut chars),
+                // A title or a link: up to BEL or ESC \.
+                Some(']' | 'P' | '^' | '_') => {
+                    while let Some(c) = chars.next() {
+                        if c == '\x07' || (c == '\x1b' && chars.next_if_eq(&'\\').is_some()) {
+                            break;
+                        }
+                    }
+                }
+                _ => {}
+            },
+            '\u{9b}' => skip_control_sequence(&mut chars),
+            '\n' | '\r' | '\u{2028}' | '\u{2029}' | '\x0b' | '\x0c' => plain.push('\n'),
+            '\t' | '\u{a0}' | '\u{202f}' => plain.push(' '),
+            c if c.is_control() || c == '\u{feff}' => {}
+            c => plain.push(c),
+        }
+    }
+    plain
+}
+
+fn skip_control_sequence(chars: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    while let Some(c) = chars.next_if(|c| ('\x20'..='\x7e').contains(c)) {
+        if ('\x40'..='\x7e').contains(&c) {
+            break;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_titles_and_odd_blanks_go_and_lines_stay() {
+        assert_eq!(strip("\x1b[1mone\x1b[0m\ttwo\r\n"), "one two\n\n");
+        assert_eq!(strip("\x1b]0;title\x07a\u{a0}b"), "a b");
+        assert_eq!(strip("a\x1b]8;;link\x1b\\b\u{9b}31mc"), "abc");
+        assert_eq!(strip("cut \x1b["), "cut ");
+    }
+}

@@ -1,0 +1,146 @@
+//! Restores over homes that are hard to replace: what cannot be removed, what cannot be exchanged.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "what was skipped is shown when a test fails, or with --nocapture"
+)]
+
+use crate::support::aftermath::{debris, home};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::faults::Mount;
+use crate::support::sample::{backup, comparable, put, sample_home, sample_home_at, text};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A file that nobody can remove, until it is dropped.
+struct Immutable(PathBuf);
+
+impl Immutable {
+    /// `None`, with a line that says so, where there is no such thing.
+    fn new(path: &Path) -> Option<Self> {
+        let made = Command::new("chattr").arg("+i").arg(path).output();
+        let made = made.is_ok_and(|o| o.status.success());
+        if !made {
+            println!("skipped: no file can be made immutable here");
+        }
+        made.then(|| Self(path.parent().expect("a folder").to_path_buf()))
+    }
+}
+
+impl Drop for Immutable {
+    fn drop(&mut self) {
+        let parent = self.0.parent().expect("a folder");
+        let parent = parent.parent().expect("the user's home");
+        let _ = Command::new("chattr")
+            .args(["-R", "-i"])
+            .arg(parent)
+            .output();
+    }
+}
+
+#[test]
+fn an_old_home_that_cannot_be_removed_locks_nobody_out() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, "mine/fixed.txt", "fixed");
+    let archive = text(&backup(&env, &[]));
+    let before = home(&env);
+    let Some(_immutable) = Immutable::new(&env.codex_home().join("mine/fixed.txt")) else {
+        return;
+    };
+    put(&env, "AGENTS.md", "changed");
+    let run = env.run(["restore", &archive, "--json"]).code(0);
+    let note = run.json()["notes"].to_string();
+    assert!(note.contains("could not be removed"), "{run}");
+    assert_same_tree(&before, &home(&env));
+    // It stands aside, where no command waits for it; `doctor` says where.
+    let remains = env.path("home/..codex.codex-manager-restore.old-1");
+    assert!(note.contains("restore.old-1"), "{note}");
+    assert!(remains.join("new/mine/fixed.txt").exists());
+    for args in [
+        &["list-backups"][..],
+        &["recommend"],
+        &["backup", "--no-status"],
+    ] {
+        let run = env.run(args);
+        assert!(!run.stderr.contains("interrupted"), "{run}");
+    }
+    let run = env.run(["doctor"]);
+    assert!(run.stdout.contains("restore.old-1"), "{run}");
+    // The next one has a place of its own.
+    put(&env, "AGENTS.md", "changed");
+    let _ = env.run(["restore", &archive]).code(0);
+    assert_same_tree(&before, &home(&env));
+}
+
+#[test]
+fn folders_that_may_not_be_written_to_are_replaced_and_removed() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let skill = put(&env, "skills/fixed/deeper/SKILL.md", "fixed");
+    let folders = [skill.parent().unwrap(), skill.ancestors().nth(2).unwrap()];
+    for folder in folders {
+        fs::set_permissions(folder, Permissions::from_mode(0o555)).expect("set");
+    }
+    let _ = env.run_unprivileged(&["backup", "--no-status"]).code(0);
+    let before = home(&env);
+    put(&env, "AGENTS.md", "changed");
+    for _ in 0..2 {
+        let _ = env.run_unprivileged(&["restore", "latest"]).code(0);
+        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    }
+    let agents = Path::new("AGENTS.md");
+    assert_eq!(home(&env).0[agents], before.0[agents]);
+}
+
+/// Runs the command when it may open so few files.
+fn run_with_files(env: &TestEnv, files: usize, args: &[&str]) -> Run {
+    let plain = env.command(args);
+    let script = format!("ulimit -n {files}; exec \"$@\"");
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, "sh"]);
+    command.arg(plain.get_program()).args(args);
+    command.env_clear().current_dir(env.path(""));
+    for (name, value) in plain.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let output = command.stdin(Stdio::null()).output();
+    Run::of_output(output.expect("start sh"))
+}
+
+#[test]
+fn more_levels_of_folders_than_files_may_be_open_come_and_go() {
+    const FILES: usize = 128;
+    let env = TestEnv::new();
+    sample_home(&env);
+    let deep = format!("skills/{}SKILL.md", "d/".repeat(3 * FILES));
+    put(&env, &deep, "deep");
+    let _ = run_with_files(&env, FILES, &["backup", "--no-status"]).code(0);
+    let before = home(&env);
+    put(&env, "AGENTS.md", "changed");
+    let _ = run_with_files(&env, FILES, &["restore", "latest"]).code(0);
+    assert_same_tree(&before, &home(&env));
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_home_in_a_lower_layer_is_restored() {
+    let mut env = TestEnv::new();
+    for folder in ["lower", "upper", "work"] {
+        fs::create_dir(env.path(folder)).expect("folder");
+    }
+    sample_home_at(&env.path("lower/.codex"));
+    let Some(_mount) = Mount::layers(&env.path(""), &env.path("merged")) else {
+        return;
+    };
+    let home = env.path("merged/.codex");
+    env.set("CODEX_HOME", &home);
+    let archive = text(&backup(&env, &[]));
+    let before = env.tree("merged/.codex");
+    fs::write(home.join("AGENTS.md"), "changed").expect("write");
+    let _ = env.run(["restore", &archive]).code(0);
+    let after = env.tree("merged/.codex");
+    assert_same_tree(&comparable(&before), &comparable(&after));
+}

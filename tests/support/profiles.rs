@@ -1,0 +1,53 @@
+//! Accounts with profiles, and what is known of them afterwards.
+
+use super::env::TestEnv;
+use super::sample::{alice, bob};
+use super::sign_in::write_auth;
+use serde_json::Value;
+use std::fs;
+use std::path::PathBuf;
+
+/// Alice signed in as `work`, Bob in the profile `home`.
+pub(crate) fn alice_and_bob() -> TestEnv {
+    let env = TestEnv::new();
+    save_alice_and_bob(&env);
+    env
+}
+
+/// Makes the two profiles in a world that may have more in it.
+pub(crate) fn save_alice_and_bob(env: &TestEnv) {
+    for (name, login) in [("home", bob()), ("work", alice(0))] {
+        write_auth(&env.codex_home(), &login);
+        let _ = env.run(["profile", "save", name]).code(0);
+    }
+}
+
+/// The folder of a profile.
+pub(crate) fn folder(env: &TestEnv, name: &str) -> PathBuf {
+    env.manager_home().join("profiles").join(name)
+}
+
+/// The login of a profile.
+#[track_caller]
+pub(crate) fn kept(env: &TestEnv, name: &str) -> String {
+    fs::read_to_string(folder(env, name).join("auth.json")).expect("a login")
+}
+
+/// The live login.
+#[track_caller]
+pub(crate) fn live(env: &TestEnv) -> String {
+    fs::read_to_string(env.codex_home().join("auth.json")).expect("a login")
+}
+
+/// What `profile show` says.
+#[track_caller]
+pub(crate) fn shown(env: &TestEnv, name: &str) -> Value {
+    env.run(["profile", "show", name, "--json"]).code(0).json()
+}
+
+/// Where the owner copy of its login is.
+#[track_caller]
+pub(crate) fn owner(env: &TestEnv, name: &str) -> String {
+    let owner = shown(env, name)["owner"].clone();
+    owner.as_str().expect("text").to_owned()
+}
