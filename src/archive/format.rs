@@ -33,9 +33,9 @@ pub fn max_manifest_bytes(packed: u64) -> u64 {
         .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
 }
 
-/// How many bytes of the archive a part of a manifest has to take at least, well within the limit.
+/// How many bytes of the archive a part of a large manifest takes at least, well within the limit.
 pub fn least_packed_bytes(part: usize) -> usize {
-    part / 16
+    part / 24
 }
 
 /// How hard to compress.
