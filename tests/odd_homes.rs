@@ -1,5 +1,6 @@
 //! Homes as they are found: links, foreign bytes, odd names.
 
+use crate::support::archives::{put_back, take};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::Parts;
 use crate::support::sample::{
@@ -7,7 +8,11 @@ use crate::support::sample::{
     sample_home_at, text,
 };
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
+use codex_manager::archive::format::Compression;
+use rustix::fs::{Mode, OFlags};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
@@ -214,6 +219,148 @@ fn what_a_backup_took_can_be_put_back_whatever_its_names_are() {
 }
 
 #[test]
+fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::remove_file(home.join("config.toml")).expect("remove");
+    env.write("outside/folder/x", "x");
+    symlink(env.path("outside/folder"), home.join("config.toml")).expect("link");
+    fs::remove_file(home.join("installation_id")).unwrap_or(());
+    put(&env, "installation_id/x", "x");
+    put(&env, "state_99.sqlite/x", "x");
+    put(&env, "sqlite/notes.txt", "x");
+    symlink("notes.txt", home.join("sqlite/a.sqlite")).expect("link");
+    symlink(home.join("sqlite/notes.txt"), home.join("sqlite/b.sqlite")).expect("link");
+    // Text that goes into the home and out again.
+    let out = home.join("skills/../../elsewhere");
+    symlink(out, home.join("skills/out")).expect("link");
+    // Neither is as Codex spells it.
+    put(&env, "Prompts/x", "x");
+    put(&env, "PROMPTS/x", "x");
+    fs::rename(home.join("prompts"), env.path("prompts")).unwrap_or(());
+    // The user's own.
+    put(&env, "mine.sqlite/x", "x");
+    symlink(&home, home.join("here")).expect("link");
+    let run = env.run(["backup", "--no-status", "--json"]).code(6);
+    let skipped = run.json()["skipped"].clone();
+    let paths = skipped.as_array().expect("list").iter();
+    let paths: Vec<_> = paths.map(|s| s["path"].as_str().expect("a path")).collect();
+    let expected = [
+        "Prompts",
+        "config.toml",
+        "installation_id",
+        "skills/out",
+        "sqlite/a.sqlite",
+        "sqlite/b.sqlite",
+        "state_99.sqlite",
+    ];
+    assert_eq!(paths, expected);
+    let _ = env.run(["verify"]).code(0);
+    put(&env, "AGENTS.md", "changed");
+    let run = env.run(["restore", "latest", "--json"]).code(0).json();
+    assert_eq!(run["removed"], serde_json::json!([]));
+    for path in expected.iter().chain(&["mine.sqlite/x", "here"]) {
+        assert!(home.join(path).symlink_metadata().is_ok(), "{path} is gone");
+    }
+    let there = env.path("there");
+    let _ = env
+        .run(["restore", "latest", "--to", &text(&there)])
+        .code(0);
+    assert!(there.join("mine.sqlite/x").exists() && there.join("PROMPTS/x").exists());
+    assert!(there.join("here/AGENTS.md").exists());
+}
+
+#[test]
+fn a_name_that_is_no_text_is_protected_as_others_are() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let odd = home
+        .join("skills/mine")
+        .join(OsStr::from_bytes(b"odd \xff"));
+    fs::write(&odd, "x").expect("write");
+    fs::set_permissions(&odd, fs::Permissions::from_mode(0o000)).expect("chmod");
+    let run = env.run_unprivileged(&["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("skills/mine/odd \u{fffd}"), "{run}");
+    fs::set_permissions(&odd, fs::Permissions::from_mode(0o600)).expect("chmod");
+    put(&env, "AGENTS.md", "changed");
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert!(odd.exists());
+}
+
+#[test]
+fn a_folder_that_may_not_be_written_is_unpacked_by_any_tar() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    put(&env, "skills/mine/closed/below/x", "x");
+    let closed = ["skills/mine/closed/below", "skills/mine/closed"].map(|f| home.join(f));
+    let close = |mode| {
+        for folder in &closed {
+            fs::set_permissions(folder, fs::Permissions::from_mode(mode)).expect("chmod");
+        }
+    };
+    close(0o555);
+    let archive = text(&backup(&env, &[]));
+    let there = env.path("there");
+    let unpacked = env.path("unpacked");
+    fs::create_dir(&unpacked).expect("folder");
+    let (archive, into) = (archive.as_str(), text(&unpacked));
+    let _ = env
+        .run_unprivileged_program("tar", &["-xzf", archive, "-C", &into])
+        .code(0);
+    let to = text(&there);
+    let _ = env
+        .run_unprivileged(&["restore", archive, "--to", &to])
+        .code(0);
+    for folder in [&unpacked, &there] {
+        let closed = folder.join("skills/mine/closed");
+        let mode = |path: &Path| path.metadata().expect("there").mode() & 0o777;
+        assert_eq!((mode(&closed), mode(&closed.join("below"))), (0o755, 0o755));
+        assert!(closed.join("below/x").exists());
+    }
+    close(0o755);
+}
+
+#[test]
+fn very_many_names_that_are_alike_can_be_read_again() {
+    let env = TestEnv::in_memory();
+    let folders = vec!["n".repeat(240); 15].join("/");
+    let folder = env.codex_home().join("skills").join(folders);
+    fs::create_dir_all(&folder).expect("folders");
+    for number in 0..6000 {
+        fs::write(folder.join(format!("{number:04}")), "").expect("write");
+    }
+    let (archive, packed) = take(&env, "all.tar.gz", Compression::Default, None).expect("take");
+    let text_bytes = serde_json::to_vec(&packed.manifest).expect("text").len();
+    assert!(
+        text_bytes > 17 << 20,
+        "too small to be limited: {text_bytes}"
+    );
+    let back = put_back(&env, &archive, "back");
+    let count = walkdir::WalkDir::new(back).into_iter().flatten().count();
+    assert!(count > 6000, "{count}");
+}
+
+#[test]
+fn a_path_that_is_too_long_for_an_archive_is_named_and_left_alone() {
+    let env = TestEnv::in_memory();
+    let home = sample_home(&env);
+    let name = "d".repeat(250);
+    // Further than a path may lead by itself.
+    let deepest = home.join("skills");
+    let mut at = rustix::fs::open(&deepest, OFlags::DIRECTORY, Mode::empty()).expect("open");
+    for _ in 0..17 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).expect("folder");
+        at = rustix::fs::openat(&at, &name, OFlags::DIRECTORY, Mode::empty()).expect("open");
+    }
+    rustix::fs::openat(&at, "x", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).expect("file");
+    let run = env.run(["backup", "--no-status"]).code(6);
+    assert!(run.stderr.contains("not archived: skills/ddd"), "{run}");
+    let _ = env.run(["verify"]).code(0);
+    let there = text(&env.path("there"));
+    let _ = env.run(["restore", "latest", "--to", &there]).code(0);
+}
+
+#[test]
 fn a_login_that_is_a_link_is_replaced_as_a_name() {
     for hard in [false, true] {
         let env = TestEnv::new();
@@ -405,4 +552,22 @@ fn nothing_is_put_into_a_home_or_around_one() {
     let _ = with(&["--manager-home", &manager]).code(4);
     assert!(!env.path("there").exists());
     let _ = with(&[]).code(0);
+}
+
+#[test]
+fn a_backup_of_nothing_by_mistake_is_refused() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    for exclude in ["", "/", "//"] {
+        let run = env.run(["backup", "--no-status", "--exclude", exclude]);
+        assert!(run.code(4).stderr.contains("--exclude"), "{exclude:?}");
+    }
+    let label = "é".repeat(201);
+    let run = env
+        .run(["backup", "--no-status", "--label", &label])
+        .code(4);
+    assert!(run.stderr.contains("200 characters"), "{run}");
+    let _ = env
+        .run(["backup", "--no-status", "--label", &label[2..]])
+        .code(0);
 }

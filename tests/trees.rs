@@ -4,6 +4,7 @@
 use crate::support::archives::{COPYING, put_back, take};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use codex_manager::archive::format::Compression;
+use codex_manager::archive::manifest::Manifest;
 use codex_manager::archive::reuse::Source;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -37,20 +38,42 @@ const SIZES: [usize; 15] = [
     9 * MIB + 7,
 ];
 
-/// What links point to: all of it in the home.
-const LINKS: [&[u8]; 5] = [
+/// What links point to: into the home mostly. A `~` stands for its path.
+const LINKS: [&[u8]; 10] = [
     b"some where/else",
     b"no text \xff\xfe",
     b"./a//b/",
     b"a/../b",
     &[b'l'; 120],
+    b"~",
+    b"~/prompts/../mine",
+    b"~/prompts/../../mine",
+    b"../../../../mine",
+    b"/etc",
+];
+
+/// Names that mean something to Codex, and others that only look like them.
+const TOPS: [&str; 13] = [
+    "auth.json",
+    "config.toml",
+    "Config.toml",
+    "CONFIG.TOML",
+    "installation_id",
+    "state_5.sqlite",
+    "mine.sqlite",
+    "sqlite",
+    "Skills",
+    "SKILLS",
+    "AGENTS.override.md",
+    "history.jsonl",
+    "version.json",
 ];
 
 /// Something below the home.
 #[derive(Clone, Debug)]
 enum Node {
     File { size: usize, seed: u64, mode: u32 },
-    Folder,
+    Folder(u32),
     Link(&'static [u8]),
 }
 
@@ -90,14 +113,25 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// Below folders that Codex has and below one of the user's.
+/// Below folders that Codex has and below one of the user's; and where Codex has files.
 fn path() -> impl Strategy<Value = PathBuf> {
     let top = prop::sample::select(vec!["skills", "prompts", "mine", "sessions/2026"]);
-    (top, prop::collection::vec(name(), 1..4)).prop_map(|(top, names)| {
-        let mut path = PathBuf::from(top);
-        path.extend(names.iter().map(|n| OsStr::from_bytes(n)));
-        path
-    })
+    let odd = prop::sample::select(TOPS.to_vec());
+    let below = prop_oneof![
+        4 => (top, prop::collection::vec(name(), 1..4)),
+        1 => (odd, prop::collection::vec(name(), 1..3)),
+    ];
+    let known = prop::sample::select(vec!["x.sqlite", "state_5.sqlite", "auth.json"]);
+    prop_oneof![
+        10 => below.prop_map(|(top, names)| {
+            let mut path = PathBuf::from(top);
+            path.extend(names.iter().map(|n| OsStr::from_bytes(n)));
+            path
+        }),
+        1 => known.prop_map(|name| Path::new("sqlite").join(name)),
+        // As a file, its content would have to be a login.
+        1 => prop::sample::select(TOPS[1..].to_vec()).prop_map(PathBuf::from),
+    ]
 }
 
 fn node() -> impl Strategy<Value = Node> {
@@ -105,7 +139,7 @@ fn node() -> impl Strategy<Value = Node> {
     let mode = prop::sample::select(vec![0o600, 0o644, 0o755, 0o444, 0o400]);
     prop_oneof![
         8 => (size, any::<u64>(), mode).prop_map(|(size, seed, mode)| Node::File { size, seed, mode }),
-        1 => Just(Node::Folder),
+        1 => prop::sample::select(vec![0o755, 0o700, 0o555, 0o077, 0]).prop_map(Node::Folder),
         1 => prop::sample::select(LINKS.to_vec()).prop_map(Node::Link),
     ]
 }
@@ -145,6 +179,18 @@ fn content(size: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// The text of a link in this home.
+fn target_in(home: &Path, target: &[u8]) -> PathBuf {
+    match target.strip_prefix(b"~") {
+        Some(rest) => {
+            let mut text = home.as_os_str().to_owned();
+            text.push(OsStr::from_bytes(rest));
+            text.into()
+        }
+        None => OsStr::from_bytes(target).into(),
+    }
+}
+
 /// Makes it, if there is room for it: a name may be taken, or be a file where a folder is needed.
 fn make(home: &Path, path: &Path, node: &Node) {
     let path = home.join(path);
@@ -153,8 +199,14 @@ fn make(home: &Path, path: &Path, node: &Node) {
         return;
     }
     match node {
-        Node::Folder => fs::create_dir(path).unwrap_or(()),
-        Node::Link(target) => symlink(OsStr::from_bytes(target), path).unwrap_or(()),
+        Node::Folder(mode) => {
+            if fs::create_dir(&path).is_ok() {
+                // Of what is closed to oneself, there are tests of their own.
+                let root = rustix::process::geteuid().is_root();
+                set_mode(&path, if root { *mode } else { mode | 0o700 });
+            }
+        }
+        Node::Link(target) => symlink(target_in(home, target), path).unwrap_or(()),
         Node::File { size, seed, mode } => {
             if let Ok(mut file) = File::create(&path) {
                 file.write_all(&content(*size, *seed)).expect("write");
@@ -278,6 +330,32 @@ fn below(folder: &Path) -> Tree {
     tree
 }
 
+/// What a restore has to give of a home: all but what the archive says it lacks. A link to a place in
+/// the home is one whatever the home is called, and a folder is open to whoever owns it.
+fn expected(home: &Path, manifest: &Manifest) -> Tree {
+    let mut tree = below(home);
+    let lacks = |path: &Path| {
+        let mut skipped = manifest.skipped.iter();
+        skipped.any(|s| path.starts_with(s.as_path()))
+    };
+    tree.0.retain(|path, _| !lacks(path));
+    for (path, text) in &mut tree.0 {
+        if let Some(mode) = text.strip_prefix("folder ") {
+            let mode = u32::from_str_radix(mode, 8).expect("a mode");
+            *text = format!("folder {:o}", mode | 0o700);
+        } else if let Some(target) = text.strip_prefix("link ")
+            && let Ok(rest) = Path::new(target).strip_prefix(home)
+        {
+            let up = path.components().skip(1).map(|_| "..");
+            let target = up.collect::<PathBuf>().join(rest);
+            let is_home = target.as_os_str().is_empty();
+            let target = if is_home { Path::new(".") } else { &target };
+            *text = format!("link {}", target.display());
+        }
+    }
+    tree
+}
+
 /// A tar holds whole seconds.
 fn in_seconds(tree: &Tree) -> Tree {
     let mut tree = tree.clone();
@@ -322,7 +400,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
     };
     make(&home, Path::new("AGENTS.md"), &always);
     let first = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
-    let mut archives = vec![(first.0.clone(), below(&home))];
+    let mut archives = vec![(first.0.clone(), expected(&home, &first.1.manifest))];
     is_deterministic(&env, &first.0);
     for (i, changes) in rounds.iter().enumerate() {
         for change in changes {
@@ -332,7 +410,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
         let source = Source::open(&archives[i].0, COPYING).expect("a source");
         let name = format!("{}.tar.gz", i + 1);
         let taken = take(&env, &name, Compression::Default, Some(&source)).expect("take");
-        archives.push((taken.0, below(&home)));
+        archives.push((taken.0, expected(&home, &taken.1.manifest)));
     }
     for (i, (archive, tree)) in archives.iter().enumerate() {
         let restored = put_back(&env, archive, &format!("restored-{i}"));

@@ -121,9 +121,7 @@ pub fn capture(
             let mut taken = NameSet::sharing(&names);
             taken.extend(snapshots.iter().map(|s| s.planned.path.clone()));
             files.remove_all(&taken);
-            let names = snapshots.iter().map(|s| s.planned.path.as_path());
-            let names: HashSet<_> = names.map(|name| name.display().to_string()).collect();
-            scan.damaged.retain(|found| !names.contains(&found.path));
+            scan.damaged.retain(|found| !taken.contains(&found.path));
             packing.files(files)?;
             let auth = packing.login(scope, scan.login.as_ref())?;
             if folder_ids(&scope.home) != folders {
@@ -140,7 +138,7 @@ pub fn capture(
                 excluded_globs: scope.excludes.globs().to_vec(),
                 skipped: skipped
                     .iter()
-                    .filter_map(|s| EntryName::of_path(Path::new(&s.path)).ok())
+                    .filter_map(|s| EntryName::of_path(&s.path).ok())
                     .collect(),
                 linked: std::mem::take(&mut scan.linked),
                 partial: scope.only.is_some(),

@@ -124,63 +124,102 @@ pub(super) fn check_names(
 /// Tells which paths lie below a name of a set.
 pub(super) struct Below<'a> {
     names: &'a NameSet,
-    /// A folder that was looked at, and what was found: names of one folder follow each other
-    /// mostly.
-    last: Option<(PathBuf, bool)>,
+    /// The folder that was looked at last, and how many of its components lead to a name of the set:
+    /// names follow each other by their folders mostly.
+    last: PathBuf,
+    found: Option<usize>,
 }
 
 impl<'a> Below<'a> {
     pub(super) fn new(names: &'a NameSet) -> Self {
-        Self { names, last: None }
+        Self {
+            names,
+            last: PathBuf::new(),
+            found: None,
+        }
     }
 
     pub(super) fn has(&mut self, path: &Path) -> bool {
-        let parent = path.parent().unwrap_or(Path::new(""));
-        match &self.last {
-            Some((folder, found)) if folder == parent => *found,
-            _ => {
-                let found = self.names.has_above(path);
-                self.last = Some((parent.to_path_buf(), found));
-                found
-            }
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if self.last != folder {
+            let both = self.last.components().zip(folder.components());
+            let known = both.take_while(|(a, b)| a == b).count();
+            self.found = self
+                .found
+                .filter(|count| *count <= known)
+                .or_else(|| self.look(folder, known));
+            self.last = folder.to_path_buf();
         }
+        self.found.is_some()
+    }
+
+    /// What has been looked at is not looked at again: a path of very many folders takes long.
+    fn look(&self, folder: &Path, known: usize) -> Option<usize> {
+        let count = folder.components().count();
+        let new = folder.ancestors().zip((known + 1..=count).rev());
+        let (_, at) = new.filter(|(above, _)| self.names.contains(above)).last()?;
+        Some(at)
     }
 }
 
-/// Codex's own files are files at the top: a folder in the place of one would replace it.
+/// Nothing that is no file may stand in the place of a file of Codex's.
 fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), ArchiveError> {
     let top = Path::new(name.top());
-    let is_codex_file = matches!(
-        kind_of(top),
-        Kind::Auth | Kind::Config | Kind::Database | Kind::InstallationId
-    );
-    if is_codex_file && (!is_file || name.as_path() != top) {
-        return Err(ArchiveError::unsafe_entry(
-            archive,
-            name,
-            "a folder in the place of a login, settings or database",
-        ));
+    let needs_folder = !is_file || name.as_path() != top;
+    match misplaced_folder(top).filter(|_| needs_folder) {
+        Some(reason) => Err(ArchiveError::unsafe_entry(archive, name, reason)),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
-    let refuse = |reason| Err(ArchiveError::unsafe_entry(archive, &link.path, reason));
-    if matches!(
-        kind_of(link.path.as_path()),
-        Kind::Auth | Kind::Config | Kind::Database | Kind::DatabaseSidecar
-    ) {
-        return refuse("a link in the place of a login, settings or database");
+    match misplaced_link(link.path.as_path(), &link.target) {
+        Some(reason) => Err(ArchiveError::unsafe_entry(archive, &link.path, reason)),
+        None => Ok(()),
     }
-    if stays_inside(link.path.as_path(), &link.target) {
-        Ok(())
-    } else {
-        refuse("a link out")
+}
+
+/// Why there can be no folder at `path` (relative to the home), if so. Codex's own files are files at
+/// the top: a folder in the place of one would replace it. One that only ends as databases do is the
+/// user's.
+pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> {
+    let is_codex_file = match kind_of(path) {
+        Kind::Auth | Kind::Config | Kind::InstallationId => true,
+        Kind::Database => home::is_versioned_database(path),
+        _ => false,
+    };
+    let is_top = path.components().count() == 1;
+    (is_top && is_codex_file).then_some("a folder in the place of a login, settings or database")
+}
+
+/// Why there can be no link at `path` (relative to the home) with this `target`, if so.
+pub(in crate::archive) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
+    let is_codex_file = matches!(
+        kind_of(path),
+        Kind::Auth | Kind::Config | Kind::Database | Kind::DatabaseSidecar
+    );
+    if is_codex_file {
+        return Some("a link in the place of a login, settings or database");
+    }
+    (!stays_inside(path, target)).then_some("a link out of the home")
+}
+
+/// The target of the link at `path` (relative to the home) as an archive holds it: absolute text that
+/// means the `home` itself is kept as the relative link that it is.
+pub(in crate::archive) fn portable_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
+    let Ok(rest) = target.strip_prefix(home) else {
+        return target.to_path_buf();
+    };
+    let above = path.components().count().saturating_sub(1);
+    let up: PathBuf = std::iter::repeat_n("..", above).collect();
+    match up.join(rest) {
+        same if same.as_os_str().is_empty() => PathBuf::from("."),
+        target => target,
     }
 }
 
 /// Whether a link at `path` (relative to the home) with `target` stays in the home, by its text.
-pub(in crate::archive) fn stays_inside(path: &Path, target: &Path) -> bool {
+fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     if target.as_os_str().is_empty() {
         return false;

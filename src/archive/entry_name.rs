@@ -22,9 +22,6 @@ impl EntryName {
         if raw.contains(&0) {
             return Err("a NUL byte in the name");
         }
-        if raw.len() > MAX_BYTES {
-            return Err("a name of more than 4096 bytes");
-        }
         Self::of_path(Path::new(&os_string(raw)?))
     }
 
@@ -47,6 +44,9 @@ impl EntryName {
         }
         if clean.as_os_str().is_empty() {
             return Err("an empty name");
+        }
+        if clean.as_os_str().len() > MAX_BYTES {
+            return Err("a name of more than 4096 bytes");
         }
         Ok(Self(clean.into()))
     }

@@ -17,6 +17,27 @@ pub const BLOCK_BYTES: u64 = 512;
 /// How many members are under way at a time: bounds the memory.
 pub const IN_FLIGHT: usize = 4;
 
+/// What the owner of a folder may do with it, whatever its mode says: or nothing could be put into it
+/// when it is unpacked.
+pub const OWNERS_MODE: u32 = 0o700;
+
+/// A manifest larger than this must not unpack to more than [`MAX_MANIFEST_RATIO`] times its size, or
+/// a small archive could take much memory.
+const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
+const MAX_MANIFEST_RATIO: u64 = 32;
+
+/// To how much a manifest may unpack that takes `packed` bytes of the archive.
+pub fn max_manifest_bytes(packed: u64) -> u64 {
+    packed
+        .saturating_mul(MAX_MANIFEST_RATIO)
+        .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
+}
+
+/// How many bytes of the archive a part of a large manifest takes at least, well within the limit.
+pub fn least_packed_bytes(part: usize) -> usize {
+    part / 24
+}
+
 /// How hard to compress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
 pub enum Compression {

@@ -2,10 +2,13 @@
 //! manifest that lists them.
 
 use super::ArchiveError;
+use super::check::check_manifest;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::footer;
-use super::format::{BLOCK_BYTES, CHUNK_BYTES, Compression, padding_of};
+use super::format::{
+    BLOCK_BYTES, CHUNK_BYTES, Compression, least_packed_bytes, max_manifest_bytes, padding_of,
+};
 use super::manifest::{
     AccountAuth, FolderEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member, SCHEMA,
 };
@@ -15,7 +18,7 @@ use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
 use crate::io::buffers::{Buffer, Buffers};
 use crate::io::hash::{Hasher, Sha256Digest};
-use libdeflater::Compressor;
+use libdeflater::{CompressionLvl, Compressor};
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -155,13 +158,17 @@ fn compress(bytes: &[u8], compression: Compression, packed: &mut Vec<u8>) -> io:
             Some(kept) if kept.0 == compression => kept,
             _ => slot.insert((compression, Compressor::new(compression.level()))),
         };
-        packed.resize(compressor.gzip_compress_bound(bytes.len()), 0);
-        let len = compressor
-            .gzip_compress(bytes, packed)
-            .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
-        packed.truncate(len);
-        Ok(())
+        gzip(compressor, bytes, packed)
     })
+}
+
+fn gzip(compressor: &mut Compressor, bytes: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
+    packed.resize(compressor.gzip_compress_bound(bytes.len()), 0);
+    let len = compressor
+        .gzip_compress(bytes, packed)
+        .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
+    packed.truncate(len);
+    Ok(())
 }
 
 /// Takes finished members in order.
@@ -262,9 +269,15 @@ impl<'a> MemberSink<'a> {
             members: std::mem::take(&mut self.members),
         };
         let path = self.path;
-        self.put_manifest(&manifest, compression)
+        // As whoever reads it will: what could not be put back must not pass for a good archive.
+        check_manifest(path, &manifest)?;
+        let text_bytes = self
+            .put_manifest(&manifest, compression)
             .at("write", path)?;
         let len = self.written - offset;
+        if text_bytes > max_manifest_bytes(len) {
+            return Err(ArchiveError::damaged(path, "manifest: too large"));
+        }
         self.put(&footer::Footer { offset, len }.encode())
             .at("write", path)?;
         Ok(Packed {
@@ -276,8 +289,8 @@ impl<'a> MemberSink<'a> {
     }
 
     /// Twice through the manifest: once for its length, which the tar header needs, once for its
-    /// bytes; so it is never in memory as text.
-    fn put_manifest(&mut self, manifest: &Manifest, compression: Compression) -> io::Result<()> {
+    /// bytes; so it is never in memory as text. Returns its length.
+    fn put_manifest(&mut self, manifest: &Manifest, compression: Compression) -> io::Result<u64> {
         let mut count = Count(0);
         serde_json::to_writer(&mut count, manifest)?;
         let mtime = manifest
@@ -289,6 +302,7 @@ impl<'a> MemberSink<'a> {
         let mut stream = Cut {
             sink: self,
             compression,
+            is_large: count.0 > max_manifest_bytes(0),
             member: head_bytes(header, Path::new(MANIFEST_NAME))?,
             packed: Vec::new(),
         };
@@ -296,7 +310,8 @@ impl<'a> MemberSink<'a> {
         // The padding of the entry, and the two empty blocks that end the tar.
         let padding = padding_of(count.0) + 2 * BLOCK_BYTES;
         io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
-        stream.close()
+        stream.close()?;
+        Ok(count.0)
     }
 }
 
@@ -318,6 +333,8 @@ impl Write for Count {
 struct Cut<'a, 'b> {
     sink: &'a mut MemberSink<'b>,
     compression: Compression,
+    /// Whether it is so large that readers limit how much it may be compressed.
+    is_large: bool,
     member: Vec<u8>,
     packed: Vec<u8>,
 }
@@ -325,6 +342,15 @@ struct Cut<'a, 'b> {
 impl Cut<'_, '_> {
     fn close(&mut self) -> io::Result<()> {
         compress(&self.member, self.compression, &mut self.packed)?;
+        let least = least_packed_bytes(self.member.len());
+        if self.is_large && self.packed.len() < least {
+            // Very many names that are much alike: some of it stands in a member as it is.
+            let (plain, rest) = self.member.split_at(least);
+            let mut store = Compressor::new(CompressionLvl::new(0).unwrap_or_default());
+            gzip(&mut store, plain, &mut self.packed)?;
+            self.sink.put(&self.packed)?;
+            compress(rest, self.compression, &mut self.packed)?;
+        }
         self.member.clear();
         self.sink.put(&self.packed)
     }

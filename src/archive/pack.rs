@@ -8,7 +8,8 @@ use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, IN_FLIGHT, LARGE_BYTES, padding_of,
+    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, IN_FLIGHT, LARGE_BYTES, OWNERS_MODE,
+    padding_of,
 };
 use super::manifest::{FileEntry, FolderEntry, Holds, LinkEntry};
 pub use super::members::{Closing, Packed};
@@ -114,7 +115,9 @@ impl<'a> PackWriter<'a> {
 
     /// Adds a folder. Folders come before links, links before files.
     pub fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
-        let header = header(EntryType::Directory, 0, folder.mode, folder.mtime);
+        // Other programs give a folder its mode before they put anything into it.
+        let mode = folder.mode | OWNERS_MODE;
+        let header = header(EntryType::Directory, 0, mode, folder.mtime);
         let bytes = head_bytes(header, &with_slash(&folder.path)).at("write", self.path)?;
         self.entries.folders.push(folder);
         self.add_structure(&bytes)

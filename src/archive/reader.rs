@@ -4,6 +4,7 @@ use super::ArchiveError;
 use super::check::check_manifest;
 use super::file_list::FileList;
 use super::footer::{self, Footer};
+use super::format::max_manifest_bytes;
 use super::index;
 use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
@@ -16,11 +17,6 @@ use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-
-/// A manifest larger than this must not unpack to more than [`MAX_MANIFEST_RATIO`] times its
-/// size: half of it is digests, which do not compress.
-const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
-const MAX_MANIFEST_RATIO: u64 = 32;
 
 /// Who wrote an archive, and what that says about its content.
 #[derive(Debug)]
@@ -234,13 +230,6 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
             Err(e) => return Err(broken(e)),
         }
     }
-}
-
-/// To how much a manifest may unpack that takes `packed` bytes of the archive.
-fn max_manifest_bytes(packed: u64) -> u64 {
-    packed
-        .saturating_mul(MAX_MANIFEST_RATIO)
-        .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
 }
 
 /// Parses a manifest as it is unpacked: as text it is larger than all it says. It takes at most

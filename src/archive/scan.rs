@@ -1,6 +1,6 @@
 //! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
 
-use super::check::stays_inside;
+use super::check::{misplaced_folder, misplaced_link, portable_target};
 use super::conversations::{self, Copies};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
@@ -10,9 +10,9 @@ use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::{IoContext, IoError, tree};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +20,9 @@ use std::sync::Arc;
 /// Something that is not in the archive as it should be, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct LeftOut {
-    /// Relative to the home.
-    pub path: String,
+    /// Relative to the home. Shown as text, kept as it is: it may be none.
+    #[serde(serialize_with = "as_shown")]
+    pub path: PathBuf,
     /// Why.
     pub reason: String,
 }
@@ -29,10 +30,14 @@ pub struct LeftOut {
 impl LeftOut {
     pub(super) fn new(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self {
-            path: path.as_ref().display().to_string(),
+            path: path.as_ref().to_path_buf(),
             reason: reason.into(),
         }
     }
+}
+
+fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// Where files are, by their names in the archive: there are too many of them to keep two paths of
@@ -193,19 +198,25 @@ fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Sca
     }
 }
 
-/// Names that differ from one of Codex's that stands here in letter case alone. No disk that ignores
-/// case could take both back.
+/// Names that differ from one of Codex's that stands here in letter case alone: all spellings but
+/// Codex's own or, without that, the first. No disk that ignores case could take two of them back.
 fn second_spellings(tops: &[fs::DirEntry]) -> HashSet<OsString> {
-    let names: HashSet<OsString> = tops.iter().map(fs::DirEntry::file_name).collect();
-    let is_second = |name: &&OsString| {
-        let lower = name.to_str().map(str::to_lowercase);
-        lower.is_some_and(|lower| {
-            lower != name.to_string_lossy()
-                && home::is_codex_name(OsStr::new(&lower))
-                && names.contains(OsStr::new(&lower))
-        })
-    };
-    names.iter().filter(is_second).cloned().collect()
+    let mut spellings: HashMap<String, Vec<OsString>> = HashMap::new();
+    for name in tops.iter().map(fs::DirEntry::file_name) {
+        if let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) {
+            spellings.entry(text.to_lowercase()).or_default().push(name);
+        }
+    }
+    let mut second = HashSet::new();
+    for (own, names) in spellings {
+        let first = names
+            .iter()
+            .position(|name| name.as_os_str() == own.as_str());
+        let first = first.unwrap_or(0);
+        let others = names.into_iter().enumerate().filter(|(i, _)| *i != first);
+        second.extend(others.map(|(_, name)| name));
+    }
+    second
 }
 
 struct Walk<'a> {
@@ -285,6 +296,9 @@ impl Walk<'_> {
             Err(reason) => return self.skip(relative, reason),
         };
         if meta.is_dir() {
+            if let Some(reason) = misplaced_folder(relative) {
+                return self.skip(relative, reason);
+            }
             self.scan.folders.push(FolderEntry {
                 path: name,
                 mode: mode_of(&meta),
@@ -337,24 +351,10 @@ impl Walk<'_> {
         let (Ok(name), Ok(target)) = (EntryName::of_path(relative), fs::read_link(path)) else {
             return self.skip(relative, "an unreadable link");
         };
-        let inside = match target.strip_prefix(self.home) {
-            // Absolute text that means the home itself: kept as the relative link it is.
-            Ok(rest) => {
-                let up = relative.components().count().saturating_sub(1);
-                Some(
-                    std::iter::repeat_n("..", up)
-                        .collect::<PathBuf>()
-                        .join(rest),
-                )
-            }
-            Err(_) => stays_inside(relative, &target).then(|| target.clone()),
-        };
-        match inside {
-            Some(target) if !target.as_os_str().is_empty() => self.scan.links.push((name, target)),
-            _ => self.skip(
-                relative,
-                format!("a link out of the home, to {}", target.display()),
-            ),
+        let kept = portable_target(self.home, relative, &target);
+        match misplaced_link(relative, &kept) {
+            None => self.scan.links.push((name, kept)),
+            Some(reason) => self.skip(relative, format!("{reason}, to {}", target.display())),
         }
     }
 

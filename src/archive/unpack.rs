@@ -17,6 +17,7 @@ use crate::io::position;
 use crate::io::progress::is_interrupted;
 use crate::io::regular;
 use crate::io::{IoContext, Progress};
+use flate2::bufread::GzDecoder;
 use flate2::read::MultiGzDecoder;
 use libdeflater::{Crc, Decompressor};
 use std::cell::RefCell;
@@ -399,7 +400,8 @@ impl Unpacker<'_> {
 const UNLISTED: &str = "not what the manifest lists here";
 
 /// Whether the gzip stream at the beginning of `packed`, which holds `bytes`, ends where `packed`
-/// does. It ends with the checksum and the length of `bytes`; so nothing else may look like that.
+/// does. It ends with the checksum and the length of `bytes`. Where that stands earlier too, be it
+/// only as content that did not compress, the stream has to be gone through once more.
 fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let mut crc = Crc::new();
     crc.update(bytes);
@@ -408,8 +410,18 @@ fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
     // Members are far below 4 GiB.
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
-    let found = memchr::memmem::find(packed, &trailer);
-    found == packed.len().checked_sub(trailer.len())
+    match memchr::memmem::find(packed, &trailer) {
+        None => false,
+        first if first == packed.len().checked_sub(trailer.len()) => true,
+        Some(_) => is_one_stream(packed),
+    }
+}
+
+/// Whether a gzip stream takes all of `packed`.
+fn is_one_stream(packed: &[u8]) -> bool {
+    let mut rest = packed;
+    let unpacked = io::copy(&mut GzDecoder::new(&mut rest), &mut io::sink());
+    unpacked.is_ok() && rest.is_empty()
 }
 
 /// Whether a part of `bytes` is there and all zero.
@@ -587,5 +599,53 @@ impl<'a> Checklist<'a> {
             )),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libdeflater::{CompressionLvl, Compressor};
+
+    /// The four bytes that give `bytes` with them behind it this checksum.
+    fn forge(bytes: &[u8], wanted: u32) -> [u8; 4] {
+        let step = |byte: u32| (0..8).fold(byte, |sum, _| (sum >> 1) ^ (0xEDB8_8320 * (sum & 1)));
+        let table: Vec<u32> = (0..256).map(step).collect();
+        // Backwards: each step is known by its highest byte.
+        let (mut sum, mut steps) = (!wanted, Vec::new());
+        for _ in 0..4 {
+            let index = table.iter().position(|t| t >> 24 == sum >> 24).unwrap();
+            steps.push(index);
+            sum = (sum ^ table[index]) << 8;
+        }
+        let mut crc = Crc::new();
+        crc.update(bytes);
+        let mut sum = !crc.sum();
+        let mut found = [0; 4];
+        for (byte, index) in found.iter_mut().zip(steps.into_iter().rev()) {
+            *byte = sum.to_le_bytes()[0] ^ index.to_le_bytes()[0];
+            sum = table[index] ^ (sum >> 8);
+        }
+        found
+    }
+
+    #[test]
+    fn content_that_looks_like_the_end_of_its_stream_is_not_the_end() {
+        const SUM: u32 = 0xDEAD_BEEF;
+        let mut bytes = b"before ".to_vec();
+        bytes.extend(SUM.to_le_bytes());
+        bytes.extend(100_u32.to_le_bytes());
+        bytes.resize(96, b'x');
+        bytes.extend(forge(&bytes, SUM));
+        let mut stored = Compressor::new(CompressionLvl::new(0).unwrap());
+        let mut packed = vec![0; 1000];
+        let len = stored.gzip_compress(&bytes, &mut packed).unwrap();
+        packed.truncate(len);
+        assert_eq!(packed[len - 8..len - 4], SUM.to_le_bytes(), "as forged");
+        assert!(ends_with_its_stream(&packed, &bytes));
+        packed.push(0);
+        assert!(!ends_with_its_stream(&packed, &bytes));
+        packed.extend_from_within(len - 8..len);
+        assert!(!ends_with_its_stream(&packed, &bytes));
     }
 }

@@ -35,6 +35,9 @@ use chrono::Duration;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
+/// The longest `--label`: it is a word to find an archive by.
+const MAX_LABEL_CHARS: usize = 200;
+
 /// Archive the Codex home
 ///
 /// Codex may be at work in it: databases are taken in one transaction each, conversations end in a
@@ -114,6 +117,11 @@ impl BackupArgs {
     /// written. Nothing that was there is changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
+        let label = self.label.as_deref().unwrap_or_default();
+        if label.chars().count() > MAX_LABEL_CHARS {
+            let message = format!("--label is longer than {MAX_LABEL_CHARS} characters");
+            return Err(CommandError::usage(message));
+        }
         if let Some(young) = self.young_enough(context)? {
             return Ok(show_young(context, &young));
         }
@@ -222,6 +230,13 @@ impl BackupArgs {
         scope.set_manager_home(&settings.manager_home);
         let configured = settings.preferences.exclude.iter();
         let globs: Vec<_> = configured.chain(&self.exclude).cloned().collect();
+        let is_empty = |glob: &&String| glob.trim_matches('/').is_empty();
+        if let Some(glob) = globs.iter().find(is_empty) {
+            return Err(
+                CommandError::usage(format!("--exclude names the whole home: {glob:?}"))
+                    .hint("name what is to be left out: codex-manager backup --exclude plugins"),
+            );
+        }
         scope.excludes = Excludes::new(&globs)
             .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
         let report = self.observe(context)?;

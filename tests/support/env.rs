@@ -126,7 +126,15 @@ impl TestEnv {
     /// Runs the command as someone whom permissions stop, also where the tests run as root.
     #[must_use]
     pub(crate) fn run_unprivileged(&self, args: &[&str]) -> Run {
-        let plain = self.command(args);
+        self.run_unprivileged_program(env!("CARGO_BIN_EXE_codex-manager"), args)
+    }
+
+    /// Runs any program as someone whom permissions stop.
+    #[must_use]
+    pub(crate) fn run_unprivileged_program(&self, program: &str, args: &[&str]) -> Run {
+        let mut plain = Command::new(program);
+        plain.args(args).env_clear().envs(&self.vars);
+        plain.current_dir(self.root.path());
         let mut command = if rustix::process::geteuid().is_root() {
             let without = "-dac_override,-dac_read_search";
             let mut command = Command::new("setpriv");
@@ -142,7 +150,7 @@ impl TestEnv {
             plain
         };
         let output = command.stdin(Stdio::null()).output();
-        Run::of(output.expect("start codex-manager"), self.root.path())
+        Run::of(output.expect("start the program"), self.root.path())
     }
 
     /// Runs the command to its end.

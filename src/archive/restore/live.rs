@@ -1,6 +1,6 @@
 //! The files that stand in a home now.
 
-use crate::archive::check::stays_inside;
+use crate::archive::check::{misplaced_link, portable_target};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
 use crate::codex::home::{Kind, kind_of};
@@ -83,6 +83,7 @@ fn is_capturable(path: &Path, relative: &Path, kind: FileType) -> bool {
     }
     fs::read_link(path).is_ok_and(|target| {
         let home = path.ancestors().nth(relative.components().count());
-        stays_inside(relative, &target) || home.is_some_and(|home| target.starts_with(home))
+        let kept = home.map(|home| portable_target(home, relative, &target));
+        misplaced_link(relative, &kept.unwrap_or(target)).is_none()
     })
 }

@@ -92,7 +92,7 @@ pub enum RestoreError {
     #[error("nothing in the archive is named {0}")]
     NotFound(String),
     /// What is to be replaced could not be saved first.
-    #[error("the safety backup could not take {} of what would be replaced, first {}: {}", .0.len(), .0[0].path, .0[0].reason)]
+    #[error("the safety backup could not take {} of what would be replaced, first {}: {}", .0.len(), .0[0].path.display(), .0[0].reason)]
     Unsaved(Vec<LeftOut>),
     /// Codex does not read auth.json here.
     #[error(

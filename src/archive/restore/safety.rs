@@ -102,11 +102,11 @@ impl Work<'_> {
         };
         let mut unsaved = captured.skipped;
         let damaged: HashSet<PathBuf> = unsaved
-            .extract_if(.., |s| kind_of(Path::new(&s.path)) == Kind::Database)
-            .map(|s| PathBuf::from(s.path))
+            .extract_if(.., |s| kind_of(&s.path) == Kind::Database)
+            .map(|s| s.path)
             .collect();
         // An unreadable login is kept beside the profiles, apart from archives.
-        unsaved.retain(|s| s.path != home::AUTH_JSON && self.plan.changes_file(Path::new(&s.path)));
+        unsaved.retain(|s| s.path != Path::new(home::AUTH_JSON) && self.plan.changes_file(&s.path));
         if !unsaved.is_empty() {
             return Err(RestoreError::Unsaved(unsaved));
         }

@@ -5,6 +5,7 @@ use super::plan::RestorePlan;
 use super::rollouts::Rollouts;
 use super::swap::Step;
 use crate::archive::ArchiveError;
+use crate::archive::format::OWNERS_MODE;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::reader::Listing;
 use crate::archive::sink::Sink;
@@ -137,7 +138,7 @@ impl Stage {
             if is_restored(folder.path.as_path())
                 && path.symlink_metadata().is_ok_and(|m| m.is_dir())
             {
-                set_attributes(&path, folder.mode | 0o700, folder.mtime)?;
+                set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
             }
         }
         Ok(())

@@ -145,7 +145,7 @@ fn show_left_out(
     let names: Vec<_> = excluded
         .iter()
         .filter(|e| !e.reason.starts_with("folded"))
-        .map(|e| e.path.as_str())
+        .map(|e| e.path.display().to_string())
         .collect();
     if !names.is_empty() {
         ui.report(ui.paint(Style::Dim, format_args!("left out: {}", names.join(", "))));
@@ -153,13 +153,15 @@ fn show_left_out(
     for item in skipped {
         ui.warn(format_args!(
             "not archived: {} ({})",
-            item.path, item.reason
+            item.path.display(),
+            item.reason
         ));
     }
     for item in damaged {
         ui.warn(format_args!(
             "archived as it is, but damaged: {} ({})",
-            item.path, item.reason
+            item.path.display(),
+            item.reason
         ));
     }
 }
