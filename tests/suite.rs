@@ -18,6 +18,7 @@
 mod architecture;
 mod backup_status;
 mod busy_home;
+mod changing_homes;
 mod child;
 mod cli_reference;
 mod closing;
