@@ -23,7 +23,11 @@ fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_
         &format!("inject={call}:{how}"),
     ];
     let options = options.map(str::to_owned);
-    let (output, log) = traced(env, &options, &["backup", "--no-status", "--json", "--rehash"]);
+    let (output, log) = traced(
+        env,
+        &options,
+        &["backup", "--no-status", "--json", "--rehash"],
+    );
     assert!(log.contains("INJECTED"), "{file}: {output:?}\n{log}");
     let document = serde_json::from_slice(&output.stdout);
     let code = output.status.code().expect("a code");

@@ -32,6 +32,7 @@ mod doctor;
 mod every_command;
 mod export_prompts;
 mod faults;
+mod few_threads;
 mod full_disk;
 mod fuzz_inputs;
 mod history_check;

@@ -176,13 +176,13 @@ fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
     Vec::new()
 }
 
-/// Refuses early what would fill the disk. Conversations compress by four at least; what does not
-/// compress fails later, at the write, and leaves nothing behind.
+/// Refuses early what would fill the disk. Conversations compress by four at least, and holes take next
+/// to nothing; what does not compress fails later, at the write, and leaves nothing behind.
 fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let needs = [
         (workplace.tmp, databases),
-        (workplace.backups, scan.bytes() / 8),
+        (workplace.backups, scan.stored_bytes / 8),
     ];
     for (folder, needed) in needs {
         let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
