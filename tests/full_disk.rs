@@ -200,3 +200,30 @@ fn i3_a_limit_on_file_size_changes_nothing() {
         }
     }
 }
+
+#[test]
+fn holes_need_no_room() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let size = 64 << 20;
+    let sparse = put(&env, "skills/sparse.bin", "");
+    let file = fs::File::options().write(true).open(&sparse).expect("open");
+    file.set_len(size).expect("a hole");
+    let Some(_mount) = Mount::small(&env.manager_home(), 4096) else {
+        return;
+    };
+    let Some(_other) = Mount::small(&env.path("other"), 4096) else {
+        return;
+    };
+    let archive = text(&backup(&env, &[]));
+    let there = env.path("other/there");
+    let _ = env
+        .run(["restore", &archive, "--to", &text(&there)])
+        .code(0);
+    let back = there.join("skills/sparse.bin").metadata().expect("back");
+    assert_eq!(back.len(), size);
+    // What is no hole is refused before anything is written.
+    put(&env, "skills/sparse.bin", noise(64 << 20));
+    let full = env.run(["backup", "--no-status"]).code(1);
+    assert!(full.stderr.contains("not enough disk space"), "{full}");
+}

@@ -60,3 +60,35 @@ fn many_files_go_through() {
     }
     each_stays_below_the_limit(&env, "skills/s7/f777.md");
 }
+
+#[test]
+fn settings_larger_than_any_are_a_file_like_others() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let mut text = b"model = \"gpt-5\"\n".to_vec();
+    let line = format!("# {}\n", "a comment ".repeat(100));
+    while (text.len() as u64) < LIMIT + (16 << 20) {
+        text.extend_from_slice(line.as_bytes());
+    }
+    let path = put(&env, "config.toml", &text);
+    each_stays_below_the_limit(&env, "config.toml");
+    for path in [path, env.path("out/config.toml")] {
+        assert!(std::fs::read(&path).expect("it") == text, "{path:?}");
+    }
+}
+
+#[test]
+fn settings_as_large_as_they_may_be_are_parsed_below_the_limit() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let mut text = String::new();
+    for number in 0.. {
+        let project = format!("[projects.\"/p/{number}\"]\ntrust_level = \"trusted\"\n");
+        if text.len() + project.len() > 1 << 20 {
+            break;
+        }
+        text.push_str(&project);
+    }
+    put(&env, "config.toml", text);
+    each_stays_below_the_limit(&env, "config.toml");
+}

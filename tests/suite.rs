@@ -18,6 +18,7 @@
 mod architecture;
 mod backup_status;
 mod busy_home;
+mod changing_homes;
 mod child;
 mod cli_reference;
 mod closing;
@@ -31,6 +32,7 @@ mod doctor;
 mod every_command;
 mod export_prompts;
 mod faults;
+mod few_threads;
 mod full_disk;
 mod fuzz_inputs;
 mod history_check;

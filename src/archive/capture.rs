@@ -7,13 +7,14 @@ use super::ArchiveError;
 use super::conversations::Copies;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::format::Compression;
+use super::format::{Compression, LARGE_BYTES};
 use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
-use super::metadata::Metadata;
+use super::metadata;
+use super::moved::{Opened, Whereabouts};
 use super::name_table::NameSet;
 use super::pack::{self, Closing, PackWriter, Packed};
 use super::reuse::Source;
-use super::scan::{self, LeftOut, Places, Scan};
+use super::scan::{self, LeftOut, Scan};
 use super::scope::CaptureScope;
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::database;
@@ -27,7 +28,7 @@ use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +36,9 @@ use std::time::Duration;
 
 /// How long a writer may pause within a line before the line counts as cut off.
 const AT_REST: Duration = Duration::from_millis(250);
+
+/// How often a file is looked at that is shorter each time it is read.
+const LOOKS: u32 = 8;
 
 /// Room that is left on the disk for others.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
@@ -73,21 +77,21 @@ pub struct Workplace<'a> {
 pub fn capture(
     scope: &CaptureScope,
     workplace: &Workplace<'_>,
-    mut metadata: Metadata,
+    mut metadata: metadata::Metadata,
     progress: &dyn Progress,
 ) -> Result<Captured, ArchiveError> {
     let staging = Staging::inside(workplace.tmp)?;
     let folders = folder_ids(&scope.home);
     let names = workplace.source.and_then(Source::names);
     let names = names.map(Arc::clone).unwrap_or_default();
-    let (snapshots, damaged) = {
+    let (snapshots, not_taken) = {
         let before = scan::scan(scope, &names)?;
         check_space(&before, workplace)?;
         snapshot_databases(&before, &staging)?
     };
     // Walked again: what appeared while the databases were taken belongs to this capture.
     let mut scan = scan::scan(scope, &names)?;
-    scan.skipped.extend(damaged);
+    scan.skipped.extend(not_taken);
     progress.expect_bytes(scan.bytes());
 
     let mut file = TempFile::inside(workplace.backups)?;
@@ -103,8 +107,7 @@ pub fn capture(
         &names,
         |writer| {
             let mut packing = Packing {
-                home: &scope.home,
-                places: &scan.places,
+                whereabouts: Whereabouts::new(scope, &scan.places, &scan.links, &names),
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 moved: HashSet::new(),
@@ -129,6 +132,7 @@ pub fn capture(
             }
             skipped = packing.skipped;
             skipped.sort();
+            skipped.dedup_by(|again, first| again.path == first.path);
             metadata.captured_files = tops;
             let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
             login = captured;
@@ -170,13 +174,13 @@ fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
     Vec::new()
 }
 
-/// Refuses early what would fill the disk. Conversations compress by four at least; what does not
-/// compress fails later, at the write, and leaves nothing behind.
+/// Refuses early what would fill the disk. Conversations compress by four at least, and holes take next
+/// to nothing; what does not compress fails later, at the write, and leaves nothing behind.
 fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let needs = [
         (workplace.tmp, databases),
-        (workplace.backups, scan.bytes() / 8),
+        (workplace.backups, scan.stored_bytes / 8),
     ];
     for (folder, needed) in needs {
         let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
@@ -201,7 +205,7 @@ fn snapshot_databases(
     scan: &Scan,
     staging: &Staging,
 ) -> Result<(Vec<Snapshot>, Vec<LeftOut>), ArchiveError> {
-    let (mut taken, mut damaged) = (Vec::new(), Vec::new());
+    let (mut taken, mut skipped) = (Vec::new(), Vec::new());
     for (i, planned) in scan.databases.iter().enumerate() {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
@@ -214,14 +218,14 @@ fn snapshot_databases(
                 copy,
             }),
             Err(_) if !source.exists() => {}
-            Err(error @ database::DatabaseError::Damaged { .. }) => {
+            Err(error) if error.is_of_content(&source) => {
                 let _ = fs::remove_file(&copy);
-                damaged.push(LeftOut::new(planned.path.as_path(), chain(&error)));
+                skipped.push(LeftOut::new(planned.path.as_path(), chain(&error)));
             }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((taken, damaged))
+    Ok((taken, skipped))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -243,9 +247,33 @@ enum Added {
     Later,
 }
 
+/// What a look at an open file says.
+enum Look {
+    /// It can be taken.
+    Take(Seen),
+    /// Its last line is not whole.
+    Later,
+    /// It is not to be taken.
+    Leave(&'static str),
+}
+
+/// A file as it was seen, and how much of it is taken.
+struct Seen {
+    meta: Metadata,
+    size: u64,
+}
+
+/// Why a file that was to be taken is not in the archive.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("it became shorter while it was read")]
+    Shorter,
+    #[error("{0}")]
+    Never(String),
+}
+
 struct Packing<'a, 'w> {
-    home: &'a Path,
-    places: &'a Places,
+    whereabouts: Whereabouts<'a>,
     writer: &'a mut PackWriter<'w>,
     skipped: Vec<LeftOut>,
     /// What was captured where it was found in place of another: it has had its turn.
@@ -282,7 +310,9 @@ impl Packing<'_, '_> {
         for snapshot in snapshots {
             let mut file = regular::open(&snapshot.copy).at("read", &snapshot.copy)?;
             let size = file.metadata().at("read", &snapshot.copy)?.len();
-            self.add(&snapshot.planned, size, &mut file)?;
+            if let Some(reason) = self.add(&snapshot.planned, size, &mut file)? {
+                self.skip(&snapshot.planned.path, reason.to_string());
+            }
         }
         Ok(())
     }
@@ -309,7 +339,7 @@ impl Packing<'_, '_> {
         }
         // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
-            wait_for_growth(&planned, &self.places.source(&planned.path));
+            wait_for_growth(&planned, &self.whereabouts.listed(&planned.path));
             self.file(&planned, &coming, false)?;
         }
         Ok(())
@@ -353,60 +383,78 @@ impl Packing<'_, '_> {
         if self.moved.contains(&planned.path) {
             return Ok(Added::Done);
         }
-        let (mut file, name, source) = match self.open(planned) {
-            Ok(Some(found)) => found,
+        let mut opened = match self.whereabouts.open(&planned.path) {
+            Ok(Some(opened)) => opened,
             Ok(None) => return Ok(Added::Done),
             Err(e) => {
-                self.skipped
-                    .push(LeftOut::new(planned.path.as_path(), e.source.to_string()));
+                self.skip(&planned.path, e.source.to_string());
                 return Ok(Added::Done);
             }
         };
-        let meta = file.metadata().at("read", &source)?;
+        let mut looks = 0;
+        loop {
+            looks += 1;
+            let reason = match look(&mut opened.file, planned, may_defer) {
+                Ok(Look::Later) => return Ok(Added::Later),
+                Ok(Look::Take(seen)) => match self.take(planned, &mut opened, seen, coming)? {
+                    None => return Ok(Added::Done),
+                    Some(reason) => reason,
+                },
+                Ok(Look::Leave(reason)) => NotTaken::Never(reason.to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => NotTaken::Shorter,
+                Err(e) => NotTaken::Never(e.to_string()),
+            };
+            // Somebody writes it anew meanwhile: what stands there now may be whole.
+            if looks == LOOKS || !matches!(reason, NotTaken::Shorter) {
+                self.skip(&opened.name, reason.to_string());
+                return Ok(Added::Done);
+            }
+        }
+    }
+
+    /// Takes a file as it was seen; says why if not.
+    fn take(
+        &mut self,
+        planned: &FileEntry,
+        opened: &mut Opened,
+        seen: Seen,
+        coming: &NameSet,
+    ) -> Result<Option<NotTaken>, ArchiveError> {
+        let Seen { meta, size } = seen;
         // Codex moves conversations between their folders: this very file may have been taken under
         // another name. Copies of one that went different ways are files of their own.
         let rollout = self.rollout_of(planned, Stamp::of(&meta));
         if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
-            return Ok(Added::Done);
+            return Ok(None);
         }
-        let mut size = meta.len();
-        if is_append_only(planned) && !ends_in_newline(&mut file, size).at("read", &source)? {
-            let grew = size != planned.size;
-            if !grew && may_defer {
-                return Ok(Added::Later);
-            }
-            if grew {
-                size = rollout::whole_lines(&mut file, size).at("read", &source)?;
-            }
-        }
-        if kind_of(planned.path.as_path()) == Kind::Config
-            && is_nul_filled(&mut file).at("read", &source)?
-        {
-            self.skipped.push(LeftOut::new(
-                planned.path.as_path(),
-                "filled with NUL bytes",
-            ));
-            return Ok(Added::Done);
-        }
-        file.seek(SeekFrom::Start(0)).at("read", &source)?;
-        if name != planned.path {
+        let name = &opened.name;
+        if *name != planned.path {
             let has_turn = coming.contains(name.as_path());
-            if has_turn || self.writer.holds(&name) || !self.moved.insert(name.clone()) {
-                return Ok(Added::Done);
+            if has_turn || self.writer.holds(name) || self.moved.contains(name) {
+                return Ok(None);
             }
         }
-        let seen = FileEntry {
+        let entry = FileEntry {
             // What was cut, or is growing, is not what a later look will find.
             stamp: if size == meta.len() {
                 Stamp::of(&meta).settled(self.began)
             } else {
                 Stamp::default()
             },
-            ..scan::entry_of(name, &meta)
+            ..scan::entry_of(name.clone(), &meta)
         };
-        self.add(&seen, size, &mut file)?;
-        self.rollouts.extend(rollout);
-        Ok(Added::Done)
+        let not_taken = self.add(&entry, size, &mut opened.file)?;
+        if not_taken.is_none() {
+            if *name != planned.path {
+                self.moved.insert(name.clone());
+            }
+            self.rollouts.extend(rollout);
+        }
+        Ok(not_taken)
+    }
+
+    fn skip(&mut self, name: &EntryName, reason: String) {
+        self.skipped.push(LeftOut::new(name.as_path(), reason));
     }
 
     /// What a rollout would be found again by under another name; `None` for what cannot be listed
@@ -424,56 +472,13 @@ impl Packing<'_, '_> {
         Some(hasher.digest().beginning())
     }
 
-    /// Opens a file. A rollout that has gone is sought where Codex may have moved it: archived,
-    /// taken out of the archive, or compressed. `None` when it is really gone. Gives the name that it
-    /// has now, and its path.
-    fn open(&self, planned: &FileEntry) -> Result<Option<(File, EntryName, PathBuf)>, IoError> {
-        let source = self.places.source(&planned.path);
-        let gone = match regular::open_no_link(&source) {
-            Ok(file) => return Ok(Some((file, planned.path.clone(), source))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => e,
-            Err(e) => return Err(e).at("read", &source),
-        };
-        let is_rollout = kind_of(planned.path.as_path()).is_rollout_folder();
-        let conversation = is_rollout.then(|| ConversationFile::of(&source)).flatten();
-        let Some(conversation) = conversation else {
-            return Ok(None);
-        };
-        let places = Self::other_places(planned.path.as_path(), &conversation.name);
-        // Three rounds: it may move on while it is sought.
-        let rounds = std::iter::repeat_n(&places, 3).flatten();
-        for relative in rounds {
-            let source = self.home.join(relative);
-            if let (Ok(file), Ok(name)) =
-                (regular::open_no_link(&source), EntryName::of_path(relative))
-            {
-                return Ok(Some((file, name, source)));
-            }
-        }
-        Err(gone).at("read", &source)
-    }
-
-    fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
-        let zst = format!("{name}{}", rollout::ZST);
-        let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
-        for name in [name, &zst] {
-            places.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
-            // rollout-YYYY-MM-DDT…: the folder of its date.
-            if let (Some(y), Some(m), Some(d)) =
-                (name.get(8..12), name.get(13..15), name.get(16..18))
-            {
-                places.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
-            }
-        }
-        places
-    }
-
+    /// Adds a file of this size; says why if it is not in the archive.
     fn add(
         &mut self,
         planned: &FileEntry,
         size: u64,
         content: &mut dyn Read,
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<Option<NotTaken>, ArchiveError> {
         let entry = FileEntry {
             size,
             ..planned.clone()
@@ -488,15 +493,12 @@ impl Packing<'_, '_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        if !added {
-            let reason = error.map_or_else(
-                || "it became shorter while it was read".to_owned(),
-                |e| e.to_string(),
-            );
-            self.skipped
-                .push(LeftOut::new(planned.path.as_path(), reason));
-        }
-        Ok(())
+        Ok((!added).then(|| match error {
+            Some(error) => NotTaken::Never(error.to_string()),
+            None if size < LARGE_BYTES => NotTaken::Shorter,
+            // The beginning of it is in the archive under this name already, and counts for nothing.
+            None => NotTaken::Never(NotTaken::Shorter.to_string()),
+        }))
     }
 
     /// The login, last and under Codex's own locks. Its bytes are read once, so that what the
@@ -578,6 +580,26 @@ fn wait_for_growth(planned: &FileEntry, source: &Path) {
     while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
         std::thread::sleep(left.min(Duration::from_millis(10)));
     }
+}
+
+/// How much of an open file is to be taken.
+fn look(file: &mut File, planned: &FileEntry, may_defer: bool) -> io::Result<Look> {
+    let meta = file.metadata()?;
+    let mut size = meta.len();
+    if is_append_only(planned) && !ends_in_newline(file, size)? {
+        let grew = size != planned.size;
+        if !grew && may_defer {
+            return Ok(Look::Later);
+        }
+        if grew {
+            size = rollout::whole_lines(file, size)?;
+        }
+    }
+    if kind_of(planned.path.as_path()) == Kind::Config && is_nul_filled(file)? {
+        return Ok(Look::Leave("filled with NUL bytes"));
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Look::Take(Seen { meta, size }))
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {

@@ -14,6 +14,7 @@ mod index;
 pub mod manifest;
 mod members;
 pub mod metadata;
+mod moved;
 pub mod name_table;
 pub mod names;
 pub mod pack;

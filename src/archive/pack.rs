@@ -60,7 +60,7 @@ pub fn pack(
 
 /// Takes the entries of an archive, in the order in which they will stand in it.
 pub struct PackWriter<'a> {
-    jobs: &'a Jobs,
+    jobs: &'a Jobs<'a>,
     path: &'a Path,
     source: Option<&'a Source<'a>>,
     files: &'a Files,
@@ -70,7 +70,7 @@ pub struct PackWriter<'a> {
     submitted: usize,
 }
 
-type Jobs = Submitter<Job, Result<Done, ArchiveError>>;
+type Jobs<'a> = Submitter<'a, Job, Result<Done, ArchiveError>>;
 
 /// Small entries that will share a member.
 struct Group {
@@ -89,7 +89,7 @@ enum GroupKind {
 
 impl<'a> PackWriter<'a> {
     fn new(
-        jobs: &'a Jobs,
+        jobs: &'a Jobs<'a>,
         path: &'a Path,
         source: Option<&'a Source<'a>>,
         files: &'a Files,

@@ -9,7 +9,7 @@ use super::name_table::NameTable;
 use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, space, tree};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -82,6 +82,8 @@ pub struct Scan {
     pub databases: Vec<FileEntry>,
     /// The login.
     pub login: Option<FileEntry>,
+    /// The bytes of all files without the holes in them.
+    pub stored_bytes: u64,
     /// Top-level entries that are links to elsewhere.
     pub linked: Vec<EntryName>,
     /// Left out by rule or by the user's wish.
@@ -327,6 +329,7 @@ impl Walk<'_> {
     fn file(&mut self, source: &Path, name: EntryName, meta: &Metadata) {
         let kind = kind_of(name.as_path());
         let file = entry_of(name, meta);
+        self.scan.stored_bytes += space::stored_bytes(meta);
         match kind {
             // Known by its head, not by its name: an empty or foreign file is taken as it is. One in
             // the place of Codex's own is said, or a wreck would pass for a good archive.
@@ -384,6 +387,7 @@ impl Walk<'_> {
                 continue;
             }
             if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
+                self.scan.stored_bytes += space::stored_bytes(&meta);
                 self.scan.databases.push(FileEntry {
                     stamp: Stamp::default(),
                     ..entry_of(name, &meta)

@@ -10,13 +10,11 @@ use crate::codex::home::{self, Kind, kind_of};
 use crate::io::document::{self, Found};
 use crate::io::regular;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, Progress, hash, position, space};
+use crate::io::{IoContext, Progress, hash, parallel, position, space};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 /// What was found in one archive.
 #[derive(Debug, Clone)]
@@ -81,13 +79,11 @@ pub fn verify(
         note(Err(ArchiveError::damaged(path, torn)))?;
     }
     // Another reader of the same bytes: the two keep each other's disk warm.
-    let (read, sidecar) = thread::scope(|scope| {
-        let is_ours = matches!(archive.layout(), Layout::Ours(_));
-        let sidecar = is_ours.then(|| scope.spawn(|| compare_with_sidecar(path)));
-        let read = archive.read(Extent::All, &checker, progress);
-        let joined = sidecar.map(|s| s.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        (read, joined)
-    });
+    let is_ours = matches!(archive.layout(), Layout::Ours(_));
+    let (sidecar, read) = parallel::both(
+        || is_ours.then(|| compare_with_sidecar(path)),
+        || archive.read(Extent::All, &checker, progress),
+    );
     note(read)?;
     for (name, copy) in checker.databases() {
         if let Err(e) = check_database(copy) {

@@ -10,6 +10,18 @@ use std::path::{Path, PathBuf};
 /// The key that says where Codex keeps a login.
 pub const STORE_KEY: &str = "cli_auth_credentials_store";
 
+/// No settings take more. What is larger is a file like any other: parsed it would take many times its
+/// size of memory.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The text of a `config.toml`.
+///
+/// # Errors
+/// It cannot be read, is no text, or is larger than settings are.
+pub fn read_text(path: &Path) -> std::io::Result<String> {
+    regular::read_small_to_string(path, MAX_BYTES)
+}
+
 /// Where Codex keeps a login (`cli_auth_credentials_store`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CredentialStore {
@@ -42,7 +54,7 @@ impl CredentialStore {
 
     /// That of a home. A configuration that is not spelled out or cannot be read is the default's.
     pub fn of(home: &Path) -> Self {
-        let text = regular::read_to_string(home.join("config.toml"));
+        let text = read_text(&home.join("config.toml"));
         // Most name no store, and prompts wait for the answer.
         if text.is_ok_and(|text| text.contains(STORE_KEY)) {
             CodexConfig::read(home).store
@@ -98,7 +110,7 @@ pub fn servers_of(home: &Path) -> String {
 /// A `config.toml` with these keys of the one in `home`, and the login in auth.json. One that is
 /// missing or broken has none.
 fn with_keys_of(home: &Path, keys: &[&str]) -> String {
-    let text = regular::read_to_string(home.join("config.toml")).unwrap_or_default();
+    let text = read_text(&home.join("config.toml")).unwrap_or_default();
     let known = text.parse::<toml_edit::DocumentMut>().unwrap_or_default();
     let mut config = toml_edit::DocumentMut::new();
     config[STORE_KEY] = toml_edit::value(CredentialStore::File.name());
@@ -157,7 +169,7 @@ impl CodexConfig {
     /// problem named (Codex itself would not start with it).
     pub fn read(home: &Path) -> Self {
         let path = home.join("config.toml");
-        let text = match regular::read_to_string(&path) {
+        let text = match read_text(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Self::default(),
             Err(e) => {

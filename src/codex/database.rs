@@ -42,6 +42,29 @@ pub enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// Whether the database at `source` itself is what is wrong: it is damaged, or cannot be read.
+    pub fn is_of_content(&self, source: &Path) -> bool {
+        use rusqlite::ffi;
+        // What a copy is written with are other codes.
+        const READING: [i32; 6] = [
+            ffi::SQLITE_IOERR_READ,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_IOERR_FSTAT,
+            ffi::SQLITE_IOERR_ACCESS,
+            ffi::SQLITE_IOERR_CORRUPTFS,
+            ffi::SQLITE_CANTOPEN,
+        ];
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Sqlite {
+                path, source: why, ..
+            } => {
+                let code = why.sqlite_error().map(|e| e.extended_code);
+                path == source && code.is_some_and(|code| READING.contains(&code))
+            }
+        }
+    }
+
     /// The same of the database that this one is a copy of.
     fn of(self, source: &Path) -> Self {
         match self {

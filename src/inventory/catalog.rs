@@ -8,14 +8,11 @@ use crate::archive::names;
 use crate::archive::python;
 use crate::archive::reader::Archive;
 use crate::io::document::{self, Found};
-use crate::io::regular;
-use crate::io::{IoContext, IoError};
+use crate::io::{IoContext, IoError, parallel, regular};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::Read;
-use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread;
 
 /// The problem of an archive whose sidecar is gone. It describes itself.
 pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it)";
@@ -35,15 +32,8 @@ pub fn list(
     backups: &Path,
     known: impl FnOnce() -> Vec<ArchiveRecord>,
 ) -> Result<Vec<ArchiveRecord>, IoError> {
-    let (pairs, known) = thread::scope(|scope| {
-        let pairs = scope.spawn(|| pairs(backups));
-        // On this thread: another one's heap would have to grow for it page by page.
-        let known = known();
-        (
-            pairs.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            known,
-        )
-    });
+    // `known` on this thread: another one's heap would have to grow for it page by page.
+    let (pairs, known) = parallel::both(|| pairs(backups), known);
     let mut known: HashMap<String, ArchiveRecord> = known
         .into_iter()
         .map(|record| (record.path.clone(), record))

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// The longest line that is kept. Longer ones are dropped as a whole.
@@ -53,6 +53,32 @@ pub struct ChildGroup {
     is_left: bool,
 }
 
+/// The lines of standard output, and who reads standard error.
+type Readers = (Receiver<Vec<u8>>, Option<JoinHandle<()>>);
+
+/// Reads what a child writes, on threads: its lines, and into `kept` the end of its standard error.
+fn read_streams(
+    child: &mut Child,
+    kept: &Arc<Mutex<Vec<u8>>>,
+) -> io::Result<Readers> {
+    let (sender, lines) = sync_channel(LINES_AHEAD);
+    if let Some(stdout) = child.stdout.take() {
+        thread::Builder::new().spawn(move || {
+            let mut reader = BufReader::new(stdout);
+            while let Ok(Some(line)) = read_line(&mut reader) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        })?;
+    }
+    let stderr = child.stderr.take().map(|mut stream| {
+        let kept = Arc::clone(kept);
+        thread::Builder::new().spawn(move || keep_tail(&mut stream, &kept))
+    });
+    Ok((lines, stderr.transpose()?))
+}
+
 impl ChildGroup {
     /// Starts `command` in a new process group with all three streams connected to us.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
@@ -66,22 +92,16 @@ impl ChildGroup {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        let (sender, lines) = sync_channel(LINES_AHEAD);
-        if let Some(stdout) = child.stdout.take() {
-            std::thread::spawn(move || {
-                let mut reader = BufReader::new(stdout);
-                while let Ok(Some(line)) = read_line(&mut reader) {
-                    if sender.send(line).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
         let stderr = Arc::new(Mutex::new(Vec::new()));
-        let stderr_reader = child.stderr.take().map(|mut stream| {
-            let kept = Arc::clone(&stderr);
-            std::thread::spawn(move || keep_tail(&mut stream, &kept))
-        });
+        let (lines, stderr_reader) = match read_streams(&mut child, &stderr) {
+            Ok(readers) => readers,
+            Err(e) => {
+                // Nobody would listen to it.
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(e);
+            }
+        };
         Ok(Self {
             stdin: child.stdin.take(),
             child,
@@ -127,7 +147,7 @@ impl ChildGroup {
                 .is_some_and(|r| !r.is_finished())
         };
         while self.status.is_some() && is_reading() && Instant::now() < limit {
-            std::thread::sleep(POLL);
+            thread::sleep(POLL);
         }
         let bytes = self.stderr.lock().map(|kept| kept.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
@@ -139,7 +159,7 @@ impl ChildGroup {
         self.close_input();
         let mut ended = self.has_ended();
         while !ended && Instant::now() < deadline {
-            std::thread::sleep(POLL.min(deadline.saturating_duration_since(Instant::now())));
+            thread::sleep(POLL.min(deadline.saturating_duration_since(Instant::now())));
             ended = self.has_ended();
         }
         self.kill();
@@ -194,7 +214,7 @@ impl ChildGroup {
         while self.status.is_none() && Instant::now() < limit {
             match self.child.try_wait() {
                 Ok(Some(status)) => self.status = Some(status),
-                Ok(None) => std::thread::sleep(POLL),
+                Ok(None) => thread::sleep(POLL),
                 Err(_) => break,
             }
         }

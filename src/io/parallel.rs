@@ -1,6 +1,7 @@
 //! Work on several threads whose results are taken in the order in which it was given, with a bound
 //! on how much is under way.
 
+use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -12,28 +13,63 @@ pub fn threads() -> usize {
         .clamp(2, 8)
 }
 
+/// Does `other` on another thread while `own` is done on this one; where the system gives no thread, after
+/// it.
+pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let beside = thread::Builder::new().spawn_scoped(scope, &other);
+        let own = own();
+        let other = match beside {
+            Ok(beside) => beside
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => other(),
+        };
+        (other, own)
+    })
+}
+
 /// Takes jobs; see [`ordered`].
-#[derive(Debug)]
-pub struct Submitter<J, R> {
-    jobs: SyncSender<(J, SyncSender<R>)>,
-    order: SyncSender<Receiver<R>>,
+pub struct Submitter<'a, J, R>(Way<'a, J, R>);
+
+enum Way<'a, J, R> {
+    /// To threads.
+    Threads {
+        jobs: SyncSender<(J, SyncSender<R>)>,
+        order: SyncSender<Receiver<R>>,
+    },
+    /// Done and taken before the submitter goes on.
+    Here(&'a dyn Fn(J) -> Result<(), Stopped>),
+}
+
+impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Submitter").finish_non_exhaustive()
+    }
 }
 
 /// Whoever takes the results has failed: there is no use in going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stopped;
 
-impl<J, R> Submitter<J, R> {
+impl<J, R> Submitter<'_, J, R> {
     /// Gives a job; waits while too much is under way.
     pub fn submit(&self, job: J) -> Result<(), Stopped> {
-        let (result, receiver) = sync_channel(1);
-        self.order.send(receiver).map_err(|_| Stopped)?;
-        self.jobs.send((job, result)).map_err(|_| Stopped)
+        match &self.0 {
+            Way::Threads { jobs, order } => {
+                let (result, receiver) = sync_channel(1);
+                order.send(receiver).map_err(|_| Stopped)?;
+                jobs.send((job, result)).map_err(|_| Stopped)
+            }
+            Way::Here(work) => work(job),
+        }
     }
 }
 
 /// Lets `produce` give jobs, does them by `work` on [`threads`] threads, and gives the results to
 /// `take` in the order of the jobs. At most `in_flight` jobs and results exist at a time.
+///
+/// Where the system gives fewer threads, on those; where it gives none, all is done by the caller's.
 ///
 /// # Errors
 /// That of `take`, else that of `produce`. `produce` learns of the former by [`Stopped`].
@@ -41,7 +77,7 @@ pub fn ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
     take: impl FnMut(R) -> Result<(), E> + Send,
-    produce: impl FnOnce(&Submitter<J, R>) -> Result<P, E>,
+    produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
 ) -> Result<P, E>
 where
     J: Send,
@@ -59,8 +95,8 @@ pub fn ordered_on<J, R, P, E>(
     threads: usize,
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
-    mut take: impl FnMut(R) -> Result<(), E> + Send,
-    produce: impl FnOnce(&Submitter<J, R>) -> Result<P, E>,
+    take: impl FnMut(R) -> Result<(), E> + Send,
+    produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
 ) -> Result<P, E>
 where
     J: Send,
@@ -70,18 +106,10 @@ where
     let (jobs, queue) = sync_channel::<(J, SyncSender<R>)>(in_flight);
     let (order, results) = sync_channel::<Receiver<R>>(in_flight);
     let queue = Mutex::new(queue);
+    let take = Mutex::new(take);
     thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok((job, result)) = next else { return };
-                    // Nobody may want it any more.
-                    let _ = result.send(work(job));
-                }
-            });
-        }
-        let taking = scope.spawn(move || {
+        let taking = thread::Builder::new().spawn_scoped(scope, || {
+            let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
             for result in results {
                 // A worker that panicked drops its sender; the scope passes the panic on.
                 let Ok(result) = result.recv() else {
@@ -91,12 +119,55 @@ where
             }
             Ok(())
         });
-        let produced = produce(&Submitter { jobs, order });
-        let taken = taking
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        taken.and(produced)
+        let worker = || {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok((job, result)) = next else { return };
+                // Nobody may want it any more.
+                let _ = result.send(work(job));
+            }
+        };
+        let started = |_: &usize| {
+            let worker = thread::Builder::new().spawn_scoped(scope, worker);
+            worker.is_ok()
+        };
+        match taking {
+            Ok(taking) if (0..threads).take_while(started).count() > 0 => {
+                let produced = produce(&Submitter(Way::Threads { jobs, order }));
+                let taken = taking
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                taken.and(produced)
+            }
+            _ => {
+                // The one that takes ends, should it be there.
+                drop((jobs, order));
+                here(&work, &take, produce)
+            }
+        }
     })
+}
+
+/// [`ordered`] without a thread besides the caller's.
+fn here<J, R, P, E>(
+    work: &impl Fn(J) -> R,
+    take: &Mutex<impl FnMut(R) -> Result<(), E>>,
+    produce: impl FnOnce(&Submitter<'_, J, R>) -> Result<P, E>,
+) -> Result<P, E> {
+    let failed = RefCell::new(None);
+    let job = |job| {
+        if failed.borrow().is_some() {
+            return Err(Stopped);
+        }
+        let result = work(job);
+        let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
+        take(result).map_err(|error| {
+            *failed.borrow_mut() = Some(error);
+            Stopped
+        })
+    };
+    let produced = produce(&Submitter(Way::Here(&job)));
+    failed.into_inner().map_or(produced, Err)
 }
 
 #[cfg(test)]
@@ -105,33 +176,41 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_the_jobs() {
-        let mut taken = Vec::new();
-        let work = |n: u64| (0..(n * 7919) % 5000).fold(n * 2, |sum, _| std::hint::black_box(sum));
-        let sum = ordered(
-            4,
-            work,
-            |r| {
-                taken.push(r);
-                Ok::<(), ()>(())
-            },
-            |submit| (0..500).try_for_each(|n| submit.submit(n)).map_err(|_| ()),
-        );
-        assert_eq!(sum, Ok(()));
-        assert_eq!(taken, (0..500).map(|n| n * 2).collect::<Vec<_>>());
+        // Also on one thread, and where there is none.
+        for threads in [8, 1, 0] {
+            let mut taken = Vec::new();
+            let work =
+                |n: u64| (0..(n * 7919) % 5000).fold(n * 2, |sum, _| std::hint::black_box(sum));
+            let sum = ordered_on(
+                threads,
+                4,
+                work,
+                |r| {
+                    taken.push(r);
+                    Ok::<(), ()>(())
+                },
+                |submit| (0..500).try_for_each(|n| submit.submit(n)).map_err(|_| ()),
+            );
+            assert_eq!(sum, Ok(()));
+            assert_eq!(taken, (0..500).map(|n| n * 2).collect::<Vec<_>>());
+        }
     }
 
     #[test]
     fn a_taker_that_fails_stops_the_producer() {
-        let result = ordered(
-            4,
-            |n: u64| n,
-            |n| if n < 10 { Ok(()) } else { Err("full") },
-            |submit| {
-                (0..)
-                    .try_for_each(|n| submit.submit(n))
-                    .map_err(|Stopped| "stopped")
-            },
-        );
-        assert_eq!(result, Err("full"));
+        for threads in [8, 1, 0] {
+            let result = ordered_on(
+                threads,
+                4,
+                |n: u64| n,
+                |n| if n < 10 { Ok(()) } else { Err("full") },
+                |submit| {
+                    (0..)
+                        .try_for_each(|n| submit.submit(n))
+                        .map_err(|Stopped| "stopped")
+                },
+            );
+            assert_eq!(result, Err("full"), "{threads}");
+        }
     }
 }

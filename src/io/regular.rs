@@ -57,6 +57,24 @@ pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(text)
 }
 
+/// The text of a regular file that should be a small one.
+///
+/// # Errors
+/// See [`read_to_string`]; it has more than `limit` bytes ([`ErrorKind::FileTooLarge`]).
+pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+    let mut text = String::new();
+    let file = open(path)?;
+    // It may grow: what is read counts, not what the system says. Nothing of a large one is kept.
+    if file.metadata()?.len() <= limit {
+        file.take(limit + 1).read_to_string(&mut text)?;
+        if text.len() as u64 <= limit {
+            return Ok(text);
+        }
+    }
+    let why = format!("larger than {limit} bytes");
+    Err(io::Error::new(ErrorKind::FileTooLarge, why))
+}
+
 /// That a regular file stands at `path`, or nothing: for libraries that open files themselves.
 ///
 /// # Errors
@@ -138,6 +156,9 @@ mod tests {
         }
         assert_eq!(read_to_string(at("file")).unwrap(), "text");
         assert_eq!(read(at("file-link")).unwrap(), b"text");
+        assert_eq!(read_small_to_string(at("file"), 4).unwrap(), "text");
+        let large = read_small_to_string(at("file"), 3).unwrap_err();
+        assert_eq!(large.kind(), ErrorKind::FileTooLarge);
         assert!(open_no_link(at("file")).is_ok());
         assert!(open_no_link(at("file-link")).is_err());
         for (name, kind) in [

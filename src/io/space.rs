@@ -1,5 +1,6 @@
 //! How much room a disk has.
 
+use std::fs::Metadata;
 use std::path::Path;
 
 /// Bytes that an ordinary user may still write on the disk that holds `path`; `None` where the
@@ -14,6 +15,21 @@ pub fn free_bytes(path: &Path) -> Option<u64> {
     {
         let _ = path;
         None
+    }
+}
+
+/// Bytes of a file that take room on its disk: without its holes, and where its disk compresses, what is
+/// left. Never more than its size.
+pub fn stored_bytes(meta: &Metadata) -> u64 {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // The unit of this number, whatever the disk's is.
+        meta.len().min(meta.blocks().saturating_mul(512))
+    }
+    #[cfg(not(unix))]
+    {
+        meta.len()
     }
 }
 

@@ -11,9 +11,10 @@ use codex_manager::archive::reader::Archive;
 use codex_manager::archive::restore::apply::{self, RestoreRequest};
 use codex_manager::archive::restore::plan::{Selection, Target};
 use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
+use codex_manager::archive::scan::LeftOut;
 use codex_manager::archive::scope::CaptureScope;
 use codex_manager::io::environment::Environment;
-use codex_manager::io::progress::Silent;
+use codex_manager::io::progress::{Progress, Silent};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,19 @@ pub(crate) fn take(
     compression: Compression,
     source: Option<&Source>,
 ) -> Result<(PathBuf, Packed), ArchiveError> {
+    let (taken, backups) = captured(env, compression, source, &Silent)?;
+    let Captured { file, packed, .. } = taken;
+    let path = backups.join(name);
+    file.replace(&path).expect("name");
+    Ok((path, packed))
+}
+
+fn captured(
+    env: &TestEnv,
+    compression: Compression,
+    source: Option<&Source>,
+    progress: &dyn Progress,
+) -> Result<(Captured, PathBuf), ArchiveError> {
     let (backups, tmp) = (env.path("backups"), env.path("tmp"));
     fs::create_dir_all(&backups).expect("folder");
     let scope = CaptureScope::new(&env.codex_home(), Mode::Full);
@@ -40,11 +54,21 @@ pub(crate) fn take(
         compression,
         source,
     };
-    let taken = capture::capture(&scope, &workplace, Metadata::default(), &Silent)?;
-    let Captured { file, packed, .. } = taken;
+    let taken = capture::capture(&scope, &workplace, Metadata::default(), progress)?;
+    Ok((taken, backups))
+}
+
+/// Takes the home of `env` into `backups/<name>` while `progress` is told of it, which may do something
+/// to the home meanwhile; gives what was left out, too.
+pub(crate) fn take_while(
+    env: &TestEnv,
+    name: &str,
+    progress: &dyn Progress,
+) -> Result<(PathBuf, Vec<LeftOut>), ArchiveError> {
+    let (taken, backups) = captured(env, Compression::Fast, None, progress)?;
     let path = backups.join(name);
-    file.replace(&path).expect("name");
-    Ok((path, packed))
+    taken.file.replace(&path).expect("name");
+    Ok((path, taken.skipped))
 }
 
 /// Puts an archive into a new folder.

@@ -192,10 +192,11 @@ impl<'a> Work<'a> {
         // Again: another restore may have ended between the look before and the lock.
         let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
-        if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < plan.bytes) {
+        let needed_bytes = plan.bytes.saturating_sub(plan.hole_bytes);
+        if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < needed_bytes) {
             return Err(ArchiveError::NoSpace {
                 folder: swap.folder().to_path_buf(),
-                needed_bytes: plan.bytes,
+                needed_bytes,
                 free_bytes,
             }
             .into());

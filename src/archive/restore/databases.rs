@@ -9,12 +9,11 @@ use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::reader::Layout;
-use crate::codex::config::CodexConfig;
+use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, Rows, Strays};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::quantity::counted;
-use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
@@ -479,7 +478,7 @@ fn is_shared(folder: &Path, home: &Path) -> bool {
 
 /// Takes `sqlite_home` out of a staged config.toml; everything else stays as it is written.
 fn drop_sqlite_home(path: &Path) -> Result<(), IoError> {
-    let text = regular::read_to_string(path).at("read", path)?;
+    let text = config::read_text(path).at("read", path)?;
     if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
         document.remove("sqlite_home");
         atomic::write(path, document.to_string().as_bytes())?;

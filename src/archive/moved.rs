@@ -1,0 +1,117 @@
+//! Opening what was listed, also where Codex has moved it since: archived, taken out of the archive,
+//! or compressed.
+
+use super::entry_name::EntryName;
+use super::name_table::{NameSet, NameTable};
+use super::scan::Places;
+use super::scope::CaptureScope;
+use crate::codex::home::{self, kind_of};
+use crate::codex::rollout::{self, ConversationFile};
+use crate::io::{IoContext, IoError, regular};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A listed file, open.
+pub(super) struct Opened {
+    pub(super) file: File,
+    /// The name that it has now.
+    pub(super) name: EntryName,
+}
+
+/// Where the files of a scan are to be found.
+pub(super) struct Whereabouts<'a> {
+    scope: &'a CaptureScope,
+    places: &'a Places,
+    links: NameSet,
+}
+
+impl<'a> Whereabouts<'a> {
+    /// Those in `places`, where `links` are in the archive.
+    pub(super) fn new(
+        scope: &'a CaptureScope,
+        places: &'a Places,
+        links: &[(EntryName, PathBuf)],
+        names: &Arc<NameTable>,
+    ) -> Self {
+        let mut above = NameSet::sharing(names);
+        above.extend(links.iter().map(|(name, _)| name.clone()));
+        Self {
+            scope,
+            places,
+            links: above,
+        }
+    }
+
+    /// Where a file was when it was listed.
+    pub(super) fn listed(&self, name: &EntryName) -> PathBuf {
+        self.places.source(name)
+    }
+
+    /// Opens a file. A rollout that has gone is sought where Codex may have moved it; `None` when
+    /// something is really gone.
+    pub(super) fn open(&self, planned: &EntryName) -> Result<Option<Opened>, IoError> {
+        let source = self.places.source(planned);
+        let gone = match regular::open_no_link(&source) {
+            Ok(file) => {
+                return Ok(Some(Opened {
+                    file,
+                    name: planned.clone(),
+                }));
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => e,
+            Err(e) => return Err(e).at("read", &source),
+        };
+        let is_rollout = kind_of(planned.as_path()).is_rollout_folder();
+        let conversation = is_rollout.then(|| ConversationFile::of(&source)).flatten();
+        let Some(conversation) = conversation else {
+            return Ok(None);
+        };
+        let places = other_places(planned.as_path(), &conversation.name);
+        // Three rounds: it may move on while it is sought.
+        let rounds = std::iter::repeat_n(&places, 3).flatten();
+        for relative in rounds {
+            if let Some(found) = self.open_at(relative) {
+                return Ok(Some(found));
+            }
+        }
+        Err(gone).at("read", &source)
+    }
+
+    fn open_at(&self, relative: &Path) -> Option<Opened> {
+        let source = self.scope.home.join(relative);
+        let file = regular::open_no_link(&source).ok()?;
+        let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
+        Some(Opened { file, name })
+    }
+
+    /// The name of a file of the home that leads through none of the archive's links: nothing may
+    /// stand below one. `None` where the links lead to what is not captured.
+    fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
+        if !self.links.has_above(relative) {
+            return Some(relative.to_path_buf());
+        }
+        let real = self.scope.home.join(relative).canonicalize().ok()?;
+        let home = self.scope.home.canonicalize().ok()?;
+        let name = real.strip_prefix(home).ok()?;
+        let is_captured = self.scope.captures(kind_of(name))
+            && !self.scope.excludes.matches(name)
+            && !self.links.has_above(name);
+        is_captured.then(|| name.to_path_buf())
+    }
+}
+
+/// Where Codex may have moved the conversation at `path`, whose plain file has this name.
+fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
+    let zst = format!("{name}{}", rollout::ZST);
+    let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
+    for name in [name, &zst] {
+        places.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
+        // rollout-YYYY-MM-DDT…: the folder of its date.
+        if let (Some(y), Some(m), Some(d)) = (name.get(8..12), name.get(13..15), name.get(16..18)) {
+            places.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
+        }
+    }
+    places
+}

@@ -1,0 +1,188 @@
+//! Homes that change, or stop being readable, while they are archived: the rest is kept, and what is
+//! missing is named.
+
+use crate::support::archives::{put_back, take_while};
+use crate::support::env::TestEnv;
+use crate::support::injection::{can_inject, traced};
+use crate::support::sample::{FIRST, SECOND, put, rollout, sample_home};
+use codex_manager::io::Progress;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// A backup during which a call on one file of the home does something else: its code and document.
+fn backup_with(env: &TestEnv, file: &str, call: &str, how: &str) -> (i32, serde_json::Value) {
+    let path = env.codex_home().join(file);
+    let options = [
+        "-P",
+        path.to_str().expect("UTF-8"),
+        "-e",
+        &format!("trace={call}"),
+        "-e",
+        &format!("inject={call}:{how}"),
+    ];
+    let options = options.map(str::to_owned);
+    let (output, log) = traced(
+        env,
+        &options,
+        &["backup", "--no-status", "--json", "--rehash"],
+    );
+    assert!(log.contains("INJECTED"), "{file}: {output:?}\n{log}");
+    let document = serde_json::from_slice(&output.stdout);
+    let code = output.status.code().expect("a code");
+    (
+        code,
+        document.unwrap_or_else(|e| panic!("{file}: {e}: {output:?}")),
+    )
+}
+
+/// That a backup left out `file` alone and kept all else.
+#[track_caller]
+fn assert_all_else_is_kept(env: &TestEnv, file: &str, done: &(i32, serde_json::Value)) {
+    let (code, document) = done;
+    assert_eq!(*code, 6, "{file}: {document}");
+    let skipped = document["skipped"].as_array().expect("a list");
+    let paths: Vec<_> = skipped.iter().map(|s| &s["path"]).collect();
+    assert_eq!(paths, [file], "{document}");
+    let archive = document["archive"].as_str().expect("a name");
+    let _ = env.run(["verify", archive]).code(0);
+    let there = env.path(&format!("there-{}", file.replace('/', "-")));
+    let to = there.to_str().expect("UTF-8");
+    let _ = env.run(["restore", archive, "--to", to]).code(0);
+    let (first, second) = (rollout(FIRST), rollout(SECOND));
+    let names = ["config.toml", "history.jsonl", "session_index.jsonl"];
+    let databases = ["state_5.sqlite", "AGENTS.md"];
+    let all = names.iter().chain(&databases).map(PathBuf::from);
+    for name in all.chain([first, second]) {
+        let is_left_out = name.to_str() == Some(file);
+        assert_eq!(there.join(&name).exists(), !is_left_out, "{file}: {name:?}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_all_else_is_kept() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let first = rollout(FIRST).display().to_string();
+    for (file, call, how) in [
+        (&*first, "read", "error=EIO"),
+        ("history.jsonl", "read", "error=EIO"),
+        ("session_index.jsonl", "read", "error=EIO"),
+        ("config.toml", "read", "error=EIO"),
+        ("AGENTS.md", "read", "error=EIO"),
+        // The head of a database can be read, its pages cannot: the first ones, or a later one.
+        ("state_5.sqlite", "pread64", "error=EIO"),
+        ("state_5.sqlite", "pread64", "error=EIO:when=3+"),
+    ] {
+        let _ = fs::remove_dir_all(env.path(&format!("there-{}", file.replace('/', "-"))));
+        let done = backup_with(&env, file, call, how);
+        assert_all_else_is_kept(&env, file, &done);
+    }
+}
+
+#[test]
+fn a_rollout_that_is_too_short_whenever_it_is_read_is_named_and_all_else_is_kept() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let first = rollout(FIRST).display().to_string();
+    // Its end is always before what was seen.
+    let done = backup_with(&env, &first, "read", "retval=0");
+    assert_all_else_is_kept(&env, &first, &done);
+    // The second look finds it whole.
+    let (code, document) = backup_with(&env, &first, "read", "retval=0:when=1");
+    assert_eq!(code, 0, "{document}");
+}
+
+/// Does something to the home at moments of its capture.
+struct Meddler<L, A> {
+    listed: Mutex<Option<L>>,
+    read: A,
+}
+
+impl<L: FnOnce() + Send, A: Fn() + Sync> Progress for Meddler<L, A> {
+    fn expect_bytes(&self, _total: u64) {
+        if let Some(listed) = self.listed.lock().expect("the lock").take() {
+            listed();
+        }
+    }
+
+    fn add_bytes(&self, _bytes: u64) {
+        (self.read)();
+    }
+}
+
+fn meddler<L: FnOnce() + Send, A: Fn() + Sync>(listed: L, read: A) -> Meddler<L, A> {
+    Meddler {
+        listed: Mutex::new(Some(listed)),
+        read,
+    }
+}
+
+#[test]
+fn a_rollout_that_shrinks_while_it_is_read_is_taken_as_it_is_at_last() {
+    let env = TestEnv::new();
+    let path = put(&env, rollout(FIRST), "{}\n".repeat(300_000));
+    let other = put(&env, rollout(SECOND), "{}\n");
+    let shrink = || {
+        let file = OpenOptions::new().write(true).open(&path).expect("open");
+        let lines = file.metadata().expect("its size").len() / 3;
+        file.set_len((lines / 2).max(7) * 3).expect("shrink");
+    };
+    let (archive, skipped) = take_while(&env, "a.tar.gz", &meddler(|| {}, shrink)).expect("taken");
+    assert_eq!(skipped, []);
+    let there = put_back(&env, &archive, "there");
+    let text = fs::read_to_string(there.join(rollout(FIRST))).expect("the rollout");
+    assert!(text.len() < 900_000, "it did not shrink");
+    assert_eq!(text, "{}\n".repeat(text.len() / 3));
+    assert_eq!(
+        fs::read(there.join(rollout(SECOND))).expect("the other"),
+        fs::read(other).expect("the other")
+    );
+}
+
+#[test]
+fn a_conversation_archived_through_a_link_of_the_home_is_kept_where_it_lies() {
+    let env = TestEnv::new();
+    let home = env.codex_home();
+    let text = "{\"one\":1}\n";
+    let path = put(&env, rollout(FIRST), text);
+    let other = put(&env, "old/notes.txt", "mine");
+    symlink("old", home.join("archived_sessions")).expect("link");
+    let name = path.file_name().expect("a name");
+    let to = other.with_file_name(name);
+    let archive_it = || fs::rename(&path, &to).expect("move");
+    let (archive, skipped) =
+        take_while(&env, "a.tar.gz", &meddler(archive_it, || {})).expect("taken");
+    assert_eq!(skipped, []);
+    let there = put_back(&env, &archive, "there");
+    assert!(there.join("archived_sessions").is_symlink());
+    for folder in ["old", "archived_sessions"] {
+        let found = fs::read_to_string(there.join(folder).join(name)).expect("the rollout");
+        assert_eq!(found, text);
+    }
+}
+
+#[test]
+fn a_conversation_archived_through_a_link_to_what_is_not_captured_is_named() {
+    let env = TestEnv::new();
+    let home = env.codex_home();
+    let path = put(&env, rollout(FIRST), "{}\n");
+    put(&env, rollout(SECOND), "{}\n");
+    put(&env, "tmp/old/notes.txt", "mine");
+    symlink("tmp/old", home.join("archived_sessions")).expect("link");
+    let to = home.join("tmp/old").join(path.file_name().expect("a name"));
+    let archive_it = || fs::rename(&path, &to).expect("move");
+    let (archive, skipped) =
+        take_while(&env, "a.tar.gz", &meddler(archive_it, || {})).expect("taken");
+    let paths: Vec<_> = skipped.iter().map(|s| &*s.path).collect();
+    assert_eq!(paths, [rollout(FIRST).to_str().expect("UTF-8")]);
+    let there = put_back(&env, &archive, "there");
+    assert!(there.join(rollout(SECOND)).exists());
+}

@@ -1,0 +1,36 @@
+//! Where the system gives no more threads (`ulimit -u`, a limit of a container).
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::injection::{can_inject, traced};
+use crate::support::sample::{FIRST, put, rollout, sample_home};
+
+#[test]
+fn work_is_done_on_the_threads_that_there_are() {
+    if !can_inject() {
+        return;
+    }
+    // None at all, and from some one on.
+    for first in [1, 2, 3] {
+        let env = TestEnv::new();
+        let home = sample_home(&env);
+        put(&env, "skills/large.bin", vec![7; 9 << 20]);
+        let without = |args: &[&str]| {
+            let how = format!("inject=clone3,clone:error=EAGAIN:when={first}+");
+            let options = ["-e", "trace=clone3,clone", "-e", &how].map(str::to_owned);
+            let (output, log) = traced(&env, &options, args);
+            assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}\n{log}");
+            assert!(log.contains("INJECTED"), "{args:?}: {log}");
+        };
+        without(&["backup", "--no-status"]);
+        without(&["verify", "latest"]);
+        let there = env.path("there");
+        without(&["restore", "latest", "--to", there.to_str().expect("UTF-8")]);
+        assert_same_tree(
+            &env.tree("home/.codex").only(&["skills", "sessions"]),
+            &env.tree("there").only(&["skills", "sessions"]),
+        );
+        std::fs::remove_file(home.join(rollout(FIRST))).expect("remove");
+        without(&["restore", "latest"]);
+        assert!(home.join(rollout(FIRST)).exists());
+    }
+}
