@@ -20,6 +20,9 @@ const MAX_STDERR_BYTES: usize = 8 * 1024;
 /// How many lines wait to be read before the child is made to wait.
 const LINES_AHEAD: usize = 16;
 
+/// What a child writes, line by line.
+type Lines = Receiver<Vec<u8>>;
+
 /// How long a wait sleeps between two looks at the child.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -46,7 +49,7 @@ pub enum Heard {
 pub struct ChildGroup {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<Vec<u8>>,
+    lines: Lines,
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
@@ -57,7 +60,7 @@ pub struct ChildGroup {
 fn read_streams(
     child: &mut Child,
     kept: &Arc<Mutex<Vec<u8>>>,
-) -> io::Result<(Receiver<Vec<u8>>, Option<JoinHandle<()>>)> {
+) -> io::Result<(Lines, Option<JoinHandle<()>>)> {
     let (sender, lines) = sync_channel(LINES_AHEAD);
     if let Some(stdout) = child.stdout.take() {
         thread::Builder::new().spawn(move || {
