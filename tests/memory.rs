@@ -92,3 +92,22 @@ fn settings_as_large_as_they_may_be_are_parsed_below_the_limit() {
     put(&env, "config.toml", text);
     each_stays_below_the_limit(&env, "config.toml");
 }
+
+#[test]
+fn lines_larger_than_the_limit_are_merged_in_parts() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    let mut lines = b"{\"text\":\"one\"}\n{\"text\":\"".to_vec();
+    lines.resize(usize::try_from(LIMIT + (16 << 20)).expect("fits"), b'x');
+    lines.extend_from_slice(b"\"}\n{\"text\":\"three\"}");
+    let path = put(&env, "history.jsonl", &lines);
+    let args = ["restore", "latest", "--merge", "--no-safety-backup"];
+    let (run, peak) = peak_of(&env, &args);
+    assert_eq!(run.code, 0, "{run}");
+    assert!(peak < LIMIT, "{peak} bytes");
+    // What the archive had first, then what only the home had.
+    let mut all = b"{\"text\":\"one\"}\n{\"text\":\"two\"}\n".to_vec();
+    all.extend_from_slice(&lines[b"{\"text\":\"one\"}\n".len()..]);
+    assert!(std::fs::read(path).expect("the prompts") == all);
+}

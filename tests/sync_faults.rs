@@ -213,7 +213,7 @@ fn i3_a_restore_onto_a_full_disk_has_whole_files_alone_and_says_where_the_others
             "--apply",
         ];
         let run = pair.run("b", &args).code(1);
-        assert!(run.stderr.contains("1 of 3 files were put back"), "{run}");
+        assert!(run.stderr.contains("1 of 3 files put back"), "{run}");
         let texts = paths.map(|path| pair.text(name, path));
         assert_eq!(texts, [&*large, small, small], "{run}");
         let (_, kept) = run

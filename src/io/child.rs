@@ -20,6 +20,9 @@ const MAX_STDERR_BYTES: usize = 8 * 1024;
 /// How many lines wait to be read before the child is made to wait.
 const LINES_AHEAD: usize = 16;
 
+/// What a child writes, line by line.
+type Lines = Receiver<Vec<u8>>;
+
 /// How long a wait sleeps between two looks at the child.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -46,21 +49,18 @@ pub enum Heard {
 pub struct ChildGroup {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Receiver<Vec<u8>>,
+    lines: Lines,
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
     is_left: bool,
 }
 
-/// The lines of standard output, and who reads standard error.
-type Readers = (Receiver<Vec<u8>>, Option<JoinHandle<()>>);
-
 /// Reads what a child writes, on threads: its lines, and into `kept` the end of its standard error.
 fn read_streams(
     child: &mut Child,
     kept: &Arc<Mutex<Vec<u8>>>,
-) -> io::Result<Readers> {
+) -> io::Result<(Lines, Option<JoinHandle<()>>)> {
     let (sender, lines) = sync_channel(LINES_AHEAD);
     if let Some(stdout) = child.stdout.take() {
         thread::Builder::new().spawn(move || {

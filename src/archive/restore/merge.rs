@@ -11,9 +11,10 @@ use crate::codex::home::{Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
+use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
-use std::fs::{self};
-use std::io::{BufRead, BufReader, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// What a merge found.
@@ -92,28 +93,31 @@ pub(super) fn merge(
 /// Appends to `staged` the lines that only `live` has, in their order.
 fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
-    // Digests, not lines: the files may be large.
+    // Digests and places, not lines: the files may be large, and so may each line.
     let mut seen: HashSet<[u8; 32]> = HashSet::new();
     let mut ends_whole = true;
     each_line(staged, &mut |line| {
-        ends_whole = line.ends_with(b"\n");
-        seen.insert(digest(line));
+        ends_whole = line.ends_whole;
+        seen.insert(line.digest);
         Ok(())
     })?;
     let mut out = fs::OpenOptions::new()
         .append(true)
         .open(staged)
         .at("write", staged)?;
+    let mut source = regular::open(live).at("read", live)?;
     let mut added = false;
     each_line(live, &mut |line| {
-        if !seen.insert(digest(line)) {
+        if !seen.insert(line.digest) {
             return Ok(());
         }
-        if !std::mem::replace(&mut ends_whole, line.ends_with(b"\n")) {
+        if !std::mem::replace(&mut ends_whole, line.ends_whole) {
             out.write_all(b"\n").at("write", staged)?;
         }
         added = true;
-        out.write_all(line).at("write", staged)
+        source.seek(SeekFrom::Start(line.start)).at("read", live)?;
+        io::copy(&mut (&mut source).take(line.len), &mut out).at("write", staged)?;
+        Ok(())
     })?;
     drop(out);
     if added {
@@ -123,22 +127,43 @@ fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     }
 }
 
-fn each_line(
-    path: &Path,
-    visit: &mut dyn FnMut(&[u8]) -> Result<(), IoError>,
-) -> Result<(), IoError> {
-    let mut reader = BufReader::new(regular::open(path).at("read", path)?);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader.read_until(b'\n', &mut line).at("read", path)? == 0 {
-            return Ok(());
-        }
-        visit(&line)?;
-    }
+/// A line of a file: where it is, with its end, and the digest of it without.
+struct Line {
+    start: u64,
+    len: u64,
+    digest: [u8; 32],
+    ends_whole: bool,
 }
 
-fn digest(line: &[u8]) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::digest(line.strip_suffix(b"\n").unwrap_or(line)).into()
+fn each_line(
+    path: &Path,
+    visit: &mut dyn FnMut(&Line) -> Result<(), IoError>,
+) -> Result<(), IoError> {
+    let mut reader = BufReader::new(regular::open(path).at("read", path)?);
+    let mut start = 0;
+    loop {
+        let (mut hasher, mut len, mut ends_whole) = (Sha256::new(), 0, false);
+        while !ends_whole {
+            let bytes = reader.fill_buf().at("read", path)?;
+            if bytes.is_empty() {
+                break;
+            }
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            hasher.update(&bytes[..end.unwrap_or(bytes.len())]);
+            ends_whole = end.is_some();
+            let used = end.map_or(bytes.len(), |end| end + 1);
+            len += used as u64;
+            reader.consume(used);
+        }
+        if len == 0 {
+            return Ok(());
+        }
+        visit(&Line {
+            start,
+            len,
+            digest: hasher.finalize().into(),
+            ends_whole,
+        })?;
+        start += len;
+    }
 }
