@@ -222,10 +222,12 @@ fn what_a_backup_took_can_be_put_back_whatever_its_names_are() {
 fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
     let env = TestEnv::new();
     let home = sample_home(&env);
-    fs::remove_file(home.join("config.toml")).expect("remove");
+    let before = text(&backup(&env, &[]));
+    for file in ["config.toml", "auth.json", "installation_id"] {
+        fs::remove_file(home.join(file)).unwrap_or(());
+    }
     env.write("outside/folder/x", "x");
     symlink(env.path("outside/folder"), home.join("config.toml")).expect("link");
-    fs::remove_file(home.join("installation_id")).unwrap_or(());
     put(&env, "installation_id/x", "x");
     put(&env, "state_99.sqlite/x", "x");
     put(&env, "sqlite/notes.txt", "x");
@@ -262,6 +264,12 @@ fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
     for path in expected.iter().chain(&["mine.sqlite/x", "here"]) {
         assert!(home.join(path).symlink_metadata().is_ok(), "{path} is gone");
     }
+    // An archive that knows nothing of them would remove what no safety backup takes.
+    let run = env.run(["restore", &before]).code(5);
+    assert!(run.stderr.contains("installation_id"), "{run}");
+    put(&env, "auth.json/x", "x");
+    let run = env.run(["restore", "latest"]).code(1);
+    assert!(run.stderr.contains("auth.json"), "{run}");
     let there = env.path("there");
     let _ = env
         .run(["restore", "latest", "--to", &text(&there)])

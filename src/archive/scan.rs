@@ -238,9 +238,7 @@ impl Walk<'_> {
         let Ok(target) = path.canonicalize() else {
             return self.skip(relative, "a link to nowhere");
         };
-        let kind = kind_of(relative);
-        let by_content = matches!(kind, Kind::Auth | Kind::Config | Kind::Database);
-        if target.starts_with(self.home) && !by_content {
+        if target.starts_with(self.home) && !kind_of(relative).is_behind_links() {
             return self.link(path, relative);
         }
         if let Ok(name) = EntryName::of_path(relative) {

@@ -99,6 +99,11 @@ impl Kind {
         self.is_account() || self.is_conversation() || self == Self::LegacyAuth
     }
 
+    /// Whether a link in its place counts as what it leads to, wherever that is.
+    pub fn is_behind_links(self) -> bool {
+        matches!(self, Self::Auth | Self::Config | Self::Database)
+    }
+
     /// Whether it is a folder or file of rollouts.
     pub fn is_rollout_folder(self) -> bool {
         matches!(self, Self::Sessions | Self::ArchivedSessions)

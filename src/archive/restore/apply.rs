@@ -16,7 +16,7 @@ use crate::archive::publish::Published;
 use crate::archive::reader::{Archive, Layout, Listing};
 use crate::archive::sink::Extent;
 use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home::{self, kind_of};
 use crate::codex::process::{self, Holder};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
@@ -500,7 +500,7 @@ fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreE
     for entry in entries {
         let entry = entry.at("list", folder)?;
         let prefix = PathBuf::from(entry.file_name());
-        let is_name = matches!(kind_of(&prefix), Kind::Auth | Kind::Config | Kind::Database);
+        let is_name = kind_of(&prefix).is_behind_links();
         let is_link = entry.file_type().at("read", entry.path())?.is_symlink();
         let is_mount = mounts.contains(&entry.path()) && entry.path().is_dir();
         if !(is_link || is_mount) || is_name || !plan.changes_below(&prefix) {

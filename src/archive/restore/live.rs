@@ -29,7 +29,7 @@ impl LiveFiles {
     }
 }
 
-/// Every file and link below `home`; a top-level link to a folder is followed, others are not. What
+/// Every file and link below `home`; a top-level link out of it is followed, others are not. What
 /// is transient is not looked into: no restore touches it. A home that does not exist has none. The
 /// names are kept in `names`.
 pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
@@ -40,8 +40,9 @@ pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
         Ok(entries) => {
             for (name, kind) in entries {
                 let path = home.join(&name);
+                let followed = kind.is_symlink() && !is_kept_as_link(&path, home);
                 let kind = match path.metadata() {
-                    Ok(meta) if kind.is_symlink() => meta.file_type(),
+                    Ok(meta) if followed => meta.file_type(),
                     _ => kind,
                 };
                 visit(&path, Path::new(&name), kind, &mut files)?;
@@ -49,6 +50,14 @@ pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
         }
     }
     Ok(files)
+}
+
+/// Whether an archive holds the top-level link at `path` as one: what it leads to has its own name.
+fn is_kept_as_link(path: &Path, home: &Path) -> bool {
+    let targets = &(path.canonicalize(), home.canonicalize());
+    let is_inside = matches!(targets, (Ok(target), Ok(real)) if target.starts_with(real));
+    let name = path.file_name().map(Path::new);
+    is_inside && name.is_some_and(|name| !kind_of(name).is_behind_links())
 }
 
 fn visit(

@@ -102,11 +102,13 @@ impl Work<'_> {
         };
         let mut unsaved = captured.skipped;
         let damaged: HashSet<PathBuf> = unsaved
-            .extract_if(.., |s| kind_of(&s.path) == Kind::Database)
+            .extract_if(.., |s| {
+                kind_of(&s.path) == Kind::Database && !self.is_folder(&s.path)
+            })
             .map(|s| s.path)
             .collect();
         // An unreadable login is kept beside the profiles, apart from archives.
-        unsaved.retain(|s| s.path != Path::new(home::AUTH_JSON) && self.plan.changes_file(&s.path));
+        unsaved.retain(|s| s.path != Path::new(home::AUTH_JSON) && self.would_be_lost(&s.path));
         if !unsaved.is_empty() {
             return Err(RestoreError::Unsaved(unsaved));
         }
@@ -120,6 +122,22 @@ impl Work<'_> {
             &manager.join(".lock"),
         )?;
         Ok(Some(published))
+    }
+
+    /// Whether something of what stands at `path` and is not in the safety backup would be gone.
+    fn would_be_lost(&self, path: &Path) -> bool {
+        let changed_below = || {
+            self.plan
+                .changes()
+                .iter()
+                .any(|n| n.as_path().starts_with(path))
+        };
+        self.plan.changes_file(path) || (self.is_folder(path) && changed_below())
+    }
+
+    fn is_folder(&self, relative: &Path) -> bool {
+        let here = self.folder.join(relative);
+        here.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
 
     /// The databases outside the home that are replaced, by their names in an archive.
