@@ -56,7 +56,8 @@ fn assert_all_else_is_kept(env: &TestEnv, file: &str, done: &(i32, serde_json::V
     let all = names.iter().chain(&databases).map(PathBuf::from);
     for name in all.chain([first, second]) {
         let is_left_out = name.to_str() == Some(file);
-        assert_eq!(there.join(&name).exists(), !is_left_out, "{file}: {name:?}");
+        let is_there = there.join(&name).exists();
+        assert_eq!(is_there, !is_left_out, "{file}: {}", name.display());
     }
 }
 
