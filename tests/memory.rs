@@ -73,7 +73,11 @@ fn settings_larger_than_any_are_a_file_like_others() {
     let path = put(&env, "config.toml", &text);
     each_stays_below_the_limit(&env, "config.toml");
     for path in [path, env.path("out/config.toml")] {
-        assert!(std::fs::read(&path).expect("it") == text, "{path:?}");
+        assert!(
+            std::fs::read(&path).expect("it") == text,
+            "{}",
+            path.display()
+        );
     }
 }
 

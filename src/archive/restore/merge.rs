@@ -148,7 +148,7 @@ fn each_line(
             if bytes.is_empty() {
                 break;
             }
-            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', bytes);
             hasher.update(&bytes[..end.unwrap_or(bytes.len())]);
             ends_whole = end.is_some();
             let used = end.map_or(bytes.len(), |end| end + 1);
