@@ -273,6 +273,7 @@ fn change(
         Ok::<_, ConfigError>((before, file.get(key).map_or(Json::Null, to_json)))
     };
     let (before, after) = if dry_run {
+        file::target(&ConfigFile::path_in(home))?;
         both(&mut ConfigFile::read(home)?)?
     } else {
         file::update(home, both)?
@@ -413,6 +414,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
                 ))
             }
         })?;
+    file::target(&path)?;
     let before = file::read_text(&path)?;
     let scratch = Scratch::new(context, dry_run)?;
     let copy = scratch.path().join(FILE_NAME);
