@@ -151,7 +151,7 @@ impl PruneArgs {
         let held = if self.dry_run || !store::backups(manager).is_dir() {
             None
         } else {
-            let held = FileLock::exclusive(&manager.join(LOCK_NAME))?;
+            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             plan = self::plan(context, &rules, &mut looked, self.dry_run)?;
             store::note_verified_holding(manager, &looked.verified(context), &held)?;
             Some(held)
@@ -207,7 +207,7 @@ impl PruneArgs {
         let back = if self.dry_run || !trash::folder(manager).is_dir() {
             trash::plan_undo(manager)?
         } else {
-            let held = FileLock::exclusive(&manager.join(LOCK_NAME))?;
+            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             let back = trash::undo(manager, &held)?;
             drop(held);
             store::refresh(manager)?;
@@ -262,7 +262,7 @@ impl PruneArgs {
                         .hint("--yes removes them for good; nothing was changed"),
                 );
             }
-            let held = FileLock::exclusive(&manager.join(LOCK_NAME))?;
+            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::empty(manager, &held)?;
             ui.prose(format_args!("removed for good: {what}"));
         } else {

@@ -289,7 +289,7 @@ pub fn update<R, E: From<ConfigError>>(
     let io = |e: IoError| E::from(ConfigError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
     let _held =
-        FileLock::exclusive(&manager_home.join(LOCK_NAME)).map_err(io)?;
+        FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
     let mut file = ConfigFile::read(manager_home)?;
     let before = file.text();
     let result = change(&mut file)?;
@@ -305,7 +305,7 @@ pub fn update<R, E: From<ConfigError>>(
 /// The file system refuses. The file is as it was then.
 pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
-    let _held = FileLock::exclusive(&manager_home.join(LOCK_NAME))?;
+    let _held = FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     if read_text(&after.path)? != before {
         return Ok(false);
     }
