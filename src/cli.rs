@@ -226,7 +226,7 @@ pub fn main() -> ExitCode {
     let ui = Ui::new(json, verbosity, color, &env);
     let teller = ui.clone();
     progress::on_wait(move || {
-        teller.note("another codex-manager is at work; waiting for it to end")
+        teller.note("another codex-manager is at work; waiting for it to end");
     });
     let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
