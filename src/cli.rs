@@ -224,6 +224,10 @@ pub fn main() -> ExitCode {
         Err(_) => color.unwrap_or_default(),
     };
     let ui = Ui::new(json, verbosity, color, &env);
+    let teller = ui.clone();
+    progress::on_wait(move || {
+        teller.note("another codex-manager is at work; waiting for it to end");
+    });
     let result = settings
         .and_then(|settings| Ok((settings, context::clock(&env)?)))
         .and_then(|(settings, clock)| {

@@ -202,6 +202,9 @@ impl Error for Causes {
 
 impl From<crate::io::IoError> for CommandError {
     fn from(error: crate::io::IoError) -> Self {
+        if error.source.kind() == std::io::ErrorKind::Interrupted {
+            return Self::interrupted();
+        }
         let full = error.is_no_space();
         let too_large = error.source.kind() == std::io::ErrorKind::FileTooLarge;
         let wrapped = Self::wrap(ErrorKind::Failed, error);
@@ -230,6 +233,7 @@ impl From<crate::config::file::ConfigError> for CommandError {
     fn from(error: crate::config::file::ConfigError) -> Self {
         use crate::config::file::ConfigError;
         match error {
+            ConfigError::Io(e) if e.source.kind() == std::io::ErrorKind::Interrupted => e.into(),
             ConfigError::Io(e) => {
                 let kind = if e.action == "read" {
                     ErrorKind::Usage

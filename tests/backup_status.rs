@@ -230,6 +230,16 @@ fn a_login_that_is_spent_is_not_taken_for_nobody() {
 }
 
 #[test]
+fn the_label_of_safety_archives_is_not_given_away() {
+    let env = crate::support::env::TestEnv::new();
+    crate::support::sample::sample_home(&env);
+    let args = ["backup", "--no-status", "--label", "safety"];
+    let run = env.run(args).code(4);
+    assert!(run.stderr.contains("--label safety"), "{run}");
+    assert!(!env.manager_home().join("backups").exists());
+}
+
+#[test]
 fn api_key_and_signed_out_homes_are_archived_under_their_own_labels() {
     let Some(lab) = Lab::empty() else { return };
     api_key_home(&lab.home(), &lab.backend);

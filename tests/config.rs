@@ -196,6 +196,30 @@ fn a_linked_file_is_written_through() {
 }
 
 #[test]
+fn who_may_read_a_linked_file_stays_and_a_link_to_nowhere_is_not_replaced() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut env = TestEnv::new();
+    let real = env.write("dotfiles/config.toml", "timezone = 'UTC'\n");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::create_dir_all(env.manager_home()).unwrap();
+    std::os::unix::fs::symlink(&real, env.path(FILE)).unwrap();
+    let _ = env.run(["config", "set", "color", "never"]).code(0);
+    let mode = fs::metadata(&real).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+    fs::remove_file(&real).unwrap();
+    env.set("EDITOR", "true");
+    for args in [
+        &["config", "set", "color", "always"][..],
+        &["config", "set", "color", "always", "--dry-run"],
+        &["config", "edit"],
+    ] {
+        let run = env.run(args).code(1);
+        assert!(run.stderr.contains("config.toml"), "{run}");
+        assert!(env.path(FILE).is_symlink() && !real.exists());
+    }
+}
+
+#[test]
 fn edit_replaces_the_file_only_with_what_is_valid() {
     let mut env = TestEnv::new();
     env.write(FILE, "timezone = 'UTC' # kept\n");

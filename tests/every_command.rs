@@ -4,7 +4,9 @@ use crate::cooldown::{entry, know};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::sample::{backup, put, sample_home};
 use clap::{Arg, Command, CommandFactory};
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -191,6 +193,31 @@ fn doctor_knows_whatever_commands_leave() {
         .filter(|check| check["id"] == "manager.foreign")
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
+}
+
+#[test]
+fn homes_whose_names_are_no_text_are_no_panic() {
+    for (variable, home) in [
+        ("CODEX_MANAGER_HOME", "home/.codex-manager"),
+        ("CODEX_HOME", "home/.codex"),
+    ] {
+        let mut env = world();
+        let odd = env.path("").join(OsStr::from_bytes(b"odd\xff"));
+        fs::rename(env.path(home), &odd).unwrap();
+        env.set(variable, &odd);
+        for leaf in leaves() {
+            for json in [&["--yes"][..], &["--yes", "--json"]] {
+                let args = leaf.with(json);
+                let run = env.run(&args);
+                assert_civil(&format!("{variable} {args:?}"), &run);
+            }
+        }
+    }
+    let env = TestEnv::new();
+    let folder = OsStr::from_bytes(b"pages\xff");
+    let args = [OsStr::new("man"), OsStr::new("--dir"), folder];
+    let run = env.run(args.into_iter().chain([OsStr::new("--json")]));
+    assert!(run.code(0).json()["dir"].is_string());
 }
 
 #[test]

@@ -7,10 +7,12 @@ use crate::support::aftermath::{
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::faults::Dice;
 use crate::support::injection::{Fault, can_inject, faulty, points, sample};
-use crate::support::sample::{backup, put};
+use crate::support::sample::{backup, put, sample_home};
+use codex_manager::io::lock::FileLock;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 /// What Ctrl-C sends.
 const SIGINT: i32 = 2;
@@ -61,6 +63,44 @@ fn a_backup_that_is_interrupted_leaves_no_debris() {
     }
     report(points.len(), tried.len(), &missed);
     assert!(stopped > 0, "it never stopped");
+}
+
+#[test]
+fn a_wait_for_another_command_is_told_and_can_be_ended() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let _ = backup(&env, &[]);
+    let held = FileLock::exclusive(&env.manager_home().join(".lock")).expect("the lock");
+    let before = env.tree("home/.codex-manager/backups");
+    for args in [
+        &["config", "set", "color", "never"][..],
+        &["prune", "--keep-last", "1"],
+    ] {
+        let mut child = env
+            .command(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let mut said = BufReader::new(child.stderr.take().expect("stderr")).lines();
+        let told = said.by_ref().map(|line| line.expect("text"));
+        let told: Vec<_> = told
+            .take_while(|line| !line.contains("another codex-manager is at work"))
+            .collect();
+        let id = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(id, rustix::process::Signal::INT).expect("told");
+        let rest: Vec<_> = said.map(|line| line.expect("text")).collect();
+        let status = child.wait().expect("its end");
+        assert_eq!(
+            status.code(),
+            Some(INTERRUPTED),
+            "{args:?} {told:?} {rest:?}"
+        );
+    }
+    drop(held);
+    assert!(!env.manager_home().join("config.toml").exists());
+    assert_same_tree(&before, &env.tree("home/.codex-manager/backups"));
 }
 
 #[test]

@@ -404,3 +404,41 @@ fn what_was_emptied_from_the_trash_is_not_put_back() {
     // Nothing but the trash went.
     assert_eq!(kept(&env, &["--keep-last", "9"]), ["2026-11-20-100000"]);
 }
+
+#[test]
+fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
+    let mut env = TestEnv::new();
+    let made = archives(
+        &mut env,
+        &[
+            "2026-11-17T10:00:00Z",
+            "2026-11-18T10:00:00Z",
+            "2026-11-19T10:00:00Z",
+        ],
+    );
+    // Its structure stays whole: only what is packed in it is changed.
+    let mut bytes = fs::read(&made[2]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20].fill(0xff);
+    fs::write(&made[2], bytes).unwrap();
+    env.tick();
+    let before = env.tree("");
+    let dry = env.run(["prune", "--keep-last", "1", "--dry-run", "--json"]);
+    let dry = dry.code(0).json();
+    assert_same_tree(&before, &env.tree(""));
+    let done = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+    let done = done.json();
+    for document in [&dry, &done] {
+        assert_eq!(listed(document, "keep"), ["2026-11-18-100000: last 1"]);
+        let gone = listed(document, "drop");
+        assert!(
+            gone[0].starts_with("2026-11-19-100000: damaged: "),
+            "{gone:?}"
+        );
+        assert_eq!(gone[1], "2026-11-17-100000: no rule keeps it");
+    }
+    assert!(made[1].exists() && !made[2].exists());
+    let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();
+    assert!(inventory.contains("\"ok\":true"), "{inventory}");
+    let _ = env.run(["verify", "--all"]).code(0);
+}

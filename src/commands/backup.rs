@@ -122,6 +122,10 @@ impl BackupArgs {
             let message = format!("--label is longer than {MAX_LABEL_CHARS} characters");
             return Err(CommandError::usage(message));
         }
+        if label == SAFETY_LABEL {
+            let message = format!("--label {SAFETY_LABEL} is for what restore makes");
+            return Err(CommandError::usage(message).hint("take any other word"));
+        }
         if let Some(young) = self.young_enough(context)? {
             return Ok(show_young(context, &young));
         }

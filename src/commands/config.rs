@@ -144,7 +144,7 @@ struct SettingJson {
 #[derive(Debug, Serialize)]
 struct ListJson {
     settings: Vec<SettingJson>,
-    path: PathBuf,
+    path: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,7 +152,7 @@ struct ChangeJson {
     key: &'static str,
     before: Json,
     after: Json,
-    path: PathBuf,
+    path: String,
     dry_run: bool,
 }
 
@@ -171,7 +171,9 @@ impl ConfigArgs {
             Verb::Path(PathArgs {}) => {
                 let path = ConfigFile::path_in(&context.settings.manager_home);
                 context.ui.line(path.display());
-                context.ui.document("config path", &json!({ "path": path }));
+                context
+                    .ui
+                    .document("config path", &json!({ "path": path.to_string_lossy() }));
                 Ok(Outcome::Done)
             }
             Verb::Edit(args) => edit(context, args.dry_run),
@@ -219,6 +221,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     }
     ui.note("change one with: codex-manager config set KEY VALUE");
     let path = ConfigFile::path_in(&context.settings.manager_home);
+    let path = path.to_string_lossy().into_owned();
     ui.document("config list", &ListJson { settings, path });
     // Shown for what it is, but nothing else works until it is mended.
     file.decide()?;
@@ -270,6 +273,7 @@ fn change(
         Ok::<_, ConfigError>((before, file.get(key).map_or(Json::Null, to_json)))
     };
     let (before, after) = if dry_run {
+        file::target(&ConfigFile::path_in(home))?;
         both(&mut ConfigFile::read(home)?)?
     } else {
         file::update(home, both)?
@@ -287,7 +291,7 @@ fn change(
     if dry_run {
         context.ui.note("nothing was written: --dry-run");
     }
-    let path = ConfigFile::path_in(home);
+    let path = ConfigFile::path_in(home).to_string_lossy().into_owned();
     context.ui.document(
         command,
         &ChangeJson {
@@ -331,8 +335,12 @@ fn effective(key: &Key, file: &ConfigFile, context: &Context) -> SettingJson {
         (_, Origin::File) => in_file.map_or(Json::Null, to_json),
         ("timezone", _) => json!(settings.zone.name()),
         ("color", _) => json!(settings.color.name()),
-        ("codex.home", Origin::Flag | Origin::Environment) => json!(settings.codex_home),
-        ("codex.bin", Origin::Flag) => json!(settings.codex_bin),
+        ("codex.home", Origin::Flag | Origin::Environment) => {
+            json!(settings.codex_home.to_string_lossy())
+        }
+        ("codex.bin", Origin::Flag) => {
+            json!(settings.codex_bin.as_ref().map(|p| p.to_string_lossy()))
+        }
         _ => default.clone(),
     };
     SettingJson {
@@ -406,6 +414,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
                 ))
             }
         })?;
+    file::target(&path)?;
     let before = file::read_text(&path)?;
     let scratch = Scratch::new(context, dry_run)?;
     let copy = scratch.path().join(FILE_NAME);
@@ -436,7 +445,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
     let changed = text != before && !dry_run;
     context.ui.document(
         "config edit",
-        &json!({ "path": path, "changed": changed, "dry_run": dry_run }),
+        &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
     );
     Ok(Outcome::Done)
 }

@@ -59,7 +59,7 @@ impl ManArgs {
         ));
         context.ui.document(
             "man",
-            &json!({ "dir": dir, "files": files, "dry_run": self.dry_run }),
+            &json!({ "dir": dir.to_string_lossy(), "files": files, "dry_run": self.dry_run }),
         );
         Ok(Outcome::Done)
     }

@@ -1,11 +1,13 @@
 //! `prune`: old archives go to the trash, by rules.
 
 use super::account::printable;
+use super::verify::read_through;
 use crate::archive::ArchiveError;
 use crate::archive::reader::Archive;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::LOCK_NAME;
+use crate::inventory::records::{FileStamp, Verified};
 use crate::inventory::retention::{self, Candidate, Decision, KeepRules, RetentionPlan, Soundness};
 use crate::inventory::store;
 use crate::inventory::trash::{self, PutBack};
@@ -18,6 +20,8 @@ use crate::ui::time::{absolute, bytes, rfc3339};
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// Move old archives to the trash
 ///
@@ -27,8 +31,9 @@ use serde::Serialize;
 /// good one of every kind; a damaged one fills no place. Rules not given here are taken from
 /// `prune.keep_*` of config.toml.
 ///
-/// Before anything is moved, every archive that is to stay is opened: what does not open counts as
-/// damaged, and the rules are applied again.
+/// Before anything is moved, every archive that is to stay is opened, and where none of an account and
+/// kind was found good by `verify`, the newest is read through as `verify` does: what is damaged fills
+/// no place, and the rules are applied again.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager prune --keep-last 3 --keep-weekly 4 --dry-run
@@ -139,13 +144,18 @@ impl PruneArgs {
     fn prune(&self, context: &Context) -> Result<Outcome, CommandError> {
         let rules = self.rules(context)?;
         let manager = &context.settings.manager_home;
-        // From the plan to the last move nobody else adds or removes an archive.
+        let mut looked = Looked::default();
+        // What takes long, before anybody has to wait for us.
+        let mut plan = plan(context, &rules, &mut looked, self.dry_run)?;
+        // From the plan that counts to the last move nobody else adds or removes an archive.
         let held = if self.dry_run || !store::backups(manager).is_dir() {
             None
         } else {
-            Some(FileLock::exclusive(&manager.join(LOCK_NAME))?)
+            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            plan = self::plan(context, &rules, &mut looked, self.dry_run)?;
+            store::note_verified_holding(manager, &looked.verified(context), &held)?;
+            Some(held)
         };
-        let plan = plan(context, &rules)?;
         let moved = sum(&plan.drop);
         show_plan(context, &plan);
         if let Some(held) = held.filter(|_| !plan.drop.is_empty()) {
@@ -197,7 +207,7 @@ impl PruneArgs {
         let back = if self.dry_run || !trash::folder(manager).is_dir() {
             trash::plan_undo(manager)?
         } else {
-            let held = FileLock::exclusive(&manager.join(LOCK_NAME))?;
+            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             let back = trash::undo(manager, &held)?;
             drop(held);
             store::refresh(manager)?;
@@ -252,7 +262,7 @@ impl PruneArgs {
                         .hint("--yes removes them for good; nothing was changed"),
                 );
             }
-            let held = FileLock::exclusive(&manager.join(LOCK_NAME))?;
+            let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::empty(manager, &held)?;
             ui.prose(format_args!("removed for good: {what}"));
         } else {
@@ -272,13 +282,55 @@ impl PruneArgs {
     }
 }
 
-/// Applies the rules until every archive that they keep was opened.
-fn plan(context: &Context, rules: &KeepRules) -> Result<RetentionPlan, CommandError> {
+/// What was seen of archives, by name; of the file that had this stamp.
+#[derive(Default)]
+struct Looked(BTreeMap<String, Look>);
+
+struct Look {
+    stamp: Option<FileStamp>,
+    soundness: Soundness,
+    /// What reading all of it came to.
+    verified: Option<Verified>,
+}
+
+impl Looked {
+    /// What `inventory.json` is to note.
+    fn verified(&self, context: &Context) -> Vec<(PathBuf, Verified)> {
+        let backups = store::backups(&context.settings.manager_home);
+        let all = self.0.iter();
+        all.filter_map(|(name, look)| Some((backups.join(name), look.verified.clone()?)))
+            .collect()
+    }
+}
+
+/// Applies the rules until every archive that they keep was opened, and one of each account and kind
+/// of which something goes was read through.
+fn plan(
+    context: &Context,
+    rules: &KeepRules,
+    looked: &mut Looked,
+    dry_run: bool,
+) -> Result<RetentionPlan, CommandError> {
     let manager = &context.settings.manager_home;
     let backups = store::backups(manager);
     let records = store::archives(manager)?;
+    // Whoever changed a file meanwhile has it looked at again.
+    let is_same = |name: &String, look: &Look| {
+        let record = records.iter().find(|r| &r.path == name);
+        record.is_some_and(|r| r.archive == look.stamp)
+    };
+    looked.0.retain(|name, look| is_same(name, look));
+    let stamp = |name: &str| {
+        let record = records.iter().find(|r| r.path == name);
+        record.and_then(|r| r.archive.clone())
+    };
     let mut candidates: Vec<_> = records.iter().filter_map(Candidate::of).collect();
     loop {
+        for candidate in &mut candidates {
+            if let Some(look) = looked.0.get(&candidate.archive) {
+                candidate.soundness = look.soundness.clone();
+            }
+        }
         let plan = retention::plan(&candidates, rules, &context.now(), context.settings.zone);
         let unchecked: Vec<_> = plan
             .keep
@@ -286,24 +338,51 @@ fn plan(context: &Context, rules: &KeepRules) -> Result<RetentionPlan, CommandEr
             .filter(|d| d.candidate.soundness == Soundness::Unchecked)
             .map(|d| d.candidate.archive.clone())
             .collect();
-        if unchecked.is_empty() {
+        let opened_all = unchecked.is_empty();
+        let names = if opened_all {
+            retention::unproved(&plan, &context.now())
+        } else {
+            unchecked
+        };
+        if names.is_empty() {
             return Ok(plan);
         }
-        for candidate in &mut candidates {
-            if unchecked.contains(&candidate.archive) {
-                if progress::is_interrupted() {
-                    return Err(CommandError::interrupted());
-                }
-                candidate.soundness = match Archive::open(&backups.join(&candidate.archive)) {
-                    Ok(_) => Soundness::Sound,
-                    Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
-                    Err(e @ (ArchiveError::Io(_) | ArchiveError::Newer { .. })) => {
-                        Soundness::Unreadable(e.to_string())
-                    }
-                    Err(e) => Soundness::Damaged(e.to_string()),
-                };
+        for name in names {
+            if progress::is_interrupted() {
+                return Err(CommandError::interrupted());
             }
+            let path = backups.join(&name);
+            let (soundness, verified) = if opened_all {
+                let report = read_through(context, &path, dry_run)?;
+                let verified = Verified {
+                    at: context.local_now(),
+                    ok: report.is_ok(),
+                };
+                let problem = report.problems.into_iter().next();
+                let found = problem.map_or(Soundness::Verified, Soundness::Damaged);
+                (found, Some(verified))
+            } else {
+                (open(&path)?, None)
+            };
+            let look = Look {
+                stamp: stamp(&name),
+                soundness,
+                verified,
+            };
+            looked.0.insert(name, look);
         }
+    }
+}
+
+/// Whether the structure of an archive is whole.
+fn open(path: &Path) -> Result<Soundness, CommandError> {
+    match Archive::open(path) {
+        Ok(_) => Ok(Soundness::Sound),
+        Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
+        Err(e @ (ArchiveError::Io(_) | ArchiveError::Newer { .. })) => {
+            Ok(Soundness::Unreadable(e.to_string()))
+        }
+        Err(e) => Ok(Soundness::Damaged(e.to_string())),
     }
 }
 

@@ -69,10 +69,7 @@ impl VerifyArgs {
         let mut found = Vec::new();
         for path in paths {
             let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
-            let bar = context.ui.bar("verifying", 0);
-            let tmp = Scratch::find(context, manager, self.dry_run)?;
-            let report = verify::verify(&path, tmp.path(), &bar)?;
-            drop(bar);
+            let report = read_through(context, &path, self.dry_run)?;
             show(context, &report, repaired);
             let verified = Verified {
                 at: context.local_now(),
@@ -137,6 +134,20 @@ impl VerifyArgs {
         }
         Ok(paths)
     }
+}
+
+/// Reads every byte of an archive, with a bar. A dry run leaves nothing in the manager home meanwhile.
+///
+/// # Errors
+/// The user asked to stop, or there is no room to unpack its databases for checking.
+pub(super) fn read_through(
+    context: &Context,
+    path: &Path,
+    dry_run: bool,
+) -> Result<VerifyReport, CommandError> {
+    let bar = context.ui.bar("verifying", 0);
+    let tmp = Scratch::find(context, &context.settings.manager_home, dry_run)?;
+    Ok(verify::verify(path, tmp.path(), &bar)?)
 }
 
 /// The archive that was made last.

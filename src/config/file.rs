@@ -288,7 +288,8 @@ pub fn update<R, E: From<ConfigError>>(
 ) -> Result<R, E> {
     let io = |e: IoError| E::from(ConfigError::Io(e));
     atomic::create_private_folder(manager_home).map_err(io)?;
-    let _held = FileLock::exclusive(&manager_home.join(LOCK_NAME)).map_err(io)?;
+    let _held =
+        FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME)).map_err(io)?;
     let mut file = ConfigFile::read(manager_home)?;
     let before = file.text();
     let result = change(&mut file)?;
@@ -304,7 +305,7 @@ pub fn update<R, E: From<ConfigError>>(
 /// The file system refuses. The file is as it was then.
 pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<bool, IoError> {
     atomic::create_private_folder(manager_home)?;
-    let _held = FileLock::exclusive(&manager_home.join(LOCK_NAME))?;
+    let _held = FileLock::exclusive_unless_interrupted(&manager_home.join(LOCK_NAME))?;
     if read_text(&after.path)? != before {
         return Ok(false);
     }
@@ -323,13 +324,24 @@ pub fn read_text(path: &Path) -> Result<String, IoError> {
     }
 }
 
-/// Through a link: many keep their settings elsewhere.
+/// Where the file is written: through a link, as many keep their settings elsewhere.
+///
+/// # Errors
+/// It is a link to nowhere: what it is to lead to may only be away for now.
+pub fn target(path: &Path) -> Result<PathBuf, IoError> {
+    if path.is_symlink() {
+        return path.canonicalize().at("follow the link", path);
+    }
+    Ok(path.to_path_buf())
+}
+
 fn write(file: &ConfigFile) -> Result<(), IoError> {
-    let target = file
-        .path
-        .canonicalize()
-        .unwrap_or_else(|_| file.path.clone());
-    atomic::write(&target, file.text().as_bytes())
+    let (target, text) = (target(&file.path)?, file.text());
+    if file.path.is_symlink() {
+        atomic::write_as_it_was(&target, text.as_bytes())
+    } else {
+        atomic::write(&target, text.as_bytes())
+    }
 }
 
 #[cfg(test)]

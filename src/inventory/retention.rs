@@ -235,6 +235,24 @@ pub fn plan(
     plan
 }
 
+/// What has to be read through before anything of `plan` goes: where something of an account and class
+/// goes and no verified archive stays, the newest that fills a place.
+pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
+    let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
+    let is_kept = |candidate: &Candidate| kept.contains(&candidate);
+    let all = plan.keep.iter().chain(&plan.drop);
+    let all: Vec<_> = all.map(|d| d.candidate.clone()).collect();
+    let newest = groups(&all).into_iter().filter_map(|group| {
+        let (stay, go): (Vec<&Candidate>, Vec<_>) = group.into_iter().partition(|c| is_kept(c));
+        let is_proved = stay.iter().any(|c| c.soundness == Soundness::Verified);
+        if go.is_empty() || is_proved {
+            return None;
+        }
+        stay.into_iter().find(|c| c.counts(now))
+    });
+    newest.map(|candidate| candidate.archive.clone()).collect()
+}
+
 /// Archives of one account and class together, newest first.
 fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&Candidate>)> = Vec::new();
@@ -502,6 +520,29 @@ mod tests {
                 "+2026-11-17T10:00:00Z: last 1",
             ]
         );
+    }
+
+    #[test]
+    fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
+        let mut all = vec![
+            made("2026-12-24T10:00:00Z"),
+            made("2026-11-20T10:00:00Z"),
+            made("2026-11-19T10:00:00Z"),
+            made("2026-11-18T10:00:00Z"),
+        ];
+        let one = KeepRules {
+            last: 1,
+            ..KeepRules::default()
+        };
+        let asked = |all: &[Candidate]| {
+            let plan = plan(all, &one, &now(), Zone::UTC);
+            unproved(&plan, &now())
+        };
+        // Not the one of the future.
+        assert_eq!(asked(&all), [all[1].archive.clone()]);
+        assert_eq!(asked(&all[..2]), [""; 0], "nothing goes");
+        all[2].soundness = Soundness::Verified;
+        assert_eq!(asked(&all), [""; 0], "a verified one stays");
     }
 
     fn candidates() -> impl Strategy<Value = Vec<Candidate>> {

@@ -103,6 +103,24 @@ pub fn note_verified(
     results: &[(PathBuf, Verified)],
 ) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
+    if !results.iter().any(|(path, _)| path.starts_with(&backups)) {
+        return Ok(true);
+    }
+    let held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
+        Ok(held) => held,
+        Err(LockError::Held(_)) => return Ok(false),
+        Err(LockError::Io(e)) => return Err(e.into()),
+    };
+    note_verified_holding(manager_home, results, &held)
+}
+
+/// The same by who holds the lock of the manager home.
+pub fn note_verified_holding(
+    manager_home: &Path,
+    results: &[(PathBuf, Verified)],
+    _held: &FileLock,
+) -> Result<bool, DocumentError> {
+    let backups = backups(manager_home);
     let inside: Vec<_> = results
         .iter()
         .filter(|(path, _)| path.starts_with(&backups))
@@ -111,11 +129,6 @@ pub fn note_verified(
     if inside.is_empty() {
         return Ok(true);
     }
-    let _held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
-        Ok(held) => held,
-        Err(LockError::Held(_)) => return Ok(false),
-        Err(LockError::Io(e)) => return Err(e.into()),
-    };
     let path = manager_home.join(FILE_NAME);
     let mut inventory = match document::read::<InventoryFile>(&path)? {
         Found::Good(inventory) => inventory,

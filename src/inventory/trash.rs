@@ -20,6 +20,9 @@ const FOLDER: &str = ".trash";
 /// The name of the list of moves that are under way.
 const MOVES: &str = "moves.json";
 
+/// How a folder is named by the time.
+const STAMP: &str = "%Y%m%dT%H%M%SZ";
+
 /// What is being moved.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct MovesFile {
@@ -69,14 +72,13 @@ pub fn discard(
 ) -> Result<PathBuf, DocumentError> {
     let backups = store::backups(manager_home);
     let trash = folder(manager_home);
-    let stamp = now.format("%Y%m%dT%H%M%SZ").to_string();
-    let name = (1..=u32::MAX)
-        .map(|n| match n {
-            1 => stamp.clone(),
-            n => format!("{stamp}-{n:03}"),
-        })
-        .find(|name| trash.join(name).symlink_metadata().is_err())
-        .unwrap_or(stamp);
+    let stamp = now.format(STAMP).to_string();
+    // After the newest, also where the clock was ahead then: the last is the one to undo first.
+    let newest = batches(manager_home)?.last().and_then(|b| place(b));
+    let name = match newest {
+        Some((last, number)) if last >= stamp => format!("{last}-{:03}", number + 1),
+        _ => stamp,
+    };
     let target = trash.join(&name);
     atomic::create_private_folder(&target)?;
     atomic::sync_folder(&trash)?;
@@ -231,8 +233,19 @@ fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
             batches.push(entry.path());
         }
     }
-    batches.sort();
+    batches.sort_by_key(|batch| (place(batch), batch.clone()));
     Ok(batches)
+}
+
+/// The place of a folder of ours among others: the time in its name, and the number behind that.
+fn place(batch: &Path) -> Option<(String, u32)> {
+    let name = batch.file_name()?.to_str()?;
+    let (stamp, number) = match name.split_once('-') {
+        Some((stamp, number)) => (stamp, number.parse().ok()?),
+        None => (name, 1),
+    };
+    chrono::NaiveDateTime::parse_from_str(stamp, STAMP).ok()?;
+    Some((stamp.to_owned(), number))
 }
 
 /// The newest folder in which there is an archive, and the archives. A prune that failed or was killed
@@ -341,6 +354,25 @@ mod tests {
         assert_eq!(fs::read(backups.join(NAME)).unwrap(), b"another");
         assert_eq!(fs::read(backups.join(&back[0].name)).unwrap(), b"archive");
         assert_eq!(undo(home.path(), &held).unwrap(), [], "nothing is left");
+    }
+
+    #[test]
+    fn the_last_is_undone_first_though_the_clock_was_ahead() {
+        let home = home();
+        let held = lock(home.path());
+        let backups = store::backups(home.path());
+        let ahead = now() + TimeDelta::days(30);
+        let archives: Vec<_> = (0..4)
+            .map(|n| format!("2026-11-20-11000{n}-a@x.com-codex.tar.gz"))
+            .collect();
+        for (i, name) in archives.iter().enumerate() {
+            fs::write(backups.join(name), "other").unwrap();
+            let at = if i == 0 { ahead } else { now() };
+            discard(home.path(), std::slice::from_ref(name), &at, &held).unwrap();
+        }
+        for name in archives.iter().rev() {
+            assert_eq!(&undo(home.path(), &held).unwrap()[0].archive, name);
+        }
     }
 
     #[test]

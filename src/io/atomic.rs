@@ -19,6 +19,17 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
+/// The same for a file that is somebody else's to share: who may read it stays as it is.
+pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
+    let mut temp = TempFile::beside(path)?;
+    temp.file().write_all(bytes).at("write", path)?;
+    let old = path.metadata().at("look at", path)?;
+    temp.file()
+        .set_permissions(old.permissions())
+        .at("set the mode of", path)?;
+    temp.replace(path)
+}
+
 /// The same for a generated file that holds no secret: others may read it.
 pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;

@@ -163,7 +163,7 @@ pub fn update<T: Document + PartialEq + Clone, R>(
     rebuild: impl FnOnce(&Found<T>) -> T,
     change: impl FnOnce(&mut T) -> R,
 ) -> Result<Updated<R>, DocumentError> {
-    let _held = FileLock::exclusive(lock)?;
+    let _held = FileLock::exclusive_unless_interrupted(lock)?;
     let found = read::<T>(path)?;
     let (before, mut document, moved_aside) = match found {
         Found::Good(document) => (Some(document.clone()), document, None),

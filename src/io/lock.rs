@@ -2,14 +2,17 @@
 //!
 //! The file that is locked may exist or not, and stays behind: its existence means nothing.
 
-use super::regular;
 use super::{IoContext, IoError};
+use super::{progress, regular};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long a wait sleeps between two attempts. The system offers no lock with a time limit.
 const RETRY: Duration = Duration::from_millis(20);
+
+/// After how long people wonder what they wait for.
+const LONG: Duration = Duration::from_secs(1);
 
 /// A lock that is held until this value is dropped or the process ends.
 #[derive(Debug)]
@@ -29,11 +32,36 @@ pub enum LockError {
 }
 
 impl FileLock {
-    /// Takes the exclusive lock on `path`, waiting as long as it takes.
+    /// Takes the exclusive lock on `path`, waiting as long as it takes: for what has to be brought to
+    /// its end. A long wait is told.
     pub fn exclusive(path: &Path) -> Result<Self, IoError> {
+        Self::wait(path, || false)
+    }
+
+    /// The same, until the user asks to stop: then the error is of the kind
+    /// [`std::io::ErrorKind::Interrupted`].
+    pub fn exclusive_unless_interrupted(path: &Path) -> Result<Self, IoError> {
+        Self::wait(path, progress::is_interrupted)
+    }
+
+    fn wait(path: &Path, is_over: impl Fn() -> bool) -> Result<Self, IoError> {
         let file = open(path)?;
-        file.lock().at("lock", path)?;
-        Ok(Self { file })
+        let since = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { file }),
+                Err(TryLockError::WouldBlock) if is_over() => {
+                    return Err(std::io::ErrorKind::Interrupted.into()).at("lock", path);
+                }
+                Err(TryLockError::WouldBlock) => {
+                    if since.elapsed() >= LONG {
+                        progress::tell_of_wait();
+                    }
+                    std::thread::sleep(RETRY);
+                }
+                Err(TryLockError::Error(source)) => return Err(source).at("lock", path),
+            }
+        }
     }
 
     /// Takes the exclusive lock on `path` if it is free within `limit`.

@@ -1,5 +1,6 @@
 //! How long work tells how far it is and learns that it should stop, without knowing who watches.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Told about bytes as they are done.
@@ -30,6 +31,25 @@ pub fn interrupt() {
 /// Whether the user asked to stop.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+type Tell = Box<dyn Fn() + Send + Sync>;
+static TELL_OF_WAIT: OnceLock<Tell> = OnceLock::new();
+static TOLD_OF_WAIT: AtomicBool = AtomicBool::new(false);
+
+/// Says how the user learns that this process waits for another; the first call counts.
+pub fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
+    // A second one says the same.
+    let _ = TELL_OF_WAIT.set(Box::new(tell));
+}
+
+/// Tells the user that this process waits for another, once.
+pub fn tell_of_wait() {
+    if let Some(tell) = TELL_OF_WAIT.get()
+        && !TOLD_OF_WAIT.swap(true, Ordering::Relaxed)
+    {
+        tell();
+    }
 }
 
 /// Does what may wait for a person, such as reading standard input: nothing of ours is under way,

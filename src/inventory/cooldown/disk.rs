@@ -108,7 +108,7 @@ pub fn update<R, E: From<DocumentError>>(
 ) -> Result<Updated<R>, E> {
     atomic::create_private_folder(manager_home).map_err(DocumentError::from)?;
     let lock = manager_home.join(LOCK_NAME);
-    let _held = FileLock::exclusive(&lock).map_err(DocumentError::from)?;
+    let _held = FileLock::exclusive_unless_interrupted(&lock).map_err(DocumentError::from)?;
     let Loaded {
         mut file,
         mut warnings,
