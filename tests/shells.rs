@@ -137,15 +137,15 @@ fn zsh_shows_the_account_and_refreshes_in_the_background() {
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
-const FISH: &str = r"
-function fish_prompt; printf '$ '; end
+const FISH: &str = r#"
+function fish_prompt; printf '%s:%s\n$ ' $status "$pipestatus"; end
 codex-manager hook fish --format '{label}%' | source
 codex-manager hook fish --format '{label}%' | source
-emit fish_prompt; fish_prompt; printf '|'
+emit fish_prompt; false | true | false; fish_prompt; printf '|'
 set -gx CODEX_MANAGER_HOME /nonexistent
 set -gx CODEX_HOME /nonexistent
-emit fish_prompt; fish_prompt; printf '|'
-";
+emit fish_prompt; true; fish_prompt; printf '|'
+"#;
 
 #[test]
 fn fish_shows_the_account_and_refreshes_in_the_background() {
@@ -161,7 +161,8 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
             .output()
             .expect("fish"),
     );
-    assert_eq!(shown, "[alice@example.com%] $ |$ |");
+    // The prompt that was there still sees how the last command ended, on each of its lines.
+    assert_eq!(shown, "[alice@example.com%] 1:1 0 1\n$ |0:0\n$ |");
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 

@@ -95,10 +95,12 @@ if not functions -q _codex_manager_prompt_before
   functions -q fish_prompt; and functions -c fish_prompt _codex_manager_prompt_before
   or function _codex_manager_prompt_before; printf '> '; end
   function fish_prompt
+    # Drawn first: it may show how the last command ended.
+    set -l before (_codex_manager_prompt_before)
     if test -n "$CODEX_MANAGER_PROMPT"
       printf '[%s] ' $CODEX_MANAGER_PROMPT
     end
-    _codex_manager_prompt_before
+    printf '%s' (string join -- \n $before | string collect)
   end
 end
 "#;
