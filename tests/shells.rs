@@ -112,6 +112,38 @@ fn bash_shows_the_account_and_refreshes_in_the_background() {
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
+#[test]
+fn a_settings_file_that_is_read_again_keeps_the_account_in_the_prompt() {
+    let env = world();
+    let once = |shell: &str, setting: &str| {
+        format!("{setting}; eval \"$(codex-manager hook {shell} --format '{{label}}%')\"\n")
+    };
+    let settings = once("bash", "PS1='$ '").repeat(2);
+    let show = "eval \"$PROMPT_COMMAND\"; printf '%s|%s' \"${PS1@P}\" \"$PROMPT_COMMAND\"";
+    let mut bash = shell(&env, "bash");
+    bash.args(["--noprofile", "--norc", "-uc", &(settings + show)]);
+    assert_eq!(
+        said(bash.output().expect("bash")),
+        "[alice@example.com%] $ |_codex_manager_prompt"
+    );
+    // A script that reads the file has no prompt, and stays so.
+    let mut bash = shell(&env, "bash");
+    let settings = once("bash", "unset PS1") + "echo \"${PS1-none}\"";
+    bash.args(["--noprofile", "--norc", "-uc", &settings]);
+    assert_eq!(said(bash.output().expect("bash")), "none\n");
+    if !has("zsh") {
+        return;
+    }
+    let settings = once("zsh", "PROMPT='$ '").repeat(2);
+    let show = "for f in $precmd_functions; do $f; done; print -nP -- \"$PROMPT|$#precmd_functions\"";
+    let mut zsh = shell(&env, "zsh");
+    zsh.args(["-fuc", &(settings + show)]);
+    assert_eq!(
+        said(zsh.output().expect("zsh")),
+        "[alice@example.com%] $ |1"
+    );
+}
+
 const ZSH: &str = r#"
 PROMPT='$ '
 eval "$(codex-manager hook zsh --format '{label}%')"

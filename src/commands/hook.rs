@@ -55,10 +55,12 @@ _codex_manager_prompt() {
 }
 case "${PROMPT_COMMAND:-}" in
   *_codex_manager_prompt*) ;;
-  *)
-    PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}"
-    PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1"
-    ;;
+  *) PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}" ;;
+esac
+# Asked apart: a ~/.bashrc that is read again may set it anew. A shell without a prompt gets none.
+case "${PS1-CODEX_MANAGER_PROMPT}" in
+  *CODEX_MANAGER_PROMPT*) ;;
+  *) PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1" ;;
 esac
 "#;
 
@@ -73,10 +75,13 @@ _codex_manager_prompt() {
     (command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
   fi
 }
-if [[ -z ${precmd_functions[(r)_codex_manager_prompt]} ]]; then
+if [[ -z ${precmd_functions[(r)_codex_manager_prompt]:-} ]]; then
   precmd_functions+=(_codex_manager_prompt)
+fi
+# Asked apart: a ~/.zshrc that is read again may set it anew.
+if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
   setopt prompt_subst
-  PROMPT='${_codex_manager_shown}'"$PROMPT"
+  PROMPT='${_codex_manager_shown-}'"${PROMPT-}"
 fi
 "#;
 
