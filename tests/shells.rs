@@ -208,9 +208,19 @@ fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
     let conf = env.write("tmux.conf", snippet.code(0).stdout);
     let mut tmux = shell(&env, "tmux");
     tmux.arg("-S").arg(env.path("socket")).arg("-f").arg(&conf);
-    tmux.args(["start-server", ";", "show-options", "-gv", "status-right"]);
-    let option = said(tmux.output().expect("tmux"));
-    let (_, job) = option.trim_end().rsplit_once("#(").expect("a job");
+    tmux.args(["start-server", ";", "source-file"]).arg(&conf);
+    for option in ["status-right", "status-right-length", "@codex_manager"] {
+        tmux.args([";", "show-options", "-gv", option]);
+    }
+    let options = said(tmux.output().expect("tmux"));
+    let options: Vec<_> = options.lines().collect();
+    let [right, length, shown] = options[..] else {
+        panic!("{options:?}");
+    };
+    // Twice loaded is once loaded, with room for it beside what tmux shows by itself.
+    assert_eq!(right.matches("#{E:@codex_manager}").count(), 1, "{right}");
+    assert_eq!(length, "120");
+    let (_, job) = shown.split_once("#(").expect("a job");
     let job = job.strip_suffix(')').expect("the end of the job");
     let mut sh = shell(&env, "sh");
     let shown = said(sh.args(["-c", job]).output().expect("sh"));

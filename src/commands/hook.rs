@@ -128,9 +128,13 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 }
 "#;
 
-const TMUX: &str = r#"# The account to use, from codex-manager's cache, on the right.
-set -ag status-right " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
-"#;
+// tmux reads its file again whenever it is told to: each line may run twice. The default length of
+// the right side, 40, would cut the account off, or a digit of its figure.
+const TMUX: &str = r##"# The account to use, from codex-manager's cache, on the right, with room for it.
+set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
+if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
+if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
+"##;
 
 const STARSHIP: &str = r#"# The account to use, from codex-manager's cache. Nothing is shown when there is none.
 [custom.codex]
