@@ -171,7 +171,9 @@ impl ConfigArgs {
             Verb::Path(PathArgs {}) => {
                 let path = ConfigFile::path_in(&context.settings.manager_home);
                 context.ui.line(path.display());
-                context.ui.document("config path", &json!({ "path": path }));
+                context
+                    .ui
+                    .document("config path", &json!({ "path": path.to_string_lossy() }));
                 Ok(Outcome::Done)
             }
             Verb::Edit(args) => edit(context, args.dry_run),
@@ -436,7 +438,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
     let changed = text != before && !dry_run;
     context.ui.document(
         "config edit",
-        &json!({ "path": path, "changed": changed, "dry_run": dry_run }),
+        &json!({ "path": path.to_string_lossy(), "changed": changed, "dry_run": dry_run }),
     );
     Ok(Outcome::Done)
 }

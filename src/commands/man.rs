@@ -1,5 +1,6 @@
 //! `man`: the manual, made from the same text as `--help`.
 
+use super::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::counted;
@@ -55,11 +56,11 @@ impl ManArgs {
         context.ui.prose(format_args!(
             "{} {done} {}",
             counted(files.len(), "page"),
-            dir.display()
+            printable(&dir.to_string_lossy())
         ));
         context.ui.document(
             "man",
-            &json!({ "dir": dir, "files": files, "dry_run": self.dry_run }),
+            &json!({ "dir": dir.to_string_lossy(), "files": files, "dry_run": self.dry_run }),
         );
         Ok(Outcome::Done)
     }
