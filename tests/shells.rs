@@ -135,7 +135,8 @@ fn a_settings_file_that_is_read_again_keeps_the_account_in_the_prompt() {
         return;
     }
     let settings = once("zsh", "PROMPT='$ '").repeat(2);
-    let show = "for f in $precmd_functions; do $f; done; print -nP -- \"$PROMPT|$#precmd_functions\"";
+    let show =
+        "for f in $precmd_functions; do $f; done; print -nP -- \"$PROMPT|$#precmd_functions\"";
     let mut zsh = shell(&env, "zsh");
     zsh.args(["-fuc", &(settings + show)]);
     assert_eq!(
@@ -297,6 +298,8 @@ try codex-manager restore lat
 try codex-manager verify 2026
 try codex-manager config get prune.keep_w
 try codex-manager config un
+try codex-manager config set color a
+try codex-manager config set backup.include_tmp t
 try codex-manager --timezone Asia/Kol
 complete -p codex-manager | grep -c _clap_complete_codex_manager
 case "$COMP_WORDBREAKS" in *@*) echo "an email is cut";; esac
@@ -315,6 +318,8 @@ fn bash_completes_accounts_archives_and_settings() {
     2026-11-20-120000-alice@example.com
     prune.keep_within prune.keep_weekly
     unset
+    auto always
+    true
     Asia/Kolkata
     1
     ");
