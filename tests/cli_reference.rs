@@ -2,6 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use clap::{Command, CommandFactory};
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -50,6 +51,27 @@ fn the_reference_is_what_help_says() {
     assert!(
         text == written,
         "docs/cli-reference.md is out of date (UPDATE_DOCS=1 cargo test cli_reference): {first:?}"
+    );
+}
+
+#[test]
+fn a_folder_of_any_name_takes_the_manual() {
+    use std::os::unix::ffi::OsStrExt;
+    let env = TestEnv::new();
+    let plain = |dir: &[u8], more: &str| {
+        let args: [&OsStr; 4] = [
+            "man".as_ref(),
+            "--dir".as_ref(),
+            OsStr::from_bytes(dir),
+            more.as_ref(),
+        ];
+        env.run(args).code(0).stdout
+    };
+    assert!(plain(b"\xff\xfe", "--json").contains("\"dir\""));
+    let said = plain(b"x\x1b[31m\ny", "--dry-run");
+    assert!(
+        !said.contains('\x1b') && said.lines().count() == 1,
+        "{said:?}"
     );
 }
 

@@ -6,10 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The lines of its `sh` blocks that run the program, in order.
-fn lines() -> Vec<String> {
+fn readme() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let text = fs::read_to_string(path).expect("read");
+    fs::read_to_string(path).expect("read")
+}
+
+/// The lines of the `sh` blocks of `text` that run the program, in order.
+fn lines(text: &str) -> Vec<String> {
     let blocks = text.split("```sh\n").skip(1);
     let lines = blocks.flat_map(|b| b.split("```").next().unwrap_or_default().lines());
     lines
@@ -53,13 +56,69 @@ fn world() -> TestEnv {
     env
 }
 
+/// What each line of "The first minute" ends with on a machine where nothing is yet, and the next step
+/// that it names.
+const FIRST_MINUTE: [(&str, i32, &str); 12] = [
+    ("backup", 1, "hint: start codex once"),
+    ("list-backups", 0, "codex-manager backup"),
+    (
+        "restore latest",
+        1,
+        "hint: make the first one: codex-manager backup",
+    ),
+    (
+        "normalize ~/old-dumps",
+        1,
+        "hint: name a folder that is there",
+    ),
+    ("cooldown", 0, "codex-manager normalize"),
+    (
+        "recommend",
+        5,
+        "hint: read legacy files: codex-manager normalize",
+    ),
+    ("status", 6, "hint: sign in with codex login"),
+    ("history check", 1, "hint: start codex once"),
+    (
+        "prune --keep-last 3 --keep-weekly 4 --dry-run",
+        0,
+        "nothing is to go",
+    ),
+    ("doctor", 0, "codex-manager backup"),
+    (
+        "sync init --cloud ~/Dropbox/codex",
+        0,
+        "then: codex-manager sync preflight",
+    ),
+    (
+        "sync run --apply",
+        5,
+        "hint: mount it, start its client, or make it with mkdir",
+    ),
+];
+
 #[test]
 fn every_line_can_be_typed_where_nothing_is_yet() {
     let env = world();
-    let lines = lines();
-    assert!(lines.len() >= 8, "{lines:?}");
-    for line in &lines {
+    let text = readme();
+    let (before, rest) = text
+        .split_once("\n## The first minute\n")
+        .expect("the section");
+    let (minute, after) = rest.split_once("\n## ").expect("the next section");
+    let minute = lines(minute);
+    assert_eq!(minute.len(), FIRST_MINUTE.len(), "{minute:?}");
+    for (line, (words, expected, next)) in minute.iter().zip(FIRST_MINUTE) {
+        let plain = line.split(" #").next().unwrap_or_default().trim_end();
+        assert_eq!(plain, format!("codex-manager {words}"));
         let (code, text) = typed(&env, line);
+        assert!(
+            code == Some(expected) && text.contains(next),
+            "{line}: {code:?}, not {expected} with {next:?}\n{text}"
+        );
+        assert!(!text.contains(plain), "{line} names itself:\n{text}");
+    }
+    for line in [lines(before), lines(after)].concat() {
+        let (code, text) = typed(&env, &line);
         let clear = code == Some(0) || text.contains("hint: ") || text.is_empty();
         assert!(
             code.is_some_and(|c| c <= 6) && clear,
@@ -80,7 +139,7 @@ fn every_line_works_on_a_home_in_order() {
         env.path("home/old-dumps").join(legacy.file_name().unwrap()),
     )
     .unwrap();
-    for line in lines() {
+    for line in lines(&readme()) {
         let (code, text) = typed(&env, &line);
         // 6: there is no Codex to ask for live figures. The sample's
         // conversations are none to Codex: they differ (5), and there is no repair to undo (1).

@@ -112,6 +112,39 @@ fn bash_shows_the_account_and_refreshes_in_the_background() {
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
+#[test]
+fn a_settings_file_that_is_read_again_keeps_the_account_in_the_prompt() {
+    let env = world();
+    let once = |shell: &str, setting: &str| {
+        format!("{setting}; eval \"$(codex-manager hook {shell} --format '{{label}}%')\"\n")
+    };
+    let settings = once("bash", "PS1='$ '").repeat(2);
+    let show = "eval \"$PROMPT_COMMAND\"; printf '%s|%s' \"${PS1@P}\" \"$PROMPT_COMMAND\"";
+    let mut bash = shell(&env, "bash");
+    bash.args(["--noprofile", "--norc", "-uc", &(settings + show)]);
+    assert_eq!(
+        said(bash.output().expect("bash")),
+        "[alice@example.com%] $ |_codex_manager_prompt"
+    );
+    // A script that reads the file has no prompt, and stays so.
+    let mut bash = shell(&env, "bash");
+    let settings = once("bash", "unset PS1") + "echo \"${PS1-none}\"";
+    bash.args(["--noprofile", "--norc", "-uc", &settings]);
+    assert_eq!(said(bash.output().expect("bash")), "none\n");
+    if !has("zsh") {
+        return;
+    }
+    let settings = once("zsh", "PROMPT='$ '").repeat(2);
+    let show =
+        "for f in $precmd_functions; do $f; done; print -nP -- \"$PROMPT|$#precmd_functions\"";
+    let mut zsh = shell(&env, "zsh");
+    zsh.args(["-fuc", &(settings + show)]);
+    assert_eq!(
+        said(zsh.output().expect("zsh")),
+        "[alice@example.com%] $ |1"
+    );
+}
+
 const ZSH: &str = r#"
 PROMPT='$ '
 eval "$(codex-manager hook zsh --format '{label}%')"
@@ -137,15 +170,15 @@ fn zsh_shows_the_account_and_refreshes_in_the_background() {
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
-const FISH: &str = r"
-function fish_prompt; printf '$ '; end
+const FISH: &str = r#"
+function fish_prompt; printf '%s:%s\n$ ' $status "$pipestatus"; end
 codex-manager hook fish --format '{label}%' | source
 codex-manager hook fish --format '{label}%' | source
-emit fish_prompt; fish_prompt; printf '|'
+emit fish_prompt; false | true | false; fish_prompt; printf '|'
 set -gx CODEX_MANAGER_HOME /nonexistent
 set -gx CODEX_HOME /nonexistent
-emit fish_prompt; fish_prompt; printf '|'
-";
+emit fish_prompt; true; fish_prompt; printf '|'
+"#;
 
 #[test]
 fn fish_shows_the_account_and_refreshes_in_the_background() {
@@ -161,7 +194,8 @@ fn fish_shows_the_account_and_refreshes_in_the_background() {
             .output()
             .expect("fish"),
     );
-    assert_eq!(shown, "[alice@example.com%] $ |$ |");
+    // The prompt that was there still sees how the last command ended, on each of its lines.
+    assert_eq!(shown, "[alice@example.com%] 1:1 0 1\n$ |0:0\n$ |");
     assert_eq!(text(listener), "status --quiet --if-older 1800s\n");
 }
 
@@ -175,9 +209,19 @@ fn tmux_takes_the_snippet_and_what_it_will_run_names_the_account() {
     let conf = env.write("tmux.conf", snippet.code(0).stdout);
     let mut tmux = shell(&env, "tmux");
     tmux.arg("-S").arg(env.path("socket")).arg("-f").arg(&conf);
-    tmux.args(["start-server", ";", "show-options", "-gv", "status-right"]);
-    let option = said(tmux.output().expect("tmux"));
-    let (_, job) = option.trim_end().rsplit_once("#(").expect("a job");
+    tmux.args(["start-server", ";", "source-file"]).arg(&conf);
+    for option in ["status-right", "status-right-length", "@codex_manager"] {
+        tmux.args([";", "show-options", "-gv", option]);
+    }
+    let options = said(tmux.output().expect("tmux"));
+    let options: Vec<_> = options.lines().collect();
+    let [right, length, shown] = options[..] else {
+        panic!("{options:?}");
+    };
+    // Twice loaded is once loaded, with room for it beside what tmux shows by itself.
+    assert_eq!(right.matches("#{E:@codex_manager}").count(), 1, "{right}");
+    assert_eq!(length, "120");
+    let (_, job) = shown.split_once("#(").expect("a job");
     let job = job.strip_suffix(')').expect("the end of the job");
     let mut sh = shell(&env, "sh");
     let shown = said(sh.args(["-c", job]).output().expect("sh"));
@@ -254,6 +298,8 @@ try codex-manager restore lat
 try codex-manager verify 2026
 try codex-manager config get prune.keep_w
 try codex-manager config un
+try codex-manager config set color a
+try codex-manager config set backup.include_tmp t
 try codex-manager --timezone Asia/Kol
 complete -p codex-manager | grep -c _clap_complete_codex_manager
 case "$COMP_WORDBREAKS" in *@*) echo "an email is cut";; esac
@@ -272,6 +318,8 @@ fn bash_completes_accounts_archives_and_settings() {
     2026-11-20-120000-alice@example.com
     prune.keep_within prune.keep_weekly
     unset
+    auto always
+    true
     Asia/Kolkata
     1
     ");

@@ -1,5 +1,6 @@
 //! What people read fits a terminal of 80 columns, and counts as people do.
 
+use crate::cooldown::{entry, know};
 use crate::every_command::{assert_civil, leaves, world};
 use crate::json_output::{Case, case, world_of_two};
 use crate::support::env::{Run, TestEnv};
@@ -180,6 +181,20 @@ fn what_is_shown_fits_80_columns_and_one_is_no_plural() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn a_long_name_leaves_room_for_its_reason() {
+    let env = TestEnv::new();
+    let long = format!("{}@example.com", "a".repeat(48));
+    let later = "2026-11-24T15:55:00Z";
+    know(
+        &env,
+        &[entry(&long, 40.0, later), entry("b@x.com", 100.0, later)],
+    );
+    let (text, status) = shown(&env, &["recommend".into(), "--explain".into()]);
+    assert!(status.success(), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 4, "{text}");
 }
 
 #[test]

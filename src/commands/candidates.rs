@@ -3,7 +3,7 @@
 
 use super::restore::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::config::KEYS;
+use crate::config::{self, KEYS, Kind};
 use crate::context::{Flags, Settings};
 use crate::inventory::{cooldown, store};
 use crate::io::clock::Clock;
@@ -35,6 +35,8 @@ fn attach_within(command: Command, of_profiles: bool) -> Command {
                 arg.add(ArgValueCompleter::new(profiles))
             } else if name == "KEY" {
                 arg.add(ArgValueCompleter::new(settings))
+            } else if name == "VALUE" {
+                arg.add(ArgValueCompleter::new(values))
             } else if name == "ZONE" {
                 arg.add(ArgValueCompleter::new(zones))
             } else {
@@ -134,6 +136,19 @@ fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
     let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
     beginning_with(typed, all)
+}
+
+/// Those of the setting that was typed before; a completer is told the word alone.
+fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let words = std::env::args_os().filter_map(|word| word.into_string().ok());
+    let key = words.filter_map(|word| config::find(&word).ok()).next_back();
+    let all = match key.map(|key| key.kind) {
+        Some(Kind::Choice(names)) => names(),
+        Some(Kind::Flag) => vec!["true".to_owned(), "false".to_owned()],
+        Some(Kind::Zone) => return zones(typed),
+        _ => Vec::new(),
+    };
+    beginning_with(typed, all.into_iter().map(|name| (name, None)))
 }
 
 fn zones(typed: &OsStr) -> Vec<CompletionCandidate> {

@@ -55,10 +55,12 @@ _codex_manager_prompt() {
 }
 case "${PROMPT_COMMAND:-}" in
   *_codex_manager_prompt*) ;;
-  *)
-    PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}"
-    PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1"
-    ;;
+  *) PROMPT_COMMAND="_codex_manager_prompt${PROMPT_COMMAND:+; $PROMPT_COMMAND}" ;;
+esac
+# Asked apart: a ~/.bashrc that is read again may set it anew. A shell without a prompt gets none.
+case "${PS1-CODEX_MANAGER_PROMPT}" in
+  *CODEX_MANAGER_PROMPT*) ;;
+  *) PS1='${CODEX_MANAGER_PROMPT:+[$CODEX_MANAGER_PROMPT] }'"$PS1" ;;
 esac
 "#;
 
@@ -73,10 +75,13 @@ _codex_manager_prompt() {
     (command codex-manager status --quiet --if-older EVERYs </dev/null >/dev/null 2>&1 &)
   fi
 }
-if [[ -z ${precmd_functions[(r)_codex_manager_prompt]} ]]; then
+if [[ -z ${precmd_functions[(r)_codex_manager_prompt]:-} ]]; then
   precmd_functions+=(_codex_manager_prompt)
+fi
+# Asked apart: a ~/.zshrc that is read again may set it anew.
+if [[ ${PROMPT-} != *_codex_manager_shown* ]]; then
   setopt prompt_subst
-  PROMPT='${_codex_manager_shown}'"$PROMPT"
+  PROMPT='${_codex_manager_shown-}'"${PROMPT-}"
 fi
 "#;
 
@@ -95,10 +100,12 @@ if not functions -q _codex_manager_prompt_before
   functions -q fish_prompt; and functions -c fish_prompt _codex_manager_prompt_before
   or function _codex_manager_prompt_before; printf '> '; end
   function fish_prompt
+    # Drawn first: it may show how the last command ended.
+    set -l before (_codex_manager_prompt_before)
     if test -n "$CODEX_MANAGER_PROMPT"
       printf '[%s] ' $CODEX_MANAGER_PROMPT
     end
-    _codex_manager_prompt_before
+    printf '%s' (string join -- \n $before | string collect)
   end
 end
 "#;
@@ -121,9 +128,13 @@ if (-not (Test-Path variable:global:CodexManagerPromptBefore)) {
 }
 "#;
 
-const TMUX: &str = r#"# The account to use, from codex-manager's cache, on the right.
-set -ag status-right " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
-"#;
+// tmux reads its file again whenever it is told to: each line may run twice. The default length of
+// the right side, 40, would cut the account off, or a digit of its figure.
+const TMUX: &str = r##"# The account to use, from codex-manager's cache, on the right, with room for it.
+set -g @codex_manager " #(codex-manager recommend --ready-only --format FORMAT 2>/dev/null)"
+if -F "#{m:*@codex_manager*,#{status-right}}" "" "set -ag status-right '#{E:@codex_manager}'"
+if -F "#{m:??,#{status-right-length}}" "set -g status-right-length 120"
+"##;
 
 const STARSHIP: &str = r#"# The account to use, from codex-manager's cache. Nothing is shown when there is none.
 [custom.codex]

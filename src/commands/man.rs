@@ -1,5 +1,6 @@
 //! `man`: the manual, made from the same text as `--help`.
 
+use super::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::counted;
@@ -55,7 +56,7 @@ impl ManArgs {
         context.ui.prose(format_args!(
             "{} {done} {}",
             counted(files.len(), "page"),
-            dir.display()
+            printable(&dir.to_string_lossy())
         ));
         context.ui.document(
             "man",

@@ -231,8 +231,14 @@ fn plan_normalize(
     context: &Context,
 ) -> Result<NormalizePlan, CommandError> {
     let scan = legacy::scan(places, recursive).map_err(|e| {
-        CommandError::from(e)
-            .hint("name the folder that holds the files: codex-manager normalize ~/old-dumps")
+        let is_missing = e.source.kind() == std::io::ErrorKind::NotFound;
+        let error = CommandError::from(e);
+        if is_missing {
+            return error.hint(
+                "name a folder that is there; without one the Codex home is read: codex-manager normalize",
+            );
+        }
+        error
     })?;
     let mut skipped = scan.skipped;
     let mut records = Vec::new();

@@ -252,12 +252,16 @@ fn show(best: &Candidate<'_>, ranking: &Ranking<'_>, context: &Context) {
 fn explain(ranking: &Ranking<'_>, context: &Context) {
     // The place before the name and the blanks around it.
     const MARGIN: usize = 6;
+    // A longer name would leave the reasons a column of single words.
+    const LONGEST: usize = 40;
     let ui = &context.ui;
     let all = || ranking.candidates.iter().chain(&ranking.excluded);
     let width = all()
         .map(|c| label(c.account).chars().count())
         .max()
         .unwrap_or(0);
+    let indent = if width > LONGEST { 0 } else { width };
+    let width = width.min(LONGEST);
     for (i, candidate) in all().enumerate() {
         let name = format!("{:<width$}", label(candidate.account));
         let (rank, style) = if i < ranking.candidates.len() {
@@ -271,7 +275,7 @@ fn explain(ranking: &Ranking<'_>, context: &Context) {
             reason(candidate, ranking, context)
         )
         .to_string();
-        ui.hanging(MARGIN + width, line);
+        ui.hanging(MARGIN + indent, line);
     }
 }
 

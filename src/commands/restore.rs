@@ -193,8 +193,13 @@ impl RestoreArgs {
             })
         };
         found.map(|r| backups.join(&r.path)).ok_or_else(|| {
-            CommandError::failed(format!("no archive to restore: {what}"))
-                .hint("list them with: codex-manager list-backups")
+            CommandError::failed(format!("no archive to restore: {what}")).hint(
+                if records.is_empty() {
+                    "make the first one: codex-manager backup"
+                } else {
+                    "list them with: codex-manager list-backups"
+                },
+            )
         })
     }
 

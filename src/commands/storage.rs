@@ -47,7 +47,7 @@ impl StorageArgs {
         if !home.is_dir() {
             return Err(
                 CommandError::failed(format!("no Codex home: {}", home.display()))
-                    .hint("name another with --codex-home DIR"),
+                    .hint("start codex once, or name the folder with --codex-home DIR"),
             );
         }
         let databases = CodexConfig::read(home).databases(home, &context.env);

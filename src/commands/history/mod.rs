@@ -66,7 +66,7 @@ fn require_home(context: &Context) -> Result<(), CommandError> {
     }
     Err(
         CommandError::failed(format!("no Codex home: {}", home.display()))
-            .hint("name another with --codex-home DIR"),
+            .hint("start codex once, or name the folder with --codex-home DIR"),
     )
 }
 
