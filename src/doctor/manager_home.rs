@@ -1,6 +1,6 @@
 //! The manager home: modes, documents, archives, what is left over, what is not ours.
 
-use super::{Check, Remedy, World, first_of, open_to_others};
+use super::{Check, Remedy, World, first_of, privacy};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::names;
 use crate::archive::restore::pending;
@@ -54,7 +54,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let home = world.manager_home;
     checks.push(settings(home));
     if home.is_dir() {
-        checks.push(modes(home));
+        checks.push(modes(world));
         checks.push(inventory(home));
         checks.push(cooldown_file(world));
         checks.extend(profiles(world));
@@ -105,8 +105,20 @@ fn settings(home: &Path) -> Check {
     }
 }
 
-fn modes(home: &Path) -> Check {
-    let open = open_files(home);
+fn modes(world: &World<'_>) -> Check {
+    let home = world.manager_home;
+    if privacy::overlap(world.codex_home, home) {
+        let message = format!(
+            "one folder with the Codex home, or one in the other: {}",
+            home.display()
+        );
+        return Check::warn("manager.home", message)
+            .because("what is Codex's and what is ours cannot be told apart, and no mode is mended")
+            .advised(
+                "keep it in a folder of its own: move our files there, and set CODEX_MANAGER_HOME",
+            );
+    }
+    let open = privacy::open_files(world.codex_home, home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
@@ -268,7 +280,7 @@ fn foreign(home: &Path) -> Option<Check> {
 }
 
 /// By its name; copies that were kept carry ours with something behind it.
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let kept = [".damaged", ".python-backup"];
     let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
     OURS.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(atomic::TEMP_PREFIX)
@@ -464,17 +476,6 @@ pub fn stray(manager_home: &Path) -> Vec<PathBuf> {
         stray.extend(atomic::stale(&folder, now));
     }
     stray
-}
-
-/// Files and folders of the manager home that others may read.
-pub fn open_files(manager_home: &Path) -> Vec<PathBuf> {
-    walkdir::WalkDir::new(manager_home)
-        .into_iter()
-        .flatten()
-        .filter(|e| !e.path_is_symlink())
-        .map(walkdir::DirEntry::into_path)
-        .filter(|path| open_to_others(path).is_some())
-        .collect()
 }
 
 #[cfg(test)]
