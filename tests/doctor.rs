@@ -317,3 +317,36 @@ fn every_check_is_documented() {
         .collect();
     assert_eq!(rows, codex_manager::doctor::CHECKS);
 }
+
+/// The message of each finding of a check that is not well.
+fn messages(env: &TestEnv, id: &str) -> Vec<String> {
+    let document = env.run(["doctor", "--json"]).json();
+    let checks = document["checks"].as_array().expect("checks").clone();
+    let wanted = |c: &&Value| c["id"] == id && c["status"] != "ok";
+    let found = checks.iter().filter(wanted);
+    found
+        .map(|c| c["message"].as_str().expect("text").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_age_of_backups_is_that_of_the_newest_of_everything() {
+    let mut env = TestEnv::new();
+    home(&env);
+    env.set("CODEX_MANAGER_NOW", "2026-06-01T12:00:00Z");
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let _ = env.run(["backup", "--no-status", "--mode", "auth"]).code(0);
+    let found = messages(&env, "archives");
+    assert!(
+        found[0].contains("the newest full one 172 d old"),
+        "{found:?}"
+    );
+
+    env.set("CODEX_MANAGER_NOW", "2027-06-01T12:00:00Z");
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let found = messages(&env, "archives");
+    assert!(found[0].contains("172 d old"), "{found:?}");
+    assert!(found[1].contains("dated in the future"), "{found:?}");
+}
