@@ -176,6 +176,79 @@ fn the_codex_home_is_only_looked_at() {
     assert_same_tree(&before, &env.tree("home/.codex"));
 }
 
+fn mode_of(path: impl AsRef<Path>) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn fix_leaves_what_is_not_ours_as_it_is() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    let others = [
+        "home/.codex-manager/nightly.sh",
+        "home/.codex-manager/backups/notes.sh",
+        "home/.codex-manager/sync-backups/desk/skills/run.sh",
+        "home/tool",
+    ];
+    for path in others {
+        let path = env.write(path, "#!/bin/sh\n");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let kept = env.manager_home().join("sync-backups");
+    fs::set_permissions(&kept, fs::Permissions::from_mode(0o755)).unwrap();
+    let shared = env.manager_home().join("config.rejected.toml");
+    fs::hard_link(env.path("home/tool"), shared).unwrap();
+    let own = env.manager_home().join("launches.jsonl");
+    fs::write(&own, "").unwrap();
+    fs::set_permissions(&own, fs::Permissions::from_mode(0o754)).unwrap();
+
+    let _ = env.run(["doctor", "--fix"]).code(0);
+    for path in others {
+        assert_eq!(mode_of(env.path(path)), 0o755, "{path}");
+    }
+    assert_eq!(
+        mode_of(own),
+        0o700,
+        "no more is taken than group and others had"
+    );
+    assert_eq!(mode_of(kept), 0o700);
+    let run = env.run(["doctor", "--json"]).code(0);
+    assert_eq!(findings(&run.json()), ["codex.binary: warn"]);
+}
+
+#[test]
+fn homes_that_overlap_are_said_and_not_touched() {
+    for place in ["home/.codex", "home", "home/.codex/inner"] {
+        let mut env = TestEnv::new();
+        home(&env);
+        let tool = env.write("home/.codex/skills/run.sh", "");
+        fs::create_dir_all(env.path(place)).unwrap();
+        env.set("CODEX_MANAGER_HOME", env.path(place));
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        let run = env.run(["doctor", "--fix", "--json"]);
+        let found = findings(&run.json());
+        assert!(found.contains(&"manager.home: warn".into()), "{run}");
+        assert_eq!(mode_of(&tool), 0o755, "{place}");
+    }
+}
+
+#[test]
+fn homes_and_archives_behind_a_link_are_closed_where_they_are() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    for (link, place) in [
+        ("home/.codex-manager", "home/kept"),
+        ("home/kept/backups", "home/b"),
+    ] {
+        fs::rename(env.path(link), env.path(place)).unwrap();
+        std::os::unix::fs::symlink(env.path(place), env.path(link)).unwrap();
+        fs::set_permissions(env.path(place), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let _ = env.run(["doctor", "--fix"]).code(0);
+    assert_eq!(mode_of(env.path("home/kept")), 0o700);
+    assert_eq!(mode_of(env.path("home/b")), 0o700);
+}
+
 #[test]
 fn a_home_that_is_no_folder_is_a_finding() {
     for name in ["home/.codex", "home/.codex-manager"] {
@@ -243,4 +316,37 @@ fn every_check_is_documented() {
         .filter_map(|row| row.split_once("` | "))
         .collect();
     assert_eq!(rows, codex_manager::doctor::CHECKS);
+}
+
+/// The message of each finding of a check that is not well.
+fn messages(env: &TestEnv, id: &str) -> Vec<String> {
+    let document = env.run(["doctor", "--json"]).json();
+    let checks = document["checks"].as_array().expect("checks").clone();
+    let wanted = |c: &&Value| c["id"] == id && c["status"] != "ok";
+    let found = checks.iter().filter(wanted);
+    found
+        .map(|c| c["message"].as_str().expect("text").to_owned())
+        .collect()
+}
+
+#[test]
+fn the_age_of_backups_is_that_of_the_newest_of_everything() {
+    let mut env = TestEnv::new();
+    home(&env);
+    env.set("CODEX_MANAGER_NOW", "2026-06-01T12:00:00Z");
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let _ = env.run(["backup", "--no-status", "--mode", "auth"]).code(0);
+    let found = messages(&env, "archives");
+    assert!(
+        found[0].contains("the newest full one 172 d old"),
+        "{found:?}"
+    );
+
+    env.set("CODEX_MANAGER_NOW", "2027-06-01T12:00:00Z");
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T12:00:00Z");
+    let found = messages(&env, "archives");
+    assert!(found[0].contains("172 d old"), "{found:?}");
+    assert!(found[1].contains("dated in the future"), "{found:?}");
 }

@@ -155,6 +155,27 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
         "home.databases",
         Mended::ByCommand,
     ),
+    // What is listed.
+    (
+        archived,
+        |env| {
+            let path = env.codex_home().join("state_5.sqlite");
+            let database = rusqlite::Connection::open(path).unwrap();
+            let _ = database.execute("DELETE FROM threads", []).unwrap();
+        },
+        "home.conversations",
+        Mended::ByHand,
+    ),
+    (
+        archived,
+        |env| {
+            let folder = env.codex_home().join("sessions");
+            fs::remove_dir_all(&folder).unwrap();
+            symlink("nowhere", folder).unwrap();
+        },
+        "home.conversations",
+        Mended::ByHand,
+    ),
     // The login.
     (
         alone,

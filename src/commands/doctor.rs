@@ -5,15 +5,15 @@ use super::sync;
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::Recovery;
 use crate::context::Context;
-use crate::doctor::manager_home::{open_files, stray};
+use crate::doctor::manager_home::stray;
+use crate::doctor::privacy;
 use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::{catalog, cooldown, store};
-use crate::io::{IoError, tree};
+use crate::io::tree;
 use crate::ui::{Style, Ui};
 use clap::Args;
 use serde::Serialize;
-use std::path::Path;
 
 /// Check Codex, the homes and the archives
 ///
@@ -94,6 +94,9 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
     let home = &settings.manager_home;
     let done = if dry_run { "would be" } else { "was" };
     let mut checks = Vec::new();
+    if privacy::overlap(&settings.codex_home, home) {
+        return checks;
+    }
     let mut tried = |id, result: Result<String, CommandError>| {
         checks.push(match result {
             Ok(message) => Check::ok(id, message),
@@ -102,8 +105,12 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
                 .advised("give yourself the right to write there"),
         });
     };
-    for path in open_files(home) {
-        let mended = if dry_run { Ok(()) } else { make_private(&path) };
+    for path in privacy::open_files(&settings.codex_home, home) {
+        let mended = if dry_run {
+            Ok(())
+        } else {
+            privacy::close(&path)
+        };
         let message = format!("{done} closed to others: {}", path.display());
         tried("manager.home", mended.map(|()| message).map_err(Into::into));
     }
@@ -175,22 +182,6 @@ fn told(error: &CommandError) -> String {
     let mut text = vec![error.to_string()];
     text.extend(error.causes());
     text.join(": ")
-}
-
-fn make_private(path: &Path) -> Result<(), IoError> {
-    #[cfg(unix)]
-    {
-        use crate::io::IoContext;
-        use std::os::unix::fs::PermissionsExt;
-        let mode = if path.is_dir() { 0o700 } else { 0o600 };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-            .at("set the mode of", path)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        Ok(())
-    }
 }
 
 /// Where what was found begins, under which the rest stands.

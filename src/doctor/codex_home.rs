@@ -5,9 +5,11 @@ use crate::accounts::running::Accounts;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
-use crate::codex::home::AUTH_JSON;
+use crate::codex::home::{ARCHIVED_SESSIONS, AUTH_JSON, SESSIONS};
 use crate::codex::program::Program;
 use crate::codex::rollout::ConversationFile;
+use crate::codex::threads;
+use crate::history::check::with_cause;
 use crate::inventory::{remedies, store};
 use crate::io::processes;
 use crate::io::quantity::counted;
@@ -93,7 +95,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     checks.extend(login(world, reads_auth_json));
     checks.extend(other_files(home));
     checks.extend(databases(&database_files(world, &config), world));
-    checks.push(conversations(home));
+    checks.push(conversations(world));
     checks.extend(background(world));
     checks
 }
@@ -322,31 +324,52 @@ fn fault_in(head: &[u8; 100], bytes: u64) -> Option<&'static str> {
     (!bytes.is_multiple_of(page)).then_some("cut off")
 }
 
-/// Whether Codex's index can know the conversations at all. What it lists is for a closer look.
-fn conversations(home: &Path) -> Check {
+/// Whether Codex's index knows the conversations at all. What it lists is for a closer look.
+fn conversations(world: &World<'_>) -> Check {
     const ID: &str = "home.conversations";
-    let has_some = ["sessions", "archived_sessions"].iter().any(|folder| {
-        let files = walkdir::WalkDir::new(home.join(folder)).follow_links(true);
+    let home = world.codex_home;
+    let folders = [SESSIONS, ARCHIVED_SESSIONS].map(|folder| home.join(folder));
+    let lost = folders
+        .iter()
+        .find(|folder| folder.symlink_metadata().is_ok() && fs::read_dir(folder).is_err());
+    if let Some(folder) = lost {
+        let shown = folder.display();
+        return Check::warn(
+            ID,
+            format!("no folder, a link to nowhere, or not readable: {shown}"),
+        )
+        .because("the conversations in it are in no list and in no backup")
+        .advised("mount the disk that it leads to, or give yourself the right to read it");
+    }
+    let has_some = folders.iter().any(|folder| {
+        let files = walkdir::WalkDir::new(folder).follow_links(true);
         files.into_iter().flatten().any(|entry| {
             entry.file_type().is_file() && ConversationFile::of(entry.path()).is_some()
         })
     });
-    let has_index = fs::read_dir(home).is_ok_and(|entries| {
-        entries.flatten().any(|e| {
-            let name = e.file_name();
-            let name = name.to_string_lossy();
-            name.starts_with("state_") && name.ends_with(".sqlite")
-        })
-    });
-    match (has_some, has_index) {
-        (true, false) => Check::warn(
+    if !has_some {
+        return Check::ok(ID, "there are no conversations");
+    }
+    let Some(database) = threads::find_state_database(home, world.env) else {
+        return Check::warn(
             ID,
             "there are conversations, and no database that lists them",
         )
         .because("Codex reads them all when it starts next")
-        .advised("start codex, which makes it again"),
-        (true, true) => Check::ok(ID, "there are conversations, and a database of them"),
-        (false, _) => Check::ok(ID, "there are no conversations"),
+        .advised("start codex, which makes it again");
+    };
+    let unlisted = |message: String| {
+        Check::warn(ID, message)
+            .because("Codex cannot show or resume what is in no list")
+            .advised("see codex-manager history check, which names what mends it")
+    };
+    match threads::fold(&database, || 0_usize, |rows, _| *rows += 1) {
+        Ok(Some(1..)) => Check::ok(ID, "there are conversations, and a database of them"),
+        Ok(_) => unlisted(format!(
+            "there are conversations, and none is listed in {}",
+            database.display()
+        )),
+        Err(e) => unlisted(format!("what is listed cannot be read: {}", with_cause(&e))),
     }
 }
 

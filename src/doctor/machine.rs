@@ -1,6 +1,7 @@
 //! What the machine does to the homes: its clock, its zone, its disks, and who else syncs them.
 
 use super::{Check, World};
+use crate::archive::metadata::Mode;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::inventory::store;
@@ -26,7 +27,7 @@ const SYNCED: [(&str, &str); 10] = [
 ];
 
 /// How far the clock may be behind a file before it is said.
-const SKEW_MINUTES: i64 = 10;
+pub(super) const SKEW_MINUTES: i64 = 10;
 
 /// Looks at the machine.
 pub fn examine(world: &World<'_>) -> Vec<Check> {
@@ -136,22 +137,39 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
     }
 }
 
-/// Whether the next archive has room, judged by the newest one.
+/// Whether the next archive has room, judged by the newest of everything; where there is none, by
+/// what is in the home.
 fn room(world: &World<'_>) -> Option<Check> {
     let records = store::archives(world.manager_home).ok()?;
-    let newest = store::newest(&records, |_| true)?;
-    let needed = newest.archive.as_ref().map_or(0, |a| a.bytes);
-    let free = space::free_bytes(world.manager_home)?;
-    Some(room_for(needed, free))
+    let newest = store::newest(&records, |metadata| metadata.mode == Mode::Full);
+    let backups = store::backups(world.manager_home);
+    let there = backups.ancestors().find(|folder| folder.is_dir())?;
+    let free = space::free_bytes(there)?;
+    Some(match newest.and_then(|record| record.archive.as_ref()) {
+        Some(archive) => room_for("the newest full archive takes", archive.bytes, free),
+        None => {
+            let first = home_bytes(world.codex_home) / USUAL_RATIO;
+            room_for("a full archive takes about", first, free)
+        }
+    })
 }
 
-fn room_for(needed: u64, free: u64) -> Check {
+/// How much smaller an archive is than the home, as a rule.
+const USUAL_RATIO: u64 = 4;
+
+fn home_bytes(home: &Path) -> u64 {
+    walkdir::WalkDir::new(home)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|meta| space::stored_bytes(&meta))
+        .sum()
+}
+
+fn room_for(what: &str, needed: u64, free: u64) -> Check {
     const ID: &str = "space";
-    let message = format!(
-        "free are {}, the newest archive takes {}",
-        bytes(free),
-        bytes(needed)
-    );
+    let message = format!("free are {}, {what} {}", bytes(free), bytes(needed));
     let (why, fix) = (
         "the next backup has no room",
         "make room: codex-manager prune --keep-last 3, then codex-manager prune --empty-trash",
@@ -206,9 +224,9 @@ mod tests {
 
     #[test]
     fn room_is_judged_by_the_newest_archive() {
-        assert_eq!(room_for(100, 99).status, Status::Fail);
-        assert_eq!(room_for(100, 299).status, Status::Warn);
-        assert_eq!(room_for(100, 300).status, Status::Ok);
-        assert_eq!(room_for(0, 0).status, Status::Ok);
+        assert_eq!(room_for("", 100, 99).status, Status::Fail);
+        assert_eq!(room_for("", 100, 299).status, Status::Warn);
+        assert_eq!(room_for("", 100, 300).status, Status::Ok);
+        assert_eq!(room_for("", 0, 0).status, Status::Ok);
     }
 }

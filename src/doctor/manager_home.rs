@@ -1,7 +1,9 @@
 //! The manager home: modes, documents, archives, what is left over, what is not ours.
 
-use super::{Check, Remedy, World, first_of, open_to_others};
+use super::machine::SKEW_MINUTES;
+use super::{Check, Remedy, World, first_of, privacy};
 use crate::accounts::profile::{Profile, Profiles};
+use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::restore::pending;
 use crate::codex::auth::AuthFile;
@@ -54,7 +56,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let home = world.manager_home;
     checks.push(settings(home));
     if home.is_dir() {
-        checks.push(modes(home));
+        checks.push(modes(world));
         checks.push(inventory(home));
         checks.push(cooldown_file(world));
         checks.extend(profiles(world));
@@ -105,8 +107,20 @@ fn settings(home: &Path) -> Check {
     }
 }
 
-fn modes(home: &Path) -> Check {
-    let open = open_files(home);
+fn modes(world: &World<'_>) -> Check {
+    let home = world.manager_home;
+    if privacy::overlap(world.codex_home, home) {
+        let message = format!(
+            "one folder with the Codex home, or one in the other: {}",
+            home.display()
+        );
+        return Check::warn("manager.home", message)
+            .because("what is Codex's and what is ours cannot be told apart, and no mode is mended")
+            .advised(
+                "keep it in a folder of its own: move our files there, and set CODEX_MANAGER_HOME",
+            );
+    }
+    let open = privacy::open_files(world.codex_home, home);
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
@@ -268,7 +282,7 @@ fn foreign(home: &Path) -> Option<Check> {
 }
 
 /// By its name; copies that were kept carry ours with something behind it.
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let kept = [".damaged", ".python-backup"];
     let stem = kept.iter().find_map(|suffix| name.split_once(suffix));
     OURS.contains(&stem.map_or(name, |(stem, _)| stem)) || name.starts_with(atomic::TEMP_PREFIX)
@@ -345,16 +359,15 @@ fn problem(record: &ArchiveRecord) -> Option<Check> {
     })
 }
 
-/// How old the newest archive is, and the last time that one was read through.
+/// How old the newest archive of everything is, and the last time that one was read through.
 fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
-    let Some(newest) = store::newest(records, |_| true) else {
+    if store::newest(records, |_| true).is_none() {
         let none = Check::warn("archives", "there is no archive")
             .because("nothing can be put back")
             .fixed_by("codex-manager backup");
         return vec![none];
-    };
+    }
     let count = records.iter().filter(|r| r.archive.is_some()).count();
-    let made = newest.metadata.created_at.to_utc();
     let verified = records.iter().filter_map(|r| r.verified.as_ref());
     let last = verified.map(|v| v.at.to_utc()).max();
     let first = records
@@ -362,16 +375,47 @@ fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
         .filter(|r| r.archive.is_some())
         .map(|r| r.metadata.created_at.to_utc())
         .min();
-    vec![
-        age_of_backup(count, made, world.now),
+    let mut checks = vec![
+        age_of_backup(count, newest_full(records, world.now), world.now),
         age_of_verify(last, first, world.now),
-    ]
+    ];
+    checks.extend(dated_ahead(records, world.now));
+    checks
 }
 
-fn age_of_backup(count: usize, made: DateTime<Utc>, now: DateTime<Utc>) -> Check {
+/// When the newest archive of everything was made, of those that are not dated ahead.
+fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let wanted = |m: &Metadata| m.mode == Mode::Full && !is_ahead(m, now);
+    store::newest(records, wanted).map(|record| record.metadata.created_at.to_utc())
+}
+
+fn is_ahead(metadata: &Metadata, now: DateTime<Utc>) -> bool {
+    metadata.created_at.to_utc() - now > Duration::minutes(SKEW_MINUTES)
+}
+
+fn dated_ahead(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
+    let ahead: Vec<_> = records
+        .iter()
+        .filter(|r| r.archive.is_some() && is_ahead(&r.metadata, now))
+        .map(|r| PathBuf::from(&r.path))
+        .collect();
+    (!ahead.is_empty()).then(|| {
+        Check::warn(
+            "archives",
+            format!("dated in the future: {}", first_of(&ahead)),
+        )
+        .because("restore latest and prune take it for the newest until then")
+        .advised("set the clock; if it is right, prune or remove the archive by hand")
+    })
+}
+
+fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
     let archives = counted(count, "archive");
-    let message = format!("{archives}, the newest {} old", age(made, now));
-    if now - made > Duration::days(OLD_BACKUP_DAYS) {
+    let message = match full {
+        Some(made) => format!("{archives}, the newest full one {} old", age(made, now)),
+        None => format!("{archives}, and none of the whole home up to now"),
+    };
+    if full.is_none_or(|made| now - made > Duration::days(OLD_BACKUP_DAYS)) {
         Check::warn("archives", message)
             .because("what came since is nowhere else")
             .fixed_by("codex-manager backup")
@@ -466,17 +510,6 @@ pub fn stray(manager_home: &Path) -> Vec<PathBuf> {
     stray
 }
 
-/// Files and folders of the manager home that others may read.
-pub fn open_files(manager_home: &Path) -> Vec<PathBuf> {
-    walkdir::WalkDir::new(manager_home)
-        .into_iter()
-        .flatten()
-        .filter(|e| !e.path_is_symlink())
-        .map(walkdir::DirEntry::into_path)
-        .filter(|path| open_to_others(path).is_some())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,8 +521,9 @@ mod tests {
 
     #[test]
     fn old_archives_and_old_checks_are_said() {
-        assert_eq!(age_of_backup(1, day(0), day(14)).status, Status::Ok);
-        assert_eq!(age_of_backup(1, day(0), day(15)).status, Status::Warn);
+        assert_eq!(age_of_backup(1, Some(day(0)), day(14)).status, Status::Ok);
+        assert_eq!(age_of_backup(1, Some(day(0)), day(15)).status, Status::Warn);
+        assert_eq!(age_of_backup(1, None, day(0)).status, Status::Warn);
         let verified = |last, now| age_of_verify(last, Some(day(0)), day(now)).status;
         assert_eq!(verified(None, 60), Status::Ok);
         assert_eq!(verified(None, 61), Status::Warn);

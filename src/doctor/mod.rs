@@ -4,6 +4,7 @@
 pub mod codex_home;
 pub mod machine;
 pub mod manager_home;
+pub mod privacy;
 
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;

@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 /// The folder's name below `backups/`.
-const FOLDER: &str = ".trash";
+pub const FOLDER: &str = ".trash";
 
 /// The name of the list of moves that are under way.
 const MOVES: &str = "moves.json";

@@ -1,0 +1,123 @@
+//! Which of our own files others may read, and closing them. What is not ours by its name, belongs to
+//! the Codex home or is shared by a second link is never touched.
+
+use super::manager_home::is_ours;
+use super::open_to_others;
+use crate::archive::names;
+use crate::inventory::{observations, store, trash};
+use crate::io::{IoError, atomic, tree};
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+
+/// Whether two homes are one folder, or one lies in the other: then no file can be told to be ours.
+pub fn overlap(codex_home: &Path, manager_home: &Path) -> bool {
+    tree::lies_in(codex_home, manager_home) || tree::lies_in(manager_home, codex_home)
+}
+
+/// Our own files and folders below a manager home that others may read. Copies that a sync keeps
+/// have the modes that they are put back with, and only the folder around them is looked at.
+pub fn open_files(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
+    if overlap(codex_home, manager_home) {
+        return Vec::new();
+    }
+    // The home and the archives may be kept elsewhere by a link; no other link is followed.
+    let Ok(home) = manager_home.canonicalize() else {
+        return Vec::new();
+    };
+    let backups = store::backups(&home).canonicalize().ok();
+    let mut own = vec![home.clone()];
+    own.extend(below(&home, is_ours));
+    if let Some(backups) = backups.filter(|backups| !overlap(codex_home, backups)) {
+        own.push(backups.clone());
+        let trash = backups.join(trash::FOLDER);
+        own.extend(below(&backups, is_of_archives));
+        for discarded in below(&trash, |_| true) {
+            own.extend(below(&discarded, is_of_archives));
+            own.push(discarded);
+        }
+    }
+    own.extend(below(&home.join(observations::FOLDER), |_| true));
+    for profile in below(&home.join("profiles"), |_| true) {
+        own.extend(below(&profile, is_of_profile));
+        own.extend(below(&profile.join("history"), |name| {
+            name.ends_with(".json")
+        }));
+        own.push(profile);
+    }
+    own.retain(|path| path.symlink_metadata().is_ok_and(|meta| is_own(&meta)));
+    own.retain(|path| open_to_others(path).is_some());
+    own.sort();
+    own.dedup();
+    own
+}
+
+/// What lies in a folder under a name that `wanted` takes; nothing behind a link.
+fn below(folder: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    if !folder.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Vec::new();
+    }
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| wanted(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn is_of_archives(name: &str) -> bool {
+    names::is_archive_name(name)
+        || names::is_sidecar_name(name)
+        || name == trash::FOLDER
+        || name.starts_with(atomic::TEMP_PREFIX)
+}
+
+fn is_of_profile(name: &str) -> bool {
+    ["auth.json", "profile.json"]
+        .iter()
+        .any(|own| name.starts_with(own))
+        || name == "history"
+}
+
+/// A folder, or a file that no second name leads to.
+fn is_own(meta: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        meta.is_dir() || (meta.is_file() && meta.nlink() == 1)
+    }
+    #[cfg(not(unix))]
+    {
+        meta.is_dir() || meta.is_file()
+    }
+}
+
+/// Takes what group and others may do with a file or folder of ours away, and nothing else.
+///
+/// # Errors
+/// The mode cannot be set. What was replaced by a link or got a second name is left as it is.
+pub fn close(path: &Path) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use crate::io::IoContext;
+        use rustix::fs::{Mode, OFlags};
+        use std::os::unix::fs::PermissionsExt;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(std::io::Error::from)
+            .at("open", path)?;
+        let file = fs::File::from(file);
+        let meta = file.metadata().at("look at", path)?;
+        if !is_own(&meta) {
+            return Ok(());
+        }
+        let mode = meta.permissions().mode() & 0o7700;
+        file.set_permissions(fs::Permissions::from_mode(mode))
+            .at("set the mode of", path)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        Ok(())
+    }
+}
