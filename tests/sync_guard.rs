@@ -49,6 +49,36 @@ fn settings_that_run_commands_travel_only_where_they_are_named() {
     assert!(fs::exists(pair.home("a").join("config.toml")).unwrap());
 }
 
+#[test]
+fn copies_of_settings_that_run_commands_travel_only_where_they_are_named() {
+    let pair = Pair::new();
+    for path in [
+        "config.toml.bak",
+        "config.toml~",
+        "config (1).toml",
+        "config.toml.2026-11-20",
+        "config-old.toml",
+        ".config.toml.swp",
+        "work.config.toml",
+        "hooks.json.bak",
+        "hooks.json~",
+        "Hooks-old.json",
+    ] {
+        pair.put("a", path, "x");
+    }
+    pair.put("a", "configure.toml", "x");
+    pair.put("a", "skills/x/config.toml", "x");
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [
+            "copy-to-cloud configure.toml",
+            "copy-to-cloud skills/x/config.toml"
+        ]
+    );
+    pair.configure("a", "[targets]\ninclude_roots = [\"config-old.toml\"]\n");
+    assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud config-old.toml"]);
+}
+
 const ROOTS: &str =
     "[targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"skills\", \"AGENTS.md\"]\n";
 
