@@ -95,6 +95,45 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
 }
 
 #[test]
+fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
+    let pair = Pair::new();
+    let with_globs = |backups: &str, globs: &str| {
+        places(&pair, "", "codex-a", "cloud", backups);
+        let path = pair.0.path("a.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(
+            path,
+            format!("{text}[filters]\nexclude_globs = [{globs}]\n"),
+        )
+        .unwrap();
+    };
+    for globs in [
+        "\"bk\"",
+        "\"bk/*\"",
+        "\"bk/*\", \"bk/*/*\"",
+        "\"bk/**/*.jsonl\"",
+        "\"?\"",
+    ] {
+        with_globs("codex-a/bk", globs);
+        let run = pair.run("a", &["validate"]).code(4);
+        assert!(run.stderr.contains("folder of backups"), "{globs}: {run}");
+        with_globs("bk", globs);
+        let args = [
+            "--manager-home",
+            "codex-a/bk",
+            "sync",
+            "-c",
+            "a.toml",
+            "validate",
+        ];
+        let run = pair.0.run(args).code(4);
+        assert!(run.stderr.contains("manager home"), "{globs}: {run}");
+    }
+    with_globs("codex-a/bk", "\"bk/**\"");
+    let _ = pair.run("a", &["validate"]).code(0);
+}
+
+#[test]
 fn a_home_whose_conversations_are_a_link_to_the_cloud_folder_is_refused() {
     let pair = Pair::new();
     let sessions = pair.home("a").join("sessions");
