@@ -418,6 +418,29 @@ fn a_deletion_meets_only_the_very_text_that_was_deleted() {
 }
 
 #[test]
+fn no_deletion_goes_over_of_a_text_that_only_looked_like_the_one_deleted() {
+    let pair = Pair::new();
+    for (name, text) in [("a", "AAAA"), ("b", "BBBB")] {
+        let more = "[sync]\ndelete_policy = \"propagate\"\ncompare = \"mtime\"\n";
+        pair.configure(name, more);
+        at(&pair.put(name, SKILL, text), 1_795_000_000);
+    }
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    assert_eq!(pair.text("b", SKILL), "BBBB");
+    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("copy-to-local {SKILL}")]
+    );
+    pair.apply("a");
+    for name in ["a", "b", "cloud"] {
+        assert_eq!(pair.text(name, SKILL), "AAAA", "{name}");
+    }
+}
+
+#[test]
 fn without_any_manifest_half_a_text_is_waited_for_and_never_beats_a_whole_one() {
     let pair = Pair::new();
     pair.configure("a", "[sync]\ncompare = \"mtime\"\n");
