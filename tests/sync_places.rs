@@ -260,6 +260,33 @@ fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there(
 }
 
 #[test]
+fn a_link_that_a_glob_leaves_out_deletes_nothing_of_what_was_below_its_name() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        let more = "[sync]\ndelete_policy = \"propagate\"\n[filters]\nexclude_globs = [\"big\"]\n";
+        pair.configure(name, more);
+    }
+    for n in 0..12 {
+        pair.put("a", &format!("skills/s/{n}"), "x");
+    }
+    pair.put("a", "skills/big/x", "x");
+    for name in ["a", "b", "a", "b"] {
+        pair.apply(name);
+    }
+    let (big, moved) = (pair.home("a").join("skills/big"), pair.0.path("moved"));
+    fs::rename(&big, &moved).unwrap();
+    symlink(&moved, &big).unwrap();
+    symlink(&moved, pair.home("a").join("skills/s/big")).unwrap();
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(actions(&json), [""; 0]);
+    assert_eq!(json["skipped"][0]["path"], "skills/big");
+    // One that nothing is below is nobody's concern.
+    assert_eq!(json["left_out"].as_array().unwrap().len(), 0, "{json}");
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    assert_eq!(pair.text("b", "skills/big/x"), "x");
+}
+
+#[test]
 fn a_link_on_the_way_to_a_root_in_the_cloud_folder_leads_nowhere() {
     let pair = Pair::new();
     pair.configure("a", "[targets]\ninclude_roots = [\"skills/mine\"]\n");

@@ -305,7 +305,7 @@ impl Planner<'_> {
         self.mind_damage()?;
         let mut groups: HashMap<String, Group> =
             HashMap::with_capacity(here.files.len().max(there.files.len()));
-        let mut links = Vec::new();
+        let (mut links, mut other_links) = (Vec::new(), Vec::new());
         for (side, listing) in [(Side::Here, here), (Side::There, there)] {
             for found in listing.files {
                 let group = groups.entry(key_of(&found.path)).or_default();
@@ -327,7 +327,9 @@ impl Planner<'_> {
             self.plan.notes.extend(listing.notes);
             self.plan.left_out.extend(listing.left_out);
             links.extend(listing.links.into_iter().map(|link| (side, link)));
+            other_links.extend(listing.other_links.into_iter().map(|path| (side, path)));
         }
+        links.extend(Self::in_way(other_links, &groups));
         if !links.is_empty() {
             self.mind_links(links, &mut groups);
         }
