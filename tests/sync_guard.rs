@@ -49,6 +49,36 @@ fn settings_that_run_commands_travel_only_where_they_are_named() {
     assert!(fs::exists(pair.home("a").join("config.toml")).unwrap());
 }
 
+#[test]
+fn copies_of_settings_that_run_commands_travel_only_where_they_are_named() {
+    let pair = Pair::new();
+    for path in [
+        "config.toml.bak",
+        "config.toml~",
+        "config (1).toml",
+        "config.toml.2026-11-20",
+        "config-old.toml",
+        ".config.toml.swp",
+        "work.config.toml",
+        "hooks.json.bak",
+        "hooks.json~",
+        "Hooks-old.json",
+    ] {
+        pair.put("a", path, "x");
+    }
+    pair.put("a", "configure.toml", "x");
+    pair.put("a", "skills/x/config.toml", "x");
+    assert_eq!(
+        actions(&pair.apply("a")),
+        [
+            "copy-to-cloud configure.toml",
+            "copy-to-cloud skills/x/config.toml"
+        ]
+    );
+    pair.configure("a", "[targets]\ninclude_roots = [\"config-old.toml\"]\n");
+    assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud config-old.toml"]);
+}
+
 const ROOTS: &str =
     "[targets]\ninclude_roots = [\"sessions\", \"history.jsonl\", \"skills\", \"AGENTS.md\"]\n";
 
@@ -385,6 +415,29 @@ fn a_deletion_meets_only_the_very_text_that_was_deleted() {
     let run = pair.run("b", &["run", "--apply", "--json"]);
     assert!(!run.stdout.contains("delete-cloud"), "{run}");
     assert_eq!(pair.text("cloud", GONE), "two");
+}
+
+#[test]
+fn no_deletion_goes_over_of_a_text_that_only_looked_like_the_one_deleted() {
+    let pair = Pair::new();
+    for (name, text) in [("a", "AAAA"), ("b", "BBBB")] {
+        let more = "[sync]\ndelete_policy = \"propagate\"\ncompare = \"mtime\"\n";
+        pair.configure(name, more);
+        at(&pair.put(name, SKILL, text), 1_795_000_000);
+    }
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    assert_eq!(pair.text("b", SKILL), "BBBB");
+    fs::remove_file(pair.home("b").join(SKILL)).unwrap();
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("copy-to-local {SKILL}")]
+    );
+    pair.apply("a");
+    for name in ["a", "b", "cloud"] {
+        assert_eq!(pair.text(name, SKILL), "AAAA", "{name}");
+    }
 }
 
 #[test]

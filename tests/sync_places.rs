@@ -95,6 +95,45 @@ fn folders_that_lie_in_one_another_are_refused_by_both_names() {
 }
 
 #[test]
+fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
+    let pair = Pair::new();
+    let with_globs = |backups: &str, globs: &str| {
+        places(&pair, "", "codex-a", "cloud", backups);
+        let path = pair.0.path("a.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(
+            path,
+            format!("{text}[filters]\nexclude_globs = [{globs}]\n"),
+        )
+        .unwrap();
+    };
+    for globs in [
+        "\"bk\"",
+        "\"bk/*\"",
+        "\"bk/*\", \"bk/*/*\"",
+        "\"bk/**/*.jsonl\"",
+        "\"?\"",
+    ] {
+        with_globs("codex-a/bk", globs);
+        let run = pair.run("a", &["validate"]).code(4);
+        assert!(run.stderr.contains("folder of backups"), "{globs}: {run}");
+        with_globs("bk", globs);
+        let args = [
+            "--manager-home",
+            "codex-a/bk",
+            "sync",
+            "-c",
+            "a.toml",
+            "validate",
+        ];
+        let run = pair.0.run(args).code(4);
+        assert!(run.stderr.contains("manager home"), "{globs}: {run}");
+    }
+    with_globs("codex-a/bk", "\"bk/**\"");
+    let _ = pair.run("a", &["validate"]).code(0);
+}
+
+#[test]
 fn a_home_whose_conversations_are_a_link_to_the_cloud_folder_is_refused() {
     let pair = Pair::new();
     let sessions = pair.home("a").join("sessions");
@@ -218,6 +257,33 @@ fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there(
     pair.apply("b");
     assert_eq!(pair.text("b", SKILL), "two, and more");
     assert_eq!(pair.text("b", "AGENTS.md"), "one");
+}
+
+#[test]
+fn a_link_that_a_glob_leaves_out_deletes_nothing_of_what_was_below_its_name() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        let more = "[sync]\ndelete_policy = \"propagate\"\n[filters]\nexclude_globs = [\"big\"]\n";
+        pair.configure(name, more);
+    }
+    for n in 0..12 {
+        pair.put("a", &format!("skills/s/{n}"), "x");
+    }
+    pair.put("a", "skills/big/x", "x");
+    for name in ["a", "b", "a", "b"] {
+        pair.apply(name);
+    }
+    let (big, moved) = (pair.home("a").join("skills/big"), pair.0.path("moved"));
+    fs::rename(&big, &moved).unwrap();
+    symlink(&moved, &big).unwrap();
+    symlink(&moved, pair.home("a").join("skills/s/big")).unwrap();
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(actions(&json), [""; 0]);
+    assert_eq!(json["skipped"][0]["path"], "skills/big");
+    // One that nothing is below is nobody's concern.
+    assert_eq!(json["left_out"].as_array().unwrap().len(), 0, "{json}");
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    assert_eq!(pair.text("b", "skills/big/x"), "x");
 }
 
 #[test]

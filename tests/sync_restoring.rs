@@ -1,5 +1,6 @@
 //! What a sync overwrites: kept, put back, and for how long.
 
+use crate::support::env::assert_same_tree;
 use crate::support::pair::{ID, Pair, ROLLOUT, SKILL, at};
 use std::fs;
 use std::time::{Duration, SystemTime};
@@ -72,6 +73,34 @@ fn what_was_overwritten_in_the_cloud_goes_back_there_and_the_hint_says_so() {
     let _ = pair
         .run("b", &["restore", "--target", "cloud", "--apply"])
         .code(0);
+    assert_eq!(pair.text("cloud", SKILL), "two, newer");
+}
+
+#[test]
+fn nothing_is_put_back_into_a_cloud_folder_that_is_not_there_or_leads_elsewhere() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "one");
+    pair.apply("b");
+    pair.put("b", SKILL, "two, newer");
+    pair.apply("b");
+    let refused = || {
+        for mode in ["--dry-run", "--apply"] {
+            let args = ["restore", "--target", "cloud", mode];
+            let run = pair.run("b", &args).code(5);
+            assert!(run.stderr.contains("nothing was changed"), "{run}");
+        }
+    };
+    let (cloud, off) = (pair.cloud(), pair.0.path("cloud.off"));
+    fs::rename(&cloud, &off).unwrap();
+    refused();
+    assert!(!cloud.exists());
+    fs::rename(&off, &cloud).unwrap();
+    let (ours, elsewhere) = (cloud.join(".codex-manager"), pair.0.path("elsewhere"));
+    fs::rename(&ours, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &ours).unwrap();
+    let before = pair.tree();
+    refused();
+    assert_same_tree(&before, &pair.tree());
     assert_eq!(pair.text("cloud", SKILL), "two, newer");
 }
 

@@ -91,6 +91,7 @@ impl From<RestoreError> for CommandError {
         match error {
             RestoreError::Io(e) => e.into(),
             RestoreError::Backup(e) => e.into(),
+            RestoreError::Cloud(e) => e.into(),
             RestoreError::None(_) | RestoreError::Stopped { .. } => {
                 Self::wrap(ErrorKind::Failed, error)
             }

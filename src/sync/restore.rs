@@ -6,6 +6,7 @@ use super::contents;
 use super::forks;
 use super::identity;
 use super::manifest::{Ledger, Written};
+use super::plan::{self, PlanError};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::secrets;
@@ -65,6 +66,9 @@ pub enum RestoreError {
         /// Why.
         cause: Box<RestoreError>,
     },
+    /// The cloud folder is not to be written to.
+    #[error(transparent)]
+    Cloud(#[from] PlanError),
     /// A snapshot that cannot be read.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -119,6 +123,9 @@ pub fn plan(
         Some(list) if of_cloud_alone(list) => Side::There,
         _ => Side::Here,
     });
+    if target == Side::There {
+        plan::check_cloud(config, false)?;
+    }
     let mut files = match list {
         Some(list) => {
             let of_side = |kept: &&Kept| kept.cloud == (target == Side::There);

@@ -120,9 +120,15 @@ pub struct Listing {
     /// Links that are not followed, and why: what they lead to is nobody's, and what the other side has
     /// at or below their place cannot come.
     pub links: Vec<(String, &'static str)>,
+    /// Links that are not synced under their own name. What is below that name may be all the same, as
+    /// when a folder was moved and a link left in its place.
+    pub other_links: Vec<String>,
     /// Temp files of ours that a killed run left.
     pub temps: Vec<PathBuf>,
 }
+
+/// Why a link stands for nothing.
+pub const NOT_FOLLOWED: &str = "a link is not followed";
 
 /// Walks one side. A root that is not there is an empty listing; a folder that cannot be read is an
 /// error: what is in it must not be taken for absent.
@@ -195,7 +201,7 @@ impl Walk<'_> {
     /// AGENTS.md among other settings; a link in a folder that others write to leads anywhere.
     fn goes_through(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::There || !self.scope.follows(relative) {
-            "a link is not followed"
+            NOT_FOLLOWED
         } else {
             match fs::metadata(path) {
                 Ok(meta) if meta.is_dir() => return Ok(true),
@@ -249,10 +255,10 @@ impl Walk<'_> {
                     self.folders.push((entry.path(), path));
                 }
             } else if kind.is_symlink() {
-                if self.scope.takes(&path) == Take::Yes
-                    && !cloud_names::is_scratch(name)
-                    && self.goes_through(&entry.path(), &path)?
-                {
+                let is_taken = self.scope.takes(&path) == Take::Yes;
+                if !is_taken || cloud_names::is_scratch(name) {
+                    self.listing.other_links.push(path);
+                } else if self.goes_through(&entry.path(), &path)? {
                     self.one(entry.path(), path)?;
                 }
             } else if kind.is_file() {

@@ -103,7 +103,7 @@ pub(super) fn by_name(path: &str) -> Option<&'static str> {
     }
     let bare = without_copy_marks(name);
     let tokens = ["tokens.json", "token.json"];
-    if is_auth(name)
+    if is_like(name, "auth", ".json")
         || LOGIN_NAMES.contains(&bare)
         || tokens.contains(&bare)
         || is_environment(bare)
@@ -116,16 +116,14 @@ pub(super) fn by_name(path: &str) -> Option<&'static str> {
     is_key.then_some(KEY)
 }
 
-/// `auth.json` with anything before, behind and inside: `me_auth.json.bak`, `auth-work.json`,
-/// `auth (1).json`; not `author.json`.
-fn is_auth(name: &str) -> bool {
-    if name.contains("auth.json") {
-        return true;
-    }
-    name.match_indices("auth").any(|(at, _)| {
-        let (before, rest) = (&name[..at], &name[at + "auth".len()..]);
+/// A file's name with anything before, behind and inside: for `auth` and `.json` it is
+/// `me_auth.json.bak`, `auth-work.json`, `auth (1).json`; not `author.json`.
+pub(super) fn is_like(name: &str, stem: &str, end: &str) -> bool {
+    name.match_indices(stem).any(|(at, _)| {
+        let (before, rest) = (&name[..at], &name[at + stem.len()..]);
         let is_word = |c: char| c.is_alphanumeric();
-        !before.ends_with(is_word) && !rest.starts_with(is_word) && rest.contains(".json")
+        let is_apart = !before.ends_with(is_word) && !rest.starts_with(is_word);
+        rest.starts_with(end) || (is_apart && rest.contains(end))
     })
 }
 

@@ -215,10 +215,11 @@ impl Scope {
 }
 
 /// Settings of Codex that name programs to be run: whoever writes to the cloud folder would run them
-/// here.
+/// here. A copy of them holds the same, and may be put in their place.
 fn runs_commands(path: &str) -> bool {
-    let lower = path.to_ascii_lowercase();
-    !lower.contains('/') && (lower.ends_with(home::CONFIG_TOML) || lower == "hooks.json")
+    let lower = path.to_lowercase();
+    let is_like = |stem, end| secrets::is_like(&lower, stem, end);
+    !lower.contains('/') && (is_like("config", ".toml") || is_like("hooks", ".json"))
 }
 
 /// Whether `path` is `root` or lies below it.

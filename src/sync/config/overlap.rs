@@ -109,7 +109,22 @@ fn travels(config: &SyncConfig, inner: &Folder, home: &Folder) -> bool {
     Scope::of(config).is_ok_and(|scope| {
         scope.enters(&relative)
             && !cloud_names::is_scratch(&relative)
-            && scope.takes(&format!("{relative}/x")) == Take::Yes
+            && takes_below(&scope, &relative)
+    })
+}
+
+/// How deep files lie in a folder of ours, at most: those of a conversation in a snapshot, and some.
+const DEPTH: usize = 12;
+
+/// Whether anything in a folder is synced. Globs match files, each at its depth and by its name: `bk/*`
+/// leaves out what lies in the folder itself alone.
+fn takes_below(scope: &Scope, folder: &str) -> bool {
+    let mut folder = folder.to_owned();
+    (0..DEPTH).any(|_| {
+        let mut files = ["any-file", "any-file.jsonl"].into_iter();
+        let is_taken = files.any(|name| scope.takes(&format!("{folder}/{name}")) == Take::Yes);
+        folder.push_str("/any-folder");
+        is_taken
     })
 }
 

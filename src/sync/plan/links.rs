@@ -1,11 +1,30 @@
 //! Links that are not followed, and what they are in the way of.
 
 use super::{Group, Planner, key_of};
-use crate::sync::scan::Side;
-use std::collections::HashMap;
+use crate::sync::scan::{NOT_FOLLOWED, Side};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 impl Planner<'_> {
+    /// Of links that are not synced under their own name: those that something synced is below.
+    pub(super) fn in_way(
+        links: Vec<(Side, String)>,
+        groups: &HashMap<String, Group>,
+    ) -> Vec<(Side, (String, &'static str))> {
+        if links.is_empty() {
+            return Vec::new();
+        }
+        let files = groups.values().flat_map(Group::files);
+        let folders: HashSet<&Path> = files
+            .flat_map(|found| Path::new(&found.path).ancestors().skip(1))
+            .collect();
+        let is_in_way = |(_, path): &(Side, String)| folders.contains(Path::new(path));
+        let of_them = links.into_iter().filter(is_in_way);
+        of_them
+            .map(|(side, path)| (side, (path, NOT_FOLLOWED)))
+            .collect()
+    }
+
     /// A link that is not followed keeps what the other side has at or below its place from coming: that
     /// is said once for each link. One in nobody's way is left out, or noted.
     pub(super) fn mind_links(

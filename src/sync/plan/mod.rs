@@ -102,6 +102,21 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether the cloud folder may be written to: it is there, unless `is_made` says that a first sync makes
+/// it, and nothing of ours in it leads elsewhere.
+///
+/// # Errors
+/// [`PlanError::NoCloud`], [`PlanError::Linked`].
+pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> {
+    if !config.cloud.is_dir() && !is_made {
+        return Err(PlanError::NoCloud(config.cloud.clone()));
+    }
+    match manifest::linked_folder(&config.cloud) {
+        Some(link) => Err(PlanError::Linked(link)),
+        None => Ok(()),
+    }
+}
+
 /// Makes the plan. Also returns the state that it was made from.
 ///
 /// # Errors
@@ -110,15 +125,8 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     let config = request.config;
     let scope = Scope::of(config).map_err(PlanError::Glob)?;
     let mut state = request.replica.read()?;
-    if !config.cloud.is_dir() {
-        let parent = config.cloud.parent().is_some_and(Path::is_dir);
-        if !parent || !state.files.is_empty() {
-            return Err(PlanError::NoCloud(config.cloud.clone()));
-        }
-    }
-    if let Some(link) = manifest::linked_folder(&config.cloud) {
-        return Err(PlanError::Linked(link));
-    }
+    let parent = config.cloud.parent().is_some_and(Path::is_dir);
+    check_cloud(config, parent && state.files.is_empty())?;
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
     }
@@ -297,7 +305,7 @@ impl Planner<'_> {
         self.mind_damage()?;
         let mut groups: HashMap<String, Group> =
             HashMap::with_capacity(here.files.len().max(there.files.len()));
-        let mut links = Vec::new();
+        let (mut links, mut other_links) = (Vec::new(), Vec::new());
         for (side, listing) in [(Side::Here, here), (Side::There, there)] {
             for found in listing.files {
                 let group = groups.entry(key_of(&found.path)).or_default();
@@ -319,7 +327,9 @@ impl Planner<'_> {
             self.plan.notes.extend(listing.notes);
             self.plan.left_out.extend(listing.left_out);
             links.extend(listing.links.into_iter().map(|link| (side, link)));
+            other_links.extend(listing.other_links.into_iter().map(|path| (side, path)));
         }
+        links.extend(Self::in_way(other_links, &groups));
         if !links.is_empty() {
             self.mind_links(links, &mut groups);
         }

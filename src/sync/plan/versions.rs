@@ -291,9 +291,8 @@ impl Planner<'_> {
                 let was = last
                     .and_then(|last| last.contents)
                     .map(|(_, digest)| digest);
-                if let Some(was) = was
-                    && was != self.text_digest(&there.seen)?.1
-                {
+                // Where times alone said that both are one text, nobody knows that this is what was deleted.
+                if was != Some(self.text_digest(&there.seen)?.1) {
                     facts.there = Presence::Changed;
                 }
             }
