@@ -7,7 +7,7 @@ use crate::io::clock::{Clock, Timestamp, Zone};
 pub use crate::io::environment::Environment;
 use crate::ui::{ColorChoice, Ui};
 use chrono::{DateTime, Utc};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where things are and how the user wants them, after flags, environment and `config.toml`.
 #[derive(Debug, Clone)]
@@ -196,9 +196,21 @@ pub fn clock(env: &Environment) -> Result<Clock, CommandError> {
 
 /// The zone that `TZ` names.
 pub fn zone_of_tz(env: &Environment) -> Option<Zone> {
-    let name = env.text("TZ")?.trim_start_matches(':');
-    let name = name.split_once("zoneinfo/").map_or(name, |(_, zone)| zone);
-    Zone::named(name)
+    zone_named_by(env.text("TZ")?)
+}
+
+/// The same of its text: a name, or the file of a zone, which may be a link.
+pub fn zone_named_by(tz: &str) -> Option<Zone> {
+    let name = tz.trim_start_matches(':');
+    let of_file = |path: &str| {
+        let (_, zone) = path.split_once("zoneinfo/")?;
+        Zone::named(zone)
+    };
+    Zone::named(name).or_else(|| of_file(name)).or_else(|| {
+        let path = Path::new(name);
+        let real = path.is_absolute().then(|| path.canonicalize().ok())??;
+        of_file(&real.to_string_lossy())
+    })
 }
 
 /// The zone that `TZ` names, else the system's, else UTC.

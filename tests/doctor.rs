@@ -149,7 +149,11 @@ fn fix_mends_what_is_ours_and_a_second_run_finds_nothing() {
     env.write("home/.codex-manager/inventory.json", "{");
 
     let untouched = env.tree("home");
-    let _ = env.run(["doctor", "--fix", "--dry-run"]);
+    let run = env.run(["doctor", "--fix", "--dry-run"]);
+    assert!(
+        run.stdout.contains("inventory.json would be made again"),
+        "{run}"
+    );
     assert_same_tree(&untouched, &env.tree("home"));
 
     let _ = env.run(["doctor", "--fix"]).code(0);

@@ -286,6 +286,28 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
     ),
     (
         archived,
+        |env| drop(env.write("home/.codex-manager/config.toml", b"\xff")),
+        "manager.config",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| drop(env.write("home/.codex-manager/config.toml/inner", "")),
+        "manager.config",
+        Mended::ByCommand,
+    ),
+    (
+        archived,
+        |env| {
+            let folder = env.manager_home().join("backups");
+            fs::remove_dir_all(&folder).unwrap();
+            symlink("nowhere", folder).unwrap();
+        },
+        "archives",
+        Mended::ByHand,
+    ),
+    (
+        archived,
         |env| drop(env.write("home/.codex-manager/config.toml", "= broken")),
         "manager.config",
         Mended::ByHand,
@@ -466,6 +488,30 @@ fn a_home_that_may_not_be_read_is_opened_by_the_command_that_is_named() {
         .replace("[ROOT]", &env.path("").to_string_lossy());
     let _ = typed(&env, &fix).code(0);
     assert_eq!(find()["status"], "ok");
+}
+
+#[test]
+fn what_may_not_be_written_or_is_another_users_is_said_in_words_that_are_true() {
+    let found = |env: &TestEnv, id: &str| {
+        let run = env.run_unprivileged(&["doctor", "--json"]);
+        let checks = run.json()["checks"].as_array().expect("a list").clone();
+        let wanted = |c: &Value| c["id"] == id && c["status"] != "ok";
+        checks.into_iter().find(wanted).expect("it").to_string()
+    };
+    let env = archived();
+    let backups = env.manager_home().join("backups");
+    fs::set_permissions(&backups, Permissions::from_mode(0o500)).unwrap();
+    assert!(found(&env, "manager.home").contains("not writable"));
+    fs::set_permissions(&backups, Permissions::from_mode(0o700)).unwrap();
+
+    if std::os::unix::fs::chown(auth(&env), Some(65_534), None).is_ok() {
+        fs::set_permissions(auth(&env), Permissions::from_mode(0o600)).unwrap();
+        let text = found(&env, "home.login");
+        assert!(
+            text.contains("sudo chown") && !text.contains("chmod"),
+            "{text}"
+        );
+    }
 }
 
 /// What is in `auth.json`'s place, and whether there are profiles.

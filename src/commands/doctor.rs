@@ -9,7 +9,9 @@ use crate::doctor::manager_home::stray;
 use crate::doctor::privacy;
 use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
+use crate::inventory::records::InventoryFile;
 use crate::inventory::{catalog, cooldown, store};
+use crate::io::document::{self, Found};
 use crate::io::tree;
 use crate::ui::{Style, Ui};
 use clap::Args;
@@ -133,7 +135,17 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
             }
         }
     }
-    if !dry_run {
+    if dry_run {
+        let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
+        if matches!(inventory, Ok(Found::Damaged(_))) {
+            let message = "inventory.json would be made again";
+            tried("manager.inventory", Ok(message.into()));
+        }
+        if is_cooldown_damaged(context) {
+            let message = "cooldown.json would be made again, as far as the records know";
+            tried("manager.cooldown", Ok(message.into()));
+        }
+    } else {
         match pending::recover_all(&settings.codex_home, home, context.local_now()) {
             Err(e) => tried("restore", Err(e.into())),
             Ok(recovered) => {
@@ -163,18 +175,24 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
 
 /// Makes a damaged `cooldown.json` again of what the records say. The damaged one is kept.
 fn mend_cooldown(context: &Context) -> Option<Result<String, CommandError>> {
-    let settings = &context.settings;
-    let (home, now, zone) = (&settings.manager_home, context.now(), settings.zone);
-    // One that cannot be used at all is a finding of the examination.
-    let loaded = cooldown::load(home, &now, zone).ok()?;
-    if loaded.warnings.is_empty() {
+    if !is_cooldown_damaged(context) {
         return None;
     }
+    let settings = &context.settings;
+    let (home, now, zone) = (&settings.manager_home, context.now(), settings.zone);
     let updated = store::note_profiles(home, &now, zone);
     Some(match updated {
         Ok(_) => Ok("cooldown.json was made again, as far as the records know".into()),
         Err(e) => Err(e.into()),
     })
+}
+
+/// Whether `cooldown.json` is damaged. One that cannot be used at all is a finding of the
+/// examination.
+fn is_cooldown_damaged(context: &Context) -> bool {
+    let settings = &context.settings;
+    let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone);
+    loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
 }
 
 /// An error with its causes, in one line.

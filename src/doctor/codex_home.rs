@@ -14,7 +14,6 @@ use crate::inventory::{remedies, store};
 use crate::io::processes;
 use crate::io::quantity::counted;
 use crate::io::regular;
-use crate::io::shell;
 use std::fs::{self};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -28,7 +27,6 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     let mut checks = vec![program(world)];
     let home = world.codex_home;
     let shown = home.display().to_string();
-    let quoted = shell::word(&shown);
     if !home.is_dir() && home.symlink_metadata().is_ok() {
         checks.push(
             Check::fail("home", format!("no folder, or a link to nowhere: {shown}"))
@@ -50,14 +48,14 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(
             Check::fail("home", format!("cannot be read ({e}): {shown}"))
                 .because("neither Codex nor a backup can work on it")
-                .fixed_by(format!("chmod u+rwx {quoted}")),
+                .opened_by("u+rwx", home),
         );
         return checks;
     }
     checks.push(match open_to_others(home) {
         Some(mode) => Check::warn("home", format!("open to others (mode {mode:o}): {shown}"))
             .because("others on this machine may read your conversations")
-            .fixed_by(format!("chmod 700 {quoted}")),
+            .opened_by("700", home),
         None => Check::ok("home", shown),
     });
     let config = CodexConfig::read(home);
@@ -154,7 +152,6 @@ fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
     const ID: &str = "home.login";
     let path = world.codex_home.join(AUTH_JSON);
     let shown = path.display();
-    let quoted = shell::word(&path.to_string_lossy());
     let saved = || remedies::saved_login(world.codex_home, world.manager_home);
     Some(match AuthFile::read(&path) {
         Err(e) => {
@@ -162,7 +159,7 @@ fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
                 .because("Codex cannot sign in with it");
             // What the system says has a number; what we say of an odd file has none.
             match e.source.raw_os_error() {
-                Some(_) => check.fixed_by(format!("chmod u+rw {quoted}")),
+                Some(_) => check.opened_by("u+rw", &path),
                 None => check.fixed_by(remedies::put_aside(&path)),
             }
         }
@@ -197,7 +194,7 @@ fn login(world: &World<'_>, reads_auth_json: bool) -> Option<Check> {
             } else if let Some(mode) = open_to_others(&path) {
                 Check::warn(ID, format!("auth.json is open to others (mode {mode:o})"))
                     .because("whoever reads it is signed in as you")
-                    .fixed_by(format!("chmod 600 {quoted}"))
+                    .opened_by("600", &path)
             } else {
                 let who = who.unwrap_or_else(|| "nobody".into());
                 Check::ok(ID, format!("signed in as {who}"))

@@ -4,6 +4,7 @@ use super::{Check, World};
 use crate::archive::metadata::Mode;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
+use crate::context;
 use crate::inventory::store;
 use crate::io::clock::Zone;
 use crate::io::space;
@@ -127,9 +128,11 @@ fn clock(now: DateTime<Utc>, newest_file: Option<DateTime<Utc>>, login_ahead: bo
 
 fn zone(tz: Option<&str>, zone: Zone) -> Check {
     const ID: &str = "zone";
-    let name = tz.map(|tz| tz.trim_start_matches(':'));
-    let name = name.map(|tz| tz.split_once("zoneinfo/").map_or(tz, |(_, zone)| zone));
-    match name.filter(|name| Zone::named(name).is_none()) {
+    // The system's own zone is what it is without TZ, file or link.
+    let is_known = |tz: &&str| {
+        tz.trim_start_matches(':') == "/etc/localtime" || context::zone_named_by(tz).is_some()
+    };
+    match tz.filter(|tz| !is_known(tz)) {
         Some(name) => Check::warn(ID, format!("TZ names no known zone: {name}"))
             .because("times are shown, and days counted, in another zone")
             .fixed_by("codex-manager config set timezone Europe/Berlin"),
@@ -219,6 +222,7 @@ mod tests {
             status(Some(":/usr/share/zoneinfo/Europe/Berlin")),
             Status::Ok
         );
+        assert_eq!(status(Some(":/etc/localtime")), Status::Ok);
         assert_eq!(status(Some("Mars/Olympus")), Status::Warn);
     }
 

@@ -20,6 +20,7 @@ use crate::io::{atomic, staging};
 use crate::ui::time;
 use chrono::{DateTime, Duration, Utc};
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -57,6 +58,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
     checks.push(settings(home));
     if home.is_dir() {
         checks.push(modes(world));
+        checks.extend(writable(home));
         checks.push(inventory(home));
         checks.push(cooldown_file(world));
         checks.extend(profiles(world));
@@ -95,6 +97,15 @@ fn settings(home: &Path) -> Check {
         Err(e @ ConfigError::Newer { .. }) => Check::fail(ID, e.to_string())
             .because("no other command works with it")
             .advised(UPGRADE),
+        Err(ConfigError::Io(e)) => {
+            let message = format!("{e}: {}", e.source);
+            let check = Check::fail(ID, message).because("no other command works with it");
+            match e.source.kind() {
+                ErrorKind::PermissionDenied => check.opened_by("u+rw", &e.path),
+                // Its text is nothing that an editor of ours could begin with.
+                _ => check.fixed_by(remedies::put_aside(&e.path)),
+            }
+        }
         Err(e) => Check::fail(ID, e.to_string())
             .because("no other command works with it")
             .advised("put it right: codex-manager config edit"),
@@ -124,12 +135,33 @@ fn modes(world: &World<'_>) -> Check {
     if open.is_empty() {
         return Check::ok("manager.home", home.display().to_string());
     }
-    Check::fail(
+    let message = format!("open to others: {}", first_of(&open));
+    let check = Check::fail("manager.home", message).because("archives and profiles hold logins");
+    match open.iter().find(|path| privacy::is_of_another_user(path)) {
+        Some(others) => check.opened_by("go-rwx", others),
+        None => check.fixed_by("codex-manager doctor --fix"),
+    }
+}
+
+/// The folders in which every backup and every saved login is made.
+fn writable(home: &Path) -> Option<Check> {
+    let folders = [home.to_path_buf(), store::backups(home)];
+    let folder = folders
+        .iter()
+        .find(|folder| folder.is_dir() && !privacy::may_write(folder))?;
+    let word = shell::word(&folder.to_string_lossy());
+    let check = Check::fail(
         "manager.home",
-        format!("open to others: {}", first_of(&open)),
+        format!("not writable: {}", folder.display()),
     )
-    .because("archives and profiles hold logins")
-    .fixed_by("codex-manager doctor --fix")
+    .because("no backup can be made, and no login kept");
+    Some(if privacy::is_of_another_user(folder) {
+        check.opened_by("u+rwx", folder)
+    } else {
+        check.advised(format!(
+            "give yourself the right (chmod u+rwx {word}), or mount its disk for writing"
+        ))
+    })
 }
 
 fn inventory(home: &Path) -> Check {
@@ -168,7 +200,7 @@ fn profiles(world: &World<'_>) -> Vec<Check> {
         Ok(all) => all,
         Err(e) => {
             let check = Check::fail(ID, e.to_string()).because(WHY);
-            return vec![check.advised("give yourself the right to read it, and look at its disk")];
+            return vec![check.advised(words_to_read(&home.join("profiles")))];
         }
     };
     let newer = profiles.newer(&all);
@@ -250,11 +282,17 @@ fn unusable(check: Check, error: &DocumentError) -> Check {
         DocumentError::Io(e) if e.source.raw_os_error().is_none() => {
             check.fixed_by(remedies::put_aside(&e.path))
         }
-        DocumentError::Io(e) => check.fixed_by(format!(
-            "chmod u+rw {}",
-            shell::word(&e.path.to_string_lossy())
-        )),
+        DocumentError::Io(e) => check.opened_by("u+rw", &e.path),
     }
+}
+
+/// What to do about a folder that cannot be listed.
+fn words_to_read(path: &Path) -> String {
+    let word = shell::word(&path.to_string_lossy());
+    if privacy::is_of_another_user(path) {
+        return format!("it is another user's; take it over: sudo chown -R \"$USER\" {word}");
+    }
+    "give yourself the right to read it, and look at its disk".to_owned()
 }
 
 /// What to do about a document of a newer version: it may hold what this one would lose.
@@ -317,12 +355,21 @@ fn foreign_archives(home: &Path) -> Option<Check> {
 }
 
 fn archives(world: &World<'_>) -> Vec<Check> {
+    let folder = store::backups(world.manager_home);
+    if folder.symlink_metadata().is_ok() && !folder.is_dir() {
+        let message = format!("no folder, or a link to nowhere: {}", folder.display());
+        return vec![
+            Check::fail("archives", message)
+                .because("no archive can be made or put back")
+                .advised("mount the disk that it leads to, or move it away"),
+        ];
+    }
     let records = match store::archives(world.manager_home) {
         Ok(records) => records,
         Err(e) => {
             let check = Check::fail("archives", format!("{e}: {}", e.source))
                 .because("nothing can be put back")
-                .advised("give yourself the right to read it, and look at its disk");
+                .advised(words_to_read(&e.path));
             return vec![check];
         }
     };

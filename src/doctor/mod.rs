@@ -8,6 +8,7 @@ pub mod privacy;
 
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
+use crate::io::shell;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -156,6 +157,19 @@ impl Check {
     pub fn advised(mut self, words: impl Into<String>) -> Self {
         self.fix = Some(Remedy::Advice(words.into()));
         self
+    }
+
+    /// The same with what gives the user the rights `rights` (`u+rw`) to `path`.
+    #[must_use]
+    fn opened_by(self, rights: &str, path: &Path) -> Self {
+        let quoted = shell::word(&path.to_string_lossy());
+        if privacy::is_of_another_user(path) {
+            self.advised(format!(
+                "it is another user's; take it over: sudo chown -R \"$USER\" {quoted}"
+            ))
+        } else {
+            self.fixed_by(format!("chmod {rights} {quoted}"))
+        }
     }
 }
 

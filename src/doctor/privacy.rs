@@ -121,3 +121,32 @@ pub fn close(path: &Path) -> Result<(), IoError> {
         Ok(())
     }
 }
+
+/// Whether a file or folder is another user's, whose mode we may not set.
+pub fn is_of_another_user(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let user = rustix::process::geteuid().as_raw();
+        path.metadata().is_ok_and(|meta| meta.uid() != user)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Whether files can be made in a folder. Nothing is tried.
+pub fn may_write(folder: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use rustix::fs::Access;
+        rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = folder;
+        true
+    }
+}
