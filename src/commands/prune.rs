@@ -406,7 +406,7 @@ fn row(decision: Decision, context: &Context) -> DecisionJson {
 
 fn show_plan(context: &Context, plan: &RetentionPlan) {
     let ui = &context.ui;
-    if ui.wants_json() {
+    if ui.wants_json() || (plan.keep.is_empty() && plan.drop.is_empty()) {
         return;
     }
     let mut rows: Vec<_> = plan.keep.iter().map(|d| (d, true)).collect();

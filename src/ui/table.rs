@@ -71,9 +71,24 @@ impl Table {
             column.set_padding((0, 1));
         }
         let text = self.table.to_string();
-        let lines: Vec<_> = text.lines().map(str::trim_end).collect();
+        let lines: Vec<_> = text.lines().map(without_trailing_blanks).collect();
         lines.join("\n")
     }
+}
+
+/// A line without the blanks at its end, also where a colour ends behind them.
+fn without_trailing_blanks(line: &str) -> String {
+    let mut rest = line.trim_end();
+    let mut colours = Vec::new();
+    while let Some((before, colour)) = rest.rsplit_once("\x1b[")
+        && let Some(code) = colour.strip_suffix('m')
+        && code.chars().all(|c| c.is_ascii_digit() || c == ';')
+    {
+        colours.push(&rest[before.len()..]);
+        rest = before.trim_end();
+    }
+    let colours = colours.into_iter().rev();
+    std::iter::once(rest).chain(colours).collect()
 }
 
 fn cell(ui: &Ui, style: Style, text: &str) -> Cell {
@@ -89,5 +104,22 @@ fn cell(ui: &Ui, style: Style, text: &str) -> Cell {
         Style::Bad => cell.fg(Color::Red),
         Style::Dim => cell.add_attribute(Attribute::Dim),
         Style::Strong => cell.add_attribute(Attribute::Bold),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_before_the_end_of_a_colour_are_trailing_ones() {
+        for (line, trimmed) in [
+            ("a b  ", "a b"),
+            ("\x1b[33ma  \x1b[39m  ", "\x1b[33ma\x1b[39m"),
+            ("a \x1b[1;2m  \x1b[0m \x1b[39m", "a\x1b[1;2m\x1b[0m\x1b[39m"),
+            ("a [0m", "a [0m"),
+        ] {
+            assert_eq!(without_trailing_blanks(line), trimmed);
+        }
     }
 }

@@ -103,9 +103,12 @@ pub(super) fn show_done(
         .unwrap_or_default()
         .to_string_lossy();
     ui.report(ui.paint(Style::Strong, &name));
-    let who = metadata.email.as_deref().unwrap_or("nobody is signed in");
+    let who = match &metadata.email {
+        Some(email) => format!(" of {email}"),
+        None => ", nobody is signed in".to_owned(),
+    };
     ui.report(format_args!(
-        "{} of {who}: {}, {} in {}",
+        "{}{who}: {}, {} in {}",
         metadata.mode.name(),
         counted(metadata.files, "file"),
         bytes(metadata.bytes),

@@ -69,7 +69,11 @@ impl UndoArgs {
                 "would be as they were {at}; nothing was changed"
             )),
             Some(kept) => {
-                context.ui.prose(format_args!("are as they were {at}"));
+                let are = match changed.len() {
+                    1 => "is as it was",
+                    _ => "are as they were",
+                };
+                context.ui.prose(format_args!("{are} {at}"));
                 context.ui.note(format_args!(
                     "what was there until now: codex-manager history undo --snapshot {}",
                     kept.name()
