@@ -148,13 +148,15 @@ fn room(world: &World<'_>) -> Option<Check> {
     let backups = store::backups(world.manager_home);
     let there = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(there)?;
-    Some(match newest.and_then(|record| record.archive.as_ref()) {
-        Some(archive) => room_for("the newest full archive takes", archive.bytes, free),
-        None => {
-            let first = home_bytes(world.codex_home) / USUAL_RATIO;
-            room_for("a full archive takes about", first, free)
-        }
-    })
+    if let Some(archive) = newest.and_then(|record| record.archive.as_ref()) {
+        return Some(room_for(
+            "the newest full archive takes",
+            archive.bytes,
+            free,
+        ));
+    }
+    let first = home_bytes(world.codex_home) / USUAL_RATIO;
+    Some(room_for("a full archive takes about", first, free))
 }
 
 /// How much smaller an archive is than the home, as a rule.

@@ -39,9 +39,8 @@ pub fn open_files(codex_home: &Path, manager_home: &Path) -> Vec<PathBuf> {
     own.extend(below(&home.join(observations::FOLDER), |_| true));
     for profile in below(&home.join("profiles"), |_| true) {
         own.extend(below(&profile, is_of_profile));
-        own.extend(below(&profile.join("history"), |name| {
-            name.ends_with(".json")
-        }));
+        let is_login = |name: &str| Path::new(name).extension().is_some_and(|e| e == "json");
+        own.extend(below(&profile.join("history"), is_login));
         own.push(profile);
     }
     own.retain(|path| path.symlink_metadata().is_ok_and(|meta| is_own(&meta)));
