@@ -141,7 +141,9 @@ fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
 /// Those of the setting that was typed before; a completer is told the word alone.
 fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let words = std::env::args_os().filter_map(|word| word.into_string().ok());
-    let key = words.filter_map(|word| config::find(&word).ok()).next_back();
+    let key = words
+        .filter_map(|word| config::find(&word).ok())
+        .next_back();
     let all = match key.map(|key| key.kind) {
         Some(Kind::Choice(names)) => names(),
         Some(Kind::Flag) => vec!["true".to_owned(), "false".to_owned()],
