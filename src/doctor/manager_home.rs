@@ -150,7 +150,7 @@ fn writable(home: &Path) -> Option<Check> {
         .iter()
         .find(|folder| folder.is_dir() && !privacy::may_write(folder))?;
     let word = shell::word(&folder.to_string_lossy());
-    let check = Check::fail(
+    let check = Check::warn(
         "manager.home",
         format!("not writable: {}", folder.display()),
     )

@@ -79,19 +79,18 @@ pub fn is_at_work(codex_home: &Path) -> bool {
 
 /// Where a restore of a home works.
 fn places(codex_home: &Path) -> [PathBuf; 2] {
-    let home = real(codex_home);
-    [swap::folder_beside(&home), swap::folder_within(&home)]
-}
-
-fn real(codex_home: &Path) -> PathBuf {
-    codex_home
+    let home = codex_home
         .canonicalize()
-        .unwrap_or_else(|_| codex_home.to_path_buf())
+        .unwrap_or_else(|_| codex_home.to_path_buf());
+    [swap::folder_beside(&home), swap::folder_within(&home)]
 }
 
 /// What restores of `codex_home` replaced and could not remove: it only takes room.
 pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
-    swap::remains_beside(&real(codex_home))
+    places(codex_home)
+        .iter()
+        .flat_map(|place| swap::remains_of(place))
+        .collect()
 }
 
 /// Keeps the login of a home that is about to be exchanged, where Codex renewed it after the
@@ -147,6 +146,9 @@ pub fn recover_all(
 ) -> Result<Vec<Recovery>, SwapError> {
     let mut recovered = Vec::new();
     let own = places(codex_home);
+    for place in &own {
+        swap::retry_remains(place);
+    }
     for (folder, note) in folders(codex_home, manager_home) {
         let keep = |live: &Path, staged: &Path| keep_login(manager_home, now, live, staged);
         let recovery = match swap::recover(&folder, &keep) {

@@ -173,7 +173,7 @@ impl Work<'_> {
                 fs::hard_link(&here, &staged).at("keep", &here)?;
             }
             self.notes.push(format!(
-                "{} is damaged and could not be archived; it was kept in {}/{folder}",
+                "{} could not be archived; it was kept in {}/{folder}",
                 relative.display(),
                 home::DB_BACKUPS,
             ));

@@ -214,6 +214,8 @@ pub struct Swap {
     journal: JournalFile,
     path: PathBuf,
     finished: bool,
+    /// What could not be removed.
+    remains: Vec<PathBuf>,
     _lock: FileLock,
 }
 
@@ -257,6 +259,7 @@ impl Swap {
             journal,
             path: folder.join(JOURNAL),
             finished: false,
+            remains: Vec::new(),
             _lock: lock,
         };
         swap.write()?;
@@ -316,7 +319,8 @@ impl Swap {
         }
         // Should this not be written, a recovery finds every step done.
         let _ = self.set(State::Committed);
-        Ok(Outcome::Done(self.clean()))
+        self.clean(set_aside);
+        Ok(Outcome::Done(std::mem::take(&mut self.remains)))
     }
 
     fn undo(&mut self) -> Result<(), SwapError> {
@@ -367,64 +371,76 @@ impl Swap {
     }
 
     /// Removes every folder of the swap; the one with the journal last, and its lock at the very
-    /// end: until then nobody else begins there. What cannot be removed (a file of another user, an
-    /// immutable one) is no failure of what was done, and nobody should have to wait for it: it goes
-    /// aside. Gives where it is.
-    fn clean(&mut self) -> Vec<PathBuf> {
+    /// end: until then nobody else begins there. That something cannot be removed (a file of another
+    /// user, an immutable one) is no failure of what was done; `left` sees to it.
+    fn clean(&mut self, left: fn(&Path) -> Option<PathBuf>) {
         self.finished = true;
-        let mut remains = Vec::new();
-        let (own, others) = self
-            .journal
-            .folders
-            .split_first()
-            .map_or((None, &[][..]), |(own, others)| (Some(own), others));
+        let folders = self.journal.folders.clone();
+        let Some((own, others)) = folders.split_first() else {
+            return;
+        };
         for folder in others.iter().rev() {
             if tree::remove(folder).is_err() {
-                remains.push(set_aside(folder));
+                self.remains.extend(left(folder));
             }
         }
-        if let Some(folder) = own
-            && remove_with_lock(folder).is_err()
-        {
-            // Without a journal nothing is to be done there any more.
-            let _ = tree::remove(&folder.join(JOURNAL));
-            let aside = set_aside(folder);
-            if aside != *folder {
-                let _ = tree::remove(&aside.join(LOCK));
-            }
-            remains.push(aside);
+        if remove_with_lock(own).is_err() {
+            self.remains.extend(left(own));
         }
-        remains
     }
 }
 
 /// How the names of folders end that could not be removed.
 const REMAINS_SUFFIX: &str = ".old";
 
-/// Gives a folder a name that no restore looks at; where that is impossible, its old one.
+/// Gives a folder a name that no restore looks at, so that nobody has to wait for it, and tries again
+/// to remove it. Gives where it is, if it still is.
 #[allow(
     clippy::disallowed_methods,
     reason = "to be found under either name is good enough"
 )]
-fn set_aside(folder: &Path) -> PathBuf {
-    for number in 1..1000 {
-        let aside = append(folder, &format!("{REMAINS_SUFFIX}-{number}"));
-        if aside.symlink_metadata().is_err() && fs::rename(folder, &aside).is_ok() {
-            return aside;
-        }
-    }
-    folder.to_path_buf()
+fn set_aside(folder: &Path) -> Option<PathBuf> {
+    // Nothing is to be done there any more.
+    let _ = tree::remove(&folder.join(JOURNAL));
+    let names = (1..1000).map(|n| append(folder, &format!("{REMAINS_SUFFIX}-{n}")));
+    let mut free = names.filter(|name| name.symlink_metadata().is_err());
+    let aside = free.find(|name| fs::rename(folder, name).is_ok());
+    let place = aside.unwrap_or_else(|| folder.to_path_buf());
+    tree::remove(&place).is_err().then_some(place)
 }
 
-/// What restores of `home` could not remove and left beside it.
-pub fn remains_beside(home: &Path) -> Vec<PathBuf> {
-    let begin = append(&folder_beside(home), REMAINS_SUFFIX);
+/// Whether this is the name of what a restore could not remove.
+fn is_named_remains(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let number = name
+        .rsplit_once(REMAINS_SUFFIX)
+        .filter(|(begin, _)| begin.ends_with(FOLDER_SUFFIX))
+        .and_then(|(_, end)| end.strip_prefix('-'));
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Tries again to remove what restores in `folder` could not remove. Costs one look where there is
+/// nothing.
+pub fn retry_remains(folder: &Path) {
+    if is_pending(&append(folder, &format!("{REMAINS_SUFFIX}-1"))) {
+        for remains in remains_of(folder) {
+            if check_ours(&remains).is_ok() {
+                let _ = tree::remove(&remains);
+            }
+        }
+    }
+}
+
+/// What restores in `folder` could not remove.
+pub fn remains_of(folder: &Path) -> Vec<PathBuf> {
+    let begin = append(folder, REMAINS_SUFFIX);
     let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
-    let entries = fs::read_dir(atomic::parent_of(home));
+    let entries = fs::read_dir(atomic::parent_of(folder));
     let entries = entries.into_iter().flatten().flatten();
     let mut remains: Vec<_> = entries
         .filter(|e| e.file_name().as_encoded_bytes().starts_with(begin))
         .map(|e| e.path())
+        .filter(|path| is_named_remains(path))
         .collect();
     remains.sort();
     remains
@@ -456,7 +472,7 @@ impl Drop for Swap {
     fn drop(&mut self) {
         if !self.finished && self.journal.state == State::Prepared {
             // What stays behind is removed by the next command.
-            let _ = self.clean();
+            self.clean(|_| None);
         }
     }
 }
@@ -571,6 +587,7 @@ fn recover_locked(
         journal,
         path,
         finished: true,
+        remains: Vec::new(),
         _lock: lock,
     };
     let recovery = match swap.journal.state {
@@ -597,7 +614,7 @@ fn recover_locked(
         }
         State::Committed => Recovery::Finished,
     };
-    let _ = swap.clean();
+    swap.clean(set_aside);
     Ok(recovery)
 }
 
