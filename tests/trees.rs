@@ -49,7 +49,7 @@ const LINKS: [&[u8]; 10] = [
     b"~/prompts/../mine",
     b"~/prompts/../../mine",
     b"../../../../mine",
-    b"/etc",
+    b"/no/such/place",
 ];
 
 /// Names that mean something to Codex, and others that only look like them.
