@@ -4,11 +4,14 @@
 use crate::support::archives::{put_back, take_while};
 use crate::support::env::TestEnv;
 use crate::support::injection::{can_inject, traced};
-use crate::support::sample::{FIRST, SECOND, put, rollout, sample_home};
+use crate::support::sample::{
+    FIRST, SECOND, assert_same_home, backup, put, rollout, sample_home, text,
+};
 use codex_manager::io::Progress;
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::sync::Mutex;
 
 /// A backup during which a call on one file of the home does something else: its code and document.
@@ -103,6 +106,71 @@ fn a_rollout_that_is_too_short_whenever_it_is_read_is_named_and_all_else_is_kept
     // The second look finds it whole.
     let (code, document) = backup_with(&env, &first, "read", "retval=0:when=1");
     assert_eq!(code, 0, "{document}");
+}
+
+#[test]
+fn a_database_that_cannot_be_opened_once_is_in_the_archive_or_named() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let database = sample_home(&env).join("state_5.sqlite");
+    let args = ["backup", "--no-status", "--json"];
+    let mut named = 0;
+    for number in 1.. {
+        let Some(output) = with_an_open_failing(&env, &database, number, &args) else {
+            assert!(number > 3, "it was opened {number} times");
+            break;
+        };
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let archive = document["path"].as_str().expect("a path");
+        let there = env.path(&format!("there-{number}"));
+        let to = there.to_str().expect("UTF-8");
+        let _ = env.run(["restore", archive, "--to", to]).code(0);
+        let is_kept = there.join("state_5.sqlite").exists();
+        let code = if is_kept { 0 } else { 6 };
+        assert_eq!(output.status.code(), Some(code), "{number}: {output:?}");
+        named += i32::from(!is_kept);
+    }
+    assert!(named > 0, "it could be read each time");
+}
+
+#[test]
+fn a_restore_over_a_database_that_cannot_be_opened_once_is_whole_or_refused() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let database = home.join("state_5.sqlite");
+    let archive = text(&backup(&env, &[]));
+    let as_archived = env.tree("home/.codex");
+    for number in 1.. {
+        put(&env, "AGENTS.md", "changed");
+        let changed = env.tree("home/.codex");
+        let args = ["restore", &archive];
+        let Some(output) = with_an_open_failing(&env, &database, number, &args) else {
+            assert!(number > 3, "it was opened {number} times");
+            break;
+        };
+        let is_done = output.status.success();
+        let expected = if is_done { &as_archived } else { &changed };
+        assert_same_home(expected, &env.tree("home/.codex"));
+    }
+}
+
+/// Runs a command in which the N-th open of a file fails; `None` where there is no such one.
+fn with_an_open_failing(env: &TestEnv, file: &Path, number: u32, args: &[&str]) -> Option<Output> {
+    let options = [
+        "-P",
+        file.to_str().expect("UTF-8"),
+        "-e",
+        "trace=openat",
+        "-e",
+        &format!("inject=openat:error=EIO:when={number}"),
+    ];
+    let (output, log) = traced(env, &options.map(str::to_owned), args);
+    log.contains("INJECTED").then_some(output)
 }
 
 /// Does something to the home at moments of its capture.

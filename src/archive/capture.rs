@@ -56,6 +56,8 @@ pub struct Captured {
     pub excluded: Vec<LeftOut>,
     /// Left out because it could not be taken.
     pub skipped: Vec<LeftOut>,
+    /// The databases among them that may be sound, but could not be read.
+    pub unreadable: HashSet<PathBuf>,
     /// In the archive as it is, though it is not what its name says.
     pub damaged: Vec<LeftOut>,
 }
@@ -84,13 +86,21 @@ pub fn capture(
     let folders = folder_ids(&scope.home);
     let names = workplace.source.and_then(Source::names);
     let names = names.map(Arc::clone).unwrap_or_default();
-    let (snapshots, not_taken) = {
+    let mut databases = Databases::default();
+    {
         let before = scan::scan(scope, &names)?;
         check_space(&before, workplace)?;
-        snapshot_databases(&before, &staging)?
-    };
+        databases.take(&before, &staging)?;
+    }
     // Walked again: what appeared while the databases were taken belongs to this capture.
     let mut scan = scan::scan(scope, &names)?;
+    databases.take(&scan, &staging)?;
+    scan.skipped.retain(|s| !databases.has(&s.path));
+    let Databases {
+        taken: snapshots,
+        skipped: not_taken,
+        unreadable,
+    } = databases;
     scan.skipped.extend(not_taken);
     progress.expect_bytes(scan.bytes());
 
@@ -156,6 +166,7 @@ pub fn capture(
         login,
         excluded: scan.excluded,
         skipped,
+        unreadable,
         damaged: scan.damaged,
     })
 }
@@ -201,31 +212,54 @@ struct Snapshot {
     copy: PathBuf,
 }
 
-fn snapshot_databases(
-    scan: &Scan,
-    staging: &Staging,
-) -> Result<(Vec<Snapshot>, Vec<LeftOut>), ArchiveError> {
-    let (mut taken, mut skipped) = (Vec::new(), Vec::new());
-    for (i, planned) in scan.databases.iter().enumerate() {
-        if is_interrupted() {
-            return Err(ArchiveError::Interrupted);
-        }
-        let copy = staging.path(&format!("{i}.sqlite"));
-        let source = scan.places.source(&planned.path);
-        match database::snapshot(&source, &copy) {
-            Ok(()) => taken.push(Snapshot {
-                planned: planned.clone(),
-                copy,
-            }),
-            Err(_) if !source.exists() => {}
-            Err(error) if error.is_of_content(&source) => {
-                let _ = fs::remove_file(&copy);
-                skipped.push(LeftOut::new(planned.path.as_path(), chain(&error)));
-            }
-            Err(error) => return Err(error.into()),
-        }
+/// The databases of a home, each looked at once.
+#[derive(Default)]
+struct Databases {
+    taken: Vec<Snapshot>,
+    skipped: Vec<LeftOut>,
+    unreadable: HashSet<PathBuf>,
+}
+
+impl Databases {
+    fn has(&self, path: &Path) -> bool {
+        let taken = self.taken.iter().map(|s| s.planned.path.as_path());
+        taken
+            .chain(self.skipped.iter().map(|s| &*s.path))
+            .any(|known| known == path)
     }
-    Ok((taken, skipped))
+
+    /// Takes those of a scan that were not seen before.
+    fn take(&mut self, scan: &Scan, staging: &Staging) -> Result<(), ArchiveError> {
+        for planned in &scan.databases {
+            if is_interrupted() {
+                return Err(ArchiveError::Interrupted);
+            }
+            let path = planned.path.as_path();
+            if self.has(path) {
+                continue;
+            }
+            let copy = staging.path(&format!("{}.sqlite", self.taken.len()));
+            let source = scan.places.source(&planned.path);
+            match database::snapshot(&source, &copy) {
+                Ok(()) => self.taken.push(Snapshot {
+                    planned: planned.clone(),
+                    copy,
+                }),
+                Err(_) if !source.exists() => {
+                    let _ = fs::remove_file(&copy);
+                }
+                Err(error) if error.is_of_content(&source) => {
+                    let _ = fs::remove_file(&copy);
+                    if !matches!(error, database::DatabaseError::Damaged { .. }) {
+                        self.unreadable.insert(path.to_path_buf());
+                    }
+                    self.skipped.push(LeftOut::new(path, chain(&error)));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -103,7 +103,9 @@ impl Work<'_> {
         let mut unsaved = captured.skipped;
         let damaged: HashSet<PathBuf> = unsaved
             .extract_if(.., |s| {
-                kind_of(&s.path) == Kind::Database && !self.is_folder(&s.path)
+                kind_of(&s.path) == Kind::Database
+                    && !self.is_folder(&s.path)
+                    && !captured.unreadable.contains(&s.path)
             })
             .map(|s| s.path)
             .collect();
