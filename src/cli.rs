@@ -297,8 +297,8 @@ fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
     let now = context.local_now();
     for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home, now)? {
         match recovery {
-            Recovery::Finished => context.ui.warn("an interrupted restore was finished"),
-            Recovery::Undone => context.ui.warn("an interrupted restore was undone"),
+            Recovery::Finished(left) => warn_of_recovery(context, "finished", &left),
+            Recovery::Undone(left) => warn_of_recovery(context, "undone", &left),
             Recovery::InProgress => context.ui.warn("a restore is at work in another process"),
             Recovery::Failed(why) => context.ui.warn(format_args!(
                 "an interrupted restore of another home is not finished: {why}"
@@ -307,6 +307,18 @@ fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+fn warn_of_recovery(context: &Context, how: &str, left: &[PathBuf]) {
+    context
+        .ui
+        .warn(format_args!("an interrupted restore was {how}"));
+    for path in left {
+        context.ui.warn(format_args!(
+            "what had been put in its way meanwhile is kept: {}",
+            path.display()
+        ));
+    }
 }
 
 /// Archives that were half-way into the trash, or out of it, when a command was killed. Where that

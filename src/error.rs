@@ -137,6 +137,13 @@ impl CommandError {
         causes
     }
 
+    /// The message and its causes, for where an error is told among other things.
+    pub fn in_one_line(&self) -> String {
+        let mut text = vec![self.to_string()];
+        text.extend(self.causes());
+        text.join(": ")
+    }
+
     /// The same message, causes and all, in front of an error of the domain.
     pub fn wrap(kind: ErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
         let mut wrapped = Self::new(kind, error.to_string());

@@ -430,6 +430,9 @@ fn the_question_can_be_asked_in_a_window() {
     // No display, no answer.
     let refused = run(&noting(255), &[]).expect_err("nobody answered");
     assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
+    let blind = "#!/bin/sh\necho 'cannot open display: :9' >&2\nexit 1\n";
+    let refused = run(blind, &[]).expect_err("nobody was asked");
+    assert!(refused.hints[0].contains("--auto-terminate-without-confirmation"));
     assert!(codex.is_alive());
     let report = run(&noting(0), &["--manual-terminate-confirmation"]).expect("ended");
     assert_eq!(report.ended.len(), 1);

@@ -108,6 +108,16 @@ fn i2_i5_asking_about_all_from_a_copied_home_spends_no_token_twice() {
     assert_eq!(lab.backend.reused_tokens(), [""; 0]);
 }
 
+/// Bob is signed in instead, and an export takes the login along.
+#[track_caller]
+fn move_away(env: &TestEnv) {
+    write_auth(&env.codex_home(), &bob());
+    env.write("pass", "correct horse\n");
+    let export = ["profile", "export", "out.age", "--with-logins"];
+    let _ = env.run([&export[..], &["--passphrase-file", "pass"]].concat());
+    assert_eq!(note(env, "work")["owner"], "moved");
+}
+
 /// An archive of the first home.
 fn archive(env: &TestEnv) -> String {
     let done = env.run(["backup", "--no-status", "--json"]).code(0).json();
@@ -164,11 +174,7 @@ fn i5_a_restore_knows_what_was_known_of_a_removed_profile() {
         // It left.
         let env = world();
         let archive = archive(&env);
-        write_auth(&env.codex_home(), &bob());
-        env.write("pass", "correct horse\n");
-        let export = ["profile", "export", "out.age", "--with-logins"];
-        let _ = env.run([&export[..], &["--passphrase-file", "pass"]].concat());
-        assert_eq!(note(&env, "work")["owner"], "moved");
+        move_away(&env);
         let _ = env.run(&remove).code(0);
         let said = env.run(["restore", &archive, "--yes"]).code(0);
         assert!(said.stderr.contains("another machine"), "{said}");
@@ -237,10 +243,7 @@ fn i5_a_clock_that_was_ahead_while_codex_renewed_costs_no_login() {
 fn i5_a_copy_of_a_moved_login_does_not_bring_it_back() {
     let env = world();
     let archive = archive(&env);
-    write_auth(&env.codex_home(), &bob());
-    env.write("pass", "correct horse\n");
-    let export = ["profile", "export", "out.age", "--with-logins"];
-    let _ = env.run([&export[..], &["--passphrase-file", "pass"]].concat());
+    move_away(&env);
     fs::remove_dir_all(env.path("copy")).expect("remove");
     let refused = env
         .run(["profile", "save", "work", "--from", &archive])

@@ -2,6 +2,7 @@
 
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::injection::{can_inject, traced};
+use crate::support::pair::{Pair, SKILL};
 use crate::support::sample::{FIRST, put, rollout, sample_home};
 
 #[test]
@@ -33,4 +34,29 @@ fn work_is_done_on_the_threads_that_there_are() {
         without(&["restore", "latest"]);
         assert!(home.join(rollout(FIRST)).exists());
     }
+}
+
+#[test]
+fn a_sync_lists_both_sides_on_one_thread_where_there_is_no_other() {
+    if !can_inject() {
+        return;
+    }
+    let pair = Pair::new();
+    pair.put("a", SKILL, "text");
+    let args = [
+        "--manager-home",
+        "manager-a",
+        "sync",
+        "-c",
+        "a.toml",
+        "run",
+        "--apply",
+    ];
+    let none = ["-e", "trace=clone3,clone", "-e"].map(str::to_owned);
+    let none = [&none[..], &["inject=clone3,clone:error=EAGAIN".into()]].concat();
+    let (output, log) = traced(&pair.0, &none, &args);
+    assert_eq!(output.status.code(), Some(0), "{output:?}\n{log}");
+    assert!(log.contains("INJECTED"), "{log}");
+    pair.apply("b");
+    assert_eq!(pair.text("b", SKILL), "text");
 }

@@ -115,16 +115,11 @@ fn a_restore_that_is_interrupted_leaves_no_debris() {
     let (mut missed, mut stopped) = (Vec::new(), 0);
     let tried = sample(&points, &mut dice);
     for point in &tried {
-        let told = format!("{point:?}");
-        let args = ["restore", both.other(), "--json"];
-        let output = faulty(&env, &args, point, Fault::Interrupted);
-        let Some(output) = output else {
-            missed.push(told);
-            check_archives(&env, &known, "not reached");
-            let _ = both.look(&env, "not reached");
+        let fault = (point, Fault::Interrupted);
+        let Some(output) = both.restore_other(&env, &known, fault, &mut missed) else {
             continue;
         };
-        let told = format!("{told} {output:?}");
+        let told = format!("{point:?} {output:?}");
         assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
         let is_done = both.look(&env, &told);
         assert_eq!(was_stopped(&output, &told), !is_done, "{told}");

@@ -1,5 +1,6 @@
 //! Homes as they are found: links, foreign bytes, odd names.
 
+use crate::support::aftermath::{debris, home};
 use crate::support::archives::{put_back, take};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::Parts;
@@ -9,12 +10,15 @@ use crate::support::sample::{
 };
 use crate::support::sign_in::{auth_json, write_auth, write_auth_text};
 use codex_manager::archive::format::Compression;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, mknodat, utimensat,
+};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn names(archive: &Path) -> Vec<String> {
     let parts = Parts::of(&fs::read(archive).expect("read"));
@@ -268,8 +272,8 @@ fn what_stands_in_the_place_of_codexs_own_is_named_and_left_alone() {
     let run = env.run(["restore", &before]).code(5);
     assert!(run.stderr.contains("installation_id"), "{run}");
     put(&env, "auth.json/x", "x");
-    let run = env.run(["restore", "latest"]).code(1);
-    assert!(run.stderr.contains("auth.json"), "{run}");
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert!(home.join("auth.json/x").exists());
     let there = env.path("there");
     let _ = env
         .run(["restore", "latest", "--to", &text(&there)])
@@ -404,6 +408,121 @@ fn a_login_that_is_none_does_not_stop_a_backup() {
         assert!(run.stderr.contains("auth.json"), "{run}");
         let _ = env.run(["verify"]).code(0);
         assert_same_tree(&before, &env.tree("home/.codex"));
+    }
+}
+
+#[test]
+fn what_can_be_no_login_is_kept_beside_when_a_restore_replaces_it() {
+    let folder =
+        |path: &Path| fs::create_dir(path).and_then(|()| fs::write(path.join("x"), "mine"));
+    let pipe = |path: &Path| {
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(mknodat(CWD, path, FileType::Fifo, mode, 0)?)
+    };
+    let huge = |path: &Path| fs::File::create(path).and_then(|f| f.set_len(300 << 20));
+    type Make = fn(&Path) -> std::io::Result<()>;
+    let cases: [(&str, Make, &str); 4] = [
+        ("folder", folder, "not a regular file; it was kept in "),
+        ("pipe", pipe, "not a regular file"),
+        ("huge", huge, "too large for a login; it was kept in "),
+        (
+            "garbage",
+            |path| fs::write(path, "{\"tok"),
+            "truncated JSON; its bytes were kept in ",
+        ),
+    ];
+    for (what, make, because) in cases {
+        let env = TestEnv::new();
+        let codex = sample_home(&env);
+        let login = codex.join("auth.json");
+        let archive = text(&backup(&env, &[]));
+        let before = home(&env);
+        fs::remove_file(&login).expect("remove");
+        make(&login).expect(what);
+        let wreck = login.symlink_metadata().expect("look");
+        // Where no login is wanted it stays as it is.
+        let _ = env.run(["restore", &archive, "--auth", "skip"]).code(0);
+        let kept = login.symlink_metadata().expect("look");
+        assert_eq!(
+            (kept.file_type(), kept.len()),
+            (wreck.file_type(), wreck.len()),
+            "{what}"
+        );
+        let run = env.run(["restore", &archive, "--json"]).code(0);
+        let notes = run.json()["notes"].to_string();
+        assert!(notes.contains(because), "{what}: {run}");
+        assert_same_tree(&before, &home(&env));
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{what}");
+        let aside = env.tree("home/.codex-manager/profiles/.unreadable").0;
+        let is_kept = match what {
+            "folder" => aside.keys().any(|path| path.ends_with("x")),
+            "pipe" => aside.is_empty(),
+            _ => aside.len() == 2,
+        };
+        assert!(is_kept, "{what}: {aside:?}");
+    }
+}
+
+#[test]
+fn times_of_long_ago_and_far_ahead_come_back() {
+    // The last instant that a manifest can tell.
+    const LAST: (i64, i64) = (9_223_372_036, 854_775_807);
+    let env = TestEnv::in_memory();
+    let codex = sample_home(&env);
+    let set = |name: &str, (secs, nanos): (i64, i64)| {
+        let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+        let times = Timestamps {
+            last_access: time(0, UTIME_OMIT),
+            last_modification: time(secs, nanos),
+        };
+        let path = codex.join(name);
+        utimensat(CWD, &path, &times, AtFlags::empty()).expect("set the time");
+        let meta = path.metadata().expect("look");
+        assert_eq!(
+            (meta.mtime(), meta.mtime_nsec()),
+            (secs, nanos),
+            "not kept by this disk"
+        );
+    };
+    let time_of = |path: &Path| {
+        let meta = path.metadata().expect("look");
+        (meta.mtime(), meta.mtime_nsec())
+    };
+    let cases = [
+        ("skills/before.md", (-1, 500_000_000)),
+        ("skills/before-at.md", (-3_600, 0)),
+        ("skills/1900.md", (-2_208_988_800, 1)),
+        ("skills/2286.md", (10_000_000_000, 7)),
+    ];
+    for (name, time) in cases {
+        put(&env, name, "text");
+        set(name, time);
+    }
+    set("skills", (-86_400, 999_999_999));
+    env.tick();
+    let archive = text(&backup(&env, &[]));
+    // What is told as another time than it has is unchanged all the same.
+    let again = env.run(["backup", "--no-status", "--json"]).code(0).json();
+    assert!(again["reused_bytes"].as_u64() > Some(0), "{again}");
+    for _ in 0..2 {
+        put(&env, "AGENTS.md", "changed");
+        let _ = env.run(["restore", &archive]).code(0);
+        for (name, time) in cases {
+            assert_eq!(time_of(&codex.join(name)), time.min(LAST), "{name}");
+        }
+        assert_eq!(time_of(&codex.join("skills")), (-86_400, 999_999_999));
+    }
+    // Any tar has whole seconds.
+    let there = env.path("there");
+    fs::create_dir(&there).expect("folder");
+    let tar = Command::new("tar")
+        .arg("xzf")
+        .arg(&archive)
+        .current_dir(&there)
+        .output();
+    assert!(tar.expect("tar").status.success());
+    for (name, (secs, _)) in cases {
+        assert_eq!(time_of(&there.join(name)).0, secs.min(LAST.0), "{name}");
     }
 }
 
@@ -578,4 +697,19 @@ fn a_backup_of_nothing_by_mistake_is_refused() {
     let _ = env
         .run(["backup", "--no-status", "--label", &label[2..]])
         .code(0);
+}
+
+#[test]
+fn a_link_that_is_left_out_is_named_once() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    env.write("elsewhere/big.bin", "x");
+    symlink(env.path("elsewhere"), env.codex_home().join("models")).unwrap();
+    for args in [&["--dry-run"][..], &[]] {
+        let all = ["backup", "--no-status", "--json", "--exclude", "models"];
+        let run = env.run(all.iter().chain(args)).code(0).json();
+        let excluded = run["excluded"].as_array().unwrap();
+        let named = excluded.iter().filter(|e| e["path"] == "models").count();
+        assert_eq!(named, 1, "{args:?} {excluded:?}");
+    }
 }

@@ -117,15 +117,15 @@ fn a_pipe_is_named_by_whoever_needs_the_file() {
     // Codes in the order of the commands.
     for (name, expected) in [
         ("home/.codex/nothing-known", [0, 0, 0, 0, 5, 0, 0]),
-        ("home/.codex/auth.json", [5, 0, 0, 5, 5, 6, 1]),
+        ("home/.codex/auth.json", [5, 0, 0, 5, 5, 6, 0]),
         ("home/.codex/config.toml", [5, 0, 0, 0, 5, 6, 5]),
         ("home/.codex/history.jsonl", [5, 0, 0, 0, 5, 6, 5]),
         ("home/.codex/session_index.jsonl", [5, 0, 0, 0, 1, 6, 5]),
         ("home/.codex/state_5.sqlite", [5, 0, 0, 0, 1, 6, 0]),
         ("home/.codex/goals_1.sqlite", [5, 0, 0, 0, 5, 6, 0]),
         ("home/.codex-manager/config.toml", [5, 4, 4, 4, 4, 4, 4]),
-        ("home/.codex-manager/cooldown.json", [5, 0, 0, 1, 5, 1, 1]),
-        ("home/.codex-manager/inventory.json", [5, 0, 0, 0, 5, 1, 1]),
+        ("home/.codex-manager/cooldown.json", [5, 0, 0, 1, 5, 1, 6]),
+        ("home/.codex-manager/inventory.json", [5, 0, 0, 0, 5, 6, 6]),
     ] {
         let env = prepared();
         let pipe = env.path(name);

@@ -1,10 +1,19 @@
 //! `prune`: what goes is what the rules say, it can be put back, and the last good archive stays.
 
 use crate::support::env::{TestEnv, assert_same_tree};
-use crate::support::sample::{backup, bob, put, sample_home, text};
+use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+
+/// A time on each of some days in a row.
+const DAYS: [&str; 4] = [
+    "2026-11-17T10:00:00Z",
+    "2026-11-18T10:00:00Z",
+    "2026-11-19T10:00:00Z",
+    "2026-11-20T10:00:00Z",
+];
 
 /// Backups of Alice's home, one for each time; oldest first.
 pub(crate) fn archives(env: &mut TestEnv, times: &[&str]) -> Vec<PathBuf> {
@@ -34,6 +43,25 @@ fn listed(document: &serde_json::Value, list: &str) -> Vec<String> {
             format!("{}: {}", &archive[..17], row["reason"].as_str().unwrap())
         })
         .collect()
+}
+
+#[test]
+fn an_archive_with_exclusions_takes_no_place_of_one_that_has_all() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..1]);
+    let part = backup(&env, &["--exclude", "sessions"]);
+    let _ = env.run(["verify", "--all"]).code(0);
+    let plan = env.run(["prune", "--keep-last", "1", "--yes", "--json"]);
+    let plan = plan.code(0).json();
+    assert_eq!(plan["drop"].as_array().expect("a list").len(), 0, "{plan}");
+    assert_eq!(
+        listed(&plan, "keep"),
+        [
+            "2026-11-17-100000: last 1",
+            "2026-11-20-120000: last 1 with --exclude"
+        ]
+    );
+    assert!(made[0].exists() && part.exists());
 }
 
 #[test]
@@ -163,15 +191,7 @@ fn the_trash_is_emptied_only_with_consent() {
 #[test]
 fn a_damaged_archive_fills_no_place_and_the_last_verified_one_stays() {
     let mut env = TestEnv::new();
-    let made = archives(
-        &mut env,
-        &[
-            "2026-11-17T10:00:00Z",
-            "2026-11-18T10:00:00Z",
-            "2026-11-19T10:00:00Z",
-            "2026-11-20T10:00:00Z",
-        ],
-    );
+    let made = archives(&mut env, &DAYS);
     let _ = env.run(["verify", &text(&made[1])]).code(0);
     // The newest is cut off: its footer is gone, and its size is told otherwise.
     let whole = fs::read(&made[3]).unwrap();
@@ -408,14 +428,7 @@ fn what_was_emptied_from_the_trash_is_not_put_back() {
 #[test]
 fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
     let mut env = TestEnv::new();
-    let made = archives(
-        &mut env,
-        &[
-            "2026-11-17T10:00:00Z",
-            "2026-11-18T10:00:00Z",
-            "2026-11-19T10:00:00Z",
-        ],
-    );
+    let made = archives(&mut env, &DAYS[..3]);
     // Its structure stays whole: only what is packed in it is changed.
     let mut bytes = fs::read(&made[2]).unwrap();
     let middle = bytes.len() / 2;
@@ -441,4 +454,104 @@ fn the_only_good_archive_outlives_a_newer_one_whose_content_is_damaged() {
     let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();
     assert!(inventory.contains("\"ok\":true"), "{inventory}");
     let _ = env.run(["verify", "--all"]).code(0);
+}
+
+#[test]
+fn what_is_done_is_not_called_failed_because_it_cannot_be_noted() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z"]);
+    let newer = "{\"schema\":99,\"archives\":[]}";
+    env.write("home/.codex-manager/inventory.json", newer);
+
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T10:00:00Z");
+    put(&env, "notes.txt", "changed");
+    let run = env.run(["backup", "--no-status", "--json"]).code(6);
+    assert!(run.stderr.contains("newer codex-manager"), "{run}");
+    assert!(!run.stderr.contains("nothing was changed"), "{run}");
+    let path = run.json()["path"]
+        .as_str()
+        .unwrap()
+        .replace("[ROOT]", &text(&env.path("")));
+    assert!(PathBuf::from(path).exists(), "{run}");
+
+    env.set("CODEX_MANAGER_NOW", "2026-11-20T11:00:00Z");
+    let run = env.run(["restore", &text(&made[0]), "--json"]).code(6);
+    assert!(run.stderr.contains("newer codex-manager"), "{run}");
+    assert!(!run.stderr.contains("nothing was changed"), "{run}");
+    let safety = run.json()["safety_backup"].as_str().unwrap().to_owned();
+    assert!(
+        env.manager_home().join("backups").join(&safety).exists(),
+        "{run}"
+    );
+    let _ = env.run(["restore", &safety]).code(6);
+    assert_eq!(
+        fs::read(env.codex_home().join("notes.txt")).unwrap(),
+        b"changed"
+    );
+
+    // What was used is noted all the same.
+    let cooldown = fs::read_to_string(env.manager_home().join("cooldown.json")).unwrap();
+    assert!(cooldown.contains("2026-11-20T11:00:00"), "{cooldown}");
+    let inventory = fs::read_to_string(env.manager_home().join("inventory.json")).unwrap();
+    assert_eq!(inventory, newer, "left alone");
+    // A prune that could not note what it reads moves nothing.
+    let before = env.tree("home/.codex-manager/backups");
+    let _ = env.run(["prune", "--keep-last", "1"]).code(5);
+    assert_same_tree(&before, &env.tree("home/.codex-manager/backups"));
+}
+
+#[test]
+fn what_somebody_else_left_in_tmp_stops_no_backup() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    backup(&env, &[]);
+    // Nobody works in either; of one the lock cannot be opened, of one the content cannot go.
+    let tmp = env.manager_home().join("tmp");
+    let (locked, stuck) = (tmp.join("staging-locked"), tmp.join("staging-stuck"));
+    for folder in [&locked, &stuck] {
+        fs::create_dir_all(folder.join("in")).unwrap();
+        fs::write(folder.join(".lock"), "").unwrap();
+    }
+    fs::set_permissions(locked.join(".lock"), fs::Permissions::from_mode(0o000)).unwrap();
+    let immutable = |on: &str| {
+        let chattr = std::process::Command::new("chattr")
+            .arg(on)
+            .arg(stuck.join("in"))
+            .output();
+        chattr.is_ok_and(|output| output.status.success())
+    };
+    let is_stuck = immutable("+i");
+    let run = env.run_unprivileged(&["backup", "--no-status"]);
+    immutable("-i");
+    let run = run.code(0);
+    assert!(locked.exists(), "somebody may work in it: {run}");
+    assert_eq!(run.stderr.contains("staging-stuck"), is_stuck, "{run}");
+    assert_eq!(stuck.exists(), is_stuck);
+}
+
+#[test]
+fn the_only_archive_of_another_home_outlives_newer_ones_of_this() {
+    let mut env = TestEnv::new();
+    let other = env.path("home/work");
+    sample_home_at(&other);
+    let args = ["backup", "--no-status", "--json", "--codex-home"];
+    let only = env
+        .run(args.iter().copied().chain([&*text(&other)]))
+        .code(0)
+        .json();
+    archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    let document = env
+        .run(["prune", "--keep-last", "1", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(document["drop"].as_array().unwrap().len(), 1);
+    let archive = only["archive"].as_str().unwrap();
+    assert!(env.manager_home().join("backups").join(archive).exists());
+    let kept = document["keep"].as_array().unwrap();
+    let kept = kept.iter().find(|k| k["archive"] == archive).unwrap();
+    let reason = kept["reason"]
+        .as_str()
+        .unwrap()
+        .replace(&text(&env.path("")), "[ROOT]/");
+    assert!(reason.ends_with("home/work"), "{reason}");
 }

@@ -180,13 +180,15 @@ fn a_torn_database_of_its_is_refused() {
     state_database(&path, &scratch);
     let mut torn = fs::read(&path).expect("read");
     torn[4096..8192].fill(0xAA);
-    let archive = with_database(&env, torn, None);
     sample_home(&env);
     let before = env.tree("home/.codex");
-    let run = env.run(["verify", &archive]).code(5);
-    assert!(run.stdout.contains("state_5.sqlite"), "{run}");
-    let run = env.run(["restore", &archive, "--yes"]).code(5);
-    assert!(run.stderr.contains("state_5.sqlite"), "{run}");
-    assert_same_tree(&before, &env.tree("home/.codex"));
+    for database in [torn, b"hello".to_vec()] {
+        let archive = with_database(&env, database, None);
+        let run = env.run(["verify", &archive]).code(5);
+        assert!(run.stdout.contains("state_5.sqlite"), "{run}");
+        let run = env.run(["restore", &archive, "--yes"]).code(5);
+        assert!(run.stderr.contains("state_5.sqlite"), "{run}");
+        assert_same_tree(&before, &env.tree("home/.codex"));
+    }
     assert!(env.codex_home().join(rollout(FIRST)).exists());
 }

@@ -8,9 +8,11 @@
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
-use crate::support::sample::{backup, comparable, put, sample_home, sample_home_at, text};
+use crate::support::sample::{
+    FIRST, backup, comparable, put, rollout, sample_home, sample_home_at, text,
+};
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -95,6 +97,47 @@ fn folders_that_may_not_be_written_to_are_replaced_and_removed() {
     assert_eq!(home(&env).0[agents], before.0[agents]);
 }
 
+#[test]
+fn a_file_that_its_user_may_neither_read_nor_link_stays_and_the_others_come_back() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: no file can be given to another user here");
+        return;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    let theirs = put(&env, "skills/theirs/SKILL.md", "theirs");
+    let whole = text(&backup(&env, &[]));
+    std::os::unix::fs::chown(&theirs, Some(12_345), Some(12_345)).expect("give away");
+    fs::set_permissions(&theirs, Permissions::from_mode(0o600)).expect("set");
+    let powerless = |args: &[&str]| {
+        let none = ["--bounding-set", "-all", "--inh-caps", "-all"];
+        let program = env!("CARGO_BIN_EXE_codex-manager");
+        env.run_unprivileged_program("setpriv", &[&none[..], &[program], args].concat())
+    };
+    let run = powerless(&["backup", "--no-status", "--json"]).code(6);
+    assert!(run.stderr.contains("skills/theirs/SKILL.md"), "{run}");
+    let without = run.json()["archive"].as_str().expect("a name").to_owned();
+    let before = home(&env);
+    for args in [
+        &["restore", &without][..],
+        &["restore", &without, "--merge"],
+    ] {
+        put(&env, "AGENTS.md", "changed");
+        fs::remove_file(env.codex_home().join(rollout(FIRST))).expect("remove");
+        put(&env, "rules/added.rules", "added");
+        let _ = powerless(args).code(0);
+        let _ = fs::remove_file(env.codex_home().join("rules/added.rules"));
+        let _ = fs::remove_dir(env.codex_home().join("rules"));
+        assert_same_tree(&before, &home(&env));
+        assert_eq!(theirs.metadata().expect("look").uid(), 12_345);
+        assert_eq!(debris(&env), Vec::<PathBuf>::new());
+    }
+    // What would replace it cannot save it first.
+    let run = powerless(&["restore", &whole]).code(5);
+    assert!(run.stderr.contains("skills/theirs/SKILL.md"), "{run}");
+    assert_same_tree(&before, &home(&env));
+}
+
 /// Runs the command when it may open so few files.
 fn run_with_files(env: &TestEnv, files: usize, args: &[&str]) -> Run {
     let plain = env.command(args);
@@ -123,6 +166,47 @@ fn more_levels_of_folders_than_files_may_be_open_come_and_go() {
     let _ = run_with_files(&env, FILES, &["restore", "latest"]).code(0);
     assert_same_tree(&before, &home(&env));
     assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_command_that_may_open_too_few_files_says_so_and_leaves_nothing_behind() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let there = env.path("there");
+    let to = text(&there);
+    let commands = [
+        &["backup", "--no-status"][..],
+        &["verify", &archive],
+        &["restore", &archive, "--to", &to],
+        &["restore", &archive],
+    ];
+    for args in commands {
+        let (mut failed, mut done) = (0, 0);
+        for files in 4..=40 {
+            put(&env, "AGENTS.md", files.to_string());
+            let before = home(&env);
+            let run = run_with_files(&env, files, args);
+            let told = format!("{files} files, {args:?}\n{run}");
+            assert!(!run.stderr.contains("panicked"), "{told}");
+            assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{told}");
+            if run.code == 0 {
+                done += 1;
+            } else {
+                assert!((1..=6).contains(&run.code), "{told}");
+                let names_it = run.stderr.contains("error: ") || run.code == 6;
+                // Below that not even the program can be loaded.
+                assert!(names_it || files < 6, "{told}");
+                assert_same_tree(&before, &home(&env));
+                assert!(!there.exists(), "{told}");
+                failed += 1;
+            }
+            if there.exists() {
+                fs::remove_dir_all(&there).expect("remove");
+            }
+        }
+        assert!(failed > 0 && done > 0, "{args:?}: {failed} {done}");
+    }
 }
 
 #[test]

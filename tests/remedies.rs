@@ -66,6 +66,12 @@ fn fifo(path: &Path) {
     assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
+/// Puts a link to nowhere in the place of a folder.
+fn lead_nowhere(folder: &Path) {
+    fs::remove_dir_all(folder).unwrap();
+    symlink("nowhere", folder).unwrap();
+}
+
 fn one(env: &TestEnv, suffix: &str) -> PathBuf {
     fs::read_dir(env.manager_home().join("backups"))
         .unwrap()
@@ -169,9 +175,7 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
     (
         archived,
         |env| {
-            let folder = env.codex_home().join("sessions");
-            fs::remove_dir_all(&folder).unwrap();
-            symlink("nowhere", folder).unwrap();
+            lead_nowhere(&env.codex_home().join("sessions"));
         },
         "home.conversations",
         Mended::ByHand,
@@ -299,9 +303,7 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
     (
         archived,
         |env| {
-            let folder = env.manager_home().join("backups");
-            fs::remove_dir_all(&folder).unwrap();
-            symlink("nowhere", folder).unwrap();
+            lead_nowhere(&env.manager_home().join("backups"));
         },
         "archives",
         Mended::ByHand,

@@ -531,6 +531,20 @@ fn sync_is_a_dry_run_until_it_is_told_to_apply() {
 }
 
 #[test]
+fn a_sync_without_a_configuration_is_said_when_it_is_installed() {
+    let env = world();
+    let args = ["schedule", "install", "sync", "--every", "1h"];
+    let said = env.run(args).code(0);
+    assert!(said.stderr.contains("exit code 4"), "{said}");
+    assert!(said.stderr.contains("codex-manager sync init"), "{said}");
+    let cloud = env.path("cloud").into_os_string().into_string().unwrap();
+    std::fs::create_dir(&cloud).unwrap();
+    let _ = env.run(["sync", "init", "--cloud", &cloud]).code(0);
+    let said = env.run(args).code(0);
+    assert!(!said.stderr.contains("exit code 4"), "{said}");
+}
+
+#[test]
 fn homes_are_carried_as_absolute_paths() {
     let mut env = world();
     env.set("CODEX_HOME", "re lative");

@@ -43,16 +43,15 @@ fn a_conversation_goes_to_the_other_machine_and_back() {
 #[test]
 fn logins_and_databases_never_travel_and_naming_one_is_refused() {
     let pair = Pair::new();
-    for path in [
+    let paths = [
         "auth.json",
         "x_auth.json",
         "installation_id",
         "state_5.sqlite",
         "auth.lock",
         "AGENTS.md",
-    ] {
-        pair.put("a", path, "x");
-    }
+    ];
+    pair.put_all("a", &paths);
     assert_eq!(actions(&pair.apply("a")), ["copy-to-cloud AGENTS.md"]);
     // Nor from the folder into a home.
     pair.put("cloud", "auth.json", "planted");
@@ -98,6 +97,47 @@ fn what_went_on_differently_is_a_conflict_that_changes_nothing_until_somebody_de
     pair.apply("a");
     assert_eq!(pair.text("a", ROLLOUT), other);
     assert_eq!(pair.text("a", &own), mine.replace(ID, &new));
+}
+
+#[test]
+fn both_are_kept_also_where_the_other_one_was_decided_against_or_is_kept_already() {
+    for is_kept_already in [false, true] {
+        let pair = Pair::new();
+        let backup = "[backup]\nbackup_before_overwrite = false\n";
+        pair.configure("b", backup);
+        let [mine, other] = pair.diverge();
+        if is_kept_already {
+            let policy = "[conflict]\npolicy = \"prefer_local\"\n";
+            pair.configure("b", &format!("{backup}{policy}"));
+            pair.apply("b");
+            pair.configure("b", backup);
+        } else {
+            let _ = pair.run("b", &["resolve", ID, "--keep", "local"]).code(0);
+            pair.apply("b");
+        }
+        pair.apply("a");
+        // Somebody brings it back by hand, and both go on.
+        pair.put("a", ROLLOUT, &mine);
+        pair.apply("a");
+        assert_eq!(pair.text("cloud", ROLLOUT), mine);
+        let more = format!("{other}{{\"n\":\"more\"}}\n");
+        pair.put("b", ROLLOUT, &more);
+        let _ = pair.run("b", &["run", "--apply"]).code(2);
+        let run = pair
+            .run("b", &["resolve", ROLLOUT, "--keep", "both", "--json"])
+            .code(0);
+        let new = run.json()["new_id"].as_str().expect("an id").to_owned();
+        assert_eq!(pair.text("b", ROLLOUT), more);
+        let own = ROLLOUT.replace(ID, &new);
+        assert_eq!(pair.text("b", &own), mine.replace(ID, &new));
+        // What both had before may be kept as well; the other one is not.
+        pair.apply("b");
+        let forks = fs::read_dir(pair.cloud().join(".codex-manager/forks")).unwrap();
+        let texts = forks.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+        let texts: Vec<_> = texts.collect();
+        assert!(!texts.contains(&mine), "{texts:?}");
+        assert_eq!(pair.text("cloud", &own), mine.replace(ID, &new));
+    }
 }
 
 #[test]
@@ -247,11 +287,43 @@ fn a_deletion_goes_over_only_when_asked_for() {
         actions(&pair.apply("b")),
         ["delete-local skills/7/SKILL.md"]
     );
-    // Never in bulk.
+}
+
+#[test]
+fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    for n in 0..20 {
+        pair.put("a", &format!("skills/{n}/SKILL.md"), &n.to_string());
+    }
+    pair.apply("a");
+    pair.apply("b");
+    // All at once, on the machine itself.
     fs::remove_dir_all(pair.home("a").join("skills")).unwrap();
-    let run = pair.run("a", &["run", "--apply"]).code(5);
-    assert!(run.stderr.contains("19 deletions"), "{run}");
-    assert_eq!(pair.text("cloud", "skills/3/SKILL.md"), "3");
+    pair.put("a", ROLLOUT, META);
+    for _ in 0..2 {
+        let run = pair.run("a", &["run", "--apply"]).code(6);
+        assert!(run.stderr.contains("20 deletions at once"), "{run}");
+        assert!(run.stderr.contains("skills/19/SKILL.md"), "{run}");
+        assert!(run.stderr.contains("--delete-many"), "{run}");
+        assert_eq!(pair.text("cloud", ROLLOUT), META);
+        assert_eq!(pair.text("cloud", "skills/3/SKILL.md"), "3");
+    }
+    let _ = pair.run("a", &["run", "--apply", "--delete-many"]).code(0);
+    assert!(!pair.cloud().join("skills/3/SKILL.md").exists());
+    // On the machine that is asked for them: the folder is there, for it has the word of the other.
+    pair.put("a", SKILL, "new");
+    pair.apply("a");
+    let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
+    let skipped = json["skipped"].as_array().unwrap();
+    assert_eq!(skipped.len(), 20, "{json}");
+    assert_eq!(pair.text("b", SKILL), "new");
+    assert_eq!(pair.text("b", "skills/3/SKILL.md"), "3");
+    pair.configure("b", "");
+    let back = pair.apply("b");
+    assert_eq!(back["summary"]["copy-to-cloud"], 20, "{back}");
 }
 
 #[test]
@@ -286,6 +358,7 @@ fn init_writes_what_validate_takes() {
     let _ = env.run(["sync", "plan"]).code(4);
     let _ = env.run(["sync", "init"]).code(0);
     let _ = env.run(["sync", "init"]).code(5);
+    let _ = env.run(["sync", "init", "--dry-run"]).code(5);
     let _ = env
         .run(["sync", "init", "--force", "--cloud", "home/cloud"])
         .code(0);

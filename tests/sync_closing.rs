@@ -46,6 +46,12 @@ fn a_running_codex_is_ended_with_consent_alone() {
         &["run", "--dry-run", "--auto-terminate-without-confirmation"],
     );
     assert!(told.code(0).stderr.contains("would be ended"));
+    // As codexSync has it, the flag comes before the command.
+    let told = pair.run(
+        "a",
+        &["--auto-terminate-without-confirmation", "sync", "--dry-run"],
+    );
+    assert!(told.code(0).stderr.contains("would be ended"));
     assert_same_tree(&before, &pair.0.tree(""));
 
     let refused = pair.run("a", &["run", "--apply"]).code(3);
@@ -71,11 +77,70 @@ fn a_running_codex_is_ended_with_consent_alone() {
     let _ = pair.run("a", &["run", "--apply", flag]).code(3);
     assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
 
+    // A name of those that cannot be read is not passed over.
+    let unclear = "background_process_names = { linux = [\"codex\", 7] }\n";
+    pair.configure("a", &format!("{detection}{unclear}"));
+    let refused = pair.run("a", &["run", "--apply", flag]).code(4);
+    assert!(
+        refused.stderr.contains("background_process_names"),
+        "{refused}"
+    );
+
     pair.configure("a", detection);
     let run = pair.run("a", &["run", "--apply", flag]).code(0);
     assert!(run.stderr.contains("ended: "), "{run}");
     assert!(!codex.wait().unwrap().success());
     assert_eq!(pair.text("cloud", ROLLOUT), META);
+}
+
+#[test]
+fn codex_stays_where_nothing_is_to_be_done_or_may_be() {
+    let pair = Pair::new();
+    // By their times, one of two equal files may be newer.
+    let detection =
+        "[sync]\ncompare = \"three_way\"\n[process_detection]\ngrace_period_seconds = 0\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    pair.apply("a");
+    let mut codex = a_codex(&pair, "a", "echo; read line");
+    let flag = "--auto-terminate-without-confirmation";
+    let not_asked = |code: i32| {
+        let plan = pair.run("a", &["plan", "--json"]).code(code).json();
+        assert_eq!(plan["closing"], serde_json::Value::Null, "{plan:#}");
+        let run = pair.run("a", &["run", "--apply", flag, "-v"]).code(code);
+        assert!(!run.stderr.contains("ended: "), "{run}");
+        assert!(!run.stderr.contains("began to use"), "{run}");
+        // Who is there is listed all the same.
+        assert!(run.stderr.contains("codex -c"), "{run}");
+    };
+    not_asked(0);
+    // What is taken note of without being copied is looked at once more.
+    pair.put("a", "AGENTS.md", "one");
+    pair.put("cloud", "AGENTS.md", "one");
+    not_asked(0);
+    pair.put("a", ROLLOUT, &format!("{META}{{\"n\":\"here\"}}\n"));
+    pair.put("cloud", ROLLOUT, &format!("{META}{{\"n\":\"there\"}}\n"));
+    not_asked(2);
+    assert_eq!(codex.try_wait().unwrap(), None, "it was not ended");
+    drop(codex.stdin.take());
+    codex.wait().unwrap();
+}
+
+#[test]
+fn what_codex_writes_when_it_is_told_to_end_goes_over_as_well() {
+    let pair = Pair::new();
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n";
+    pair.configure("a", detection);
+    let rollout = pair.put("a", ROLLOUT, META);
+    let script = format!(
+        "trap 'echo {{}} >> {}; exit' TERM INT HUP; echo; read line",
+        rollout.display()
+    );
+    let mut codex = a_codex(&pair, "a", &script);
+    let flag = "--auto-terminate-without-confirmation";
+    let _ = pair.run("a", &["run", "--apply", flag]).code(0);
+    codex.wait().unwrap();
+    assert_eq!(pair.text("cloud", ROLLOUT), format!("{META}{{}}\n"));
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! `sync run` and `sync restore`, killed at any write and on a full disk.
 
 use crate::support::faults::Mount;
-use crate::support::injection::{can_inject, killed_at};
+use crate::support::injection::{Fault, Point, can_inject, faulty, killed_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL};
 use std::fs;
 
 /// The calls by which files come, go and are made durable.
-const CALLS: [&str; 4] = ["rename", "fsync", "fdatasync", "unlink"];
+const CALLS: [&str; 5] = ["rename", "renameat2", "fsync", "fdatasync", "unlink"];
 /// At how many of each a run is killed, at most.
 const KILLS: usize = 14;
 
@@ -227,4 +227,31 @@ fn i3_a_restore_onto_a_full_disk_has_whole_files_alone_and_says_where_the_others
         let left = fs::read_dir(full.join("skills/mine")).unwrap().count();
         assert_eq!(left, 3);
     }
+}
+
+#[test]
+fn a_file_system_that_cannot_rename_without_replacing_is_synced_all_the_same() {
+    if !can_inject() {
+        return;
+    }
+    let pair = Pair::synced(&[(ROLLOUT, META)]);
+    let archived = format!(
+        "archived_sessions/{}",
+        ROLLOUT.rsplit('/').next().expect("a name")
+    );
+    let target = pair.put("a", &archived, "");
+    fs::rename(pair.home("a").join(ROLLOUT), target).expect("archive it");
+    pair.put("a", SKILL, "one");
+    pair.apply("a");
+    let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml", "run"];
+    let args = [&args[..], &["--apply"]].concat();
+    let point = Point {
+        call: "renameat2".into(),
+        number: 1,
+    };
+    let run = faulty(&pair.0, &args, &point, Fault::FromThenOn("EINVAL"));
+    assert!(run.expect("a rename").status.success());
+    assert_eq!(pair.text("b", SKILL), "one");
+    assert_eq!(pair.text("b", &archived), META);
+    assert!(!pair.home("b").join(ROLLOUT).exists());
 }

@@ -40,6 +40,62 @@ fn what_looks_like_a_login_or_a_key_travels_in_no_direction() {
 }
 
 #[test]
+fn a_text_with_a_token_in_it_stays_where_it_is_and_prompts_go_over() {
+    // Put together here, so that nothing that looks for tokens finds one in this file.
+    let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
+    for side in ["a", "cloud"] {
+        let pair = Pair::new();
+        pair.put(
+            side,
+            "skills/x/setup.md",
+            &format!("# Setup\n\n`{token}`\n"),
+        );
+        pair.put(side, "skills/x/deploy.sh", &format!("export T={token}\n"));
+        pair.put(side, "skills/x/words.md", "set `GITHUB_TOKEN=ghp_xxxx…`\n");
+        let prompt = format!("{{\"session_id\":\"s\",\"ts\":1,\"text\":\"{token}\"}}\n");
+        pair.put(side, "history.jsonl", &prompt);
+        let json = pair.apply("a");
+        let to = if side == "a" { "cloud" } else { "local" };
+        assert_eq!(
+            actions(&json),
+            ["history.jsonl", "skills/x/words.md"].map(|path| format!("copy-to-{to} {path}"))
+        );
+        let warnings = json["warnings"].as_array().unwrap();
+        let paths: Vec<_> = warnings
+            .iter()
+            .map(|w| w["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(paths, ["skills/x/deploy.sh", "skills/x/setup.md"]);
+        let why = "is not synced: what is in it looks like a token of GitHub";
+        assert_eq!(warnings[0]["reason"], why);
+        assert!(!json.to_string().contains(&token));
+    }
+}
+
+#[test]
+fn a_conversation_with_a_token_in_it_is_put_back_and_a_text_with_one_not_into_the_cloud() {
+    let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
+    let pair = Pair::new();
+    let kept = "backups-a/a-20261101T000000Z";
+    let conversation = format!("{META}{{\"n\":\"{token}\"}}\n");
+    pair.0.write(&format!("{kept}/{ROLLOUT}"), &conversation);
+    for target in ["local", "cloud"] {
+        let args = ["restore", "--target", target, "--apply"];
+        let _ = pair.run("a", &args).code(0);
+    }
+    assert_eq!(pair.text("cloud", ROLLOUT), conversation);
+    pair.0.write(&format!("{kept}/{SKILL}"), &token);
+    let refused = pair.run("a", &["restore", "--target", "cloud", "--apply"]);
+    let refused = refused.code(5);
+    assert!(refused.stderr.contains("token of GitHub"), "{refused}");
+    assert!(!refused.stderr.contains(&token));
+    let _ = pair
+        .run("a", &["restore", "--target", "local", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("a", SKILL), token);
+}
+
+#[test]
 fn settings_that_run_commands_travel_only_where_they_are_named() {
     let pair = Pair::new();
     pair.put("cloud", "config.toml", "notify = [\"sh\"]\n");
@@ -52,7 +108,7 @@ fn settings_that_run_commands_travel_only_where_they_are_named() {
 #[test]
 fn copies_of_settings_that_run_commands_travel_only_where_they_are_named() {
     let pair = Pair::new();
-    for path in [
+    let paths = [
         "config.toml.bak",
         "config.toml~",
         "config (1).toml",
@@ -63,9 +119,8 @@ fn copies_of_settings_that_run_commands_travel_only_where_they_are_named() {
         "hooks.json.bak",
         "hooks.json~",
         "Hooks-old.json",
-    ] {
-        pair.put("a", path, "x");
-    }
+    ];
+    pair.put_all("a", &paths);
     pair.put("a", "configure.toml", "x");
     pair.put("a", "skills/x/config.toml", "x");
     assert_eq!(

@@ -425,7 +425,7 @@ fn i2_a_move_to_another_disk_that_is_killed_loses_nothing_and_goes_on() {
     }
     let name = ROLLOUT.rsplit('/').next().unwrap();
     let archived = format!("archived_sessions/{name}");
-    for call in ["rename", "fsync", "unlink"] {
+    for call in ["rename", "renameat2", "fsync", "unlink"] {
         for number in 1..=KILLS {
             let pair = Pair::new();
             let Some(_mount) = Mount::small(&pair.0.path("disk"), 1024) else {
@@ -499,4 +499,239 @@ fn settings_that_run_commands_are_never_written_through_a_link() {
     assert_eq!(fs::read_to_string(&real).unwrap(), "model = \"mine\"\n");
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_eq!(pair.text("cloud", "config.toml"), "model = \"two\"\n");
+}
+
+#[test]
+fn a_file_here_and_a_folder_there_are_named_and_all_else_is_synced() {
+    for (here, there) in [
+        ("skills/x", "skills/x/f"),
+        ("skills/x/f", "skills/x"),
+        ("skills/x/deep/er", "skills/x"),
+    ] {
+        let pair = Pair::new();
+        pair.put("a", here, "of here");
+        pair.put("cloud", there, "of there");
+        pair.put("a", SKILL, "mine");
+        pair.put("cloud", "AGENTS.md", "theirs");
+        for round in 0..2 {
+            let planned = pair.run("a", &["plan", "--json"]).code(6).json();
+            let done = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+            assert_eq!(planned["actions"], done["actions"]);
+            assert_eq!(planned["skipped"], done["skipped"]);
+            assert_eq!(actions(&done).len(), if round == 0 { 2 } else { 0 });
+            let skipped = done["skipped"].as_array().unwrap();
+            assert_eq!(skipped.len(), 2, "{done}");
+            for one in skipped {
+                let why = one["reason"].as_str().unwrap();
+                assert!(why.contains("rename or remove one of the two"), "{done}");
+            }
+        }
+        assert_eq!(pair.text("a", here), "of here");
+        assert_eq!(pair.text("cloud", there), "of there");
+        // The user decides.
+        fs::rename(
+            pair.home("a").join("skills/x"),
+            pair.home("a").join("skills/y"),
+        )
+        .unwrap();
+        assert_eq!(actions(&pair.apply("a")).len(), 2);
+        assert_eq!(pair.text("a", there), "of there");
+    }
+}
+
+#[test]
+fn what_is_no_file_in_the_place_of_one_is_named() {
+    let pair = Pair::new();
+    pair.put("a", "AGENTS.md", "x");
+    pair.put("a", SKILL, "x");
+    let pipe = pair.cloud().join("AGENTS.md");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    for args in [&["plan", "--json"][..], &["run", "--apply", "--json"]] {
+        let json = pair.run("a", args).code(6).json();
+        assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
+        let why = json["skipped"][0]["reason"].as_str().unwrap();
+        assert!(why.contains("in the cloud folder is no file"), "{json}");
+    }
+}
+
+#[test]
+fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_deletions() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    let mut files: Vec<_> = (0..20).map(|n| format!("skills/s/{n}")).collect();
+    files.extend(["skills/file".to_owned(), "skills/folder/f".to_owned()]);
+    for file in &files {
+        pair.put("a", file, "one");
+    }
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    let home = pair.home("a");
+    fs::remove_file(home.join("skills/file")).unwrap();
+    fs::remove_dir_all(home.join("skills/folder")).unwrap();
+    pair.put("a", "skills/file/f", "two");
+    pair.put("a", "skills/folder", "two");
+    for name in ["a", "b"] {
+        pair.apply(name);
+        assert_eq!(pair.text(name, "skills/file/f"), "two");
+        assert_eq!(pair.text(name, "skills/folder"), "two");
+        assert_eq!(actions(&pair.apply(name)), [""; 0]);
+    }
+}
+
+#[test]
+fn a_disk_behind_a_link_that_is_not_mounted_is_refused_as_one_without_a_link() {
+    // The link is above the cloud folder, or is the cloud folder.
+    for (link, to, cloud) in [
+        ("link", "disk", "link/codex"),
+        ("link", "disk/codex", "link"),
+        ("link", "disk", "disk/codex"),
+    ] {
+        let pair = Pair::new();
+        symlink(pair.0.path(to), pair.0.path(link)).unwrap();
+        fs::create_dir(pair.0.path("disk")).unwrap();
+        if to == "disk/codex" {
+            fs::create_dir(pair.0.path(to)).unwrap();
+        }
+        places(&pair, "", "codex-a", cloud, "bk");
+        pair.put("a", SKILL, "one");
+        pair.apply("a");
+        pair.put("a", SKILL, "two, longer");
+        pair.apply("a");
+        fs::rename(pair.0.path("disk"), pair.0.path("off")).unwrap();
+        fs::create_dir(pair.0.path("disk")).unwrap();
+        let before = pair.tree();
+        for args in [
+            &["plan"][..],
+            &["run", "--apply"],
+            &["restore", "--target", "cloud", "--apply"],
+        ] {
+            let run = pair.run("a", args).code(5);
+            assert!(run.stderr.contains("nothing was changed"), "{run}");
+        }
+        assert_same_tree(&before, &pair.tree());
+        fs::remove_dir(pair.0.path("disk")).unwrap();
+        fs::rename(pair.0.path("off"), pair.0.path("disk")).unwrap();
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    }
+}
+
+#[test]
+fn a_home_behind_a_link_that_is_not_mounted_is_refused() {
+    let pair = Pair::new();
+    fs::create_dir_all(pair.0.path("disk/codex")).unwrap();
+    symlink(pair.0.path("disk"), pair.0.path("link")).unwrap();
+    places(&pair, "", "link/codex", "cloud", "bk");
+    pair.put("cloud", SKILL, "one");
+    pair.apply("a");
+    fs::rename(pair.0.path("disk/codex"), pair.0.path("off")).unwrap();
+    let run = pair.run("a", &["run", "--apply"]).code(5);
+    assert!(run.stderr.contains("the Codex home is not there"), "{run}");
+    assert!(!pair.0.path("disk/codex").exists());
+}
+
+#[test]
+fn a_file_in_the_place_of_a_folder_of_ours_is_refused() {
+    for place in [
+        ".codex-manager",
+        ".codex-manager/machines",
+        ".codex-manager/forks",
+    ] {
+        let pair = Pair::new();
+        pair.put("a", SKILL, "one");
+        pair.put("cloud", place, "of somebody");
+        let before = pair.tree();
+        for args in [&["plan"][..], &["run", "--apply"]] {
+            let run = pair.run("a", args).code(5);
+            assert!(run.stderr.contains("not a folder: "), "{run}");
+            assert!(run.stderr.contains("move it away"), "{run}");
+        }
+        let mut after = pair.tree();
+        after.0.retain(|path, _| !path.starts_with("manager-a"));
+        assert_same_tree(&before, &after);
+    }
+}
+
+#[test]
+fn a_cloud_folder_that_is_a_file_is_refused_before_anything_is_planned() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "one");
+    fs::remove_dir(pair.cloud()).unwrap();
+    fs::write(pair.cloud(), "x").unwrap();
+    for args in [&["plan"][..], &["run", "--apply"]] {
+        let run = pair.run("a", args).code(5);
+        assert!(
+            run.stderr.contains("the cloud folder is not there"),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn what_is_called_as_our_own_files_is_left_out_by_name() {
+    let pair = Pair::new();
+    pair.put("a", "skills/mine/.codex-manager/notes.md", "mine");
+    pair.put("a", SKILL, "x");
+    let json = pair.apply("a");
+    assert_eq!(actions(&json), [format!("copy-to-cloud {SKILL}")]);
+    let left = &json["left_out"][0];
+    assert_eq!(left["path"], "skills/mine/.codex-manager", "{json}");
+    assert_eq!(
+        left["reason"],
+        "its name is one that codex-manager keeps for itself"
+    );
+}
+
+#[test]
+fn a_root_in_another_letter_case_is_named() {
+    let pair = Pair::new();
+    if pair
+        .put("a", SKILL, "x")
+        .with_file_name("skill.MD")
+        .exists()
+    {
+        return; // A disk that ignores letter case.
+    }
+    places(
+        &pair,
+        "\"Skills\", \"agents.md\", \"new\"",
+        "codex-a",
+        "cloud",
+        "bk",
+    );
+    for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
+        let run = pair.run("a", args).code(0);
+        assert_eq!(
+            run.stderr.matches("include_roots names").count(),
+            2,
+            "{run}"
+        );
+        assert!(run.stderr.contains("\"skills\""), "{run}");
+        assert!(run.stderr.contains("\"AGENTS.md\""), "{run}");
+    }
+    places(&pair, "\"skills\"", "codex-a", "cloud", "bk");
+    let run = pair.run("a", &["validate"]).code(0);
+    assert!(!run.stderr.contains("include_roots names"), "{run}");
+}
+
+#[test]
+fn a_preflight_fails_where_something_stands_in_the_place_of_the_backups() {
+    let pair = Pair::new();
+    pair.apply("a");
+    let _ = pair.run("a", &["preflight"]).code(0);
+    let backups = pair.0.path("backups-a");
+    fs::write(&backups, "a file").unwrap();
+    let run = pair.run("a", &["preflight"]).code(5);
+    assert!(run.stdout.contains("no backup can be made there"), "{run}");
+    fs::remove_file(&backups).unwrap();
+    symlink(pair.0.path("nowhere"), &backups).unwrap();
+    let _ = pair.run("a", &["preflight"]).code(5);
 }

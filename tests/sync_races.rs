@@ -2,7 +2,7 @@
 
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use codex_manager::context::Environment;
-use codex_manager::sync::apply::{self, Report, Work};
+use codex_manager::sync::apply::{self, ApplyError, Report, Work};
 use codex_manager::sync::config::{Surroundings, SyncConfig};
 use codex_manager::sync::plan::{self, Request};
 use codex_manager::sync::state::Replica;
@@ -10,6 +10,15 @@ use std::fs;
 
 /// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
 fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> Report {
+    try_after(pair, meanwhile, often).unwrap()
+}
+
+/// The same, also where it is refused.
+fn try_after(
+    pair: &Pair,
+    meanwhile: impl FnOnce(),
+    often: impl Fn(),
+) -> Result<Report, ApplyError> {
     let manager = pair.0.path("manager-a");
     let around = Surroundings {
         env: &Environment::default(),
@@ -30,7 +39,7 @@ fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> Repor
         progress: &codex_manager::io::progress::Silent,
         now: chrono::DateTime::from_timestamp(1_795_100_000, 0).unwrap(),
     };
-    apply::apply(&plan, state, &work).unwrap()
+    apply::apply(&plan, state, &work)
 }
 
 fn line(n: u8) -> String {
@@ -100,4 +109,28 @@ fn what_a_client_puts_over_a_copy_at_once_is_not_taken_for_the_copy() {
     let run = pair.run("a", &["run", "--apply", "--json"]).code(6);
     assert_eq!(run.json()["waiting"][0]["path"], SKILL);
     assert_eq!(actions(&run.json()), [""; 0]);
+}
+
+#[test]
+fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to() {
+    for is_left_empty in [false, true] {
+        let pair = Pair::synced(&[(SKILL, "one")]);
+        pair.put("a", ROLLOUT, META);
+        let elsewhere = pair.0.path("elsewhere");
+        let unmount = || {
+            fs::rename(pair.cloud(), &elsewhere).unwrap();
+            if is_left_empty {
+                fs::create_dir(pair.cloud()).unwrap();
+            }
+        };
+        let refused = try_after(&pair, unmount, || {}).unwrap_err();
+        assert!(matches!(refused, ApplyError::Cloud(_)), "{refused}");
+        assert_eq!(pair.cloud().exists(), is_left_empty);
+        if is_left_empty {
+            fs::remove_dir(pair.cloud()).unwrap();
+        }
+        fs::rename(&elsewhere, pair.cloud()).unwrap();
+        pair.apply("a");
+        assert_eq!(pair.text("cloud", ROLLOUT), META);
+    }
 }

@@ -1,7 +1,7 @@
 //! What a sync overwrites: kept, put back, and for how long.
 
 use crate::support::env::assert_same_tree;
-use crate::support::pair::{ID, Pair, ROLLOUT, SKILL, at};
+use crate::support::pair::{ID, META, Pair, ROLLOUT, SKILL, at};
 use std::fs;
 use std::time::{Duration, SystemTime};
 
@@ -239,4 +239,196 @@ fn the_version_that_a_decision_drops_is_kept_and_can_be_put_back() {
         assert_eq!(pair.text("cloud", ROLLOUT), *dropped, "{json}");
         assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 1);
     }
+}
+
+#[test]
+fn what_killed_runs_left_of_snapshots_is_removed_and_what_is_being_made_is_not() {
+    let pair = Pair::new();
+    let backups = pair.0.path("backups-b");
+    let left = |name: &str, is_locked: bool, secs: u64| {
+        let folder = backups.join(format!(".codex-manager-unfinished-{name}"));
+        fs::create_dir_all(folder.join("snapshot/skills")).unwrap();
+        if is_locked {
+            fs::write(folder.join(".lock"), "").unwrap();
+        }
+        let file = fs::File::open(&folder).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(secs);
+        file.set_modified(time).unwrap();
+        folder
+    };
+    let (long_ago, in_a_while) = (1_600_000_000, 2_000_000_000);
+    let gone = [
+        left("old", false, long_ago),
+        left("killed", true, in_a_while),
+    ];
+    let stay = [
+        left("about-to-be", false, in_a_while),
+        left("under-way", true, long_ago),
+        pair.0
+            .write("backups-b/.codex-manager-unfinished-file", "x"),
+    ];
+    let lock = codex_manager::io::lock::FileLock::exclusive(&stay[1].join(".lock"));
+    pair.apply("b");
+    assert_eq!(gone.map(|path| path.exists()), [false; 2]);
+    assert_eq!(stay.map(|path| path.exists()), [true; 3]);
+    drop(lock.unwrap());
+}
+
+#[test]
+fn nothing_is_put_back_into_a_cloud_folder_that_looks_not_mounted() {
+    let pair = Pair::new();
+    pair.put("b", SKILL, "one");
+    pair.apply("b");
+    pair.put("b", SKILL, "two, newer");
+    pair.apply("b");
+    let (cloud, off) = (pair.cloud(), pair.0.path("cloud.off"));
+    fs::rename(&cloud, &off).unwrap();
+    fs::create_dir(&cloud).unwrap();
+    let before = pair.tree();
+    for mode in ["--dry-run", "--apply"] {
+        let run = pair
+            .run("b", &["restore", "--target", "cloud", mode])
+            .code(5);
+        assert!(run.stderr.contains("looks not mounted"), "{run}");
+        assert!(run.stderr.contains("sync run --refill"), "{run}");
+    }
+    assert_same_tree(&before, &pair.tree());
+    let _ = pair.run("b", &["run", "--apply", "--refill"]).code(0);
+    let _ = pair
+        .run("b", &["restore", "--target", "cloud", "--apply"])
+        .code(0);
+    assert_eq!(pair.text("cloud", SKILL), "one");
+}
+
+#[test]
+fn a_snapshot_whose_file_has_no_place_puts_nothing_back() {
+    let kept = "backups-b/b-20261101T000000Z";
+    for (there, told) in [("skills/x", "a file is"), ("skills/x/y/z", "a folder is")] {
+        let pair = Pair::new();
+        pair.0.write(&format!("{kept}/AGENTS.md"), "kept");
+        pair.0.write(&format!("{kept}/skills/x/y"), "kept");
+        pair.put("b", there, "mine");
+        for mode in ["--dry-run", "--apply"] {
+            let run = pair.run("b", &["restore", mode]).code(5);
+            assert!(run.stderr.contains(told), "{run}");
+            assert!(run.stderr.contains("nothing was changed"), "{run}");
+        }
+        assert_eq!(pair.text("b", there), "mine");
+        assert!(!pair.home("b").join("AGENTS.md").exists());
+    }
+}
+
+#[test]
+fn a_snapshot_whose_list_cannot_be_used_is_refused_and_not_taken_for_another_program_s() {
+    for (list, why) in [
+        ("{\"schema\":1,\"fil", "EOF"),
+        ("{\"schema\":9,\"things\":[]}", "newer codex-manager"),
+    ] {
+        let pair = Pair::new();
+        let folder = "backups-b/b-20261101T000000Z";
+        pair.0
+            .write(&format!("{folder}/.cloud/{SKILL}"), "of the cloud");
+        let file = format!("{folder}/.codex-manager-snapshot.json");
+        pair.0.write(&file, list);
+        for mode in ["--dry-run", "--apply"] {
+            let run = pair.run("b", &["restore", mode]).code(5);
+            assert!(run.stderr.contains(why), "{run}");
+        }
+        assert!(!pair.home("b").join(".cloud").exists());
+    }
+}
+
+#[test]
+fn temp_files_of_killed_runs_are_removed_among_our_own_files_as_well() {
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    let replicas = fs::read_dir(pair.0.path("manager-b/sync")).unwrap();
+    let replica = replicas.map(|entry| entry.unwrap().path()).next().unwrap();
+    let ours = pair.cloud().join(".codex-manager");
+    let folders = [ours.join("machines"), ours.join("forks"), replica];
+    let temps = folders.map(|folder| {
+        fs::create_dir_all(&folder).unwrap();
+        let temp = folder.join(".codex-manager-tmp-abc");
+        fs::write(&temp, "half").unwrap();
+        temp
+    });
+    pair.apply("b");
+    assert_eq!(temps.map(|temp| temp.exists()), [false; 3]);
+}
+
+#[test]
+fn an_old_snapshot_that_cannot_be_read_fails_no_run_and_stays() {
+    use std::io::Write;
+    let pair = Pair::new();
+    pair.configure("b", "[backup]\nmax_backups = 1\n");
+    let path = pair.0.write("backups-b/b-20200101T000000Z.zip", "");
+    let mut zip = zip::ZipWriter::new(fs::File::create(&path).unwrap());
+    let stored =
+        zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    zip.start_file(".codex-manager-snapshot.json", stored)
+        .unwrap();
+    zip.write_all(b"{\"schema\":1,\"files\":[]}").unwrap();
+    zip.finish().unwrap();
+    let text = fs::read(&path).unwrap();
+    let at = text.windows(6).position(|part| part == b"schema").unwrap();
+    let mut damaged = text.clone();
+    damaged[at] = b'S';
+    fs::write(&path, damaged).unwrap();
+    for text in ["one", "two, and longer"] {
+        pair.put("b", SKILL, text);
+        pair.apply("b");
+    }
+    assert_eq!(pair.text("cloud", SKILL), "two, and longer");
+    assert!(path.exists());
+}
+
+#[test]
+fn a_conversation_that_quotes_a_token_is_put_back() {
+    let pair = Pair::new();
+    let quoting = format!("{META}{{\"access_token\":\"quoted\"}}\n");
+    pair.sync(&[(ROLLOUT, &quoting)]);
+    let longer = format!("{quoting}{{\"n\":1}}\n");
+    pair.put("a", ROLLOUT, &longer);
+    pair.apply("a");
+    pair.apply("b");
+    assert_eq!(pair.text("b", ROLLOUT), longer);
+    let _ = pair.run("b", &["restore", "--apply"]).code(0);
+    assert_eq!(pair.text("b", ROLLOUT), quoting);
+}
+
+#[test]
+fn a_conversation_made_by_a_killed_decision_and_gone_on_with_is_not_made_again() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    let _ = pair.diverge();
+    pair.apply("b");
+    let (sync, ours) = (
+        pair.0.path("manager-b/sync"),
+        pair.cloud().join(".codex-manager"),
+    );
+    let copy = |from: &std::path::Path, to: &std::path::Path| {
+        let done = std::process::Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status();
+        assert!(done.unwrap().success());
+    };
+    let kept = [pair.0.path("kept-sync"), pair.0.path("kept-ours")];
+    copy(&sync, &kept[0]);
+    copy(&ours, &kept[1]);
+    let both = ["resolve", ID, "--keep", "both", "--json"];
+    let new = pair.run("b", &both).code(0).json()["new_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let made = pair.home("b").join(ROLLOUT.replace(ID, &new));
+    // As it was before the decision was noted.
+    for (from, to) in [(&kept[0], &sync), (&kept[1], &ours)] {
+        fs::remove_dir_all(to).unwrap();
+        copy(from, to);
+    }
+    let grown = fs::read_to_string(&made).unwrap() + "{\"n\":\"further\"}\n";
+    fs::write(&made, &grown).unwrap();
+    let again = pair.run("b", &both).code(0).json();
+    assert_eq!(again["new_id"], *new);
+    assert_eq!(fs::read_to_string(&made).unwrap(), grown);
 }

@@ -194,3 +194,27 @@ fn in_a_mapped_folder_the_next_step_is_a_command_that_finds_what_came() {
         "{run}"
     );
 }
+
+#[test]
+fn init_writes_through_a_link_and_leaves_one_to_nowhere_alone() {
+    let pair = Pair::new();
+    let real = pair.0.write("dotfiles/sync.toml", "# mine\n");
+    let link = pair.0.path("link.toml");
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    let cloud = pair.cloud().to_string_lossy().into_owned();
+    let output = link.to_string_lossy().into_owned();
+    let init = |more: &[&str]| {
+        let args = ["sync", "init", "--cloud", &*cloud, "--output", &*output];
+        pair.0.run([&args, more].concat())
+    };
+    let _ = init(&[]).code(5);
+    assert_eq!(fs::read_to_string(&real).unwrap(), "# mine\n");
+    let _ = init(&["--force"]).code(0);
+    assert!(fs::read_to_string(&real).unwrap().contains("[paths]"));
+    fs::remove_file(&real).unwrap();
+    for more in [&[][..], &["--force"]] {
+        let run = init(more).code(1);
+        assert!(run.stderr.contains("follow the link"), "{run}");
+    }
+    assert!(link.is_symlink() && !real.exists());
+}

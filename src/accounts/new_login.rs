@@ -222,7 +222,7 @@ fn left_behind(parent: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
         .map(|entry| entry.path())
-        .filter(|folder| folder.is_dir() && !lock::is_held(&folder.join(".lock")))
+        .filter(|folder| folder.is_dir() && lock::is_free(&folder.join(".lock")))
         .collect();
     folders.sort();
     folders

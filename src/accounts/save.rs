@@ -11,7 +11,7 @@ use crate::codex::identity::{Identity, LoginKind};
 use crate::io::clock::Timestamp;
 use crate::io::lock::FileLock;
 use crate::io::secret::SecretBytes;
-use crate::io::{IoContext, IoError, atomic, hash};
+use crate::io::{IoContext, IoError, atomic, hash, tree};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -155,8 +155,29 @@ impl Profiles {
     fn set_aside(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
-        let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
-        atomic::rename(path, &folder.join(format!("profile-{stamp}.json")))
+        atomic::rename(path, &folder.join(format!("profile-{}.json", stamp(now))))
+    }
+
+    /// Keeps what stands in the place of a login and can be none, before it is replaced: a folder with
+    /// what is in it, a file far too large. Returns where; a pipe holds nothing that could be kept.
+    pub fn keep_wreck(&self, path: &Path, now: Timestamp) -> Result<Option<PathBuf>, IoError> {
+        let kind = path.symlink_metadata().at("look at", path)?.file_type();
+        if !(kind.is_dir() || kind.is_file()) {
+            return Ok(None);
+        }
+        let folder = self.folder.join(UNREADABLE);
+        atomic::create_private_folder(&folder)?;
+        let stem = format!("auth-{}", stamp(now));
+        let names = std::iter::once(stem.clone()).chain((2..).map(|n| format!("{stem}-{n}")));
+        let mut places = names.map(|name| folder.join(name));
+        let free = places.find(|place| place.symlink_metadata().is_err());
+        let kept = free.unwrap_or_else(|| folder.join(stem));
+        tree::share(path, &kept)?;
+        // There may be a login in it.
+        tree::close_to_others(&kept)?;
+        tree::sync(&kept)?;
+        atomic::sync_folder(&folder)?;
+        Ok(Some(kept))
     }
 
     /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
@@ -179,6 +200,11 @@ impl Profiles {
         }
         name
     }
+}
+
+/// An instant in a file name.
+fn stamp(now: Timestamp) -> impl std::fmt::Display {
+    now.to_utc().format("%Y%m%dT%H%M%S%6fZ")
 }
 
 /// What `profile.json` says after a login was saved. Pure but for a look at the home that had the owner

@@ -8,6 +8,7 @@ use super::conversations::Copies;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{Compression, LARGE_BYTES};
+use super::look::{Look, Seen, look, wait_for_growth};
 use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata;
 use super::moved::{Opened, Whereabouts};
@@ -16,11 +17,11 @@ use super::pack::{self, Closing, PackWriter, Packed};
 use super::reuse::Source;
 use super::scan::{self, LeftOut, Scan};
 use super::scope::CaptureScope;
+use super::snapshots::{Databases, Snapshot};
 use crate::codex::auth::{AuthFile, Login};
-use crate::codex::database;
-use crate::codex::home::{self, Kind, kind_of};
+use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
-use crate::codex::rollout::{self, ConversationFile};
+use crate::codex::rollout::ConversationFile;
 use crate::io::atomic::TempFile;
 use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
@@ -28,14 +29,9 @@ use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
 use std::collections::HashSet;
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a writer may pause within a line before the line counts as cut off.
-const AT_REST: Duration = Duration::from_millis(250);
 
 /// How often a file is looked at that is shorter each time it is read.
 const LOOKS: u32 = 8;
@@ -144,6 +140,7 @@ pub fn capture(
             skipped.sort();
             skipped.dedup_by(|again, first| again.path == first.path);
             metadata.captured_files = tops;
+            metadata.bound();
             let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
             login = captured;
             Ok(Closing {
@@ -206,95 +203,12 @@ fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveErro
     Ok(())
 }
 
-/// A database that was taken, and where its copy is.
-struct Snapshot {
-    planned: FileEntry,
-    copy: PathBuf,
-}
-
-/// The databases of a home, each looked at once.
-#[derive(Default)]
-struct Databases {
-    taken: Vec<Snapshot>,
-    skipped: Vec<LeftOut>,
-    unreadable: HashSet<PathBuf>,
-}
-
-impl Databases {
-    fn has(&self, path: &Path) -> bool {
-        let taken = self.taken.iter().map(|s| s.planned.path.as_path());
-        taken
-            .chain(self.skipped.iter().map(|s| &*s.path))
-            .any(|known| known == path)
-    }
-
-    /// Takes those of a scan that were not seen before.
-    fn take(&mut self, scan: &Scan, staging: &Staging) -> Result<(), ArchiveError> {
-        for planned in &scan.databases {
-            if is_interrupted() {
-                return Err(ArchiveError::Interrupted);
-            }
-            let path = planned.path.as_path();
-            if self.has(path) {
-                continue;
-            }
-            let copy = staging.path(&format!("{}.sqlite", self.taken.len()));
-            let source = scan.places.source(&planned.path);
-            match database::snapshot(&source, &copy) {
-                Ok(()) => self.taken.push(Snapshot {
-                    planned: planned.clone(),
-                    copy,
-                }),
-                Err(_) if !source.exists() => {
-                    let _ = fs::remove_file(&copy);
-                }
-                Err(error) if error.is_of_content(&source) => {
-                    let _ = fs::remove_file(&copy);
-                    if !matches!(error, database::DatabaseError::Damaged { .. }) {
-                        self.unreadable.insert(path.to_path_buf());
-                    }
-                    self.skipped.push(LeftOut::new(path, chain(&error)));
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
-    }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
-}
-
 /// What became of one attempt to add a file.
 enum Added {
     /// It is in the archive, or there is nothing to add.
     Done,
     /// Its last line is not whole: look again when the others are done.
     Later,
-}
-
-/// What a look at an open file says.
-enum Look {
-    /// It can be taken.
-    Take(Seen),
-    /// Its last line is not whole.
-    Later,
-    /// It is not to be taken.
-    Leave(&'static str),
-}
-
-/// A file as it was seen, and how much of it is taken.
-struct Seen {
-    meta: Metadata,
-    size: u64,
 }
 
 /// Why a file that was to be taken is not in the archive.
@@ -548,6 +462,7 @@ impl Packing<'_, '_> {
         let path = scope.home.join(home::AUTH_JSON);
         let lock = take_lock(&scope.home)?;
         let read = AuthFile::read(&path);
+        let meta = path.metadata();
         drop(lock);
         let snapshot = match read.unwrap_or_else(|e| AuthFile::not_read(&e)) {
             AuthFile::Missing => return Ok(None),
@@ -558,6 +473,14 @@ impl Packing<'_, '_> {
             AuthFile::Present(snapshot) => snapshot,
         };
         let bytes = snapshot.bytes.expose();
+        // It may have been renewed since it was listed.
+        let planned = &FileEntry {
+            path: planned.path.clone(),
+            ..meta.map_or_else(
+                |_| planned.clone(),
+                |m| scan::entry_of(planned.path.clone(), &m),
+            )
+        };
         self.add(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
         let account_auth = AccountAuth {
             path: planned.path.clone(),
@@ -595,64 +518,6 @@ fn is_read_only(error: &IoError) -> bool {
 /// What stays of a rollout when it is renamed: half a digest of the conversation, the device and the
 /// number of the file. A number alone may belong to a new file by now.
 type RolloutKey = [u8; 16];
-
-/// Files that grow by whole lines: rollouts, the prompt history, the index of names.
-fn is_append_only(planned: &FileEntry) -> bool {
-    let path = planned.path.as_path();
-    let jsonl = path.extension().is_some_and(|e| e == "jsonl");
-    let kind = kind_of(path);
-    jsonl && (kind.is_rollout_folder() || matches!(kind, Kind::History | Kind::SessionIndex))
-}
-
-/// Waits until a file has grown or has been left alone for [`AT_REST`].
-fn wait_for_growth(planned: &FileEntry, source: &Path) {
-    let unchanged = || {
-        let meta = source.metadata().ok()?;
-        let idle = meta.modified().ok()?.elapsed().ok()?;
-        (meta.len() == planned.size).then_some(idle)
-    };
-    while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
-        std::thread::sleep(left.min(Duration::from_millis(10)));
-    }
-}
-
-/// How much of an open file is to be taken.
-fn look(file: &mut File, planned: &FileEntry, may_defer: bool) -> io::Result<Look> {
-    let meta = file.metadata()?;
-    let mut size = meta.len();
-    if is_append_only(planned) && !ends_in_newline(file, size)? {
-        let grew = size != planned.size;
-        if !grew && may_defer {
-            return Ok(Look::Later);
-        }
-        if grew {
-            size = rollout::whole_lines(file, size)?;
-        }
-    }
-    if kind_of(planned.path.as_path()) == Kind::Config && is_nul_filled(file)? {
-        return Ok(Look::Leave("filled with NUL bytes"));
-    }
-    file.seek(SeekFrom::Start(0))?;
-    Ok(Look::Take(Seen { meta, size }))
-}
-
-fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
-    if size == 0 {
-        return Ok(true);
-    }
-    let mut last = [0];
-    file.seek(SeekFrom::Start(size - 1))?;
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
-}
-
-/// What a power loss leaves of a small file.
-fn is_nul_filled(file: &mut File) -> io::Result<bool> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.take(1024 * 1024).read_to_end(&mut bytes)?;
-    Ok(!bytes.is_empty() && bytes.iter().all(|b| *b == 0))
-}
 
 /// Reads for the writer: counts, and keeps a read error to itself, so that it is not taken for one
 /// of the archive.

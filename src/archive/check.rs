@@ -7,6 +7,7 @@ use super::manifest::{FolderEntry, LinkEntry, Manifest, OUTSIDE_DATABASES};
 use super::name_table::NameSet;
 use crate::codex::home::{self, Kind, kind_of};
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::path::{Component, Path, PathBuf};
 
 /// Whether the manifest itself asks for nothing unsafe.
@@ -121,6 +122,33 @@ pub(super) fn check_names(
     Ok(())
 }
 
+/// Whether no two of these names differ in letter case alone: a disk that ignores case would take them for
+/// one. Most are only known by a hash meanwhile.
+pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
+    archive: &Path,
+    names: impl Fn() -> I,
+) -> Result<(), ArchiveError> {
+    let hashes = RandomState::new();
+    let hash = |name: &EntryName| hashes.hash_one(name.folded());
+    let mut seen = HashSet::new();
+    let twice: HashSet<u64> = names()
+        .map(|name| hash(&name))
+        .filter(|hash| !seen.insert(*hash))
+        .collect();
+    drop(seen);
+    let mut folded = HashSet::new();
+    for name in names().filter(|name| twice.contains(&hash(name))) {
+        if !folded.insert(name.folded()) {
+            return Err(ArchiveError::unsafe_entry(
+                archive,
+                &name,
+                "differs from another only in letter case, which this disk ignores",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Tells which paths lie below a name of a set.
 pub(super) struct Below<'a> {
     names: &'a NameSet,
@@ -194,12 +222,8 @@ pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> 
 
 /// Why there can be no link at `path` (relative to the home) with this `target`, if so.
 pub(in crate::archive) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
-    let is_codex_file = matches!(
-        kind_of(path),
-        Kind::Auth | Kind::Config | Kind::Database | Kind::DatabaseSidecar
-    );
-    if is_codex_file {
-        return Some("a link in the place of a login, settings or database");
+    if !kind_of(path).can_be_link() {
+        return Some("a link in the place of a login, settings, database or list of Codex's");
     }
     (!stays_inside(path, target)).then_some("a link out of the home")
 }
@@ -218,19 +242,60 @@ pub(in crate::archive) fn portable_target(home: &Path, path: &Path, target: &Pat
     }
 }
 
-/// Whether a link at `path` (relative to the home) with `target` stays in the home, by its text.
+/// Whether a link at `path` (relative to the home) with `target` stays in the home, by its text. Its
+/// folder is one, but what the target names may be another link: what a `..` behind a name leads to
+/// cannot be told.
 fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     if target.as_os_str().is_empty() {
         return false;
     }
+    let mut has_name = false;
     for component in target.components() {
         match component {
-            Component::Normal(_) => depth += 1,
+            Component::Normal(_) => has_name = true,
             Component::CurDir => {}
-            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::ParentDir if depth > 0 && !has_name => depth -= 1,
             _ => return false,
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_a_disk_without_case_takes_for_one_are_refused() {
+        let check = |names: &[&str]| {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| EntryName::of_path(Path::new(name)).unwrap())
+                .collect();
+            check_spellings(Path::new("x.tar.gz"), || names.iter().cloned())
+        };
+        check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
+        for second in ["Notes.txt", "skills/A/x", "SKILLS/a/X"] {
+            let refused = check(&["notes.txt", "skills/a/x", second]).unwrap_err();
+            assert!(refused.to_string().contains(second), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_link_stays_inside_only_where_no_name_comes_before_a_step_up() {
+        for (path, target, stays) in [
+            ("skills/a/l", "../b", true),
+            ("skills/a/l", "../../x", true),
+            ("skills/a/l", "../../../x", false),
+            ("x", ".", true),
+            ("x", "..", false),
+            ("skills/l", "b/../c", false),
+            ("skills/l", "../x/../.bashrc", false),
+            ("skills/l", "/etc", false),
+        ] {
+            let found = stays_inside(Path::new(path), Path::new(target));
+            assert_eq!(found, stays, "{path} -> {target}");
+        }
+    }
 }

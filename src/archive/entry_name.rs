@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// The longest path that Linux takes.
-const MAX_BYTES: usize = 4096;
+/// The longest path that Linux takes, without the zero byte behind it.
+const MAX_BYTES: usize = 4095;
 
 /// A checked name: relative, made of plain components alone. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,7 +46,7 @@ impl EntryName {
             return Err("an empty name");
         }
         if clean.as_os_str().len() > MAX_BYTES {
-            return Err("a name of more than 4096 bytes");
+            return Err("a name of more than 4095 bytes");
         }
         Ok(Self(clean.into()))
     }

@@ -16,8 +16,9 @@ use super::metadata::Metadata;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
-use crate::io::buffers::{Buffer, Buffers};
+use crate::io::buffers::{Buffer, Buffers, Room};
 use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::position;
 use libdeflater::{CompressionLvl, Compressor};
 use std::cell::RefCell;
 use std::fs::File;
@@ -90,7 +91,7 @@ pub(super) enum Job {
 /// A member that is made.
 pub(super) struct Done {
     /// Its bytes in the archive; those of a reused one are still in the earlier archive.
-    bytes: Buffer,
+    bytes: Room,
     size: u64,
     sha256: Sha256Digest,
     holds: Holds,
@@ -116,26 +117,22 @@ impl Job {
                     .into_iter()
                     .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
                     .collect();
-                let mut packed = buffers.empty();
-                compress(&bytes, compression, &mut packed).at("write", path)?;
-                let sha256 = Sha256Digest::of(&packed);
-                let size = bytes.len() as u64;
+                let packed = compress(&bytes, compression, buffers).at("write", path)?;
                 Ok(Done {
+                    size: bytes.len() as u64,
+                    sha256: Sha256Digest::of(&packed),
                     bytes: packed,
-                    size,
-                    sha256,
                     holds,
                     digests,
                     reused: None,
                 })
             }
             Self::Reused { old, holds } => {
-                let mut bytes = buffers.empty();
-                if let Some(source) = source {
-                    source.read(&old, &mut bytes)?;
-                }
+                let bytes = source
+                    .map(|source| source.read(&old, buffers))
+                    .transpose()?;
                 Ok(Done {
-                    bytes,
+                    bytes: bytes.unwrap_or_else(|| buffers.of_len(0)),
                     size: old.size,
                     sha256: old.sha256,
                     holds,
@@ -148,7 +145,7 @@ impl Job {
 }
 
 /// Makes one gzip member of `bytes`.
-fn compress(bytes: &[u8], compression: Compression, packed: &mut Vec<u8>) -> io::Result<()> {
+fn compress(bytes: &[u8], compression: Compression, buffers: &Buffers) -> io::Result<Room> {
     thread_local! {
         // Setting one up costs more than compressing a small member.
         static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
@@ -158,17 +155,17 @@ fn compress(bytes: &[u8], compression: Compression, packed: &mut Vec<u8>) -> io:
             Some(kept) if kept.0 == compression => kept,
             _ => slot.insert((compression, Compressor::new(compression.level()))),
         };
-        gzip(compressor, bytes, packed)
+        gzip(compressor, bytes, buffers)
     })
 }
 
-fn gzip(compressor: &mut Compressor, bytes: &[u8], packed: &mut Vec<u8>) -> io::Result<()> {
-    packed.resize(compressor.gzip_compress_bound(bytes.len()), 0);
+fn gzip(compressor: &mut Compressor, bytes: &[u8], buffers: &Buffers) -> io::Result<Room> {
+    let mut packed = buffers.of_len(compressor.gzip_compress_bound(bytes.len()));
     let len = compressor
-        .gzip_compress(bytes, packed)
+        .gzip_compress(bytes, &mut packed)
         .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
     packed.truncate(len);
-    Ok(())
+    Ok(packed)
 }
 
 /// Takes finished members in order.
@@ -232,6 +229,7 @@ impl<'a> MemberSink<'a> {
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
+        position::begin_writeback(self.out, self.written, bytes.len() as u64);
         self.hasher.update(bytes);
         self.written += bytes.len() as u64;
         Ok(())
@@ -252,6 +250,7 @@ impl<'a> MemberSink<'a> {
         let mut metadata = closing.metadata;
         metadata.files = files.len() as u64;
         metadata.bytes = files.bytes();
+        metadata.excludes = !closing.excluded_globs.is_empty();
         let manifest = Manifest {
             schema: SCHEMA,
             metadata,
@@ -304,7 +303,7 @@ impl<'a> MemberSink<'a> {
             compression,
             is_large: count.0 > max_manifest_bytes(0),
             member: head_bytes(header, Path::new(MANIFEST_NAME))?,
-            packed: Vec::new(),
+            buffers: Buffers::default(),
         };
         serde_json::to_writer(&mut stream, manifest)?;
         // The padding of the entry, and the two empty blocks that end the tar.
@@ -336,23 +335,22 @@ struct Cut<'a, 'b> {
     /// Whether it is so large that readers limit how much it may be compressed.
     is_large: bool,
     member: Vec<u8>,
-    packed: Vec<u8>,
+    buffers: Buffers,
 }
 
 impl Cut<'_, '_> {
     fn close(&mut self) -> io::Result<()> {
-        compress(&self.member, self.compression, &mut self.packed)?;
+        let mut packed = compress(&self.member, self.compression, &self.buffers)?;
         let least = least_packed_bytes(self.member.len());
-        if self.is_large && self.packed.len() < least {
+        if self.is_large && packed.len() < least {
             // Very many names that are much alike: some of it stands in a member as it is.
             let (plain, rest) = self.member.split_at(least);
             let mut store = Compressor::new(CompressionLvl::new(0).unwrap_or_default());
-            gzip(&mut store, plain, &mut self.packed)?;
-            self.sink.put(&self.packed)?;
-            compress(rest, self.compression, &mut self.packed)?;
+            self.sink.put(&gzip(&mut store, plain, &self.buffers)?)?;
+            packed = compress(rest, self.compression, &self.buffers)?;
         }
         self.member.clear();
-        self.sink.put(&self.packed)
+        self.sink.put(&packed)
     }
 }
 

@@ -1,10 +1,14 @@
 //! The metadata of an archive: its sidecar, and the head of its manifest.
 
+use crate::codex::home;
 use crate::codex::identity::{Identity, LoginKind};
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use serde::{Deserialize, Serialize};
+
+/// The room that `captured_files` may take in a sidecar.
+const MAX_CAPTURED_BYTES: usize = 8 * 1024;
 
 /// What an archive captures.
 #[derive(
@@ -103,9 +107,12 @@ pub struct Metadata {
     /// The home that was captured, or the folder of the legacy file.
     #[serde(default)]
     pub source_codex_home: String,
-    /// The top-level entries in it.
+    /// The top-level entries in it, as many as find room; see [`Metadata::bound`].
     #[serde(default)]
     pub captured_files: Vec<String>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub captured_files_more: u64,
     /// When the archive was made.
     pub created_at: Timestamp,
     /// Which version made it.
@@ -123,6 +130,9 @@ pub struct Metadata {
     /// What it captures.
     #[serde(default)]
     pub mode: Mode,
+    /// Whether the user has left something of that out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excludes: bool,
     /// The user's label, or "safety" for one that was made before a restore.
     #[serde(default)]
     pub label: Option<String>,
@@ -138,6 +148,11 @@ pub struct Metadata {
     /// The digest of the archive. Empty in the manifest, which is inside it.
     #[serde(default)]
     pub archive_sha256: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Document for Metadata {
@@ -164,12 +179,14 @@ impl Default for Metadata {
             validation_status: None,
             source_codex_home: String::new(),
             captured_files: Vec::new(),
+            captured_files_more: 0,
             created_at: Timestamp::default(),
             manager_version: env!("CARGO_PKG_VERSION").into(),
             status_source: "none".into(),
             windows: Vec::new(),
             windows_observed_at: None,
             mode: Mode::Full,
+            excludes: false,
             label: None,
             files: 0,
             bytes: 0,
@@ -196,10 +213,66 @@ impl Metadata {
         })
     }
 
+    /// Leaves out top-level entries that would make the sidecar larger than it may be: the last that are
+    /// not Codex's.
+    pub fn bound(&mut self) {
+        // A line for each, indented, with quotes and what is escaped in it.
+        let taken =
+            |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
+        if self.captured_files.iter().map(taken).sum::<usize>() <= MAX_CAPTURED_BYTES {
+            return;
+        }
+        let (of_codex, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.captured_files)
+            .into_iter()
+            .partition(|name| home::is_codex_name(name.trim_end_matches('/').as_ref()));
+        let mut room = MAX_CAPTURED_BYTES;
+        for name in of_codex.into_iter().chain(others) {
+            if let Some(left) = room.checked_sub(taken(&name)) {
+                room = left;
+                self.captured_files.push(name);
+            } else {
+                room = 0;
+                self.captured_files_more += 1;
+            }
+        }
+        self.captured_files.sort();
+    }
+
     /// Takes over who the account is.
     pub fn set_identity(&mut self, identity: &Identity) {
         self.email = Some(identity.email.as_str().to_owned());
         self.account_id.clone_from(&identity.account_id);
         self.user_id.clone_from(&identity.user_id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::document;
+    use std::path::Path;
+
+    #[test]
+    fn a_sidecar_stays_small_whatever_the_home() {
+        let junk = (0..20_000).map(|i| format!("{i:05}-\"junk\"\u{1}-{}", "x".repeat(200)));
+        let mut metadata = Metadata {
+            source_codex_home: format!("/{}", "h".repeat(4095)),
+            label: Some("ü".repeat(200)),
+            captured_files: junk
+                .chain(["auth.json".into(), "sessions/".into()])
+                .collect(),
+            ..Metadata::default()
+        };
+        metadata.bound();
+        let bytes = document::encode(Path::new("x"), &metadata).unwrap();
+        assert!(bytes.len() < 16_000, "{}", bytes.len());
+        for own in ["auth.json", "sessions/"] {
+            assert!(metadata.captured_files.iter().any(|name| name == own));
+        }
+        let named = metadata.captured_files.len() as u64;
+        assert_eq!(named + metadata.captured_files_more, 20_002);
+        let before = metadata.clone();
+        metadata.bound();
+        assert_eq!(metadata, before, "a second time nothing goes");
     }
 }

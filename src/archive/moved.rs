@@ -87,18 +87,20 @@ impl<'a> Whereabouts<'a> {
     }
 
     /// The name of a file of the home that leads through none of the archive's links: nothing may
-    /// stand below one. `None` where the links lead to what is not captured.
+    /// stand below one. `None` for what is not captured.
     fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
-        if !self.links.has_above(relative) {
-            return Some(relative.to_path_buf());
-        }
-        let real = self.scope.home.join(relative).canonicalize().ok()?;
-        let home = self.scope.home.canonicalize().ok()?;
-        let name = real.strip_prefix(home).ok()?;
-        let is_captured = self.scope.captures(kind_of(name))
-            && !self.scope.excludes.matches(name)
-            && !self.links.has_above(name);
-        is_captured.then(|| name.to_path_buf())
+        let name = if self.links.has_above(relative) {
+            let real = self.scope.home.join(relative).canonicalize().ok()?;
+            let home = self.scope.home.canonicalize().ok()?;
+            real.strip_prefix(home).ok()?.to_path_buf()
+        } else {
+            relative.to_path_buf()
+        };
+        let is_captured = self.scope.captures(kind_of(&name))
+            && self.scope.wants(&name)
+            && !self.scope.excludes.matches(&name)
+            && !self.links.has_above(&name);
+        is_captured.then_some(name)
     }
 }
 
@@ -114,4 +116,32 @@ fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
         }
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::metadata::Mode;
+    use crate::archive::scope::Excludes;
+    use std::fs;
+
+    #[test]
+    fn a_conversation_that_moved_to_what_is_left_out_is_left_out() {
+        let home = tempfile::tempdir().unwrap();
+        let name = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
+        fs::create_dir(home.path().join(home::ARCHIVED_SESSIONS)).unwrap();
+        let moved = home.path().join(home::ARCHIVED_SESSIONS).join(name);
+        fs::write(moved, "x").unwrap();
+        let planned = EntryName::of_path(&Path::new("sessions/2026/11/18").join(name)).unwrap();
+        let mut scope = CaptureScope::new(home.path(), Mode::Full);
+        let places = Places::default();
+        let open = |scope: &CaptureScope| {
+            let names = Arc::default();
+            let whereabouts = Whereabouts::new(scope, &places, &[], &names);
+            whereabouts.open(&planned).map(|opened| opened.is_some())
+        };
+        assert!(open(&scope).unwrap());
+        scope.excludes = Excludes::new(&["archived_sessions".to_owned()]).unwrap();
+        assert!(open(&scope).is_err());
+    }
 }

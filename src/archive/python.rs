@@ -10,22 +10,23 @@ use super::entry_name::EntryName;
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::{Metadata, Mode};
 use super::reader::Contents;
+use super::sidecar;
 use super::tar_stream::{Content, RawEntry, RawKind};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
-use crate::io::regular;
 use serde::Deserialize;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// The largest sidecar that is looked at.
-const MAX_SIDECAR_BYTES: usize = 1024 * 1024;
 
 /// An archive larger than this that unpacks to more than [`MAX_RATIO`] times its size is refused:
 /// conversations compress by ten, zeros by a thousand.
 const RATIO_COUNTS_FROM_BYTES: u64 = 1 << 30;
 const MAX_RATIO: u64 = 300;
+
+/// One with more entries than this that has fewer bytes for each than the next line says is refused: each
+/// name is kept, and headers that differ in a name and a sum pack to more.
+const ENTRIES_COUNT_FROM: u64 = 20_000;
+const MIN_ENTRY_BYTES: u64 = 4;
 
 /// What the Python tool's archive says and holds.
 #[derive(Debug)]
@@ -47,8 +48,11 @@ pub(super) struct Scan<'a> {
     archive: &'a Path,
     packed: u64,
     bytes: u64,
+    entries: u64,
     contents: Contents,
     description: Option<Metadata>,
+    /// The first entry with a name of ours.
+    own: Option<EntryName>,
 }
 
 impl<'a> Scan<'a> {
@@ -58,8 +62,10 @@ impl<'a> Scan<'a> {
             archive,
             packed,
             bytes: 0,
+            entries: 0,
             contents: Contents::default(),
             description: None,
+            own: None,
         }
     }
 
@@ -69,24 +75,32 @@ impl<'a> Scan<'a> {
         content: &mut Content<'_>,
     ) -> Result<(), ArchiveError> {
         let name = entry.name.clone();
-        if name.is_own() {
-            return Err(ArchiveError::unsafe_entry(
+        // By what the header says, before any of it is unpacked: with all the headers before it.
+        self.bytes = entry.content_at.saturating_add(entry.size);
+        self.entries += 1;
+        if self.entries > ENTRIES_COUNT_FROM && self.entries > self.packed / MIN_ENTRY_BYTES {
+            return Err(ArchiveError::damaged(
                 self.archive,
-                &name,
-                "a name that is ours",
+                format!(
+                    "{} bytes claim to hold {} entries",
+                    self.packed, self.entries
+                ),
             ));
         }
-        // By what the header says, before any of it is unpacked.
-        self.bytes = self.bytes.saturating_add(entry.size);
         if self.bytes > RATIO_COUNTS_FROM_BYTES && self.bytes / self.packed.max(1) > MAX_RATIO {
             return Err(ArchiveError::damaged(
                 self.archive,
                 format!("{} bytes claim to hold {}", self.packed, self.bytes),
             ));
         }
+        if name.is_own() {
+            // With a manifest it is one of ours, packed again: that comes last.
+            self.own.get_or_insert(name);
+            return Ok(());
+        }
         match &entry.kind {
             RawKind::File if is_description(&name) => {
-                let bytes = content.read_all(MAX_SIDECAR_BYTES)?;
+                let bytes = content.read_all(sidecar::MAX_BYTES)?;
                 self.description = bytes.and_then(|b| parse_sidecar(&b));
             }
             RawKind::File => self.contents.files.push(&FileEntry {
@@ -118,8 +132,16 @@ impl<'a> Scan<'a> {
             archive,
             contents,
             description,
+            own,
             ..
         } = self;
+        if let Some(name) = own {
+            return Err(ArchiveError::unsafe_entry(
+                archive,
+                &name,
+                "a name that is ours",
+            ));
+        }
         // Metadata inside is the rule; early versions only wrote it beside.
         let metadata = description
             .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
@@ -216,11 +238,7 @@ pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
 
 /// Reads a sidecar of the Python tool; `None` if there is none or it is something else.
 pub fn read_sidecar(path: &Path) -> Option<Metadata> {
-    let mut bytes = Vec::new();
-    let limit = MAX_SIDECAR_BYTES as u64 + 1;
-    regular::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .ok()?;
+    let bytes = sidecar::read_bytes(path).ok()?;
     parse_sidecar(&bytes)
 }
 

@@ -10,7 +10,8 @@ use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
-use super::unpack::{self, Told};
+use super::stream::{self, Told};
+use super::unpack;
 use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
@@ -158,10 +159,10 @@ impl Archive {
                 unpack::by_index(&self.path, manifest, extent, sink, progress)
             }
             Layout::Ours(manifest) => {
-                unpack::as_stream(&self.path, Told::Ours(manifest), sink, progress)
+                stream::unpack(&self.path, Told::Ours(manifest), sink, progress)
             }
             Layout::Python(python) => {
-                unpack::as_stream(&self.path, Told::Python(python), sink, progress)
+                stream::unpack(&self.path, Told::Python(python), sink, progress)
             }
         }
     }
@@ -292,7 +293,7 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
     let mut python = super::python::Scan::new(path, packed);
-    unpack::whole_stream(path, &mut |entry, content| {
+    stream::read(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
                 return Err(ArchiveError::unsafe_entry(

@@ -6,6 +6,7 @@ use super::format::Compression;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::name_table::NameTable;
 use super::reader::Archive;
+use crate::io::buffers::{Buffers, Room};
 use crate::io::hash::Sha256Digest;
 use crate::io::position;
 use crate::io::regular;
@@ -214,21 +215,21 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Reads the bytes of a member into `bytes`, checked if its turn has come.
-    pub(super) fn read(&self, old: &OldMember, bytes: &mut Vec<u8>) -> Result<(), ArchiveError> {
+    /// Reads the bytes of a member, checked if its turn has come.
+    pub(super) fn read(&self, old: &OldMember, buffers: &Buffers) -> Result<Room, ArchiveError> {
         let len = usize::try_from(old.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
-        bytes.resize(len, 0);
+        let mut bytes = buffers.of_len(len);
         // A disk that cannot read it any more is damage, too: the home is still there.
-        position::read_exact_at(&self.file, bytes, old.offset)
+        position::read_exact_at(&self.file, &mut bytes, old.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
-        if old.checked && Sha256Digest::of(bytes) != old.sha256 {
+        if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
             return Err(ArchiveError::damaged(
                 self.path(),
                 "a member does not fit its digest",
             ));
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Appends a member to `out`; the system copies it itself where it can.

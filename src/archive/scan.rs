@@ -9,7 +9,7 @@ use super::name_table::NameTable;
 use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::{IoContext, IoError, space, tree};
+use crate::io::{IoContext, IoError, reach, space, tree};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -229,16 +229,25 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn top(&mut self, path: &Path, relative: &Path) {
-        let Ok(meta) = path.symlink_metadata() else {
-            return;
+        let meta = match path.symlink_metadata() {
+            Ok(meta) => meta,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) if self.scope.wants(relative) && self.scope.captures(kind_of(relative)) => {
+                return self.skip(relative, e.to_string());
+            }
+            Err(_) => return,
         };
-        if !meta.is_symlink() || !self.takes(relative, &meta) {
+        if !meta.is_symlink() {
             return self.visit(path, relative);
+        }
+        // What is left out is noted once.
+        if !self.takes(relative, &meta) {
+            return;
         }
         let Ok(target) = path.canonicalize() else {
             return self.skip(relative, "a link to nowhere");
         };
-        if target.starts_with(self.home) && !kind_of(relative).is_behind_links() {
+        if target.starts_with(self.home) && kind_of(relative).can_be_link() {
             return self.link(path, relative);
         }
         if let Ok(name) = EntryName::of_path(relative) {
@@ -283,7 +292,7 @@ impl Walk<'_> {
     }
 
     fn visit(&mut self, path: &Path, relative: &Path) {
-        let meta = match path.symlink_metadata() {
+        let meta = match reach::with(path, Path::symlink_metadata) {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.skip(relative, e.to_string()),
@@ -349,7 +358,8 @@ impl Walk<'_> {
     }
 
     fn link(&mut self, path: &Path, relative: &Path) {
-        let (Ok(name), Ok(target)) = (EntryName::of_path(relative), fs::read_link(path)) else {
+        let target = reach::with(path, |path| fs::read_link(path));
+        let (Ok(name), Ok(target)) = (EntryName::of_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };
         let kept = portable_target(self.home, relative, &target);
@@ -363,12 +373,12 @@ impl Walk<'_> {
         if !self.scope.captures(Kind::Database) {
             return;
         }
-        let Ok(entries) = fs::read_dir(folder) else {
-            return;
+        let entries = match tree::list(folder) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
+            Err(e) => return self.skip(Path::new(OUTSIDE_DATABASES), e.to_string()),
         };
-        let mut paths: Vec<_> = entries.flatten().map(|e| e.path()).collect();
-        paths.sort();
-        for path in paths {
+        for path in entries.iter().map(|(name, _)| folder.join(name)) {
             let Some(file_name) = path.file_name() else {
                 continue;
             };

@@ -4,7 +4,7 @@ use super::entry_name::EntryName;
 use super::metadata::Mode;
 use super::name_table::NameSet;
 use crate::codex::home::Kind;
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
 /// What to capture, and from where.
@@ -118,14 +118,15 @@ pub struct Excludes {
 }
 
 impl Excludes {
-    /// Compiles `globs`. A glob without `/` matches names at any depth, as for git.
+    /// Compiles `globs`. A glob without `/` matches names at any depth, and `*` stays within a name, as for
+    /// git.
     pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
         let mut builder = GlobSetBuilder::new();
         for glob in globs {
             let anchored = glob.trim_start_matches('/').trim_end_matches('/');
-            builder.add(Glob::new(anchored)?);
+            builder.add(glob_of(anchored)?);
             if !glob.trim_end_matches('/').contains('/') {
-                builder.add(Glob::new(&format!("**/{anchored}"))?);
+                builder.add(glob_of(&format!("**/{anchored}"))?);
             }
         }
         Ok(Self {
@@ -146,5 +147,29 @@ impl Excludes {
                 .ancestors()
                 .filter(|p| !p.as_os_str().is_empty())
                 .any(|p| self.set.is_match(p))
+    }
+}
+
+fn glob_of(text: &str) -> Result<Glob, globset::Error> {
+    GlobBuilder::new(text).literal_separator(true).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_in_a_glob_stays_within_a_name() {
+        for (glob, path, matches) in [
+            ("sessions/*.bin", "sessions/x.bin", true),
+            ("sessions/*.bin", "sessions/2026/x.bin", false),
+            ("sessions/**/*.bin", "sessions/2026/11/x.bin", true),
+            ("sessions/*", "sessions/2026/11/x.bin", true),
+            ("*.bin", "sessions/2026/x.bin", true),
+            ("a*z", "a/z", false),
+        ] {
+            let excludes = Excludes::new(&[glob.to_owned()]).unwrap();
+            assert_eq!(excludes.matches(Path::new(path)), matches, "{glob} {path}");
+        }
     }
 }

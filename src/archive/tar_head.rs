@@ -11,10 +11,21 @@ pub(super) fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> He
     header.set_entry_type(kind);
     header.set_size(size);
     header.set_mode(mode & 0o7777);
-    header.set_mtime(u64::try_from(mtime_ns.div_euclid(1_000_000_000)).unwrap_or(0));
+    let seconds = mtime_ns.div_euclid(1_000_000_000);
+    match u64::try_from(seconds) {
+        Ok(seconds) => header.set_mtime(seconds),
+        // As GNU does before 1970: a number of 96 bits, the first of which says that it is one.
+        Err(_) => header.as_old_mut().mtime = negative(seconds),
+    }
     header.set_uid(0);
     header.set_gid(0);
     header
+}
+
+fn negative(number: i64) -> [u8; 12] {
+    let mut field = [0xff; 12];
+    field[4..].copy_from_slice(&number.to_be_bytes());
+    field
 }
 
 pub(super) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {

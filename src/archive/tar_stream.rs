@@ -243,7 +243,8 @@ impl Extensions {
             EntryType::Fifo => return Err(named("a pipe")),
             _ => return Err(named("an unknown kind of entry")),
         };
-        let seconds = i64::try_from(header.mtime().unwrap_or(0)).unwrap_or(0);
+        // One before 1970 is a number of 96 bits, of which the last 64 are given here.
+        let seconds = header.mtime().unwrap_or(0).cast_signed();
         Ok(RawEntry {
             name,
             kind,
@@ -266,9 +267,13 @@ fn parse_mtime(text: &str) -> Option<i64> {
         .take(9)
         .collect();
     let seconds: i64 = whole.parse().ok()?;
-    seconds
-        .checked_mul(1_000_000_000)?
-        .checked_add(digits.parse().ok()?)
+    let nanos: i64 = digits.parse().ok()?;
+    let nanos = if whole.starts_with('-') {
+        -nanos
+    } else {
+        nanos
+    };
+    seconds.checked_mul(1_000_000_000)?.checked_add(nanos)
 }
 
 fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -291,4 +296,23 @@ fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
 #[cfg(not(unix))]
 fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
     String::from_utf8(bytes).ok().map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pax_time_before_1970_counts_its_fraction_backwards() {
+        for (text, nanos) in [
+            ("1.5", Some(1_500_000_000)),
+            ("-1.5", Some(-1_500_000_000)),
+            ("-0.000000001", Some(-1)),
+            ("7", Some(7_000_000_000)),
+            ("10000000000", None),
+            ("x", None),
+        ] {
+            assert_eq!(parse_mtime(text), nanos, "{text}");
+        }
+    }
 }

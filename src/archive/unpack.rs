@@ -1,15 +1,12 @@
-//! Unpacking: member by member on several threads where there is an index, else as one stream.
+//! Unpacking an archive with an index: member by member, on several threads. Others go [as one
+//! stream](super::stream).
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::file_list::FileList;
 use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
-use super::manifest::{FileEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member};
-use super::name_table::NameId;
-use super::python::{self, PythonArchive};
-use super::reader;
+use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::sink::{Extent, Sink};
-use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry, read_head};
+use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::io::buffers::{Buffers, Room};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
@@ -18,23 +15,11 @@ use crate::io::progress::is_interrupted;
 use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use flate2::bufread::GzDecoder;
-use flate2::read::MultiGzDecoder;
 use libdeflater::{Crc, Decompressor};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
-
-/// How many bytes may follow the end of the tar stream: tar pads to full records.
-const MAX_PADDING_BYTES: u64 = 1 << 20;
-
-/// What an archive says of itself.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Told<'a> {
-    Ours(&'a Manifest),
-    Python(&'a PythonArchive),
-}
+use std::io;
+use std::path::Path;
 
 /// A member that has been unpacked and checked as far as it can be by itself.
 enum Done {
@@ -445,161 +430,11 @@ fn unlisted_file(path: &Path) -> ArchiveError {
     ArchiveError::damaged(path, "a file that is not listed")
 }
 
-fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
+pub(super) fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
     ArchiveError::damaged(
         path,
         format!("the content of {} does not fit its digest", file.path),
     )
-}
-
-/// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
-pub(super) fn whole_stream(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
-    let file = reader::open(path)?;
-    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, file));
-    let rest = for_each_entry(decoder, path, visit)?;
-    let mut rest = rest.take(MAX_PADDING_BYTES + 1);
-    let padding = io::copy(&mut rest, &mut io::sink())
-        .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
-    if padding > MAX_PADDING_BYTES {
-        return Err(ArchiveError::damaged(
-            path,
-            "more data behind the end of the tar",
-        ));
-    }
-    Ok(())
-}
-
-/// Unpacks an archive without an index.
-pub(super) fn as_stream(
-    path: &Path,
-    told: Told<'_>,
-    sink: &dyn Sink,
-    progress: &dyn Progress,
-) -> Result<(), ArchiveError> {
-    let mut list = Checklist::new(path, told);
-    progress.expect_bytes(list.files.bytes());
-    whole_stream(path, &mut |entry, content| match list.take(&entry)? {
-        Some(file) => stream_file(path, &file, content, sink, progress),
-        None => Ok(()),
-    })?;
-    list.finish()
-}
-
-fn stream_file(
-    path: &Path,
-    file: &FileEntry,
-    content: &mut Content<'_>,
-    sink: &dyn Sink,
-    progress: &dyn Progress,
-) -> Result<(), ArchiveError> {
-    let wanted = sink.wants(file);
-    let mut hasher = Hasher::default();
-    let mut position = 0;
-    if wanted && file.size == 0 {
-        sink.part(file, 0, &[])?;
-    }
-    while let Some(bytes) = content.chunk()? {
-        hasher.update(bytes);
-        if wanted {
-            sink.part(file, position, bytes)?;
-        }
-        position += bytes.len() as u64;
-        progress.add_bytes(bytes.len() as u64);
-    }
-    if file.sha256.is_some_and(|told| told != hasher.digest()) {
-        return Err(wrong_digest(path, file));
-    }
-    if wanted { sink.done(file) } else { Ok(()) }
-}
-
-/// What an archive says it holds, ticked off as it comes.
-struct Checklist<'a> {
-    path: &'a Path,
-    python: bool,
-    files: &'a FileList,
-    /// Where in `files` those are that have not come.
-    missing: HashMap<NameId, usize>,
-    folders: HashSet<&'a EntryName>,
-    links: HashMap<&'a EntryName, &'a PathBuf>,
-    void: HashSet<&'a EntryName>,
-    described: bool,
-}
-
-impl<'a> Checklist<'a> {
-    fn new(path: &'a Path, told: Told<'a>) -> Self {
-        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match told {
-            Told::Ours(m) => (&m.files, &m.folders, &m.links, &m.void),
-            Told::Python(p) => (
-                &p.contents.files,
-                &p.contents.folders,
-                &p.contents.links,
-                &[],
-            ),
-        };
-        Self {
-            path,
-            python: matches!(told, Told::Python(_)),
-            missing: files.name_ids().zip(0..).collect(),
-            files,
-            folders: folders.iter().map(|f| &f.path).collect(),
-            links: links.iter().map(|l| (&l.path, &l.target)).collect(),
-            void: void.iter().collect(),
-            described: false,
-        }
-    }
-
-    /// Ticks an entry off; gives the file that it is.
-    fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ArchiveError> {
-        let surprise = |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
-        match &entry.kind {
-            RawKind::File if self.void.contains(&entry.name) => Ok(None),
-            RawKind::File if self.is_description(&entry.name) && !self.described => {
-                self.described = true;
-                Ok(None)
-            }
-            RawKind::File => match self.take_file(&entry.name) {
-                Some(file) if file.size == entry.size => Ok(Some(file)),
-                Some(_) => surprise("its size is not that of the manifest"),
-                None => surprise("not in the manifest, or twice in the archive"),
-            },
-            RawKind::Folder if self.folders.remove(&entry.name) || self.python => Ok(None),
-            RawKind::Folder => surprise("not in the manifest, or twice in the archive"),
-            RawKind::Link(target) => match self.links.remove(&entry.name) {
-                Some(told) if told == target => Ok(None),
-                _ => surprise("not the link of the manifest"),
-            },
-        }
-    }
-
-    fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
-        let id = self.files.names().find(name.as_path())?;
-        self.files.get(self.missing.remove(&id)?)
-    }
-
-    fn is_description(&self, name: &EntryName) -> bool {
-        if self.python {
-            python::is_description(name)
-        } else {
-            name.as_path() == Path::new(MANIFEST_NAME)
-        }
-    }
-
-    fn finish(self) -> Result<(), ArchiveError> {
-        let folders = self.folders.into_iter().filter(|_| !self.python);
-        let files = self.missing.into_values();
-        let missing = files
-            .filter_map(|place| self.files.name(place))
-            .chain(folders.cloned())
-            .chain(self.links.into_keys().cloned())
-            .next();
-        match missing {
-            Some(name) => Err(ArchiveError::damaged(
-                self.path,
-                format!("{name} is missing"),
-            )),
-            None => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]

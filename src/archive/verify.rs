@@ -4,40 +4,49 @@ use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::FileEntry;
 use super::reader::{Archive, Layout};
+use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::document::{self, Found};
 use crate::io::regular;
 use crate::io::staging::Staging;
-use crate::io::{IoContext, Progress, hash, parallel, position, space};
+use crate::io::{IoContext, IoError, Progress, hash, parallel, position, space};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 /// What was found in one archive.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct VerifyReport {
     /// The archive.
     pub archive: PathBuf,
-    /// What is wrong with it; empty when it is good.
+    /// What is wrong with the archive itself; empty when it is good, or could not be read.
     pub problems: Vec<String>,
+    /// Why the archive could not be read to its end, which says nothing about it.
+    pub unread: Option<IoError>,
+    /// What is wrong with its sidecar, without which it is whole all the same.
+    pub sidecar: Option<SidecarProblem>,
     /// What could not be checked: archives of the Python tool carry no digests.
     pub notes: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether nothing is wrong.
+    /// Whether the archive was read through and can be put back, whatever its sidecar is like.
+    pub fn is_archive_good(&self) -> bool {
+        self.problems.is_empty() && self.unread.is_none()
+    }
+
+    /// Whether nothing is wrong, with its sidecar neither.
     pub fn is_ok(&self) -> bool {
-        self.problems.is_empty()
+        self.is_archive_good() && self.sidecar.is_none()
     }
 }
 
 /// Checks the archive at `path`; databases are unpacked into `tmp` for that.
 ///
 /// # Errors
-/// Only what says nothing about the archive: no room, no permission, interrupted.
+/// Only what says nothing about any archive: no room, no right to write into `tmp`, interrupted.
 pub fn verify(
     path: &Path,
     tmp: &Path,
@@ -46,25 +55,33 @@ pub fn verify(
     let mut report = VerifyReport {
         archive: path.to_path_buf(),
         problems: Vec::new(),
+        unread: None,
+        sidecar: None,
         notes: Vec::new(),
     };
-    let mut note = |result: Result<(), ArchiveError>| match result {
+    match read_through(path, tmp, progress, &mut report) {
+        Ok(()) => Ok(report),
+        Err(ArchiveError::Io(e)) if e.path == path => {
+            report.unread = Some(e);
+            Ok(report)
+        }
         Err(
             e @ (ArchiveError::Io(_) | ArchiveError::Interrupted | ArchiveError::NoSpace { .. }),
         ) => Err(e),
         Err(e) => {
             report.problems.push(e.to_string());
-            Ok(())
+            Ok(report)
         }
-        Ok(()) => Ok(()),
-    };
-    let archive = match Archive::open(path) {
-        Ok(archive) => archive,
-        Err(e) => {
-            note(Err(e))?;
-            return Ok(report);
-        }
-    };
+    }
+}
+
+fn read_through(
+    path: &Path,
+    tmp: &Path,
+    progress: &dyn Progress,
+    report: &mut VerifyReport,
+) -> Result<(), ArchiveError> {
+    let archive = Archive::open(path)?;
     let checker = Checker::new(&archive, Staging::inside(tmp)?);
     let needed_bytes = contents_of_databases(&archive);
     if let Some(free_bytes) = space::free_bytes(tmp).filter(|free| *free < needed_bytes) {
@@ -76,7 +93,8 @@ pub fn verify(
     }
     for journal in &checker.journals {
         let torn = format!("{journal}: copied in the middle of a write (a journal)");
-        note(Err(ArchiveError::damaged(path, torn)))?;
+        let torn = ArchiveError::damaged(path, torn);
+        report.problems.push(torn.to_string());
     }
     // Another reader of the same bytes: the two keep each other's disk warm.
     let is_ours = matches!(archive.layout(), Layout::Ours(_));
@@ -84,7 +102,13 @@ pub fn verify(
         || is_ours.then(|| compare_with_sidecar(path)),
         || archive.read(Extent::All, &checker, progress),
     );
-    note(read)?;
+    match read {
+        Err(
+            e @ (ArchiveError::Io(_) | ArchiveError::Interrupted | ArchiveError::NoSpace { .. }),
+        ) => return Err(e),
+        Err(e) => report.problems.push(e.to_string()),
+        Ok(()) => {}
+    }
     for (name, copy) in checker.databases() {
         if let Err(e) = check_database(copy) {
             report.problems.push(format!("{name}: {e}"));
@@ -94,9 +118,11 @@ pub fn verify(
         None => report
             .notes
             .push("no digests: made by the Python codex-manager".into()),
-        Some(problem) => report.problems.extend(problem),
+        // Of one that is damaged the digest is another: that says nothing more.
+        Some(Some(SidecarProblem::OfAnother)) if !report.problems.is_empty() => {}
+        Some(problem) => report.sidecar = problem,
     }
-    Ok(report)
+    Ok(())
 }
 
 fn contents_of_databases(archive: &Archive) -> u64 {
@@ -114,24 +140,18 @@ fn check_database(copy: &Path) -> Result<(), database::DatabaseError> {
 }
 
 /// The sidecar knows the digest of the whole archive.
-fn compare_with_sidecar(path: &Path) -> Result<Option<String>, ArchiveError> {
+fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
     let Some(sidecar) = super::names::sidecar_path(path) else {
         return Ok(None);
     };
-    let metadata = match document::read::<super::metadata::Metadata>(&sidecar) {
-        Ok(Found::Good(metadata)) => metadata,
-        Ok(Found::Absent) => {
-            return Ok(Some(
-                "the sidecar is missing (verify --repair makes it)".into(),
-            ));
-        }
-        Ok(Found::Damaged(detail)) => return Ok(Some(format!("the sidecar is damaged: {detail}"))),
-        Err(e) => return Ok(Some(e.to_string())),
+    let metadata = match sidecar::read(&sidecar) {
+        Ok(metadata) => metadata,
+        Err(problem) => return Ok(Some(problem)),
     };
     let file = regular::open(path).at("read", path)?;
     let (digest, bytes) = hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
     let same = metadata.archive_bytes == bytes && metadata.archive_sha256 == digest;
-    Ok((!same).then(|| "the archive is not the one that its sidecar describes".into()))
+    Ok((!same).then_some(SidecarProblem::OfAnother))
 }
 
 /// Unpacks databases, and what the Python tool copied beside them, so that they can be checked.
@@ -140,6 +160,9 @@ struct Checker {
     _staging: Staging,
     places: HashMap<EntryName, PathBuf>,
     journals: Vec<EntryName>,
+    /// Whether what is no database at all may stand in the place of one: ours tell of it when they are
+    /// made, and have digests.
+    takes_wrecks: bool,
 }
 
 impl Checker {
@@ -172,17 +195,20 @@ impl Checker {
             _staging: staging,
             places,
             journals,
+            takes_wrecks: !matches!(archive.layout(), Layout::Python(_)),
         }
     }
 
-    /// The databases that were unpacked, by their heads.
+    /// The databases that were unpacked; where wrecks may be, by their heads.
     fn databases(&self) -> Vec<(&EntryName, &Path)> {
         let mut databases: Vec<_> = self
             .places
             .iter()
             .map(|(name, copy)| (name, copy.as_path()))
             .filter(|(_, copy)| {
-                copy.extension().is_some_and(|e| e == "sqlite") && database::is_sqlite(copy)
+                let is_empty = || copy.metadata().is_ok_and(|meta| meta.len() == 0);
+                copy.extension().is_some_and(|e| e == "sqlite")
+                    && (database::is_sqlite(copy) || !(self.takes_wrecks || is_empty()))
             })
             .collect();
         databases.sort();

@@ -12,12 +12,11 @@ pub use apply::{Audience, ClosingReport, ClosingRequest, apply, close, wait_for_
 use crate::codex::daemon::DaemonError;
 use crate::codex::process::{HomeProcess, ProgramNames, Role, Seen};
 use crate::codex::program::ProgramError;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::time::Duration;
 
 /// Where the question is asked whether Codex may be ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Channel {
     /// In a window, where a program for that exists; else on the terminal.
     #[default]

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::cmp::Ordering;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// The largest auth.json that is looked at. Real ones are below 10 kB.
@@ -138,16 +139,16 @@ impl AuthFile {
     /// Reads `path`, following a link: Codex does so too.
     ///
     /// # Errors
-    /// The file system refuses, or the file is larger than any auth.json.
+    /// The file system refuses; what stands there can be no login, see [`AuthFile::is_no_login`].
     pub fn read(path: &Path) -> Result<Self, IoError> {
         let bytes = match fs::metadata(path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::Missing),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Self::Missing),
             Err(e) => return Err(e).at("read", path),
             Ok(meta) if !meta.is_file() => {
-                return Err(std::io::Error::other("not a regular file")).at("read", path);
+                return Err(no_login("not a regular file")).at("read", path);
             }
             Ok(meta) if meta.len() > MAX_BYTES => {
-                return Err(std::io::Error::other("too large for a login")).at("read", path);
+                return Err(no_login("too large for a login")).at("read", path);
             }
             Ok(_) => regular::read(path).at("read", path)?,
         };
@@ -155,6 +156,12 @@ impl AuthFile {
             Ok(snapshot) => Self::Present(snapshot),
             Err((bytes, reason)) => Self::Unreadable { bytes, reason },
         })
+    }
+
+    /// Whether [`AuthFile::read`] found what can be no login, whoever reads it: a folder, a pipe, a file
+    /// far too large.
+    pub fn is_no_login(error: &IoError) -> bool {
+        error.source.kind() == ErrorKind::InvalidData && error.source.raw_os_error().is_none()
     }
 
     /// The login, where there is one.
@@ -169,6 +176,10 @@ impl AuthFile {
             Self::Missing | Self::Unreadable { .. } => None,
         }
     }
+}
+
+fn no_login(why: &'static str) -> std::io::Error {
+    std::io::Error::new(ErrorKind::InvalidData, why)
 }
 
 impl AuthSnapshot {
@@ -300,7 +311,7 @@ fn text(value: &Value, key: &str) -> Option<String> {
 }
 
 /// The claims of a JWT. Codex does not check the signature, and neither do we: it is our own file.
-fn claims(token: &str) -> Option<Value> {
+pub fn claims(token: &str) -> Option<Value> {
     let payload = token.split('.').nth(1)?;
     let bytes = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()

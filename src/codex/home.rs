@@ -3,6 +3,7 @@
 //! The one list of Codex's own names (0.169). Rules for transient files apply to Codex's own paths
 //! only: inside `skills/`, `prompts/`, `rules/`, `memories/` and `plugins/` everything is the user's.
 
+use crate::io::atomic::with_suffix;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
 
@@ -102,6 +103,20 @@ impl Kind {
     /// Whether a link in its place counts as what it leads to, wherever that is.
     pub fn is_behind_links(self) -> bool {
         matches!(self, Self::Auth | Self::Config | Self::Database)
+    }
+
+    /// Whether a link in its place may be kept as one. What Codex writes through such a link would
+    /// land in another file.
+    pub fn can_be_link(self) -> bool {
+        !matches!(
+            self,
+            Self::Auth
+                | Self::Config
+                | Self::Database
+                | Self::DatabaseSidecar
+                | Self::History
+                | Self::SessionIndex
+        )
     }
 
     /// Whether it is a folder or file of rollouts.
@@ -228,11 +243,7 @@ pub const SIDECAR_SUFFIXES: [&str; 3] = ["-wal", "-shm", "-journal"];
 
 /// The files that SQLite may keep beside the database at `path`.
 pub fn database_sidecars(path: &Path) -> [PathBuf; 3] {
-    SIDECAR_SUFFIXES.map(|suffix| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        name.into()
-    })
+    SIDECAR_SUFFIXES.map(|suffix| with_suffix(path, suffix))
 }
 
 /// Whether the file name is one that Codex gives to its databases: a name and a version, as in

@@ -19,5 +19,6 @@ pub mod rollout;
 pub mod sign_in;
 pub mod status_text;
 pub mod thread_index;
+pub mod thread_rows;
 pub mod threads;
 pub mod window;

@@ -6,8 +6,9 @@
 use super::config::CodexConfig;
 use super::database::{self, DatabaseError, SqliteContext as _};
 use super::home;
+use super::thread_rows;
 use crate::io::environment::Environment;
-use rusqlite::{Connection, OpenFlags, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,11 +71,42 @@ pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, Datab
     Ok(changed)
 }
 
+/// Gives rows these names, by id. Only paginated conversations are listed by the name in their row. A name
+/// of which `is_given` says, by id, name, and what the row knows of the conversation, that nobody gave it
+/// is none. Returns how many rows changed.
+pub fn name(
+    database: &Path,
+    names: &[(String, String)],
+    is_given: impl Fn(&str, &str, [&str; 2]) -> bool,
+) -> Result<usize, DatabaseError> {
+    let mut connection = open(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let known = "SELECT title, first_user_message FROM threads \
+                 WHERE id=?1 AND history_mode='paginated' AND coalesce(name, '')<>?2";
+    // A schema without these columns takes names from the index of names alone.
+    let Ok(mut known) = transaction.prepare(known) else {
+        return Ok(0);
+    };
+    let mut changed = 0;
+    for (id, name) in names {
+        let said = known.query_row([id, name], |row| Ok([row.get(0)?, row.get(1)?]));
+        let said: Option<[String; 2]> = said.optional().on("read", database)?;
+        if said.is_some_and(|said| is_given(id, name, said.each_ref().map(String::as_str))) {
+            let sql = "UPDATE threads SET name=?2 WHERE id=?1";
+            let update = transaction.execute(sql, [id, name]);
+            changed += update.on("change", database)?;
+        }
+    }
+    drop(known);
+    transaction.commit().on("change", database)?;
+    Ok(changed)
+}
+
 /// Drops what a projection database remembers of conversations whose text is another one now.
 pub fn forget(database: &Path, ids: &[&str]) -> Result<(), DatabaseError> {
     let mut connection = open(database)?;
     let transaction = connection.transaction().on("change", database)?;
-    for table in database::tables_of_threads(&transaction).on("read", database)? {
+    for table in thread_rows::tables_of_threads(&transaction).on("read", database)? {
         let sql = format!(
             "DELETE FROM \"{}\" WHERE thread_id=?1",
             table.replace('"', "\"\"")

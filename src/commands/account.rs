@@ -200,6 +200,19 @@ pub fn warn_all(ui: &Ui, warnings: &[String]) {
     }
 }
 
+/// Says what of something that is done could not be noted: no reason to say that it failed. Whether all
+/// of it is noted.
+pub fn warn_not_noted(ui: &Ui, failures: impl IntoIterator<Item: Into<CommandError>>) -> bool {
+    let told = failures.into_iter().map(|e| e.into().in_one_line());
+    let mut told: Vec<String> = told.collect();
+    // One file may stand in the way twice.
+    told.dedup();
+    for failure in &told {
+        ui.warn(format_args!("done, but not noted: {failure}"));
+    }
+    told.is_empty()
+}
+
 /// An account with its state at the current time.
 pub fn judged(account: Account, context: &Context) -> (Account, Verdict) {
     let verdict = state::judge(&account.entry, &context.now());

@@ -3,7 +3,7 @@
 mod show;
 
 use self::show::{show_done, show_plan, show_young};
-use super::account::warn_all;
+use super::account::{warn_all, warn_not_noted};
 use super::refresh::inquiry;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Captured, Workplace};
@@ -139,7 +139,7 @@ impl BackupArgs {
             atomic::create_private_folder(folder)?;
         }
         refuse_during_restore(context)?;
-        sweep(manager)?;
+        sweep(context, manager);
         let recorded =
             status::record(manager, &plan.report, &context.now(), context.settings.zone)?;
         warn_all(
@@ -172,13 +172,13 @@ impl BackupArgs {
             &backups,
             &manager.join(LOCK_NAME),
         )?;
-        let noted =
-            store::note_archive(manager, &published, &context.now(), context.settings.zone)?;
+        let noted = store::note_archive(manager, &published, &context.now(), context.settings.zone);
         warn_all(&context.ui, &noted.warnings);
+        let is_noted = warn_not_noted(&context.ui, noted.failures);
         show_done(context, &published, &plan.report, &outcome);
         let no_figure = !self.no_status && lacks_figure(&plan.report);
         let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
-        Ok(Outcome::partial_if(no_figure || !is_whole))
+        Ok(Outcome::partial_if(no_figure || !is_whole || !is_noted))
     }
 
     /// Takes the home, copying from the archive before where that is sound.
@@ -378,10 +378,15 @@ fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Removes what killed processes left in the manager home.
-fn sweep(manager: &Path) -> Result<(), CommandError> {
+/// Removes what killed processes left in the manager home. What stays only takes room.
+fn sweep(context: &Context, manager: &Path) {
     let tmp = manager.join("tmp");
-    staging::sweep(&tmp)?;
+    for e in staging::sweep(&tmp) {
+        let told = CommandError::from(e).in_one_line();
+        context
+            .ui
+            .warn(format_args!("left over in {}: {told}", tmp.display()));
+    }
     let mut folders = vec![
         manager.to_path_buf(),
         store::backups(manager),
@@ -394,7 +399,6 @@ fn sweep(manager: &Path) -> Result<(), CommandError> {
     for folder in folders {
         atomic::sweep(&folder);
     }
-    Ok(())
 }
 
 fn same_account(a: Option<&Identity>, b: Option<&Identity>) -> bool {

@@ -15,10 +15,14 @@ use std::fmt::Write;
 #[derive(Debug, Clone, Args)]
 pub struct ClosingArgs {
     /// Ask before Codex is ended, whatever the configuration and --yes say
-    #[arg(long, conflicts_with = "auto_terminate_without_confirmation")]
+    #[arg(
+        long,
+        global = true,
+        conflicts_with = "auto_terminate_without_confirmation"
+    )]
     manual_terminate_confirmation: bool,
     /// End a running Codex without asking, in this run
-    #[arg(long)]
+    #[arg(long, global = true)]
     auto_terminate_without_confirmation: bool,
 }
 

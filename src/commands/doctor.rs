@@ -9,8 +9,8 @@ use crate::doctor::manager_home::stray;
 use crate::doctor::privacy;
 use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
-use crate::inventory::records::InventoryFile;
-use crate::inventory::{catalog, cooldown, store};
+use crate::inventory::records::{InventoryFile, Problem};
+use crate::inventory::{cooldown, store};
 use crate::io::document::{self, Found};
 use crate::io::tree;
 use crate::ui::{Style, Ui};
@@ -83,7 +83,7 @@ fn sync_checks(context: &Context) -> Vec<Check> {
     }
     sync::preflight_checks(context, &path).unwrap_or_else(|e| {
         vec![
-            Check::fail("sync.config", told(&e))
+            Check::fail("sync.config", e.in_one_line())
                 .because("no sync can run")
                 .advised("see codex-manager sync validate, and put sync.toml right"),
         ]
@@ -102,7 +102,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
     let mut tried = |id, result: Result<String, CommandError>| {
         checks.push(match result {
             Ok(message) => Check::ok(id, message),
-            Err(e) => Check::fail(id, format!("not mended: {}", told(&e)))
+            Err(e) => Check::fail(id, format!("not mended: {}", e.in_one_line()))
                 .because("what is wrong stays as it is")
                 .advised("give yourself the right to write there"),
         });
@@ -123,7 +123,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
     }
     // What cannot be listed is a finding of the examination.
     for record in store::archives(home).unwrap_or_default() {
-        if record.problem.as_deref() == Some(catalog::NO_SIDECAR) {
+        if record.archive.is_some() && matches!(record.problem(), Some(Problem::Sidecar(_))) {
             let path = store::backups(home).join(&record.path);
             match super::verify::repair_sidecar(&path, dry_run) {
                 Ok(false) => {}
@@ -150,7 +150,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
             Err(e) => tried("restore", Err(e.into())),
             Ok(recovered) => {
                 for recovery in recovered {
-                    if matches!(recovery, Recovery::Finished | Recovery::Undone) {
+                    if matches!(recovery, Recovery::Finished(_) | Recovery::Undone(_)) {
                         tried("restore", Ok("an interrupted restore was settled".into()));
                     }
                 }
@@ -193,13 +193,6 @@ fn is_cooldown_damaged(context: &Context) -> bool {
     let settings = &context.settings;
     let loaded = cooldown::load(&settings.manager_home, &context.now(), settings.zone);
     loaded.is_ok_and(|loaded| !loaded.warnings.is_empty())
-}
-
-/// An error with its causes, in one line.
-fn told(error: &CommandError) -> String {
-    let mut text = vec![error.to_string()];
-    text.extend(error.causes());
-    text.join(": ")
 }
 
 /// Where what was found begins, under which the rest stands.

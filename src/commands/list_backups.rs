@@ -13,9 +13,9 @@ use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
 use crate::quota::state::{State, Verdict};
-use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes};
+use crate::ui::{Style, problem};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -53,7 +53,7 @@ pub struct ListBackupsArgs {
     /// The order, newest or largest first
     #[arg(long, value_enum, default_value = "created-at")]
     sort: Sort,
-    /// Only the newest of each account and mode
+    /// Only the newest of each account and mode that is not damaged
     #[arg(long)]
     latest: bool,
 }
@@ -162,15 +162,16 @@ fn state_of(metadata: &Metadata, accounts: &[(Account, Verdict)]) -> State {
         .map_or(State::Unknown, |(_, verdict)| verdict.state)
 }
 
-/// Keeps the newest of each account and mode.
+/// Keeps the newest of each account and mode that can be put back; the newest of any kind where none can.
 fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     let group = |m: &Metadata| {
         let email = m.email.as_ref().map(|e| e.to_lowercase());
         (email, m.user_id.clone(), m.account_id.clone(), m.mode)
     };
-    let mut newest: HashMap<_, (Timestamp, String)> = HashMap::new();
+    let mut newest: HashMap<_, (bool, Timestamp, String)> = HashMap::new();
     for record in records.iter() {
-        let this = (record.metadata.created_at, record.path.clone());
+        let made_at = record.metadata.created_at;
+        let this = (record.is_usable(), made_at, record.path.clone());
         let best = newest
             .entry(group(&record.metadata))
             .or_insert_with(|| this.clone());
@@ -180,7 +181,7 @@ fn keep_latest(records: &mut Vec<ArchiveRecord>) {
     }
     records.retain(|r| {
         let best = newest.get(&group(&r.metadata));
-        best.is_some_and(|(_, path)| *path == r.path)
+        best.is_some_and(|(_, _, path)| *path == r.path)
     });
 }
 
@@ -202,7 +203,7 @@ fn row(context: &Context, record: &ArchiveRecord, state: State) -> BackupRow {
         files: metadata.files,
         label: metadata.label.clone(),
         state,
-        problem: record.problem.clone(),
+        problem: record.problem().map(problem::problem),
     }
 }
 
@@ -229,7 +230,7 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
     let mut text = String::from(lines.next().unwrap_or_default());
     let mut problems = records
         .iter()
-        .filter_map(|r| r.problem.as_ref().map(|p| (&r.path, p)))
+        .filter_map(|r| r.problem().map(|p| (&r.path, problem::problem(p))))
         .peekable();
     for ((who, state), rows) in heads {
         text.push('\n');
@@ -247,9 +248,10 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
     }
     for (path, problem) in problems {
         ui.prose(format_args!(
-            "{} {}: {problem}",
+            "{} {}: {}",
             ui.paint(Style::Bad, "problem"),
-            printable(path)
+            printable(path),
+            printable(&problem)
         ));
     }
     ui.note("put one back with: codex-manager restore ARCHIVE");
@@ -294,7 +296,7 @@ fn row_cells(context: &Context, record: &ArchiveRecord) -> [(Style, String); 4] 
         .path
         .strip_suffix(ARCHIVE_SUFFIX)
         .unwrap_or(&record.path);
-    let style = if record.problem.is_some() {
+    let style = if record.problem().is_some() {
         Style::Bad
     } else {
         Style::Plain

@@ -1,15 +1,18 @@
 //! `prune`: old archives go to the trash, by rules.
 
-use super::account::printable;
-use super::verify::read_through;
+use super::account::{printable, warn_not_noted};
+use super::verify::{finding, read_through};
 use crate::archive::ArchiveError;
 use crate::archive::reader::Archive;
+use crate::archive::sidecar::SidecarProblem;
+use crate::archive::verify::VerifyReport;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::inventory::catalog;
 use crate::inventory::cooldown::LOCK_NAME;
-use crate::inventory::records::{FileStamp, Verified};
+use crate::inventory::records::{FileStamp, Problem};
 use crate::inventory::retention::{self, Candidate, Decision, KeepRules, RetentionPlan, Soundness};
-use crate::inventory::store;
+use crate::inventory::store::{self, Finding};
 use crate::inventory::trash::{self, PutBack};
 use crate::io::lock::FileLock;
 use crate::io::quantity::counted;
@@ -21,13 +24,13 @@ use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Move old archives to the trash
 ///
-/// An archive stays when any rule keeps it. Rules count for each account, and for full, auth,
-/// sessions and safety archives apart; days, weeks and months are those of the local zone. The
-/// newest full archive of an account that `verify` found good always stays, and so does the newest
+/// An archive stays when any rule keeps it. Rules count for each account and each of its homes, and
+/// for full, auth, sessions and safety archives apart; days, weeks and months are those of the local
+/// zone. The newest full archive of each that `verify` found good always stays, and so does the newest
 /// good one of every kind; a damaged one fills no place. Rules not given here are taken from
 /// `prune.keep_*` of config.toml.
 ///
@@ -153,10 +156,11 @@ impl PruneArgs {
         } else {
             let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             plan = self::plan(context, &rules, &mut looked, self.dry_run)?;
-            store::note_verified_holding(manager, &looked.verified(context), &held)?;
+            store::note_verified_holding(manager, &looked.findings(), &held)?;
             Some(held)
         };
         let moved = sum(&plan.drop);
+        let mut is_noted = true;
         show_plan(context, &plan);
         if let Some(held) = held.filter(|_| !plan.drop.is_empty()) {
             let names: Vec<_> = plan
@@ -166,9 +170,9 @@ impl PruneArgs {
                 .collect();
             trash::discard(manager, &names, &context.now(), &held)?;
             drop(held);
-            store::refresh(manager)?;
+            is_noted = refresh(context);
         }
-        let (trash_bytes, _) = trash::size(manager)?;
+        let trash_bytes = trash::content(manager)?.bytes;
         let ui = &context.ui;
         match (plan.drop.len(), self.dry_run) {
             (0, _) => ui.line("nothing is to go"),
@@ -199,18 +203,19 @@ impl PruneArgs {
                 ..PruneJson::default()
             },
         );
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(!is_noted))
     }
 
     fn put_back(&self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
+        let mut is_noted = true;
         let back = if self.dry_run || !trash::folder(manager).is_dir() {
             trash::plan_undo(manager)?
         } else {
             let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             let back = trash::undo(manager, &held)?;
             drop(held);
-            store::refresh(manager)?;
+            is_noted = refresh(context);
             back
         };
         if back.is_empty() {
@@ -236,19 +241,20 @@ impl PruneArgs {
             "prune",
             &PruneJson {
                 put_back: back,
-                trash_bytes: trash::size(manager)?.0,
+                trash_bytes: trash::content(manager)?.bytes,
                 dry_run: self.dry_run,
                 ..PruneJson::default()
             },
         );
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(!is_noted))
     }
 
     fn empty(&self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
         let ui = &context.ui;
-        let (size, count) = trash::size(manager)?;
-        let what = format!("{}, {}", counted(count, "archive"), bytes(size));
+        let seen = trash::content(manager)?;
+        let size = seen.bytes;
+        let what = format!("{}, {}", counted(seen.archives, "archive"), bytes(size));
         if self.dry_run {
             ui.prose(format_args!("would be removed for good: {what}"));
         } else if size > 0 {
@@ -263,12 +269,12 @@ impl PruneArgs {
                 );
             }
             let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
-            trash::empty(manager, &held)?;
+            trash::remove(manager, &seen, &held)?;
             ui.prose(format_args!("removed for good: {what}"));
         } else {
             ui.line("the trash is empty");
         }
-        let left = if self.dry_run { size } else { 0 };
+        let left = trash::content(manager)?.bytes;
         ui.document(
             "prune",
             &PruneJson {
@@ -282,6 +288,12 @@ impl PruneArgs {
     }
 }
 
+/// Brings `inventory.json` up to what was moved; whether it did.
+fn refresh(context: &Context) -> bool {
+    let refreshed = store::refresh(&context.settings.manager_home);
+    warn_not_noted(&context.ui, refreshed.err())
+}
+
 /// What was seen of archives, by name; of the file that had this stamp.
 #[derive(Default)]
 struct Looked(BTreeMap<String, Look>);
@@ -290,16 +302,14 @@ struct Look {
     stamp: Option<FileStamp>,
     soundness: Soundness,
     /// What reading all of it came to.
-    verified: Option<Verified>,
+    found: Option<Finding>,
 }
 
 impl Looked {
     /// What `inventory.json` is to note.
-    fn verified(&self, context: &Context) -> Vec<(PathBuf, Verified)> {
-        let backups = store::backups(&context.settings.manager_home);
-        let all = self.0.iter();
-        all.filter_map(|(name, look)| Some((backups.join(name), look.verified.clone()?)))
-            .collect()
+    fn findings(&self) -> Vec<Finding> {
+        let all = self.0.values();
+        all.filter_map(|look| look.found.clone()).collect()
     }
 }
 
@@ -352,25 +362,36 @@ fn plan(
                 return Err(CommandError::interrupted());
             }
             let path = backups.join(&name);
-            let (soundness, verified) = if opened_all {
+            let stamp = stamp(&name);
+            let (soundness, found) = if opened_all {
                 let report = read_through(context, &path, dry_run)?;
-                let verified = Verified {
-                    at: context.local_now(),
-                    ok: report.is_ok(),
-                };
-                let problem = report.problems.into_iter().next();
-                let found = problem.map_or(Soundness::Verified, Soundness::Damaged);
-                (found, Some(verified))
+                let found = finding(&report, stamp.clone(), context.local_now());
+                (soundness_of(report), found)
             } else {
                 (open(&path)?, None)
             };
             let look = Look {
-                stamp: stamp(&name),
+                stamp,
                 soundness,
-                verified,
+                found,
             };
             looked.0.insert(name, look);
         }
+    }
+}
+
+/// What reading an archive through tells of it.
+fn soundness_of(report: VerifyReport) -> Soundness {
+    if let Some(e) = report.unread {
+        return Soundness::Unreadable(e.source.to_string());
+    }
+    match (report.problems.into_iter().next(), report.sidecar) {
+        (Some(damage), _) => Soundness::Damaged(damage),
+        // It may be another account's.
+        (None, Some(SidecarProblem::OfAnother)) => {
+            Soundness::Unreadable("its sidecar describes another archive".into())
+        }
+        (None, _) => Soundness::Verified,
     }
 }
 
@@ -379,10 +400,10 @@ fn open(path: &Path) -> Result<Soundness, CommandError> {
     match Archive::open(path) {
         Ok(_) => Ok(Soundness::Sound),
         Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
-        Err(e @ (ArchiveError::Io(_) | ArchiveError::Newer { .. })) => {
-            Ok(Soundness::Unreadable(e.to_string()))
-        }
-        Err(e) => Ok(Soundness::Damaged(e.to_string())),
+        Err(e) => Ok(match catalog::problem_of(&e) {
+            Problem::Damaged(detail) => Soundness::Damaged(detail),
+            _ => Soundness::Unreadable(e.to_string()),
+        }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `restore`: an archive goes back into the Codex home, or into a folder.
 
-use super::account::{self, warn_all};
+use super::account::{self, warn_all, warn_not_noted};
 use super::list_backups::entries_of;
 use super::restore_session;
 use super::verify::find_archive;
@@ -138,24 +138,11 @@ impl RestoreArgs {
             stop_daemon(context)?;
         }
         let bar = context.ui.bar("restoring", plan.bytes);
-        let report = apply::apply(&request, &bar)?;
+        let mut report = apply::apply(&request, &bar)?;
         drop(bar);
-        if let Some(safety) = &report.safety {
-            let noted = store::note_archive(
-                &settings.manager_home,
-                safety,
-                &context.now(),
-                settings.zone,
-            )?;
-            warn_all(&context.ui, &noted.warnings);
-        }
-        if target == Target::Home {
-            let noted =
-                store::note_profiles(&settings.manager_home, &context.now(), settings.zone)?;
-            warn_all(&context.ui, &noted.warnings);
-        }
+        let is_noted = note(context, target, &mut report);
         show_done(context, &archive, &request, &report);
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(!is_noted))
     }
 
     fn agrees(context: &Context, archive: &str, live: &str) -> bool {
@@ -221,6 +208,26 @@ impl RestoreArgs {
     }
 }
 
+/// Notes what is done; whether all of it is noted.
+fn note(context: &Context, target: Target, report: &mut RestoreReport) -> bool {
+    let (ui, settings) = (&context.ui, &context.settings);
+    let (manager, now, zone) = (&settings.manager_home, context.now(), settings.zone);
+    let mut failures: Vec<CommandError> = Vec::new();
+    failures.extend(report.unsettled.take().map(Into::into));
+    if let Some(safety) = &report.safety {
+        let noted = store::note_archive(manager, safety, &now, zone);
+        warn_all(ui, &noted.warnings);
+        failures.extend(noted.failures.into_iter().map(Into::into));
+    }
+    if target == Target::Home {
+        match store::note_profiles(manager, &now, zone) {
+            Ok(noted) => warn_all(ui, &noted.warnings),
+            Err(e) => failures.push(e.into()),
+        }
+    }
+    warn_not_noted(ui, failures)
+}
+
 /// How the newest archive is called.
 pub const LATEST: &str = "latest";
 
@@ -228,7 +235,7 @@ pub const LATEST: &str = "latest";
 fn pick(context: &Context) -> Result<PathBuf, CommandError> {
     let manager = &context.settings.manager_home;
     let mut records = store::archives(manager)?;
-    records.retain(|r| r.archive.is_some() && store::is_usable(r));
+    records.retain(ArchiveRecord::is_usable);
     records.sort_by_key(|r| std::cmp::Reverse(r.metadata.created_at));
     let choices: Vec<_> = records
         .iter()
@@ -252,7 +259,7 @@ fn best_of(
 ) -> Option<&ArchiveRecord> {
     records
         .iter()
-        .filter(|r| r.archive.is_some() && store::is_usable(r) && wanted(r))
+        .filter(|r| r.is_usable() && wanted(r))
         .filter(|r| r.metadata.label.as_deref() != Some(SAFETY_LABEL))
         .max_by_key(|r| {
             (

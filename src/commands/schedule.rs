@@ -6,7 +6,8 @@ use crate::error::{CommandError, Outcome};
 use crate::io::child::{ChildGroup, Heard};
 use crate::io::clock::from_unix_nanos;
 use crate::io::shell;
-use crate::io::{IoContext, wall};
+use crate::io::{IoContext, atomic, wall};
+use crate::logging;
 use crate::schedule::{
     self, Entry, FileAction, Installed, Job, JobOptions, Place, PlannedFile, Scheduler, Step, When,
     systemd,
@@ -163,6 +164,10 @@ impl InstallArgs {
         let steps = schedule::enabling(job, &place)?;
         let dry_run = self.common.dry_run;
         if !dry_run {
+            if place.scheduler == Scheduler::Launchd {
+                // It makes the file that its errors go to, and not the folder.
+                atomic::create_private_folder(&place.manager_home.join(logging::FOLDER))?;
+            }
             schedule::apply(&files, place.scheduler)?;
             if self.enable {
                 run_all(&steps, context, "the files were written")?;
@@ -186,6 +191,12 @@ impl InstallArgs {
         show_files(context, &files, dry_run);
         let done = if dry_run { "would run" } else { "runs" };
         ui.note(format_args!("{} {done} {}", job.name(), shown_when(when)));
+        if job == Job::Sync
+            && let Err(e) = super::sync::check_config(context, entry.options.config.as_deref())
+        {
+            ui.warn(format_args!("every run will end with exit code 4: {e}"));
+            ui.note("codex-manager sync init --cloud FOLDER writes a configuration");
+        }
         if job == Job::Sync && !entry.options.apply {
             ui.note(
                 "sync is installed as a dry run; when you like what it says, install it with --apply",

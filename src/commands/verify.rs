@@ -6,14 +6,18 @@ use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::reader::Archive;
+use crate::archive::sidecar::{self, SidecarProblem};
 use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
-use crate::error::{CommandError, Outcome};
-use crate::inventory::records::Verified;
-use crate::inventory::store;
+use crate::error::{CommandError, ErrorKind, Outcome};
+use crate::inventory::catalog;
+use crate::inventory::records::{FileStamp, Verified};
+use crate::inventory::store::{self, Finding};
+use crate::io::clock::Timestamp;
 use crate::io::regular;
+use crate::io::staging::Staging;
 use crate::io::{IoContext, document, hash};
-use crate::ui::Style;
+use crate::ui::{Style, problem};
 use clap::Args;
 use serde::Serialize;
 use std::io::BufReader;
@@ -64,26 +68,10 @@ impl VerifyArgs {
     /// No such archive, or no room to unpack its databases for checking.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let manager = &context.settings.manager_home;
-        let paths = self.paths(context)?;
         let mut results = Vec::new();
         let mut found = Vec::new();
-        for path in paths {
-            let repaired = self.repair && repair_sidecar(&path, self.dry_run)?;
-            let report = read_through(context, &path, self.dry_run)?;
-            show(context, &report, repaired);
-            let verified = Verified {
-                at: context.local_now(),
-                ok: report.is_ok(),
-            };
-            found.push((path.clone(), verified));
-            results.push(ArchiveJson {
-                archive: file_name(&path),
-                ok: report.is_ok(),
-                problems: report.problems,
-                notes: report.notes,
-                repaired,
-            });
-        }
+        let ended = self.check(context, &mut results, &mut found);
+        // Whatever ended it, what was read through was read through.
         if !self.dry_run {
             match store::note_verified(manager, &found) {
                 Ok(true) => {}
@@ -93,6 +81,7 @@ impl VerifyArgs {
                 Err(e) => context.ui.warn(format_args!("the result is not noted: {e}")),
             }
         }
+        ended?;
         let ok = results.iter().all(|r| r.ok);
         context
             .ui
@@ -102,6 +91,35 @@ impl VerifyArgs {
         } else {
             Outcome::FoundWanting
         })
+    }
+
+    /// Checks one archive after the other. One that cannot be read, or mended, stops none behind it.
+    fn check(
+        &self,
+        context: &Context,
+        results: &mut Vec<ArchiveJson>,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), CommandError> {
+        for path in self.paths(context)? {
+            let stamp = catalog::stamp(&path);
+            let mut report = read_through(context, &path, self.dry_run)?;
+            let mut repaired = false;
+            if self.repair && report.is_archive_good() {
+                match repair_sidecar(&path, self.dry_run) {
+                    Ok(done) => repaired = done,
+                    Err(e) if e.kind == ErrorKind::Interrupted => return Err(e),
+                    Err(e) => context
+                        .ui
+                        .warn(format_args!("the sidecar is not written: {e}")),
+                }
+            }
+            if repaired && !self.dry_run {
+                report.sidecar = None;
+            }
+            found.extend(finding(&report, stamp, context.local_now()));
+            results.push(show(context, report, repaired, self.dry_run));
+        }
+        Ok(())
     }
 
     fn paths(&self, context: &Context) -> Result<Vec<PathBuf>, CommandError> {
@@ -150,6 +168,22 @@ pub(super) fn read_through(
     Ok(verify::verify(path, tmp.path(), &bar)?)
 }
 
+/// What is noted of an archive that was read through and had this stamp before; nothing of one that
+/// could not be read.
+pub(super) fn finding(
+    report: &VerifyReport,
+    stamp: Option<FileStamp>,
+    at: Timestamp,
+) -> Option<Finding> {
+    let ok = report.is_archive_good();
+    report.unread.is_none().then(|| Finding {
+        archive: report.archive.clone(),
+        stamp,
+        verified: Verified { at, ok },
+        is_misdescribed: report.sidecar == Some(SidecarProblem::OfAnother),
+    })
+}
+
 /// The archive that was made last.
 fn newest(manager: &Path) -> Result<PathBuf, CommandError> {
     let backups = store::backups(manager);
@@ -177,7 +211,8 @@ enum Scratch {
 impl Scratch {
     fn find(context: &Context, manager_home: &Path, dry_run: bool) -> Result<Self, CommandError> {
         let own = manager_home.join("tmp");
-        if !dry_run && crate::io::atomic::create_private_folder(&own).is_ok() {
+        // The folder may be there, and nobody may write into it.
+        if !dry_run && Staging::inside(&own).is_ok() {
             return Ok(Self::Own(own));
         }
         let parent = context.env.temp_dir();
@@ -227,28 +262,37 @@ pub fn find_archive(context: &Context, name: &Path) -> Result<PathBuf, CommandEr
     })
 }
 
-/// Writes the sidecar of an archive of ours that is lost or damaged; false when it is good.
+/// Writes the sidecar of an archive of ours that is lost or damaged; false where there is nothing to
+/// write: it is good, of a newer version, or of another archive, or the archive is none of ours.
 pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, CommandError> {
     let Some(sidecar) = names::sidecar_path(path) else {
         return Ok(false);
     };
-    if crate::inventory::catalog::read_sidecar(&sidecar).is_ok() {
+    let problem = sidecar::read(&sidecar).err();
+    if !matches!(
+        problem,
+        Some(SidecarProblem::Missing | SidecarProblem::Damaged(_))
+    ) {
         return Ok(false);
     }
     let archive = match Archive::open(path) {
         Ok(archive) => archive,
-        Err(e @ (ArchiveError::Io(_) | ArchiveError::Interrupted)) => return Err(e.into()),
-        // What is wrong with it is said by the check that follows.
+        Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
+        // What is wrong with it is said by whoever checks it.
         Err(_) => return Ok(false),
     };
+    if archive.manifest().is_none() {
+        return Ok(false);
+    }
     let file = regular::open(path).at("read", path)?;
     let (archive_sha256, archive_bytes) =
         hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
-    let metadata = Metadata {
+    let mut metadata = Metadata {
         archive_bytes,
         archive_sha256,
         ..archive.metadata().clone()
     };
+    metadata.bound();
     if !dry_run {
         if sidecar.exists() {
             crate::io::atomic::keep_copy(&sidecar, ".damaged")?;
@@ -258,27 +302,42 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
     Ok(true)
 }
 
-fn show(context: &Context, report: &VerifyReport, repaired: bool) {
+/// Says how it stands with one archive.
+fn show(context: &Context, report: VerifyReport, repaired: bool, dry_run: bool) -> ArchiveJson {
     let ui = &context.ui;
     let name = file_name(&report.archive);
     if repaired {
-        ui.note(format_args!("wrote the sidecar of {name} again"));
+        let wrote = if dry_run { "would write" } else { "wrote" };
+        ui.note(format_args!("{wrote} the sidecar of {name} again"));
     }
-    if report.is_ok() {
-        let note = report
-            .notes
-            .first()
-            .map(|n| format!(" ({n})"))
-            .unwrap_or_default();
-        ui.prose(format_args!(
-            "{} {name}{note}",
-            ui.paint(Style::Good, "ok     ")
-        ));
+    let ok = report.is_ok();
+    let (style, word) = if ok {
+        (Style::Good, "ok     ")
+    } else if report.is_archive_good() {
+        (Style::Warn, "sidecar")
+    } else if report.unread.is_some() {
+        (Style::Bad, "unread ")
     } else {
-        ui.prose(format_args!("{} {name}", ui.paint(Style::Bad, "damaged")));
-        for problem in &report.problems {
-            ui.prose(format_args!("        {}", printable(problem)));
-        }
+        (Style::Bad, "damaged")
+    };
+    let mut problems = report.problems;
+    problems.extend(report.unread.map(|e| format!("{e}: {}", e.source)));
+    problems.extend(report.sidecar.as_ref().map(problem::sidecar));
+    let note = report.notes.first().map(|n| format!(" ({n})"));
+    ui.prose(format_args!(
+        "{} {name}{}",
+        ui.paint(style, word),
+        note.filter(|_| ok).unwrap_or_default()
+    ));
+    for problem in &problems {
+        ui.prose(format_args!("        {}", printable(problem)));
+    }
+    ArchiveJson {
+        archive: name,
+        ok,
+        problems,
+        notes: report.notes,
+        repaired,
     }
 }
 

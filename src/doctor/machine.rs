@@ -10,6 +10,7 @@ use crate::io::clock::Zone;
 use crate::io::space;
 use crate::ui::time::bytes;
 use chrono::{DateTime, Duration, TimeZone as _, Utc};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -69,12 +70,17 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
 }
 
 /// Whether `path` lies in a folder that is synced by name.
-fn synced(id: &'static str, path: &Path) -> Option<Check> {
-    let (part, service) = path.iter().find_map(|part| {
+/// The service that keeps this path equal with others, by a part of the path that is named after it.
+pub fn service_of(path: &Path) -> Option<(&OsStr, &'static str)> {
+    path.iter().find_map(|part| {
         let lower = part.to_string_lossy().to_lowercase();
         let found = SYNCED.iter().find(|(name, _)| lower.contains(name));
         found.map(|(_, service)| (part, *service))
-    })?;
+    })
+}
+
+fn synced(id: &'static str, path: &Path) -> Option<Check> {
+    let (part, service) = service_of(path)?;
     Some(
         Check::warn(
             id,

@@ -6,18 +6,20 @@ use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::restore::pending;
+use crate::archive::sidecar::SidecarProblem;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::config::file::{ConfigError, ConfigFile};
-use crate::inventory::records::{ArchiveRecord, InventoryFile};
-use crate::inventory::{catalog, cooldown, observations, remedies, store, trash};
+use crate::inventory::records::{ArchiveRecord, InventoryFile, Problem};
+use crate::inventory::{cooldown, observations, remedies, store, trash};
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, Found};
 use crate::io::quantity::counted;
 use crate::io::shell;
 use crate::io::{atomic, staging};
-use crate::ui::time;
+use crate::logging;
+use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
 use std::fs;
 use std::io::ErrorKind;
@@ -45,7 +47,7 @@ const OURS: [&str; 17] = [
     "config.rejected.toml",
     ".lock",
     "isolated",
-    "logs",
+    logging::FOLDER,
     "history",
     "schedule",
     observations::FOLDER,
@@ -304,19 +306,24 @@ const REPLACE: &str = "make another with codex-manager backup; codex-manager pru
 
 /// What lies there and is neither ours nor known to be the Python tool's. It is only named.
 fn foreign(home: &Path) -> Option<Check> {
-    let mut found: Vec<_> = fs::read_dir(home)
-        .ok()?
-        .flatten()
-        .filter(|entry| !is_ours(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
+    let found = strangers(home, is_ours);
     (!found.is_empty()).then(|| {
         Check::ok(
             "manager.foreign",
             format!("not ours, and left alone: {}", first_of(&found)),
         )
     })
+}
+
+/// What stands in a folder under names that are not known, in their order.
+fn strangers(folder: &Path, is_known: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<_> = entries
+        .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
 }
 
 /// By its name; copies that were kept carry ours with something behind it.
@@ -328,7 +335,6 @@ pub(super) fn is_ours(name: &str) -> bool {
 
 /// What lies among the archives and is none. It is only named: no list and no rule knows it.
 fn foreign_archives(home: &Path) -> Option<Check> {
-    let backups = store::backups(home);
     let is_known = |name: &str| {
         names::is_archive_name(name)
             || names::is_sidecar_name(name)
@@ -336,13 +342,7 @@ fn foreign_archives(home: &Path) -> Option<Check> {
             // Ours, and the folders of the Python codex-manager.
             || [".trash", "auth", "sessions"].contains(&name)
     };
-    let mut found: Vec<_> = fs::read_dir(&backups)
-        .ok()?
-        .flatten()
-        .filter(|entry| !is_known(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect();
-    found.sort();
+    let found = strangers(&store::backups(home), is_known);
     (!found.is_empty()).then(|| {
         Check::ok(
             "archives.foreign",
@@ -379,30 +379,35 @@ fn archives(world: &World<'_>) -> Vec<Check> {
 }
 
 fn problem(record: &ArchiveRecord) -> Option<Check> {
-    let path = &record.path;
-    let Some(problem) = &record.problem else {
-        let failed = record.verified.as_ref().is_some_and(|v| !v.ok);
-        return failed.then(|| {
-            Check::fail(
-                "archives.damaged",
-                format!("{path}: damaged, as verify found"),
-            )
-            .because("it cannot be put back as a whole")
-            .advised(REPLACE)
-        });
-    };
-    Some(if problem == catalog::NO_SIDECAR {
-        Check::fail("archives.sidecar", format!("{path}: {problem}"))
-            .because("every list has to open the archive")
-            .fixed_by("codex-manager doctor --fix")
-    } else if record.archive.is_none() {
-        Check::fail("archives.damaged", format!("{path}: {problem}"))
+    let problem = record.problem()?;
+    let message = format!("{}: {}", record.path, words::problem(problem));
+    let of_archive = || Check::fail("archives.damaged", message.clone());
+    Some(match problem {
+        Problem::Sidecar(sidecar) => {
+            let check = Check::fail("archives.sidecar", message)
+                .because("every list has to open the archive");
+            match sidecar {
+                SidecarProblem::Missing | SidecarProblem::Damaged(_) => {
+                    check.fixed_by("codex-manager doctor --fix")
+                }
+                SidecarProblem::OfAnother => {
+                    check.advised("move its .metadata.json away, then codex-manager doctor --fix")
+                }
+                SidecarProblem::Newer(_) => check.advised("upgrade codex-manager"),
+                SidecarProblem::Unreadable(_) => {
+                    check.advised("give yourself the right to read its .metadata.json")
+                }
+            }
+        }
+        Problem::NoArchive => of_archive()
             .because("what its sidecar describes cannot be put back")
-            .advised("bring the archive back, or remove its .metadata.json")
-    } else {
-        Check::fail("archives.damaged", format!("{path}: {problem}"))
+            .advised("bring the archive back, or remove its .metadata.json"),
+        Problem::Unreadable(_) => of_archive()
+            .because("nothing of it can be put back")
+            .advised("see to it that it can be read, then codex-manager verify it"),
+        Problem::Damaged(_) | Problem::FoundDamaged => of_archive()
             .because("it cannot be put back as a whole")
-            .advised(REPLACE)
+            .advised(REPLACE),
     })
 }
 
@@ -502,10 +507,10 @@ fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 }
 
 fn trash_size(home: &Path) -> Option<Check> {
-    let (bytes, count) = trash::size(home).ok()?;
-    (count > 0).then(|| {
-        let archives = counted(count, "pruned archive");
-        let message = format!("in the trash: {archives}, {}", time::bytes(bytes));
+    let content = trash::content(home).ok()?;
+    (content.archives > 0).then(|| {
+        let archives = counted(content.archives, "pruned archive");
+        let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));
         Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
     })
 }

@@ -49,7 +49,7 @@ pub const CHECKS: [(&str, &str); 38] = [
     ("archives", "how old the newest archive is"),
     ("archives.verified", "when an archive was last read through"),
     ("archives.damaged", "an archive that is damaged or gone"),
-    ("archives.sidecar", "an archive without its sidecar"),
+    ("archives.sidecar", "an archive without a good sidecar"),
     (
         "archives.foreign",
         "what lies among the archives and is none",

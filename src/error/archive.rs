@@ -68,7 +68,8 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Diverged(_) => Self::wrap(ErrorKind::Conflict, error)
                 .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("restore into a folder of its own with --to DIR; nothing was changed"),
+                .hint("restore into a folder of its own with --to DIR; nothing was changed")
+                .hint("if no other home does, and this one was moved: codex-manager history repair"),
             RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
             RestoreError::Mounted(_) => Self::wrap(ErrorKind::Refused, error)

@@ -34,16 +34,15 @@ impl From<PlanError> for CommandError {
                 .hint("mount it, start its client, or make it with mkdir; nothing was changed"),
             PlanError::Linked(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("remove the link: folders of codex-manager are never links; nothing was changed"),
+            PlanError::InPlace(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("move it away: codex-manager keeps files of its own there; nothing was changed"),
             PlanError::NoHome(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("mount it, or name another with --codex-home; nothing was changed"),
+                .hint("mount it, or name another by --codex-home or paths.local_state_dir; nothing was changed"),
             PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; --refill puts everything back there; nothing was changed",
+                "wait for the cloud client; sync run --refill puts everything back there; nothing was changed",
             ),
             PlanError::Unmarked(_) => Self::wrap(ErrorKind::Refused, error).hint(
-                "wait for the cloud client; --refill goes on as a first sync; nothing was changed",
-            ),
-            PlanError::ManyDeletions { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "set sync.delete_policy = \"never\" and they come back; nothing was changed",
+                "wait for the cloud client; sync run --refill goes on as a first sync; nothing was changed",
             ),
             PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
             PlanError::Takeover(e @ TakeoverError::Invalid { .. }) => {
@@ -73,6 +72,7 @@ impl From<ApplyError> for CommandError {
             }
             ApplyError::Io(e) => e.into(),
             ApplyError::Backup(e) => e.into(),
+            ApplyError::Cloud(e) => e.into(),
         }
     }
 }
@@ -82,6 +82,9 @@ impl From<BackupError> for CommandError {
         match error {
             BackupError::Io(e) => e.into(),
             BackupError::Zip { .. } => Self::wrap(ErrorKind::Failed, error),
+            BackupError::List { .. } => {
+                Self::wrap(ErrorKind::Refused, error).hint("nothing was changed")
+            }
         }
     }
 }

@@ -8,10 +8,11 @@
 use super::HistoryError;
 use super::check::Conversations;
 use super::id::ConversationId;
-use crate::codex::database::{self, Strays};
+use crate::codex::database;
 use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
 use crate::codex::program::Program;
 use crate::codex::redaction::printable;
+use crate::codex::thread_rows::{self, Strays};
 use crate::codex::{database_view, threads};
 use crate::io::child::{ChildGroup, Heard};
 use crate::io::environment::Environment;
@@ -44,7 +45,7 @@ struct Places<'a> {
     all: HashSet<&'a Path>,
 }
 
-impl database::Rollouts for Places<'_> {
+impl thread_rows::Rollouts for Places<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let files = self.conversations.of(&ConversationId::of(id));
         files.first().map(|c| c.file.relative.to_path_buf())
@@ -85,7 +86,7 @@ pub fn make(
         conversations,
         all: conversations.iter().map(|c| &*c.file.relative).collect(),
     };
-    database::rewrite_rollout_paths(&database, rows_home, &places, Strays::TakenIn)?;
+    thread_rows::rewrite_rollout_paths(&database, rows_home, &places, Strays::TakenIn)?;
     database::check(&database)?;
     Ok(Made {
         database,

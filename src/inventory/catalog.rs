@@ -2,29 +2,20 @@
 //!
 //! The folder is the truth; `inventory.json` only saves reading what has not changed.
 
-use super::records::{ArchiveRecord, FileStamp};
+use super::records::{ArchiveRecord, FileStamp, Problem, Verified};
+use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::python;
 use crate::archive::reader::Archive;
-use crate::io::document::{self, Found};
-use crate::io::{IoContext, IoError, parallel, regular};
+use crate::archive::sidecar::{self, SidecarProblem};
+use crate::io::{IoContext, IoError, parallel};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 
-/// The problem of an archive whose sidecar is gone. It describes itself.
-pub const NO_SIDECAR: &str = "no sidecar (codex-manager verify --repair makes it)";
-
-/// The problem of an archive that `verify` read through.
-const FOUND_DAMAGED: &str = "damaged: codex-manager verify found it so";
-
-/// The largest sidecar that is looked at: ours are below 16 kB.
-const MAX_SIDECAR_BYTES: u64 = 1024 * 1024;
-
 /// Lists every archive and record under `backups`, ordered by path. What `known` gives with the same
-/// stamps is not read again; it is asked while the folder is looked at.
+/// stamps is not read again, unless it could not be read; it is asked while the folder is looked at.
 ///
 /// # Errors
 /// The folder cannot be listed. One that does not exist is empty.
@@ -44,35 +35,32 @@ pub fn list(
             continue;
         }
         let before = known.remove(&relative);
-        let mut record = match before {
-            Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar => r,
+        let is_known = |r: &ArchiveRecord| !r.seen.as_ref().is_some_and(Problem::may_pass);
+        records.push(match before {
+            Some(r) if r.archive == pair.archive && r.sidecar == pair.sidecar && is_known(&r) => r,
             before => {
-                // A sidecar that was written again says nothing new of the archive.
-                let verified = before
-                    .filter(|r| r.archive == pair.archive)
-                    .and_then(|r| r.verified);
+                let before = before.filter(|r| r.archive == pair.archive);
+                let now = read(backups, relative, pair);
                 ArchiveRecord {
-                    verified,
-                    ..read(backups, relative, pair)
+                    verified: before.and_then(|before| still_verified(before, &now)),
+                    ..now
                 }
             }
-        };
-        judge(&mut record);
-        records.push(record);
+        });
     }
     Ok(records)
 }
 
-/// What the last `verify` found is a problem like any other, until the next one finds otherwise.
-fn judge(record: &mut ArchiveRecord) {
-    let is_bad = record.verified.as_ref().map(|verified| !verified.ok);
-    match (record.problem.as_deref(), is_bad) {
-        (None | Some(NO_SIDECAR), Some(true)) => record.problem = Some(FOUND_DAMAGED.into()),
-        (Some(FOUND_DAMAGED), None | Some(false)) => {
-            record.problem = record.sidecar.is_none().then(|| NO_SIDECAR.into());
-        }
-        _ => {}
-    }
+/// What `verify` found of an archive whose file is the same. A sidecar that was written again says nothing
+/// new of it, unless it describes another. Where it could not be read, or what was wrong is noted in words
+/// as it was once, "damaged" may have meant no more than that, or a lost sidecar.
+fn still_verified(before: ArchiveRecord, now: &ArchiveRecord) -> Option<Verified> {
+    let digests = [&before.metadata, &now.metadata].map(|m| &m.archive_sha256);
+    let is_other = digests[0] != digests[1] && digests.iter().all(|digest| !digest.is_empty());
+    let is_doubtful = matches!(before.seen, Some(Problem::Unreadable(_)));
+    before
+        .verified
+        .filter(|verified| !is_other && (verified.ok || !is_doubtful))
 }
 
 /// An archive and its sidecar; either may be missing.
@@ -137,71 +125,72 @@ pub fn stamp(path: &Path) -> Option<FileStamp> {
 
 /// Reads one pair: the sidecar where it is good, else the archive itself.
 fn read(backups: &Path, path: String, pair: Pair) -> ArchiveRecord {
-    let Pair { archive, sidecar } = pair;
     let archive_path = backups.join(&path);
-    let sidecar_path = names::sidecar_path(&archive_path).unwrap_or_default();
-    let mut problem = None;
-    let mut metadata = sidecar
-        .as_ref()
-        .and_then(|_| match read_sidecar(&sidecar_path) {
-            Ok(metadata) => Some(metadata),
-            Err(detail) => {
-                problem = Some(format!("the sidecar is damaged: {detail}"));
-                None
-            }
-        });
-    match (&archive, &metadata) {
-        (Some(_), None) => match Archive::open(&archive_path) {
-            Ok(opened) => {
-                problem.get_or_insert_with(|| NO_SIDECAR.into());
-                metadata = Some(opened.metadata().clone());
-            }
-            Err(e) => problem = Some(e.to_string()),
-        },
-        (Some(stamp), Some(told))
-            if told.archive_bytes != 0 && told.archive_bytes != stamp.bytes =>
-        {
-            problem = Some(format!(
-                "damaged: {} bytes, the sidecar says {}",
-                stamp.bytes, told.archive_bytes
-            ));
-        }
-        (Some(stamp), _) if stamp.bytes == 0 => problem = Some("damaged: empty".into()),
-        // A record alone (a normalized legacy file) has no archive and is no problem.
-        (None, Some(told)) if !told.archive_sha256.is_empty() => {
-            problem = Some("the archive is missing".into());
-        }
-        _ => {}
-    }
+    let told = names::sidecar_path(&archive_path)
+        .filter(|_| pair.sidecar.is_some())
+        .map_or(Err(SidecarProblem::Missing), |path| sidecar::read(&path));
+    let (metadata, seen) = match &pair.archive {
+        None => record_alone(told),
+        Some(stamp) => archive(&archive_path, stamp, told),
+    };
     ArchiveRecord {
         path,
-        archive,
-        sidecar,
-        metadata: metadata.unwrap_or_default(),
-        problem,
+        archive: pair.archive,
+        sidecar: pair.sidecar,
+        metadata,
+        seen,
         verified: None,
     }
 }
 
-/// Reads a sidecar of ours or of the Python tool.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn read_sidecar(path: &Path) -> Result<Metadata, String> {
-    let mut bytes = Vec::new();
-    regular::open(path)
-        .and_then(|file| file.take(MAX_SIDECAR_BYTES + 1).read_to_end(&mut bytes))
-        .map_err(|e| e.to_string())?;
-    if bytes.len() as u64 > MAX_SIDECAR_BYTES {
-        return Err("too large".into());
+/// A sidecar without an archive: no problem where there never was one (a normalized legacy file).
+fn record_alone(told: Result<Metadata, SidecarProblem>) -> (Metadata, Option<Problem>) {
+    match told {
+        Ok(told) => {
+            let had_one = !told.archive_sha256.is_empty();
+            (told, had_one.then_some(Problem::NoArchive))
+        }
+        Err(problem) => (Metadata::default(), Some(Problem::Sidecar(problem))),
     }
-    if let Some(metadata) = python::parse_sidecar(&bytes) {
-        return Ok(metadata);
+}
+
+fn archive(
+    path: &Path,
+    stamp: &FileStamp,
+    told: Result<Metadata, SidecarProblem>,
+) -> (Metadata, Option<Problem>) {
+    let (told, problem) = match told {
+        Ok(told) if told.archive_bytes != 0 && told.archive_bytes != stamp.bytes => {
+            (Some(told), SidecarProblem::OfAnother)
+        }
+        Ok(told) => {
+            let is_empty = stamp.bytes == 0;
+            return (told, is_empty.then(|| Problem::Damaged("empty".into())));
+        }
+        Err(problem) => (None, problem),
+    };
+    match (Archive::open(path), told) {
+        (Ok(opened), _) => (opened.metadata().clone(), Some(Problem::Sidecar(problem))),
+        (Err(e), told) => {
+            let problem = match (problem_of(&e), &told) {
+                (Problem::Damaged(_), Some(told)) => Problem::Damaged(format!(
+                    "{} bytes, the sidecar says {}",
+                    stamp.bytes, told.archive_bytes
+                )),
+                (problem, _) => problem,
+            };
+            (told.unwrap_or_default(), Some(problem))
+        }
     }
-    match document::parse(path, &bytes) {
-        Ok(Found::Good(metadata)) => Ok(metadata),
-        Ok(Found::Damaged(detail)) => Err(detail),
-        Ok(Found::Absent) => Err("empty".into()),
-        Err(e) => Err(e.to_string()),
+}
+
+/// What it means for an archive that it could not be opened.
+pub fn problem_of(error: &ArchiveError) -> Problem {
+    match error {
+        ArchiveError::Damaged { detail, .. } => Problem::Damaged(detail.clone()),
+        ArchiveError::Foreign(_) => Problem::Damaged("not an archive of codex-manager".into()),
+        ArchiveError::Unsafe { .. } => Problem::Damaged(error.to_string()),
+        ArchiveError::Io(e) => Problem::Unreadable(e.source.to_string()),
+        _ => Problem::Unreadable(error.to_string()),
     }
 }

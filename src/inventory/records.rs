@@ -2,10 +2,11 @@
 
 use crate::archive::metadata::Metadata;
 use crate::archive::scan::mtime_ns_of;
+use crate::archive::sidecar::SidecarProblem;
 use crate::io::clock::{self, Timestamp};
 use crate::io::document::Document;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::fs;
 
 /// What tells a file from an earlier state of it, without reading it.
@@ -45,20 +46,80 @@ pub struct ArchiveRecord {
     pub sidecar: Option<FileStamp>,
     /// What the sidecar, or the archive itself, says.
     pub metadata: Metadata,
-    /// What is wrong with it: "no sidecar", "no archive", "damaged: …".
-    #[serde(default)]
-    pub problem: Option<String>,
+    /// What was wrong when the two were looked at; see [`ArchiveRecord::problem`].
+    #[serde(default, rename = "problem", deserialize_with = "problem_or_text")]
+    pub seen: Option<Problem>,
     /// What the last `verify` of this very file found.
     #[serde(default)]
     pub verified: Option<Verified>,
 }
 
-/// The result of reading every byte of an archive.
+impl ArchiveRecord {
+    /// What is wrong by all that is known: what `verify` found weighs more than a lost sidecar.
+    pub fn problem(&self) -> Option<&Problem> {
+        let is_bad = self.verified.as_ref().is_some_and(|verified| !verified.ok);
+        match &self.seen {
+            None | Some(Problem::Sidecar(_)) if is_bad => Some(&Problem::FoundDamaged),
+            seen => seen.as_ref(),
+        }
+    }
+
+    /// Whether it has an archive that can be put back as far as is known: its sidecar does not matter.
+    pub fn is_usable(&self) -> bool {
+        let is_whole = matches!(self.problem(), None | Some(Problem::Sidecar(_)));
+        self.archive.is_some() && is_whole
+    }
+}
+
+/// What is wrong with an archive or its sidecar.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Problem {
+    /// The archive is whole as far as is known, and describes itself: its sidecar does not.
+    Sidecar(SidecarProblem),
+    /// There is only a sidecar.
+    NoArchive,
+    /// The archive is damaged.
+    Damaged(String),
+    /// `verify` read it through and found it damaged.
+    FoundDamaged,
+    /// The archive cannot be read here and now, which says nothing about it.
+    Unreadable(String),
+}
+
+impl Problem {
+    /// Whether it may be gone the next time, though the files are the same.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Sidecar(problem) => problem.may_pass(),
+            Self::Unreadable(_) => true,
+            Self::NoArchive | Self::Damaged(_) | Self::FoundDamaged => false,
+        }
+    }
+}
+
+/// Before there was [`Problem`], what was wrong was noted in words, a transient error like damage: who
+/// reads them looks again.
+fn problem_or_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Problem>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Noted {
+        Known(Problem),
+        InWords(String),
+    }
+    let noted = Option::<Noted>::deserialize(from)?;
+    Ok(noted.map(|noted| match noted {
+        Noted::Known(problem) => problem,
+        Noted::InWords(text) => Problem::Unreadable(text),
+    }))
+}
+
+/// The result of reading every byte of an archive, whatever its sidecar is like.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verified {
     /// When that was.
     pub at: Timestamp,
-    /// Whether nothing was wrong.
+    /// Whether nothing was wrong with it.
     pub ok: bool,
 }
 

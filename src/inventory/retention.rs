@@ -1,11 +1,10 @@
 //! Which archives are kept: the rules, applied to what is known of each, without touching any.
 //!
-//! Rules count for each account and [`Class`] apart, by the instants at which archives were made;
+//! Rules count for each account, [`Class`] and home apart, by the instants at which archives were made;
 //! days, weeks and months are those of the local zone. What is damaged, or made in the future by
 //! this clock, fills no place of a rule.
 
-use super::catalog;
-use super::records::ArchiveRecord;
+use super::records::{ArchiveRecord, Problem};
 use crate::archive::metadata::Mode;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::identity::Identity;
@@ -14,7 +13,7 @@ use chrono::{DateTime, Datelike, Duration, NaiveDate, Utc, Weekday};
 use serde::Serialize;
 use std::cmp::Reverse;
 
-/// How many archives are kept, for each account and class. 0 or absent is no rule.
+/// How many archives are kept, for each account, class and home. 0 or absent is no rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeepRules {
     /// The newest ones.
@@ -86,6 +85,10 @@ pub struct Candidate {
     pub identity: Option<Identity>,
     /// What it counts with.
     pub class: Class,
+    /// The home that it is of; empty where that is not known, or it is made of a legacy file.
+    pub home: String,
+    /// Whether the user has left something out of it: it is no match for one that has all.
+    pub excludes: bool,
     /// When it was made; absent where it does not even say that.
     pub made_at: Option<DateTime<Utc>>,
     /// Its size.
@@ -105,21 +108,26 @@ impl Candidate {
             Mode::Auth => Class::Auth,
             Mode::Sessions => Class::Sessions,
         };
-        let soundness = match (record.problem.as_deref(), &record.verified) {
-            // Without a sidecar it was opened to be listed.
-            (Some(catalog::NO_SIDECAR), None) => Soundness::Sound,
-            (Some(problem), _) if problem != catalog::NO_SIDECAR => {
-                Soundness::Damaged(problem.to_owned())
-            }
-            (_, Some(verified)) if verified.ok => Soundness::Verified,
-            (_, Some(_)) => Soundness::Damaged("found by verify".into()),
-            (_, None) => Soundness::Unchecked,
+        let soundness = match (record.problem(), &record.verified) {
+            (Some(Problem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),
+            (Some(Problem::FoundDamaged), _) => Soundness::Damaged("found by verify".into()),
+            (Some(Problem::Unreadable(detail)), _) => Soundness::Unreadable(detail.clone()),
+            (_, Some(_)) => Soundness::Verified,
+            // Without a good sidecar it was opened to be listed.
+            (Some(Problem::Sidecar(_) | Problem::NoArchive), None) => Soundness::Sound,
+            (None, None) => Soundness::Unchecked,
         };
         let made_at = metadata.created_at.to_utc();
+        let home = match metadata.legacy_auth_filename {
+            None => metadata.source_codex_home.clone(),
+            Some(_) => String::new(),
+        };
         Some(Self {
             archive: record.path.clone(),
             identity: metadata.identity(),
             class,
+            home,
+            excludes: metadata.excludes,
             made_at: (made_at != DateTime::UNIX_EPOCH).then_some(made_at),
             bytes,
             soundness,
@@ -149,7 +157,7 @@ pub struct Decision {
     pub reason: String,
 }
 
-/// What stays and what goes; both by account, class, and newest first.
+/// What stays and what goes; both by account, class, home, and newest first.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RetentionPlan {
     /// What stays.
@@ -177,8 +185,9 @@ fn decision(candidate: &Candidate, reason: impl Into<String>) -> Decision {
 
 /// Applies `rules` at `now`. Without a rule everything stays.
 ///
-/// Of the full archives of an account the newest verified one stays whatever the rules say. A
-/// damaged archive goes only where a good one of its account and class stays.
+/// Of the full archives of an account and home the newest verified one stays whatever the rules say, and
+/// those that were made with exclusions count apart. A damaged archive goes only where a good one of its
+/// account, class and home stays.
 pub fn plan(
     candidates: &[Candidate],
     rules: &KeepRules,
@@ -186,9 +195,23 @@ pub fn plan(
     zone: Zone,
 ) -> RetentionPlan {
     let mut plan = RetentionPlan::default();
-    for group in groups(candidates) {
+    let groups = groups(candidates);
+    for (i, group) in groups.iter().enumerate() {
+        // Rules that seem to keep too many say of which home: those of one account and class follow each
+        // other.
+        let beside = [i.checked_sub(1), Some(i + 1)].into_iter().flatten();
+        let of_home = beside
+            .filter_map(|i| groups.get(i))
+            .any(|other| is_of_another_home(group[0], other[0]))
+            .then(|| format!(" of {}", group[0].home));
+        let of_home = of_home.filter(|_| !group[0].home.is_empty());
+        let less = if group[0].excludes {
+            " with --exclude"
+        } else {
+            ""
+        };
         if rules.is_empty() {
-            for candidate in group {
+            for candidate in group.iter().copied() {
                 plan.keep(candidate, "no rule is given");
             }
             continue;
@@ -203,7 +226,7 @@ pub fn plan(
             reasons[place].push("last verified full archive".into());
         }
         let mut reasons = reasons.into_iter();
-        for candidate in group {
+        for candidate in group.iter().copied() {
             let kept = if candidate.counts(now) {
                 reasons.next().unwrap_or_default()
             } else {
@@ -223,20 +246,35 @@ pub fn plan(
                     plan.keep(candidate, "damaged, but there is no good one");
                 }
                 Soundness::Damaged(detail) => {
-                    let detail = detail.strip_prefix("damaged: ").unwrap_or(detail);
                     plan.drop(candidate, format!("damaged: {detail}"));
                 }
                 _ if !candidate.counts(now) => plan.keep(candidate, "made in the future"),
                 _ if kept.is_empty() => plan.drop(candidate, "no rule keeps it"),
-                _ => plan.keep(candidate, kept.join(", ")),
+                _ => {
+                    let of_home = of_home.as_deref().unwrap_or_default();
+                    plan.keep(candidate, kept.join(", ") + of_home + less);
+                }
             }
         }
     }
     plan
 }
 
-/// What has to be read through before anything of `plan` goes: where something of an account and class
-/// goes and no verified archive stays, the newest that fills a place.
+fn is_of_another_home(one: &Candidate, other: &Candidate) -> bool {
+    let is_same = is_same_account(one.identity.as_ref(), other.identity.as_ref());
+    is_same && one.class == other.class && one.home != other.home
+}
+
+fn is_same_account(one: Option<&Identity>, other: Option<&Identity>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => one.is_same(other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// What has to be read through before anything of `plan` goes: where something of an account, class and
+/// home goes and no verified archive stays, the newest that fills a place.
 pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     let kept: Vec<_> = plan.keep.iter().map(|d| &d.candidate).collect();
     let is_kept = |candidate: &Candidate| kept.contains(&candidate);
@@ -253,7 +291,7 @@ pub fn unproved(plan: &RetentionPlan, now: &DateTime<Utc>) -> Vec<String> {
     newest.map(|candidate| candidate.archive.clone()).collect()
 }
 
-/// Archives of one account and class together, newest first.
+/// Archives of one account, class and home together, newest first.
 fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
     let mut accounts: Vec<(Option<&Identity>, Vec<&Candidate>)> = Vec::new();
     let mut ordered: Vec<_> = candidates.iter().collect();
@@ -265,11 +303,7 @@ fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
     });
     for candidate in ordered {
         let identity = candidate.identity.as_ref();
-        let is_same = |known: Option<&Identity>| match (known, identity) {
-            (Some(known), Some(identity)) => known.is_same(identity),
-            (None, None) => true,
-            _ => false,
-        };
+        let is_same = |known: Option<&Identity>| is_same_account(known, identity);
         match accounts.iter_mut().find(|(known, _)| is_same(*known)) {
             Some((_, group)) => group.push(candidate),
             None => accounts.push((identity, vec![candidate])),
@@ -277,10 +311,17 @@ fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
     }
     let mut groups = Vec::new();
     for (_, mut account) in accounts {
-        account.sort_by_key(|c| (c.class, Reverse((c.made_at, &c.archive))));
+        account.sort_by_key(|c| {
+            (
+                c.class,
+                &c.home,
+                c.excludes,
+                Reverse((c.made_at, &c.archive)),
+            )
+        });
         groups.extend(
             account
-                .chunk_by(|a, b| a.class == b.class)
+                .chunk_by(|a, b| (a.class, &a.home, a.excludes) == (b.class, &b.home, b.excludes))
                 .map(<[&Candidate]>::to_vec),
         );
     }
@@ -301,7 +342,10 @@ fn ruled(group: &[&Candidate], rules: &KeepRules, zone: Zone) -> Vec<Vec<String>
     }
     let date = |i: usize| zone.at(&at(i)).date_naive();
     // The first day of each period stands for it.
-    let week: fn(NaiveDate) -> NaiveDate = |date| date.week(Weekday::Mon).first_day();
+    let week: fn(NaiveDate) -> NaiveDate = |date| {
+        let monday = date.week(Weekday::Mon).checked_first_day();
+        monday.unwrap_or(date)
+    };
     let periods = [
         ("daily", rules.daily, (|date| date) as fn(_) -> _),
         ("weekly", rules.weekly, week),
@@ -343,9 +387,11 @@ mod tests {
 
     fn made(text: &str) -> Candidate {
         Candidate {
+            excludes: false,
             archive: format!("{text}-codex.tar.gz"),
             identity: Some(Identity::of_email("a@x.com")),
             class: Class::Full,
+            home: "/home".into(),
             made_at: Some(at(text)),
             bytes: 1,
             soundness: Soundness::Sound,
@@ -468,7 +514,7 @@ mod tests {
             made("2026-11-18T10:00:00Z"),
             made("2026-11-17T10:00:00Z"),
         ];
-        all[0].soundness = Soundness::Damaged("damaged: cut".into());
+        all[0].soundness = Soundness::Damaged("cut".into());
         all[2].soundness = Soundness::Verified;
         all[3].soundness = Soundness::Verified;
         let one = KeepRules {
@@ -523,6 +569,49 @@ mod tests {
     }
 
     #[test]
+    fn a_time_at_the_end_of_the_calendar_has_a_week() {
+        // The first day that there is, in the middle of its week.
+        let first = DateTime::<Utc>::MIN_UTC;
+        let mut all = vec![made("2026-11-20T10:00:00Z"), made("2026-11-19T10:00:00Z")];
+        all[1].made_at = Some(first);
+        let weeks = KeepRules {
+            weekly: 2,
+            monthly: 2,
+            within: Some(Duration::days(1)),
+            ..KeepRules::default()
+        };
+        for zone in ["UTC", "America/New_York", "Asia/Tokyo"] {
+            assert_eq!(decided(&all, weeks, zone).len(), 2, "{zone}");
+        }
+    }
+
+    #[test]
+    fn every_home_of_an_account_keeps_its_own() {
+        let mut all = vec![
+            made("2026-11-20T10:00:00Z"),
+            made("2026-11-19T10:00:00Z"),
+            made("2026-11-18T10:00:00Z"),
+        ];
+        all[1].home = "/other".into();
+        let one = KeepRules {
+            last: 1,
+            ..KeepRules::default()
+        };
+        assert_eq!(
+            decided(&all, one, "UTC"),
+            [
+                "+2026-11-20T10:00:00Z: last 1 of /home",
+                "+2026-11-19T10:00:00Z: last 1 of /other",
+                "-2026-11-18T10:00:00Z: no rule keeps it",
+            ]
+        );
+        // A damaged one goes only where its own home has a good one.
+        all[1].soundness = Soundness::Damaged("cut".into());
+        let plan = plan(&all, &one, &now(), Zone::UTC);
+        assert_eq!(plan.drop.len(), 1);
+    }
+
+    #[test]
     fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
         let mut all = vec![
             made("2026-12-24T10:00:00Z"),
@@ -557,14 +646,17 @@ mod tests {
             1 => Just(Class::Auth),
             1 => Just(Class::Safety),
         ];
-        let one = (-200_i64..20_000, 0..3_u8, class, soundness);
+        let home = prop_oneof![Just("/home"), Just("/other"), Just("")];
+        let one = (-200_i64..20_000, 0..3_u8, class, home, soundness);
         prop::collection::vec(one, 0..40).prop_map(|all| {
             all.into_iter()
                 .enumerate()
-                .map(|(i, (hours, account, class, soundness))| Candidate {
+                .map(|(i, (hours, account, class, home, soundness))| Candidate {
+                    excludes: i % 5 == 4,
                     archive: format!("{i}"),
                     identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
                     class,
+                    home: home.into(),
                     made_at: Some(now() - Duration::hours(hours)),
                     bytes: 1,
                     soundness,
@@ -593,20 +685,21 @@ mod tests {
             let plan = plan(&all, &rules, &now(), zone);
             prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
             let kept: Vec<_> = plan.keep.iter().map(|d| d.candidate.clone()).collect();
+            let key = |c: &Candidate| (c.class, c.identity.clone(), c.home.clone());
             let newest = |set: &[Candidate], like: &Candidate, verified: bool| {
                 set.iter()
-                    .filter(|c| c.class == like.class && c.identity == like.identity && c.counts(&now()))
+                    .filter(|c| key(c) == key(like) && c.counts(&now()))
                     .filter(|c| !verified || c.soundness == Soundness::Verified)
                     .map(|c| (c.made_at, c.archive.clone()))
                     .max()
             };
             for candidate in &all {
-                // The newest good one of each account and class stays, and the newest verified full.
+                // The newest good one of each account, class and home stays, and the newest verified full.
                 prop_assert_eq!(newest(&all, candidate, false), newest(&kept, candidate, false));
                 if candidate.class == Class::Full {
                     prop_assert_eq!(newest(&all, candidate, true), newest(&kept, candidate, true));
                 }
-                let same = |c: &&Candidate| c.class == candidate.class && c.identity == candidate.identity && c.counts(&now());
+                let same = |c: &&Candidate| key(c) == key(candidate) && c.counts(&now());
                 let had = all.iter().filter(same).count();
                 let has = kept.iter().filter(same).count();
                 prop_assert!(has >= had.min(rules.last as usize));

@@ -2,11 +2,13 @@
 
 use super::catalog;
 use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
-use super::records::{ArchiveRecord, InventoryFile, Verified};
+use super::records::{ArchiveRecord, FileStamp, InventoryFile, Problem, Verified};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::publish::Published;
+use crate::archive::reader::Archive;
 use crate::archive::restore::safety::SAFETY_LABEL;
+use crate::archive::sidecar::SidecarProblem;
 use crate::io::IoError;
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
@@ -51,22 +53,59 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     })
 }
 
+/// What came of noting something that is done: no failure here undoes it.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// What could not be noted, and why.
+    pub failures: Vec<DocumentError>,
+}
+
 /// Notes a new archive: the record, and that its account was used when the live home was archived.
 pub fn note_archive(
     manager_home: &Path,
     published: &Published,
     now: &DateTime<Utc>,
     zone: Zone,
-) -> Result<Updated<()>, DocumentError> {
+) -> Noted {
+    let mut noted = Noted::default();
+    match note_record(manager_home, published) {
+        Ok(None) => {}
+        Ok(Some(aside)) => noted.warnings.push(format!(
+            "inventory.json was damaged and is made again; the damaged file is kept: {}",
+            aside.display()
+        )),
+        Err(e) => noted.failures.push(e),
+    }
+    let used = cooldown::update(manager_home, now, zone, |file| {
+        if let Some(identity) = published.metadata.identity() {
+            file.used(&identity, published.metadata.created_at);
+            file.found_login(&identity, published.metadata.mode != Mode::Sessions);
+        }
+        Ok::<(), DocumentError>(())
+    });
+    match used {
+        Ok(updated) => noted.warnings.extend(updated.warnings),
+        Err(e) => noted.failures.push(e),
+    }
+    noted
+}
+
+/// Adds the record of a new archive; says where a damaged inventory was moved to.
+fn note_record(
+    manager_home: &Path,
+    published: &Published,
+) -> Result<Option<PathBuf>, DocumentError> {
     let record = ArchiveRecord {
         path: catalog::relative_name(&backups(manager_home), &published.archive),
         archive: catalog::stamp(&published.archive),
         sidecar: catalog::stamp(&published.sidecar),
         metadata: published.metadata.clone(),
-        problem: None,
+        seen: None,
         verified: None,
     };
-    let aside = document::update(
+    let updated = document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
         |_: &Found<InventoryFile>| InventoryFile::default(),
@@ -77,33 +116,29 @@ pub fn note_archive(
             Ok(i) => inventory.archives[i] = record.clone(),
             Err(i) => inventory.archives.insert(i, record.clone()),
         },
-    )?
-    .moved_aside;
-    let mut updated = cooldown::update(manager_home, now, zone, |file| {
-        if let Some(identity) = published.metadata.identity() {
-            file.used(&identity, published.metadata.created_at);
-            file.found_login(&identity, published.metadata.mode != Mode::Sessions);
-        }
-        Ok::<(), DocumentError>(())
-    })?;
-    if let Some(aside) = aside {
-        updated.warnings.push(format!(
-            "inventory.json was damaged and is made again; the damaged file is kept: {}",
-            aside.display()
-        ));
-    }
-    Ok(updated)
+    )?;
+    Ok(updated.moved_aside)
 }
 
-/// Notes what `verify` found in archives, by their paths; whether it did. Those that do not lie under
-/// `backups/` are left out. Who only reads waits for nobody: while another command holds the lock, or
-/// the document is damaged, nothing is noted.
-pub fn note_verified(
-    manager_home: &Path,
-    results: &[(PathBuf, Verified)],
-) -> Result<bool, DocumentError> {
+/// What `verify` found in one archive.
+#[derive(Debug, Clone)]
+pub struct Finding {
+    /// Its path.
+    pub archive: PathBuf,
+    /// The file that was read: another that stands there now has nothing noted.
+    pub stamp: Option<FileStamp>,
+    /// What is noted of it.
+    pub verified: Verified,
+    /// Whether its sidecar describes another archive: then it is listed by what it says of itself.
+    pub is_misdescribed: bool,
+}
+
+/// Notes what `verify` found in archives; whether it did. Those that do not lie under `backups/` are left
+/// out. Who only reads waits for nobody: while another command holds the lock, or the document is
+/// damaged, nothing is noted.
+pub fn note_verified(manager_home: &Path, results: &[Finding]) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
-    if !results.iter().any(|(path, _)| path.starts_with(&backups)) {
+    if !results.iter().any(|f| f.archive.starts_with(&backups)) {
         return Ok(true);
     }
     let held = match FileLock::try_exclusive(&manager_home.join(LOCK_NAME)) {
@@ -117,14 +152,13 @@ pub fn note_verified(
 /// The same by who holds the lock of the manager home.
 pub fn note_verified_holding(
     manager_home: &Path,
-    results: &[(PathBuf, Verified)],
+    results: &[Finding],
     _held: &FileLock,
 ) -> Result<bool, DocumentError> {
     let backups = backups(manager_home);
     let inside: Vec<_> = results
         .iter()
-        .filter(|(path, _)| path.starts_with(&backups))
-        .map(|(path, verified)| (catalog::relative_name(&backups, path), verified))
+        .filter(|finding| finding.archive.starts_with(&backups))
         .collect();
     if inside.is_empty() {
         return Ok(true);
@@ -137,9 +171,18 @@ pub fn note_verified_holding(
     };
     let known = std::mem::take(&mut inventory.archives);
     inventory.archives = catalog::list(&backups, || known)?;
-    for (path, verified) in inside {
-        if let Some(record) = inventory.archives.iter_mut().find(|r| r.path == path) {
-            record.verified = Some(verified.clone());
+    for finding in inside {
+        let path = catalog::relative_name(&backups, &finding.archive);
+        let is_same = |r: &&mut ArchiveRecord| r.path == path && r.archive == finding.stamp;
+        let Some(record) = inventory.archives.iter_mut().find(is_same) else {
+            continue;
+        };
+        record.verified = Some(finding.verified.clone());
+        if finding.is_misdescribed
+            && let Ok(opened) = Archive::open(&finding.archive)
+        {
+            record.metadata = opened.metadata().clone();
+            record.seen = Some(Problem::Sidecar(SidecarProblem::OfAnother));
         }
     }
     document::write(&path, &inventory)?;
@@ -177,7 +220,7 @@ pub fn newest(
 ) -> Option<&ArchiveRecord> {
     records
         .iter()
-        .filter(|r| r.archive.is_some() && is_usable(r) && wanted(&r.metadata))
+        .filter(|r| r.is_usable() && wanted(&r.metadata))
         .max_by_key(|r| (r.metadata.created_at, r.path.clone()))
 }
 
@@ -194,17 +237,8 @@ pub fn previous(records: &[ArchiveRecord], home: &Path, mode: Mode) -> Option<St
     newest(records, same).map(|r| r.path.clone())
 }
 
-/// Whether an archive can be put back as far as is known: a lost sidecar does not matter.
-pub fn is_usable(record: &ArchiveRecord) -> bool {
-    record
-        .problem
-        .as_deref()
-        .is_none_or(|p| p == catalog::NO_SIDECAR)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::records::FileStamp;
     use super::*;
 
     fn record(path: &str, at: &str, change: impl FnOnce(&mut ArchiveRecord)) -> ArchiveRecord {
@@ -221,7 +255,7 @@ mod tests {
                 mode: Mode::Full,
                 ..Metadata::default()
             },
-            problem: None,
+            seen: None,
             verified: None,
         };
         change(&mut record);
@@ -243,7 +277,7 @@ mod tests {
                 r.metadata.source_codex_home = "/elsewhere".into();
             }),
             record("damaged", "2026-11-05T00:00:00+00:00", |r| {
-                r.problem = Some("damaged: empty".into());
+                r.seen = Some(Problem::Damaged("empty".into()));
             }),
             record("legacy", "2026-11-06T00:00:00+00:00", |r| {
                 r.metadata.legacy_auth_filename = Some("1jan_a@x.com_auth.json".into());

@@ -159,30 +159,41 @@ pub fn undo(manager_home: &Path, _held: &FileLock) -> Result<Vec<PutBack>, Docum
     Ok(back)
 }
 
-/// The bytes that the trash takes, and how many archives are in it.
+/// What is in the trash at one time.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// The bytes it takes.
+    pub bytes: u64,
+    /// How many archives are in it.
+    pub archives: usize,
+    batches: Vec<PathBuf>,
+}
+
+/// What is in the trash now.
 ///
 /// # Errors
 /// It cannot be listed.
-pub fn size(manager_home: &Path) -> Result<(u64, usize), IoError> {
-    let mut total = (0, 0);
+pub fn content(manager_home: &Path) -> Result<Content, IoError> {
+    let mut content = Content::default();
     for batch in batches(manager_home)? {
         for entry in fs::read_dir(&batch).at("list", &batch)? {
             let entry = entry.at("list", &batch)?;
-            let meta = entry.metadata().at("look at", entry.path())?;
-            total.0 += meta.len();
-            total.1 += usize::from(names::is_archive_name(&entry.file_name().to_string_lossy()));
+            content.bytes += entry.metadata().at("look at", entry.path())?.len();
+            let name = entry.file_name();
+            content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
         }
+        content.batches.push(batch);
     }
-    Ok(total)
+    Ok(content)
 }
 
-/// Removes what is in the trash for good.
+/// Removes for good what was seen in the trash. What was moved there since stays.
 ///
 /// # Errors
 /// Something could not be removed.
-pub fn empty(manager_home: &Path, _held: &FileLock) -> Result<(), IoError> {
-    for batch in batches(manager_home)? {
-        tree::remove(&batch)?;
+pub fn remove(manager_home: &Path, seen: &Content, _held: &FileLock) -> Result<(), IoError> {
+    for batch in &seen.batches {
+        tree::remove(batch)?;
     }
     let trash = folder(manager_home);
     if trash.exists() {
@@ -396,6 +407,24 @@ mod tests {
         assert_eq!(plan_undo(home.path()).unwrap(), expected);
         assert_eq!(undo(home.path(), &held).unwrap(), expected);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME, other]);
+    }
+
+    #[test]
+    fn what_came_after_the_look_is_not_removed() {
+        let home = home();
+        let held = lock(home.path());
+        let backups = store::backups(home.path());
+        discard(home.path(), &[NAME.into()], &now(), &held).unwrap();
+        let seen = content(home.path()).unwrap();
+        assert_eq!((seen.bytes, seen.archives), (14, 1));
+        // Another prune, in the same second.
+        let other = "2026-11-20-110000-a@x.com-codex.tar.gz";
+        fs::write(backups.join(other), "other").unwrap();
+        discard(home.path(), &[other.into()], &now(), &held).unwrap();
+        remove(home.path(), &seen, &held).unwrap();
+        let left = content(home.path()).unwrap();
+        assert_eq!((left.bytes, left.archives), (5, 1));
+        assert_eq!(undo(home.path(), &held).unwrap()[0].name, other);
     }
 
     #[test]

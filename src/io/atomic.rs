@@ -1,7 +1,7 @@
 //! Writing a file so that, whatever happens, either the old or the new one is there.
 
-use super::regular;
 use super::{IoContext, IoError};
+use super::{reach, regular};
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
@@ -85,7 +85,8 @@ impl TempFile {
     /// fsyncs, then renames over `path`, then fsyncs the folder.
     pub fn replace(self, path: &Path) -> Result<(), IoError> {
         self.sync()?;
-        self.replace_unsynced(path)?;
+        let replaced = self.0.persist(path).map_err(|e| e.error);
+        replaced.at("replace", path)?;
         sync_folder(parent_of(path))
     }
 
@@ -94,11 +95,20 @@ impl TempFile {
         self.0.as_file().sync_all().at("fsync", self.0.path())
     }
 
-    /// Renames over `path`, and no more. The caller has called [`TempFile::sync`], and calls
-    /// [`sync_folder`] before it relies on the new name: many files of a folder share that.
-    pub fn replace_unsynced(self, path: &Path) -> Result<(), IoError> {
-        let replaced = self.0.persist(path).map_err(|e| e.error);
-        replaced.at("replace", path).map(drop)
+    /// Renames to `path`, and no more, where nothing has that name; else an error of the kind
+    /// [`ErrorKind::AlreadyExists`]. Where the file system cannot refuse by itself, the place is looked at
+    /// right before. The caller has called [`TempFile::sync`], and calls [`sync_folder`] before it relies
+    /// on the name: many files of a folder share that.
+    ///
+    /// [`ErrorKind::AlreadyExists`]: std::io::ErrorKind::AlreadyExists
+    pub fn publish_unsynced(self, path: &Path) -> Result<(), IoError> {
+        let named = self.0.persist_noclobber(path).or_else(|e| {
+            if path.symlink_metadata().is_ok() {
+                return Err(std::io::ErrorKind::AlreadyExists.into());
+            }
+            e.file.persist(path).map_err(|e| e.error)
+        });
+        named.at("create", path).map(drop)
     }
 
     /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
@@ -174,12 +184,24 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
-    File::open(folder)
+    reach::with(folder, |folder| File::open(folder))
         .and_then(|f| f.sync_all())
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
+}
+
+/// A new file that only its owner may read.
+pub fn create_private(path: &Path) -> Result<File, IoError> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    reach::with(path, |path| options.open(path)).at("create", path)
 }
 
 /// Creates `folder` and what is missing above it; those that are new are 0700.
@@ -191,7 +213,12 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    builder.create(folder).at("create folder", folder)
+    if reach::is_far(folder)
+        && let Some(above) = folder.parent()
+    {
+        create_private_folder(above)?;
+    }
+    reach::with(folder, |folder| builder.create(folder)).at("create folder", folder)
 }
 
 /// The same; those that are new are durable on return.
@@ -223,6 +250,26 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sync_folder(parent_of(to))
 }
 
+/// The same, where nothing has the name `to`; else an error of the kind [`std::io::ErrorKind::AlreadyExists`].
+/// Where the system cannot refuse by itself, the place is looked at right before.
+pub fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Ok(()) => return sync_folder(parent_of(to)),
+            // The file system, or the system, knows no such rename.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM) => {}
+            Err(e) => return Err(std::io::Error::from(e)).at("rename", from),
+        }
+    }
+    if to.symlink_metadata().is_ok() {
+        return Err(std::io::ErrorKind::AlreadyExists.into()).at("rename", from);
+    }
+    rename(from, to)
+}
+
 /// Renames every file of a list, then fsyncs the folders that they came from and went to. When one
 /// cannot be renamed, those before it are renamed back. No target may exist. All must be on one file
 /// system.
@@ -248,18 +295,24 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
     folders.into_iter().try_for_each(sync_folder)
 }
 
+/// The path with more at the end of its name.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
 pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     let mut source = regular::open(path).at("read", path)?;
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
     for n in 1.. {
-        let mut candidate = name.clone();
-        if n > 1 {
-            candidate.push(format!("-{n}"));
-        }
-        let candidate = PathBuf::from(candidate);
+        let number = if n > 1 {
+            format!("-{n}")
+        } else {
+            String::new()
+        };
+        let candidate = with_suffix(path, &format!("{suffix}{number}"));
         let mut temp = TempFile::beside(&candidate)?;
         source.rewind().at("read", path)?;
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
@@ -318,6 +371,36 @@ pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
             !matches!(age, Ok(Ok(age)) if age < YOUNG)
         })
         .map(|e| e.path())
-        .filter(|path| !super::lock::is_held(path))
+        .filter(|path| super::lock::is_free(path))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_name_takes_the_place_of_nothing_that_came_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("place");
+        let make = |text: &str| {
+            let mut temp = TempFile::beside(&place).unwrap();
+            temp.file().write_all(text.as_bytes()).unwrap();
+            temp.sync().unwrap();
+            temp
+        };
+        make("ours").publish_unsynced(&place).unwrap();
+        assert_eq!(regular::read(&place).unwrap(), b"ours");
+        let other = folder.path().join("other");
+        write(&other, b"other").unwrap();
+        let taken = std::io::ErrorKind::AlreadyExists;
+        let named = make("late").publish_unsynced(&place);
+        assert_eq!(named.unwrap_err().source.kind(), taken);
+        let renamed = rename_new(&other, &place);
+        assert_eq!(renamed.unwrap_err().source.kind(), taken);
+        assert_eq!(regular::read(&place).unwrap(), b"ours");
+        assert_eq!(regular::read(&other).unwrap(), b"other");
+        rename_new(&other, &folder.path().join("third")).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
 }

@@ -76,6 +76,13 @@ pub struct Room {
     range: Range<usize>,
 }
 
+impl Room {
+    /// Shortens it to its first `len` bytes.
+    pub fn truncate(&mut self, len: usize) {
+        self.range.end = self.range.end.min(self.range.start + len);
+    }
+}
+
 impl Deref for Room {
     type Target = [u8];
 
@@ -105,7 +112,13 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
         drop(again);
         // It was not cleared meanwhile.
-        assert_eq!(buffers.of_len(1000)[999], 7);
+        let mut again = buffers.of_len(1000);
+        assert_eq!(again[999], 7);
+        again.truncate(900);
+        assert_eq!(again.len(), 900);
+        again.truncate(950);
+        assert_eq!(again.len(), 900);
+        drop(again);
         assert!(buffers.empty().is_empty());
     }
 

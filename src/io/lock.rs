@@ -5,6 +5,7 @@
 use super::{IoContext, IoError};
 use super::{progress, regular};
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ impl FileLock {
             match file.try_lock() {
                 Ok(()) => return Ok(Self { file }),
                 Err(TryLockError::WouldBlock) if is_over() => {
-                    return Err(std::io::ErrorKind::Interrupted.into()).at("lock", path);
+                    return Err(ErrorKind::Interrupted.into()).at("lock", path);
                 }
                 Err(TryLockError::WouldBlock) => {
                     if since.elapsed() >= LONG {
@@ -118,6 +119,15 @@ pub fn is_held(path: &Path) -> bool {
         return false;
     };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
+/// Whether nobody can hold a lock on `path`: it is not there, or nobody does. What cannot be opened may
+/// be held. Creates nothing.
+pub fn is_free(path: &Path) -> bool {
+    match regular::open(path) {
+        Ok(file) => file.try_lock_shared().is_ok(),
+        Err(e) => e.kind() == ErrorKind::NotFound,
+    }
 }
 
 fn open(path: &Path) -> Result<File, IoError> {

@@ -1,8 +1,9 @@
 //! Files, locks, secrets and clocks. Nothing here knows of Codex.
 //!
-//! This is the only layer that may call the writing functions of `std::fs`; everything above goes
-//! through [`atomic`], [`document`] and [`tree`], so that the promise "temp file, fsync, rename,
-//! fsync of the folder" stands in one place.
+//! clippy forbids `fs::write`, `rename`, `copy` and `remove_dir_all` elsewhere: everything above goes
+//! through [`atomic`], [`document`] and [`tree`], so that the promise "temp file, fsync, rename, fsync of
+//! the folder" stands in one place. What is staged, and made durable as a whole before it counts, says so
+//! where it allows itself more.
 
 pub mod atomic;
 pub mod buffers;
@@ -23,6 +24,7 @@ pub mod position;
 pub mod processes;
 pub mod progress;
 pub mod quantity;
+pub mod reach;
 pub mod regular;
 pub mod secret;
 pub mod shell;

@@ -3,6 +3,7 @@
 //! At a name that the program knows may stand anything: the open of a pipe would wait for a writer
 //! without end, and that of a device may do something. So what is opened is looked at.
 
+use super::reach;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -25,6 +26,17 @@ pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
 /// Those of [`open`]; it is a link.
 pub fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), true)
+}
+
+/// Opens a regular file to add to its end; a link is not followed.
+///
+/// # Errors
+/// Those of [`open_no_link`].
+pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
+    let mut options = File::options();
+    let file = with_flags(options.append(true), true).open(path)?;
+    check_kind(&file.metadata()?)?;
+    Ok(file)
 }
 
 /// Opens what the user named to be read. A pipe is as good as a file: a shell makes one of `<(…)`.
@@ -90,7 +102,8 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 
 fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
     let mut options = File::options();
-    let file = with_flags(options.read(true), no_link).open(path);
+    with_flags(options.read(true), no_link);
+    let file = reach::with(path, |path| options.open(path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // So the open of a socket ends.
@@ -161,6 +174,8 @@ mod tests {
         assert_eq!(large.kind(), ErrorKind::FileTooLarge);
         assert!(open_no_link(at("file")).is_ok());
         assert!(open_no_link(at("file-link")).is_err());
+        assert!(append_no_link(at("file")).is_ok());
+        assert!(append_no_link(at("file-link")).is_err());
         for (name, kind) in [
             ("pipe", ErrorKind::InvalidInput),
             ("pipe-link", ErrorKind::InvalidInput),

@@ -1,17 +1,21 @@
 //! Folders for work in progress that are swept when whoever made them is gone.
 
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, tree};
-use std::fs;
+use super::{IoContext, IoError, atomic, regular, tree};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// How the names of our staging folders begin.
 pub const STAGING_PREFIX: &str = "staging-";
 
+const LOCK: &str = ".lock";
+
 /// A private folder (0700), removed when dropped, and swept by [`sweep`] after a crash.
 #[derive(Debug)]
 pub struct Staging {
     folder: PathBuf,
+    /// Kept open for nothing, so that one can be opened to clean up where no more may be.
+    spare: Option<File>,
     _lock: FileLock,
 }
 
@@ -27,9 +31,18 @@ impl Staging {
             .tempdir_in(parent)
             .at("create a folder in", parent)?
             .keep();
-        let lock = FileLock::exclusive(&folder.join(".lock"))?;
+        let locked = FileLock::exclusive(&folder.join(LOCK));
+        let opened = locked.and_then(|lock| {
+            let spare = regular::open(folder.join(LOCK)).at("open", &folder)?;
+            Ok((lock, spare))
+        });
+        let (lock, spare) = opened.inspect_err(|_| {
+            // Without a listing: it may be that nothing more can be opened.
+            let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(&folder));
+        })?;
         Ok(Self {
             folder,
+            spare: Some(spare),
             _lock: lock,
         })
     }
@@ -42,6 +55,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        self.spare = None;
         // What stays behind is swept later.
         let _ = tree::remove(&self.folder);
     }
@@ -56,19 +70,22 @@ pub fn stale(parent: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter(|e| e.file_name().to_string_lossy().starts_with(STAGING_PREFIX))
         .map(|e| e.path())
-        .filter(|folder| !super::lock::is_held(&folder.join(".lock")))
+        .filter(|folder| super::lock::is_free(&folder.join(LOCK)))
         .collect()
 }
 
-/// Removes staging folders in `parent` whose maker is gone; returns how many.
-pub fn sweep(parent: &Path) -> Result<usize, IoError> {
+/// Removes staging folders in `parent` whose maker is gone; returns why some could not be.
+pub fn sweep(parent: &Path) -> Vec<IoError> {
     if stale(parent).is_empty() {
-        return Ok(0);
+        return Vec::new();
     }
-    let _sweeping = FileLock::exclusive(&parent.join(".lock"))?;
-    let stale = stale(parent);
-    for folder in &stale {
-        tree::remove(folder)?;
+    match FileLock::exclusive(&parent.join(".lock")) {
+        Err(e) => vec![e],
+        Ok(_sweeping) => {
+            let removed = stale(parent)
+                .into_iter()
+                .map(|folder| tree::remove(&folder));
+            removed.filter_map(Result::err).collect()
+        }
     }
-    Ok(stale.len())
 }

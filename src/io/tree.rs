@@ -1,15 +1,14 @@
 //! Whole folders: listing them, removing them, making them durable.
 
-use super::{IoContext, IoError, parallel, regular};
+use super::{IoContext, IoError, atomic, parallel, reach, regular};
 use std::ffi::OsString;
-use std::fs::{self, FileType};
+use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
-use walkdir::{DirEntry, WalkDir};
 
 /// The names in a folder, in their order, and what each is; links are not followed.
 pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in reach::with(folder, |folder| fs::read_dir(folder))? {
         let entry = entry?;
         match entry.file_type() {
             Ok(kind) => names.push((entry.file_name(), kind)),
@@ -29,13 +28,13 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     reason = "the one place that removes whole folders"
 )]
 pub fn remove(path: &Path) -> Result<(), IoError> {
-    let result = match fs::symlink_metadata(path) {
-        Ok(meta) if meta.is_dir() => match fs::remove_dir_all(path) {
+    let result = match reach::with(path, |path| fs::symlink_metadata(path)) {
+        Ok(meta) if meta.is_dir() => match reach::with(path, |path| fs::remove_dir_all(path)) {
             // Folders that may not be written to; more levels than files may be open.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },
-        Ok(_) => fs::remove_file(path),
+        Ok(_) => reach::with(path, |path| fs::remove_file(path)),
         Err(e) => Err(e),
     };
     match result {
@@ -57,19 +56,98 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o700));
+            let ours = fs::Permissions::from_mode(0o700);
+            let _ = reach::with(&folder, |folder| fs::set_permissions(folder, ours));
         }
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
             if kind.is_dir() {
                 folders.push(path);
             } else {
-                fs::remove_file(&path)?;
+                reach::with(&path, |path| fs::remove_file(path))?;
             }
         }
         next += 1;
     }
-    folders.iter().rev().try_for_each(fs::remove_dir)
+    let mut innermost_first = folders.iter().rev();
+    innermost_first.try_for_each(|folder| reach::with(folder, |folder| fs::remove_dir(folder)))
+}
+
+/// Gives what stands at `from`, and all that is in it, to `to` as well. Folders and links are made anew, a
+/// file gets a second name; where it can have none, it is copied.
+pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
+    let meta = reach::with(from, Path::symlink_metadata).at("look at", from)?;
+    if !meta.is_dir() {
+        return share_file(from, &meta, to);
+    }
+    atomic::create_private_folder(to)?;
+    for (name, _) in list(from).at("list", from)? {
+        share(&from.join(&name), &to.join(&name))?;
+    }
+    Ok(())
+}
+
+/// Makes what stands at `path`, and all that is in it, its owner's alone. Nothing is done elsewhere than
+/// on systems with modes.
+#[cfg_attr(not(unix), allow(unused_variables, reason = "there are no modes"))]
+pub fn close_to_others(path: &Path) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let meta = reach::with(path, Path::symlink_metadata).at("look at", path)?;
+        if meta.is_symlink() {
+            return Ok(());
+        }
+        let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
+        let set = reach::with(path, |path| fs::set_permissions(path, mode));
+        set.at("set the mode of", path)?;
+        if meta.is_dir() {
+            for (name, _) in list(path).at("list", path)? {
+                close_to_others(&path.join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The same for what is no folder.
+pub fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
+    if meta.is_symlink() {
+        let target = reach::with(from, |from| fs::read_link(from)).at("read", from)?;
+        return make_link(&target, to);
+    }
+    let linked = reach::with_both(from, to, |from, to| fs::hard_link(from, to));
+    if linked.is_err() && meta.is_file() {
+        // A file system without hard links, or a file of another user. A socket or pipe that cannot
+        // be linked is nothing to keep.
+        copy_file(from, to)?;
+    }
+    Ok(())
+}
+
+/// A copy with mode and time.
+fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
+    let mut source = regular::open(from).at("read", from)?;
+    let meta = source.metadata().at("read", from)?;
+    let mut target = atomic::create_private(to)?;
+    std::io::copy(&mut source, &mut target).at("copy", from)?;
+    let times = FileTimes::new().set_modified(meta.modified().at("read", from)?);
+    target.set_times(times).at("set the time of", to)?;
+    let set = target.set_permissions(meta.permissions());
+    set.at("set the mode of", to)
+}
+
+/// A new link with this text.
+pub fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
+    #[cfg(unix)]
+    {
+        let make = |path: &Path| std::os::unix::fs::symlink(target, path);
+        reach::with(path, make).at("create link", path)
+    }
+    #[cfg(windows)]
+    {
+        std::os::windows::fs::symlink_file(target, path).at("create link", path)
+    }
 }
 
 /// Up to so many entries are made durable one by one.
@@ -102,23 +180,21 @@ pub fn sync(folder: &Path) -> Result<(), IoError> {
 fn sync_entries(folder: &Path) -> Result<(), IoError> {
     parallel::ordered(
         FEW_ENTRIES,
-        |entry: DirEntry| match entry.file_type() {
-            kind if kind.is_dir() => super::atomic::sync_folder(entry.path()),
-            kind if kind.is_file() => regular::open(entry.path())
-                .and_then(|f| f.sync_all())
-                .at("fsync", entry.path()),
-            _ => Ok(()),
+        |(path, kind): (PathBuf, FileType)| {
+            if kind.is_dir() {
+                atomic::sync_folder(&path)
+            } else if kind.is_file() {
+                let synced = regular::open(&path).and_then(|f| f.sync_all());
+                synced.at("fsync", &path)
+            } else {
+                Ok(())
+            }
         },
         |synced| synced,
         |jobs| {
-            for entry in WalkDir::new(folder).contents_first(true) {
-                if jobs
-                    .submit(entry.map_err(walking).at("walk", folder)?)
-                    .is_err()
-                {
-                    break;
-                }
-            }
+            walk(folder, &mut |path, kind| {
+                jobs.submit((path.to_path_buf(), kind)).is_ok()
+            })?;
             Ok(())
         },
     )
@@ -128,20 +204,32 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
 #[cfg(target_os = "linux")]
 fn is_large(folder: &Path) -> Result<bool, IoError> {
     let mut seen = 0;
-    for entry in WalkDir::new(folder) {
-        entry.map_err(walking).at("walk", folder)?;
+    let whole = walk(folder, &mut |_, _| {
         seen += 1;
-        if seen > FEW_ENTRIES {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+        seen <= FEW_ENTRIES
+    })?;
+    Ok(!whole)
 }
 
-fn walking(error: walkdir::Error) -> std::io::Error {
-    error
-        .into_io_error()
-        .unwrap_or_else(|| std::io::ErrorKind::Other.into())
+/// Gives `visit` everything below `path`, then that itself, until it has had enough: then false.
+fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
+    let meta = reach::with(path, Path::symlink_metadata).at("look at", path)?;
+    walk_below(path, meta.file_type(), visit)
+}
+
+fn walk_below(
+    path: &Path,
+    kind: FileType,
+    visit: &mut dyn FnMut(&Path, FileType) -> bool,
+) -> Result<bool, IoError> {
+    if kind.is_dir() {
+        for (name, kind) in list(path).at("list", path)? {
+            if !walk_below(&path.join(name), kind, visit)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(visit(path, kind))
 }
 
 /// Whether the absolute path `path` is `folder` or lies within it, whatever links lead there. Neither
@@ -150,8 +238,15 @@ pub fn lies_in(path: &Path, folder: &Path) -> bool {
     real(path).starts_with(real(folder))
 }
 
-/// The path without links, as far as there is something.
-fn real(path: &Path) -> PathBuf {
+/// The absolute path without links, also where a link leads to nothing for now: a disk that is not
+/// mounted is the same place as it is later.
+pub fn real(path: &Path) -> PathBuf {
+    const LINKS: u32 = 40;
+    follow(path, LINKS)
+}
+
+/// At most so many links that lead nowhere are followed.
+fn follow(path: &Path, links: u32) -> PathBuf {
     let mut real = PathBuf::new();
     for part in path.components() {
         match part {
@@ -161,6 +256,9 @@ fn real(path: &Path) -> PathBuf {
                 real.push(part);
                 if let Ok(there) = real.canonicalize() {
                     real = there;
+                } else if let (Ok(to), true) = (fs::read_link(&real), links > 0) {
+                    real.pop();
+                    real = follow(&real.join(to), links - 1);
                 }
             }
         }

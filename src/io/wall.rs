@@ -110,7 +110,7 @@ pub fn parse_span(text: &str) -> Option<Duration> {
         seconds += amount * unit;
         rest = rest[letters..].trim_start_matches([' ', '\t', ',']);
     }
-    #[allow(clippy::cast_possible_truncation, reason = "bounded by the line above")]
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by the line below")]
     (seconds.is_finite() && seconds <= 315_360_000.0)
         .then(|| Duration::seconds(seconds.round() as i64))
 }

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 const DEFAULT_STEM: &str = "codex-manager";
 const DEFAULT_EXTENSION: &str = "log";
 
+/// The folder of the manager home where logs stand.
+pub const FOLDER: &str = "logs";
+
 /// The folder, and the part of the names that all our logs share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogPlace {
@@ -35,7 +38,7 @@ impl LogPlace {
     pub fn of(settings: &LogSettings, world: &LogWorld) -> Self {
         let default = || {
             let name = format!("{DEFAULT_STEM}.{DEFAULT_EXTENSION}");
-            world.manager_home.join("logs").join(name)
+            world.manager_home.join(FOLDER).join(name)
         };
         let file = settings.file.clone().unwrap_or_else(default);
         let part = |part: Option<&std::ffi::OsStr>, default: &str| {

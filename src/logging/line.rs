@@ -3,12 +3,10 @@
 use super::Severity;
 use crate::codex::redaction;
 use crate::io::clock::Timestamp;
-use serde::Deserialize;
 use std::fmt::Write;
 
 /// The form of a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// For people.
     #[default]

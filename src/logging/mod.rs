@@ -11,14 +11,13 @@ mod line;
 pub mod retention;
 mod writer;
 
-pub use file::{LogName, LogPlace};
+pub use file::{FOLDER, LogName, LogPlace};
 pub use line::Format;
 pub use writer::LogWriter;
 
 use crate::io::clock::{Clock, Zone};
 use crate::io::lock::FileLock;
 use retention::Archive;
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tracing::field::{Field, Visit};
@@ -28,8 +27,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 /// What is noted at least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Severity {
     /// Everything.
     Debug,

@@ -1,12 +1,12 @@
 //! What becomes of old logs. Only files whose whole name is one of ours are ever touched.
 
 use super::file::{LogName, LogPlace};
+use super::writer::PATIENCE;
 use crate::io::hash::sha256_of;
-use crate::io::lock::FileLock;
+use crate::io::lock::{FileLock, LockError};
 use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, tree};
 use chrono::{Days, NaiveDate};
-use serde::Deserialize;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -14,8 +14,7 @@ use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
 
 /// What becomes of a log that is written no more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Archive {
     /// It is put into a zip of its own.
     #[default]
@@ -77,7 +76,12 @@ pub fn apply(tidyings: &[Tidying], place: &LogPlace) -> Vec<String> {
 /// Puts a log into a zip. The log goes only when the whole zip is on disk.
 fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
     // Who still writes to yesterday's log is between two lines at the most.
-    let _writing = FileLock::exclusive(&place.write_lock())?;
+    let _writing = match FileLock::exclusive_within(&place.write_lock(), PATIENCE) {
+        Ok(lock) => lock,
+        // The next run packs it.
+        Err(LockError::Held(_)) => return Ok(()),
+        Err(LockError::Io(e)) => return Err(e),
+    };
     let path = place.path(log);
     let zip = place.path(LogName {
         is_zip: true,

@@ -1,6 +1,7 @@
 //! A launchd agent of macOS: a property list, as launchd.plist(5) has it.
 
 use super::{Entry, Job, Place, ScheduleError, Step, When};
+use crate::logging;
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -55,6 +56,7 @@ pub(super) fn render(entry: &Entry, place: &Place<'_>) -> String {
     // What goes wrong would be said to nobody else. The path is one of those that were checked.
     let errors = place
         .manager_home
+        .join(logging::FOLDER)
         .join(format!("schedule-{}.err", job.name()));
     pair(&mut text, 1, "StandardErrorPath", &errors.to_string_lossy());
     text.push_str(

@@ -9,6 +9,7 @@ use super::config::{Compression, SyncConfig};
 use super::plan::{Op, Plan, Seen};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
+use crate::io::lock::{self, FileLock};
 use crate::io::regular;
 use crate::io::{IoContext, IoError, tree};
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zip::write::SimpleFileOptions;
 
 /// The list of a snapshot of ours.
@@ -28,6 +29,10 @@ const SCHEMA: u64 = 1;
 const STAMP: &str = "%Y%m%dT%H%M%SZ";
 /// How the names of unfinished snapshots begin.
 const UNFINISHED: &str = ".codex-manager-unfinished-";
+/// The lock in one that is being made.
+const AT_WORK: &str = ".lock";
+/// How long one without a lock may be one that is about to get it.
+const YOUNG: Duration = Duration::from_secs(60);
 
 /// Why what would be overwritten could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,14 @@ pub enum BackupError {
         /// What went wrong.
         reason: String,
         /// The file.
+        path: PathBuf,
+    },
+    /// A snapshot of ours whose list says nothing that can be used.
+    #[error("the list of the snapshot cannot be used ({reason}): {}", path.display())]
+    List {
+        /// What is wrong with it.
+        reason: String,
+        /// The snapshot.
         path: PathBuf,
     },
 }
@@ -123,6 +136,8 @@ pub fn make_of(
         .prefix(UNFINISHED)
         .tempdir_in(folder)
         .at("create a folder in", folder)?;
+    // It tells a sweep that somebody is at work here, and ends with us.
+    let _at_work = FileLock::exclusive(&unfinished.path().join(AT_WORK))?;
     // What has gone since needs no keeping.
     files.retain(|(path, _)| path.exists());
     for (path, kept) in &mut files {
@@ -218,7 +233,7 @@ fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions 
     options
 }
 
-fn time(ns: i64) -> std::time::SystemTime {
+fn time(ns: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
 }
 
@@ -258,7 +273,12 @@ pub fn list(folder: &Path) -> Result<Vec<Snapshot>, IoError> {
         if name.starts_with('.') || kind.is_symlink() || kind.is_dir() == is_zip {
             continue;
         }
-        let meta = entry.metadata().at("look at", entry.path())?;
+        let meta = match entry.metadata() {
+            Ok(meta) => meta,
+            // Another run has just removed it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            Err(e) => return Err(e).at("look at", entry.path()),
+        };
         found.push(Snapshot {
             name,
             path: entry.path(),
@@ -270,32 +290,81 @@ pub fn list(folder: &Path) -> Result<Vec<Snapshot>, IoError> {
 }
 
 /// The list of a snapshot of ours; `None` for one that this program did not make.
+///
+/// # Errors
+/// It has a list, and that is damaged or of a newer version: what it holds is not to be guessed.
 pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupError> {
+    let unusable = |reason: String| BackupError::List {
+        reason,
+        path: snapshot.path.clone(),
+    };
     let mut text = Vec::new();
     if snapshot.is_zip() {
         let Some(mut zip) = open_zip(snapshot)? else {
             return Ok(None);
         };
-        let Ok(file) = zip.by_name(LIST) else {
-            return Ok(None);
+        let file = match zip.by_name(LIST) {
+            Ok(file) => file,
+            Err(zip::result::ZipError::FileNotFound) => return Ok(None),
+            Err(e) => return Err(unusable(e.to_string())),
         };
         file.take(64 << 20)
             .read_to_end(&mut text)
-            .at("read", &snapshot.path)?;
+            .map_err(|e| unusable(e.to_string()))?;
     } else {
         match regular::read(snapshot.path.join(LIST)) {
             Ok(bytes) => text = bytes,
-            Err(_) => return Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(unusable(e.to_string())),
         }
     }
-    let list: Option<SnapshotList> = serde_json::from_slice(&text).ok();
-    Ok(list.filter(|list| list.schema <= SCHEMA))
+    let list: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| unusable(e.to_string()))?;
+    let schema = list.get("schema").and_then(serde_json::Value::as_u64);
+    if let Some(found) = schema.filter(|found| *found > SCHEMA) {
+        return Err(unusable(format!(
+            "written by a newer codex-manager: schema {found}, this one knows {SCHEMA}"
+        )));
+    }
+    let list = serde_json::from_value(list).map_err(|e| unusable(e.to_string()))?;
+    Ok(Some(list))
 }
 
 /// Opens a `.zip`; `None` when it is none.
 pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
     let file = regular::open(&snapshot.path).at("open", &snapshot.path)?;
     Ok(zip::ZipArchive::new(file).ok())
+}
+
+/// Removes what killed runs left of snapshots that they did not finish.
+///
+/// # Errors
+/// The folder cannot be listed. What cannot be removed stays.
+pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.at("list", folder)?,
+    };
+    let is_left = |path: &PathBuf| {
+        let lock = path.join(AT_WORK);
+        let Ok(meta) = path.symlink_metadata() else {
+            return false;
+        };
+        let age = meta
+            .modified()
+            .ok()
+            .and_then(|at| now.duration_since(at).ok());
+        let is_young = !lock.exists() && age.is_none_or(|age| age < YOUNG);
+        meta.is_dir() && !is_young && !lock::is_held(&lock)
+    };
+    let entries = entries.flatten();
+    let unfinished = entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED))
+        .map(|entry| entry.path());
+    Ok(unfinished
+        .filter(is_left)
+        .filter(|path| tree::remove(path).is_ok())
+        .count())
 }
 
 /// Removes snapshots that are too old or too many: only those of this machine that carry our list, and
@@ -310,6 +379,7 @@ pub fn prune(
 ) -> Result<usize, BackupError> {
     let options = &config.backup;
     let folder = &config.backup_dir;
+    sweep(folder, SystemTime::from(now))?;
     if options.retention_days == 0 && options.max_backups == 0 {
         return Ok(0);
     }
@@ -318,7 +388,8 @@ pub fn prune(
         let Some(made) = made_at(&config.machine_id, &snapshot.name) else {
             continue;
         };
-        if read_list(&snapshot)?.is_some() {
+        // One that cannot be read is nobody's to remove.
+        if matches!(read_list(&snapshot), Ok(Some(_))) {
             ours.push((made, snapshot));
         }
     }

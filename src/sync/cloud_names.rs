@@ -6,6 +6,7 @@
 //! Google Drive, iCloud Drive, Nextcloud, ownCloud, Seafile, Nutstore, Box and rclone.
 
 use super::rollouts;
+use crate::io::atomic::TEMP_PREFIX;
 use regex::Regex;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -123,7 +124,7 @@ pub fn is_junk(path: &Path) -> bool {
         return path.with_file_name(real).exists();
     }
     let lower = name.to_ascii_lowercase();
-    let of_client = [".codex-manager", ".syncthing.", "~syncthing~"];
+    let of_client = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
     JUNK.contains(&&*lower) || of_client.iter().any(|begin| lower.starts_with(begin))
 }
 

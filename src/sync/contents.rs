@@ -108,6 +108,17 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
     Ok(None)
 }
 
+/// Whether the last byte of a file ends a line.
+pub fn ends_a_line(path: &Path) -> io::Result<bool> {
+    let file = regular::open(path)?;
+    let mut last = [0];
+    let size = file.metadata()?.len();
+    if size > 0 {
+        position::read_exact_at(&file, &mut last, size - 1)?;
+    }
+    Ok(last == *b"\n")
+}
+
 /// Whether zeros stand where a power cut or a client leaves them in place of what was written: all over
 /// the file, or behind its text. A packed or binary file may end in zeros.
 ///

@@ -4,6 +4,7 @@
 //! only in the modes that say so.
 
 use super::config::{Compare, ConflictPolicy, DeletePolicy, EqualMtime};
+use super::lineage::Descent;
 use crate::codex::rollout::Relation;
 
 /// What a file is, as far as decisions go.
@@ -54,6 +55,8 @@ pub struct Facts {
     pub relation: Option<Relation>,
     /// See [`Newer`].
     pub newer: Newer,
+    /// See [`Descent`]; of plain files alone.
+    pub descent: Descent,
     /// Whether another machine has asked for this version to be deleted.
     pub delete_asked: bool,
 }
@@ -107,6 +110,8 @@ pub enum Why {
     Grew,
     /// Only this side has changed.
     ChangedHereAlone,
+    /// What the other side has is older than what was here already.
+    OlderThere,
     /// It is the newer one, and there is no last state.
     Newer,
     /// `equal_mtime_action` prefers it.
@@ -123,6 +128,7 @@ impl Why {
             Self::AbsentIsNotDeleted => "absent on the other side, which is not deleted",
             Self::Grew => "grew on this side",
             Self::ChangedHereAlone => "changed on this side alone",
+            Self::OlderThere => "an older version has come back in the cloud folder",
             Self::Newer => "newer on this side",
             Self::EqualTimes => "equal times: equal_mtime_action prefers this side",
             Self::Policy => "changed on both sides: conflict.policy prefers this one",
@@ -167,7 +173,12 @@ fn both_there(facts: Facts, rules: Rules) -> Decision {
     }
     match (facts.here, facts.there) {
         (Changed, Unchanged) => Decision::ToCloud(Why::ChangedHereAlone),
-        (Unchanged, Changed) => Decision::ToHere(Why::ChangedHereAlone),
+        (Unchanged | Changed, Changed) if facts.descent == Descent::Older => {
+            Decision::ToCloud(Why::OlderThere)
+        }
+        (Unchanged, Changed) if matches!(facts.descent, Descent::Unknown | Descent::Newer) => {
+            Decision::ToHere(Why::ChangedHereAlone)
+        }
         _ => conflict(facts, rules),
     }
 }
@@ -221,6 +232,7 @@ mod tests {
             there,
             relation,
             newer: Newer::Neither,
+            descent: Descent::Unknown,
             delete_asked: false,
         }
     }
@@ -349,6 +361,26 @@ mod tests {
                 let facts = facts(*kind, here, there, relation);
                 assert_eq!(decide(facts, RULES), expected, "{facts:?}");
             }
+        }
+    }
+
+    #[test]
+    fn an_older_version_never_comes_back_and_one_that_came_of_another_is_a_conflict() {
+        let seen = |here, descent| Facts {
+            descent,
+            ..facts(Plain, here, Changed, Some(Relation::Diverged))
+        };
+        for (here, descent, expected) in [
+            (Unchanged, Descent::Newer, D::ToHere(Why::ChangedHereAlone)),
+            (Unchanged, Descent::Older, D::ToCloud(Why::OlderThere)),
+            (Unchanged, Descent::Apart, D::Conflict),
+            (Unchanged, Descent::Doubtful, D::Conflict),
+            (Changed, Descent::Newer, D::Conflict),
+            (Changed, Descent::Older, D::ToCloud(Why::OlderThere)),
+            (Changed, Descent::Apart, D::Conflict),
+        ] {
+            let facts = seen(here, descent);
+            assert_eq!(decide(facts, RULES), expected, "{facts:?}");
         }
     }
 

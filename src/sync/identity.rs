@@ -6,12 +6,13 @@
 //! is another machine's from then on, and this one takes a name that nobody has.
 
 use super::config::SyncConfig;
-use super::manifest::{self, Encoded, Manifests, Written};
+use super::manifest::{self, Encoded, Ledger, Manifests, Noted, Written};
 use super::state::{Damage, Replica, State};
+use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where this machine's manifest is.
 pub fn manifest_of(config: &SyncConfig, state: &State) -> PathBuf {
@@ -34,8 +35,13 @@ pub fn has_others(config: &SyncConfig, state: &State) -> bool {
 /// Takes another name where somebody else has written our manifest. Returns that manifest, relative to
 /// the cloud folder, and what is to be said of it.
 ///
-/// One that is torn was brought by the client, which had no reason to bring what was written here.
-pub fn settle(state: &mut State, config: &SyncConfig) -> Result<Option<(String, String)>, IoError> {
+/// One that is torn is ours where nothing that is left of it is news: a power cut or the client has torn
+/// it, and the next word takes its place. Else the client is bringing what was not written here.
+pub fn settle(
+    state: &mut State,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<Option<(String, String)>, IoError> {
     if state.damage == Some(Damage::All) {
         // Its name is lost. What stands under it is nobody's whose word is to be waited for.
         let of_it = format!("{}-", config.machine_id);
@@ -57,6 +63,9 @@ pub fn settle(state: &mut State, config: &SyncConfig) -> Result<Option<(String, 
     if state.published.is_empty() || end.is_some_and(|end| state.published.contains(&end)) {
         return Ok(None);
     }
+    if end.is_none() && is_own_torn(&path, state, config, replica)? {
+        return Ok(None);
+    }
     state.former.extend(end);
     state.rename();
     let relative = path.strip_prefix(&config.cloud).unwrap_or(&path);
@@ -66,6 +75,33 @@ pub fn settle(state: &mut State, config: &SyncConfig) -> Result<Option<(String, 
         relative.to_string_lossy().replace('\\', "/"),
         why.to_owned(),
     )))
+}
+
+/// Whether this machine's manifest is there, torn: it is written again by the next run.
+pub fn is_torn(state: &State, config: &SyncConfig, replica: &Replica) -> Result<bool, IoError> {
+    let path = manifest_of(config, state);
+    match manifest::end_of(&path) {
+        Ok(None) => is_own_torn(&path, state, config, replica),
+        _ => Ok(false),
+    }
+}
+
+/// Whether what is left of a torn manifest is of one that this machine wrote, or was about to.
+fn is_own_torn(
+    path: &Path,
+    state: &State,
+    config: &SyncConfig,
+    replica: &Replica,
+) -> Result<bool, IoError> {
+    let torn = regular::read(path).at("read", path)?;
+    let Noted {
+        mut files, earlier, ..
+    } = Ledger::read(&replica.folder)?;
+    let encode = |files: &_| manifest::encode(&config.machine_id, files, state).at("encode", path);
+    let latest = encode(&files)?;
+    // What a run noted that was killed before it told anybody.
+    files.extend(earlier);
+    Ok(manifest::says_only(&torn, &[latest, encode(&files)?]))
 }
 
 /// What this machine says: to be written when the state, which learns of it, is durable.
@@ -88,7 +124,7 @@ pub fn publish(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<(), IoError> {
-    if settle(state, config)?.is_some() {
+    if settle(state, config, replica)?.is_some() {
         return Ok(());
     }
     let word = word(files, state, config)?;

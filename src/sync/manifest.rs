@@ -5,13 +5,14 @@
 //! not follow the grammar is nobody's. The first line is a header, the last one the digest of all
 //! lines before it: half a manifest is told from a whole one.
 
+use super::lineage::History;
 use super::rollouts;
 use super::state::{Deletion, State};
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
@@ -31,6 +32,20 @@ pub struct Written {
     pub mtime_ns: i64,
     /// Of the bytes on the disk.
     pub digest: Sha256Digest,
+    /// What came before a version of a plain file; not told of a first one. Programs that do not know
+    /// it pass over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<Box<History>>,
+}
+
+impl Written {
+    /// What came before it.
+    pub fn history(&self) -> History {
+        match &self.history {
+            Some(history) => history.of(&self.digest),
+            None => History::first(&self.digest),
+        }
+    }
 }
 
 /// What one machine says.
@@ -81,17 +96,18 @@ pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
         .join(format!("{machine}-{writer}.jsonl"))
 }
 
-/// The folder of ours in the cloud folder that is a link, if one is: what is written there would land
-/// elsewhere.
-pub fn linked_folder(cloud: &Path) -> Option<PathBuf> {
+/// What stands in the place of a folder of ours in the cloud folder, if anything does: a link, by which
+/// what is written there would land elsewhere, or a file.
+pub fn unusable_folder(cloud: &Path) -> Option<PathBuf> {
+    let is_other = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| !meta.is_dir());
+    folders(cloud).into_iter().find(is_other)
+}
+
+/// The folders of ours in the cloud folder, the outermost first.
+pub fn folders(cloud: &Path) -> [PathBuf; 3] {
     let ours = cloud.join(OURS);
-    let folders = [
-        ours.clone(),
-        ours.join(MACHINES),
-        ours.join(super::forks::FOLDER),
-    ];
-    let is_link = |path: &PathBuf| path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
-    folders.into_iter().find(is_link)
+    let (machines, forks) = (ours.join(MACHINES), ours.join(super::forks::FOLDER));
+    [ours, machines, forks]
 }
 
 /// A manifest as it will stand in the cloud folder.
@@ -111,6 +127,21 @@ impl Encoded {
         atomic::create_durable_folder(atomic::parent_of(path))?;
         atomic::write(path, &self.bytes)
     }
+
+    /// Its lines, without their ends.
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split(|byte| *byte == b'\n')
+    }
+}
+
+/// Whether what is left of a torn manifest says nothing that none of `words` says: the last line may be
+/// cut, and zeros say nothing.
+pub fn says_only(torn: &[u8], words: &[Encoded]) -> bool {
+    let end = torn.iter().position(|byte| *byte == 0);
+    let mut left = torn[..end.unwrap_or(torn.len())].split(|byte| *byte == b'\n');
+    let cut = left.next_back().unwrap_or_default();
+    let known: HashSet<&[u8]> = words.iter().flat_map(Encoded::lines).collect();
+    left.all(|line| known.contains(line)) && known.iter().any(|line| line.starts_with(cut))
 }
 
 /// The digest at the end of the manifest at `path`: that of its whole contents, where it is whole.
@@ -427,6 +458,17 @@ impl Manifests {
     }
 }
 
+/// What this machine's manifest at `own` says, by key: the client may have brought back one of an earlier
+/// day. Nothing where it is not whole.
+pub fn own_there(own: &Path) -> HashMap<String, Vec<Written>> {
+    let mut by_key: HashMap<String, Vec<Written>> = HashMap::new();
+    let manifest = regular::read(own).ok().and_then(|bytes| parse(&bytes));
+    for (path, written) in manifest.into_iter().flat_map(|manifest| manifest.files) {
+        by_key.entry(key_of(&path)).or_default().push(written);
+    }
+    by_key
+}
+
 /// What the versions of a file are kept under: one key for all forms and places of a conversation, and
 /// for all spellings of a name.
 pub fn key_of(path: &str) -> String {
@@ -468,6 +510,7 @@ mod tests {
             size: 3,
             mtime_ns: 5,
             digest: Sha256Digest::of(b"abc"),
+            history: None,
         };
         Manifest {
             end,
@@ -509,12 +552,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_word_is_told_from_what_another_one_said() {
+        let sample = sample(Sha256Digest::of(b""));
+        let state = State::default();
+        let word = |path: &str| {
+            let written = sample.files["sessions/a.jsonl"].clone();
+            let files = BTreeMap::from([("AGENTS.md".to_owned(), written.clone())]);
+            let other = BTreeMap::from([(path.to_owned(), written)]);
+            encode("desk", &files.into_iter().chain(other).collect(), &state).unwrap()
+        };
+        let (own, other) = (word("skills/mine"), word("skills/other"));
+        let shared = own.bytes.iter().zip(&other.bytes);
+        let shared = shared.take_while(|(own, other)| own == other).count();
+        for cut in 0..own.bytes.len() {
+            let mut zeros = own.bytes.clone();
+            zeros[cut..].fill(0);
+            for torn in [&own.bytes[..cut], &zeros] {
+                assert!(says_only(torn, &[word("skills/mine")]), "{cut}");
+                let is_known = says_only(torn, &[word("skills/other")]);
+                assert_eq!(is_known, cut <= shared, "{cut}");
+            }
+        }
+        let torn = own.bytes[..shared + 3].to_vec();
+        assert!(says_only(&torn, &[other, own]));
+    }
+
+    #[test]
     fn a_ledger_keeps_what_was_noted_before_and_what_comes_after_a_torn_line() {
         let folder = tempfile::tempdir().unwrap();
         let version = |text: &str| Written {
             size: text.len() as u64,
             mtime_ns: 5,
             digest: Sha256Digest::of(text.as_bytes()),
+            history: None,
         };
         let mut ledger = Ledger::open(folder.path()).unwrap();
         ledger.note("a", &version("1")).unwrap();

@@ -5,6 +5,7 @@
 //! time, and every step leaves a whole file behind.
 
 pub mod apply;
+pub mod arrivals;
 pub mod backup;
 pub mod cloud_names;
 pub mod codexsync;
@@ -13,6 +14,7 @@ pub mod contents;
 pub mod decide;
 pub mod forks;
 pub mod identity;
+pub mod lineage;
 pub mod lines;
 pub mod manifest;
 pub mod plan;
@@ -24,5 +26,6 @@ pub mod scan;
 mod secrets;
 mod sides;
 pub mod state;
+mod token_forms;
 pub mod travel;
 mod vouching;

@@ -9,10 +9,14 @@ use super::rollouts;
 use crate::codex::database::DatabaseError;
 use crate::codex::thread_index::{self, Moved};
 use crate::codex::{home, rollout};
+use crate::history::id::ConversationId;
+use crate::history::names::SessionIndex;
 use crate::history::repair::{self, Action};
-use crate::history::{HistoryError, files};
+use crate::history::{HistoryError, check, files};
 use crate::io::environment::Environment;
 use crate::io::quantity::counted;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Codex's index could not be changed; the files are in place all the same, and `codex resume` by id
@@ -27,21 +31,22 @@ pub enum RegisterError {
     History(#[from] HistoryError),
 }
 
-/// What became of the text of a conversation here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What became of the text of a conversation here; what comes later says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It is as it was.
     Same,
-    /// It is new here.
-    New,
     /// It has grown: what Codex knows of it still holds.
     Extended,
+    /// It is new here.
+    New,
     /// It is another one: offsets into it hold no longer.
     Replaced,
 }
 
 /// A conversation that a sync has changed here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arrival {
     /// Its id.
     pub id: String,
@@ -53,14 +58,32 @@ pub struct Arrival {
     pub moved: bool,
 }
 
+impl Arrival {
+    /// A conversation that was written to this path, relative to the Codex home; `None` where that is none.
+    pub fn of(path: &str, change: Change) -> Option<Self> {
+        Some(Self {
+            id: rollouts::id(&rollouts::key(path)?)?,
+            path: path.to_owned(),
+            change,
+            moved: false,
+        })
+    }
+}
+
 /// Makes arrivals known to Codex.
 pub trait Registry {
-    /// Called once, after all files are in place and nobody uses the home. Returns what people should
-    /// know.
+    /// Called while nobody uses the home, with what is in place or was to be: what is not is passed over.
+    /// `named` are the conversations whose names in the index of names came from elsewhere. Returns what
+    /// people should know.
     ///
     /// # Errors
     /// A database that cannot be written; the files are in place all the same.
-    fn register(&self, home: &Path, arrivals: &[Arrival]) -> Result<Vec<String>, RegisterError>;
+    fn register(
+        &self,
+        home: &Path,
+        arrivals: &[Arrival],
+        named: &BTreeSet<String>,
+    ) -> Result<Vec<String>, RegisterError>;
 }
 
 /// Codex's own databases.
@@ -72,12 +95,42 @@ pub struct CodexIndex<'a> {
     pub rules: &'a [PathRule],
 }
 
+impl CodexIndex<'_> {
+    /// Gives rows the names that the index of names has for these; returns how many changed.
+    fn name(&self, home: &Path, ids: &BTreeSet<String>) -> Result<usize, RegisterError> {
+        let index = SessionIndex::read(home).map_err(HistoryError::from)?;
+        let mut names = Vec::new();
+        for id in ids {
+            let line = index.get(&ConversationId::of(id));
+            if let Some(line) = line.map_err(HistoryError::from)? {
+                names.push((id.clone(), line.thread_name));
+            }
+        }
+        let is_given = |id: &str, name: &str, said: [&str; 2]| {
+            check::is_given(name, &ConversationId::of(id), said)
+        };
+        let mut changed = 0;
+        for database in thread_index::databases(home, self.env, home::STATE_DATABASE_PREFIX) {
+            changed += thread_index::name(&database, &names, is_given)?;
+        }
+        Ok(changed)
+    }
+}
+
 impl Registry for CodexIndex<'_> {
-    fn register(&self, home: &Path, arrivals: &[Arrival]) -> Result<Vec<String>, RegisterError> {
+    fn register(
+        &self,
+        home: &Path,
+        arrivals: &[Arrival],
+        named: &BTreeSet<String>,
+    ) -> Result<Vec<String>, RegisterError> {
         let mut notes = Vec::new();
+        // A run that was killed has noted more than it did.
+        let is_there = |arrival: &&Arrival| home.join(&arrival.path).is_file();
         let moved: Vec<_> = arrivals
             .iter()
             .filter(|arrival| arrival.moved)
+            .filter(is_there)
             .map(|arrival| {
                 let plain = arrival.path.strip_suffix(rollout::ZST);
                 Moved {
@@ -101,6 +154,12 @@ impl Registry for CodexIndex<'_> {
             let rows = changes.iter().filter(|c| c.action == Action::Row).count();
             if rows > 0 {
                 notes.push(format!("new in Codex's index: {rows}"));
+            }
+        }
+        if !named.is_empty() {
+            let changed = self.name(home, named)?;
+            if changed > 0 {
+                notes.push(format!("named in Codex's lists: {changed}"));
             }
         }
         if !(moved.is_empty() && self.rules.is_empty()) {

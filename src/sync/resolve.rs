@@ -3,14 +3,16 @@
 //! What is decided is remembered by the digest of its text and told to other machines, so that it does
 //! not come up again there.
 
+use super::arrivals::Arrivals;
 use super::backup::{self, BackupError, Kept};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks::{self, Fork, Forks};
+use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Replica, State, StateError};
-use crate::codex::rollout;
+use crate::codex::rollout::{self, Relation};
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
@@ -96,7 +98,7 @@ pub fn keep_dropped(
     let state = replica.read()?;
     let current = conversation_of(fork, config, &state);
     let (file, path) = match (choice, current) {
-        (Choice::Fork, _) if fork.here.is_none() => {
+        (Choice::Fork, _) if !is_whole_here(fork, config, replica) => {
             return Err(ResolveError::NotHere(fork.name.clone()));
         }
         (Choice::Both, _) | (Choice::Fork, None) => return Ok(None),
@@ -131,6 +133,13 @@ pub fn keep_dropped(
     Ok(backup::make_of(config, vec![(file, kept)], now)?)
 }
 
+/// Whether a fork is on this machine and what its name says: half of it is no version to go on from.
+fn is_whole_here(fork: &Fork, config: &SyncConfig, replica: &Replica) -> bool {
+    let file = forks::folder(Side::Here, &replica.folder, &config.cloud).join(&fork.name);
+    fork.here.is_some()
+        && contents::raw_digest(&file).is_ok_and(|digest| forks::mark(&digest) == fork.mark())
+}
+
 /// Where Codex would have the conversation that a fork is of.
 fn home_of(fork: &Fork) -> String {
     let name = fork.conversation();
@@ -159,13 +168,13 @@ pub fn settle(
         new_id: None,
     };
     if choice != Choice::Current {
-        if fork.here.is_none() {
+        if !is_whole_here(fork, config, replica) {
             return Err(ResolveError::NotHere(fork.name.clone()));
         }
         let current = conversation_of(fork, config, state)
             .ok_or_else(|| ResolveError::NoConversation(fork.name.clone()))?;
         let path = if choice == Choice::Both {
-            let (path, id) = split(&file, &current, config)?;
+            let (path, id) = split(&file, &current, config, replica)?;
             settled.new_id = Some(id);
             path
         } else {
@@ -175,6 +184,7 @@ pub fn settle(
             state.resolved.insert(forks::mark(&digest));
             replica.write(state)?;
             let plain = current.strip_suffix(rollout::ZST).unwrap_or(&current);
+            note(replica, plain, Change::Replaced)?;
             copy(&file, &config.local.join(plain))?;
             if plain != current {
                 fs::remove_file(&old).at("remove", &old)?;
@@ -207,6 +217,12 @@ pub fn settle(
     Ok(settled)
 }
 
+/// Notes what is about to be written: Codex learns of it also where the rest of the decision is killed.
+fn note(replica: &Replica, path: &str, change: Change) -> Result<(), IoError> {
+    let arrival = Arrival::of(path, change);
+    Arrivals::of(replica).note(arrival.as_slice())
+}
+
 fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut temp = TempFile::beside(to)?;
     let mut file = regular::open(from).at("open", from)?;
@@ -223,6 +239,7 @@ fn split(
     fork: &Path,
     current: &str,
     config: &SyncConfig,
+    replica: &Replica,
 ) -> Result<(String, String), ResolveError> {
     let not_split = |reason| ResolveError::NotSplit {
         reason,
@@ -248,6 +265,7 @@ fn split(
     let stem = rollouts::stem(name).unwrap_or_default();
     let path = format!("{folder}/{}{new}.jsonl", &stem[..stem.len() - 36]);
     let target = config.local.join(&path);
+    note(replica, &path, Change::New)?;
     atomic::create_durable_folder(atomic::parent_of(&target))?;
     let mut temp = TempFile::beside(&target)?;
     io::Write::write_all(temp.file(), &first).at("write", &target)?;
@@ -256,6 +274,17 @@ fn split(
     temp.file()
         .set_modified(time.at("look at", fork)?)
         .at("set time", &target)?;
+    if fs::symlink_metadata(&target).is_ok() {
+        // Made by a decision that was killed before it was noted, and perhaps gone on with since.
+        let holds = rollout::compare(&target, temp.path()).at("compare", &target)?;
+        return if matches!(holds, Relation::Equal | Relation::FirstExtends) {
+            Ok((path, new))
+        } else {
+            Err(not_split(
+                "the conversation that it would become is another one",
+            ))
+        };
+    }
     temp.replace(&target)?;
     Ok((path, new))
 }

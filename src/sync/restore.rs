@@ -5,14 +5,17 @@ use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::identity;
-use super::manifest::{Ledger, Written};
+use super::lineage::History;
+use super::lines;
+use super::manifest::{self, Ledger, Manifests, Noted, Written};
 use super::plan::{self, PlanError};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::secrets;
-use super::state::Replica;
+use super::state::{Replica, State};
 use super::travel;
 use crate::io::atomic::{self, TempFile};
+use crate::io::hash::Sha256Digest;
 use crate::io::quantity::counted;
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
@@ -93,6 +96,7 @@ pub struct RestorePlan {
 /// of the side that is named, or that codexSync made, goes there as a whole.
 pub fn plan(
     config: &SyncConfig,
+    replica: &Replica,
     from: Option<&str>,
     target: Option<Side>,
 ) -> Result<RestorePlan, RestoreError> {
@@ -124,7 +128,7 @@ pub fn plan(
         _ => Side::Here,
     });
     if target == Side::There {
-        plan::check_cloud(config, false)?;
+        plan::check_same_cloud(config, replica)?;
     }
     let mut files = match list {
         Some(list) => {
@@ -138,17 +142,21 @@ pub fn plan(
     for kept in &files {
         check(&snapshot, &kept.path)?;
     }
-    check_contents(&snapshot, &files)?;
-    Ok(RestorePlan {
+    check_contents(&snapshot, target, &files)?;
+    let plan = RestorePlan {
         snapshot,
         target,
         files,
-    })
+    };
+    for kept in &plan.files {
+        target_of(&plan, config, &kept.path)?;
+    }
+    Ok(plan)
 }
 
 /// Reads all that would be put back: half of a snapshot is worse than none, and a login does not travel
 /// under another name.
-fn check_contents(snapshot: &Snapshot, files: &[Kept]) -> Result<(), RestoreError> {
+fn check_contents(snapshot: &Snapshot, target: Side, files: &[Kept]) -> Result<(), RestoreError> {
     let mut source = Source::open(snapshot)?;
     for kept in files {
         let damaged = |e: &dyn std::fmt::Display| RestoreError::Damaged {
@@ -161,14 +169,23 @@ fn check_contents(snapshot: &Snapshot, files: &[Kept]) -> Result<(), RestoreErro
         if size != kept.size && !snapshot.is_zip() {
             return Err(damaged(&"its size is another one"));
         }
+        if rollouts::key(&kept.path).is_some() {
+            // What was said in a conversation travels whatever it is; so it goes back.
+            continue;
+        }
+        // A text with a token in its midst is its owner's, here; prompts are anywhere.
+        let is_free = lines::is_lines(&kept.path);
         let secret = source
-            .with(kept, |from, _| secrets::of_contents(from, size))
+            .with(kept, |from, _| match target {
+                Side::There if !is_free => secrets::anywhere_in(from, size),
+                _ => secrets::of_contents(from, size),
+            })
             .map_err(|e| damaged(&e))?;
         if let Some(why) = secret {
             return Err(RestoreError::Unsafe {
                 snapshot: snapshot.path.clone(),
                 path: kept.path.clone(),
-                why: why.to_owned(),
+                why: format!("what is in it looks like {why}"),
             });
         }
     }
@@ -354,7 +371,7 @@ pub fn apply(
         let mut source = Source::open(&plan.snapshot).map_err(|e| (0, e))?;
         let mut ledger = match plan.target {
             Side::Here => None,
-            Side::There => Some(Ledger::open(&replica.folder).map_err(|e| (0, e.into()))?),
+            Side::There => Some(Word::of(config, replica).map_err(|e| (0, e))?),
         };
         for (done, kept) in plan.files.iter().enumerate() {
             put_one(plan, config, &mut source, kept, ledger.as_mut()).map_err(|e| (done, e))?;
@@ -398,12 +415,66 @@ fn recall(plan: &RestorePlan, config: &SyncConfig, replica: &Replica) -> Result<
     Ok(())
 }
 
+/// What this machine says of what it puts into the cloud folder.
+struct Word {
+    ledger: Ledger,
+    noted: Noted,
+    others: Manifests,
+    state: State,
+}
+
+impl Word {
+    fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, RestoreError> {
+        let state = replica.read().map_err(PlanError::from)?;
+        Ok(Self {
+            ledger: Ledger::open(&replica.folder)?,
+            noted: Ledger::read(&replica.folder)?,
+            others: identity::others(config, &state)?,
+            state,
+        })
+    }
+
+    /// What comes before a text that somebody puts back: all versions of the file that there have been. It
+    /// is named by its text, for nobody wrote it here.
+    fn history_of(&self, path: &str, text: &Sha256Digest) -> Option<Box<History>> {
+        if rollouts::key(path).is_some() || lines::is_lines(path) {
+            return None;
+        }
+        let key = manifest::key_of(path);
+        let own = self.noted.files.iter();
+        let own = own.chain(
+            self.noted
+                .earlier
+                .iter()
+                .map(|(path, written)| (path, written)),
+        );
+        let own = own.filter(|(path, _)| manifest::key_of(path) == key);
+        let all = self
+            .others
+            .of_others(&key)
+            .iter()
+            .chain(own.map(|(_, written)| written));
+        let all = all.map(|written| (written.history(), Some(written.digest)));
+        let last = |state_key: &String| self.state.files.get(state_key)?.contents;
+        let known = self.state.histories.iter();
+        let known = known.filter(|(state_key, _)| manifest::folded(state_key) == key);
+        let known =
+            known.map(|(key, history)| (history.clone(), last(key).map(|(_, digest)| digest)));
+        let mut history = History::first(text);
+        for (before, replaced) in all.chain(known) {
+            history = history.with(&before, text).noting(replaced, text);
+        }
+        history.lineage = history.lineage.replaced_by(text);
+        Some(Box::new(history))
+    }
+}
+
 fn put_one(
     plan: &RestorePlan,
     config: &SyncConfig,
     source: &mut Source,
     kept: &Kept,
-    ledger: Option<&mut Ledger>,
+    word: Option<&mut Word>,
 ) -> Result<(), RestoreError> {
     let path = target_of(plan, config, &kept.path)?;
     atomic::create_durable_folder(atomic::parent_of(&path))?;
@@ -419,14 +490,16 @@ fn put_one(
         .at("read", &from)?;
     let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
     temp.file().set_modified(time).at("set time", &path)?;
-    if let Some(ledger) = ledger {
+    if let Some(word) = word {
+        let digest = contents::raw_digest(temp.path()).at("read", &path)?;
         let written = Written {
             size,
             mtime_ns: kept.mtime_ns,
-            digest: contents::raw_digest(temp.path()).at("read", &path)?,
+            digest,
+            history: word.history_of(&kept.path, &digest),
         };
-        ledger.note(&kept.path, &written)?;
-        ledger.sync()?;
+        word.ledger.note(&kept.path, &written)?;
+        word.ledger.sync()?;
     }
     temp.replace(&path)?;
     Ok(())
@@ -454,19 +527,30 @@ fn publish(config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
     Ok(identity::publish(&files, &mut state, config, replica)?)
 }
 
-/// Where a file goes; a link on the way in the cloud folder leads nowhere.
+/// Where a file goes; a link on the way in the cloud folder leads nowhere, and a file holds no files.
 fn target_of(plan: &RestorePlan, config: &SyncConfig, path: &str) -> Result<PathBuf, RestoreError> {
+    let in_way = |why: &str| RestoreError::Unsafe {
+        snapshot: plan.snapshot.path.clone(),
+        path: path.to_owned(),
+        why: format!("{why} is in its way"),
+    };
     let mut full = config.root(plan.target).to_path_buf();
+    let depths = path.matches('/').count();
     for (depth, part) in path.split('/').enumerate() {
         full.push(part);
-        let linked = fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink());
-        if linked && (plan.target == Side::There || depth > 0) {
-            return Err(RestoreError::Unsafe {
-                snapshot: plan.snapshot.path.clone(),
-                path: path.to_owned(),
-                why: "a link is in its way".into(),
-            });
+        let Ok(meta) = fs::symlink_metadata(&full) else {
+            continue;
+        };
+        if meta.is_symlink() && (plan.target == Side::There || depth > 0) {
+            return Err(in_way("a link"));
+        }
+        if depth < depths && !full.is_dir() {
+            return Err(in_way("a file"));
         }
     }
-    Ok(config.place(plan.target, path))
+    let place = config.place(plan.target, path);
+    if place.is_dir() {
+        return Err(in_way("a folder"));
+    }
+    Ok(place)
 }

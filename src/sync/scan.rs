@@ -3,7 +3,7 @@
 use super::cloud_names::{self, CloudName};
 use super::rollouts;
 use super::travel::{self, Scope, Take};
-use crate::codex::home::{Kind, kind_of};
+use crate::codex::home::{self, Kind, kind_of};
 use crate::io::atomic::{self, TEMP_PREFIX};
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeSet;
@@ -67,7 +67,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 
 #[cfg(not(unix))]
 fn mtime_ns(meta: &Metadata) -> i64 {
-    let since = |at: std::time::SystemTime| at.duration_since(std::time::UNIX_EPOCH).ok();
+    let since = |at: std::time::SystemTime| at.duration_since(UNIX_EPOCH).ok();
     let at = meta.modified().ok().and_then(since).unwrap_or_default();
     i64::try_from(at.as_nanos()).unwrap_or(i64::MAX)
 }
@@ -411,7 +411,15 @@ impl Walk<'_> {
             && self.scope.takes(path) == Take::Yes
             && !cloud_names::is_junk(full)
         {
-            self.note(path, "its name is one that clients give to scratch files");
+            let is_ours = home::is_ours(full.file_name().unwrap_or_default());
+            self.note(
+                path,
+                if is_ours {
+                    "its name is one that codex-manager keeps for itself"
+                } else {
+                    "its name is one that clients give to scratch files"
+                },
+            );
         }
     }
 }

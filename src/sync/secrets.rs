@@ -3,6 +3,7 @@
 //! Too many files that stay are a nuisance, one login that travels is an account in other hands; so
 //! copies of a login under any name that editors, clients and people give them count as one.
 
+use super::token_forms;
 use crate::io::regular;
 use std::io::{self, Read};
 use std::path::Path;
@@ -134,31 +135,48 @@ fn is_environment(name: &str) -> bool {
         .is_some_and(|kind| !examples.contains(&kind))
 }
 
-/// Why a file stays, by what is in it: a JSON file with a token, a private key, an export.
+/// What in a text that is synced keeps it where it is: a login or a key as a whole, or a token in its midst.
 ///
 /// # Errors
 /// It cannot be read.
 pub(super) fn by_contents(path: &Path) -> io::Result<Option<&'static str>> {
     let file = regular::open_no_link(path)?;
     let size = file.metadata()?.len();
-    of_contents(file, size)
+    anywhere_in(file, size)
 }
 
 /// The same for what `from` gives, which has `size` bytes.
+pub(super) fn anywhere_in(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
+    let bytes = read(from, size)?;
+    Ok(of_all(&bytes).or_else(|| token_forms::found_in(&bytes)))
+}
+
+/// Why a file stays, by what it is as a whole: a JSON file with a token, a private key, an export.
+///
+/// # Errors
+/// It cannot be read.
 pub(super) fn of_contents(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
-    if size >= MAX_LOOKED_INTO {
-        return Ok(None);
-    }
+    Ok(of_all(&read(from, size)?))
+}
+
+/// What is looked into: nothing of a large file.
+fn read(from: impl Read, size: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(MAX_LOOKED_INTO).read_to_end(&mut bytes)?;
-    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    if size < MAX_LOOKED_INTO {
+        from.take(MAX_LOOKED_INTO).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn of_all(bytes: &[u8]) -> Option<&'static str> {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = text.trim_ascii_start();
     let first_line = text.split(|b| *b == b'\n').next().unwrap_or_default();
     if first_line.starts_with(b"-----BEGIN ") && contains(first_line, b"PRIVATE KEY-----")
         || first_line.starts_with(b"AGE-SECRET-KEY-")
         || first_line.starts_with(b"age-encryption.org/")
     {
-        return Ok(Some(KEY));
+        return Some("a key");
     }
     let is_json = text.starts_with(b"{") || text.starts_with(b"[");
     let names: [&[u8]; 3] = [
@@ -167,7 +185,7 @@ pub(super) fn of_contents(from: impl Read, size: u64) -> io::Result<Option<&'sta
         b"\"OPENAI_API_KEY\"",
     ];
     let has_token = is_json && names.iter().any(|name| has_text_under(text, name));
-    Ok(has_token.then_some(LOGIN))
+    has_token.then_some("a login")
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {

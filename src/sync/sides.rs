@@ -1,8 +1,10 @@
 //! Where files of the two sides are.
 
 use super::config::SyncConfig;
-use super::scan::Side;
+use super::scan::{Side, Stat};
+use super::state::Last;
 use super::travel;
+use crate::io::IoError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,5 +27,14 @@ impl SyncConfig {
         } else {
             full
         }
+    }
+}
+
+impl Last {
+    /// Whether both sides still look so.
+    pub fn is_still(&self, config: &SyncConfig) -> Result<bool, IoError> {
+        let stat = |side, path: &str| Stat::at(&config.place(side, path));
+        Ok(stat(Side::Here, &self.here.path)? == Some(self.here.stat)
+            && stat(Side::There, &self.there.path)? == Some(self.there.stat))
     }
 }

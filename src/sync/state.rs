@@ -5,13 +5,14 @@
 //! so that a run appends what it has done and a kill loses nothing but the line that it tore. The
 //! end of a run writes it anew.
 
+use super::lineage::History;
 use super::scan::Stat;
 use crate::io::hash::Sha256Digest;
 use crate::io::regular;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, tree};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
@@ -83,6 +84,9 @@ pub struct State {
     pub resolved: BTreeSet<String>,
     /// Files that were deleted here and whose deletion was sent on, by key.
     pub deleted: HashMap<String, Deletion>,
+    /// What came before the versions of plain files that the last sync left, by key; none of a first
+    /// version. Kept of files that are gone: one that comes to life again goes on from there.
+    pub histories: HashMap<String, History>,
     /// See [`super::manifest`].
     pub writer: String,
     /// The digests at the ends of the manifests that were last published, the newest last.
@@ -161,13 +165,8 @@ pub struct Replica {
 impl Replica {
     /// The one for this home and this cloud folder.
     pub fn of(manager_home: &Path, local: &Path, cloud: &Path) -> Self {
-        let text = |path: &Path| {
-            let real = path.canonicalize();
-            real.as_deref()
-                .unwrap_or(path)
-                .to_string_lossy()
-                .into_owned()
-        };
+        // One that is not mounted now is still the one that it was.
+        let text = |path: &Path| tree::real(path).to_string_lossy().into_owned();
         let (local, cloud) = (text(local), text(cloud));
         let id = Sha256Digest::of(format!("{local}\n{cloud}").as_bytes()).to_string();
         Self {
@@ -280,6 +279,10 @@ impl Replica {
                 &serde_json::json!({ "deleted": path, "digest": digest, "id": id }),
             );
         }
+        let histories: BTreeMap<_, _> = state.histories.iter().collect();
+        for (key, history) in histories {
+            push_line(&mut bytes, &history_line(key, history));
+        }
         for end in &state.published {
             push_line(&mut bytes, &serde_json::json!({ "published": end }));
         }
@@ -325,8 +328,16 @@ pub struct Journal {
 
 impl Journal {
     /// Notes that a file is now like this on both sides. Durable after [`Journal::sync`].
-    pub fn note(&mut self, key: &str, last: &Last) -> Result<(), IoError> {
+    pub fn note(
+        &mut self,
+        key: &str,
+        last: &Last,
+        history: Option<&History>,
+    ) -> Result<(), IoError> {
         let mut bytes = Vec::new();
+        if let Some(history) = history {
+            push_line(&mut bytes, &history_line(key, history));
+        }
         push_line(&mut bytes, &known_line(key, last));
         self.file.write_all(&bytes).at("write", &self.path)
     }
@@ -390,6 +401,11 @@ impl State {
             self.has_gaps = true;
         } else if let Some(digest) = text("resolved") {
             self.resolved.insert(digest);
+        } else if let Some(key) = text("history") {
+            let Ok(history) = History::deserialize(&value) else {
+                return false;
+            };
+            self.histories.insert(key, history);
         } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
             let deletion = match text("id") {
                 Some(id) => Deletion { digest, id },
@@ -427,6 +443,10 @@ fn known_line<'a>(key: &'a str, last: &'a Last) -> Line<'a> {
         last.there.stat.mtime_ns,
         last.contents,
     )
+}
+
+fn history_line(key: &str, history: &History) -> impl Serialize {
+    serde_json::json!({ "history": key, "lineage": history.lineage, "over": history.over })
 }
 
 fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) {
@@ -482,13 +502,15 @@ mod tests {
         replica.write(&mut state).unwrap();
         assert!(!replica.read().unwrap().must_be_written);
         let mut journal = replica.journal().unwrap();
-        journal.note("a \"b\".jsonl", &last(2)).unwrap();
-        journal.note("new", &last(3)).unwrap();
+        let history = History::first(&Sha256Digest::of(b"x"));
+        journal.note("a \"b\".jsonl", &last(2), None).unwrap();
+        journal.note("new", &last(3), Some(&history)).unwrap();
         journal.file.write_all(b"[\"torn\",\"\",1").unwrap();
         let read = replica.read().unwrap();
         assert!(read.exists);
         assert_eq!(read.files.len(), 2);
         assert_eq!(read.files["a \"b\".jsonl"], last(2));
+        assert_eq!(read.histories, HashMap::from([("new".into(), history)]));
         assert_eq!(read.writer, state.writer);
         assert_eq!((read.resolved.len(), &read.deleted["p"]), (1, &deletion));
         assert_eq!(read.published, [Sha256Digest::of(b"m")]);

@@ -105,6 +105,43 @@ pub fn holds_any(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))
 }
 
+/// Entries of `include_roots` that are there in another letter case alone, on either side, or that Codex
+/// would write so: each with what is to be said of it.
+pub fn misspelled(config: &SyncConfig) -> Vec<(String, String)> {
+    let sides = [&config.local, &config.cloud];
+    let other_case = |root: &String| {
+        if sides
+            .iter()
+            .any(|side| side.join(root).symlink_metadata().is_ok())
+        {
+            return None;
+        }
+        let (folder, name) = root.rsplit_once('/').unwrap_or(("", root));
+        let is_like = |other: &str| other != name && other.to_lowercase() == name.to_lowercase();
+        let entries = sides
+            .iter()
+            .filter_map(|side| side.join(folder).read_dir().ok());
+        let mut names = entries
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
+        let of_codex = LINKED.iter().filter(|_| folder.is_empty());
+        names.find(|other| is_like(other)).or_else(|| {
+            of_codex
+                .map(|known| (*known).to_owned())
+                .find(|known| is_like(known))
+        })
+    };
+    let roots = config.roots.iter();
+    let found = roots.filter_map(|root| Some((root, other_case(root)?)));
+    found
+        .map(|(root, other)| {
+            let why = format!("names {root:?}, which is not there; its name may be {other:?}");
+            ("include_roots".to_owned(), why)
+        })
+        .collect()
+}
+
 /// How a path belongs to what is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Take {

@@ -48,7 +48,8 @@ pub(super) fn for_known(
         if !(work.go_on)() {
             return Err(ApplyError::Interrupted);
         }
-        if let Some(written) = examine(last, config)? {
+        if let Some(mut written) = examine(last, config)? {
+            written.history = state.histories.get(&key).cloned().map(Box::new);
             own.insert(last.there.path.clone(), written);
         }
     }
@@ -103,11 +104,7 @@ fn is_it(written: &Written, last: &Last) -> bool {
 fn examine(last: &mut Last, config: &SyncConfig) -> Result<Option<Written>, IoError> {
     let here = config.place(Side::Here, &last.here.path);
     let there = config.place(Side::There, &last.there.path);
-    let is_still = || -> Result<bool, IoError> {
-        let stats = (Stat::at(&here)?, Stat::at(&there)?);
-        Ok(stats == (Some(last.here.stat), Some(last.there.stat)))
-    };
-    if !is_still()? {
+    if !last.is_still(config)? {
         return Ok(None);
     }
     let text = |path: &Path| {
@@ -131,10 +128,11 @@ fn examine(last: &mut Last, config: &SyncConfig) -> Result<Option<Written>, IoEr
             return Ok(None);
         }
     }
-    Ok(is_still()?.then_some(Written {
+    Ok(last.is_still(config)?.then_some(Written {
         size: last.there.stat.size,
         mtime_ns: last.here.stat.mtime_ns,
         digest: raw,
+        history: None,
     }))
 }
 
@@ -149,6 +147,7 @@ mod tests {
             size: text.len() as u64,
             mtime_ns: 5,
             digest: Sha256Digest::of(text.as_bytes()),
+            history: None,
         };
         // What is there, what is vouched for then, and how many may yet turn up.
         for (there, expected, open) in [

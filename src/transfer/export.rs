@@ -11,7 +11,7 @@ use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles};
 use crate::archive::entry_name::EntryName;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;
-use crate::inventory::records::InventoryFile;
+use crate::inventory::records::{InventoryFile, Problem};
 use crate::inventory::{cooldown, observations, store};
 use crate::io::atomic::TempFile;
 use crate::io::clock::{Timestamp, Zone};
@@ -303,6 +303,11 @@ fn add_backups(
             plan.archives += 1;
         }
         if record.sidecar.is_some() && names::is_sidecar_name(&sidecar) {
+            // Whoever imports would refuse it, and all else with it. The archive describes itself.
+            if matches!(record.problem(), Some(Problem::Sidecar(_))) {
+                plan.leave(sidecar, "it does not describe its archive");
+                continue;
+            }
             let path = backups.join(&sidecar);
             let bytes = regular::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);

@@ -69,9 +69,11 @@ impl Kind {
         };
     }
 
-    /// What an exit code means; `None` when no answer was given, as without a display.
-    fn answer(self, code: i32) -> Option<bool> {
+    /// What an exit code means, beside what the program said; `None` when no answer was given.
+    fn answer(self, code: i32, said: &str) -> Option<bool> {
         match (self, code) {
+            // Without a display they end with the code of a "no".
+            (Self::Zenity | Self::KDialog, 1) if said.to_lowercase().contains("display") => None,
             (Self::PowerShell, 6) => Some(true),
             (Self::PowerShell, 7) => Some(false),
             (Self::PowerShell, _) => None,
@@ -118,7 +120,7 @@ pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
         child.close_input();
         while matches!(child.hear(deadline), Heard::Line(_)) {}
         let status = child.finish(deadline)?;
-        kind.answer(status.code()?)
+        kind.answer(status.code()?, &child.stderr())
     })
 }
 
@@ -148,11 +150,15 @@ mod tests {
 
     #[test]
     fn only_a_given_answer_counts() {
-        assert_eq!(Kind::Zenity.answer(0), Some(true));
-        assert_eq!(Kind::KDialog.answer(1), Some(false));
-        assert_eq!(Kind::Zenity.answer(5), None);
-        assert_eq!(Kind::PowerShell.answer(6), Some(true));
-        assert_eq!(Kind::PowerShell.answer(7), Some(false));
-        assert_eq!(Kind::PowerShell.answer(0), None);
+        assert_eq!(Kind::Zenity.answer(0, ""), Some(true));
+        assert_eq!(Kind::KDialog.answer(1, ""), Some(false));
+        assert_eq!(Kind::Zenity.answer(5, ""), None);
+        assert_eq!(Kind::PowerShell.answer(6, ""), Some(true));
+        assert_eq!(Kind::PowerShell.answer(7, ""), Some(false));
+        assert_eq!(Kind::PowerShell.answer(0, ""), None);
+        let gtk = "Gtk-WARNING **: cannot open display: :9";
+        assert_eq!(Kind::Zenity.answer(1, gtk), None);
+        let qt = "qt.qpa.xcb: could not connect to display :9";
+        assert_eq!(Kind::KDialog.answer(1, qt), None);
     }
 }

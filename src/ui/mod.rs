@@ -4,6 +4,7 @@
 //! prompts and errors.
 
 pub mod dialog;
+pub mod problem;
 pub mod progress;
 mod secret;
 pub mod table;

@@ -7,12 +7,13 @@
 
 use super::env::{Run, TestEnv, Tree};
 use super::faults::Dice;
-use super::injection::{Point, points};
+use super::injection::{Fault, Point, faulty, points};
 use super::sample::{FIRST, backup, comparable, line, put, rollout, sample_home, text};
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 
 /// Incompressible bytes.
 fn noise(dice: &mut Dice, bytes: usize) -> Vec<u8> {
@@ -135,6 +136,24 @@ impl TwoHomes {
     /// The archive of the one that is not in place.
     pub(crate) fn other(&self) -> &str {
         &self.archives[1 - self.now]
+    }
+
+    /// Restores the other with a fault; `None`, and noted in `missed`, where the point was not reached.
+    #[track_caller]
+    pub(crate) fn restore_other(
+        &mut self,
+        env: &TestEnv,
+        known: &BTreeSet<PathBuf>,
+        (point, fault): (&Point, Fault),
+        missed: &mut Vec<String>,
+    ) -> Option<Output> {
+        let output = faulty(env, &["restore", self.other(), "--json"], point, fault);
+        if output.is_none() {
+            missed.push(format!("{point:?} {fault:?}"));
+            check_archives(env, known, "not reached");
+            let _ = self.look(env, "not reached");
+        }
+        output
     }
 
     /// After a restore of the other: whether that is in place now, else the first is as it was.

@@ -75,7 +75,12 @@ struct Known {
 pub(crate) struct Cloud {
     files: BTreeMap<String, (u64, Option<Content>)>,
     copies: u64,
+    /// Every version of a skill that was ever there.
+    skills: BTreeMap<String, Vec<Content>>,
 }
+
+/// All files of the server as they were once.
+pub(crate) struct Day(BTreeMap<String, Content>);
 
 impl Cloud {
     /// One thing that clients do, at one path or at all.
@@ -110,6 +115,55 @@ impl Cloud {
         }
     }
 
+    /// A client brings an earlier version of a skill back: late and to one machine alone, or for all.
+    pub(crate) fn brings_back(&mut self, machine: &mut Machine, rng: &mut Rng) {
+        let paths: Vec<&String> = self.skills.keys().collect();
+        let Some(path) = rng.pick(&paths).map(|path| (*path).clone()) else {
+            return;
+        };
+        let Some(content) = rng.pick(&self.skills[&path]).cloned() else {
+            return;
+        };
+        let version = self.files.get(&path).map_or(0, |(version, _)| *version);
+        if rng.chance(50) {
+            self.files.insert(path, (version + 1, Some(content)));
+            return;
+        }
+        let full = machine.cloud.join(&path);
+        let known = machine.client.entry(path).or_default();
+        // What has not been uploaded is not overwritten by clients.
+        if known.hidden.is_none() && read(&full).map(|local| local.bytes) == known.bytes {
+            write(&full, &content);
+            known.bytes = Some(content.bytes);
+            known.rest = None;
+            known.version = version.saturating_sub(1);
+        }
+    }
+
+    /// Everything as it is now.
+    pub(crate) fn day(&self) -> Day {
+        let there = self.files.iter();
+        Day(there
+            .filter_map(|(path, (_, content))| Some((path.clone(), content.clone()?)))
+            .collect())
+    }
+
+    /// Somebody puts the whole folder back to what it was; what came later stays.
+    pub(crate) fn goes_back(&mut self, day: &Day) {
+        for (path, content) in &day.0 {
+            let file = self.files.entry(path.clone()).or_default();
+            *file = (file.0 + 1, Some(content.clone()));
+        }
+    }
+
+    fn accept(&mut self, path: &str, version: u64, content: Option<Content>) {
+        if let Some(content) = content.as_ref().filter(|_| path.starts_with("skills/")) {
+            let all = self.skills.entry(path.to_owned()).or_default();
+            all.push(content.clone());
+        }
+        self.files.insert(path.to_owned(), (version, content));
+    }
+
     /// Everything arrives, whole, until nothing is under way.
     pub(crate) fn delivers_everything(&mut self, machine: &mut Machine) {
         machine.unhide_all();
@@ -142,7 +196,8 @@ impl Cloud {
         if server.0 == known.version {
             known.bytes = local.as_ref().map(|c| c.bytes.clone());
             known.version = server.0 + 1;
-            self.files.insert(path.to_owned(), (known.version, local));
+            let version = known.version;
+            self.accept(path, version, local);
             return;
         }
         // Somebody else was faster.
@@ -157,8 +212,8 @@ impl Cloud {
             Some(local) if server.1.is_none() => {
                 known.bytes = Some(local.bytes.clone());
                 known.version = server.0 + 1;
-                self.files
-                    .insert(path.to_owned(), (known.version, Some(local)));
+                let version = known.version;
+                self.accept(path, version, Some(local));
             }
             Some(local) => {
                 *known = Known::default();
@@ -294,6 +349,8 @@ pub(crate) struct Machine {
     pub(crate) skills_written: BTreeSet<String>,
     /// Those that the user has overwritten.
     pub(crate) skills_replaced: BTreeSet<String>,
+    /// Which text of a skill the user wrote over which.
+    pub(crate) skills_over: Vec<(String, String)>,
     /// At rest the user takes what nobody vouches for.
     pub(crate) accepts_unlisted: bool,
     /// Whether its last run ended before it told the others what it wrote.
@@ -346,6 +403,7 @@ impl Machine {
             written: BTreeSet::new(),
             skills_written: BTreeSet::new(),
             skills_replaced: BTreeSet::new(),
+            skills_over: Vec::new(),
             accepts_unlisted: false,
             is_untold: false,
             runs: 0,
@@ -425,6 +483,7 @@ impl Machine {
             replica: &self.replica,
             refill: false,
             accept_unlisted: rest != Rest::None && self.accepts_unlisted,
+            delete_many: false,
             chosen: None,
         };
         let planned = plan::plan(&request);
@@ -562,20 +621,29 @@ impl Machine {
                 append(&self.home.join("session_index.jsonl"), &text, at);
                 self.written.insert(line);
             }
-            _ => {
-                let line = self.line();
-                let name = ["a", "b"][rng.below(2)];
-                let content = Content {
-                    bytes: format!("skill {line}\n").into_bytes(),
-                    mtime: at,
-                };
-                let path = self.home.join(format!("skills/{name}/SKILL.md"));
-                // What somebody overwrites is theirs to lose.
-                self.skills_replaced.extend(fs::read_to_string(&path).ok());
-                write(&path, &content);
-                self.skills_written.insert(format!("skill {line}\n"));
-            }
+            _ => self.writes_skill(rng, at),
         }
+    }
+
+    /// Somebody edits a skill, on a machine whose clock may be slow.
+    pub(crate) fn edits_a_skill(&mut self, rng: &mut Rng) {
+        let at = self.tick(rng);
+        self.writes_skill(rng, at);
+    }
+
+    fn writes_skill(&mut self, rng: &mut Rng, at: SystemTime) {
+        let line = self.line();
+        let name = ["a", "b"][rng.below(2)];
+        let text = format!("skill {line}\n");
+        let path = self.home.join(format!("skills/{name}/SKILL.md"));
+        if let Ok(before) = fs::read_to_string(&path) {
+            // What somebody overwrites is theirs to lose.
+            self.skills_replaced.insert(before.clone());
+            self.skills_over.push((before, text.clone()));
+        }
+        let bytes = text.clone().into_bytes();
+        write(&path, &Content { bytes, mtime: at });
+        self.skills_written.insert(text);
     }
 
     fn starts(&mut self, parent: Option<PathBuf>, rng: &mut Rng, at: SystemTime) {

@@ -41,7 +41,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Point {
     pub(crate) call: String,
-    number: usize,
+    pub(crate) number: usize,
 }
 
 /// Whether faults can be injected here; not to be able to is a failure where all is required.
@@ -154,8 +154,24 @@ pub(crate) fn faulty(env: &TestEnv, args: &[&str], point: &Point, fault: Fault) 
 /// Runs the command and kills it as it makes its `number`-th system call of this name, before that
 /// is done; true when it ended without.
 pub(crate) fn killed_at(env: &TestEnv, args: &[&str], call: &str, number: usize) -> bool {
+    killed_with(env, args, &[], call, number)
+}
+
+/// The same at its `number`-th rename, where the system has no call that exchanges two files.
+pub(crate) fn killed_at_rename(env: &TestEnv, args: &[&str], number: usize) -> bool {
+    let rename = if cfg!(target_arch = "x86_64") {
+        "rename"
+    } else {
+        "renameat"
+    };
+    let without = ["-e", "inject=renameat2:error=EINVAL"];
+    killed_with(env, args, &without, rename, number)
+}
+
+fn killed_with(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: usize) -> bool {
     let inject = format!("inject={call}:signal=KILL:when={number}");
-    let mut strace = strace(env, &["-o", "/dev/null", "-e", &inject], args);
+    let options = [also, &["-o", "/dev/null", "-e", &inject]].concat();
+    let mut strace = strace(env, &options, args);
     strace.stdin(Stdio::null()).stdout(Stdio::null());
     strace.stderr(Stdio::null());
     strace.status().expect("start strace").code().is_some()

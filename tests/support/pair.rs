@@ -8,6 +8,7 @@
 use super::env::{Run, TestEnv, Tree};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 pub(crate) const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
@@ -103,6 +104,19 @@ impl Pair {
         run.json()
     }
 
+    /// A copy of the cloud folder as it is now.
+    pub(crate) fn day(&self) -> PathBuf {
+        let day = self.0.path("day");
+        copy_folder(&self.cloud(), &day);
+        day
+    }
+
+    /// The cloud folder becomes what it was.
+    pub(crate) fn back_to(&self, day: &Path) {
+        fs::remove_dir_all(self.cloud()).unwrap();
+        copy_folder(day, &self.cloud());
+    }
+
     pub(crate) fn put(&self, name: &str, path: &str, text: &str) -> PathBuf {
         let root = if name == "cloud" {
             self.cloud()
@@ -115,6 +129,12 @@ impl Pair {
         path
     }
 
+    pub(crate) fn put_all(&self, name: &str, paths: &[&str]) {
+        for path in paths {
+            self.put(name, path, "x");
+        }
+    }
+
     pub(crate) fn text(&self, name: &str, path: &str) -> String {
         let root = if name == "cloud" {
             self.cloud()
@@ -123,6 +143,12 @@ impl Pair {
         };
         fs::read_to_string(root.join(path)).unwrap_or_else(|e| panic!("{name} {path}: {e}"))
     }
+}
+
+/// Makes `to` a copy, times and all.
+fn copy_folder(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
 }
 
 pub(crate) fn at(path: &Path, secs: u64) {

@@ -8,9 +8,11 @@ use super::pending::{self, Note};
 use super::plan::{self, RestorePlan, Selection, Target};
 use super::rollouts::Rollouts;
 use super::stage::{self, Carry, Extract, Root, Stage};
-use super::swap::{self, Step, Swap};
+use super::step::Step;
+use super::swap::{self, Swap};
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
 use crate::archive::ArchiveError;
+use crate::archive::check::check_spellings;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::Published;
 use crate::archive::reader::{Archive, Layout, Listing};
@@ -75,6 +77,8 @@ pub struct RestoreReport {
     pub auth: AuthOutcome,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// Why it is not noted who owns the login. The home is replaced all the same.
+    pub unsettled: Option<RestoreError>,
 }
 
 /// Checks a request and decides what it would do. Writes nothing, not even beside a database.
@@ -181,6 +185,8 @@ pub(super) struct Work<'a> {
     pub(super) sqlite_home: Option<PathBuf>,
     /// Databases that lie outside the home and are replaced: live folder and staged folder.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
+    /// Those among them that only go.
+    pub(super) outside_removed: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
     pub(super) _note: Note,
 }
@@ -201,8 +207,15 @@ impl<'a> Work<'a> {
             }
             .into());
         }
+        if stage::ignores_case(swap.folder())? {
+            // What stays here is not to be taken for a file of the archive either.
+            let kept = live.names.without(&plan.writes).without(&plan.removed);
+            check_spellings(request.archive.path(), || {
+                plan.writes.iter().chain(kept.iter())
+            })?;
+        }
         let beside = swap.folder() == swap::folder_beside(&folder);
-        let whole = beside && stage::can_exchange_whole(&folder, swap.folder());
+        let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
         Self::with(request, (plan, live), folder, swap, whole, note)
     }
 
@@ -246,6 +259,7 @@ impl<'a> Work<'a> {
             merged: Merged::default(),
             sqlite_home: None,
             outside: None,
+            outside_removed: Vec::new(),
             notes: Vec::new(),
             _note: note,
         })
@@ -287,17 +301,27 @@ impl<'a> Work<'a> {
     fn carry(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
         let is_small = self.plan.partial && files <= FEW_FILES;
-        if self.plan.target == Target::Home
-            && self.outside.is_none()
-            && (is_small || stage::has_layers(&self.folder))
-        {
+        if self.target_is_home_alone() && (is_small || stage::has_layers(&self.folder)) {
             // Linking all that stays would cost more than the restore itself; or folders of a lower
             // layer cannot be exchanged.
-            (self.by_file, self.whole) = (true, false);
-            return Ok(self
-                .stage
-                .finish_folders(self.contents, Some(&self.folder))?);
+            return self.leave_what_stays();
         }
+        match self.carry_what_stays() {
+            // A file of another user, which may be neither read nor linked, can stay where it is.
+            Err(e) if is_denied(&e) && self.target_is_home_alone() => self.leave_what_stays(),
+            carried => Ok(carried?),
+        }
+    }
+
+    /// Has each file exchanged by itself: what stays need not be carried.
+    fn leave_what_stays(&mut self) -> Result<(), RestoreError> {
+        (self.by_file, self.whole) = (true, false);
+        let kept = Some(self.folder.as_path());
+        Ok(self.stage.finish_folders(self.contents, kept)?)
+    }
+
+    /// Carries what stays into the new state.
+    fn carry_what_stays(&self) -> Result<(), IoError> {
         let own: BTreeSet<PathBuf> = self
             .stage
             .roots
@@ -326,7 +350,12 @@ impl<'a> Work<'a> {
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
-        Ok(self.stage.finish_folders(self.contents, kept)?)
+        self.stage.finish_folders(self.contents, kept)
+    }
+
+    /// Whether files of the home are replaced, and none outside of it.
+    fn target_is_home_alone(&self) -> bool {
+        self.plan.target == Target::Home && self.outside.is_none()
     }
 
     /// The top-level names that change.
@@ -385,7 +414,8 @@ impl<'a> Work<'a> {
                 });
             }
         }
-        login.settle_owners(request)?;
+        // The exchange is done: nothing that fails from here on is a failed restore.
+        let unsettled = login.settle_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
         let files = contents.files.iter();
         let sizes = files.filter(|f| plan.writes.contains(f.path.as_path()));
@@ -396,6 +426,7 @@ impl<'a> Work<'a> {
             safety,
             auth: login.outcome,
             notes,
+            unsettled,
         })
     }
 
@@ -429,7 +460,7 @@ impl<'a> Work<'a> {
             let live = root
                 .live
                 .join(path.strip_prefix(&root.prefix).unwrap_or(path));
-            if live.symlink_metadata().is_ok() {
+            if stage::look(&live).is_ok() {
                 let old = atomic::parent_of(&root.staged).join("old");
                 atomic::create_private_folder(&old)?;
                 steps.push(Step::new(live, old.join(number.to_string())));
@@ -459,8 +490,10 @@ impl<'a> Work<'a> {
             steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {
-            for entry in fs::read_dir(staging).at("list", staging)? {
-                let name = entry.at("list", staging)?.file_name();
+            let gone = self.outside_removed.iter().filter_map(|p| p.file_name());
+            let mut names = entry_names(staging)?;
+            names.extend(gone.map(OsString::from));
+            for name in names {
                 let live = folder.join(&name);
                 for beside in home::database_sidecars(&live)
                     .into_iter()
@@ -472,7 +505,11 @@ impl<'a> Work<'a> {
                     atomic::create_private_folder(atomic::parent_of(&aside))?;
                     steps.push(Step::new(beside, aside));
                 }
-                if database::is_sqlite(&staging.join(&name)) {
+                if self.outside_removed.contains(&live) {
+                    let old = staging.join("old");
+                    atomic::create_private_folder(&old)?;
+                    steps.push(Step::new(live, old.join(&name)));
+                } else if database::is_sqlite(&staging.join(&name)) {
                     steps.push(Step::new(live, staging.join(&name)));
                 }
             }
@@ -493,7 +530,7 @@ impl<'a> Work<'a> {
 /// names.
 fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreError> {
     let mut roots = Vec::new();
-    let mounts = stage::mounts_in(folder);
+    let mounts = stage::mounts_in(folder)?;
     let Ok(entries) = fs::read_dir(folder) else {
         return Ok(roots);
     };
@@ -510,7 +547,7 @@ fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreE
             continue;
         };
         if is_mount || !target.starts_with(folder) {
-            let whole = stage::mounts_in(&target).is_empty()
+            let whole = stage::mounts_in(&target)?.is_empty()
                 && space::same_file_system(&target, atomic::parent_of(&target));
             let beside = if whole {
                 swap::folder_beside(&target)
@@ -531,7 +568,7 @@ fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreE
 /// Refuses to replace folders that other file systems are mounted in: one at the top is replaced
 /// entry by entry, one further down cannot be.
 fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
-    for mount in stage::mounts_in(folder) {
+    for mount in stage::mounts_in(folder)? {
         let Ok(relative) = mount.strip_prefix(folder) else {
             continue;
         };
@@ -555,16 +592,13 @@ fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {
 /// home is a file system of its own.
 fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note), RestoreError> {
     let beside = swap::folder_beside(folder);
+    let is_mount = stage::mounts_in(folder)?.iter().any(|m| m == folder);
     let note = Note::leave(request.manager_home, &beside)?;
     let keep = |live: &Path, staged: &Path| {
         pending::keep_login(request.manager_home, request.now, live, staged)
     };
     match Swap::begin(&beside, &keep) {
-        Ok(swap)
-            if !folder.exists()
-                || (space::same_file_system(folder, &beside)
-                    && !stage::mounts_in(folder).iter().any(|m| m == folder)) =>
-        {
+        Ok(swap) if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) => {
             return Ok((swap, note));
         }
         Err(swap::SwapError::Io(e)) if folder.exists() && is_denied(&e) => {}

@@ -10,9 +10,10 @@ use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::reader::Layout;
 use crate::codex::config::{self, CodexConfig};
-use crate::codex::database::{self, Rows, Strays};
+use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
+use crate::codex::thread_rows::{self, Rows, Strays};
 use crate::io::quantity::counted;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::HashSet;
@@ -22,6 +23,13 @@ use std::path::{Path, PathBuf};
 
 impl Work<'_> {
     fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
+        let mut staged = self.staged_as_databases();
+        staged.retain(|(_, path)| database::is_sqlite(path));
+        staged
+    }
+
+    /// What comes where Codex has databases, whatever it is.
+    fn staged_as_databases(&self) -> Vec<(EntryName, PathBuf)> {
         self.plan
             .writes
             .iter()
@@ -33,7 +41,6 @@ impl Work<'_> {
                 let path = self.stage.place(name.as_path());
                 (name, path)
             })
-            .filter(|(_, path)| database::is_sqlite(path))
             .collect()
     }
 
@@ -43,7 +50,10 @@ impl Work<'_> {
         if !matches!(self.request.archive.layout(), Layout::Python(_)) {
             return Ok(());
         }
-        for (name, path) in self.staged_databases() {
+        for (name, path) in self.staged_as_databases() {
+            if path.metadata().is_ok_and(|meta| meta.len() == 0) {
+                continue;
+            }
             // Nothing but the log: SQLite removes files that a rollback journal names.
             let [_, shm, journal] = home::database_sidecars(&path);
             tree::remove(&shm)?;
@@ -110,7 +120,7 @@ impl Work<'_> {
                 Strays::TakenIn
             };
             let home = self.folder_for_rows();
-            let changed = database::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
+            let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
             if changed > 0 {
                 let paths = counted(changed, "path");
                 self.notes
@@ -154,7 +164,7 @@ impl Work<'_> {
         if let Some(of) = &returning {
             // They may come from another home.
             let here = FirstOf(vec![&self.stage.rollouts]);
-            database::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
+            thread_rows::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
         }
         for found in found {
             // A damaged one is Codex's to set aside and make again.
@@ -162,13 +172,13 @@ impl Work<'_> {
                 continue;
             }
             let came = returning.as_ref().map(|of| {
-                database::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
+                thread_rows::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
             });
             if came.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&found.staged)?;
                 continue;
             }
-            database::rewrite_rollout_paths(
+            thread_rows::rewrite_rollout_paths(
                 &found.staged,
                 &home,
                 &FirstOf(vec![&moved, &self.stage.rollouts]),
@@ -227,7 +237,12 @@ impl Work<'_> {
     /// Notes that a live database of the home is replaced by its staged copy, or goes where there
     /// is none. Outside the home whatever is staged replaces what is live.
     fn replace_live(&mut self, database: LiveDatabase) {
-        let Some(name) = database.name else { return };
+        let Some(name) = database.name else {
+            if !database.staged.exists() {
+                self.outside_removed.push(database.live);
+            }
+            return;
+        };
         let beside = home::database_sidecars(name.as_path());
         let standing = beside.iter().filter(|p| self.folder.join(p).exists());
         self.plan
@@ -265,7 +280,7 @@ impl Work<'_> {
         let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
         if database::snapshot(&live, &copy).is_ok() {
-            database::adopt_rows(staged, &copy, ids, rows)?;
+            thread_rows::adopt_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
@@ -334,7 +349,7 @@ impl Work<'_> {
                 if !is_own && !self.request.may_write_outside {
                     return Err(RestoreError::OutsideDatabases(folder));
                 }
-                if is_shared(&folder, &self.folder) {
+                if self.is_shared(&folder)? {
                     return Err(RestoreError::SharedDatabases(folder));
                 }
                 let staging = self.stage_outside(&folder)?;
@@ -347,6 +362,39 @@ impl Work<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
+    /// conversations that lie elsewhere, in the log of a database maybe.
+    fn is_shared(&self, folder: &Path) -> Result<bool, RestoreError> {
+        let of_homes = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
+        if of_homes.iter().any(|name| folder.join(name).exists()) {
+            return Ok(true);
+        }
+        let entries = match tree::list(folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.at("list", folder)?,
+        };
+        let copy = self.swap.folder().join("shared.sqlite");
+        for path in entries.iter().map(|(name, _)| folder.join(name)) {
+            let is_state = home::is_database_named(&path, home::STATE_DATABASE_PREFIX);
+            if !is_state || !database::is_sqlite(&path) {
+                continue;
+            }
+            let taken = database::snapshot(&path, &copy);
+            let is_foreign = match taken {
+                Ok(()) => has_foreign(&thread_rows::rollout_paths(&copy)?, &self.folder),
+                // What can still be read of it tells.
+                Err(DatabaseError::Damaged { .. }) => thread_rows::rollout_paths(&path)
+                    .is_ok_and(|rows| has_foreign(&rows, &self.folder)),
+                Err(e) => return Err(e.into()),
+            };
+            tree::remove(&copy)?;
+            if is_foreign {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Where databases are staged that replace those in `folder`, outside the home.
@@ -401,7 +449,7 @@ impl Work<'_> {
         for found in projections {
             // One that cannot be mended goes: Codex makes it again.
             if self.copy_live(&found)?
-                && database::forget_projections(&found.staged, &stale).is_err()
+                && thread_rows::forget_projections(&found.staged, &stale).is_err()
             {
                 tree::remove(&found.staged)?;
             }
@@ -453,27 +501,13 @@ fn outside_staging(folder: &Path) -> PathBuf {
     folder.join(".codex-manager-restore")
 }
 
-/// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
-/// conversations that lie elsewhere.
-fn is_shared(folder: &Path, home: &Path) -> bool {
-    let is_home = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS]
-        .iter()
-        .any(|name| folder.join(name).exists());
-    let foreign_rows = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .any(|entry| {
-            home::is_database_named(&entry.path(), home::STATE_DATABASE_PREFIX)
-                && database::rollout_paths(&entry.path()).is_ok_and(|rows| {
-                    rows.iter().any(|(_, path)| {
-                        let path = Path::new(path);
-                        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-                        path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
-                    })
-                })
-        });
-    is_home || foreign_rows
+/// Whether these rows of a state database are of conversations that lie outside `home`.
+fn has_foreign(rows: &[(String, String)], home: &Path) -> bool {
+    rows.iter().any(|(_, path)| {
+        let path = Path::new(path);
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        path.is_absolute() && !path.starts_with(home) && !real.starts_with(home)
+    })
 }
 
 /// Takes `sqlite_home` out of a staged config.toml; everything else stays as it is written.

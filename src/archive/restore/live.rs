@@ -4,7 +4,7 @@ use crate::archive::check::{misplaced_link, portable_target};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
 use crate::codex::home::{Kind, kind_of};
-use crate::io::{IoContext, IoError, tree};
+use crate::io::{IoContext, IoError, reach, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn is_kept_as_link(path: &Path, home: &Path) -> bool {
     let targets = &(path.canonicalize(), home.canonicalize());
     let is_inside = matches!(targets, (Ok(target), Ok(real)) if target.starts_with(real));
     let name = path.file_name().map(Path::new);
-    is_inside && name.is_some_and(|name| !kind_of(name).is_behind_links())
+    is_inside && name.is_some_and(|name| kind_of(name).can_be_link())
 }
 
 fn visit(
@@ -90,7 +90,7 @@ fn is_capturable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }
-    fs::read_link(path).is_ok_and(|target| {
+    reach::with(path, |path| fs::read_link(path)).is_ok_and(|target| {
         let home = path.ancestors().nth(relative.components().count());
         let kept = home.map(|home| portable_target(home, relative, &target));
         misplaced_link(relative, &kept.unwrap_or(target)).is_none()

@@ -3,22 +3,20 @@
 use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
-use super::stage::{self, set_attributes};
+use super::stage::set_attributes;
 use crate::accounts::choice::{self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision};
 use crate::accounts::loan::Held;
 use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::accounts::save::Keeper;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
-use crate::codex::auth::{AuthFile, AuthSnapshot};
+use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home;
 use crate::codex::identity::Identity;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::lock::LockError;
-use crate::io::regular;
-use crate::io::{IoContext, IoError};
-use std::fs;
+use crate::io::{IoContext, IoError, atomic, regular, tree};
 use std::io;
 use std::path::Path;
 
@@ -34,7 +32,7 @@ pub(super) fn check_account(
     if !store.reads_auth_json() && request.archive.metadata().mode == Mode::Auth {
         return Err(RestoreError::OtherStore(store.name()));
     }
-    let live = AuthFile::read(&request.folder.join(home::AUTH_JSON))?;
+    let live = Standing::read(&request.folder.join(home::AUTH_JSON))?;
     let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
         return Ok(());
     };
@@ -45,6 +43,39 @@ pub(super) fn check_account(
         archive: archived.to_string(),
         live: live.identity.to_string(),
     })
+}
+
+/// What stands in the place of the live login.
+pub(super) enum Standing {
+    /// A login, or what is left of one.
+    Auth(AuthFile),
+    /// What can be none: a folder, a pipe, a file far too large; why.
+    Wreck(String),
+}
+
+impl Standing {
+    /// Looks at it.
+    pub(super) fn read(path: &Path) -> Result<Self, IoError> {
+        match AuthFile::read(path) {
+            Err(e) if AuthFile::is_no_login(&e) => Ok(Self::Wreck(e.source.to_string())),
+            auth => auth.map(Self::Auth),
+        }
+    }
+
+    /// The login, where there is one.
+    pub(super) fn login(&self) -> Option<&Login> {
+        match self {
+            Self::Auth(auth) => auth.login(),
+            Self::Wreck(_) => None,
+        }
+    }
+
+    fn snapshot(&self) -> Option<&AuthSnapshot> {
+        match self {
+            Self::Auth(auth) => auth.snapshot(),
+            Self::Wreck(_) => None,
+        }
+    }
 }
 
 fn archived_identity(archive: &Archive) -> Option<Identity> {
@@ -62,7 +93,7 @@ impl Work<'_> {
             return self.login_elsewhere(&staged);
         }
         let live_path = self.folder.join(home::AUTH_JSON);
-        let before = AuthFile::read(&live_path)?;
+        let before = Standing::read(&live_path)?;
         let archived = archived_identity(self.request.archive);
         let accounts = before.login().map(|login| &login.identity);
         let accounts: Vec<_> = accounts.into_iter().chain(&archived).collect();
@@ -78,7 +109,7 @@ impl Work<'_> {
         } else {
             None
         };
-        let live = AuthFile::read(&live_path)?;
+        let live = Standing::read(&live_path)?;
         let mut login = StagedLogin {
             _claimed: Some(claimed),
             _lock: lock,
@@ -90,7 +121,7 @@ impl Work<'_> {
                 let mtime_ns = (decision.choice == Choice::Archive)
                     .then(|| self.stage.login.as_ref().map(|l| l.mtime_ns))
                     .flatten();
-                self.save_live(&live, &mut login)?;
+                self.save_live(&live, &live_path, &mut login)?;
                 write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
                 if decision.is_stale {
                     self.notes.push(
@@ -113,7 +144,7 @@ impl Work<'_> {
                 // What is live stays, but never as a hard link: Codex loses a login that it renews
                 // through one.
                 if self.whole || has_other_names(&live_path) {
-                    keep_login(&live_path, &staged)?;
+                    keep_login(&live_path, &live, &staged)?;
                 }
             }
         }
@@ -138,7 +169,7 @@ impl Work<'_> {
     /// Which login goes live, and its bytes where that is not the live one.
     fn decide(
         &mut self,
-        live: &AuthFile,
+        live: &Standing,
     ) -> Result<Option<(Decision, Option<AuthSnapshot>)>, RestoreError> {
         if !self.plan.wants_login {
             return Ok(None);
@@ -233,10 +264,15 @@ impl Work<'_> {
     }
 
     /// Saves the login that will no longer be live, before it is replaced.
-    fn save_live(&mut self, live: &AuthFile, staged: &mut StagedLogin) -> Result<(), RestoreError> {
+    fn save_live(
+        &mut self,
+        live: &Standing,
+        path: &Path,
+        staged: &mut StagedLogin,
+    ) -> Result<(), RestoreError> {
         let profiles = Profiles::of(self.request.manager_home);
         match live {
-            AuthFile::Present(snapshot) => {
+            Standing::Auth(AuthFile::Present(snapshot)) => {
                 if let Some(login) = &snapshot.login {
                     // Until the exchange is done the live home owns it.
                     let saved = profiles.save_back(
@@ -258,14 +294,22 @@ impl Work<'_> {
                     ));
                 }
             }
-            AuthFile::Unreadable { bytes, reason } => {
+            Standing::Auth(AuthFile::Unreadable { bytes, reason }) => {
                 let kept = profiles.keep_unreadable(bytes)?;
                 self.notes.push(format!(
                     "auth.json was {reason}; its bytes were kept in {}",
                     kept.display()
                 ));
             }
-            AuthFile::Missing => {}
+            Standing::Auth(AuthFile::Missing) => {}
+            Standing::Wreck(reason) => {
+                let kept = profiles.keep_wreck(path, self.request.now)?;
+                let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
+                self.notes.push(format!(
+                    "auth.json was {reason}{}",
+                    kept.unwrap_or_default()
+                ));
+            }
         }
         Ok(())
     }
@@ -332,7 +376,7 @@ fn take_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
 /// A new auth.json (0600), with this time or that of now.
 fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
-    let mut file = stage::create_private(path)?;
+    let mut file = atomic::create_private(path)?;
     file.write_all(bytes).at("write", path)?;
     if let Some(mtime_ns) = mtime_ns {
         set_attributes(path, 0o600, mtime_ns)?;
@@ -356,14 +400,14 @@ fn has_other_names(path: &Path) -> bool {
 }
 
 /// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
-fn keep_login(live: &Path, staged: &Path) -> Result<(), IoError> {
+fn keep_login(live: &Path, standing: &Standing, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e).at("read", live),
     };
-    if meta.is_symlink() {
-        return stage::make_link(&fs::read_link(live).at("read", live)?, staged);
+    if meta.is_symlink() || matches!(standing, Standing::Wreck(_)) {
+        return tree::share(live, staged);
     }
     let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
     write_login(

@@ -9,8 +9,8 @@ use crate::archive::name_table::NameSet;
 use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
-use crate::io::regular;
 use crate::io::{IoContext, IoError};
+use crate::io::{reach, regular};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -59,14 +59,16 @@ pub(super) fn merge(
             continue;
         };
         let (here, staged) = (home.join(path), stage.place(name.as_path()));
-        match rollout::compare(&here, &staged).at("compare", &here)? {
+        match reach::with_both(&here, &staged, rollout::compare).at("compare", &here)? {
             // Nothing to win: the file that stands here stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
-                fs::remove_file(&staged).at("remove", &staged)?;
+                reach::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);
                 merged.kept.insert(id);
+                // Should it stand here a second time, there is nothing to compare with any more.
+                archived.remove(&conversation.name);
             }
             Relation::SecondExtends if *name != file => {
                 // One conversation, one file: the shorter one under the other name goes.
@@ -83,7 +85,7 @@ pub(super) fn merge(
     for file in live.iter() {
         let staged = stage.place(file.as_path());
         let has_lines = matches!(kind_of(file.as_path()), Kind::History | Kind::SessionIndex);
-        if has_lines && staged.is_file() {
+        if has_lines && staged.symlink_metadata().is_ok_and(|m| m.is_file()) {
             unite_lines(&home.join(file.as_path()), &staged)?;
         }
     }
@@ -101,10 +103,7 @@ fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         seen.insert(line.digest);
         Ok(())
     })?;
-    let mut out = fs::OpenOptions::new()
-        .append(true)
-        .open(staged)
-        .at("write", staged)?;
+    let mut out = regular::append_no_link(staged).at("write", staged)?;
     let mut source = regular::open(live).at("read", live)?;
     let mut added = false;
     each_line(live, &mut |line| {

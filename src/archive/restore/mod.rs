@@ -11,10 +11,12 @@ mod login;
 mod merge;
 pub mod pending;
 pub mod plan;
+mod remains;
 mod returning;
 mod rollouts;
 pub mod safety;
 mod stage;
+mod step;
 pub mod swap;
 
 use super::ArchiveError;

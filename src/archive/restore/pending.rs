@@ -3,6 +3,7 @@
 //! The journal lies beside the home that was being replaced. So that any command finds it, whatever
 //! home it works on, a note in the manager home says where; both places are looked at.
 
+use super::remains;
 use super::swap::{self, Recovery, SwapError};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::save::Keeper;
@@ -37,9 +38,19 @@ impl Note {
         let path = notes.join(&crate::io::hash::sha256(text)[..16]);
         loop {
             atomic::write(&path, text)?;
-            let lock = FileLock::exclusive(&path)?;
+            let locked = FileLock::exclusive(&path).and_then(|lock| {
+                let told = match regular::read(&path) {
+                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("read", &path),
+                    told => Ok(told.unwrap_or_default()),
+                };
+                told.map(|told| (lock, told))
+            });
+            let (lock, told) = locked.inspect_err(|_| {
+                // Nothing is staged yet: it would tell of nothing.
+                let _ = fs::remove_file(&path);
+            })?;
             // A command that found it before it was locked has taken it for an old one.
-            if lock.is_current(&path) && regular::read(&path).is_ok_and(|told| told == text) {
+            if lock.is_current(&path) && told == text {
                 return Ok(Self { path, _lock: lock });
             }
         }
@@ -89,7 +100,7 @@ fn places(codex_home: &Path) -> [PathBuf; 2] {
 pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
     places(codex_home)
         .iter()
-        .flat_map(|place| swap::remains_of(place))
+        .flat_map(|place| remains::of(place))
         .collect()
 }
 
@@ -147,7 +158,7 @@ pub fn recover_all(
     let mut recovered = Vec::new();
     let own = places(codex_home);
     for place in &own {
-        swap::retry_remains(place);
+        remains::retry(place);
     }
     for (folder, note) in folders(codex_home, manager_home) {
         let keep = |live: &Path, staged: &Path| keep_login(manager_home, now, live, staged);

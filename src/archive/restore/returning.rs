@@ -6,10 +6,10 @@ use super::apply::Work;
 use super::plan::Target;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::FileEntry;
+use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
-use crate::codex::home;
+use crate::codex::home::{self, Kind, kind_of};
 use crate::history::id::ConversationId;
 use crate::history::names::{self, SessionIndex};
 use crate::io::progress::Silent;
@@ -44,11 +44,10 @@ impl Work<'_> {
     /// Unpacks the archive's state database, if there are conversations whose rows may be in it.
     pub(super) fn returning_rows(&self) -> Result<Option<Returning>, RestoreError> {
         let ids = self.returning_ids();
-        let is_state = |path: &Path| home::is_database_named(path, home::STATE_DATABASE_PREFIX);
-        let found = self.contents.files.iter().find(|f| {
-            let path = f.path.as_path();
-            is_state(path) && path.extension().is_some_and(|e| e == "sqlite")
-        });
+        // Codex uses the newest of them.
+        let states = self.contents.files.iter();
+        let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
+        let found = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
         let Some(entry) = found.filter(|_| !ids.is_empty()) else {
             return Ok(None);
         };
@@ -122,6 +121,17 @@ impl Work<'_> {
     }
 }
 
+/// The version of the state database that an archive holds under this name; `None` for other files.
+fn state_version(name: &Path) -> Option<u64> {
+    let is_outside = name.parent() == Some(Path::new(OUTSIDE_DATABASES));
+    if !is_outside && kind_of(name) != Kind::Database {
+        return None;
+    }
+    let name = name.file_name()?.to_str()?;
+    let version = name.strip_prefix(home::STATE_DATABASE_PREFIX)?;
+    version.strip_suffix(".sqlite")?.parse().ok()
+}
+
 #[cfg(unix)]
 fn copy_mode(from: &Path, to: &Path) -> Result<(), IoError> {
     let mode = from.metadata().at("read", from)?.permissions();
@@ -151,5 +161,24 @@ impl Sink for One<'_> {
 
     fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_databases_of_codex_have_a_version() {
+        for (name, version) in [
+            ("state_5.sqlite", Some(5)),
+            ("sqlite/state_12.sqlite", Some(12)),
+            (".codex-manager/sqlite/state_4.sqlite", Some(4)),
+            ("skills/x/state_9.sqlite", None),
+            ("state_x.sqlite", None),
+            ("logs_2.sqlite", None),
+        ] {
+            assert_eq!(state_version(Path::new(name)), version, "{name}");
+        }
     }
 }

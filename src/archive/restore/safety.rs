@@ -2,6 +2,7 @@
 
 use super::RestoreError;
 use super::apply::Work;
+use super::login::Standing;
 use super::plan::Target;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Workplace};
@@ -12,10 +13,11 @@ use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::publish::{self, Published};
 use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
+use crate::archive::scan::LeftOut;
 use crate::archive::scope::{CaptureScope, Part};
-use crate::codex::auth::AuthFile;
+use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::{IoContext, Progress, atomic};
+use crate::io::{IoContext, Progress, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,8 +34,8 @@ impl Work<'_> {
         let changes_none =
             self.plan.removed.is_empty() && self.plan.writes.without(&self.plan.added).is_empty();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
-        let outside = self.replaced_outside()?;
-        let nothing = changes_none && !replaces_login && outside.is_empty();
+        let replaced_outside = self.replaced_outside()?;
+        let nothing = changes_none && !replaces_login && replaced_outside.is_empty();
         if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
             self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
@@ -55,14 +57,14 @@ impl Work<'_> {
             scope.mode = Mode::Full;
             let mut only = self.plan.changes();
             let login = replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
-            let others = login.into_iter().chain(outside);
+            let others = login.into_iter().chain(replaced_outside.iter().cloned());
             only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
             scope.only = Some(Part::of(only));
         }
         let manager = self.request.manager_home;
         let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
         atomic::create_private_folder(&backups)?;
-        let live = AuthFile::read(&self.folder.join(home::AUTH_JSON))?;
+        let live = Standing::read(&self.folder.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
@@ -101,16 +103,15 @@ impl Work<'_> {
             captured => captured?,
         };
         let mut unsaved = captured.skipped;
-        let damaged: HashSet<PathBuf> = unsaved
-            .extract_if(.., |s| {
-                kind_of(&s.path) == Kind::Database
-                    && !self.is_folder(&s.path)
-                    && !captured.unreadable.contains(&s.path)
-            })
-            .map(|s| s.path)
-            .collect();
+        let damaged = self.damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
         // An unreadable login is kept beside the profiles, apart from archives.
-        unsaved.retain(|s| s.path != Path::new(home::AUTH_JSON) && self.would_be_lost(&s.path));
+        unsaved.retain(|s| {
+            s.path != Path::new(home::AUTH_JSON)
+                && (replaced_outside
+                    .iter()
+                    .any(|path| path.starts_with(&s.path))
+                    || self.would_be_lost(&s.path))
+        });
         if !unsaved.is_empty() {
             return Err(RestoreError::Unsaved(unsaved));
         }
@@ -124,6 +125,31 @@ impl Work<'_> {
             &manager.join(".lock"),
         )?;
         Ok(Some(published))
+    }
+
+    /// Takes the databases that are damaged, not only unreadable, out of what is not in the safety backup.
+    fn damaged(
+        &self,
+        unsaved: &mut Vec<LeftOut>,
+        unreadable: &HashSet<PathBuf>,
+        replaced_outside: &[PathBuf],
+    ) -> HashSet<PathBuf> {
+        let mut damaged: HashSet<PathBuf> = unsaved
+            .extract_if(.., |s| {
+                (kind_of(&s.path) == Kind::Database || replaced_outside.contains(&s.path))
+                    && !self.is_folder(&s.path)
+                    && !unreadable.contains(&s.path)
+            })
+            .map(|s| s.path)
+            .collect();
+        // What is no database is not archived from there.
+        let is_foreign = |name: &&PathBuf| {
+            let path = self.live_place(name);
+            path.metadata().is_ok_and(|m| m.len() > 0)
+                && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
+        };
+        damaged.extend(replaced_outside.iter().filter(is_foreign).cloned());
+        damaged
     }
 
     /// Whether something of what stands at `path` and is not in the safety backup would be gone.
@@ -154,29 +180,53 @@ impl Work<'_> {
                 names.push(Path::new(OUTSIDE_DATABASES).join(name));
             }
         }
+        let removed = self.outside_removed.iter().filter_map(|p| p.file_name());
+        names.extend(removed.map(|name| Path::new(OUTSIDE_DATABASES).join(name)));
         Ok(names)
     }
 
-    /// A live database that is too damaged to be archived is moved to where Codex puts such ones,
-    /// so that nothing is lost by replacing it.
+    /// Where the live file with this name in an archive is.
+    fn live_place(&self, name: &Path) -> PathBuf {
+        match (&self.outside, name.strip_prefix(OUTSIDE_DATABASES)) {
+            (Some((folder, _)), Ok(name)) => folder.join(name),
+            _ => self.folder.join(name),
+        }
+    }
+
+    /// A live database that is too damaged to be archived gets a name where Codex puts such ones, so
+    /// that nothing is lost by replacing it.
     fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
         for relative in damaged {
-            let folder = format!("sqlite-{}-1", self.request.now.timestamp());
-            for path in std::iter::once(relative.clone()).chain(home::database_sidecars(relative)) {
-                let here = self.folder.join(&path);
-                if !here.exists() {
+            let live = self.live_place(relative);
+            // One of the home may have the name of one outside.
+            let first = if relative.starts_with(OUTSIDE_DATABASES) {
+                2
+            } else {
+                1
+            };
+            let second = self.request.now.timestamp();
+            // Nor must what another restore has kept in the same second be replaced.
+            let names = (first..).step_by(2).map(|n| format!("sqlite-{second}-{n}"));
+            let is_free = |name: &String| {
+                let place = self.folder.join(home::DB_BACKUPS).join(name);
+                place.symlink_metadata().is_err()
+            };
+            let mut free = names.filter(is_free);
+            let folder = free.next().unwrap_or_default();
+            for here in std::iter::once(live.clone()).chain(home::database_sidecars(&live)) {
+                if here.symlink_metadata().is_err() {
                     continue;
                 }
                 let kept = Path::new(home::DB_BACKUPS)
                     .join(&folder)
-                    .join(path.file_name().unwrap_or_default());
+                    .join(here.file_name().unwrap_or_default());
                 let staged = self.stage.place(&kept);
                 atomic::create_private_folder(atomic::parent_of(&staged))?;
-                fs::hard_link(&here, &staged).at("keep", &here)?;
+                tree::share(&here, &staged)?;
             }
             self.notes.push(format!(
                 "{} could not be archived; it was kept in {}/{folder}",
-                relative.display(),
+                live.display(),
                 home::DB_BACKUPS,
             ));
         }

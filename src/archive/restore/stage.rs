@@ -3,7 +3,7 @@
 
 use super::plan::RestorePlan;
 use super::rollouts::Rollouts;
-use super::swap::Step;
+use super::step::Step;
 use crate::archive::ArchiveError;
 use crate::archive::format::OWNERS_MODE;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
@@ -11,12 +11,12 @@ use crate::archive::reader::Listing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::position;
-use crate::io::regular;
+use crate::io::reach;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{self, File, FileTimes};
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -110,12 +110,12 @@ impl Stage {
         {
             let path = self.place(link.path.as_path());
             atomic::create_private_folder(atomic::parent_of(&path))?;
-            make_link(&link.target, &path)?;
+            tree::make_link(&link.target, &path)?;
         }
         for folder in contents.folders {
             let wanted = !plan.partial && is_restored(folder.path.as_path());
             let path = self.place(folder.path.as_path());
-            if wanted && path.symlink_metadata().is_err() {
+            if wanted && look(&path).is_err() {
                 atomic::create_private_folder(&path)?;
             }
         }
@@ -131,13 +131,15 @@ impl Stage {
         kept: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
-            if kept.is_some_and(|home| home.join(folder.path.as_path()).exists()) {
+            let stands = |home: &Path| {
+                let there = home.join(folder.path.as_path());
+                reach::with(&there, Path::metadata).is_ok()
+            };
+            if kept.is_some_and(stands) {
                 continue;
             }
             let path = self.place(folder.path.as_path());
-            if is_restored(folder.path.as_path())
-                && path.symlink_metadata().is_ok_and(|m| m.is_dir())
-            {
+            if is_restored(folder.path.as_path()) && look(&path).is_ok_and(|m| m.is_dir()) {
                 set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
             }
         }
@@ -255,7 +257,12 @@ fn open_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    options.open(path).at("create", path)
+    reach::with(path, |path| options.open(path)).at("create", path)
+}
+
+/// What stands at a path; a link is not followed.
+pub(super) fn look(path: &Path) -> io::Result<Metadata> {
+    reach::with(path, Path::symlink_metadata)
 }
 
 /// Carries what stays from the live state into the new one, by hard links.
@@ -270,8 +277,11 @@ pub(super) struct Carry<'a> {
 impl Carry<'_> {
     /// Carries the whole of `root`; for a file there is nothing to carry.
     pub(super) fn root(&self, root: &Root) -> Result<(), IoError> {
-        if !root.live.is_dir() {
-            return Ok(());
+        match root.live.metadata() {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Ok(meta) if !meta.is_dir() => return Ok(()),
+            Ok(_) => {}
+            Err(e) => return Err(e).at("read", &root.live),
         }
         atomic::create_private_folder(&root.staged)?;
         self.folder(&root.live, &root.prefix, &root.staged)?;
@@ -321,10 +331,12 @@ impl Carry<'_> {
         {
             return Ok(());
         }
-        let Ok(meta) = live.symlink_metadata() else {
-            return Ok(());
+        let meta = match look(live) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // What is not carried over would be removed with the old home.
+            other => other.at("read", live)?,
         };
-        let standing = staged.symlink_metadata();
+        let standing = look(staged);
         if meta.is_dir() {
             match standing {
                 Ok(new) if !new.is_dir() => return Ok(()),
@@ -343,7 +355,7 @@ impl Carry<'_> {
                 atomic::create_private_folder(staged)?;
             }
             self.folder(live, relative, staged)?;
-            if staged.is_dir() {
+            if look(staged).is_ok_and(|m| m.is_dir()) {
                 copy_attributes(live, staged)?;
             }
             return Ok(());
@@ -352,27 +364,29 @@ impl Carry<'_> {
             return Ok(());
         }
         atomic::create_private_folder(atomic::parent_of(staged))?;
-        if meta.is_symlink() {
-            return make_link(&fs::read_link(live).at("read", live)?, staged);
-        }
-        if fs::hard_link(live, staged).is_err() && meta.is_file() {
-            // A file system without hard links, or a file of another user. A socket or pipe that
-            // cannot be linked is nothing to keep.
-            copy_file(live, staged)?;
-        }
-        Ok(())
+        tree::share_file(live, &meta, staged)
     }
 }
 
 /// Whether the whole home can be exchanged in one call: it is an ordinary folder, on one file
 /// system with the folder beside it, and nothing is mounted on it.
-pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> bool {
+pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
     if !home.exists() {
-        return true;
+        return Ok(true);
     }
-    crate::io::space::same_file_system(home, beside)
-        && mounts_in(home).is_empty()
-        && exchanges_folders(beside)
+    Ok(crate::io::space::same_file_system(home, beside)
+        && mounts_in(home)?.is_empty()
+        && exchanges_folders(beside))
+}
+
+/// Whether the disk of this folder of ours takes names for one that differ in letter case alone. Asked
+/// of the disk: the system does not say, and some folders of one disk do and others do not.
+pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
+    let probe = folder.join("case-probe");
+    drop(atomic::create_private(&probe)?);
+    let found = folder.join("CASE-PROBE").symlink_metadata().is_ok();
+    tree::remove(&probe)?;
+    Ok(found)
 }
 
 /// Whether the folder is on an overlay, as in a container: what is in a lower layer of one can be
@@ -403,19 +417,21 @@ fn exchanges_folders(folder: &Path) -> bool {
 
 /// The mount points at and below the real folder `folder`. To exchange or remove what is above one
 /// would reach into another file system.
+///
+/// # Errors
+/// The system does not say: then nothing may be removed.
 #[cfg(target_os = "linux")]
-pub(super) fn mounts_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::os::unix::ffi::OsStringExt;
     // A bind mount is on the same device as its parent: only the list of mounts tells.
-    let Ok(mounts) = regular::read("/proc/self/mountinfo") else {
-        return Vec::new();
-    };
-    mounts
+    let list = Path::new("/proc/self/mountinfo");
+    let mounts = crate::io::regular::read(list).at("read the list of mounts", list)?;
+    Ok(mounts
         .split(|b| *b == b'\n')
         .filter_map(|line| line.split(|b| *b == b' ').nth(4))
         .map(|escaped| PathBuf::from(OsString::from_vec(unescape(escaped))))
         .filter(|mount| mount.starts_with(folder))
-        .collect()
+        .collect())
 }
 
 /// Undoes the octal escapes of the list of mounts.
@@ -432,8 +448,9 @@ fn unescape(mut text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn mounts_in(_folder: &Path) -> Vec<PathBuf> {
-    Vec::new()
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
+    Ok(Vec::new())
 }
 
 /// The steps that put the new state of the home's top-level entries into place one by one.
@@ -464,12 +481,16 @@ pub(super) fn steps_by_file(
     staged: &Path,
     steps: &mut Vec<Step>,
 ) -> Result<(), IoError> {
-    let is_folder = |path: &Path| path.symlink_metadata().is_ok_and(|m| m.is_dir());
-    if staged.symlink_metadata().is_err() {
+    let is_folder = |path: &Path| look(path).is_ok_and(|m| m.is_dir());
+    if look(staged).is_err() {
         return Ok(());
     }
     if !is_folder(live) || !is_folder(staged) {
-        steps.push(Step::new(live.to_path_buf(), staged.to_path_buf()));
+        let step = Step::new(live.to_path_buf(), staged.to_path_buf());
+        // What was carried over is one file with two names.
+        if !step.is_of_one_file() {
+            steps.push(step);
+        }
         return Ok(());
     }
     for (name, _) in tree::list(staged).at("list", staged)? {
@@ -478,33 +499,9 @@ pub(super) fn steps_by_file(
     Ok(())
 }
 
-/// A new file that only its owner may read.
-pub(super) fn create_private(path: &Path) -> Result<File, IoError> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    options.open(path).at("create", path)
-}
-
-/// A copy with mode and time.
-fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = from.metadata().at("read", from)?;
-    let mut source = regular::open(from).at("read", from)?;
-    let mut target = create_private(to)?;
-    io::copy(&mut source, &mut target).at("copy", from)?;
-    target
-        .set_times(FileTimes::new().set_modified(meta.modified().at("read", from)?))
-        .at("set the time of", to)?;
-    fs::set_permissions(to, meta.permissions()).at("set the mode of", to)
-}
-
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = from.metadata().at("read", from)?;
-    fs::set_permissions(to, meta.permissions()).at("set the mode of", to)?;
+    let meta = reach::with(from, Path::metadata).at("read", from)?;
+    set_permissions(to, meta.permissions())?;
     set_modified(to, meta.modified().at("read", from)?)
 }
 
@@ -513,8 +510,7 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let permissions = fs::Permissions::from_mode(mode & 0o777);
-        fs::set_permissions(path, permissions).at("set the mode of", path)?;
+        set_permissions(path, fs::Permissions::from_mode(mode & 0o777))?;
     }
     #[cfg(not(unix))]
     let _ = mode;
@@ -527,20 +523,29 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
     set_modified(path, at)
 }
 
+fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
+    reach::with(path, |path| fs::set_permissions(path, permissions)).at("set the mode of", path)
+}
+
 fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
         // By name, not through an open file: the mode may forbid to open it.
-        let time = match at.duration_since(UNIX_EPOCH) {
-            Ok(after) => Timespec {
-                tv_sec: i64::try_from(after.as_secs()).unwrap_or(0),
-                tv_nsec: i64::from(after.subsec_nanos()),
+        let (secs, nanos) = match at.duration_since(UNIX_EPOCH) {
+            Ok(after) => (after.as_secs().cast_signed(), after.subsec_nanos()),
+            // The second that it lies in begins before it.
+            Err(before) => match (
+                before.duration().as_secs(),
+                before.duration().subsec_nanos(),
+            ) {
+                (secs, 0) => (-secs.cast_signed(), 0),
+                (secs, nanos) => (-secs.cast_signed() - 1, 1_000_000_000 - nanos),
             },
-            Err(_) => Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
+        };
+        let time = Timespec {
+            tv_sec: secs,
+            tv_nsec: i64::from(nanos),
         };
         let times = Timestamps {
             last_access: Timespec {
@@ -549,9 +554,8 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             },
             last_modification: time,
         };
-        utimensat(CWD, path, &times, AtFlags::empty())
-            .map_err(io::Error::from)
-            .at("set the time of", path)
+        let set = |path: &Path| Ok(utimensat(CWD, path, &times, AtFlags::empty())?);
+        reach::with(path, set).at("set the time of", path)
     }
     #[cfg(not(unix))]
     {
@@ -561,18 +565,7 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
         fs::OpenOptions::new()
             .write(true)
             .open(path)
-            .and_then(|f| f.set_times(FileTimes::new().set_modified(at)))
+            .and_then(|f| f.set_times(fs::FileTimes::new().set_modified(at)))
             .at("set the time of", path)
-    }
-}
-
-pub(super) fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
-    #[cfg(unix)]
-    {
-        std::os::unix::fs::symlink(target, path).at("create link", path)
-    }
-    #[cfg(windows)]
-    {
-        std::os::windows::fs::symlink_file(target, path).at("create link", path)
     }
 }

@@ -5,21 +5,26 @@
 //! system can do that. A journal beside the home says which steps there are; whether one is done is
 //! told by the inodes, so no write has to follow a step. Any later process finishes what was begun.
 
+use super::remains;
+use super::step::{Step, Towards};
 use crate::io::document::{self, Document, DocumentError, Found};
-use crate::io::exchange::exchange;
 use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, regular, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How the names of our folders beside a home end.
-const FOLDER_SUFFIX: &str = ".codex-manager-restore";
+pub(super) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
 
 const JOURNAL: &str = "journal.json";
 const LOCK: &str = "lock";
+
+/// How long a look at a folder of ours may hold its lock.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a swap could not be done or finished.
 #[derive(Debug, thiserror::Error)]
@@ -44,141 +49,6 @@ pub enum SwapError {
         /// What is wrong with it.
         detail: String,
     },
-}
-
-/// Which file a name means, however it is named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct FileId {
-    dev: u64,
-    ino: u64,
-}
-
-impl FileId {
-    fn of(path: &Path) -> Option<Self> {
-        let meta = path.symlink_metadata().ok()?;
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            Some(Self {
-                dev: meta.dev(),
-                ino: meta.ino(),
-            })
-        }
-        #[cfg(not(unix))]
-        {
-            // Creation times tell two files of our own making apart.
-            let created = meta
-                .created()
-                .ok()?
-                .duration_since(std::time::UNIX_EPOCH)
-                .ok()?;
-            Some(Self {
-                dev: 0,
-                ino: u64::try_from(created.as_nanos()).ok()?,
-            })
-        }
-    }
-}
-
-/// One exchange of a live name with a staged one. Either may be absent: then it is a move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    live: PathBuf,
-    staged: PathBuf,
-    live_id: Option<FileId>,
-    staged_id: Option<FileId>,
-}
-
-impl Step {
-    /// The step that exchanges what now stands at `live` and at `staged`.
-    pub fn new(live: PathBuf, staged: PathBuf) -> Self {
-        let (live_id, staged_id) = (FileId::of(&live), FileId::of(&staged));
-        Self {
-            live,
-            staged,
-            live_id,
-            staged_id,
-        }
-    }
-
-    /// Whether it is about this live name.
-    pub fn is_of(&self, live: &Path) -> bool {
-        self.live == live
-    }
-
-    fn is_done(&self) -> bool {
-        let now = FileId::of(&self.live);
-        match self.staged_id {
-            Some(id) => now == Some(id),
-            None => now != self.live_id,
-        }
-    }
-
-    fn apply(&self) -> Result<(), IoError> {
-        if self.is_done() {
-            return Ok(());
-        }
-        match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) => swap_names(&self.live, &self.staged),
-            (None, Some(_)) => move_new(&self.staged, &self.live),
-            (Some(_), None) => move_new(&self.live, &self.staged),
-            (None, None) => Ok(()),
-        }
-    }
-
-    fn undo(&self) -> Result<(), IoError> {
-        if !self.is_done() {
-            return Ok(());
-        }
-        match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) => swap_names(&self.live, &self.staged),
-            (None, Some(_)) => move_new(&self.live, &self.staged),
-            (Some(_), None) => move_new(&self.staged, &self.live),
-            (None, None) => Ok(()),
-        }
-    }
-}
-
-/// Exchanges two names; by three renames where the system cannot do it in one call.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the exchange itself; the caller makes it durable"
-)]
-fn swap_names(live: &Path, staged: &Path) -> Result<(), IoError> {
-    match exchange(live, staged) {
-        Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
-        other => return other.at("exchange", live),
-    }
-    let aside = append(staged, ".aside");
-    if live.symlink_metadata().is_ok_and(|m| !m.is_dir()) && fs::hard_link(live, &aside).is_ok() {
-        // A file is replaced by one rename: no moment is without it.
-        fs::rename(staged, live).at("replace", live)?;
-    } else {
-        fs::rename(live, &aside).at("rename", live)?;
-        if let Err(e) = fs::rename(staged, live) {
-            let _ = fs::rename(&aside, live);
-            return Err(e).at("rename", staged);
-        }
-    }
-    fs::rename(&aside, staged).at("rename", &aside)
-}
-
-/// Moves to a name that is free.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the move itself; the caller makes it durable"
-)]
-fn move_new(from: &Path, to: &Path) -> Result<(), IoError> {
-    if to.symlink_metadata().is_ok() {
-        return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("move to", to);
-    }
-    fs::rename(from, to).at("move", from)
-}
-
-fn append(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -216,6 +86,8 @@ pub struct Swap {
     finished: bool,
     /// What could not be removed.
     remains: Vec<PathBuf>,
+    /// Kept open for nothing, so that one can be opened to clean up where no more may be.
+    spare: Option<File>,
     _lock: FileLock,
 }
 
@@ -237,7 +109,8 @@ impl Swap {
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_ours(folder)?;
-            match FileLock::try_exclusive(&folder.join(LOCK)) {
+            // Another command may just be looking whether something was interrupted here.
+            match FileLock::exclusive_within(&folder.join(LOCK), LOOK) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if folder.join(JOURNAL).exists() => {
                     recover_locked(folder, lock, before)?;
@@ -248,18 +121,26 @@ impl Swap {
                 }
                 // Removed by the one who was here before, between our two steps.
                 Err(LockError::Io(e)) if e.is_not_found() => {}
-                Err(LockError::Io(e)) => return Err(e.into()),
+                Err(LockError::Io(e)) => {
+                    // Only if nothing is in it: then it is the one that was made here.
+                    let _ = fs::remove_dir(folder);
+                    return Err(e.into());
+                }
             }
         };
         let journal = JournalFile {
             folders: vec![folder.to_path_buf()],
             ..JournalFile::default()
         };
+        let spare = regular::open(folder.join(LOCK)).inspect_err(|_| {
+            let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
+        });
         let swap = Self {
             journal,
             path: folder.join(JOURNAL),
             finished: false,
             remains: Vec::new(),
+            spare: Some(spare.at("open", folder.join(LOCK))?),
             _lock: lock,
         };
         swap.write()?;
@@ -319,7 +200,7 @@ impl Swap {
         }
         // Should this not be written, a recovery finds every step done.
         let _ = self.set(State::Committed);
-        self.clean(set_aside);
+        self.clean(without_journal);
         Ok(Outcome::Done(std::mem::take(&mut self.remains)))
     }
 
@@ -375,6 +256,7 @@ impl Swap {
     /// user, an immutable one) is no failure of what was done; `left` sees to it.
     fn clean(&mut self, left: fn(&Path) -> Option<PathBuf>) {
         self.finished = true;
+        self.spare = None;
         let folders = self.journal.folders.clone();
         let Some((own, others)) = folders.split_first() else {
             return;
@@ -390,71 +272,21 @@ impl Swap {
     }
 }
 
-/// How the names of folders end that could not be removed.
-const REMAINS_SUFFIX: &str = ".old";
-
-/// Gives a folder a name that no restore looks at, so that nobody has to wait for it, and tries again
-/// to remove it. Gives where it is, if it still is.
-#[allow(
-    clippy::disallowed_methods,
-    reason = "to be found under either name is good enough"
-)]
-fn set_aside(folder: &Path) -> Option<PathBuf> {
-    // Nothing is to be done there any more.
+/// Sets a folder aside in which nothing is to be done any more.
+fn without_journal(folder: &Path) -> Option<PathBuf> {
     let _ = tree::remove(&folder.join(JOURNAL));
-    let names = (1..1000).map(|n| append(folder, &format!("{REMAINS_SUFFIX}-{n}")));
-    let mut free = names.filter(|name| name.symlink_metadata().is_err());
-    let aside = free.find(|name| fs::rename(folder, name).is_ok());
-    let place = aside.unwrap_or_else(|| folder.to_path_buf());
-    tree::remove(&place).is_err().then_some(place)
-}
-
-/// Whether this is the name of what a restore could not remove.
-fn is_named_remains(folder: &Path) -> bool {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let number = name
-        .rsplit_once(REMAINS_SUFFIX)
-        .filter(|(begin, _)| begin.ends_with(FOLDER_SUFFIX))
-        .and_then(|(_, end)| end.strip_prefix('-'));
-    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Tries again to remove what restores in `folder` could not remove. Costs one look where there is
-/// nothing.
-pub fn retry_remains(folder: &Path) {
-    if is_pending(&append(folder, &format!("{REMAINS_SUFFIX}-1"))) {
-        for remains in remains_of(folder) {
-            if check_ours(&remains).is_ok() {
-                let _ = tree::remove(&remains);
-            }
-        }
-    }
-}
-
-/// What restores in `folder` could not remove.
-pub fn remains_of(folder: &Path) -> Vec<PathBuf> {
-    let begin = append(folder, REMAINS_SUFFIX);
-    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
-    let entries = fs::read_dir(atomic::parent_of(folder));
-    let entries = entries.into_iter().flatten().flatten();
-    let mut remains: Vec<_> = entries
-        .filter(|e| e.file_name().as_encoded_bytes().starts_with(begin))
-        .map(|e| e.path())
-        .filter(|path| is_named_remains(path))
-        .collect();
-    remains.sort();
-    remains
+    remains::set_aside(folder)
 }
 
 /// Removes the journal's folder. Another restore may begin there as soon as the lock is gone.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match tree::list(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other.at("list", folder)?,
     };
     let (lock, journal) = (folder.join(LOCK), folder.join(JOURNAL));
-    for entry in entries {
-        let path = entry.at("list", folder)?.path();
+    for (name, _) in entries {
+        let path = folder.join(name);
         if path != lock && path != journal {
             tree::remove(&path)?;
         }
@@ -493,10 +325,11 @@ pub enum Recovery {
     None,
     /// A restore is at work in another process.
     InProgress,
-    /// It had not begun to replace anything, or was being undone: the old state is there.
-    Undone,
-    /// It had begun: the new state is there.
-    Finished,
+    /// It had not begun to replace anything, or was being undone: the old state is there. What
+    /// somebody had put in its way is at these places.
+    Undone(Vec<PathBuf>),
+    /// It had begun: the new state is there. So are these.
+    Finished(Vec<PathBuf>),
     /// It is another home's, and could not be looked at.
     Failed(String),
 }
@@ -539,7 +372,7 @@ pub fn recover(folder: &Path, before: BeforeExchange<'_>) -> Result<Recovery, Sw
 }
 
 /// A journal is only believed where nobody but us can have put it: in a private folder of ours.
-fn check_ours(folder: &Path) -> Result<(), SwapError> {
+pub(super) fn check_ours(folder: &Path) -> Result<(), SwapError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -588,38 +421,51 @@ fn recover_locked(
         path,
         finished: true,
         remains: Vec::new(),
+        spare: None,
         _lock: lock,
     };
+    let mut left = Vec::new();
+    if swap.journal.steps.iter().any(Step::is_cut_off) {
+        for step in &swap.journal.steps {
+            left.extend(step.settle()?);
+        }
+        swap.sync_parents()?;
+    }
     let recovery = match swap.journal.state {
-        State::Prepared => Recovery::Undone,
+        State::Prepared => Recovery::Undone(left),
         // The home is whole, and may have been used since: nothing of that may be lost.
-        State::Committing if !swap.journal.steps.iter().any(Step::is_done) => Recovery::Undone,
+        State::Committing if !swap.journal.steps.iter().any(Step::is_done) => {
+            Recovery::Undone(left)
+        }
         State::Undoing => {
             for step in swap.journal.steps.iter().filter(|step| step.is_done()) {
                 before(&step.live, &step.staged)?;
+                left.extend(step.make_way(Towards::Old)?);
             }
             swap.undo()?;
-            Recovery::Undone
+            Recovery::Undone(left)
         }
         State::Committing => {
             for step in &swap.journal.steps {
                 if !step.is_done() {
                     before(&step.live, &step.staged)?;
+                    left.extend(step.make_way(Towards::New)?);
                 }
                 step.apply()?;
             }
             swap.sync_parents()?;
             swap.set(State::Committed)?;
-            Recovery::Finished
+            Recovery::Finished(left)
         }
-        State::Committed => Recovery::Finished,
+        State::Committed => Recovery::Finished(left),
     };
-    swap.clean(set_aside);
+    swap.clean(without_journal);
     Ok(recovery)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::step::tests::killed_after;
     use super::*;
 
     /// A live file, a live folder, a name to add and a name to remove, and what is staged for them.
@@ -714,9 +560,9 @@ mod tests {
                 swap.finished = true;
                 drop(swap);
                 let (recovery, expected) = match state {
-                    State::Committing if done == 0 => (Recovery::Undone, OLD),
-                    State::Undoing => (Recovery::Undone, OLD),
-                    _ => (Recovery::Finished, NEW),
+                    State::Committing if done == 0 => (Recovery::Undone(vec![]), OLD),
+                    State::Undoing => (Recovery::Undone(vec![]), OLD),
+                    _ => (Recovery::Finished(vec![]), NEW),
                 };
                 assert_eq!(recovered(&world), recovery);
                 assert_eq!(world.state(), expected, "{state:?} after {done} steps");
@@ -729,9 +575,127 @@ mod tests {
         }
     }
 
+    /// What a kill leaves after so many renames of `work`: no destructor is run, but the lock goes. True
+    /// when `work` was at its end before.
+    fn kill(mut swap: Swap, renames: usize, work: impl FnOnce(&mut Swap)) -> bool {
+        let killed = killed_after(renames, || work(&mut swap));
+        swap.finished = true;
+        !killed
+    }
+
+    /// Where the system has no call that exchanges.
+    #[test]
+    fn killed_between_any_two_renames_the_next_process_finishes() {
+        // The first step is one of a file, or of a folder.
+        let ways = [State::Committing, State::Undoing].map(|state| [(state, 0), (state, 1)]);
+        for (state, first) in ways.into_iter().flatten() {
+            let mut ended = false;
+            for renames in 0.. {
+                // A recovery may be killed as well, after each number of renames.
+                for again in 0.. {
+                    let world = World::new();
+                    let (mut swap, mut steps) = world.begin();
+                    steps.rotate_left(first);
+                    swap.journal.steps.clone_from(&steps);
+                    if state == State::Undoing {
+                        killed_after(usize::MAX, || {
+                            steps.iter().try_for_each(Step::apply).unwrap();
+                        });
+                    }
+                    swap.set(state).unwrap();
+                    ended = kill(swap, renames, |swap| {
+                        let steps = &swap.journal.steps;
+                        let _ = match state {
+                            State::Undoing => steps.iter().rev().try_for_each(Step::undo),
+                            _ => steps.iter().try_for_each(Step::apply),
+                        };
+                    });
+                    let mut recovery = None;
+                    let killed = killed_after(again, || {
+                        recovery = recover(&world.at(STAGING), NOTHING).ok();
+                    });
+                    let recovery = recovery.unwrap_or_else(|| recovered(&world));
+                    let told = format!("{state:?} after {renames} renames, then {again}");
+                    let is_new = matches!(recovery, Recovery::Finished(_));
+                    assert_eq!(world.state(), if is_new { NEW } else { OLD }, "{told}");
+                    assert!(!is_new || state == State::Committing, "{told}");
+                    assert!(
+                        is_new || renames <= first || state == State::Undoing,
+                        "{told}"
+                    );
+                    assert!(!world.at(STAGING).exists(), "{told}");
+                    if !killed {
+                        break;
+                    }
+                }
+                if ended {
+                    break;
+                }
+            }
+            assert!(ended);
+        }
+    }
+
+    #[test]
+    fn what_appeared_in_the_gap_of_a_killed_restore_is_kept_beside() {
+        for renames in 0..=11 {
+            let world = World::new();
+            let (mut swap, steps) = world.begin();
+            swap.journal.steps = steps;
+            swap.set(State::Committing).unwrap();
+            kill(swap, renames, |swap| {
+                let _ = swap.journal.steps.iter().try_for_each(Step::apply);
+            });
+            // Codex was started before the next command, and makes what it misses.
+            let mut made = 0;
+            for name in ["auth", "added", "folder/x"] {
+                let path = world.at("live").join(name);
+                if !path.exists() {
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    fs::write(path, "made since").unwrap();
+                    made += 1;
+                }
+            }
+            let recovery = recovered(&world);
+            let (Recovery::Finished(left) | Recovery::Undone(left)) = &recovery else {
+                panic!("{recovery:?}");
+            };
+            let is_new = matches!(recovery, Recovery::Finished(_));
+            let told = format!("after {renames} renames");
+            if is_new {
+                assert_eq!(world.state(), NEW, "{told}");
+                assert_eq!(left.len(), made, "{told}: {left:?}");
+            } else {
+                assert_eq!(world.state(), "old made since old old", "{told}");
+            }
+            for path in left {
+                let text = fs::read_to_string(path).or_else(|_| fs::read_to_string(path.join("x")));
+                assert_eq!(text.unwrap(), "made since", "{told}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_codex_replaced_after_its_exchange_is_not_exchanged_back() {
+        let world = World::new();
+        let (mut swap, steps) = world.begin();
+        swap.journal.steps.clone_from(&steps);
+        swap.set(State::Committing).unwrap();
+        for step in &steps[..3] {
+            step.apply().unwrap();
+        }
+        swap.finished = true;
+        drop(swap);
+        for name in ["auth", "added"] {
+            atomic::write(&world.at("live").join(name), b"since").unwrap();
+        }
+        assert_eq!(recovered(&world), Recovery::Finished(vec![]));
+        assert_eq!(world.state(), "since since - new");
+    }
+
     /// Other tests of this process start programs: between fork and exec a child holds our lock.
     fn recovered(world: &World) -> Recovery {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
         loop {
             let recovery = recover(&world.at(STAGING), NOTHING).unwrap();
             if recovery != Recovery::InProgress || std::time::Instant::now() > deadline {
@@ -755,7 +719,8 @@ mod tests {
     fn a_step_that_fails_undoes_those_before_it() {
         let world = World::new();
         let (swap, mut steps) = world.begin();
-        let blocked = Step::new(world.at("live/taken"), world.at(STAGING).join("new/added"));
+        fs::write(world.at(STAGING).join("new/taken"), "new").unwrap();
+        let blocked = Step::new(world.at("live/taken"), world.at(STAGING).join("new/taken"));
         fs::write(world.at("live/taken"), "appeared").unwrap();
         steps.push(blocked);
         swap.commit(steps, || true, &[]).unwrap_err();

@@ -1,41 +1,11 @@
 //! Who uses the home that a sync would change, as `[process_detection]` and the flags have it.
 
-use crate::closing::{
-    self, Channel, ClosingPlan, ClosingRequest, ClosingSettings, Confirmation, Termination,
-};
-use crate::codex::process::{self, ProgramNames};
-use crate::commands::closing::ClosingArgs;
+use crate::closing::{self, ClosingPlan, ClosingRequest};
+use crate::codex::process;
+use crate::commands::closing::{ClosingArgs, list};
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::sync::config::{self, SyncConfig};
-use std::time::Duration;
-
-/// How Codex is closed, as `[process_detection]` has it.
-fn closing_settings(config: &SyncConfig) -> ClosingSettings {
-    let detection = &config.processes;
-    ClosingSettings {
-        names: ProgramNames {
-            codex: detection.process_names.clone(),
-            background: detection.background_names.clone(),
-        },
-        grace_period: Duration::from_secs(detection.grace_period_secs),
-        termination: if detection.allow_terminate {
-            Termination::Allowed
-        } else {
-            Termination::Forbidden
-        },
-        confirmation: if detection.confirm_terminate {
-            Confirmation::Required
-        } else {
-            Confirmation::Waived
-        },
-        channel: match detection.confirmation {
-            config::Confirmation::Gui => Channel::Gui,
-            config::Confirmation::Console => Channel::Console,
-        },
-        terminate_timeout: Duration::from_secs(detection.terminate_timeout_secs),
-    }
-}
+use crate::sync::config::SyncConfig;
 
 /// Does `work` with what closing Codex needs to know; `None` where Codex may run.
 fn with_closing<T>(
@@ -52,11 +22,11 @@ fn with_closing<T>(
         outside: &outside,
         codex_bin: context.settings.codex_bin.as_deref(),
         env: &context.env,
-        settings: &closing_settings(config),
+        settings: &config.closing,
     }))
 }
 
-/// Nobody may use the home while files of it are replaced: Codex is ended, with consent.
+/// Nobody may use the home while files of it are copied or replaced: Codex is ended, with consent.
 pub(super) fn nobody_home(
     context: &Context,
     config: &SyncConfig,
@@ -82,6 +52,16 @@ pub(super) fn plan_closing(
     args: &ClosingArgs,
 ) -> Option<ClosingPlan> {
     with_closing(context, config, |request| args.plan(context, request))
+}
+
+/// Whether anybody uses the home who may not; under `--verbose` all of them are listed.
+pub(super) fn is_somebody_home(context: &Context, config: &SyncConfig) -> bool {
+    with_closing(context, config, |request| {
+        let seen = request.look();
+        list(context, &seen);
+        !seen.is_nobody()
+    })
+    .unwrap_or_default()
 }
 
 /// Those who use the home and may not, each as a line.

@@ -1,9 +1,10 @@
 //! `sync init`: a configuration with a remark on every key.
 
 use super::shared::surroundings;
+use crate::config;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::atomic;
+use crate::io::{atomic, machine, shell};
 use crate::sync::config::{SyncConfig, machine_name};
 use clap::Args;
 use serde::Serialize;
@@ -42,25 +43,40 @@ impl InitArgs {
             None => default.to_path_buf(),
         };
         let cloud = self.cloud.as_ref().map(|cloud| context.env.absolute(cloud));
-        let text = template(cloud.as_deref(), &host_name());
+        let text = template(
+            cloud.as_deref(),
+            &machine_name(&machine::name(&context.env).unwrap_or_else(|| "this-machine".into())),
+        );
         // What would be refused is not written.
         SyncConfig::parse(&path, &text, &surroundings(context))?;
+        if path.exists() && !self.force {
+            let message = format!("there is a configuration already: {}", path.display());
+            return Err(
+                CommandError::refused(message).hint("--force replaces it; nothing was changed")
+            );
+        }
         if self.dry_run {
             context.ui.line(text.trim_end());
         } else {
-            if path.exists() && !self.force {
-                let message = format!("there is a configuration already: {}", path.display());
-                return Err(
-                    CommandError::refused(message).hint("--force replaces it; nothing was changed")
-                );
-            }
             atomic::create_private_folder(atomic::parent_of(&path))?;
-            atomic::write(&path, text.as_bytes())?;
+            let target = config::file::target(&path)?;
+            if path.is_symlink() {
+                atomic::write_as_it_was(&target, text.as_bytes())?;
+            } else {
+                atomic::write(&target, text.as_bytes())?;
+            }
             context.ui.prose(format_args!("wrote {}", path.display()));
             if cloud.is_none() {
                 context.ui.note("next: set paths.cloud_root_dir in it");
             }
-            context.ui.note("then: codex-manager sync preflight");
+            let named = if path == default {
+                String::new()
+            } else {
+                format!(" -c {}", shell::word(&path.to_string_lossy()))
+            };
+            context
+                .ui
+                .note(format_args!("then: codex-manager sync{named} preflight"));
         }
         let json = InitJson {
             path: &path,
@@ -69,17 +85,6 @@ impl InitArgs {
         context.ui.document("sync init", &json);
         Ok(Outcome::Done)
     }
-}
-
-#[cfg(unix)]
-fn host_name() -> String {
-    let name = rustix::system::uname();
-    machine_name(&name.nodename().to_string_lossy())
-}
-
-#[cfg(not(unix))]
-fn host_name() -> String {
-    machine_name("this-machine")
 }
 
 fn template(cloud: Option<&Path>, machine: &str) -> String {

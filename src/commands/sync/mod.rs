@@ -12,10 +12,11 @@ mod shared;
 
 pub(super) use preflight::checks as preflight_checks;
 
+use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Continue on another machine, through a folder that something else replicates
 ///
@@ -32,6 +33,8 @@ pub struct SyncArgs {
     /// The configuration [default: sync.toml in the manager home]
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    closing: ClosingArgs,
     #[command(subcommand)]
     command: SyncCommand,
 }
@@ -48,6 +51,15 @@ enum SyncCommand {
     Run(run::RunArgs),
     Restore(restore::RestoreArgs),
     Resolve(resolve::ResolveArgs),
+}
+
+/// Whether runs of `sync` have a configuration that they can use: this one, or the usual one.
+///
+/// # Errors
+/// They have none.
+pub(super) fn check_config(context: &Context, given: Option<&Path>) -> Result<(), CommandError> {
+    let path = shared::config_path(context, given);
+    shared::read_quietly(context, &path).map(drop)
 }
 
 impl SyncArgs {
@@ -68,14 +80,15 @@ impl SyncArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let config = self.config.as_deref();
         let path = shared::config_path(context, config);
+        let closing = &self.closing;
         match self.command {
             SyncCommand::Init(args) => args.run(context, &path),
             SyncCommand::Validate(args) => args.run(context, &path),
             SyncCommand::Preflight(args) => args.run(context, &path),
-            SyncCommand::Plan(args) => args.run(context, &path),
-            SyncCommand::Run(args) => args.run(context, &path),
-            SyncCommand::Restore(args) => args.run(context, &path),
-            SyncCommand::Resolve(args) => args.run(context, &path),
+            SyncCommand::Plan(args) => args.run(context, &path, closing),
+            SyncCommand::Run(args) => args.run(context, &path, closing),
+            SyncCommand::Restore(args) => args.run(context, &path, closing),
+            SyncCommand::Resolve(args) => args.run(context, &path, closing),
         }
     }
 }

@@ -24,9 +24,14 @@ pub(super) struct PlanArgs {
 }
 
 impl PlanArgs {
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        path: &Path,
+        flags: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
-        show(context, &config, &self.wishes, "sync plan")
+        show(context, &config, &self.wishes, flags, "sync plan")
     }
 }
 
@@ -39,8 +44,9 @@ pub(super) struct Wishes {
     /// Take files that no machine vouches for as they are
     #[arg(long)]
     accept_unlisted: bool,
-    #[command(flatten)]
-    pub(super) closing: ClosingArgs,
+    /// Send deletions on even if they are many
+    #[arg(long)]
+    delete_many: bool,
 }
 
 impl Wishes {
@@ -49,6 +55,7 @@ impl Wishes {
         Request {
             refill: self.refill,
             accept_unlisted: self.accept_unlisted,
+            delete_many: self.delete_many,
             ..Request::of(config, replica)
         }
     }
@@ -59,11 +66,17 @@ pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
     wishes: &Wishes,
+    flags: &ClosingArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
     let (plan, _) = plan::plan(&wishes.request(config, &replica))?;
-    let ending = closing::plan_closing(context, config, &wishes.closing);
+    let ending = if shared::needs_closing(&plan) {
+        closing::plan_closing(context, config, flags)
+    } else {
+        closing::is_somebody_home(context, config);
+        None
+    };
     let mut json = document(&plan, |_| true);
     json.closing = ending.as_ref();
     context.ui.document(command, &json);

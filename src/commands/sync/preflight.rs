@@ -4,15 +4,15 @@ use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
 use crate::commands::doctor;
 use crate::context::Context;
-use crate::doctor::{Check, Status};
+use crate::doctor::{Check, Status, machine};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
-use crate::sync::state::Damage;
-use crate::sync::travel::Scope;
+use crate::sync::state::{Damage, StateError};
+use crate::sync::travel::{self, Scope};
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;
@@ -36,12 +36,16 @@ impl ValidateArgs {
         let config = shared::read_config(context, path)?;
         Scope::of(&config)
             .map_err(|e| CommandError::usage(format!("filters.exclude_globs: {e}")))?;
+        let misspelled = misspelled(&config);
+        for warning in &misspelled {
+            context.ui.warn(warning);
+        }
         context.ui.document(
             "sync validate",
             &ValidateJson {
                 path,
                 ok: true,
-                warnings: &config.warnings,
+                warnings: &[config.warnings, misspelled].concat(),
             },
         );
         context.ui.prose(format_args!("valid: {}", path.display()));
@@ -89,7 +93,7 @@ pub(in crate::commands) fn checks(
     let config = read_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
     let mut checks = vec![Check::ok("sync.config", message)];
-    for warning in &config.warnings {
+    for warning in config.warnings.iter().chain(&misspelled(&config)) {
         push(
             &mut checks,
             "sync.config",
@@ -110,6 +114,11 @@ pub(in crate::commands) fn checks(
     }
     state(context, &config, &mut checks);
     Ok(checks)
+}
+
+fn misspelled(config: &SyncConfig) -> Vec<String> {
+    let found = travel::misspelled(config).into_iter();
+    found.map(|(key, why)| format!("{key} {why}")).collect()
 }
 
 fn push(
@@ -154,7 +163,9 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
         push(checks, id, Status::Ok, message, None);
     }
     let (id, backups) = ("sync.backups", &config.backup_dir);
-    let existing = backups.ancestors().find(|folder| folder.is_dir());
+    // What is there, be it a file or a link to nowhere, decides: not what is above it.
+    let mut above = backups.ancestors();
+    let existing = above.find(|path| path.symlink_metadata().is_ok());
     if let Some(Ok(())) = existing.map(is_writable) {
         let message = format!("backups before overwriting: {}", backups.display());
         push(checks, id, Status::Ok, message, None);
@@ -168,17 +179,8 @@ fn folders(config: &SyncConfig, checks: &mut Vec<Check>) {
             Some("set paths.backup_dir"),
         );
     }
-    let clouds = [
-        "dropbox",
-        "onedrive",
-        "icloud",
-        "google drive",
-        "googledrive",
-        "nextcloud",
-    ];
-    let lower = local.to_string_lossy().to_lowercase();
-    if clouds.iter().any(|name| lower.contains(name)) {
-        let message = "the Codex home itself seems to lie in a replicated folder".to_owned();
+    if let Some((_, service)) = machine::service_of(local) {
+        let message = format!("the Codex home itself lies in a folder of {service}");
         let fix = "move it: replicated databases and logins break";
         push(checks, "sync.local", Status::Warn, message, Some(fix));
     }
@@ -190,13 +192,11 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let mut state = match replica.read() {
         Ok(state) => state,
         Err(e) => {
-            push(
-                checks,
-                id,
-                Status::Fail,
-                e.to_string(),
-                Some("upgrade codex-manager"),
-            );
+            let (message, fix) = match &e {
+                StateError::Io(e) => (format!("{e}: {}", e.source), None),
+                StateError::Newer { .. } => (e.to_string(), Some("upgrade codex-manager")),
+            };
+            push(checks, id, Status::Fail, message, fix);
             return;
         }
     };
@@ -218,7 +218,12 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     };
     let fix = "the next sync run keeps it aside and compares contents";
     push(checks, id, status, message, state.damage.map(|_| fix));
-    if let Ok(Some((path, why))) = identity::settle(&mut state, config) {
+    if let Ok(true) = identity::is_torn(&state, config, &replica) {
+        let message = "what this machine says is torn in the cloud folder".to_owned();
+        let fix = "the next sync run writes it again";
+        push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+    }
+    if let Ok(Some((path, why))) = identity::settle(&mut state, config, &replica) {
         push(checks, id, Status::Warn, format!("{path} {why}"), None);
     }
     if let Ok(manifests) = identity::others(config, &state) {

@@ -1,7 +1,7 @@
 //! `sync resolve`: decides what a sync could not.
 
 use super::closing::nobody_home;
-use super::shared::{lock, read_config, registry, replica};
+use super::shared::{lock, read_config, register, replica};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -10,7 +10,7 @@ use crate::sync::apply::{self, Work};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
 use crate::sync::forks::{Fork, Forks};
 use crate::sync::plan::{self, Conflict, Plan, Request};
-use crate::sync::register::{Arrival, Change, Registry};
+use crate::sync::register::{Arrival, Change};
 use crate::sync::resolve::{self, Choice};
 use crate::sync::rollouts;
 use crate::sync::state::Replica;
@@ -39,8 +39,6 @@ pub(super) struct ResolveArgs {
     /// Show what would be done; write nothing
     #[arg(long)]
     dry_run: bool,
-    #[command(flatten)]
-    closing: ClosingArgs,
 }
 
 /// What is kept, as it is typed.
@@ -89,7 +87,12 @@ enum Open {
 }
 
 impl ResolveArgs {
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        path: &Path,
+        closing: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
         let (plan, state) = plan::plan(&Request::of(&config, &replica))?;
@@ -109,7 +112,7 @@ impl ResolveArgs {
             return Ok(self.say(context, what, keep, Resolved::default()));
         }
         let _lock = lock(&replica)?;
-        nobody_home(context, &config, &self.closing)?;
+        nobody_home(context, &config, closing)?;
         let resolved = match found {
             Open::Conflict(conflict) => decide(context, &config, &replica, &conflict.path, keep)?,
             Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
@@ -272,7 +275,7 @@ fn decide(
     } else {
         ConflictPolicy::PreferLocal
     };
-    let (whole, state) = plan::plan(&Request {
+    let (whole, mut state) = plan::plan(&Request {
         chosen: Some((path, policy)),
         ..Request::of(config, replica)
     })?;
@@ -289,6 +292,15 @@ fn decide(
             _ => None,
         })
         .collect();
+    if keep == KeepArg::Both && forked.is_empty() {
+        let why = format!("there is no other version to keep: {path}");
+        return Err(CommandError::failed(why)
+            .hint("see what there is with: codex-manager sync resolve; nothing was changed"));
+    }
+    for mark in &forked {
+        // Whatever is killed now, what was decided of it before does not drop it.
+        state.resolved.remove(mark);
+    }
     let bar = context.ui.bar("syncing", 0);
     let report = apply::apply(
         &plan,
@@ -327,7 +339,7 @@ fn decide(
         arrivals.extend(new_arrival(&settled));
         resolved.new_id = settled.new_id;
     }
-    register(context, config, &arrivals)?;
+    register(context, config, replica, &arrivals)?;
     Ok(resolved)
 }
 
@@ -342,7 +354,7 @@ fn settle(
     let mut state = replica.read()?;
     let settled = resolve::settle(fork.mark(), choice, config, replica, &mut state)?;
     let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
-    register(context, config, &arrivals)?;
+    register(context, config, replica, &arrivals)?;
     Ok(Resolved {
         new_id: settled.new_id,
         snapshot,
@@ -350,27 +362,10 @@ fn settle(
 }
 
 fn new_arrival(settled: &resolve::Settled) -> Option<Arrival> {
-    let path = settled.written.clone()?;
-    let key = rollouts::key(&path)?;
-    Some(Arrival {
-        id: rollouts::id(&key)?,
-        change: if settled.new_id.is_some() {
-            Change::New
-        } else {
-            Change::Replaced
-        },
-        moved: false,
-        path,
-    })
-}
-
-fn register(
-    context: &Context,
-    config: &SyncConfig,
-    arrivals: &[Arrival],
-) -> Result<(), CommandError> {
-    for note in registry(context, config).register(&config.local, arrivals)? {
-        context.ui.note(note);
-    }
-    Ok(())
+    let change = if settled.new_id.is_some() {
+        Change::New
+    } else {
+        Change::Replaced
+    };
+    Arrival::of(settled.written.as_deref()?, change)
 }

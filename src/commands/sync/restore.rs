@@ -2,13 +2,14 @@
 
 use super::closing::{self, nobody_home, say_who_came};
 use super::log;
-use super::shared::{lock, read_config, registry, replica};
+use super::shared::{lock, read_config, register, replica};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::counted;
+use crate::sync::arrivals::Arrivals;
 use crate::sync::config::SyncConfig;
-use crate::sync::register::{Arrival, Change, Registry};
+use crate::sync::register::{Arrival, Change};
 use crate::sync::restore::{self, RestorePlan};
 use crate::sync::rollouts;
 use crate::sync::scan::Side;
@@ -39,8 +40,6 @@ pub(super) struct RestoreArgs {
     /// Do it
     #[arg(long)]
     apply: bool,
-    #[command(flatten)]
-    closing: ClosingArgs,
 }
 
 /// A side, as it is typed.
@@ -68,49 +67,64 @@ impl RestoreArgs {
         self.apply || !(self.dry_run || config.dry_run_default)
     }
 
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        path: &Path,
+        flags: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            let plan = self.plan(&config)?;
+            let plan = self.plan(context, &config)?;
             Self::show(context, &plan, None, true);
             let side = plan.target;
             if side == Side::Here {
-                let ending = closing::plan_closing(context, &config, &self.closing);
+                let ending = closing::plan_closing(context, &config, flags);
                 closing::say_closing(context, ending.as_ref());
             }
             return Ok(Outcome::Done);
         }
-        log::logged(context, &config, || self.apply(context, &config))
+        log::logged(context, &config, || self.apply(context, &config, flags))
     }
 
-    fn plan(&self, config: &SyncConfig) -> Result<RestorePlan, CommandError> {
+    fn plan(&self, context: &Context, config: &SyncConfig) -> Result<RestorePlan, CommandError> {
         let target = self.target.map(|target| match target {
             TargetArg::Local => Side::Here,
             TargetArg::Cloud => Side::There,
         });
-        Ok(restore::plan(config, self.from.as_deref(), target)?)
+        let replica = replica(context, config);
+        Ok(restore::plan(
+            config,
+            &replica,
+            self.from.as_deref(),
+            target,
+        )?)
     }
 
-    fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
+    fn apply(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+        flags: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
-        let plan = self.plan(config)?;
+        let plan = self.plan(context, config)?;
         let side = plan.target;
         if side == Side::Here {
-            nobody_home(context, config, &self.closing)?;
+            nobody_home(context, config, flags)?;
+        }
+        let arrivals: Vec<_> = plan
+            .files
+            .iter()
+            .filter_map(|kept| arrival(&kept.path))
+            .collect();
+        if side == Side::Here {
+            Arrivals::of(&replica).note(&arrivals)?;
         }
         let safety = restore::apply(&plan, config, &replica, context.now())?;
         if side == Side::Here {
-            let arrivals: Vec<_> = plan
-                .files
-                .iter()
-                .filter_map(|kept| arrival(&kept.path))
-                .collect();
-            for note in registry(context, config).register(&config.local, &arrivals)? {
-                context.ui.note(note);
-            }
-        }
-        if side == Side::Here {
+            register(context, config, &replica, &arrivals)?;
             say_who_came(context, config);
         }
         Self::show(context, &plan, safety, false);

@@ -1,9 +1,10 @@
 //! `sync run`: does it.
 
-use super::closing::{nobody_home, say_who_came};
+use super::closing::{is_somebody_home, nobody_home, say_who_came};
 use super::log;
 use super::plan::Wishes;
-use super::shared::{self, document, lock, read_config, registry, replica};
+use super::shared::{self, document, lock, read_config, replica};
+use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
@@ -12,7 +13,6 @@ use crate::io::quantity::counted;
 use crate::sync::apply::{self, Work};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, Plan};
-use crate::sync::register::Registry;
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -43,26 +43,45 @@ impl RunArgs {
         self.apply || !(self.dry_run || config.dry_run_default)
     }
 
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
+    pub(super) fn run(
+        self,
+        context: &Context,
+        path: &Path,
+        closing: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
-            return super::plan::show(context, &config, &self.wishes, "sync run");
+            return super::plan::show(context, &config, &self.wishes, closing, "sync run");
         }
-        log::logged(context, &config, || self.apply(context, &config))
+        log::logged(context, &config, || self.apply(context, &config, closing))
     }
 
-    fn apply(&self, context: &Context, config: &SyncConfig) -> Result<Outcome, CommandError> {
+    fn apply(
+        &self,
+        context: &Context,
+        config: &SyncConfig,
+        closing: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
-        nobody_home(context, config, &self.wishes.closing)?;
-        let (plan, state) = plan::plan(&self.wishes.request(config, &replica))?;
+        let request = self.wishes.request(config, &replica);
+        let was_home = is_somebody_home(context, config);
+        let (mut plan, mut state) = plan::plan(&request)?;
+        // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
+        if shared::needs_closing(&plan) || shared::is_any_left(&replica) {
+            nobody_home(context, config, closing)?;
+            shared::register_what_was_left(context, config, &replica);
+            if was_home {
+                // What Codex wrote at its end is to go over as well.
+                (plan, state) = plan::plan(&request)?;
+                nobody_home(context, config, closing)?;
+            }
+        }
         if !plan.conflicts.is_empty() {
             context.ui.document("sync run", &document(&plan, |_| false));
             shared::say_the_rest(context, &plan, config);
             return Err(shared::undecided(&plan));
         }
-        // Planning a large first sync takes a while.
-        nobody_home(context, config, &self.wishes.closing)?;
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
         let report = apply::apply(
@@ -94,16 +113,22 @@ impl RunArgs {
             let (path, why) = (&**path, &**why);
             events::warn!(path, why, "left alone");
         }
-        say_who_came(context, config);
-        let notes = registry(context, config).register(&config.local, &report.arrivals)?;
+        if let Some(error) = &report.not_pruned {
+            let path = config.backup_dir.display().to_string();
+            events::warn!(path, why = error.to_string(), "old snapshots are left");
+            context
+                .ui
+                .warn(format_args!("old snapshots are left: {error}"));
+        }
+        if !plan.steps.is_empty() {
+            say_who_came(context, config);
+        }
+        shared::register(context, config, &replica, &report.arrivals)?;
         let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
         json.dry_run = false;
         json.snapshot = report.snapshot.as_deref();
         json.skipped.extend(shared::with_reasons(&report.skipped));
         context.ui.document("sync run", &json);
-        for note in &notes {
-            context.ui.note(note);
-        }
         for (path, why) in &report.skipped {
             context
                 .ui
@@ -122,8 +147,15 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
     use plan::Action;
     let ui = &context.ui;
     let done = || report.done.iter().map(|index| &plan.steps[*index]);
-    if report.done.is_empty() {
+    if plan.steps.is_empty() {
         ui.prose(shared::nothing_to_do(plan));
+        return;
+    }
+    if report.done.is_empty() {
+        let left = counted(plan.steps.len(), "step");
+        ui.prose(format_args!(
+            "nothing was done: {left} left for the next run"
+        ));
         return;
     }
     let count = |actions: &[Action]| done().filter(|s| actions.contains(&s.action)).count();

@@ -6,9 +6,10 @@ use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::quantity::counted;
 use crate::io::{IoContext, atomic};
+use crate::sync::arrivals::{self, Arrivals};
 use crate::sync::config::{Surroundings, SyncConfig};
 use crate::sync::plan::{Conflict, Plan};
-use crate::sync::register::Registry;
+use crate::sync::register::{Arrival, CodexIndex, Registry};
 use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -16,6 +17,7 @@ use crate::ui::time::bytes;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// How many rows of a table are shown before the rest is counted.
 const ROWS: usize = 40;
@@ -56,21 +58,54 @@ pub(super) fn replica(context: &Context, config: &SyncConfig) -> Replica {
     Replica::of(&context.settings.manager_home, &config.local, &config.cloud)
 }
 
+/// How long a lock may be held by what is no run: a process that was begun while its parent held it has it
+/// until it is another program.
+const MOMENT: Duration = Duration::from_millis(300);
+
 /// Two runs at once would each undo what the other plans.
 pub(super) fn lock(replica: &Replica) -> Result<FileLock, CommandError> {
     atomic::create_durable_folder(&replica.folder)?;
-    FileLock::try_exclusive(&replica.lock()).map_err(|e| match e {
+    FileLock::exclusive_within(&replica.lock(), MOMENT).map_err(|e| match e {
         LockError::Held(_) => CommandError::failed("another sync of this folder is under way")
             .hint("wait for it to end; nothing was changed"),
         LockError::Io(e) => e.into(),
     })
 }
 
-/// Who makes arrived conversations known to Codex.
-pub(super) fn registry<'a>(context: &'a Context, config: &'a SyncConfig) -> impl Registry + 'a {
-    crate::sync::register::CodexIndex {
+/// Makes known to Codex what came, and what an earlier run left unsaid. The caller holds the lock of the
+/// state and has seen that nobody uses the home.
+pub(super) fn register(
+    context: &Context,
+    config: &SyncConfig,
+    replica: &Replica,
+    came: &[Arrival],
+) -> Result<(), CommandError> {
+    let noted = Arrivals::of(replica);
+    let all = arrivals::joined(noted.read()?.into_iter().chain(came.iter().cloned()));
+    let registry = CodexIndex {
         env: &context.env,
         rules: &config.path_rules,
+    };
+    for note in registry.register(&config.local, &all, &noted.named()?)? {
+        context.ui.note(note);
+    }
+    Ok(noted.forget()?)
+}
+
+/// Whether an earlier run ended before Codex's index knew of all that had come.
+pub(super) fn is_any_left(replica: &Replica) -> bool {
+    let left = Arrivals::of(replica);
+    left.read().is_ok_and(|left| !left.is_empty())
+        || left.named().is_ok_and(|named| !named.is_empty())
+}
+
+/// What an earlier run left unsaid is said before anything else can end this one. An index that refuses
+/// now is tried again when this run's files are in place.
+pub(super) fn register_what_was_left(context: &Context, config: &SyncConfig, replica: &Replica) {
+    if is_any_left(replica)
+        && let Err(error) = register(context, config, replica, &[])
+    {
+        context.ui.warn(error);
     }
 }
 
@@ -161,6 +196,12 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
     }
 }
 
+/// Whether Codex has to be closed for a plan: not where there is nothing to do, nor where a conflict
+/// stops all of it. A file that only goes to the cloud folder needs it, too: half a turn would go over.
+pub(super) fn needs_closing(plan: &Plan) -> bool {
+    !plan.steps.is_empty() && plan.conflicts.is_empty()
+}
+
 /// Shows what would be done, to people.
 pub(super) fn show_steps(context: &Context, plan: &Plan) {
     let ui = &context.ui;
@@ -224,6 +265,9 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
     }
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));
+    }
+    if plan.held_back > 0 {
+        ui.note("--delete-many sends these deletions on; sync.delete_policy = \"never\" brings the files back");
     }
     for (path, why) in limited(&plan.notes) {
         ui.note(format_args!("note: {path}: {why}"));

@@ -5,7 +5,7 @@
 //! killed in a single file, for as many files as a batch has.
 
 use super::copying::{Placed, Staged};
-use super::{ApplyError, Obstacle, Report, Run};
+use super::{ApplyError, Obstacle, Report, Run, name_new};
 use crate::io::atomic;
 use crate::io::parallel::{self, Stopped};
 use crate::sync::plan::{Copy, Op, Step};
@@ -60,6 +60,7 @@ impl Run<'_> {
         for (copy, staged) in copies.iter().zip(&staged) {
             if let Ok(staged) = staged {
                 self.vouch(copy, &staged.written)?;
+                self.note_names(staged)?;
             }
         }
         self.ledger.sync()?;
@@ -107,8 +108,7 @@ impl Run<'_> {
     /// Gives a durable copy its name; that is durable when its folder is.
     fn name(&self, staged: Staged) -> Result<Named, Obstacle> {
         self.go_on()?;
-        Self::still_over(&staged.target, None)?;
-        staged.temp.replace_unsynced(&staged.target)?;
+        name_new(staged.temp, &staged.target)?;
         Ok(Named {
             target: staged.target,
             placed: staged.placed,

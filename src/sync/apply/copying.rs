@@ -114,6 +114,7 @@ impl Copier<'_> {
             size,
             mtime_ns: copy.mtime_ns,
             digest,
+            history: copy.history.clone(),
         };
         Staged::new(temp, target, copy.to.clone(), written, text)
     }

@@ -6,17 +6,19 @@
 //! it is done; a run that is killed in between finds both sides equal next time.
 
 mod batch;
+mod cloud;
 mod copying;
 
 use self::copying::{Copier, Placed, Staged, set_like, set_time};
+use super::arrivals::{self, Arrivals};
 use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::identity;
 use super::lines;
-use super::manifest::{Ledger, Noted, Written};
-use super::plan::{After, Copy, Op, Plan, Seen, Step};
+use super::manifest::{self, Ledger, Noted, Written};
+use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -24,6 +26,7 @@ use super::state::{Deletion, Journal, Last, Place, Replica, State};
 use super::travel;
 use super::vouching;
 use crate::codex::rollout;
+use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError, Progress};
@@ -44,6 +47,9 @@ pub enum ApplyError {
     /// What would be overwritten could not be kept first; nothing was changed.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// The cloud folder is not there any more, or not the one that it was.
+    #[error(transparent)]
+    Cloud(#[from] PlanError),
 }
 
 /// What applying is given.
@@ -67,10 +73,13 @@ pub struct Report {
     pub done: Vec<usize>,
     /// Steps that were left for the next run, and why.
     pub skipped: Vec<(String, String)>,
-    /// Conversations that changed here.
+    /// Conversations that changed here. They are noted in [`Arrivals`] until the caller has made them
+    /// known.
     pub arrivals: Vec<Arrival>,
     /// The name of the backup, where one was needed.
     pub snapshot: Option<String>,
+    /// Why old snapshots were left; the sync itself is done.
+    pub not_pruned: Option<BackupError>,
 }
 
 impl Report {
@@ -119,6 +128,16 @@ fn changed(path: &Path) -> Obstacle {
     Obstacle::Left(format!("changed meanwhile: {}", path.display()))
 }
 
+/// Gives a durable file its name in a place that was planned as empty: what a client puts there at the
+/// last moment is in no backup.
+fn name_new(file: TempFile, target: &Path) -> Result<(), Obstacle> {
+    file.publish_unsynced(target)
+        .map_err(|e| match e.source.kind() {
+            io::ErrorKind::AlreadyExists => changed(target),
+            _ => e.into(),
+        })
+}
+
 /// Applies a plan. `state` is the one that the plan was made from; the caller holds its lock.
 ///
 /// # Errors
@@ -126,7 +145,7 @@ fn changed(path: &Path) -> Obstacle {
 pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
     let before = state.clone();
     let mut report = Report::default();
-    atomic::create_durable_folder(&work.config.cloud)?;
+    cloud::still_there(plan, &state, &work.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
     let met_peers = !state.has_peers && identity::has_others(work.config, &state);
     state.has_peers |= met_peers;
@@ -136,6 +155,8 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     if work.config.backup.before_overwrite {
         report.snapshot = backup::make(plan, work)?;
     }
+    let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
+    Arrivals::of(work.replica).note(&coming)?;
     {
         let mut run = Run {
             work,
@@ -155,7 +176,8 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     }
     finish(plan, &report, &before, state, work)?;
     if work.config.backup.before_overwrite {
-        backup::prune(work.config, work.now, report.snapshot.as_deref())?;
+        let pruned = backup::prune(work.config, work.now, report.snapshot.as_deref());
+        report.not_pruned = pruned.err();
     }
     Ok(report)
 }
@@ -172,10 +194,16 @@ fn finish(
         return Err(ApplyError::Interrupted);
     }
     for (key, last) in &plan.adopted {
+        // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
+        // may be at work.
+        if !last.is_still(work.config)? {
+            continue;
+        }
         // Both sides have it: it is not deleted any more.
         state.deleted.remove(key);
         state.files.insert(key.clone(), last.clone());
     }
+    state.histories.extend(plan.histories.iter().cloned());
     if plan.is_whole {
         state.outside = plan.outside;
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
@@ -199,6 +227,7 @@ fn finish(
         || state.files != before.files
         || state.resolved != before.resolved
         || state.deleted != before.deleted
+        || state.histories != before.histories
         || state.has_peers != before.has_peers
         || state.outside != before.outside
         || state.has_gaps != before.has_gaps
@@ -215,7 +244,35 @@ fn finish(
     for temp in &plan.temps {
         atomic::sweep(atomic::parent_of(temp));
     }
+    let own = [work.replica.folder.clone(), work.replica.forks()];
+    for folder in manifest::folders(&work.config.cloud).iter().chain(&own) {
+        atomic::sweep(folder);
+    }
     Ok(())
+}
+
+/// What a step changes of a conversation here.
+fn arrival_of(step: &Step) -> Option<Arrival> {
+    let After::Both { here, .. } = &step.after else {
+        return None;
+    };
+    if !rollouts::is_key(&step.key) {
+        return None;
+    }
+    let moved = step.ops.iter().any(|op| match op {
+        Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Here,
+        _ => false,
+    });
+    let is_one = moved || step.change != Change::Same;
+    is_one
+        .then(|| rollouts::id(&step.key))
+        .flatten()
+        .map(|id| Arrival {
+            id,
+            path: here.clone(),
+            change: step.change,
+            moved,
+        })
 }
 
 struct Run<'a> {
@@ -277,23 +334,7 @@ impl Run<'_> {
             }
             After::Nothing => {}
         }
-        let moved = step.ops.iter().any(|op| match op {
-            Op::Rename { from, .. } | Op::Remove(from) => from.side == Side::Here,
-            _ => false,
-        });
-        if let After::Both { here, .. } = &step.after
-            && let Some(id) = rollouts::is_key(&step.key)
-                .then(|| rollouts::id(&step.key))
-                .flatten()
-            && (moved || step.change != Change::Same)
-        {
-            report.arrivals.push(Arrival {
-                id,
-                path: here.clone(),
-                change: step.change,
-                moved,
-            });
-        }
+        report.arrivals.extend(arrival_of(step));
         Ok(())
     }
 
@@ -334,7 +375,15 @@ impl Run<'_> {
             there,
             contents,
         };
-        self.journal.note(&step.key, &last)?;
+        let history = step.ops.iter().find_map(|op| match op {
+            Op::Copy(copy) => copy.history.as_deref(),
+            _ => None,
+        });
+        self.journal.note(&step.key, &last, history)?;
+        if let Some(history) = history {
+            let key = step.key.clone();
+            self.state.histories.insert(key, history.clone());
+        }
         // Written again after a deletion: it is not deleted any more.
         self.state.deleted.remove(&step.key);
         self.state.files.insert(step.key.clone(), last);
@@ -378,7 +427,18 @@ impl Run<'_> {
         let target = self.place(&copy.to)?;
         let staged = self.copier.stage(copy, target)?;
         self.vouch(copy, &staged.written)?;
+        self.note_names(&staged)?;
         self.put(staged, copy.over)
+    }
+
+    /// Notes which conversations get other names by a file that is about to come here.
+    fn note_names(&self, staged: &Staged) -> Result<(), IoError> {
+        let (side, path) = &staged.placed.to;
+        if *side == Side::There || path != names::FILE_NAME {
+            return Ok(());
+        }
+        let ids = arrivals::renamed(&staged.target, staged.temp.path())?;
+        Arrivals::of(self.work.replica).note_named(ids)
     }
 
     /// Notes in the ledger what is about to be copied.
@@ -428,6 +488,7 @@ impl Run<'_> {
                 size: merge.bytes,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
+                history: None,
             };
             let like = over.map(|_| target.as_path());
             set_like(temp.file(), &target, like).at("set mode", &target)?;
@@ -439,6 +500,7 @@ impl Run<'_> {
             if place.0 == Side::There {
                 self.ledger.note(&place.1, &staged.written)?;
             }
+            self.note_names(&staged)?;
             self.put(staged, *over)?;
         }
         Ok(())
@@ -449,8 +511,14 @@ impl Run<'_> {
         self.go_on()?;
         self.ledger.sync()?;
         self.go_on()?;
-        Self::still_over(&staged.target, over)?;
-        staged.temp.replace(&staged.target)?;
+        if over.is_some() {
+            Self::still_over(&staged.target, over)?;
+            staged.temp.replace(&staged.target)?;
+        } else {
+            staged.temp.sync()?;
+            name_new(staged.temp, &staged.target)?;
+            atomic::sync_folder(atomic::parent_of(&staged.target))?;
+        }
         self.placed.push(staged.placed);
         Ok(())
     }
@@ -467,15 +535,17 @@ impl Run<'_> {
                 size: from.stat.size,
                 mtime_ns: from.stat.mtime_ns,
                 digest,
+                history: None,
             };
             self.copier.still(from)?;
             self.ledger.note(&to.1, &written)?;
             self.ledger.sync()?;
         }
-        match atomic::rename(&source, &target) {
+        match atomic::rename_new(&source, &target) {
             Err(e) if e.source.kind() == io::ErrorKind::CrossesDevices => {
                 self.carry(from, to, target)
             }
+            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => Err(changed(&target)),
             renamed => {
                 renamed?;
                 atomic::sync_folder(atomic::parent_of(&source))?;
@@ -493,6 +563,7 @@ impl Run<'_> {
             over: None,
             mtime_ns: from.stat.mtime_ns,
             expect: None,
+            history: None,
         };
         let staged = self.copier.stage(&copy, target)?;
         self.put(staged, None)?;
@@ -580,7 +651,12 @@ impl Run<'_> {
     fn place(&self, to: &(Side, String)) -> Result<PathBuf, Obstacle> {
         let config = self.work.config;
         let root = config.root(to.0);
-        atomic::create_durable_folder(root)?;
+        if to.0 == Side::Here {
+            atomic::create_durable_folder(root)?;
+        } else if !root.is_dir() {
+            let gone = PlanError::NoCloud(root.to_path_buf());
+            return Err(Obstacle::Fatal(gone.into()));
+        }
         for (end, _) in to.1.match_indices('/') {
             let relative = &to.1[..end];
             let folder = root.join(relative);
@@ -597,6 +673,11 @@ impl Run<'_> {
                 Err(_) => atomic::create_durable_folder(&folder)?,
             }
         }
-        Ok(config.place(to.0, &to.1))
+        let place = config.place(to.0, &to.1);
+        if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
+            // One that is not empty stays, and is in the way.
+            let _ = fs::remove_dir(&place);
+        }
+        Ok(place)
     }
 }

@@ -1,23 +1,26 @@
 //! Values of the configuration that are one of a few words.
 
 use super::keys::Named;
+use crate::closing::Channel;
+use crate::logging::retention::Archive;
+use crate::logging::{Format, Severity};
 
 /// Gives an enum its names in the configuration.
+macro_rules! names {
+    ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl Named for $name {
+            fn names() -> &'static [(&'static str, Self)] { &[$(($text, Self::$variant)),+] }
+        }
+    };
+}
+
+/// An enum with its names in the configuration.
 macro_rules! named {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
-        impl $name {
-            const NAMES: &'static [(&'static str, Self)] = &[$(($text, Self::$variant)),+];
-            /// Its name in the configuration.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-        impl Named for $name {
-            fn names() -> &'static [(&'static str, Self)] { Self::NAMES }
-        }
+        names!($name { $($variant = $text),+ });
     };
 }
 
@@ -91,48 +94,7 @@ named! {
     }
 }
 
-named! {
-    /// Where the consent to end Codex is asked for.
-    Confirmation {
-        /// A window.
-        Gui = "gui",
-        /// The terminal.
-        Console = "console",
-    }
-}
-
-named! {
-    /// How log lines look.
-    LogFormat {
-        /// For people.
-        Text = "text",
-        /// A JSON object each.
-        Json = "json",
-        /// `key=value`.
-        Logfmt = "logfmt",
-    }
-}
-
-named! {
-    /// How old logs are kept.
-    ArchiveMode {
-        /// Packed.
-        Zip = "zip",
-        /// As they are.
-        Text = "text",
-    }
-}
-
-named! {
-    /// How much is logged.
-    LogLevel {
-        /// Everything.
-        Debug = "DEBUG",
-        /// What was done.
-        Info = "INFO",
-        /// What went not as wished.
-        Warning = "WARNING",
-        /// What failed.
-        Error = "ERROR",
-    }
-}
+names!(Channel { Gui = "gui", Console = "console" });
+names!(Format { Text = "text", Json = "json", Logfmt = "logfmt" });
+names!(Archive { Zip = "zip", Text = "text" });
+names!(Severity { Debug = "DEBUG", Info = "INFO", Warning = "WARNING", Error = "ERROR" });

@@ -1,7 +1,9 @@
 //! Keys of a configuration: values with their types, and which keys nobody asked for.
 
 use super::ConfigError;
+use crate::closing::System;
 use std::path::Path;
+use std::time::Duration;
 use toml_edit::{DocumentMut, Item};
 
 /// An enum whose values have names in the configuration.
@@ -73,16 +75,26 @@ impl<'a> Reader<'a> {
         &mut self,
         table: &'static str,
         key: &'static str,
-        default: u32,
+        default: u64,
     ) -> Result<u64, ConfigError> {
         let Some(item) = self.take(table, key) else {
-            return Ok(u64::from(default));
+            return Ok(default);
         };
         let number = item.as_integer().and_then(|n| u32::try_from(n).ok());
         number.map(u64::from).ok_or_else(|| {
             let reason = "must be a whole number that is not negative";
             self.invalid(table, key, reason)
         })
+    }
+
+    pub(super) fn seconds(
+        &mut self,
+        table: &'static str,
+        key: &'static str,
+        default: Duration,
+    ) -> Result<Duration, ConfigError> {
+        let seconds = self.number(table, key, default.as_secs())?;
+        Ok(Duration::from_secs(seconds))
     }
 
     pub(super) fn texts(
@@ -135,31 +147,33 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// The names for this system, where any are given.
     pub(super) fn background_names(
         &mut self,
         table: &'static str,
-    ) -> Result<Vec<String>, ConfigError> {
+    ) -> Result<Option<Vec<String>>, ConfigError> {
         const KEY: &str = "background_process_names";
-        let system = match std::env::consts::OS {
-            "windows" => "windows",
-            "macos" => "macos",
-            _ => "linux",
+        let system = match System::of_this_build() {
+            System::Windows => "windows",
+            System::Macos => "macos",
+            System::Linux => "linux",
         };
         let Some(item) = self.take(table, KEY) else {
-            let known = (system == "windows").then(|| "codex-windows-sandbox".to_owned());
-            return Ok(known.into_iter().collect());
+            return Ok(None);
         };
         let Some(systems) = item.as_table_like() else {
             return Err(self.invalid(table, KEY, "must be a table of lists"));
         };
         let Some(list) = systems.get(system) else {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         };
-        let names = list.as_array().map(|names| {
-            let names = names.iter().filter_map(|name| name.as_str());
-            names.map(str::to_lowercase).collect()
+        let names = list.as_array().and_then(|names| {
+            let names = names.iter().map(|name| name.as_str().map(str::trim));
+            names.map(|name| name.map(str::to_lowercase)).collect()
         });
-        names.ok_or_else(|| self.invalid(table, KEY, "must be a table of lists"))
+        names
+            .map(Some)
+            .ok_or_else(|| self.invalid(table, KEY, "must be a table of lists of names"))
     }
 
     /// What the document has and nobody took.

@@ -9,19 +9,19 @@ mod keys;
 mod overlap;
 mod places;
 
-pub use choices::{
-    ArchiveMode, Compare, Compression, Confirmation, ConflictPolicy, DeletePolicy, EqualMtime,
-    LogFormat, LogLevel, SessionMode,
-};
+pub use choices::{Compare, Compression, ConflictPolicy, DeletePolicy, EqualMtime, SessionMode};
 pub use overlap::Folder;
 pub use places::PathRule;
 
 use self::keys::Reader;
 use self::places::Places;
 use super::travel;
+use crate::closing::{ClosingSettings, Confirmation, Termination};
+use crate::codex::process::ProgramNames;
 use crate::io::IoError;
 use crate::io::environment::Environment;
 use crate::io::regular;
+use crate::logging::LogSettings;
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
@@ -86,42 +86,6 @@ pub struct Safety {
     pub fail_on_unknown: bool,
 }
 
-/// `[process_detection]`.
-#[derive(Debug, Clone)]
-pub struct ProcessDetection {
-    /// Names of programs that count as Codex, lower-case.
-    pub process_names: Vec<String>,
-    /// How long to wait before looking a second time.
-    pub grace_period_secs: u64,
-    /// Whether Codex may be ended.
-    pub allow_terminate: bool,
-    /// Whether somebody has to agree to that.
-    pub confirm_terminate: bool,
-    /// Where they are asked.
-    pub confirmation: Confirmation,
-    /// How long Codex may take to end.
-    pub terminate_timeout_secs: u64,
-    /// Programs that work in the background, of this system.
-    pub background_names: Vec<String>,
-}
-
-/// `[logging]`.
-#[derive(Debug, Clone)]
-pub struct Logging {
-    /// The least that is logged.
-    pub level: LogLevel,
-    /// The file that names folder and stem; without it the manager's own log is taken.
-    pub file: Option<PathBuf>,
-    /// How lines look.
-    pub format: LogFormat,
-    /// After how many days logs go.
-    pub retention_days: u64,
-    /// How old ones are kept until then.
-    pub archive_mode: ArchiveMode,
-    /// From what size on a new file is begun.
-    pub max_file_size_mb: u64,
-}
-
 /// A configuration, checked and with every path absolute.
 #[derive(Debug, Clone)]
 pub struct SyncConfig {
@@ -161,10 +125,10 @@ pub struct SyncConfig {
     pub backup: BackupOptions,
     /// See [`Safety`].
     pub safety: Safety,
-    /// See [`ProcessDetection`].
-    pub processes: ProcessDetection,
-    /// See [`Logging`].
-    pub logging: Logging,
+    /// `[process_detection]`: who is Codex, and how it is closed.
+    pub closing: ClosingSettings,
+    /// `[logging]`; without a file the manager's own log is taken.
+    pub logging: LogSettings,
     /// codexSync's own state, taken over on the first sync.
     pub codexsync_manifest: Option<PathBuf>,
     /// Keys that mean nothing here.
@@ -258,15 +222,8 @@ impl SyncConfig {
                 require_codex_stopped: r.flag("safety", "require_codex_stopped", true)?,
                 fail_on_unknown: r.flag("safety", "fail_on_unknown", true)?,
             },
-            processes: processes(r)?,
-            logging: Logging {
-                level: r.choice("logging", "level", LogLevel::Info)?,
-                file: file.map(|file| places.absolute(&file)),
-                format: r.choice("logging", "format", LogFormat::Text)?,
-                retention_days: r.number("logging", "retention_days", 7)?,
-                archive_mode: r.choice("logging", "archive_mode", ArchiveMode::Zip)?,
-                max_file_size_mb: r.number("logging", "max_file_size_mb", 10)?,
-            },
+            closing: closing(r)?,
+            logging: logging(r, file.map(|file| places.absolute(&file)))?,
             codexsync_manifest: manifest.map(|file| places.absolute(&file)),
             local: places.local,
             cloud: places.cloud,
@@ -323,27 +280,59 @@ fn roots(r: &mut Reader<'_>) -> Result<Vec<String>, ConfigError> {
     Ok(roots)
 }
 
-fn processes(r: &mut Reader<'_>) -> Result<ProcessDetection, ConfigError> {
+fn closing(r: &mut Reader<'_>) -> Result<ClosingSettings, ConfigError> {
     const TABLE: &str = "process_detection";
-    let mut names: Vec<String> = Vec::new();
+    let usual = ClosingSettings::default();
+    let mut codex: Vec<String> = Vec::new();
     let given = r.texts(TABLE, "process_names")?;
     for name in given.unwrap_or_else(|| vec!["codex.exe".into(), "codex".into()]) {
         let name = name.trim().to_lowercase();
-        if !name.is_empty() && !names.contains(&name) {
-            names.push(name);
+        if !name.is_empty() && !codex.contains(&name) {
+            codex.push(name);
         }
     }
-    if names.is_empty() {
+    if codex.is_empty() {
         return Err(r.invalid(TABLE, "process_names", "names no program"));
     }
-    Ok(ProcessDetection {
-        process_names: names,
-        grace_period_secs: r.number(TABLE, "grace_period_seconds", 2)?,
-        allow_terminate: r.flag(TABLE, "allow_terminate_if_running", true)?,
-        confirm_terminate: r.flag(TABLE, "manual_terminate_confirmation", true)?,
-        confirmation: r.choice(TABLE, "terminate_confirmation_mode", Confirmation::Gui)?,
-        terminate_timeout_secs: r.number(TABLE, "terminate_timeout_seconds", 20)?,
-        background_names: r.background_names(TABLE)?,
+    let background = r.background_names(TABLE)?;
+    Ok(ClosingSettings {
+        names: ProgramNames {
+            codex,
+            background: background.unwrap_or(usual.names.background),
+        },
+        grace_period: r.seconds(TABLE, "grace_period_seconds", usual.grace_period)?,
+        termination: if r.flag(TABLE, "allow_terminate_if_running", true)? {
+            Termination::Allowed
+        } else {
+            Termination::Forbidden
+        },
+        confirmation: if r.flag(TABLE, "manual_terminate_confirmation", true)? {
+            Confirmation::Required
+        } else {
+            Confirmation::Waived
+        },
+        channel: r.choice(TABLE, "terminate_confirmation_mode", usual.channel)?,
+        terminate_timeout: r.seconds(
+            TABLE,
+            "terminate_timeout_seconds",
+            usual.terminate_timeout,
+        )?,
+    })
+}
+
+fn logging(r: &mut Reader<'_>, file: Option<PathBuf>) -> Result<LogSettings, ConfigError> {
+    const TABLE: &str = "logging";
+    const MEGABYTE: u64 = 1024 * 1024;
+    let usual = LogSettings::default();
+    let megabytes = r.number(TABLE, "max_file_size_mb", usual.max_file_bytes / MEGABYTE)?;
+    let days = r.number(TABLE, "retention_days", usual.retention_days.into())?;
+    Ok(LogSettings {
+        level: r.choice(TABLE, "level", usual.level)?,
+        file,
+        format: r.choice(TABLE, "format", usual.format)?,
+        retention_days: u32::try_from(days).unwrap_or(u32::MAX),
+        archive: r.choice(TABLE, "archive_mode", usual.archive)?,
+        max_file_bytes: megabytes * MEGABYTE,
     })
 }
 

@@ -4,6 +4,7 @@
 //! Compared is what the paths lead to, as far as it exists.
 
 use super::{ConfigError, SyncConfig};
+use crate::io::tree;
 use crate::sync::cloud_names;
 use crate::sync::travel::{self, Scope, Take};
 use std::fmt;
@@ -22,7 +23,7 @@ impl Folder {
         Self {
             name: name.to_owned(),
             path: path.to_path_buf(),
-            real: real(path),
+            real: tree::real(path),
         }
     }
 
@@ -126,20 +127,6 @@ fn takes_below(scope: &Scope, folder: &str) -> bool {
         folder.push_str("/any-folder");
         is_taken
     })
-}
-
-/// What a path leads to; of what does not exist, the rest as it is.
-fn real(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|above| {
-        let real = above.canonicalize().ok()?;
-        let rest = path.strip_prefix(above).ok()?;
-        Some(if rest.as_os_str().is_empty() {
-            real
-        } else {
-            real.join(rest)
-        })
-    });
-    found.unwrap_or_else(|| path.to_path_buf())
 }
 
 /// Whether two paths are one folder all the same: by a mount, or on a disk that ignores letter case.

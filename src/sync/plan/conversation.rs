@@ -9,6 +9,7 @@ use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, decide};
 use crate::sync::forks;
+use crate::sync::lineage::Descent;
 use crate::sync::register::Change;
 use crate::sync::rollouts;
 use crate::sync::scan::{Found, Side, Stat};
@@ -56,7 +57,7 @@ impl Planner<'_> {
         for found in &group.there {
             match self.arrival(key, found, true, draft.last)? {
                 Arrival::Whole(version) => there.push(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, &group.here, found, true)? => {
+                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
                     there.push(Version::there(found));
                 }
                 // Nothing is decided while a part is missing.
@@ -339,7 +340,7 @@ impl Planner<'_> {
             _ => self.text_digest(&here.seen)?,
         };
         if facts.there != Presence::Unchanged {
-            self.vouch(&there, contents.1);
+            self.vouch(&there, contents.1, None, false);
         }
         self.adopt(draft.key, &here, &there, Some(contents));
         Ok(())
@@ -357,6 +358,7 @@ impl Planner<'_> {
             there: self.presence(there, draft.last)?,
             relation: None,
             newer: Newer::Neither,
+            descent: Descent::Unknown,
             delete_asked: false,
         };
         self.mind_taken(draft.key, &mut facts, here)?;
@@ -419,6 +421,7 @@ impl Planner<'_> {
             over,
             mtime_ns: from.mtime_ns,
             expect: from.digest,
+            history: None,
         }));
         if let Some(old) = old
             && old.side == side
@@ -456,13 +459,20 @@ impl Planner<'_> {
                 .is_ok_and(|all| all.resolved.contains(&mark))
     }
 
-    /// Keeps a version as a fork, unless it is kept or decided about.
+    /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
+    /// conversation now, no earlier decision counts.
     fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
-        if self.is_kept(draft, &digest) {
+        let mark = forks::mark(&digest);
+        let is_kept = if self.is_chosen(&draft.path) {
+            draft.kept.contains(&mark)
+        } else {
+            self.is_kept(draft, &digest)
+        };
+        if is_kept {
             return Ok(());
         }
-        draft.kept.push(forks::mark(&digest));
+        draft.kept.push(mark);
         draft.ops.push(Op::Fork {
             from: seen.clone(),
             name: forks::name(draft.key, &digest),
@@ -491,6 +501,7 @@ impl Draft<'_> {
                         over: Some(taken.stat),
                         mtime_ns: from.stat.mtime_ns,
                         expect: None,
+                        history: None,
                     }));
                     self.ops.push(Op::Remove(from));
                 }

@@ -8,7 +8,7 @@ use crate::sync::contents;
 use crate::sync::forks::{self, Fork, Forks};
 use crate::sync::register::Change;
 use crate::sync::rollouts;
-use crate::sync::scan::Side;
+use crate::sync::scan::{Side, Stat};
 use crate::sync::state::{Last, State};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -40,21 +40,20 @@ impl Planner<'_> {
                 ops = dropping(fork);
             } else {
                 let size = fork.here.or(fork.there).map_or(0, |stat| stat.size);
-                match (fork.here, fork.there) {
-                    (Some(_), None) => ops.push(Op::CopyFork {
-                        from: Side::Here,
-                        name: fork.name.clone(),
-                    }),
-                    (None, Some(_)) if !self.fork_is_whole(fork) => {
+                match self.source_of(fork) {
+                    Source::Needless => {}
+                    Source::Side(from) => {
+                        if fork.here.is_some() && fork.there.is_some() {
+                            reason = "one of its two files is not what its name says";
+                        }
+                        let name = fork.name.clone();
+                        ops.push(Op::CopyFork { from, name });
+                    }
+                    Source::Missing => {
                         let why = "it is not yet what its name says";
                         self.plan.waiting.push((fork.name.clone(), why.into()));
                         continue;
                     }
-                    (None, Some(_)) => ops.push(Op::CopyFork {
-                        from: Side::There,
-                        name: fork.name.clone(),
-                    }),
-                    _ => {}
                 }
                 self.plan.forks.push((fork.name.clone(), size));
             }
@@ -80,9 +79,29 @@ impl Planner<'_> {
         forks::folder(side, folder, &self.request.config.cloud).join(name)
     }
 
+    /// Where a fork is copied from. Two files that look alike are not read again.
+    fn source_of(&self, fork: &Fork) -> Source {
+        let looks_sound = |side| {
+            let path = self.fork_file(side, &fork.name);
+            contents::is_blanked(&path, true, false).is_ok_and(|is_blanked| !is_blanked)
+        };
+        let look_alike = fork.here.is_some() && fork.here == fork.there;
+        if look_alike && looks_sound(Side::Here) && looks_sound(Side::There) {
+            return Source::Needless;
+        }
+        let is_whole = |side, stat: Option<Stat>| stat.is_some() && self.fork_is_whole(side, fork);
+        let here = is_whole(Side::Here, fork.here);
+        match (here, is_whole(Side::There, fork.there)) {
+            (true, true) => Source::Needless,
+            (true, false) => Source::Side(Side::Here),
+            (false, true) => Source::Side(Side::There),
+            (false, false) => Source::Missing,
+        }
+    }
+
     /// What cannot be read is not whole, and nor is what is packed: forks are text.
-    fn fork_is_whole(&self, fork: &Fork) -> bool {
-        let path = self.fork_file(Side::There, &fork.name);
+    fn fork_is_whole(&self, side: Side, fork: &Fork) -> bool {
+        let path = self.fork_file(side, &fork.name);
         let is_text = regular::open(&path).and_then(|file| contents::is_plain(&file));
         let digest = || contents::raw_digest(&path);
         is_text.is_ok_and(|yes| yes) && digest().is_ok_and(|d| forks::mark(&d) == fork.mark())
@@ -102,7 +121,9 @@ impl Planner<'_> {
                 {
                     let from = self.full(&copy.from);
                     let holds = rollout::compare(&from, &path).at("compare", &path)?;
-                    if matches!(holds, Relation::Equal | Relation::FirstExtends) {
+                    if matches!(holds, Relation::Equal | Relation::FirstExtends)
+                        && self.fork_is_whole(Side::Here, fork)
+                    {
                         return Ok(Some(index));
                     }
                 }
@@ -129,8 +150,20 @@ impl Planner<'_> {
             return Ok(false);
         }
         let relation = rollout::compare(&main, &path).at("compare", &path)?;
-        Ok(matches!(relation, Relation::Equal | Relation::FirstExtends))
+        let holds = matches!(relation, Relation::Equal | Relation::FirstExtends);
+        // The beginning of anything is in it: half a fork says nothing of the rest.
+        Ok(holds && self.fork_is_whole(Side::Here, fork))
     }
+}
+
+/// Where a fork is copied from.
+enum Source {
+    /// Both sides have it.
+    Needless,
+    /// The side that has it whole.
+    Side(Side),
+    /// Neither has it whole.
+    Missing,
 }
 
 /// What there is of the conversations that forks are of, by the name that forks have for them.

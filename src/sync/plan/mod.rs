@@ -1,6 +1,8 @@
 //! What a sync would do: computed by reading alone, and applied as it is shown.
 
+mod clashes;
 mod conversation;
+mod descent;
 mod kept;
 mod links;
 mod plain;
@@ -10,7 +12,7 @@ mod versions;
 pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Step};
 
 use super::codexsync::{self, TakeoverError};
-use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
+use super::config::{Compare, ConflictPolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
 use super::identity;
@@ -19,8 +21,9 @@ use super::manifest::{self, Ledger, Manifests, Written};
 use super::rollouts;
 use super::scan::{self, Found, Listing, Side, Stat};
 use super::state::{Damage, Last, Replica, State, StateError};
-use super::travel::{Scope, Take};
+use super::travel::{self, Scope, Take};
 use crate::io::IoError;
+use crate::io::parallel;
 use crate::io::quantity::counted;
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -42,6 +45,9 @@ pub enum PlanError {
     /// A folder of ours in the cloud folder is a link.
     #[error("a link leads out of the cloud folder: {}", .0.display())]
     Linked(PathBuf),
+    /// What is no folder stands where a folder of ours is to be.
+    #[error("not a folder: {}", .0.display())]
+    InPlace(PathBuf),
     /// Nothing tells that the cloud folder is the one that it was.
     #[error("the state of the last sync is damaged, and no machine has left a word in the cloud folder, which looks not mounted or not downloaded: {}", .0.display())]
     Unmarked(PathBuf),
@@ -57,14 +63,6 @@ pub enum PlanError {
         known: usize,
         /// The folder.
         cloud: PathBuf,
-    },
-    /// More deletions than are ever sent on at once.
-    #[error("not sent on: {} at once (at most {limit})", counted(*count, "deletion"))]
-    ManyDeletions {
-        /// How many there would be.
-        count: usize,
-        /// How many may be.
-        limit: usize,
     },
     /// See [`TakeoverError`].
     #[error(transparent)]
@@ -85,6 +83,8 @@ pub struct Request<'a> {
     pub refill: bool,
     /// Whether files that no machine vouches for are taken as they are.
     pub accept_unlisted: bool,
+    /// Whether deletions are sent on even if they are many.
+    pub delete_many: bool,
     /// Who decides about one path, instead of `conflict.policy`.
     pub chosen: Option<(&'a str, ConflictPolicy)>,
 }
@@ -97,6 +97,7 @@ impl<'a> Request<'a> {
             replica,
             refill: false,
             accept_unlisted: false,
+            delete_many: false,
             chosen: None,
         }
     }
@@ -106,14 +107,45 @@ impl<'a> Request<'a> {
 /// it, and nothing of ours in it leads elsewhere.
 ///
 /// # Errors
-/// [`PlanError::NoCloud`], [`PlanError::Linked`].
+/// [`PlanError::NoCloud`], [`PlanError::Linked`], [`PlanError::InPlace`].
 pub fn check_cloud(config: &SyncConfig, is_made: bool) -> Result<(), PlanError> {
-    if !config.cloud.is_dir() && !is_made {
-        return Err(PlanError::NoCloud(config.cloud.clone()));
+    let cloud = &config.cloud;
+    // A link that leads nowhere now, or a file, is nothing to be made a folder of.
+    let is_free = || cloud.symlink_metadata().is_err();
+    if !(cloud.is_dir() || is_made && is_free()) {
+        return Err(PlanError::NoCloud(cloud.clone()));
     }
-    match manifest::linked_folder(&config.cloud) {
-        Some(link) => Err(PlanError::Linked(link)),
+    match manifest::unusable_folder(cloud) {
+        Some(link) if link.is_symlink() => Err(PlanError::Linked(link)),
+        Some(taken) => Err(PlanError::InPlace(taken)),
         None => Ok(()),
+    }
+}
+
+/// Whether the cloud folder is there and the one that the last sync left, as far as this machine's word
+/// in it tells; for who puts files there without a plan.
+///
+/// # Errors
+/// Those of [`check_cloud`], [`PlanError::Unmarked`], [`PlanError::Hollow`].
+pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), PlanError> {
+    check_cloud(config, false)?;
+    let cloud = &config.cloud;
+    let state = replica.read()?;
+    if state.damage == Some(Damage::All) && manifest::all_paths(cloud).next().is_none() {
+        return Err(PlanError::Unmarked(cloud.clone()));
+    }
+    if identity::manifest_of(config, &state).exists() {
+        return Ok(());
+    }
+    let known = state.files.values();
+    let missing = known.filter(|last| !cloud.join(&last.there.path).exists());
+    match missing.count() {
+        0 => Ok(()),
+        missing => Err(PlanError::Hollow {
+            missing,
+            known: state.files.len(),
+            cloud: cloud.clone(),
+        }),
     }
 }
 
@@ -130,15 +162,13 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
     }
-    let renamed = identity::settle(&mut state, config)?;
+    let renamed = identity::settle(&mut state, config, request.replica)?;
     // Two disks, or two processors.
-    let (here, there) = std::thread::scope(|threads| {
-        let there = threads.spawn(|| scan::scan(&config.cloud, &scope, Side::There));
-        let here = scan::scan(&config.local, &scope, Side::Here);
-        (here, there.join())
-    });
-    let there = there.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    let here = here?;
+    let (there, here) = parallel::both(
+        || scan::scan(&config.cloud, &scope, Side::There),
+        || scan::scan(&config.local, &scope, Side::Here),
+    );
+    let (there, here) = (there?, here?);
     let is_first = !state.exists && state.damage.is_none();
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
@@ -159,19 +189,27 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         state: &state,
         manifests: OnceCell::new(),
         ledger: OnceCell::new(),
+        own_there: OnceCell::new(),
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
         is_renamed: renamed.is_some(),
         plan: Plan::default(),
     };
     planner.plan.warnings.extend(renamed);
+    planner.plan.warnings.extend(travel::misspelled(config));
     planner.all(here, there, &scope)?;
     let mut plan = planner.plan;
     plan.is_whole = true;
-    plan.steps.sort_by(|a, b| a.path.cmp(&b.path));
+    clashes::set_aside(&mut plan, config);
+    // What goes makes room for what comes: a folder for a file of its name, and the other way round.
+    let deletes = |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
+    let order = |step: &Step| !deletes(step);
+    plan.steps
+        .sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.path.cmp(&b.path)));
     plan.conflicts.sort_by(|a, b| a.path.cmp(&b.path));
     for list in [
         &mut plan.waiting,
         &mut plan.skipped,
+        &mut plan.warnings,
         &mut plan.notes,
         &mut plan.left_out,
     ] {
@@ -222,6 +260,8 @@ struct Planner<'a> {
     state: &'a State,
     manifests: OnceCell<Manifests>,
     ledger: OnceCell<OwnVersions>,
+    /// What our manifest in the cloud folder says, by key.
+    own_there: OnceCell<HashMap<String, Vec<Written>>>,
     forks: Forks,
     /// Whether our manifest was there, but for the name that it has from now on.
     is_renamed: bool,
@@ -359,7 +399,8 @@ impl Planner<'_> {
             }
         }
         self.kept_forks()?;
-        self.refuse_many_deletions()
+        self.hold_many_deletions();
+        Ok(())
     }
 
     /// `parents` takes the id of the conversation that this one continues.
@@ -485,6 +526,8 @@ impl Planner<'_> {
         for (key, last) in &state.files {
             match groups.get(key) {
                 Some(group) if !group.there.is_empty() || group.stand_in || group.blocked => {}
+                // A word that arrived tells that the folder is there.
+                Some(_) if self.open_deletions(key)?.next().is_some() => {}
                 Some(_) => missing += 1,
                 None if is_outside(last, scope) => self.leave_outside(key, last)?,
                 None => {
@@ -538,29 +581,54 @@ impl Planner<'_> {
         self.state.files.len().saturating_sub(self.plan.outside)
     }
 
-    fn refuse_many_deletions(&self) -> Result<(), PlanError> {
-        if self.rules.delete == DeletePolicy::Never {
-            return Ok(());
-        }
+    /// Many deletions at once are more likely a folder that somebody has lost: they stay as they are on
+    /// both sides until somebody says that they are meant. Nothing else waits for that.
+    fn hold_many_deletions(&mut self) {
         let is_deletion =
-            |step: &&Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
-        let count = self.plan.steps.iter().filter(is_deletion).count();
+            |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
+        let count = self
+            .plan
+            .steps
+            .iter()
+            .filter(|step| is_deletion(step))
+            .count();
         let limit = (self.known() / 10).clamp(1, 20);
-        if count > limit {
-            return Err(PlanError::ManyDeletions { count, limit });
+        if self.request.delete_many || count <= limit {
+            return;
         }
-        Ok(())
+        let steps = std::mem::take(&mut self.plan.steps).into_iter();
+        let (held, steps): (Vec<Step>, _) = steps.partition(is_deletion);
+        self.plan.steps = steps;
+        self.plan.held_back = held.len();
+        for step in held {
+            let side = match step.action {
+                Action::DeleteCloud => "here",
+                _ => "on another machine",
+            };
+            let why = format!(
+                "deleted {side}, and not sent on: {} at once (at most {limit})",
+                counted(count, "deletion")
+            );
+            self.plan.skipped.push((step.path, why));
+        }
     }
 
     /// The rules for one path.
     fn rules_for(&self, path: &str) -> Rules {
         let mut rules = self.rules;
-        if let Some((chosen, policy)) = self.request.chosen
-            && chosen == path
+        if let Some((_, policy)) = self.request.chosen
+            && self.is_chosen(path)
         {
             rules.conflict = policy;
         }
         rules
+    }
+
+    /// Whether it is this path that somebody decides about.
+    fn is_chosen(&self, path: &str) -> bool {
+        self.request
+            .chosen
+            .is_some_and(|(chosen, _)| chosen == path)
     }
 
     /// Whether the modes allow to call two files equal that only look so.

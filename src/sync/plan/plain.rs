@@ -1,5 +1,6 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
+use super::descent::Trace;
 use super::versions::{Arrival, Version};
 use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Step, shown};
 use crate::codex::rollout::{self, Relation};
@@ -8,6 +9,7 @@ use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
+use crate::sync::lineage::{Descent, History};
 use crate::sync::lines::{self, Merge};
 use crate::sync::manifest::Written;
 use crate::sync::register::Change;
@@ -43,7 +45,7 @@ impl Planner<'_> {
         if let Some(found) = group.there.first() {
             match self.arrival(key, found, true, last)? {
                 Arrival::Whole(version) => there = Some(version),
-                Arrival::Waiting(_) if self.holds_nothing_new(key, &group.here, found, true)? => {
+                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, true)? => {
                     there = Some(Version::there(found));
                 }
                 Arrival::Waiting(why) => {
@@ -175,9 +177,7 @@ impl Planner<'_> {
             None => None,
             Some(found) => match self.arrival(key, found, is_lines, last)? {
                 Arrival::Whole(version) => Some(version),
-                Arrival::Waiting(_)
-                    if self.holds_nothing_new(key, &group.here, found, is_lines)? =>
-                {
+                Arrival::Waiting(_) if self.holds_nothing_new(key, group, found, is_lines)? => {
                     Some(Version::there(found))
                 }
                 Arrival::Waiting(_) if here.is_none() && last.is_none() && self.beside(found) => {
@@ -191,28 +191,39 @@ impl Planner<'_> {
                 }
             },
         };
-        let facts = self.facts(key, kind, here.as_ref(), there.as_ref(), last)?;
+        let (facts, trace) = self.facts(key, kind, here.as_ref(), there.as_ref(), last)?;
         let mut rules = self.rules_for(path);
         if is_lines {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
-        if let (Decision::ToHere(_), Some(here), Some(there)) = (decision, &here, &there)
-            && self.is_emptied(here, there, last)
-        {
-            let why = "it is empty, and nobody vouches for it";
-            self.plan.waiting.push((path.to_owned(), why.into()));
-            return Ok(());
+        if let (Decision::ToHere(_), Some(here), Some(there)) = (decision, &here, &there) {
+            let why = if self.is_emptied(here, there, last) {
+                Some("it is empty, and nobody vouches for it")
+            } else if !is_lines && self.is_cut(here, there)? {
+                Some(
+                    "it is half of what is here, cut in the midst of a line; once it is removed there, \
+                     what is here goes over again",
+                )
+            } else {
+                None
+            };
+            if let Some(why) = why {
+                self.plan.waiting.push((path.to_owned(), why.into()));
+                return Ok(());
+            }
         }
         let source = match decision {
             Decision::ToCloud(_) => &here,
             Decision::ToHere(_) => &there,
             _ => &None,
         };
+        // Prompts are what somebody wrote, and are merged whatever is in them.
         if let Some(source) = source
+            && !is_lines
             && let Some(why) = self.holds_secret(&source.seen)?
         {
-            self.plan.warnings.push((path.to_owned(), why.into()));
+            self.plan.warnings.push((path.to_owned(), why));
             return Ok(());
         }
         match (decision, &here, &there) {
@@ -221,7 +232,13 @@ impl Planner<'_> {
             }
             (Decision::Adopt, Some(here), Some(there)) => {
                 let contents = self.text_digest(&here.seen)?;
-                self.vouch(there, contents.1);
+                let (history, is_news) = self.history_of_both(key, facts, &trace, &contents.1)?;
+                self.vouch(there, contents.1, history.clone(), is_news);
+                if let Some(history) = history
+                    && self.state.histories.get(key) != Some(&*history)
+                {
+                    self.plan.histories.push((key.to_owned(), *history));
+                }
                 self.adopt(key, here, there, Some(contents));
             }
             (Decision::ToCloud(why), Some(here), _) => {
@@ -232,14 +249,18 @@ impl Planner<'_> {
                     .as_ref()
                     .map_or(&here.seen.path, |t| &t.seen.path)
                     .clone();
-                self.push_copy(key, path, here, (Side::There, to), there.as_ref(), why);
+                let history = self.history_to_cloud(key, facts, &trace, here)?;
+                let to = (Side::There, to);
+                self.push_copy(key, path, here, to, there.as_ref(), why, history);
             }
             (Decision::ToHere(why), _, Some(there)) => {
                 let to = here
                     .as_ref()
                     .map_or(&there.seen.path, |h| &h.seen.path)
                     .clone();
-                self.push_copy(key, path, there, (Side::Here, to), here.as_ref(), why);
+                let history = self.history_to_here(key, &trace, here.is_none(), there);
+                let to = (Side::Here, to);
+                self.push_copy(key, path, there, to, here.as_ref(), why, history);
             }
             (Decision::Merge, Some(here), Some(there)) => {
                 let paths = [here, there].map(|version| self.full(&version.seen));
@@ -275,10 +296,10 @@ impl Planner<'_> {
     }
 
     /// Why what is in a file keeps it where it is.
-    fn holds_secret(&self, seen: &super::Seen) -> Result<Option<&'static str>, PlanError> {
+    fn holds_secret(&self, seen: &super::Seen) -> Result<Option<String>, PlanError> {
         let path = self.full(seen);
         let found = secrets::by_contents(&path).at("read", &path)?;
-        Ok(found.map(|_| "is not synced: what is in it looks like a login or a key"))
+        Ok(found.map(|what| format!("is not synced: what is in it looks like {what}")))
     }
 
     /// Whether a file that no sync has seen may be empty for the reason alone that it has not arrived.
@@ -286,6 +307,13 @@ impl Planner<'_> {
         let is_empty = there.seen.stat.size == 0 && here.seen.stat.size > 0;
         let is_known = last.is_some() || there.digest.is_some() || self.request.accept_unlisted;
         is_empty && !is_known
+    }
+
+    /// Whether a file that nobody vouches for is half of what is here. That nothing more comes, a folder
+    /// cannot say, nor can who takes what nobody vouches for; who chose that file can.
+    fn is_cut(&self, here: &Version, there: &Version) -> Result<bool, PlanError> {
+        let may_be = there.digest.is_none() && self.request.chosen.is_none();
+        Ok(may_be && self.is_half_of(here, there)?)
     }
 
     /// Whether a file that nobody vouches for stands beside the one that its name says it is of.
@@ -301,16 +329,17 @@ impl Planner<'_> {
         here: Option<&Version>,
         there: Option<&Version>,
         last: Option<&Last>,
-    ) -> Result<Facts, PlanError> {
+    ) -> Result<(Facts, Trace), PlanError> {
         let mut facts = Facts {
             kind,
             here: self.presence(here, last)?,
             there: self.presence(there, last)?,
             relation: None,
             newer: Newer::Neither,
+            descent: Descent::Unknown,
             delete_asked: false,
         };
-        self.mind_taken(key, &mut facts, here)?;
+        let taken = self.mind_taken(key, &mut facts, here)?;
         if let (Some(here), Some(there)) = (here, there) {
             facts.newer = self.newer(here, there);
             let quiet = (facts.here, facts.there) == (Presence::Unchanged, Presence::Unchanged);
@@ -322,8 +351,9 @@ impl Planner<'_> {
                 (facts.here, facts.there) = (Presence::Changed, Presence::Changed);
             }
         }
+        let trace = self.trace(key, &mut facts, (here, there), last, taken)?;
         self.mind_deletion(key, &mut facts, (here, there), last)?;
-        Ok(facts)
+        Ok((facts, trace))
     }
 
     /// Whether contents have to be read: not where the mode goes by size and time alone.
@@ -361,18 +391,28 @@ impl Planner<'_> {
     }
 
     /// A version in the cloud folder that turned out to be what is here: this machine vouches for it.
-    pub(super) fn vouch(&mut self, there: &Version, digest: crate::io::hash::Sha256Digest) {
-        if there.digest.is_some() || there.seen.path.ends_with(rollout::ZST) {
+    /// Where others have to learn what came before it, it does so even if somebody else does.
+    pub(super) fn vouch(
+        &mut self,
+        there: &Version,
+        digest: crate::io::hash::Sha256Digest,
+        history: Option<Box<History>>,
+        is_news: bool,
+    ) {
+        let is_said = there.digest.is_some() && !is_news;
+        if is_said || there.seen.path.ends_with(rollout::ZST) {
             return;
         }
         let written = Written {
             size: there.seen.stat.size,
             mtime_ns: there.mtime_ns,
             digest,
+            history,
         };
         self.plan.vouched.push((there.seen.path.clone(), written));
     }
 
+    #[allow(clippy::too_many_arguments, reason = "each is one fact of a copy")]
     fn push_copy(
         &mut self,
         key: &str,
@@ -381,6 +421,7 @@ impl Planner<'_> {
         to: (Side, String),
         over: Option<&Version>,
         why: Why,
+        history: Option<Box<History>>,
     ) {
         let action = match to.0 {
             Side::Here => Action::CopyToLocal,
@@ -402,6 +443,7 @@ impl Planner<'_> {
                 over: over.map(|version| version.seen.stat),
                 mtime_ns: from.mtime_ns,
                 expect: from.digest,
+                history,
             })],
             after: After::Both { here, there },
             change: Change::Same,
@@ -436,6 +478,9 @@ impl Planner<'_> {
 pub(super) fn reason_of_conflict(facts: Facts) -> String {
     let known = facts.here != Presence::New && facts.there != Presence::New;
     match (facts.kind, known) {
+        _ if facts.descent == Descent::Doubtful => {
+            "an older version is in the cloud folder, and nobody says that it was put there"
+        }
         (FileKind::Rollout, true) => "went on differently on both sides since the last sync",
         (FileKind::Rollout, false) => "went on differently on both sides",
         (_, true) => "changed on both sides since the last sync",

@@ -1,6 +1,7 @@
 //! What a plan says: files as they were seen, and what is done with them, in which order.
 
 use crate::io::hash::Sha256Digest;
+use crate::sync::lineage::History;
 use crate::sync::manifest::Written;
 use crate::sync::register::Change;
 use crate::sync::scan::{Side, Stat};
@@ -32,6 +33,8 @@ pub struct Copy {
     pub mtime_ns: i64,
     /// What its bytes must be, where that is known.
     pub expect: Option<Sha256Digest>,
+    /// What came before the version, where that is to be told.
+    pub history: Option<Box<History>>,
 }
 
 /// One thing that is done to one file.
@@ -205,7 +208,7 @@ pub struct Conflict {
 pub struct Plan {
     /// Whether it is about all that is synced.
     pub is_whole: bool,
-    /// Only what would be done, ordered by path.
+    /// Only what would be done: deletions first, each ordered by path.
     pub steps: Vec<Step>,
     /// What nobody has decided.
     pub conflicts: Vec<Conflict>,
@@ -231,6 +234,10 @@ pub struct Plan {
     pub outside: usize,
     /// Ids of deletions that are overtaken once a file is in the cloud folder again, by its key.
     pub overtaken: BTreeMap<String, Vec<String>>,
+    /// What came before versions that the state learns of without anything being done, by key.
+    pub histories: Vec<(String, History)>,
+    /// How many deletions are held back.
+    pub held_back: usize,
     /// Versions in the cloud folder that this machine found to be its own.
     pub vouched: Vec<(String, Written)>,
     /// Marks of forks that somebody has decided about, here or elsewhere.

@@ -135,6 +135,9 @@ impl Planner<'_> {
                 return whole(version.mtime_ns, Some(digest));
             }
         }
+        if !of_lines && let Some(digest) = self.known_of_old(key, found)? {
+            return whole(found.stat.mtime_ns, Some(digest));
+        }
         if self.request.accept_unlisted {
             return whole(found.stat.mtime_ns, None);
         }
@@ -163,22 +166,28 @@ impl Planner<'_> {
     }
 
     /// Whether a file that would be waited for holds nothing that is not here: then it may be used, for
-    /// nothing can be lost by it. The beginning of what is here counts where no other machine has ever
-    /// said anything of the file: this one wrote it, and has forgotten that.
+    /// nothing can be lost by it. The beginning of what is here counts where all that other machines vouch
+    /// for is in that, too, or in another file of the cloud folder: a client has brought an earlier version back, or this machine wrote it and has
+    /// forgotten that. Else it may be a part of what they wrote.
     pub(super) fn holds_nothing_new(
         &self,
         key: &str,
-        here: &[Found],
+        group: &Group,
         found: &Found,
         of_lines: bool,
     ) -> Result<bool, IoError> {
         let there = Version::there(found).seen;
-        for own in here.iter().map(|own| Version::here(own).seen) {
+        for own in group.here.iter().map(|own| Version::here(own).seen) {
             let is_in_it = if of_lines {
                 self.has_whole_lines(&there)?
                     && match self.relation(&own, &there)? {
                         Relation::Equal => true,
-                        Relation::FirstExtends => self.manifests()?.of_others(key).is_empty(),
+                        Relation::FirstExtends => {
+                            let beside = group.there.iter().filter(|file| file.path != found.path);
+                            let beside = beside.map(|file| Version::there(file).seen);
+                            let files: Vec<_> = std::iter::once(own).chain(beside).collect();
+                            self.have_all_of_others(key, &files)?
+                        }
                         Relation::SecondExtends | Relation::Diverged => false,
                     }
             } else {
@@ -193,6 +202,56 @@ impl Planner<'_> {
             }
         }
         Ok(false)
+    }
+
+    /// Whether each version that other machines vouch for is one of these files, or the beginning of one. A
+    /// packed one is known again where the last sync left it: what has been here since goes on from that.
+    fn have_all_of_others(&self, key: &str, files: &[Seen]) -> Result<bool, IoError> {
+        let begins_with = |len, digest| {
+            for path in files.iter().map(|seen| self.full(seen)) {
+                let contents = contents::read(&path, Some(len)).at("read", &path)?;
+                if contents.beginning == Some(digest) {
+                    return Ok::<_, IoError>(true);
+                }
+            }
+            Ok(false)
+        };
+        let last = self.state.files.get(key);
+        for version in self.manifests()?.of_others(key) {
+            if begins_with(version.size, version.digest)? {
+                continue;
+            }
+            let as_left = last
+                .filter(|last| last.there.path.ends_with(rollout::ZST))
+                .filter(|last| last.there.stat.size == version.size)
+                .and_then(|last| last.contents);
+            let has_it = match as_left {
+                Some((len, digest)) => begins_with(len, digest)?,
+                None => false,
+            };
+            if !has_it {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether a version is another one that was cut in the midst of a line: half of it, for nobody ends a
+    /// text there.
+    pub(super) fn is_half_of(&self, whole: &Version, half: &Version) -> Result<bool, IoError> {
+        let size = half.seen.stat.size;
+        if size == 0 || size >= whole.seen.stat.size {
+            return Ok(false);
+        }
+        let path = self.full(&half.seen);
+        if contents::ends_a_line(&path).at("read", &path)? {
+            return Ok(false);
+        }
+        let digest = contents::raw_digest(&path).at("read", &path)?;
+        let path = self.full(&whole.seen);
+        let mut file = regular::open(&path).at("open", &path)?;
+        let contents = contents::of(&mut file, Some(size)).at("read", &path)?;
+        Ok(contents.beginning == Some(digest))
     }
 
     /// Leaves a file alone that has changed here into what a power cut leaves; whether it did.
@@ -249,29 +308,31 @@ impl Planner<'_> {
     }
 
     /// Sees to it that a version here which a killed run took from the cloud folder is not taken for
-    /// one that somebody wrote here: only the cloud folder has gone on since.
+    /// one that somebody wrote here: only the cloud folder has gone on since. Returns it.
     pub(super) fn mind_taken(
         &self,
         key: &str,
         facts: &mut Facts,
         here: Option<&Version>,
-    ) -> Result<(), IoError> {
+    ) -> Result<Option<&Written>, IoError> {
         let is_news = |presence| matches!(presence, Presence::New | Presence::Changed);
         let Some(here) = here.filter(|_| is_news(facts.here) && is_news(facts.there)) else {
-            return Ok(());
+            return Ok(None);
         };
         let size = here.seen.stat.size;
         let taken = self.ledger()?.taken.get(&manifest::folded(key));
-        let mut alike = taken.into_iter().flatten().filter(|t| t.size == size);
+        let alike = taken.into_iter().flatten().filter(|t| t.size == size);
         if alike.clone().next().is_none() {
-            return Ok(());
+            return Ok(None);
         }
         let path = self.full(&here.seen);
         let digest = contents::raw_digest(&path).at("read", &path)?;
-        if alike.any(|taken| taken.digest == digest) {
+        // The one taken last.
+        let taken = alike.rev().find(|taken| taken.digest == digest);
+        if taken.is_some() {
             (facts.here, facts.there) = (Presence::Unchanged, Presence::Changed);
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// A deletion goes over for the very text that was deleted: a file that came to life again, or was
@@ -309,7 +370,10 @@ impl Planner<'_> {
     }
 
     /// Deletions of a file that others ask for and nothing has overtaken.
-    fn open_deletions(&self, key: &str) -> Result<impl Iterator<Item = &Deletion>, IoError> {
+    pub(super) fn open_deletions(
+        &self,
+        key: &str,
+    ) -> Result<impl Iterator<Item = &Deletion>, IoError> {
         let asked = self.manifests()?.deletions(key);
         Ok(asked.filter(|deletion| !self.state.resolved.contains(&deletion.id)))
     }

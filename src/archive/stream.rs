@@ -1,0 +1,193 @@
+//! Unpacking an archive without an index: entry by entry, as one stream.
+
+use super::ArchiveError;
+use super::entry_name::EntryName;
+use super::file_list::FileList;
+use super::manifest::{FileEntry, LinkEntry, MANIFEST_NAME, Manifest};
+use super::name_table::NameId;
+use super::python::{self, PythonArchive};
+use super::reader;
+use super::sink::Sink;
+use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry};
+use super::unpack::wrong_digest;
+use crate::io::Progress;
+use crate::io::hash::Hasher;
+use flate2::read::MultiGzDecoder;
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+/// How many bytes may follow the end of the tar stream: tar pads to full records.
+const MAX_PADDING_BYTES: u64 = 1 << 20;
+
+/// What an archive says of itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Told<'a> {
+    Ours(&'a Manifest),
+    Python(&'a PythonArchive),
+}
+
+/// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
+pub(super) fn read(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
+    let file = reader::open(path)?;
+    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, file));
+    let rest = for_each_entry(decoder, path, visit)?;
+    let mut rest = rest.take(MAX_PADDING_BYTES + 1);
+    let padding = io::copy(&mut rest, &mut io::sink())
+        .map_err(|e| ArchiveError::damaged(path, e.to_string()))?;
+    if padding > MAX_PADDING_BYTES {
+        return Err(ArchiveError::damaged(
+            path,
+            "more data behind the end of the tar",
+        ));
+    }
+    Ok(())
+}
+
+/// Unpacks an archive without an index.
+pub(super) fn unpack(
+    path: &Path,
+    told: Told<'_>,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    let mut list = Checklist::new(path, told);
+    progress.expect_bytes(list.files.bytes());
+    read(path, &mut |entry, content| match list.take(&entry)? {
+        Some(file) => stream_file(path, &file, content, sink, progress),
+        None => Ok(()),
+    })?;
+    list.finish()
+}
+
+fn stream_file(
+    path: &Path,
+    file: &FileEntry,
+    content: &mut Content<'_>,
+    sink: &dyn Sink,
+    progress: &dyn Progress,
+) -> Result<(), ArchiveError> {
+    let wanted = sink.wants(file);
+    let mut hasher = Hasher::default();
+    let mut position = 0;
+    if wanted && file.size == 0 {
+        sink.part(file, 0, &[])?;
+    }
+    while let Some(bytes) = content.chunk()? {
+        hasher.update(bytes);
+        if wanted {
+            sink.part(file, position, bytes)?;
+        }
+        position += bytes.len() as u64;
+        progress.add_bytes(bytes.len() as u64);
+    }
+    if file.sha256.is_some_and(|told| told != hasher.digest()) {
+        return Err(wrong_digest(path, file));
+    }
+    if wanted { sink.done(file) } else { Ok(()) }
+}
+
+/// What an archive says it holds, ticked off as it comes.
+struct Checklist<'a> {
+    path: &'a Path,
+    python: bool,
+    files: &'a FileList,
+    /// Where in `files` those are that have not come.
+    missing: HashMap<NameId, usize>,
+    folders: HashSet<&'a EntryName>,
+    links: HashMap<&'a EntryName, &'a PathBuf>,
+    /// How often each is still to come.
+    void: HashMap<&'a EntryName, usize>,
+    described: bool,
+}
+
+impl<'a> Checklist<'a> {
+    fn new(path: &'a Path, told: Told<'a>) -> Self {
+        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match told {
+            Told::Ours(m) => (&m.files, &m.folders, &m.links, &m.void),
+            Told::Python(p) => (
+                &p.contents.files,
+                &p.contents.folders,
+                &p.contents.links,
+                &[],
+            ),
+        };
+        Self {
+            path,
+            python: matches!(told, Told::Python(_)),
+            missing: files.name_ids().zip(0..).collect(),
+            files,
+            folders: folders.iter().map(|f| &f.path).collect(),
+            links: links.iter().map(|l| (&l.path, &l.target)).collect(),
+            void: void.iter().fold(HashMap::new(), |mut counts, name| {
+                *counts.entry(name).or_default() += 1;
+                counts
+            }),
+            described: false,
+        }
+    }
+
+    /// Ticks an entry off; gives the file that it is.
+    fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ArchiveError> {
+        let surprise = |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
+        match &entry.kind {
+            RawKind::File if self.take_void(&entry.name) => Ok(None),
+            RawKind::File if self.is_description(&entry.name) && !self.described => {
+                self.described = true;
+                Ok(None)
+            }
+            RawKind::File => match self.take_file(&entry.name) {
+                Some(file) if file.size == entry.size => Ok(Some(file)),
+                Some(_) => surprise("its size is not that of the manifest"),
+                None => surprise("not in the manifest, or twice in the archive"),
+            },
+            RawKind::Folder if self.folders.remove(&entry.name) || self.python => Ok(None),
+            RawKind::Folder => surprise("not in the manifest, or twice in the archive"),
+            RawKind::Link(target) => match self.links.remove(&entry.name) {
+                Some(told) if told == target => Ok(None),
+                _ => surprise("not the link of the manifest"),
+            },
+        }
+    }
+
+    fn take_void(&mut self, name: &EntryName) -> bool {
+        let left = self.void.get_mut(name).filter(|left| **left > 0);
+        left.map(|left| *left -= 1).is_some()
+    }
+
+    fn take_file(&mut self, name: &EntryName) -> Option<FileEntry> {
+        let id = self.files.names().find(name.as_path())?;
+        self.files.get(self.missing.remove(&id)?)
+    }
+
+    fn is_description(&self, name: &EntryName) -> bool {
+        if self.python {
+            python::is_description(name)
+        } else {
+            name.as_path() == Path::new(MANIFEST_NAME)
+        }
+    }
+
+    fn finish(self) -> Result<(), ArchiveError> {
+        let folders = self.folders.into_iter().filter(|_| !self.python);
+        let files = self.missing.into_values();
+        let missing = files
+            .filter_map(|place| self.files.name(place))
+            .chain(folders.cloned())
+            .chain(self.links.into_keys().cloned())
+            .chain(
+                self.void
+                    .into_iter()
+                    .filter(|v| v.1 > 0)
+                    .map(|v| v.0.clone()),
+            )
+            .next();
+        match missing {
+            Some(name) => Err(ArchiveError::damaged(
+                self.path,
+                format!("{name} is missing"),
+            )),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Rows of conversations in databases that are staged: where their rollouts are, what is taken over from
+//! another database, and what is forgotten.
+
+use super::database::{DatabaseError, SqliteContext as _, open_immutable, open_private};
+use super::{home, rollout};
+use rusqlite::{Connection, params};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_master WHERE type='table' AND name=?1",
+            [name],
+            |row| row.get::<_, i64>(0),
+        )
+        .map(|n| n > 0)
+}
+
+/// Where each thread's rollout is, as a state database says. Empty when it has no such table.
+pub fn rollout_paths(path: &Path) -> Result<Vec<(String, String)>, DatabaseError> {
+    let connection = open_immutable(path).on("open", path)?;
+    if !has_table(&connection, "threads").on("read", path)? {
+        return Ok(Vec::new());
+    }
+    let mut rows = connection
+        .prepare("SELECT id, rollout_path FROM threads")
+        .on("read", path)?;
+    let rows = rows
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .on("read", path)?;
+    rows.collect::<rusqlite::Result<_>>().on("read", path)
+}
+
+/// What becomes of rows whose conversation is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strays {
+    /// They stay, and so do rows that agree with their file on all but the home's name.
+    Kept,
+    /// They point below the home like all others.
+    TakenIn,
+}
+
+/// Where the files of conversations are.
+pub trait Rollouts {
+    /// That of a conversation, relative to the home.
+    fn path_of(&self, id: &str) -> Option<PathBuf>;
+
+    /// Whether a path relative to the home is one of them.
+    fn has(&self, path: &Path) -> bool;
+}
+
+/// Makes the rows of a staged state database point at their rollouts below `home`; returns how
+/// many changed.
+///
+/// A row's path is taken by its part from `sessions/` or `archived_sessions/` on. Where that file
+/// is not among `rollouts`, the thread's id decides, and whether it counts as archived goes by where
+/// the file is.
+pub fn rewrite_rollout_paths(
+    database: &Path,
+    home: &Path,
+    rollouts: &dyn Rollouts,
+    strays: Strays,
+) -> Result<usize, DatabaseError> {
+    let update = |id: &str, old: &str| {
+        let (relative, moved) = place_of(id, Path::new(old), rollouts, strays)?;
+        let new = home.join(&relative);
+        let archived = moved.then(|| relative.starts_with(home::ARCHIVED_SESSIONS));
+        (Path::new(old) != new).then_some((new, archived))
+    };
+    let mut is_needed = false;
+    {
+        let connection = open_immutable(database).on("open", database)?;
+        if !has_table(&connection, "threads").on("read", database)? {
+            return Ok(0);
+        }
+        each_thread(&connection, |id, old| {
+            is_needed |= update(id, old).is_some();
+            Ok(())
+        })
+        .on("read", database)?;
+    }
+    if !is_needed {
+        return Ok(0);
+    }
+    let mut connection = open_private(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let mut changed = 0;
+    // A row that is changed stays where it is: neither its key nor the order of this walk changes.
+    each_thread(&transaction, |id, old| {
+        let Some((new, archived)) = update(id, old) else {
+            return Ok(());
+        };
+        changed += 1;
+        // Codex stores text; a home whose path is no text cannot be written there.
+        transaction
+            .prepare_cached("UPDATE threads SET rollout_path=?2 WHERE id=?1")?
+            .execute(params![id, new.to_string_lossy()])?;
+        if let Some(archived) = archived {
+            // A schema without this column has no such flag.
+            let _ = transaction.execute(
+                "UPDATE threads SET archived=?2, archived_at=CASE WHEN ?2 THEN \
+                 coalesce(archived_at, updated_at) END WHERE id=?1",
+                params![id, archived],
+            );
+        }
+        Ok(())
+    })
+    .on("change", database)?;
+    transaction.commit().on("change", database)?;
+    connection
+        .close()
+        .map_err(|(_, e)| e)
+        .on("close", database)?;
+    Ok(changed)
+}
+
+/// Gives every thread's id and path of its rollout.
+fn each_thread(
+    connection: &Connection,
+    mut visit: impl FnMut(&str, &str) -> rusqlite::Result<()>,
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare("SELECT id, rollout_path FROM threads NOT INDEXED")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, path): (String, String) = (row.get(0)?, row.get(1)?);
+        visit(&id, &path)?;
+    }
+    Ok(())
+}
+
+/// Where below the home a row should point, and whether its file was found by the thread's id;
+/// `None` when the row stays as it is.
+fn place_of(
+    id: &str,
+    old: &Path,
+    rollouts: &dyn Rollouts,
+    strays: Strays,
+) -> Option<(PathBuf, bool)> {
+    // Rows name the plain file, also while it is compressed.
+    let plain = |path: PathBuf| {
+        let text = path.to_str().and_then(|p| p.strip_suffix(rollout::ZST));
+        text.map(PathBuf::from).unwrap_or(path)
+    };
+    let is_known = |path: &Path| {
+        let mut zst = path.as_os_str().to_owned();
+        zst.push(rollout::ZST);
+        let is_plain = path.extension().is_none_or(|e| e != "zst");
+        is_plain && (rollouts.has(path) || rollouts.has(Path::new(&zst)))
+    };
+    match (home_tail(old), rollouts.path_of(id)) {
+        (Some(tail), _) if is_known(&tail) => match strays {
+            Strays::Kept => None,
+            Strays::TakenIn => Some((tail, false)),
+        },
+        (_, Some(by_id)) => Some((plain(by_id), true)),
+        (None | Some(_), None) if strays == Strays::Kept => None,
+        (Some(tail), None) => Some((tail, false)),
+        // A row without any rollout: it must not point outside, and names no file.
+        (None, None) => {
+            let name = format!("missing-{}.jsonl", file_safe(id));
+            Some((Path::new(home::SESSIONS).join(name), false))
+        }
+    }
+}
+
+fn file_safe(id: &str) -> String {
+    id.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .collect()
+}
+
+/// The part of a rollout's path from `sessions/` or `archived_sessions/` on; the last such part
+/// counts, because a home may lie below a folder of that name.
+fn home_tail(path: &Path) -> Option<PathBuf> {
+    let parts: Vec<_> = path.components().collect();
+    let at = parts.iter().rposition(|part| {
+        let name = part.as_os_str();
+        name == home::SESSIONS || name == home::ARCHIVED_SESSIONS
+    })?;
+    let tail: PathBuf = parts[at..].iter().collect();
+    let stays = tail
+        .components()
+        .all(|c| matches!(c, std::path::Component::Normal(_)));
+    stays.then_some(tail)
+}
+
+/// Which rows of a live database are taken over into a staged one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// Those of `threads`, where the staged database has none of that thread.
+    Threads,
+    /// All that is remembered of a rollout, instead of what the staged database remembers.
+    Projections,
+}
+
+/// Takes over rows of `live`, which is nobody's, into a staged database, for the conversations in
+/// `ids`. Columns that both know are copied. Returns how many came over.
+pub fn adopt_rows(
+    staged: &Path,
+    live: &Path,
+    ids: &HashSet<String>,
+    rows: Rows,
+) -> Result<usize, DatabaseError> {
+    let mut connection = open_private(staged)?;
+    connection
+        .execute("ATTACH DATABASE ?1 AS live", [&*live.to_string_lossy()])
+        .on("open", live)?;
+    let transaction = connection.transaction().on("change", staged)?;
+    let (tables, key) = match rows {
+        Rows::Threads => (vec!["threads".to_owned()], "id"),
+        Rows::Projections => (
+            tables_of_threads(&transaction).on("read", staged)?,
+            "thread_id",
+        ),
+    };
+    let mut adopted = 0;
+    for table in tables {
+        let list = common_columns(&transaction, &table).on("read", staged)?;
+        if !list.contains(&quoted(key)) {
+            continue;
+        }
+        let (table, list) = (quoted(&table), list.join(","));
+        let mut delete = transaction
+            .prepare(&format!("DELETE FROM main.{table} WHERE \"{key}\"=?1"))
+            .on("change", staged)?;
+        let mut insert = transaction
+            .prepare(&format!(
+                "INSERT OR IGNORE INTO main.{table}({list}) \
+                 SELECT {list} FROM live.{table} WHERE \"{key}\"=?1"
+            ))
+            .on("change", staged)?;
+        for id in ids {
+            if rows == Rows::Projections {
+                delete.execute([id]).on("change", staged)?;
+            }
+            // A row that the staged schema refuses is one that Codex makes again from the rollout.
+            adopted += insert.execute([id]).unwrap_or(0);
+        }
+    }
+    transaction.commit().on("change", staged)?;
+    connection
+        .execute_batch("DETACH DATABASE live")
+        .on("close", live)?;
+    connection.close().map_err(|(_, e)| e).on("close", staged)?;
+    Ok(adopted)
+}
+
+/// The columns of `table`, quoted, that the database and the one attached as `live` both have.
+fn common_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>> {
+    let columns = |schema: &str| -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare("SELECT name FROM pragma_table_info(?1, ?2)")?;
+        let rows = statement.query_map([table, schema], |row| row.get::<_, String>(0))?;
+        rows.collect()
+    };
+    let (ours, theirs) = (columns("main")?, columns("live")?);
+    let common = ours.iter().filter(|c| theirs.contains(c));
+    Ok(common.map(|c| quoted(c)).collect())
+}
+
+/// The tables that have rows of a conversation by `thread_id`.
+pub(super) fn tables_of_threads(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT m.name FROM main.sqlite_master m WHERE m.type='table' AND EXISTS \
+         (SELECT 1 FROM pragma_table_info(m.name, 'main') c WHERE c.name='thread_id')",
+    )?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    rows.collect()
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Drops what a staged projection database remembers of the conversations in `ids`: their byte
+/// offsets no longer fit the rollouts. Codex projects them anew when they are next resumed.
+pub fn forget_projections(database: &Path, ids: &HashSet<String>) -> Result<(), DatabaseError> {
+    let mut connection = open_private(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    for table in tables_of_threads(&transaction).on("read", database)? {
+        let table = quoted(&table);
+        let mut delete = transaction
+            .prepare(&format!("DELETE FROM {table} WHERE thread_id=?1"))
+            .on("change", database)?;
+        for id in ids {
+            delete.execute([id]).on("change", database)?;
+        }
+    }
+    transaction.commit().on("change", database)?;
+    connection.close().map_err(|(_, e)| e).on("close", database)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tails_begin_at_the_last_folder_of_conversations() {
+        for (path, tail) in [
+            (
+                "/old/.codex/sessions/2026/11/20/r.jsonl",
+                Some("sessions/2026/11/20/r.jsonl"),
+            ),
+            (
+                "/sessions/u/.codex/archived_sessions/r.jsonl",
+                Some("archived_sessions/r.jsonl"),
+            ),
+            ("/old/sessions/../../etc/passwd", None),
+            ("x", None),
+        ] {
+            assert_eq!(
+                home_tail(Path::new(path)),
+                tail.map(PathBuf::from),
+                "{path}"
+            );
+        }
+    }
+}

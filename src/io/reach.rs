@@ -1,0 +1,123 @@
+//! Files whose paths are longer than the system takes in one call.
+//!
+//! What stands in a home may have the longest path that there is; where its new state is built, beside the
+//! home, the same file has a longer one. Linux is then told the folder that the file is in as one that is
+//! open. Elsewhere the path is given as it is, and the system says that it is too long.
+
+use std::io;
+use std::path::Path;
+
+/// What Linux takes, without the zero byte behind it.
+#[cfg(target_os = "linux")]
+const MOST_BYTES: usize = 4095;
+
+/// Whether it takes more than one call to get to a path.
+pub fn is_far(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        path.as_os_str().len() > MOST_BYTES
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+/// Does `act` with a path that the system takes for `path`; it is of use only meanwhile.
+///
+/// # Errors
+/// That of `act`; a folder on the way cannot be opened.
+pub fn with<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    #[cfg(target_os = "linux")]
+    if is_far(path)
+        && let (Some(folder), Some(name)) = (path.parent(), path.file_name())
+    {
+        use std::os::fd::AsRawFd;
+        let folder = linux::open(folder)?;
+        let near = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
+        return act(&near.join(name));
+    }
+    act(path)
+}
+
+/// The same with two paths.
+///
+/// # Errors
+/// Those of [`with`].
+pub fn with_both<T>(
+    one: &Path,
+    other: &Path,
+    act: impl FnOnce(&Path, &Path) -> io::Result<T>,
+) -> io::Result<T> {
+    with(one, |one| with(other, |other| act(one, other)))
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    use std::io;
+    use std::os::fd::OwnedFd;
+    use std::path::{Path, PathBuf};
+
+    /// So much of a path, and a name more, is told the system at a time.
+    const PART_BYTES: usize = 2048;
+
+    /// Opens a folder, part by part of its path.
+    pub(super) fn open(folder: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut parts = folder.components().peekable();
+        let mut reached: Option<OwnedFd> = None;
+        let mut part = PathBuf::new();
+        while let Some(name) = parts.next() {
+            part.push(name);
+            if part.as_os_str().len() < PART_BYTES && parts.peek().is_some() {
+                continue;
+            }
+            reached = Some(match &reached {
+                None => openat(CWD, &part, flags, Mode::empty())?,
+                Some(above) => openat(above, &part, flags, Mode::empty())?,
+            });
+            part.clear();
+        }
+        reached.ok_or_else(|| io::ErrorKind::InvalidInput.into())
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::io::{atomic, regular, tree};
+    use std::fs;
+
+    #[test]
+    fn what_lies_too_deep_for_one_call_is_made_read_listed_synced_and_removed() {
+        let root = tempfile::tempdir().unwrap();
+        for names in [20, 40] {
+            let mut folder = root.path().join("top");
+            for _ in 0..names {
+                folder.push("d".repeat(250));
+            }
+            let file = folder.join("file");
+            assert!(is_far(&file));
+            let early = with(&file, |path| fs::symlink_metadata(path));
+            assert_eq!(early.unwrap_err().kind(), io::ErrorKind::NotFound);
+            atomic::create_private_folder(&folder).unwrap();
+            atomic::create_private_folder(&folder).unwrap();
+            with(&file, |path| {
+                fs::write(path, "text")?;
+                with_both(path, &folder.join("link"), |a, b| fs::hard_link(a, b))
+            })
+            .unwrap();
+            assert_eq!(regular::read(&file).unwrap(), b"text");
+            let listed = tree::list(&folder).unwrap();
+            let listed: Vec<_> = listed.iter().map(|(name, _)| name).collect();
+            assert_eq!(listed, ["file", "link"]);
+            atomic::sync_folder(&folder).unwrap();
+            tree::sync(&root.path().join("top")).unwrap();
+            tree::remove(&file).unwrap();
+            tree::remove(&root.path().join("top")).unwrap();
+            assert!(!root.path().join("top").exists());
+        }
+    }
+}

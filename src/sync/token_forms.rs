@@ -1,0 +1,234 @@
+//! Tokens and keys in the midst of a text, by forms that nothing else has.
+//!
+//! A word, a name and a placeholder (`sk-your-key-here`, `ghp_xxxx…`) are none: what counts has a long
+//! part in which small and capital letters and digits are mixed.
+
+use crate::codex::auth;
+use memchr::memmem;
+
+/// How a token begins, what it is, and whether the rest of its word is one.
+type Form = (&'static str, &'static str, fn(&[u8]) -> bool);
+
+const FORMS: &[Form] = &[
+    ("sk-", "an API key", |rest| {
+        rest.len() >= 29 && is_random(rest)
+    }),
+    ("rt_", "a refresh token", |rest| {
+        rest.len() >= 29 && is_random(rest)
+    }),
+    ("ghp_", GITHUB, is_of_github),
+    ("gho_", GITHUB, is_of_github),
+    ("ghu_", GITHUB, is_of_github),
+    ("ghs_", GITHUB, is_of_github),
+    ("ghr_", GITHUB, is_of_github),
+    ("github_pat_", GITHUB, is_of_github),
+    ("glpat-", "a token of GitLab", is_random),
+    ("AKIA", "a key of AWS", is_of_aws),
+    ("ASIA", "a key of AWS", is_of_aws),
+    ("AIza", "a key of Google", |rest| {
+        rest.len() == 35 && is_random(rest)
+    }),
+    ("xoxa-", SLACK, is_random),
+    ("xoxb-", SLACK, is_random),
+    ("xoxe-", SLACK, is_random),
+    ("xoxp-", SLACK, is_random),
+    ("xoxr-", SLACK, is_random),
+    ("xoxs-", SLACK, is_random),
+    ("AGE-SECRET-KEY-1", "a private key", |rest| {
+        rest.len() == 58
+            && rest
+                .iter()
+                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+    }),
+];
+
+const GITHUB: &str = "a token of GitHub";
+const SLACK: &str = "a token of Slack";
+
+/// What the first token or key in a text is.
+pub(super) fn found_in(text: &[u8]) -> Option<&'static str> {
+    let of_forms = FORMS.iter().find(|(begin, _, is_one)| {
+        let mut words = words_after(text, begin.as_bytes());
+        words.any(|rest| is_one(word(rest)))
+    });
+    let is_jwt =
+        || words_after(text, b"eyJ").any(|rest| is_login(&text[text.len() - rest.len() - 3..]));
+    let has_key = || {
+        let mut keys = memmem::find_iter(text, "PRIVATE KEY");
+        keys.any(|at| is_private_key(&text[at..]))
+    };
+    match of_forms {
+        Some((_, what, _)) => Some(what),
+        None if is_jwt() => Some("a token of a login"),
+        None => has_key().then_some("a private key"),
+    }
+}
+
+/// What follows `begin` wherever a word begins with it.
+fn words_after<'a>(text: &'a [u8], begin: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    memmem::find_iter(text, begin).filter_map(move |at| {
+        let is_apart = at == 0 || !is_of_word(text[at - 1]);
+        is_apart.then(|| &text[at + begin.len()..])
+    })
+}
+
+fn is_of_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+fn word(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| !is_of_word(*byte));
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// Whether a word has a part that nobody thought of.
+fn is_random(word: &[u8]) -> bool {
+    let mut parts = word.split(|byte| matches!(byte, b'-' | b'_'));
+    parts.any(|part| {
+        let has = |of: fn(&u8) -> bool| part.iter().any(of);
+        part.len() >= 16
+            && has(u8::is_ascii_lowercase)
+            && has(u8::is_ascii_uppercase)
+            && has(u8::is_ascii_digit)
+    })
+}
+
+fn is_of_github(rest: &[u8]) -> bool {
+    rest.len() >= 36 && is_random(rest)
+}
+
+/// Their own example ends in a word that says so.
+fn is_of_aws(rest: &[u8]) -> bool {
+    let plain = |b: &u8| b.is_ascii_uppercase() || b.is_ascii_digit();
+    rest.len() == 16
+        && rest.iter().all(plain)
+        && rest.iter().any(u8::is_ascii_digit)
+        && !rest.ends_with(b"EXAMPLE")
+}
+
+/// Whether a JWT stands there that says when it ends or who gave it: those of textbooks do not.
+fn is_login(text: &[u8]) -> bool {
+    let end = text.iter().position(|b| !is_of_word(*b) && *b != b'.');
+    let token = std::str::from_utf8(&text[..end.unwrap_or(text.len())]).unwrap_or_default();
+    let is_signed = token.split('.').nth(2).is_some_and(|end| end.len() >= 16);
+    let claims = is_signed.then(|| auth::claims(token)).flatten();
+    claims.is_some_and(|claims| claims.get("exp").or(claims.get("iss")).is_some())
+}
+
+/// Whether a key follows the end of its first line, where that is in a text of any kind.
+fn is_private_key(text: &[u8]) -> bool {
+    const LEAST: usize = 40;
+    let rest = text.strip_prefix(b"PRIVATE KEY").unwrap_or(text);
+    let rest = rest.strip_prefix(b" BLOCK").unwrap_or(rest);
+    let Some(mut rest) = rest.strip_prefix(b"-----") else {
+        return false;
+    };
+    // Ends of lines are written out in JSON; quotes of other languages stand before each line.
+    while let Some((first, more)) = rest.split_first() {
+        rest = match first {
+            b'\\' if more.starts_with(b"n") || more.starts_with(b"r") => &more[1..],
+            b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'\'' | b'#' | b'>' | b'+' | b'|' => more,
+            _ => break,
+        };
+    }
+    let of_key = |b: &&u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let is_key = |text: &[u8]| text.iter().take_while(of_key).count() >= LEAST;
+    // `Proc-Type: 4,ENCRYPTED` and its like.
+    let named = rest.split(|b| *b == b'\n').take(6);
+    let mut lines = named.skip_while(|line| line.is_empty() || line.contains(&b':'));
+    is_key(rest) || lines.next().is_some_and(is_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many letters and digits, mixed.
+    fn random(len: usize) -> String {
+        let all = "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0z";
+        all.chars().cycle().take(len).collect()
+    }
+
+    fn jwt(claims: &str) -> String {
+        use base64::Engine;
+        let part = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        format!(
+            "{}.{}.{}",
+            part("{\"alg\":\"RS256\"}"),
+            part(claims),
+            random(43)
+        )
+    }
+
+    #[test]
+    fn tokens_and_keys_are_told_wherever_they_stand_in_a_text() {
+        let base64 = random(64);
+        for (token, what) in [
+            (format!("sk-proj-{}_{}", random(40), random(30)), "API key"),
+            (format!("sk-{}", random(48)), "API key"),
+            (format!("rt_{}.{}", random(43), random(20)), "refresh token"),
+            (format!("ghp_{}", random(36)), "GitHub"),
+            (
+                format!("github_pat_{}_{}", random(22), random(59)),
+                "GitHub",
+            ),
+            ("AKIAQ3EGRZ7K2N5MXW4T".to_owned(), "AWS"),
+            (format!("xoxb-123456789012-{}", random(24)), "Slack"),
+            (format!("glpat-{}", random(20)), "GitLab"),
+            (format!("AIza{}", random(35)), "Google"),
+            (jwt("{\"exp\":1,\"sub\":\"x\"}"), "login"),
+            (
+                format!("-----BEGIN PRIVATE KEY-----\n{base64}\n"),
+                "private key",
+            ),
+            (
+                format!("-----BEGIN RSA PRIVATE KEY-----\\n{base64}"),
+                "private key",
+            ),
+            (
+                format!("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n{base64}"),
+                "private key",
+            ),
+        ] {
+            for text in [
+                token.clone(),
+                format!("# Setup\n\nexport KEY={token}\nand so on\n"),
+                format!("key = \"{token}\""),
+                format!("{{\"a\": \"{token}\"}}"),
+            ] {
+                let found = found_in(text.as_bytes());
+                assert!(
+                    found.is_some_and(|found| found.contains(what)),
+                    "{text}: {found:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn words_names_and_examples_are_no_tokens() {
+        for text in [
+            "the risk-averse task-runner-for-long-hyphenated-names-of-things-v2",
+            "sk-your-api-key-goes-here-and-nothing-else-matters",
+            "sk-proj-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "OPENAI_API_KEY=sk-...",
+            "rt_the_name_of_some_function_that_is_very_long_indeed_2",
+            "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "xoxb-your-token-here",
+            "AKIAIOSFODNN7EXAMPLE",
+            "AKIAXXXXXXXXXXXXXXXX",
+            "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
+            "a file that begins with -----BEGIN OPENSSH PRIVATE KEY----- is never to be committed, whatever it is",
+            "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n",
+            "eyJ is how a JWT begins",
+            "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+            "a1b2C3/sk-",
+        ] {
+            assert_eq!(found_in(text.as_bytes()), None, "{text}");
+        }
+        let inside = format!("task-{0}risk-{0}", random(40));
+        assert_eq!(found_in(inside.as_bytes()), None);
+        let textbook = jwt("{\"sub\":\"1234567890\",\"name\":\"John Doe\",\"iat\":1516239022}");
+        assert_eq!(found_in(textbook.as_bytes()), None);
+    }
+}

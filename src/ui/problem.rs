@@ -1,0 +1,34 @@
+//! What is wrong with an archive, in words.
+
+use crate::archive::sidecar::SidecarProblem;
+use crate::inventory::records::Problem;
+
+/// What is wrong with an archive or its sidecar.
+pub fn problem(problem: &Problem) -> String {
+    match problem {
+        Problem::Sidecar(problem) => sidecar(problem),
+        Problem::NoArchive => "the archive is missing".into(),
+        Problem::Damaged(detail) => format!("damaged: {detail}"),
+        Problem::FoundDamaged => "damaged: codex-manager verify found it so".into(),
+        Problem::Unreadable(detail) => format!("cannot be read: {detail}"),
+    }
+}
+
+/// What is wrong with a sidecar.
+pub fn sidecar(problem: &SidecarProblem) -> String {
+    match problem {
+        SidecarProblem::Missing => "no sidecar (codex-manager verify --repair makes it)".into(),
+        SidecarProblem::Damaged(detail) => format!(
+            "the sidecar is damaged: {detail} (codex-manager verify --repair makes it again)"
+        ),
+        SidecarProblem::OfAnother => {
+            "the sidecar describes another archive (move it away, then codex-manager verify --repair \
+             makes it)"
+                .into()
+        }
+        SidecarProblem::Newer(schema) => {
+            format!("the sidecar was written by a newer codex-manager (schema {schema})")
+        }
+        SidecarProblem::Unreadable(detail) => format!("the sidecar cannot be read: {detail}"),
+    }
+}

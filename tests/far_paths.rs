@@ -1,0 +1,96 @@
+//! Homes whose files have the longest paths that there are, and longer ones.
+
+use crate::support::aftermath::{debris, home};
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::{put_at, sample_home, sample_home_at, text};
+use codex_manager::io::reach;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+/// The longest path that Linux takes in one call.
+const LONGEST: usize = 4095;
+
+/// A path below `top` in `home` that has so many bytes.
+fn of_bytes(home: &Path, top: &str, bytes: usize) -> PathBuf {
+    let mut path = home.join(top);
+    loop {
+        let left = bytes - path.as_os_str().len() - 1;
+        if left <= 250 {
+            return path.join("f".repeat(left));
+        }
+        // A name of one byte at least has to be left over.
+        path.push("d".repeat(if left < 300 { 100 } else { 200 }));
+    }
+}
+
+#[test]
+fn files_with_the_longest_paths_that_there_are_come_back() {
+    let env = TestEnv::new();
+    let codex = sample_home(&env);
+    for bytes in [LONGEST, LONGEST - 1, LONGEST - 20, LONGEST - 30] {
+        put_at(&codex, of_bytes(&codex, "skills", bytes), "far");
+        // What no archive has is carried over.
+        put_at(&codex, of_bytes(&codex, "mine", bytes), "not archived");
+    }
+    let link = of_bytes(&codex, "skills/links", LONGEST);
+    fs::create_dir_all(link.parent().expect("a folder")).expect("folder");
+    symlink("nowhere", &link).expect("link");
+    fs::create_dir_all(of_bytes(&codex, "skills/empty", LONGEST)).expect("folder");
+    let _ = env
+        .run(["backup", "--no-status", "--exclude", "mine/**"])
+        .code(0);
+    let before = home(&env);
+    let far = of_bytes(&codex, "skills", LONGEST);
+    let name = text(far.strip_prefix(&codex).expect("below"));
+    let all = ["restore", "latest"];
+    let one = ["restore", "latest", "--only", &name];
+    for args in [&all[..], &one, &["restore", "latest", "--merge"]] {
+        fs::write(&far, "changed").expect("write");
+        let _ = env.run(args).code(0);
+        assert_same_tree(&before, &home(&env));
+        assert_eq!(debris(&env), Vec::<PathBuf>::new(), "{args:?}");
+    }
+    // And to where each is longer than here.
+    let there = env.path(&format!("there-{}", "x".repeat(60)));
+    let to = ["restore", "latest", "--to", &text(&there)];
+    let _ = env.run(to).code(0);
+    let found = reach::with(&there.join(&name), |path| fs::read(path));
+    assert_eq!(found.expect("read"), b"far");
+}
+
+#[test]
+fn a_home_that_was_moved_to_where_its_paths_are_too_long_is_saved_and_put_back() {
+    let mut env = TestEnv::new();
+    let short = env.path("h/.codex");
+    sample_home_at(&short);
+    let file = put_at(&short, of_bytes(&short, "skills", LONGEST), "far");
+    let name = file.strip_prefix(&short).expect("below").to_path_buf();
+    put_at(&short, of_bytes(&short, "mine", LONGEST), "mine");
+    let long = format!("further-down-{}", "x".repeat(100));
+    fs::rename(env.path("h"), env.path(&long)).expect("move");
+    let codex = env.path(&long).join(".codex");
+    env.set("CODEX_HOME", &codex);
+    let at = |text: Option<&str>| {
+        reach::with(&codex.join(&name), |path| match text {
+            Some(text) => fs::write(path, text).map(|()| text.to_owned()),
+            None => fs::read_to_string(path),
+        })
+        .expect("the far file")
+    };
+    let _ = env.run(["backup", "--no-status"]).code(0);
+    let _ = env.run(["verify", "latest"]).code(0);
+    at(Some("changed"));
+    let _ = env.run(["restore", "latest"]).code(0);
+    assert_eq!(at(None), "far");
+    assert!(
+        !env.path(&format!("{long}/..codex.codex-manager-restore"))
+            .exists()
+    );
+    // The safety backup of that took it as well.
+    at(Some("changed again"));
+    let safety = env.run(["restore", "latest", "--json"]).code(0).json();
+    let safety = safety["safety_backup"].as_str().expect("a name").to_owned();
+    let _ = env.run(["restore", &safety]).code(0);
+    assert_eq!(at(None), "changed again");
+}

@@ -1,0 +1,304 @@
+//! Exports that lie: refused by name, and nothing is changed.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::sample::alice;
+use crate::support::sign_in::{auth_json, write_auth};
+use crate::transfer::{carol, import, state};
+use serde_json::{Value, json};
+use sha2::Digest;
+use std::fs;
+
+/// An entry of a hostile export.
+struct Entry {
+    name: Vec<u8>,
+    bytes: Vec<u8>,
+    kind: tar::EntryType,
+}
+
+fn entry(name: &str, bytes: impl Into<Vec<u8>>) -> Entry {
+    Entry {
+        name: name.as_bytes().to_vec(),
+        bytes: bytes.into(),
+        kind: tar::EntryType::Regular,
+    }
+}
+
+fn tar_of(entries: &[Entry]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for Entry { name, bytes, kind } in entries {
+        let mut head = tar::Header::new_gnu();
+        head.set_size(bytes.len() as u64);
+        head.set_mode(0o600);
+        head.set_entry_type(*kind);
+        let field = &mut head.as_old_mut().name;
+        field[..name.len()].copy_from_slice(name);
+        head.set_cksum();
+        tar.append(&head, bytes.as_slice()).expect("append");
+    }
+    tar.into_inner().expect("a tar")
+}
+
+fn listed(name: &str, bytes: &[u8]) -> Value {
+    json!({"path": name, "size": bytes.len(),
+           "sha256": format!("{:x}", sha2::Sha256::digest(bytes))})
+}
+
+fn manifest(files: &[Value]) -> Value {
+    json!({"schema": 1, "product": "codex-manager export", "created_at": null,
+           "manager_version": "0", "with_logins": true, "with_archives": true, "files": files})
+}
+
+/// An export of these files, with a manifest that fits.
+fn package(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let list: Vec<_> = files
+        .iter()
+        .map(|(name, bytes)| listed(name, bytes))
+        .collect();
+    let mut entries = vec![entry("export.json", manifest(&list).to_string())];
+    entries.extend(files.iter().map(|(name, bytes)| entry(name, *bytes)));
+    tar_of(&entries)
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn i12_i13_a_hostile_export_is_refused_by_name_and_changes_nothing() {
+    let profile = |email: &str| {
+        json!({"schema": 1, "identity": {"email": email, "account_id": "acct-x", "user_id": "u"}})
+            .to_string()
+            .into_bytes()
+    };
+    let x = profile("x@example.com");
+    let login = auth_json(&alice(0)).into_bytes();
+    let good = package(&[("cooldown.json", br#"{"schema":1,"accounts":[]}"#)]);
+    let with = |list: &[Value], entries: Vec<Entry>| {
+        let mut all = vec![entry("export.json", manifest(list).to_string())];
+        all.extend(entries);
+        tar_of(&all)
+    };
+    let cd: &[u8] = br#"{"schema":1,"accounts":[]}"#;
+    let archive = "backups/2026-11-17-155500-me@x.com-codex.tar.gz";
+    let sidecar = "backups/2026-11-17-155500-me@x.com-codex.metadata.json";
+    let mut cut = good.clone();
+    cut.truncate(700);
+    let mut flipped = good.clone();
+    let at = flipped
+        .windows(8)
+        .rposition(|w| w == b"accounts")
+        .expect("there");
+    flipped[at] ^= 1;
+    let mut trailing = good.clone();
+    trailing.extend_from_slice(b"something");
+    let mut link = entry("cooldown.json", "");
+    link.kind = tar::EntryType::Symlink;
+    let mut long = entry("././@LongLink", vec![b'a'; 100_000]);
+    long.kind = tar::EntryType::GNULongName;
+    let huge = json!({"path": "cooldown.json", "size": 1_u64 << 50, "sha256": "0".repeat(64)});
+    let huge_archive = json!({"path": archive, "size": 1_u64 << 60, "sha256": "0".repeat(64)});
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("empty", Vec::new(), "not an export"),
+        ("text", b"hello".to_vec(), "not an export"),
+        ("nul", vec![0; 4096], "not an export"),
+        ("cut", cut, "damaged"),
+        ("flipped", flipped, "not what the manifest says"),
+        ("trailing", trailing, "follows its end"),
+        (
+            "age head without end",
+            b"age-encryption.org/v1\n".repeat(9000),
+            "no head",
+        ),
+        (
+            "armored",
+            b"-----BEGIN AGE ENCRYPTED FILE-----\n".to_vec(),
+            "armored",
+        ),
+        (
+            "another product",
+            tar_of(&[entry(
+                "export.json",
+                json!({"schema": 1, "product": "x",
+            "manager_version": "", "with_logins": false, "with_archives": false, "files": []})
+                .to_string(),
+            )]),
+            "another product",
+        ),
+        (
+            "newer",
+            tar_of(&[entry("export.json", r#"{"schema": 99}"#)]),
+            "newer codex-manager",
+        ),
+        (
+            "no manifest",
+            tar_of(&[entry("cooldown.json", cd)]),
+            "does not begin",
+        ),
+        (
+            "up",
+            package(&[("profiles/../../x", cd)]),
+            "manifest is not understood",
+        ),
+        (
+            "absolute",
+            package(&[("/etc/x", cd)]),
+            "manifest is not understood",
+        ),
+        (
+            "foreign name",
+            package(&[("backups/evil.sh", cd)]),
+            "no export holds",
+        ),
+        ("lock", package(&[(".lock", b"")]), "no export holds"),
+        (
+            "switch note",
+            package(&[("profiles/.switch.json", cd)]),
+            "no export holds",
+        ),
+        (
+            "history",
+            package(&[("profiles/x/history/a.json", &login)]),
+            "no export holds",
+        ),
+        (
+            "twice",
+            package(&[("cooldown.json", cd), ("cooldown.json", cd)]),
+            "there twice",
+        ),
+        (
+            "twice by case",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/X/profile.json", &x),
+            ]),
+            "there twice",
+        ),
+        (
+            "link",
+            with(&[listed("cooldown.json", b"")], vec![link]),
+            "should",
+        ),
+        (
+            "long name",
+            with(&[listed("cooldown.json", cd)], vec![long]),
+            "oversized name",
+        ),
+        (
+            "other entry",
+            with(
+                &[listed("cooldown.json", cd)],
+                vec![entry("inventory.json", cd)],
+            ),
+            "should",
+        ),
+        (
+            "unlisted",
+            with(&[], vec![entry("cooldown.json", cd)]),
+            "does not name",
+        ),
+        (
+            "missing",
+            with(&[listed("cooldown.json", cd)], vec![]),
+            "ends before",
+        ),
+        ("huge", with(&[huge], vec![]), "too large"),
+        ("huge archive", with(&[huge_archive], vec![]), "disk space"),
+        (
+            "newer inside",
+            package(&[("cooldown.json", br#"{"schema":9,"accounts":[]}"#)]),
+            "newer",
+        ),
+        (
+            "damaged inside",
+            package(&[("cooldown.json", b"{")]),
+            "cooldown.json is not understood",
+        ),
+        (
+            "nobody's",
+            package(&[(
+                "profiles/x/profile.json",
+                br#"{"schema":1,"identity":null}"#,
+            )]),
+            "of nobody",
+        ),
+        (
+            "another's login",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/x/auth.json", &login),
+            ]),
+            "login of another account",
+        ),
+        (
+            "login alone",
+            package(&[("profiles/x/auth.json", &login)]),
+            "is missing",
+        ),
+        (
+            "no login",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/x/auth.json", b"{}"),
+            ]),
+            "has no login",
+        ),
+        (
+            "garbage login",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/x/auth.json", b"rt.x"),
+            ]),
+            "something else than a login",
+        ),
+        (
+            "two of one",
+            package(&[
+                ("profiles/x/profile.json", &x),
+                ("profiles/y/profile.json", &x),
+            ]),
+            "two profiles",
+        ),
+        ("no sidecar", package(&[(sidecar, b"{}")]), "is no sidecar"),
+        (
+            "another's sidecar",
+            package(&[
+                (archive, b"bytes"),
+                (
+                    sidecar,
+                    json!({"schema": 1, "product": "codex", "created_at": "2026-11-17T15:55:00Z",
+                   "archive_sha256": "0".repeat(64)})
+                    .to_string()
+                    .as_bytes(),
+                ),
+            ]),
+            "another archive",
+        ),
+    ];
+    let env = TestEnv::new();
+    write_auth(&env.codex_home(), &carol());
+    let _ = env.run(["profile", "save", "mine"]).code(0);
+    let file = env.path("hostile");
+    let before = state(&env);
+    for (name, bytes, reason) in cases {
+        fs::write(&file, bytes).expect("write");
+        let code = if reason == "disk space" { 1 } else { 5 };
+        for args in [&["--dry-run"][..], &[]] {
+            let refused = import(&env, &file, args);
+            // Where nothing is staged, the disk is not asked.
+            let code = if reason == "disk space" && !args.is_empty() {
+                5
+            } else {
+                code
+            };
+            assert_eq!(refused.code, code, "{name}: {refused}");
+            if code == 1 || reason != "disk space" {
+                assert!(refused.stderr.contains(reason), "{name}: {refused}");
+            }
+            assert!(
+                refused.stderr.contains("hostile") || code == 1,
+                "{name}: {refused}"
+            );
+            assert_same_tree(&before, &state(&env));
+        }
+    }
+    assert!(!env.path("home/x").exists());
+    fs::write(&file, good).expect("write");
+    let _ = import(&env, &file, &[]).code(0);
+}

@@ -1,0 +1,245 @@
+//! What a restore must not lose: what it cannot read, cannot save, or finds in an odd form.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::without_processes;
+use crate::support::injection::{can_inject, traced};
+use crate::support::sample::{FIRST, backup, put, rollout, sample_home, state_database, text};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+}
+
+/// A home whose database lies in a folder of its own; gives that.
+fn home_with_databases_apart(env: &TestEnv) -> PathBuf {
+    let home = sample_home(env);
+    let folder = env.path("databases");
+    fs::create_dir(&folder).expect("folder");
+    let line = format!("sqlite_home = {:?}\n", text(&folder));
+    put(env, "config.toml", line);
+    fs::rename(home.join("state_5.sqlite"), folder.join("state_5.sqlite")).expect("move");
+    folder
+}
+
+/// What stands in the folder where Codex keeps damaged databases.
+fn kept(env: &TestEnv) -> Vec<Vec<u8>> {
+    let folder = env.codex_home().join("db-backups");
+    let folders = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = folders.flat_map(|f| fs::read_dir(f.path()).expect("list").flatten());
+    files.map(|f| fs::read(f.path()).expect("read")).collect()
+}
+
+#[test]
+fn a_folder_that_cannot_be_searched_stays_where_it_is() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    put(&env, "mine/notes.txt", "nowhere else");
+    set_mode(&env.codex_home().join("mine"), 0o444);
+    let _ = env.run_unprivileged(&["restore", &archive]).code(0);
+    set_mode(&env.codex_home().join("mine"), 0o755);
+    let read = |name: &str| fs::read_to_string(env.codex_home().join(name)).expect("read");
+    assert_eq!(read("mine/notes.txt"), "nowhere else");
+    assert_eq!(read("AGENTS.md"), "be brief\n");
+}
+
+#[test]
+fn a_folder_in_the_place_of_a_database_outside_the_home_is_kept_with_all_that_is_in_it() {
+    let env = TestEnv::new();
+    let folder = home_with_databases_apart(&env);
+    let archive = text(&backup(&env, &[]));
+    let place = folder.join("state_5.sqlite");
+    // Twice in one second.
+    for kept_text in ["nowhere else", "nor this"] {
+        fs::remove_file(&place).expect("remove");
+        fs::create_dir_all(place.join("deep")).expect("folder");
+        fs::write(place.join("deep/file"), kept_text).expect("file");
+        let run = env.run(["restore", &archive]).code(0);
+        assert!(run.stderr.contains("db-backups"), "{run}");
+        assert!(place.is_file());
+    }
+    let read = |entry: Option<std::io::Result<fs::DirEntry>>| {
+        let folder = entry.expect("kept").expect("entry").path();
+        fs::read_to_string(folder.join("state_5.sqlite/deep/file")).expect("read")
+    };
+    let mut folders = fs::read_dir(env.codex_home().join("db-backups")).expect("list");
+    let mut kept = [read(folders.next()), read(folders.next())];
+    kept.sort();
+    assert_eq!(kept, ["nor this", "nowhere else"]);
+}
+
+#[test]
+fn a_damaged_database_outside_the_home_is_kept_before_it_is_replaced() {
+    let wrecks: [&[u8]; 2] = [b"no database at all", b"SQLite format 3\0 and then nothing"];
+    for wreck in wrecks {
+        let env = TestEnv::new();
+        let folder = home_with_databases_apart(&env);
+        let archive = text(&backup(&env, &[]));
+        fs::write(folder.join("state_5.sqlite"), wreck).expect("damage");
+        let run = env.run(["restore", &archive]).code(0);
+        assert!(run.stderr.contains("db-backups"), "{run}");
+        assert_eq!(kept(&env), [wreck], "{run}");
+        assert_ne!(
+            fs::read(folder.join("state_5.sqlite")).expect("read"),
+            wreck
+        );
+    }
+}
+
+#[test]
+fn a_damaged_database_is_kept_where_files_have_one_name_only() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let wreck = b"SQLite format 3\0 and then nothing";
+    fs::write(home.join("state_5.sqlite"), wreck).expect("damage");
+    let options = [
+        "-e",
+        "trace=link,linkat",
+        "-e",
+        "inject=link,linkat:error=EPERM",
+    ];
+    let (output, _) = traced(&env, &options.map(str::to_owned), &["restore", &archive]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(kept(&env), [wreck]);
+}
+
+#[test]
+fn another_home_that_is_known_from_the_log_of_a_database_alone_shares_it() {
+    let env = TestEnv::new();
+    let folder = home_with_databases_apart(&env);
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    // As a home that is not closed leaves it: the rows are in the log.
+    let open = env.path("open.sqlite");
+    fs::remove_file(folder.join("state_5.sqlite")).expect("remove");
+    state_database(&open, &env.codex_home());
+    let connection = rusqlite::Connection::open(&open).expect("open");
+    connection
+        .execute_batch(
+            "PRAGMA wal_autocheckpoint=0;
+             INSERT INTO threads VALUES('x', '/elsewhere/.codex/sessions/x.jsonl', 'theirs');",
+        )
+        .expect("row");
+    for suffix in ["", "-wal"] {
+        let to = folder.join(format!("state_5.sqlite{suffix}"));
+        fs::copy(env.path(&format!("open.sqlite{suffix}")), to).expect("copy");
+    }
+    drop(connection);
+    let before = env
+        .tree("databases")
+        .only(&["state_5.sqlite", "state_5.sqlite-wal"]);
+    let run = env.run(["restore", &archive]).code(5);
+    assert!(run.stderr.contains("another Codex home shares"), "{run}");
+    let after = env
+        .tree("databases")
+        .only(&["state_5.sqlite", "state_5.sqlite-wal"]);
+    assert_same_tree(&before, &after);
+}
+
+#[test]
+fn a_merge_takes_a_conversation_that_stands_here_in_two_forms() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let plain = home.join(rollout(FIRST));
+    let zstd = Command::new("zstd").arg("-q").arg(&plain).status();
+    if !zstd.is_ok_and(|s| s.success()) {
+        return;
+    }
+    let _ = env.run(["restore", &archive, "--merge"]).code(0);
+    assert!(plain.exists());
+}
+
+#[test]
+fn a_conversation_gets_its_row_from_the_newest_database_of_the_archive() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let titled = |name: &str, title: &str| {
+        let connection = rusqlite::Connection::open(home.join(name)).expect("open");
+        let set = "UPDATE threads SET title=?1";
+        connection.execute(set, [title]).expect("titles");
+    };
+    state_database(&home.join("state_4.sqlite"), &home);
+    titled("state_4.sqlite", "old");
+    titled("state_5.sqlite", "new");
+    let archive = text(&backup(&env, &[]));
+    fs::remove_file(home.join("state_4.sqlite")).expect("remove");
+    fs::remove_file(home.join(rollout(FIRST))).expect("remove");
+    let connection = rusqlite::Connection::open(home.join("state_5.sqlite")).expect("open");
+    let delete = "DELETE FROM threads WHERE id=?1";
+    connection.execute(delete, [FIRST]).expect("no row");
+    drop(connection);
+    let _ = env.run(["restore", &archive, "--session", FIRST]).code(0);
+    let connection = rusqlite::Connection::open(home.join("state_5.sqlite")).expect("open");
+    let title = "SELECT title FROM threads WHERE id=?1";
+    let title: String = connection
+        .query_row(title, [FIRST], |row| row.get(0))
+        .expect("a row");
+    assert_eq!(title, "new");
+}
+
+#[test]
+fn a_restore_that_cannot_learn_what_is_mounted_replaces_nothing() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    put(&env, "AGENTS.md", "changed");
+    let Some(run) = without_processes(&env, &["restore", &archive, "--yes"]) else {
+        return;
+    };
+    assert_ne!(run.code, 0, "{run}");
+    let text = fs::read_to_string(env.codex_home().join("AGENTS.md")).expect("read");
+    assert_eq!(text, "changed");
+}
+
+#[test]
+fn a_backup_names_what_it_cannot_look_at_at_the_top_of_a_home() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    set_mode(&home, 0o444);
+    let run = env.run_unprivileged(&["backup", "--no-status", "--json"]);
+    set_mode(&home, 0o755);
+    let run = run.code(6);
+    let skipped = run.json()["skipped"].to_string();
+    assert!(
+        skipped.contains("sessions") && skipped.contains("AGENTS.md"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_backup_names_databases_that_it_cannot_list() {
+    let env = TestEnv::new();
+    let folder = home_with_databases_apart(&env);
+    set_mode(&folder, 0o000);
+    let run = env.run_unprivileged(&["backup", "--no-status", "--json"]);
+    set_mode(&folder, 0o755);
+    let run = run.code(6);
+    let skipped = run.json()["skipped"].to_string();
+    assert!(skipped.contains(".codex-manager/sqlite"), "{run}");
+}
+
+#[test]
+fn an_archive_with_databases_of_elsewhere_that_was_packed_again_is_put_back() {
+    let env = TestEnv::new();
+    let _ = home_with_databases_apart(&env);
+    let archive = backup(&env, &[]);
+    let packed = fs::File::open(&archive).expect("open");
+    let again = fs::File::create(env.path("again.tar.gz")).expect("create");
+    let mut encoder = flate2::write::GzEncoder::new(again, flate2::Compression::fast());
+    let mut decoder = flate2::read::MultiGzDecoder::new(packed);
+    std::io::copy(&mut decoder, &mut encoder).expect("pack again");
+    encoder.finish().expect("finish");
+    let _ = env
+        .run(["restore", "again.tar.gz", "--to", "clone"])
+        .code(0);
+    assert!(env.path("clone/state_5.sqlite").exists());
+}

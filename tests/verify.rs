@@ -1,0 +1,381 @@
+//! `verify`, and what is noted of an archive: the archive is one matter, its sidecar another.
+
+use crate::prune::archives;
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::sample::{backup, bob, put, sample_home, text};
+use crate::support::sign_in::write_auth;
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+fn sidecar(archive: &Path) -> PathBuf {
+    text(archive).replace(".tar.gz", ".metadata.json").into()
+}
+
+fn inventory(env: &TestEnv) -> PathBuf {
+    env.manager_home().join("inventory.json")
+}
+
+fn json_in(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The rows of `list-backups`, newest first.
+fn listed(env: &TestEnv) -> Vec<Value> {
+    let list = env.run(["list-backups", "--json"]).code(0).json();
+    list["backups"].as_array().expect("a list").clone()
+}
+
+/// The archive that `restore latest` would take.
+fn latest(env: &TestEnv) -> String {
+    let run = env.run(["restore", "latest", "--dry-run", "--json"]);
+    run.code(0).json()["archive"].as_str().unwrap().to_owned()
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_str().unwrap().to_owned()
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// A change in the middle of what is packed: the structure stays whole.
+fn damage(archive: &Path) {
+    let mut bytes = fs::read(archive).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 20].fill(0xff);
+    fs::write(archive, bytes).unwrap();
+}
+
+#[test]
+fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
+    for lost in [None, Some("{"), Some("{\"schema\":99}")] {
+        for verified in [false, true] {
+            let mut env = TestEnv::new();
+            let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+            match lost {
+                None => fs::remove_file(sidecar(&made[1])).unwrap(),
+                Some(text) => fs::write(sidecar(&made[1]), text).unwrap(),
+            }
+            let what = format!("{lost:?} {verified}");
+            if verified {
+                let run = env.run(["verify", "--json"]).code(5).json();
+                let found = &run["archives"][0];
+                assert_eq!(found["archive"], name(&made[1]), "{what}");
+                assert_eq!(found["ok"], false, "{what}");
+                let said = found["problems"][0].as_str().unwrap();
+                assert!(said.contains("sidecar"), "{what}: {said}");
+            }
+            assert_eq!(latest(&env), name(&made[1]), "{what}");
+            let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+            let pruned = pruned.json();
+            assert_eq!(pruned["keep"][0]["archive"], name(&made[1]), "{what}");
+            assert_eq!(pruned["drop"][0]["archive"], name(&made[0]), "{what}");
+            assert!(made[1].exists() && !made[0].exists(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn people_are_told_that_the_archive_is_good_and_its_sidecar_is_not() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    fs::remove_file(sidecar(&made)).unwrap();
+    insta::assert_snapshot!(env.run(["verify"]).code(5).stdout, @r"
+    sidecar 2026-11-20-120000-alice@example.com-codex.tar.gz
+            no sidecar (codex-manager verify --repair makes it)
+    ");
+    let before = env.tree("");
+    let run = env.run(["verify", "--repair", "--dry-run"]).code(5);
+    assert!(run.stderr.contains("would write the sidecar"), "{run}");
+    assert_same_tree(&before, &env.tree(""));
+    let run = env.run(["verify", "--repair"]).code(0);
+    assert!(run.stderr.contains("wrote the sidecar"), "{run}");
+    let _ = env.run(["verify"]).code(0);
+}
+
+#[test]
+fn an_archive_that_is_damaged_and_without_a_sidecar_is_never_the_latest() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    fs::remove_file(sidecar(&made[1])).unwrap();
+    damage(&made[1]);
+    env.tick();
+    let run = env.run(["verify", "--all", "--repair", "--json"]).code(5);
+    assert!(!sidecar(&made[1]).exists(), "nothing vouches for it: {run}");
+    assert_eq!(latest(&env), name(&made[0]));
+    let newest = env.run(["list-backups", "--latest", "--json"]).code(0);
+    assert_eq!(newest.json()["backups"][0]["archive"], name(&made[0]));
+    let rows = listed(&env);
+    let problem = rows[0]["problem"].as_str().unwrap();
+    assert!(problem.starts_with("damaged: "), "{problem}");
+}
+
+#[test]
+fn a_sidecar_of_another_archive_tells_nothing_of_this_one() {
+    // Bob's archive stands under the name and sidecar of Alice's newest.
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
+    write_auth(&env.codex_home(), &bob());
+    put(&env, "more.txt", "of Bob's");
+    let bobs = backup(&env, &[]);
+    fs::rename(&bobs, &made[1]).unwrap();
+    fs::remove_file(sidecar(&bobs)).unwrap();
+    env.tick();
+    let row = &listed(&env)[0];
+    assert_eq!(row["email"], "bob@example.com", "{row}");
+    let problem = row["problem"].as_str().unwrap();
+    assert!(problem.contains("another archive"), "{problem}");
+    let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+    assert_eq!(pruned.json()["drop"], json!([]), "one of each");
+    assert!(made[0].exists(), "the only one of Alice's");
+}
+
+#[test]
+fn a_sidecar_of_another_archive_of_the_same_size_is_found_out_before_anything_goes() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
+    write_auth(&env.codex_home(), &bob());
+    let bobs = backup(&env, &[]);
+    // Only its digest tells: the sidecar claims the size that is there.
+    let mut told = json_in(&sidecar(&made[1]));
+    told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
+    fs::write(sidecar(&made[1]), told.to_string()).unwrap();
+    fs::rename(&bobs, &made[1]).unwrap();
+    fs::remove_file(sidecar(&bobs)).unwrap();
+    env.tick();
+    assert_eq!(listed(&env)[0]["email"], "alice@example.com");
+    let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+    assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
+    assert!(made[0].exists(), "the only one of Alice's");
+    // It is listed by what it says of itself from then on.
+    let row = &listed(&env)[0];
+    assert_eq!(row["email"], "bob@example.com", "{row}");
+    let _ = env.run(["verify", "--all"]).code(5);
+    assert_eq!(listed(&env)[0]["email"], "bob@example.com");
+}
+
+#[test]
+fn what_verify_found_is_no_word_for_a_sidecar_that_came_later() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-18T10:00:00Z", "2026-11-19T10:00:00Z"]);
+    write_auth(&env.codex_home(), &bob());
+    let bobs = backup(&env, &[]);
+    let _ = env.run(["verify", &text(&bobs)]).code(0);
+    // Alice's newest is lost but for its sidecar, which comes to stand beside Bob's.
+    let mut told = json_in(&sidecar(&made[1]));
+    told["archive_bytes"] = fs::metadata(&bobs).unwrap().len().into();
+    fs::write(sidecar(&bobs), told.to_string()).unwrap();
+    fs::remove_file(&made[1]).unwrap();
+    fs::remove_file(sidecar(&made[1])).unwrap();
+    env.tick();
+    let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+    assert_eq!(pruned.json()["drop"], json!([]), "{pruned}");
+    assert!(made[0].exists(), "the only one of Alice's");
+    assert_eq!(listed(&env)[0]["email"], "bob@example.com");
+}
+
+#[test]
+fn what_could_not_be_read_once_is_looked_at_again() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    fs::remove_file(sidecar(&made[1])).unwrap();
+    fs::remove_file(inventory(&env)).unwrap();
+    mode(&made[1], 0o000);
+    // What is noted is noted while it cannot be read.
+    let first = text(&made[0]);
+    let _ = env.run_unprivileged(&["verify", &first]).code(0);
+    let list = env
+        .run_unprivileged(&["list-backups", "--json"])
+        .code(0)
+        .json();
+    let unreadable = |row: &&Value| row["archive"] == name(&made[1]);
+    let rows = list["backups"].as_array().unwrap();
+    let row = rows.iter().find(unreadable).unwrap();
+    let problem = row["problem"].as_str().unwrap();
+    assert!(problem.starts_with("cannot be read: "), "{problem}");
+    let args = ["prune", "--keep-last", "1", "--json"];
+    let pruned = env.run_unprivileged(&args).code(0).json();
+    assert_eq!(pruned["drop"], json!([]), "nothing is known of it");
+    mode(&made[1], 0o600);
+    assert!(
+        listed(&env)[0]["problem"]
+            .as_str()
+            .unwrap()
+            .starts_with("no sidecar")
+    );
+    assert_eq!(latest(&env), name(&made[1]));
+}
+
+#[test]
+fn what_an_older_version_noted_in_words_is_looked_at_again() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    fs::remove_file(sidecar(&made[1])).unwrap();
+    let _ = env.run(["verify", "--all"]).code(5);
+    // It took a lost sidecar for damage, and an error of the moment, too.
+    for words in [
+        "cannot open: denied",
+        "damaged: codex-manager verify found it so",
+    ] {
+        let mut old = json_in(&inventory(&env));
+        for record in old["archives"].as_array_mut().unwrap() {
+            if record["path"] == name(&made[1]) {
+                record["problem"] = words.into();
+                record["verified"]["ok"] = false.into();
+            }
+        }
+        fs::write(inventory(&env), old.to_string()).unwrap();
+        assert_eq!(latest(&env), name(&made[1]), "{words}");
+        let row = &listed(&env)[0];
+        assert!(
+            row["problem"].as_str().unwrap().starts_with("no sidecar"),
+            "{row}"
+        );
+        let dry = env.run(["prune", "--keep-last", "1", "--dry-run", "--json"]);
+        let dry = dry.code(0).json();
+        assert_eq!(dry["keep"][0]["archive"], name(&made[1]), "{dry}");
+    }
+    assert!(!env.manager_home().join("inventory.json.damaged").exists());
+}
+
+#[test]
+fn an_archive_that_cannot_be_read_stops_no_check_of_the_others() {
+    let mut env = TestEnv::new();
+    let made = archives(
+        &mut env,
+        &[
+            "2026-11-18T10:00:00Z",
+            "2026-11-19T10:00:00Z",
+            "2026-11-20T10:00:00Z",
+        ],
+    );
+    mode(&made[1], 0o000);
+    let run = env.run_unprivileged(&["verify", "--all", "--json"]).code(5);
+    let found = run.json()["archives"].clone();
+    let ok: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["ok"].clone())
+        .collect();
+    assert_eq!(ok, [true, false, true], "{run}");
+    let why = found[1]["problems"][0].as_str().unwrap();
+    assert!(why.contains("Permission denied"), "{why}");
+    let noted = json_in(&inventory(&env));
+    let noted: Vec<_> = noted["archives"].as_array().unwrap().iter().collect();
+    let verified: Vec<_> = noted.iter().map(|r| r["verified"]["ok"].clone()).collect();
+    assert_eq!(verified, [json!(true), Value::Null, json!(true)]);
+    // Nobody could read it, which does not make it damaged.
+    mode(&made[1], 0o600);
+    assert!(listed(&env).iter().all(|row| row["problem"].is_null()));
+}
+
+#[test]
+fn repair_leaves_a_sidecar_of_a_newer_version_alone() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    fs::write(sidecar(&made), "{\"schema\":99,\"more\":1}").unwrap();
+    for args in [&["verify", "--repair"][..], &["doctor", "--fix"]] {
+        let run: Run = env.run(args).code(5);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains("written by a newer"), "{run}");
+        let left = fs::read_to_string(sidecar(&made)).unwrap();
+        assert_eq!(left, "{\"schema\":99,\"more\":1}", "{args:?}");
+    }
+}
+
+#[test]
+fn a_damaged_sidecar_is_kept_when_it_is_made_again() {
+    for args in [&["verify", "--repair"][..], &["doctor", "--fix"]] {
+        let env = TestEnv::new();
+        sample_home(&env);
+        let made = backup(&env, &[]);
+        let good = fs::read(sidecar(&made)).unwrap();
+        fs::write(sidecar(&made), "{").unwrap();
+        let _ = env.run(args).code(0);
+        assert_eq!(fs::read(sidecar(&made)).unwrap(), good, "{args:?}");
+        let kept = format!("{}.damaged", text(&sidecar(&made)));
+        assert_eq!(fs::read(kept).unwrap(), b"{", "{args:?}");
+    }
+}
+
+#[test]
+fn archives_in_a_manager_home_that_may_only_be_read_can_be_verified() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let made = backup(&env, &[]);
+    let manager = env.manager_home();
+    let folders = [manager.join("tmp"), manager.join("backups"), manager];
+    let close = |bits| {
+        for folder in &folders {
+            mode(folder, bits);
+        }
+    };
+    close(0o500);
+    let run = env.run_unprivileged(&["verify"]);
+    close(0o700);
+    assert!(run.stdout.contains("ok"), "{run}");
+    assert!(run.stdout.contains(&name(&made)), "{run}");
+    let run = run.code(0);
+    assert!(run.stderr.contains("the result is not noted"), "{run}");
+}
+
+#[test]
+fn a_time_at_the_end_of_the_calendar_stops_no_command() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+    for at in ["-262143-01-01T00:00:00Z", "+262142-12-31T23:59:59Z"] {
+        let mut told = json_in(&sidecar(&made[0]));
+        for key in [
+            "created_at",
+            "session_start_at",
+            "reset_at",
+            "next_available_at",
+        ] {
+            told[key] = at.into();
+        }
+        fs::write(sidecar(&made[0]), told.to_string()).unwrap();
+        for zone in ["UTC", "America/New_York", "Asia/Tokyo"] {
+            env.set("TZ", zone);
+            for args in [
+                &["list-backups"][..],
+                &["list-backups", "--json", "--sort", "reset-at"],
+                &[
+                    "prune",
+                    "--keep-weekly",
+                    "3",
+                    "--keep-within",
+                    "2d",
+                    "--dry-run",
+                ],
+                &[
+                    "prune",
+                    "--keep-daily",
+                    "3",
+                    "--keep-monthly",
+                    "2",
+                    "--dry-run",
+                    "--json",
+                ],
+                &["backup", "--no-status", "--if-older", "12h", "--dry-run"],
+                &["restore", "latest", "--dry-run"],
+                &["doctor"],
+                &["cooldown"],
+                &["recommend"],
+                &["verify", "--all", "--dry-run"],
+            ] {
+                let run = env.run(args);
+                let is_civil = [0, 1, 2, 5, 6].contains(&run.code);
+                assert!(
+                    is_civil && !run.stderr.contains("panicked"),
+                    "{at} {zone} {args:?}\n{run}"
+                );
+            }
+        }
+    }
+}
