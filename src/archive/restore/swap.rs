@@ -612,7 +612,7 @@ mod tests {
                     });
                     let mut recovery = None;
                     let killed = killed_after(again, || {
-                        recovery = recover(&world.at(STAGING), NOTHING).ok();
+                        recovery = recover_unheld(&world).ok();
                     });
                     let recovery = recovery.unwrap_or_else(|| recovered(&world));
                     let told = format!("{state:?} after {renames} renames, then {again}");
@@ -693,12 +693,17 @@ mod tests {
         assert_eq!(world.state(), "since since - new");
     }
 
-    /// Other tests of this process start programs: between fork and exec a child holds our lock.
     fn recovered(world: &World) -> Recovery {
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        recover_unheld(world).unwrap()
+    }
+
+    /// Other tests of this process start programs: between fork and exec a child holds our lock.
+    fn recover_unheld(world: &World) -> Result<Recovery, SwapError> {
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         loop {
-            let recovery = recover(&world.at(STAGING), NOTHING).unwrap();
-            if recovery != Recovery::InProgress || std::time::Instant::now() > deadline {
+            let recovery = recover(&world.at(STAGING), NOTHING);
+            let is_held = matches!(recovery, Ok(Recovery::InProgress));
+            if !is_held || std::time::Instant::now() > deadline {
                 return recovery;
             }
             std::thread::yield_now();
