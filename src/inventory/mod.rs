@@ -1,6 +1,7 @@
 //! What is known: accounts with their last figures, and records of archives and legacy files.
 
 pub mod accounts;
+pub mod candidate;
 pub mod catalog;
 pub mod cooldown;
 pub mod legacy;

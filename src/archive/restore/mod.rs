@@ -6,6 +6,7 @@
 
 pub mod apply;
 mod databases;
+mod exchange_steps;
 pub mod live;
 mod login;
 mod merge;

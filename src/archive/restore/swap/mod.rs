@@ -1,0 +1,375 @@
+//! Putting a prepared state in the place of the live one, so that a kill at any moment leaves the
+//! whole old state or the whole new one.
+//!
+//! Everything is staged and durable first. Then each step exchanges two names in one call where the
+//! system can do that. A journal beside the home says which steps there are; whether one is done is
+//! told by the inodes, so no write has to follow a step. Any later process finishes what was begun.
+
+mod recovery;
+#[cfg(test)]
+mod world;
+
+pub(super) use recovery::check_ours;
+pub use recovery::{BeforeExchange, Recovery, is_at_work, is_pending, recover};
+
+use super::remains;
+use super::step::Step;
+use crate::io::document::{self, Document, DocumentError};
+use crate::io::lock::{FileLock, LockError};
+use crate::io::{IoContext, IoError, atomic, regular, tree};
+use recovery::recover_locked;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How the names of our folders beside a home end.
+pub(super) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
+
+const JOURNAL: &str = "journal.json";
+const LOCK: &str = "lock";
+
+/// How long a look at a folder of ours may hold its lock.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Why a swap could not be done or finished.
+#[derive(Debug, thiserror::Error)]
+pub enum SwapError {
+    /// The file system refused. What was exchanged has been exchanged back.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The journal could not be used.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+    /// A restore of this home is at work in another process.
+    #[error("another restore is at work: {}", .0.display())]
+    InProgress(PathBuf),
+    /// A folder with the name of ours that somebody else made; nothing was touched.
+    #[error("not a folder of an interrupted restore, though it has the name of one: {}", .0.display())]
+    NotOurs(PathBuf),
+    /// The journal of an interrupted restore cannot be read; nothing was touched.
+    #[error("the journal of an interrupted restore is damaged ({detail}): {}", path.display())]
+    DamagedJournal {
+        /// The journal.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum State {
+    /// Being staged; nothing live has been touched.
+    #[default]
+    Prepared,
+    /// Steps are being done: go on.
+    Committing,
+    /// Steps are being undone: go on undoing.
+    Undoing,
+    /// All steps are done; what is staged now is the old state.
+    Committed,
+}
+
+/// `journal.json`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct JournalFile {
+    state: State,
+    steps: Vec<Step>,
+    /// Every folder of this restore, on whatever file system; the first holds the journal.
+    folders: Vec<PathBuf>,
+}
+
+impl Document for JournalFile {
+    const SCHEMA: u64 = 1;
+}
+
+/// A swap that is being prepared. Dropped before [`Swap::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Swap {
+    journal: JournalFile,
+    path: PathBuf,
+    finished: bool,
+    /// What could not be removed.
+    remains: Vec<PathBuf>,
+    /// Kept open for nothing, so that one can be opened to clean up where no more may be.
+    spare: Option<File>,
+    _lock: FileLock,
+}
+
+/// The folder for a restore of the file or folder `live`: beside it, so that a rename gets there.
+pub fn folder_beside(live: &Path) -> PathBuf {
+    let name = live.file_name().unwrap_or_default().to_string_lossy();
+    live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
+}
+
+/// The folder for a restore of `home` where nothing can stand beside it.
+pub fn folder_within(home: &Path) -> PathBuf {
+    home.join(FOLDER_SUFFIX)
+}
+
+impl Swap {
+    /// Begins a swap whose journal is in `folder`, which is made (0700). What another process left
+    /// there meanwhile, because it was killed, is finished or undone first, as by [`recover`].
+    pub fn begin(folder: &Path, before: BeforeExchange<'_>) -> Result<Self, SwapError> {
+        let lock = loop {
+            atomic::create_private_folder(folder)?;
+            check_ours(folder)?;
+            // Another command may just be looking whether something was interrupted here.
+            match FileLock::exclusive_within(&folder.join(LOCK), LOOK) {
+                Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
+                Ok(lock) if folder.join(JOURNAL).exists() => {
+                    recover_locked(folder, lock, before)?;
+                }
+                Ok(lock) => break lock,
+                Err(LockError::Held(_)) => {
+                    return Err(SwapError::InProgress(folder.to_path_buf()));
+                }
+                // Removed by the one who was here before, between our two steps.
+                Err(LockError::Io(e)) if e.is_not_found() => {}
+                Err(LockError::Io(e)) => {
+                    // Only if nothing is in it: then it is the one that was made here.
+                    let _ = fs::remove_dir(folder);
+                    return Err(e.into());
+                }
+            }
+        };
+        let journal = JournalFile {
+            folders: vec![folder.to_path_buf()],
+            ..JournalFile::default()
+        };
+        let spare = regular::open(folder.join(LOCK)).inspect_err(|_| {
+            let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
+        });
+        let swap = Self {
+            journal,
+            path: folder.join(JOURNAL),
+            finished: false,
+            remains: Vec::new(),
+            spare: Some(spare.at("open", folder.join(LOCK))?),
+            _lock: lock,
+        };
+        swap.write()?;
+        Ok(swap)
+    }
+
+    /// Adds a folder on another file system; the journal knows of it before it is made.
+    pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
+        self.journal.folders.push(folder.to_path_buf());
+        self.write()?;
+        atomic::create_private_folder(folder)?;
+        Ok(())
+    }
+
+    /// The folder with the journal.
+    pub fn folder(&self) -> &Path {
+        &self.journal.folders[0]
+    }
+
+    /// Does `steps`. `confirm` is asked when they are done; on `false` they are undone, and the new
+    /// state goes to the places of `leave_at` (from, to) for whoever may hold files of it.
+    ///
+    /// # Errors
+    /// A step failed; those before it were undone.
+    pub fn commit(
+        mut self,
+        steps: Vec<Step>,
+        confirm: impl FnOnce() -> bool,
+        leave_at: &[(PathBuf, PathBuf)],
+    ) -> Result<Outcome, SwapError> {
+        for folder in &self.journal.folders {
+            tree::sync(folder)?;
+        }
+        self.journal.steps = steps;
+        if let Err(e) = self.set(State::Committing) {
+            // No step is done: what was staged may go.
+            self.disarm()?;
+            return Err(e);
+        }
+        let done = self.journal.steps.iter().try_for_each(Step::apply);
+        if let Err(e) = done {
+            self.undo()?;
+            return Err(e.into());
+        }
+        self.sync_parents()?;
+        if !confirm() {
+            self.undo()?;
+            // Somebody may have files of the new state open and go on writing into them.
+            let mut left = Vec::new();
+            for (staged, place) in leave_at {
+                if staged.symlink_metadata().is_ok() {
+                    atomic::rename(staged, place)?;
+                    left.push(place.clone());
+                }
+            }
+            return Ok(Outcome::Undone(left));
+        }
+        // Should this not be written, a recovery finds every step done.
+        let _ = self.set(State::Committed);
+        self.clean(without_journal);
+        Ok(Outcome::Done(std::mem::take(&mut self.remains)))
+    }
+
+    fn undo(&mut self) -> Result<(), SwapError> {
+        // Where it cannot be written, a process that finds us killed goes on forward: one whole
+        // state, too.
+        let _ = self.set(State::Undoing);
+        for step in self.journal.steps.iter().rev() {
+            step.undo()?;
+        }
+        self.sync_parents()?;
+        self.disarm()
+    }
+
+    /// Makes the journal ask for nothing: no step is done, none is to be done. Until then what is
+    /// staged has to stay, since another process may take the journal at its word.
+    fn disarm(&mut self) -> Result<(), SwapError> {
+        let disarmed = JournalFile {
+            folders: self.journal.folders.clone(),
+            ..JournalFile::default()
+        };
+        if document::write(&self.path, &disarmed).is_err() {
+            // To remove it takes no room. Other processes then know of the first folder alone; the
+            // others are removed by this one.
+            tree::remove(&self.path)?;
+            atomic::sync_folder(self.folder())?;
+        }
+        self.journal = disarmed;
+        Ok(())
+    }
+
+    fn set(&mut self, state: State) -> Result<(), SwapError> {
+        self.journal.state = state;
+        self.write()
+    }
+
+    fn write(&self) -> Result<(), SwapError> {
+        Ok(document::write(&self.path, &self.journal)?)
+    }
+
+    fn sync_parents(&self) -> Result<(), IoError> {
+        let parents: BTreeSet<&Path> = self
+            .journal
+            .steps
+            .iter()
+            .map(|s| atomic::parent_of(&s.live))
+            .collect();
+        parents.into_iter().try_for_each(atomic::sync_folder)
+    }
+
+    /// Removes every folder of the swap; the one with the journal last, and its lock at the very
+    /// end: until then nobody else begins there. That something cannot be removed (a file of another
+    /// user, an immutable one) is no failure of what was done; `left` sees to it.
+    fn clean(&mut self, left: fn(&Path) -> Option<PathBuf>) {
+        self.finished = true;
+        self.spare = None;
+        let folders = self.journal.folders.clone();
+        let Some((own, others)) = folders.split_first() else {
+            return;
+        };
+        for folder in others.iter().rev() {
+            if tree::remove(folder).is_err() {
+                self.remains.extend(left(folder));
+            }
+        }
+        if remove_with_lock(own).is_err() {
+            self.remains.extend(left(own));
+        }
+    }
+}
+
+/// Sets a folder aside in which nothing is to be done any more.
+fn without_journal(folder: &Path) -> Option<PathBuf> {
+    let _ = tree::remove(&folder.join(JOURNAL));
+    remains::set_aside(folder)
+}
+
+/// Removes the journal's folder. Another restore may begin there as soon as the lock is gone.
+fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
+    let entries = match tree::list(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.at("list", folder)?,
+    };
+    let (lock, journal) = (folder.join(LOCK), folder.join(JOURNAL));
+    for (name, _) in entries {
+        let path = folder.join(name);
+        if path != lock && path != journal {
+            tree::remove(&path)?;
+        }
+    }
+    tree::remove(&journal)?;
+    tree::remove(&lock)?;
+    match fs::remove_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.at("remove", folder),
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        if !self.finished && self.journal.state == State::Prepared {
+            // What stays behind is removed by the next command.
+            self.clean(|_| None);
+        }
+    }
+}
+
+/// How a swap ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The new state is there; of the old one, this could not be removed.
+    Done(Vec<PathBuf>),
+    /// The old state is there again; the new one was left at these places.
+    Undone(Vec<PathBuf>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::world::*;
+    use super::*;
+
+    #[test]
+    fn commit_replaces_all_and_leaves_nothing_behind() {
+        let world = World::new();
+        let (swap, steps) = world.begin();
+        let outcome = swap.commit(steps, || true, &[]).unwrap();
+        assert_eq!(outcome, Outcome::Done(vec![]));
+        assert_eq!(world.state(), NEW);
+        assert!(!world.at(STAGING).exists());
+    }
+
+    #[test]
+    fn a_refused_commit_is_undone() {
+        let world = World::new();
+        let (swap, steps) = world.begin();
+        let (staged, left) = (world.at(STAGING).join("new"), world.at("left"));
+        let outcome = swap.commit(steps, || false, &[(staged, left.clone())]);
+        assert_eq!(outcome.unwrap(), Outcome::Undone(vec![left.clone()]));
+        assert_eq!(world.state(), OLD);
+        assert_eq!(fs::read_to_string(left.join("auth")).unwrap(), "new");
+        assert!(!world.at(STAGING).exists());
+    }
+
+    #[test]
+    fn a_swap_that_is_dropped_leaves_nothing_behind() {
+        let world = World::new();
+        drop(world.begin());
+        assert_eq!(world.state(), OLD);
+        assert!(!world.at(STAGING).exists());
+    }
+
+    #[test]
+    fn a_step_that_fails_undoes_those_before_it() {
+        let world = World::new();
+        let (swap, mut steps) = world.begin();
+        fs::write(world.at(STAGING).join("new/taken"), "new").unwrap();
+        let blocked = Step::new(world.at("live/taken"), world.at(STAGING).join("new/taken"));
+        fs::write(world.at("live/taken"), "appeared").unwrap();
+        steps.push(blocked);
+        swap.commit(steps, || true, &[]).unwrap_err();
+        assert_eq!(world.state(), OLD);
+    }
+}

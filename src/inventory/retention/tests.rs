@@ -1,0 +1,344 @@
+//! Tables and properties of the rules.
+
+use super::*;
+use proptest::prelude::*;
+
+fn at(text: &str) -> DateTime<Utc> {
+    DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+}
+
+fn now() -> DateTime<Utc> {
+    at("2026-11-20T12:00:00Z")
+}
+
+fn made(text: &str) -> Candidate {
+    Candidate {
+        excludes: false,
+        archive: format!("{text}-codex.tar.gz"),
+        identity: Some(Identity::of_email("a@x.com")),
+        class: Class::Full,
+        home: "/home".into(),
+        made_at: Some(at(text)),
+        bytes: 1,
+        soundness: Soundness::Sound,
+    }
+}
+
+/// What is kept, as `time: reason`; `-` before what goes.
+fn decided(candidates: &[Candidate], rules: KeepRules, zone: &str) -> Vec<String> {
+    let plan = plan(candidates, &rules, &now(), Zone::named(zone).unwrap());
+    let line = |mark: &str, d: &Decision| {
+        let name = d.candidate.archive.trim_end_matches("-codex.tar.gz");
+        format!("{mark}{name}: {}", d.reason)
+    };
+    let mut lines: Vec<_> = plan.keep.iter().map(|d| line("+", d)).collect();
+    lines.extend(plan.drop.iter().map(|d| line("-", d)));
+    lines
+}
+
+#[test]
+fn each_rule_keeps_what_it_says() {
+    let all: Vec<_> = [
+        "2026-11-20T10:00:00Z",
+        "2026-11-20T09:00:00Z",
+        "2026-11-18T10:00:00Z",
+        "2026-11-10T10:00:00Z",
+        "2026-09-10T10:00:00Z",
+    ]
+    .iter()
+    .map(|t| made(t))
+    .collect();
+    let kept = |rules: KeepRules| -> Vec<String> {
+        let lines = decided(&all, rules, "UTC");
+        lines.into_iter().filter(|l| l.starts_with('+')).collect()
+    };
+    let none = KeepRules::default();
+    assert_eq!(
+        kept(KeepRules { last: 2, ..none }),
+        [
+            "+2026-11-20T10:00:00Z: last 2",
+            "+2026-11-20T09:00:00Z: last 2"
+        ]
+    );
+    let within = Some(Duration::days(2));
+    assert_eq!(
+        kept(KeepRules { within, ..none }),
+        [
+            "+2026-11-20T10:00:00Z: within",
+            "+2026-11-20T09:00:00Z: within",
+            "+2026-11-18T10:00:00Z: within"
+        ]
+    );
+    assert_eq!(
+        kept(KeepRules { daily: 2, ..none }),
+        [
+            "+2026-11-20T10:00:00Z: daily",
+            "+2026-11-18T10:00:00Z: daily"
+        ]
+    );
+    assert_eq!(
+        kept(KeepRules { weekly: 2, ..none }),
+        [
+            "+2026-11-20T10:00:00Z: weekly",
+            "+2026-11-10T10:00:00Z: weekly"
+        ]
+    );
+    assert_eq!(
+        kept(KeepRules {
+            last: 1,
+            monthly: 9,
+            ..none
+        }),
+        [
+            "+2026-11-20T10:00:00Z: last 1, monthly",
+            "+2026-09-10T10:00:00Z: monthly"
+        ]
+    );
+    assert_eq!(kept(none).len(), 5, "no rule, no loss");
+}
+
+#[test]
+fn days_are_those_of_the_zone_and_instants_not_texts_are_compared() {
+    // Names sort against the instants: a laptop that travelled.
+    let mut all = vec![
+        made("2026-11-01T00:30:00-05:00"),
+        made("2026-11-01T05:10:00+00:00"),
+        made("2026-10-31T23:59:00-04:00"),
+    ];
+    assert_eq!(
+        decided(
+            &all,
+            KeepRules {
+                daily: 9,
+                ..KeepRules::default()
+            },
+            "America/New_York"
+        ),
+        // The clock was set back on 1 November: the day has 25 hours.
+        [
+            "+2026-11-01T00:30:00-05:00: daily",
+            "+2026-10-31T23:59:00-04:00: daily",
+            "-2026-11-01T05:10:00+00:00: no rule keeps it",
+        ]
+    );
+    all.truncate(1);
+    let month = KeepRules {
+        monthly: 1,
+        ..KeepRules::default()
+    };
+    assert_eq!(
+        decided(&all, month, "America/Los_Angeles"),
+        ["+2026-11-01T00:30:00-05:00: monthly"]
+    );
+}
+
+#[test]
+fn the_last_verified_full_archive_stays_and_the_damaged_fill_no_place() {
+    let mut all = vec![
+        made("2026-11-20T10:00:00Z"),
+        made("2026-11-19T10:00:00Z"),
+        made("2026-11-18T10:00:00Z"),
+        made("2026-11-17T10:00:00Z"),
+    ];
+    all[0].soundness = Soundness::Damaged("cut".into());
+    all[2].soundness = Soundness::Verified;
+    all[3].soundness = Soundness::Verified;
+    let one = KeepRules {
+        last: 1,
+        ..KeepRules::default()
+    };
+    assert_eq!(
+        decided(&all, one, "UTC"),
+        [
+            "+2026-11-19T10:00:00Z: last 1",
+            "+2026-11-18T10:00:00Z: last verified full archive",
+            "-2026-11-20T10:00:00Z: damaged: cut",
+            "-2026-11-17T10:00:00Z: no rule keeps it",
+        ]
+    );
+    for candidate in &mut all {
+        candidate.soundness = Soundness::Damaged("cut".into());
+    }
+    let plan = plan(&all, &one, &now(), Zone::UTC);
+    assert_eq!(plan.drop, [], "nothing good is there");
+}
+
+#[test]
+fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
+    let mut all = vec![
+        made("2026-11-20T10:00:00Z"),
+        made("2026-11-19T10:00:00Z"),
+        made("2026-11-18T10:00:00Z"),
+        made("2026-11-17T10:00:00Z"),
+        made("2026-11-16T10:00:00Z"),
+        made("2026-12-24T10:00:00Z"),
+    ];
+    all[1].class = Class::Safety;
+    all[2].class = Class::Auth;
+    all[3].identity = Some(Identity::of_email("b@x.com"));
+    all[4].archive = "auth/a@x.com/backup-1.tar.gz".into();
+    let one = KeepRules {
+        last: 1,
+        ..KeepRules::default()
+    };
+    assert_eq!(
+        decided(&all, one, "UTC"),
+        [
+            "+2026-12-24T10:00:00Z: made in the future",
+            "+2026-11-20T10:00:00Z: last 1",
+            "+auth/a@x.com/backup-1.tar.gz: in a folder of the Python codex-manager",
+            "+2026-11-18T10:00:00Z: last 1",
+            "+2026-11-19T10:00:00Z: last 1",
+            "+2026-11-17T10:00:00Z: last 1",
+        ]
+    );
+}
+
+#[test]
+fn a_time_at_the_end_of_the_calendar_has_a_week() {
+    // The first day that there is, in the middle of its week.
+    let first = DateTime::<Utc>::MIN_UTC;
+    let mut all = vec![made("2026-11-20T10:00:00Z"), made("2026-11-19T10:00:00Z")];
+    all[1].made_at = Some(first);
+    let weeks = KeepRules {
+        weekly: 2,
+        monthly: 2,
+        within: Some(Duration::days(1)),
+        ..KeepRules::default()
+    };
+    for zone in ["UTC", "America/New_York", "Asia/Tokyo"] {
+        assert_eq!(decided(&all, weeks, zone).len(), 2, "{zone}");
+    }
+}
+
+#[test]
+fn every_home_of_an_account_keeps_its_own() {
+    let mut all = vec![
+        made("2026-11-20T10:00:00Z"),
+        made("2026-11-19T10:00:00Z"),
+        made("2026-11-18T10:00:00Z"),
+    ];
+    all[1].home = "/other".into();
+    let one = KeepRules {
+        last: 1,
+        ..KeepRules::default()
+    };
+    assert_eq!(
+        decided(&all, one, "UTC"),
+        [
+            "+2026-11-20T10:00:00Z: last 1 of /home",
+            "+2026-11-19T10:00:00Z: last 1 of /other",
+            "-2026-11-18T10:00:00Z: no rule keeps it",
+        ]
+    );
+    // A damaged one goes only where its own home has a good one.
+    all[1].soundness = Soundness::Damaged("cut".into());
+    let plan = plan(&all, &one, &now(), Zone::UTC);
+    assert_eq!(plan.drop.len(), 1);
+}
+
+#[test]
+fn where_something_goes_the_newest_that_stays_has_to_be_proved() {
+    let mut all = vec![
+        made("2026-12-24T10:00:00Z"),
+        made("2026-11-20T10:00:00Z"),
+        made("2026-11-19T10:00:00Z"),
+        made("2026-11-18T10:00:00Z"),
+    ];
+    let one = KeepRules {
+        last: 1,
+        ..KeepRules::default()
+    };
+    let asked = |all: &[Candidate]| {
+        let plan = plan(all, &one, &now(), Zone::UTC);
+        unproved(&plan, &now())
+    };
+    // Not the one of the future.
+    assert_eq!(asked(&all), [all[1].archive.clone()]);
+    assert_eq!(asked(&all[..2]), [""; 0], "nothing goes");
+    all[2].soundness = Soundness::Verified;
+    assert_eq!(asked(&all), [""; 0], "a verified one stays");
+}
+
+fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
+    let soundness = prop_oneof![
+        3 => Just(Soundness::Sound),
+        2 => Just(Soundness::Verified),
+        1 => Just(Soundness::Damaged("cut".into())),
+        1 => Just(Soundness::Unreadable("denied".into())),
+    ];
+    let class = prop_oneof![
+        3 => Just(Class::Full),
+        1 => Just(Class::Auth),
+        1 => Just(Class::Safety),
+    ];
+    let home = prop_oneof![Just("/home"), Just("/other"), Just("")];
+    let one = (-200_i64..20_000, 0..3_u8, class, home, soundness);
+    prop::collection::vec(one, 0..40).prop_map(|all| {
+        all.into_iter()
+            .enumerate()
+            .map(|(i, (hours, account, class, home, soundness))| Candidate {
+                excludes: i % 5 == 4,
+                archive: format!("{i}"),
+                identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
+                class,
+                home: home.into(),
+                made_at: Some(now() - Duration::hours(hours)),
+                bytes: 1,
+                soundness,
+            })
+            .collect()
+    })
+}
+
+fn rules() -> impl Strategy<Value = KeepRules> {
+    let days = prop::option::of(1_i64..400);
+    (0..4_u32, days, 0..4_u32, 0..4_u32, 0..4_u32).prop_map(
+        |(last, days, daily, weekly, monthly)| KeepRules {
+            last,
+            within: days.map(Duration::days),
+            daily,
+            weekly,
+            monthly,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_lost_that_must_not_be(all in candidates(), rules in rules()) {
+        let zone = Zone::named("Europe/Berlin").unwrap();
+        let plan = plan(&all, &rules, &now(), zone);
+        prop_assert_eq!(plan.keep.len() + plan.drop.len(), all.len());
+        let kept: Vec<_> = plan.keep.iter().map(|d| d.candidate.clone()).collect();
+        let key = |c: &Candidate| (c.class, c.identity.clone(), c.home.clone());
+        let newest = |set: &[Candidate], like: &Candidate, verified: bool| {
+            set.iter()
+                .filter(|c| key(c) == key(like) && c.counts(&now()))
+                .filter(|c| !verified || c.soundness == Soundness::Verified)
+                .map(|c| (c.made_at, c.archive.clone()))
+                .max()
+        };
+        for candidate in &all {
+            // The newest good one of each account, class and home stays, and the newest verified full.
+            prop_assert_eq!(newest(&all, candidate, false), newest(&kept, candidate, false));
+            if candidate.class == Class::Full {
+                prop_assert_eq!(newest(&all, candidate, true), newest(&kept, candidate, true));
+            }
+            let same = |c: &&Candidate| key(c) == key(candidate) && c.counts(&now());
+            let had = all.iter().filter(same).count();
+            let has = kept.iter().filter(same).count();
+            prop_assert!(has >= had.min(rules.last as usize));
+            let days = |set: &[Candidate]| {
+                let mut days: Vec<_> = set.iter().filter(same).map(|c| zone.at(&c.made_at.unwrap()).date_naive()).collect();
+                days.sort();
+                days.dedup();
+                days.len()
+            };
+            prop_assert!(days(&kept) >= days(&all).min(rules.daily as usize));
+        }
+        // What goes is only what no rule and no caution keeps; a second time nothing goes.
+        let again = super::plan(&kept, &rules, &now(), zone);
+        prop_assert_eq!(again.drop, vec![]);
+    }
+}
