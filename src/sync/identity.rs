@@ -6,7 +6,8 @@
 //! is another machine's from then on, and this one takes a name that nobody has.
 
 use super::config::SyncConfig;
-use super::manifest::{self, Encoded, Ledger, Manifests, Noted, Written};
+use super::ledger::{Ledger, Noted};
+use super::manifest::{self, Encoded, Manifests, Written};
 use super::state::{Damage, Replica, State};
 use crate::io::regular;
 use crate::io::{IoContext, IoError};

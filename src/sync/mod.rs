@@ -14,6 +14,7 @@ pub mod contents;
 pub mod decide;
 pub mod forks;
 pub mod identity;
+pub mod ledger;
 pub mod lineage;
 pub mod lines;
 pub mod manifest;

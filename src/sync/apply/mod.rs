@@ -8,16 +8,17 @@
 mod batch;
 mod cloud;
 mod copying;
+mod forks;
 
-use self::copying::{Copier, Placed, Staged, set_like, set_time};
+use self::copying::{Copier, Placed, Staged, set_like};
 use super::arrivals::{self, Arrivals};
 use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
-use super::forks;
 use super::identity;
+use super::ledger::{Ledger, Noted};
 use super::lines;
-use super::manifest::{self, Ledger, Noted, Written};
+use super::manifest::{self, Written};
 use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
@@ -25,7 +26,6 @@ use super::scan::{Side, Stat};
 use super::state::{Deletion, Journal, Last, Place, Replica, State};
 use super::travel;
 use super::vouching;
-use crate::codex::rollout;
 use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -397,18 +397,7 @@ impl Run<'_> {
             Op::Rename { from, to } => self.rename(from, to),
             Op::Fork { from, name, digest } => self.fork(from, name, digest),
             Op::CopyFork { from, name } => self.copy_fork(*from, name),
-            Op::DropFork { side, name } => {
-                let path = self.fork_file(*side, name);
-                match fs::remove_file(&path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IoError {
-                        action: "remove",
-                        path,
-                        source: e,
-                    }
-                    .into()),
-                    _ => Ok(()),
-                }
-            }
+            Op::DropFork { side, name } => self.drop_fork(*side, name),
             Op::Remove(seen) => self.remove(seen),
         }
     }
@@ -579,70 +568,6 @@ impl Run<'_> {
         };
         fs::remove_file(&path).at("remove", &path)?;
         atomic::sync_folder(atomic::parent_of(&path))?;
-        Ok(())
-    }
-
-    fn fork_file(&self, side: Side, name: &str) -> PathBuf {
-        forks::folder(side, &self.work.replica.folder, &self.work.config.cloud).join(name)
-    }
-
-    fn fork(&mut self, from: &Seen, name: &str, digest: &Sha256Digest) -> Result<(), Obstacle> {
-        let source = self.copier.still(from)?;
-        for side in [Side::Here, Side::There] {
-            self.go_on()?;
-            self.keep(
-                &source,
-                &self.fork_file(side, name),
-                digest,
-                from.stat.mtime_ns,
-            )?;
-        }
-        Ok(())
-    }
-
-    fn copy_fork(&mut self, from: Side, name: &str) -> Result<(), Obstacle> {
-        let source = self.fork_file(from, name);
-        let to = match from {
-            Side::Here => Side::There,
-            Side::There => Side::Here,
-        };
-        let Some(stat) = Stat::at(&source)? else {
-            return Err(Obstacle::Left(format!(
-                "gone meanwhile: {}",
-                source.display()
-            )));
-        };
-        let digest = contents::raw_digest(&source).at("read", &source)?;
-        if !name.contains(&forks::mark(&digest)) {
-            let why = format!("it is not what its name says: {}", source.display());
-            return Err(Obstacle::Left(why));
-        }
-        self.keep(&source, &self.fork_file(to, name), &digest, stat.mtime_ns)
-    }
-
-    /// Writes the text of a version under the name of a fork, unless it is there.
-    fn keep(
-        &self,
-        source: &Path,
-        target: &Path,
-        digest: &Sha256Digest,
-        mtime_ns: i64,
-    ) -> Result<(), Obstacle> {
-        if contents::raw_digest(target).is_ok_and(|there| there == *digest) {
-            return Ok(());
-        }
-        atomic::create_durable_folder(atomic::parent_of(target))?;
-        let mut temp = TempFile::beside(target)?;
-        let mut reader = rollout::open_plain(source).at("open", source)?;
-        let (copied, _) = self
-            .copier
-            .pour(&mut *reader, temp.file())
-            .at("copy", source)?;
-        if copied != *digest {
-            return Err(changed(source));
-        }
-        set_time(temp.file(), mtime_ns).at("set time", target)?;
-        temp.replace(target)?;
         Ok(())
     }
 
