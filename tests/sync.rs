@@ -327,6 +327,26 @@ fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
 }
 
 #[test]
+fn many_files_that_both_machines_deleted_are_missed_by_none() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    let files: Vec<_> = (0..60).map(|n| format!("skills/{n}/SKILL.md")).collect();
+    let files: Vec<_> = files.iter().map(|path| (&**path, "x")).collect();
+    pair.sync(&files);
+    for name in ["a", "b"] {
+        for (path, _) in &files[..30] {
+            fs::remove_file(pair.home(name).join(path)).unwrap();
+        }
+    }
+    let _ = pair.run("a", &["run", "--apply", "--delete-many"]).code(0);
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    assert!(!pair.cloud().join(files[3].0).exists());
+}
+
+#[test]
 fn a_configuration_of_codexsync_works_as_it_is() {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sync/codexsync-config.toml");

@@ -561,6 +561,59 @@ fn what_is_no_file_in_the_place_of_one_is_named() {
 }
 
 #[test]
+fn a_link_to_what_never_travels_brings_nothing_out_of_the_home_and_nothing_into_it() {
+    let login =
+        "{\n  \"tokens\": {\"access_token\": \"secret\", \"refresh_token\": \"secret\"}\n}\n";
+    let settings = "model = \"mine\"\n";
+    for (link, target) in [
+        ("history.jsonl", "auth.json"),
+        ("session_index.jsonl", "auth.json"),
+        ("AGENTS.md", "auth.json"),
+        ("AGENTS.md", "config.toml"),
+        ("prompts", "."),
+        ("prompts", ".."),
+    ] {
+        for policy in ["prefer_cloud", "newer_wins"] {
+            let pair = Pair::new();
+            pair.configure("a", &format!("[conflict]\npolicy = \"{policy}\"\n"));
+            let home = pair.home("a");
+            pair.put("a", "auth.json", login);
+            pair.put("a", "config.toml", settings);
+            symlink(target, home.join(link)).unwrap();
+            let below = if target.starts_with('.') {
+                "/config.toml"
+            } else {
+                ""
+            };
+            pair.put(
+                "b",
+                &format!("{link}{below}"),
+                "{\"ts\":1,\"text\":\"of b\"}\n",
+            );
+            pair.apply("b");
+            for _ in 0..2 {
+                let run = pair.run("a", &["run", "--apply", "--json"]);
+                let what = format!("{link} to {target}: {run}");
+                assert!(
+                    run.json()["left_out"].to_string().contains(link)
+                        || run.json()["skipped"].to_string().contains(link),
+                    "{what}"
+                );
+                assert_eq!(pair.text("a", "auth.json"), login, "{what}");
+                assert_eq!(pair.text("a", "config.toml"), settings, "{what}");
+                for (path, text) in pair.tree().0 {
+                    let is_out = !path.starts_with("codex-a");
+                    assert!(
+                        !(is_out && format!("{text:?}").contains("secret")),
+                        "{what}: {path:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_deletions() {
     let pair = Pair::new();
     for name in ["a", "b"] {
@@ -568,6 +621,7 @@ fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_dele
     }
     let mut files: Vec<_> = (0..20).map(|n| format!("skills/s/{n}")).collect();
     files.extend(["skills/file".to_owned(), "skills/folder/f".to_owned()]);
+    files.push("skills/folder/in/it/f".to_owned());
     for file in &files {
         pair.put("a", file, "one");
     }

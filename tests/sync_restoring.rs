@@ -432,3 +432,39 @@ fn a_conversation_made_by_a_killed_decision_and_gone_on_with_is_not_made_again()
     assert_eq!(again["new_id"], *new);
     assert_eq!(fs::read_to_string(&made).unwrap(), grown);
 }
+
+#[test]
+fn a_time_before_1970_is_kept_in_a_snapshot_and_put_back() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
+        pair.sync(&[(SKILL, "one")]);
+        let file = pair.home("b").join(SKILL);
+        let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(86_400);
+        fs::File::open(&file).unwrap().set_modified(old).unwrap();
+        pair.put("a", SKILL, "two, and more");
+        pair.apply("a");
+        pair.apply("b");
+        let back = ["restore", "--target", "local", "--apply"];
+        let _ = pair.run("b", &back).code(0);
+        assert_eq!(pair.text("b", SKILL), "one");
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), old);
+    }
+}
+
+#[test]
+fn a_conversation_that_cannot_be_unpacked_and_has_a_kept_version_stops_nothing_else() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    pair.diverge();
+    assert_eq!(pair.apply("b")["summary"]["forks"], 1);
+    let home = pair.home("b");
+    fs::remove_file(home.join(ROLLOUT)).unwrap();
+    // A frame that ends too early.
+    let broken = [0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x40, 0xff];
+    fs::write(home.join(format!("{ROLLOUT}.zst")), broken).unwrap();
+    pair.put("b", SKILL, "mine");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(pair.text("cloud", SKILL), "mine", "{run}");
+    assert_eq!(run.json()["summary"]["forks"], 1);
+}

@@ -231,8 +231,6 @@ fn parse(bytes: &[u8]) -> Option<Manifest> {
 /// What all machines say.
 #[derive(Debug, Default)]
 pub struct Manifests {
-    /// Whether this machine's own is there, whole or not.
-    pub has_own: bool,
     /// What the others say, by key.
     others: HashMap<String, Vec<Written>>,
     /// Deletions that others ask for, by key.
@@ -265,7 +263,6 @@ impl Manifests {
                 continue;
             }
             if path == own {
-                all.has_own = true;
                 continue;
             }
             let is_ours = is_ours(&name);

@@ -1,5 +1,6 @@
 //! Puts a snapshot of a sync back: into the Codex home, or into the cloud folder.
 
+use super::apply::copying::set_time;
 use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
 use super::contents;
@@ -24,7 +25,6 @@ use chrono::{DateTime, Utc};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 /// Why a snapshot cannot be put back. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -489,8 +489,7 @@ fn put_one(
             Ok(size)
         })
         .at("read", &from)?;
-    let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
-    temp.file().set_modified(time).at("set time", &path)?;
+    set_time(temp.file(), kept.mtime_ns).at("set time", &path)?;
     if let Some(word) = word {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
         let written = Written {

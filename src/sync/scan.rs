@@ -202,6 +202,8 @@ impl Walk<'_> {
     fn goes_through(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::There || !self.scope.follows(relative) {
             NOT_FOLLOWED
+        } else if let Some(why) = travel::why_not_followed(atomic::parent_of(path), path) {
+            why
         } else {
             match fs::metadata(path) {
                 Ok(meta) if meta.is_dir() => return Ok(true),

@@ -1,6 +1,6 @@
 //! `sync run`: does it.
 
-use super::closing::{is_somebody_home, nobody_home, say_who_came};
+use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, replica};
@@ -68,7 +68,9 @@ impl RunArgs {
         let was_home = is_somebody_home(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
         // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
-        if shared::needs_closing(&plan) || shared::is_any_left(&replica) {
+        let is_left = plan.conflicts.is_empty() && shared::is_any_left(&replica);
+        let closed = shared::needs_closing(&plan) || is_left;
+        if closed {
             nobody_home(context, config, closing)?;
             shared::register_what_was_left(context, config, &replica);
             if was_home {
@@ -123,7 +125,10 @@ impl RunArgs {
         if !plan.steps.is_empty() {
             say_who_came(context, config);
         }
-        shared::register(context, config, &replica, &report.arrivals)?;
+        // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
+        if closed || who_is_home(context, config).is_empty() {
+            shared::register(context, config, &replica, &report.arrivals)?;
+        }
         let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
         json.dry_run = false;
         json.snapshot = report.snapshot.as_deref();

@@ -7,7 +7,7 @@
 
 mod batch;
 mod cloud;
-mod copying;
+pub(super) mod copying;
 mod forks;
 
 use self::copying::{Copier, Placed, Staged, set_like};
@@ -29,7 +29,7 @@ use super::vouching;
 use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, Progress};
+use crate::io::{IoContext, IoError, Progress, tree};
 use chrono::{DateTime, Utc};
 use std::fs;
 use std::io;
@@ -600,8 +600,8 @@ impl Run<'_> {
         }
         let place = config.place(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
-            // One that is not empty stays, and is in the way.
-            let _ = fs::remove_dir(&place);
+            // One with files in it stays, and is in the way.
+            tree::remove_hollow(&place);
         }
         Ok(place)
     }

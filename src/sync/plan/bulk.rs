@@ -27,6 +27,10 @@ impl Planner<'_> {
                 Some(_) if self.open_deletions(key)?.next().is_some() => {}
                 Some(_) => missing += 1,
                 None if is_outside(last, scope) => self.leave_outside(key, last)?,
+                // Here somebody has done the same.
+                None if self.open_deletions(key)?.next().is_some() => {
+                    self.plan.forgotten.push(key.clone());
+                }
                 None => {
                     missing += 1;
                     self.plan.forgotten.push(key.clone());

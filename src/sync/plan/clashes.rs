@@ -2,6 +2,7 @@
 //! no file at all. An empty folder gives way.
 
 use super::{Copy, Op, Plan, Step};
+use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;
 use crate::sync::travel;
@@ -90,12 +91,17 @@ impl Places<'_> {
 
     /// Whether a folder has nothing in it but what goes.
     fn is_emptied(&self, side: Side, folder: &str) -> bool {
-        let entries = fs::read_dir(self.config.root(side).join(folder));
-        entries.is_ok_and(|mut entries| {
-            entries.all(|entry| {
-                let name = entry.map(|entry| entry.file_name());
-                let name = name.ok().and_then(|name| name.into_string().ok());
-                name.is_some_and(|name| self.removed.contains(&(side, format!("{folder}/{name}"))))
+        let entries = tree::list(&self.config.root(side).join(folder));
+        entries.is_ok_and(|entries| {
+            entries.into_iter().all(|(name, kind)| {
+                name.into_string().is_ok_and(|name| {
+                    let path = format!("{folder}/{name}");
+                    if kind.is_dir() {
+                        self.is_emptied(side, &path)
+                    } else {
+                        self.removed.contains(&(side, path))
+                    }
+                })
             })
         })
     }

@@ -4,6 +4,7 @@ mod bulk;
 mod clashes;
 mod conversation;
 mod descent;
+mod disguised;
 mod grouping;
 mod kept;
 mod links;
@@ -202,6 +203,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     planner.all(here, there, &scope)?;
     let mut plan = planner.plan;
     plan.is_whole = true;
+    disguised::leave_out(&mut plan, config);
     clashes::set_aside(&mut plan, config);
     // What goes makes room for what comes: a folder for a file of its name, and the other way round.
     let deletes = |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);

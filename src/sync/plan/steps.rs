@@ -84,6 +84,18 @@ pub enum Op {
 }
 
 impl Op {
+    /// The files whose text goes elsewhere.
+    pub fn sources(&self) -> Vec<&Seen> {
+        match self {
+            Self::Copy(Copy { from, .. }) | Self::Fork { from, .. } => vec![from],
+            Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
+            Self::Rename { .. }
+            | Self::CopyFork { .. }
+            | Self::DropFork { .. }
+            | Self::Remove(_) => Vec::new(),
+        }
+    }
+
     /// The files that this op overwrites or removes.
     pub fn victims(&self) -> Vec<Seen> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
