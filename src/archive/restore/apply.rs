@@ -1,6 +1,7 @@
 //! The work of a restore, from the first check to the last.
 
 use super::RestoreError;
+use super::databases;
 use super::exchange_steps::linked_roots;
 use super::live::{self, LiveFiles};
 use super::login::{self, StagedLogin};
@@ -8,10 +9,10 @@ use super::merge::{self, Merged};
 use super::pending::{self, Note};
 use super::plan::{self, RestorePlan, Selection, Target};
 use super::rollouts::Rollouts;
+use super::room;
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Swap};
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
-use crate::archive::ArchiveError;
 use crate::archive::check::check_spellings;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::Published;
@@ -195,15 +196,12 @@ impl<'a> Work<'a> {
         // Again: another restore may have ended between the look before and the lock.
         let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
-        let needed_bytes = plan.bytes.saturating_sub(plan.hole_bytes);
-        if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < needed_bytes) {
-            return Err(ArchiveError::NoSpace {
-                folder: swap.folder().to_path_buf(),
-                needed_bytes,
-                free_bytes,
-            }
-            .into());
-        }
+        let linked = linked_roots(&folder, &plan)?;
+        let outside = databases::outside_folder(request, &folder);
+        let (archive, staging) = (request.archive, swap.folder());
+        let disks = &room::System;
+        let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
+        room::check(&needs, disks)?;
         if stage::ignores_case(swap.folder())? {
             // What stays here is not to be taken for a file of the archive either.
             let kept = live.names.without(&plan.writes).without(&plan.removed);
@@ -213,16 +211,16 @@ impl<'a> Work<'a> {
         }
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
-        Self::with(request, (plan, live), folder, swap, whole, note)
+        Self::with(request, (plan, live), folder, linked, (swap, note), whole)
     }
 
     fn with(
         request: &'a RestoreRequest<'a>,
         (plan, live): (RestorePlan, LiveFiles),
         folder: PathBuf,
-        mut swap: Swap,
+        linked: Vec<Root>,
+        (mut swap, note): (Swap, Note),
         whole: bool,
-        note: Note,
     ) -> Result<Self, RestoreError> {
         let mut roots = vec![Root {
             prefix: PathBuf::new(),
@@ -230,7 +228,7 @@ impl<'a> Work<'a> {
             staged: swap.folder().join("new"),
             whole,
         }];
-        for root in linked_roots(&folder, &plan)? {
+        for root in linked {
             swap.add_folder(atomic::parent_of(&root.staged))?;
             roots.push(root);
         }

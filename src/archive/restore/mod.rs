@@ -15,6 +15,7 @@ pub mod plan;
 mod remains;
 mod returning;
 mod rollouts;
+mod room;
 pub mod safety;
 mod stage;
 mod step;
