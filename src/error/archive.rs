@@ -94,8 +94,10 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
                 .hint("name a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("list what is in an archive with: tar tzf ARCHIVE; nothing was changed"),
-            RestoreError::Unsaved(_) => Self::wrap(ErrorKind::Refused, error)
+            RestoreError::Unsaved { may_go_without: true, .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("mend these, or go on without with --no-safety-backup; nothing was changed"),
+            RestoreError::Unsaved { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("see that these can be read; nothing was changed"),
             RestoreError::OtherStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home; nothing was changed",
             ),
