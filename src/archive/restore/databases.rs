@@ -23,8 +23,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 impl Work<'_> {
+    /// The databases that the archive brings, into the home and outside of it.
     fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
         let mut staged = self.staged_as_databases();
+        staged.extend(self.outside_restored.iter().cloned());
         staged.retain(|(_, path)| database::is_sqlite(path));
         staged
     }
@@ -270,7 +272,16 @@ impl Work<'_> {
         ids: &HashSet<String>,
         rows: Rows,
     ) -> Result<(), RestoreError> {
-        let live = self.folder.join(name.as_path());
+        let is_outside = self
+            .outside_restored
+            .iter()
+            .any(|(outside, _)| outside == name);
+        let live = match &self.outside {
+            Some((folder, _)) if is_outside => {
+                folder.join(name.as_path().file_name().unwrap_or_default())
+            }
+            _ => self.folder.join(name.as_path()),
+        };
         if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
@@ -353,7 +364,9 @@ impl Work<'_> {
                 let staging = self.stage_outside(&folder)?;
                 for (name, path) in databases {
                     let file_name = name.as_path().file_name().unwrap_or_default();
-                    move_file(&path, &staging.join(file_name))?;
+                    let staged = staging.join(file_name);
+                    move_file(&path, &staged)?;
+                    self.outside_restored.push((name.clone(), staged));
                     self.plan.writes.remove(name.as_path());
                     self.plan.added.remove(name.as_path());
                 }
