@@ -88,6 +88,16 @@ impl DatabaseError {
         }
     }
 
+    /// Whether the disk that was written to is full.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => false,
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+        }
+    }
+
     /// The same of the database that this one is a copy of.
     fn of(self, source: &Path) -> Self {
         match self {

@@ -30,7 +30,8 @@ use std::path::Path;
 /// Move old archives to the trash
 ///
 /// An archive stays when any rule keeps it. Rules count for each account and each of its homes, and
-/// for full, auth, sessions and safety archives apart; days, weeks and months are those of the local
+/// for full, auth, sessions and safety archives apart, and for those that were made with --exclude or
+/// lack what could not be read; days, weeks and months are those of the local
 /// zone. The newest full archive of each that `verify` found good always stays, and so does the newest
 /// good one of every kind; a damaged one fills no place. Rules not given here are taken from
 /// `prune.keep_*` of config.toml.

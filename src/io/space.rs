@@ -61,15 +61,25 @@ pub fn network_kind(path: &Path) -> Option<&'static str> {
     }
 }
 
+/// Which disk an existing path is on, while the system runs; `None` where it does not say.
+pub fn disk_of(path: &Path) -> Option<u64> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some(path.metadata().ok()?.dev())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
+    }
+}
+
 /// Whether two existing paths are on one file system.
 pub fn same_file_system(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
     {
-        use std::os::unix::fs::MetadataExt;
-        match (a.metadata(), b.metadata()) {
-            (Ok(a), Ok(b)) => a.dev() == b.dev(),
-            _ => false,
-        }
+        matches!((disk_of(a), disk_of(b)), (Some(a), Some(b)) if a == b)
     }
     #[cfg(not(unix))]
     {

@@ -334,13 +334,13 @@ pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<Fil
     Ok(zip::ZipArchive::new(file).ok())
 }
 
-/// Removes what killed runs left of snapshots that they did not finish.
+/// Snapshots in `folder` that were not finished, and whose maker is gone.
 ///
 /// # Errors
-/// The folder cannot be listed. What cannot be removed stays.
-pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+/// The folder cannot be listed.
+pub fn stale(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
     };
     let is_left = |path: &PathBuf| {
@@ -359,10 +359,16 @@ pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
     let unfinished = entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED))
         .map(|entry| entry.path());
-    Ok(unfinished
-        .filter(is_left)
-        .filter(|path| tree::remove(path).is_ok())
-        .count())
+    Ok(unfinished.filter(is_left).collect())
+}
+
+/// Removes what killed runs left of snapshots that they did not finish.
+///
+/// # Errors
+/// The folder cannot be listed. What cannot be removed stays.
+pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+    let left = stale(folder, now)?.into_iter();
+    Ok(left.filter(|path| tree::remove(path).is_ok()).count())
 }
 
 /// Removes snapshots that are too old or too many: only those of this machine that carry our list, and

@@ -1,6 +1,7 @@
 //! The work of a restore, from the first check to the last.
 
 use super::RestoreError;
+use super::databases;
 use super::exchange_steps::linked_roots;
 use super::live::{self, LiveFiles};
 use super::login::{self, StagedLogin};
@@ -8,11 +9,12 @@ use super::merge::{self, Merged};
 use super::pending::{self, Note};
 use super::plan::{self, RestorePlan, Selection, Target};
 use super::rollouts::Rollouts;
+use super::room;
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Swap};
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
-use crate::archive::ArchiveError;
 use crate::archive::check::check_spellings;
+use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::Published;
 use crate::archive::reader::{Archive, Layout, Listing};
@@ -51,6 +53,8 @@ pub struct RestoreRequest<'a> {
     pub safety_backup: bool,
     /// Whether databases may go where only the archive's settings say (`sqlite_home`).
     pub may_write_outside: bool,
+    /// Whether the disk takes names for one that differ in letter case alone; where absent, it is asked.
+    pub ignores_case: Option<bool>,
     /// The manager home.
     pub manager_home: &'a Path,
     /// The process's environment.
@@ -182,7 +186,9 @@ pub(super) struct Work<'a> {
     pub(super) sqlite_home: Option<PathBuf>,
     /// Databases that lie outside the home and are replaced: live folder and staged folder.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
-    /// Those among them that only go.
+    /// Databases of the archive that go there, and where each is staged.
+    pub(super) outside_restored: Vec<(EntryName, PathBuf)>,
+    /// Databases there that only go.
     pub(super) outside_removed: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
     pub(super) _note: Note,
@@ -195,34 +201,24 @@ impl<'a> Work<'a> {
         // Again: another restore may have ended between the look before and the lock.
         let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
-        let needed_bytes = plan.bytes.saturating_sub(plan.hole_bytes);
-        if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < needed_bytes) {
-            return Err(ArchiveError::NoSpace {
-                folder: swap.folder().to_path_buf(),
-                needed_bytes,
-                free_bytes,
-            }
-            .into());
-        }
-        if stage::ignores_case(swap.folder())? {
-            // What stays here is not to be taken for a file of the archive either.
-            let kept = live.names.without(&plan.writes).without(&plan.removed);
-            check_spellings(request.archive.path(), || {
-                plan.writes.iter().chain(kept.iter())
-            })?;
-        }
+        let linked = linked_roots(&folder, &plan)?;
+        let outside = databases::outside_folder(request, &folder);
+        let (archive, staging) = (request.archive, swap.folder());
+        let disks = &room::System;
+        let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
+        room::check(&needs, disks)?;
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
-        Self::with(request, (plan, live), folder, swap, whole, note)
+        Self::with(request, (plan, live), folder, linked, (swap, note), whole)
     }
 
     fn with(
         request: &'a RestoreRequest<'a>,
         (plan, live): (RestorePlan, LiveFiles),
         folder: PathBuf,
-        mut swap: Swap,
+        linked: Vec<Root>,
+        (mut swap, note): (Swap, Note),
         whole: bool,
-        note: Note,
     ) -> Result<Self, RestoreError> {
         let mut roots = vec![Root {
             prefix: PathBuf::new(),
@@ -230,12 +226,13 @@ impl<'a> Work<'a> {
             staged: swap.folder().join("new"),
             whole,
         }];
-        for root in linked_roots(&folder, &plan)? {
+        for root in linked {
             swap.add_folder(atomic::parent_of(&root.staged))?;
             roots.push(root);
         }
         let outside = swap.folder().join("outside");
         atomic::create_private_folder(&roots[0].staged)?;
+        check_case(request, &plan, &live, &roots)?;
         let contents = request.archive.contents();
         let stage = Stage {
             roots,
@@ -256,6 +253,7 @@ impl<'a> Work<'a> {
             merged: Merged::default(),
             sqlite_home: None,
             outside: None,
+            outside_restored: Vec::new(),
             outside_removed: Vec::new(),
             notes: Vec::new(),
             _note: note,
@@ -368,6 +366,7 @@ impl<'a> Work<'a> {
             plan,
             contents,
             swap,
+            outside_restored,
             mut notes,
             ..
         } = self;
@@ -398,10 +397,16 @@ impl<'a> Work<'a> {
         // The exchange is done: nothing that fails from here on is a failed restore.
         let unsettled = login.settle_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
+        let is_restored = |path: &Path| {
+            plan.writes.contains(path)
+                || outside_restored
+                    .iter()
+                    .any(|(name, _)| name.as_path() == path)
+        };
         let files = contents.files.iter();
-        let sizes = files.filter(|f| plan.writes.contains(f.path.as_path()));
+        let sizes = files.filter(|f| is_restored(f.path.as_path()));
         Ok(RestoreReport {
-            files: plan.writes.len() as u64 + restored_login,
+            files: (plan.writes.len() + outside_restored.len()) as u64 + restored_login,
             bytes: sizes.map(|f| f.size).sum(),
             removed: plan.removed,
             safety,
@@ -410,6 +415,35 @@ impl<'a> Work<'a> {
             unsettled,
         })
     }
+}
+
+/// Refuses what a disk that ignores case would take for one: files, and folders that would become one
+/// with the files of both. What stays here is not to be taken for the archive's either.
+fn check_case(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    live: &LiveFiles,
+    roots: &[Root],
+) -> Result<(), RestoreError> {
+    let asked = || {
+        let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
+        folders.try_fold(false, |ignores, folder| {
+            Ok::<_, IoError>(ignores || stage::ignores_case(folder)?)
+        })
+    };
+    if !request.ignores_case.map_or_else(asked, Ok)? {
+        return Ok(());
+    }
+    let kept = live.names.without(&plan.writes).without(&plan.removed);
+    let folders = request.archive.contents().folders;
+    check_spellings(request.archive.path(), || {
+        let folders = folders
+            .iter()
+            .filter(|_| !plan.partial)
+            .map(|f| f.path.clone());
+        plan.writes.iter().chain(folders).chain(kept.iter())
+    })?;
+    Ok(())
 }
 
 /// Refuses to replace folders that other file systems are mounted in: one at the top is replaced

@@ -105,36 +105,38 @@ pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
 }
 
 /// Keeps the login of a home that is about to be exchanged, where Codex renewed it after the
-/// restore was killed: the newer one of an account goes live, and another account's is saved.
+/// restore was killed: the newer one of an account goes live, and another account's is saved. Whether that
+/// login is all that `live` names.
 pub(super) fn keep_login(
     manager_home: &Path,
     now: Timestamp,
     live: &Path,
     staged: &Path,
-) -> Result<(), IoError> {
+) -> Result<bool, IoError> {
     let name = Path::new(AUTH_JSON);
-    let (live, staged) = if live.file_name() == Some(name.as_os_str()) {
+    let is_login = live.file_name() == Some(name.as_os_str());
+    let (live, staged) = if is_login {
         (live.to_path_buf(), staged.to_path_buf())
     } else {
         (live.join(name), staged.join(name))
     };
     let (Ok(AuthFile::Present(old)), Ok(new)) = (AuthFile::read(&live), AuthFile::read(&staged))
     else {
-        return Ok(());
+        return Ok(false);
     };
     let Some(login) = &old.login else {
-        return Ok(());
+        return Ok(false);
     };
     match new.login() {
         Some(new) if new.identity.is_same(&login.identity) => {
             if login.freshness.is_newer_than(&new.freshness) {
                 atomic::write(&staged, old.bytes.expose())?;
             }
-            Ok(())
+            Ok(is_login)
         }
         _ => Profiles::of(manager_home)
             .save_back(&old, login, Keeper::Profile, now)
-            .map(|_| ())
+            .map(|_| is_login)
             .map_err(|e| match e {
                 ProfileError::Io(e) => e,
                 other => IoError {

@@ -9,8 +9,9 @@ mod recovery;
 #[cfg(test)]
 mod world;
 
+pub use super::step::BeforeExchange;
 pub(super) use recovery::check_ours;
-pub use recovery::{BeforeExchange, Recovery, is_at_work, is_pending, recover};
+pub use recovery::{Recovery, is_at_work, is_pending, recover};
 
 use super::remains;
 use super::step::Step;

@@ -1,10 +1,10 @@
 //! What a killed restore left: whether there is something, and finishing or undoing it.
 
-use super::super::step::{Step, Towards};
+use super::super::step::{BeforeExchange, Step};
 use super::{FOLDER_SUFFIX, JOURNAL, JournalFile, LOCK, State, Swap, SwapError, without_journal};
+use crate::io::IoContext;
 use crate::io::document::{self, Found};
 use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, IoError};
 use std::path::{Path, PathBuf};
 
 /// What was found of an interrupted restore.
@@ -32,9 +32,6 @@ pub fn is_pending(folder: &Path) -> bool {
 pub fn is_at_work(folder: &Path) -> bool {
     crate::io::lock::is_held(&folder.join(LOCK))
 }
-
-/// Is told of an exchange that a recovery is about to do: what is live, and what will be.
-pub type BeforeExchange<'a> = &'a dyn Fn(&Path, &Path) -> Result<(), IoError>;
 
 /// Finishes or undoes the restore whose journal is in `folder`, and removes what it staged.
 ///
@@ -128,20 +125,15 @@ pub(super) fn recover_locked(
             Recovery::Undone(left)
         }
         State::Undoing => {
-            for step in swap.journal.steps.iter().filter(|step| step.is_done()) {
-                before(&step.live, &step.staged)?;
-                left.extend(step.make_way(Towards::Old)?);
+            for step in &swap.journal.steps {
+                left.extend(step.prepare_undo(before)?);
             }
             swap.undo()?;
             Recovery::Undone(left)
         }
         State::Committing => {
             for step in &swap.journal.steps {
-                if !step.is_done() {
-                    before(&step.live, &step.staged)?;
-                    left.extend(step.make_way(Towards::New)?);
-                }
-                step.apply()?;
+                left.extend(step.finish(before)?);
             }
             swap.sync_parents()?;
             swap.set(State::Committed)?;

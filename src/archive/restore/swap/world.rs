@@ -1,8 +1,7 @@
 //! A folder with an old state and a new one to put into its place, for the tests of a swap.
 
-use super::super::step::Step;
+use super::super::step::{BeforeExchange, Step};
 use super::Swap;
-use super::recovery::BeforeExchange;
 use std::fs;
 use std::path::PathBuf;
 
@@ -48,7 +47,7 @@ impl World {
     }
 }
 
-pub(super) const NOTHING: BeforeExchange<'_> = &|_, _| Ok(());
+pub(super) const NOTHING: BeforeExchange<'_> = &|_, _| Ok(false);
 pub(super) const STAGING: &str = "x.codex-manager-restore";
 pub(super) const OLD: &str = "old - old old";
 pub(super) const NEW: &str = "new new - new";
