@@ -4,6 +4,7 @@
 use super::RestoreError;
 use super::apply::Work;
 use super::plan::Target;
+use super::remains;
 use super::rollouts::{FirstOf, Rollouts, conversation_of};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
@@ -227,11 +228,7 @@ impl Work<'_> {
             self.stage_outside(atomic::parent_of(&database.live))?;
         }
         atomic::create_private_folder(atomic::parent_of(&database.staged))?;
-        if database::snapshot(&database.live, &database.staged).is_ok() {
-            return Ok(true);
-        }
-        tree::remove(&database.staged)?;
-        Ok(false)
+        copy_of_sound(&database.live, &database.staged)
     }
 
     /// Notes that a live database of the home is replaced by its staged copy, or goes where there
@@ -279,7 +276,7 @@ impl Work<'_> {
         }
         let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
-        if database::snapshot(&live, &copy).is_ok() {
+        if copy_of_sound(&live, &copy)? {
             thread_rows::adopt_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
@@ -404,6 +401,7 @@ impl Work<'_> {
         }
         atomic::create_private_folder(folder)?;
         let staging = outside_staging(folder);
+        remains::retry(&staging);
         self.swap.add_folder(&staging)?;
         self.outside = Some((folder.to_path_buf(), staging.clone()));
         Ok(staging)
@@ -484,6 +482,22 @@ impl Work<'_> {
             }
         }
         Ok(stale)
+    }
+}
+
+/// Copies the database `live`; `false` when that is damaged or cannot be read, and no copy is there.
+///
+/// # Errors
+/// Anything else, a full disk say: that tells nothing of the database.
+fn copy_of_sound(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
+    let Err(e) = database::snapshot(live, copy) else {
+        return Ok(true);
+    };
+    tree::remove(copy)?;
+    if e.is_of_content(live) {
+        Ok(false)
+    } else {
+        Err(e.into())
     }
 }
 
