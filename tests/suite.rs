@@ -42,6 +42,7 @@ mod history_real;
 mod history_rebuild;
 mod hostile;
 mod hostile_exports;
+mod in_the_way;
 mod interrupted;
 mod json_output;
 mod kept_by_restore;

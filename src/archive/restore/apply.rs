@@ -2,12 +2,13 @@
 
 use super::RestoreError;
 use super::databases;
-use super::exchange_steps::linked_roots;
+use super::exchange_steps::{add_root, linked_roots};
 use super::live::{self, LiveFiles};
 use super::login::{self, StagedLogin};
 use super::merge::{self, Merged};
 use super::pending::{self, Note};
 use super::plan::{self, RestorePlan, Selection, Target};
+use super::remains;
 use super::rollouts::Rollouts;
 use super::room;
 use super::stage::{self, Carry, Extract, Root, Stage};
@@ -181,6 +182,8 @@ pub(super) struct Work<'a> {
     pub(super) whole: bool,
     /// Whether each file is exchanged by itself: for a few files of a large home.
     pub(super) by_file: bool,
+    /// Folders that are exchanged as a whole all the same, by their paths in the home.
+    pub(super) whole_folders: BTreeSet<PathBuf>,
     pub(super) merged: Merged,
     /// Where Codex looks for databases, if outside the home.
     pub(super) sqlite_home: Option<PathBuf>,
@@ -207,6 +210,9 @@ impl<'a> Work<'a> {
         let disks = &room::System;
         let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
         room::check(&needs, disks)?;
+        for place in remains::places_apart(&folder) {
+            remains::retry(&place);
+        }
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
         Self::with(request, (plan, live), folder, linked, (swap, note), whole)
@@ -227,8 +233,7 @@ impl<'a> Work<'a> {
             whole,
         }];
         for root in linked {
-            swap.add_folder(atomic::parent_of(&root.staged))?;
-            roots.push(root);
+            roots.push(add_root(&mut swap, root)?);
         }
         let outside = swap.folder().join("outside");
         atomic::create_private_folder(&roots[0].staged)?;
@@ -239,6 +244,7 @@ impl<'a> Work<'a> {
             outside,
             login: None,
             rollouts: Rollouts::default(),
+            left_out: BTreeSet::new(),
         };
         Ok(Self {
             request,
@@ -250,6 +256,7 @@ impl<'a> Work<'a> {
             swap,
             whole,
             by_file: false,
+            whole_folders: BTreeSet::new(),
             merged: Merged::default(),
             sqlite_home: None,
             outside: None,
@@ -272,6 +279,10 @@ impl<'a> Work<'a> {
         self.stage.login = extract.into_login();
         self.stage.rollouts = Rollouts::among(&self.plan.writes);
         self.stage.structure(self.contents, &self.plan)?;
+        self.notes.extend(self.stage.left_out.iter().map(|kept| {
+            let kept = kept.display();
+            format!("left as it is, though the archive has a folder in its place: {kept}")
+        }));
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
                 "made by the Python codex-manager: no digests; names, CRC and databases were checked"
@@ -296,10 +307,12 @@ impl<'a> Work<'a> {
     fn carry(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
         let is_small = self.plan.partial && files <= FEW_FILES;
-        if self.target_is_home_alone() && (is_small || stage::has_layers(&self.folder)) {
-            // Linking all that stays would cost more than the restore itself; or folders of a lower
-            // layer cannot be exchanged.
+        if self.target_is_home_alone() && is_small {
+            // Linking all that stays would cost more than the restore itself.
             return self.leave_what_stays();
+        }
+        if self.target_is_home_alone() && self.is_layered()? {
+            return self.carry_pieces();
         }
         match self.carry_what_stays() {
             // A file of another user, which may be neither read nor linked, can stay where it is.
@@ -315,24 +328,30 @@ impl<'a> Work<'a> {
         Ok(self.stage.finish_folders(self.contents, kept)?)
     }
 
+    /// Folders of ours in the home, by their paths there.
+    pub(super) fn own_folders(&self) -> BTreeSet<PathBuf> {
+        let roots = self.stage.roots.iter();
+        let own = roots.map(|root| {
+            let within = swap::folder_within(&root.live);
+            let name = within.file_name().unwrap_or_default();
+            root.prefix.join(name)
+        });
+        own.collect()
+    }
+
+    /// What carries over what stays, but for the folders `own`.
+    pub(super) fn carrier<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> Carry<'b> {
+        Carry {
+            plan: &self.plan,
+            skip: own,
+            exact: !self.plan.partial && !self.plan.merge,
+        }
+    }
+
     /// Carries what stays into the new state.
     fn carry_what_stays(&self) -> Result<(), IoError> {
-        let own: BTreeSet<PathBuf> = self
-            .stage
-            .roots
-            .iter()
-            .map(|root| {
-                let within = swap::folder_within(&root.live);
-                let name = within.file_name().unwrap_or_default();
-                root.prefix.join(name)
-            })
-            .collect();
-        let exact = !self.plan.partial && !self.plan.merge;
-        let carry = Carry {
-            plan: &self.plan,
-            skip: &own,
-            exact,
-        };
+        let own = self.own_folders();
+        let carry = self.carrier(&own);
         // The linked folders first: where nothing of theirs is staged, nothing is exchanged.
         for root in &self.stage.roots[1..] {
             carry.root(root)?;
@@ -341,7 +360,7 @@ impl<'a> Work<'a> {
             carry.root(self.stage.home())?;
         } else {
             for top in self.tops() {
-                carry.top(self.stage.home(), &top)?;
+                carry.within(self.stage.home(), Path::new(&top))?;
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
@@ -407,7 +426,7 @@ impl<'a> Work<'a> {
         let sizes = files.filter(|f| is_restored(f.path.as_path()));
         Ok(RestoreReport {
             files: (plan.writes.len() + outside_restored.len()) as u64 + restored_login,
-            bytes: sizes.map(|f| f.size).sum(),
+            bytes: sizes.fold(0, |sum, f| sum.saturating_add(f.size)),
             removed: plan.removed,
             safety,
             auth: login.outcome,
@@ -484,7 +503,7 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     Ok((Swap::begin(&within, &keep)?, note))
 }
 
-fn is_denied(error: &IoError) -> bool {
+pub(super) fn is_denied(error: &IoError) -> bool {
     matches!(
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem

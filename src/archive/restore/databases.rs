@@ -4,6 +4,7 @@
 use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
 use super::plan::Target;
+use super::remains;
 use super::rollouts::{FirstOf, Rollouts, conversation_of};
 use super::room::{self, Need};
 use crate::archive::ArchiveError;
@@ -436,6 +437,7 @@ impl Work<'_> {
         }
         atomic::create_private_folder(folder)?;
         let staging = outside_staging(folder);
+        remains::retry(&staging);
         self.swap.add_folder(&staging)?;
         self.outside = Some((folder.to_path_buf(), staging.clone()));
         Ok(staging)

@@ -11,6 +11,7 @@ pub mod live;
 mod login;
 mod merge;
 pub mod pending;
+mod pieces;
 pub mod plan;
 mod remains;
 mod returning;

@@ -98,10 +98,9 @@ fn places(codex_home: &Path) -> [PathBuf; 2] {
 
 /// What restores of `codex_home` replaced and could not remove: it only takes room.
 pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
-    places(codex_home)
-        .iter()
-        .flat_map(|place| remains::of(place))
-        .collect()
+    let apart = remains::places_apart(codex_home);
+    let places = places(codex_home).into_iter().chain(apart);
+    places.flat_map(|place| remains::of(&place)).collect()
 }
 
 /// Keeps the login of a home that is about to be exchanged, where Codex renewed it after the
@@ -148,7 +147,7 @@ pub(super) fn keep_login(
     }
 }
 
-/// Finishes or undoes every interrupted restore. Costs two looks and a listing when there is none.
+/// Finishes or undoes every interrupted restore. Costs a few listings when there is none.
 ///
 /// # Errors
 /// One could not be finished.

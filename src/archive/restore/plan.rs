@@ -112,7 +112,7 @@ pub fn plan_restore(
         match kind {
             Kind::Auth => {
                 plan.wants_login = true;
-                plan.bytes += size;
+                plan.bytes = plan.bytes.saturating_add(size);
                 continue;
             }
             // Bound to one installation, or the user's own original: put back only where there is
@@ -122,7 +122,7 @@ pub fn plan_restore(
             Kind::Transient if !name.is_own() => continue,
             _ => {}
         }
-        plan.bytes += size;
+        plan.bytes = plan.bytes.saturating_add(size);
         let is_sidecar = kind == Kind::DatabaseSidecar;
         if !is_sidecar && !name.is_own() && !standing.contains(path) {
             plan.added.insert(&name);

@@ -160,8 +160,12 @@ impl Swap {
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
         self.journal.folders.push(folder.to_path_buf());
         self.write()?;
-        atomic::create_private_folder(folder)?;
-        Ok(())
+        let made = atomic::create_private_folder(folder);
+        if made.is_err() && folder.symlink_metadata().is_err() {
+            // Nothing is there to be made durable, or to be removed.
+            self.journal.folders.pop();
+        }
+        Ok(made?)
     }
 
     /// The folder with the journal.
