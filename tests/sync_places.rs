@@ -8,7 +8,7 @@
 use crate::support::env::assert_same_tree;
 use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, killed_at};
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -734,4 +734,23 @@ fn a_preflight_fails_where_something_stands_in_the_place_of_the_backups() {
     fs::remove_file(&backups).unwrap();
     symlink(pair.0.path("nowhere"), &backups).unwrap();
     let _ = pair.run("a", &["preflight"]).code(5);
+}
+
+#[test]
+fn a_link_keeps_its_place_where_another_file_differs_from_it_by_letter_case() {
+    let pair = Pair::new();
+    let theirs = pair.put("cloud", "skills/s/Note.md", "of another, and longer");
+    at(&theirs, 1_900_000_000);
+    pair.put("a", "skills/s/note.md", "mine");
+    let elsewhere = pair.0.write("elsewhere", "not synced");
+    let link = pair.home("a").join("skills/s/Note.md");
+    symlink(&elsewhere, &link).unwrap();
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(actions(&json), [""; 0]);
+    assert_eq!(json["conflicts"].as_array().unwrap().len(), 0, "{json}");
+    assert_eq!(pair.text("a", "skills/s/note.md"), "mine");
+    assert_eq!(
+        pair.text("cloud", "skills/s/Note.md"),
+        "of another, and longer"
+    );
 }

@@ -246,7 +246,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let open = forks
         .all
         .keys()
-        .filter(|mark| !state.resolved.contains(*mark));
+        .filter(|name| !state.resolved.contains(*name));
     let open = open.count();
     if open > 0 {
         let kept = counted(open, "kept version");

@@ -133,7 +133,9 @@ impl Planner<'_> {
                 if let Some(part) = groups.remove(key) {
                     whole.here.extend(part.here);
                     whole.there.extend(part.there);
+                    whole.copies.extend(part.copies);
                     whole.stand_in |= part.stand_in;
+                    whole.blocked |= part.blocked;
                 }
             }
             let key = keys.iter().find(|key| self.state.files.contains_key(*key));
