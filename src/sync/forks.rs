@@ -5,7 +5,9 @@
 //! `.codex-manager/forks/` of the cloud folder. The conversation and the contents make the name, so that
 //! several machines that keep the same version write the same file; none is ever changed.
 
+use super::cloud_names;
 use super::manifest::OURS;
+use super::peers;
 use super::rollouts;
 use super::scan::{Side, Stat};
 use crate::io::hash::Sha256Digest;
@@ -31,6 +33,8 @@ pub struct Fork {
     pub here: Option<Stat>,
     /// The same in the cloud folder.
     pub there: Option<Stat>,
+    /// Whether it is in the cloud folder and not downloaded to this machine.
+    pub is_awaited: bool,
 }
 
 impl Fork {
@@ -120,6 +124,9 @@ impl Forks {
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
+                let stands_for = cloud_names::stand_in(&name).filter(|_| side == Side::There);
+                let is_stand_in = stands_for.is_some();
+                let name = stands_for.unwrap_or(name);
                 if parse(&name).is_none() {
                     continue;
                 }
@@ -130,7 +137,12 @@ impl Forks {
                     name,
                     here: None,
                     there: None,
+                    is_awaited: false,
                 });
+                if is_stand_in || side == Side::There && peers::is_not_here(&entry.path()) {
+                    fork.is_awaited = true;
+                    continue;
+                }
                 match side {
                     Side::Here => fork.here = Some(stat),
                     Side::There => fork.there = Some(stat),

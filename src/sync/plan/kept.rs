@@ -40,7 +40,17 @@ impl Planner<'_> {
                 ops = dropping(fork);
             } else {
                 let size = fork.here.or(fork.there).map_or(0, |stat| stat.size);
-                match self.source_of(fork) {
+                let source = if fork.is_awaited {
+                    Source::Needless
+                } else {
+                    self.source_of(fork)
+                };
+                match source {
+                    // Whoever is to decide about it needs it here.
+                    Source::Needless if fork.here.is_none() => {
+                        let why = "it is not downloaded to this machine";
+                        self.plan.waiting.push((fork.name.clone(), why.into()));
+                    }
                     Source::Needless => {}
                     Source::Side(from) => {
                         if fork.here.is_some() && fork.there.is_some() {
