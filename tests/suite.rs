@@ -91,6 +91,7 @@ mod sync_codex;
 mod sync_faults;
 mod sync_guard;
 mod sync_identity;
+mod sync_peers;
 mod sync_places;
 mod sync_races;
 mod sync_registering;

@@ -124,12 +124,15 @@ fn a_conversation_with_a_token_in_it_is_put_back_and_a_text_with_one_not_into_th
     }
     assert_eq!(pair.text("cloud", ROLLOUT), conversation);
     pair.0.write(&format!("{kept}/{SKILL}"), &token);
-    let refused = pair.run("a", &["restore", "--target", "cloud", "--apply"]);
-    let refused = refused.code(5);
-    assert!(refused.stderr.contains("token of GitHub"), "{refused}");
-    assert!(!refused.stderr.contains(&token));
+    let args = ["restore", "--target", "cloud", "--apply", "--json"];
+    let left = pair.run("a", &args).code(6);
+    assert!(left.stderr.contains("token of GitHub"), "{left}");
+    assert!(!left.to_string().contains(&token));
+    assert_eq!(left.json()["skipped"][0]["path"], SKILL, "{left}");
+    assert_eq!(left.json()["files"][0], ROLLOUT, "{left}");
+    assert!(!pair.cloud().join(SKILL).exists());
     let _ = pair
-        .run("a", &["restore", "--target", "local", "--apply"])
+        .run("a", &["restore", "--from", "a-20261101T000000Z", "--apply"])
         .code(0);
     assert_eq!(pair.text("a", SKILL), token);
 }

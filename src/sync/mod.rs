@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod lineage;
 pub mod lines;
 pub mod manifest;
+pub mod peers;
 pub mod plan;
 pub mod register;
 pub mod resolve;

@@ -73,7 +73,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 }
 
 /// Whether the bytes of a file are not on this machine: opening it would download it.
-fn is_dataless(meta: &Metadata) -> bool {
+pub(super) fn is_dataless(meta: &Metadata) -> bool {
     #[cfg(target_os = "macos")]
     {
         use std::os::macos::fs::MetadataExt;

@@ -79,7 +79,7 @@ struct Line<'a>(
 pub struct State {
     /// By key.
     pub files: HashMap<String, Last>,
-    /// What is settled for all machines: marks of forks that somebody has decided about, and ids of
+    /// What is settled for all machines: names of forks that somebody has decided about, and ids of
     /// deletions of files that came to life again.
     pub resolved: BTreeSet<String>,
     /// Files that were deleted here and whose deletion was sent on, by key.

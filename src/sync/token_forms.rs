@@ -247,7 +247,7 @@ mod tests {
             "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
             "xoxb-your-token-here",
             "AKIAIOSFODNN7EXAMPLE",
-            "AKIAXXXXXXXXXXXXXXXX",
+            "AKIAYOURACCESSKEYIDX",
             "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
             "a file that begins with -----BEGIN OPENSSH PRIVATE KEY----- is never to be committed, whatever it is",
             "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n",

@@ -204,15 +204,15 @@ impl<'a> Work<'a> {
         // Again: another restore may have ended between the look before and the lock.
         let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
+        for place in remains::places_apart(&folder) {
+            remains::retry(&place);
+        }
         let linked = linked_roots(&folder, &plan)?;
         let outside = databases::outside_folder(request, &folder);
         let (archive, staging) = (request.archive, swap.folder());
         let disks = &room::System;
         let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
         room::check(&needs, disks)?;
-        for place in remains::places_apart(&folder) {
-            remains::retry(&place);
-        }
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
         Self::with(request, (plan, live), folder, linked, (swap, note), whole)

@@ -10,7 +10,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::counted;
-use crate::sync::apply::{self, Work};
+use crate::sync::apply::{self, ApplyError, Work};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, Plan};
 use crate::sync::scan::Side;
@@ -79,6 +79,10 @@ impl RunArgs {
                 nobody_home(context, config, closing)?;
             }
         }
+        for conflict in &plan.conflicts {
+            let (path, why) = (&*conflict.path, &*conflict.reason);
+            events::warn!(path, why, "conflict");
+        }
         if !plan.conflicts.is_empty() {
             context.ui.document("sync run", &document(&plan, |_| false));
             shared::say_the_rest(context, &plan, config);
@@ -96,8 +100,9 @@ impl RunArgs {
                 progress: &bar,
                 now: context.now(),
             },
-        )?;
+        );
         drop(bar);
+        let report = report.map_err(|error| said_with_snapshot(context, &plan, error))?;
         for step in report.done.iter().map(|index| &plan.steps[*index]) {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
             events::info!(action, path, why, "synced");
@@ -126,8 +131,17 @@ impl RunArgs {
             say_who_came(context, config);
         }
         // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
-        if closed || who_is_home(context, config).is_empty() {
-            shared::register(context, config, &replica, &report.arrivals)?;
+        let may_register = closed || who_is_home(context, config).is_empty();
+        if may_register
+            && let Err(error) = shared::register(context, config, &replica, &report.arrivals)
+        {
+            return Err(match &report.snapshot {
+                Some(snapshot) => {
+                    show_stopped(context, &plan, snapshot);
+                    error.hint(format!("what was overwritten is in {snapshot}"))
+                }
+                None => error,
+            });
         }
         let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
         json.dry_run = false;
@@ -145,6 +159,24 @@ impl RunArgs {
             !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
     }
+}
+
+/// What ended a run, with the name of the snapshot that was made before.
+fn said_with_snapshot(context: &Context, plan: &Plan, error: ApplyError) -> CommandError {
+    if let ApplyError::Stopped { snapshot, .. } = &error {
+        let snapshot = &**snapshot;
+        events::warn!(snapshot, "what was overwritten is kept");
+        show_stopped(context, plan, snapshot);
+    }
+    error.into()
+}
+
+/// The document of a run that ended early: which steps are done, only the next plan tells.
+fn show_stopped(context: &Context, plan: &Plan, snapshot: &str) {
+    let mut json = document(plan, |_| false);
+    json.dry_run = false;
+    json.snapshot = Some(snapshot);
+    context.ui.document("sync run", &json);
 }
 
 /// What was done, and the next step of the protocol.

@@ -19,7 +19,7 @@ use super::identity;
 use super::ledger::{Ledger, Noted};
 use super::lines;
 use super::manifest::{self, Written};
-use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Step};
+use super::plan::{After, Copy, MergeTo, Op, Plan, PlanError, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -50,6 +50,14 @@ pub enum ApplyError {
     /// The cloud folder is not there any more, or not the one that it was.
     #[error(transparent)]
     Cloud(#[from] PlanError),
+    /// It ended when what would be overwritten had been kept.
+    #[error("{cause}")]
+    Stopped {
+        /// The name of the snapshot.
+        snapshot: String,
+        /// Why.
+        cause: Box<ApplyError>,
+    },
 }
 
 /// What applying is given.
@@ -141,10 +149,28 @@ fn name_new(file: TempFile, target: &Path) -> Result<(), Obstacle> {
 /// Applies a plan. `state` is the one that the plan was made from; the caller holds its lock.
 ///
 /// # Errors
-/// See [`ApplyError`].
-pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
-    let before = state.clone();
+/// See [`ApplyError`]; one that comes after something was kept is [`ApplyError::Stopped`].
+pub fn apply(plan: &Plan, state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
     let mut report = Report::default();
+    match steps_of(plan, state, work, &mut report) {
+        Ok(()) => Ok(report),
+        Err(cause) => Err(match report.snapshot {
+            Some(snapshot) => ApplyError::Stopped {
+                snapshot,
+                cause: Box::new(cause),
+            },
+            None => cause,
+        }),
+    }
+}
+
+fn steps_of(
+    plan: &Plan,
+    mut state: State,
+    work: &Work<'_>,
+    report: &mut Report,
+) -> Result<(), ApplyError> {
+    let before = state.clone();
     cloud::still_there(plan, &state, &work.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
     let met_peers = !state.has_peers && identity::has_others(work.config, &state);
@@ -169,17 +195,17 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
             state: &mut state,
             placed: Vec::new(),
         };
-        let ended = run.steps(&plan.steps, &mut report);
+        let ended = run.steps(&plan.steps, report);
         let synced = run.journal.sync();
         ended?;
         synced?;
     }
-    finish(plan, &report, &before, state, work)?;
+    finish(plan, report, &before, state, work)?;
     if work.config.backup.before_overwrite {
         let pruned = backup::prune(work.config, work.now, report.snapshot.as_deref());
         report.not_pruned = pruned.err();
     }
-    Ok(report)
+    Ok(())
 }
 
 /// What the run leaves for the next one and for other machines.
@@ -393,7 +419,11 @@ impl Run<'_> {
     fn op(&mut self, op: &Op) -> Result<(), Obstacle> {
         match op {
             Op::Copy(copy) => self.copy(copy),
-            Op::Merge { versions, to } => self.merge(versions, to),
+            Op::Merge {
+                versions,
+                to,
+                is_one_text,
+            } => self.merge(versions, to, *is_one_text),
             Op::Rename { from, to } => self.rename(from, to),
             Op::Fork { from, name, digest } => self.fork(from, name, digest),
             Op::CopyFork { from, name } => self.copy_fork(*from, name),
@@ -452,7 +482,8 @@ impl Run<'_> {
     fn merge(
         &mut self,
         versions: &[(Seen, Sha256Digest)],
-        to: &[((Side, String), Option<Stat>)],
+        to: &[MergeTo],
+        is_one_text: bool,
     ) -> Result<(), Obstacle> {
         let still = |run: &Self| {
             let each = versions.iter().map(|(seen, _)| run.copier.still(seen));
@@ -468,24 +499,25 @@ impl Run<'_> {
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
         let mtime_ns = times.max().unwrap_or(0);
         let mut staged = Vec::new();
-        for (place, over) in to {
+        for MergeTo { place, over, first } in to {
             let target = self.place(place)?;
             let mut temp = self.copier.temp(place.0, &target)?;
-            merge.write(temp.file()).at("merge", &target)?;
-            self.work.progress.add_bytes(merge.bytes);
+            merge.write(*first, temp.file()).at("merge", &target)?;
+            let size = merge.bytes_from(*first);
+            self.work.progress.add_bytes(size);
             let written = Written {
-                size: merge.bytes,
+                size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
                 history: None,
             };
             let like = over.map(|_| target.as_path());
             set_like(temp.file(), &target, like).at("set mode", &target)?;
-            let text = Some((written.size, written.digest));
+            let text = is_one_text.then_some((written.size, written.digest));
             staged.push(Staged::new(temp, target, place.clone(), written, text)?);
         }
         still(self)?;
-        for (staged, (place, over)) in staged.into_iter().zip(to) {
+        for (staged, MergeTo { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::There {
                 self.ledger.note(&place.1, &staged.written)?;
             }

@@ -38,8 +38,8 @@ fn new_places(step: &Step) -> impl Iterator<Item = (Side, &str)> {
         let places: Vec<(Side, &str)> = match op {
             Op::Copy(Copy { to, over: None, .. }) => vec![(to.0, &*to.1)],
             Op::Merge { to, .. } => {
-                let new = to.iter().filter(|(_, over)| over.is_none());
-                new.map(|((side, path), _)| (*side, &**path)).collect()
+                let new = to.iter().filter(|to| to.over.is_none());
+                new.map(|to| (to.place.0, &*to.place.1)).collect()
             }
             Op::Rename { from, to } => vec![(from.side, &**to)],
             _ => Vec::new(),

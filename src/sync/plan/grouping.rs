@@ -2,6 +2,7 @@
 
 use super::Planner;
 use crate::sync::config::SessionMode;
+use crate::sync::lines;
 use crate::sync::rollouts;
 use crate::sync::scan::{Found, Listing, Side};
 use crate::sync::state::{Last, Place};
@@ -109,8 +110,41 @@ impl Planner<'_> {
         }
     }
 
+    /// What is called as one of Codex's files of lines but for letter case is none: Codex reads it only on a
+    /// disk that ignores case, where it stands in the place of that one. It is left alone, and what would be
+    /// put beside it in the cloud folder stays here.
+    fn drop_misspelled_lines(&mut self, groups: &mut HashMap<String, Group>) {
+        let of_codex = |key: &str| {
+            let lower = key.to_lowercase();
+            (lower != key && lines::is_lines(&lower)).then_some(lower)
+        };
+        let keys = groups
+            .keys()
+            .filter_map(|key| Some((key.clone(), of_codex(key)?)));
+        for (key, real) in keys.collect::<Vec<_>>() {
+            let Some(other) = groups.remove(&key) else {
+                continue;
+            };
+            let why = format!("differs from {real} by letter case alone: it is left alone");
+            let is_alone = |group: &Group| group.there.is_empty() && group.copies.is_empty();
+            if other.there.is_empty() {
+                self.plan.left_out.push((key, why));
+            } else if let Some(alone) = groups.get_mut(&real).filter(|group| is_alone(group)) {
+                // Where case is ignored, it would take that one's place.
+                alone.blocked = true;
+                self.plan.skipped.push((
+                    real,
+                    format!("{key} is in its place in the cloud folder: rename or remove that"),
+                ));
+            } else {
+                self.plan.notes.push((key, why));
+            }
+        }
+    }
+
     /// Names that a disk which ignores letter case cannot hold both are left alone.
     fn drop_clashes(&mut self, groups: &mut HashMap<String, Group>) {
+        self.drop_misspelled_lines(groups);
         let mut folded: HashMap<String, Vec<String>> = HashMap::new();
         for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
             let names = folded.entry(key.to_lowercase()).or_default();
@@ -133,7 +167,9 @@ impl Planner<'_> {
                 if let Some(part) = groups.remove(key) {
                     whole.here.extend(part.here);
                     whole.there.extend(part.there);
+                    whole.copies.extend(part.copies);
                     whole.stand_in |= part.stand_in;
+                    whole.blocked |= part.blocked;
                 }
             }
             let key = keys.iter().find(|key| self.state.files.contains_key(*key));

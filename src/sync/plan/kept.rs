@@ -21,9 +21,9 @@ impl Planner<'_> {
         }
         let forks = std::mem::take(&mut self.forks);
         let named = Named::of(&forks, self.state, &self.plan.steps);
-        for (mark, fork) in &forks.all {
+        for (name, fork) in &forks.all {
             let resolved =
-                self.state.resolved.contains(mark) || self.manifests()?.resolved.contains(mark);
+                self.state.resolved.contains(name) || self.manifests()?.resolved.contains(name);
             let mut ops = Vec::new();
             let mut reason = "kept on both sides until somebody decides";
             if !resolved && let Some(step) = self.incoming(fork, &named) {
@@ -35,18 +35,28 @@ impl Planner<'_> {
             if resolved || self.is_contained(fork, &named) {
                 reason = "decided about";
                 if resolved {
-                    self.plan.settled.push(mark.clone());
+                    self.plan.settled.push(name.clone());
                 }
                 ops = dropping(fork);
             } else {
                 let size = fork.here.or(fork.there).map_or(0, |stat| stat.size);
-                match self.source_of(fork) {
+                let source = if fork.is_awaited {
+                    Source::Needless
+                } else {
+                    self.source_of(fork)
+                };
+                match source {
+                    // Whoever is to decide about it needs it here.
+                    Source::Needless if fork.here.is_none() => {
+                        let why = "it is not downloaded to this machine";
+                        self.plan.waiting.push((fork.name.clone(), why.into()));
+                    }
                     Source::Needless => {}
                     Source::Side(from) => {
                         if fork.here.is_some() && fork.there.is_some() {
                             reason = "one of its two files is not what its name says";
                         }
-                        let name = fork.name.clone();
+                        let name = name.clone();
                         ops.push(Op::CopyFork { from, name });
                     }
                     Source::Missing => {
@@ -59,7 +69,7 @@ impl Planner<'_> {
             }
             if !ops.is_empty() {
                 self.plan.steps.push(Step {
-                    key: format!("fork:{mark}"),
+                    key: format!("fork:{name}"),
                     path: fork.name.clone(),
                     action: Action::SettleFork,
                     reason: reason.into(),
@@ -178,9 +188,8 @@ impl<'a> Named<'a> {
     fn of(forks: &Forks, state: &'a State, steps: &[Step]) -> Self {
         let wanted: HashSet<&str> = forks.all.values().map(Fork::conversation).collect();
         let conversation = |key: &str| {
-            let name = rollouts::is_key(key).then(|| rollouts::file_name(key))?;
-            let name = wanted.get(name.strip_suffix(".jsonl")?)?;
-            Some((*name).to_owned())
+            let label = rollouts::is_key(key).then(|| forks::label(key))?;
+            wanted.contains(&*label).then_some(label)
         };
         let mut named = Self {
             steps: HashMap::new(),

@@ -13,7 +13,7 @@ mod steps;
 mod versions;
 
 use grouping::{Group, key_of, shown};
-pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Step};
+pub use steps::{Action, After, Conflict, Copy, MergeTo, Op, Plan, Seen, Step};
 
 use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, SessionMode, SyncConfig};
@@ -22,7 +22,8 @@ use super::forks::Forks;
 use super::identity;
 use super::ledger::Ledger;
 use super::lines;
-use super::manifest::{self, Manifests, Written};
+use super::manifest::{self, Written};
+use super::peers::{self, Manifests};
 use super::rollouts;
 use super::scan::{self, Listing, Side};
 use super::state::{Damage, Replica, State, StateError};
@@ -31,7 +32,8 @@ use crate::io::IoError;
 use crate::io::parallel;
 use crate::io::quantity::counted;
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Why there is no plan. Nothing was changed.
@@ -71,6 +73,9 @@ pub enum PlanError {
     /// See [`TakeoverError`].
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    /// What this machine said last is not on it.
+    #[error("what this machine said last is not downloaded to it: {}", .0.display())]
+    NotDownloaded(PathBuf),
     /// A glob that means nothing.
     #[error("filters.exclude_globs: {0}")]
     Glob(String),
@@ -138,6 +143,7 @@ pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), Pl
     if state.damage == Some(Damage::All) && manifest::all_paths(cloud).next().is_none() {
         return Err(PlanError::Unmarked(cloud.clone()));
     }
+    check_own_word(config, &state)?;
     if identity::manifest_of(config, &state).exists() {
         return Ok(());
     }
@@ -153,6 +159,16 @@ pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), Pl
     }
 }
 
+/// Who cannot read what stands under this machine's name cannot tell whether another one wrote it: it is not
+/// written over, and not taken for gone.
+fn check_own_word(config: &SyncConfig, state: &State) -> Result<(), PlanError> {
+    let own = identity::manifest_of(config, state);
+    if peers::is_not_here(&own) {
+        return Err(PlanError::NotDownloaded(own));
+    }
+    Ok(())
+}
+
 /// Makes the plan. Also returns the state that it was made from.
 ///
 /// # Errors
@@ -166,6 +182,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
     }
+    check_own_word(config, &state)?;
     let renamed = identity::settle(&mut state, config, request.replica)?;
     // Two disks, or two processors.
     let (there, here) = parallel::both(
@@ -201,6 +218,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     planner.plan.warnings.extend(renamed);
     planner.plan.warnings.extend(travel::misspelled(config));
     planner.all(here, there, &scope)?;
+    planner.mind_peers()?;
     let mut plan = planner.plan;
     plan.is_whole = true;
     disguised::leave_out(&mut plan, config);
@@ -266,6 +284,46 @@ impl Planner<'_> {
 
     fn own_manifest(&self) -> PathBuf {
         identity::manifest_of(self.request.config, self.state)
+    }
+
+    /// Says what of other machines' words is missing, and whose word a file that is waited for is of.
+    fn mind_peers(&mut self) -> Result<(), PlanError> {
+        let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
+        let not_here = peers::not_here(cloud, &own)?;
+        if let Some(read) = self.manifests.get() {
+            self.plan.skipped.extend(read.refused.iter().cloned());
+        }
+        let keys = self.plan.waiting.iter();
+        let keys: HashSet<String> = keys.map(|(path, _)| manifest::key_of(path)).collect();
+        if !keys.is_empty() {
+            let mut writers = peers::writers_of(cloud, &own, &keys, &peers::LIMITS)?;
+            for key in keys {
+                if !self.own_versions(&key)?.is_empty() {
+                    let machines = writers.entry(key).or_default();
+                    machines.insert("this machine".to_owned());
+                }
+            }
+            for (path, why) in &mut self.plan.waiting {
+                let Some(machines) = writers.get(&manifest::key_of(path)) else {
+                    continue;
+                };
+                let names: Vec<&str> = machines.iter().map(String::as_str).collect();
+                let names = names.join(" or ");
+                let how = if why == versions::ZEROS {
+                    "remove it there and run codex-manager sync run --apply"
+                } else {
+                    "run codex-manager sync run --apply --accept-unlisted"
+                };
+                let _ = write!(
+                    why,
+                    "; {names} had it whole: wait until the cloud client has brought that, or {how} on {names}"
+                );
+            }
+        }
+        let not_here = not_here.iter().map(|name| manifest::shown(name));
+        let not_here = not_here.map(|path| (path, peers::NOT_HERE.to_owned()));
+        self.plan.waiting.extend(not_here);
+        Ok(())
     }
 
     /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody

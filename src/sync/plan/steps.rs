@@ -37,6 +37,17 @@ pub struct Copy {
     pub history: Option<Box<History>>,
 }
 
+/// A place that lines of several versions go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeTo {
+    /// The place.
+    pub place: (Side, String),
+    /// What is there now.
+    pub over: Option<Stat>,
+    /// The first line that goes there, by its index.
+    pub first: usize,
+}
+
 /// One thing that is done to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -46,8 +57,10 @@ pub enum Op {
     Merge {
         /// The versions, each with the digest of what was read.
         versions: Vec<(Seen, Sha256Digest)>,
-        /// The places, and what is there now.
-        to: Vec<((Side, String), Option<Stat>)>,
+        /// Where they go.
+        to: Vec<MergeTo>,
+        /// Whether both sides have all lines then.
+        is_one_text: bool,
     },
     /// The file gets another name on its side.
     Rename {
@@ -107,7 +120,7 @@ impl Op {
         };
         match self {
             Self::Copy(Copy { to, over, .. }) => at(to, over).into_iter().collect(),
-            Self::Merge { to, .. } => to.iter().filter_map(|(to, over)| at(to, over)).collect(),
+            Self::Merge { to, .. } => to.iter().filter_map(|to| at(&to.place, &to.over)).collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
             | Self::Fork { .. }
