@@ -440,7 +440,7 @@ fn a_time_before_1970_is_kept_in_a_snapshot_and_put_back() {
         pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
         pair.sync(&[(SKILL, "one")]);
         let file = pair.home("b").join(SKILL);
-        let old = std::time::UNIX_EPOCH - std::time::Duration::from_secs(86_400);
+        let old = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400);
         fs::File::open(&file).unwrap().set_modified(old).unwrap();
         pair.put("a", SKILL, "two, and more");
         pair.apply("a");

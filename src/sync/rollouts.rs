@@ -191,9 +191,10 @@ mod tests {
         assert_eq!(stem(&good), Some(&*good));
         for at in 0..good.len() {
             for letter in ["é", "\u{1f600}", "\0"] {
-                let odd = format!("{}{letter}{}", &good[..at], &good[at + 1..]);
+                let mut odd = format!("{}{letter}{}", &good[..at], &good[at + 1..]);
                 assert_eq!(stem(&odd), None, "{odd}");
-                assert_eq!(stem(&odd[..odd.len() - 1]), None, "{odd}");
+                odd.pop();
+                assert_eq!(stem(&odd), None, "{odd}");
             }
         }
     }
