@@ -134,3 +134,45 @@ fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to()
         assert_eq!(pair.text("cloud", ROLLOUT), META);
     }
 }
+
+#[test]
+fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
+    let text = format!("{META}{{\"n\":0}}\n");
+    let longer = format!("{text}{{\"n\":1}}\n");
+    let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
+    for (action, place) in [
+        ("move-local", &*archived),
+        ("remove-duplicate", ROLLOUT),
+        ("keep-fork", ROLLOUT),
+    ] {
+        let pair = Pair::synced(&[(ROLLOUT, &text)]);
+        pair.apply("a");
+        match action {
+            "move-local" => {
+                fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+                pair.put("b", &archived, &text);
+                pair.apply("b");
+            }
+            "remove-duplicate" => {
+                let level = ruzstd::encoding::CompressionLevel::Fastest;
+                let packed = ruzstd::encoding::compress_to_vec(text.as_bytes(), level);
+                let path = pair.home("a").join(format!("{ROLLOUT}.zst"));
+                fs::write(path, packed).unwrap();
+            }
+            _ => {
+                let copy = ROLLOUT.replace(".jsonl", " (Bob's conflicted copy 2026-11-18).jsonl");
+                pair.put("cloud", &copy, &format!("{META}{{\"n\":\"of a copy\"}}\n"));
+            }
+        }
+        let planned = pair.run("a", &["plan", "--json"]).code(0).json();
+        assert_eq!(planned["actions"][0]["action"], action, "{planned}");
+        let meanwhile = || {
+            pair.put("b", place, &longer);
+            pair.apply("b");
+        };
+        let report = apply_after(&pair, meanwhile, || {});
+        assert_eq!(report.done, [0], "{action}: {report:?}");
+        pair.apply("a");
+        assert_eq!(pair.text("a", place), longer, "{action}");
+    }
+}

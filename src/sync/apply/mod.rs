@@ -19,7 +19,7 @@ use super::identity;
 use super::ledger::{Ledger, Noted};
 use super::lines;
 use super::manifest::{self, Written};
-use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Step};
+use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Standing, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -269,7 +269,7 @@ fn arrival_of(step: &Step) -> Option<Arrival> {
         .flatten()
         .map(|id| Arrival {
             id,
-            path: here.clone(),
+            path: here.path.clone(),
             change: step.change,
             moved,
         })
@@ -339,36 +339,26 @@ impl Run<'_> {
     }
 
     /// The state learns what both sides hold now. What has changed since the plan is not what was
-    /// synced: the source counts as it was planned with.
-    fn note(&mut self, step: &Step, here: &str, there: &str) -> Result<(), Obstacle> {
-        let place = |run: &Self, side, path: &str| -> Result<Option<Place>, IoError> {
-            let mut placed = run.placed.iter();
-            let placed = placed.find(|placed| (placed.to.0, &*placed.to.1) == (side, path));
-            let mut ops = step.ops.iter();
-            let source = || {
-                ops.find_map(|op| match op {
-                    Op::Copy(Copy { from, .. }) | Op::Rename { from, .. } if from.side == side => {
-                        Some(from.stat)
-                    }
-                    _ => None,
-                })
-            };
-            let stat = match placed.map(|placed| placed.stat).or_else(source) {
-                Some(stat) => Some(stat),
-                None => Stat::at(&run.work.config.place(side, path))?,
-            };
-            Ok(stat.map(|stat| Place {
-                path: path.to_owned(),
+    /// synced: what the step has not put into its place counts as it was planned with.
+    fn note(&mut self, step: &Step, here: &Standing, there: &Standing) -> Result<(), Obstacle> {
+        let place = |side, standing: &Standing| {
+            let mut placed = self.placed.iter();
+            let placed = placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
+            let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
+            Some(Place {
+                path: standing.path.clone(),
                 stat,
-            }))
+            })
         };
-        let (Some(here), Some(there)) = (
-            place(self, Side::Here, here)?,
-            place(self, Side::There, there)?,
-        ) else {
+        let (Some(here), Some(there)) = (place(Side::Here, here), place(Side::There, there)) else {
             return Ok(());
         };
-        let known = || self.state.files.get(&step.key)?.contents;
+        let known = || {
+            let last = self.state.files.get(&step.key)?;
+            // Of what is another text on both sides than at the last sync nothing is known.
+            let is_it = last.here.stat == here.stat || last.there.stat == there.stat;
+            last.contents.filter(|_| is_it)
+        };
         let contents = self.placed.first().map_or_else(known, |placed| placed.text);
         let last = Last {
             here,

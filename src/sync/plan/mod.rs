@@ -12,7 +12,7 @@ mod steps;
 mod versions;
 
 use grouping::{Group, key_of, shown};
-pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Step};
+pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Standing, Step};
 
 use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, SessionMode, SyncConfig};

@@ -2,7 +2,7 @@
 
 use super::descent::Trace;
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Step, shown};
+use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Standing, Step, shown};
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
 use crate::sync::cloud_names;
@@ -118,6 +118,10 @@ impl Planner<'_> {
             let found = seen.find(|seen| seen.side == side && seen.path == key);
             found.map(|seen| seen.stat)
         };
+        let standing = |side| Standing {
+            path: key.to_owned(),
+            stat: over(side).filter(|_| !sides.contains(&side)),
+        };
         let op = Op::Merge {
             versions: all().map(|(v, read)| (v.seen.clone(), *read)).collect(),
             to: sides
@@ -133,8 +137,8 @@ impl Planner<'_> {
             bytes: merge.bytes * sides.len() as u64,
             ops: vec![op],
             after: After::Both {
-                here: key.to_owned(),
-                there: key.to_owned(),
+                here: standing(Side::Here),
+                there: standing(Side::There),
             },
             change: Change::Same,
         });
@@ -427,9 +431,10 @@ impl Planner<'_> {
             Side::Here => Action::CopyToLocal,
             Side::There => Action::CopyToCloud,
         };
+        let source = Standing::seen(from.seen.path.clone(), &from.seen);
         let (here, there) = match to.0 {
-            Side::Here => (to.1.clone(), from.seen.path.clone()),
-            Side::There => (from.seen.path.clone(), to.1.clone()),
+            Side::Here => (Standing::put(to.1.clone()), source),
+            Side::There => (source, Standing::put(to.1.clone())),
         };
         self.plan.steps.push(Step {
             key: key.to_owned(),
