@@ -87,6 +87,9 @@ pub struct State {
     /// What came before the versions of plain files that the last sync left, by key; none of a first
     /// version. Kept of files that are gone: one that comes to life again goes on from there.
     pub histories: HashMap<String, History>,
+    /// The bytes of files in the cloud folder as they were read, with how they looked then, by key:
+    /// where the digest of the text does not tell. What looks different by now says nothing.
+    pub bytes_there: HashMap<String, (Stat, Sha256Digest)>,
     /// See [`super::manifest`].
     pub writer: String,
     /// The digests at the ends of the manifests that were last published, the newest last.
@@ -297,6 +300,16 @@ impl Replica {
         for (key, history) in histories {
             push_line(&mut bytes, &history_line(key, history))?;
         }
+        let bytes_there: BTreeMap<_, _> = state.bytes_there.iter().collect();
+        for (key, (stat, digest)) in bytes_there {
+            let is_as = |last: &Last| last.there.stat == *stat;
+            if state.files.get(key).is_some_and(is_as) {
+                let line = serde_json::json!({
+                    "bytes": key, "size": stat.size, "mtime": stat.mtime_ns, "digest": digest
+                });
+                push_line(&mut bytes, &line)?;
+            }
+        }
         for end in &state.published {
             push_line(&mut bytes, &serde_json::json!({ "published": end }))?;
         }
@@ -405,6 +418,15 @@ impl State {
                 return false;
             };
             self.histories.insert(key, history);
+        } else if let Some(key) = text("bytes") {
+            let size = value.get("size").and_then(serde_json::Value::as_u64);
+            let mtime_ns = value.get("mtime").and_then(serde_json::Value::as_i64);
+            let digest = value.get("digest").map(Sha256Digest::deserialize);
+            let (Some(size), Some(mtime_ns), Some(Ok(digest))) = (size, mtime_ns, digest) else {
+                return false;
+            };
+            self.bytes_there
+                .insert(key, (Stat { size, mtime_ns }, digest));
         } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
             let deletion = match text("id") {
                 Some(id) => Deletion { digest, id },

@@ -5,6 +5,7 @@ mod clashes;
 mod conversation;
 mod descent;
 mod grouping;
+mod hidden;
 mod kept;
 mod links;
 mod plain;
@@ -176,6 +177,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
     }
+    let manifests = hidden::look_for(&mut state, &there, config);
     let mut planner = Planner {
         request,
         rules: Rules {
@@ -190,7 +192,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
             delete: config.delete,
         },
         state: &state,
-        manifests: OnceCell::new(),
+        manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
         ledger: OnceCell::new(),
         own_there: OnceCell::new(),
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
