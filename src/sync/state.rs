@@ -6,6 +6,7 @@
 //! end of a run writes it anew.
 
 use super::lineage::History;
+use super::restored;
 use super::scan::Stat;
 use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// The newest form of the state that this program knows.
 const SCHEMA: u64 = 1;
+const STATE: &str = "state.jsonl";
 /// What a damaged state is kept as, behind its name.
 const DAMAGED: &str = ".damaged";
 /// How many of our manifests we know again: one that we did not come to put there, and those that a
@@ -108,6 +110,8 @@ pub struct State {
     /// Whether files that it does not know may have been synced: so it is from a damage on until a run
     /// has seen to all of them.
     pub has_gaps: bool,
+    /// The mark of a restore of the home from an archive: what is missing here since is not deleted.
+    pub restored: Option<String>,
     /// Whether the file is to be written before it is appended to.
     pub must_be_written: bool,
 }
@@ -179,9 +183,33 @@ impl Replica {
         }
     }
 
+    /// The folders of all states of this home. One whose header cannot be read may be of it.
+    pub fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
+        let all = manager_home.join("sync");
+        let local = tree::real(local).to_string_lossy().into_owned();
+        let entries = match std::fs::read_dir(&all) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("list", &all)?,
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let folder = entry.at("list", &all)?.path();
+            let Ok(file) = regular::open(folder.join(STATE)) else {
+                continue;
+            };
+            let mut line = Vec::new();
+            let read = BufReader::new(file).read_until(b'\n', &mut line);
+            let header = serde_json::from_slice::<Header>(&line);
+            if read.is_err() || header.map_or(true, |header| header.local == local) {
+                folders.push(folder);
+            }
+        }
+        Ok(folders)
+    }
+
     /// The file of the state.
     pub fn file(&self) -> PathBuf {
-        self.folder.join("state.jsonl")
+        self.folder.join(STATE)
     }
 
     /// The lock that a run holds.
@@ -194,9 +222,17 @@ impl Replica {
         self.folder.join(super::forks::FOLDER)
     }
 
-    /// Reads the state; an empty one where there is none, or where its header is damaged. What is
-    /// damaged is named in [`State::damage`].
+    /// Reads the state, and whether the home was put back from an archive since the last run; an empty
+    /// one where there is none, or where its header is damaged. What is damaged is named in
+    /// [`State::damage`].
     pub fn read(&self) -> Result<State, StateError> {
+        let mut state = self.read_file()?;
+        state.restored = restored::read(&self.folder)?;
+        state.has_gaps |= state.restored.is_some();
+        Ok(state)
+    }
+
+    fn read_file(&self) -> Result<State, StateError> {
         let path = self.file();
         let file = match regular::open(&path) {
             Ok(file) => file,
@@ -476,7 +512,7 @@ fn new_writer() -> String {
 }
 
 /// Sixteen hex digits. The standard library seeds its hash maps from the system's randomness.
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 

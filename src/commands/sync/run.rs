@@ -162,11 +162,19 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
     let others = done().filter(|step| {
         !matches!(
             step.action,
-            Action::CopyToCloud | Action::CopyToLocal | Action::Merge
+            Action::CopyToCloud
+                | Action::CopyToLocal
+                | Action::Merge
+                | Action::DeleteCloud
+                | Action::DeleteLocal
         )
     });
+    let deleted = match count(&[Action::DeleteCloud, Action::DeleteLocal]) {
+        0 => String::new(),
+        n => format!("{n} deleted, "),
+    };
     ui.prose(format_args!(
-        "{} to the cloud folder, {} to this machine, {} merged, {} ({})",
+        "{} to the cloud folder, {} to this machine, {} merged, {deleted}{} ({})",
         count(&[Action::CopyToCloud]),
         count(&[Action::CopyToLocal]),
         count(&[Action::Merge]),

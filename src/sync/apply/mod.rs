@@ -21,6 +21,7 @@ use super::lines;
 use super::manifest::{self, Written};
 use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Standing, Step};
 use super::register::{Arrival, Change};
+use super::restored;
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Deletion, Journal, Last, Place, Replica, State};
@@ -235,6 +236,9 @@ fn finish(
     let said = identity::word(&files, &mut state, work.config)?;
     if changed || state.published != before.published {
         work.replica.write(&mut state)?;
+    }
+    if let Some(mark) = state.restored.as_ref().filter(|_| !state.has_gaps) {
+        restored::settle(&work.replica.folder, mark)?;
     }
     Ledger::compact(&work.replica.folder, &files, &earlier)?;
     if !(work.go_on)() {

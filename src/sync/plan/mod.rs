@@ -16,7 +16,7 @@ use grouping::{Group, key_of, shown};
 pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Standing, Step};
 
 use super::codexsync::{self, TakeoverError};
-use super::config::{Compare, ConflictPolicy, SessionMode, SyncConfig};
+use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
 use super::identity;
@@ -321,6 +321,11 @@ impl Planner<'_> {
 
     fn all(&mut self, here: Listing, there: Listing, scope: &Scope) -> Result<(), PlanError> {
         self.mind_damage()?;
+        if self.state.restored.is_some() && self.rules.delete == DeletePolicy::Propagate {
+            let home = self.root(Side::Here).to_string_lossy().into_owned();
+            let why = "was put back from an archive: what it lacks comes back, and is not deleted";
+            self.plan.notes.push((home, why.to_owned()));
+        }
         let groups = self.grouped(here, there);
         self.refuse_hollow(&groups, scope)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
