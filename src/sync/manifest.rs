@@ -84,6 +84,17 @@ pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
         .map(|entry| entry.path())
 }
 
+/// Where the manifest of this name is.
+pub fn place_of(cloud: &Path, name: &str) -> PathBuf {
+    cloud.join(OURS).join(MACHINES).join(name)
+}
+
+/// The machine that a manifest of this name is of.
+pub fn machine_of(name: &str) -> &str {
+    let stem = name.strip_suffix(".jsonl").unwrap_or(name);
+    stem.rsplit_once('-').map_or(stem, |(machine, _)| machine)
+}
+
 /// Where a machine's manifest is.
 pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     cloud

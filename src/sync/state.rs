@@ -99,6 +99,8 @@ pub struct State {
     /// The ends of manifests that this machine wrote under other names: what they say counts, but no
     /// word of theirs is waited for.
     pub former: Vec<Sha256Digest>,
+    /// Manifests that were not whole at the last run, each with how it looked.
+    pub torn: Vec<String>,
     /// Whether there was a state at all.
     pub exists: bool,
     /// Whether another machine has ever said what it wrote: its word is waited for since.
@@ -352,6 +354,9 @@ impl Replica {
         for end in &state.former {
             push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
         }
+        for word in &state.torn {
+            push_line(&mut bytes, &serde_json::json!({ "torn": word }))?;
+        }
         if state.outside > 0 {
             push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }))?;
         }
@@ -475,6 +480,8 @@ impl State {
         } else if let Some(end) = value.get("former") {
             let end = Sha256Digest::deserialize(end);
             return end.map(|end| self.former.push(end)).is_ok();
+        } else if let Some(word) = text("torn") {
+            self.torn.push(word);
         } else if let Some(count) = value.get("outside").and_then(serde_json::Value::as_u64) {
             self.outside = usize::try_from(count).unwrap_or(usize::MAX);
         }

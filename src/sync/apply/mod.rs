@@ -232,6 +232,7 @@ fn finish(
         || state.has_peers != before.has_peers
         || state.outside != before.outside
         || state.has_gaps != before.has_gaps
+        || state.torn != before.torn
         || !plan.steps.is_empty();
     let said = identity::word(&files, &mut state, work.config)?;
     if changed || state.published != before.published {
