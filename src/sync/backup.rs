@@ -12,8 +12,9 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::lock::{self, FileLock};
 use crate::io::regular;
 use crate::io::{IoContext, IoError, tree};
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -33,6 +34,9 @@ const UNFINISHED: &str = ".codex-manager-unfinished-";
 const AT_WORK: &str = ".lock";
 /// How long one without a lock may be one that is about to get it.
 const YOUNG: Duration = Duration::from_secs(60);
+
+/// The longest time between two snapshots that a clock is believed.
+const PAUSE: TimeDelta = TimeDelta::days(90);
 
 /// Why what would be overwritten could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,10 @@ pub enum BackupError {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SnapshotList {
     schema: u64,
+    /// Which one it is of those in its folder, in the order in which they were made: clocks jump. 0 of
+    /// those that were made before there were numbers.
+    #[serde(default)]
+    number: u64,
     /// Its files.
     pub files: Vec<Kept>,
 }
@@ -146,6 +154,7 @@ pub fn make_of(
     }
     let list = SnapshotList {
         schema: SCHEMA,
+        number: next_number(config)?,
         files: files.iter().map(|(_, kept)| kept.clone()).collect(),
     };
     let list = serde_json::to_vec_pretty(&list)
@@ -168,6 +177,41 @@ pub fn make_of(
             Ok(Some(name))
         }
     }
+}
+
+/// The number of the next snapshot of this machine.
+fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
+    let ours = numbered(config)?.into_iter();
+    Ok(ours.map(|ours| ours.number).max().unwrap_or(0) + 1)
+}
+
+/// A snapshot that this machine made.
+struct Ours {
+    /// See [`SnapshotList`].
+    number: u64,
+    /// When, by the clock of then.
+    made: NaiveDateTime,
+    snapshot: Snapshot,
+}
+
+/// The snapshots of this machine that carry our list, the one made last first. One that cannot be read is
+/// nobody's to remove.
+fn numbered(config: &SyncConfig) -> Result<Vec<Ours>, IoError> {
+    let mut ours = Vec::new();
+    for snapshot in list(&config.backup_dir)? {
+        if let Some(made) = made_at(&config.machine_id, &snapshot.name)
+            && let Ok(Some(list)) = read_list(&snapshot)
+        {
+            ours.push(Ours {
+                number: list.number,
+                made,
+                snapshot,
+            });
+        }
+    }
+    let order = |ours: &Ours| (ours.number, ours.made, ours.snapshot.name.clone());
+    ours.sort_by_key(|ours| Reverse(order(ours)));
+    Ok(ours)
 }
 
 fn free_name(folder: &Path, base: &str, end: &str) -> String {
@@ -368,7 +412,10 @@ pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
 }
 
 /// Removes snapshots that are too old or too many: only those of this machine that carry our list, and
-/// never `just_made`, whatever the clock says of it.
+/// never `just_made`. Returns their names, the one made last first.
+///
+/// They go in the order in which they were made, and age by the time from each to the next, where that
+/// can be believed: a clock that was years off for a while makes nothing old.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
@@ -376,37 +423,38 @@ pub fn prune(
     config: &SyncConfig,
     now: DateTime<Utc>,
     just_made: Option<&str>,
-) -> Result<usize, BackupError> {
+) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
-    let folder = &config.backup_dir;
-    sweep(folder, SystemTime::from(now))?;
+    sweep(&config.backup_dir, SystemTime::from(now))?;
     if options.retention_days == 0 && options.max_backups == 0 {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let mut ours = Vec::new();
-    for snapshot in list(folder)? {
-        let Some(made) = made_at(&config.machine_id, &snapshot.name) else {
-            continue;
-        };
-        // One that cannot be read is nobody's to remove.
-        if matches!(read_list(&snapshot), Ok(Some(_))) {
-            ours.push((made, snapshot));
-        }
-    }
-    ours.sort_by(|a, b| (b.0, &b.1.name).cmp(&(a.0, &a.1.name)));
     let days = i64::try_from(options.retention_days).unwrap_or(i64::MAX);
     let max = usize::try_from(options.max_backups).unwrap_or(usize::MAX);
-    let mut removed = 0;
-    for (index, (made, snapshot)) in ours.iter().enumerate() {
-        let too_old = days > 0 && (now.naive_utc() - *made).num_days() >= days;
+    let (mut age, mut next) = (TimeDelta::zero(), now.naive_utc());
+    let mut removed = Vec::new();
+    for (index, ours) in numbered(config)?.into_iter().enumerate() {
+        age += believed(next - ours.made);
+        next = ours.made;
+        let too_old = days > 0 && age.num_days() >= days;
         // The latest one is the way back from what was just done.
         let goes = index > 0 && (too_old || (max > 0 && index >= max));
-        let is_new = Some(&*snapshot.name) == just_made;
-        if goes && !is_new && tree::remove(&snapshot.path).is_ok() {
-            removed += 1;
+        let is_new = Some(&*ours.snapshot.name) == just_made;
+        if goes && !is_new && tree::remove(&ours.snapshot.path).is_ok() {
+            removed.push(ours.snapshot.name);
         }
     }
     Ok(removed)
+}
+
+/// How much of the time between two snapshots has passed: a clock that went back, or far ahead, was set.
+/// After a pause that was as long, what was there stays until as much time has passed again.
+fn believed(passed: TimeDelta) -> TimeDelta {
+    if passed < TimeDelta::zero() || passed > PAUSE {
+        TimeDelta::zero()
+    } else {
+        passed
+    }
 }
 
 fn made_at(machine: &str, name: &str) -> Option<NaiveDateTime> {

@@ -120,6 +120,15 @@ impl RunArgs {
                 .ui
                 .warn(format_args!("old snapshots are left: {error}"));
         }
+        for name in &report.pruned {
+            events::info!(name = &**name, "old snapshot removed");
+        }
+        if let [latest, ..] = &*report.pruned {
+            let count = counted(report.pruned.len(), "old snapshot");
+            context.ui.note(format_args!(
+                "removed {count} as [backup] says, the latest of them {latest}"
+            ));
+        }
         if !plan.steps.is_empty() {
             say_who_came(context, config);
         }

@@ -79,6 +79,8 @@ pub struct Report {
     pub arrivals: Vec<Arrival>,
     /// The name of the backup, where one was needed.
     pub snapshot: Option<String>,
+    /// Old snapshots that were removed, by name.
+    pub pruned: Vec<String>,
     /// Why old snapshots were left; the sync itself is done.
     pub not_pruned: Option<BackupError>,
 }
@@ -177,8 +179,10 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     }
     finish(plan, &report, &before, state, work)?;
     if work.config.backup.before_overwrite {
-        let pruned = backup::prune(work.config, work.now, report.snapshot.as_deref());
-        report.not_pruned = pruned.err();
+        match backup::prune(work.config, work.now, report.snapshot.as_deref()) {
+            Ok(pruned) => report.pruned = pruned,
+            Err(error) => report.not_pruned = Some(error),
+        }
     }
     Ok(report)
 }
