@@ -100,11 +100,20 @@ impl Kept {
     }
 }
 
-/// Keeps what the plan overwrites or removes; the name of the snapshot, where one was needed.
+/// What was kept.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The name of the snapshot, where one was needed.
+    pub name: Option<String>,
+    /// What is in no snapshot, and why: it cannot be read, or is gone. It must not be overwritten.
+    pub left: Vec<(Kept, String)>,
+}
+
+/// Keeps what the plan overwrites or removes.
 ///
 /// # Errors
-/// It could not be made whole; there is none then.
-pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError> {
+/// It could not be written; there is no snapshot then.
+pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Made, BackupError> {
     let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
         victims.insert((seen.side == Side::There, seen.path.clone()), seen);
@@ -123,10 +132,10 @@ pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError>
             (roots(cloud).join(&kept.path), kept)
         })
         .collect();
-    make_of(config, files, work.now)
+    make_of_some(config, files, work.now)
 }
 
-/// Keeps these files, each given with where it is now.
+/// Keeps all of these files, each given with where it is now.
 ///
 /// # Errors
 /// The snapshot could not be made whole; there is none then.
@@ -135,8 +144,31 @@ pub fn make_of(
     mut files: Vec<(PathBuf, Kept)>,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, BackupError> {
+    // What has gone since needs no keeping.
+    files.retain(|(path, _)| path.exists());
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
+    let made = make_of_some(config, files, now)?;
+    match (&*made.left, &*paths) {
+        ([], _) => Ok(made.name),
+        ([(kept, why), ..], paths) => {
+            let path = paths.iter().find(|path| path.ends_with(&kept.path));
+            Err(BackupError::Io(IoError {
+                action: "keep",
+                path: path.cloned().unwrap_or_else(|| PathBuf::from(&kept.path)),
+                source: io::Error::other(why.clone()),
+            }))
+        }
+    }
+}
+
+fn make_of_some(
+    config: &SyncConfig,
+    files: Vec<(PathBuf, Kept)>,
+    now: DateTime<Utc>,
+) -> Result<Made, BackupError> {
+    let mut made = Made::default();
     if files.is_empty() {
-        return Ok(None);
+        return Ok(made);
     }
     let folder = &config.backup_dir;
     atomic::create_durable_folder(folder)?;
@@ -146,37 +178,26 @@ pub fn make_of(
         .at("create a folder in", folder)?;
     // It tells a sweep that somebody is at work here, and ends with us.
     let _at_work = FileLock::exclusive(&unfinished.path().join(AT_WORK))?;
-    // What has gone since needs no keeping.
-    files.retain(|(path, _)| path.exists());
-    for (path, kept) in &mut files {
-        // As it is now: the list tells whether the copy is whole.
-        kept.size = path.metadata().at("look at", &*path)?.len();
-    }
     let list = SnapshotList {
         schema: SCHEMA,
         number: next_number(config)?,
-        files: files.iter().map(|(_, kept)| kept.clone()).collect(),
+        files: Vec::new(),
     };
-    let list = serde_json::to_vec_pretty(&list)
-        .map_err(io::Error::other)
-        .at("encode", folder)?;
     let base = format!("{}-{}", config.machine_id, now.format(STAMP));
-    match config.backup.compression {
-        Compression::None => {
-            let root = unfinished.path().join("snapshot");
-            as_tree(&root, &files, &list)?;
-            let name = free_name(folder, &base, "");
-            atomic::rename(&root, &folder.join(&name))?;
-            Ok(Some(name))
-        }
-        Compression::Zip => {
-            let path = unfinished.path().join("snapshot.zip");
-            as_zip(&path, &files, &list)?;
-            let name = free_name(folder, &base, ".zip");
-            atomic::rename(&path, &folder.join(&name))?;
-            Ok(Some(name))
-        }
+    let (path, end) = match config.backup.compression {
+        Compression::None => (unfinished.path().join("snapshot"), ""),
+        Compression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
+    };
+    made.left = match config.backup.compression {
+        Compression::None => as_tree(&path, files, list)?,
+        Compression::Zip => as_zip(&path, files, list)?,
+    };
+    if path.exists() {
+        let name = free_name(folder, &base, end);
+        atomic::rename(&path, &folder.join(&name))?;
+        made.name = Some(name);
     }
+    Ok(made)
 }
 
 /// The number of the next snapshot of this machine.
@@ -224,46 +245,153 @@ fn free_name(folder: &Path, base: &str, end: &str) -> String {
     name
 }
 
-fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
-    for (source, kept) in files {
-        let target = root.join(kept.inside());
-        atomic::create_durable_folder(atomic::parent_of(&target))?;
-        let mut from = regular::open(source).at("open", source)?;
-        let mut to = TempFile::beside(&target)?;
-        io::copy(&mut from, to.file()).at("copy", source)?;
-        to.file()
-            .set_modified(time(kept.mtime_ns))
-            .at("set time", &target)?;
-        let mode = from.metadata().at("look at", source)?.permissions();
-        to.file().set_permissions(mode).at("set mode", &target)?;
-        to.replace(&target)?;
-    }
-    atomic::write(&root.join(LIST), list)?;
-    Ok(())
+/// Why a file is not in a snapshot.
+enum Unkept {
+    /// It cannot be read: the others are none the worse for it.
+    Left(String),
+    /// Nothing can be written.
+    Fatal(BackupError),
 }
 
-fn as_zip(path: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
+impl From<IoError> for Unkept {
+    fn from(e: IoError) -> Self {
+        Self::Fatal(e.into())
+    }
+}
+
+impl Unkept {
+    fn left(e: &io::Error) -> Self {
+        Self::Left(format!("it cannot be kept first ({e})"))
+    }
+}
+
+/// What a snapshot holds, and what it does not.
+#[derive(Default)]
+struct Sorted {
+    kept: Vec<Kept>,
+    left: Vec<(Kept, String)>,
+}
+
+impl Sorted {
+    /// Takes what became of a file.
+    fn take(&mut self, mut kept: Kept, copied: Result<u64, Unkept>) -> Result<(), BackupError> {
+        match copied {
+            Ok(size) => {
+                kept.size = size;
+                self.kept.push(kept);
+            }
+            Err(Unkept::Left(why)) => self.left.push((kept, why)),
+            Err(Unkept::Fatal(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Copies a file; that it cannot be read is another thing than that nothing can be written.
+fn pour(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, Unkept> {
+    let mut buffer = vec![0; 128 * 1024];
+    let mut size = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(size),
+            Ok(n) => {
+                target.write_all(&buffer[..n]).at("copy", path)?;
+                size += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Unkept::left(&e)),
+        }
+    }
+}
+
+/// Makes a folder of the files, unless none can be kept; returns those that are not in it.
+fn as_tree(
+    root: &Path,
+    files: Vec<(PathBuf, Kept)>,
+    mut list: SnapshotList,
+) -> Result<Vec<(Kept, String)>, BackupError> {
+    let mut sorted = Sorted::default();
+    for (source, kept) in files {
+        let copied = into_tree(root, &source, &kept);
+        sorted.take(kept, copied)?;
+    }
+    list.files = sorted.kept;
+    if !list.files.is_empty() {
+        atomic::write(&root.join(LIST), &encoded(&list, root)?)?;
+    } else if root.exists() {
+        tree::remove(root)?;
+    }
+    Ok(sorted.left)
+}
+
+fn encoded(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
+    let encoded = serde_json::to_vec_pretty(list);
+    encoded.map_err(io::Error::other).at("encode", path)
+}
+
+fn into_tree(root: &Path, source: &Path, kept: &Kept) -> Result<u64, Unkept> {
+    let mut from = regular::open(source).map_err(|e| Unkept::left(&e))?;
+    let mode = from.metadata().map_err(|e| Unkept::left(&e))?.permissions();
+    let target = root.join(kept.inside());
+    atomic::create_durable_folder(atomic::parent_of(&target))?;
+    let mut to = TempFile::beside(&target)?;
+    let size = pour(&mut from, to.file(), source)?;
+    to.file()
+        .set_modified(time(kept.mtime_ns))
+        .at("set time", &target)?;
+    to.file().set_permissions(mode).at("set mode", &target)?;
+    to.replace(&target)?;
+    Ok(size)
+}
+
+/// The same as one `.zip`.
+fn as_zip(
+    path: &Path,
+    files: Vec<(PathBuf, Kept)>,
+    mut list: SnapshotList,
+) -> Result<Vec<(Kept, String)>, BackupError> {
     let failed = |e: zip::result::ZipError| BackupError::Zip {
         action: "write",
         reason: e.to_string(),
         path: path.to_path_buf(),
     };
     let mut temp = TempFile::beside(path)?;
+    let mut sorted = Sorted::default();
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);
-        zip.start_file(LIST, options).map_err(failed)?;
-        zip.write_all(list).at("write", path)?;
         for (source, kept) in files {
-            let mut from = regular::open(source).at("open", source)?;
-            let options = with_mode(options, &from.metadata().at("look at", source)?);
-            zip.start_file(kept.inside(), options).map_err(failed)?;
-            io::copy(&mut from, &mut zip).at("copy", source)?;
+            let copied = into_zip(&mut zip, options, &source, &kept, &failed);
+            sorted.take(kept, copied)?;
         }
+        list.files = sorted.kept;
+        zip.start_file(LIST, options).map_err(failed)?;
+        zip.write_all(&encoded(&list, path)?).at("write", path)?;
         zip.finish().map_err(failed)?;
     }
-    temp.replace(path)?;
-    Ok(())
+    if !list.files.is_empty() {
+        temp.replace(path)?;
+    }
+    Ok(sorted.left)
+}
+
+fn into_zip(
+    zip: &mut zip::ZipWriter<&mut File>,
+    options: SimpleFileOptions,
+    source: &Path,
+    kept: &Kept,
+    failed: &impl Fn(zip::result::ZipError) -> BackupError,
+) -> Result<u64, Unkept> {
+    let mut from = regular::open(source).map_err(|e| Unkept::left(&e))?;
+    let meta = from.metadata().map_err(|e| Unkept::left(&e))?;
+    let fatal = |e| Unkept::Fatal(failed(e));
+    zip.start_file(kept.inside(), with_mode(options, &meta))
+        .map_err(fatal)?;
+    let poured = pour(&mut from, zip, source);
+    if matches!(poured, Err(Unkept::Left(_))) {
+        zip.abort_file().map_err(fatal)?;
+    }
+    poured
 }
 
 #[cfg(unix)]

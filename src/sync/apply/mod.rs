@@ -12,7 +12,7 @@ mod forks;
 
 use self::copying::{Copier, Placed, Staged, set_like};
 use super::arrivals::{self, Arrivals};
-use super::backup::{self, BackupError};
+use super::backup::{self, BackupError, Kept};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
@@ -155,8 +155,10 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
     if state.must_be_written || met_peers {
         work.replica.write(&mut state)?;
     }
+    let mut unkept = Vec::new();
     if work.config.backup.before_overwrite {
-        report.snapshot = backup::make(plan, work)?;
+        let made = backup::make(plan, work)?;
+        (report.snapshot, unkept) = (made.name, made.left);
     }
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
     Arrivals::of(work.replica).note(&coming)?;
@@ -170,6 +172,7 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
             journal: work.replica.journal()?,
             ledger: Ledger::open(&work.replica.folder)?,
             state: &mut state,
+            unkept,
             placed: Vec::new(),
         };
         let ended = run.steps(&plan.steps, &mut report);
@@ -290,6 +293,8 @@ struct Run<'a> {
     journal: Journal,
     ledger: Ledger,
     state: &'a mut State,
+    /// What is in no snapshot, and why: nothing takes its place.
+    unkept: Vec<(Kept, String)>,
     /// What the step under way has put into its places.
     placed: Vec<Placed>,
 }
@@ -321,6 +326,14 @@ impl Run<'_> {
 
     fn step(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
         self.placed.clear();
+        for seen in step.ops.iter().flat_map(Op::victims) {
+            let is_it =
+                |kept: &Kept| kept.cloud == (seen.side == Side::There) && kept.path == seen.path;
+            if let Some((_, why)) = self.unkept.iter().find(|(kept, _)| is_it(kept)) {
+                let path = self.work.config.place(seen.side, &seen.path);
+                return Err(Obstacle::Left(format!("{why}: {}", path.display())));
+            }
+        }
         for op in &step.ops {
             self.go_on()?;
             self.op(op)?;
@@ -352,7 +365,8 @@ impl Run<'_> {
     fn note(&mut self, step: &Step, here: &Standing, there: &Standing) -> Result<(), Obstacle> {
         let place = |side, standing: &Standing| {
             let mut placed = self.placed.iter();
-            let placed = placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
+            let placed =
+                placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
             let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
             Some(Place {
                 path: standing.path.clone(),
