@@ -182,3 +182,79 @@ fn a_conversation_that_lies_in_two_folders_of_the_cloud_ends_in_one() {
         assert!(actions(&pair.apply("a")).is_empty());
     }
 }
+
+#[test]
+fn a_change_that_leaves_size_and_time_as_they_were_is_seen_where_somebody_vouches_for_it() {
+    const SKILL: &str = "skills/mine/SKILL.md";
+    let turn = |n: u8| format!("{META}{{\"n\":{n}}}\n");
+    for (path, old, new) in [
+        (SKILL, "use 4 spaces".to_owned(), "use 2 spaces".to_owned()),
+        (ROLLOUT, turn(1), turn(2)),
+    ] {
+        let pair = Pair::new();
+        at(&pair.put("b", path, &old), 1_795_000_000);
+        for name in ["b", "a", "b", "a"] {
+            pair.apply(name);
+        }
+        at(&pair.put("b", path, &new), 1_795_000_001);
+        pair.apply("b");
+        // The word comes before the file, and the client rounds times.
+        let there = pair.put("cloud", path, &old);
+        at(&there, 1_795_000_000);
+        // The version that a conversation had is a fork that comes, and goes: it is what is here.
+        for _ in 0..2 {
+            pair.apply("a");
+        }
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+        assert_eq!(pair.text("a", path), old);
+        fs::write(&there, &new).unwrap();
+        at(&there, 1_795_000_000);
+        let came = actions(&pair.apply("a"));
+        assert_eq!(came.len(), 1, "{came:?}");
+        assert_eq!(pair.text("a", path), new);
+        let before = pair.tree();
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+        assert_same_tree(&before, &pair.tree());
+    }
+}
+
+#[test]
+fn a_hidden_change_is_a_conflict_with_one_that_was_made_here() {
+    let pair = Pair::new();
+    let there = pair.cloud().join("AGENTS.md");
+    at(&pair.put("b", "AGENTS.md", "use 4 spaces"), 1_795_000_000);
+    for name in ["b", "a", "b"] {
+        pair.apply(name);
+    }
+    at(&pair.put("b", "AGENTS.md", "use 2 spaces"), 1_795_000_001);
+    pair.apply("b");
+    at(&there, 1_795_000_000);
+    pair.put("a", "AGENTS.md", "use 4 spaces, and more");
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(2);
+    assert_eq!(run.json()["conflicts"][0]["path"], "AGENTS.md", "{run}");
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "use 2 spaces");
+}
+
+#[test]
+fn a_packed_conversation_that_another_machine_vouches_for_is_read_once() {
+    let pair = Pair::new();
+    let path = format!("{ROLLOUT}.zst");
+    let level = ruzstd::encoding::CompressionLevel::Fastest;
+    let packed = ruzstd::encoding::compress_to_vec(META.as_bytes(), level);
+    fs::create_dir_all(pair.home("b").join(&path).parent().unwrap()).unwrap();
+    fs::write(pair.home("b").join(&path), &packed).unwrap();
+    for name in ["b", "a", "b", "a"] {
+        pair.apply(name);
+    }
+    let before = pair.tree();
+    // As long and as old: nobody has said that it is another one.
+    let there = pair.cloud().join(&path);
+    let time = there.metadata().unwrap().modified().unwrap();
+    fs::write(&there, vec![b'x'; packed.len()]).unwrap();
+    let file = fs::File::options().write(true).open(&there).unwrap();
+    file.set_modified(time).unwrap();
+    assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    fs::write(&there, &packed).unwrap();
+    file.set_modified(time).unwrap();
+    assert_same_tree(&before, &pair.tree());
+}

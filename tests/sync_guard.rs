@@ -601,3 +601,58 @@ fn a_plan_of_many_files_takes_little_memory() {
     assert_eq!(run.json()["actions"].as_array().unwrap().len(), FILES);
     assert!(peak < BOUND, "{} MB", peak >> 20);
 }
+
+#[test]
+fn what_an_archive_lacks_that_the_home_was_put_back_from_is_not_deleted() {
+    let conversation = |n: u32| {
+        let id = format!("01a1f78b-4d30-7ef3-b0ee-{n:012}");
+        let meta = format!(
+            "{{\"timestamp\":\"2026-11-18T10:00:00.000Z\",\"type\":\"session_meta\",\"payload\":{{\"id\":\"{id}\",\"timestamp\":\"2026-11-18T10:00:00.000Z\",\"cwd\":\"/p\"}}}}\n"
+        );
+        let path = format!("sessions/2026/11/18/rollout-2026-11-18T10-00-00-{id}.jsonl");
+        (path, meta)
+    };
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    let put = |name: &str, numbers: std::ops::Range<u32>| {
+        for (path, meta) in numbers.map(conversation) {
+            pair.put(name, &path, &meta);
+        }
+    };
+    let home = pair.home("a");
+    let manager = |args: &[&str]| {
+        let home = home.to_str().unwrap();
+        let mut all = vec!["--manager-home", "manager-a", "--codex-home", home, "-y"];
+        all.extend(args);
+        pair.0.run(all)
+    };
+    put("a", 0..40);
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    let _ = manager(&["backup"]).code(0);
+    put("a", 40..42);
+    put("b", 42..44);
+    for name in ["a", "b", "a"] {
+        pair.apply(name);
+    }
+    let _ = manager(&["restore", "latest"]).code(0);
+    assert!(!home.join(conversation(43).0).exists());
+    let json = pair.apply("a");
+    assert_eq!(actions(&json).len(), 4, "{json}");
+    pair.apply("b");
+    for (path, meta) in (0..44).map(conversation) {
+        for name in ["a", "b", "cloud"] {
+            assert_eq!(pair.text(name, &path), meta, "{name}");
+        }
+    }
+    // What somebody deletes after that is deleted.
+    fs::remove_file(home.join(conversation(1).0)).unwrap();
+    let run = pair.run("a", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
+    let run = pair.run("b", &["run", "--apply"]).code(0);
+    assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
+    assert!(!pair.home("b").join(conversation(1).0).exists());
+}

@@ -134,3 +134,97 @@ fn nothing_goes_into_a_cloud_folder_that_was_unmounted_before_it_is_written_to()
         assert_eq!(pair.text("cloud", ROLLOUT), META);
     }
 }
+
+#[test]
+fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
+    let text = format!("{META}{{\"n\":0}}\n");
+    let longer = format!("{text}{{\"n\":1}}\n");
+    let archived = format!("archived_sessions/{}", ROLLOUT.rsplit('/').next().unwrap());
+    for (action, place) in [
+        ("move-local", &*archived),
+        ("remove-duplicate", ROLLOUT),
+        ("keep-fork", ROLLOUT),
+    ] {
+        let pair = Pair::synced(&[(ROLLOUT, &text)]);
+        pair.apply("a");
+        match action {
+            "move-local" => {
+                fs::remove_file(pair.home("b").join(ROLLOUT)).unwrap();
+                pair.put("b", &archived, &text);
+                pair.apply("b");
+            }
+            "remove-duplicate" => {
+                let level = ruzstd::encoding::CompressionLevel::Fastest;
+                let packed = ruzstd::encoding::compress_to_vec(text.as_bytes(), level);
+                let path = pair.home("a").join(format!("{ROLLOUT}.zst"));
+                fs::write(path, packed).unwrap();
+            }
+            _ => {
+                let copy = ROLLOUT.replace(".jsonl", " (Bob's conflicted copy 2026-11-18).jsonl");
+                pair.put("cloud", &copy, &format!("{META}{{\"n\":\"of a copy\"}}\n"));
+            }
+        }
+        let planned = pair.run("a", &["plan", "--json"]).code(0).json();
+        assert_eq!(planned["actions"][0]["action"], action, "{planned}");
+        let meanwhile = || {
+            pair.put("b", place, &longer);
+            pair.apply("b");
+        };
+        let report = apply_after(&pair, meanwhile, || {});
+        assert_eq!(report.done, [0], "{action}: {report:?}");
+        pair.apply("a");
+        assert_eq!(pair.text("a", place), longer, "{action}");
+    }
+}
+
+#[test]
+fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
+    let skill = |n: u8| format!("skills/s{n}.md");
+    for compression in ["none", "zip"] {
+        for comes_back in [false, true] {
+            let pair = Pair::new();
+            pair.configure("a", &format!("[backup]\ncompression = \"{compression}\"\n"));
+            for n in 1..=3 {
+                pair.put("a", &skill(n), "one");
+            }
+            pair.apply("a");
+            for n in 1..=3 {
+                pair.put("a", &skill(n), "edited");
+            }
+            pair.put("a", "AGENTS.md", "new");
+            let (place, aside) = (pair.cloud().join(skill(2)), pair.0.path("aside"));
+            let meanwhile = || {
+                fs::rename(&place, &aside).unwrap();
+                if !comes_back {
+                    fs::create_dir(&place).unwrap();
+                }
+            };
+            // When the snapshot is made.
+            let often = || {
+                if comes_back && !place.exists() {
+                    fs::rename(&aside, &place).unwrap();
+                }
+            };
+            let report = apply_after(&pair, meanwhile, often);
+            assert_eq!(report.done.len(), 3, "{compression}: {report:?}");
+            assert_eq!(report.skipped.len(), 1, "{compression}: {report:?}");
+            let why = &report.skipped[0].1;
+            assert!(why.contains("cannot be kept first"), "{why}");
+            if comes_back {
+                assert_eq!(pair.text("cloud", &skill(2)), "one");
+            }
+            for (name, text) in [
+                (&*skill(1), "edited"),
+                (&*skill(3), "edited"),
+                ("AGENTS.md", "new"),
+            ] {
+                assert_eq!(pair.text("cloud", name), text, "{compression}");
+            }
+            // The snapshot has what it says, and can be put back.
+            let back = ["restore", "--target", "cloud", "--apply", "--json"];
+            let json = pair.run("a", &back).code(0).json();
+            assert_eq!(json["files"].as_array().unwrap().len(), 2, "{json}");
+            assert_eq!(pair.text("cloud", &skill(1)), "one");
+        }
+    }
+}

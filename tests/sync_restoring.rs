@@ -173,7 +173,7 @@ fn retention_goes_by_age_and_number_and_touches_only_its_own() {
             names
         };
         // Both have the time of the clock of the tests; the first one is made old.
-        let old = backups.join("b-20200101T000000Z");
+        let old = backups.join("b-20261001T000000Z");
         fs::rename(backups.join(&ours()[0]), &old).unwrap();
         let foreign = pair
             .0
@@ -182,7 +182,9 @@ fn retention_goes_by_age_and_number_and_touches_only_its_own() {
             .0
             .write("backups-b/desk-20190101T000000Z/x", "not ours");
         pair.put("b", SKILL, "four, and then some");
-        pair.apply("b");
+        let run = pair.run("b", &["run", "--apply"]).code(0);
+        let is_said = run.stderr.contains("removed 1 old snapshot");
+        assert_eq!(is_said, left == 2, "{more}: {run}");
         assert!(foreign.exists() && other.exists(), "{more}");
         let ours = ours()
             .into_iter()
@@ -582,4 +584,55 @@ fn kept_versions_of_two_files_of_one_name_stay_apart() {
     assert_eq!(went_on("b"), 2);
     assert_eq!(pair.apply("a")["forks"].as_array().unwrap().len(), 0);
     assert_eq!(went_on("a"), 2);
+}
+
+#[test]
+fn a_clock_that_is_years_off_for_a_while_makes_no_snapshot_old() {
+    for (off, right) in [
+        ("1996-11-27T12:00:00Z", "2026-11-20T12:00:00Z"),
+        ("2056-11-12T12:00:00Z", "2026-11-20T12:00:00Z"),
+    ] {
+        for is_off_first in [true, false] {
+            let mut pair = Pair::new();
+            let days = "[backup]\nretention_days = 30\nmax_backups = 4\n";
+            pair.configure("b", days);
+            pair.put("b", SKILL, "0");
+            pair.apply("b");
+            let mut texts = vec!["0".to_owned()];
+            let clocks = if is_off_first {
+                [off, off, right, right]
+            } else {
+                [right, right, off, off]
+            };
+            let kept = |pair: &Pair| {
+                let entries = fs::read_dir(pair.0.path("backups-b")).unwrap().flatten();
+                let mut kept: Vec<_> = entries
+                    .filter(|entry| !entry.file_name().to_string_lossy().starts_with('.'))
+                    .map(|entry| {
+                        fs::read_to_string(entry.path().join(".cloud").join(SKILL)).unwrap()
+                    })
+                    .collect();
+                kept.sort();
+                kept
+            };
+            for (n, clock) in clocks.iter().enumerate() {
+                pair.0.set("CODEX_MANAGER_NOW", clock);
+                let text = format!("{}", n + 1);
+                // Another length: nothing goes by time.
+                pair.put("b", SKILL, &text.repeat(n + 2));
+                pair.apply("b");
+                assert_eq!(kept(&pair), texts, "{clocks:?} {n}");
+                texts.push(text.repeat(n + 2));
+            }
+            for clock in [right, off] {
+                pair.0.set("CODEX_MANAGER_NOW", clock);
+                pair.apply("b");
+                assert_eq!(kept(&pair).len(), 4, "{clocks:?} {clock}");
+            }
+            // The one that was made first goes first, whatever its name says.
+            pair.put("b", SKILL, "the last one");
+            pair.apply("b");
+            assert_eq!(kept(&pair), texts[1..], "{clocks:?}");
+        }
+    }
 }

@@ -127,3 +127,33 @@ fn half_a_kept_version_is_not_taken_for_one_that_the_conversation_holds() {
     assert_eq!(pair.text("b", ROLLOUT), before);
     assert!(here.exists() && there.exists());
 }
+
+#[test]
+fn half_a_word_of_a_machine_that_is_no_more_stops_nobody() {
+    let pair = Pair::new();
+    pair.configure("c", "");
+    pair.put("a", SKILL, "one");
+    pair.put("a", ROLLOUT, META);
+    for name in ["a", "b", "b"] {
+        pair.apply(name);
+    }
+    let word = only(&pair.cloud().join(".codex-manager/machines"), "a-");
+    let whole = fs::read(&word).unwrap();
+    // One that is still arriving may say all of it.
+    for left in [20, 10] {
+        fs::write(&word, &whole[..whole.len() - left]).unwrap();
+        pair.apply("b");
+        let _ = pair.run("c", &["run", "--apply"]).code(6);
+    }
+    at(&word, 1_795_000_000);
+    let checks = pair.run("c", &["preflight"]).code(0);
+    for said in ["whole: a\n", "since 2026-11-18", "/a-", "remove that"] {
+        assert!(checks.stdout.contains(said), "{said}: {checks}");
+    }
+    for _ in 0..2 {
+        pair.apply("b");
+    }
+    pair.apply("c");
+    assert_eq!(pair.text("c", SKILL), "one");
+    assert_eq!(pair.text("c", ROLLOUT), META);
+}

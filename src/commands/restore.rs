@@ -23,6 +23,7 @@ use crate::inventory::store;
 use crate::io::quantity::counted;
 use crate::io::shell;
 use crate::io::tree;
+use crate::sync::restored::Marks;
 use crate::ui::Style;
 use crate::ui::time::bytes;
 use clap::Args;
@@ -139,8 +140,19 @@ impl RestoreArgs {
             stop_daemon(context)?;
         }
         let bar = context.ui.bar("restoring", plan.bytes);
-        let mut report = apply::apply(&request, &bar)?;
+        // Before anything is exchanged: a sync is not to take for deleted what the archive lacks.
+        let marks = match target {
+            Target::Home if !plan.partial || !plan.removed.is_empty() => {
+                Some(Marks::leave(&settings.manager_home, &request.folder)?)
+            }
+            _ => None,
+        };
+        let applied = apply::apply(&request, &bar);
         drop(bar);
+        if let (Err(RestoreError::Busy(_)), Some(marks)) = (&applied, marks) {
+            marks.take_back();
+        }
+        let mut report = applied?;
         let is_noted = note(context, target, &mut report);
         show_done(context, &archive, &request, &report);
         Ok(Outcome::partial_if(!is_noted))

@@ -13,8 +13,9 @@ use crate::io::atomic::{self, TempFile};
 use crate::io::lock::{self, FileLock};
 use crate::io::regular;
 use crate::io::{IoContext, IoError, tree};
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -34,6 +35,9 @@ const UNFINISHED: &str = ".codex-manager-unfinished-";
 const AT_WORK: &str = ".lock";
 /// How long one without a lock may be one that is about to get it.
 const YOUNG: Duration = Duration::from_secs(60);
+
+/// The longest time between two snapshots that a clock is believed.
+const PAUSE: TimeDelta = TimeDelta::days(90);
 
 /// Why what would be overwritten could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +69,10 @@ pub enum BackupError {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SnapshotList {
     schema: u64,
+    /// Which one it is of those in its folder, in the order in which they were made: clocks jump. 0 of
+    /// those that were made before there were numbers.
+    #[serde(default)]
+    number: u64,
     /// Its files.
     pub files: Vec<Kept>,
 }
@@ -93,11 +101,20 @@ impl Kept {
     }
 }
 
-/// Keeps what the plan overwrites or removes; the name of the snapshot, where one was needed.
+/// What was kept.
+#[derive(Debug, Default)]
+pub struct Made {
+    /// The name of the snapshot, where one was needed.
+    pub name: Option<String>,
+    /// What is in no snapshot, and why: it cannot be read, or is gone. It must not be overwritten.
+    pub left: Vec<(Kept, String)>,
+}
+
+/// Keeps what the plan overwrites or removes.
 ///
 /// # Errors
-/// It could not be made whole; there is none then.
-pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError> {
+/// It could not be written; there is no snapshot then.
+pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Made, BackupError> {
     let mut victims: BTreeMap<(bool, String), Seen> = BTreeMap::new();
     for seen in plan.steps.iter().flat_map(|s| &s.ops).flat_map(Op::victims) {
         victims.insert((seen.side == Side::There, seen.path.clone()), seen);
@@ -116,10 +133,10 @@ pub fn make(plan: &Plan, work: &Work<'_>) -> Result<Option<String>, BackupError>
             (roots(cloud).join(&kept.path), kept)
         })
         .collect();
-    make_of(config, files, work.now)
+    make_of_some(config, files, work.now)
 }
 
-/// Keeps these files, each given with where it is now.
+/// Keeps all of these files, each given with where it is now.
 ///
 /// # Errors
 /// The snapshot could not be made whole; there is none then.
@@ -128,8 +145,31 @@ pub fn make_of(
     mut files: Vec<(PathBuf, Kept)>,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, BackupError> {
+    // What has gone since needs no keeping.
+    files.retain(|(path, _)| path.exists());
+    let paths: Vec<_> = files.iter().map(|(path, _)| path.clone()).collect();
+    let made = make_of_some(config, files, now)?;
+    match (&*made.left, &*paths) {
+        ([], _) => Ok(made.name),
+        ([(kept, why), ..], paths) => {
+            let path = paths.iter().find(|path| path.ends_with(&kept.path));
+            Err(BackupError::Io(IoError {
+                action: "keep",
+                path: path.cloned().unwrap_or_else(|| PathBuf::from(&kept.path)),
+                source: io::Error::other(why.clone()),
+            }))
+        }
+    }
+}
+
+fn make_of_some(
+    config: &SyncConfig,
+    files: Vec<(PathBuf, Kept)>,
+    now: DateTime<Utc>,
+) -> Result<Made, BackupError> {
+    let mut made = Made::default();
     if files.is_empty() {
-        return Ok(None);
+        return Ok(made);
     }
     let folder = &config.backup_dir;
     atomic::create_durable_folder(folder)?;
@@ -139,35 +179,59 @@ pub fn make_of(
         .at("create a folder in", folder)?;
     // It tells a sweep that somebody is at work here, and ends with us.
     let _at_work = FileLock::exclusive(&unfinished.path().join(AT_WORK))?;
-    // What has gone since needs no keeping.
-    files.retain(|(path, _)| path.exists());
-    if files.is_empty() {
-        return Ok(None);
-    }
-    for (path, kept) in &mut files {
-        // As it is now: the list tells whether the copy is whole.
-        kept.size = path.metadata().at("look at", &*path)?.len();
-    }
     let list = SnapshotList {
         schema: SCHEMA,
-        files: files.iter().map(|(_, kept)| kept.clone()).collect(),
+        number: next_number(config)?,
+        files: Vec::new(),
     };
-    let list = serde_json::to_vec_pretty(&list)
-        .map_err(io::Error::other)
-        .at("encode", folder)?;
     let base = format!("{}-{}", config.machine_id, now.format(STAMP));
-    match config.backup.compression {
-        Compression::None => {
-            let root = unfinished.path().join("snapshot");
-            as_tree(&root, &files, &list)?;
-            publish(&root, folder, &base, "").map(Some)
-        }
-        Compression::Zip => {
-            let path = unfinished.path().join("snapshot.zip");
-            as_zip(&path, &files, &list)?;
-            publish(&path, folder, &base, ".zip").map(Some)
+    let (path, end) = match config.backup.compression {
+        Compression::None => (unfinished.path().join("snapshot"), ""),
+        Compression::Zip => (unfinished.path().join("snapshot.zip"), ".zip"),
+    };
+    made.left = match config.backup.compression {
+        Compression::None => as_tree(&path, files, list)?,
+        Compression::Zip => as_zip(&path, files, list)?,
+    };
+    if path.exists() {
+        made.name = Some(publish(&path, folder, &base, end)?);
+    }
+    Ok(made)
+}
+
+/// The number of the next snapshot of this machine.
+fn next_number(config: &SyncConfig) -> Result<u64, IoError> {
+    let ours = numbered(config)?.into_iter();
+    Ok(ours.map(|ours| ours.number).max().unwrap_or(0) + 1)
+}
+
+/// A snapshot that this machine made.
+struct Ours {
+    /// See [`SnapshotList`].
+    number: u64,
+    /// When, by the clock of then.
+    made: NaiveDateTime,
+    snapshot: Snapshot,
+}
+
+/// The snapshots of this machine that carry our list, the one made last first. One that cannot be read is
+/// nobody's to remove.
+fn numbered(config: &SyncConfig) -> Result<Vec<Ours>, IoError> {
+    let mut ours = Vec::new();
+    for snapshot in list(&config.backup_dir)? {
+        if let Some(made) = made_at(&config.machine_id, &snapshot.name)
+            && let Ok(Some(list)) = read_list(&snapshot)
+        {
+            ours.push(Ours {
+                number: list.number,
+                made,
+                snapshot,
+            });
         }
     }
+    let order = |ours: &Ours| (ours.number, ours.made, ours.snapshot.name.clone());
+    ours.sort_by_key(|ours| Reverse(order(ours)));
+    Ok(ours)
 }
 
 /// Gives a snapshot the first name that is free. Another run may take names in the same second.
@@ -184,44 +248,151 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     unreachable!("numbers have no end")
 }
 
-fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
-    for (source, kept) in files {
-        let target = root.join(kept.inside());
-        atomic::create_durable_folder(atomic::parent_of(&target))?;
-        let mut from = regular::open(source).at("open", source)?;
-        let mut to = TempFile::beside(&target)?;
-        io::copy(&mut from, to.file()).at("copy", source)?;
-        set_time(to.file(), kept.mtime_ns).at("set time", &target)?;
-        let mode = from.metadata().at("look at", source)?.permissions();
-        to.file().set_permissions(mode).at("set mode", &target)?;
-        to.replace(&target)?;
-    }
-    atomic::write(&root.join(LIST), list)?;
-    Ok(())
+/// Why a file is not in a snapshot.
+enum Unkept {
+    /// It cannot be read: the others are none the worse for it.
+    Left(String),
+    /// Nothing can be written.
+    Fatal(BackupError),
 }
 
-fn as_zip(path: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
+impl From<IoError> for Unkept {
+    fn from(e: IoError) -> Self {
+        Self::Fatal(e.into())
+    }
+}
+
+impl Unkept {
+    fn left(e: &io::Error) -> Self {
+        Self::Left(format!("it cannot be kept first ({e})"))
+    }
+}
+
+/// What a snapshot holds, and what it does not.
+#[derive(Default)]
+struct Sorted {
+    kept: Vec<Kept>,
+    left: Vec<(Kept, String)>,
+}
+
+impl Sorted {
+    /// Takes what became of a file.
+    fn take(&mut self, mut kept: Kept, copied: Result<u64, Unkept>) -> Result<(), BackupError> {
+        match copied {
+            Ok(size) => {
+                kept.size = size;
+                self.kept.push(kept);
+            }
+            Err(Unkept::Left(why)) => self.left.push((kept, why)),
+            Err(Unkept::Fatal(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Copies a file; that it cannot be read is another thing than that nothing can be written.
+fn pour(source: &mut File, target: &mut dyn Write, path: &Path) -> Result<u64, Unkept> {
+    let mut buffer = vec![0; 128 * 1024];
+    let mut size = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(size),
+            Ok(n) => {
+                target.write_all(&buffer[..n]).at("copy", path)?;
+                size += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Unkept::left(&e)),
+        }
+    }
+}
+
+/// Makes a folder of the files, unless none can be kept; returns those that are not in it.
+fn as_tree(
+    root: &Path,
+    files: Vec<(PathBuf, Kept)>,
+    mut list: SnapshotList,
+) -> Result<Vec<(Kept, String)>, BackupError> {
+    let mut sorted = Sorted::default();
+    for (source, kept) in files {
+        let copied = into_tree(root, &source, &kept);
+        sorted.take(kept, copied)?;
+    }
+    list.files = sorted.kept;
+    if !list.files.is_empty() {
+        atomic::write(&root.join(LIST), &encoded(&list, root)?)?;
+    } else if root.exists() {
+        tree::remove(root)?;
+    }
+    Ok(sorted.left)
+}
+
+fn encoded(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
+    let encoded = serde_json::to_vec_pretty(list);
+    encoded.map_err(io::Error::other).at("encode", path)
+}
+
+fn into_tree(root: &Path, source: &Path, kept: &Kept) -> Result<u64, Unkept> {
+    let mut from = regular::open(source).map_err(|e| Unkept::left(&e))?;
+    let mode = from.metadata().map_err(|e| Unkept::left(&e))?.permissions();
+    let target = root.join(kept.inside());
+    atomic::create_durable_folder(atomic::parent_of(&target))?;
+    let mut to = TempFile::beside(&target)?;
+    let size = pour(&mut from, to.file(), source)?;
+    set_time(to.file(), kept.mtime_ns).at("set time", &target)?;
+    to.file().set_permissions(mode).at("set mode", &target)?;
+    to.replace(&target)?;
+    Ok(size)
+}
+
+/// The same as one `.zip`.
+fn as_zip(
+    path: &Path,
+    files: Vec<(PathBuf, Kept)>,
+    mut list: SnapshotList,
+) -> Result<Vec<(Kept, String)>, BackupError> {
     let failed = |e: zip::result::ZipError| BackupError::Zip {
         action: "write",
         reason: e.to_string(),
         path: path.to_path_buf(),
     };
     let mut temp = TempFile::beside(path)?;
+    let mut sorted = Sorted::default();
     {
         let mut zip = zip::ZipWriter::new(temp.file());
         let options = SimpleFileOptions::default().large_file(true);
-        zip.start_file(LIST, options).map_err(failed)?;
-        zip.write_all(list).at("write", path)?;
         for (source, kept) in files {
-            let mut from = regular::open(source).at("open", source)?;
-            let options = with_mode(options, &from.metadata().at("look at", source)?);
-            zip.start_file(kept.inside(), options).map_err(failed)?;
-            io::copy(&mut from, &mut zip).at("copy", source)?;
+            let copied = into_zip(&mut zip, options, &source, &kept, &failed);
+            sorted.take(kept, copied)?;
         }
+        list.files = sorted.kept;
+        zip.start_file(LIST, options).map_err(failed)?;
+        zip.write_all(&encoded(&list, path)?).at("write", path)?;
         zip.finish().map_err(failed)?;
     }
-    temp.replace(path)?;
-    Ok(())
+    if !list.files.is_empty() {
+        temp.replace(path)?;
+    }
+    Ok(sorted.left)
+}
+
+fn into_zip(
+    zip: &mut zip::ZipWriter<&mut File>,
+    options: SimpleFileOptions,
+    source: &Path,
+    kept: &Kept,
+    failed: &impl Fn(zip::result::ZipError) -> BackupError,
+) -> Result<u64, Unkept> {
+    let mut from = regular::open(source).map_err(|e| Unkept::left(&e))?;
+    let meta = from.metadata().map_err(|e| Unkept::left(&e))?;
+    let fatal = |e| Unkept::Fatal(failed(e));
+    zip.start_file(kept.inside(), with_mode(options, &meta))
+        .map_err(fatal)?;
+    let poured = pour(&mut from, zip, source);
+    if matches!(poured, Err(Unkept::Left(_))) {
+        zip.abort_file().map_err(fatal)?;
+    }
+    poured
 }
 
 #[cfg(unix)]
@@ -372,7 +543,10 @@ pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
 }
 
 /// Removes snapshots that are too old or too many: only those of this machine that carry our list, and
-/// never `just_made`, whatever the clock says of it.
+/// never `just_made`. Returns their names, the one made last first.
+///
+/// They go in the order in which they were made, and age by the time from each to the next, where that
+/// can be believed: a clock that was years off for a while makes nothing old.
 ///
 /// # Errors
 /// The folder cannot be listed. A snapshot that cannot be removed stays.
@@ -380,37 +554,38 @@ pub fn prune(
     config: &SyncConfig,
     now: DateTime<Utc>,
     just_made: Option<&str>,
-) -> Result<usize, BackupError> {
+) -> Result<Vec<String>, BackupError> {
     let options = &config.backup;
-    let folder = &config.backup_dir;
-    sweep(folder, SystemTime::from(now))?;
+    sweep(&config.backup_dir, SystemTime::from(now))?;
     if options.retention_days == 0 && options.max_backups == 0 {
-        return Ok(0);
+        return Ok(Vec::new());
     }
-    let mut ours = Vec::new();
-    for snapshot in list(folder)? {
-        let Some(made) = made_at(&config.machine_id, &snapshot.name) else {
-            continue;
-        };
-        // One that cannot be read is nobody's to remove.
-        if matches!(read_list(&snapshot), Ok(Some(_))) {
-            ours.push((made, snapshot));
-        }
-    }
-    ours.sort_by(|a, b| (b.0, &b.1.name).cmp(&(a.0, &a.1.name)));
     let days = i64::try_from(options.retention_days).unwrap_or(i64::MAX);
     let max = usize::try_from(options.max_backups).unwrap_or(usize::MAX);
-    let mut removed = 0;
-    for (index, (made, snapshot)) in ours.iter().enumerate() {
-        let too_old = days > 0 && (now.naive_utc() - *made).num_days() >= days;
+    let (mut age, mut next) = (TimeDelta::zero(), now.naive_utc());
+    let mut removed = Vec::new();
+    for (index, ours) in numbered(config)?.into_iter().enumerate() {
+        age += believed(next - ours.made);
+        next = ours.made;
+        let too_old = days > 0 && age.num_days() >= days;
         // The latest one is the way back from what was just done.
         let goes = index > 0 && (too_old || (max > 0 && index >= max));
-        let is_new = Some(&*snapshot.name) == just_made;
-        if goes && !is_new && tree::remove(&snapshot.path).is_ok() {
-            removed += 1;
+        let is_new = Some(&*ours.snapshot.name) == just_made;
+        if goes && !is_new && tree::remove(&ours.snapshot.path).is_ok() {
+            removed.push(ours.snapshot.name);
         }
     }
     Ok(removed)
+}
+
+/// How much of the time between two snapshots has passed: a clock that went back, or far ahead, was set.
+/// After a pause that was as long, what was there stays until as much time has passed again.
+fn believed(passed: TimeDelta) -> TimeDelta {
+    if passed < TimeDelta::zero() || passed > PAUSE {
+        TimeDelta::zero()
+    } else {
+        passed
+    }
 }
 
 fn made_at(machine: &str, name: &str) -> Option<NaiveDateTime> {

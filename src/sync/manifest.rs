@@ -98,6 +98,11 @@ pub(super) fn shown(name: &str) -> String {
     format!("{OURS}/{MACHINES}/{name}")
 }
 
+/// Where the manifest of this name is.
+pub fn place_of(cloud: &Path, name: &str) -> PathBuf {
+    cloud.join(OURS).join(MACHINES).join(name)
+}
+
 /// Where a machine's manifest is.
 pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
     folder(cloud).join(format!("{machine}-{writer}.jsonl"))
@@ -299,7 +304,7 @@ pub(super) fn is_ours(name: &str) -> bool {
 }
 
 /// The machine of `<machine>-<8 hex>.jsonl`.
-pub(super) fn machine_of(name: &str) -> Option<&str> {
+pub fn machine_of(name: &str) -> Option<&str> {
     let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);

@@ -23,6 +23,7 @@ pub mod plan;
 pub mod register;
 pub mod resolve;
 pub mod restore;
+pub mod restored;
 pub mod rollouts;
 pub mod scan;
 mod secrets;

@@ -31,6 +31,9 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// A time that no file has.
+    pub const NEVER: i64 = i64::MIN;
+
     /// Of an existing file.
     pub fn of(meta: &Metadata) -> Self {
         Self {

@@ -6,6 +6,7 @@
 //! end of a run writes it anew.
 
 use super::lineage::History;
+use super::restored;
 use super::scan::Stat;
 use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
@@ -20,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 /// The newest form of the state that this program knows.
 const SCHEMA: u64 = 1;
+const STATE: &str = "state.jsonl";
 /// What a damaged state is kept as, behind its name.
 const DAMAGED: &str = ".damaged";
 /// How many of our manifests we know again: one that we did not come to put there, and those that a
@@ -87,6 +89,9 @@ pub struct State {
     /// What came before the versions of plain files that the last sync left, by key; none of a first
     /// version. Kept of files that are gone: one that comes to life again goes on from there.
     pub histories: HashMap<String, History>,
+    /// The bytes of files in the cloud folder as they were read, with how they looked then, by key:
+    /// where the digest of the text does not tell. What looks different by now says nothing.
+    pub bytes_there: HashMap<String, (Stat, Sha256Digest)>,
     /// See [`super::manifest`].
     pub writer: String,
     /// The digests at the ends of the manifests that were last published, the newest last.
@@ -94,6 +99,8 @@ pub struct State {
     /// The ends of manifests that this machine wrote under other names: what they say counts, but no
     /// word of theirs is waited for.
     pub former: Vec<Sha256Digest>,
+    /// Manifests that were not whole at the last run, each with how it looked.
+    pub torn: Vec<String>,
     /// Whether there was a state at all.
     pub exists: bool,
     /// Whether another machine has ever said what it wrote: its word is waited for since.
@@ -105,6 +112,8 @@ pub struct State {
     /// Whether files that it does not know may have been synced: so it is from a damage on until a run
     /// has seen to all of them.
     pub has_gaps: bool,
+    /// The mark of a restore of the home from an archive: what is missing here since is not deleted.
+    pub restored: Option<String>,
     /// Whether the file is to be written before it is appended to.
     pub must_be_written: bool,
 }
@@ -176,9 +185,33 @@ impl Replica {
         }
     }
 
+    /// The folders of all states of this home. One whose header cannot be read may be of it.
+    pub fn folders_of(manager_home: &Path, local: &Path) -> Result<Vec<PathBuf>, IoError> {
+        let all = manager_home.join("sync");
+        let local = tree::real(local).to_string_lossy().into_owned();
+        let entries = match std::fs::read_dir(&all) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.at("list", &all)?,
+        };
+        let mut folders = Vec::new();
+        for entry in entries {
+            let folder = entry.at("list", &all)?.path();
+            let Ok(file) = regular::open(folder.join(STATE)) else {
+                continue;
+            };
+            let mut line = Vec::new();
+            let read = BufReader::new(file).read_until(b'\n', &mut line);
+            let header = serde_json::from_slice::<Header>(&line);
+            if read.is_err() || header.map_or(true, |header| header.local == local) {
+                folders.push(folder);
+            }
+        }
+        Ok(folders)
+    }
+
     /// The file of the state.
     pub fn file(&self) -> PathBuf {
-        self.folder.join("state.jsonl")
+        self.folder.join(STATE)
     }
 
     /// The lock that a run holds.
@@ -191,9 +224,17 @@ impl Replica {
         self.folder.join(super::forks::FOLDER)
     }
 
-    /// Reads the state; an empty one where there is none, or where its header is damaged. What is
-    /// damaged is named in [`State::damage`].
+    /// Reads the state, and whether the home was put back from an archive since the last run; an empty
+    /// one where there is none, or where its header is damaged. What is damaged is named in
+    /// [`State::damage`].
     pub fn read(&self) -> Result<State, StateError> {
+        let mut state = self.read_file()?;
+        state.restored = restored::read(&self.folder)?;
+        state.has_gaps |= state.restored.is_some();
+        Ok(state)
+    }
+
+    fn read_file(&self) -> Result<State, StateError> {
         let path = self.file();
         let file = match regular::open(&path) {
             Ok(file) => file,
@@ -297,11 +338,24 @@ impl Replica {
         for (key, history) in histories {
             push_line(&mut bytes, &history_line(key, history))?;
         }
+        let bytes_there: BTreeMap<_, _> = state.bytes_there.iter().collect();
+        for (key, (stat, digest)) in bytes_there {
+            let is_as = |last: &Last| last.there.stat == *stat;
+            if state.files.get(key).is_some_and(is_as) {
+                let line = serde_json::json!({
+                    "bytes": key, "size": stat.size, "mtime": stat.mtime_ns, "digest": digest
+                });
+                push_line(&mut bytes, &line)?;
+            }
+        }
         for end in &state.published {
             push_line(&mut bytes, &serde_json::json!({ "published": end }))?;
         }
         for end in &state.former {
             push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
+        }
+        for word in &state.torn {
+            push_line(&mut bytes, &serde_json::json!({ "torn": word }))?;
         }
         if state.outside > 0 {
             push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }))?;
@@ -405,6 +459,15 @@ impl State {
                 return false;
             };
             self.histories.insert(key, history);
+        } else if let Some(key) = text("bytes") {
+            let size = value.get("size").and_then(serde_json::Value::as_u64);
+            let mtime_ns = value.get("mtime").and_then(serde_json::Value::as_i64);
+            let digest = value.get("digest").map(Sha256Digest::deserialize);
+            let (Some(size), Some(mtime_ns), Some(Ok(digest))) = (size, mtime_ns, digest) else {
+                return false;
+            };
+            self.bytes_there
+                .insert(key, (Stat { size, mtime_ns }, digest));
         } else if let (Some(path), Some(digest)) = (text("deleted"), text("digest")) {
             let deletion = match text("id") {
                 Some(id) => Deletion { digest, id },
@@ -417,6 +480,8 @@ impl State {
         } else if let Some(end) = value.get("former") {
             let end = Sha256Digest::deserialize(end);
             return end.map(|end| self.former.push(end)).is_ok();
+        } else if let Some(word) = text("torn") {
+            self.torn.push(word);
         } else if let Some(count) = value.get("outside").and_then(serde_json::Value::as_u64) {
             self.outside = usize::try_from(count).unwrap_or(usize::MAX);
         }
@@ -454,7 +519,7 @@ fn new_writer() -> String {
 }
 
 /// Sixteen hex digits. The standard library seeds its hash maps from the system's randomness.
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 

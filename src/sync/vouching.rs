@@ -7,6 +7,7 @@ use super::config::SyncConfig;
 use super::contents;
 use super::identity;
 use super::manifest::{self, Written};
+use super::peers::Manifests;
 use super::scan::{Side, Stat};
 use super::state::{Last, State};
 use crate::codex::rollout;
@@ -32,8 +33,12 @@ pub(super) fn for_known(
     }
     let config = work.config;
     let others = identity::others(config, state)?;
-    if !(others.incomplete.is_empty() && others.not_here.is_empty()) {
-        // What has not arrived may vouch for all of it.
+    let torn = torn_words(&others, config)?;
+    let is_any_new = torn.iter().any(|word| !state.torn.contains(word));
+    state.torn = torn;
+    if is_any_new || !others.not_here.is_empty() {
+        // What is about to arrive may vouch for all of it, and know more of what came before. One that is
+        // still as the run before found it is waited for no longer: its machine may be no more.
         return Ok(());
     }
     open.sort();
@@ -54,6 +59,19 @@ pub(super) fn for_known(
         }
     }
     Ok(())
+}
+
+/// The manifests that are not whole, each with how it looks.
+fn torn_words(others: &Manifests, config: &SyncConfig) -> Result<Vec<String>, IoError> {
+    let mut torn = Vec::new();
+    for name in &others.incomplete {
+        let path = manifest::place_of(&config.cloud, name);
+        if let Some(Stat { size, mtime_ns }) = Stat::at(&path)? {
+            torn.push(format!("{name} {size} {mtime_ns}"));
+        }
+    }
+    torn.sort();
+    Ok(torn)
 }
 
 /// Makes `files` say what is in the cloud folder where this machine noted several versions of a file: a

@@ -11,9 +11,12 @@ use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
+use crate::sync::manifest;
 use crate::sync::peers;
+use crate::sync::scan::Stat;
 use crate::sync::state::{Damage, StateError};
 use crate::sync::travel::{self, Scope};
+use chrono::DateTime;
 use clap::Args;
 use serde::Serialize;
 use std::path::Path;
@@ -234,14 +237,20 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     }
     if let Ok(manifests) = identity::others(config, &state) {
         for name in &manifests.incomplete {
-            let message = format!("what another machine says has not arrived whole: {name}");
-            push(
-                checks,
-                "sync.arrival",
-                Status::Warn,
-                message,
-                Some("wait for the cloud client"),
+            let path = manifest::place_of(&config.cloud, name);
+            let machine = manifest::machine_of(name).unwrap_or(name);
+            let at = Stat::at(&path).ok().flatten().map(|stat| stat.mtime_ns);
+            let since = at.map_or_else(String::new, |ns| {
+                let at = DateTime::from_timestamp_nanos(ns);
+                format!(" since {}", at.format("%Y-%m-%d %H:%M UTC"))
+            });
+            let message = format!(
+                "what another machine says has not arrived whole: {machine}{since}: {}",
+                path.display()
             );
+            let fix = "wait for the cloud client, or sync on that machine; where it is no more, remove that \
+                       file: a machine that has the same files vouches for them at its next sync";
+            push(checks, "sync.arrival", Status::Warn, message, Some(fix));
         }
         for name in &manifests.not_here {
             let message = format!("what another machine says is not downloaded: {name}");

@@ -127,6 +127,15 @@ impl RunArgs {
                 .ui
                 .warn(format_args!("old snapshots are left: {error}"));
         }
+        for name in &report.pruned {
+            events::info!(name = &**name, "old snapshot removed");
+        }
+        if let [latest, ..] = &*report.pruned {
+            let count = counted(report.pruned.len(), "old snapshot");
+            context.ui.note(format_args!(
+                "removed {count} as [backup] says, the latest of them {latest}"
+            ));
+        }
         if !plan.steps.is_empty() {
             say_who_came(context, config);
         }
@@ -199,11 +208,19 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
     let others = done().filter(|step| {
         !matches!(
             step.action,
-            Action::CopyToCloud | Action::CopyToLocal | Action::Merge
+            Action::CopyToCloud
+                | Action::CopyToLocal
+                | Action::Merge
+                | Action::DeleteCloud
+                | Action::DeleteLocal
         )
     });
+    let deleted = match count(&[Action::DeleteCloud, Action::DeleteLocal]) {
+        0 => String::new(),
+        n => format!("{n} deleted, "),
+    };
     ui.prose(format_args!(
-        "{} to the cloud folder, {} to this machine, {} merged, {} ({})",
+        "{} to the cloud folder, {} to this machine, {} merged, {deleted}{} ({})",
         count(&[Action::CopyToCloud]),
         count(&[Action::CopyToLocal]),
         count(&[Action::Merge]),

@@ -12,15 +12,16 @@ mod forks;
 
 use self::copying::{Copier, Placed, Staged, set_like};
 use super::arrivals::{self, Arrivals};
-use super::backup::{self, BackupError};
+use super::backup::{self, BackupError, Kept};
 use super::config::SyncConfig;
 use super::contents;
 use super::identity;
 use super::ledger::{Ledger, Noted};
 use super::lines;
 use super::manifest::{self, Written};
-use super::plan::{After, Copy, MergeTo, Op, Plan, PlanError, Seen, Step};
+use super::plan::{After, Copy, MergeTo, Op, Plan, PlanError, Seen, Standing, Step};
 use super::register::{Arrival, Change};
+use super::restored;
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Deletion, Journal, Last, Place, Replica, State};
@@ -86,6 +87,8 @@ pub struct Report {
     pub arrivals: Vec<Arrival>,
     /// The name of the backup, where one was needed.
     pub snapshot: Option<String>,
+    /// Old snapshots that were removed, by name.
+    pub pruned: Vec<String>,
     /// Why old snapshots were left; the sync itself is done.
     pub not_pruned: Option<BackupError>,
 }
@@ -178,8 +181,10 @@ fn steps_of(
     if state.must_be_written || met_peers {
         work.replica.write(&mut state)?;
     }
+    let mut unkept = Vec::new();
     if work.config.backup.before_overwrite {
-        report.snapshot = backup::make(plan, work)?;
+        let made = backup::make(plan, work)?;
+        (report.snapshot, unkept) = (made.name, made.left);
     }
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
     Arrivals::of(work.replica).note(&coming)?;
@@ -193,6 +198,7 @@ fn steps_of(
             journal: work.replica.journal()?,
             ledger: Ledger::open(&work.replica.folder)?,
             state: &mut state,
+            unkept,
             placed: Vec::new(),
         };
         let ended = run.steps(&plan.steps, report);
@@ -202,8 +208,10 @@ fn steps_of(
     }
     finish(plan, report, &before, state, work)?;
     if work.config.backup.before_overwrite {
-        let pruned = backup::prune(work.config, work.now, report.snapshot.as_deref());
-        report.not_pruned = pruned.err();
+        match backup::prune(work.config, work.now, report.snapshot.as_deref()) {
+            Ok(pruned) => report.pruned = pruned,
+            Err(error) => report.not_pruned = Some(error),
+        }
     }
     Ok(())
 }
@@ -257,10 +265,14 @@ fn finish(
         || state.has_peers != before.has_peers
         || state.outside != before.outside
         || state.has_gaps != before.has_gaps
+        || state.torn != before.torn
         || !plan.steps.is_empty();
     let said = identity::word(&files, &mut state, work.config)?;
     if changed || state.published != before.published {
         work.replica.write(&mut state)?;
+    }
+    if let Some(mark) = state.restored.as_ref().filter(|_| !state.has_gaps) {
+        restored::settle(&work.replica.folder, mark)?;
     }
     Ledger::compact(&work.replica.folder, &files, &earlier)?;
     if !(work.go_on)() {
@@ -295,7 +307,7 @@ fn arrival_of(step: &Step) -> Option<Arrival> {
         .flatten()
         .map(|id| Arrival {
             id,
-            path: here.clone(),
+            path: here.path.clone(),
             change: step.change,
             moved,
         })
@@ -307,6 +319,8 @@ struct Run<'a> {
     journal: Journal,
     ledger: Ledger,
     state: &'a mut State,
+    /// What is in no snapshot, and why: nothing takes its place.
+    unkept: Vec<(Kept, String)>,
     /// What the step under way has put into its places.
     placed: Vec<Placed>,
 }
@@ -338,6 +352,14 @@ impl Run<'_> {
 
     fn step(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
         self.placed.clear();
+        for seen in step.ops.iter().flat_map(Op::victims) {
+            let is_it =
+                |kept: &Kept| kept.cloud == (seen.side == Side::There) && kept.path == seen.path;
+            if let Some((_, why)) = self.unkept.iter().find(|(kept, _)| is_it(kept)) {
+                let path = self.work.config.place(seen.side, &seen.path);
+                return Err(Obstacle::Left(format!("{why}: {}", path.display())));
+            }
+        }
         for op in &step.ops {
             self.go_on()?;
             self.op(op)?;
@@ -365,36 +387,27 @@ impl Run<'_> {
     }
 
     /// The state learns what both sides hold now. What has changed since the plan is not what was
-    /// synced: the source counts as it was planned with.
-    fn note(&mut self, step: &Step, here: &str, there: &str) -> Result<(), Obstacle> {
-        let place = |run: &Self, side, path: &str| -> Result<Option<Place>, IoError> {
-            let mut placed = run.placed.iter();
-            let placed = placed.find(|placed| (placed.to.0, &*placed.to.1) == (side, path));
-            let mut ops = step.ops.iter();
-            let source = || {
-                ops.find_map(|op| match op {
-                    Op::Copy(Copy { from, .. }) | Op::Rename { from, .. } if from.side == side => {
-                        Some(from.stat)
-                    }
-                    _ => None,
-                })
-            };
-            let stat = match placed.map(|placed| placed.stat).or_else(source) {
-                Some(stat) => Some(stat),
-                None => Stat::at(&run.work.config.place(side, path))?,
-            };
-            Ok(stat.map(|stat| Place {
-                path: path.to_owned(),
+    /// synced: what the step has not put into its place counts as it was planned with.
+    fn note(&mut self, step: &Step, here: &Standing, there: &Standing) -> Result<(), Obstacle> {
+        let place = |side, standing: &Standing| {
+            let mut placed = self.placed.iter();
+            let placed =
+                placed.find(|placed| (placed.to.0, &placed.to.1) == (side, &standing.path));
+            let stat = placed.map(|placed| placed.stat).or(standing.stat)?;
+            Some(Place {
+                path: standing.path.clone(),
                 stat,
-            }))
+            })
         };
-        let (Some(here), Some(there)) = (
-            place(self, Side::Here, here)?,
-            place(self, Side::There, there)?,
-        ) else {
+        let (Some(here), Some(there)) = (place(Side::Here, here), place(Side::There, there)) else {
             return Ok(());
         };
-        let known = || self.state.files.get(&step.key)?.contents;
+        let known = || {
+            let last = self.state.files.get(&step.key)?;
+            // Of what is another text on both sides than at the last sync nothing is known.
+            let is_it = last.here.stat == here.stat || last.there.stat == there.stat;
+            last.contents.filter(|_| is_it)
+        };
         let contents = self.placed.first().map_or_else(known, |placed| placed.text);
         let last = Last {
             here,

@@ -3,7 +3,9 @@
 
 use super::plain::reason_of_conflict;
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Step, shown};
+use super::{
+    Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,
+};
 use crate::codex::rollout::{Relation, ZST};
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
@@ -394,7 +396,7 @@ impl Planner<'_> {
     }
 
     /// Adds a copy of `from` to `side`, into `folder`, in the form that it has; what stood for it there
-    /// goes. Returns where it will be.
+    /// goes. Returns what will be there.
     fn copy_over(
         &self,
         draft: &mut Draft<'_>,
@@ -402,7 +404,7 @@ impl Planner<'_> {
         side: Side,
         folder: &str,
         old: Option<&Seen>,
-    ) -> Result<String, PlanError> {
+    ) -> Result<Standing, PlanError> {
         let packed = Self::is_packed_copy(&from.seen);
         let name = if packed {
             format!("{}{ZST}", rollouts::file_name(draft.key))
@@ -429,7 +431,7 @@ impl Planner<'_> {
         {
             draft.ops.push(Op::Remove(old.clone()));
         }
-        Ok(to)
+        Ok(Standing::put(to))
     }
 
     /// A client may have put something behind `.zst`.
@@ -437,8 +439,8 @@ impl Planner<'_> {
         seen.path.contains(&format!(".jsonl{ZST}")) || seen.path.ends_with(ZST)
     }
 
-    /// Adds a move of a file into another folder of its side; returns where it will be.
-    fn move_within(draft: &mut Draft<'_>, seen: &Seen, folder: &str) -> String {
+    /// Adds a move of a file into another folder of its side; returns what will be there.
+    fn move_within(draft: &mut Draft<'_>, seen: &Seen, folder: &str) -> Standing {
         let to = rollouts::in_folder(folder, &seen.path);
         if to != seen.path {
             draft.ops.push(Op::Rename {
@@ -446,7 +448,7 @@ impl Planner<'_> {
                 to: to.clone(),
             });
         }
-        to
+        Standing::seen(to, seen)
     }
 
     fn is_kept(&self, draft: &Draft<'_>, digest: &crate::io::hash::Sha256Digest) -> bool {

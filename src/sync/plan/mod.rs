@@ -6,6 +6,7 @@ mod conversation;
 mod descent;
 mod disguised;
 mod grouping;
+mod hidden;
 mod kept;
 mod links;
 mod plain;
@@ -13,10 +14,10 @@ mod steps;
 mod versions;
 
 use grouping::{Group, key_of, shown};
-pub use steps::{Action, After, Conflict, Copy, MergeTo, Op, Plan, Seen, Step};
+pub use steps::{Action, After, Conflict, Copy, MergeTo, Op, Plan, Seen, Standing, Step};
 
 use super::codexsync::{self, TakeoverError};
-use super::config::{Compare, ConflictPolicy, SessionMode, SyncConfig};
+use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
 use super::identity;
@@ -194,6 +195,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     if let (true, Some(manifest)) = (is_first, &config.codexsync_manifest) {
         state.files = codexsync::last_sync(manifest, &here, &there, key_of)?;
     }
+    let manifests = hidden::look_for(&mut state, &there, config);
     let mut planner = Planner {
         request,
         rules: Rules {
@@ -208,7 +210,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
             delete: config.delete,
         },
         state: &state,
-        manifests: OnceCell::new(),
+        manifests: manifests.map_or_else(OnceCell::new, OnceCell::from),
         ledger: OnceCell::new(),
         own_there: OnceCell::new(),
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
@@ -379,6 +381,11 @@ impl Planner<'_> {
 
     fn all(&mut self, here: Listing, there: Listing, scope: &Scope) -> Result<(), PlanError> {
         self.mind_damage()?;
+        if self.state.restored.is_some() && self.rules.delete == DeletePolicy::Propagate {
+            let home = self.root(Side::Here).to_string_lossy().into_owned();
+            let why = "was put back from an archive: what it lacks comes back, and is not deleted";
+            self.plan.notes.push((home, why.to_owned()));
+        }
         let groups = self.grouped(here, there);
         self.refuse_hollow(&groups, scope)?;
         let all_days = self.request.config.session_mode == SessionMode::All;

@@ -2,7 +2,9 @@
 
 use super::descent::Trace;
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Copy, Group, MergeTo, Op, PlanError, Planner, Step, shown};
+use super::{
+    Action, After, Conflict, Copy, Group, MergeTo, Op, PlanError, Planner, Standing, Step, shown,
+};
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
@@ -160,6 +162,10 @@ impl Planner<'_> {
             let found = seen.find(|seen| seen.side == side && seen.path == key);
             found.map(|seen| seen.stat)
         };
+        let standing = |side| Standing {
+            path: key.to_owned(),
+            stat: over(side).filter(|_| !sides.iter().any(|(written, _)| *written == side)),
+        };
         let op = Op::Merge {
             versions: all().map(|(v, read)| (v.seen.clone(), *read)).collect(),
             to: sides
@@ -183,8 +189,8 @@ impl Planner<'_> {
                 .sum(),
             ops: vec![op],
             after: After::Both {
-                here: key.to_owned(),
-                there: key.to_owned(),
+                here: standing(Side::Here),
+                there: standing(Side::There),
             },
             change: Change::Same,
         });
@@ -475,9 +481,10 @@ impl Planner<'_> {
             Side::Here => Action::CopyToLocal,
             Side::There => Action::CopyToCloud,
         };
+        let source = Standing::seen(from.seen.path.clone(), &from.seen);
         let (here, there) = match to.0 {
-            Side::Here => (to.1.clone(), from.seen.path.clone()),
-            Side::There => (from.seen.path.clone(), to.1.clone()),
+            Side::Here => (Standing::put(to.1.clone()), source),
+            Side::There => (source, Standing::put(to.1.clone())),
         };
         self.plan.steps.push(Step {
             key: key.to_owned(),

@@ -130,15 +130,39 @@ impl Op {
     }
 }
 
+/// Where a side has a file when a step is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Relative to the side's root.
+    pub path: String,
+    /// What the plan saw of it, where it is not put there by the step.
+    pub stat: Option<Stat>,
+}
+
+impl Standing {
+    /// One that the step puts there.
+    pub fn put(path: String) -> Self {
+        Self { path, stat: None }
+    }
+
+    /// One that the plan saw, under the name that it has then.
+    pub fn seen(path: String, seen: &Seen) -> Self {
+        Self {
+            path,
+            stat: Some(seen.stat),
+        }
+    }
+}
+
 /// What the state learns when a step is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum After {
-    /// Both sides have the file, at these paths.
+    /// Both sides have the file.
     Both {
         /// Here.
-        here: String,
+        here: Standing,
         /// In the cloud folder.
-        there: String,
+        there: Standing,
     },
     /// It was deleted here, and that is sent on with the digest of its text.
     Deleted(Sha256Digest),

@@ -351,6 +351,12 @@ impl Planner<'_> {
             return Ok(());
         }
         match (here, there) {
+            // The archive that the home was put back from may have had none.
+            (None, Some(_))
+                if self.state.restored.is_some() && facts.there == Presence::Unchanged =>
+            {
+                facts.there = Presence::Changed;
+            }
             (None, Some(there)) if facts.there == Presence::Unchanged => {
                 let was = last
                     .and_then(|last| last.contents)
