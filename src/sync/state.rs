@@ -362,7 +362,12 @@ impl State {
     /// Takes a name in the cloud folder that nobody has.
     pub fn rename(&mut self) {
         self.writer = new_writer();
-        self.published.clear();
+        // Whatever of it a client brings back is this machine's.
+        for end in std::mem::take(&mut self.published) {
+            if !self.former.contains(&end) {
+                self.former.push(end);
+            }
+        }
         self.must_be_written = true;
     }
 
