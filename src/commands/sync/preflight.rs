@@ -9,6 +9,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
+use crate::sync::decisions;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
 use crate::sync::state::{Damage, StateError};
@@ -226,7 +227,8 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     if let Ok(Some((path, why))) = identity::settle(&mut state, config, &replica) {
         push(checks, id, Status::Warn, format!("{path} {why}"), None);
     }
-    if let Ok(manifests) = identity::others(config, &state) {
+    let others = identity::others(config, &state);
+    if let Ok(manifests) = &others {
         for name in &manifests.incomplete {
             let message = format!("what another machine says has not arrived whole: {name}");
             push(
@@ -243,11 +245,10 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         }
     }
     let forks = Forks::read(&replica.folder, &config.cloud).unwrap_or_default();
-    let open = forks
-        .all
-        .keys()
-        .filter(|mark| !state.resolved.contains(*mark));
-    let open = open.count();
+    let said_by_others = others.map(|all| all.resolved).unwrap_or_default();
+    let words = [&state.resolved, &said_by_others];
+    let marks = forks.all.keys();
+    let open = marks.filter(|mark| !decisions::may_go(mark, words)).count();
     if open > 0 {
         let kept = counted(open, "kept version");
         let message = format!("a decision is needed: {kept} of conversations");

@@ -168,7 +168,7 @@ impl Planner<'_> {
                     _ => {}
                 }
             }
-            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1) {
+            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1)? {
                 continue;
             }
             match self.arrival(draft.key, found, true, None)? {
@@ -449,14 +449,14 @@ impl Planner<'_> {
         to
     }
 
-    fn is_kept(&self, draft: &Draft<'_>, digest: &crate::io::hash::Sha256Digest) -> bool {
+    fn is_kept(
+        &self,
+        draft: &Draft<'_>,
+        digest: &crate::io::hash::Sha256Digest,
+    ) -> Result<bool, IoError> {
         let mark = forks::mark(digest);
-        self.forks.all.contains_key(&mark)
-            || self.state.resolved.contains(&mark)
-            || draft.kept.contains(&mark)
-            || self
-                .manifests()
-                .is_ok_and(|all| all.resolved.contains(&mark))
+        let is_kept = self.forks.all.contains_key(&mark) || draft.kept.contains(&mark);
+        Ok(is_kept || self.may_go(&mark)?)
     }
 
     /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
@@ -467,7 +467,7 @@ impl Planner<'_> {
         let is_kept = if self.is_chosen(&draft.path) {
             draft.kept.contains(&mark)
         } else {
-            self.is_kept(draft, &digest)
+            self.is_kept(draft, &digest)?
         };
         if is_kept {
             return Ok(());
