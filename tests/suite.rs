@@ -88,6 +88,8 @@ mod sync;
 mod sync_arrival;
 mod sync_closing;
 mod sync_codex;
+mod sync_deciding;
+mod sync_deleting;
 mod sync_faults;
 mod sync_guard;
 mod sync_identity;

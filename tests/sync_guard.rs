@@ -656,3 +656,28 @@ fn what_an_archive_lacks_that_the_home_was_put_back_from_is_not_deleted() {
     assert!(run.stdout.contains("1 deleted, 0 other steps"), "{run}");
     assert!(!pair.home("b").join(conversation(1).0).exists());
 }
+
+#[test]
+fn a_file_with_a_token_in_it_that_changed_on_both_sides_blocks_nothing_else() {
+    let pair = Pair::synced(&[("AGENTS.md", "one")]);
+    pair.put("a", "AGENTS.md", "two, of a");
+    pair.apply("a");
+    let token = ["sk", "-proj-", &"Ab3dEf6hIj9k".repeat(4)].concat();
+    let mine = format!("three, of b\n{token}\n");
+    pair.put("b", "AGENTS.md", &mine);
+    pair.put("b", SKILL, "new");
+    let run = pair.run("b", &["run", "--apply", "--json"]);
+    let json = run.json();
+    assert_eq!(json["conflicts"].as_array().unwrap().len(), 0, "{json}");
+    assert_eq!(json["warnings"][0]["path"], "AGENTS.md", "{json}");
+    assert_eq!(pair.text("cloud", SKILL), "new");
+    assert_eq!(pair.text("b", "AGENTS.md"), mine);
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "two, of a");
+    // Nobody is told that something was decided when nothing was.
+    let keep = ["resolve", "AGENTS.md", "--keep", "local"];
+    let _ = pair.run("b", &keep).code(1);
+    pair.put("b", "AGENTS.md", "three, of b");
+    let _ = pair.run("b", &["run", "--apply"]).code(2);
+    let _ = pair.run("b", &keep).code(0);
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "three, of b");
+}

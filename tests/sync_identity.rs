@@ -317,3 +317,46 @@ fn what_is_no_longer_named_is_left_as_it_is_and_still_known_later() {
     ];
     assert_eq!(actions(&pair.apply("a")), expected);
 }
+
+#[test]
+fn a_manifest_of_long_ago_that_comes_back_for_a_while_makes_no_second_machine() {
+    let pair = Pair::new();
+    pair.put("a", SKILL, "0");
+    pair.apply("a");
+    let own = manifests_of(&pair, "a").remove(0);
+    let of_old = fs::read(&own).unwrap();
+    for n in 1..12 {
+        pair.put("a", SKILL, &format!("{n}"));
+        pair.apply("a");
+    }
+    let newest = fs::read(&own).unwrap();
+    fs::write(&own, of_old).unwrap();
+    assert_eq!(warned(&pair.apply("a")).len(), 1);
+    fs::write(&own, newest).unwrap();
+    pair.apply("a");
+    // Nobody else is there, whose word on it could be waited for.
+    pair.put("cloud", "skills/by-hand/SKILL.md", "by hand\n");
+    pair.apply("a");
+    assert_eq!(pair.text("a", "skills/by-hand/SKILL.md"), "by hand\n");
+}
+
+#[test]
+fn what_a_machine_and_its_copy_both_wrote_is_for_somebody_to_decide() {
+    let pair = acquainted();
+    keep(&pair);
+    let day = pair.day();
+    pair.put("a", SKILL, "of the original");
+    pair.apply("a");
+    // The copy has not seen it, and counts further under the same name.
+    pair.back_to(&day);
+    swap(&pair);
+    for text in ["of the copy", "of the copy, again"] {
+        pair.put("a", SKILL, text);
+        pair.apply("a");
+    }
+    swap(&pair);
+    let run = run(&pair, "a").code(2);
+    assert_eq!(warned(&run.json()).len(), 1, "{run}");
+    assert_eq!(run.json()["conflicts"][0]["path"], SKILL, "{run}");
+    assert_eq!(pair.text("a", SKILL), "of the original");
+}

@@ -1,5 +1,6 @@
 //! What changes between the plan of a sync and its doing.
 
+use crate::support::injection::{can_inject, stopped_at};
 use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
 use codex_manager::context::Environment;
 use codex_manager::sync::apply::{self, ApplyError, Report, Work};
@@ -7,6 +8,7 @@ use codex_manager::sync::config::{Surroundings, SyncConfig};
 use codex_manager::sync::plan::{self, Request};
 use codex_manager::sync::state::Replica;
 use std::fs;
+use std::path::Path;
 
 /// Plans for `a`, lets `meanwhile` happen, and applies; `often` is called before every change of a file.
 fn apply_after(pair: &Pair, meanwhile: impl FnOnce(), often: impl Fn()) -> Report {
@@ -178,6 +180,35 @@ fn what_a_client_delivers_beside_a_step_is_seen_by_the_next_run() {
 }
 
 #[test]
+fn nothing_goes_into_a_folder_that_is_unmounted_where_every_known_file_has_changed_or_amid_a_run() {
+    for is_amid in [false, true] {
+        let pair = Pair::synced(&[(SKILL, "one")]);
+        pair.put("a", SKILL, "two, longer");
+        pair.put("a", "skills/mine/more.md", "more");
+        let elsewhere = pair.0.path("elsewhere");
+        let unmount = || {
+            if !elsewhere.exists() {
+                fs::rename(pair.cloud(), &elsewhere).unwrap();
+                fs::create_dir(pair.cloud()).unwrap();
+            }
+        };
+        let refused = if is_amid {
+            try_after(&pair, || {}, unmount)
+        } else {
+            try_after(&pair, unmount, || {})
+        };
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, ApplyError::Cloud(_)), "{refused}");
+        assert_eq!(fs::read_dir(pair.cloud()).unwrap().count(), 0, "{is_amid}");
+        fs::remove_dir(pair.cloud()).unwrap();
+        fs::rename(&elsewhere, pair.cloud()).unwrap();
+        pair.apply("a");
+        assert_eq!(pair.text("cloud", SKILL), "two, longer");
+        assert_eq!(pair.text("cloud", "skills/mine/more.md"), "more");
+    }
+}
+
+#[test]
 fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
     let skill = |n: u8| format!("skills/s{n}.md");
     for compression in ["none", "zip"] {
@@ -227,4 +258,103 @@ fn what_cannot_be_kept_first_is_left_and_all_else_goes_on() {
             assert_eq!(pair.text("cloud", &skill(1)), "one");
         }
     }
+}
+
+#[test]
+fn the_cloud_folder_is_not_made_anew_when_it_goes_at_the_end_of_a_run() {
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    pair.put("a", SKILL, "two, longer");
+    let elsewhere = pair.0.path("elsewhere");
+    let unmount = || {
+        if fs::read_to_string(pair.cloud().join(SKILL)).is_ok_and(|text| text != "one") {
+            fs::rename(pair.cloud(), &elsewhere).unwrap();
+        }
+    };
+    let refused = try_after(&pair, || {}, unmount).unwrap_err();
+    assert!(matches!(refused, ApplyError::Cloud(_)), "{refused}");
+    assert!(!pair.cloud().exists());
+    fs::rename(&elsewhere, pair.cloud()).unwrap();
+    pair.apply("a");
+    pair.apply("b");
+    assert_eq!(pair.text("b", SKILL), "two, longer");
+}
+
+/// At how many calls a run is stopped, at most.
+const STOPS: usize = 16;
+
+#[test]
+fn what_a_client_puts_over_a_file_while_its_successor_is_made_durable_stays() {
+    if !can_inject() {
+        return;
+    }
+    let of_client = "three, of the client";
+    for number in 1..=STOPS {
+        let pair = Pair::synced(&[(SKILL, "one")]);
+        pair.put("a", SKILL, "two, longer");
+        let args = ["--manager-home", "manager-a", "sync", "-c", "a.toml"];
+        let args = [&args[..], &["run", "--apply"]].concat();
+        let client = || drop(pair.put("cloud", SKILL, of_client));
+        let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
+            assert!(number > 2, "it was never stopped");
+            break;
+        };
+        assert_eq!(pair.text("cloud", SKILL), of_client, "{number}: {output:?}");
+    }
+}
+
+#[test]
+fn what_is_written_while_a_snapshot_is_put_back_stays() {
+    if !can_inject() {
+        return;
+    }
+    let paths = ["skills/mine/1.md", "skills/mine/2.md", "skills/mine/3.md"];
+    for (target, side) in [("cloud", "cloud"), ("local", "b")] {
+        for number in 1..=STOPS {
+            let pair = Pair::new();
+            for path in paths {
+                let snapshot = format!("backups-b/b-20261101T000000Z/{path}");
+                pair.0.write(&snapshot, "old");
+            }
+            for path in &paths[..2] {
+                pair.put(side, path, "before");
+            }
+            let args = ["--manager-home", "manager-b", "sync", "-c", "b.toml"];
+            let from = ["restore", "--from", "b-20261101T000000Z"];
+            let args = [&args[..], &from, &["--target", target, "--apply"]].concat();
+            // One that is replaced, and one that was not there.
+            let client = || {
+                for path in &paths[1..] {
+                    pair.put(side, path, "of somebody else");
+                }
+            };
+            let Some(output) = stopped_at(&pair.0, &args, ("fsync", number), client) else {
+                assert!(number > 2, "it was never stopped");
+                break;
+            };
+            for path in &paths[1..] {
+                let text = pair.text(side, path);
+                let backups = kept(&pair.0.path("backups-b"));
+                let is_kept = text == "of somebody else" || backups.contains("of somebody else");
+                assert!(is_kept, "{target} {number} {path}: {text} {output:?}");
+            }
+            if !output.status.success() {
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert!(told.contains("changed meanwhile"), "{told}");
+            }
+        }
+    }
+}
+
+/// All texts below a folder.
+fn kept(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            all += &kept(&path);
+        } else {
+            all += &fs::read_to_string(path).unwrap_or_default();
+        }
+    }
+    all
 }

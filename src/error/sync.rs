@@ -41,6 +41,8 @@ impl From<PlanError> for CommandError {
             PlanError::Hollow { .. } => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill puts everything back there; nothing was changed",
             ),
+            PlanError::Unmounted(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("mount it, or start its client, and run the same command again"),
             PlanError::Unmarked(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill goes on as a first sync; nothing was changed",
             ),
@@ -101,7 +103,7 @@ impl From<RestoreError> for CommandError {
             RestoreError::Io(e) => e.into(),
             RestoreError::Backup(e) => e.into(),
             RestoreError::Cloud(e) => e.into(),
-            RestoreError::None(_) | RestoreError::Stopped { .. } => {
+            RestoreError::None(_) | RestoreError::Changed(_) | RestoreError::Stopped { .. } => {
                 Self::wrap(ErrorKind::Failed, error)
             }
             RestoreError::Outside { .. } => {

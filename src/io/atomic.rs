@@ -91,6 +91,12 @@ impl TempFile {
     /// fsyncs, then renames over `path`, then fsyncs the folder.
     pub fn replace(self, path: &Path) -> Result<(), IoError> {
         self.sync()?;
+        self.replace_synced(path)
+    }
+
+    /// Renames over `path`, then fsyncs the folder. The caller has called [`TempFile::sync`], which may take
+    /// long, and has looked at what it replaces since.
+    pub fn replace_synced(self, path: &Path) -> Result<(), IoError> {
         let replaced = self.0.persist(path).map_err(|e| e.error);
         replaced.at("replace", path)?;
         sync_folder(parent_of(path))
@@ -299,6 +305,28 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
     let folders = moves.iter().flat_map(|(from, to)| [from, to]);
     let folders: std::collections::BTreeSet<_> = folders.map(|path| parent_of(path)).collect();
     folders.into_iter().try_for_each(sync_folder)
+}
+
+/// Creates the folders that are missing between `root`, which must be there, and `folder`, which is below
+/// it; those that are new are 0700 and durable on return. Where `root` is gone, it stays so.
+pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
+    let above = folder.ancestors().take_while(|path| *path != root);
+    let missing: Vec<_> = above.take_while(|path| !path.exists()).collect();
+    for made in missing.into_iter().rev() {
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::DirBuilderExt;
+            builder.mode(0o700);
+        }
+        match reach::with(made, |made| builder.create(made)) {
+            // Somebody else was faster.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
+            created => created.at("create folder", made)?,
+        }
+        sync_folder(parent_of(made))?;
+    }
+    Ok(())
 }
 
 /// The path with more at the end of its name.

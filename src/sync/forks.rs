@@ -99,6 +99,11 @@ pub fn label(key: &str) -> String {
     format!("{begin}-{}", &place[..PLACE_CHARS])
 }
 
+/// Whether a fork can have this name.
+pub fn is_name(name: &str) -> bool {
+    parse(name).is_some()
+}
+
 fn parse(name: &str) -> Option<(&str, &str)> {
     let (conversation, mark) = name.strip_suffix(EXTENSION)?.rsplit_once('.')?;
     let fits = mark.len() == DIGEST_CHARS

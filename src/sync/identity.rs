@@ -136,5 +136,5 @@ pub fn publish(
     }
     let word = word(files, state, config)?;
     replica.write(state)?;
-    word.write(&manifest_of(config, state))
+    word.write(&config.cloud, &manifest_of(config, state))
 }

@@ -181,11 +181,14 @@ pub enum Descent {
 pub fn descent(there: (&History, &Sha256Digest), here: (&History, &Sha256Digest)) -> Descent {
     use Ordering::{Greater, Less};
     let (is_over, is_under) = (there.0.is_over(here.1), here.0.is_over(there.1));
+    // What came of a text has that among those that it took the place of, unless these are too many.
+    let may_be_over = is_over || there.0.over.len() >= REPLACED;
+    let may_be_under = is_under || here.0.over.len() >= REPLACED;
     match there.0.lineage.partial_cmp(&here.0.lineage) {
-        // Counts of a machine and of its copy are taken for those of one, until it is noticed. Where they say
-        // the contrary of the texts, somebody decides.
-        Some(Greater) if is_over || !is_under => Descent::Newer,
-        Some(Less) if is_under || !is_over => Descent::Older,
+        // Counts of a machine and of its copy are taken for those of one, until it is noticed. Where the texts
+        // do not bear them out, somebody decides.
+        Some(Greater) if is_over || (may_be_over && !is_under) => Descent::Newer,
+        Some(Less) if is_under || (may_be_under && !is_over) => Descent::Older,
         Some(Greater | Less) => Descent::Apart,
         // What one machine called settled another one may have gone on from.
         _ if is_over && !is_under => Descent::Newer,
@@ -243,6 +246,33 @@ mod tests {
         let (a, copy) = ((&settled, &one), (&by_copy, &two));
         assert_eq!(descent(copy, a), Descent::Apart);
         assert_eq!(descent(a, copy), Descent::Apart);
+    }
+
+    #[test]
+    fn a_count_that_no_text_bears_out_decides_nothing_while_all_texts_are_known() {
+        let (one, two) = (text("one"), text("two"));
+        let by = |texts: &[Sha256Digest], text: &Sha256Digest| {
+            texts
+                .iter()
+                .fold(History::first(&one), |mut history, over| {
+                    history.lineage = history.lineage.changed_by("a", 0);
+                    history.noting(Some(*over), text)
+                })
+        };
+        let original = by(&[one], &two);
+        let other: Vec<_> = (0..REPLACED).map(|n| text(&format!("copy {n}"))).collect();
+        for count in 2..=REPLACED {
+            let now = text("copy");
+            let copy = by(&other[..count], &now);
+            let (expected, reverse) = if count < REPLACED {
+                (Descent::Apart, Descent::Apart)
+            } else {
+                (Descent::Newer, Descent::Older)
+            };
+            let (copy, original) = ((&copy, &now), (&original, &two));
+            assert_eq!(descent(copy, original), expected, "{count}");
+            assert_eq!(descent(original, copy), reverse, "{count}");
+        }
     }
 
     #[test]

@@ -131,14 +131,14 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Writes it, where it is not already there as it is.
-    pub fn write(&self, path: &Path) -> Result<(), IoError> {
+    /// Writes it, where it is not already there as it is. The cloud folder has to be there.
+    pub fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
         let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
         if is_as_large && regular::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
         }
-        atomic::create_durable_folder(atomic::parent_of(path))?;
+        atomic::create_durable_below(cloud, atomic::parent_of(path))?;
         atomic::write(path, &self.bytes)
     }
 

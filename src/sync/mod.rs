@@ -12,6 +12,7 @@ pub mod codexsync;
 pub mod config;
 pub mod contents;
 pub mod decide;
+pub mod decisions;
 pub mod forks;
 pub mod identity;
 pub mod ledger;

@@ -338,7 +338,7 @@ mod tests {
         let path = folder.path().join("m");
         let files: BTreeMap<_, _> = files.collect();
         let encoded = manifest::encode("x", &files, &State::default()).unwrap();
-        encoded.write(&path).unwrap();
+        encoded.write(folder.path(), &path).unwrap();
         regular::read(&path).unwrap()
     }
 

@@ -1,13 +1,15 @@
 //! Decides about a version of a conversation that was kept as a fork.
 //!
 //! What is decided is remembered by its name, which its conversation and its text make, and told to other
-//! machines, so that it does not come up again there.
+//! machines ([`decisions`]), so that it does not come up again there.
 
 use super::arrivals::Arrivals;
 use super::backup::{self, BackupError, Kept};
 use super::config::SyncConfig;
 use super::contents;
+use super::decisions;
 use super::forks::{self, Fork, Forks};
+use super::identity;
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -160,6 +162,7 @@ pub fn settle(
         return Err(ResolveError::NotHere(name.to_owned()));
     };
     let file = forks::folder(Side::Here, &replica.folder, &config.cloud).join(&fork.name);
+    let others = identity::others(config, state)?.resolved;
     let mut settled = Settled {
         written: None,
         new_id: None,
@@ -177,24 +180,24 @@ pub fn settle(
         } else {
             let old = config.local.join(&current);
             let digest = contents::read(&old, None).at("read", &old)?.digest;
-            // Decided first: whatever is killed now, the old version does not come back as a fork.
-            state.resolved.insert(fork.name_of_other(&digest));
-            replica.write(state)?;
             let plain = current.strip_suffix(rollout::ZST).unwrap_or(&current);
             note(replica, plain, Change::Replaced)?;
             copy(&file, &config.local.join(plain))?;
             if plain != current {
                 fs::remove_file(&old).at("remove", &old)?;
             }
+            // Not before the other one is in its place: nothing is decided against what goes on. Where this is
+            // killed in between, the old version comes up as a fork, and somebody decides again.
+            decisions::decide_against(&fork.name_of_other(&digest), &mut state.resolved, &others);
             plain.to_owned()
         };
         settled.written = Some(path);
     }
     if choice == Choice::Fork {
         // It goes on: it is no version to be left out any more.
-        state.resolved.remove(name);
+        decisions::bring_back(name, &mut state.resolved, &others);
     } else {
-        state.resolved.insert(name.to_owned());
+        decisions::decide_against(name, &mut state.resolved, &others);
     }
     replica.write(state)?;
     for side in [Side::Here, Side::There] {

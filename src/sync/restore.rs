@@ -4,6 +4,7 @@ use super::apply::copying::set_time;
 use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
 use super::contents;
+use super::decisions;
 use super::forks;
 use super::identity;
 use super::ledger::{Ledger, Noted};
@@ -15,7 +16,7 @@ use super::plan::{self, PlanError};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::secrets;
-use super::state::{Replica, State};
+use super::state::{Journal, Replica, State};
 use super::travel;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -23,6 +24,7 @@ use crate::io::quantity::counted;
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -71,6 +73,9 @@ pub enum RestoreError {
         /// Why.
         cause: Box<RestoreError>,
     },
+    /// Somebody has written to a file since what was there was kept.
+    #[error("changed meanwhile, and left as it is: {}", .0.display())]
+    Changed(PathBuf),
     /// The cloud folder is not to be written to.
     #[error(transparent)]
     Cloud(#[from] PlanError),
@@ -365,9 +370,12 @@ pub fn apply(
     now: DateTime<Utc>,
 ) -> Result<Option<String>, RestoreError> {
     let mut victims = Vec::new();
+    let mut over = Vec::with_capacity(plan.files.len());
     for kept in &plan.files {
         let path = target_of(plan, config, &kept.path)?;
-        if let Some(stat) = Stat::at(&path)? {
+        let there = Stat::at(&path)?;
+        over.push(there);
+        if let Some(stat) = there {
             let replaced = Kept {
                 cloud: plan.target == Side::There,
                 path: kept.path.clone(),
@@ -384,8 +392,15 @@ pub fn apply(
             Side::Here => None,
             Side::There => Some(Word::of(config, replica).map_err(|e| (0, e))?),
         };
-        for (done, kept) in plan.files.iter().enumerate() {
-            put_one(plan, config, &mut source, kept, ledger.as_mut()).map_err(|e| (done, e))?;
+        let mut wishes = Wishes::of(config, replica).map_err(|e| (0, e))?;
+        for (done, (kept, over)) in plan.files.iter().zip(over).enumerate() {
+            let staged = stage(plan, config, &mut source, kept, ledger.as_mut());
+            staged
+                .and_then(|staged| {
+                    wishes.note(kept, staged.temp.path())?;
+                    staged.put(over)
+                })
+                .map_err(|e| (done, e))?;
         }
         Ok(plan.files.len())
     };
@@ -396,7 +411,6 @@ pub fn apply(
         cause: Box::new(cause),
     };
     let done = put().map_err(stopped)?;
-    recall(plan, config, replica).map_err(|e| stopped((done, e)))?;
     if plan.target == Side::There {
         publish(config, replica).map_err(|e| stopped((done, e)))?;
     }
@@ -404,25 +418,51 @@ pub fn apply(
 }
 
 /// A version of a conversation that is put back is one that somebody wants: that it was decided against
-/// counts no longer.
-fn recall(plan: &RestorePlan, config: &SyncConfig, replica: &Replica) -> Result<(), RestoreError> {
-    let mut state = match replica.read() {
-        Ok(state) if !state.resolved.is_empty() => state,
-        _ => return Ok(()),
-    };
-    let before = state.resolved.len();
-    for kept in &plan.files {
-        let Some(key) = rollouts::key(&kept.path) else {
-            continue;
+/// counts no longer, here or elsewhere. Where no sync has been yet, nothing can be noted.
+struct Wishes {
+    noted: Option<(Journal, State)>,
+    others: BTreeSet<String>,
+}
+
+impl Wishes {
+    fn of(config: &SyncConfig, replica: &Replica) -> Result<Self, RestoreError> {
+        let mut state = replica.read().map_err(PlanError::from)?;
+        if !state.exists {
+            return Ok(Self {
+                noted: None,
+                others: BTreeSet::new(),
+            });
+        }
+        let others = identity::others(config, &state)?.resolved;
+        if state.must_be_written {
+            replica.write(&mut state)?;
+        }
+        Ok(Self {
+            noted: Some((replica.journal()?, state)),
+            others,
+        })
+    }
+
+    /// To be called before the version has its place.
+    fn note(&mut self, kept: &Kept, file: &Path) -> Result<(), IoError> {
+        let Some((journal, state)) = &mut self.noted else {
+            return Ok(());
         };
-        let path = config.place(plan.target, &kept.path);
-        let read = contents::read(&path, None).at("read", &path)?;
-        state.resolved.remove(&forks::name(&key, &read.digest));
+        let Some(key) = rollouts::key(&kept.path) else {
+            return Ok(());
+        };
+        let read = contents::read(file, None).at("read", file)?;
+        let name = forks::name(&key, &read.digest);
+        let news = decisions::bring_back(&name, &mut state.resolved, &self.others);
+        for word in &news {
+            journal.resolved(word)?;
+        }
+        if news.is_empty() {
+            Ok(())
+        } else {
+            journal.sync()
+        }
     }
-    if state.resolved.len() < before {
-        replica.write(&mut state)?;
-    }
-    Ok(())
 }
 
 /// What this machine says of what it puts into the cloud folder.
@@ -479,15 +519,48 @@ impl Word {
     }
 }
 
-fn put_one(
+/// A file that is put back, whole and durable beside its place.
+struct Staged {
+    temp: TempFile,
+    path: PathBuf,
+}
+
+impl Staged {
+    /// Gives it its name, where `over` still is what is there.
+    fn put(self, over: Option<Stat>) -> Result<(), RestoreError> {
+        let Self { temp, path } = self;
+        if Stat::at(&path)? != over {
+            return Err(RestoreError::Changed(path));
+        }
+        if over.is_some() {
+            return Ok(temp.replace_synced(&path)?);
+        }
+        match temp.publish_unsynced(&path) {
+            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
+                Err(RestoreError::Changed(path))
+            }
+            named => {
+                named?;
+                Ok(atomic::sync_folder(atomic::parent_of(&path))?)
+            }
+        }
+    }
+}
+
+/// Makes a file beside the place where it will stand, and says of it what has to be said before.
+fn stage(
     plan: &RestorePlan,
     config: &SyncConfig,
     source: &mut Source,
     kept: &Kept,
     word: Option<&mut Word>,
-) -> Result<(), RestoreError> {
+) -> Result<Staged, RestoreError> {
     let path = target_of(plan, config, &kept.path)?;
-    atomic::create_durable_folder(atomic::parent_of(&path))?;
+    let folder = atomic::parent_of(&path);
+    match plan.target {
+        Side::Here => atomic::create_durable_folder(folder)?,
+        Side::There => atomic::create_durable_below(&config.cloud, folder)?,
+    }
     let mut temp = TempFile::beside(&path)?;
     let from = plan.snapshot.path.join(kept.inside());
     let file = temp.file();
@@ -499,6 +572,7 @@ fn put_one(
         })
         .at("read", &from)?;
     set_time(temp.file(), kept.mtime_ns).at("set time", &path)?;
+    temp.sync()?;
     if let Some(word) = word {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
         let written = Written {
@@ -510,8 +584,7 @@ fn put_one(
         word.ledger.note(&kept.path, &written)?;
         word.ledger.sync()?;
     }
-    temp.replace(&path)?;
-    Ok(())
+    Ok(Staged { temp, path })
 }
 
 /// As far as it goes for its owner's files.

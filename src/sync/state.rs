@@ -58,8 +58,7 @@ struct Header {
     cloud: String,
 }
 
-/// A line: key, place here, place there, contents. A path that is the key is written as an empty text;
-/// a file that both sides have lost is a line with its key alone.
+/// A line: key, place here, place there, contents. A path that is the key is written as an empty text.
 #[derive(Serialize, Deserialize)]
 struct Line<'a>(
     #[serde(borrow)] Cow<'a, str>,
@@ -81,8 +80,8 @@ struct Line<'a>(
 pub struct State {
     /// By key.
     pub files: HashMap<String, Last>,
-    /// What is settled for all machines: names of forks that somebody has decided about, and ids of
-    /// deletions of files that came to life again.
+    /// What is settled for all machines: what was decided about versions of conversations, as
+    /// [`super::decisions`] has it, and ids of deletions of files that came to life again.
     pub resolved: BTreeSet<String>,
     /// Files that were deleted here and whose deletion was sent on, by key.
     pub deleted: HashMap<String, Deletion>,
@@ -325,14 +324,11 @@ impl Replica {
         if state.has_gaps {
             push_line(&mut bytes, &serde_json::json!({ "gaps": true }))?;
         }
-        for digest in &state.resolved {
-            push_line(&mut bytes, &serde_json::json!({ "resolved": digest }))?;
+        for word in &state.resolved {
+            push_line(&mut bytes, &resolved_line(word))?;
         }
-        for (path, Deletion { digest, id }) in &state.deleted {
-            push_line(
-                &mut bytes,
-                &serde_json::json!({ "deleted": path, "digest": digest, "id": id }),
-            )?;
+        for (key, deletion) in &state.deleted {
+            push_line(&mut bytes, &deletion_line(key, deletion))?;
         }
         let histories: BTreeMap<_, _> = state.histories.iter().collect();
         for (key, history) in histories {
@@ -395,6 +391,22 @@ impl Journal {
         self.file.write_all(&bytes).at("write", &self.path)
     }
 
+    /// Notes that neither side has a file any more.
+    pub fn gone(&mut self, key: &str) -> Result<(), IoError> {
+        self.push(&serde_json::json!({ "gone": key }))
+    }
+
+    /// Notes what is settled; see [`State::resolved`].
+    pub fn resolved(&mut self, word: &str) -> Result<(), IoError> {
+        self.push(&resolved_line(word))
+    }
+
+    fn push(&mut self, line: &impl Serialize) -> Result<(), IoError> {
+        let mut bytes = Vec::new();
+        push_line(&mut bytes, line).at("encode", &self.path)?;
+        self.file.write_all(&bytes).at("write", &self.path)
+    }
+
     /// Makes what was noted durable.
     pub fn sync(&mut self) -> Result<(), IoError> {
         self.file.sync_data().at("fsync", &self.path)
@@ -416,7 +428,12 @@ impl State {
     /// Takes a name in the cloud folder that nobody has.
     pub fn rename(&mut self) {
         self.writer = new_writer();
-        self.published.clear();
+        // Whatever of it a client brings back is this machine's.
+        for end in std::mem::take(&mut self.published) {
+            if !self.former.contains(&end) {
+                self.former.push(end);
+            }
+        }
         self.must_be_written = true;
     }
 
@@ -441,7 +458,10 @@ impl State {
                 there: place(there, there_size, there_mtime),
                 contents,
             };
-            self.files.insert(key.into_owned(), last);
+            let key = key.into_owned();
+            // Noted after its deletion, it is there again.
+            self.deleted.remove(&key);
+            self.files.insert(key, last);
             return true;
         }
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(line) else {
@@ -454,6 +474,8 @@ impl State {
             self.has_gaps = true;
         } else if let Some(digest) = text("resolved") {
             self.resolved.insert(digest);
+        } else if let Some(key) = text("gone") {
+            self.files.remove(&key);
         } else if let Some(key) = text("history") {
             let Ok(history) = History::deserialize(&value) else {
                 return false;
@@ -513,6 +535,14 @@ fn history_line(key: &str, history: &History) -> impl Serialize {
     serde_json::json!({ "history": key, "lineage": history.lineage, "over": history.over })
 }
 
+fn resolved_line(word: &str) -> impl Serialize {
+    serde_json::json!({ "resolved": word })
+}
+
+fn deletion_line(key: &str, Deletion { digest, id }: &Deletion) -> impl Serialize {
+    serde_json::json!({ "deleted": key, "digest": digest, "id": id })
+}
+
 /// A name that no other machine has: eight digits are enough to tell a few machines apart.
 fn new_writer() -> String {
     random_id()[..8].to_owned()
@@ -555,13 +585,22 @@ mod tests {
         state.resolved.insert("d".into());
         let deletion = Deletion::of("d".into());
         state.deleted.insert("p".into(), deletion.clone());
+        // One that is about to be deleted, and one that is there again.
+        state.files.insert("gone".into(), last(3));
+        for key in ["gone", "new"] {
+            state.deleted.insert(key.into(), deletion.clone());
+        }
         state.note_published(Sha256Digest::of(b"m"));
         replica.write(&mut state).unwrap();
+        let read = replica.read().unwrap();
+        assert_eq!((read.files.len(), read.deleted.len()), (2, 3));
         assert!(!replica.read().unwrap().must_be_written);
         let mut journal = replica.journal().unwrap();
         let history = History::first(&Sha256Digest::of(b"x"));
         journal.note("a \"b\".jsonl", &last(2), None).unwrap();
         journal.note("new", &last(3), Some(&history)).unwrap();
+        journal.gone("gone").unwrap();
+        journal.resolved("mark").unwrap();
         journal.file.write_all(b"[\"torn\",\"\",1").unwrap();
         let read = replica.read().unwrap();
         assert!(read.exists);
@@ -569,7 +608,8 @@ mod tests {
         assert_eq!(read.files["a \"b\".jsonl"], last(2));
         assert_eq!(read.histories, HashMap::from([("new".into(), history)]));
         assert_eq!(read.writer, state.writer);
-        assert_eq!((read.resolved.len(), &read.deleted["p"]), (1, &deletion));
+        assert_eq!((read.resolved.len(), &read.deleted["p"]), (2, &deletion));
+        assert_eq!((read.deleted.len(), &read.deleted["gone"]), (2, &deletion));
         assert_eq!(read.published, [Sha256Digest::of(b"m")]);
         // A kill is no damage; what follows is not to be lost with the torn line.
         assert_eq!((read.damage, read.must_be_written), (None, true));

@@ -15,6 +15,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 /// How many points of each command are tried for each way to fail.
 const POINTS: usize = 40;
@@ -175,4 +176,48 @@ fn killed_with(env: &TestEnv, args: &[&str], also: &[&str], call: &str, number: 
     strace.stdin(Stdio::null()).stdout(Stdio::null());
     strace.stderr(Stdio::null());
     strace.status().expect("start strace").code().is_some()
+}
+
+/// Runs the command and stops it when it has made its `number`-th system call of this name, lets
+/// `meanwhile` happen, and lets it go on; `None` where it ended without.
+pub(crate) fn stopped_at(
+    env: &TestEnv,
+    args: &[&str],
+    (call, number): (&str, usize),
+    meanwhile: impl FnOnce(),
+) -> Option<Output> {
+    let log = env.path("strace.log");
+    let inject = format!("inject={call}:signal=STOP:when={number}");
+    let path = log.to_str().expect("UTF-8");
+    let trace = format!("trace={call}");
+    let options = ["-o", path, "-e", &trace, "-e", &inject];
+    let mut strace = strace(env, &options, args);
+    strace.stdin(Stdio::null());
+    strace.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = strace.spawn().expect("start strace");
+    let mut meanwhile = Some(meanwhile);
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let text = fs::read_to_string(&log).unwrap_or_default();
+        let mut lines = text.lines();
+        let stopped = lines.find(|line| line.contains("stopped by SIGSTOP"));
+        if let Some(process) = stopped.and_then(|line| line.split_whitespace().next()) {
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile();
+            }
+            // Sent while its threads are still being stopped it is lost; where all has ended, it fails.
+            let mut kill = Command::new("kill");
+            let kill = kill.args(["-CONT", process]).stderr(Stdio::null());
+            let _ = kill.status().expect("kill");
+        }
+        if child.try_wait().expect("look at strace").is_some() {
+            break;
+        }
+        assert!(Instant::now() < until, "it does not end: {text}");
+        // Only how often it is looked at: what is waited for is in the log.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let output = child.wait_with_output().expect("its output");
+    let _ = fs::remove_file(&log);
+    meanwhile.is_none().then_some(output)
 }

@@ -9,6 +9,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
 use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
+use crate::sync::decisions;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
 use crate::sync::manifest;
@@ -235,7 +236,8 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     if let Ok(Some((path, why))) = identity::settle(&mut state, config, &replica) {
         push(checks, id, Status::Warn, format!("{path} {why}"), None);
     }
-    if let Ok(manifests) = identity::others(config, &state) {
+    let others = identity::others(config, &state);
+    if let Ok(manifests) = &others {
         for name in &manifests.incomplete {
             let path = manifest::place_of(&config.cloud, name);
             let machine = manifest::machine_of(name).unwrap_or(name);
@@ -267,11 +269,10 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         }
     }
     let forks = Forks::read(&replica.folder, &config.cloud).unwrap_or_default();
-    let open = forks
-        .all
-        .keys()
-        .filter(|name| !state.resolved.contains(*name));
-    let open = open.count();
+    let said_by_others = others.map(|all| all.resolved).unwrap_or_default();
+    let words = [&state.resolved, &said_by_others];
+    let names = forks.all.keys();
+    let open = names.filter(|name| !decisions::may_go(name, words)).count();
     if open > 0 {
         let kept = counted(open, "kept version");
         let message = format!("a decision is needed: {kept} of conversations");

@@ -5,11 +5,17 @@ use super::shared::{lock, read_config, register, replica};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
 use crate::io::progress::is_interrupted;
 use crate::sync::apply::{self, Work};
 use crate::sync::config::{ConflictPolicy, SyncConfig};
+use crate::sync::contents;
+use crate::sync::decisions;
 use crate::sync::forks::{Fork, Forks};
-use crate::sync::plan::{self, Conflict, Plan, Request};
+use crate::sync::identity;
+use crate::sync::manifest;
+use crate::sync::plan::{self, Conflict, Plan, Request, Seen};
 use crate::sync::register::{Arrival, Change};
 use crate::sync::resolve::{self, Choice};
 use crate::sync::rollouts;
@@ -96,11 +102,13 @@ impl ResolveArgs {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);
         let (plan, state) = plan::plan(&Request::of(&config, &replica))?;
-        let forks = Forks::read(&replica.folder, &config.cloud)?;
-        let open: Vec<Fork> = forks
+        let kept = Forks::read(&replica.folder, &config.cloud)?;
+        let others = identity::others(&config, &state)?.resolved;
+        let words = [&state.resolved, &others];
+        let open: Vec<Fork> = kept
             .all
             .into_iter()
-            .filter(|(name, _)| !state.resolved.contains(name) && !plan.settled.contains(name))
+            .filter(|(name, _)| !decisions::may_go(name, words))
             .map(|(_, fork)| fork)
             .collect();
         let (Some(what), Some(keep)) = (&self.what, self.keep) else {
@@ -114,7 +122,7 @@ impl ResolveArgs {
         let _lock = lock(&replica)?;
         nobody_home(context, &config, closing)?;
         let resolved = match found {
-            Open::Conflict(conflict) => decide(context, &config, &replica, &conflict.path, keep)?,
+            Open::Conflict(conflict) => decide(context, &config, &replica, &conflict, keep)?,
             Open::Fork(fork) => settle(context, &config, &replica, &fork, choice)?,
         };
         Ok(self.say(context, what, keep, resolved))
@@ -261,45 +269,65 @@ fn choice(found: &Open, keep: KeepArg) -> Result<Choice, CommandError> {
     }
 }
 
-/// Syncs one file as decided. What was not kept of a conversation is settled at once: dropped, or made
-/// a conversation of its own.
+/// Syncs one file as decided. The version of a conversation that was not kept is settled at once: dropped, or
+/// made a conversation of its own. Others that come up with it are kept until somebody decides about them, too.
 fn decide(
     context: &Context,
     config: &SyncConfig,
     replica: &Replica,
-    path: &str,
+    conflict: &Conflict,
     keep: KeepArg,
 ) -> Result<Resolved, CommandError> {
-    let policy = if keep == KeepArg::Cloud {
-        ConflictPolicy::PreferCloud
+    let path = &*conflict.path;
+    let (policy, not_kept) = if keep == KeepArg::Cloud {
+        (ConflictPolicy::PreferCloud, &conflict.here)
     } else {
-        ConflictPolicy::PreferLocal
+        (ConflictPolicy::PreferLocal, &conflict.there)
     };
     let (whole, mut state) = plan::plan(&Request {
         chosen: Some((path, policy)),
         ..Request::of(config, replica)
     })?;
+    let steps: Vec<_> = whole.steps.iter().filter(|s| s.path == path).collect();
+    if steps.is_empty() {
+        return left_open(config, conflict, &whole);
+    }
     let plan = Plan {
-        steps: whole.steps.into_iter().filter(|s| s.path == path).collect(),
+        steps: steps.into_iter().cloned().collect(),
+        cloud_holds: whole.cloud_holds,
         ..Plan::default()
     };
-    let forked: Vec<String> = plan
+    let forked: Vec<(String, Sha256Digest)> = plan
         .steps
         .iter()
         .flat_map(|step| &step.ops)
         .filter_map(|op| match op {
-            plan::Op::Fork { name, .. } => Some(name.clone()),
+            plan::Op::Fork { name, digest, .. } => Some((name.clone(), *digest)),
             _ => None,
         })
         .collect();
-    if keep == KeepArg::Both && forked.is_empty() {
+    let loser = match not_kept {
+        Some(seen) if !forked.is_empty() => {
+            let file = config.place(seen.side, &seen.path);
+            let read = contents::read(&file, None).at("read", &file)?;
+            let mut forked = forked.iter();
+            let of_loser = forked.find(|(_, digest)| *digest == read.digest);
+            of_loser.map(|(name, _)| name.clone())
+        }
+        _ => None,
+    };
+    if keep == KeepArg::Both && loser.is_none() {
         let why = format!("there is no other version to keep: {path}");
         return Err(CommandError::failed(why)
             .hint("see what there is with: codex-manager sync resolve; nothing was changed"));
     }
-    for name in &forked {
-        // Whatever is killed now, what was decided of it before does not drop it.
-        state.resolved.remove(name);
+    if !forked.is_empty() {
+        // Whatever is killed now, what was decided of them before, by whom ever, does not drop them.
+        let others = identity::others(config, &state)?.resolved;
+        for (name, _) in &forked {
+            decisions::bring_back(name, &mut state.resolved, &others);
+        }
+        replica.write(&mut state)?;
     }
     let bar = context.ui.bar("syncing", 0);
     let report = apply::apply(
@@ -329,7 +357,7 @@ fn decide(
     } else {
         Choice::Current
     };
-    for name in forked {
+    if let Some(name) = loser {
         if resolved.snapshot.is_none() {
             resolved.snapshot =
                 resolve::keep_dropped(&name, choice, config, replica, context.now())?;
@@ -341,6 +369,32 @@ fn decide(
     }
     register(context, config, replica, &arrivals)?;
     Ok(resolved)
+}
+
+/// Where nothing can be done of what was decided: why, unless both sides have come to be alike.
+fn left_open(
+    config: &SyncConfig,
+    conflict: &Conflict,
+    plan: &Plan,
+) -> Result<Resolved, CommandError> {
+    let key = manifest::key_of(&conflict.path);
+    let reasons = [&plan.warnings, &plan.waiting, &plan.skipped, &plan.notes];
+    let mut reasons = reasons.into_iter().flatten();
+    let reason = reasons.find(|(path, _)| manifest::key_of(path) == key);
+    let digest = |seen: &Option<Seen>| {
+        let seen = seen.as_ref()?;
+        let path = config.place(seen.side, &seen.path);
+        contents::read(&path, None).ok().map(|read| read.digest)
+    };
+    let why = match reason {
+        Some((_, why)) => why,
+        None if digest(&conflict.here) == digest(&conflict.there) => {
+            return Ok(Resolved::default());
+        }
+        None => "it has changed meanwhile",
+    };
+    let why = format!("not decided: {} {why}", conflict.path);
+    Err(CommandError::failed(why).hint("see codex-manager sync plan; nothing was changed"))
 }
 
 fn settle(

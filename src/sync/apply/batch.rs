@@ -57,8 +57,9 @@ impl Run<'_> {
         let copies: Vec<&Copy> = steps.iter().filter_map(new_copy).collect();
         let mut ended = Ok(());
         let staged = until_fatal(self.stage_all(&copies)?, &mut ended);
-        for (copy, staged) in copies.iter().zip(&staged) {
+        for ((step, copy), staged) in steps.iter().zip(&copies).zip(&staged) {
             if let Ok(staged) = staged {
+                self.note_overtaken(step)?;
                 self.vouch(copy, &staged.written)?;
                 self.note_names(staged)?;
             }

@@ -1,31 +1,37 @@
 //! Whether the cloud folder is still the one that a plan was made for.
 
 use super::ApplyError;
-use crate::io::{IoContext, atomic};
-use crate::sync::plan::{Plan, PlanError};
+use crate::io::atomic;
+use crate::sync::manifest;
+use crate::sync::plan::{CloudHolds, Plan, PlanError};
 use crate::sync::state::State;
-use std::fs;
 use std::path::Path;
 
-/// The cloud folder is made by the first sync alone: one that is gone, or that nothing is in any more, was
-/// unmounted since the plan was made.
-pub(super) fn still_there(plan: &Plan, state: &State, cloud: &Path) -> Result<(), ApplyError> {
-    if !state.exists {
-        return Ok(atomic::create_durable_folder(cloud)?);
-    }
-    if !cloud.is_dir() {
-        return Err(PlanError::NoCloud(cloud.to_path_buf()).into());
-    }
-    let known = plan.unchanged;
-    if known > 0 && fs::read_dir(cloud).at("list", cloud)?.next().is_none() {
-        let cloud = cloud.to_path_buf();
-        let missing = known;
-        return Err(PlanError::Hollow {
-            missing,
-            known,
-            cloud,
-        }
-        .into());
+/// Makes the cloud folder where this is the first sync: nobody else does, and nothing after that.
+pub(super) fn make(plan: &Plan, state: &State, cloud: &Path) -> Result<(), ApplyError> {
+    if !state.exists && plan.cloud_holds == CloudHolds::Nothing {
+        atomic::create_durable_folder(cloud)?;
     }
     Ok(())
+}
+
+/// One that is gone, or in which is nothing of what was in it, was unmounted since the plan was made.
+pub(super) fn still_there(plan: &Plan, cloud: &Path) -> Result<(), PlanError> {
+    if !cloud.is_dir() {
+        return Err(PlanError::NoCloud(cloud.to_path_buf()));
+    }
+    if CloudHolds::now(cloud)? < plan.cloud_holds {
+        return Err(PlanError::Unmounted(cloud.to_path_buf()));
+    }
+    Ok(())
+}
+
+/// The same at a glance, to be asked before each file.
+pub(super) fn looks_there(plan: &Plan, cloud: &Path) -> Result<(), PlanError> {
+    let [_, words, _] = manifest::folders(cloud);
+    let is_there = plan.cloud_holds < CloudHolds::Words || words.is_dir();
+    if is_there && cloud.is_dir() {
+        return Ok(());
+    }
+    still_there(plan, cloud)
 }

@@ -1,7 +1,7 @@
 //! Versions that are kept aside: written, copied from side to side, dropped.
 
 use super::copying::set_time;
-use super::{Obstacle, Run, changed};
+use super::{ApplyError, Obstacle, Run, changed, cloud};
 use crate::codex::rollout;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
@@ -29,12 +29,7 @@ impl Run<'_> {
         let source = self.copier.still(from)?;
         for side in [Side::Here, Side::There] {
             self.go_on()?;
-            self.keep(
-                &source,
-                &self.fork_file(side, name),
-                digest,
-                from.stat.mtime_ns,
-            )?;
+            self.keep(&source, (side, name), digest, from.stat.mtime_ns)?;
         }
         Ok(())
     }
@@ -57,21 +52,30 @@ impl Run<'_> {
             let why = format!("it is not what its name says: {}", source.display());
             return Err(Obstacle::Left(why));
         }
-        self.keep(&source, &self.fork_file(to, name), &digest, stat.mtime_ns)
+        self.keep(&source, (to, name), &digest, stat.mtime_ns)
     }
 
     /// Writes the text of a version under the name of a fork, unless it is there.
     fn keep(
         &self,
         source: &Path,
-        target: &Path,
+        (side, name): (Side, &str),
         digest: &Sha256Digest,
         mtime_ns: i64,
     ) -> Result<(), Obstacle> {
+        let target = &self.fork_file(side, name);
         if contents::raw_digest(target).is_ok_and(|there| there == *digest) {
             return Ok(());
         }
-        atomic::create_durable_folder(atomic::parent_of(target))?;
+        let root = match side {
+            Side::Here => &self.work.replica.folder,
+            Side::There => {
+                let cloud = &self.work.config.cloud;
+                cloud::looks_there(self.plan, cloud).map_err(ApplyError::from)?;
+                cloud
+            }
+        };
+        atomic::create_durable_below(root, atomic::parent_of(target))?;
         let mut temp = TempFile::beside(target)?;
         let mut reader = rollout::open_plain(source).at("open", source)?;
         let (copied, _) = self

@@ -15,6 +15,7 @@ use super::arrivals::{self, Arrivals};
 use super::backup::{self, BackupError, Kept};
 use super::config::SyncConfig;
 use super::contents;
+use super::decisions;
 use super::identity;
 use super::ledger::{Ledger, Noted};
 use super::lines;
@@ -174,7 +175,8 @@ fn steps_of(
     report: &mut Report,
 ) -> Result<(), ApplyError> {
     let before = state.clone();
-    cloud::still_there(plan, &state, &work.config.cloud)?;
+    cloud::make(plan, &state, &work.config.cloud)?;
+    cloud::still_there(plan, &work.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
     let met_peers = !state.has_peers && identity::has_others(work.config, &state);
     state.has_peers |= met_peers;
@@ -186,6 +188,7 @@ fn steps_of(
         let made = backup::make(plan, work)?;
         (report.snapshot, unkept) = (made.name, made.left);
     }
+    announce(plan, &mut state, work)?;
     let coming: Vec<_> = plan.steps.iter().filter_map(arrival_of).collect();
     Arrivals::of(work.replica).note(&coming)?;
     {
@@ -199,6 +202,7 @@ fn steps_of(
             ledger: Ledger::open(&work.replica.folder)?,
             state: &mut state,
             unkept,
+            plan,
             placed: Vec::new(),
         };
         let ended = run.steps(&plan.steps, report);
@@ -214,6 +218,38 @@ fn steps_of(
         }
     }
     Ok(())
+}
+
+/// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
+/// killed then, what is missing there is not taken for lost, neither here nor there.
+fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Result<(), ApplyError> {
+    let deleted = plan.steps.iter().filter_map(|step| match &step.after {
+        After::Deleted(digest) => Some((&step.key, digest.to_string())),
+        _ => None,
+    });
+    let deleted: Vec<_> = deleted.collect();
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let before = state.published.clone();
+    for (key, digest) in deleted {
+        let known = state.deleted.get(key);
+        // A run that was killed has told of it already.
+        if known.is_none_or(|known| known.digest != digest) {
+            state.deleted.insert(key.clone(), Deletion::of(digest));
+        }
+    }
+    let Noted {
+        mut files, earlier, ..
+    } = Ledger::read(&work.replica.folder)?;
+    vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
+    let said = identity::word(&files, state, work.config)?;
+    if state.published != before {
+        work.replica.write(state)?;
+    }
+    cloud::still_there(plan, &work.config.cloud)?;
+    let path = identity::manifest_of(work.config, state);
+    Ok(said.write(&work.config.cloud, &path)?)
 }
 
 /// What the run leaves for the next one and for other machines.
@@ -243,14 +279,16 @@ fn finish(
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
         state.has_gaps &= left.iter().any(|list| !list.is_empty());
     }
-    for step in report.done.iter().map(|index| &plan.steps[*index]) {
-        let overtaken = plan.overtaken.get(&step.key).into_iter().flatten();
-        state.resolved.extend(overtaken.cloned());
-    }
     for key in &plan.forgotten {
         state.files.remove(key);
     }
-    state.resolved.extend(plan.settled.iter().cloned());
+    for (key, digest) in &plan.deletions {
+        let deletion = Deletion::of(digest.clone());
+        state.deleted.insert(key.clone(), deletion);
+    }
+    for word in &plan.decided {
+        decisions::take(word, &mut state.resolved);
+    }
     let Noted {
         mut files, earlier, ..
     } = Ledger::read(&work.replica.folder)?;
@@ -278,7 +316,11 @@ fn finish(
     if !(work.go_on)() {
         return Err(ApplyError::Interrupted);
     }
-    said.write(&identity::manifest_of(work.config, &state))?;
+    cloud::still_there(plan, &work.config.cloud)?;
+    said.write(
+        &work.config.cloud,
+        &identity::manifest_of(work.config, &state),
+    )?;
     for temp in &plan.temps {
         atomic::sweep(atomic::parent_of(temp));
     }
@@ -321,6 +363,7 @@ struct Run<'a> {
     state: &'a mut State,
     /// What is in no snapshot, and why: nothing takes its place.
     unkept: Vec<(Kept, String)>,
+    plan: &'a Plan,
     /// What the step under way has put into its places.
     placed: Vec<Placed>,
 }
@@ -340,6 +383,9 @@ impl Run<'_> {
             let together = batch::beginning(&steps[index..]);
             if together.is_empty() {
                 let result = self.step(step, report);
+                if result.is_err() {
+                    self.call_off(step);
+                }
                 report.take(index, step, result)?;
                 index += 1;
             } else {
@@ -360,6 +406,7 @@ impl Run<'_> {
                 return Err(Obstacle::Left(format!("{why}: {}", path.display())));
             }
         }
+        self.note_overtaken(step)?;
         for op in &step.ops {
             self.go_on()?;
             self.op(op)?;
@@ -368,16 +415,34 @@ impl Run<'_> {
         self.learn(step, report)
     }
 
+    /// A file that could not be deleted is not called deleted. Should that not be written down, the file is
+    /// compared anew, and what is found ends it.
+    fn call_off(&mut self, step: &Step) {
+        if matches!(step.after, After::Deleted(_)) {
+            self.state.deleted.remove(&step.key);
+        }
+    }
+
+    /// Notes that the deletions of a file are over before it is in the cloud folder again, durably when
+    /// the journal is: once both sides have it, nobody would think of them any more.
+    fn note_overtaken(&mut self, step: &Step) -> Result<(), IoError> {
+        let ids = self.plan.overtaken.get(&step.key).into_iter().flatten();
+        for id in ids.clone() {
+            self.journal.resolved(id)?;
+        }
+        self.state.resolved.extend(ids.clone().cloned());
+        if ids.count() > 0 {
+            self.journal.sync()?;
+        }
+        Ok(())
+    }
+
     /// The state and the report learn of a step that is done.
     fn learn(&mut self, step: &Step, report: &mut Report) -> Result<(), Obstacle> {
         match &step.after {
             After::Both { here, there } => self.note(step, here, there)?,
-            After::Deleted(digest) => {
-                self.state.files.remove(&step.key);
-                let deletion = Deletion::of(digest.to_string());
-                self.state.deleted.insert(step.key.clone(), deletion);
-            }
-            After::Gone => {
+            After::Deleted(_) | After::Gone => {
+                self.journal.gone(&step.key)?;
                 self.state.files.remove(&step.key);
             }
             After::Nothing => {}
@@ -545,11 +610,12 @@ impl Run<'_> {
         self.go_on()?;
         self.ledger.sync()?;
         self.go_on()?;
+        staged.temp.sync()?;
         if over.is_some() {
+            // Making it durable may have taken long.
             Self::still_over(&staged.target, over)?;
-            staged.temp.replace(&staged.target)?;
+            staged.temp.replace_synced(&staged.target)?;
         } else {
-            staged.temp.sync()?;
             name_new(staged.temp, &staged.target)?;
             atomic::sync_folder(atomic::parent_of(&staged.target))?;
         }
@@ -623,9 +689,8 @@ impl Run<'_> {
         let root = config.root(to.0);
         if to.0 == Side::Here {
             atomic::create_durable_folder(root)?;
-        } else if !root.is_dir() {
-            let gone = PlanError::NoCloud(root.to_path_buf());
-            return Err(Obstacle::Fatal(gone.into()));
+        } else {
+            cloud::looks_there(self.plan, root).map_err(ApplyError::from)?;
         }
         for (end, _) in to.1.match_indices('/') {
             let relative = &to.1[..end];
@@ -640,7 +705,7 @@ impl Run<'_> {
                     let why = format!("in the way of a folder: {}", folder.display());
                     return Err(Obstacle::Left(why));
                 }
-                Err(_) => atomic::create_durable_folder(&folder)?,
+                Err(_) => atomic::create_durable_below(root, &folder)?,
             }
         }
         let place = config.place(to.0, &to.1);

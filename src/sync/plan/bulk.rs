@@ -5,8 +5,9 @@ use super::grouping::Group;
 use super::{Action, PlanError, Planner, Step};
 use crate::io::IoError;
 use crate::io::quantity::counted;
+use crate::sync::config::DeletePolicy;
 use crate::sync::scan::{Side, Stat};
-use crate::sync::state::Last;
+use crate::sync::state::{Deletion, Last};
 use crate::sync::travel::{Scope, Take};
 use std::collections::HashMap;
 
@@ -19,21 +20,26 @@ impl Planner<'_> {
         scope: &Scope,
     ) -> Result<(), PlanError> {
         let mut missing = 0;
+        let mut lost = Vec::new();
         let state = self.state;
         for (key, last) in &state.files {
             match groups.get(key) {
                 Some(group) if !group.there.is_empty() || group.stand_in || group.blocked => {}
                 // A word that arrived tells that the folder is there.
                 Some(_) if self.open_deletions(key)?.next().is_some() => {}
+                Some(_) if state.deleted.contains_key(key) => {}
                 Some(_) => missing += 1,
                 None if is_outside(last, scope) => self.leave_outside(key, last)?,
-                // Here somebody has done the same.
-                None if self.open_deletions(key)?.next().is_some() => {
+                // Here somebody has done the same; or a run that was killed has, and has said so.
+                None if state.deleted.contains_key(key)
+                    || self.open_deletions(key)?.next().is_some() =>
+                {
                     self.plan.forgotten.push(key.clone());
                 }
                 None => {
                     missing += 1;
                     self.plan.forgotten.push(key.clone());
+                    lost.push((key, last));
                 }
             }
         }
@@ -60,7 +66,36 @@ impl Planner<'_> {
                 cloud: self.request.config.cloud.clone(),
             });
         }
+        self.send_on(lost)
+    }
+
+    /// What was deleted here, and is gone from the cloud folder without anybody's word, is gone for all:
+    /// else the next machine would bring it back. Not where that is many, or where this machine may have forgotten what
+    /// became of it since.
+    fn send_on(&mut self, lost: Vec<(&String, &Last)>) -> Result<(), PlanError> {
+        let is_asked = self.rules.delete == DeletePolicy::Propagate;
+        let knows = !self.is_renamed && !self.state.has_gaps;
+        let is_many = lost.len() > self.deletions_at_once() && !self.request.delete_many;
+        if !is_asked || !knows || is_many {
+            return Ok(());
+        }
+        for (key, last) in lost {
+            let Some((_, digest)) = last.contents else {
+                continue;
+            };
+            let digest = digest.to_string();
+            let is_same = |deletion: &Deletion| deletion.digest == digest;
+            let is_asked = self.open_deletions(key)?.any(is_same);
+            if !is_asked {
+                self.plan.deletions.push((key.clone(), digest));
+            }
+        }
         Ok(())
+    }
+
+    /// How many deletions go over without anybody saying that they are meant.
+    fn deletions_at_once(&self) -> usize {
+        (self.known() / 10).clamp(1, 20)
     }
 
     /// A file that the configuration no longer names: what is known of it is kept for the day that it
@@ -85,15 +120,20 @@ impl Planner<'_> {
     /// Many deletions at once are more likely a folder that somebody has lost: they stay as they are on
     /// both sides until somebody says that they are meant. Nothing else waits for that.
     pub(super) fn hold_many_deletions(&mut self) {
-        let is_deletion =
-            |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
+        // What this machine has said it deletes goes on where it stopped.
+        let is_under_way = |step: &Step| self.state.deleted.contains_key(&step.key);
+        let is_deletion = |step: &Step| match step.action {
+            Action::DeleteLocal => true,
+            Action::DeleteCloud => !is_under_way(step),
+            _ => false,
+        };
         let count = self
             .plan
             .steps
             .iter()
             .filter(|step| is_deletion(step))
             .count();
-        let limit = (self.known() / 10).clamp(1, 20);
+        let limit = self.deletions_at_once();
         if self.request.delete_many || count <= limit {
             return;
         }

@@ -7,6 +7,7 @@ use super::{
     Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,
 };
 use crate::codex::rollout::{Relation, ZST};
+use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, decide};
@@ -170,7 +171,7 @@ impl Planner<'_> {
                     _ => {}
                 }
             }
-            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1) {
+            if contained || self.is_kept(draft, &self.text_digest(&seen)?.1)? {
                 continue;
             }
             match self.arrival(draft.key, found, true, None)? {
@@ -451,14 +452,10 @@ impl Planner<'_> {
         Standing::seen(to, seen)
     }
 
-    fn is_kept(&self, draft: &Draft<'_>, digest: &crate::io::hash::Sha256Digest) -> bool {
+    fn is_kept(&self, draft: &Draft<'_>, digest: &Sha256Digest) -> Result<bool, IoError> {
         let name = forks::name(draft.key, digest);
-        self.forks.all.contains_key(&name)
-            || self.state.resolved.contains(&name)
-            || draft.kept.contains(&name)
-            || self
-                .manifests()
-                .is_ok_and(|all| all.resolved.contains(&name))
+        let is_kept = self.forks.all.contains_key(&name) || draft.kept.contains(&name);
+        Ok(is_kept || self.may_go(&name)?)
     }
 
     /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
@@ -469,7 +466,7 @@ impl Planner<'_> {
         let is_kept = if self.is_chosen(&draft.path) {
             draft.kept.contains(&name)
         } else {
-            self.is_kept(draft, &digest)
+            self.is_kept(draft, &digest)?
         };
         if is_kept {
             return Ok(());

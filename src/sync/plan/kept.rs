@@ -3,8 +3,9 @@
 
 use super::{Action, After, Op, PlanError, Planner, Step};
 use crate::codex::rollout::{self, Relation};
-use crate::io::regular;
+use crate::io::{IoError, regular};
 use crate::sync::contents;
+use crate::sync::decisions;
 use crate::sync::forks::{self, Fork, Forks};
 use crate::sync::register::Change;
 use crate::sync::rollouts;
@@ -17,13 +18,17 @@ impl Planner<'_> {
     /// To be called when all conversations are planned.
     pub(super) fn kept_forks(&mut self) -> Result<(), PlanError> {
         if self.forks.all.is_empty() {
+            if let Some(manifests) = self.manifests.get() {
+                let news = decisions::news(&self.state.resolved, &manifests.resolved, []);
+                self.plan.decided = news;
+            }
             return Ok(());
         }
         let forks = std::mem::take(&mut self.forks);
         let named = Named::of(&forks, self.state, &self.plan.steps);
+        let mut settled = Vec::new();
         for (name, fork) in &forks.all {
-            let resolved =
-                self.state.resolved.contains(name) || self.manifests()?.resolved.contains(name);
+            let resolved = self.may_go(name)?;
             let mut ops = Vec::new();
             let mut reason = "kept on both sides until somebody decides";
             if !resolved && let Some(step) = self.incoming(fork, &named) {
@@ -35,7 +40,7 @@ impl Planner<'_> {
             if resolved || self.is_contained(fork, &named) {
                 reason = "decided about";
                 if resolved {
-                    self.plan.settled.push(name.clone());
+                    settled.push(name.as_str());
                 }
                 ops = dropping(fork);
             } else {
@@ -80,8 +85,18 @@ impl Planner<'_> {
                 });
             }
         }
+        // What others have decided this machine tells as well: their word may be gone one day.
+        let others = &self.manifests()?.resolved;
+        let decided = decisions::news(&self.state.resolved, others, settled);
+        self.plan.decided = decided;
         self.forks = forks;
         Ok(())
+    }
+
+    /// Whether somebody has decided that a version may go.
+    pub(super) fn may_go(&self, mark: &str) -> Result<bool, IoError> {
+        let words = [&self.state.resolved, &self.manifests()?.resolved];
+        Ok(decisions::may_go(mark, words))
     }
 
     fn fork_file(&self, side: Side, name: &str) -> PathBuf {

@@ -14,7 +14,9 @@ mod steps;
 mod versions;
 
 use grouping::{Group, key_of, shown};
-pub use steps::{Action, After, Conflict, Copy, MergeTo, Op, Plan, Seen, Standing, Step};
+pub use steps::{
+    Action, After, CloudHolds, Conflict, Copy, MergeTo, Op, Plan, Seen, Standing, Step,
+};
 
 use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, DeletePolicy, SessionMode, SyncConfig};
@@ -58,6 +60,9 @@ pub enum PlanError {
     /// Nothing tells that the cloud folder is the one that it was.
     #[error("the state of the last sync is damaged, and no machine has left a word in the cloud folder, which looks not mounted or not downloaded: {}", .0.display())]
     Unmarked(PathBuf),
+    /// The cloud folder is another one than the one that the plan was made for.
+    #[error("the cloud folder has nothing of what was in it when the plan was made, and looks not mounted any more: {}", .0.display())]
+    Unmounted(PathBuf),
     /// The Codex home is not there, and it was.
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
@@ -180,6 +185,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     let mut state = request.replica.read()?;
     let parent = config.cloud.parent().is_some_and(Path::is_dir);
     check_cloud(config, parent && state.files.is_empty())?;
+    let cloud_holds = CloudHolds::now(&config.cloud)?;
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
     }
@@ -223,6 +229,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     planner.mind_peers()?;
     let mut plan = planner.plan;
     plan.is_whole = true;
+    plan.cloud_holds = cloud_holds;
     disguised::leave_out(&mut plan, config);
     clashes::set_aside(&mut plan, config);
     // What goes makes room for what comes: a folder for a file of its name, and the other way round.

@@ -269,18 +269,19 @@ impl Planner<'_> {
                 return Ok(());
             }
         }
-        let source = match decision {
-            Decision::ToCloud(_) => &here,
-            Decision::ToHere(_) => &there,
-            _ => &None,
+        // Somebody could choose either.
+        let sources = match decision {
+            Decision::ToCloud(_) => [&here, &None],
+            Decision::ToHere(_) => [&None, &there],
+            Decision::Conflict => [&here, &there],
+            _ => [&None, &None],
         };
         // Prompts are what somebody wrote, and are merged whatever is in them.
-        if let Some(source) = source
-            && !is_lines
-            && let Some(why) = self.holds_secret(&source.seen)?
-        {
-            self.plan.warnings.push((path.to_owned(), why));
-            return Ok(());
+        for source in sources.into_iter().flatten().filter(|_| !is_lines) {
+            if let Some(why) = self.holds_secret(&source.seen)? {
+                self.plan.warnings.push((path.to_owned(), why));
+                return Ok(());
+            }
         }
         match (decision, &here, &there) {
             (Decision::Nothing, Some(here), Some(there)) => {

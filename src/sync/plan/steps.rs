@@ -1,13 +1,15 @@
 //! What a plan says: files as they were seen, and what is done with them, in which order.
 
 use crate::io::hash::Sha256Digest;
+use crate::io::{IoContext, IoError};
 use crate::sync::lineage::History;
-use crate::sync::manifest::Written;
+use crate::sync::manifest::{self, Written};
 use crate::sync::register::Change;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::Last;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// A file as it was seen on a side; looked at again before anything is done with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,11 +254,39 @@ pub struct Conflict {
     pub there: Option<Seen>,
 }
 
+/// What is in a cloud folder, as far as that tells a bare mount point from one that is mounted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloudHolds {
+    /// Nothing, or there is no such folder.
+    #[default]
+    Nothing,
+    /// Something, but nobody has said anything there.
+    Files,
+    /// What machines say they wrote.
+    Words,
+}
+
+impl CloudHolds {
+    /// What is in it now.
+    pub fn now(cloud: &Path) -> Result<Self, IoError> {
+        if manifest::all_paths(cloud).next().is_some() {
+            return Ok(Self::Words);
+        }
+        match fs::read_dir(cloud) {
+            Ok(mut entries) => Ok(entries.next().map_or(Self::Nothing, |_| Self::Files)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Self::Nothing),
+            Err(e) => Err(e).at("list", cloud),
+        }
+    }
+}
+
 /// What a sync would do.
 #[derive(Debug, Default)]
 pub struct Plan {
     /// Whether it is about all that is synced.
     pub is_whole: bool,
+    /// What was in the cloud folder before it was looked through.
+    pub cloud_holds: CloudHolds,
     /// Only what would be done: deletions first, each ordered by path.
     pub steps: Vec<Step>,
     /// What nobody has decided.
@@ -279,6 +309,9 @@ pub struct Plan {
     pub adopted: Vec<(String, Last)>,
     /// Keys that neither side has any more.
     pub forgotten: Vec<String>,
+    /// Files that neither side has any more and whose deletion is to be sent on, by key, with the digest of
+    /// the text.
+    pub deletions: Vec<(String, String)>,
     /// How many files of the state are outside what is synced now.
     pub outside: usize,
     /// Ids of deletions that are overtaken once a file is in the cloud folder again, by its key.
@@ -289,8 +322,9 @@ pub struct Plan {
     pub held_back: usize,
     /// Versions in the cloud folder that this machine found to be its own.
     pub vouched: Vec<(String, Written)>,
-    /// Marks of forks that somebody has decided about, here or elsewhere.
-    pub settled: Vec<String>,
+    /// What others have decided about versions of conversations and the state is to say as well, as
+    /// [`decisions`](crate::sync::decisions) has it.
+    pub decided: Vec<String>,
     /// Temp files of killed runs.
     pub temps: Vec<PathBuf>,
 }

@@ -1,0 +1,163 @@
+//! Deletions that go over, and runs that are killed amid them.
+
+use crate::support::injection::{can_inject, killed_at};
+use crate::support::pair::{Pair, actions};
+use std::fs;
+
+/// At how many calls of a name a run is killed, at most.
+const KILLS: usize = 12;
+const PROPAGATE: &str = "[sync]\ndelete_policy = \"propagate\"\n";
+
+/// Machines that send deletions on and have so many skills alike.
+fn deleting(names: &[&str], count: usize) -> Pair {
+    let pair = Pair::new();
+    for name in names {
+        pair.configure(name, PROPAGATE);
+    }
+    for n in 0..count {
+        pair.put("a", &skill(n), "one");
+    }
+    for _ in 0..2 {
+        for name in names {
+            pair.apply(name);
+        }
+    }
+    pair
+}
+
+fn skill(n: usize) -> String {
+    format!("skills/s/{n}")
+}
+
+fn run_of(name: &str, more: &[&'static str]) -> Vec<String> {
+    let manager = format!("manager-{name}");
+    let config = format!("{name}.toml");
+    let args = ["--manager-home", &manager, "sync", "-c", &config];
+    let args = args.iter().chain(&["run", "--apply"]).chain(more);
+    args.map(|arg| (*arg).to_owned()).collect()
+}
+
+fn is_there(pair: &Pair, name: &str, n: usize) -> bool {
+    let root = if name == "cloud" {
+        pair.cloud()
+    } else {
+        pair.home(name)
+    };
+    root.join(skill(n)).exists()
+}
+
+#[test]
+fn i2_a_few_deletions_amid_which_a_run_is_killed_go_over_all_the_same() {
+    if !can_inject() {
+        return;
+    }
+    // Whoever comes first then.
+    for names in [["a", "b"], ["b", "a"]] {
+        for call in ["unlink", "fsync"] {
+            for number in 1..=KILLS {
+                let pair = deleting(&["a", "b"], 40);
+                for n in 0..3 {
+                    fs::remove_file(pair.home("a").join(skill(n))).unwrap();
+                }
+                let args = run_of("a", &[]);
+                let args: Vec<&str> = args.iter().map(String::as_str).collect();
+                let ended = killed_at(&pair.0, &args, call, number);
+                for name in names.iter().chain(&names) {
+                    pair.apply(name);
+                }
+                for name in ["a", "b", "cloud"] {
+                    for n in 0..3 {
+                        assert!(!is_there(&pair, name, n), "{call} {number} {name} {n}");
+                    }
+                    assert!(is_there(&pair, name, 3), "{call} {number} {name}");
+                }
+                if ended {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn i2_many_deletions_that_were_meant_go_on_where_a_killed_run_stopped() {
+    if !can_inject() {
+        return;
+    }
+    for number in [2, 12, 25] {
+        let pair = deleting(&["a", "b"], 60);
+        for n in 0..30 {
+            fs::remove_file(pair.home("a").join(skill(n))).unwrap();
+        }
+        let args = run_of("a", &["--delete-many"]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        assert!(!killed_at(&pair.0, &args, "unlink", number), "{number}");
+        let is_gone = |n: &usize| !is_there(&pair, "cloud", *n);
+        let gone = (0..30).filter(is_gone).count();
+        assert!((1..30).contains(&gone), "{number}: {gone}");
+        // Neither takes the folder for one that is not mounted, and nothing comes back.
+        let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
+        pair.apply("a");
+        let _ = pair.run("b", &["run", "--apply", "--delete-many"]).code(0);
+        for n in 0..60 {
+            for name in ["a", "b", "cloud"] {
+                assert_eq!(is_there(&pair, name, n), n >= 30, "{number} {name} {n}");
+            }
+        }
+        for name in ["a", "b"] {
+            assert_eq!(actions(&pair.apply(name)), [""; 0], "{number}");
+        }
+    }
+}
+
+#[test]
+fn what_is_gone_from_both_sides_is_deleted_for_all_and_many_at_once_are_not() {
+    let pair = deleting(&["a", "b"], 40);
+    let remove = |n: usize| {
+        for root in [pair.home("a"), pair.cloud()] {
+            fs::remove_file(root.join(skill(n))).unwrap();
+        }
+    };
+    remove(7);
+    pair.apply("a");
+    assert_eq!(
+        actions(&pair.apply("b")),
+        [format!("delete-local {}", skill(7))]
+    );
+    for n in 20..26 {
+        remove(n);
+    }
+    pair.apply("a");
+    assert_eq!(pair.apply("b")["summary"]["copy-to-cloud"], 6);
+}
+
+#[test]
+fn i2_a_file_that_came_to_life_again_ends_its_deletion_wherever_the_run_is_killed() {
+    if !can_inject() {
+        return;
+    }
+    let gone = skill(7);
+    for call in ["fsync", "renameat2", "rename"] {
+        for number in 1..=KILLS {
+            let pair = deleting(&["a", "b", "c"], 12);
+            fs::remove_file(pair.home("b").join(&gone)).unwrap();
+            for name in ["b", "a", "c"] {
+                pair.apply(name);
+                assert!(!pair.home(name).join(&gone).exists(), "{name}");
+            }
+            pair.put("c", &gone, "one");
+            let args = run_of("c", &[]);
+            let args: Vec<&str> = args.iter().map(String::as_str).collect();
+            let ended = killed_at(&pair.0, &args, call, number);
+            pair.apply("c");
+            pair.apply("a");
+            // `b` is off, and the file is gone from the folder for a while.
+            fs::remove_file(pair.cloud().join(&gone)).unwrap();
+            let expected = [format!("copy-to-cloud {gone}")];
+            assert_eq!(actions(&pair.apply("a")), expected, "{call} {number}");
+            if ended {
+                break;
+            }
+        }
+    }
+}
