@@ -573,7 +573,7 @@ fn a_link_to_what_never_travels_brings_nothing_out_of_the_home_and_nothing_into_
         ("prompts", "."),
         ("prompts", ".."),
     ] {
-        for policy in ["prefer_cloud", "newer_wins"] {
+        for policy in ["prefer_cloud", "prefer_newer_mtime"] {
             let pair = Pair::new();
             pair.configure("a", &format!("[conflict]\npolicy = \"{policy}\"\n"));
             let home = pair.home("a");
@@ -619,7 +619,7 @@ fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_dele
     for name in ["a", "b"] {
         pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
     }
-    let mut files: Vec<_> = (0..20).map(|n| format!("skills/s/{n}")).collect();
+    let mut files: Vec<_> = (0..40).map(|n| format!("skills/s/{n}")).collect();
     files.extend(["skills/file".to_owned(), "skills/folder/f".to_owned()]);
     files.push("skills/folder/in/it/f".to_owned());
     for file in &files {

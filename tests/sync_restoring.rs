@@ -459,6 +459,7 @@ fn a_conversation_that_cannot_be_unpacked_and_has_a_kept_version_stops_nothing_e
     let pair = Pair::new();
     pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
     pair.diverge();
+    pair.apply("b");
     assert_eq!(pair.apply("b")["summary"]["forks"], 1);
     let home = pair.home("b");
     fs::remove_file(home.join(ROLLOUT)).unwrap();
