@@ -41,7 +41,11 @@ fn try_after(
         progress: &codex_manager::io::progress::Silent,
         now: chrono::DateTime::from_timestamp(1_795_100_000, 0).unwrap(),
     };
-    apply::apply(&plan, state, &work)
+    apply::apply(&plan, state, &work).map_err(|error| match error {
+        // What was overwritten before is kept.
+        ApplyError::Stopped { cause, .. } => *cause,
+        error => error,
+    })
 }
 
 fn line(n: u8) -> String {

@@ -1,0 +1,124 @@
+//! What a run leaves for the next one and tells other machines: what it is about to delete before that is
+//! done, all else at its end.
+
+use super::{ApplyError, Report, Work, cloud};
+use crate::io::atomic;
+use crate::sync::decisions;
+use crate::sync::identity;
+use crate::sync::ledger::{Ledger, Noted};
+use crate::sync::manifest;
+use crate::sync::plan::{After, Plan};
+use crate::sync::restored;
+use crate::sync::state::{Deletion, State};
+use crate::sync::vouching;
+
+/// Tells the other machines what is about to be deleted in the cloud folder, and notes it here: whatever is
+/// killed then, what is missing there is not taken for lost, neither here nor there.
+pub(super) fn announce(plan: &Plan, state: &mut State, work: &Work<'_>) -> Result<(), ApplyError> {
+    let deleted = plan.steps.iter().filter_map(|step| match &step.after {
+        After::Deleted(digest) => Some((&step.key, digest.to_string())),
+        _ => None,
+    });
+    let deleted: Vec<_> = deleted.collect();
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let before = state.published.clone();
+    for (key, digest) in deleted {
+        let known = state.deleted.get(key);
+        // A run that was killed has told of it already.
+        if known.is_none_or(|known| known.digest != digest) {
+            state.deleted.insert(key.clone(), Deletion::of(digest));
+        }
+    }
+    let Noted {
+        mut files, earlier, ..
+    } = Ledger::read(&work.replica.folder)?;
+    vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
+    let said = identity::word(&files, state, work.config)?;
+    if state.published != before {
+        work.replica.write(state)?;
+    }
+    cloud::still_there(plan, &work.config.cloud)?;
+    let path = identity::manifest_of(work.config, state);
+    Ok(said.write(&work.config.cloud, &path)?)
+}
+
+/// What the run leaves for the next one and for other machines.
+pub(super) fn finish(
+    plan: &Plan,
+    report: &Report,
+    before: &State,
+    mut state: State,
+    work: &Work<'_>,
+) -> Result<(), ApplyError> {
+    if !(work.go_on)() {
+        return Err(ApplyError::Interrupted);
+    }
+    for (key, last) in &plan.adopted {
+        // What was written to meanwhile may not be what was read. Where nothing else is to be done, Codex
+        // may be at work.
+        if !last.is_still(work.config)? {
+            continue;
+        }
+        // Both sides have it: it is not deleted any more.
+        state.deleted.remove(key);
+        state.files.insert(key.clone(), last.clone());
+    }
+    state.histories.extend(plan.histories.iter().cloned());
+    if plan.is_whole {
+        state.outside = plan.outside;
+        let left = [&plan.waiting, &plan.skipped, &report.skipped];
+        state.has_gaps &= left.iter().any(|list| !list.is_empty());
+    }
+    for key in &plan.forgotten {
+        state.files.remove(key);
+    }
+    for (key, digest) in &plan.deletions {
+        let deletion = Deletion::of(digest.clone());
+        state.deleted.insert(key.clone(), deletion);
+    }
+    for word in &plan.decided {
+        decisions::take(word, &mut state.resolved);
+    }
+    let Noted {
+        mut files, earlier, ..
+    } = Ledger::read(&work.replica.folder)?;
+    files.extend(plan.vouched.iter().cloned());
+    let earlier = vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
+    vouching::for_known(&mut state, &mut files, work)?;
+    let changed = !before.exists
+        || state.files != before.files
+        || state.resolved != before.resolved
+        || state.deleted != before.deleted
+        || state.histories != before.histories
+        || state.has_peers != before.has_peers
+        || state.outside != before.outside
+        || state.has_gaps != before.has_gaps
+        || state.torn != before.torn
+        || !plan.steps.is_empty();
+    let said = identity::word(&files, &mut state, work.config)?;
+    if changed || state.published != before.published {
+        work.replica.write(&mut state)?;
+    }
+    if let Some(mark) = state.restored.as_ref().filter(|_| !state.has_gaps) {
+        restored::settle(&work.replica.folder, mark)?;
+    }
+    Ledger::compact(&work.replica.folder, &files, &earlier)?;
+    if !(work.go_on)() {
+        return Err(ApplyError::Interrupted);
+    }
+    cloud::still_there(plan, &work.config.cloud)?;
+    said.write(
+        &work.config.cloud,
+        &identity::manifest_of(work.config, &state),
+    )?;
+    for temp in &plan.temps {
+        atomic::sweep(atomic::parent_of(temp));
+    }
+    let own = [work.replica.folder.clone(), work.replica.forks()];
+    for folder in manifest::folders(&work.config.cloud).iter().chain(&own) {
+        atomic::sweep(folder);
+    }
+    Ok(())
+}
