@@ -571,7 +571,6 @@ fn a_link_to_what_never_travels_brings_nothing_out_of_the_home_and_nothing_into_
         ("AGENTS.md", "auth.json"),
         ("AGENTS.md", "config.toml"),
         ("prompts", "."),
-        ("prompts", ".."),
     ] {
         for policy in ["prefer_cloud", "prefer_newer_mtime"] {
             let pair = Pair::new();
