@@ -68,6 +68,7 @@ mod prune;
 mod python_manager;
 mod readme;
 mod recommend;
+mod recovering;
 mod remains;
 mod remedies;
 mod restore_login;
