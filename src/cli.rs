@@ -8,6 +8,7 @@ use crate::context::{self, Context, Environment, Flags, Settings};
 use crate::error::{CommandError, ErrorKind, Outcome};
 use crate::history::repair;
 use crate::inventory::trash::{self, Settled};
+use crate::io::limits;
 use crate::io::progress;
 use crate::logging::LogSettings;
 use crate::ui::{self, ColorChoice, Ui, Verbosity};
@@ -192,6 +193,7 @@ pub fn main() -> ExitCode {
     if env.get(commands::completions::VARIABLE).is_some() {
         return complete(&env);
     }
+    limits::survive_large_files();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),

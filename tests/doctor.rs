@@ -9,6 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 fn home(env: &TestEnv) {
     env.write("home/.codex/auth.json", auth_json(&SignIn::alice()));
@@ -353,4 +354,42 @@ fn the_age_of_backups_is_that_of_the_newest_of_everything() {
     let found = messages(&env, "archives");
     assert!(found[0].contains("172 d old"), "{found:?}");
     assert!(found[1].contains("dated in the future"), "{found:?}");
+}
+
+#[test]
+fn what_a_killed_command_leaves_is_found_wherever_it_writes() {
+    let env = TestEnv::new();
+    backed_up(&env);
+    let places = [
+        "home/.codex",
+        "home/.codex-manager",
+        "home/.codex-manager/backups",
+        "home/.codex-manager/profiles",
+        "home/.codex-manager/profiles/x/history",
+        "home/.codex-manager/observations",
+        "home/.codex-manager/history/x",
+        "home/.codex-manager/schedule",
+    ];
+    for place in places {
+        let path = env.write(&format!("{place}/.codex-manager-tmp-left"), "x");
+        let of_an_hour = SystemTime::now() - Duration::from_secs(3600);
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(of_an_hour).unwrap();
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(&path, mode).unwrap();
+        let temp = |document: &Value| {
+            let checks = document["checks"].as_array().unwrap();
+            let check = checks.iter().find(|c| c["id"] == "temp").unwrap();
+            check["status"] == "warn"
+        };
+        let run = env.run(["doctor", "--json"]);
+        assert!(temp(&run.json()), "{place}: {run}");
+        let _ = env.run(["doctor", "--fix"]);
+        assert!(!path.exists(), "{place}");
+        assert!(!temp(&env.run(["doctor", "--json"]).json()), "{place}");
+    }
+    // The next backup sees to those of the manager home.
+    let left = env.write("home/.codex-manager/profiles/.codex-manager-tmp-x", "x");
+    let _ = env.run(["backup", "--no-status"]);
+    assert!(!left.exists());
 }

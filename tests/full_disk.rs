@@ -3,10 +3,12 @@
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use crate::support::faults::Mount;
 use crate::support::sample::{
-    alice, backup, comparable, put, put_at, sample_home, sample_home_at, text,
+    FIRST, alice, backup, comparable, put, put_at, rollout, rows, sample_home, sample_home_at,
+    state_database, text,
 };
 use crate::support::sign_in::write_auth;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 fn noise(bytes: usize) -> Vec<u8> {
@@ -126,6 +128,112 @@ fn i3_without_room_for_the_safety_backup_nothing_is_restored() {
     let _ = env.run(["restore", &archive, "--no-safety-backup"]).code(0);
 }
 
+/// Every disk that a restore stages something on is asked before anything is written.
+#[test]
+fn each_disk_of_a_home_has_to_have_room() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let Some(_disk) = Mount::small(&env.path("disk"), 1024) else {
+        return;
+    };
+    put(&env, "skills/big.bin", noise(3 << 20));
+    let archive = text(&backup(&env, &[]));
+    // What the link leads to now is on a disk that is too small.
+    fs::remove_dir_all(home.join("skills")).expect("remove");
+    fs::create_dir(env.path("disk/skills")).expect("folder");
+    symlink(env.path("disk/skills"), home.join("skills")).expect("link");
+    let before = world(&env);
+    let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
+    assert!(full.stderr.contains("not enough disk space"), "{full}");
+    assert!(full.stderr.contains("/disk"), "no path: {full}");
+    assert_same_tree(&before, &world(&env));
+    // Nor is a part of it refused that finds room.
+    let args = ["restore", &archive, "--only", "skills/mine", "--yes"];
+    let _ = env.run(args).code(0);
+    assert!(home.join("skills/mine/SKILL.md").exists());
+}
+
+/// Puts the databases of the sample home onto a disk of `kib` KiB; `None` where that is not permitted.
+fn databases_on_a_disk(env: &TestEnv, kib: u64) -> Option<Mount> {
+    let mount = Mount::small(&env.path("disk"), kib)?;
+    let home = sample_home(env);
+    fs::remove_file(home.join("state_5.sqlite")).expect("remove");
+    let place = env.path("disk/databases");
+    fs::create_dir(&place).expect("folder");
+    put(
+        env,
+        "config.toml",
+        format!("sqlite_home = \"{}\"\n", place.display()),
+    );
+    state_database(&place.join("state_5.sqlite"), &home);
+    Some(mount)
+}
+
+#[test]
+fn the_disk_of_databases_outside_the_home_has_to_have_room() {
+    let env = TestEnv::new();
+    let Some(_disk) = databases_on_a_disk(&env, 4096) else {
+        return;
+    };
+    let database = env.path("disk/databases/state_5.sqlite");
+    let connection = rusqlite::Connection::open(&database).expect("open");
+    connection
+        .execute(
+            "INSERT INTO threads VALUES('x', '', hex(randomblob(1000000)))",
+            [],
+        )
+        .expect("row");
+    connection.close().expect("close");
+    let archive = text(&backup(&env, &[]));
+    fs::write(env.path("disk/filler"), vec![1; 1 << 20]).expect("room");
+    let before = world(&env);
+    let full = env.run(["restore", &archive, "--no-safety-backup"]).code(1);
+    assert!(full.stderr.contains("not enough disk space"), "{full}");
+    assert!(full.stderr.contains("/disk"), "no path: {full}");
+    assert_same_tree(&before, &world(&env));
+    fs::remove_file(env.path("disk/filler")).expect("remove");
+    let done = env.run(["restore", &archive, "--json"]).code(0).json();
+    assert_eq!(rows(&database).len(), 3, "{done}");
+}
+
+/// A disk without room for the copy of a database says nothing about the database.
+#[test]
+fn a_database_that_finds_no_room_is_not_taken_for_a_damaged_one() {
+    let env = TestEnv::new();
+    let Some(_disk) = databases_on_a_disk(&env, 256) else {
+        return;
+    };
+    let home = env.codex_home();
+    let archive = text(&backup(&env, &[]));
+    // Archived since: put back, its row has to follow.
+    let archived = home.join("archived_sessions");
+    fs::create_dir(&archived).expect("folder");
+    let name = rollout(FIRST);
+    let moved = archived.join(name.file_name().expect("name"));
+    fs::rename(home.join(&name), &moved).expect("move");
+    let filler = env.path("disk/filler");
+    let _ = fs::write(&filler, vec![1; 1 << 20]);
+    let before = world(&env);
+    let args = ["restore", &archive, "--session", FIRST, "--yes"];
+    let full = env.run(args).code(1);
+    assert!(full.stderr.contains("hint: free some disk space"), "{full}");
+    let mut after = world(&env);
+    for folder in [
+        "home/.codex-manager/backups",
+        "home/.codex-manager/inventory.json",
+    ] {
+        after
+            .0
+            .retain(|path, _| !path.starts_with(folder) || before.0.contains_key(path));
+    }
+    assert_same_tree(&before, &after);
+    fs::remove_file(&filler).expect("remove");
+    let _ = env.run(args).code(0);
+    let place = env.path("disk/databases/state_5.sqlite");
+    let expected = home.join(&name).display().to_string();
+    assert!(rows(&place).contains(&(FIRST.to_owned(), expected)));
+}
+
 #[test]
 fn i3_a_limit_on_file_size_changes_nothing() {
     let env = TestEnv::new();
@@ -154,13 +262,15 @@ fn i3_a_limit_on_file_size_changes_nothing() {
         format!("restore {big} --no-safety-backup"),
     ] {
         put_at(&env.codex_home(), "AGENTS.md", "be brief\n");
-        // The signal is ignored: the write fails.
-        let output = limited("trap '' XFSZ;", &args);
-        assert_eq!(output.status.code(), Some(1), "{args}: {output:?}");
-        assert!(
-            String::from_utf8_lossy(&output.stderr).contains("ulimit -f"),
-            "{output:?}"
-        );
+        for trap in ["", "trap '' XFSZ;"] {
+            // Whether the signal would end it or not: the write fails, and that is told.
+            let output = limited(trap, &args);
+            assert_eq!(output.status.code(), Some(1), "{trap} {args}: {output:?}");
+            assert!(
+                String::from_utf8_lossy(&output.stderr).contains("ulimit -f"),
+                "{trap} {output:?}"
+            );
+        }
         let mut after = world(&env);
         let mut expected = before.clone();
         for tree in [&mut after, &mut expected] {
@@ -172,8 +282,6 @@ fn i3_a_limit_on_file_size_changes_nothing() {
                 .remove(Path::new("home/.codex-manager/cooldown.json"));
         }
         assert_same_tree(&expected, &after);
-        // It is not: the signal kills, which is a kill like any other.
-        let _ = limited("", &args);
         let _ = env.run(["verify", &archive, &big]).code(0);
         let _ = env.run(["backup", "--no-status", "--mode", "auth"]).code(0);
         for path in env.tree("").0.keys() {

@@ -20,6 +20,8 @@ pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.ta
 
 /// What the reader that goes by the index says of an entry that it did not expect.
 const SURPRISE: &str = "not what the manifest lists here";
+/// What is said of an index that lists more than its members can hold.
+const NO_ROOM: &str = "files that their member has no room for";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);
@@ -69,7 +71,7 @@ impl World {
     fn refuses_parts(&self, what: &str, parts: &Parts, because: &str) {
         self.refuses(what, &parts.pack_stream(), because);
         let path = text(&self.env.write(NAME, parts.pack()));
-        self.refuses_path_for_one(what, &path, &[because, SURPRISE]);
+        self.refuses_path_for_one(what, &path, &[because, SURPRISE, NO_ROOM]);
     }
 
     #[track_caller]

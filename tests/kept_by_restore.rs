@@ -7,7 +7,6 @@ use crate::support::sample::{FIRST, backup, put, rollout, sample_home, state_dat
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
@@ -150,10 +149,11 @@ fn a_merge_takes_a_conversation_that_stands_here_in_two_forms() {
     let home = sample_home(&env);
     let archive = text(&backup(&env, &[]));
     let plain = home.join(rollout(FIRST));
-    let zstd = Command::new("zstd").arg("-q").arg(&plain).status();
-    if !zstd.is_ok_and(|s| s.success()) {
-        return;
-    }
+    let compressed = ruzstd::encoding::compress_to_vec(
+        &*fs::read(&plain).expect("read"),
+        ruzstd::encoding::CompressionLevel::Fastest,
+    );
+    fs::write(plain.with_extension("jsonl.zst"), compressed).expect("write");
     let _ = env.run(["restore", &archive, "--merge"]).code(0);
     assert!(plain.exists());
 }
@@ -242,4 +242,47 @@ fn an_archive_with_databases_of_elsewhere_that_was_packed_again_is_put_back() {
         .run(["restore", "again.tar.gz", "--to", "clone"])
         .code(0);
     assert!(env.path("clone/state_5.sqlite").exists());
+}
+
+#[test]
+fn a_live_database_that_cannot_be_copied_now_is_not_taken_for_a_damaged_one() {
+    if !can_inject() {
+        return;
+    }
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    fs::remove_file(home.join(rollout(FIRST))).expect("remove");
+    let connection = rusqlite::Connection::open(home.join("state_5.sqlite")).expect("open");
+    let title = "UPDATE threads SET title='only here' WHERE id=?1";
+    let delete = "DELETE FROM threads WHERE id=?1";
+    connection.execute(delete, [FIRST]).expect("no row");
+    let archive = text(&backup(&env, &[]));
+    // A conversation that only stands here, with a name of its own.
+    let place = text(&home.join(rollout(FIRST)));
+    let insert = "INSERT INTO threads VALUES(?1, ?2, 'a title')";
+    connection.execute(insert, [FIRST, &place]).expect("a row");
+    connection.execute(title, [FIRST]).expect("a title");
+    connection.close().expect("close");
+    put(&env, rollout(FIRST), "{}\n");
+    let before = env.tree("home/.codex");
+    let copy = env.path("home/..codex.codex-manager-restore/live.sqlite");
+    let options = [
+        "-P",
+        copy.to_str().expect("text"),
+        "-e",
+        "trace=pwrite64",
+        "-e",
+        "inject=pwrite64:error=ENOSPC",
+    ];
+    let args = ["restore", &archive, "--merge"];
+    let (output, _) = traced(&env, &options.map(str::to_owned), &args);
+    assert!(!output.status.success(), "{output:?}");
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    let _ = env.run(args).code(0);
+    let connection = rusqlite::Connection::open(home.join("state_5.sqlite")).expect("open");
+    let select = "SELECT title FROM threads WHERE id=?1";
+    let title: String = connection
+        .query_row(select, [FIRST], |row| row.get(0))
+        .expect("a row");
+    assert_eq!(title, "only here");
 }

@@ -1,9 +1,12 @@
 //! Homes whose parts lie elsewhere: databases by `sqlite_home`, conversations behind a link, the home
 //! itself behind one.
 
-use crate::support::env::assert_same_tree;
+use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::lab::{Lab, rollout, rows, said};
-use crate::support::sign_in::{SignIn, signed_in_home};
+use crate::support::sample::{
+    self, FIRST, SECOND, alice, backup, put_at, sample_home_at, state_database, text,
+};
+use crate::support::sign_in::{SignIn, signed_in_home, write_auth};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -228,4 +231,155 @@ fn a_home_behind_a_link_stays_behind_it() {
     lab.go_on(&home, &id, "two");
     assert_eq!(lab.shown(&home, &id), ["one", "two"]);
     assert_eq!(said(&rollout(&real, &id)), ["one", "two"]);
+}
+
+/// The sample home at `home`, and its database in `folder`, which its settings name.
+fn sample_with_databases_in(home: &Path, folder: &Path) -> PathBuf {
+    sample_home_at(home);
+    fs::remove_file(home.join("state_5.sqlite")).expect("remove");
+    put_at(
+        home,
+        "config.toml",
+        format!("sqlite_home = \"{}\"\n", folder.display()),
+    );
+    fs::create_dir_all(folder).expect("folder");
+    let database = folder.join("state_5.sqlite");
+    state_database(&database, home);
+    database
+}
+
+#[test]
+fn databases_outside_the_home_count_as_files() {
+    let env = TestEnv::new();
+    let home = env.codex_home();
+    sample_with_databases_in(&home, &env.path("databases"));
+    let planned = env.run(["backup", "--dry-run", "--json"]).code(0).json();
+    let made = env.run(["backup", "--no-status", "--json"]).code(0).json();
+    let members = std::process::Command::new("tar")
+        .arg("tzf")
+        .arg(
+            env.manager_home()
+                .join("backups")
+                .join(made["archive"].as_str().unwrap()),
+        )
+        .output()
+        .expect("tar");
+    let listed = String::from_utf8(members.stdout).expect("text");
+    let is_file = |line: &&str| !line.ends_with('/') && !line.ends_with("manifest.json");
+    let files = listed.lines().filter(is_file).count();
+    for counted in [&planned, &made] {
+        assert_eq!(counted["files"], files, "{counted}");
+    }
+    // The id and the legacy login stand already.
+    let plan = env
+        .run(["restore", "latest", "--dry-run", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(plan["files"], files - 2, "{plan}");
+    let done = env
+        .run(["restore", "latest", "--auth", "skip", "--json"])
+        .code(0)
+        .json();
+    assert_eq!(done["files"], files - 3, "{done}");
+    assert_eq!(
+        done["bytes"].as_u64().unwrap() + fs::metadata(home.join("auth.json")).unwrap().len(),
+        plan["bytes"].as_u64().unwrap(),
+        "{done} {plan}"
+    );
+}
+
+#[test]
+fn rows_in_databases_outside_the_home_point_into_the_home_that_they_come_to() {
+    let mut env = TestEnv::new();
+    let (home, other) = (env.codex_home(), env.path("other"));
+    let folder = |env: &TestEnv, name: &str| env.path(name);
+    sample_home_at(&other);
+    fs::remove_file(other.join("state_5.sqlite")).expect("remove");
+    let first = folder(&env, "first");
+    fs::create_dir(&first).expect("folder");
+    state_database(&first.join("state_5.sqlite"), &other);
+    env.set("CODEX_SQLITE_HOME", &first);
+    let archive = text(&backup(
+        &env,
+        &["--codex-home", other.to_str().expect("text")],
+    ));
+    write_auth(&home, &alice(0));
+    let second = folder(&env, "second");
+    env.set("CODEX_SQLITE_HOME", &second);
+    let _ = env.run(["restore", &archive]).code(0);
+    let expected = [FIRST, SECOND].map(|id| {
+        (
+            id.to_owned(),
+            home.join(sample::rollout(id)).display().to_string(),
+        )
+    });
+    assert_eq!(sample::rows(&second.join("state_5.sqlite")), expected);
+}
+
+#[test]
+fn a_merge_keeps_the_rows_of_databases_outside_the_home() {
+    let env = TestEnv::new();
+    let home = env.codex_home();
+    let database = sample_with_databases_in(&home, &env.path("databases"));
+    let second = home.join(sample::rollout(SECOND));
+    let held = fs::read(&second).expect("read");
+    fs::remove_file(&second).expect("remove");
+    let connection = rusqlite::Connection::open(&database).expect("open");
+    let taken = connection.execute("DELETE FROM threads WHERE id=?1", [SECOND]);
+    assert_eq!(taken.expect("deleted"), 1);
+    connection.close().expect("close");
+    let archive = text(&backup(&env, &[]));
+    // Since then there is a conversation that the archive does not know.
+    fs::write(&second, held).expect("write");
+    fs::remove_file(&database).expect("remove");
+    state_database(&database, &home);
+    let before = sample::rows(&database);
+    assert_eq!(before.len(), 2);
+    let _ = env.run(["restore", &archive, "--merge"]).code(0);
+    assert!(second.exists());
+    assert_eq!(sample::rows(&database), before);
+}
+
+#[test]
+fn a_home_without_rows_takes_none_of_the_home_that_it_shares_databases_with() {
+    let env = TestEnv::new();
+    let (home, other) = (env.codex_home(), env.path("other"));
+    let folder = env.path("databases");
+    let database = sample_with_databases_in(&home, &folder);
+    let rows = sample::rows(&database);
+    // The other home has a conversation, and no row of it.
+    let id = "01a1f799-0000-7000-8000-0000000000bb";
+    write_auth(&other, &alice(0));
+    let settings = fs::read(home.join("config.toml")).expect("settings");
+    put_at(&other, "config.toml", settings);
+    put_at(&other, sample::rollout(id), sample::line(0));
+    put_at(&other, "AGENTS.md", "be brief\n");
+    let of_other = ["--codex-home", other.to_str().expect("text")];
+    let archive = text(&backup(&env, &of_other));
+    let run = |args: &[&str]| env.run([&of_other, args].concat());
+    put_at(&other, "AGENTS.md", "changed\n");
+
+    // Whole, or merged: the databases are not that home's to replace.
+    for more in [&[][..], &["--merge"]] {
+        let refused = run(&[&["restore", &archive], more].concat()).code(5);
+        assert!(refused.stderr.contains("shares the databases"), "{refused}");
+        assert_eq!(sample::rows(&database), rows);
+    }
+    // A part, also where the rows of the other home are in the archive.
+    for part in [
+        &["--session", id][..],
+        &["--only", "sessions"],
+        &["--only", "AGENTS.md"],
+    ] {
+        fs::remove_dir_all(other.join("sessions")).expect("remove");
+        let args = [&["restore", &archive], part].concat();
+        let _ = run(&args).code(0);
+        assert_eq!(sample::rows(&database), rows, "{part:?}");
+        put_at(&other, sample::rollout(id), sample::line(0));
+    }
+    // Nor does the home with the rows lose its own by a restore of itself.
+    let own = text(&backup(&env, &[]));
+    let _ = env.run(["restore", &own]).code(0);
+    assert_eq!(sample::rows(&database), rows);
+    assert!(other.join(sample::rollout(id)).exists());
 }

@@ -641,6 +641,21 @@ fn members_of_another_size_are_refused() {
 }
 
 #[test]
+fn sizes_that_no_member_has_room_for_are_refused() {
+    let world = world();
+    for size in [1 << 20, 1 << 63, u64::MAX] {
+        let mut parts = world.parts();
+        for name in ["prompts/small", "notes.txt"] {
+            let files = parts.told()["files"].as_array_mut().expect("files");
+            let file = files.iter_mut().find(|f| f["path"] == name);
+            file.expect("listed")["size"] = size.into();
+        }
+        let told = format!("files of {size}");
+        world.refuses(&told, &parts.pack(), "has no room for");
+    }
+}
+
+#[test]
 fn only_what_the_manifest_lists_may_count_for_nothing() {
     let world = world();
     let large = |parts: &Parts, entry: &Entry| {

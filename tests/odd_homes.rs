@@ -1,7 +1,7 @@
 //! Homes as they are found: links, foreign bytes, odd names.
 
 use crate::support::aftermath::{debris, home};
-use crate::support::archives::{put_back, take};
+use crate::support::archives::{put_back, put_back_onto, take};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::hostile::Parts;
 use crate::support::sample::{
@@ -712,4 +712,89 @@ fn a_link_that_is_left_out_is_named_once() {
         let named = excluded.iter().filter(|e| e["path"] == "models").count();
         assert_eq!(named, 1, "{args:?} {excluded:?}");
     }
+}
+
+#[test]
+fn an_exclusion_that_fits_nothing_is_said() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let idle = "--exclude skill fits nothing that would be archived";
+    for args in [&["--dry-run"][..], &[]] {
+        let with = |glob: &str| {
+            let all = [
+                "backup",
+                "--no-status",
+                "--exclude",
+                "notes.txt",
+                "--exclude",
+                glob,
+            ];
+            env.run(all.iter().chain(args)).code(0).stderr
+        };
+        let said = with("skill");
+        assert!(
+            said.contains(idle) && !said.contains("notes.txt fits"),
+            "{said}"
+        );
+        let said = with("skills/");
+        assert!(!said.contains("fits nothing"), "{said}");
+    }
+    // What is not in the archive is said by `restore`.
+    let run = env.run(["restore", "latest", "--only", "skill"]).code(1);
+    assert!(
+        run.stderr.contains("nothing in the archive is named skill"),
+        "{run}"
+    );
+}
+
+#[test]
+fn names_that_differ_by_case_alone_are_never_merged() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    // No two files have one name on any disk, but their folders do.
+    put(&env, "skills/Mine/other.md", "# other\n");
+    let (archive, _) = take(&env, "x.tar.gz", Compression::Fast, None).expect("taken");
+    let Err(refused) = put_back_onto(&env, &archive, "there", Some(true)) else {
+        panic!("two folders became one");
+    };
+    let said = refused.to_string();
+    assert!(
+        said.contains("letter case") && said.to_lowercase().contains("skills/mine"),
+        "{said}"
+    );
+    assert!(!env.path("there").exists());
+    let there = put_back_onto(&env, &archive, "there", Some(false)).expect("restored");
+    for name in ["skills/Mine/other.md", "skills/mine/SKILL.md"] {
+        assert!(there.join(name).is_file(), "{name}");
+    }
+    // An empty folder is one, too.
+    fs::remove_dir_all(env.codex_home().join("skills/Mine")).expect("remove");
+    fs::create_dir(env.codex_home().join("skills/MINE")).expect("folder");
+    let (archive, _) = take(&env, "y.tar.gz", Compression::Fast, None).expect("taken");
+    let _ = put_back_onto(&env, &archive, "other", Some(true)).expect_err("refused");
+    assert!(!env.path("other").exists());
+}
+
+#[test]
+fn a_restore_without_a_safety_backup_is_advised_where_it_works() {
+    let env = TestEnv::new();
+    let home = sample_home(&env);
+    let archive = text(&backup(&env, &[]));
+    let locked = home.join("skills/mine/SKILL.md");
+    let lock = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("chmod");
+    };
+    lock(&locked, 0o000);
+    let advice = "--no-safety-backup";
+    let run = env.run_unprivileged(&["restore", &archive]).code(5);
+    assert!(run.stderr.contains(advice), "{run}");
+    let _ = env.run_unprivileged(&["restore", &archive, advice]).code(0);
+    assert_eq!(fs::read_to_string(&locked).expect("read"), "# mine\n");
+    // What is in a folder that cannot be listed cannot be carried over either.
+    let folder = home.join("skills/mine");
+    lock(&folder, 0o000);
+    let run = env.run_unprivileged(&["restore", &archive]).code(1);
+    assert!(!run.stderr.contains(advice), "{run}");
+    let _ = env.run_unprivileged(&["restore", &archive, advice]).code(1);
+    lock(&folder, 0o700);
 }

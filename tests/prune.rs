@@ -4,7 +4,7 @@ use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{backup, bob, put, sample_home, sample_home_at, text};
 use crate::support::sign_in::write_auth;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 /// A time on each of some days in a row.
@@ -62,6 +62,28 @@ fn an_archive_with_exclusions_takes_no_place_of_one_that_has_all() {
         ]
     );
     assert!(made[0].exists() && part.exists());
+}
+
+#[test]
+fn an_archive_that_lacks_files_takes_no_place_of_one_that_has_all() {
+    let mut env = TestEnv::new();
+    let made = archives(&mut env, &DAYS[..1]);
+    // A link out of the home: it cannot be taken, and that is no wish of the user's.
+    let link = env.codex_home().join("skills/mine/out");
+    symlink("/etc/hostname", &link).expect("link");
+    let _ = env.run(["backup", "--no-status"]).code(6);
+    let _ = env.run(["verify", "--all"]).code(0);
+    let plan = env.run(["prune", "--keep-last", "1", "--yes", "--json"]);
+    let plan = plan.code(0).json();
+    assert_eq!(plan["drop"].as_array().expect("a list").len(), 0, "{plan}");
+    assert_eq!(
+        listed(&plan, "keep"),
+        [
+            "2026-11-17-100000: last 1",
+            "2026-11-20-120000: last 1 that lack files"
+        ]
+    );
+    assert!(made[0].exists());
 }
 
 #[test]

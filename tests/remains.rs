@@ -8,8 +8,9 @@
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{Run, TestEnv, assert_same_tree};
 use crate::support::faults::Mount;
+use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{
-    FIRST, backup, comparable, put, rollout, sample_home, sample_home_at, text,
+    FIRST, backup, comparable, put, put_at, rollout, sample_home, sample_home_at, text,
 };
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -207,6 +208,151 @@ fn a_command_that_may_open_too_few_files_says_so_and_leaves_nothing_behind() {
         }
         assert!(failed > 0 && done > 0, "{args:?}: {failed} {done}");
     }
+}
+
+#[test]
+fn what_cannot_be_removed_of_mounted_conversations_is_not_taken_for_some() {
+    let env = TestEnv::new();
+    let sessions = env.codex_home().join("sessions");
+    fs::create_dir_all(env.path("volume")).expect("folder");
+    let Some(_mount) = Mount::bind(&env.path("volume"), &sessions) else {
+        return;
+    };
+    sample_home(&env);
+    put(&env, "sessions/fixed/file.txt", "fixed");
+    let archive = text(&backup(&env, &[]));
+    let before = home(&env);
+    let Some(immutable) = Immutable::new(&sessions.join("fixed/file.txt")) else {
+        return;
+    };
+    let remains = sessions.join(".codex-manager-restore.old-1");
+    let with_second = |args: &[&str]| {
+        put(&env, rollout(FIRST), "changed\n");
+        env.run([&["restore", &archive], args].concat()).code(0)
+    };
+    let run = with_second(&["--json"]);
+    assert!(
+        run.json()["notes"].to_string().contains("restore.old-1"),
+        "{run}"
+    );
+    assert!(remains.exists());
+    let run = env.run(["doctor"]);
+    assert!(run.stdout.contains("restore.old-1"), "{run}");
+    // No conversation, for a backup or for another restore.
+    let second = text(&backup(&env, &[]));
+    let list = Command::new("tar").args(["-tzf", &second]).output();
+    let list = String::from_utf8(list.expect("tar").stdout).expect("text");
+    assert!(list.contains("sessions/fixed/file.txt"), "{list}");
+    assert!(!list.contains("restore.old"), "{list}");
+    drop(immutable);
+    let _ = with_second(&[]);
+    assert_same_tree(&before, &home(&env));
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn conversations_behind_a_link_come_back_where_nothing_can_be_made_beside_them() {
+    let env = TestEnv::new();
+    let sessions = sample_home(&env).join("sessions");
+    let place = env.path("disk/conversations");
+    fs::create_dir(env.path("disk")).expect("folder");
+    fs::rename(&sessions, &place).expect("move");
+    std::os::unix::fs::symlink(&place, &sessions).expect("link");
+    let archive = text(&backup(&env, &[]));
+    let (before, there) = (home(&env), env.tree("disk"));
+    put(&env, rollout(FIRST), "changed\n");
+    put(&env, "sessions/2026/11/added.txt", "added");
+    let read_only = Permissions::from_mode(0o555);
+    fs::set_permissions(env.path("disk"), read_only).expect("set");
+    let run = env.run_unprivileged(&["restore", &archive]);
+    let ours = Permissions::from_mode(0o755);
+    fs::set_permissions(env.path("disk"), ours).expect("set");
+    let _ = run.code(0);
+    assert_same_tree(&before, &home(&env));
+    assert_same_tree(&there, &env.tree("disk"));
+    assert_eq!(fs::read_link(&sessions).expect("a link"), place);
+    assert_eq!(debris(&env), Vec::<PathBuf>::new());
+}
+
+/// An overlay in `merged`, with what stands in `lower`.
+fn layers(env: &TestEnv) -> Option<Mount> {
+    for folder in ["lower", "upper", "work"] {
+        fs::create_dir_all(env.path(folder)).expect("folder");
+    }
+    Mount::layers(&env.path(""), &env.path("merged"))
+}
+
+/// How many names the command exchanged in `merged`.
+fn exchanges(env: &TestEnv, args: &[&str]) -> usize {
+    let options = ["-e", "trace=renameat2"].map(str::to_owned);
+    let (output, log) = traced(env, &options, args);
+    assert!(output.status.success(), "{output:?}");
+    let of_home = |line: &&str| {
+        let is_done = line.contains("RENAME_EXCHANGE") && line.ends_with("= 0");
+        is_done && !line.contains("try-")
+    };
+    log.lines().filter(of_home).count()
+}
+
+#[test]
+fn a_home_that_was_made_in_a_container_is_exchanged_as_a_whole() {
+    if !can_inject() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    let Some(_mount) = layers(&env) else { return };
+    let home = env.path("merged/.codex");
+    env.set("CODEX_HOME", &home);
+    sample_home_at(&home);
+    let archive = text(&backup(&env, &[]));
+    let before = env.tree("merged");
+    fs::write(home.join("AGENTS.md"), "changed").expect("write");
+    fs::write(home.join("history.jsonl"), "changed\n").expect("write");
+    fs::set_permissions(home.join("rules"), Permissions::from_mode(0o700)).expect("set");
+    fs::create_dir_all(home.join("prompts/added")).expect("folder");
+    fs::write(home.join("prompts/added/one.md"), "added").expect("write");
+    assert_eq!(exchanges(&env, &["restore", &archive]), 1);
+    let after = env.tree("merged");
+    assert_same_tree(&comparable(&before), &comparable(&after));
+}
+
+#[test]
+fn folders_that_were_made_in_a_container_are_exchanged_as_a_whole_in_a_home_that_was_not() {
+    if !can_inject() {
+        return;
+    }
+    let mut env = TestEnv::new();
+    sample_home_at(&env.path("lower/.codex"));
+    fs::remove_dir_all(env.path("lower/.codex/sessions")).expect("remove");
+    fs::create_dir_all(env.path("lower/.codex/skills/theirs")).expect("folder");
+    let Some(_mount) = layers(&env) else { return };
+    let home = env.path("merged/.codex");
+    env.set("CODEX_HOME", &home);
+    for number in 0..30 {
+        let name = format!("sessions/2026/11/{number}.txt");
+        put_at(&home, name, "said");
+        put_at(&home, format!("skills/mine/more/{number}.md"), "told");
+    }
+    put_at(&home, "memories/one.md", "kept");
+    let archive = text(&backup(&env, &[]));
+    let before = env.tree("merged");
+    for number in 0..30 {
+        let name = format!("sessions/2026/11/{number}.txt");
+        put_at(&home, name, "changed");
+        fs::remove_file(home.join(format!("skills/mine/more/{number}.md"))).expect("remove");
+    }
+    fs::set_permissions(home.join("sessions/2026"), Permissions::from_mode(0o700)).expect("set");
+    put_at(&home, "sessions/2027/added.txt", "added");
+    put_at(&home, "prompts/added/one.md", "added");
+    put_at(&home, "mine/kept.md", "the user's");
+    let run = exchanges(&env, &["restore", &archive]);
+    // The files of the image; and three folders.
+    assert!((3..20).contains(&run), "{run}");
+    let mut after = env.tree("merged");
+    let kept = after.only(&[".codex/mine"]);
+    assert_eq!(kept.0.len(), 2, "{kept:?}");
+    after.0.retain(|path, _| !path.starts_with(".codex/mine"));
+    assert_same_tree(&comparable(&before), &comparable(&after));
 }
 
 #[test]

@@ -327,6 +327,26 @@ fn many_deletions_are_held_back_and_named_and_hold_nothing_else_back() {
 }
 
 #[test]
+fn many_files_that_both_machines_deleted_are_missed_by_none() {
+    let pair = Pair::new();
+    for name in ["a", "b"] {
+        pair.configure(name, "[sync]\ndelete_policy = \"propagate\"\n");
+    }
+    let files: Vec<_> = (0..60).map(|n| format!("skills/{n}/SKILL.md")).collect();
+    let files: Vec<_> = files.iter().map(|path| (&**path, "x")).collect();
+    pair.sync(&files);
+    for name in ["a", "b"] {
+        for (path, _) in &files[..30] {
+            fs::remove_file(pair.home(name).join(path)).unwrap();
+        }
+    }
+    let _ = pair.run("a", &["run", "--apply", "--delete-many"]).code(0);
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    assert!(!pair.cloud().join(files[3].0).exists());
+}
+
+#[test]
 fn a_configuration_of_codexsync_works_as_it_is() {
     let env = TestEnv::new();
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sync/codexsync-config.toml");
@@ -563,4 +583,60 @@ fn make_unreadable(path: &Path) {
     } else {
         fs::set_permissions(path, fs::Permissions::from_mode(0o200)).unwrap();
     }
+}
+
+#[test]
+fn prompts_that_codex_drops_for_its_limit_stay_elsewhere_and_do_not_come_back() {
+    let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
+    let lines = |from: u8, to: u8| (from..=to).map(line).collect::<String>();
+    let pair = Pair::new();
+    let limit = lines(0, 5).len();
+    let config = format!("[history]\nmax_bytes = {limit}\n");
+    pair.put("a", "config.toml", &config);
+    let history = "history.jsonl";
+    pair.sync(&[(history, &lines(0, 6))]);
+    // Codex drops the oldest of them when it writes the next one.
+    pair.put("a", history, &lines(4, 7));
+    let json = pair.apply("a");
+    assert_eq!(actions(&json), ["merge history.jsonl"], "{json}");
+    assert_eq!(pair.text("a", history), lines(4, 7));
+    assert_eq!(pair.text("cloud", history), lines(0, 7));
+    for _ in 0..2 {
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    }
+    pair.apply("b");
+    assert_eq!(pair.text("b", history), lines(0, 7));
+    // What is new elsewhere comes here; what is old stays there.
+    pair.put("b", history, &(lines(0, 7) + &line(8)));
+    pair.apply("b");
+    pair.apply("a");
+    assert_eq!(pair.text("a", history), lines(4, 8));
+    for name in ["a", "b", "a"] {
+        assert_eq!(actions(&pair.apply(name)), [""; 0]);
+    }
+    assert_eq!(pair.text("cloud", history), lines(0, 8));
+    // Dropped and nothing written: there is nothing to do.
+    pair.put("a", history, &lines(6, 8));
+    assert_eq!(actions(&pair.apply("a")), [""; 0]);
+    assert_eq!(pair.text("a", history), lines(6, 8));
+    assert_eq!(pair.text("cloud", history), lines(0, 8));
+    // Where there is room again, they come back.
+    pair.put("a", "config.toml", "");
+    pair.apply("a");
+    assert_eq!(pair.text("a", history), lines(0, 8));
+}
+
+#[test]
+fn conflicts_are_warnings_in_the_log_of_a_run_that_nobody_watches() {
+    let pair = Pair::new();
+    pair.diverge();
+    let _ = pair.run("b", &["run", "--apply"]).code(2);
+    let logs = fs::read_dir(pair.0.path("manager-b/logs")).unwrap();
+    let log: String = logs
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let is_it = |line: &&str| line.contains(ROLLOUT) && line.contains("] conflict ");
+    let of_it: Vec<_> = log.lines().filter(is_it).collect();
+    assert_eq!(of_it.len(), 1, "{log}");
+    assert!(of_it[0].contains("WARNING"), "{log}");
 }

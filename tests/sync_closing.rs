@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// A program that is named as Codex is and has this home; it is there when this returns.
-fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
+pub(crate) fn a_codex(pair: &Pair, name: &str, script: &str) -> Child {
     let program = pair.0.path("bin/codex");
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     // Another process copies: a program that a child of another test inherited open for writing cannot

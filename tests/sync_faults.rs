@@ -255,3 +255,33 @@ fn a_file_system_that_cannot_rename_without_replacing_is_synced_all_the_same() {
     assert_eq!(pair.text("b", &archived), META);
     assert!(!pair.home("b").join(ROLLOUT).exists());
 }
+
+#[test]
+fn a_run_that_fails_names_the_snapshot_of_what_it_overwrote() {
+    let pair = Pair::new();
+    let Some(_mount) = Mount::small(&pair.cloud(), 256) else {
+        return;
+    };
+    pair.put("a", SKILL, "one");
+    pair.apply("a");
+    pair.put("a", SKILL, "two, newer");
+    let large = "x".repeat(60 * 1024);
+    for n in 0..6 {
+        pair.put("a", &format!("skills/z/{n}.md"), &large);
+    }
+    let run = pair.run("a", &["run", "--apply", "--json"]).code(1);
+    let snapshot = run.json()["snapshot"]
+        .as_str()
+        .expect("a snapshot")
+        .to_owned();
+    let told = format!("sync restore --from {snapshot} --apply");
+    assert!(run.stderr.contains(&told), "{run}");
+    let logs = fs::read_dir(pair.0.path("manager-a/logs")).unwrap();
+    let log: String = logs
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(log.contains(&snapshot), "{log}");
+    // It holds what was there.
+    let back = ["restore", "--from", &snapshot, "--dry-run", "--json"];
+    assert_eq!(pair.run("a", &back).code(0).json()["files"][0], SKILL);
+}

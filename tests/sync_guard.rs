@@ -40,6 +40,45 @@ fn what_looks_like_a_login_or_a_key_travels_in_no_direction() {
 }
 
 #[test]
+fn a_login_with_the_name_of_a_conversation_or_of_prompts_travels_in_no_direction() {
+    let login = "{\n  \"tokens\": {\"access_token\": \"a\", \"refresh_token\": \"r\"}\n}\n";
+    for side in ["a", "cloud"] {
+        let pair = Pair::new();
+        let disguised = [
+            ROLLOUT,
+            "sessions/2026/11/18/notes.jsonl",
+            "history.jsonl",
+            "session_index.jsonl",
+        ];
+        for path in disguised {
+            pair.put(side, path, login);
+        }
+        pair.put("b", "history.jsonl", "{\"ts\":1,\"text\":\"of b\"}\n");
+        // Who speaks of tokens is no login.
+        let talk = "archived_sessions/rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b456.jsonl";
+        let said = format!("{{\"type\":\"x\",\"access_token\":\"a\"}}\n{login}");
+        pair.put(side, talk, &said);
+        for name in ["a", "b", "a"] {
+            let run = pair.run(name, &["run", "--apply", "--json"]);
+            let other = if side == "a" {
+                pair.cloud()
+            } else {
+                pair.home("a")
+            };
+            for path in disguised {
+                let there = fs::read_to_string(other.join(path)).unwrap_or_default();
+                assert!(!there.contains("access_token"), "{path}: {run}");
+                assert_eq!(pair.text(side, path), login, "{run}");
+                if name == side {
+                    assert!(run.json()["warnings"].to_string().contains(path), "{run}");
+                }
+            }
+        }
+        assert_eq!(pair.text("b", talk), said);
+    }
+}
+
+#[test]
 fn a_text_with_a_token_in_it_stays_where_it_is_and_prompts_go_over() {
     // Put together here, so that nothing that looks for tokens finds one in this file.
     let token = format!("ghp{}{}", "_aB3dE6gH9jK2mN5pQ8", "rS1tU4vW7xY0zaB3dE6gH9");
@@ -85,12 +124,15 @@ fn a_conversation_with_a_token_in_it_is_put_back_and_a_text_with_one_not_into_th
     }
     assert_eq!(pair.text("cloud", ROLLOUT), conversation);
     pair.0.write(&format!("{kept}/{SKILL}"), &token);
-    let refused = pair.run("a", &["restore", "--target", "cloud", "--apply"]);
-    let refused = refused.code(5);
-    assert!(refused.stderr.contains("token of GitHub"), "{refused}");
-    assert!(!refused.stderr.contains(&token));
+    let args = ["restore", "--target", "cloud", "--apply", "--json"];
+    let left = pair.run("a", &args).code(6);
+    assert!(left.stderr.contains("token of GitHub"), "{left}");
+    assert!(!left.to_string().contains(&token));
+    assert_eq!(left.json()["skipped"][0]["path"], SKILL, "{left}");
+    assert_eq!(left.json()["files"][0], ROLLOUT, "{left}");
+    assert!(!pair.cloud().join(SKILL).exists());
     let _ = pair
-        .run("a", &["restore", "--target", "local", "--apply"])
+        .run("a", &["restore", "--from", "a-20261101T000000Z", "--apply"])
         .code(0);
     assert_eq!(pair.text("a", SKILL), token);
 }

@@ -8,7 +8,7 @@
 use crate::support::env::assert_same_tree;
 use crate::support::faults::Mount;
 use crate::support::injection::{can_inject, killed_at};
-use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions, at};
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -561,6 +561,59 @@ fn what_is_no_file_in_the_place_of_one_is_named() {
 }
 
 #[test]
+fn a_link_to_what_never_travels_brings_nothing_out_of_the_home_and_nothing_into_it() {
+    let login =
+        "{\n  \"tokens\": {\"access_token\": \"secret\", \"refresh_token\": \"secret\"}\n}\n";
+    let settings = "model = \"mine\"\n";
+    for (link, target) in [
+        ("history.jsonl", "auth.json"),
+        ("session_index.jsonl", "auth.json"),
+        ("AGENTS.md", "auth.json"),
+        ("AGENTS.md", "config.toml"),
+        ("prompts", "."),
+        ("prompts", ".."),
+    ] {
+        for policy in ["prefer_cloud", "newer_wins"] {
+            let pair = Pair::new();
+            pair.configure("a", &format!("[conflict]\npolicy = \"{policy}\"\n"));
+            let home = pair.home("a");
+            pair.put("a", "auth.json", login);
+            pair.put("a", "config.toml", settings);
+            symlink(target, home.join(link)).unwrap();
+            let below = if target.starts_with('.') {
+                "/config.toml"
+            } else {
+                ""
+            };
+            pair.put(
+                "b",
+                &format!("{link}{below}"),
+                "{\"ts\":1,\"text\":\"of b\"}\n",
+            );
+            pair.apply("b");
+            for _ in 0..2 {
+                let run = pair.run("a", &["run", "--apply", "--json"]);
+                let what = format!("{link} to {target}: {run}");
+                assert!(
+                    run.json()["left_out"].to_string().contains(link)
+                        || run.json()["skipped"].to_string().contains(link),
+                    "{what}"
+                );
+                assert_eq!(pair.text("a", "auth.json"), login, "{what}");
+                assert_eq!(pair.text("a", "config.toml"), settings, "{what}");
+                for (path, text) in pair.tree().0 {
+                    let is_out = !path.starts_with("codex-a");
+                    assert!(
+                        !(is_out && format!("{text:?}").contains("secret")),
+                        "{what}: {path:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_deletions() {
     let pair = Pair::new();
     for name in ["a", "b"] {
@@ -568,6 +621,7 @@ fn a_file_that_became_a_folder_and_a_folder_that_became_a_file_go_over_with_dele
     }
     let mut files: Vec<_> = (0..20).map(|n| format!("skills/s/{n}")).collect();
     files.extend(["skills/file".to_owned(), "skills/folder/f".to_owned()]);
+    files.push("skills/folder/in/it/f".to_owned());
     for file in &files {
         pair.put("a", file, "one");
     }
@@ -734,4 +788,61 @@ fn a_preflight_fails_where_something_stands_in_the_place_of_the_backups() {
     fs::remove_file(&backups).unwrap();
     symlink(pair.0.path("nowhere"), &backups).unwrap();
     let _ = pair.run("a", &["preflight"]).code(5);
+}
+
+#[test]
+fn a_link_keeps_its_place_where_another_file_differs_from_it_by_letter_case() {
+    let pair = Pair::new();
+    let theirs = pair.put("cloud", "skills/s/Note.md", "of another, and longer");
+    at(&theirs, 1_900_000_000);
+    pair.put("a", "skills/s/note.md", "mine");
+    let elsewhere = pair.0.write("elsewhere", "not synced");
+    let link = pair.home("a").join("skills/s/Note.md");
+    symlink(&elsewhere, &link).unwrap();
+    let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(actions(&json), [""; 0]);
+    assert_eq!(json["conflicts"].as_array().unwrap().len(), 0, "{json}");
+    assert_eq!(pair.text("a", "skills/s/note.md"), "mine");
+    assert_eq!(
+        pair.text("cloud", "skills/s/Note.md"),
+        "of another, and longer"
+    );
+}
+
+#[test]
+fn a_file_named_as_one_of_codex_s_but_for_letter_case_is_neither_merged_nor_in_its_way() {
+    let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
+    for (real, other) in [
+        ("history.jsonl", "History.jsonl"),
+        ("session_index.jsonl", "SESSION_INDEX.jsonl"),
+    ] {
+        let pair = Pair::new();
+        for name in ["a", "b"] {
+            pair.configure(name, "[targets]\ninclude_roots = []\n");
+        }
+        pair.put("a", real, &line(1));
+        pair.apply("a");
+        // On a machine where both can be, somebody has a file of that name.
+        pair.put("b", other, "notes of mine\n");
+        let json = pair.apply("b");
+        assert!(json["left_out"].to_string().contains(other), "{json}");
+        assert_eq!(pair.text("b", real), line(1));
+        assert_eq!(pair.text("b", other), "notes of mine\n");
+        assert!(!pair.cloud().join(other).exists());
+        // And in the cloud folder, beside the real one and in its place.
+        pair.put("cloud", other, &line(7));
+        pair.put("a", real, &[line(1), line(2)].concat());
+        let json = pair.apply("a");
+        assert!(json["notes"].to_string().contains(other), "{json}");
+        assert_eq!(pair.text("cloud", real), [line(1), line(2)].concat());
+        assert_eq!(pair.text("cloud", other), line(7));
+        assert_eq!(actions(&pair.apply("a")), [""; 0]);
+        fs::remove_file(pair.cloud().join(real)).unwrap();
+        let json = pair.run("a", &["run", "--apply", "--json"]).code(6).json();
+        assert_eq!(json["skipped"][0]["path"], real, "{json}");
+        assert!(!pair.cloud().join(real).exists());
+        fs::remove_file(pair.cloud().join(other)).unwrap();
+        pair.apply("a");
+        assert_eq!(pair.text("cloud", real), [line(1), line(2)].concat());
+    }
 }

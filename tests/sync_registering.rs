@@ -2,6 +2,7 @@
 
 use crate::support::injection::{can_inject, killed_at};
 use crate::support::pair::{Pair, actions};
+use crate::sync_closing::a_codex;
 use rusqlite::{Connection, OptionalExtension};
 use std::fs;
 use std::path::PathBuf;
@@ -259,4 +260,29 @@ fn what_a_killed_decision_wrote_is_made_known_by_the_next_run() {
         });
         assert_eq!(index.rows(), files.count(), "{call} {number}");
     }
+}
+
+#[test]
+fn folders_are_mapped_in_the_index_only_while_nobody_has_it_open() {
+    let pair = Pair::new();
+    pair.sync(&[(&path(1), &text(1, ""))]);
+    let index = Index::of(&pair, "b", &[1]);
+    pair.configure(
+        "b",
+        "[process_detection]\ngrace_period_seconds = 0\n[[paths.map]]\nfrom = \"/w\"\nto = \"/mapped\"\n",
+    );
+    index.state("UPDATE threads SET cwd='/w'");
+    let cwd = || -> String {
+        let database = Connection::open(index.0.join("state_5.sqlite")).unwrap();
+        let sql = "SELECT cwd FROM threads";
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    };
+    let mut codex = a_codex(&pair, "b", "echo; read line");
+    let json = pair.apply("b");
+    assert_eq!(actions(&json), [""; 0], "{json}");
+    assert_eq!(cwd(), "/w");
+    codex.kill().unwrap();
+    codex.wait().unwrap();
+    pair.apply("b");
+    assert_eq!(cwd(), "/mapped");
 }

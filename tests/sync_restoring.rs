@@ -432,3 +432,154 @@ fn a_conversation_made_by_a_killed_decision_and_gone_on_with_is_not_made_again()
     assert_eq!(again["new_id"], *new);
     assert_eq!(fs::read_to_string(&made).unwrap(), grown);
 }
+
+#[test]
+fn a_time_before_1970_is_kept_in_a_snapshot_and_put_back() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        pair.configure("b", &format!("[backup]\ncompression = \"{compression}\"\n"));
+        pair.sync(&[(SKILL, "one")]);
+        let file = pair.home("b").join(SKILL);
+        let old = SystemTime::UNIX_EPOCH - Duration::from_secs(86_400);
+        fs::File::open(&file).unwrap().set_modified(old).unwrap();
+        pair.put("a", SKILL, "two, and more");
+        pair.apply("a");
+        pair.apply("b");
+        let back = ["restore", "--target", "local", "--apply"];
+        let _ = pair.run("b", &back).code(0);
+        assert_eq!(pair.text("b", SKILL), "one");
+        assert_eq!(file.metadata().unwrap().modified().unwrap(), old);
+    }
+}
+
+#[test]
+fn a_conversation_that_cannot_be_unpacked_and_has_a_kept_version_stops_nothing_else() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    pair.diverge();
+    assert_eq!(pair.apply("b")["summary"]["forks"], 1);
+    let home = pair.home("b");
+    fs::remove_file(home.join(ROLLOUT)).unwrap();
+    // A frame that ends too early.
+    let broken = [0x28, 0xb5, 0x2f, 0xfd, 0x24, 0x40, 0xff];
+    fs::write(home.join(format!("{ROLLOUT}.zst")), broken).unwrap();
+    pair.put("b", SKILL, "mine");
+    let run = pair.run("b", &["run", "--apply", "--json"]).code(6);
+    assert_eq!(pair.text("cloud", SKILL), "mine", "{run}");
+    assert_eq!(run.json()["summary"]["forks"], 1);
+}
+
+#[test]
+fn a_file_that_looks_like_a_login_is_left_out_of_a_restore_and_the_others_go_back() {
+    for compression in ["none", "zip"] {
+        let pair = Pair::new();
+        let more = format!("[backup]\ncompression = \"{compression}\"\n");
+        pair.configure("b", &more);
+        let other = "skills/mine/notes.json";
+        let login = "{\"refresh_token\":\"kept where it is\"}";
+        pair.sync(&[(SKILL, "one"), (other, "{}")]);
+        // It became one here, and is replaced all the same: what is overwritten is kept.
+        pair.put("a", SKILL, "two");
+        pair.put("a", other, "{\"two\":2}");
+        pair.apply("a");
+        pair.apply("b");
+        let backups = pair.0.path("backups-b");
+        let snapshot = fs::read_dir(&backups).unwrap().next().unwrap().unwrap();
+        put_into(&snapshot.path(), other, login);
+        for mode in ["--dry-run", "--apply"] {
+            let run = pair.run("b", &["restore", mode, "--json"]).code(6);
+            let json = run.json();
+            assert_eq!(json["files"], serde_json::json!([SKILL]), "{run}");
+            assert_eq!(json["skipped"][0]["path"], other, "{run}");
+            assert!(run.stderr.contains("looks like a login"), "{run}");
+            assert!(!run.to_string().contains("kept where it is"), "{run}");
+        }
+        assert_eq!(pair.text("b", SKILL), "one");
+        assert_eq!(pair.text("b", other), "{\"two\":2}");
+        let log = fs::read_dir(pair.0.path("manager-b/logs")).unwrap();
+        let log = log.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
+        let log = log.collect::<String>();
+        assert!(log.contains("left alone") && log.contains(other), "{log}");
+    }
+}
+
+/// Replaces a file of a snapshot, and what its list says of the size.
+fn put_into(snapshot: &std::path::Path, name: &str, text: &str) {
+    use std::io::{Read, Write};
+    let list = ".codex-manager-snapshot.json";
+    let with_size = |old: &str| {
+        let mut json: serde_json::Value = serde_json::from_str(old).unwrap();
+        let files = json["files"].as_array_mut().unwrap();
+        let file = files.iter_mut().find(|file| file["path"] == name).unwrap();
+        file["size"] = text.len().into();
+        json.to_string()
+    };
+    if snapshot.is_dir() {
+        let old = fs::read_to_string(snapshot.join(list)).unwrap();
+        fs::write(snapshot.join(list), with_size(&old)).unwrap();
+        fs::write(snapshot.join(name), text).unwrap();
+        return;
+    }
+    let mut old = zip::ZipArchive::new(fs::File::open(snapshot).unwrap()).unwrap();
+    let mut files = Vec::new();
+    for index in 0..old.len() {
+        let mut file = old.by_index(index).unwrap();
+        let path = file.name().unwrap().into_owned();
+        let mut bytes = String::new();
+        file.read_to_string(&mut bytes).unwrap();
+        let bytes = match &*path {
+            path if path == list => with_size(&bytes),
+            path if path == name => text.to_owned(),
+            _ => bytes,
+        };
+        files.push((path, bytes));
+    }
+    let mut new = zip::ZipWriter::new(fs::File::create(snapshot).unwrap());
+    for (path, bytes) in files {
+        let options = zip::write::SimpleFileOptions::default();
+        new.start_file(&*path, options).unwrap();
+        new.write_all(bytes.as_bytes()).unwrap();
+    }
+    new.finish().unwrap();
+}
+
+#[test]
+fn kept_versions_of_two_files_of_one_name_stay_apart() {
+    let pair = Pair::new();
+    pair.configure("b", "[conflict]\npolicy = \"prefer_cloud\"\n");
+    let paths = ["x", "y"].map(|folder| format!("sessions/{folder}/rollout-mine.jsonl"));
+    let text = |of: &str| format!("{{\"n\":0}}\n{{\"n\":\"{of}\"}}\n");
+    for path in &paths {
+        pair.sync(&[(path, "{\"n\":0}\n")]);
+    }
+    // The same text is kept of both.
+    for path in &paths {
+        pair.put("a", path, &text("a"));
+        pair.put("b", path, &text("b, which is longer"));
+    }
+    pair.apply("a");
+    pair.apply("b");
+    let json = pair.apply("b");
+    let mut forks: Vec<_> = json["forks"].as_array().unwrap().clone();
+    assert_eq!(forks.len(), 2, "{json}");
+    // They are the same on the other machine, which knows whose they are.
+    let json = pair.apply("a");
+    assert_eq!(*json["forks"].as_array().unwrap(), forks, "{json}");
+    let first = forks.remove(0);
+    let keep = ["resolve", first.as_str().unwrap(), "--keep", "fork"];
+    let _ = pair.run("b", &keep).code(0);
+    let went_on = |name| {
+        paths
+            .iter()
+            .filter(|path| pair.text(name, path) == text("b, which is longer"))
+            .count()
+    };
+    assert_eq!(went_on("b"), 1);
+    assert_eq!(*pair.apply("b")["forks"].as_array().unwrap(), forks);
+    let keep = ["resolve", forks[0].as_str().unwrap(), "--keep", "fork"];
+    let _ = pair.run("b", &keep).code(0);
+    assert_eq!(pair.apply("b")["forks"].as_array().unwrap().len(), 0);
+    assert_eq!(went_on("b"), 2);
+    assert_eq!(pair.apply("a")["forks"].as_array().unwrap().len(), 0);
+    assert_eq!(went_on("a"), 2);
+}

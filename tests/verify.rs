@@ -2,6 +2,7 @@
 
 use crate::prune::archives;
 use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::injection::{can_inject, traced};
 use crate::support::sample::{backup, bob, put, sample_home, text};
 use crate::support::sign_in::write_auth;
 use serde_json::{Value, json};
@@ -75,6 +76,47 @@ fn an_archive_without_a_good_sidecar_is_not_pruned_and_is_the_latest() {
             assert_eq!(pruned["drop"][0]["archive"], name(&made[0]), "{what}");
             assert!(made[1].exists() && !made[0].exists(), "{what}");
         }
+    }
+}
+
+#[test]
+fn a_disk_that_fails_while_an_archive_is_read_says_nothing_about_it() {
+    if !can_inject() {
+        return;
+    }
+    for has_sidecar in [true, false] {
+        let mut env = TestEnv::new();
+        let made = archives(&mut env, &["2026-11-19T10:00:00Z", "2026-11-20T10:00:00Z"]);
+        if !has_sidecar {
+            fs::remove_file(sidecar(&made[1])).unwrap();
+        }
+        let mut failed = 0;
+        for number in 1.. {
+            // Not to be known from a look before.
+            let _ = fs::remove_file(inventory(&env));
+            let newest = text(&made[1]);
+            let inject = format!("inject=read,pread64:error=EIO:when={number}+");
+            let options = ["-P", &newest, "-e", "trace=read,pread64", "-e", &inject];
+            let options = options.map(str::to_owned);
+            let (output, log) = traced(&env, &options, &["prune", "--keep-last", "1", "--json"]);
+            if !log.contains("INJECTED") {
+                break;
+            }
+            failed += 1;
+            let what = format!("{has_sidecar}, read {number}: {output:?}");
+            assert!(made[1].exists(), "{what}");
+            assert_eq!(latest(&env), name(&made[1]), "{what}");
+            if !made[0].exists() {
+                // It failed where all that was to be known of the newest one was.
+                let _ = env.run(["prune", "--undo"]).code(0);
+            }
+        }
+        assert!(failed > 3, "{failed}");
+        let _ = env
+            .run(["verify", &text(&made[1])])
+            .code(if has_sidecar { 0 } else { 5 });
+        let pruned = env.run(["prune", "--keep-last", "1", "--json"]).code(0);
+        assert!(made[1].exists() && !made[0].exists(), "{pruned}");
     }
 }
 

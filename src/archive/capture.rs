@@ -140,6 +140,7 @@ pub fn capture(
             skipped.sort();
             skipped.dedup_by(|again, first| again.path == first.path);
             metadata.captured_files = tops;
+            metadata.skipped = skipped.len() as u64;
             metadata.bound();
             let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
             login = captured;

@@ -122,29 +122,63 @@ pub(super) fn check_names(
     Ok(())
 }
 
-/// Whether no two of these names differ in letter case alone: a disk that ignores case would take them for
-/// one. Most are only known by a hash meanwhile.
+/// Whether no two of these names, nor folders that they are in, differ in letter case alone: a disk that
+/// ignores case would take them for one. Most are only known by hashes meanwhile.
 pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
     archive: &Path,
     names: impl Fn() -> I,
 ) -> Result<(), ArchiveError> {
     let hashes = RandomState::new();
-    let hash = |name: &EntryName| hashes.hash_one(name.folded());
-    let mut seen = HashSet::new();
-    let twice: HashSet<u64> = names()
-        .map(|name| hash(&name))
-        .filter(|hash| !seen.insert(*hash))
-        .collect();
-    drop(seen);
-    let mut folded = HashSet::new();
-    for name in names().filter(|name| twice.contains(&hash(name))) {
-        if !folded.insert(name.folded()) {
-            return Err(ArchiveError::unsafe_entry(
-                archive,
-                &name,
-                "differs from another only in letter case, which this disk ignores",
-            ));
+    let folded = |path: &Path| path.to_string_lossy().to_lowercase();
+    let mut spellings: HashMap<u64, u64> = HashMap::new();
+    let mut clashing: HashSet<u64> = HashSet::new();
+    each_with_its_folders(names(), |path| {
+        let (one, exact) = (hashes.hash_one(folded(path)), hashes.hash_one(path));
+        if *spellings.entry(one).or_insert(exact) != exact {
+            clashing.insert(one);
         }
+        Ok(())
+    })?;
+    drop(spellings);
+    if clashing.is_empty() {
+        return Ok(());
+    }
+    let mut first: HashMap<String, PathBuf> = HashMap::new();
+    each_with_its_folders(names(), |path| {
+        let text = folded(path);
+        if !clashing.contains(&hashes.hash_one(&text)) {
+            return Ok(());
+        }
+        let first = first.entry(text).or_insert_with(|| path.to_path_buf());
+        if first == path {
+            return Ok(());
+        }
+        Err(ArchiveError::Unsafe {
+            archive: archive.to_path_buf(),
+            entry: path.display().to_string(),
+            reason: "differs from another only in letter case, which this disk ignores",
+        })
+    })
+}
+
+/// Gives each name, and the folders that it is in unless those are of the name before as well.
+fn each_with_its_folders(
+    names: impl Iterator<Item = EntryName>,
+    mut visit: impl FnMut(&Path) -> Result<(), ArchiveError>,
+) -> Result<(), ArchiveError> {
+    let mut last = PathBuf::new();
+    for name in names {
+        let path = name.as_path();
+        visit(path)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        if folder == last {
+            continue;
+        }
+        let above = folder.ancestors().filter(|f| !f.as_os_str().is_empty());
+        above
+            .take_while(|f| !last.starts_with(f))
+            .try_for_each(&mut visit)?;
+        last = folder.to_path_buf();
     }
     Ok(())
 }
@@ -276,9 +310,18 @@ mod tests {
             check_spellings(Path::new("x.tar.gz"), || names.iter().cloned())
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
-        for second in ["Notes.txt", "skills/A/x", "SKILLS/a/X"] {
-            let refused = check(&["notes.txt", "skills/a/x", second]).unwrap_err();
-            assert!(refused.to_string().contains(second), "{refused}");
+        // Folders alone would become one, with the files of both.
+        for (second, named) in [
+            ("Notes.txt", "Notes.txt"),
+            ("skills/A/x", "skills/A/x"),
+            ("SKILLS/a/X", "SKILLS/a/X"),
+            ("Skills/other", "Skills"),
+            ("skills/A/deep/er", "skills/A"),
+            ("skills/A", "skills/A"),
+        ] {
+            let refused = check(&["notes.txt", "skills/a/x", "skills/b/y", second]).unwrap_err();
+            let text = refused.to_string();
+            assert!(text.contains(&format!(": {named})")), "{second}: {refused}");
         }
     }
 

@@ -48,6 +48,10 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
             }
             Holds::Files(first, count) if first == files && count > 0 => {
                 files = files.saturating_add(count);
+                let needed = bytes_of(manifest, first, files);
+                if needed.is_none_or(|bytes| bytes > member.size) {
+                    return wrong("files that their member has no room for");
+                }
             }
             Holds::Head(file) if file == files => {
                 let size = usize::try_from(file)
@@ -84,4 +88,17 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
     } else {
         wrong("it does not hold what the manifest lists")
     }
+}
+
+/// What the files from `first` on, up to `end`, take at least in a tar: a header each, the content and
+/// what fills its last block. `None` where one of them is not listed, or it is too much.
+fn bytes_of(manifest: &Manifest, first: u64, end: u64) -> Option<u64> {
+    let end = usize::try_from(end).ok()?;
+    let mut bytes = 0_u64;
+    for place in usize::try_from(first).ok()?..end {
+        let content = manifest.files.size(place)?;
+        let blocks = content.checked_next_multiple_of(BLOCK_BYTES)?;
+        bytes = bytes.checked_add(blocks)?.checked_add(BLOCK_BYTES)?;
+    }
+    Some(bytes)
 }

@@ -133,6 +133,9 @@ pub struct Metadata {
     /// Whether the user has left something of that out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub excludes: bool,
+    /// How much of that could not be taken: files that may not be read, folders with all that is in them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u64,
     /// The user's label, or "safety" for one that was made before a restore.
     #[serde(default)]
     pub label: Option<String>,
@@ -187,6 +190,7 @@ impl Default for Metadata {
             windows_observed_at: None,
             mode: Mode::Full,
             excludes: false,
+            skipped: 0,
             label: None,
             files: 0,
             bytes: 0,

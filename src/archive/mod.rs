@@ -29,6 +29,7 @@ pub mod scope;
 pub mod sidecar;
 pub mod sink;
 mod snapshots;
+mod source;
 mod stream;
 mod tar_head;
 mod tar_stream;
@@ -97,6 +98,15 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
+    /// Whether the machine or the user ended the work, and nothing was learned of the archive.
+    pub fn is_of_machine(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Interrupted | Self::NoSpace { .. } => true,
+            Self::Database(e) => e.is_of_machine(),
+            _ => false,
+        }
+    }
+
     /// The archive at `path` is damaged.
     pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> Self {
         Self::Damaged {

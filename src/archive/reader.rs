@@ -10,6 +10,7 @@ use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
+use super::source;
 use super::stream::{self, Told};
 use super::unpack;
 use crate::io::regular;
@@ -196,8 +197,16 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
         return Err(ArchiveError::damaged(path, "the footer points nowhere"));
     }
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
+    let manifest = source::reading(path, file, |source| {
+        manifest_member(path, source.take(packed), packed)
+    })?;
+    Ok(Some((manifest, offset)))
+}
+
+/// Reads the last member, which is `packed` bytes long and holds the manifest alone.
+fn manifest_member(path: &Path, member: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
     let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(file.take(packed))));
+    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
     let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
         Some(Ok(entry))
             if &*entry.path_bytes() == MANIFEST_NAME.as_bytes()
@@ -218,7 +227,7 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
     let mut buffer = [0; 4096];
     loop {
         match rest.read(&mut buffer) {
-            Ok(0) if rest.limit() > 0 => return Ok(Some((manifest, offset))),
+            Ok(0) if rest.limit() > 0 => return Ok(manifest),
             Ok(0) => return Err(ArchiveError::damaged(path, "more data behind the manifest")),
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
                 return Err(ArchiveError::damaged(

@@ -140,6 +140,16 @@ impl Excludes {
         &self.globs
     }
 
+    /// Whether a glob, one that compiles, fits none of the paths that were left out, nor asks for something
+    /// below one of them, which nobody has looked at.
+    pub fn is_idle<'a>(glob: &str, mut left_out: impl Iterator<Item = &'a Path>) -> bool {
+        let Ok(alone) = Self::new(&[glob.to_owned()]) else {
+            return false;
+        };
+        let asked = Path::new(glob.trim_start_matches('/'));
+        !left_out.any(|path| alone.matches(path) || asked.starts_with(path))
+    }
+
     /// Whether `relative`, or a folder above it, is left out.
     pub fn matches(&self, relative: &Path) -> bool {
         !self.globs.is_empty()
@@ -157,6 +167,24 @@ fn glob_of(text: &str) -> Result<Glob, globset::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_glob_that_left_nothing_out_is_idle() {
+        let left_out = ["plugins", "sessions/2026/x.bin", "tmp"];
+        for (glob, idle) in [
+            ("plugins", false),
+            ("/plugins/", false),
+            ("*.bin", false),
+            ("plugins/cache", false),
+            ("tmp/x", false),
+            ("plugin", true),
+            ("sessions/*.bin", true),
+            ("*.dat", true),
+        ] {
+            let found = Excludes::is_idle(glob, left_out.iter().map(Path::new));
+            assert_eq!(found, idle, "{glob}");
+        }
+    }
 
     #[test]
     fn a_star_in_a_glob_stays_within_a_name() {

@@ -8,6 +8,7 @@ use super::name_table::NameId;
 use super::python::{self, PythonArchive};
 use super::reader;
 use super::sink::Sink;
+use super::source;
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry};
 use super::unpack::wrong_digest;
 use crate::io::Progress;
@@ -29,8 +30,13 @@ pub(super) enum Told<'a> {
 
 /// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
 pub(super) fn read(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
-    let file = reader::open(path)?;
-    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, file));
+    source::reading(path, reader::open(path)?, |source| {
+        read_all(path, source, visit)
+    })
+}
+
+fn read_all(path: &Path, packed: impl Read, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
+    let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, packed));
     let rest = for_each_entry(decoder, path, visit)?;
     let mut rest = rest.take(MAX_PADDING_BYTES + 1);
     let padding = io::copy(&mut rest, &mut io::sink())

@@ -6,8 +6,9 @@ use super::manifest::FileEntry;
 use super::reader::{Archive, Layout};
 use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
-use crate::codex::database;
+use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, Kind, kind_of};
+use crate::io::hash::Sha256Digest;
 use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, hash, parallel, position, space};
@@ -65,9 +66,7 @@ pub fn verify(
             report.unread = Some(e);
             Ok(report)
         }
-        Err(
-            e @ (ArchiveError::Io(_) | ArchiveError::Interrupted | ArchiveError::NoSpace { .. }),
-        ) => Err(e),
+        Err(e) if e.is_of_machine() => Err(e),
         Err(e) => {
             report.problems.push(e.to_string());
             Ok(report)
@@ -103,15 +102,15 @@ fn read_through(
         || archive.read(Extent::All, &checker, progress),
     );
     match read {
-        Err(
-            e @ (ArchiveError::Io(_) | ArchiveError::Interrupted | ArchiveError::NoSpace { .. }),
-        ) => return Err(e),
+        Err(e) if e.is_of_machine() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
     }
     for (name, copy) in checker.databases() {
-        if let Err(e) = check_database(copy) {
-            report.problems.push(format!("{name}: {e}"));
+        let told = || digest_of(&archive, name);
+        match check_database(copy, told)? {
+            Ok(()) => {}
+            Err(e) => report.problems.push(format!("{name}: {e}")),
         }
     }
     match sidecar.transpose()? {
@@ -131,12 +130,40 @@ fn contents_of_databases(archive: &Archive) -> u64 {
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
-/// The Python tool's archives may hold a `-wal`, copied apart: what counts is both together.
-fn check_database(copy: &Path) -> Result<(), database::DatabaseError> {
-    if home::database_sidecars(copy).iter().any(|p| p.exists()) {
-        database::fold_wal(copy)?;
+fn digest_of(archive: &Archive, name: &EntryName) -> Option<Sha256Digest> {
+    let files = archive.contents().files;
+    files.iter().find(|f| f.path == *name)?.sha256
+}
+
+/// Checks a database that was unpacked, of which the archive `told` the digest. The Python tool's
+/// archives may hold a `-wal`, copied apart: what counts is both together.
+///
+/// # Errors
+/// The copy could not be checked, which says nothing about the archive.
+fn check_database(
+    copy: &Path,
+    told: impl FnOnce() -> Option<Sha256Digest>,
+) -> Result<Result<(), DatabaseError>, ArchiveError> {
+    let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
+    let folded = if has_wal {
+        database::fold_wal(copy)
+    } else {
+        Ok(())
+    };
+    match folded.and_then(|()| database::check(copy)) {
+        Err(e) if e.is_of_machine() => Err(e.into()),
+        Err(e) if !has_wal => {
+            // What was unpacked had the digest it should have: has it still?
+            let file = regular::open(copy).at("read", copy)?;
+            let (digest, _) = hash::sha256_of(&mut BufReader::new(file)).at("read", copy)?;
+            if told().is_some_and(|told| told.to_string() != digest) {
+                let other = std::io::Error::other("it is not what was written");
+                return Err(other).at("read back", copy)?;
+            }
+            Ok(Err(e))
+        }
+        other => Ok(other),
     }
-    database::check(copy)
 }
 
 /// The sidecar knows the digest of the whole archive.
@@ -250,4 +277,31 @@ pub(super) fn is_database(entry: &FileEntry) -> bool {
     let path = entry.path.as_path();
     kind_of(path) == Kind::Database
         || path.parent() == Some(Path::new(super::manifest::OUTSIDE_DATABASES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_what_is_wrong_with_the_content_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("0.sqlite");
+        let told = |bytes: &[u8]| {
+            let mut hasher = hash::Hasher::default();
+            hasher.update(bytes);
+            Some(hasher.digest())
+        };
+        let gone = check_database(&copy, || None).unwrap_err();
+        assert!(gone.is_of_machine(), "{gone}");
+
+        let wreck = [b"SQLite format 3\0".as_slice(), &[0xff; 4096]].concat();
+        fs::write(&copy, &wreck).unwrap();
+        for told in [told(&wreck), None] {
+            check_database(&copy, || told).unwrap().unwrap_err();
+        }
+        let changed = check_database(&copy, || told(b"another")).unwrap_err();
+        assert!(changed.is_of_machine(), "{changed}");
+    }
 }

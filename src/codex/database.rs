@@ -64,6 +64,40 @@ impl DatabaseError {
         }
     }
 
+    /// Whether the machine is what is wrong (its disk, its memory, rights, another process), and
+    /// nothing was learned of the database.
+    pub fn is_of_machine(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        match self {
+            Self::Damaged { .. } => false,
+            Self::Sqlite { source: why, .. } => matches!(
+                why.sqlite_error_code(),
+                Some(
+                    Code::SystemIoFailure
+                        | Code::CannotOpen
+                        | Code::OutOfMemory
+                        | Code::DiskFull
+                        | Code::DatabaseBusy
+                        | Code::DatabaseLocked
+                        | Code::PermissionDenied
+                        | Code::ReadOnly
+                        | Code::OperationInterrupted
+                        | Code::FileLockingProtocolFailed
+                )
+            ),
+        }
+    }
+
+    /// Whether the disk that was written to is full.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => false,
+            Self::Sqlite { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+        }
+    }
+
     /// The same of the database that this one is a copy of.
     fn of(self, source: &Path) -> Self {
         match self {

@@ -138,10 +138,10 @@ pub fn kind_of(relative: &Path) -> Kind {
     let second = parts.next();
     // Where a file system of its own is mounted on a top-level folder, a restore works in there.
     let is_of_restore = |name: &OsStr| {
-        name == OsStr::new(".codex-manager-restore")
-            || name
-                .as_encoded_bytes()
-                .starts_with(b".codex-manager-undone-")
+        // The second under several names: what cannot be removed is set aside.
+        let ours = [&b".codex-manager-undone-"[..], b".codex-manager-restore"];
+        let name = name.as_encoded_bytes();
+        ours.iter().any(|begin| name.starts_with(begin))
     };
     if is_ours(top) || second.is_some_and(is_of_restore) {
         return Kind::Transient;
@@ -295,6 +295,10 @@ mod tests {
             (".codex-manager-restore/journal.json", Kind::Transient),
             (".Codex-Manager/x", Kind::Transient),
             ("sessions/.codex-manager-restore/new/x", Kind::Transient),
+            (
+                "sessions/.codex-manager-restore.old-1/new/x",
+                Kind::Transient,
+            ),
         ] {
             assert_eq!(kind_of(Path::new(path)), kind, "{path}");
         }

@@ -2,7 +2,7 @@
 
 mod show;
 
-use self::show::{show_done, show_plan, show_young};
+use self::show::{show_done, show_plan, show_young, warn_of_idle};
 use super::account::{warn_all, warn_not_noted};
 use super::refresh::inquiry;
 use crate::archive::ArchiveError;
@@ -24,10 +24,11 @@ use crate::codex::window::WEEKLY_MINUTES;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile, LOCK_NAME};
+use crate::inventory::left_over;
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
-use crate::io::{atomic, staging, wall};
+use crate::io::{atomic, wall};
 use crate::quota::moment;
 use crate::quota::window::Observation;
 use crate::ui::time::duration;
@@ -99,6 +100,8 @@ struct Plan {
     report: StatusReport,
     metadata: Metadata,
     stem: String,
+    /// Those of the command line: what settings leave out need not be in every home.
+    globs: Vec<String>,
 }
 
 /// What came of it, beside the archive.
@@ -176,6 +179,7 @@ impl BackupArgs {
         warn_all(&context.ui, &noted.warnings);
         let is_noted = warn_not_noted(&context.ui, noted.failures);
         show_done(context, &published, &plan.report, &outcome);
+        warn_of_idle(context, &plan.globs, &outcome.excluded);
         let no_figure = !self.no_status && lacks_figure(&plan.report);
         let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
         Ok(Outcome::partial_if(no_figure || !is_whole || !is_noted))
@@ -251,6 +255,7 @@ impl BackupArgs {
             report,
             metadata,
             stem,
+            globs: self.exclude.clone(),
         })
     }
 
@@ -380,24 +385,12 @@ fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
 
 /// Removes what killed processes left in the manager home. What stays only takes room.
 fn sweep(context: &Context, manager: &Path) {
-    let tmp = manager.join("tmp");
-    for e in staging::sweep(&tmp) {
+    for e in left_over::sweep(manager) {
         let told = CommandError::from(e).in_one_line();
-        context
-            .ui
-            .warn(format_args!("left over in {}: {told}", tmp.display()));
-    }
-    let mut folders = vec![
-        manager.to_path_buf(),
-        store::backups(manager),
-        tmp.join("restores"),
-    ];
-    let profiles = std::fs::read_dir(manager.join("profiles"));
-    for profile in profiles.into_iter().flatten().flatten().map(|e| e.path()) {
-        folders.extend([profile.join("history"), profile]);
-    }
-    for folder in folders {
-        atomic::sweep(&folder);
+        context.ui.warn(format_args!(
+            "left over in {}: {told}",
+            manager.join("tmp").display()
+        ));
     }
 }
 

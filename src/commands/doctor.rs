@@ -116,7 +116,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
         let message = format!("{done} closed to others: {}", path.display());
         tried("manager.home", mended.map(|()| message).map_err(Into::into));
     }
-    for path in stray(home) {
+    for path in stray(&settings.codex_home, home, &context.env) {
         let mended = if dry_run { Ok(()) } else { tree::remove(&path) };
         let message = format!("{done} removed: {}", path.display());
         tried("temp", mended.map(|()| message).map_err(Into::into));

@@ -24,13 +24,14 @@ use crate::ui::time::{absolute, bytes, rfc3339};
 use chrono::Duration;
 use clap::Args;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 /// Move old archives to the trash
 ///
 /// An archive stays when any rule keeps it. Rules count for each account and each of its homes, and
-/// for full, auth, sessions and safety archives apart; days, weeks and months are those of the local
+/// for full, auth, sessions and safety archives apart, and for those that were made with --exclude or
+/// lack what could not be read; days, weeks and months are those of the local
 /// zone. The newest full archive of each that `verify` found good always stays, and so does the newest
 /// good one of every kind; a damaged one fills no place. Rules not given here are taken from
 /// `prune.keep_*` of config.toml.
@@ -156,6 +157,7 @@ impl PruneArgs {
             None
         } else {
             let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
+            trash::settle_holding(manager, &held)?;
             plan = self::plan(context, &rules, &mut looked, self.dry_run)?;
             store::note_verified_holding(manager, &looked.findings(), &held)?;
             Some(held)
@@ -325,16 +327,12 @@ fn plan(
     let manager = &context.settings.manager_home;
     let backups = store::backups(manager);
     let records = store::archives(manager)?;
+    let stamps = records.iter().map(|r| (r.path.as_str(), &r.archive));
+    let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
     // Whoever changed a file meanwhile has it looked at again.
-    let is_same = |name: &String, look: &Look| {
-        let record = records.iter().find(|r| &r.path == name);
-        record.is_some_and(|r| r.archive == look.stamp)
-    };
+    let is_same = |name: &str, look: &Look| stamps.get(name).is_some_and(|s| **s == look.stamp);
     looked.0.retain(|name, look| is_same(name, look));
-    let stamp = |name: &str| {
-        let record = records.iter().find(|r| r.path == name);
-        record.and_then(|r| r.archive.clone())
-    };
+    let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
     let mut candidates: Vec<_> = records.iter().filter_map(Candidate::of).collect();
     loop {
         for candidate in &mut candidates {

@@ -111,6 +111,7 @@ impl RestoreArgs {
             may_switch_account: settings.assume_yes,
             may_write_outside: settings.assume_yes,
             safety_backup: !self.no_safety_backup,
+            ignores_case: None,
             manager_home: &settings.manager_home,
             env: &context.env,
             now: context.local_now(),

@@ -9,15 +9,17 @@ use crate::archive::restore::{pending, swap};
 use crate::archive::sidecar::SidecarProblem;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
+use crate::codex::threads;
 use crate::config::FILE_NAME as CONFIG_FILE;
 use crate::config::file::{ConfigError, ConfigFile};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, Problem};
-use crate::inventory::{cooldown, observations, remedies, store, trash};
+use crate::inventory::{cooldown, left_over, observations, remedies, store, trash};
+use crate::io::atomic;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, DocumentError, Found};
+use crate::io::environment::Environment;
 use crate::io::quantity::counted;
 use crate::io::shell;
-use crate::io::{atomic, staging};
 use crate::logging;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
@@ -542,7 +544,7 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
     } else {
         Check::ok("restore", "no restore was interrupted")
     };
-    let stray = stray(world.manager_home);
+    let stray = stray(world.codex_home, world.manager_home, world.env);
     let temp = if stray.is_empty() {
         Check::ok("temp", "no stray temp files")
     } else {
@@ -556,18 +558,19 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
     vec![restore, temp]
 }
 
-/// Temp files and staging folders that nobody uses any more.
-pub fn stray(manager_home: &Path) -> Vec<PathBuf> {
+/// What killed commands have left, and nobody uses any more.
+pub fn stray(codex_home: &Path, manager_home: &Path, env: &Environment) -> Vec<PathBuf> {
     #[allow(
         clippy::disallowed_methods,
         reason = "the age of files is measured by the system's clock, as their times are"
     )]
     let now = SystemTime::now();
-    let mut stray = staging::stale(&manager_home.join("tmp"));
-    for folder in [manager_home.to_path_buf(), store::backups(manager_home)] {
-        stray.extend(atomic::stale(&folder, now));
-    }
-    stray
+    // Logins and lists are replaced in the home, databases by a repair where they are.
+    let others = [
+        codex_home.to_path_buf(),
+        threads::state_folder(codex_home, env),
+    ];
+    left_over::stale(manager_home, &others, now)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ impl From<crate::archive::ArchiveError> for CommandError {
         match error {
             ArchiveError::Io(e) => e.into(),
             ArchiveError::Interrupted => Self::interrupted(),
-            ArchiveError::Database(_) => Self::wrap(ErrorKind::Failed, error),
+            ArchiveError::Database(e) => e.into(),
             ArchiveError::Replaced(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("run the same command again; no archive was made"),
             ArchiveError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
@@ -24,6 +24,18 @@ impl From<crate::archive::ArchiveError> for CommandError {
     }
 }
 
+impl From<crate::codex::database::DatabaseError> for CommandError {
+    fn from(error: crate::codex::database::DatabaseError) -> Self {
+        let full = error.is_no_space();
+        let wrapped = Self::wrap(ErrorKind::Failed, error);
+        if full {
+            wrapped.hint("free some disk space, then run the same command again")
+        } else {
+            wrapped
+        }
+    }
+}
+
 impl From<crate::archive::restore::swap::SwapError> for CommandError {
     fn from(error: crate::archive::restore::swap::SwapError) -> Self {
         use crate::archive::restore::swap::{Obstacle, SwapError};
@@ -35,6 +47,8 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
             }
             SwapError::NotOurs(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("look at it, and remove it if you do not know it; nothing was changed"),
+            SwapError::Clash(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("nothing was changed; replace less at once, with --only"),
             SwapError::PutOff(Obstacle::InUse { .. }) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end Codex, then finish it with: codex-manager doctor; nothing was changed"),
             SwapError::PutOff(Obstacle::Unrecognised { .. }) => Self::wrap(
@@ -63,7 +77,7 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Profile(e) => e.into(),
             RestoreError::Loan(e) => e.into(),
             RestoreError::Swap(e) => e.into(),
-            RestoreError::Database(_) => Self::wrap(ErrorKind::Failed, error),
+            RestoreError::Database(e) => e.into(),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end these first, or stop Codex's daemon with --stop-daemon; nothing was changed"),
             RestoreError::StartedMeanwhile { ref left_at, .. } => {
@@ -94,8 +108,10 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
                 .hint("name a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("list what is in an archive with: tar tzf ARCHIVE; nothing was changed"),
-            RestoreError::Unsaved(_) => Self::wrap(ErrorKind::Refused, error)
+            RestoreError::Unsaved { may_go_without: true, .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("mend these, or go on without with --no-safety-backup; nothing was changed"),
+            RestoreError::Unsaved { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("see that these can be read; nothing was changed"),
             RestoreError::OtherStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home; nothing was changed",
             ),

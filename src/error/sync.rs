@@ -44,6 +44,8 @@ impl From<PlanError> for CommandError {
             PlanError::Unmarked(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "wait for the cloud client; sync run --refill goes on as a first sync; nothing was changed",
             ),
+            PlanError::NotDownloaded(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("have the cloud client download it, or keep the folder on this machine; nothing was changed"),
             PlanError::Glob(_) => Self::wrap(ErrorKind::Usage, error),
             PlanError::Takeover(e @ TakeoverError::Invalid { .. }) => {
                 Self::wrap(ErrorKind::Usage, e).hint(
@@ -73,6 +75,10 @@ impl From<ApplyError> for CommandError {
             ApplyError::Io(e) => e.into(),
             ApplyError::Backup(e) => e.into(),
             ApplyError::Cloud(e) => e.into(),
+            ApplyError::Stopped { snapshot, cause } => Self::from(*cause).hint(format!(
+                "what was overwritten until then is in {snapshot}; put it back with: codex-manager sync \
+                 restore --from {snapshot} --apply"
+            )),
         }
     }
 }

@@ -61,6 +61,8 @@ pub struct Candidate {
     pub home: String,
     /// Whether the user has left something out of it: it is no match for one that has all.
     pub excludes: bool,
+    /// Whether something could not be taken into it: the same goes for it.
+    pub incomplete: bool,
     /// When it was made; absent where it does not even say that.
     pub made_at: Option<DateTime<Utc>>,
     /// Its size.
@@ -100,6 +102,7 @@ impl Candidate {
             class,
             home,
             excludes: metadata.excludes,
+            incomplete: metadata.skipped > 0,
             made_at: (made_at != DateTime::UNIX_EPOCH).then_some(made_at),
             bytes,
             soundness,

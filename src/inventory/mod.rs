@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod candidate;
 pub mod catalog;
 pub mod cooldown;
+pub mod left_over;
 pub mod legacy;
 pub mod observations;
 pub mod python;

@@ -70,7 +70,8 @@ fn decision(candidate: &Candidate, reason: impl Into<String>) -> Decision {
 /// Applies `rules` at `now`. Without a rule everything stays.
 ///
 /// Of the full archives of an account and home the newest verified one stays whatever the rules say, and
-/// those that were made with exclusions count apart. A damaged archive goes only where a good one of its
+/// those that were made with exclusions, or that lack what could not be read, count apart: they are never
+/// why one goes that has all. A damaged archive goes only where a good one of its
 /// account, class and home stays.
 pub fn plan(
     candidates: &[Candidate],
@@ -89,10 +90,11 @@ pub fn plan(
             .any(|other| is_of_another_home(group[0], other[0]))
             .then(|| format!(" of {}", group[0].home));
         let of_home = of_home.filter(|_| !group[0].home.is_empty());
-        let less = if group[0].excludes {
-            " with --exclude"
-        } else {
-            ""
+        let less = match (group[0].excludes, group[0].incomplete) {
+            (false, false) => "",
+            (true, false) => " with --exclude",
+            (false, true) => " that lack files",
+            (true, true) => " with --exclude that lack files",
         };
         if rules.is_empty() {
             for candidate in group.iter().copied() {
@@ -200,12 +202,16 @@ fn groups(candidates: &[Candidate]) -> Vec<Vec<&Candidate>> {
                 c.class,
                 &c.home,
                 c.excludes,
+                c.incomplete,
                 Reverse((c.made_at, &c.archive)),
             )
         });
         groups.extend(
             account
-                .chunk_by(|a, b| (a.class, &a.home, a.excludes) == (b.class, &b.home, b.excludes))
+                .chunk_by(|a, b| {
+                    let key = |c: &Candidate| (c.class, c.home.clone(), c.excludes, c.incomplete);
+                    key(a) == key(b)
+                })
                 .map(<[&Candidate]>::to_vec),
         );
     }

@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// The folder's name below `backups/`.
@@ -60,7 +61,7 @@ pub fn folder(manager_home: &Path) -> PathBuf {
 }
 
 /// Moves archives (names under `backups/`) with their sidecars into the trash; returns the folder.
-/// Durable when this returns. `_held` is the lock of the manager home.
+/// Durable when this returns. `held` is the lock of the manager home.
 ///
 /// # Errors
 /// Something could not be moved; then nothing was.
@@ -68,8 +69,9 @@ pub fn discard(
     manager_home: &Path,
     archives: &[String],
     now: &DateTime<Utc>,
-    _held: &FileLock,
+    held: &FileLock,
 ) -> Result<PathBuf, DocumentError> {
+    settle_holding(manager_home, held)?;
     let backups = store::backups(manager_home);
     let trash = folder(manager_home);
     let stamp = now.format(STAMP).to_string();
@@ -135,7 +137,8 @@ fn places_for(manager_home: &Path, archives: Vec<String>) -> Vec<PutBack> {
 ///
 /// # Errors
 /// Something could not be moved; then nothing was.
-pub fn undo(manager_home: &Path, _held: &FileLock) -> Result<Vec<PutBack>, DocumentError> {
+pub fn undo(manager_home: &Path, held: &FileLock) -> Result<Vec<PutBack>, DocumentError> {
+    settle_holding(manager_home, held)?;
     let Some((batch, archives)) = newest_batch(manager_home)? else {
         return Ok(Vec::new());
     };
@@ -176,9 +179,17 @@ pub struct Content {
 pub fn content(manager_home: &Path) -> Result<Content, IoError> {
     let mut content = Content::default();
     for batch in batches(manager_home)? {
-        for entry in fs::read_dir(&batch).at("list", &batch)? {
+        let entries = match fs::read_dir(&batch) {
+            // Emptied by another process since.
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            entries => entries.at("list", &batch)?,
+        };
+        for entry in entries {
             let entry = entry.at("list", &batch)?;
-            content.bytes += entry.metadata().at("look at", entry.path())?.len();
+            match entry.metadata() {
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                meta => content.bytes += meta.at("look at", entry.path())?.len(),
+            }
             let name = entry.file_name();
             content.archives += usize::from(names::is_archive_name(&name.to_string_lossy()));
         }
@@ -191,7 +202,8 @@ pub fn content(manager_home: &Path) -> Result<Content, IoError> {
 ///
 /// # Errors
 /// Something could not be removed.
-pub fn remove(manager_home: &Path, seen: &Content, _held: &FileLock) -> Result<(), IoError> {
+pub fn remove(manager_home: &Path, seen: &Content, held: &FileLock) -> Result<(), DocumentError> {
+    settle_holding(manager_home, held)?;
     for batch in &seen.batches {
         tree::remove(batch)?;
     }
@@ -211,11 +223,20 @@ pub fn settle(manager_home: &Path) -> Result<Settled, DocumentError> {
     if journal.symlink_metadata().is_err() {
         return Ok(Settled::Nothing);
     }
-    let _held = match FileLock::try_exclusive(&manager_home.join(super::cooldown::LOCK_NAME)) {
-        Ok(held) => held,
-        Err(LockError::Held(_)) => return Ok(Settled::InProgress),
-        Err(LockError::Io(e)) => return Err(e.into()),
-    };
+    match FileLock::try_exclusive(&manager_home.join(super::cooldown::LOCK_NAME)) {
+        Ok(held) => settle_holding(manager_home, &held),
+        Err(LockError::Held(_)) => Ok(Settled::InProgress),
+        Err(LockError::Io(e)) => Err(e.into()),
+    }
+}
+
+/// The same for who has the lock of the manager home. Whoever waited for it may have waited for one
+/// that was killed in the middle.
+///
+/// # Errors
+/// They could not be finished.
+pub fn settle_holding(manager_home: &Path, _held: &FileLock) -> Result<Settled, DocumentError> {
+    let journal = folder(manager_home).join(MOVES);
     match document::read::<MovesFile>(&journal)? {
         Found::Absent => Ok(Settled::Nothing),
         Found::Good(file) => {
@@ -234,7 +255,7 @@ fn batches(manager_home: &Path) -> Result<Vec<PathBuf>, IoError> {
     let trash = folder(manager_home);
     let entries = match fs::read_dir(&trash) {
         Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).at("list", &trash),
     };
     let mut batches = Vec::new();
@@ -322,6 +343,7 @@ fn is_inside(path: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::lock::once_free;
     use chrono::TimeDelta;
 
     const NAME: &str = "2026-11-20-100000-a@x.com-codex.tar.gz";
@@ -338,6 +360,10 @@ mod tests {
 
     fn lock(home: &Path) -> FileLock {
         FileLock::exclusive(&home.join(super::super::cooldown::LOCK_NAME)).unwrap()
+    }
+
+    fn settled_at_last(home: &Path) -> Settled {
+        once_free(|| settle(home).unwrap(), |s| *s == Settled::InProgress)
     }
 
     fn now() -> DateTime<Utc> {
@@ -450,10 +476,44 @@ mod tests {
                 let _held = lock(home.path());
                 assert_eq!(settle(home.path()).unwrap(), Settled::InProgress);
             }
-            assert_eq!(settle(home.path()).unwrap(), Settled::Finished);
+            assert_eq!(settled_at_last(home.path()), Settled::Finished);
             assert_eq!(names(&backups), [FOLDER]);
             assert_eq!(names(&backups.join(&to)), [SIDECAR, NAME]);
-            assert_eq!(settle(home.path()).unwrap(), Settled::Nothing);
+            assert_eq!(settled_at_last(home.path()), Settled::Nothing);
+        }
+    }
+
+    #[test]
+    fn whoever_waited_for_one_that_was_killed_finishes_its_moves_first() {
+        type Work = fn(&Path, &FileLock);
+        let works: [Work; 3] = [
+            |home, held| {
+                discard(home, &["other".into()], &now(), held).unwrap();
+            },
+            |home, held| {
+                undo(home, held).unwrap();
+            },
+            |home, held| remove(home, &Content::default(), held).unwrap(),
+        ];
+        for (work, is_back) in works.into_iter().zip([false, true, false]) {
+            let home = home();
+            let backups = store::backups(home.path());
+            let to = format!("{FOLDER}/20261120T100000Z");
+            fs::create_dir_all(backups.join(&to)).unwrap();
+            let moves = [NAME, SIDECAR].map(|n| (n.to_owned(), format!("{to}/{n}")));
+            let file = MovesFile {
+                moves: moves.to_vec(),
+            };
+            document::write(&backups.join(FOLDER).join(MOVES), &file).unwrap();
+            fs::rename(backups.join(NAME), backups.join(&to).join(NAME)).unwrap();
+            work(home.path(), &lock(home.path()));
+            let place = if is_back {
+                &backups
+            } else {
+                &backups.join(&to)
+            };
+            assert!(place.join(NAME).exists() && place.join(SIDECAR).exists());
+            assert_eq!(settled_at_last(home.path()), Settled::Nothing);
         }
     }
 
@@ -470,7 +530,7 @@ mod tests {
         assert!(perform(&backups, &MovesFile { moves }).is_err());
         drop(held);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
-        assert_eq!(settle(home.path()).unwrap(), Settled::Nothing);
+        assert_eq!(settled_at_last(home.path()), Settled::Nothing);
     }
 
     #[test]
@@ -487,7 +547,7 @@ mod tests {
         .to_vec();
         let journal = backups.join(FOLDER).join(MOVES);
         document::write(&journal, &MovesFile { moves }).unwrap();
-        assert_eq!(settle(home.path()).unwrap(), Settled::Finished);
+        assert_eq!(settled_at_last(home.path()), Settled::Finished);
         assert_eq!(names(&backups), [FOLDER, SIDECAR, NAME]);
     }
 }

@@ -2,12 +2,18 @@
 
 use super::{IoContext, IoError};
 use super::{reach, regular};
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// How the names of our temp files begin. They are safe to remove once no process writes them.
 pub const TEMP_PREFIX: &str = ".codex-manager-tmp-";
+
+/// Whether a file of this name is one of our temp files.
+pub fn is_temp_name(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
+}
 
 /// Replaces `path` with `bytes`, readable by its owner alone.
 ///
@@ -340,7 +346,7 @@ pub fn sweep(folder: &Path) -> usize {
     };
     entries
         .flatten()
-        .filter(|e| e.file_name().to_string_lossy().starts_with(TEMP_PREFIX))
+        .filter(|e| is_temp_name(&e.file_name()))
         .map(|e| e.path())
         .filter(|path| {
             // Under its lock, so that a writer that has just made it sees that it is gone.
@@ -362,7 +368,7 @@ pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
     };
     entries
         .flatten()
-        .filter(|e| e.file_name().to_string_lossy().starts_with(TEMP_PREFIX))
+        .filter(|e| is_temp_name(&e.file_name()))
         .filter(|e| {
             let age = e
                 .metadata()

@@ -153,6 +153,20 @@ pub struct Updated<R> {
     pub moved_aside: Option<PathBuf>,
 }
 
+/// Appends a line of a file that holds one JSON value on each, with its end.
+///
+/// # Errors
+/// It is no JSON value; nothing was appended then.
+pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> std::io::Result<()> {
+    let start = bytes.len();
+    if let Err(e) = serde_json::to_writer(&mut *bytes, line) {
+        bytes.truncate(start);
+        return Err(e.into());
+    }
+    bytes.push(b'\n');
+    Ok(())
+}
+
 /// Reads, changes and writes the document at `path` under the lock `lock`.
 ///
 /// `rebuild` makes the document where there is none or a damaged one; the damaged one is moved

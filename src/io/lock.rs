@@ -151,3 +151,17 @@ fn open(path: &Path) -> Result<File, IoError> {
     let file = regular::without_waiting(&mut options).open(path);
     file.at("open lock file", path)
 }
+
+/// For tests of what does not wait for a lock. Other tests of the process start programs, and between
+/// fork and exec such a child holds every lock: `look` is done again while `is_held` says so.
+#[cfg(test)]
+pub(crate) fn once_free<T>(mut look: impl FnMut() -> T, is_held: impl Fn(&T) -> bool) -> T {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let seen = look();
+        if !is_held(&seen) || Instant::now() > deadline {
+            return seen;
+        }
+        std::thread::yield_now();
+    }
+}

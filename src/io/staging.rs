@@ -2,11 +2,18 @@
 
 use super::lock::FileLock;
 use super::{IoContext, IoError, atomic, regular, tree};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 /// How the names of our staging folders begin.
-pub const STAGING_PREFIX: &str = "staging-";
+const STAGING_PREFIX: &str = "staging-";
+
+/// Whether a folder of this name is one of ours.
+pub fn is_staging_name(name: &OsStr) -> bool {
+    name.as_encoded_bytes()
+        .starts_with(STAGING_PREFIX.as_bytes())
+}
 
 const LOCK: &str = ".lock";
 
@@ -68,7 +75,7 @@ pub fn stale(parent: &Path) -> Vec<PathBuf> {
     };
     entries
         .flatten()
-        .filter(|e| e.file_name().to_string_lossy().starts_with(STAGING_PREFIX))
+        .filter(|e| is_staging_name(&e.file_name()))
         .map(|e| e.path())
         .filter(|folder| super::lock::is_free(&folder.join(LOCK)))
         .collect()

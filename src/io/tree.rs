@@ -21,6 +21,18 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
+/// Removes a folder in which there is nothing but folders. Anything else that is in it, or comes into it
+/// meanwhile, stays, with the folders above.
+pub fn remove_hollow(folder: &Path) {
+    let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
+    if is_hollow {
+        for (name, _) in list(folder).unwrap_or_default() {
+            remove_hollow(&folder.join(name));
+        }
+        let _ = fs::remove_dir(folder);
+    }
+}
+
 /// Removes a file, link or folder with everything in it. Links are removed, not followed.
 /// What is not there is no error.
 #[allow(

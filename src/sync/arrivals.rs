@@ -8,8 +8,7 @@
 use super::register::Arrival;
 use super::state::Replica;
 use crate::history::names::SessionIndex;
-use crate::io::regular;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::{IoContext, IoError, atomic, document, regular};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -81,10 +80,7 @@ impl Arrivals {
         // What a kill tore is ended first.
         let mut bytes = vec![b'\n'];
         for line in lines {
-            serde_json::to_writer(&mut bytes, line)
-                .map_err(io::Error::other)
-                .at("encode", &self.path)?;
-            bytes.push(b'\n');
+            document::push_line(&mut bytes, line).at("encode", &self.path)?;
         }
         let folder = atomic::parent_of(&self.path);
         atomic::create_durable_folder(folder)?;

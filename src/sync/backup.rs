@@ -5,6 +5,7 @@
 //! below `.cloud/`, and a list that marks the snapshot as ours. It gets its name when it is whole.
 
 use super::apply::Work;
+use super::apply::copying::set_time;
 use super::config::{Compression, SyncConfig};
 use super::plan::{Op, Plan, Seen};
 use super::scan::{Side, Stat};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 use zip::write::SimpleFileOptions;
 
 /// The list of a snapshot of ours.
@@ -140,6 +141,9 @@ pub fn make_of(
     let _at_work = FileLock::exclusive(&unfinished.path().join(AT_WORK))?;
     // What has gone since needs no keeping.
     files.retain(|(path, _)| path.exists());
+    if files.is_empty() {
+        return Ok(None);
+    }
     for (path, kept) in &mut files {
         // As it is now: the list tells whether the copy is whole.
         kept.size = path.metadata().at("look at", &*path)?.len();
@@ -156,28 +160,28 @@ pub fn make_of(
         Compression::None => {
             let root = unfinished.path().join("snapshot");
             as_tree(&root, &files, &list)?;
-            let name = free_name(folder, &base, "");
-            atomic::rename(&root, &folder.join(&name))?;
-            Ok(Some(name))
+            publish(&root, folder, &base, "").map(Some)
         }
         Compression::Zip => {
             let path = unfinished.path().join("snapshot.zip");
             as_zip(&path, &files, &list)?;
-            let name = free_name(folder, &base, ".zip");
-            atomic::rename(&path, &folder.join(&name))?;
-            Ok(Some(name))
+            publish(&path, folder, &base, ".zip").map(Some)
         }
     }
 }
 
-fn free_name(folder: &Path, base: &str, end: &str) -> String {
+/// Gives a snapshot the first name that is free. Another run may take names in the same second.
+fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<String, BackupError> {
     let mut name = format!("{base}{end}");
-    let mut n = 2;
-    while folder.join(&name).exists() {
-        name = format!("{base}-{n}{end}");
-        n += 1;
+    for n in 2.. {
+        match atomic::rename_new(finished, &folder.join(&name)) {
+            Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
+                name = format!("{base}-{n}{end}")
+            }
+            done => return Ok(done.map(|()| name)?),
+        }
     }
-    name
+    unreachable!("numbers have no end")
 }
 
 fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), BackupError> {
@@ -187,9 +191,7 @@ fn as_tree(root: &Path, files: &[(PathBuf, Kept)], list: &[u8]) -> Result<(), Ba
         let mut from = regular::open(source).at("open", source)?;
         let mut to = TempFile::beside(&target)?;
         io::copy(&mut from, to.file()).at("copy", source)?;
-        to.file()
-            .set_modified(time(kept.mtime_ns))
-            .at("set time", &target)?;
+        set_time(to.file(), kept.mtime_ns).at("set time", &target)?;
         let mode = from.metadata().at("look at", source)?.permissions();
         to.file().set_permissions(mode).at("set mode", &target)?;
         to.replace(&target)?;
@@ -231,10 +233,6 @@ fn with_mode(options: SimpleFileOptions, meta: &fs::Metadata) -> SimpleFileOptio
 #[cfg(not(unix))]
 fn with_mode(options: SimpleFileOptions, _: &fs::Metadata) -> SimpleFileOptions {
     options
-}
-
-fn time(ns: i64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_nanos(u64::try_from(ns).unwrap_or(0))
 }
 
 /// A snapshot in the backup folder.
@@ -336,13 +334,13 @@ pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<Fil
     Ok(zip::ZipArchive::new(file).ok())
 }
 
-/// Removes what killed runs left of snapshots that they did not finish.
+/// Snapshots in `folder` that were not finished, and whose maker is gone.
 ///
 /// # Errors
-/// The folder cannot be listed. What cannot be removed stays.
-pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+/// The folder cannot be listed.
+pub fn stale(folder: &Path, now: SystemTime) -> Result<Vec<PathBuf>, IoError> {
     let entries = match fs::read_dir(folder) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.at("list", folder)?,
     };
     let is_left = |path: &PathBuf| {
@@ -361,10 +359,16 @@ pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
     let unfinished = entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED))
         .map(|entry| entry.path());
-    Ok(unfinished
-        .filter(is_left)
-        .filter(|path| tree::remove(path).is_ok())
-        .count())
+    Ok(unfinished.filter(is_left).collect())
+}
+
+/// Removes what killed runs left of snapshots that they did not finish.
+///
+/// # Errors
+/// The folder cannot be listed. What cannot be removed stays.
+pub fn sweep(folder: &Path, now: SystemTime) -> Result<usize, IoError> {
+    let left = stale(folder, now)?.into_iter();
+    Ok(left.filter(|path| tree::remove(path).is_ok()).count())
 }
 
 /// Removes snapshots that are too old or too many: only those of this machine that carry our list, and
@@ -420,4 +424,26 @@ fn made_at(machine: &str, name: &str) -> Option<NaiveDateTime> {
         return None;
     }
     NaiveDateTime::parse_from_str(stamp, STAMP).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_is_not_taken_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let names: Vec<_> = (0..3)
+            .map(|n| {
+                let finished = folder.path().join("finished");
+                atomic::write(&finished, n.to_string().as_bytes()).unwrap();
+                publish(&finished, folder.path(), "a-1", ".zip").unwrap()
+            })
+            .collect();
+        assert_eq!(names, ["a-1.zip", "a-1-2.zip", "a-1-3.zip"]);
+        for (n, name) in names.iter().enumerate() {
+            let text = fs::read_to_string(folder.path().join(name)).unwrap();
+            assert_eq!(text, n.to_string());
+        }
+    }
 }

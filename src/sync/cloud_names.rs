@@ -8,7 +8,7 @@
 use super::rollouts;
 use crate::io::atomic::TEMP_PREFIX;
 use regex::Regex;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 /// What a path in the cloud folder is. Paths are relative, with `/`.
@@ -135,7 +135,7 @@ fn is_nextcloud_download(name: &str) -> bool {
 }
 
 /// iCloud Drive before macOS 14 (`.NAME.icloud`), virtual files of Nextcloud and ownCloud.
-fn stand_in(name: &str) -> Option<String> {
+pub(super) fn stand_in(name: &str) -> Option<String> {
     if let Some(real) = name
         .strip_prefix('.')
         .and_then(|n| n.strip_suffix(".icloud"))
@@ -147,6 +147,17 @@ fn stand_in(name: &str) -> Option<String> {
         .find_map(|end| name.strip_suffix(end))
         .filter(|real| !real.is_empty())
         .map(str::to_owned)
+}
+
+/// Where the stand-ins of the file at `path` would be.
+pub(super) fn stand_ins_of(path: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let names = [
+        format!(".{name}.icloud"),
+        format!("{name}.nextcloud"),
+        format!("{name}.owncloud"),
+    ];
+    names.into_iter().map(|name| path.with_file_name(name))
 }
 
 /// The name of the conversation that `name` is a file of, and whether it is exactly that.
@@ -305,6 +316,7 @@ mod tests {
             ("history.jsonl.nextcloud", "history.jsonl"),
         ] {
             assert_eq!(of(path), CloudName::StandIn(real.into()), "{path}");
+            assert!(stand_ins_of(Path::new(real)).any(|stand_in| stand_in == Path::new(path)));
         }
     }
 

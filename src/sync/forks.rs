@@ -2,10 +2,12 @@
 //! until somebody decides.
 //!
 //! `<conversation>.<16 hex of the digest of its text>.fork`, in the folder of the state and in
-//! `.codex-manager/forks/` of the cloud folder. The contents make the name, so that several machines
-//! that keep the same version write the same file; none is ever changed.
+//! `.codex-manager/forks/` of the cloud folder. The conversation and the contents make the name, so that
+//! several machines that keep the same version write the same file; none is ever changed.
 
+use super::cloud_names;
 use super::manifest::OURS;
+use super::peers;
 use super::rollouts;
 use super::scan::{Side, Stat};
 use crate::io::hash::Sha256Digest;
@@ -17,6 +19,10 @@ use std::path::{Path, PathBuf};
 pub const FOLDER: &str = "forks";
 const EXTENSION: &str = ".fork";
 const DIGEST_CHARS: usize = 16;
+/// How much of the digest of a path stands in the name, and how many bytes of the file's own name at most:
+/// the whole has to be a name that every disk takes.
+const PLACE_CHARS: usize = 8;
+const STEM_BYTES: usize = 120;
 
 /// A kept version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,24 +33,31 @@ pub struct Fork {
     pub here: Option<Stat>,
     /// The same in the cloud folder.
     pub there: Option<Stat>,
+    /// Whether it is in the cloud folder and not downloaded to this machine.
+    pub is_awaited: bool,
 }
 
 impl Fork {
-    /// The name of the conversation's file without `.jsonl`.
+    /// What [`label`] gives for its conversation.
     pub fn conversation(&self) -> &str {
         parse(&self.name).map_or("", |(conversation, _)| conversation)
     }
 
-    /// What tells it from others: the beginning of its digest.
+    /// What tells it from other versions of its conversation: the beginning of its digest.
     pub fn mark(&self) -> &str {
         parse(&self.name).map_or("", |(_, mark)| mark)
     }
+
+    /// The name of another version of the same conversation.
+    pub fn name_of_other(&self, digest: &Sha256Digest) -> String {
+        named(self.conversation(), digest)
+    }
 }
 
-/// All kept versions of one pair, by their mark.
+/// All kept versions of one pair.
 #[derive(Debug, Default)]
 pub struct Forks {
-    /// See [`Fork::mark`].
+    /// By name: two conversations may have the same text.
     pub all: BTreeMap<String, Fork>,
 }
 
@@ -63,9 +76,27 @@ pub fn mark(digest: &Sha256Digest) -> String {
 
 /// The file name of a version of the conversation of this key.
 pub fn name(key: &str, digest: &Sha256Digest) -> String {
+    named(&label(key), digest)
+}
+
+fn named(label: &str, digest: &Sha256Digest) -> String {
+    format!("{label}.{}{EXTENSION}", mark(digest))
+}
+
+/// What names of forks have for the conversation of this key: the name of its file without `.jsonl`, and
+/// where no id is in that the beginning of the digest of its place: two files of one name in two folders
+/// are two conversations.
+pub fn label(key: &str) -> String {
     let file = rollouts::file_name(key);
     let stem = file.strip_suffix(".jsonl").unwrap_or(file);
-    format!("{stem}.{}{EXTENSION}", mark(digest))
+    if rollouts::id(key).is_some() {
+        return stem.to_owned();
+    }
+    let mut ends = (0..=STEM_BYTES.min(stem.len())).rev();
+    let end = ends.find(|end| stem.is_char_boundary(*end));
+    let begin = &stem[..end.unwrap_or_default()];
+    let place = Sha256Digest::of(key.as_bytes()).to_string();
+    format!("{begin}-{}", &place[..PLACE_CHARS])
 }
 
 fn parse(name: &str) -> Option<(&str, &str)> {
@@ -93,18 +124,25 @@ impl Forks {
             for entry in entries {
                 let entry = entry.at("list", &folder)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
-                let Some((_, mark)) = parse(&name) else {
+                let stands_for = cloud_names::stand_in(&name).filter(|_| side == Side::There);
+                let is_stand_in = stands_for.is_some();
+                let name = stands_for.unwrap_or(name);
+                if parse(&name).is_none() {
                     continue;
-                };
+                }
                 let Some(stat) = Stat::at(&entry.path())? else {
                     continue;
                 };
-                let mark = mark.to_owned();
-                let fork = forks.all.entry(mark).or_insert(Fork {
+                let fork = forks.all.entry(name.clone()).or_insert(Fork {
                     name,
                     here: None,
                     there: None,
+                    is_awaited: false,
                 });
+                if is_stand_in || side == Side::There && peers::is_not_here(&entry.path()) {
+                    fork.is_awaited = true;
+                    continue;
+                }
                 match side {
                     Side::Here => fork.here = Some(stat),
                     Side::There => fork.there = Some(stat),
@@ -122,8 +160,14 @@ mod tests {
     #[test]
     fn a_name_says_whose_version_it_is_and_which() {
         let digest = Sha256Digest::of(b"x");
-        let name = name("conversation:sessions/a/rollout-1.jsonl", &digest);
-        assert_eq!(parse(&name), Some(("rollout-1", &*mark(&digest))));
+        let key = "conversation:sessions/a/rollout-1.jsonl";
+        let own = name(key, &digest);
+        assert_eq!(parse(&own), Some((&*label(key), &*mark(&digest))));
+        assert!(own.starts_with("rollout-1-"), "{own}");
+        let elsewhere = name("conversation:sessions/b/rollout-1.jsonl", &digest);
+        assert_ne!(own, elsewhere);
+        let long = format!("conversation:sessions/{}.jsonl", "\u{e9}".repeat(124));
+        assert!(name(&long, &digest).len() < 255);
         for foreign in [
             "rollout-1.0123456789abcdef (1).fork",
             "rollout-1.0123.fork",

@@ -6,12 +6,14 @@
 //! is another machine's from then on, and this one takes a name that nobody has.
 
 use super::config::SyncConfig;
-use super::manifest::{self, Encoded, Ledger, Manifests, Noted, Written};
+use super::ledger::{Ledger, Noted};
+use super::manifest::{self, Encoded, Written};
+use super::peers::{LIMITS, Manifests};
 use super::state::{Damage, Replica, State};
 use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where this machine's manifest is.
@@ -21,7 +23,8 @@ pub fn manifest_of(config: &SyncConfig, state: &State) -> PathBuf {
 
 /// What the other machines say.
 pub fn others(config: &SyncConfig, state: &State) -> Result<Manifests, IoError> {
-    Manifests::read(&config.cloud, &manifest_of(config, state), &state.former)
+    let own = manifest_of(config, state);
+    Manifests::read(&config.cloud, &own, &state.former, &LIMITS)
 }
 
 /// Whether another machine has ever said anything, whole or not.
@@ -93,7 +96,11 @@ fn is_own_torn(
     config: &SyncConfig,
     replica: &Replica,
 ) -> Result<bool, IoError> {
-    let torn = regular::read(path).at("read", path)?;
+    let mut torn = Vec::new();
+    let file = regular::open(path).at("open", path)?;
+    file.take(LIMITS.bytes)
+        .read_to_end(&mut torn)
+        .at("read", path)?;
     let Noted {
         mut files, earlier, ..
     } = Ledger::read(&replica.folder)?;

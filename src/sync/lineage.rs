@@ -57,7 +57,7 @@ impl Lineage {
     #[must_use]
     pub fn changed_by(mut self, name: &str, known: u64) -> Self {
         let count = self.0.entry(name.to_owned()).or_default();
-        *count = (*count).max(known) + 1;
+        *count = (*count).max(known).saturating_add(1);
         self
     }
 

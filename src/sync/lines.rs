@@ -4,6 +4,9 @@
 //! A merge has every line as often as the version that has it most often, in the order of the times in
 //! them. The order is total and does not depend on who merges: two machines that merge the same
 //! versions write the same bytes. Memory is bounded by the number of lines, not by their length.
+//!
+//! Where Codex keeps `history.jsonl` below a size (`history.max_bytes`), it drops the oldest lines of it. Those stay
+//! in the cloud folder, and do not come back.
 
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::regular;
@@ -32,8 +35,10 @@ struct Line {
 pub struct Merge {
     versions: Vec<PathBuf>,
     lines: Vec<Line>,
-    /// For each version, whether the merge is that version byte by byte.
-    pub is_version: Vec<bool>,
+    /// For each version, its lines in its order, and its size.
+    orders: Vec<(Vec<[u8; 16]>, u64)>,
+    /// For each version, the earliest time in it.
+    oldest: Vec<Option<i128>>,
     /// For each version, the digest of what was read of it.
     pub digests: Vec<Sha256Digest>,
     /// How many bytes it has.
@@ -44,12 +49,13 @@ pub struct Merge {
 pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
     let mut all: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
     let mut orders = Vec::new();
-    let (mut sizes, mut digests) = (Vec::new(), Vec::new());
+    let (mut oldest, mut digests) = (Vec::new(), Vec::new());
     for (version, path) in versions.iter().enumerate() {
         let (lines, size, digest) = read_lines(path, version)?;
-        sizes.push(size);
         digests.push(digest);
-        orders.push(lines.iter().map(|line| line.digest).collect::<Vec<_>>());
+        let times = lines.iter().map(|line| line.time);
+        oldest.push(times.filter(|time| *time > i128::MIN).min());
+        orders.push((lines.iter().map(|line| line.digest).collect(), size));
         let mut of_version: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
         for line in lines {
             of_version.entry(line.digest).or_default().push(line);
@@ -64,14 +70,11 @@ pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
     }
     let mut lines: Vec<Line> = all.into_values().flatten().collect();
     lines.sort_by_key(|line| (line.time, line.digest));
-    let order: Vec<_> = lines.iter().map(|line| line.digest).collect();
     let bytes = lines.iter().map(|line| line.len + 1).sum();
-    // The same lines, and a last one that is ended like the others.
-    let is_version = orders.iter().zip(sizes);
-    let is_version = is_version.map(|(found, size)| *found == order && size == bytes);
     Ok(Merge {
         versions: versions.to_vec(),
-        is_version: is_version.collect(),
+        orders,
+        oldest,
         lines,
         digests,
         bytes,
@@ -79,11 +82,35 @@ pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
 }
 
 impl Merge {
-    /// Writes the merge.
+    /// The first line that belongs into a home in which Codex keeps the file below `max_bytes`, by its index:
+    /// where all of them together are more, those do not come that are older than all that `version`, the one
+    /// of that home, has. What it has stays, for Codex drops what is too much by itself.
+    pub fn first_within(&self, max_bytes: u64, version: usize) -> usize {
+        if self.bytes <= max_bytes {
+            return 0;
+        }
+        let oldest = self.oldest.get(version).copied().flatten();
+        let Some(oldest) = oldest else { return 0 };
+        self.lines.partition_point(|line| line.time < oldest)
+    }
+
+    /// How many bytes the lines from `first` on have.
+    pub fn bytes_from(&self, first: usize) -> u64 {
+        self.lines[first..].iter().map(|line| line.len + 1).sum()
+    }
+
+    /// Whether `version` is, byte by byte, what the lines from `first` on are.
+    pub fn is_from(&self, first: usize, version: usize) -> bool {
+        let (order, size) = &self.orders[version];
+        let lines = &self.lines[first..];
+        *size == self.bytes_from(first) && lines.iter().map(|line| &line.digest).eq(order)
+    }
+
+    /// Writes the merge from the line `first` on.
     ///
     /// # Errors
     /// A file cannot be read or written; a line is no longer what it was ([`io::ErrorKind::InvalidData`]).
-    pub fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, first: usize, to: &mut dyn Write) -> io::Result<()> {
         let mut files = self
             .versions
             .iter()
@@ -91,7 +118,7 @@ impl Merge {
             .collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
         let mut text = Vec::new();
-        for line in &self.lines {
+        for line in &self.lines[first..] {
             let file = &mut files[line.version];
             file.seek(SeekFrom::Start(line.offset))?;
             text.clear();
@@ -173,10 +200,15 @@ mod tests {
             .collect();
         let merge = merge(&paths).unwrap();
         let mut out = Vec::new();
-        merge.write(&mut out).unwrap();
+        merge.write(0, &mut out).unwrap();
         assert_eq!(out.len() as u64, merge.bytes);
-        for (text, same) in versions.iter().zip(&merge.is_version) {
-            assert_eq!(text.as_bytes() == out, *same, "{text:?}");
+        for (version, text) in versions.iter().enumerate() {
+            // A last line that is not ended like the others is another file.
+            assert_eq!(
+                text.as_bytes() == out,
+                merge.is_from(0, version),
+                "{text:?}"
+            );
         }
         String::from_utf8(out).unwrap()
     }
@@ -197,6 +229,27 @@ mod tests {
             merged(&["{\"ts\":1}\n{\"ts\":1}\n", "{\"ts\":1}\n{\"ts\""]),
             "{\"ts\"\n{\"ts\":1}\n{\"ts\":1}\n"
         );
+    }
+
+    #[test]
+    fn what_codex_has_dropped_for_its_limit_does_not_come_back() {
+        let line = |n: u8| format!("{{\"ts\":{n}}}\n");
+        let all: String = (1..=6).map(line).collect();
+        let own: String = [3, 5].map(line).concat();
+        let folder = tempfile::tempdir().unwrap();
+        let paths = ["own", "there"].map(|name| folder.path().join(name));
+        std::fs::write(&paths[0], &own).unwrap();
+        std::fs::write(&paths[1], &all).unwrap();
+        let merge = merge(&paths).unwrap();
+        let size = all.len() as u64;
+        for (max_bytes, first) in [(size, 0), (size - 1, 2), (1, 2)] {
+            assert_eq!(merge.first_within(max_bytes, 0), first, "{max_bytes}");
+        }
+        let mut kept = Vec::new();
+        merge.write(2, &mut kept).unwrap();
+        assert_eq!(kept, (3..=6).map(line).collect::<String>().into_bytes());
+        assert_eq!(merge.bytes_from(2), kept.len() as u64);
+        assert!(merge.is_from(0, 1) && !merge.is_from(2, 1) && !merge.is_from(2, 0));
     }
 
     #[test]

@@ -5,22 +5,21 @@
 //! not follow the grammar is nobody's. The first line is a header, the last one the digest of all
 //! lines before it: half a manifest is told from a whole one.
 
+use super::cloud_names;
 use super::lineage::History;
 use super::rollouts;
 use super::state::{Deletion, State};
-use crate::io::hash::Sha256Digest;
-use crate::io::regular;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{IoError, atomic, document, regular};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
 /// Our folder in the cloud folder.
 pub const OURS: &str = ".codex-manager";
 const MACHINES: &str = "machines";
-const LEDGER: &str = "written.jsonl";
 const SCHEMA: u64 = 1;
 
 /// A version of a file that a machine wrote.
@@ -49,16 +48,16 @@ impl Written {
 }
 
 /// What one machine says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Manifest {
-    /// The digest at its end.
-    end: Sha256Digest,
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Manifest {
+    /// The digest at its end; there is one.
+    pub(super) end: Option<Sha256Digest>,
     /// By path in the cloud folder.
-    files: BTreeMap<String, Written>,
+    pub(super) files: BTreeMap<String, Written>,
     /// Files whose deletion was asked for, by key.
-    deleted: BTreeMap<String, Deletion>,
+    pub(super) deleted: BTreeMap<String, Deletion>,
     /// See [`State::resolved`].
-    resolved: BTreeSet<String>,
+    pub(super) resolved: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,29 +70,37 @@ struct Header {
 #[serde(rename_all = "lowercase")]
 enum Line {
     File(String, Written),
-    /// In ledgers alone: a version that was in the cloud folder and is about to be put here.
-    Taken(String, Written),
     /// Key, digest, id.
     Deleted(String, String, String),
     Resolved(String),
     End(Sha256Digest),
 }
 
-/// Where manifests of all machines are, whole or not.
+/// Where manifests of all machines are, whole or not, or would be if they were downloaded.
 pub fn all_paths(cloud: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = std::fs::read_dir(cloud.join(OURS).join(MACHINES));
+    let folder = folder(cloud);
+    let entries = std::fs::read_dir(&folder);
     let entries = entries.into_iter().flatten().flatten();
-    entries
-        .filter(|entry| is_ours(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
+    entries.filter_map(move |entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let name = cloud_names::stand_in(&name).unwrap_or(name);
+        is_ours(&name).then(|| folder.join(name))
+    })
+}
+
+/// The folder of manifests.
+pub(super) fn folder(cloud: &Path) -> PathBuf {
+    cloud.join(OURS).join(MACHINES)
+}
+
+/// How a folder of ours is named to people.
+pub(super) fn shown(name: &str) -> String {
+    format!("{OURS}/{MACHINES}/{name}")
 }
 
 /// Where a machine's manifest is.
 pub fn path_of(cloud: &Path, machine: &str, writer: &str) -> PathBuf {
-    cloud
-        .join(OURS)
-        .join(MACHINES)
-        .join(format!("{machine}-{writer}.jsonl"))
+    folder(cloud).join(format!("{machine}-{writer}.jsonl"))
 }
 
 /// What stands in the place of a folder of ours in the cloud folder, if anything does: a link, by which
@@ -121,7 +128,9 @@ pub struct Encoded {
 impl Encoded {
     /// Writes it, where it is not already there as it is.
     pub fn write(&self, path: &Path) -> Result<(), IoError> {
-        if regular::read(path).is_ok_and(|old| old == self.bytes) {
+        let size = path.metadata().map(|meta| meta.len());
+        let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
+        if is_as_large && regular::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
         }
         atomic::create_durable_folder(atomic::parent_of(path))?;
@@ -149,7 +158,7 @@ pub fn says_only(torn: &[u8], words: &[Encoded]) -> bool {
 ///
 /// # Errors
 /// It cannot be read; there is none.
-pub fn end_of(path: &Path) -> std::io::Result<Option<Sha256Digest>> {
+pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
     let mut file = regular::open(path)?;
     let size = file.metadata()?.len();
@@ -171,13 +180,14 @@ pub fn encode(
     machine: &str,
     files: &BTreeMap<String, Written>,
     state: &State,
-) -> std::io::Result<Encoded> {
+) -> io::Result<Encoded> {
     let mut bytes = Vec::new();
-    let mut push = |line: &dyn erased::Line| line.push(&mut bytes);
-    push(&Header {
+    let header = Header {
         schema: SCHEMA,
         machine: machine.to_owned(),
-    })?;
+    };
+    document::push_line(&mut bytes, &header)?;
+    let mut push = |line: &Line| document::push_line(&mut bytes, line);
     for (path, written) in files {
         push(&Line::File(path.clone(), written.clone()))?;
     }
@@ -189,284 +199,82 @@ pub fn encode(
         push(&Line::Resolved(digest.clone()))?;
     }
     let end = Sha256Digest::of(&bytes);
-    erased::Line::push(&Line::End(end), &mut bytes)?;
+    document::push_line(&mut bytes, &Line::End(end))?;
     Ok(Encoded { bytes, end })
 }
 
-/// A line of any type.
-mod erased {
-    pub(super) trait Line {
-        fn push(&self, bytes: &mut Vec<u8>) -> std::io::Result<()>;
-    }
-    impl<T: serde::Serialize> Line for T {
-        fn push(&self, bytes: &mut Vec<u8>) -> std::io::Result<()> {
-            serde_json::to_writer(&mut *bytes, self)?;
-            bytes.push(b'\n');
-            Ok(())
-        }
-    }
+/// Why a manifest is of no use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unusable {
+    /// It is not whole, or of a version that is not known.
+    Partial,
+    /// It is more than is read, and why.
+    TooMuch(&'static str),
 }
 
-/// Parses a manifest; `None` when it is not whole, or of a version that is not known.
-fn parse(bytes: &[u8]) -> Option<Manifest> {
-    let body = bytes.strip_suffix(b"\n")?;
-    let end = body.iter().rposition(|b| *b == b'\n')? + 1;
-    let Line::End(digest) = serde_json::from_slice(&body[end..]).ok()? else {
-        return None;
-    };
-    if Sha256Digest::of(&bytes[..end]) != digest {
-        return None;
-    }
-    let mut lines = bytes[..end].split(|b| *b == b'\n');
-    let header: Header = serde_json::from_slice(lines.next()?).ok()?;
-    if header.schema > SCHEMA {
-        return None;
-    }
-    let mut manifest = Manifest {
-        end: digest,
-        files: BTreeMap::new(),
-        deleted: BTreeMap::new(),
-        resolved: BTreeSet::new(),
-    };
-    for line in lines.filter(|line| !line.is_empty()) {
-        match serde_json::from_slice(line).ok()? {
-            Line::File(path, written) => {
-                manifest.files.insert(path, written);
-            }
-            Line::Deleted(path, digest, id) => {
-                manifest.deleted.insert(path, Deletion { digest, id });
-            }
-            Line::Resolved(digest) => {
-                manifest.resolved.insert(digest);
-            }
-            Line::End(_) | Line::Taken(..) => return None,
-        }
-    }
-    Some(manifest)
-}
-
-/// What this machine has written: its manifest on this side, appended to before each file is put into
-/// the cloud folder, so that a kill leaves nothing there that nobody vouches for.
-#[derive(Debug)]
-pub struct Ledger {
-    file: std::fs::File,
-    path: PathBuf,
-    /// What was noted and is not written yet.
-    noted: Vec<u8>,
-}
-
-impl Ledger {
-    /// Opens the ledger in the folder of a state, which must exist. A line that was torn ends here: the
-    /// next one is not to be lost with it.
-    pub fn open(folder: &Path) -> Result<Self, IoError> {
-        let path = folder.join(LEDGER);
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).append(true).create(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
-        }
-        let mut file = options.open(&path).at("open", &path)?;
-        if is_torn(&mut file).at("read", &path)? {
-            file.write_all(b"\n").at("write", &path)?;
-        }
-        Ok(Self {
-            file,
-            path,
-            noted: Vec::new(),
-        })
-    }
-
-    /// Notes a version that is about to be put into the cloud folder, when [`Ledger::sync`] has returned.
-    pub fn note(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
-        self.push(&Line::File(path.to_owned(), written.clone()))
-    }
-
-    /// Notes a version of the cloud folder that is about to be put into the home: should the state not
-    /// learn of that, it is still known that nobody wrote it here.
-    pub fn note_taken(&mut self, path: &str, written: &Written) -> Result<(), IoError> {
-        self.push(&Line::Taken(path.to_owned(), written.clone()))
-    }
-
-    fn push(&mut self, line: &Line) -> Result<(), IoError> {
-        erased::Line::push(line, &mut self.noted).at("encode", &self.path)
-    }
-
-    /// Makes what was noted durable.
-    pub fn sync(&mut self) -> Result<(), IoError> {
-        if self.noted.is_empty() {
-            return Ok(());
-        }
-        let noted = std::mem::take(&mut self.noted);
-        self.file.write_all(&noted).at("write", &self.path)?;
-        self.file.sync_data().at("fsync", &self.path)
-    }
-
-    /// What it says; a torn line does not count.
-    pub fn read(folder: &Path) -> Result<Noted, IoError> {
-        let path = folder.join(LEDGER);
-        let mut noted = Noted::default();
-        let bytes = match regular::read(&path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(noted),
-            Err(e) => return Err(e).at("read", &path),
-        };
-        for line in bytes.split(|b| *b == b'\n') {
-            match serde_json::from_slice(line) {
-                Ok(Line::File(path, written)) => {
-                    if let Some(before) = noted.files.insert(path.clone(), written) {
-                        noted.earlier.push((path, before));
-                    }
-                }
-                Ok(Line::Taken(path, written)) => noted.taken.push((path, written)),
-                _ => {}
-            }
-        }
-        Ok(noted)
-    }
-
-    /// Writes it anew with a line for each path, when the state knows what was taken; `earlier` as in
-    /// [`Noted`].
-    pub fn compact(
-        folder: &Path,
-        files: &BTreeMap<String, Written>,
-        earlier: &[(String, Written)],
-    ) -> Result<(), IoError> {
-        let path = folder.join(LEDGER);
-        let mut bytes = Vec::new();
-        // The last line of a path is the one that counts.
-        let earlier = earlier.iter().map(|(name, written)| (name, written));
-        for (name, written) in earlier.chain(files) {
-            let line = Line::File(name.clone(), written.clone());
-            erased::Line::push(&line, &mut bytes).at("encode", &path)?;
-        }
-        if regular::read(&path).is_ok_and(|old| old == bytes) {
-            return Ok(());
-        }
-        atomic::write(&path, &bytes)
-    }
-}
-
-/// Whether the last line of a file has no end.
-fn is_torn(file: &mut std::fs::File) -> std::io::Result<bool> {
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(false);
-    }
-    let mut end = [0];
-    file.seek(SeekFrom::End(-1))?;
-    file.read_exact(&mut end)?;
-    Ok(end != *b"\n")
-}
-
-/// What a ledger says.
-#[derive(Debug, Default)]
-pub struct Noted {
-    /// What this machine vouches for, by path in the cloud folder: the version noted last.
-    pub files: BTreeMap<String, Written>,
-    /// Versions noted before that one, oldest first. A version is noted before it is put there: after a
-    /// kill in between, one of these is still what others see.
-    pub earlier: Vec<(String, Written)>,
-    /// What it took from there since the last run that came to its end.
-    pub taken: Vec<(String, Written)>,
-}
-
-/// What all machines say.
-#[derive(Debug, Default)]
-pub struct Manifests {
-    /// Whether this machine's own is there, whole or not.
-    pub has_own: bool,
-    /// What the others say, by key.
-    others: HashMap<String, Vec<Written>>,
-    /// Deletions that others ask for, by key.
-    deleted: HashMap<String, Vec<Deletion>>,
-    /// What others call settled.
-    pub resolved: BTreeSet<String>,
-    /// Names of manifests that have not arrived whole.
-    pub incomplete: Vec<String>,
-    /// How many other machines there are.
-    pub machines: usize,
-    /// Names in our folder that are nobody's.
-    pub foreign: Vec<String>,
-}
-
-impl Manifests {
-    /// Reads them all. `own` is the path of this machine's; `former` are the ends of those that it wrote
-    /// under other names.
-    pub fn read(cloud: &Path, own: &Path, former: &[Sha256Digest]) -> Result<Self, IoError> {
-        let mut all = Self::default();
-        let folder = cloud.join(OURS).join(MACHINES);
-        let entries = match std::fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(all),
-            Err(e) => return Err(e).at("list", &folder),
-        };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                continue;
-            }
-            if path == own {
-                all.has_own = true;
-                continue;
-            }
-            let is_ours = is_ours(&name);
-            let parsed = regular::read(&path).ok().and_then(|bytes| parse(&bytes));
-            let is_former = parsed.as_ref().is_some_and(|m| former.contains(&m.end));
-            match parsed {
-                Some(manifest) => all.take(manifest, is_ours),
-                None if is_ours => all.incomplete.push(name.clone()),
-                None => {}
-            }
-            if is_ours {
-                all.machines += usize::from(!is_former);
+/// Parses a manifest of at most `lines` lines, none of which has more than `line_bytes` bytes; along with the
+/// number of its lines. What goes beyond that is not read.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn parse(
+    mut from: impl BufRead,
+    lines: usize,
+    line_bytes: u64,
+) -> io::Result<Result<(Manifest, usize), Unusable>> {
+    let mut hasher = Hasher::default();
+    let mut manifest: Option<Manifest> = None;
+    let mut line = Vec::new();
+    let mut parsed = 0;
+    for count in 0.. {
+        line.clear();
+        let read = (&mut from)
+            .take(line_bytes.saturating_add(1))
+            .read_until(b'\n', &mut line)? as u64;
+        let Some(text) = line.strip_suffix(b"\n") else {
+            // Zeros are what a power cut or a client leaves where the rest is to come.
+            let is_long = read > line_bytes && line.last() != Some(&0);
+            return Ok(Err(if is_long {
+                Unusable::TooMuch("a line of it is longer than any that is written")
             } else {
-                all.foreign.push(format!("{OURS}/{MACHINES}/{name}"));
-            }
+                Unusable::Partial
+            }));
+        };
+        // The first and the last say nothing of files.
+        if count > lines.saturating_add(1) {
+            return Ok(Err(Unusable::TooMuch("it has more lines than are read")));
         }
-        Ok(all)
-    }
-
-    /// What a client has put aside under another name still tells which files are whole; what it asks
-    /// for may be of yesterday.
-    fn take(&mut self, manifest: Manifest, is_current: bool) {
-        for (path, written) in manifest.files {
-            let versions = self.others.entry(key_of(&path)).or_default();
-            if is_current || !versions.contains(&written) {
-                versions.push(written);
+        let Some(said) = &mut manifest else {
+            match serde_json::from_slice::<Header>(text) {
+                Ok(header) if header.schema <= SCHEMA => manifest = Some(Manifest::default()),
+                _ => return Ok(Err(Unusable::Partial)),
             }
-        }
-        if is_current {
-            for (path, deletion) in manifest.deleted {
-                let key = folded(&path);
-                self.deleted.entry(key).or_default().push(deletion);
+            hasher.update(&line);
+            continue;
+        };
+        match serde_json::from_slice(text) {
+            _ if text.is_empty() => {}
+            Ok(Line::File(path, written)) => {
+                said.files.insert(path, written);
             }
-            self.resolved.extend(manifest.resolved);
+            Ok(Line::Deleted(path, digest, id)) => {
+                said.deleted.insert(path, Deletion { digest, id });
+            }
+            Ok(Line::Resolved(digest)) => {
+                said.resolved.insert(digest);
+            }
+            Ok(Line::End(digest)) if digest == hasher.digest() && from.fill_buf()?.is_empty() => {
+                said.end = Some(digest);
+                break;
+            }
+            Ok(Line::End(_)) | Err(_) => return Ok(Err(Unusable::Partial)),
         }
+        hasher.update(&line);
+        parsed = count;
     }
-
-    /// The versions of a file that other machines say they wrote; `key` in any spelling.
-    pub fn of_others(&self, key: &str) -> &[Written] {
-        self.others.get(&folded(key)).map_or(&[], Vec::as_slice)
-    }
-
-    /// The deletions of a file that other machines ask for and nobody has called settled.
-    pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
-        let asked = self.deleted.get(&folded(key)).into_iter().flatten();
-        asked.filter(|deletion| !self.resolved.contains(&deletion.id))
-    }
-}
-
-/// What this machine's manifest at `own` says, by key: the client may have brought back one of an earlier
-/// day. Nothing where it is not whole.
-pub fn own_there(own: &Path) -> HashMap<String, Vec<Written>> {
-    let mut by_key: HashMap<String, Vec<Written>> = HashMap::new();
-    let manifest = regular::read(own).ok().and_then(|bytes| parse(&bytes));
-    for (path, written) in manifest.into_iter().flat_map(|manifest| manifest.files) {
-        by_key.entry(key_of(&path)).or_default().push(written);
-    }
-    by_key
+    Ok(manifest
+        .map(|manifest| (manifest, parsed))
+        .ok_or(Unusable::Partial))
 }
 
 /// What the versions of a file are kept under: one key for all forms and places of a conversation, and
@@ -485,27 +293,34 @@ pub fn folded(key: &str) -> String {
     }
 }
 
-/// `<machine>-<8 hex>.jsonl`: what a client adds to a name of ours makes it nobody's.
-fn is_ours(name: &str) -> bool {
-    let Some((machine, writer)) = name
-        .strip_suffix(".jsonl")
-        .and_then(|stem| stem.rsplit_once('-'))
-    else {
-        return false;
-    };
+/// Whether a name is one of a manifest: what a client adds to it makes it nobody's.
+pub(super) fn is_ours(name: &str) -> bool {
+    machine_of(name).is_some()
+}
+
+/// The machine of `<machine>-<8 hex>.jsonl`.
+pub(super) fn machine_of(name: &str) -> Option<&str> {
+    let (machine, writer) = name.strip_suffix(".jsonl")?.rsplit_once('-')?;
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    !machine.is_empty()
+    let fits = !machine.is_empty()
         && machine.chars().all(plain)
         && writer.len() == 8
-        && writer.bytes().all(hex)
+        && writer.bytes().all(hex);
+    fits.then_some(machine)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sample(end: Sha256Digest) -> Manifest {
+    /// A whole manifest, else nothing.
+    fn parsed(bytes: &[u8]) -> Option<Manifest> {
+        let parsed = parse(bytes, 9, 1 << 10).unwrap();
+        parsed.ok().map(|(manifest, _)| manifest)
+    }
+
+    fn sample() -> Manifest {
         let written = Written {
             size: 3,
             mtime_ns: 5,
@@ -513,7 +328,7 @@ mod tests {
             history: None,
         };
         Manifest {
-            end,
+            end: None,
             files: BTreeMap::from([("sessions/a.jsonl".to_owned(), written)]),
             deleted: BTreeMap::from([("x".to_owned(), Deletion::of("d".to_owned()))]),
             resolved: BTreeSet::from(["r".to_owned()]),
@@ -522,15 +337,15 @@ mod tests {
 
     #[test]
     fn half_a_manifest_is_none_wherever_it_ends() {
-        let mut sample = sample(Sha256Digest::of(b""));
+        let mut sample = sample();
         let state = State {
             deleted: sample.deleted.clone().into_iter().collect(),
             resolved: sample.resolved.clone(),
             ..State::default()
         };
         let Encoded { bytes, end } = encode("desk", &sample.files, &state).unwrap();
-        sample.end = end;
-        assert_eq!(parse(&bytes), Some(sample));
+        sample.end = Some(end);
+        assert_eq!(parsed(&bytes), Some(sample));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m");
         assert!(end_of(&path).is_err());
@@ -544,16 +359,43 @@ mod tests {
             assert_eq!(end_of(&path).unwrap(), found, "{}", bytes.len());
         }
         for cut in 0..bytes.len() {
-            assert_eq!(parse(&bytes[..cut]), None, "{cut}");
+            assert_eq!(parsed(&bytes[..cut]), None, "{cut}");
         }
         let mut zeros = bytes.clone();
         zeros[40..60].fill(0);
-        assert_eq!(parse(&zeros), None);
+        assert_eq!(parsed(&zeros), None);
+    }
+
+    #[test]
+    fn more_than_is_read_is_told_from_what_has_not_arrived() {
+        let sample = sample();
+        let Encoded { bytes, .. } = encode("desk", &sample.files, &State::default()).unwrap();
+        let judge = |bytes: &[u8], lines, line_bytes| {
+            let parsed = parse(bytes, lines, line_bytes).unwrap();
+            parsed.map(|(_, lines)| lines)
+        };
+        let lines = bytes.split(|byte| *byte == b'\n');
+        let longest = lines.map(<[u8]>::len).max().unwrap() as u64;
+        assert_eq!(judge(&bytes, 1, longest), Ok(1));
+        let too_much = |judged| matches!(judged, Err(Unusable::TooMuch(_)));
+        assert!(too_much(judge(&bytes, 2, longest - 1)));
+        assert!(too_much(judge(&bytes, 0, longest)));
+        assert!(too_much(judge(&[b'x'; 4096], 2, longest)));
+        for partial in [&[0; 4096][..], b"", b"{}", b"\n\n\n"] {
+            assert_eq!(judge(partial, 2, longest), Err(Unusable::Partial));
+        }
+        // What stands behind the end, and an end of other lines.
+        let twice = [&bytes[..], b"\n"].concat();
+        assert_eq!(judge(&twice, 9, longest), Err(Unusable::Partial));
+        let other = String::from_utf8(bytes)
+            .unwrap()
+            .replace("\"size\":3", "\"size\":4");
+        assert_eq!(judge(other.as_bytes(), 9, longest), Err(Unusable::Partial));
     }
 
     #[test]
     fn what_is_left_of_a_word_is_told_from_what_another_one_said() {
-        let sample = sample(Sha256Digest::of(b""));
+        let sample = sample();
         let state = State::default();
         let word = |path: &str| {
             let written = sample.files["sessions/a.jsonl"].clone();
@@ -575,32 +417,6 @@ mod tests {
         }
         let torn = own.bytes[..shared + 3].to_vec();
         assert!(says_only(&torn, &[other, own]));
-    }
-
-    #[test]
-    fn a_ledger_keeps_what_was_noted_before_and_what_comes_after_a_torn_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let version = |text: &str| Written {
-            size: text.len() as u64,
-            mtime_ns: 5,
-            digest: Sha256Digest::of(text.as_bytes()),
-            history: None,
-        };
-        let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.note("a", &version("1")).unwrap();
-        ledger.note("a", &version("12")).unwrap();
-        ledger.sync().unwrap();
-        ledger.file.write_all(b"{\"file\":[\"a\",{\"si").unwrap();
-        let mut ledger = Ledger::open(folder.path()).unwrap();
-        ledger.note("a", &version("123")).unwrap();
-        ledger.sync().unwrap();
-        let earlier = [("a".into(), version("1")), ("a".into(), version("12"))];
-        for compacted in [false, true] {
-            let noted = Ledger::read(folder.path()).unwrap();
-            assert_eq!(noted.files["a"], version("123"), "{compacted}");
-            assert_eq!(noted.earlier, earlier, "{compacted}");
-            Ledger::compact(folder.path(), &noted.files, &noted.earlier).unwrap();
-        }
     }
 
     #[test]

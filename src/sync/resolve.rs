@@ -1,7 +1,7 @@
 //! Decides about a version of a conversation that was kept as a fork.
 //!
-//! What is decided is remembered by the digest of its text and told to other machines, so that it does
-//! not come up again there.
+//! What is decided is remembered by its name, which its conversation and its text make, and told to other
+//! machines, so that it does not come up again there.
 
 use super::arrivals::Arrivals;
 use super::backup::{self, BackupError, Kept};
@@ -72,11 +72,8 @@ pub struct Settled {
 
 /// The conversation that a fork is a version of, relative to the home.
 pub fn conversation_of(fork: &Fork, config: &SyncConfig, state: &State) -> Option<String> {
-    let name = format!("{}.jsonl", fork.conversation());
-    let known = state
-        .files
-        .iter()
-        .find(|(key, _)| rollouts::is_key(key) && rollouts::file_name(key) == name);
+    let of_it = |key: &str| rollouts::is_key(key) && forks::label(key) == fork.conversation();
+    let known = state.files.iter().find(|(key, _)| of_it(key));
     let path = &known?.1.here.path;
     config.local.join(path).is_file().then(|| path.clone())
 }
@@ -85,14 +82,14 @@ pub fn conversation_of(fork: &Fork, config: &SyncConfig, state: &State) -> Optio
 /// it back there; the name of the snapshot, where anything is dropped. Made whatever the configuration says
 /// of backups: nobody else has what goes.
 pub fn keep_dropped(
-    mark: &str,
+    name: &str,
     choice: Choice,
     config: &SyncConfig,
     replica: &Replica,
     now: DateTime<Utc>,
 ) -> Result<Option<String>, ResolveError> {
     let all = Forks::read(&replica.folder, &config.cloud)?;
-    let Some(fork) = all.all.get(mark) else {
+    let Some(fork) = all.all.get(name) else {
         return Ok(None);
     };
     let state = replica.read()?;
@@ -111,7 +108,7 @@ pub fn keep_dropped(
             };
             let file = forks::folder(side, &replica.folder, &config.cloud).join(&fork.name);
             let digest = contents::raw_digest(&file).at("read", &file)?;
-            if forks::mark(&digest) != mark {
+            if forks::mark(&digest) != fork.mark() {
                 return Err(ResolveError::NotHere(fork.name.clone()));
             }
             let path = current.unwrap_or_else(|| home_of(fork));
@@ -152,15 +149,15 @@ fn home_of(fork: &Fork) -> String {
 /// state, has seen that nobody uses the home, and has kept what is dropped
 /// ([`keep_dropped`]).
 pub fn settle(
-    mark: &str,
+    name: &str,
     choice: Choice,
     config: &SyncConfig,
     replica: &Replica,
     state: &mut State,
 ) -> Result<Settled, ResolveError> {
     let all = Forks::read(&replica.folder, &config.cloud)?;
-    let Some(fork) = all.all.get(mark) else {
-        return Err(ResolveError::NotHere(mark.to_owned()));
+    let Some(fork) = all.all.get(name) else {
+        return Err(ResolveError::NotHere(name.to_owned()));
     };
     let file = forks::folder(Side::Here, &replica.folder, &config.cloud).join(&fork.name);
     let mut settled = Settled {
@@ -181,7 +178,7 @@ pub fn settle(
             let old = config.local.join(&current);
             let digest = contents::read(&old, None).at("read", &old)?.digest;
             // Decided first: whatever is killed now, the old version does not come back as a fork.
-            state.resolved.insert(forks::mark(&digest));
+            state.resolved.insert(fork.name_of_other(&digest));
             replica.write(state)?;
             let plain = current.strip_suffix(rollout::ZST).unwrap_or(&current);
             note(replica, plain, Change::Replaced)?;
@@ -195,9 +192,9 @@ pub fn settle(
     }
     if choice == Choice::Fork {
         // It goes on: it is no version to be left out any more.
-        state.resolved.remove(mark);
+        state.resolved.remove(name);
     } else {
-        state.resolved.insert(mark.to_owned());
+        state.resolved.insert(name.to_owned());
     }
     replica.write(state)?;
     for side in [Side::Here, Side::There] {

@@ -1,13 +1,16 @@
 //! Puts a snapshot of a sync back: into the Codex home, or into the cloud folder.
 
+use super::apply::copying::set_time;
 use super::backup::{self, BackupError, Kept, Snapshot};
 use super::config::SyncConfig;
 use super::contents;
 use super::forks;
 use super::identity;
+use super::ledger::{Ledger, Noted};
 use super::lineage::History;
 use super::lines;
-use super::manifest::{self, Ledger, Manifests, Noted, Written};
+use super::manifest::{self, Written};
+use super::peers::Manifests;
 use super::plan::{self, PlanError};
 use super::rollouts;
 use super::scan::{Side, Stat};
@@ -23,7 +26,6 @@ use chrono::{DateTime, Utc};
 use std::fs;
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 /// Why a snapshot cannot be put back. Nothing was changed, unless it says so.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +41,7 @@ pub enum RestoreError {
         /// What was given.
         name: String,
     },
-    /// A snapshot that names files outside itself, or files that never travel.
+    /// A snapshot that names files outside itself, or of which one has no place.
     #[error("{path:?} may not be put back ({why}): {}", snapshot.display())]
     Unsafe {
         /// The snapshot.
@@ -87,8 +89,10 @@ pub struct RestorePlan {
     pub snapshot: Snapshot,
     /// Into which side.
     pub target: Side,
-    /// Its files; those that are as they would be are left out.
+    /// Its files that go back.
     pub files: Vec<Kept>,
+    /// Those that do not, and why: logins, and what looks like one.
+    pub skipped: Vec<(String, String)>,
 }
 
 /// Finds the snapshot and what in it belongs to `target`: what was overwritten there. Without a target
@@ -142,11 +146,19 @@ pub fn plan(
     for kept in &files {
         check(&snapshot, &kept.path)?;
     }
-    check_contents(&snapshot, target, &files)?;
+    let reasons = check_contents(&snapshot, target, &files)?;
+    let (mut going, mut skipped) = (Vec::new(), Vec::new());
+    for (kept, why) in files.into_iter().zip(reasons) {
+        match why {
+            Some(why) => skipped.push((kept.path, why)),
+            None => going.push(kept),
+        }
+    }
     let plan = RestorePlan {
         snapshot,
         target,
-        files,
+        files: going,
+        skipped,
     };
     for kept in &plan.files {
         target_of(&plan, config, &kept.path)?;
@@ -155,9 +167,14 @@ pub fn plan(
 }
 
 /// Reads all that would be put back: half of a snapshot is worse than none, and a login does not travel
-/// under another name.
-fn check_contents(snapshot: &Snapshot, target: Side, files: &[Kept]) -> Result<(), RestoreError> {
+/// under another name. Why each file stays where it is, if it does.
+fn check_contents(
+    snapshot: &Snapshot,
+    target: Side,
+    files: &[Kept],
+) -> Result<Vec<Option<String>>, RestoreError> {
     let mut source = Source::open(snapshot)?;
+    let mut found = Vec::with_capacity(files.len());
     for kept in files {
         let damaged = |e: &dyn std::fmt::Display| RestoreError::Damaged {
             path: snapshot.path.join(kept.inside()),
@@ -169,8 +186,13 @@ fn check_contents(snapshot: &Snapshot, target: Side, files: &[Kept]) -> Result<(
         if size != kept.size && !snapshot.is_zip() {
             return Err(damaged(&"its size is another one"));
         }
+        if let Some(why) = travel::stays(&kept.path) {
+            found.push(Some(why.to_owned()));
+            continue;
+        }
         if rollouts::key(&kept.path).is_some() {
             // What was said in a conversation travels whatever it is; so it goes back.
+            found.push(None);
             continue;
         }
         // A text with a token in its midst is its owner's, here; prompts are anywhere.
@@ -181,15 +203,9 @@ fn check_contents(snapshot: &Snapshot, target: Side, files: &[Kept]) -> Result<(
                 _ => secrets::of_contents(from, size),
             })
             .map_err(|e| damaged(&e))?;
-        if let Some(why) = secret {
-            return Err(RestoreError::Unsafe {
-                snapshot: snapshot.path.clone(),
-                path: kept.path.clone(),
-                why: format!("what is in it looks like {why}"),
-            });
-        }
+        found.push(secret.map(|why| format!("what is in it looks like {why}")));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// A snapshot that is read from: no link in it is followed.
@@ -260,19 +276,14 @@ fn check(snapshot: &Snapshot, path: &str) -> Result<(), RestoreError> {
     // Elsewhere it is a letter like any other.
     let parts = path.split(['/', '\\']).any(|part| part == "..");
     let outside = parts || (cfg!(windows) && path.contains('\\'));
-    let why = if !inside || path.is_empty() || outside {
-        Some("it leads outside")
-    } else {
-        travel::stays(path)
-    };
-    match why {
-        None => Ok(()),
-        Some(why) => Err(RestoreError::Unsafe {
-            snapshot: snapshot.path.clone(),
-            path: path.to_owned(),
-            why: why.to_owned(),
-        }),
+    if inside && !path.is_empty() && !outside {
+        return Ok(());
     }
+    Err(RestoreError::Unsafe {
+        snapshot: snapshot.path.clone(),
+        path: path.to_owned(),
+        why: "it leads outside".to_owned(),
+    })
 }
 
 /// The files of a snapshot without a list of ours. What codexSync once copied and never travels here
@@ -400,14 +411,13 @@ fn recall(plan: &RestorePlan, config: &SyncConfig, replica: &Replica) -> Result<
         _ => return Ok(()),
     };
     let before = state.resolved.len();
-    for kept in plan
-        .files
-        .iter()
-        .filter(|kept| rollouts::key(&kept.path).is_some())
-    {
+    for kept in &plan.files {
+        let Some(key) = rollouts::key(&kept.path) else {
+            continue;
+        };
         let path = config.place(plan.target, &kept.path);
         let read = contents::read(&path, None).at("read", &path)?;
-        state.resolved.remove(&forks::mark(&read.digest));
+        state.resolved.remove(&forks::name(&key, &read.digest));
     }
     if state.resolved.len() < before {
         replica.write(&mut state)?;
@@ -488,8 +498,7 @@ fn put_one(
             Ok(size)
         })
         .at("read", &from)?;
-    let time = UNIX_EPOCH + Duration::from_nanos(u64::try_from(kept.mtime_ns).unwrap_or(0));
-    temp.file().set_modified(time).at("set time", &path)?;
+    set_time(temp.file(), kept.mtime_ns).at("set time", &path)?;
     if let Some(word) = word {
         let digest = contents::raw_digest(temp.path()).at("read", &path)?;
         let written = Written {

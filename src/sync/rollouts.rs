@@ -27,7 +27,7 @@ pub fn stem(name: &str) -> Option<&str> {
         10 => b == b'T',
         _ => b.is_ascii_digit(),
     });
-    let uuid = &stem[STEM_BYTES - UUID_BYTES..];
+    let uuid = stem.get(STEM_BYTES - UUID_BYTES..)?;
     let uuid_fits = uuid.bytes().enumerate().all(|(i, b)| match i {
         8 | 13 | 18 | 23 => b == b'-',
         _ => b.is_ascii_hexdigit(),
@@ -183,6 +183,21 @@ mod tests {
     use super::*;
 
     const ID: &str = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+
+    #[test]
+    fn a_name_of_any_letters_is_none_or_one() {
+        let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+        let good = format!("rollout-2026-11-18T10-00-00-{id}");
+        assert_eq!(stem(&good), Some(&*good));
+        for at in 0..good.len() {
+            for letter in ["é", "\u{1f600}", "\0"] {
+                let mut odd = format!("{}{letter}{}", &good[..at], &good[at + 1..]);
+                assert_eq!(stem(&odd), None, "{odd}");
+                odd.pop();
+                assert_eq!(stem(&odd), None, "{odd}");
+            }
+        }
+    }
 
     #[test]
     fn all_files_of_a_conversation_have_one_key() {

@@ -73,7 +73,7 @@ fn mtime_ns(meta: &Metadata) -> i64 {
 }
 
 /// Whether the bytes of a file are not on this machine: opening it would download it.
-fn is_dataless(meta: &Metadata) -> bool {
+pub(super) fn is_dataless(meta: &Metadata) -> bool {
     #[cfg(target_os = "macos")]
     {
         use std::os::macos::fs::MetadataExt;
@@ -202,6 +202,8 @@ impl Walk<'_> {
     fn goes_through(&mut self, path: &Path, relative: &str) -> Result<bool, IoError> {
         let why = if self.side == Side::There || !self.scope.follows(relative) {
             NOT_FOLLOWED
+        } else if let Some(why) = travel::why_not_followed(atomic::parent_of(path), path) {
+            why
         } else {
             match fs::metadata(path) {
                 Ok(meta) if meta.is_dir() => return Ok(true),

@@ -5,6 +5,7 @@
 
 use super::token_forms;
 use crate::io::regular;
+use serde_json::{Map, Value};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -13,6 +14,12 @@ const KEY: &str = "a key never travels";
 
 /// Larger files are not looked into.
 const MAX_LOOKED_INTO: u64 = 1 << 20;
+
+/// A login has some thousand bytes.
+const MAX_LOGIN_BYTES: u64 = 64 * 1024;
+
+/// No token is longer.
+const LONGEST_TOKEN: usize = 16 * 1024;
 
 /// What editors and people put behind a name that they keep a copy under.
 const COPY_ENDS: &[&str] = &[
@@ -147,8 +154,69 @@ pub(super) fn by_contents(path: &Path) -> io::Result<Option<&'static str>> {
 
 /// The same for what `from` gives, which has `size` bytes.
 pub(super) fn anywhere_in(from: impl Read, size: u64) -> io::Result<Option<&'static str>> {
-    let bytes = read(from, size)?;
-    Ok(of_all(&bytes).or_else(|| token_forms::found_in(&bytes)))
+    if size < MAX_LOOKED_INTO {
+        let bytes = read(from, size)?;
+        return Ok(of_all(&bytes).or_else(|| token_form_in(bytes)));
+    }
+    in_windows(from, MAX_LOOKED_INTO)
+}
+
+/// Looks for tokens in the midst of a text of any size, `window` bytes at a time.
+fn in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static str>> {
+    let mut bytes = Vec::new();
+    loop {
+        let known = bytes.len();
+        let came = from.by_ref().take(window).read_to_end(&mut bytes)?;
+        // What ends the window may go on in the next one; that begins where a word does.
+        let tail = bytes.len().saturating_sub(LONGEST_TOKEN);
+        let apart = bytes[tail..].iter().position(u8::is_ascii_whitespace);
+        let next = bytes[tail + apart.unwrap_or(0)..].to_vec();
+        if came > 0 || known == 0 {
+            if let Some(found) = token_form_in(std::mem::replace(&mut bytes, next)) {
+                return Ok(Some(found));
+            }
+        }
+        if came == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// The same in a text of two bytes a letter, which some editors write.
+fn token_form_in(mut bytes: Vec<u8>) -> Option<&'static str> {
+    token_forms::found_in(&bytes).or_else(|| {
+        bytes.contains(&0).then(|| bytes.retain(|b| *b != 0))?;
+        token_forms::found_in(&bytes)
+    })
+}
+
+/// Whether a file is a login of Codex and nothing else, whatever its name says.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn is_login(path: &Path) -> io::Result<bool> {
+    let file = regular::open_no_link(path)?;
+    if file.metadata()?.len() > MAX_LOGIN_BYTES {
+        return Ok(false);
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_LOGIN_BYTES).read_to_end(&mut bytes)?;
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    let Ok(Value::Object(login)) = serde_json::from_slice(text) else {
+        return Ok(false);
+    };
+    let tokens = [
+        "access_token",
+        "refresh_token",
+        "id_token",
+        "OPENAI_API_KEY",
+    ];
+    let has_token = |fields: &Map<String, Value>| {
+        let mut values = tokens.iter().filter_map(|name| fields.get(*name)?.as_str());
+        values.any(|value| !value.is_empty())
+    };
+    let inside = login.get("tokens").and_then(Value::as_object);
+    Ok(has_token(&login) || inside.is_some_and(has_token))
 }
 
 /// Why a file stays, by what it is as a whole: a JSON file with a token, a private key, an export.
@@ -240,6 +308,26 @@ mod tests {
         ] {
             assert_eq!(by_name(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn a_token_is_found_in_a_text_of_any_size_and_of_two_bytes_a_letter() {
+        let token = format!("sk-proj-{}", "aB3dE6gH9jK2mN5pQ8rS1tU4vW7xY0z");
+        let wide = |text: &str| text.bytes().flat_map(|b| [b, 0]).collect::<Vec<u8>>();
+        for before in [0, 10, 90, 95, 99, 100, 101, 199, 1000] {
+            let text = format!("{}{token}{}", "a ".repeat(before), " b".repeat(500));
+            for bytes in [text.clone().into_bytes(), wide(&text)] {
+                let found = in_windows(&*bytes, 100).unwrap();
+                assert_eq!(found, Some("an API key"), "{before}");
+            }
+        }
+        // The end of a word is no word.
+        let text = format!("{}a{token}", "x".repeat(5 * LONGEST_TOKEN));
+        assert_eq!(in_windows(text.as_bytes(), 100).unwrap(), None);
+        assert_eq!(in_windows(&b""[..], 100).unwrap(), None);
+        let large = "line\n".repeat(300_000) + &token;
+        let found = anywhere_in(large.as_bytes(), large.len() as u64).unwrap();
+        assert_eq!(found, Some("an API key"));
     }
 
     #[test]

@@ -22,7 +22,10 @@ impl SyncConfig {
     pub fn place(&self, side: Side, path: &str) -> PathBuf {
         let full = self.root(side).join(path);
         let may_lead = side == Side::Here && travel::is_followed(path, &self.roots);
-        if may_lead && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink()) {
+        if may_lead
+            && fs::symlink_metadata(&full).is_ok_and(|meta| meta.is_symlink())
+            && travel::why_not_followed(self.root(side), &full).is_none()
+        {
             full.canonicalize().unwrap_or(full)
         } else {
             full

@@ -7,9 +7,9 @@
 
 use super::lineage::History;
 use super::scan::Stat;
+use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
-use crate::io::regular;
-use crate::io::{IoContext, IoError, atomic, tree};
+use crate::io::{IoContext, IoError, atomic, regular, tree};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -79,7 +79,7 @@ struct Line<'a>(
 pub struct State {
     /// By key.
     pub files: HashMap<String, Last>,
-    /// What is settled for all machines: marks of forks that somebody has decided about, and ids of
+    /// What is settled for all machines: names of forks that somebody has decided about, and ids of
     /// deletions of files that came to life again.
     pub resolved: BTreeSet<String>,
     /// Files that were deleted here and whose deletion was sent on, by key.
@@ -258,55 +258,54 @@ impl Replica {
             atomic::keep_copy(&path, DAMAGED)?;
             state.damage = None;
         }
-        let mut bytes = self.header(state)?;
-        let mut keys: Vec<_> = state.files.keys().collect();
-        keys.sort();
-        for key in keys {
-            push_line(&mut bytes, &known_line(key, &state.files[key]));
-        }
-        if state.has_peers {
-            push_line(&mut bytes, &serde_json::json!({ "peers": true }));
-        }
-        if state.has_gaps {
-            push_line(&mut bytes, &serde_json::json!({ "gaps": true }));
-        }
-        for digest in &state.resolved {
-            push_line(&mut bytes, &serde_json::json!({ "resolved": digest }));
-        }
-        for (path, Deletion { digest, id }) in &state.deleted {
-            push_line(
-                &mut bytes,
-                &serde_json::json!({ "deleted": path, "digest": digest, "id": id }),
-            );
-        }
-        let histories: BTreeMap<_, _> = state.histories.iter().collect();
-        for (key, history) in histories {
-            push_line(&mut bytes, &history_line(key, history));
-        }
-        for end in &state.published {
-            push_line(&mut bytes, &serde_json::json!({ "published": end }));
-        }
-        for end in &state.former {
-            push_line(&mut bytes, &serde_json::json!({ "former": end }));
-        }
-        if state.outside > 0 {
-            push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }));
-        }
+        let bytes = self.encode(state).at("encode", &path)?;
         atomic::write(&path, &bytes)?;
         state.must_be_written = false;
         Ok(())
     }
 
-    fn header(&self, state: &State) -> Result<Vec<u8>, IoError> {
-        let mut bytes = serde_json::to_vec(&Header {
+    fn encode(&self, state: &State) -> std::io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let header = Header {
             schema: SCHEMA,
             writer: state.writer.clone(),
             local: self.local.clone(),
             cloud: self.cloud.clone(),
-        })
-        .map_err(std::io::Error::other)
-        .at("encode", self.file())?;
-        bytes.push(b'\n');
+        };
+        push_line(&mut bytes, &header)?;
+        let mut keys: Vec<_> = state.files.keys().collect();
+        keys.sort();
+        for key in keys {
+            push_line(&mut bytes, &known_line(key, &state.files[key]))?;
+        }
+        if state.has_peers {
+            push_line(&mut bytes, &serde_json::json!({ "peers": true }))?;
+        }
+        if state.has_gaps {
+            push_line(&mut bytes, &serde_json::json!({ "gaps": true }))?;
+        }
+        for digest in &state.resolved {
+            push_line(&mut bytes, &serde_json::json!({ "resolved": digest }))?;
+        }
+        for (path, Deletion { digest, id }) in &state.deleted {
+            push_line(
+                &mut bytes,
+                &serde_json::json!({ "deleted": path, "digest": digest, "id": id }),
+            )?;
+        }
+        let histories: BTreeMap<_, _> = state.histories.iter().collect();
+        for (key, history) in histories {
+            push_line(&mut bytes, &history_line(key, history))?;
+        }
+        for end in &state.published {
+            push_line(&mut bytes, &serde_json::json!({ "published": end }))?;
+        }
+        for end in &state.former {
+            push_line(&mut bytes, &serde_json::json!({ "former": end }))?;
+        }
+        if state.outside > 0 {
+            push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }))?;
+        }
         Ok(bytes)
     }
 
@@ -336,9 +335,9 @@ impl Journal {
     ) -> Result<(), IoError> {
         let mut bytes = Vec::new();
         if let Some(history) = history {
-            push_line(&mut bytes, &history_line(key, history));
+            push_line(&mut bytes, &history_line(key, history)).at("encode", &self.path)?;
         }
-        push_line(&mut bytes, &known_line(key, last));
+        push_line(&mut bytes, &known_line(key, last)).at("encode", &self.path)?;
         self.file.write_all(&bytes).at("write", &self.path)
     }
 
@@ -447,13 +446,6 @@ fn known_line<'a>(key: &'a str, last: &'a Last) -> Line<'a> {
 
 fn history_line(key: &str, history: &History) -> impl Serialize {
     serde_json::json!({ "history": key, "lineage": history.lineage, "over": history.over })
-}
-
-fn push_line(bytes: &mut Vec<u8>, line: &impl Serialize) {
-    // Writing texts and numbers into memory does not fail.
-    if serde_json::to_writer(&mut *bytes, line).is_ok() {
-        bytes.push(b'\n');
-    }
 }
 
 /// A name that no other machine has: eight digits are enough to tell a few machines apart.

@@ -51,8 +51,7 @@ pub(super) fn found_in(text: &[u8]) -> Option<&'static str> {
         let mut words = words_after(text, begin.as_bytes());
         words.any(|rest| is_one(word(rest)))
     });
-    let is_jwt =
-        || words_after(text, b"eyJ").any(|rest| is_login(&text[text.len() - rest.len() - 3..]));
+    let is_jwt = || memmem::find(text, b"eyJ").is_some_and(|at| has_login(&text[at..]));
     let has_key = || {
         let mut keys = memmem::find_iter(text, "PRIVATE KEY");
         keys.any(|at| is_private_key(&text[at..]))
@@ -106,18 +105,34 @@ fn is_of_aws(rest: &[u8]) -> bool {
         && !rest.ends_with(b"EXAMPLE")
 }
 
-/// Whether a JWT stands there that says when it ends or who gave it: those of textbooks do not.
-fn is_login(text: &[u8]) -> bool {
-    let end = text.iter().position(|b| !is_of_word(*b) && *b != b'.');
-    let token = std::str::from_utf8(&text[..end.unwrap_or(text.len())]).unwrap_or_default();
-    let is_signed = token.split('.').nth(2).is_some_and(|end| end.len() >= 16);
-    let claims = is_signed.then(|| auth::claims(token)).flatten();
+/// Whether a JWT stands anywhere that says when it ends or who gave it: those of textbooks do not.
+/// Each part of three is looked at once, whatever the text.
+fn has_login(text: &[u8]) -> bool {
+    let mut words = text.split(|b| !is_of_word(*b) && *b != b'.');
+    words.any(|word| {
+        let mut parts = word.split(|b| *b == b'.');
+        let mut of_three = [parts.next(), parts.next()];
+        parts.any(|third| {
+            let [first, second] = of_three;
+            of_three = [second, Some(third)];
+            let is_one = third.len() >= 16 && first.is_some_and(|part| part.starts_with(b"eyJ"));
+            is_one && second.is_some_and(is_of_login)
+        })
+    })
+}
+
+fn is_of_login(claims: &[u8]) -> bool {
+    let claims = std::str::from_utf8(claims).ok();
+    let claims = claims.and_then(|claims| auth::claims(&format!(".{claims}.")));
     claims.is_some_and(|claims| claims.get("exp").or(claims.get("iss")).is_some())
 }
 
 /// Whether a key follows the end of its first line, where that is in a text of any kind.
 fn is_private_key(text: &[u8]) -> bool {
     const LEAST: usize = 40;
+    /// Longer than all that stands between a first line and the key.
+    const LONGEST: usize = 2048;
+    let text = &text[..text.len().min(LONGEST)];
     let rest = text.strip_prefix(b"PRIVATE KEY").unwrap_or(text);
     let rest = rest.strip_prefix(b" BLOCK").unwrap_or(rest);
     let Some(mut rest) = rest.strip_prefix(b"-----") else {
@@ -206,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn no_text_takes_long() {
+        // What was looked at once for each of its beginnings would take hours.
+        for part in [
+            "eyJ.",
+            "eyJ-",
+            "PRIVATE KEY-----:",
+            "PRIVATE KEY-----\n",
+            "sk-",
+            "sk- ",
+        ] {
+            let text = part.repeat((4 << 20) / part.len());
+            assert_eq!(found_in(text.as_bytes()), None, "{part:?}");
+        }
+    }
+
+    #[test]
     fn words_names_and_examples_are_no_tokens() {
         for text in [
             "the risk-averse task-runner-for-long-hyphenated-names-of-things-v2",
@@ -216,7 +247,7 @@ mod tests {
             "ghp_xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
             "xoxb-your-token-here",
             "AKIAIOSFODNN7EXAMPLE",
-            "AKIAXXXXXXXXXXXXXXXX",
+            "AKIAYOURACCESSKEYIDX",
             "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
             "a file that begins with -----BEGIN OPENSSH PRIVATE KEY----- is never to be committed, whatever it is",
             "-----BEGIN CERTIFICATE-----\nMIIDdzCCAl+gAwIBAgIEAgAAuTANBgkqhkiG9w0BAQUFADBa\n",

@@ -100,6 +100,24 @@ pub fn is_followed(path: &str, roots: &[String]) -> bool {
     !path.contains('/') && (LINKED.contains(&path) || named())
 }
 
+/// Why what a link in the home `root` leads to is not synced under the link's name, if so: it is, or holds,
+/// what never travels under its own.
+pub fn why_not_followed(root: &Path, link: &Path) -> Option<&'static str> {
+    let (root, real) = (root.canonicalize().ok()?, link.canonicalize().ok()?);
+    if root.starts_with(&real) {
+        return Some("a link to what holds the home is not followed");
+    }
+    // Of a folder elsewhere the name says nothing.
+    let name = match real.strip_prefix(&root) {
+        Ok(inside) => inside,
+        Err(_) if real.is_dir() => return None,
+        Err(_) => Path::new(real.file_name()?),
+    };
+    let name = name.to_string_lossy().replace('\\', "/");
+    let stays = stays(&name).is_some() || runs_commands(&name);
+    stays.then_some("a link to what never travels is not followed")
+}
+
 /// Whether one of the `roots` is `folder` or lies in it.
 pub fn holds_any(folder: &str, roots: &[String]) -> bool {
     roots.iter().any(|root| is_below(root, folder))

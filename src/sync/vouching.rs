@@ -32,7 +32,7 @@ pub(super) fn for_known(
     }
     let config = work.config;
     let others = identity::others(config, state)?;
-    if !others.incomplete.is_empty() {
+    if !(others.incomplete.is_empty() && others.not_here.is_empty()) {
         // What has not arrived may vouch for all of it.
         return Ok(());
     }

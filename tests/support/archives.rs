@@ -8,6 +8,7 @@ use codex_manager::archive::format::Compression;
 use codex_manager::archive::metadata::{Metadata, Mode};
 use codex_manager::archive::pack::Packed;
 use codex_manager::archive::reader::Archive;
+use codex_manager::archive::restore::RestoreError;
 use codex_manager::archive::restore::apply::{self, RestoreRequest};
 use codex_manager::archive::restore::plan::{Selection, Target};
 use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
@@ -73,6 +74,16 @@ pub(crate) fn take_while(
 
 /// Puts an archive into a new folder.
 pub(crate) fn put_back(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
+    put_back_onto(env, archive, into, None).expect("restore")
+}
+
+/// The same on a disk that ignores letter case, or does not.
+pub(crate) fn put_back_onto(
+    env: &TestEnv,
+    archive: &Path,
+    into: &str,
+    ignores_case: Option<bool>,
+) -> Result<PathBuf, RestoreError> {
     let archive = Archive::open(archive).expect("opens");
     let folder = env.path(into);
     let process = Environment::of_process().without("CODEX_SQLITE_HOME");
@@ -88,10 +99,10 @@ pub(crate) fn put_back(env: &TestEnv, archive: &Path, into: &str) -> PathBuf {
         may_switch_account: true,
         safety_backup: false,
         may_write_outside: false,
+        ignores_case,
         manager_home: &manager_home,
         env: &process,
         now: chrono::DateTime::default(),
     };
-    apply::apply(&request, &Silent).expect("restore");
-    folder
+    apply::apply(&request, &Silent).map(|_| folder)
 }

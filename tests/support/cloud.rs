@@ -299,6 +299,15 @@ enum Arrives {
     WithZeros,
 }
 
+/// Whether a run was stopped, before or after something was kept.
+fn is_interrupted(error: &ApplyError) -> bool {
+    match error {
+        ApplyError::Interrupted => true,
+        ApplyError::Stopped { cause, .. } => is_interrupted(cause),
+        _ => false,
+    }
+}
+
 fn conflict_name(path: &str, n: u64, chance: u64, machine: &str) -> String {
     let (stem, end) = path.rsplit_once('.').unwrap_or((path, ""));
     let mark = match chance % 5 {
@@ -531,7 +540,7 @@ impl Machine {
                 self.is_untold = false;
                 !report.done.is_empty()
             }
-            Err(ApplyError::Interrupted) => true,
+            Err(error) if is_interrupted(&error) => true,
             Err(error) => panic!("{}: {error}", self.name),
         }
     }

@@ -1,19 +1,22 @@
 //! The work of a restore, from the first check to the last.
 
 use super::RestoreError;
-use super::exchange_steps::linked_roots;
+use super::databases;
+use super::exchange_steps::{add_root, linked_roots};
 use super::live::{self, LiveFiles};
 use super::login::{self, StagedLogin};
 use super::login_kept::Keeping;
 use super::merge::{self, Merged};
 use super::pending::Note;
 use super::plan::{self, RestorePlan, Selection, Target};
+use super::remains;
 use super::rollouts::Rollouts;
+use super::room;
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Swap};
 use crate::accounts::choice::{AuthOutcome, AuthPolicy};
-use crate::archive::ArchiveError;
 use crate::archive::check::check_spellings;
+use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
 use crate::archive::publish::Published;
 use crate::archive::reader::{Archive, Layout, Listing};
@@ -52,6 +55,8 @@ pub struct RestoreRequest<'a> {
     pub safety_backup: bool,
     /// Whether databases may go where only the archive's settings say (`sqlite_home`).
     pub may_write_outside: bool,
+    /// Whether the disk takes names for one that differ in letter case alone; where absent, it is asked.
+    pub ignores_case: Option<bool>,
     /// The manager home.
     pub manager_home: &'a Path,
     /// The process's environment.
@@ -178,12 +183,16 @@ pub(super) struct Work<'a> {
     pub(super) whole: bool,
     /// Whether each file is exchanged by itself: for a few files of a large home.
     pub(super) by_file: bool,
+    /// Folders that are exchanged as a whole all the same, by their paths in the home.
+    pub(super) whole_folders: BTreeSet<PathBuf>,
     pub(super) merged: Merged,
     /// Where Codex looks for databases, if outside the home.
     pub(super) sqlite_home: Option<PathBuf>,
     /// Databases that lie outside the home and are replaced: live folder and staged folder.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
-    /// Those among them that only go.
+    /// Databases of the archive that go there, and where each is staged.
+    pub(super) outside_restored: Vec<(EntryName, PathBuf)>,
+    /// Databases there that only go.
     pub(super) outside_removed: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
     pub(super) _note: Note,
@@ -196,34 +205,27 @@ impl<'a> Work<'a> {
         // Again: another restore may have ended between the look before and the lock.
         let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
-        let needed_bytes = plan.bytes.saturating_sub(plan.hole_bytes);
-        if let Some(free_bytes) = space::free_bytes(swap.folder()).filter(|n| *n < needed_bytes) {
-            return Err(ArchiveError::NoSpace {
-                folder: swap.folder().to_path_buf(),
-                needed_bytes,
-                free_bytes,
-            }
-            .into());
+        for place in remains::places_apart(&folder) {
+            remains::retry(&place);
         }
-        if stage::ignores_case(swap.folder())? {
-            // What stays here is not to be taken for a file of the archive either.
-            let kept = live.names.without(&plan.writes).without(&plan.removed);
-            check_spellings(request.archive.path(), || {
-                plan.writes.iter().chain(kept.iter())
-            })?;
-        }
+        let linked = linked_roots(&folder, &plan)?;
+        let outside = databases::outside_folder(request, &folder);
+        let (archive, staging) = (request.archive, swap.folder());
+        let disks = &room::System;
+        let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
+        room::check(&needs, disks)?;
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
-        Self::with(request, (plan, live), folder, swap, whole, note)
+        Self::with(request, (plan, live), folder, linked, (swap, note), whole)
     }
 
     fn with(
         request: &'a RestoreRequest<'a>,
         (plan, live): (RestorePlan, LiveFiles),
         folder: PathBuf,
-        mut swap: Swap,
+        linked: Vec<Root>,
+        (mut swap, note): (Swap, Note),
         whole: bool,
-        note: Note,
     ) -> Result<Self, RestoreError> {
         let mut roots = vec![Root {
             prefix: PathBuf::new(),
@@ -231,18 +233,19 @@ impl<'a> Work<'a> {
             staged: swap.folder().join("new"),
             whole,
         }];
-        for root in linked_roots(&folder, &plan)? {
-            swap.add_folder(atomic::parent_of(&root.staged))?;
-            roots.push(root);
+        for root in linked {
+            roots.push(add_root(&mut swap, root)?);
         }
         let outside = swap.folder().join("outside");
         atomic::create_private_folder(&roots[0].staged)?;
+        check_case(request, &plan, &live, &roots)?;
         let contents = request.archive.contents();
         let stage = Stage {
             roots,
             outside,
             login: None,
             rollouts: Rollouts::default(),
+            left_out: BTreeSet::new(),
         };
         Ok(Self {
             request,
@@ -254,9 +257,11 @@ impl<'a> Work<'a> {
             swap,
             whole,
             by_file: false,
+            whole_folders: BTreeSet::new(),
             merged: Merged::default(),
             sqlite_home: None,
             outside: None,
+            outside_restored: Vec::new(),
             outside_removed: Vec::new(),
             notes: Vec::new(),
             _note: note,
@@ -275,6 +280,10 @@ impl<'a> Work<'a> {
         self.stage.login = extract.into_login();
         self.stage.rollouts = Rollouts::among(&self.plan.writes);
         self.stage.structure(self.contents, &self.plan)?;
+        self.notes.extend(self.stage.left_out.iter().map(|kept| {
+            let kept = kept.display();
+            format!("left as it is, though the archive has a folder in its place: {kept}")
+        }));
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
                 "made by the Python codex-manager: no digests; names, CRC and databases were checked"
@@ -299,10 +308,12 @@ impl<'a> Work<'a> {
     fn carry(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
         let is_small = self.plan.partial && files <= FEW_FILES;
-        if self.target_is_home_alone() && (is_small || stage::has_layers(&self.folder)) {
-            // Linking all that stays would cost more than the restore itself; or folders of a lower
-            // layer cannot be exchanged.
+        if self.target_is_home_alone() && is_small {
+            // Linking all that stays would cost more than the restore itself.
             return self.leave_what_stays();
+        }
+        if self.target_is_home_alone() && self.is_layered()? {
+            return self.carry_pieces();
         }
         match self.carry_what_stays() {
             // A file of another user, which may be neither read nor linked, can stay where it is.
@@ -318,24 +329,30 @@ impl<'a> Work<'a> {
         Ok(self.stage.finish_folders(self.contents, kept)?)
     }
 
+    /// Folders of ours in the home, by their paths there.
+    pub(super) fn own_folders(&self) -> BTreeSet<PathBuf> {
+        let roots = self.stage.roots.iter();
+        let own = roots.map(|root| {
+            let within = swap::folder_within(&root.live);
+            let name = within.file_name().unwrap_or_default();
+            root.prefix.join(name)
+        });
+        own.collect()
+    }
+
+    /// What carries over what stays, but for the folders `own`.
+    pub(super) fn carrier<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> Carry<'b> {
+        Carry {
+            plan: &self.plan,
+            skip: own,
+            exact: !self.plan.partial && !self.plan.merge,
+        }
+    }
+
     /// Carries what stays into the new state.
     fn carry_what_stays(&self) -> Result<(), IoError> {
-        let own: BTreeSet<PathBuf> = self
-            .stage
-            .roots
-            .iter()
-            .map(|root| {
-                let within = swap::folder_within(&root.live);
-                let name = within.file_name().unwrap_or_default();
-                root.prefix.join(name)
-            })
-            .collect();
-        let exact = !self.plan.partial && !self.plan.merge;
-        let carry = Carry {
-            plan: &self.plan,
-            skip: &own,
-            exact,
-        };
+        let own = self.own_folders();
+        let carry = self.carrier(&own);
         // The linked folders first: where nothing of theirs is staged, nothing is exchanged.
         for root in &self.stage.roots[1..] {
             carry.root(root)?;
@@ -344,7 +361,7 @@ impl<'a> Work<'a> {
             carry.root(self.stage.home())?;
         } else {
             for top in self.tops() {
-                carry.top(self.stage.home(), &top)?;
+                carry.within(self.stage.home(), Path::new(&top))?;
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
@@ -369,6 +386,7 @@ impl<'a> Work<'a> {
             plan,
             contents,
             swap,
+            outside_restored,
             mut notes,
             ..
         } = self;
@@ -399,11 +417,17 @@ impl<'a> Work<'a> {
         // The exchange is done: nothing that fails from here on is a failed restore.
         let unsettled = login.settle_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
+        let is_restored = |path: &Path| {
+            plan.writes.contains(path)
+                || outside_restored
+                    .iter()
+                    .any(|(name, _)| name.as_path() == path)
+        };
         let files = contents.files.iter();
-        let sizes = files.filter(|f| plan.writes.contains(f.path.as_path()));
+        let sizes = files.filter(|f| is_restored(f.path.as_path()));
         Ok(RestoreReport {
-            files: plan.writes.len() as u64 + restored_login,
-            bytes: sizes.map(|f| f.size).sum(),
+            files: (plan.writes.len() + outside_restored.len()) as u64 + restored_login,
+            bytes: sizes.fold(0, |sum, f| sum.saturating_add(f.size)),
             removed: plan.removed,
             safety,
             auth: login.outcome,
@@ -411,6 +435,35 @@ impl<'a> Work<'a> {
             unsettled,
         })
     }
+}
+
+/// Refuses what a disk that ignores case would take for one: files, and folders that would become one
+/// with the files of both. What stays here is not to be taken for the archive's either.
+fn check_case(
+    request: &RestoreRequest<'_>,
+    plan: &RestorePlan,
+    live: &LiveFiles,
+    roots: &[Root],
+) -> Result<(), RestoreError> {
+    let asked = || {
+        let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
+        folders.try_fold(false, |ignores, folder| {
+            Ok::<_, IoError>(ignores || stage::ignores_case(folder)?)
+        })
+    };
+    if !request.ignores_case.map_or_else(asked, Ok)? {
+        return Ok(());
+    }
+    let kept = live.names.without(&plan.writes).without(&plan.removed);
+    let folders = request.archive.contents().folders;
+    check_spellings(request.archive.path(), || {
+        let folders = folders
+            .iter()
+            .filter(|_| !plan.partial)
+            .map(|f| f.path.clone());
+        plan.writes.iter().chain(folders).chain(kept.iter())
+    })?;
+    Ok(())
 }
 
 /// Refuses to replace folders that other file systems are mounted in: one at the top is replaced
@@ -453,7 +506,7 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     Ok((Swap::begin(&within, folder, &keeping)?, note))
 }
 
-fn is_denied(error: &IoError) -> bool {
+pub(super) fn is_denied(error: &IoError) -> bool {
     matches!(
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem

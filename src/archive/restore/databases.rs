@@ -2,9 +2,11 @@
 //! that are no longer the same.
 
 use super::RestoreError;
-use super::apply::Work;
+use super::apply::{RestoreRequest, Work};
 use super::plan::Target;
+use super::remains;
 use super::rollouts::{FirstOf, Rollouts, conversation_of};
+use super::room::{self, Need};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
@@ -22,8 +24,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 impl Work<'_> {
+    /// The databases that the archive brings, into the home and outside of it.
     fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
         let mut staged = self.staged_as_databases();
+        staged.extend(self.outside_restored.iter().cloned());
         staged.retain(|(_, path)| database::is_sqlite(path));
         staged
     }
@@ -227,11 +231,7 @@ impl Work<'_> {
             self.stage_outside(atomic::parent_of(&database.live))?;
         }
         atomic::create_private_folder(atomic::parent_of(&database.staged))?;
-        if database::snapshot(&database.live, &database.staged).is_ok() {
-            return Ok(true);
-        }
-        tree::remove(&database.staged)?;
-        Ok(false)
+        copy_if_sound(&database.live, &database.staged)
     }
 
     /// Notes that a live database of the home is replaced by its staged copy, or goes where there
@@ -273,13 +273,22 @@ impl Work<'_> {
         ids: &HashSet<String>,
         rows: Rows,
     ) -> Result<(), RestoreError> {
-        let live = self.folder.join(name.as_path());
+        let is_outside = self
+            .outside_restored
+            .iter()
+            .any(|(outside, _)| outside == name);
+        let live = match &self.outside {
+            Some((folder, _)) if is_outside => {
+                folder.join(name.as_path().file_name().unwrap_or_default())
+            }
+            _ => self.folder.join(name.as_path()),
+        };
         if ids.is_empty() || !database::is_sqlite(&live) {
             return Ok(());
         }
         let copy = self.swap.folder().join("live.sqlite");
         // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
-        if database::snapshot(&live, &copy).is_ok() {
+        if copy_if_sound(&live, &copy)? {
             thread_rows::adopt_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
@@ -352,16 +361,40 @@ impl Work<'_> {
                 if self.is_shared(&folder)? {
                     return Err(RestoreError::SharedDatabases(folder));
                 }
+                self.check_room_outside(&folder, &databases)?;
                 let staging = self.stage_outside(&folder)?;
                 for (name, path) in databases {
                     let file_name = name.as_path().file_name().unwrap_or_default();
-                    move_file(&path, &staging.join(file_name))?;
+                    let staged = staging.join(file_name);
+                    move_file(&path, &staged)?;
+                    self.outside_restored.push((name.clone(), staged));
                     self.plan.writes.remove(name.as_path());
                     self.plan.added.remove(name.as_path());
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Whether the disk of `folder`, where that is not the home's, has room for these databases: which
+    /// folder it is may have come from the archive's own settings.
+    fn check_room_outside(
+        &self,
+        folder: &Path,
+        databases: &[(EntryName, PathBuf)],
+    ) -> Result<(), ArchiveError> {
+        let disks = &room::System;
+        if !room::is_on_another_disk(folder, self.swap.folder(), disks) {
+            return Ok(());
+        }
+        let sizes = databases
+            .iter()
+            .filter_map(|(_, path)| path.metadata().ok());
+        let need = Need {
+            folder: folder.to_path_buf(),
+            bytes: sizes.map(|meta| meta.len()).sum(),
+        };
+        room::check(&[need], disks)
     }
 
     /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
@@ -404,6 +437,7 @@ impl Work<'_> {
         }
         atomic::create_private_folder(folder)?;
         let staging = outside_staging(folder);
+        remains::retry(&staging);
         self.swap.add_folder(&staging)?;
         self.outside = Some((folder.to_path_buf(), staging.clone()));
         Ok(staging)
@@ -487,6 +521,16 @@ impl Work<'_> {
     }
 }
 
+/// Where this home has its databases, if outside of it, as far as is known before anything is unpacked.
+pub(super) fn outside_folder(request: &RestoreRequest<'_>, folder: &Path) -> Option<PathBuf> {
+    if request.target == Target::Elsewhere {
+        return None;
+    }
+    let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
+    let databases = CodexConfig::read(folder).databases(folder, request.env)?;
+    Some(real(&databases)).filter(|databases| *databases != real(folder))
+}
+
 /// A live database that the archive does not replace.
 struct LiveDatabase {
     live: PathBuf,
@@ -518,6 +562,21 @@ fn drop_sqlite_home(path: &Path) -> Result<(), IoError> {
         atomic::write(path, document.to_string().as_bytes())?;
     }
     Ok(())
+}
+
+/// Copies the database `live`; `false`, and no copy, where it is damaged, cannot be read or has gone.
+///
+/// # Errors
+/// The copy could not be made, which says nothing about the database: a disk without room for it.
+fn copy_if_sound(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
+    match database::snapshot(live, copy) {
+        Ok(()) => Ok(true),
+        Err(e) if e.is_of_content(live) || !live.exists() => {
+            tree::remove(copy)?;
+            Ok(false)
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Moves a staged file; copies it where the places are on different file systems.

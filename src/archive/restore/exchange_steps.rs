@@ -1,11 +1,12 @@
 //! Which names a restore exchanges: the places that it works in, and the steps for what was staged there.
 
 use super::RestoreError;
-use super::apply::Work;
+use super::apply::{Work, is_denied};
 use super::plan::RestorePlan;
+use super::remains;
 use super::stage::{self, Root};
 use super::step::Step;
-use super::swap;
+use super::swap::{self, Swap, SwapError};
 use crate::codex::database;
 use crate::codex::home::{self, kind_of};
 use crate::io::{IoContext, atomic, space};
@@ -49,32 +50,10 @@ impl Work<'_> {
         roots.map(|r| (r.staged.clone(), place(r))).collect()
     }
 
-    /// A step for each file, and for each folder that is new; the login last.
-    fn steps_by_file(&self) -> Result<Vec<Step>, RestoreError> {
-        let mut steps = Vec::new();
-        for root in self.stage.roots.iter().rev() {
-            stage::steps_by_file(&root.live, &root.staged, &mut steps)?;
-        }
-        for (number, name) in self.plan.removed.iter().enumerate() {
-            let path = name.as_path();
-            let root = self.stage.root_of(path);
-            let live = root
-                .live
-                .join(path.strip_prefix(&root.prefix).unwrap_or(path));
-            if stage::look(&live).is_ok() {
-                let old = atomic::parent_of(&root.staged).join("old");
-                atomic::create_private_folder(&old)?;
-                steps.push(Step::new(live, old.join(number.to_string())));
-            }
-        }
-        steps.sort_by_key(|step| step.is_of(&self.folder.join(home::AUTH_JSON)));
-        Ok(steps)
-    }
-
     /// The steps that put what is staged into place.
     pub(super) fn steps(&self) -> Result<Vec<Step>, RestoreError> {
         if self.by_file {
-            return self.steps_by_file();
+            return self.steps_in_pieces();
         }
         let mut steps = Vec::new();
         for root in self.stage.roots[1..]
@@ -89,6 +68,7 @@ impl Work<'_> {
             names.extend(entry_names(&root.staged)?);
             let within = swap::folder_within(&root.live);
             names.remove(within.file_name().unwrap_or_default());
+            names.retain(|name| !remains::is_named_remains(Path::new(name)));
             steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {
@@ -165,6 +145,20 @@ pub(super) fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root
         }
     }
     Ok(roots)
+}
+
+/// Adds the folder that `root` is staged in to the swap: within the live one where nothing can be made
+/// beside it.
+pub(super) fn add_root(swap: &mut Swap, mut root: Root) -> Result<Root, RestoreError> {
+    match swap.add_folder(atomic::parent_of(&root.staged)) {
+        Err(SwapError::Io(e)) if is_denied(&e) && root.whole && root.live.is_dir() => {
+            root.whole = false;
+            root.staged = swap::folder_within(&root.live).join("new");
+            swap.add_folder(atomic::parent_of(&root.staged))?;
+        }
+        added => added?,
+    }
+    Ok(root)
 }
 
 fn entry_names(folder: &Path) -> Result<BTreeSet<OsString>, RestoreError> {

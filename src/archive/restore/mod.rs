@@ -8,16 +8,17 @@ mod any_path;
 pub mod apply;
 mod databases;
 mod exchange_steps;
-mod file_id;
 pub mod live;
 mod login;
 mod login_kept;
 mod merge;
 pub mod pending;
+mod pieces;
 pub mod plan;
 mod remains;
 mod returning;
 mod rollouts;
+mod room;
 pub mod safety;
 mod stage;
 mod step;
@@ -98,8 +99,13 @@ pub enum RestoreError {
     #[error("nothing in the archive is named {0}")]
     NotFound(String),
     /// What is to be replaced could not be saved first.
-    #[error("the safety backup could not take {} of what would be replaced, first {}: {}", .0.len(), .0[0].path.display(), .0[0].reason)]
-    Unsaved(Vec<LeftOut>),
+    #[error("the safety backup could not take {} of what would be replaced, first {}: {}", items.len(), items[0].path.display(), items[0].reason)]
+    Unsaved {
+        /// What.
+        items: Vec<LeftOut>,
+        /// Whether the restore could be done without saving them.
+        may_go_without: bool,
+    },
     /// Codex does not read auth.json here.
     #[error(
         "Codex keeps its login by cli_auth_credentials_store = \"{0}\" and would not read auth.json"

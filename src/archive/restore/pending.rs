@@ -115,13 +115,12 @@ fn places(codex_home: &Path) -> [PathBuf; 2] {
 
 /// What restores of `codex_home` replaced and could not remove: it only takes room.
 pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
-    places(codex_home)
-        .iter()
-        .flat_map(|place| remains::of(place))
-        .collect()
+    let apart = remains::places_apart(codex_home);
+    let places = places(codex_home).into_iter().chain(apart);
+    places.flat_map(|place| remains::of(&place)).collect()
 }
 
-/// Finishes or undoes every interrupted restore. Costs two looks and a listing when there is none.
+/// Finishes or undoes every interrupted restore. Costs a few listings when there is none.
 ///
 /// # Errors
 /// One could not be finished.

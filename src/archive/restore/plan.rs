@@ -6,7 +6,7 @@ use super::live::LiveFiles;
 use super::rollouts::conversation_of;
 use crate::archive::check::Below;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::{Holds, OUTSIDE_DATABASES};
+use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::Mode;
 use crate::archive::name_table::NameSet;
 use crate::archive::reader::{Archive, Listing};
@@ -70,9 +70,6 @@ pub struct RestorePlan {
     pub merge: bool,
     /// The bytes that are written.
     pub bytes: u64,
-    /// Those among them that are holes again: they need no room.
-    #[serde(skip)]
-    pub hole_bytes: u64,
 }
 
 /// Decides. `live` is empty when the target is elsewhere; its names are kept where those of the
@@ -105,7 +102,6 @@ pub fn plan_restore(
         partial: selection.is_partial(),
         merge,
         bytes: 0,
-        hole_bytes: 0,
     };
     for (name, size) in files.chain(links) {
         let path = name.as_path();
@@ -116,7 +112,7 @@ pub fn plan_restore(
         match kind {
             Kind::Auth => {
                 plan.wants_login = true;
-                plan.bytes += size;
+                plan.bytes = plan.bytes.saturating_add(size);
                 continue;
             }
             // Bound to one installation, or the user's own original: put back only where there is
@@ -126,14 +122,13 @@ pub fn plan_restore(
             Kind::Transient if !name.is_own() => continue,
             _ => {}
         }
-        plan.bytes += size;
+        plan.bytes = plan.bytes.saturating_add(size);
         let is_sidecar = kind == Kind::DatabaseSidecar;
         if !is_sidecar && !name.is_own() && !standing.contains(path) {
             plan.added.insert(&name);
         }
         plan.writes.insert(&name);
     }
-    plan.hole_bytes = hole_bytes(archive, &plan.writes);
     if target == Target::Home {
         let globs = manifest
             .map(|m| m.excluded_globs.clone())
@@ -283,27 +278,6 @@ fn removes(mode: Mode, kind: Kind) -> bool {
             Mode::Sessions => kind.is_conversation(),
         },
     }
-}
-
-/// How many bytes of `writes` are zeros, as far as their members tell: nothing packs as well as zeros
-/// do, to a thousandth. Found out without unpacking them.
-fn hole_bytes(archive: &Archive, writes: &NameSet) -> u64 {
-    const ZEROS_PACK_BY: u64 = 900;
-    let Some(manifest) = archive.manifest() else {
-        return 0;
-    };
-    let is_written = |holds: Holds| match holds {
-        Holds::Chunk(file, _) => usize::try_from(file)
-            .ok()
-            .and_then(|place| manifest.files.name(place))
-            .is_some_and(|name| writes.contains(name.as_path())),
-        _ => false,
-    };
-    let zeros = manifest
-        .members
-        .iter()
-        .filter(|member| member.size / ZEROS_PACK_BY > member.len && is_written(member.holds));
-    zeros.map(|member| member.size).sum()
 }
 
 fn holds(contents: Listing<'_>, path: &Path) -> bool {

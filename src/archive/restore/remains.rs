@@ -1,7 +1,9 @@
 //! What restores replaced and could not remove: a file of another user, an immutable one. It only takes
 //! room, so it gets a name that no restore looks at, and later commands try again.
 
-use super::swap::{FOLDER_SUFFIX, check_ours, is_pending};
+use super::stage;
+use super::swap::{FOLDER_SUFFIX, check_ours, folder_beside, folder_within, is_pending};
+use crate::codex::config::CodexConfig;
 use crate::io::atomic::{self, with_suffix};
 use crate::io::tree;
 use std::fs;
@@ -25,7 +27,7 @@ pub(super) fn set_aside(folder: &Path) -> Option<PathBuf> {
 }
 
 /// Whether this is the name of what a restore could not remove.
-fn is_named_remains(folder: &Path) -> bool {
+pub(super) fn is_named_remains(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let number = name
         .rsplit_once(REMAINS_SUFFIX)
@@ -34,16 +36,34 @@ fn is_named_remains(folder: &Path) -> bool {
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Tries again to remove what restores in `folder` could not remove. Costs one look where there is
-/// nothing.
+/// Tries again to remove what restores in `folder` could not remove. Costs a listing of what is beside
+/// that.
 pub(super) fn retry(folder: &Path) {
-    if is_pending(&with_suffix(folder, &format!("{REMAINS_SUFFIX}-1"))) {
-        for remains in of(folder) {
-            if check_ours(&remains).is_ok() {
-                let _ = tree::remove(&remains);
-            }
+    for remains in of(folder) {
+        if is_pending(&remains) && check_ours(&remains).is_ok() {
+            let _ = tree::remove(&remains);
         }
     }
+}
+
+/// Where restores of `home` work apart from beside it and in it: at what its links lead to, in what is
+/// mounted in it, and where its settings put databases.
+pub(super) fn places_apart(home: &Path) -> Vec<PathBuf> {
+    let home = &home.canonicalize().unwrap_or_else(|_| home.to_path_buf());
+    let mut places = Vec::new();
+    for (name, kind) in tree::list(home).unwrap_or_default() {
+        let Ok(target) = home.join(name).canonicalize() else {
+            continue;
+        };
+        if kind.is_symlink() && !target.starts_with(home) {
+            places.extend([folder_beside(&target), folder_within(&target)]);
+        }
+    }
+    let mounts = stage::mounts_in(home).unwrap_or_default();
+    places.extend(mounts.iter().map(|mount| folder_within(mount)));
+    let databases = CodexConfig::read(home).sqlite_home;
+    places.extend(databases.map(|folder| folder_within(&home.join(folder))));
+    places
 }
 
 /// What restores in `folder` could not remove.
@@ -59,4 +79,24 @@ pub(super) fn of(folder: &Path) -> Vec<PathBuf> {
         .collect();
     remains.sort();
     remains
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_aside_under_any_number_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("x.codex-manager-restore");
+        for number in [2, 17] {
+            let remains = with_suffix(&place, &format!(".old-{number}"));
+            atomic::create_private_folder(&remains.join("new")).unwrap();
+        }
+        fs::create_dir(folder.path().join("x.codex-manager-restore.old-mine")).unwrap();
+        retry(&place);
+        let left: Vec<_> = tree::list(folder.path()).unwrap();
+        let left: Vec<_> = left.iter().map(|(name, _)| name).collect();
+        assert_eq!(left, ["x.codex-manager-restore.old-mine"]);
+    }
 }

@@ -113,7 +113,12 @@ impl Work<'_> {
                     || self.would_be_lost(&s.path))
         });
         if !unsaved.is_empty() {
-            return Err(RestoreError::Unsaved(unsaved));
+            // What stays in a folder has to be carried over, and for that be read as well.
+            let may_go_without = !unsaved.iter().any(|s| self.is_folder(&s.path));
+            return Err(RestoreError::Unsaved {
+                items: unsaved,
+                may_go_without,
+            });
         }
         self.keep_damaged_databases(&damaged)?;
         let stem = names::stem(&self.request.now, &label);

@@ -2,6 +2,7 @@
 //! stays.
 
 use super::plan::RestorePlan;
+use super::remains;
 use super::rollouts::Rollouts;
 use super::step::Step;
 use crate::archive::ArchiveError;
@@ -43,6 +44,17 @@ pub(super) struct Root {
     pub(super) whole: bool,
 }
 
+impl Root {
+    /// Where the live file `relative` is, a path in the home.
+    pub(super) fn live_place(&self, relative: &Path) -> PathBuf {
+        match relative.strip_prefix(&self.prefix) {
+            Ok(rest) if rest.as_os_str().is_empty() => self.live.clone(),
+            Ok(rest) => self.live.join(rest),
+            Err(_) => self.live.join(relative),
+        }
+    }
+}
+
 /// The bytes of an archived login and the time of its file.
 #[derive(Debug)]
 pub(super) struct ArchivedLogin {
@@ -61,6 +73,8 @@ pub(super) struct Stage {
     pub(super) login: Option<ArchivedLogin>,
     /// Rollouts of the archive that are written.
     pub(super) rollouts: Rollouts,
+    /// Folders of the archive that are not made, because something that stays stands there.
+    pub(super) left_out: BTreeSet<PathBuf>,
 }
 
 impl Stage {
@@ -97,9 +111,10 @@ impl Stage {
         &self.roots[0]
     }
 
-    /// Makes the links and folders that the plan takes from the archive.
+    /// Makes the links and folders that the plan takes from the archive. Where a file or link stands
+    /// that stays, a folder is left out.
     pub(super) fn structure(
-        &self,
+        &mut self,
         contents: Listing<'_>,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
@@ -112,14 +127,55 @@ impl Stage {
             atomic::create_private_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
         }
+        let mut clear = PathBuf::new();
         for folder in contents.folders {
-            let wanted = !plan.partial && is_restored(folder.path.as_path());
-            let path = self.place(folder.path.as_path());
-            if wanted && look(&path).is_err() {
+            let name = folder.path.as_path();
+            let path = self.place(name);
+            if plan.partial || !is_restored(name) || look(&path).is_ok() {
+                continue;
+            }
+            if let Some(kept) = self.kept_on_the_way(name, plan, &mut clear)? {
+                self.left_out.insert(kept);
+            } else {
                 atomic::create_private_folder(&path)?;
             }
         }
         Ok(())
+    }
+
+    /// The live file or link at `folder` or above it that the plan does not remove. `clear` is the
+    /// folder before, which has none: folders follow each other by what is above them.
+    fn kept_on_the_way(
+        &self,
+        folder: &Path,
+        plan: &RestorePlan,
+        clear: &mut PathBuf,
+    ) -> Result<Option<PathBuf>, IoError> {
+        let root = self.root_of(folder);
+        let (mut live, mut relative) = (root.live.clone(), root.prefix.clone());
+        for part in folder.strip_prefix(&root.prefix).unwrap_or(folder) {
+            live.push(part);
+            relative.push(part);
+            if clear.starts_with(&relative) {
+                continue;
+            }
+            match look(&live) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) if !plan.removed.contains(&relative) => return Ok(Some(relative)),
+                Ok(_) => break,
+                Err(e)
+                    if matches!(
+                        e.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) =>
+                {
+                    break;
+                }
+                Err(e) => return Err(e).at("read", &live),
+            }
+        }
+        folder.clone_into(clear);
+        Ok(None)
     }
 
     /// Gives the folders that came from the archive their mode and time. Last, because whatever is
@@ -135,11 +191,14 @@ impl Stage {
                 let there = home.join(folder.path.as_path());
                 reach::with(&there, Path::metadata).is_ok()
             };
-            if kept.is_some_and(stands) {
+            let name = folder.path.as_path();
+            // What is carried over in its place may be a link to somebody's folder.
+            let is_left_out = || name.ancestors().any(|above| self.left_out.contains(above));
+            if kept.is_some_and(stands) || (!self.left_out.is_empty() && is_left_out()) {
                 continue;
             }
-            let path = self.place(folder.path.as_path());
-            if is_restored(folder.path.as_path()) && look(&path).is_ok_and(|m| m.is_dir()) {
+            let path = self.place(name);
+            if is_restored(name) && look(&path).is_ok_and(|m| m.is_dir()) {
                 set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
             }
         }
@@ -306,9 +365,49 @@ impl Carry<'_> {
             })
     }
 
-    /// Carries one top-level entry of the home.
-    pub(super) fn top(&self, home: &Root, top: &OsString) -> Result<(), IoError> {
-        self.entry(&home.live.join(top), Path::new(top), &home.staged.join(top))
+    /// Carries one entry of a root, by its path there.
+    pub(super) fn within(&self, root: &Root, path: &Path) -> Result<(), IoError> {
+        let relative = root.prefix.join(path);
+        self.entry(&root.live.join(path), &relative, &root.staged.join(path))
+    }
+
+    /// Whether the live file `relative` is not to be carried over.
+    fn goes(&self, relative: &Path) -> bool {
+        self.plan.removed.contains(relative)
+            || self.is_beside_replaced(relative)
+            || self.skip.contains(relative)
+            || relative == Path::new(home::AUTH_JSON)
+            || (kind_of(relative) == Kind::Transient && remains::is_named_remains(relative))
+    }
+
+    /// Whether the live file `relative` is replaced or goes.
+    pub(super) fn replaces(&self, relative: &Path) -> bool {
+        self.goes(relative) || self.plan.writes.contains(relative)
+    }
+
+    /// Sees to it that nothing at `live` goes with what is exchanged for it but what is replaced or
+    /// removed: no safety backup has the rest.
+    ///
+    /// # Errors
+    /// There is something else.
+    pub(super) fn check_replaced(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
+        let meta = match look(live) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.at("read", live)?,
+        };
+        if self.goes(relative) || (!meta.is_dir() && self.replaces(relative)) {
+            return Ok(());
+        }
+        if meta.is_dir() {
+            return tree::list(live)
+                .at("list", live)?
+                .into_iter()
+                .try_for_each(|(name, _)| {
+                    self.check_replaced(&live.join(&name), &relative.join(&name))
+                });
+        }
+        let why = "the archive has something else in its place";
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
     }
 
     fn folder(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
@@ -324,11 +423,7 @@ impl Carry<'_> {
     }
 
     fn entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        if self.plan.removed.contains(relative)
-            || self.is_beside_replaced(relative)
-            || self.skip.contains(relative)
-            || relative == Path::new(home::AUTH_JSON)
-        {
+        if self.goes(relative) {
             return Ok(());
         }
         let meta = match look(live) {
@@ -339,7 +434,7 @@ impl Carry<'_> {
         let standing = look(staged);
         if meta.is_dir() {
             match standing {
-                Ok(new) if !new.is_dir() => return Ok(()),
+                Ok(new) if !new.is_dir() => return self.check_replaced(live, relative),
                 Ok(_) => {
                     self.folder(live, relative, staged)?;
                     return copy_attributes(live, staged);
@@ -361,7 +456,7 @@ impl Carry<'_> {
             return Ok(());
         }
         if standing.is_ok() {
-            return Ok(());
+            return self.check_replaced(live, relative);
         }
         atomic::create_private_folder(atomic::parent_of(staged))?;
         tree::share_file(live, &meta, staged)
@@ -387,23 +482,6 @@ pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
     let found = folder.join("CASE-PROBE").symlink_metadata().is_ok();
     tree::remove(&probe)?;
     Ok(found)
-}
-
-/// Whether the folder is on an overlay, as in a container: what is in a lower layer of one can be
-/// replaced file by file alone.
-pub(super) fn has_layers(folder: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        /// From the kernel's `magic.h`.
-        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
-        rustix::fs::statfs(folder)
-            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = folder;
-        false
-    }
 }
 
 /// Tries it with two empty folders.
@@ -473,30 +551,6 @@ pub(super) fn steps_by_entry(
         }
     }
     Ok(steps)
-}
-
-/// The steps that put every staged file into place by itself; a folder that is new goes as a whole.
-pub(super) fn steps_by_file(
-    live: &Path,
-    staged: &Path,
-    steps: &mut Vec<Step>,
-) -> Result<(), IoError> {
-    let is_folder = |path: &Path| look(path).is_ok_and(|m| m.is_dir());
-    if look(staged).is_err() {
-        return Ok(());
-    }
-    if !is_folder(live) || !is_folder(staged) {
-        let step = Step::new(live.to_path_buf(), staged.to_path_buf());
-        // What was carried over is one file with two names.
-        if !step.is_of_one_file() {
-            steps.push(step);
-        }
-        return Ok(());
-    }
-    for (name, _) in tree::list(staged).at("list", staged)? {
-        steps_by_file(&live.join(&name), &staged.join(&name), steps)?;
-    }
-    Ok(())
 }
 
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {

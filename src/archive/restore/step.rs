@@ -5,11 +5,11 @@
 //! anybody may have removed it.
 
 use super::any_path;
-use super::file_id::{FileId, look};
 use super::swap::found::{self, Late};
 use crate::codex::home::AUTH_JSON;
 use crate::io::atomic::with_suffix;
 use crate::io::exchange::exchange;
+use crate::io::file_id::{FileId, look};
 use crate::io::{IoContext, IoError, reach};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -209,18 +209,26 @@ impl Step {
         let Some(path) = aside.found()? else {
             return Ok(None);
         };
+        let live = look(&self.live)?;
+        let set = look(path)?;
+        let is_second_name = set
+            .zip(live.as_ref())
+            .is_some_and(|((set, _), (live, _))| set.is(*live));
+        if is_second_name {
+            // Whatever has become of what was staged.
+            remove_file(path)?;
+            return Ok(None);
+        }
         if !is_there(&self.staged)? {
             rename(path, &self.staged).at("rename", path)?;
             return Ok(None);
         }
-        let live = look(&self.live)?;
         if path == aside.moved && (live.is_none() || !is_login) {
             let left = free_live_name(&self.live)?;
             rename(path, &self.live).at("rename", path)?;
             return Ok(left);
         }
-        let is_live = look(path)?.zip(live).is_some_and(|(a, b)| a.0.is(b.0));
-        if is_login && !is_live {
+        if is_login {
             save(path)?;
         }
         remove_file(path)?;
@@ -475,6 +483,7 @@ pub(super) mod tests {
             (false, false, "since", "new", "since new -"),
             (false, true, "since", "new", "since new -"),
             (false, false, "-", "new", "- new -"),
+            (false, false, "old", "-", "old - -"),
             (false, false, "new", "-", "new old -"),
             (false, true, "since", "-", "since old -"),
             (true, false, "-", "new", "old new -"),

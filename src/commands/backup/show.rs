@@ -6,6 +6,7 @@ use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
 use crate::archive::publish::Published;
 use crate::archive::scan::{self, LeftOut};
+use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::status::StatusReport;
@@ -193,9 +194,23 @@ pub(super) fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, Comma
         names::archive_name(&plan.stem, 1),
     ));
     show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
+    warn_of_idle(context, &plan.globs, &scan.excluded);
     ui.note("nothing was written (--dry-run)");
     let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
     Ok(Outcome::partial_if(!is_whole))
+}
+
+/// Says which globs of the command line left nothing out: a typo may be in them.
+pub(super) fn warn_of_idle(context: &Context, globs: &[String], excluded: &[LeftOut]) {
+    for glob in globs {
+        let left_out = excluded.iter().map(|item| item.path.as_path());
+        if Excludes::is_idle(glob, left_out) {
+            let word = shell::word(glob);
+            context.ui.warn(format_args!(
+                "--exclude {word} fits nothing that would be archived"
+            ));
+        }
+    }
 }
 
 pub(super) fn show_young(context: &Context, young: &Published) -> Outcome {

@@ -11,6 +11,7 @@ use crate::io::quantity::counted;
 use crate::sync::config::SyncConfig;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
+use crate::sync::peers;
 use crate::sync::state::{Damage, StateError};
 use crate::sync::travel::{self, Scope};
 use clap::Args;
@@ -223,6 +224,11 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
         let fix = "the next sync run writes it again";
         push(checks, "sync.arrival", Status::Warn, message, Some(fix));
     }
+    if peers::is_not_here(&identity::manifest_of(config, &state)) {
+        let message = "what this machine said last is not downloaded to it".to_owned();
+        let fix = "have the cloud client download it";
+        push(checks, "sync.arrival", Status::Fail, message, Some(fix));
+    }
     if let Ok(Some((path, why))) = identity::settle(&mut state, config, &replica) {
         push(checks, id, Status::Warn, format!("{path} {why}"), None);
     }
@@ -237,6 +243,15 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
                 Some("wait for the cloud client"),
             );
         }
+        for name in &manifests.not_here {
+            let message = format!("what another machine says is not downloaded: {name}");
+            let fix = "have the cloud client download it";
+            push(checks, "sync.arrival", Status::Warn, message, Some(fix));
+        }
+        for (name, why) in &manifests.refused {
+            let message = format!("{name}: {why}");
+            push(checks, "sync.arrival", Status::Warn, message, None);
+        }
         for name in &manifests.foreign {
             let message = format!("a name that is nobody's: {name}");
             push(checks, "sync.arrival", Status::Warn, message, None);
@@ -246,7 +261,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let open = forks
         .all
         .keys()
-        .filter(|mark| !state.resolved.contains(*mark));
+        .filter(|name| !state.resolved.contains(*name));
     let open = open.count();
     if open > 0 {
         let kept = counted(open, "kept version");

@@ -100,7 +100,7 @@ impl ResolveArgs {
         let open: Vec<Fork> = forks
             .all
             .into_iter()
-            .filter(|(mark, _)| !state.resolved.contains(mark) && !plan.settled.contains(mark))
+            .filter(|(name, _)| !state.resolved.contains(name) && !plan.settled.contains(name))
             .map(|(_, fork)| fork)
             .collect();
         let (Some(what), Some(keep)) = (&self.what, self.keep) else {
@@ -288,7 +288,7 @@ fn decide(
         .iter()
         .flat_map(|step| &step.ops)
         .filter_map(|op| match op {
-            plan::Op::Fork { digest, .. } => Some(crate::sync::forks::mark(digest)),
+            plan::Op::Fork { name, .. } => Some(name.clone()),
             _ => None,
         })
         .collect();
@@ -297,9 +297,9 @@ fn decide(
         return Err(CommandError::failed(why)
             .hint("see what there is with: codex-manager sync resolve; nothing was changed"));
     }
-    for mark in &forked {
+    for name in &forked {
         // Whatever is killed now, what was decided of it before does not drop it.
-        state.resolved.remove(mark);
+        state.resolved.remove(name);
     }
     let bar = context.ui.bar("syncing", 0);
     let report = apply::apply(
@@ -329,13 +329,13 @@ fn decide(
     } else {
         Choice::Current
     };
-    for mark in forked {
+    for name in forked {
         if resolved.snapshot.is_none() {
             resolved.snapshot =
-                resolve::keep_dropped(&mark, choice, config, replica, context.now())?;
+                resolve::keep_dropped(&name, choice, config, replica, context.now())?;
         }
         let mut state = replica.read()?;
-        let settled = resolve::settle(&mark, choice, config, replica, &mut state)?;
+        let settled = resolve::settle(&name, choice, config, replica, &mut state)?;
         arrivals.extend(new_arrival(&settled));
         resolved.new_id = settled.new_id;
     }
@@ -350,9 +350,9 @@ fn settle(
     fork: &Fork,
     choice: Choice,
 ) -> Result<Resolved, CommandError> {
-    let snapshot = resolve::keep_dropped(fork.mark(), choice, config, replica, context.now())?;
+    let snapshot = resolve::keep_dropped(&fork.name, choice, config, replica, context.now())?;
     let mut state = replica.read()?;
-    let settled = resolve::settle(fork.mark(), choice, config, replica, &mut state)?;
+    let settled = resolve::settle(&fork.name, choice, config, replica, &mut state)?;
     let arrivals: Vec<_> = new_arrival(&settled).into_iter().collect();
     register(context, config, replica, &arrivals)?;
     Ok(Resolved {

@@ -2,10 +2,11 @@
 
 use super::closing::{self, nobody_home, say_who_came};
 use super::log;
-use super::shared::{lock, read_config, register, replica};
+use super::shared::{PathJson, lock, read_config, register, replica, with_reasons};
 use crate::commands::closing::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
+use crate::io::events;
 use crate::io::quantity::counted;
 use crate::sync::arrivals::Arrivals;
 use crate::sync::config::SyncConfig;
@@ -56,6 +57,7 @@ struct RestoreJson<'a> {
     snapshot: &'a str,
     target: &'static str,
     files: Vec<&'a str>,
+    skipped: Vec<PathJson<'a>>,
     bytes: u64,
     safety_snapshot: Option<String>,
     dry_run: bool,
@@ -82,7 +84,7 @@ impl RestoreArgs {
                 let ending = closing::plan_closing(context, &config, flags);
                 closing::say_closing(context, ending.as_ref());
             }
-            return Ok(Outcome::Done);
+            return Ok(Outcome::partial_if(!plan.skipped.is_empty()));
         }
         log::logged(context, &config, || self.apply(context, &config, flags))
     }
@@ -127,8 +129,12 @@ impl RestoreArgs {
             register(context, config, &replica, &arrivals)?;
             say_who_came(context, config);
         }
+        for (path, why) in &plan.skipped {
+            let (path, why) = (&**path, &**why);
+            events::warn!(path, why, "left alone");
+        }
         Self::show(context, &plan, safety, false);
-        Ok(Outcome::Done)
+        Ok(Outcome::partial_if(!plan.skipped.is_empty()))
     }
 
     fn show(context: &Context, plan: &RestorePlan, safety: Option<String>, dry_run: bool) {
@@ -152,6 +158,9 @@ impl RestoreArgs {
             bytes(total),
             plan.snapshot.name
         ));
+        for (path, why) in &plan.skipped {
+            ui.warn(format_args!("left out: {path}: {why}"));
+        }
         if let Some(safety) = &safety {
             ui.note(format_args!("what was there is in {safety}"));
         }
@@ -159,6 +168,7 @@ impl RestoreArgs {
             snapshot: &plan.snapshot.name,
             target,
             files: plan.files.iter().map(|kept| &*kept.path).collect(),
+            skipped: with_reasons(&plan.skipped),
             bytes: total,
             safety_snapshot: safety,
             dry_run,

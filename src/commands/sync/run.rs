@@ -1,6 +1,6 @@
 //! `sync run`: does it.
 
-use super::closing::{is_somebody_home, nobody_home, say_who_came};
+use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, replica};
@@ -10,7 +10,7 @@ use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
 use crate::io::quantity::counted;
-use crate::sync::apply::{self, Work};
+use crate::sync::apply::{self, ApplyError, Work};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, Plan};
 use crate::sync::scan::Side;
@@ -68,7 +68,9 @@ impl RunArgs {
         let was_home = is_somebody_home(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
         // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
-        if shared::needs_closing(&plan) || shared::is_any_left(&replica) {
+        let is_left = plan.conflicts.is_empty() && shared::is_any_left(&replica);
+        let closed = shared::needs_closing(&plan) || is_left;
+        if closed {
             nobody_home(context, config, closing)?;
             shared::register_what_was_left(context, config, &replica);
             if was_home {
@@ -76,6 +78,10 @@ impl RunArgs {
                 (plan, state) = plan::plan(&request)?;
                 nobody_home(context, config, closing)?;
             }
+        }
+        for conflict in &plan.conflicts {
+            let (path, why) = (&*conflict.path, &*conflict.reason);
+            events::warn!(path, why, "conflict");
         }
         if !plan.conflicts.is_empty() {
             context.ui.document("sync run", &document(&plan, |_| false));
@@ -94,8 +100,9 @@ impl RunArgs {
                 progress: &bar,
                 now: context.now(),
             },
-        )?;
+        );
         drop(bar);
+        let report = report.map_err(|error| said_with_snapshot(context, &plan, error))?;
         for step in report.done.iter().map(|index| &plan.steps[*index]) {
             let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
             events::info!(action, path, why, "synced");
@@ -123,7 +130,19 @@ impl RunArgs {
         if !plan.steps.is_empty() {
             say_who_came(context, config);
         }
-        shared::register(context, config, &replica, &report.arrivals)?;
+        // Rows of a Codex at work are its own: rules for folders wait until nobody is at home.
+        let may_register = closed || who_is_home(context, config).is_empty();
+        if may_register
+            && let Err(error) = shared::register(context, config, &replica, &report.arrivals)
+        {
+            return Err(match &report.snapshot {
+                Some(snapshot) => {
+                    show_stopped(context, &plan, snapshot);
+                    error.hint(format!("what was overwritten is in {snapshot}"))
+                }
+                None => error,
+            });
+        }
         let mut json = document(&plan, |index| report.done.binary_search(&index).is_ok());
         json.dry_run = false;
         json.snapshot = report.snapshot.as_deref();
@@ -140,6 +159,24 @@ impl RunArgs {
             !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
     }
+}
+
+/// What ended a run, with the name of the snapshot that was made before.
+fn said_with_snapshot(context: &Context, plan: &Plan, error: ApplyError) -> CommandError {
+    if let ApplyError::Stopped { snapshot, .. } = &error {
+        let snapshot = &**snapshot;
+        events::warn!(snapshot, "what was overwritten is kept");
+        show_stopped(context, plan, snapshot);
+    }
+    error.into()
+}
+
+/// The document of a run that ended early: which steps are done, only the next plan tells.
+fn show_stopped(context: &Context, plan: &Plan, snapshot: &str) {
+    let mut json = document(plan, |_| false);
+    json.dry_run = false;
+    json.snapshot = Some(snapshot);
+    context.ui.document("sync run", &json);
 }
 
 /// What was done, and the next step of the protocol.

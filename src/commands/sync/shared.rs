@@ -261,7 +261,7 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
         ui.warn(format_args!("waiting for {path}: {why}"));
     }
     if !plan.waiting.is_empty() {
-        ui.note("--accept-unlisted takes what nobody vouches for without waiting");
+        ui.note("--accept-unlisted takes what nobody vouches for without waiting; where the whole file is, it puts that there again");
     }
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));

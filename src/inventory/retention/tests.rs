@@ -14,6 +14,7 @@ fn now() -> DateTime<Utc> {
 fn made(text: &str) -> Candidate {
     Candidate {
         excludes: false,
+        incomplete: false,
         archive: format!("{text}-codex.tar.gz"),
         identity: Some(Identity::of_email("a@x.com")),
         class: Class::Full,
@@ -195,6 +196,42 @@ fn accounts_and_classes_count_apart_and_what_is_not_ours_stays() {
 }
 
 #[test]
+fn one_that_lacks_files_is_never_why_one_goes_that_has_all() {
+    let mut all = vec![
+        made("2026-11-20T10:00:00Z"),
+        made("2026-11-20T09:00:00Z"),
+        made("2026-11-19T10:00:00Z"),
+        made("2026-11-18T10:00:00Z"),
+    ];
+    for place in [0, 1] {
+        all[place].incomplete = true;
+        all[place].soundness = Soundness::Verified;
+    }
+    for rules in [
+        KeepRules {
+            last: 1,
+            ..KeepRules::default()
+        },
+        KeepRules {
+            daily: 1,
+            ..KeepRules::default()
+        },
+    ] {
+        let lines = decided(&all, rules, "UTC");
+        let kept: Vec<_> = lines.iter().filter(|l| l.starts_with('+')).collect();
+        assert_eq!(kept.len(), 2, "{lines:?}");
+        assert!(
+            lines.iter().any(|l| l.starts_with("+2026-11-19")),
+            "{lines:?}"
+        );
+        assert!(
+            kept.iter().any(|l| l.ends_with("that lack files")),
+            "{lines:?}"
+        );
+    }
+}
+
+#[test]
 fn a_time_at_the_end_of_the_calendar_has_a_week() {
     // The first day that there is, in the middle of its week.
     let first = DateTime::<Utc>::MIN_UTC;
@@ -279,6 +316,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
             .enumerate()
             .map(|(i, (hours, account, class, home, soundness))| Candidate {
                 excludes: i % 5 == 4,
+                incomplete: i % 7 == 6,
                 archive: format!("{i}"),
                 identity: (account > 0).then(|| Identity::of_email(format!("{account}@x"))),
                 class,

@@ -162,7 +162,7 @@ pub(super) fn set_like(file: &File, source: &Path, replaced: Option<&Path>) -> i
 }
 
 /// Sets the modification time; `ns` counts from 1970.
-pub(super) fn set_time(file: &File, ns: i64) -> io::Result<()> {
+pub(in crate::sync) fn set_time(file: &File, ns: i64) -> io::Result<()> {
     let span = Duration::from_nanos(ns.unsigned_abs());
     file.set_modified(if ns >= 0 {
         UNIX_EPOCH + span

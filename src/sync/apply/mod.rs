@@ -7,29 +7,29 @@
 
 mod batch;
 mod cloud;
-mod copying;
+pub(super) mod copying;
+mod forks;
 
-use self::copying::{Copier, Placed, Staged, set_like, set_time};
+use self::copying::{Copier, Placed, Staged, set_like};
 use super::arrivals::{self, Arrivals};
 use super::backup::{self, BackupError};
 use super::config::SyncConfig;
 use super::contents;
-use super::forks;
 use super::identity;
+use super::ledger::{Ledger, Noted};
 use super::lines;
-use super::manifest::{self, Ledger, Noted, Written};
-use super::plan::{After, Copy, Op, Plan, PlanError, Seen, Step};
+use super::manifest::{self, Written};
+use super::plan::{After, Copy, MergeTo, Op, Plan, PlanError, Seen, Step};
 use super::register::{Arrival, Change};
 use super::rollouts;
 use super::scan::{Side, Stat};
 use super::state::{Deletion, Journal, Last, Place, Replica, State};
 use super::travel;
 use super::vouching;
-use crate::codex::rollout;
 use crate::history::names;
 use crate::io::atomic::{self, TempFile};
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, Progress};
+use crate::io::{IoContext, IoError, Progress, tree};
 use chrono::{DateTime, Utc};
 use std::fs;
 use std::io;
@@ -50,6 +50,14 @@ pub enum ApplyError {
     /// The cloud folder is not there any more, or not the one that it was.
     #[error(transparent)]
     Cloud(#[from] PlanError),
+    /// It ended when what would be overwritten had been kept.
+    #[error("{cause}")]
+    Stopped {
+        /// The name of the snapshot.
+        snapshot: String,
+        /// Why.
+        cause: Box<ApplyError>,
+    },
 }
 
 /// What applying is given.
@@ -141,10 +149,28 @@ fn name_new(file: TempFile, target: &Path) -> Result<(), Obstacle> {
 /// Applies a plan. `state` is the one that the plan was made from; the caller holds its lock.
 ///
 /// # Errors
-/// See [`ApplyError`].
-pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
-    let before = state.clone();
+/// See [`ApplyError`]; one that comes after something was kept is [`ApplyError::Stopped`].
+pub fn apply(plan: &Plan, state: State, work: &Work<'_>) -> Result<Report, ApplyError> {
     let mut report = Report::default();
+    match steps_of(plan, state, work, &mut report) {
+        Ok(()) => Ok(report),
+        Err(cause) => Err(match report.snapshot {
+            Some(snapshot) => ApplyError::Stopped {
+                snapshot,
+                cause: Box::new(cause),
+            },
+            None => cause,
+        }),
+    }
+}
+
+fn steps_of(
+    plan: &Plan,
+    mut state: State,
+    work: &Work<'_>,
+    report: &mut Report,
+) -> Result<(), ApplyError> {
+    let before = state.clone();
     cloud::still_there(plan, &state, &work.config.cloud)?;
     // Known from the first sight on, whatever becomes of this run.
     let met_peers = !state.has_peers && identity::has_others(work.config, &state);
@@ -169,17 +195,17 @@ pub fn apply(plan: &Plan, mut state: State, work: &Work<'_>) -> Result<Report, A
             state: &mut state,
             placed: Vec::new(),
         };
-        let ended = run.steps(&plan.steps, &mut report);
+        let ended = run.steps(&plan.steps, report);
         let synced = run.journal.sync();
         ended?;
         synced?;
     }
-    finish(plan, &report, &before, state, work)?;
+    finish(plan, report, &before, state, work)?;
     if work.config.backup.before_overwrite {
         let pruned = backup::prune(work.config, work.now, report.snapshot.as_deref());
         report.not_pruned = pruned.err();
     }
-    Ok(report)
+    Ok(())
 }
 
 /// What the run leaves for the next one and for other machines.
@@ -393,22 +419,15 @@ impl Run<'_> {
     fn op(&mut self, op: &Op) -> Result<(), Obstacle> {
         match op {
             Op::Copy(copy) => self.copy(copy),
-            Op::Merge { versions, to } => self.merge(versions, to),
+            Op::Merge {
+                versions,
+                to,
+                is_one_text,
+            } => self.merge(versions, to, *is_one_text),
             Op::Rename { from, to } => self.rename(from, to),
             Op::Fork { from, name, digest } => self.fork(from, name, digest),
             Op::CopyFork { from, name } => self.copy_fork(*from, name),
-            Op::DropFork { side, name } => {
-                let path = self.fork_file(*side, name);
-                match fs::remove_file(&path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => Err(IoError {
-                        action: "remove",
-                        path,
-                        source: e,
-                    }
-                    .into()),
-                    _ => Ok(()),
-                }
-            }
+            Op::DropFork { side, name } => self.drop_fork(*side, name),
             Op::Remove(seen) => self.remove(seen),
         }
     }
@@ -463,7 +482,8 @@ impl Run<'_> {
     fn merge(
         &mut self,
         versions: &[(Seen, Sha256Digest)],
-        to: &[((Side, String), Option<Stat>)],
+        to: &[MergeTo],
+        is_one_text: bool,
     ) -> Result<(), Obstacle> {
         let still = |run: &Self| {
             let each = versions.iter().map(|(seen, _)| run.copier.still(seen));
@@ -479,24 +499,25 @@ impl Run<'_> {
         let times = versions.iter().map(|(seen, _)| seen.stat.mtime_ns);
         let mtime_ns = times.max().unwrap_or(0);
         let mut staged = Vec::new();
-        for (place, over) in to {
+        for MergeTo { place, over, first } in to {
             let target = self.place(place)?;
             let mut temp = self.copier.temp(place.0, &target)?;
-            merge.write(temp.file()).at("merge", &target)?;
-            self.work.progress.add_bytes(merge.bytes);
+            merge.write(*first, temp.file()).at("merge", &target)?;
+            let size = merge.bytes_from(*first);
+            self.work.progress.add_bytes(size);
             let written = Written {
-                size: merge.bytes,
+                size,
                 mtime_ns,
                 digest: contents::raw_digest(temp.path()).at("read", &target)?,
                 history: None,
             };
             let like = over.map(|_| target.as_path());
             set_like(temp.file(), &target, like).at("set mode", &target)?;
-            let text = Some((written.size, written.digest));
+            let text = is_one_text.then_some((written.size, written.digest));
             staged.push(Staged::new(temp, target, place.clone(), written, text)?);
         }
         still(self)?;
-        for (staged, (place, over)) in staged.into_iter().zip(to) {
+        for (staged, MergeTo { place, over, .. }) in staged.into_iter().zip(to) {
             if place.0 == Side::There {
                 self.ledger.note(&place.1, &staged.written)?;
             }
@@ -582,70 +603,6 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn fork_file(&self, side: Side, name: &str) -> PathBuf {
-        forks::folder(side, &self.work.replica.folder, &self.work.config.cloud).join(name)
-    }
-
-    fn fork(&mut self, from: &Seen, name: &str, digest: &Sha256Digest) -> Result<(), Obstacle> {
-        let source = self.copier.still(from)?;
-        for side in [Side::Here, Side::There] {
-            self.go_on()?;
-            self.keep(
-                &source,
-                &self.fork_file(side, name),
-                digest,
-                from.stat.mtime_ns,
-            )?;
-        }
-        Ok(())
-    }
-
-    fn copy_fork(&mut self, from: Side, name: &str) -> Result<(), Obstacle> {
-        let source = self.fork_file(from, name);
-        let to = match from {
-            Side::Here => Side::There,
-            Side::There => Side::Here,
-        };
-        let Some(stat) = Stat::at(&source)? else {
-            return Err(Obstacle::Left(format!(
-                "gone meanwhile: {}",
-                source.display()
-            )));
-        };
-        let digest = contents::raw_digest(&source).at("read", &source)?;
-        if !name.contains(&forks::mark(&digest)) {
-            let why = format!("it is not what its name says: {}", source.display());
-            return Err(Obstacle::Left(why));
-        }
-        self.keep(&source, &self.fork_file(to, name), &digest, stat.mtime_ns)
-    }
-
-    /// Writes the text of a version under the name of a fork, unless it is there.
-    fn keep(
-        &self,
-        source: &Path,
-        target: &Path,
-        digest: &Sha256Digest,
-        mtime_ns: i64,
-    ) -> Result<(), Obstacle> {
-        if contents::raw_digest(target).is_ok_and(|there| there == *digest) {
-            return Ok(());
-        }
-        atomic::create_durable_folder(atomic::parent_of(target))?;
-        let mut temp = TempFile::beside(target)?;
-        let mut reader = rollout::open_plain(source).at("open", source)?;
-        let (copied, _) = self
-            .copier
-            .pour(&mut *reader, temp.file())
-            .at("copy", source)?;
-        if copied != *digest {
-            return Err(changed(source));
-        }
-        set_time(temp.file(), mtime_ns).at("set time", target)?;
-        temp.replace(target)?;
-        Ok(())
-    }
-
     /// A path that may be written to, with its folders made: no link on the way leads elsewhere, but
     /// those that the owner of the home has at its top.
     fn place(&self, to: &(Side, String)) -> Result<PathBuf, Obstacle> {
@@ -675,8 +632,8 @@ impl Run<'_> {
         }
         let place = config.place(to.0, &to.1);
         if fs::symlink_metadata(&place).is_ok_and(|meta| meta.is_dir()) {
-            // One that is not empty stays, and is in the way.
-            let _ = fs::remove_dir(&place);
+            // One with files in it stays, and is in the way.
+            tree::remove_hollow(&place);
         }
         Ok(place)
     }

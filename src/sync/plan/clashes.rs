@@ -2,6 +2,7 @@
 //! no file at all. An empty folder gives way.
 
 use super::{Copy, Op, Plan, Step};
+use crate::io::tree;
 use crate::sync::config::SyncConfig;
 use crate::sync::scan::Side;
 use crate::sync::travel;
@@ -37,8 +38,8 @@ fn new_places(step: &Step) -> impl Iterator<Item = (Side, &str)> {
         let places: Vec<(Side, &str)> = match op {
             Op::Copy(Copy { to, over: None, .. }) => vec![(to.0, &*to.1)],
             Op::Merge { to, .. } => {
-                let new = to.iter().filter(|(_, over)| over.is_none());
-                new.map(|((side, path), _)| (*side, &**path)).collect()
+                let new = to.iter().filter(|to| to.over.is_none());
+                new.map(|to| (to.place.0, &*to.place.1)).collect()
             }
             Op::Rename { from, to } => vec![(from.side, &**to)],
             _ => Vec::new(),
@@ -90,12 +91,17 @@ impl Places<'_> {
 
     /// Whether a folder has nothing in it but what goes.
     fn is_emptied(&self, side: Side, folder: &str) -> bool {
-        let entries = fs::read_dir(self.config.root(side).join(folder));
-        entries.is_ok_and(|mut entries| {
-            entries.all(|entry| {
-                let name = entry.map(|entry| entry.file_name());
-                let name = name.ok().and_then(|name| name.into_string().ok());
-                name.is_some_and(|name| self.removed.contains(&(side, format!("{folder}/{name}"))))
+        let entries = tree::list(&self.config.root(side).join(folder));
+        entries.is_ok_and(|entries| {
+            entries.into_iter().all(|(name, kind)| {
+                name.into_string().is_ok_and(|name| {
+                    let path = format!("{folder}/{name}");
+                    if kind.is_dir() {
+                        self.is_emptied(side, &path)
+                    } else {
+                        self.removed.contains(&(side, path))
+                    }
+                })
             })
         })
     }

@@ -30,7 +30,7 @@ struct Draft<'a> {
     path: String,
     last: Option<&'a Last>,
     ops: Vec<Op>,
-    /// Digests of forks that the ops keep.
+    /// Names of forks that the ops keep.
     kept: Vec<String>,
 }
 
@@ -450,32 +450,32 @@ impl Planner<'_> {
     }
 
     fn is_kept(&self, draft: &Draft<'_>, digest: &crate::io::hash::Sha256Digest) -> bool {
-        let mark = forks::mark(digest);
-        self.forks.all.contains_key(&mark)
-            || self.state.resolved.contains(&mark)
-            || draft.kept.contains(&mark)
+        let name = forks::name(draft.key, digest);
+        self.forks.all.contains_key(&name)
+            || self.state.resolved.contains(&name)
+            || draft.kept.contains(&name)
             || self
                 .manifests()
-                .is_ok_and(|all| all.resolved.contains(&mark))
+                .is_ok_and(|all| all.resolved.contains(&name))
     }
 
     /// Keeps a version as a fork, unless it is kept or decided about. Where somebody decides about the
     /// conversation now, no earlier decision counts.
     fn fork(&self, draft: &mut Draft<'_>, seen: &Seen) -> Result<(), PlanError> {
         let (_, digest) = self.text_digest(seen)?;
-        let mark = forks::mark(&digest);
+        let name = forks::name(draft.key, &digest);
         let is_kept = if self.is_chosen(&draft.path) {
-            draft.kept.contains(&mark)
+            draft.kept.contains(&name)
         } else {
             self.is_kept(draft, &digest)
         };
         if is_kept {
             return Ok(());
         }
-        draft.kept.push(mark);
+        draft.kept.push(name.clone());
         draft.ops.push(Op::Fork {
             from: seen.clone(),
-            name: forks::name(draft.key, &digest),
+            name,
             digest,
         });
         Ok(())

@@ -8,6 +8,7 @@ use crate::sync::contents;
 use crate::sync::decide::{Facts, FileKind, Newer, Presence};
 use crate::sync::lineage::{Descent, History, descent};
 use crate::sync::manifest::{self, Written};
+use crate::sync::peers;
 use crate::sync::scan::Found;
 use crate::sync::state::Last;
 
@@ -44,7 +45,7 @@ impl Planner<'_> {
 
     /// What this machine's manifest says in the cloud folder, which may be of an earlier day.
     fn own_there(&self, key: &str) -> &[Written] {
-        let read = || manifest::own_there(&self.own_manifest());
+        let read = || peers::own_there(&self.own_manifest());
         let own = self.own_there.get_or_init(read);
         own.get(&manifest::folded(key)).map_or(&[], Vec::as_slice)
     }

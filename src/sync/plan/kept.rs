@@ -3,7 +3,7 @@
 
 use super::{Action, After, Op, PlanError, Planner, Step};
 use crate::codex::rollout::{self, Relation};
-use crate::io::{IoContext, regular};
+use crate::io::regular;
 use crate::sync::contents;
 use crate::sync::forks::{self, Fork, Forks};
 use crate::sync::register::Change;
@@ -11,7 +11,7 @@ use crate::sync::rollouts;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::{Last, State};
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Planner<'_> {
     /// To be called when all conversations are planned.
@@ -21,32 +21,42 @@ impl Planner<'_> {
         }
         let forks = std::mem::take(&mut self.forks);
         let named = Named::of(&forks, self.state, &self.plan.steps);
-        for (mark, fork) in &forks.all {
+        for (name, fork) in &forks.all {
             let resolved =
-                self.state.resolved.contains(mark) || self.manifests()?.resolved.contains(mark);
+                self.state.resolved.contains(name) || self.manifests()?.resolved.contains(name);
             let mut ops = Vec::new();
             let mut reason = "kept on both sides until somebody decides";
-            if !resolved && let Some(step) = self.incoming(fork, &named)? {
+            if !resolved && let Some(step) = self.incoming(fork, &named) {
                 // What comes here holds it: it goes when that has come.
                 let drops = dropping(fork);
                 self.plan.steps[step].ops.extend(drops);
                 continue;
             }
-            if resolved || self.is_contained(fork, &named)? {
+            if resolved || self.is_contained(fork, &named) {
                 reason = "decided about";
                 if resolved {
-                    self.plan.settled.push(mark.clone());
+                    self.plan.settled.push(name.clone());
                 }
                 ops = dropping(fork);
             } else {
                 let size = fork.here.or(fork.there).map_or(0, |stat| stat.size);
-                match self.source_of(fork) {
+                let source = if fork.is_awaited {
+                    Source::Needless
+                } else {
+                    self.source_of(fork)
+                };
+                match source {
+                    // Whoever is to decide about it needs it here.
+                    Source::Needless if fork.here.is_none() => {
+                        let why = "it is not downloaded to this machine";
+                        self.plan.waiting.push((fork.name.clone(), why.into()));
+                    }
                     Source::Needless => {}
                     Source::Side(from) => {
                         if fork.here.is_some() && fork.there.is_some() {
                             reason = "one of its two files is not what its name says";
                         }
-                        let name = fork.name.clone();
+                        let name = name.clone();
                         ops.push(Op::CopyFork { from, name });
                     }
                     Source::Missing => {
@@ -59,7 +69,7 @@ impl Planner<'_> {
             }
             if !ops.is_empty() {
                 self.plan.steps.push(Step {
-                    key: format!("fork:{mark}"),
+                    key: format!("fork:{name}"),
                     path: fork.name.clone(),
                     action: Action::SettleFork,
                     reason: reason.into(),
@@ -108,9 +118,9 @@ impl Planner<'_> {
     }
 
     /// The step that brings a version here which holds all that the fork holds.
-    fn incoming(&self, fork: &Fork, named: &Named<'_>) -> Result<Option<usize>, PlanError> {
+    fn incoming(&self, fork: &Fork, named: &Named<'_>) -> Option<usize> {
         if fork.here.is_none() {
-            return Ok(None);
+            return None;
         }
         let path = self.fork_file(Side::Here, &fork.name);
         for &index in named.steps(fork) {
@@ -120,40 +130,42 @@ impl Planner<'_> {
                     && copy.to.0 == Side::Here
                 {
                     let from = self.full(&copy.from);
-                    let holds = rollout::compare(&from, &path).at("compare", &path)?;
-                    if matches!(holds, Relation::Equal | Relation::FirstExtends)
-                        && self.fork_is_whole(Side::Here, fork)
-                    {
-                        return Ok(Some(index));
+                    if holds_all(&from, &path) && self.fork_is_whole(Side::Here, fork) {
+                        return Some(index);
                     }
                 }
             }
         }
-        Ok(None)
+        None
     }
 
     /// Whether the conversation here has all that the fork has: somebody went on from it after all.
-    fn is_contained(&self, fork: &Fork, named: &Named<'_>) -> Result<bool, PlanError> {
+    fn is_contained(&self, fork: &Fork, named: &Named<'_>) -> bool {
         if fork.here.is_none() {
-            return Ok(false);
+            return false;
         }
         let path = self.fork_file(Side::Here, &fork.name);
         // Only a conversation that both sides agree on can stand for its fork.
         let Some(last) = named.last.get(fork.conversation()) else {
-            return Ok(false);
+            return false;
         };
         let main = self.request.config.local.join(&last.here.path);
         // What is about to be replaced stands for nothing.
         let mut steps = named.steps(fork).iter();
         let replaced = steps.any(|index| self.plan.steps[*index].change == Change::Replaced);
         if replaced || !main.is_file() {
-            return Ok(false);
+            return false;
         }
-        let relation = rollout::compare(&main, &path).at("compare", &path)?;
-        let holds = matches!(relation, Relation::Equal | Relation::FirstExtends);
         // The beginning of anything is in it: half a fork says nothing of the rest.
-        Ok(holds && self.fork_is_whole(Side::Here, fork))
+        holds_all(&main, &path) && self.fork_is_whole(Side::Here, fork)
     }
+}
+
+/// Whether a conversation has all that another has. One that cannot be read stands for nothing; whoever
+/// needs it says so.
+fn holds_all(conversation: &Path, other: &Path) -> bool {
+    let relation = rollout::compare(conversation, other);
+    relation.is_ok_and(|r| matches!(r, Relation::Equal | Relation::FirstExtends))
 }
 
 /// Where a fork is copied from.
@@ -176,9 +188,8 @@ impl<'a> Named<'a> {
     fn of(forks: &Forks, state: &'a State, steps: &[Step]) -> Self {
         let wanted: HashSet<&str> = forks.all.values().map(Fork::conversation).collect();
         let conversation = |key: &str| {
-            let name = rollouts::is_key(key).then(|| rollouts::file_name(key))?;
-            let name = wanted.get(name.strip_suffix(".jsonl")?)?;
-            Some((*name).to_owned())
+            let label = rollouts::is_key(key).then(|| forks::label(key))?;
+            wanted.contains(&*label).then_some(label)
         };
         let mut named = Self {
             steps: HashMap::new(),

@@ -1,34 +1,40 @@
 //! What a sync would do: computed by reading alone, and applied as it is shown.
 
+mod bulk;
 mod clashes;
 mod conversation;
 mod descent;
+mod disguised;
+mod grouping;
 mod kept;
 mod links;
 mod plain;
 mod steps;
 mod versions;
 
-pub use steps::{Action, After, Conflict, Copy, Op, Plan, Seen, Step};
+use grouping::{Group, key_of, shown};
+pub use steps::{Action, After, Conflict, Copy, MergeTo, Op, Plan, Seen, Step};
 
 use super::codexsync::{self, TakeoverError};
 use super::config::{Compare, ConflictPolicy, SessionMode, SyncConfig};
 use super::decide::Rules;
 use super::forks::Forks;
 use super::identity;
+use super::ledger::Ledger;
 use super::lines;
-use super::manifest::{self, Ledger, Manifests, Written};
+use super::manifest::{self, Written};
+use super::peers::{self, Manifests};
 use super::rollouts;
-use super::scan::{self, Found, Listing, Side, Stat};
-use super::state::{Damage, Last, Replica, State, StateError};
-use super::travel::{self, Scope, Take};
+use super::scan::{self, Listing, Side};
+use super::state::{Damage, Replica, State, StateError};
+use super::travel::{self, Scope};
 use crate::io::IoError;
 use crate::io::parallel;
 use crate::io::quantity::counted;
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use unicode_normalization::UnicodeNormalization;
 
 /// Why there is no plan. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +73,9 @@ pub enum PlanError {
     /// See [`TakeoverError`].
     #[error(transparent)]
     Takeover(#[from] TakeoverError),
+    /// What this machine said last is not on it.
+    #[error("what this machine said last is not downloaded to it: {}", .0.display())]
+    NotDownloaded(PathBuf),
     /// A glob that means nothing.
     #[error("filters.exclude_globs: {0}")]
     Glob(String),
@@ -134,6 +143,7 @@ pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), Pl
     if state.damage == Some(Damage::All) && manifest::all_paths(cloud).next().is_none() {
         return Err(PlanError::Unmarked(cloud.clone()));
     }
+    check_own_word(config, &state)?;
     if identity::manifest_of(config, &state).exists() {
         return Ok(());
     }
@@ -149,6 +159,16 @@ pub fn check_same_cloud(config: &SyncConfig, replica: &Replica) -> Result<(), Pl
     }
 }
 
+/// Who cannot read what stands under this machine's name cannot tell whether another one wrote it: it is not
+/// written over, and not taken for gone.
+fn check_own_word(config: &SyncConfig, state: &State) -> Result<(), PlanError> {
+    let own = identity::manifest_of(config, state);
+    if peers::is_not_here(&own) {
+        return Err(PlanError::NotDownloaded(own));
+    }
+    Ok(())
+}
+
 /// Makes the plan. Also returns the state that it was made from.
 ///
 /// # Errors
@@ -162,6 +182,7 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     if !state.files.is_empty() && !config.local.is_dir() {
         return Err(PlanError::NoHome(config.local.clone()));
     }
+    check_own_word(config, &state)?;
     let renamed = identity::settle(&mut state, config, request.replica)?;
     // Two disks, or two processors.
     let (there, here) = parallel::both(
@@ -197,8 +218,10 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
     planner.plan.warnings.extend(renamed);
     planner.plan.warnings.extend(travel::misspelled(config));
     planner.all(here, there, &scope)?;
+    planner.mind_peers()?;
     let mut plan = planner.plan;
     plan.is_whole = true;
+    disguised::leave_out(&mut plan, config);
     clashes::set_aside(&mut plan, config);
     // What goes makes room for what comes: a folder for a file of its name, and the other way round.
     let deletes = |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
@@ -216,33 +239,6 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         list.sort();
     }
     Ok((plan, state))
-}
-
-/// All files of one key.
-#[derive(Debug, Default)]
-struct Group {
-    here: Vec<Found>,
-    there: Vec<Found>,
-    copies: Vec<Found>,
-    /// Whether a file of it is not downloaded.
-    stand_in: bool,
-    /// Whether a link is in its way on a side.
-    blocked: bool,
-}
-
-impl Group {
-    /// Whether both sides are as the last sync left them.
-    fn is_as(&self, last: &Last) -> bool {
-        let same = |found: &[Found], place: &super::state::Place| matches!(found, [one] if one.stat == place.stat && one.path == place.path);
-        self.copies.is_empty()
-            && !self.stand_in
-            && same(&self.here, &last.here)
-            && same(&self.there, &last.there)
-    }
-
-    fn files(&self) -> impl Iterator<Item = &Found> {
-        self.here.iter().chain(&self.there).chain(&self.copies)
-    }
 }
 
 /// What this machine's ledger says, by key.
@@ -288,6 +284,46 @@ impl Planner<'_> {
 
     fn own_manifest(&self) -> PathBuf {
         identity::manifest_of(self.request.config, self.state)
+    }
+
+    /// Says what of other machines' words is missing, and whose word a file that is waited for is of.
+    fn mind_peers(&mut self) -> Result<(), PlanError> {
+        let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
+        let not_here = peers::not_here(cloud, &own)?;
+        if let Some(read) = self.manifests.get() {
+            self.plan.skipped.extend(read.refused.iter().cloned());
+        }
+        let keys = self.plan.waiting.iter();
+        let keys: HashSet<String> = keys.map(|(path, _)| manifest::key_of(path)).collect();
+        if !keys.is_empty() {
+            let mut writers = peers::writers_of(cloud, &own, &keys, &peers::LIMITS)?;
+            for key in keys {
+                if !self.own_versions(&key)?.is_empty() {
+                    let machines = writers.entry(key).or_default();
+                    machines.insert("this machine".to_owned());
+                }
+            }
+            for (path, why) in &mut self.plan.waiting {
+                let Some(machines) = writers.get(&manifest::key_of(path)) else {
+                    continue;
+                };
+                let names: Vec<&str> = machines.iter().map(String::as_str).collect();
+                let names = names.join(" or ");
+                let how = if why == versions::ZEROS {
+                    "remove it there and run codex-manager sync run --apply"
+                } else {
+                    "run codex-manager sync run --apply --accept-unlisted"
+                };
+                let _ = write!(
+                    why,
+                    "; {names} had it whole: wait until the cloud client has brought that, or {how} on {names}"
+                );
+            }
+        }
+        let not_here = not_here.iter().map(|name| manifest::shown(name));
+        let not_here = not_here.map(|path| (path, peers::NOT_HERE.to_owned()));
+        self.plan.waiting.extend(not_here);
+        Ok(())
     }
 
     /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody
@@ -343,38 +379,7 @@ impl Planner<'_> {
 
     fn all(&mut self, here: Listing, there: Listing, scope: &Scope) -> Result<(), PlanError> {
         self.mind_damage()?;
-        let mut groups: HashMap<String, Group> =
-            HashMap::with_capacity(here.files.len().max(there.files.len()));
-        let (mut links, mut other_links) = (Vec::new(), Vec::new());
-        for (side, listing) in [(Side::Here, here), (Side::There, there)] {
-            for found in listing.files {
-                let group = groups.entry(key_of(&found.path)).or_default();
-                let list = match side {
-                    Side::Here => &mut group.here,
-                    Side::There => &mut group.there,
-                };
-                // Nearly always there is one: room for more would be half of all memory.
-                list.reserve_exact(1);
-                list.push(found);
-            }
-            for (real, found) in listing.copies {
-                groups.entry(key_of(&real)).or_default().copies.push(found);
-            }
-            for path in listing.stand_ins {
-                groups.entry(key_of(&path)).or_default().stand_in = true;
-            }
-            self.plan.temps.extend(listing.temps);
-            self.plan.notes.extend(listing.notes);
-            self.plan.left_out.extend(listing.left_out);
-            links.extend(listing.links.into_iter().map(|link| (side, link)));
-            other_links.extend(listing.other_links.into_iter().map(|path| (side, path)));
-        }
-        links.extend(Self::in_way(other_links, &groups));
-        if !links.is_empty() {
-            self.mind_links(links, &mut groups);
-        }
-        self.limit_to_last_date(&mut groups);
-        self.drop_clashes(&mut groups);
+        let groups = self.grouped(here, there);
         self.refuse_hollow(&groups, scope)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
         let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {
@@ -439,180 +444,6 @@ impl Planner<'_> {
         }
     }
 
-    /// `session_mode = "last_date_only"`: conversations of other days count as outside the roots.
-    fn limit_to_last_date(&mut self, groups: &mut HashMap<String, Group>) {
-        if self.request.config.session_mode == SessionMode::All {
-            return;
-        }
-        let dates = groups
-            .values()
-            .flat_map(Group::files)
-            .filter_map(|found| rollouts::date(&found.path));
-        let Some(latest) = dates.max() else {
-            let any = groups
-                .values()
-                .flat_map(Group::files)
-                .any(|found| found.path.starts_with("sessions/"));
-            if any {
-                let why = "has no folder of a date, so session_mode is all";
-                self.plan.warnings.push(("sessions".into(), why.into()));
-            }
-            return;
-        };
-        for group in groups.values_mut() {
-            let of_other_day = |found: &Found| {
-                found.path.starts_with("sessions/")
-                    && rollouts::date(&found.path).as_deref() != Some(&*latest)
-            };
-            let is_of_latest =
-                |found: &Found| rollouts::date(&found.path).as_deref() == Some(&*latest);
-            if group.files().any(of_other_day) && !group.files().any(is_of_latest) {
-                let sides = group.here.iter_mut().chain(&mut group.there);
-                for found in sides.chain(&mut group.copies) {
-                    found.companion = true;
-                }
-            }
-        }
-    }
-
-    /// Names that a disk which ignores letter case cannot hold both are left alone.
-    fn drop_clashes(&mut self, groups: &mut HashMap<String, Group>) {
-        let mut folded: HashMap<String, Vec<String>> = HashMap::new();
-        for key in groups.keys().filter(|key| !rollouts::is_key(key)) {
-            let names = folded.entry(key.to_lowercase()).or_default();
-            names.push(key.clone());
-        }
-        for keys in folded.into_values().filter(|keys| keys.len() > 1) {
-            self.settle_clash(groups, keys);
-        }
-    }
-
-    fn settle_clash(&mut self, groups: &mut HashMap<String, Group>, keys: Vec<String>) {
-        let on = |side: fn(&Group) -> &Vec<Found>| {
-            let has = |key: &&String| groups.get(*key).is_some_and(|g| !side(g).is_empty());
-            keys.iter().filter(has).count()
-        };
-        if on(|g| &g.here) <= 1 && on(|g| &g.there) <= 1 {
-            // One spelling on each side: one file, as it is for a disk that ignores case.
-            let mut whole = Group::default();
-            for key in &keys {
-                if let Some(part) = groups.remove(key) {
-                    whole.here.extend(part.here);
-                    whole.there.extend(part.there);
-                    whole.stand_in |= part.stand_in;
-                }
-            }
-            let key = keys.iter().find(|key| self.state.files.contains_key(*key));
-            let key = key.or(keys.iter().min()).cloned().unwrap_or_default();
-            groups.insert(key, whole);
-            return;
-        }
-        for key in keys {
-            groups.remove(&key);
-            let why = "differs from another name by letter case alone";
-            self.plan.skipped.push((key, why.into()));
-        }
-    }
-
-    /// A folder that has lost most of what it had is not mounted, or not downloaded. What neither side
-    /// has any more is forgotten. What the configuration no longer names is not missed.
-    fn refuse_hollow(
-        &mut self,
-        groups: &HashMap<String, Group>,
-        scope: &Scope,
-    ) -> Result<(), PlanError> {
-        let mut missing = 0;
-        let state = self.state;
-        for (key, last) in &state.files {
-            match groups.get(key) {
-                Some(group) if !group.there.is_empty() || group.stand_in || group.blocked => {}
-                // A word that arrived tells that the folder is there.
-                Some(_) if self.open_deletions(key)?.next().is_some() => {}
-                Some(_) => missing += 1,
-                None if is_outside(last, scope) => self.leave_outside(key, last)?,
-                None => {
-                    missing += 1;
-                    self.plan.forgotten.push(key.clone());
-                }
-            }
-        }
-        if self.plan.outside > self.state.outside {
-            let files = match self.plan.outside {
-                1 => "1 file".to_owned(),
-                n => format!("{n} files"),
-            };
-            let why = format!("{files} no longer synced: left as they are on both sides");
-            self.plan
-                .notes
-                .push(("include_roots, exclude_globs".into(), why));
-        }
-        if self.request.refill {
-            return Ok(());
-        }
-        let known = self.known();
-        let many = missing > (known / 4).max(20);
-        let unmarked = || !self.is_renamed && !self.own_manifest().exists();
-        if missing > 0 && (many || unmarked()) {
-            return Err(PlanError::Hollow {
-                missing,
-                known,
-                cloud: self.request.config.cloud.clone(),
-            });
-        }
-        Ok(())
-    }
-
-    /// A file that the configuration no longer names: what is known of it is kept for the day that it
-    /// is named again. Where a side has lost it meanwhile, that is no deletion to be sent on then.
-    fn leave_outside(&mut self, key: &str, last: &Last) -> Result<(), IoError> {
-        let config = self.request.config;
-        let here = Stat::at(&config.place(Side::Here, &last.here.path))?;
-        let there = Stat::at(&config.place(Side::There, &last.there.path))?;
-        if here.is_some() && there.is_some() {
-            self.plan.outside += 1;
-        } else {
-            self.plan.forgotten.push(key.to_owned());
-        }
-        Ok(())
-    }
-
-    /// How many of the files that are synced the last sync has seen.
-    fn known(&self) -> usize {
-        self.state.files.len().saturating_sub(self.plan.outside)
-    }
-
-    /// Many deletions at once are more likely a folder that somebody has lost: they stay as they are on
-    /// both sides until somebody says that they are meant. Nothing else waits for that.
-    fn hold_many_deletions(&mut self) {
-        let is_deletion =
-            |step: &Step| matches!(step.action, Action::DeleteLocal | Action::DeleteCloud);
-        let count = self
-            .plan
-            .steps
-            .iter()
-            .filter(|step| is_deletion(step))
-            .count();
-        let limit = (self.known() / 10).clamp(1, 20);
-        if self.request.delete_many || count <= limit {
-            return;
-        }
-        let steps = std::mem::take(&mut self.plan.steps).into_iter();
-        let (held, steps): (Vec<Step>, _) = steps.partition(is_deletion);
-        self.plan.steps = steps;
-        self.plan.held_back = held.len();
-        for step in held {
-            let side = match step.action {
-                Action::DeleteCloud => "here",
-                _ => "on another machine",
-            };
-            let why = format!(
-                "deleted {side}, and not sent on: {} at once (at most {limit})",
-                counted(count, "deletion")
-            );
-            self.plan.skipped.push((step.path, why));
-        }
-    }
-
     /// The rules for one path.
     fn rules_for(&self, path: &str) -> Rules {
         let mut rules = self.rules;
@@ -635,31 +466,4 @@ impl Planner<'_> {
     fn trusts_looks(&self) -> bool {
         self.rules.compare == Compare::Mtime
     }
-}
-
-/// Whether a file of the last sync is none of those that are synced now.
-fn is_outside(last: &Last, scope: &Scope) -> bool {
-    [&last.here, &last.there]
-        .into_iter()
-        .all(|place| scope.takes(&place.path) == Take::No)
-}
-
-/// The key of a path: one for all forms and places of a conversation, and for a name in both forms of
-/// Unicode.
-fn key_of(path: &str) -> String {
-    if let Some(key) = rollouts::key(path) {
-        return key;
-    }
-    if path.is_ascii() {
-        path.to_owned()
-    } else {
-        path.nfc().collect()
-    }
-}
-
-/// The path that people know a file by.
-fn shown(key: &str, group: &Group) -> String {
-    let found = group.here.first().or(group.there.first());
-    let path = found.or(group.copies.first()).map(|found| &found.path);
-    path.map_or_else(|| key.to_owned(), Clone::clone)
 }

@@ -2,7 +2,8 @@
 
 use super::descent::Trace;
 use super::versions::{Arrival, Version};
-use super::{Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Step, shown};
+use super::{Action, After, Conflict, Copy, Group, MergeTo, Op, PlanError, Planner, Step, shown};
+use crate::codex::config::CodexConfig;
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
 use crate::sync::cloud_names;
@@ -16,6 +17,17 @@ use crate::sync::register::Change;
 use crate::sync::scan::{Found, Side};
 use crate::sync::secrets;
 use crate::sync::state::{Last, Place};
+
+/// The file of lines that Codex keeps below a size.
+const HISTORY: &str = "history.jsonl";
+
+/// A merge, and the sides that need it: from which line on.
+struct PlannedMerge {
+    merge: Merge,
+    sides: Vec<(Side, usize)>,
+    /// See [`Op::Merge`].
+    is_one_text: bool,
+}
 
 impl Planner<'_> {
     /// A file that is copied as a whole or not at all.
@@ -71,20 +83,45 @@ impl Planner<'_> {
         let mut versions: Vec<&Version> = here.iter().chain(&there).collect();
         let own = versions.len();
         versions.extend(&copies);
-        let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
-        let merge = lines::merge(&paths).at("merge", &paths[0])?;
-        let sides = [Side::Here, Side::There].into_iter();
-        let needed: Vec<_> = sides
-            .filter(|side| {
-                let at = versions[..own].iter().position(|v| v.seen.side == *side);
-                at.is_none_or(|at| !merge.is_version[at])
-            })
-            .collect();
-        if needed.is_empty() {
+        let merge = self.merge(key, &versions, own)?;
+        if merge.sides.is_empty() {
             return self.pair(key, key, FileKind::Lines, group);
         }
-        self.push_merge(key, &versions, &needed, &merge);
+        self.push_merge(key, &versions, &merge);
         Ok(())
+    }
+
+    /// A merge of these versions, of which the first `own` are the files of the two sides.
+    fn merge(
+        &self,
+        key: &str,
+        versions: &[&Version],
+        own: usize,
+    ) -> Result<PlannedMerge, PlanError> {
+        let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
+        let merge = lines::merge(&paths).at("merge", &paths[0])?;
+        let at = |side| versions[..own].iter().position(|v| v.seen.side == side);
+        let limit = if key == HISTORY {
+            CodexConfig::read(self.root(Side::Here))
+                .history_max_bytes
+                .ok()
+                .flatten()
+        } else {
+            None
+        };
+        let first_here = match (limit, at(Side::Here)) {
+            (Some(limit), Some(version)) => merge.first_within(limit, version),
+            _ => 0,
+        };
+        let sides = [(Side::Here, first_here), (Side::There, 0)].into_iter();
+        let needed = sides.filter(|(side, first)| {
+            at(*side).is_none_or(|version| !merge.is_from(*first, version))
+        });
+        Ok(PlannedMerge {
+            sides: needed.collect(),
+            is_one_text: first_here == 0,
+            merge,
+        })
     }
 
     /// A client makes its copy of a version that nobody may ever vouch for; whole lines of it can be
@@ -105,7 +142,12 @@ impl Planner<'_> {
         }))
     }
 
-    fn push_merge(&mut self, key: &str, versions: &[&Version], sides: &[Side], merge: &Merge) {
+    fn push_merge(&mut self, key: &str, versions: &[&Version], planned: &PlannedMerge) {
+        let PlannedMerge {
+            merge,
+            sides,
+            is_one_text,
+        } = planned;
         let all = || versions.iter().zip(&merge.digests);
         // What was vouched for is not what was read.
         if all().any(|(version, read)| version.digest.is_some_and(|said| said != *read)) {
@@ -122,15 +164,23 @@ impl Planner<'_> {
             versions: all().map(|(v, read)| (v.seen.clone(), *read)).collect(),
             to: sides
                 .iter()
-                .map(|side| ((*side, key.to_owned()), over(*side)))
+                .map(|(side, first)| MergeTo {
+                    place: (*side, key.to_owned()),
+                    over: over(*side),
+                    first: *first,
+                })
                 .collect(),
+            is_one_text: *is_one_text,
         };
         self.plan.steps.push(Step {
             key: key.to_owned(),
             path: key.to_owned(),
             action: Action::Merge,
             reason: "lines of all versions, in the order of time".into(),
-            bytes: merge.bytes * sides.len() as u64,
+            bytes: sides
+                .iter()
+                .map(|(_, first)| merge.bytes_from(*first))
+                .sum(),
             ops: vec![op],
             after: After::Both {
                 here: key.to_owned(),
@@ -263,15 +313,13 @@ impl Planner<'_> {
                 self.push_copy(key, path, there, to, here.as_ref(), why, history);
             }
             (Decision::Merge, Some(here), Some(there)) => {
-                let paths = [here, there].map(|version| self.full(&version.seen));
-                let merge = lines::merge(&paths).at("merge", &paths[0])?;
-                let sides: Vec<_> = [Side::Here, Side::There]
-                    .into_iter()
-                    .zip(&merge.is_version)
-                    .filter(|(_, same)| !**same)
-                    .map(|(side, _)| side)
-                    .collect();
-                self.push_merge(key, &[here, there], &sides, &merge);
+                let merge = self.merge(key, &[here, there], 2)?;
+                if merge.sides.is_empty() {
+                    // Codex has dropped what is only there.
+                    self.adopt(key, here, there, None);
+                } else {
+                    self.push_merge(key, &[here, there], &merge);
+                }
             }
             (Decision::Skip, ..) => {
                 let why = "differs, and equal_mtime_action is skip";

@@ -37,6 +37,17 @@ pub struct Copy {
     pub history: Option<Box<History>>,
 }
 
+/// A place that lines of several versions go to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeTo {
+    /// The place.
+    pub place: (Side, String),
+    /// What is there now.
+    pub over: Option<Stat>,
+    /// The first line that goes there, by its index.
+    pub first: usize,
+}
+
 /// One thing that is done to one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
@@ -46,8 +57,10 @@ pub enum Op {
     Merge {
         /// The versions, each with the digest of what was read.
         versions: Vec<(Seen, Sha256Digest)>,
-        /// The places, and what is there now.
-        to: Vec<((Side, String), Option<Stat>)>,
+        /// Where they go.
+        to: Vec<MergeTo>,
+        /// Whether both sides have all lines then.
+        is_one_text: bool,
     },
     /// The file gets another name on its side.
     Rename {
@@ -84,6 +97,18 @@ pub enum Op {
 }
 
 impl Op {
+    /// The files whose text goes elsewhere.
+    pub fn sources(&self) -> Vec<&Seen> {
+        match self {
+            Self::Copy(Copy { from, .. }) | Self::Fork { from, .. } => vec![from],
+            Self::Merge { versions, .. } => versions.iter().map(|(seen, _)| seen).collect(),
+            Self::Rename { .. }
+            | Self::CopyFork { .. }
+            | Self::DropFork { .. }
+            | Self::Remove(_) => Vec::new(),
+        }
+    }
+
     /// The files that this op overwrites or removes.
     pub fn victims(&self) -> Vec<Seen> {
         let at = |to: &(Side, String), over: &Option<Stat>| {
@@ -95,7 +120,7 @@ impl Op {
         };
         match self {
             Self::Copy(Copy { to, over, .. }) => at(to, over).into_iter().collect(),
-            Self::Merge { to, .. } => to.iter().filter_map(|(to, over)| at(to, over)).collect(),
+            Self::Merge { to, .. } => to.iter().filter_map(|to| at(&to.place, &to.over)).collect(),
             Self::Remove(seen) => vec![seen.clone()],
             Self::Rename { .. }
             | Self::Fork { .. }

@@ -57,6 +57,9 @@ pub(super) enum Arrival {
     Waiting(&'static str),
 }
 
+/// Why a file is waited for whose text is gone: no flag takes it.
+pub(super) const ZEROS: &str = "zeros stand where its text was";
+
 impl Planner<'_> {
     /// One file that cannot be read is left alone; the others are none the worse for it.
     pub(super) fn try_one(
@@ -122,7 +125,7 @@ impl Planner<'_> {
         let path = self.full(&seen);
         // Whoever vouches for it: text that is gone is nobody's newer version.
         if contents::is_blanked(&path, of_lines, true).at("read", &path)? {
-            return Ok(Arrival::Waiting("zeros stand where its text was"));
+            return Ok(Arrival::Waiting(ZEROS));
         }
         let manifests = self.manifests()?;
         let others = manifests.of_others(key);

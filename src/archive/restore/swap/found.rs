@@ -1,9 +1,9 @@
 //! What somebody wrote after a restore was killed, in what its recovery is about to drop: it is left
 //! beside the live name.
 
-use super::super::file_id::look;
 use super::super::step::{Step, move_beside, rename};
 use crate::codex::home::{Kind, kind_of};
+use crate::io::file_id::look;
 use crate::io::{IoContext, IoError, atomic, tree};
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;

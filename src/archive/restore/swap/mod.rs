@@ -9,6 +9,8 @@ pub(super) mod found;
 mod journal;
 mod recovery;
 #[cfg(test)]
+mod states;
+#[cfg(test)]
 mod world;
 
 pub(super) use recovery::check_ours;
@@ -22,7 +24,7 @@ use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic, regular, tree};
 use journal::{JournalFile, State};
 use recovery::recover_locked;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,6 +62,9 @@ pub enum SwapError {
         /// What is wrong with it.
         detail: String,
     },
+    /// One step would take away what another puts into place; nothing was touched.
+    #[error("two steps of a restore are about one name: {}", .0.display())]
+    Clash(PathBuf),
     /// An interrupted restore cannot be finished now; nothing was touched.
     #[error(transparent)]
     PutOff(#[from] Obstacle),
@@ -138,8 +143,12 @@ impl Swap {
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
         self.journal.folders.push(AnyPath(folder.to_path_buf()));
         self.write()?;
-        atomic::create_private_folder(folder)?;
-        Ok(())
+        let made = atomic::create_private_folder(folder);
+        if made.is_err() && folder.symlink_metadata().is_err() {
+            // Nothing is there to be made durable, or to be removed.
+            self.journal.folders.pop();
+        }
+        Ok(made?)
     }
 
     /// The folder with the journal.
@@ -151,13 +160,16 @@ impl Swap {
     /// state goes to the places of `leave_at` (from, to) for whoever may hold files of it.
     ///
     /// # Errors
-    /// A step failed; those before it were undone.
+    /// A step failed; those before it were undone. Or two are about one name: then none was done.
     pub fn commit(
         mut self,
-        steps: Vec<Step>,
+        mut steps: Vec<Step>,
         confirm: impl FnOnce() -> bool,
         leave_at: &[(PathBuf, PathBuf)],
     ) -> Result<Outcome, SwapError> {
+        drop_repeated(&mut steps);
+        check_apart(steps.iter().map(|step| step.live.as_path()))?;
+        check_apart(steps.iter().map(|step| step.staged.as_path()))?;
         self.journal.since = self.prepare_asides()?;
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
@@ -311,6 +323,29 @@ impl Swap {
     }
 }
 
+/// Drops steps that are there already: two links in a home may lead to one folder.
+fn drop_repeated(steps: &mut Vec<Step>) {
+    let mut seen = HashMap::new();
+    let names = steps.iter().map(|step| (&step.live, &step.staged));
+    let is_new = names.map(|(live, staged)| seen.insert(live, staged) != Some(staged));
+    let is_new: Vec<bool> = is_new.collect();
+    let mut is_new = is_new.into_iter();
+    steps.retain(|_| is_new.next().unwrap_or(true));
+}
+
+/// Refuses names of which one is another, or below it.
+fn check_apart<'a>(mut names: impl Iterator<Item = &'a Path> + Clone) -> Result<(), SwapError> {
+    let mut all = HashSet::new();
+    for name in names.clone() {
+        if !all.insert(name) {
+            return Err(SwapError::Clash(name.to_path_buf()));
+        }
+    }
+    let is_below = |name: &&Path| name.ancestors().skip(1).any(|above| all.contains(above));
+    let clash = names.find(is_below);
+    clash.map_or(Ok(()), |name| Err(SwapError::Clash(name.to_path_buf())))
+}
+
 /// Sets a folder aside in which nothing is to be done any more.
 fn without_journal(folder: &Path) -> Option<PathBuf> {
     let _ = tree::remove(&folder.join(JOURNAL));
@@ -370,6 +405,35 @@ mod tests {
         assert_eq!(outcome, Outcome::Done(vec![]));
         assert_eq!(world.state(), NEW);
         assert!(!world.at(STAGING).exists());
+    }
+
+    #[test]
+    fn steps_that_would_take_away_what_others_put_there_are_refused() {
+        let at = |world: &World, live: &str, staged: &str| {
+            Step::new(world.at("live").join(live), world.at(STAGING).join(staged))
+        };
+        for (live, staged) in [
+            ("auth", "old/0"),
+            ("folder/x", "old/0"),
+            ("folder/x", "new/folder/x"),
+            ("other", "new/added"),
+            ("other", "new/folder/x"),
+        ] {
+            let world = World::new();
+            let (swap, mut steps) = world.begin();
+            steps.insert(0, at(&world, live, staged));
+            let refused = swap.commit(steps, || true, &[]).unwrap_err();
+            assert!(matches!(refused, SwapError::Clash(_)), "{live}: {refused}");
+            assert_eq!(world.state(), OLD);
+            assert!(!world.at(STAGING).exists());
+        }
+        // The same one twice is one.
+        let world = World::new();
+        let (swap, mut steps) = world.begin();
+        steps.extend_from_within(..);
+        let outcome = swap.commit(steps, || true, &[]).unwrap();
+        assert_eq!(outcome, Outcome::Done(vec![]));
+        assert_eq!(world.state(), NEW);
     }
 
     #[test]

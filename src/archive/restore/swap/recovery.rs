@@ -359,9 +359,9 @@ mod tests {
     use super::super::super::step::tests::killed_after;
     use super::super::world::*;
     use super::*;
+    use crate::io::lock::once_free;
     use crate::io::tree;
     use std::fs;
-    use std::time::{Duration, Instant};
 
     #[test]
     fn killed_between_any_two_steps_the_next_process_finishes() {
@@ -566,89 +566,6 @@ mod tests {
         }
     }
 
-    /// Whatever stands at the names of a step, and wherever it was cut off.
-    #[test]
-    fn nothing_that_was_written_since_is_lost_whatever_stands_at_the_names() {
-        const SIDES: [&str; 4] = ["-", "old", "new", "since"];
-        const ASIDES: [&str; 3] = ["-", "linked", "moved"];
-        let states = [State::Committing, State::Undoing];
-        let all = states.iter().flat_map(|state| {
-            let sides = SIDES.iter().flat_map(|a| SIDES.map(|b| (*a, b)));
-            sides.flat_map(move |(a, b)| ASIDES.map(|aside| (*state, a, b, aside)))
-        });
-        let mut outcomes = [0; 3];
-        for (state, live, staged, aside) in all {
-            let told = format!("{state:?}: live {live}, staged {staged}, aside {aside}");
-            // What was live when it was cut off, and what was to be.
-            let (cut, other) = match state {
-                State::Committing => ("old", "new"),
-                _ => ("new", "old"),
-            };
-            let is_possible = match aside {
-                "-" => live != staged || matches!(live, "-" | "since"),
-                _ if staged == cut || live == other && staged != "-" => false,
-                "moved" => live != cut,
-                _ => true,
-            };
-            if !is_possible {
-                continue;
-            }
-            let world = World::new();
-            let mut swap = world.begin_to(State::Prepared);
-            swap.journal.steps.truncate(1);
-            swap.set(state).unwrap();
-            let step = swap.journal.steps[0].clone();
-            let names = swap.journal.aside(0).unwrap();
-            world.kill(swap, |_| ());
-            world.pass_time();
-            let kept = world.at("kept");
-            fs::create_dir(&kept).unwrap();
-            fs::rename(&step.live, kept.join("old")).unwrap();
-            fs::rename(&step.staged, kept.join("new")).unwrap();
-            for (side, path, text) in [
-                (live, &step.live, "since live"),
-                (staged, &step.staged, "since staged"),
-            ] {
-                match side {
-                    "-" => {}
-                    "since" => fs::write(path, text).unwrap(),
-                    known => fs::hard_link(kept.join(known), path).unwrap(),
-                }
-            }
-            match aside {
-                "linked" => fs::hard_link(kept.join(cut), &names.linked).unwrap(),
-                "moved" => fs::hard_link(kept.join(cut), &names.moved).unwrap(),
-                _ => {}
-            }
-            let recovery = recovered(&world);
-            let texts = world.texts();
-            let now = fs::read_to_string(&step.live).unwrap_or_else(|_| "-".into());
-            if live == "since" {
-                assert!(texts.iter().any(|t| t == "since live"), "{told}: {texts:?}");
-            }
-            let has = |side: &str| live == side || staged == side || aside != "-" && cut == side;
-            let is_free = live != "since" && live != "-";
-            match recovery {
-                Recovery::Finished(_) => {
-                    outcomes[0] += 1;
-                    assert_eq!(state, State::Committing, "{told}");
-                    assert!(!is_free || !has("new") || now == "new", "{told}: {now}");
-                }
-                Recovery::Undone(_) => {
-                    outcomes[1] += 1;
-                    assert!(!is_free || !has("old") || now == "old", "{told}: {now}");
-                }
-                Recovery::PutOff(_) => {
-                    outcomes[2] += 1;
-                    assert!(world.at(STAGING).exists(), "{told}");
-                    assert!(!is_free || now == live, "{told}");
-                }
-                other => panic!("{told}: {other:?}"),
-            }
-        }
-        assert!(outcomes.iter().all(|n| *n > 5), "{outcomes:?}");
-    }
-
     #[test]
     fn the_new_state_is_left_where_somebody_may_write_into_it() {
         // All is undone, or nothing of it; the state was left, or not.
@@ -848,17 +765,9 @@ mod tests {
         recover_unheld(world, NOTHING).unwrap()
     }
 
-    /// Other tests of this process start programs: between fork and exec a child holds our lock.
     fn recover_unheld(world: &World, guard: &dyn Guard) -> Result<Recovery, SwapError> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            let recovery = recover(&world.at(STAGING), guard);
-            let is_held = matches!(recovery, Ok(Recovery::InProgress));
-            if !is_held || Instant::now() > deadline {
-                return recovery;
-            }
-            std::thread::yield_now();
-        }
+        let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress));
+        once_free(|| recover(&world.at(STAGING), guard), is_held)
     }
 
     #[test]

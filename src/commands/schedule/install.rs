@@ -1,0 +1,160 @@
+//! `schedule install`.
+
+use super::running::run_all;
+use super::{ChangeJson, CommonArgs, codex_bin, place, show_files, show_steps, shown_when};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::{IoContext, atomic, wall};
+use crate::logging;
+use crate::schedule::{self, Entry, Job, JobOptions, Scheduler, When};
+use chrono::Timelike;
+use clap::Args;
+use std::path::PathBuf;
+
+/// How often a job may run, and how seldom: what all schedulers take.
+const DISTANCE_SECS: std::ops::RangeInclusive<i64> = 60..=31 * 24 * 60 * 60;
+
+/// Write the files of a job, and with --enable have the scheduler take it up
+///
+/// sync only says what it would do until it is installed with --apply. backup makes an archive only
+/// when the last one is older than half the time between two runs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager schedule install backup --daily 03:30 --enable
+  codex-manager schedule install sync --every 30min     # says what it would do
+  codex-manager schedule install sync --every 30min --apply --enable
+  codex-manager schedule install status --every 1h --dry-run")]
+pub(super) struct InstallArgs {
+    /// What is to run
+    job: Job,
+    /// Again and again, such as 30min or 12h [default: 1h for sync, 24h for backup, 1h for status]
+    #[arg(long, value_name = "DUR", conflicts_with = "daily")]
+    every: Option<String>,
+    /// Once a day, by the clock of the system
+    #[arg(long, value_name = "HH:MM")]
+    daily: Option<String>,
+    /// Let sync change files; without it a dry run
+    #[arg(long)]
+    apply: bool,
+    /// The configuration of sync
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Run what makes the scheduler take it up; else that is only shown
+    #[arg(long)]
+    enable: bool,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl InstallArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let options = self.options(context)?;
+        let (job, when) = (options.job, options.when);
+        let place = place(context, self.common.scheduler(), codex_bin(context)?)?;
+        let entry = Entry::new(options, &place)?;
+        let files = schedule::plan_install(&entry, &place)?;
+        let steps = schedule::enabling(job, &place)?;
+        let dry_run = self.common.dry_run;
+        if !dry_run {
+            if place.scheduler == Scheduler::Launchd {
+                // It makes the file that its errors go to, and not the folder.
+                atomic::create_private_folder(&place.manager_home.join(logging::FOLDER))?;
+            }
+            schedule::apply(&files, place.scheduler)?;
+            if self.enable {
+                run_all(&steps, context, "the files were written")?;
+            }
+        }
+        let enabled = self.enable && !dry_run;
+        context.ui.document(
+            "schedule install",
+            &ChangeJson {
+                job,
+                scheduler: place.scheduler,
+                when: Some(when),
+                runs: &entry.command,
+                files: files.iter().map(Into::into).collect(),
+                commands: steps.iter().map(|step| step.words.as_slice()).collect(),
+                enabled,
+                dry_run,
+            },
+        );
+        let ui = &context.ui;
+        show_files(context, &files, dry_run);
+        let done = if dry_run { "would run" } else { "runs" };
+        ui.note(format_args!("{} {done} {}", job.name(), shown_when(when)));
+        if job == Job::Sync
+            && let Err(e) =
+                crate::commands::sync::check_config(context, entry.options.config.as_deref())
+        {
+            ui.warn(format_args!("every run will end with exit code 4: {e}"));
+            ui.note("codex-manager sync init --cloud FOLDER writes a configuration");
+        }
+        if job == Job::Sync && !entry.options.apply {
+            ui.note(
+                "sync is installed as a dry run; when you like what it says, install it with --apply",
+            );
+        }
+        if !enabled {
+            let what = if dry_run && self.enable {
+                "would be run:"
+            } else {
+                "to have it taken up, run this, or install with --enable:"
+            };
+            ui.note(what);
+            show_steps(context, &steps, place.scheduler);
+        }
+        Ok(Outcome::Done)
+    }
+
+    fn options(&self, context: &Context) -> Result<JobOptions, CommandError> {
+        if self.job != Job::Sync && (self.apply || self.config.is_some()) {
+            return Err(CommandError::usage(
+                "--apply and --config belong to schedule install sync alone",
+            ));
+        }
+        let config = self
+            .config
+            .as_ref()
+            .map(|path| {
+                let path = context.env.absolute(path);
+                path.canonicalize().at("read", &path)
+            })
+            .transpose()
+            .map_err(|e| CommandError::usage(e.to_string()).because(e))?;
+        Ok(JobOptions {
+            job: self.job,
+            when: self.when()?,
+            apply: self.apply,
+            config,
+            search_path: schedule::search_path(&context.env, self.common.scheduler())?,
+        })
+    }
+
+    fn when(&self) -> Result<When, CommandError> {
+        if let Some(text) = &self.daily {
+            let time = wall::parse(text)
+                .filter(|time| time.day.is_none())
+                .and_then(|time| time.time)
+                .ok_or_else(|| CommandError::usage(format!("--daily is no time: {text:?}")))?;
+            let small = |number: u32| u8::try_from(number).unwrap_or_default();
+            return Ok(When::Daily(small(time.hour()), small(time.minute())));
+        }
+        let default = match self.job {
+            Job::Sync | Job::Status => "1h",
+            Job::Backup => "24h",
+        };
+        let text = self.every.as_deref().unwrap_or(default);
+        let span = wall::parse_span(text)
+            .ok_or_else(|| CommandError::usage(format!("--every is no duration: {text:?}")))?;
+        u32::try_from(span.num_seconds())
+            .ok()
+            .filter(|secs| DISTANCE_SECS.contains(&i64::from(*secs)))
+            .map(When::Every)
+            .ok_or_else(|| {
+                CommandError::usage(format!(
+                    "--every is to be from one minute to 31 days: {text:?}"
+                ))
+            })
+    }
+}

@@ -1,0 +1,206 @@
+//! `schedule`: jobs that the system's own scheduler runs.
+
+mod install;
+mod remove;
+mod running;
+mod show;
+
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::shell;
+use crate::schedule::{FileAction, Job, Place, PlannedFile, Scheduler, Step, When};
+use crate::ui::time;
+use clap::{Args, Subcommand};
+use install::InstallArgs;
+use remove::RemoveArgs;
+use serde::Serialize;
+use show::ShowArgs;
+use std::path::{Path, PathBuf};
+
+/// Run sync, backup or status by the system's own scheduler
+///
+/// systemd user timers on Linux, launchd agents on macOS, the Task Scheduler on Windows. The job runs
+/// this program on the homes that hold now; nothing of it stays in memory in between.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager schedule install backup --daily 03:30 --enable
+  codex-manager schedule show
+  codex-manager schedule remove backup")]
+pub struct ScheduleArgs {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Install(InstallArgs),
+    Remove(RemoveArgs),
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+struct CommonArgs {
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The scheduler of another system: only with --dry-run
+    #[arg(long, value_name = "WHICH", requires = "dry_run")]
+    scheduler: Option<Scheduler>,
+}
+
+impl CommonArgs {
+    fn scheduler(&self) -> Scheduler {
+        self.scheduler.unwrap_or(Scheduler::of_this_build())
+    }
+}
+
+impl ScheduleArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// Flags that mean nothing, a file of that name that is not ours, a path that the scheduler's
+    /// format cannot hold, a file that cannot be written, or a scheduler that refuses.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        match self.verb {
+            Verb::Install(args) => args.run(context),
+            Verb::Remove(args) => args.run(context),
+            Verb::Show(args) => args.run(context),
+        }
+    }
+}
+
+/// The JSON document of install and remove. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct ChangeJson<'a> {
+    job: Job,
+    scheduler: Scheduler,
+    when: Option<When>,
+    runs: &'a [String],
+    files: Vec<FileJson<'a>>,
+    commands: Vec<&'a [String]>,
+    enabled: bool,
+    dry_run: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct FileJson<'a> {
+    path: &'a Path,
+    action: FileAction,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    text: &'a str,
+}
+
+impl<'a> From<&'a PlannedFile> for FileJson<'a> {
+    fn from(planned: &'a PlannedFile) -> Self {
+        Self {
+            path: &planned.file.path,
+            action: planned.action,
+            text: &planned.file.text,
+        }
+    }
+}
+
+/// Where the Codex program is that the settings name. A bare name is looked for now: where it is then may
+/// not be where it is found later.
+fn codex_bin(context: &Context) -> Result<Option<PathBuf>, CommandError> {
+    let program = context
+        .settings
+        .codex_bin
+        .as_deref()
+        .map(|bin| Program::find(Some(bin), &context.env))
+        .transpose()
+        .map_err(|e| {
+            CommandError::usage(e.to_string()).hint(
+                "set where it is now: codex-manager config set codex.bin FILE; nothing was changed",
+            )
+        })?;
+    Ok(program.map(|program| program.path().to_path_buf()))
+}
+
+fn place(
+    context: &Context,
+    scheduler: Scheduler,
+    codex_bin: Option<PathBuf>,
+) -> Result<Place<'_>, CommandError> {
+    let settings = &context.settings;
+    Ok(Place {
+        scheduler,
+        program: this_program(context)?,
+        codex_home: settings.codex_home.clone(),
+        manager_home: settings.manager_home.clone(),
+        codex_bin,
+        env: &context.env,
+        user_id: user_id(),
+    })
+}
+
+/// This program by the name on PATH under which it is installed, else by its file: an installation
+/// that is replaced keeps its name.
+fn this_program(context: &Context) -> Result<PathBuf, CommandError> {
+    let exe = std::env::current_exe()
+        .map_err(|e| CommandError::failed("cannot tell where this program is").because(e))?;
+    let named = exe
+        .file_name()
+        .and_then(|name| Program::find(Some(Path::new(name)), &context.env).ok())
+        .map(|program| program.path().to_path_buf())
+        .filter(|path| path.canonicalize().ok() == exe.canonicalize().ok());
+    Ok(named.unwrap_or(exe))
+}
+
+#[cfg(unix)]
+fn user_id() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+#[cfg(not(unix))]
+fn user_id() -> u32 {
+    0
+}
+
+fn show_files(context: &Context, files: &[PlannedFile], dry_run: bool) {
+    for PlannedFile { file, action } in files {
+        let (done, planned) = match action {
+            FileAction::Create => ("created", "would create"),
+            FileAction::Update => ("updated", "would update"),
+            FileAction::Keep => ("up to date", "up to date"),
+            FileAction::Remove => ("removed", "would remove"),
+            FileAction::Absent => continue,
+        };
+        let verb = if dry_run { planned } else { done };
+        let path = file.path.display();
+        context.ui.prose(format_args!("{verb}: {path}"));
+        if !file.text.is_empty() {
+            for line in file.text.trim_end().lines() {
+                context
+                    .ui
+                    .line(format_args!("    {line}").to_string().trim_end());
+            }
+        }
+    }
+}
+
+fn show_steps(context: &Context, steps: &[Step], scheduler: Scheduler) {
+    for step in steps {
+        let words: Vec<_> = step
+            .words
+            .iter()
+            .map(|word| match scheduler {
+                Scheduler::Windows if word.contains(' ') => format!("\"{word}\""),
+                Scheduler::Windows => word.clone(),
+                Scheduler::Systemd | Scheduler::Launchd => shell::word(word),
+            })
+            .collect();
+        context.ui.note(format_args!("  {}", words.join(" ")));
+    }
+}
+
+fn shown_when(when: When) -> String {
+    match when {
+        When::Every(secs) => {
+            let span = chrono::Duration::seconds(i64::from(secs));
+            format!("every {}", time::duration(span))
+        }
+        When::Daily(hour, minute) => format!("daily at {hour:02}:{minute:02}"),
+    }
+}

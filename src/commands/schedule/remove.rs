@@ -1,0 +1,63 @@
+//! `schedule remove`.
+
+use super::running::run_all;
+use super::{ChangeJson, CommonArgs, codex_bin, place, show_files};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::schedule::{self, FileAction, Job};
+use clap::Args;
+
+/// Have the scheduler forget a job and remove its files
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager schedule remove backup
+  codex-manager schedule remove sync --dry-run")]
+pub(super) struct RemoveArgs {
+    /// What is to run no more
+    job: Job,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+impl RemoveArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        // Also where Codex is gone.
+        let bin = codex_bin(context).unwrap_or_default();
+        let place = place(context, self.common.scheduler(), bin)?;
+        let files = schedule::plan_remove(self.job, &place)?;
+        let is_there = files.iter().any(|file| file.action == FileAction::Remove);
+        let steps = if is_there {
+            schedule::disabling(self.job, &place)
+        } else {
+            Vec::new()
+        };
+        let dry_run = self.common.dry_run;
+        if !dry_run {
+            // A scheduler that has never heard of the job is content too.
+            let was_enabled = schedule::find(self.job, &place)?.and_then(|job| job.is_enabled);
+            if was_enabled != Some(false) {
+                run_all(&steps, context, "nothing was removed")?;
+            }
+            schedule::apply(&files, place.scheduler)?;
+        }
+        context.ui.document(
+            "schedule remove",
+            &ChangeJson {
+                job: self.job,
+                scheduler: place.scheduler,
+                when: None,
+                runs: &[],
+                files: files.iter().map(Into::into).collect(),
+                commands: steps.iter().map(|step| step.words.as_slice()).collect(),
+                enabled: false,
+                dry_run,
+            },
+        );
+        show_files(context, &files, dry_run);
+        if !is_there {
+            let name = self.job.name();
+            context.ui.note(format_args!("{name} is not installed"));
+        }
+        Ok(Outcome::Done)
+    }
+}

@@ -1,0 +1,69 @@
+//! Commands of the scheduler: run one after the other, and what they say.
+
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::CommandError;
+use crate::io::child::{ChildGroup, Heard};
+use crate::schedule::Step;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long a command of the scheduler may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs the steps; `so_far` says what holds where one of them fails.
+pub(super) fn run_all(steps: &[Step], context: &Context, so_far: &str) -> Result<(), CommandError> {
+    for step in steps {
+        let said = match run(&step.words, context) {
+            Ok((_, None)) => continue,
+            Ok((_, Some(said))) => said,
+            Err(e) => e,
+        };
+        if step.may_fail {
+            context
+                .ui
+                .detail(format_args!("{}: {said}", step.words.join(" ")));
+            continue;
+        }
+        return Err(
+            CommandError::failed(format!("the scheduler refused: {said}")).hint(format!(
+                "{so_far}; run this where your session runs: {}",
+                step.words.join(" ")
+            )),
+        );
+    }
+    Ok(())
+}
+
+/// Runs a command of the scheduler: its output, and what it said where it failed.
+pub(super) fn run(
+    words: &[String],
+    context: &Context,
+) -> Result<(Vec<u8>, Option<String>), String> {
+    let (name, arguments) = words.split_first().ok_or("nothing to run")?;
+    let program = Program::find(Some(Path::new(name)), &context.env).map_err(|e| e.to_string())?;
+    let mut command = Command::new(program.path());
+    command.env_clear().envs(context.env.variables());
+    command.args(arguments);
+    let deadline = Instant::now() + PATIENCE;
+    let mut child =
+        ChildGroup::spawn(&mut command).map_err(|e| format!("cannot run {name}: {e}"))?;
+    child.close_input();
+    let mut output = Vec::new();
+    while let Heard::Line(line) = child.hear(deadline) {
+        output.extend_from_slice(&line);
+        output.push(b'\n');
+    }
+    let status = child.finish(deadline);
+    if status.is_some_and(|status| status.success()) {
+        return Ok((output, None));
+    }
+    let said = child.stderr();
+    let last = said.lines().rfind(|line| !line.trim().is_empty());
+    let said = last.map_or_else(
+        || status.map_or("no answer in time".into(), |status| status.to_string()),
+        |line| format!("{name}: {}", crate::codex::redaction::printable(line)),
+    );
+    Ok((output, Some(said)))
+}

@@ -1,0 +1,155 @@
+//! `schedule show`: what is installed, and when it runs next.
+
+use super::running::run;
+use super::{codex_bin, place, shown_when};
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::clock::from_unix_nanos;
+use crate::io::shell;
+use crate::schedule::{self, Installed, Job, Scheduler, When, systemd};
+use crate::ui::time;
+use crate::ui::{Style, table::Table};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Show which jobs are installed, whether they are up to date, and when they run next
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager schedule show
+  codex-manager schedule show backup --json")]
+pub(super) struct ShowArgs {
+    /// One job alone
+    job: Option<Job>,
+}
+
+/// The JSON document of show. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct ShowJson {
+    scheduler: Scheduler,
+    jobs: Vec<JobJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct JobJson {
+    job: Job,
+    installed: bool,
+    up_to_date: Option<bool>,
+    enabled: Option<bool>,
+    when: Option<When>,
+    apply: Option<bool>,
+    next_run: Option<String>,
+    files: Vec<PathBuf>,
+}
+
+impl ShowArgs {
+    pub(super) fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        // Also where Codex is gone: a job that names another is not up to date.
+        let bin = codex_bin(context).unwrap_or_default();
+        let place = place(context, Scheduler::of_this_build(), bin)?;
+        let jobs = self.job.map_or(Job::ALL.to_vec(), |job| vec![job]);
+        let (ui, zone, now) = (&context.ui, context.settings.zone, context.now());
+        let mut table = Table::new(ui, &["JOB", "STATE", "RUNS", "NEXT"]);
+        let mut documents = Vec::new();
+        let mut hints = Vec::new();
+        for job in jobs {
+            let found = schedule::find(job, &place)?;
+            let next = found.as_ref().and_then(|job| next_run(job, context));
+            let (style, state) = state_of(found.as_ref());
+            if let Some(found) = &found {
+                hints.extend(hint(found));
+            }
+            let runs = found.as_ref().map_or("-".into(), |job| {
+                let is_dry = job.options.job == Job::Sync && !job.options.apply;
+                let when = shown_when(job.options.when);
+                if is_dry {
+                    format!("{when}, dry run")
+                } else {
+                    when
+                }
+            });
+            let at = next.map_or("-".into(), |at| time::full(&at, zone, &now));
+            let name = job.name().to_owned();
+            table.row(
+                ui,
+                [
+                    (Style::Strong, name),
+                    (style, state.to_owned()),
+                    (Style::Plain, runs),
+                    (Style::Plain, at),
+                ],
+            );
+            documents.push(JobJson {
+                job,
+                installed: found.is_some(),
+                up_to_date: found.as_ref().map(|job| job.is_current),
+                enabled: found.as_ref().and_then(|job| job.is_enabled),
+                when: found.as_ref().map(|job| job.options.when),
+                apply: found.as_ref().map(|job| job.options.apply),
+                next_run: next.map(|at| time::rfc3339(&at, zone)),
+                files: schedule::paths(job, &place)?,
+            });
+        }
+        ui.document(
+            "schedule show",
+            &ShowJson {
+                scheduler: place.scheduler,
+                jobs: documents,
+            },
+        );
+        ui.line(table.render());
+        for hint in hints {
+            ui.note(hint);
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn state_of(found: Option<&Installed>) -> (Style, &'static str) {
+    match found {
+        None => (Style::Dim, "not installed"),
+        Some(job) if !job.is_current => (Style::Warn, "out of date"),
+        Some(Installed {
+            is_enabled: Some(false),
+            ..
+        }) => (Style::Warn, "not taken up"),
+        Some(Installed {
+            is_enabled: None, ..
+        }) => (Style::Good, "installed"),
+        Some(_) => (Style::Good, "enabled"),
+    }
+}
+
+/// The command that makes a job what it should be.
+fn hint(found: &Installed) -> Option<String> {
+    let options = &found.options;
+    if found.is_current && found.is_enabled != Some(false) {
+        return None;
+    }
+    let when = match options.when {
+        When::Every(secs) => format!("--every {secs}s"),
+        When::Daily(hour, minute) => format!("--daily {hour:02}:{minute:02}"),
+    };
+    let apply = if options.apply { " --apply" } else { "" };
+    let config = options
+        .config
+        .as_ref()
+        .map(|path| format!(" --config {}", shell::word(&path.to_string_lossy())))
+        .unwrap_or_default();
+    Some(format!(
+        "hint: codex-manager schedule install {} {when}{apply}{config} --enable",
+        options.job.name()
+    ))
+}
+
+/// When a job runs next, where the scheduler can say.
+fn next_run(found: &Installed, context: &Context) -> Option<DateTime<Utc>> {
+    if found.is_enabled != Some(true) {
+        return None;
+    }
+    let words = systemd::asking_next(found.options.job);
+    let (answer, _) = run(&words, context).ok()?;
+    let micros = systemd::parse_next(&answer)?;
+    Some(from_unix_nanos(i128::from(micros) * 1000))
+}
