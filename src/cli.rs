@@ -1,7 +1,7 @@
 //! The command line: what can be typed, and which command it means.
 
 use crate::archive::restore::pending;
-use crate::archive::restore::swap::Recovery;
+use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::commands;
 use crate::commands::log::RunLog;
 use crate::context::{self, Context, Environment, Flags, Settings};
@@ -110,6 +110,15 @@ impl Command {
     /// listens for signals would cost it a tenth of its time.
     fn is_instant(&self) -> bool {
         matches!(self, Self::Recommend(_))
+    }
+
+    /// Whether half of one state of the Codex home and half of another is no use to it.
+    fn needs_whole_home(&self) -> bool {
+        match self {
+            Self::Backup(_) | Self::Restore(_) | Self::Use(_) | Self::History(_) => true,
+            Self::Sync(args) => args.works_on_home(),
+            _ => false,
+        }
     }
 
     /// Whether it works, or mends, where `config.toml` is broken.
@@ -242,7 +251,7 @@ pub fn main() -> ExitCode {
             warn_of_unknown_keys(&context, &cli.command);
             let log = log && !cli.command.keeps_log(&context);
             let log = log.then(|| RunLog::begin(&context, &LogSettings::default(), None));
-            let result = finish_interrupted(&context).and_then(|()| {
+            let result = finish_interrupted(&context, &cli.command).and_then(|()| {
                 finish_moves(&context);
                 finish_undo(&context);
                 cli.command.run(&context)
@@ -293,11 +302,12 @@ fn warn_of_unknown_keys(context: &Context, command: &Command) {
     }
 }
 
-/// A restore that was killed is finished or undone before anything else looks at the home.
-fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
+/// A restore that was killed is finished or undone before anything else looks at the home. Where that
+/// has to wait, commands go on that need no whole home.
+fn finish_interrupted(context: &Context, command: &Command) -> Result<(), CommandError> {
     let settings = &context.settings;
-    let now = context.local_now();
-    for recovery in pending::recover_all(&settings.codex_home, &settings.manager_home, now)? {
+    let (home, manager) = (&settings.codex_home, &settings.manager_home);
+    for recovery in pending::recover_all(home, manager, &context.env, context.local_now())? {
         match recovery {
             Recovery::Finished(left) => warn_of_recovery(context, "finished", &left),
             Recovery::Undone(left) => warn_of_recovery(context, "undone", &left),
@@ -305,6 +315,14 @@ fn finish_interrupted(context: &Context) -> Result<(), CommandError> {
             Recovery::Failed(why) => context.ui.warn(format_args!(
                 "an interrupted restore of another home is not finished: {why}"
             )),
+            Recovery::PutOff(obstacle) => {
+                let error = CommandError::from(SwapError::from(obstacle));
+                if command.needs_whole_home() {
+                    return Err(error);
+                }
+                let hints = error.hints.join("; ");
+                context.ui.warn(format_args!("{error}: {hints}"));
+            }
             Recovery::None => {}
         }
     }
@@ -317,7 +335,7 @@ fn warn_of_recovery(context: &Context, how: &str, left: &[PathBuf]) {
         .warn(format_args!("an interrupted restore was {how}"));
     for path in left {
         context.ui.warn(format_args!(
-            "what had been put in its way meanwhile is kept: {}",
+            "what was written meanwhile is kept: {}",
             path.display()
         ));
     }

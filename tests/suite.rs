@@ -69,6 +69,7 @@ mod prune;
 mod python_manager;
 mod readme;
 mod recommend;
+mod recovering;
 mod remains;
 mod remedies;
 mod restore_login;

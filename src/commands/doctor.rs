@@ -3,7 +3,7 @@
 use super::account::printable;
 use super::sync;
 use crate::archive::restore::pending;
-use crate::archive::restore::swap::Recovery;
+use crate::archive::restore::swap::{Recovery, SwapError};
 use crate::context::Context;
 use crate::doctor::manager_home::stray;
 use crate::doctor::privacy;
@@ -146,12 +146,19 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
             tried("manager.cooldown", Ok(message.into()));
         }
     } else {
-        match pending::recover_all(&settings.codex_home, home, context.local_now()) {
+        let now = context.local_now();
+        match pending::recover_all(&settings.codex_home, home, &context.env, now) {
             Err(e) => tried("restore", Err(e.into())),
             Ok(recovered) => {
                 for recovery in recovered {
-                    if matches!(recovery, Recovery::Finished(_) | Recovery::Undone(_)) {
-                        tried("restore", Ok("an interrupted restore was settled".into()));
+                    match recovery {
+                        Recovery::Finished(_) | Recovery::Undone(_) => {
+                            tried("restore", Ok("an interrupted restore was settled".into()));
+                        }
+                        Recovery::PutOff(obstacle) => {
+                            tried("restore", Err(SwapError::from(obstacle).into()));
+                        }
+                        _ => {}
                     }
                 }
             }

@@ -5,7 +5,7 @@ use super::{Check, Remedy, World, first_of, privacy};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::archive::metadata::{Metadata, Mode};
 use crate::archive::names;
-use crate::archive::restore::pending;
+use crate::archive::restore::{pending, swap};
 use crate::archive::sidecar::SidecarProblem;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
@@ -518,10 +518,18 @@ fn trash_size(home: &Path) -> Option<Check> {
 }
 
 fn left_overs(world: &World<'_>) -> Vec<Check> {
-    let at_work = pending::folders(world.codex_home, world.manager_home)
-        .iter()
-        .any(|(folder, _)| folder.exists());
-    let restore = if at_work {
+    let folders = pending::folders(world.codex_home, world.manager_home);
+    let mut folders = folders.iter().map(|(folder, _)| folder);
+    let pending = folders.find(|folder| folder.exists());
+    let restore = if let Some(folder) = pending.filter(|folder| !swap::is_at_work(folder)) {
+        let message = format!(
+            "an interrupted restore is not finished: {}",
+            folder.display()
+        );
+        Check::warn("restore", message)
+            .because("the home may be half of one state and half of another")
+            .advised("end Codex, then run any command of codex-manager")
+    } else if pending.is_some() {
         Check::warn("restore", "a restore is at work in another process")
             .because("the home is about to be replaced")
             .advised("wait for it to end")

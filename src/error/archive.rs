@@ -38,7 +38,7 @@ impl From<crate::codex::database::DatabaseError> for CommandError {
 
 impl From<crate::archive::restore::swap::SwapError> for CommandError {
     fn from(error: crate::archive::restore::swap::SwapError) -> Self {
-        use crate::archive::restore::swap::SwapError;
+        use crate::archive::restore::swap::{Obstacle, SwapError};
         match error {
             SwapError::Io(e) => e.into(),
             SwapError::Document(e) => e.into(),
@@ -47,6 +47,20 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
             }
             SwapError::NotOurs(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("look at it, and remove it if you do not know it; nothing was changed"),
+            SwapError::Clash(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("nothing was changed; replace less at once, with --only"),
+            SwapError::PutOff(Obstacle::InUse { .. }) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end Codex, then finish it with: codex-manager doctor; nothing was changed"),
+            SwapError::PutOff(Obstacle::Unrecognised { .. }) => Self::wrap(
+                ErrorKind::Refused,
+                error,
+            )
+            .hint(
+                "look at both, keep what you need, and move that folder away; nothing was changed",
+            ),
+            SwapError::PutOff(Obstacle::Missing(_)) => {
+                Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
+            }
             SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
                 "the old state may be in the folder new/ beside the journal; nothing was changed",
             ),

@@ -1,78 +1,138 @@
-//! Which file a name means, however it is named.
+//! Which file a name means, told by what a rename, and a reboot, leave as it is.
 
-use super::reach;
+use super::{IoContext, IoError, atomic, reach, space};
 use serde::{Deserialize, Serialize};
+use std::fs::Metadata;
+use std::io::ErrorKind;
 use std::path::Path;
 
-/// A file, folder or link on a disk, for as long as it is there. Two that are there at one time differ.
+/// Tells files, folders and links of one file system apart, of those that are there at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {
-    dev: u64,
+    /// The serial number of the volume on Windows. The number of a file system elsewhere is not told: it
+    /// may be another after a reboot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    volume: Option<u64>,
+    /// The inode, or what the system has for one.
     ino: u64,
+    /// When it was made, in nanoseconds since 1970, where that never changes: a disk that makes its
+    /// numbers up gives another file the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    born: Option<i64>,
 }
 
 impl FileId {
-    /// What `path` names; a link is not followed. `None` where nothing has the name, or the system does not
-    /// say.
-    pub fn of(path: &Path) -> Option<Self> {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::MetadataExt;
-            let meta = reach::with(path, Path::symlink_metadata).ok()?;
-            Some(Self {
-                dev: meta.dev(),
-                ino: meta.ino(),
-            })
-        }
-        #[cfg(windows)]
-        {
-            use std::fs::OpenOptions;
-            use std::os::windows::fs::OpenOptionsExt;
-            use winapi_util::file;
-            /// Without these a folder cannot be opened, and of a link what it leads to is.
-            const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
-            const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
-            let mut options = OpenOptions::new();
-            // No right is wanted but to look: what others have open, or forbid to read, can be looked at.
-            options.access_mode(0);
-            options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
-            let opened = reach::with(path, |path| options.open(path)).ok()?;
-            // Not by its times: a new file gets those of one that had its name a moment before.
-            let found = file::information(&opened).ok()?;
-            Some(Self {
-                dev: found.volume_serial_number(),
-                ino: found.file_index(),
-            })
-        }
-        #[cfg(not(any(unix, windows)))]
-        {
-            let _ = path;
-            None
-        }
+    /// That of what stands at `path`, to be compared with later; a link is not followed.
+    ///
+    /// # Errors
+    /// It cannot be looked at. Nothing is no error.
+    pub fn note(path: &Path) -> Result<Option<Self>, IoError> {
+        let Some((id, _)) = look(path)? else {
+            return Ok(None);
+        };
+        // What is moved out of a lower layer is made anew in the upper one, under the same number.
+        let parent = atomic::parent_of(path);
+        let is_copied = reach::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);
+        Ok(Some(Self {
+            born: id.born.filter(|_| !is_copied),
+            ..id
+        }))
     }
+
+    /// Whether it is the same file, as far as both know.
+    pub fn is(self, other: Self) -> bool {
+        let agree = |(a, b)| a == b;
+        self.ino == other.ino
+            && self.volume == other.volume
+            && self.born.zip(other.born).is_none_or(agree)
+    }
+}
+
+/// What stands at a path, if anything does; a link is not followed.
+///
+/// # Errors
+/// It cannot be told.
+pub fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
+    let looked = reach::with(path, |path| {
+        let meta = path.symlink_metadata()?;
+        Ok((id_of(path, &meta)?, meta))
+    });
+    match looked {
+        Ok(found) => Ok(Some(found)),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e).at("look at", path),
+    }
+}
+
+#[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+fn id_of(_path: &Path, meta: &Metadata) -> std::io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    // Elsewhere the time can be set, or goes along with that of the last change.
+    let born = cfg!(target_os = "linux").then(|| meta.created().ok());
+    let born = born.flatten();
+    Ok(FileId {
+        volume: None,
+        ino: meta.ino(),
+        born: born
+            .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok())
+            .and_then(|since| i64::try_from(since.as_nanos()).ok()),
+    })
+}
+
+#[cfg(windows)]
+fn id_of(path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
+    use std::fs::OpenOptions;
+    use std::os::windows::fs::OpenOptionsExt;
+    use winapi_util::file;
+    /// Without these a folder cannot be opened, and of a link what it leads to is.
+    const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+    const FILE_FLAG_OPEN_REPARSE_POINT: u32 = 0x0020_0000;
+    let mut options = OpenOptions::new();
+    // No right is wanted but to look: what others have open, or forbid to read, can be looked at.
+    options.access_mode(0);
+    options.custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT);
+    let found = file::information(&options.open(path)?)?;
+    // Not by its times: a new file gets those of one that had its name a moment before.
+    Ok(FileId {
+        volume: Some(found.volume_serial_number()),
+        ino: found.file_index(),
+        born: None,
+    })
+}
+
+#[cfg(not(any(unix, windows)))]
+fn id_of(_path: &Path, _meta: &Metadata) -> std::io::Result<FileId> {
+    Err(ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::atomic;
     use std::fs;
 
     #[test]
     fn a_file_keeps_what_it_is_under_another_name_and_a_new_one_is_another() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
+        let is_noted = |noted: FileId, name: &str| {
+            let found = look(&at(name)).unwrap();
+            found.is_some_and(|(id, _)| noted.is(id))
+        };
         atomic::write(&at("a"), b"one").unwrap();
-        let one = FileId::of(&at("a")).unwrap();
+        let one = FileId::note(&at("a")).unwrap().unwrap();
         fs::hard_link(at("a"), at("second")).unwrap();
         atomic::rename(&at("a"), &at("b")).unwrap();
-        assert_eq!(FileId::of(&at("b")), Some(one));
-        assert_eq!(FileId::of(&at("second")), Some(one));
-        assert_eq!(FileId::of(&at("a")), None);
+        assert!(is_noted(one, "b"));
+        assert!(is_noted(one, "second"));
+        assert!(!is_noted(one, "a"));
+        assert_eq!(FileId::note(&at("a")).unwrap(), None);
         // At once under the name of the first: as old as that by its times, on some systems.
         atomic::write(&at("a"), b"two").unwrap();
-        assert_ne!(FileId::of(&at("a")), Some(one));
+        assert!(!is_noted(one, "a"));
         fs::create_dir(at("folder")).unwrap();
-        assert_ne!(FileId::of(&at("folder")), FileId::of(folder.path()));
+        let within = FileId::note(&at("folder")).unwrap().unwrap();
+        assert!(!is_noted(within, ""));
+        assert!(is_noted(within, "folder"));
     }
 }

@@ -93,6 +93,16 @@ impl FileLock {
         Self::exclusive_within(path, Duration::ZERO)
     }
 
+    /// Makes these bytes the content of the file that is locked, durably.
+    ///
+    /// # Errors
+    /// It may have a part of them.
+    pub fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.set_len(0)?;
+        super::position::write_all_at(&self.file, bytes, 0)?;
+        self.file.sync_all()
+    }
+
     /// Whether `path` still names the file that is locked. It does not when whoever held the lock
     /// before removed it: then the lock keeps nobody out.
     pub fn is_current(&self, path: &Path) -> bool {

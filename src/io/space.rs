@@ -61,6 +61,22 @@ pub fn network_kind(path: &Path) -> Option<&'static str> {
     }
 }
 
+/// Whether the folder is on an overlay.
+pub fn has_layers(folder: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        /// From the kernel's `magic.h`.
+        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
+        rustix::fs::statfs(folder)
+            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = folder;
+        false
+    }
+}
+
 /// Which disk an existing path is on, while the system runs; `None` where it does not say.
 pub fn disk_of(path: &Path) -> Option<u64> {
     #[cfg(unix)]

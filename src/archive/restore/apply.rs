@@ -5,8 +5,9 @@ use super::databases;
 use super::exchange_steps::{add_root, linked_roots};
 use super::live::{self, LiveFiles};
 use super::login::{self, StagedLogin};
+use super::login_kept::Keeping;
 use super::merge::{self, Merged};
-use super::pending::{self, Note};
+use super::pending::Note;
 use super::plan::{self, RestorePlan, Selection, Target};
 use super::remains;
 use super::rollouts::Rollouts;
@@ -486,10 +487,12 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     let beside = swap::folder_beside(folder);
     let is_mount = stage::mounts_in(folder)?.iter().any(|m| m == folder);
     let note = Note::leave(request.manager_home, &beside)?;
-    let keep = |live: &Path, staged: &Path| {
-        pending::keep_login(request.manager_home, request.now, live, staged)
+    let keeping = Keeping {
+        manager_home: request.manager_home,
+        env: request.env,
+        now: request.now,
     };
-    match Swap::begin(&beside, &keep) {
+    match Swap::begin(&beside, folder, &keeping) {
         Ok(swap) if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) => {
             return Ok((swap, note));
         }
@@ -500,7 +503,7 @@ fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note
     drop(note);
     let within = swap::folder_within(folder);
     let note = Note::leave(request.manager_home, &within)?;
-    Ok((Swap::begin(&within, &keep)?, note))
+    Ok((Swap::begin(&within, folder, &keeping)?, note))
 }
 
 pub(super) fn is_denied(error: &IoError) -> bool {

@@ -4,11 +4,13 @@
 //! look again, replace in one exchange, look once more. See [`plan`] for what is replaced, removed
 //! and left alone, [`apply`] for the work and [`swap`] for what a crash leaves.
 
+mod any_path;
 pub mod apply;
 mod databases;
 mod exchange_steps;
 pub mod live;
 mod login;
+mod login_kept;
 mod merge;
 pub mod pending;
 mod pieces;

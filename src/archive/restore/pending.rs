@@ -3,18 +3,19 @@
 //! The journal lies beside the home that was being replaced. So that any command finds it, whatever
 //! home it works on, a note in the manager home says where; both places are looked at.
 
+use super::login_kept::Keeping;
 use super::remains;
 use super::swap::{self, Recovery, SwapError};
-use crate::accounts::profile::{ProfileError, Profiles};
-use crate::accounts::save::Keeper;
-use crate::codex::auth::AuthFile;
-use crate::codex::home::AUTH_JSON;
 use crate::io::clock::Timestamp;
-use crate::io::lock::{self, FileLock};
-use crate::io::regular;
-use crate::io::{IoContext, IoError, atomic};
+use crate::io::environment::Environment;
+use crate::io::lock::{self, FileLock, LockError};
+use crate::io::{IoContext, atomic, regular};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a look at a note may hold its lock.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The folder of notes in the manager home.
 fn notes_folder(manager_home: &Path) -> PathBuf {
@@ -26,41 +27,57 @@ fn notes_folder(manager_home: &Path) -> PathBuf {
 pub(super) struct Note {
     path: PathBuf,
     /// Tells others that its writer is alive, also before the folder is there.
-    _lock: FileLock,
+    lock: FileLock,
 }
 
 impl Note {
     /// Leaves a note of `folder`; durable before anything is staged there.
-    pub(super) fn leave(manager_home: &Path, folder: &Path) -> Result<Self, IoError> {
+    ///
+    /// # Errors
+    /// Another restore that works there has left one.
+    pub(super) fn leave(manager_home: &Path, folder: &Path) -> Result<Self, SwapError> {
         let notes = notes_folder(manager_home);
         atomic::create_private_folder(&notes)?;
         let text = folder.as_os_str().as_encoded_bytes();
         let path = notes.join(&crate::io::hash::sha256(text)[..16]);
         loop {
-            atomic::write(&path, text)?;
-            let locked = FileLock::exclusive(&path).and_then(|lock| {
-                let told = match regular::read(&path) {
-                    Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).at("read", &path),
-                    told => Ok(told.unwrap_or_default()),
-                };
-                told.map(|told| (lock, told))
-            });
-            let (lock, told) = locked.inspect_err(|_| {
-                // Nothing is staged yet: it would tell of nothing.
-                let _ = fs::remove_file(&path);
-            })?;
-            // A command that found it before it was locked has taken it for an old one.
-            if lock.is_current(&path) && told == text {
-                return Ok(Self { path, _lock: lock });
+            let lock = match FileLock::exclusive_within(&path, LOOK) {
+                Ok(lock) => lock,
+                Err(LockError::Held(_)) => return Err(SwapError::InProgress(folder.to_path_buf())),
+                Err(LockError::Io(e)) => return Err(e.into()),
+            };
+            // A command that found it before it was locked may have taken it for an old one.
+            if lock.is_current(&path) {
+                // It removes itself, should it not get its text.
+                let note = Self { path, lock };
+                note.lock.fill(text).at("write", &note.path)?;
+                atomic::sync_folder(&notes)?;
+                return Ok(note);
             }
         }
+    }
+
+    /// Removes the note of a process that is gone.
+    fn remove(path: &Path) -> Result<(), SwapError> {
+        match FileLock::try_exclusive(path) {
+            Ok(lock) => drop(Self {
+                path: path.to_path_buf(),
+                lock,
+            }),
+            // Its folder is worked in again.
+            Err(LockError::Held(_)) => {}
+            Err(LockError::Io(e)) => return Err(e.into()),
+        }
+        Ok(())
     }
 }
 
 impl Drop for Note {
     fn drop(&mut self) {
         // One that stays behind names a folder that is gone, and is removed by the next command.
-        let _ = fs::remove_file(&self.path);
+        if self.lock.is_current(&self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -103,50 +120,6 @@ pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
     places.flat_map(|place| remains::of(&place)).collect()
 }
 
-/// Keeps the login of a home that is about to be exchanged, where Codex renewed it after the
-/// restore was killed: the newer one of an account goes live, and another account's is saved. Whether that
-/// login is all that `live` names.
-pub(super) fn keep_login(
-    manager_home: &Path,
-    now: Timestamp,
-    live: &Path,
-    staged: &Path,
-) -> Result<bool, IoError> {
-    let name = Path::new(AUTH_JSON);
-    let is_login = live.file_name() == Some(name.as_os_str());
-    let (live, staged) = if is_login {
-        (live.to_path_buf(), staged.to_path_buf())
-    } else {
-        (live.join(name), staged.join(name))
-    };
-    let (Ok(AuthFile::Present(old)), Ok(new)) = (AuthFile::read(&live), AuthFile::read(&staged))
-    else {
-        return Ok(false);
-    };
-    let Some(login) = &old.login else {
-        return Ok(false);
-    };
-    match new.login() {
-        Some(new) if new.identity.is_same(&login.identity) => {
-            if login.freshness.is_newer_than(&new.freshness) {
-                atomic::write(&staged, old.bytes.expose())?;
-            }
-            Ok(is_login)
-        }
-        _ => Profiles::of(manager_home)
-            .save_back(&old, login, Keeper::Profile, now)
-            .map(|_| is_login)
-            .map_err(|e| match e {
-                ProfileError::Io(e) => e,
-                other => IoError {
-                    action: "save the login of",
-                    path: live,
-                    source: std::io::Error::other(other),
-                },
-            }),
-    }
-}
-
 /// Finishes or undoes every interrupted restore. Costs a few listings when there is none.
 ///
 /// # Errors
@@ -154,6 +127,7 @@ pub(super) fn keep_login(
 pub fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
+    env: &Environment,
     now: Timestamp,
 ) -> Result<Vec<Recovery>, SwapError> {
     let mut recovered = Vec::new();
@@ -161,12 +135,30 @@ pub fn recover_all(
     for place in &own {
         remains::retry(place);
     }
+    let keeping = Keeping {
+        manager_home,
+        env,
+        now,
+    };
+    // That a restore of this home is put off is told once.
+    let mut done = Vec::new();
     for (folder, note) in folders(codex_home, manager_home) {
-        let keep = |live: &Path, staged: &Path| keep_login(manager_home, now, live, staged);
-        let recovery = match swap::recover(&folder, &keep) {
+        let is_own = own.contains(&folder);
+        let recovery = match swap::recover(&folder, &keeping) {
             // Nobody has to wait for a disk with another home on it.
-            Err(e) if !own.contains(&folder) => {
+            Err(e) if !is_own => {
                 recovered.push(Recovery::Failed(e.to_string()));
+                continue;
+            }
+            Ok(Recovery::PutOff(obstacle)) => {
+                if !done.contains(&folder) {
+                    recovered.push(if is_own {
+                        Recovery::PutOff(obstacle)
+                    } else {
+                        Recovery::Failed(obstacle.to_string())
+                    });
+                    done.push(folder);
+                }
                 continue;
             }
             other => other?,
@@ -177,11 +169,7 @@ pub fn recover_all(
             continue;
         }
         if let Some(note) = note {
-            // Gone already when the restore ended between our look and now.
-            match fs::remove_file(&note) {
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-                other => other.at("remove", &note)?,
-            }
+            Note::remove(&note)?;
         }
         if recovery != Recovery::None {
             recovered.push(recovery);
@@ -199,4 +187,31 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
 #[cfg(not(unix))]
 fn path_of(bytes: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&bytes).into_owned().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_restore_leaves_the_note_of_the_first_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
+        let first = Note::leave(&manager, &folder).unwrap();
+        let second = Note::leave(&manager, &folder);
+        assert!(matches!(second, Err(SwapError::InProgress(_))));
+        let text = fs::read(&first.path).unwrap();
+        assert_eq!(text, folder.as_os_str().as_encoded_bytes());
+        // Nor does a look at it.
+        Note::remove(&first.path).unwrap();
+        assert!(first.path.exists());
+        // One that is another's by now is not removed.
+        fs::remove_file(&first.path).unwrap();
+        let path = first.path.clone();
+        let third = Note::leave(&manager, &folder).unwrap();
+        drop(first);
+        assert!(path.exists());
+        drop(third);
+        assert!(!path.exists());
+    }
 }

@@ -9,27 +9,11 @@ use super::apply::{Work, is_denied};
 use super::stage::{Carry, Root, look};
 use super::step::Step;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::{IoContext, IoError, atomic, reach, tree};
+use crate::io::{IoContext, IoError, atomic, reach, space, tree};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
-/// Whether the folder is on an overlay.
-pub(super) fn has_layers(folder: &Path) -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        /// From the kernel's `magic.h`.
-        const OVERLAYFS_SUPER_MAGIC: u64 = 0x794c_7630;
-        rustix::fs::statfs(folder)
-            .is_ok_and(|s| u64::try_from(s.f_type).is_ok_and(|kind| kind == OVERLAYFS_SUPER_MAGIC))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = folder;
-        false
-    }
-}
 
 /// Whether the system would rename the folder `live`. It is asked to put it into the place of `full`, a
 /// folder that something is in: that is refused either way, and before, with another answer, what is
@@ -67,7 +51,7 @@ fn is_folder(path: &Path) -> bool {
 impl Work<'_> {
     /// Whether the home has to be exchanged in pieces because of the layers that it lies in.
     pub(super) fn is_layered(&self) -> Result<bool, IoError> {
-        if !has_layers(&self.folder) {
+        if !space::has_layers(&self.folder) {
             return Ok(false);
         }
         let full = make_full_folder(self.stage.home())?;

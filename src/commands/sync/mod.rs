@@ -63,6 +63,17 @@ pub(super) fn check_config(context: &Context, given: Option<&Path>) -> Result<()
 }
 
 impl SyncArgs {
+    /// Whether it reads or writes the files of the Codex home.
+    pub fn works_on_home(&self) -> bool {
+        matches!(
+            self.command,
+            SyncCommand::Plan(_)
+                | SyncCommand::Run(_)
+                | SyncCommand::Restore(_)
+                | SyncCommand::Resolve(_)
+        )
+    }
+
     /// Whether the run keeps a log by itself, as `[logging]` has it: when it changes something.
     pub fn keeps_log(&self, context: &Context) -> bool {
         let path = shared::config_path(context, self.config.as_deref());

@@ -5,22 +5,26 @@
 //! system can do that. A journal beside the home says which steps there are; whether one is done is
 //! told by the inodes, so no write has to follow a step. Any later process finishes what was begun.
 
+pub(super) mod found;
+mod journal;
 mod recovery;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod world;
 
-pub use super::step::BeforeExchange;
 pub(super) use recovery::check_ours;
-pub use recovery::{Recovery, is_at_work, is_pending, recover};
+pub use recovery::{Guard, Obstacle, Recovery, is_at_work, is_pending, recover};
 
+use super::any_path::AnyPath;
 use super::remains;
-use super::step::Step;
-use crate::io::document::{self, Document, DocumentError};
+use super::step::{Position, Step};
+use crate::io::document::{self, DocumentError};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic, regular, tree};
+use journal::{JournalFile, State};
 use recovery::recover_locked;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,33 +62,12 @@ pub enum SwapError {
         /// What is wrong with it.
         detail: String,
     },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    /// Being staged; nothing live has been touched.
-    #[default]
-    Prepared,
-    /// Steps are being done: go on.
-    Committing,
-    /// Steps are being undone: go on undoing.
-    Undoing,
-    /// All steps are done; what is staged now is the old state.
-    Committed,
-}
-
-/// `journal.json`.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-struct JournalFile {
-    state: State,
-    steps: Vec<Step>,
-    /// Every folder of this restore, on whatever file system; the first holds the journal.
-    folders: Vec<PathBuf>,
-}
-
-impl Document for JournalFile {
-    const SCHEMA: u64 = 1;
+    /// One step would take away what another puts into place; nothing was touched.
+    #[error("two steps of a restore are about one name: {}", .0.display())]
+    Clash(PathBuf),
+    /// An interrupted restore cannot be finished now; nothing was touched.
+    #[error(transparent)]
+    PutOff(#[from] Obstacle),
 }
 
 /// A swap that is being prepared. Dropped before [`Swap::commit`], it leaves nothing behind.
@@ -112,9 +95,9 @@ pub fn folder_within(home: &Path) -> PathBuf {
 }
 
 impl Swap {
-    /// Begins a swap whose journal is in `folder`, which is made (0700). What another process left
-    /// there meanwhile, because it was killed, is finished or undone first, as by [`recover`].
-    pub fn begin(folder: &Path, before: BeforeExchange<'_>) -> Result<Self, SwapError> {
+    /// Begins a swap of `home` whose journal is in `folder`, which is made (0700). What another process
+    /// left there meanwhile, because it was killed, is finished or undone first, as by [`recover`].
+    pub fn begin(folder: &Path, home: &Path, guard: &dyn Guard) -> Result<Self, SwapError> {
         let lock = loop {
             atomic::create_private_folder(folder)?;
             check_ours(folder)?;
@@ -122,7 +105,9 @@ impl Swap {
             match FileLock::exclusive_within(&folder.join(LOCK), LOOK) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if folder.join(JOURNAL).exists() => {
-                    recover_locked(folder, lock, before)?;
+                    if let Recovery::PutOff(obstacle) = recover_locked(folder, lock, guard)? {
+                        return Err(obstacle.into());
+                    }
                 }
                 Ok(lock) => break lock,
                 Err(LockError::Held(_)) => {
@@ -137,10 +122,8 @@ impl Swap {
                 }
             }
         };
-        let journal = JournalFile {
-            folders: vec![folder.to_path_buf()],
-            ..JournalFile::default()
-        };
+        let folders = vec![AnyPath(folder.to_path_buf())];
+        let journal = JournalFile::prepared(folders, Some(AnyPath(home.to_path_buf())));
         let spare = regular::open(folder.join(LOCK)).inspect_err(|_| {
             let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
         });
@@ -158,7 +141,7 @@ impl Swap {
 
     /// Adds a folder on another file system; the journal knows of it before it is made.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
-        self.journal.folders.push(folder.to_path_buf());
+        self.journal.folders.push(AnyPath(folder.to_path_buf()));
         self.write()?;
         let made = atomic::create_private_folder(folder);
         if made.is_err() && folder.symlink_metadata().is_err() {
@@ -170,22 +153,26 @@ impl Swap {
 
     /// The folder with the journal.
     pub fn folder(&self) -> &Path {
-        &self.journal.folders[0]
+        &self.journal.folders[0].0
     }
 
     /// Does `steps`. `confirm` is asked when they are done; on `false` they are undone, and the new
     /// state goes to the places of `leave_at` (from, to) for whoever may hold files of it.
     ///
     /// # Errors
-    /// A step failed; those before it were undone.
+    /// A step failed; those before it were undone. Or two are about one name: then none was done.
     pub fn commit(
         mut self,
-        steps: Vec<Step>,
+        mut steps: Vec<Step>,
         confirm: impl FnOnce() -> bool,
         leave_at: &[(PathBuf, PathBuf)],
     ) -> Result<Outcome, SwapError> {
+        drop_repeated(&mut steps);
+        check_apart(steps.iter().map(|step| step.live.as_path()))?;
+        check_apart(steps.iter().map(|step| step.staged.as_path()))?;
+        self.journal.since = self.prepare_asides()?;
         for folder in &self.journal.folders {
-            tree::sync(folder)?;
+            tree::sync(&folder.0)?;
         }
         self.journal.steps = steps;
         if let Err(e) = self.set(State::Committing) {
@@ -193,48 +180,99 @@ impl Swap {
             self.disarm()?;
             return Err(e);
         }
-        let done = self.journal.steps.iter().try_for_each(Step::apply);
-        if let Err(e) = done {
+        if let Err(e) = self.apply() {
             self.undo()?;
-            return Err(e.into());
+            self.disarm()?;
+            return Err(e);
         }
         self.sync_parents()?;
         if !confirm() {
-            self.undo()?;
             // Somebody may have files of the new state open and go on writing into them.
-            let mut left = Vec::new();
-            for (staged, place) in leave_at {
-                if staged.symlink_metadata().is_ok() {
-                    atomic::rename(staged, place)?;
-                    left.push(place.clone());
-                }
-            }
+            let pair =
+                |(from, to): &(PathBuf, PathBuf)| (AnyPath(from.clone()), AnyPath(to.clone()));
+            self.journal.leave_at = leave_at.iter().map(pair).collect();
+            self.undo()?;
+            let left = self.leave()?;
+            self.disarm()?;
             return Ok(Outcome::Undone(left));
         }
-        // Should this not be written, a recovery finds every step done.
-        let _ = self.set(State::Committed);
+        if self.seal().is_err() {
+            // Another process finds every step done, and takes the old state away.
+            self.finished = true;
+            return Ok(Outcome::Done(vec![self.folder().to_path_buf()]));
+        }
         self.clean(without_journal);
         Ok(Outcome::Done(std::mem::take(&mut self.remains)))
     }
 
+    /// Makes the folders for what steps set aside; gives the clock of each file system.
+    fn prepare_asides(&self) -> Result<Vec<i64>, IoError> {
+        let folders = self.journal.folders.iter();
+        let prepare = |folder: &AnyPath| {
+            atomic::create_private_folder(&folder.0.join("aside"))?;
+            found::clock_of(&folder.0)
+        };
+        folders.map(prepare).collect()
+    }
+
+    /// Does every step that is not done.
+    fn apply(&self) -> Result<(), SwapError> {
+        for (number, step) in self.journal.steps.iter().enumerate() {
+            step.apply(&self.journal.aside(number)?)?;
+        }
+        Ok(())
+    }
+
+    /// Undoes what this process has done.
     fn undo(&mut self) -> Result<(), SwapError> {
         // Where it cannot be written, a process that finds us killed goes on forward: one whole
         // state, too.
         let _ = self.set(State::Undoing);
-        for step in self.journal.steps.iter().rev() {
-            step.undo()?;
+        for (number, step) in self.journal.steps.iter().enumerate().rev() {
+            let aside = self.journal.aside(number)?;
+            if step.position(&aside)? == Position::CutOff {
+                let is_login = step.is_of(&self.journal.auth_json());
+                step.settle(&aside, is_login, |_| Ok(()))?;
+            }
+            step.undo(&aside)?;
         }
-        self.sync_parents()?;
-        self.disarm()
+        Ok(self.sync_parents()?)
+    }
+
+    /// Leaves the new state, which is staged again, at its places; gives those. A process that was killed
+    /// may have left some of it.
+    fn leave(&self) -> Result<Vec<PathBuf>, SwapError> {
+        let mut left = Vec::new();
+        for (AnyPath(staged), AnyPath(place)) in &self.journal.leave_at {
+            if staged.symlink_metadata().is_ok() {
+                let names = (2..).map(|n| atomic::with_suffix(place, &format!("-{n}")));
+                let mut names = std::iter::once(place.clone()).chain(names);
+                let is_free = |name: &PathBuf| name.symlink_metadata().is_err();
+                let free = names.find(is_free).unwrap_or_else(|| place.clone());
+                atomic::rename(staged, &free)?;
+                left.push(free);
+            } else if place.symlink_metadata().is_ok() {
+                left.push(place.clone());
+            }
+        }
+        Ok(left)
+    }
+
+    /// Makes it known that what is staged now is the old state, all of which may go.
+    fn seal(&mut self) -> Result<(), SwapError> {
+        if self.set(State::Committed).is_err() {
+            // To remove the journal takes no room.
+            tree::remove(&self.path)?;
+            atomic::sync_folder(self.folder())?;
+        }
+        Ok(())
     }
 
     /// Makes the journal ask for nothing: no step is done, none is to be done. Until then what is
     /// staged has to stay, since another process may take the journal at its word.
     fn disarm(&mut self) -> Result<(), SwapError> {
-        let disarmed = JournalFile {
-            folders: self.journal.folders.clone(),
-            ..JournalFile::default()
-        };
+        let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
+        let disarmed = JournalFile::prepared(folders, home);
         if document::write(&self.path, &disarmed).is_err() {
             // To remove it takes no room. Other processes then know of the first folder alone; the
             // others are removed by this one.
@@ -274,15 +312,38 @@ impl Swap {
         let Some((own, others)) = folders.split_first() else {
             return;
         };
-        for folder in others.iter().rev() {
+        for AnyPath(folder) in others.iter().rev() {
             if tree::remove(folder).is_err() {
                 self.remains.extend(left(folder));
             }
         }
-        if remove_with_lock(own).is_err() {
-            self.remains.extend(left(own));
+        if remove_with_lock(&own.0).is_err() {
+            self.remains.extend(left(&own.0));
         }
     }
+}
+
+/// Drops steps that are there already: two links in a home may lead to one folder.
+fn drop_repeated(steps: &mut Vec<Step>) {
+    let mut seen = HashMap::new();
+    let names = steps.iter().map(|step| (&step.live, &step.staged));
+    let is_new = names.map(|(live, staged)| seen.insert(live, staged) != Some(staged));
+    let is_new: Vec<bool> = is_new.collect();
+    let mut is_new = is_new.into_iter();
+    steps.retain(|_| is_new.next().unwrap_or(true));
+}
+
+/// Refuses names of which one is another, or below it.
+fn check_apart<'a>(mut names: impl Iterator<Item = &'a Path> + Clone) -> Result<(), SwapError> {
+    let mut all = HashSet::new();
+    for name in names.clone() {
+        if !all.insert(name) {
+            return Err(SwapError::Clash(name.to_path_buf()));
+        }
+    }
+    let is_below = |name: &&Path| name.ancestors().skip(1).any(|above| all.contains(above));
+    let clash = names.find(is_below);
+    clash.map_or(Ok(()), |name| Err(SwapError::Clash(name.to_path_buf())))
 }
 
 /// Sets a folder aside in which nothing is to be done any more.
@@ -347,6 +408,35 @@ mod tests {
     }
 
     #[test]
+    fn steps_that_would_take_away_what_others_put_there_are_refused() {
+        let at = |world: &World, live: &str, staged: &str| {
+            Step::new(world.at("live").join(live), world.at(STAGING).join(staged))
+        };
+        for (live, staged) in [
+            ("auth", "old/0"),
+            ("folder/x", "old/0"),
+            ("folder/x", "new/folder/x"),
+            ("other", "new/added"),
+            ("other", "new/folder/x"),
+        ] {
+            let world = World::new();
+            let (swap, mut steps) = world.begin();
+            steps.insert(0, at(&world, live, staged));
+            let refused = swap.commit(steps, || true, &[]).unwrap_err();
+            assert!(matches!(refused, SwapError::Clash(_)), "{live}: {refused}");
+            assert_eq!(world.state(), OLD);
+            assert!(!world.at(STAGING).exists());
+        }
+        // The same one twice is one.
+        let world = World::new();
+        let (swap, mut steps) = world.begin();
+        steps.extend_from_within(..);
+        let outcome = swap.commit(steps, || true, &[]).unwrap();
+        assert_eq!(outcome, Outcome::Done(vec![]));
+        assert_eq!(world.state(), NEW);
+    }
+
+    #[test]
     fn a_refused_commit_is_undone() {
         let world = World::new();
         let (swap, steps) = world.begin();
@@ -363,6 +453,47 @@ mod tests {
         let world = World::new();
         drop(world.begin());
         assert_eq!(world.state(), OLD);
+        assert!(!world.at(STAGING).exists());
+    }
+
+    #[test]
+    fn files_of_the_user_are_never_taken_for_ours() {
+        let world = World::new();
+        let (swap, mut steps) = world.begin();
+        let staged = world.at(STAGING).join("new");
+        for (folder, text) in [(&world.at("live"), "old"), (&staged, "new")] {
+            for name in ["auth.aside", "added.aside", "0.linked", "0.moved"] {
+                fs::write(folder.join(name), format!("{text} {name}")).unwrap();
+            }
+        }
+        for name in ["auth.aside", "added.aside", "0.linked", "0.moved"] {
+            steps.push(Step::new(world.at("live").join(name), staged.join(name)));
+        }
+        let outcome = swap.commit(steps, || true, &[]).unwrap();
+        assert_eq!(outcome, Outcome::Done(vec![]));
+        assert_eq!(world.state(), NEW);
+        for name in ["auth.aside", "added.aside", "0.linked", "0.moved"] {
+            let text = fs::read_to_string(world.at("live").join(name)).unwrap();
+            assert_eq!(text, format!("new {name}"));
+        }
+        assert_eq!(world.found(), [""; 0]);
+    }
+
+    #[test]
+    fn where_the_end_cannot_be_written_the_journal_goes_before_the_old_state() {
+        let world = World::new();
+        let (swap, steps) = world.begin();
+        let journal = world.at(STAGING).join(JOURNAL);
+        let block = || {
+            // Nothing can be renamed over it.
+            fs::remove_file(&journal).unwrap();
+            fs::create_dir(&journal).unwrap();
+            fs::write(journal.join("in"), "the way").unwrap();
+            true
+        };
+        let outcome = swap.commit(steps, block, &[]).unwrap();
+        assert_eq!(outcome, Outcome::Done(vec![]));
+        assert_eq!(world.state(), NEW);
         assert!(!world.at(STAGING).exists());
     }
 

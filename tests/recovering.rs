@@ -1,0 +1,126 @@
+//! What the next command makes of a restore that was killed, when the home was used meanwhile.
+
+use crate::support::aftermath::{debris, home};
+use crate::support::env::{Run, TestEnv, assert_same_tree};
+use crate::support::injection::{can_inject, killed_at};
+use crate::support::sample::{backup, put, sample_home, text};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+
+const AGENTS: &str = "AGENTS.md";
+const PROMPTS: &str = "history.jsonl";
+
+/// Two files are put back, and the restore is killed when one of them is. `None` where nothing can be
+/// killed at a call.
+fn half_restored() -> Option<TestEnv> {
+    if !can_inject() {
+        return None;
+    }
+    let env = TestEnv::new();
+    sample_home(&env);
+    put(&env, AGENTS, "archived");
+    put(&env, PROMPTS, "{\"archived\":1}\n");
+    let archive = text(&backup(&env, &[]));
+    let args = ["restore", &archive, "--only", AGENTS, "--only", PROMPTS];
+    let args = [&args[..], &["--no-safety-backup"]].concat();
+    for number in 1..20 {
+        put(&env, AGENTS, "live");
+        put(&env, PROMPTS, "{\"live\":1}\n");
+        let ended = killed_at(&env, &args, "renameat2", number);
+        assert!(!ended, "never between the two");
+        let read = |name: &str| fs::read_to_string(env.codex_home().join(name)).expect("read");
+        if read(AGENTS) == "archived" && read(PROMPTS).contains("live") {
+            return Some(env);
+        }
+        let _ = env.run(["recommend"]);
+    }
+    panic!("never between the two");
+}
+
+fn type_a_prompt(env: &TestEnv) {
+    let path = env.codex_home().join(PROMPTS);
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(path)
+        .expect("open");
+    file.write_all(b"{\"typed\":\"since\"}\n").expect("write");
+}
+
+fn check_finished(env: &TestEnv, run: &Run) {
+    assert!(run.stderr.contains("restore was finished"), "{run}");
+    let live = fs::read_to_string(env.codex_home().join(PROMPTS)).expect("read");
+    assert_eq!(live, "{\"archived\":1}\n");
+    assert_eq!(debris(env), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn what_was_written_after_a_restore_was_killed_is_kept_and_told() {
+    let Some(env) = half_restored() else { return };
+    env.tick();
+    type_a_prompt(&env);
+    let run = env.run(["recommend"]);
+    check_finished(&env, &run);
+    let kept = env.codex_home().join("history.jsonl.found-after-restore-1");
+    let kept_text = fs::read_to_string(&kept).expect("kept");
+    assert!(kept_text.contains("since"), "{kept_text}");
+    assert!(run.stderr.contains("found-after-restore-1"), "{run}");
+}
+
+#[test]
+fn nothing_is_exchanged_under_somebody_who_uses_the_home() {
+    let Some(env) = half_restored() else { return };
+    let before = home(&env);
+    let held = fs::File::open(env.codex_home().join(PROMPTS)).expect("open");
+    let pid = format!("PID {}", std::process::id());
+    for args in [
+        &["recommend"][..],
+        &["list-backups"],
+        &["current"],
+        &["doctor"],
+    ] {
+        let run = env.run(args);
+        assert!(run.stderr.contains(&pid), "{args:?} {run}");
+        assert!(run.stderr.contains("codex-manager doctor"), "{run}");
+        assert!(![1, 3].contains(&run.code), "{args:?} {run}");
+    }
+    for args in [
+        &["backup", "--no-status"][..],
+        &["restore", "latest"],
+        &["use", "alice"],
+        &["history", "check"],
+    ] {
+        let run = env.run(args).code(3);
+        assert!(run.stderr.contains(&pid), "{args:?} {run}");
+    }
+    assert_same_tree(&before, &home(&env));
+    drop(held);
+    let run = env.run(["recommend"]);
+    check_finished(&env, &run);
+}
+
+#[test]
+fn what_a_partial_restore_puts_back_may_have_any_name() {
+    let env = TestEnv::new();
+    sample_home(&env);
+    let folder = env.codex_home().join("skills/s");
+    fs::create_dir_all(&folder).expect("folder");
+    let names: [&[u8]; 4] = [
+        b"n\xff",
+        b"notes",
+        b"notes.aside",
+        b"notes.found-after-restore-1",
+    ];
+    let path = |name: &[u8]| folder.join(OsStr::from_bytes(name));
+    for name in names {
+        fs::write(path(name), [b"archived ", name].concat()).expect("write");
+    }
+    let archive = text(&backup(&env, &[]));
+    let before = home(&env);
+    for name in names {
+        fs::write(path(name), [b"changed ", name].concat()).expect("write");
+    }
+    let _ = env.run(["restore", &archive, "--only", "skills/s"]).code(0);
+    assert_same_tree(&before, &home(&env));
+}
