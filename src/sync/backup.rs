@@ -240,7 +240,7 @@ fn publish(finished: &Path, folder: &Path, base: &str, end: &str) -> Result<Stri
     for n in 2.. {
         match atomic::rename_new(finished, &folder.join(&name)) {
             Err(e) if e.source.kind() == io::ErrorKind::AlreadyExists => {
-                name = format!("{base}-{n}{end}")
+                name = format!("{base}-{n}{end}");
             }
             done => return Ok(done.map(|()| name)?),
         }

@@ -171,10 +171,10 @@ fn in_windows(mut from: impl Read, window: u64) -> io::Result<Option<&'static st
         let tail = bytes.len().saturating_sub(LONGEST_TOKEN);
         let apart = bytes[tail..].iter().position(u8::is_ascii_whitespace);
         let next = bytes[tail + apart.unwrap_or(0)..].to_vec();
-        if came > 0 || known == 0 {
-            if let Some(found) = token_form_in(std::mem::replace(&mut bytes, next)) {
-                return Ok(Some(found));
-            }
+        let is_new = came > 0 || known == 0;
+        let text = std::mem::replace(&mut bytes, next);
+        if let Some(found) = is_new.then(|| token_form_in(text)).flatten() {
+            return Ok(Some(found));
         }
         if came == 0 {
             return Ok(None);

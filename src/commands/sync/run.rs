@@ -103,39 +103,7 @@ impl RunArgs {
         );
         drop(bar);
         let report = report.map_err(|error| said_with_snapshot(context, &plan, error))?;
-        for step in report.done.iter().map(|index| &plan.steps[*index]) {
-            let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
-            events::info!(action, path, why, "synced");
-        }
-        for (path, why) in &plan.warnings {
-            let (path, why) = (&**path, &**why);
-            events::warn!(path, why, "not as configured");
-        }
-        for (path, why) in plan
-            .waiting
-            .iter()
-            .chain(&plan.skipped)
-            .chain(&report.skipped)
-        {
-            let (path, why) = (&**path, &**why);
-            events::warn!(path, why, "left alone");
-        }
-        if let Some(error) = &report.not_pruned {
-            let path = config.backup_dir.display().to_string();
-            events::warn!(path, why = error.to_string(), "old snapshots are left");
-            context
-                .ui
-                .warn(format_args!("old snapshots are left: {error}"));
-        }
-        for name in &report.pruned {
-            events::info!(name = &**name, "old snapshot removed");
-        }
-        if let [latest, ..] = &*report.pruned {
-            let count = counted(report.pruned.len(), "old snapshot");
-            context.ui.note(format_args!(
-                "removed {count} as [backup] says, the latest of them {latest}"
-            ));
-        }
+        log_report(context, config, &plan, &report);
         if !plan.steps.is_empty() {
             say_who_came(context, config);
         }
@@ -186,6 +154,43 @@ fn show_stopped(context: &Context, plan: &Plan, snapshot: &str) {
     json.dry_run = false;
     json.snapshot = Some(snapshot);
     context.ui.document("sync run", &json);
+}
+
+/// Logs what was done and left, and says what became of old snapshots.
+fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply::Report) {
+    for step in report.done.iter().map(|index| &plan.steps[*index]) {
+        let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
+        events::info!(action, path, why, "synced");
+    }
+    for (path, why) in &plan.warnings {
+        let (path, why) = (&**path, &**why);
+        events::warn!(path, why, "not as configured");
+    }
+    for (path, why) in plan
+        .waiting
+        .iter()
+        .chain(&plan.skipped)
+        .chain(&report.skipped)
+    {
+        let (path, why) = (&**path, &**why);
+        events::warn!(path, why, "left alone");
+    }
+    if let Some(error) = &report.not_pruned {
+        let path = config.backup_dir.display().to_string();
+        events::warn!(path, why = error.to_string(), "old snapshots are left");
+        context
+            .ui
+            .warn(format_args!("old snapshots are left: {error}"));
+    }
+    for name in &report.pruned {
+        events::info!(name = &**name, "old snapshot removed");
+    }
+    if let [latest, ..] = &*report.pruned {
+        let count = counted(report.pruned.len(), "old snapshot");
+        context.ui.note(format_args!(
+            "removed {count} as [backup] says, the latest of them {latest}"
+        ));
+    }
 }
 
 /// What was done, and the next step of the protocol.

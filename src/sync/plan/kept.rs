@@ -134,9 +134,7 @@ impl Planner<'_> {
 
     /// The step that brings a version here which holds all that the fork holds.
     fn incoming(&self, fork: &Fork, named: &Named<'_>) -> Option<usize> {
-        if fork.here.is_none() {
-            return None;
-        }
+        fork.here?;
         let path = self.fork_file(Side::Here, &fork.name);
         for &index in named.steps(fork) {
             let step = &self.plan.steps[index];
