@@ -98,6 +98,9 @@ enum Command {
     List(commands::list::ListArgs),
     Current(commands::current::CurrentArgs),
     Use(commands::use_account::UseArgs),
+    Launch(commands::launch::LaunchArgs),
+    Resume(commands::resume::ResumeArgs),
+    Launches(commands::launches::LaunchesArgs),
 }
 
 impl Command {
@@ -112,10 +115,21 @@ impl Command {
         matches!(self, Self::Recommend(_))
     }
 
+    /// Whether it hands the terminal to Codex. Signals are its own business then; until Codex starts
+    /// they may end us anywhere.
+    fn hands_over_terminal(&self) -> bool {
+        matches!(self, Self::Launch(_) | Self::Resume(_))
+    }
+
     /// Whether half of one state of the Codex home and half of another is no use to it.
     fn needs_whole_home(&self) -> bool {
         match self {
-            Self::Backup(_) | Self::Restore(_) | Self::Use(_) | Self::History(_) => true,
+            Self::Backup(_)
+            | Self::Restore(_)
+            | Self::Use(_)
+            | Self::History(_)
+            | Self::Launch(_)
+            | Self::Resume(_) => true,
             Self::Sync(args) => args.works_on_home(),
             _ => false,
         }
@@ -154,6 +168,9 @@ impl Command {
             Self::List(args) => args.run(context),
             Self::Current(args) => args.run(context),
             Self::Use(args) => args.run(context),
+            Self::Launch(args) => args.run(context),
+            Self::Resume(args) => args.run(context),
+            Self::Launches(args) => args.run(context),
         }
     }
 }
@@ -198,7 +215,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage_exit(&e),
     };
-    if !cli.command.is_instant() {
+    if !cli.command.is_instant() && !cli.command.hands_over_terminal() {
         stop_when_asked();
     }
     let GlobalArgs {
@@ -269,7 +286,7 @@ pub fn main() -> ExitCode {
             .hint("what the command does was done")),
         });
     match result {
-        Ok(outcome) => ExitCode::from(outcome as u8),
+        Ok(outcome) => ExitCode::from(outcome.code()),
         Err(error) => {
             if !error.is_silent || ui.is_verbose() {
                 ui.error(&error);

@@ -8,6 +8,7 @@ mod archive;
 mod closing;
 mod history;
 mod inventory;
+mod launch;
 mod schedule;
 mod sync;
 mod transfer;
@@ -32,18 +33,30 @@ pub enum ErrorKind {
     Interrupted = 130,
 }
 
-/// What a command that did its job says about it. The number is the exit code.
+/// What a command that did its job says about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Done.
-    Done = 0,
+    Done,
     /// What was looked at is not as it should be.
-    FoundWanting = 5,
+    FoundWanting,
     /// Done, but items were skipped or a figure could not be had.
-    Partial = 6,
+    Partial,
+    /// A launched Codex ended with this exit code.
+    Codex(u8),
 }
 
 impl Outcome {
+    /// The exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::FoundWanting => 5,
+            Self::Partial => 6,
+            Self::Codex(code) => code,
+        }
+    }
+
     /// [`Outcome::Partial`] if `partial`, else [`Outcome::Done`].
     pub fn partial_if(partial: bool) -> Self {
         if partial { Self::Partial } else { Self::Done }

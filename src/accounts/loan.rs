@@ -108,6 +108,9 @@ pub enum LoanError {
     /// A newer one was seen.
     #[error("the login of the profile {0} is older than one that was seen")]
     Stale(String),
+    /// A Codex that runs in the isolated home of an account was signed in to another account.
+    #[error("the isolated home is in use with the login of another account: {}", .0.display())]
+    OtherLogin(PathBuf),
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -152,8 +155,8 @@ impl Loan<'_> {
 }
 
 impl Profiles {
-    /// Takes the locks of these logins within `patience`, and brings back what killed probes have
-    /// left of them.
+    /// Takes the locks of these logins within `patience`, and brings back what killed probes and
+    /// launches have left of them.
     ///
     /// # Errors
     /// Another process has one of them; one is still being renewed; the file system refuses.
@@ -185,12 +188,13 @@ impl Profiles {
             })?;
             locks.push(lock);
             self.bring_back(who, now, rest())?;
+            self.return_from_isolation(who, now)?;
         }
         Ok(Held { _locks: locks })
     }
 
     /// The account as its profile knows it: who knows fewer ids of it must find the same lock.
-    fn as_noted(&self, account: &Identity) -> Result<Identity, ProfileError> {
+    pub(super) fn as_noted(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
         let noted = profile.as_ref().and_then(Profile::identity);
         Ok(noted.unwrap_or(account).clone())
@@ -325,7 +329,10 @@ impl Profiles {
 }
 
 /// The bytes of a profile's login, if that is the owner copy and the newest.
-fn check_owner(profile: &Profile, codex_home: &Path) -> Result<Option<SecretBytes>, LoanError> {
+pub(super) fn check_owner(
+    profile: &Profile,
+    codex_home: &Path,
+) -> Result<Option<SecretBytes>, LoanError> {
     let name = || profile.name.clone();
     if let Some(reason) = profile.damaged.clone() {
         let profile = name();

@@ -7,6 +7,7 @@
 
 pub mod choice;
 pub mod edit;
+pub mod isolated;
 pub mod loan;
 pub mod new_login;
 pub mod profile;

@@ -4,6 +4,7 @@
 //! test, with the real program where it can be shown there.
 
 pub mod app_server;
+pub mod arguments;
 pub mod auth;
 pub mod config;
 pub mod daemon;
@@ -21,4 +22,5 @@ pub mod status_text;
 pub mod thread_index;
 pub mod thread_rows;
 pub mod threads;
+pub mod token_count;
 pub mod window;

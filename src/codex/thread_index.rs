@@ -71,6 +71,26 @@ pub fn follow_moves(database: &Path, moved: &[Moved<'_>]) -> Result<usize, Datab
     Ok(changed)
 }
 
+/// Rewrites the rollout paths below the folder `from` to the same paths below `to`. Codex may have the
+/// database open: the change is one transaction. Returns how many rows changed.
+///
+/// # Errors
+/// SQLite refuses, or another process holds the database for more than five seconds.
+pub fn move_rollouts(database: &Path, from: &Path, to: &Path) -> Result<usize, DatabaseError> {
+    let beginning = |folder: &Path| format!("{}/", folder.display());
+    let mut connection = open(database)?;
+    let transaction = connection.transaction().on("change", database)?;
+    let changed = transaction
+        .execute(
+            "UPDATE threads SET rollout_path = ?2 || substr(rollout_path, length(?1) + 1) \
+             WHERE substr(rollout_path, 1, length(?1)) = ?1",
+            params![beginning(from), beginning(to)],
+        )
+        .on("change", database)?;
+    transaction.commit().on("change", database)?;
+    Ok(changed)
+}
+
 /// Gives rows these names, by id. Only paginated conversations are listed by the name in their row. A name
 /// of which `is_given` says, by id, name, and what the row knows of the conversation, that nobody gave it
 /// is none. Returns how many rows changed.

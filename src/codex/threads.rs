@@ -100,6 +100,27 @@ fn newest_state(folder: &Path) -> Option<PathBuf> {
 pub fn fold<T>(
     path: &Path,
     start: impl Fn() -> T,
+    each: impl FnMut(&mut T, ThreadRow),
+) -> Result<Option<T>, DatabaseError> {
+    fold_some(path, None, start, each)
+}
+
+/// The rows of these ids. Ids without a row are left out; so are all where there is no such table.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn rows_of(path: &Path, ids: &[String]) -> Result<Vec<ThreadRow>, DatabaseError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = fold_some(path, Some(ids), Vec::new, Vec::push)?;
+    Ok(rows.unwrap_or_default())
+}
+
+fn fold_some<T>(
+    path: &Path,
+    ids: Option<&[String]>,
+    start: impl Fn() -> T,
     mut each: impl FnMut(&mut T, ThreadRow),
 ) -> Result<Option<T>, DatabaseError> {
     database_view::read(path, |connection| {
@@ -127,9 +148,18 @@ pub fn fold<T>(
             .iter()
             .map(|name| if known.contains(name) { *name } else { "NULL" })
             .collect();
-        let query = format!("SELECT {} FROM threads ORDER BY id DESC", list.join(","));
+        let ids = ids.unwrap_or_default();
+        let filter = if ids.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE id IN ({})", vec!["?"; ids.len()].join(","))
+        };
+        let query = format!(
+            "SELECT {} FROM threads {filter} ORDER BY id DESC",
+            list.join(",")
+        );
         let mut statement = connection.prepare(&query)?;
-        let mut rows = statement.query([])?;
+        let mut rows = statement.query(params_from_iter(ids))?;
         let mut gathered = start();
         while let Some(row) = rows.next()? {
             let text = |i| row.get_ref(i).map(text).unwrap_or_default();

@@ -41,8 +41,8 @@ impl RunLog {
     /// Notes how the run ended, and says so where the log is not complete.
     pub fn end(self, context: &Context, result: &Result<Outcome, CommandError>) {
         match result {
-            Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done as u8, "ends"),
-            Ok(outcome) => events::warn!(exit_code = *outcome as u8, "ends"),
+            Ok(Outcome::Done) => events::info!(exit_code = Outcome::Done.code(), "ends"),
+            Ok(outcome) => events::warn!(exit_code = outcome.code(), "ends"),
             Err(error) => {
                 let causes = error.causes().join("; ");
                 events::error!(

@@ -172,6 +172,34 @@ impl RecommendArgs {
     }
 }
 
+/// The account that `--use` would switch to: the best one whose login is at hand.
+///
+/// # Errors
+/// There is none, or `cooldown.json` cannot be read.
+pub(super) fn best_login(context: &Context) -> Result<Account, CommandError> {
+    let mut accounts = known(context)?;
+    let preferences = &context.settings.preferences;
+    let home = &context.settings.manager_home;
+    loop {
+        let ranking = rank(
+            &accounts,
+            preferences.strategy,
+            preferences.include_api_key,
+            &context.now(),
+        );
+        let mut candidates = ranking.candidates.iter();
+        let best = candidates.find(|c| c.account.login == LoginState::Ok);
+        let best = best.and_then(|best| accounts.iter().position(|a| a == best.account));
+        let Some(best) = best else {
+            return Err(CommandError::refused("no account has a login at hand")
+                .hint("sign in to one: codex-manager profile login NAME"));
+        };
+        if !distrust(home, [&mut accounts[best]]) {
+            return Ok(accounts.swap_remove(best));
+        }
+    }
+}
+
 /// There is no account to name: `null` for scripts, the reason for people.
 fn nothing(args: &RecommendArgs, ranking: &Ranking<'_>, context: &Context) -> CommandError {
     context.ui.bare_json(&Value::Null);

@@ -100,6 +100,8 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
             LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
+            LoanError::OtherLogin(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end that Codex first: codex-manager launches; nothing was changed"),
             LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)

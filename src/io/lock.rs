@@ -93,6 +93,13 @@ impl FileLock {
         Self::exclusive_within(path, Duration::ZERO)
     }
 
+    /// Takes the shared lock on `path`, waiting while a process holds it exclusively.
+    pub fn shared(path: &Path) -> Result<Self, IoError> {
+        let file = open(path)?;
+        file.lock_shared().at("lock", path)?;
+        Ok(Self { file })
+    }
+
     /// Makes these bytes the content of the file that is locked, durably.
     ///
     /// # Errors

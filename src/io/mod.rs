@@ -6,6 +6,7 @@
 //! where it allows itself more.
 
 pub mod atomic;
+pub mod attached;
 pub mod buffers;
 pub mod child;
 pub mod clock;

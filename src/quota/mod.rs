@@ -6,5 +6,6 @@ pub mod drift;
 pub mod legacy;
 pub mod moment;
 pub mod recommend;
+pub mod session_usage;
 pub mod state;
 pub mod window;

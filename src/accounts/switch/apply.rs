@@ -34,8 +34,10 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
     };
-    let DaemonPolicy::Stop { force, .. } = request.daemon else {
-        return Err(SwitchError::Daemon(pid));
+    let force = match request.daemon {
+        DaemonPolicy::Leave => return Ok(()),
+        DaemonPolicy::Refuse => return Err(SwitchError::Daemon(pid)),
+        DaemonPolicy::Stop { force, .. } => force,
     };
     let turns = turns_of_daemon(request.codex_home);
     if turns.is_empty() || force {
@@ -80,7 +82,11 @@ pub fn apply(
             is_current = false;
             continue;
         }
-        let is_needed = !plan.is_current || matches!(request.daemon, DaemonPolicy::Stop { .. });
+        let is_needed = match request.daemon {
+            DaemonPolicy::Refuse => !plan.is_current,
+            DaemonPolicy::Leave => false,
+            DaemonPolicy::Stop { .. } => true,
+        };
         if is_needed && let Some(daemon) = daemon::find(home) {
             stop(request, daemon)?;
             said("stopped Codex's background daemon");

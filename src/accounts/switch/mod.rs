@@ -31,6 +31,9 @@ use std::time::Duration;
 pub enum DaemonPolicy<'a> {
     /// Nothing: there is no switch then.
     Refuse,
+    /// Nothing, and the switch goes on: the daemon keeps the old account, and the Codex that is about
+    /// to start does not use it.
+    Leave,
     /// It is stopped by Codex's own command.
     Stop {
         /// The Codex program; sought on `PATH` where there is none.

@@ -172,7 +172,7 @@ impl<'a> Demo<'a> {
         let outcome = run(parsed, &self.inner)?;
         self.steps.push(StepJson {
             command,
-            exit_code: outcome as u8,
+            exit_code: outcome.code(),
         });
         Ok(())
     }

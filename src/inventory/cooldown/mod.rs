@@ -16,6 +16,7 @@ use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use crate::quota::legacy;
+use crate::quota::session_usage::SessionUsage;
 use crate::quota::window::{Observation, SAME_WINDOW, Source};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,9 @@ pub struct AccountEntry {
     pub held_since: Option<Timestamp>,
     /// The latest use, launch, resume or backup of the live home under this account.
     pub last_used_at: Option<Timestamp>,
+    /// The newest usage of conversations that were launched with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionUsage>,
 }
 
 /// [`AccountEntry`] as it is read. The same fields without `flatten`, which would collect every
@@ -127,6 +131,8 @@ struct EntryOnDisk {
     held_since: Option<Timestamp>,
     #[serde(default)]
     last_used_at: Option<Timestamp>,
+    #[serde(default)]
+    session: Option<SessionUsage>,
 }
 
 impl From<EntryOnDisk> for AccountEntry {
@@ -148,6 +154,7 @@ impl From<EntryOnDisk> for AccountEntry {
             held_until: read.held_until,
             held_since: read.held_since,
             last_used_at: read.last_used_at,
+            session: read.session,
         }
     }
 }
@@ -173,6 +180,7 @@ impl AccountEntry {
             held_until: None,
             held_since: None,
             last_used_at: None,
+            session: None,
         }
     }
 }

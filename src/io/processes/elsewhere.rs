@@ -65,6 +65,11 @@ pub(super) fn started(pid: u32) -> Option<u64> {
         .map(sysinfo::Process::start_time)
 }
 
+pub(super) fn is_stopped(_pid: u32) -> bool {
+    // The child has the terminal; a stop of it alone is not passed on here.
+    false
+}
+
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(i64::try_from(started(pid)?).ok()?, 0)
 }

@@ -36,6 +36,10 @@ pub(super) fn started(pid: u32) -> Option<u64> {
         .started
 }
 
+pub(super) fn is_stopped(pid: u32) -> bool {
+    Stat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
+}
+
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     /// What the kernel tells times of processes in, on every processor that Codex is built for.
     const TICKS_PER_SECOND: i64 = 100;
@@ -51,6 +55,7 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 /// What of `stat` is of use.
 struct Stat {
     has_ended: bool,
+    is_stopped: bool,
     parent: Option<u32>,
     started: Option<u64>,
 }
@@ -65,6 +70,7 @@ impl Stat {
         let state = fields.next()?;
         Some(Self {
             has_ended: matches!(state, "Z" | "X"),
+            is_stopped: matches!(state, "T" | "t"),
             parent: fields.next().and_then(|pid| pid.parse().ok()),
             started: fields.nth(17).and_then(|ticks| ticks.parse().ok()),
         })

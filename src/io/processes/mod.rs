@@ -74,3 +74,8 @@ pub fn started(pid: u32) -> Option<u64> {
 pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     table::started_at(pid)
 }
+
+/// Whether a process is stopped, by a signal or a debugger. False where the system does not say.
+pub fn is_stopped(pid: u32) -> bool {
+    table::is_stopped(pid)
+}

@@ -1,0 +1,274 @@
+//! The command line of Codex (0.169): which mode its arguments select, and where flags belong.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+/// Options of any conversation mode that take their value as the next argument.
+const VALUE_OPTIONS: [&str; 29] = [
+    "-C",
+    "-a",
+    "-c",
+    "-i",
+    "-m",
+    "-o",
+    "-p",
+    "-s",
+    "--add-dir",
+    "--ask-for-approval",
+    "--base",
+    "--cd",
+    "--color",
+    "--commit",
+    "--config",
+    "--cyber-access-program",
+    "--disable",
+    "--enable",
+    "--image",
+    "--local-provider",
+    "--model",
+    "--output-last-message",
+    "--output-schema",
+    "--profile",
+    "--remote",
+    "--remote-auth-token-env",
+    "--sandbox",
+    "--thread-source",
+    "--title",
+];
+
+/// Subcommands that open the terminal interface. Without a subcommand Codex opens it as well.
+const INTERACTIVE: [&str; 3] = ["resume", "fork", "agents"];
+
+/// Subcommands that run conversations in their own process, without the background daemon.
+const BATCH: [&str; 3] = ["exec", "e", "review"];
+
+/// Subcommands that run no conversation.
+const ADMINISTRATIVE: [&str; 26] = [
+    "a",
+    "app-server",
+    "apply",
+    "archive",
+    "cloud",
+    "completion",
+    "debug",
+    "delete",
+    "doctor",
+    "exec-server",
+    "features",
+    "help",
+    "login",
+    "logout",
+    "mcp",
+    "mcp-server",
+    "migrate-nfs-db",
+    "migrate-rollouts",
+    "plugin",
+    "proto",
+    "queue",
+    "remote-control",
+    "sandbox",
+    "unarchive",
+    "update",
+    "upgrade",
+];
+
+/// The flag of the terminal interface that keeps the conversation out of the background daemon.
+pub const NO_DAEMON: &str = "--no-daemon";
+
+/// What an invocation of Codex runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The terminal interface, which may hand the conversation to the background daemon.
+    Interactive,
+    /// `exec` or `review`: a conversation in the process itself.
+    Batch,
+    /// A subcommand without a conversation, such as `login`; also `--help` and `--version`.
+    Administrative,
+}
+
+/// The arguments of one invocation, without the program name.
+#[derive(Debug, Clone)]
+pub struct Arguments<'a> {
+    all: &'a [OsString],
+    /// The positions in `all` of what is neither an option nor the value of one.
+    positional: Vec<usize>,
+    mode: Mode,
+    /// How many of `positional` name the mode: 2 for `exec resume`.
+    subcommands: usize,
+}
+
+impl<'a> Arguments<'a> {
+    /// Parses as clap does in Codex: the first positional selects the mode when it names a
+    /// subcommand, and is a prompt otherwise.
+    pub fn parse(all: &'a [OsString]) -> Self {
+        let positional = positional(all);
+        let word = |at: usize| positional.get(at).and_then(|i| all[*i].to_str());
+        let is_information = options(all)
+            .any(|option| matches!(option.to_str(), Some("-h" | "--help" | "-V" | "--version")));
+        let (mode, subcommands) = match word(0) {
+            _ if is_information => (Mode::Administrative, 0),
+            Some(first) if INTERACTIVE.contains(&first) => (Mode::Interactive, 1),
+            Some(first) if BATCH.contains(&first) => {
+                let is_nested = matches!(word(1), Some("resume" | "fork" | "review"));
+                (Mode::Batch, 1 + usize::from(is_nested))
+            }
+            Some(first) if ADMINISTRATIVE.contains(&first) => (Mode::Administrative, 1),
+            _ => (Mode::Interactive, 0),
+        };
+        Self {
+            all,
+            positional,
+            mode,
+            subcommands,
+        }
+    }
+
+    /// What the invocation runs.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The subcommand, where the arguments name one: `resume`, `exec`, `login`.
+    pub fn subcommand(&self) -> Option<&'a str> {
+        let first = self.positional.first().filter(|_| self.subcommands > 0)?;
+        self.all[*first].to_str()
+    }
+
+    /// The conversation that `resume` or `exec resume` names, an id or a name. `None` for `--last`
+    /// and the picker, where Codex itself chooses one.
+    pub fn resumed(&self) -> Option<&'a str> {
+        let last = self.subcommands.checked_sub(1)?;
+        let is_resume = self.all[*self.positional.get(last)?] == *"resume";
+        let is_chosen_by_codex = options(self.all).any(|option| option == "--last");
+        let session = self.positional.get(self.subcommands)?;
+        (is_resume && !is_chosen_by_codex)
+            .then(|| self.all[*session].to_str())
+            .flatten()
+    }
+
+    /// Whether an existing conversation goes on, whichever one.
+    pub fn is_resume(&self) -> bool {
+        let words = &self.positional[..self.subcommands];
+        words.iter().any(|i| self.all[*i] == *"resume")
+    }
+
+    /// The folder of `-C`/`--cd`, as it was typed.
+    pub fn working_root(&self) -> Option<PathBuf> {
+        let mut found = None;
+        let mut rest = self.all.iter();
+        while let Some(argument) = rest.next() {
+            let text = argument.to_string_lossy();
+            if argument == "-C" || argument == "--cd" {
+                found = rest.next().map(PathBuf::from);
+            } else if let Some(value) = text.strip_prefix("--cd=") {
+                found = Some(PathBuf::from(value));
+            }
+        }
+        found
+    }
+
+    /// Whether this option is among the arguments.
+    pub fn has(&self, option: &str) -> bool {
+        options(self.all).any(|given| {
+            let text = given.to_string_lossy();
+            text.split_once('=').map_or(&*text, |(name, _)| name) == option
+        })
+    }
+
+    /// The same arguments with `flag` behind the subcommand, where Codex accepts the flags of a mode.
+    pub fn with_flag(&self, flag: &str) -> Vec<OsString> {
+        let at = match self.subcommands {
+            0 => 0,
+            n => self.positional[n - 1] + 1,
+        };
+        let mut all = self.all.to_vec();
+        all.insert(at, flag.into());
+        all
+    }
+}
+
+/// The options, up to a `--`.
+fn options(all: &[OsString]) -> impl Iterator<Item = &OsStr> {
+    all.iter()
+        .map(OsString::as_os_str)
+        .take_while(|argument| *argument != "--")
+        .filter(|argument| argument.as_encoded_bytes().starts_with(b"-"))
+}
+
+fn positional(all: &[OsString]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < all.len() {
+        let argument = all[at].to_string_lossy();
+        if argument == "--" {
+            found.extend(at + 1..all.len());
+            break;
+        }
+        if VALUE_OPTIONS.contains(&&*argument) {
+            at += 1;
+        } else if argument == "-" || !argument.starts_with('-') {
+            found.push(at);
+        }
+        at += 1;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_first_positional_selects_the_mode() {
+        for (line, mode, resumed) in [
+            ("", Mode::Interactive, None),
+            ("-m gpt-6 fix", Mode::Interactive, None),
+            ("-m exec", Mode::Interactive, None),
+            ("--model=x resume abc", Mode::Interactive, Some("abc")),
+            ("resume --last", Mode::Interactive, None),
+            ("resume --last prompt", Mode::Interactive, None),
+            ("-C resume fork abc", Mode::Interactive, None),
+            ("exec hello", Mode::Batch, None),
+            ("e -c a=b resume --json id-1 go", Mode::Batch, Some("id-1")),
+            ("exec review", Mode::Batch, None),
+            ("review", Mode::Batch, None),
+            ("login status", Mode::Administrative, None),
+            ("-c a=b logout", Mode::Administrative, None),
+            ("exec --help", Mode::Administrative, None),
+            ("--version", Mode::Administrative, None),
+            ("-- --version", Mode::Interactive, None),
+        ] {
+            let words = words(line);
+            let parsed = Arguments::parse(&words);
+            assert_eq!(parsed.mode(), mode, "{line}");
+            assert_eq!(parsed.resumed(), resumed, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_behind_the_subcommand_and_before_a_prompt() {
+        for (line, with_flag) in [
+            ("", "--no-daemon"),
+            ("fix it", "--no-daemon fix it"),
+            ("-m x resume abc", "-m x resume --no-daemon abc"),
+            ("fork --last", "fork --no-daemon --last"),
+        ] {
+            let words = words(line);
+            let flagged = Arguments::parse(&words).with_flag(NO_DAEMON);
+            let flagged: Vec<_> = flagged.iter().map(|w| w.to_string_lossy()).collect();
+            assert_eq!(flagged.join(" "), with_flag);
+        }
+    }
+
+    #[test]
+    fn the_working_root_is_the_last_one_named() {
+        let words = words("--cd=/a exec -C b");
+        let parsed = Arguments::parse(&words);
+        assert_eq!(parsed.working_root(), Some("b".into()));
+        assert!(parsed.has("--cd") && !parsed.has("--worktree"));
+    }
+}

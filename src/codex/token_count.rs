@@ -1,0 +1,119 @@
+//! `token_count` events of rollouts: when tokens were counted, and the quota windows seen then.
+//!
+//! The windows name no account (0.169), so a caller attributes them by other evidence.
+
+use super::window::Window;
+use crate::io::clock::Timestamp;
+use chrono::{DateTime, TimeDelta};
+use memchr::memmem;
+use serde::Deserialize;
+
+/// How far into a line Codex writes the type of its event.
+const TYPE_BYTES: usize = 256;
+
+/// One `token_count` event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenCount {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The windows of its `rate_limits`; empty where the server named none.
+    pub windows: Vec<Window>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    timestamp: String,
+    payload: Payload,
+}
+
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    rate_limits: Option<RateLimits>,
+}
+
+#[derive(Deserialize)]
+struct RateLimits {
+    #[serde(default)]
+    limit_id: Option<String>,
+    #[serde(default)]
+    primary: Option<RateLimitWindow>,
+    #[serde(default)]
+    secondary: Option<RateLimitWindow>,
+}
+
+#[derive(Deserialize)]
+struct RateLimitWindow {
+    used_percent: f64,
+    #[serde(default)]
+    window_minutes: Option<u32>,
+    /// Seconds since 1970.
+    #[serde(default)]
+    resets_at: Option<i64>,
+    /// Written before 0.50 instead of `resets_at`.
+    #[serde(default)]
+    resets_in_seconds: Option<i64>,
+}
+
+/// Parses a line of a rollout; `None` for every other kind of line.
+pub fn parse(line: &[u8]) -> Option<TokenCount> {
+    let start = &line[..line.len().min(TYPE_BYTES)];
+    memmem::find(start, b"\"token_count\"")?;
+    let line: Line = serde_json::from_slice(line).ok()?;
+    if line.payload.kind != "token_count" {
+        return None;
+    }
+    let at = DateTime::parse_from_rfc3339(&line.timestamp).ok()?;
+    let limits = line.payload.rate_limits;
+    let windows = limits.map(|limits| windows(limits, at)).unwrap_or_default();
+    Some(TokenCount { at, windows })
+}
+
+fn windows(limits: RateLimits, at: Timestamp) -> Vec<Window> {
+    let limit_id = limits
+        .limit_id
+        .unwrap_or_else(|| super::window::CODEX_LIMIT.to_owned());
+    [limits.primary, limits.secondary]
+        .into_iter()
+        .flatten()
+        .map(|window| Window {
+            limit_id: limit_id.clone(),
+            minutes: window.window_minutes,
+            used_percent: window.used_percent,
+            resets_at: match (window.resets_at, window.resets_in_seconds) {
+                (Some(seconds), _) => {
+                    DateTime::from_timestamp(seconds, 0).map(|at| at.fixed_offset())
+                }
+                (None, Some(seconds)) => TimeDelta::try_seconds(seconds).map(|rest| at + rest),
+                (None, None) => None,
+            },
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_read_from_a_token_count_and_from_nothing_else() {
+        let line = br#"{"timestamp":"2026-11-21T08:00:00.000Z","ordinal":16,"type":"event_msg","payload":{"type":"token_count","info":null,"rate_limits":{"limit_id":"codex","primary":{"used_percent":12.0,"window_minutes":300,"resets_at":1795161384},"secondary":{"used_percent":91.0,"window_minutes":10080,"resets_in_seconds":60},"credits":null}}}"#;
+        let count = parse(line).unwrap();
+        assert_eq!(count.windows.len(), 2);
+        assert!(count.windows[1].is_weekly());
+        let reset = count.windows[1].resets_at.unwrap();
+        assert_eq!(reset - count.at, TimeDelta::seconds(60));
+        let api_key = br#"{"timestamp":"2026-11-21T08:00:00Z","type":"event_msg","payload":{"type":"token_count","rate_limits":{"primary":null,"secondary":null}}}"#;
+        assert_eq!(parse(api_key).unwrap().windows, []);
+        for other in [
+            &br#"{"timestamp":"2026-11-21T08:00:00Z","type":"event_msg","payload":{"type":"user_message","message":"\"token_count\""}}"#[..],
+            br#"{"timestamp":"x","payload":{"type":"token_count"}}"#,
+            b"\"token_count\"",
+            b"",
+        ] {
+            assert_eq!(parse(other), None);
+        }
+    }
+}

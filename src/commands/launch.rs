@@ -1,0 +1,113 @@
+//! `launch`: Codex under a chosen account, and a record of which conversation that was.
+
+use super::account::{bar, judged, label, printable, with_profiles};
+use super::launching::StartArgs;
+use super::recommend::best_login;
+use crate::codex::identity::Identity;
+use crate::codex::program::Program;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::inventory::accounts::Account;
+use crate::inventory::resolve::resolve;
+use crate::io::attached;
+use clap::Args;
+use std::ffi::OsString;
+use std::process::Command;
+
+/// Start Codex under an account, and remember which conversation it was
+///
+/// Switches the Codex home to the account first, as `use` does, and saves the login that Codex may
+/// have renewed afterwards. With --isolated the account runs in a home of its own beside the live one.
+/// Exit code and signals are those of Codex.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager launch work
+  codex-manager launch work -- --model gpt-6-sol
+  codex-manager launch personal --isolated      # while work runs elsewhere
+  codex-manager launch --recommended -- exec \"fix the tests\"
+  codex-manager launch work --dry-run")]
+pub struct LaunchArgs {
+    /// A profile, an email, or an unambiguous beginning of one [default: the account of the folder,
+    /// else a picker]
+    #[arg(value_name = "PROFILE")]
+    profile: Option<String>,
+    /// The account that `recommend` names
+    #[arg(long, conflicts_with = "profile")]
+    recommended: bool,
+    /// Start Codex directly, without a record, in a folder that has no account
+    #[arg(long, conflicts_with_all = ["profile", "recommended"])]
+    if_folder: bool,
+    #[command(flatten)]
+    start: StartArgs,
+    /// Arguments of Codex
+    #[arg(last = true, value_name = "ARGS")]
+    args: Vec<OsString>,
+}
+
+impl LaunchArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// No account is named, or it cannot be used; see [`StartArgs::start`].
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let account = match &self.profile {
+            Some(text) => named(text, context)?,
+            None if self.recommended => best_login(context)?.entry.identity,
+            None if self.if_folder => return Err(run_directly(&self.args, context)),
+            None => pick("which account?", context)?,
+        };
+        self.start.start(&account, &self.args, None, context)
+    }
+}
+
+/// The account that was typed.
+pub(super) fn named(text: &str, context: &Context) -> Result<Identity, CommandError> {
+    let (mut accounts, _) = with_profiles(context)?;
+    let position = resolve(accounts.iter().map(|a| &a.entry), text)?;
+    Ok(accounts.swap_remove(position).entry.identity)
+}
+
+/// Lets the user choose one of the profiles, with what is left of their quota.
+pub(super) fn pick(question: &str, context: &Context) -> Result<Identity, CommandError> {
+    let (mut accounts, _) = with_profiles(context)?;
+    accounts.retain(|a| a.entry.profile.is_some());
+    let choices: Vec<_> = accounts.iter().map(|a| choice(a, context)).collect();
+    let position = context.ui.pick(question, &choices).ok_or_else(|| {
+        CommandError::usage(question.to_owned())
+            .hint("name a profile: codex-manager launch PROFILE; see them: codex-manager list")
+    })?;
+    Ok(accounts.swap_remove(position).entry.identity)
+}
+
+fn choice(account: &Account, context: &Context) -> String {
+    let (account, verdict) = judged(account.clone(), context);
+    let now = if account.current { "  (current)" } else { "" };
+    let weekly = account.entry.observation.as_ref().and_then(|o| o.weekly());
+    let left = weekly.map_or_else(
+        || " ".repeat(8),
+        |weekly| bar((100.0 - weekly.used_percent).max(0.0)),
+    );
+    format!(
+        "{:20}  {:9} {left}  {}{now}",
+        label(&account),
+        verdict.state.name(),
+        printable(account.entry.identity.email.as_str())
+    )
+}
+
+/// Replaces this process by Codex. Returns why that was not possible.
+pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError {
+    let settings = &context.settings;
+    let program = match Program::find(settings.codex_bin.as_deref(), &context.env) {
+        Ok(program) => program,
+        Err(e) => {
+            return CommandError::failed("cannot start Codex")
+                .because(e)
+                .hint("name Codex with --codex-bin FILE");
+        }
+    };
+    let mut command = Command::new(program.path());
+    command.args(args);
+    let error = attached::replace(&mut command);
+    CommandError::failed(format!("cannot start {}", program.path().display())).because(error)
+}

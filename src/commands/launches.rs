@@ -1,0 +1,252 @@
+//! `launches`: what was started with which account, and which conversation it became.
+
+use super::account::{local, printable, relative, shortened, warn_all};
+use crate::codex::config::read_login;
+use crate::codex::identity::Identity;
+use crate::codex::threads;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::launch::record::{LaunchRecord, LaunchState};
+use crate::launch::settle;
+use crate::ui::Style;
+use crate::ui::table::Table;
+use clap::Args;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::Path;
+
+/// How many launches are shown without `--all`.
+const SHOWN: usize = 20;
+
+/// How much of a title fits a row of 80 columns, in characters.
+const TITLE_CHARS: usize = 28;
+
+/// Show launches and their conversations
+///
+/// The newest first. Launches whose wrapper was killed are completed first.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager launches
+  codex-manager launches --profile work --all
+  codex-manager launches --json")]
+pub struct LaunchesArgs {
+    /// Only those of this account
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// All of them, not only the last 20
+    #[arg(long)]
+    all: bool,
+}
+
+/// One launch in JSON. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct LaunchView {
+    launch_id: String,
+    profile: String,
+    email: String,
+    account_id: Option<String>,
+    started_at: String,
+    ended_at: Option<String>,
+    cwd: String,
+    args: Vec<String>,
+    pid: Option<u32>,
+    state: LaunchState,
+    session_id: Option<String>,
+    rollout_path: Option<String>,
+    first_token_count_at: Option<String>,
+    last_token_count_at: Option<String>,
+    warning: Option<String>,
+    exit_code: Option<i32>,
+    isolated: bool,
+    title: Option<String>,
+    /// The ids of earlier conversations of the same launch.
+    earlier_session_ids: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LaunchesView {
+    sessions: Vec<LaunchView>,
+}
+
+impl LaunchesArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// The registry cannot be read or completed.
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let settings = &context.settings;
+        let (launches, warnings) = settle::settle_ended(
+            &settings.manager_home,
+            &context.env,
+            context.local_now(),
+            settings.zone,
+        )?;
+        warn_all(&context.ui, &warnings);
+        let wanted = self.profile.as_deref();
+        let wanted = wanted
+            .map(|text| super::launch::named(text, context))
+            .transpose()?;
+        let fits = |record: &LaunchRecord| {
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| record.identity.is_same(wanted))
+        };
+        let limit = if self.all { usize::MAX } else { SHOWN };
+        let mut shown: Vec<_> = launches.newest().filter(fits).take(limit).collect();
+        // A launch that runs is shown however old it is.
+        let is_shown = |id: &str| shown.iter().any(|record| record.launch_id == id);
+        let running: Vec<_> = launches
+            .unsettled()
+            .filter(|record| fits(record) && !is_shown(&record.launch_id))
+            .collect();
+        shown.extend(running);
+        let live = read_login(&settings.codex_home).ok();
+        let live = live
+            .as_ref()
+            .and_then(|live| live.login())
+            .map(|l| &l.identity);
+        let titles = titles(&shown, context);
+        let view = |record: LaunchRecord| view(record, live, &titles, context);
+        let sessions: Vec<_> = shown.into_iter().map(view).collect();
+        let document = LaunchesView { sessions };
+        context.ui.document("launches", &document);
+        show(&document.sessions, launches.len(), context);
+        if launches.damaged_lines() > 0 {
+            context.ui.warn(format_args!(
+                "{} of launches.jsonl cannot be read and were skipped",
+                crate::io::quantity::counted(launches.damaged_lines(), "line")
+            ));
+        }
+        Ok(Outcome::partial_if(launches.damaged_lines() > 0))
+    }
+}
+
+fn view(
+    record: LaunchRecord,
+    live: Option<&Identity>,
+    titles: &HashMap<String, String>,
+    context: &Context,
+) -> LaunchView {
+    let state = record.state(record.is_running());
+    let is_other =
+        record.isolated_home.is_none() && live.is_none_or(|live| !live.is_same(&record.identity));
+    let warning = match (state, live) {
+        (LaunchState::Running, Some(live)) if is_other => Some(format!(
+            "{live} is signed in now; this Codex keeps {}",
+            record.identity
+        )),
+        (LaunchState::Running, None) if is_other => Some(format!(
+            "no account is signed in now; this Codex keeps {}",
+            record.identity
+        )),
+        _ => record.unbound_because.clone(),
+    };
+    let last = record.conversation().cloned();
+    let time = |at: Option<crate::io::clock::Timestamp>| at.map(|at| local(&at, context));
+    let earlier = record.conversations.iter().rev().skip(1);
+    LaunchView {
+        earlier_session_ids: earlier.map(|c| c.session_id.clone()).collect(),
+        isolated: record.isolated_home.is_some(),
+        launch_id: record.launch_id,
+        profile: record.profile,
+        email: record.identity.email.to_string(),
+        account_id: record.identity.account_id,
+        started_at: local(&record.started_at, context),
+        ended_at: time(record.ended_at),
+        cwd: record.cwd,
+        args: record.args,
+        pid: record.child.map(|child| child.pid),
+        state,
+        title: last
+            .as_ref()
+            .and_then(|c| titles.get(&c.session_id).cloned()),
+        first_token_count_at: time(last.as_ref().and_then(|c| c.first_token_count_at)),
+        last_token_count_at: time(last.as_ref().and_then(|c| c.last_token_count_at)),
+        session_id: last.as_ref().map(|c| c.session_id.clone()),
+        rollout_path: last.map(|c| c.rollout_path),
+        warning,
+        exit_code: record.exit_code,
+    }
+}
+
+/// What the conversations of these launches are called, as far as Codex's database says.
+fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String> {
+    let ids: Vec<_> = records
+        .iter()
+        .filter_map(|record| Some(record.conversation()?.session_id.clone()))
+        .collect();
+    let home = &context.settings.codex_home;
+    let Some(database) = threads::find_state_database(home, &context.env) else {
+        return HashMap::new();
+    };
+    // A title is an extra: launches are shown without it too.
+    let rows = threads::rows_of(&database, &ids).unwrap_or_default();
+    rows.into_iter()
+        .map(|row| {
+            let title = row.given_name().unwrap_or(&row.title);
+            let title = title.lines().next().unwrap_or_default().to_owned();
+            (row.id, title)
+        })
+        .filter(|(_, title)| !title.is_empty())
+        .collect()
+}
+
+fn show(launches: &[LaunchView], total: usize, context: &Context) {
+    let ui = &context.ui;
+    if launches.is_empty() {
+        ui.note("no launch is recorded yet; start one: codex-manager launch PROFILE");
+        return;
+    }
+    let mut table = Table::new(
+        ui,
+        &["STATE", "PROFILE", "STARTED", "FOLDER", "CONVERSATION"],
+    );
+    for launch in launches {
+        let style = match launch.state {
+            LaunchState::Running => Style::Good,
+            LaunchState::Unbound => Style::Warn,
+            LaunchState::Bound | LaunchState::Ended => Style::Plain,
+        };
+        let state = if launch.isolated {
+            format!("{}, isolated", launch.state.name())
+        } else {
+            launch.state.name().to_owned()
+        };
+        let started = chrono::DateTime::parse_from_rfc3339(&launch.started_at);
+        let started =
+            started.map_or_else(|_| launch.started_at.clone(), |at| relative(&at, context));
+        let folder = Path::new(&launch.cwd).file_name().map_or_else(
+            || launch.cwd.clone(),
+            |name| name.to_string_lossy().into_owned(),
+        );
+        let id = launch.session_id.as_deref().unwrap_or_default();
+        let short = id.get(..8).unwrap_or(id);
+        let title = launch.title.as_deref().unwrap_or_default();
+        let conversation = format!("{short} {}", shortened(title, TITLE_CHARS));
+        table.row(
+            ui,
+            [
+                (style, state),
+                (Style::Plain, printable(&launch.profile)),
+                (Style::Dim, started),
+                (Style::Plain, printable(&shortened(&folder, TITLE_CHARS))),
+                (Style::Plain, printable(conversation.trim())),
+            ],
+        );
+    }
+    ui.line(table.render());
+    for launch in launches {
+        if let Some(warning) = &launch.warning {
+            let pid = launch
+                .pid
+                .map_or(String::new(), |pid| format!("PID {pid}: "));
+            ui.warn(format_args!("{pid}{}", printable(warning)));
+        }
+    }
+    if total > launches.len() {
+        ui.note(format_args!(
+            "{} older: codex-manager launches --all",
+            total - launches.len()
+        ));
+    }
+}

@@ -1,0 +1,147 @@
+//! Starting Codex for an account: what `launch` and `resume` share.
+
+use super::account::{printable, warn_all};
+use super::profile::check_store;
+use crate::codex::identity::Identity;
+use crate::context::Context;
+use crate::error::{CommandError, Outcome};
+use crate::io::attached::{self, AttachedExit};
+use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
+use clap::Args;
+use std::ffi::OsString;
+
+/// How Codex is started.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct StartArgs {
+    /// Run in a home of its own, so that another account can run at the same time
+    #[arg(long)]
+    pub(super) isolated: bool,
+    /// Stop Codex's background daemon, which keeps the account that it was started with
+    #[arg(long)]
+    stop_daemon: bool,
+    /// Show what would be done; write nothing and start nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl StartArgs {
+    /// Starts Codex with these arguments under an account, and waits for its end.
+    ///
+    /// # Errors
+    /// See [`session::LaunchError`]. Nothing was started then.
+    pub(super) fn start(
+        self,
+        account: &Identity,
+        args: &[OsString],
+        session_id: Option<&str>,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        check_store(context)?;
+        let settings = &context.settings;
+        let request = LaunchRequest {
+            codex_home: &settings.codex_home,
+            manager_home: &settings.manager_home,
+            codex_bin: settings.codex_bin.as_deref(),
+            env: &context.env,
+            account,
+            args,
+            session_id,
+            isolated: self.isolated,
+            stop_daemon: self.stop_daemon,
+            now: context.local_now(),
+        };
+        if self.dry_run {
+            let plan = session::plan(&request)?;
+            show_plan(&plan, context);
+            return Ok(Outcome::Done);
+        }
+        if context.ui.wants_json() {
+            return Err(CommandError::usage("stdout belongs to Codex here").hint(
+                "--json works with --dry-run; see a launch with: codex-manager launches --json",
+            ));
+        }
+        let plan = session::plan(&request)?;
+        let launch = session::prepare(request, &|step| context.ui.detail(step))?;
+        announce(&plan, &launch, context);
+        let report = launch.run(settings.zone, &|| context.local_now())?;
+        warn_all(&context.ui, &report.warnings);
+        if let Some(reason) = &report.record.unbound_because {
+            context.ui.note(format_args!(
+                "this launch has no conversation of its own: {reason}"
+            ));
+        }
+        if let AttachedExit::Signal(signal) = report.exit {
+            attached::end_by(signal);
+        }
+        Ok(Outcome::Codex(report.exit.code()))
+    }
+}
+
+/// Says what Codex is about to run with. It takes the screen a moment later.
+fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
+    let ui = &context.ui;
+    let name = printable(&plan.profile);
+    let place = if plan.isolated_home.is_some() {
+        ", in an isolated home"
+    } else {
+        ""
+    };
+    ui.note(format_args!(
+        "starting Codex with {name} ({}){place}",
+        printable(&plan.email)
+    ));
+    if plan.is_live_instead {
+        ui.note(format_args!(
+            "{name} is signed in in the real home: it runs there, not in an isolated one"
+        ));
+    }
+    for variable in &launch.dropped_variables {
+        ui.warn(format_args!(
+            "{variable} names another login and was not passed to Codex"
+        ));
+    }
+    let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
+        return;
+    };
+    if let Some(kept) = &switch.kept {
+        ui.warn(format_args!(
+            "auth.json held no login; its bytes are kept: {}",
+            kept.display()
+        ));
+    }
+    if let Some(pid) = plan.daemon.filter(|_| !switch.daemon_stopped) {
+        ui.warn(format_args!(
+            "Codex's background daemon (PID {pid}) keeps the account that it was started with; \
+             a codex started directly uses it"
+        ));
+    }
+    for running in &switch.still_running {
+        ui.warn(format_args!(
+            "still runs with the account before: {running}; --isolated leaves it alone"
+        ));
+    }
+}
+
+fn show_plan(plan: &LaunchPlan, context: &Context) {
+    context.ui.document("launch", plan);
+    let ui = &context.ui;
+    let name = printable(&plan.profile);
+    if let Some(home) = &plan.isolated_home {
+        ui.report(format_args!(
+            "would move the login of {name} to the isolated home {}",
+            home.display()
+        ));
+    } else if let Some(switch) = &plan.switch {
+        if let Some(from) = &switch.from {
+            ui.report(format_args!("would save the login of {from}"));
+        }
+        ui.report(format_args!("would switch to {name}"));
+    } else {
+        ui.report(format_args!("{name} is signed in already"));
+    }
+    ui.report(format_args!(
+        "would run: {}",
+        printable(&plan.command.join(" "))
+    ));
+    ui.note("nothing was written (--dry-run)");
+}

@@ -1,0 +1,54 @@
+//! Kinds and hints of errors about launches.
+
+use super::{CommandError, ErrorKind};
+
+impl From<crate::launch::session::LaunchError> for CommandError {
+    fn from(error: crate::launch::session::LaunchError) -> Self {
+        use crate::launch::session::LaunchError;
+        match error {
+            LaunchError::Io(e) => e.into(),
+            LaunchError::Switch(e) => e.into(),
+            LaunchError::Loan(e) => e.into(),
+            LaunchError::Isolation(e) => e.into(),
+            LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("name Codex with --codex-bin FILE; nothing was changed"),
+            LaunchError::NoConversation(ref subcommand) => {
+                let hint = match subcommand.as_str() {
+                    "logout" => {
+                        "codex logout revokes the login on the server, for every copy of it; \
+                         to leave an account switch to another: codex-manager use ACCOUNT"
+                    }
+                    "login" => "sign in to a profile: codex-manager profile login NAME",
+                    _ => "run it directly, without codex-manager",
+                };
+                Self::wrap(ErrorKind::Refused, error).hint(hint)
+            }
+            LaunchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("stop it with --stop-daemon; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::launch::isolated_home::IsolationError> for CommandError {
+    fn from(error: crate::launch::isolated_home::IsolationError) -> Self {
+        use crate::launch::isolated_home::IsolationError;
+        match error {
+            IsolationError::Io(e) => e.into(),
+            IsolationError::NotALink { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("move what is in it to the real Codex home, then remove it"),
+            IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, error)
+                .hint("leave --isolated out; nothing was changed"),
+        }
+    }
+}
+
+impl From<crate::launch::settle::SettleError> for CommandError {
+    fn from(error: crate::launch::settle::SettleError) -> Self {
+        use crate::launch::settle::SettleError;
+        match error {
+            SettleError::Io(e) => e.into(),
+            SettleError::Profile(e) => e.into(),
+            SettleError::Document(e) => e.into(),
+        }
+    }
+}

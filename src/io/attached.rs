@@ -1,0 +1,180 @@
+//! A child process that takes the terminal over, as if a shell had started it directly.
+//!
+//! It stays in our process group, so the terminal's signals reach both. Ctrl-C and Ctrl-\ are the
+//! child's to handle; SIGTERM and SIGHUP that reach us alone are passed on. When the child is
+//! stopped we stop too, so that the shell sees a stopped job, and `fg` continues both.
+
+use std::io;
+use std::process::Command;
+
+/// How an attached child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttachedExit {
+    /// With this exit code.
+    Code(u8),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl AttachedExit {
+    /// The exit code that a shell reports.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+#[cfg(unix)]
+mod system {
+    use super::{AttachedExit, Command, io};
+    use crate::io::processes;
+    use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, getpid, kill_process, waitpid};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    use signal_hook::iterator::{Handle, Signals};
+    use std::thread::JoinHandle;
+
+    /// A child that has the terminal. Dropped, it goes on by itself.
+    #[derive(Debug)]
+    pub struct Attached {
+        pid: Pid,
+        signals: Handle,
+        forwarder: Option<JoinHandle<()>>,
+    }
+
+    impl Attached {
+        /// Starts `command` with our streams. From here on terminal signals do not end us.
+        ///
+        /// # Errors
+        /// It cannot be started.
+        pub fn start(command: &mut Command) -> io::Result<Self> {
+            // Before the child exists: a Ctrl-C that ends us would leave it without anybody who waits.
+            let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+            let handle = signals.handle();
+            let child = command.spawn()?;
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or_else(|| io::Error::other("no process id"))?;
+            let forwarder = std::thread::Builder::new().spawn(move || {
+                for signal in signals.forever() {
+                    let signal = match signal {
+                        SIGTERM => Signal::TERM,
+                        SIGHUP => Signal::HUP,
+                        _ => continue,
+                    };
+                    let _ = kill_process(pid, signal);
+                }
+            })?;
+            Ok(Self {
+                pid,
+                signals: handle,
+                forwarder: Some(forwarder),
+            })
+        }
+
+        /// The process id of the child.
+        pub fn id(&self) -> u32 {
+            self.pid.as_raw_nonzero().get().unsigned_abs()
+        }
+
+        /// Waits for the end of the child.
+        ///
+        /// # Errors
+        /// The system does not know the child.
+        pub fn wait(mut self) -> io::Result<AttachedExit> {
+            let exit = loop {
+                match waitpid(Some(self.pid), WaitOptions::UNTRACED) {
+                    Ok(Some((_, status))) if status.stopped() => self.stop_with_child(),
+                    Ok(Some((_, status))) => break exit_of(status),
+                    Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            };
+            // What reaches us from here on must not go to another process of the same id.
+            self.signals.close();
+            if let Some(forwarder) = self.forwarder.take() {
+                let _ = forwarder.join();
+            }
+            Ok(exit)
+        }
+
+        /// Stops this process as well, unless the whole group was stopped and goes on already.
+        fn stop_with_child(&self) {
+            if !processes::is_stopped(self.id()) {
+                return;
+            }
+            let _ = kill_process(getpid(), Signal::STOP);
+            let _ = kill_process(self.pid, Signal::CONT);
+        }
+    }
+
+    fn exit_of(status: WaitStatus) -> AttachedExit {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)),
+            (None, Some(signal)) => AttachedExit::Signal(signal),
+            (None, None) => AttachedExit::Code(u8::MAX),
+        }
+    }
+
+    /// Ends this process by the signal that ended the child, so that a shell sees the same. Returns
+    /// where that is not possible.
+    pub fn end_by(signal: i32) {
+        let _ = signal_hook::low_level::emulate_default_handler(signal);
+    }
+
+    /// Replaces this process by `command`. Returns only the error.
+    pub fn replace(command: &mut Command) -> io::Error {
+        use std::os::unix::process::CommandExt;
+        command.exec()
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    use super::{AttachedExit, Command, io};
+    use std::process::Child;
+
+    /// A child that has the console.
+    #[derive(Debug)]
+    pub struct Attached(Child);
+
+    impl Attached {
+        /// Starts `command` with our streams.
+        ///
+        /// # Errors
+        /// It cannot be started.
+        pub fn start(command: &mut Command) -> io::Result<Self> {
+            // Ctrl-C goes to the whole console group; a handler keeps us alive for the child.
+            let _ = ctrlc::set_handler(|| ());
+            command.spawn().map(Self)
+        }
+
+        /// The process id of the child.
+        pub fn id(&self) -> u32 {
+            self.0.id()
+        }
+
+        /// Waits for the end of the child.
+        ///
+        /// # Errors
+        /// The system does not know the child.
+        pub fn wait(mut self) -> io::Result<AttachedExit> {
+            let code = self.0.wait()?.code().unwrap_or(1);
+            Ok(AttachedExit::Code(u8::try_from(code).unwrap_or(u8::MAX)))
+        }
+    }
+
+    /// There are no signals here.
+    pub fn end_by(_signal: i32) {}
+
+    /// Runs `command` to its end and exits with its code. Returns only the error.
+    pub fn replace(command: &mut Command) -> io::Error {
+        match command.status() {
+            #[allow(clippy::exit, reason = "stands in for the process that was replaced")]
+            Ok(status) => std::process::exit(status.code().unwrap_or(1)),
+            Err(e) => e,
+        }
+    }
+}
+
+pub use system::{Attached, end_by, replace};

@@ -1,0 +1,189 @@
+//! The content of an isolated home: links to the real Codex home for everything but the login.
+//!
+//! Observed with Codex 0.169 in such a home: rollouts, names, prompts and settings are written
+//! through the links (`config.toml` and `session_index.jsonl` too: the link stays); archive and
+//! unarchive move files between the linked folders; `threads.rollout_path` is recorded through the
+//! link, so [`crate::codex::thread_index::move_rollouts`] puts it right afterwards. Databases are
+//! never linked: SQLite would keep `-wal` files beside the link. `CODEX_SQLITE_HOME` shares them.
+
+use crate::codex::home::{ARCHIVED_SESSIONS, Kind, SESSIONS, THREAD_LOCKS, kind_of};
+use crate::io::{IoContext, IoError, atomic, tree};
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Folders that Codex makes when it needs them. Made in the real home first, so that it does not
+/// make its own in the isolated one.
+const SHARED_FOLDERS: [&str; 3] = [SESSIONS, ARCHIVED_SESSIONS, THREAD_LOCKS];
+
+/// Files that Codex appends to or locks, and makes when it needs them. A link to nothing makes it
+/// create the file in the real home.
+const SHARED_FILES: [&str; 3] = [
+    "history.jsonl",
+    "session_index.jsonl",
+    "session_index.jsonl.lock",
+];
+
+/// Logins of MCP servers (0.169): their tokens rotate too, so one copy serves all homes.
+const MCP_CREDENTIALS: &str = ".credentials.json";
+
+/// Why an isolated home cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolationError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Conversations would be written to a place that nothing else knows.
+    #[error("not a link to {}: {}", real.display(), path.display())]
+    NotALink {
+        /// The path in the isolated home.
+        path: PathBuf,
+        /// Where it should lead.
+        real: PathBuf,
+    },
+    /// Links for every user do not exist here.
+    #[error("isolated homes need symbolic links, which this system does not give to every user")]
+    Unsupported,
+}
+
+/// Whether an entry at the top of the real home is shared with isolated homes. The user's own files
+/// are; logins, databases, caches and what belongs to running processes are not.
+fn is_shared(name: &Path) -> bool {
+    if SHARED_FOLDERS
+        .iter()
+        .chain(&SHARED_FILES)
+        .any(|own| name == Path::new(own))
+    {
+        return true;
+    }
+    if name == Path::new(MCP_CREDENTIALS) {
+        return true;
+    }
+    match kind_of(name) {
+        Kind::Config
+        | Kind::InstallationId
+        | Kind::Rules
+        | Kind::Sessions
+        | Kind::ArchivedSessions
+        | Kind::SessionIndex
+        | Kind::History
+        | Kind::UserContent => true,
+        // Files such as `work.config.toml` and hooks. Codex's own hidden files stay apart.
+        Kind::Unknown => !name.as_os_str().as_encoded_bytes().starts_with(b"."),
+        _ => false,
+    }
+}
+
+/// Links everything that is shared from `isolated` to `real`. What is linked already stays; a link
+/// to another home is replaced.
+///
+/// # Errors
+/// The file system refuses, or a folder of conversations stands where a link belongs.
+pub fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError> {
+    if !cfg!(unix) {
+        return Err(IsolationError::Unsupported);
+    }
+    let real = &real.canonicalize().at("look at", real)?;
+    atomic::create_private_folder(isolated)?;
+    for folder in SHARED_FOLDERS {
+        atomic::create_private_folder(&real.join(folder))?;
+    }
+    let mut names: Vec<PathBuf> = fs::read_dir(real)
+        .at("list", real)?
+        .filter_map(|entry| Some(PathBuf::from(entry.ok()?.file_name())))
+        .filter(|name| is_shared(name))
+        .collect();
+    names.extend(SHARED_FILES.map(PathBuf::from));
+    names.sort();
+    names.dedup();
+    for name in names {
+        link(&real.join(&name), &isolated.join(&name))?;
+    }
+    Ok(())
+}
+
+fn link(target: &Path, path: &Path) -> Result<(), IsolationError> {
+    match fs::read_link(path) {
+        Ok(current) if current == target => return Ok(()),
+        Ok(_) => fs::remove_file(path).at("remove", path)?,
+        Err(e) if e.kind() == ErrorKind::NotFound => {}
+        // Codex replaced a link by a file of its own: that file is what this home uses now.
+        Err(_) if path.is_file() => return Ok(()),
+        Err(_) => {
+            return Err(IsolationError::NotALink {
+                path: path.to_path_buf(),
+                real: target.to_path_buf(),
+            });
+        }
+    }
+    Ok(tree::make_link(target, path)?)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_isolated_home_shares_conversations_and_settings_but_no_login_and_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+        for name in ["skills/mine", "packages", "tmp", "app-server-daemon"] {
+            fs::create_dir_all(real.join(name)).unwrap();
+        }
+        for name in [
+            "auth.json",
+            "auth.lock",
+            "config.toml",
+            "work.config.toml",
+            "state_5.sqlite",
+            "state_5.sqlite-wal",
+            "models_cache.json",
+            "AGENTS.md",
+            "21apr_a@x.com_auth.json",
+            ".sandbox_migration",
+        ] {
+            fs::write(real.join(name), name).unwrap();
+        }
+        prepare(&isolated, &real).unwrap();
+        // Again after Codex worked there: nothing changes.
+        fs::write(isolated.join("auth.json"), "own").unwrap();
+        fs::write(isolated.join("history.jsonl"), "{}\n").unwrap();
+        prepare(&isolated, &real).unwrap();
+        let mut names: Vec<_> = fs::read_dir(&isolated)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "AGENTS.md",
+                "archived_sessions",
+                "auth.json",
+                "config.toml",
+                "history.jsonl",
+                "session_index.jsonl",
+                "session_index.jsonl.lock",
+                "sessions",
+                "skills",
+                "thread-writer-locks",
+                "work.config.toml",
+            ]
+        );
+        assert_eq!(
+            fs::read_to_string(real.join("history.jsonl")).unwrap(),
+            "{}\n"
+        );
+        assert_eq!(
+            fs::read_to_string(real.join("auth.json")).unwrap(),
+            "auth.json"
+        );
+        fs::remove_file(isolated.join("sessions")).unwrap();
+        fs::create_dir(isolated.join("sessions")).unwrap();
+        let refused = prepare(&isolated, &real).unwrap_err();
+        assert!(
+            matches!(refused, IsolationError::NotALink { .. }),
+            "{refused}"
+        );
+    }
+}

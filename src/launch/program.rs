@@ -1,0 +1,104 @@
+//! Whether the installed Codex can keep a conversation out of its background daemon.
+//!
+//! Only Codex itself knows, and asking takes longer than everything else that a launch does. So the
+//! answer is kept for as long as the program file is the same.
+
+use crate::codex::arguments::NO_DAEMON;
+use crate::codex::program::Program;
+use crate::io::atomic;
+use crate::io::child::{ChildGroup, Heard};
+use crate::io::document::{self, Document};
+use crate::io::environment::Environment;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// The document in the manager home.
+const FILE_NAME: &str = "codex-program.json";
+
+/// How long Codex may take to print its help.
+const HELP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is known of one program file.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+struct KnownProgram {
+    path: String,
+    bytes: u64,
+    /// The change time, which no installer sets back, in nanoseconds since 1970.
+    changed_ns: i64,
+    has_no_daemon: bool,
+}
+
+impl Document for KnownProgram {
+    const SCHEMA: u64 = 1;
+}
+
+/// Whether the terminal interface of `program` has `--no-daemon`, if Codex was asked before.
+pub fn known_no_daemon(program: &Program, manager_home: &Path) -> Option<bool> {
+    let current = stamp(program.path())?;
+    let known = document::read::<KnownProgram>(&manager_home.join(FILE_NAME)).ok()?;
+    let known = known.good()?;
+    let is_same = KnownProgram {
+        has_no_daemon: known.has_no_daemon,
+        ..current
+    } == known;
+    is_same.then_some(known.has_no_daemon)
+}
+
+/// Whether the terminal interface of `program` has `--no-daemon`. Asks Codex when the program file
+/// changed; an answer that cannot be stored is asked for again.
+pub fn has_no_daemon(program: &Program, env: &Environment, manager_home: &Path) -> bool {
+    if let Some(known) = known_no_daemon(program, manager_home) {
+        return known;
+    }
+    let has_no_daemon = help_names(NO_DAEMON, program, env);
+    if let Some(current) = stamp(program.path()) {
+        let known = KnownProgram {
+            has_no_daemon,
+            ..current
+        };
+        let _ = atomic::create_private_folder(manager_home)
+            .and_then(|()| document::write(&manager_home.join(FILE_NAME), &known));
+    }
+    has_no_daemon
+}
+
+fn stamp(path: &Path) -> Option<KnownProgram> {
+    let meta = path.metadata().ok()?;
+    #[cfg(unix)]
+    let changed_ns = {
+        use std::os::unix::fs::MetadataExt;
+        meta.ctime() * 1_000_000_000 + meta.ctime_nsec()
+    };
+    #[cfg(not(unix))]
+    let changed_ns = meta
+        .modified()
+        .ok()
+        .and_then(|at| chrono::DateTime::<chrono::Utc>::from(at).timestamp_nanos_opt())
+        .unwrap_or_default();
+    Some(KnownProgram {
+        path: path.to_string_lossy().into_owned(),
+        bytes: meta.len(),
+        changed_ns,
+        has_no_daemon: false,
+    })
+}
+
+fn help_names(flag: &str, program: &Program, env: &Environment) -> bool {
+    let mut command = Command::new(program.path());
+    command.env_clear().envs(env.variables()).arg("--help");
+    let Ok(mut child) = ChildGroup::spawn(&mut command) else {
+        return false;
+    };
+    child.close_input();
+    let deadline = Instant::now() + HELP_TIMEOUT;
+    let mut is_named = false;
+    while let Heard::Line(line) = child.hear(deadline) {
+        is_named |= String::from_utf8_lossy(&line)
+            .split_whitespace()
+            .any(|word| word == flag);
+    }
+    child.finish(deadline);
+    is_named
+}

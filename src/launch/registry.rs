@@ -1,0 +1,331 @@
+//! `launches.jsonl`: one line for each state of a launch; the last line of a launch id counts.
+//!
+//! Lines are appended under a lock and fsynced. A line that a crash cut off is skipped, and the
+//! next one begins on a line of its own.
+
+use super::record::{LaunchRecord, SCHEMA};
+use crate::io::lock::FileLock;
+use crate::io::{IoContext, IoError, atomic, document, regular};
+use memchr::{memchr, memmem};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The name of the registry in the manager home.
+pub const FILE_NAME: &str = "launches.jsonl";
+
+/// How a line of ours begins; the launch id follows.
+const LINE_START: &[u8] = b"{\"launch_id\":\"";
+
+/// What follows the launch id in a line of ours.
+const SETTLED: &[u8] = b"\",\"settled\":true,";
+const UNSETTLED: &[u8] = b"\",\"settled\":false,";
+
+/// What follows that in a line of [`SCHEMA`].
+const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
+
+/// The registry of a manager home.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    path: PathBuf,
+    lock: PathBuf,
+}
+
+impl Registry {
+    /// The one of `manager_home`.
+    pub fn of(manager_home: &Path) -> Self {
+        Self {
+            path: manager_home.join(FILE_NAME),
+            lock: manager_home.join(".launches.lock"),
+        }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Appends the state of a launch; it is on disk on return.
+    ///
+    /// # Errors
+    /// The file system refuses; a part of the line may be there, which readers skip.
+    pub fn append(&self, record: &LaunchRecord) -> Result<(), IoError> {
+        self.append_all(std::slice::from_ref(record))
+    }
+
+    /// The same for several launches.
+    ///
+    /// # Errors
+    /// See [`Registry::append`].
+    pub fn append_all(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        atomic::create_private_folder(atomic::parent_of(&self.path))?;
+        let _held = FileLock::exclusive(&self.lock)?;
+        let is_new = !self.path.exists();
+        let mut lines = Vec::new();
+        if !is_new && !self.ends_in_newline()? {
+            lines.push(b'\n');
+        }
+        for record in records {
+            document::push_line(&mut lines, record).at("encode", &self.path)?;
+        }
+        if is_new {
+            atomic::create_private(&self.path)?;
+        }
+        let mut file = regular::append_no_link(&self.path).at("open", &self.path)?;
+        file.write_all(&lines)
+            .and_then(|()| file.sync_all())
+            .at("append to", &self.path)?;
+        if is_new {
+            atomic::sync_folder(atomic::parent_of(&self.path))?;
+        }
+        Ok(())
+    }
+
+    fn ends_in_newline(&self) -> Result<bool, IoError> {
+        let read = || -> std::io::Result<bool> {
+            let mut file = regular::open(&self.path)?;
+            if file.seek(SeekFrom::End(0))? == 0 {
+                return Ok(true);
+            }
+            file.seek(SeekFrom::End(-1))?;
+            let mut last = [0];
+            file.read_exact(&mut last)?;
+            Ok(last == *b"\n")
+        };
+        read().at("read", &self.path)
+    }
+
+    /// Every launch. Takes no lock.
+    ///
+    /// # Errors
+    /// The file cannot be read. A missing one has no launches.
+    pub fn read(&self) -> Result<Launches, IoError> {
+        let bytes = match regular::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(e).at("read", &self.path),
+        };
+        Ok(Launches::index(bytes))
+    }
+}
+
+/// The last line of each launch. Lines are parsed when they are asked for: listing the newest of
+/// ten thousand launches parses a few.
+#[derive(Debug)]
+pub struct Launches {
+    bytes: Vec<u8>,
+    /// By launch id, which sorts by time.
+    lines: Vec<IndexedLine>,
+    /// How many lines are no launch that this version knows.
+    damaged: usize,
+}
+
+#[derive(Debug, Clone)]
+struct IndexedLine {
+    range: Range<usize>,
+    is_settled: bool,
+}
+
+/// The beginning of a line that another program may have written in another order.
+#[derive(Deserialize)]
+struct LineHead {
+    launch_id: String,
+    #[serde(default)]
+    settled: bool,
+    #[serde(default)]
+    schema: u64,
+}
+
+impl Launches {
+    fn index(bytes: Vec<u8>) -> Self {
+        let mut last: HashMap<&[u8], IndexedLine> = HashMap::new();
+        let mut foreign: HashMap<String, IndexedLine> = HashMap::new();
+        let mut damaged = 0;
+        let mut start = 0;
+        while start < bytes.len() {
+            let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
+            let line = &bytes[start..end];
+            let range = start..end;
+            start = end + 1;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            if let Some((id, is_settled)) = own_head(line) {
+                last.insert(id, IndexedLine { range, is_settled });
+            } else if let Ok(head) = serde_json::from_slice::<LineHead>(line)
+                && head.schema <= SCHEMA
+            {
+                let is_settled = head.settled;
+                foreign.insert(head.launch_id, IndexedLine { range, is_settled });
+            } else {
+                damaged += 1;
+            }
+        }
+        // Of one id in both forms the later line counts.
+        let mut by_id: Vec<(Vec<u8>, IndexedLine)> = last
+            .into_iter()
+            .map(|(id, line)| (id.to_vec(), line))
+            .chain(
+                foreign
+                    .into_iter()
+                    .map(|(id, line)| (id.into_bytes(), line)),
+            )
+            .collect();
+        by_id.sort_by(|(a, x), (b, y)| a.cmp(b).then(x.range.start.cmp(&y.range.start)));
+        let mut lines: Vec<(Vec<u8>, IndexedLine)> = Vec::with_capacity(by_id.len());
+        for (id, line) in by_id {
+            match lines.last_mut() {
+                Some(previous) if previous.0 == id => previous.1 = line,
+                _ => lines.push((id, line)),
+            }
+        }
+        let lines = lines.into_iter().map(|(_, line)| line).collect();
+        Self {
+            bytes,
+            lines,
+            damaged,
+        }
+    }
+
+    fn parse(&self, line: &IndexedLine) -> Option<LaunchRecord> {
+        serde_json::from_slice(&self.bytes[line.range.clone()]).ok()
+    }
+
+    /// How many launches there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// How many lines could not be understood.
+    pub fn damaged_lines(&self) -> usize {
+        self.damaged
+    }
+
+    /// The launches, the newest first.
+    pub fn newest(&self) -> impl Iterator<Item = LaunchRecord> {
+        self.lines.iter().rev().filter_map(|line| self.parse(line))
+    }
+
+    /// The launches of which more may become known, the oldest first.
+    pub fn unsettled(&self) -> impl Iterator<Item = LaunchRecord> {
+        let open = self.lines.iter().filter(|line| !line.is_settled);
+        open.filter_map(|line| self.parse(line))
+    }
+
+    /// The newest launch that ran the conversation of this id.
+    pub fn of_session(&self, session_id: &str) -> Option<LaunchRecord> {
+        let finder = memmem::Finder::new(session_id.as_bytes());
+        let mut newest = self.lines.iter().rev();
+        newest.find_map(|line| {
+            finder.find(&self.bytes[line.range.clone()])?;
+            self.parse(line)
+                .filter(|record| record.has_conversation(session_id))
+        })
+    }
+}
+
+/// The launch id of a line as this program writes it, without parsing the rest.
+fn own_head(line: &[u8]) -> Option<(&[u8], bool)> {
+    let rest = line.strip_prefix(LINE_START)?;
+    let end = memchr(b'"', rest)?;
+    let (id, rest) = rest.split_at(end);
+    let (rest, is_settled) = match rest.strip_prefix(SETTLED) {
+        Some(rest) => (rest, true),
+        None => (rest.strip_prefix(UNSETTLED)?, false),
+    };
+    let is_plain = id.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    let is_whole = rest.starts_with(SCHEMA_FIELD) && rest.ends_with(b"}");
+    (is_whole && is_plain).then_some((id, is_settled))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codex::identity::Identity;
+    use crate::launch::record::ProcessId;
+    use std::fs;
+
+    fn record(id: &str, settled: bool) -> LaunchRecord {
+        LaunchRecord {
+            launch_id: id.into(),
+            settled,
+            schema: SCHEMA,
+            profile: "work".into(),
+            identity: Identity::of_email("a@x.com"),
+            started_at: "2026-11-21T08:00:00+00:00".parse().unwrap(),
+            ended_at: None,
+            exit_code: None,
+            cwd: "/p".into(),
+            working_root: Some("/p".into()),
+            args: Vec::new(),
+            codex_home: "/c".into(),
+            isolated_home: None,
+            wrapper: ProcessId {
+                pid: 1,
+                started: None,
+            },
+            child: None,
+            auth_fingerprint: String::new(),
+            resumed: None,
+            codex_chose: false,
+            conversations: Vec::new(),
+            unbound_because: None,
+        }
+    }
+
+    fn ids(launches: impl Iterator<Item = LaunchRecord>) -> Vec<String> {
+        launches.map(|record| record.launch_id).collect()
+    }
+
+    #[test]
+    fn the_last_line_of_a_launch_counts_whatever_surrounds_it() {
+        let home = tempfile::tempdir().unwrap();
+        let registry = Registry::of(home.path());
+        assert!(registry.read().unwrap().is_empty());
+        registry.append(&record("20260101-a", false)).unwrap();
+        registry.append(&record("20260102-b", false)).unwrap();
+        registry.append(&record("20260101-a", true)).unwrap();
+        // A crash cut the next line off; another program wrote one in its own order.
+        let mut text = fs::read_to_string(registry.path()).unwrap();
+        text.push_str("{\"launch_id\":\"20260103-c\",\"settled\":fal");
+        fs::write(registry.path(), &text).unwrap();
+        registry.append(&record("20260104-d", true)).unwrap();
+        let mut foreign = serde_json::to_value(record("20260102-b", true)).unwrap();
+        foreign["profile"] = "other".into();
+        let mut text = fs::read_to_string(registry.path()).unwrap();
+        text.push_str(&format!("{foreign}\n"));
+        text.push_str("{\"launch_id\":\"20260105-e\",\"settled\":true,\"schema\":2}\n");
+        fs::write(registry.path(), text).unwrap();
+        let launches = registry.read().unwrap();
+        assert_eq!(
+            ids(launches.newest()),
+            ["20260104-d", "20260102-b", "20260101-a"]
+        );
+        assert_eq!(launches.newest().nth(1).unwrap().profile, "other");
+        assert!(ids(launches.unsettled()).is_empty());
+        assert_eq!(
+            launches.damaged_lines(),
+            2,
+            "the torn line and the newer schema"
+        );
+    }
+
+    #[test]
+    fn a_line_of_this_version_is_indexed_without_parsing_it() {
+        let line = serde_json::to_vec(&record("20260101-a", false)).unwrap();
+        assert_eq!(own_head(&line), Some((&b"20260101-a"[..], false)));
+        let line = serde_json::to_vec(&record("20260101-a", true)).unwrap();
+        assert_eq!(own_head(&line), Some((&b"20260101-a"[..], true)));
+        assert_eq!(own_head(&line[..line.len() - 1]), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! Codex runs: from its start to the login that it leaves behind.
+
+use super::binding::{self, OpenRollouts};
+use super::record::{BoundConversation, LaunchRecord, ProcessId};
+use super::registry::Registry;
+use super::session::Launch;
+use super::settle::{self, Ending};
+use crate::accounts::profile::Profiles;
+use crate::accounts::save::Keeper;
+use crate::codex::auth::AuthFile;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::login_lock;
+use crate::inventory::store;
+use crate::io::attached::{Attached, AttachedExit};
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::{IoContext, IoError};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// How often the open files of Codex are read while its conversation is not known yet. `codex exec`
+/// may be done after a third of a second.
+const FIRST_POLL: Duration = Duration::from_millis(20);
+
+/// How often later, for conversations that the user starts in the same interface.
+const LATER_POLL: Duration = Duration::from_secs(1);
+
+/// How many times to look at the first rate, after which Codex is waiting for its user.
+const FIRST_POLLS: u32 = 500;
+
+/// What a launch did.
+#[derive(Debug)]
+pub struct LaunchReport {
+    /// How Codex ended.
+    pub exit: AttachedExit,
+    /// The record, settled unless a Codex of the launch still runs.
+    pub record: LaunchRecord,
+    /// What could not be recorded or saved.
+    pub warnings: Vec<String>,
+}
+
+impl Launch<'_> {
+    /// Records the launch, starts Codex with the terminal, waits for its end, and binds the
+    /// conversation. `clock` gives the time when Codex ends.
+    ///
+    /// Killed at any point, the next command that lists launches completes the record, and the next
+    /// lock on the account returns an isolated login.
+    ///
+    /// # Errors
+    /// The launch cannot be recorded, or Codex cannot be started. What goes wrong after the start is
+    /// a warning of the report.
+    pub fn run(
+        mut self,
+        zone: Zone,
+        clock: &dyn Fn() -> Timestamp,
+    ) -> Result<LaunchReport, IoError> {
+        let registry = Registry::of(self.request.manager_home);
+        registry.append(&self.record)?;
+        let program = PathBuf::from(self.command.get_program());
+        let child = Attached::start(&mut self.command).at("start", &program);
+        let child = match child {
+            Ok(child) => child,
+            Err(e) => {
+                self.abandon(&registry, clock())?;
+                return Err(e);
+            }
+        };
+        let mut warnings = Vec::new();
+        self.record.child = Some(ProcessId::now(child.id()));
+        note(registry.append(&self.record), &mut warnings);
+        // From here on the Codex process itself marks the isolated home as used.
+        self.held = None;
+        let watcher = Watcher::start(&self.record, registry.clone());
+        let started = self.record.started_at;
+        let noted =
+            store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
+                file.used(&self.record.identity, started)
+            });
+        note(noted, &mut warnings);
+        let exit = child.wait().at("wait for", &program)?;
+        self.record.conversations = watcher.finish();
+        self.finish(exit, &registry, zone, clock(), &mut warnings);
+        Ok(LaunchReport {
+            exit,
+            record: self.record,
+            warnings,
+        })
+    }
+
+    /// Codex did not start.
+    fn abandon(mut self, registry: &Registry, now: Timestamp) -> Result<(), IoError> {
+        self.record.settled = true;
+        self.record.ended_at = Some(now);
+        registry.append(&self.record)?;
+        self.held = None;
+        if let Some(isolated) = self.isolated.take() {
+            let profiles = Profiles::of(self.request.manager_home);
+            // Where that fails the next lock on the account does it.
+            let _ = isolated.release(&profiles, now, login_lock::PATIENCE);
+        }
+        Ok(())
+    }
+
+    fn finish(
+        &mut self,
+        exit: AttachedExit,
+        registry: &Registry,
+        zone: Zone,
+        now: Timestamp,
+        warnings: &mut Vec<String>,
+    ) {
+        let profiles = Profiles::of(self.request.manager_home);
+        // The launcher of npm may have been killed; Codex itself goes on then.
+        let is_over = !self.record.has_codex();
+        if is_over {
+            let ending = Ending {
+                at: now,
+                exit_code: Some(i32::from(exit.code())),
+            };
+            let launches = registry.read();
+            let id = self.record.launch_id.clone();
+            settle::conclude(&mut self.record, ending, |session| {
+                let launches = launches.as_ref();
+                launches.is_ok_and(|all| settle::is_created_by_another(all, &id, session))
+            });
+            note(
+                settle::repoint_rollouts(&self.record, self.request.env),
+                warnings,
+            );
+        }
+        note(registry.append(&self.record), warnings);
+        match self.isolated.take() {
+            Some(isolated) => note(
+                isolated.release(&profiles, now, login_lock::PATIENCE),
+                warnings,
+            ),
+            None => note(self.save_live_login(&profiles, now), warnings),
+        }
+        let record = &self.record;
+        let noted =
+            store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
+                settle::note_usage(file, record)
+            });
+        note(noted, warnings);
+    }
+
+    /// Saves the live login to its profile, if it is still that of the launch: Codex may have renewed
+    /// it. After a switch it is another one, which the switch has taken care of.
+    fn save_live_login(
+        &self,
+        profiles: &Profiles,
+        now: Timestamp,
+    ) -> Result<(), crate::accounts::loan::LoanError> {
+        let home = self.request.codex_home;
+        let account = &self.record.identity;
+        let _held = profiles.claim(&[account], now, login_lock::PATIENCE)?;
+        if let AuthFile::Present(snapshot) = AuthFile::read(&home.join(AUTH_JSON))?
+            && let Some(login) = &snapshot.login
+            && login.identity.is_same(account)
+        {
+            profiles.save_back(&snapshot, login, Keeper::Live(home), now)?;
+        }
+        Ok(())
+    }
+}
+
+fn note<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
+    if let Err(e) = result {
+        let mut text = e.to_string();
+        let mut cause = e.source();
+        while let Some(next) = cause {
+            text = format!("{text}: {next}");
+            cause = next.source();
+        }
+        warnings.push(text);
+    }
+}
+
+/// Finds the conversations of a running Codex by its open files.
+struct Watcher {
+    stop: Sender<()>,
+    thread: Option<JoinHandle<Vec<BoundConversation>>>,
+}
+
+impl Watcher {
+    /// Watches `record.child`, and appends the record when its conversation becomes known.
+    fn start(record: &LaunchRecord, registry: Registry) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let mut record = record.clone();
+        let watch = move || {
+            let Some(child) = record.child else {
+                return Vec::new();
+            };
+            let mut open = OpenRollouts::of(child, Path::new(&record.codex_home));
+            let mut polls = 0;
+            loop {
+                let is_found = !record.conversations.is_empty();
+                if add_new(&mut record, open.look()) {
+                    // Codex has the terminal: a failure is reported when it ends.
+                    let _ = registry.append(&record);
+                }
+                polls += 1;
+                let pause = if is_found || polls > FIRST_POLLS {
+                    LATER_POLL
+                } else {
+                    FIRST_POLL
+                };
+                if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                    return record.conversations;
+                }
+            }
+        };
+        Self {
+            stop,
+            // Without a thread the other evidence is left.
+            thread: thread::Builder::new().spawn(watch).ok(),
+        }
+    }
+
+    fn finish(self) -> Vec<BoundConversation> {
+        drop(self.stop);
+        let found = self.thread.and_then(|thread| thread.join().ok());
+        found.unwrap_or_default()
+    }
+}
+
+/// Adds the conversations of rollouts that are open for the first time; whether there are any.
+fn add_new(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
+    let before = record.conversations.len();
+    for path in open {
+        let text = path.to_string_lossy();
+        if record.conversations.iter().any(|c| c.rollout_path == text) {
+            continue;
+        }
+        let resumed = record.resumed.as_ref();
+        let start = match resumed.filter(|resumed| resumed.rollout_path == text) {
+            Some(resumed) => resumed.start_offset,
+            // One that is older than the launch goes on from where it is now.
+            None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
+            None => 0,
+        };
+        record
+            .conversations
+            .extend(binding::conversation_at(&path, start));
+    }
+    record.conversations.len() > before
+}
+
+fn is_older(path: &Path, record: &LaunchRecord) -> bool {
+    let name = path
+        .file_stem()
+        .map(|stem| stem.to_string_lossy().into_owned());
+    let id = name.and_then(|name| Some(name.get(name.len().checked_sub(36)?..)?.to_owned()));
+    let created = id.as_deref().and_then(binding::created_at);
+    created.is_none_or(|at| at < record.started_at.to_utc() - chrono::TimeDelta::seconds(1))
+}

@@ -1,0 +1,340 @@
+//! A launch from its plan to the moment before Codex starts.
+
+use super::binding;
+use super::isolated_home::{self, IsolationError};
+use super::program;
+use super::record::{LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA};
+use crate::accounts::isolated::IsolatedLogin;
+use crate::accounts::loan::{Held, LoanError};
+use crate::accounts::profile::Profiles;
+use crate::accounts::switch::{
+    self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
+};
+use crate::codex::arguments::{Arguments, Mode, NO_DAEMON};
+use crate::codex::auth::AuthFile;
+use crate::codex::config::CodexConfig;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::identity::Identity;
+use crate::codex::login_lock;
+use crate::codex::program::{Program, ProgramError};
+use crate::codex::{daemon, redaction};
+use crate::io::IoError;
+use crate::io::clock::Timestamp;
+use crate::io::environment::Environment;
+use serde::Serialize;
+use std::collections::hash_map::RandomState;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Variables that name a login other than that of the home. `OPENAI_API_KEY` stays: Codex does not
+/// sign in with it (0.169), and projects need it.
+const LOGIN_VARIABLES: [&str; 2] = ["CODEX_ACCESS_TOKEN", "CODEX_API_KEY"];
+
+/// What is to be launched.
+#[derive(Debug, Clone, Copy)]
+pub struct LaunchRequest<'a> {
+    /// The real Codex home.
+    pub codex_home: &'a Path,
+    /// The manager home.
+    pub manager_home: &'a Path,
+    /// The Codex program; sought on `PATH` where there is none.
+    pub codex_bin: Option<&'a Path>,
+    /// The environment that Codex is given.
+    pub env: &'a Environment,
+    /// The account.
+    pub account: &'a Identity,
+    /// The arguments of Codex.
+    pub args: &'a [OsString],
+    /// The id of the conversation that goes on, where the caller knows it.
+    pub session_id: Option<&'a str>,
+    /// Use an isolated home.
+    pub isolated: bool,
+    /// Stop the background daemon of Codex.
+    pub stop_daemon: bool,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// What a launch will do. Computed without writing anything.
+#[derive(Debug, Clone, Serialize)]
+pub struct LaunchPlan {
+    /// The profile of the account.
+    pub profile: String,
+    /// The account.
+    pub email: String,
+    /// The workspace account id.
+    pub account_id: Option<String>,
+    /// The isolated home; absent where Codex runs in the real one.
+    pub isolated_home: Option<PathBuf>,
+    /// Whether `--isolated` was given for the account that is live: it runs in the real home, because
+    /// a second copy of its login would be a second owner.
+    pub is_live_instead: bool,
+    /// The switch of the real home; absent where none is needed.
+    pub switch: Option<SwitchPlan>,
+    /// The background daemon that keeps another account, by its process id.
+    pub daemon: Option<u32>,
+    /// What is run: the program, then its arguments.
+    pub command: Vec<String>,
+}
+
+/// Why nothing was launched. Nothing was changed, except that the login may have been switched.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// There is no Codex to run.
+    #[error("cannot start Codex")]
+    Program(#[from] ProgramError),
+    /// The login cannot go live.
+    #[error(transparent)]
+    Switch(#[from] SwitchError),
+    /// The login cannot be moved to the isolated home.
+    #[error(transparent)]
+    Loan(#[from] LoanError),
+    /// The isolated home cannot be prepared.
+    #[error(transparent)]
+    Isolation(#[from] IsolationError),
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The arguments run no conversation.
+    #[error("codex {0} runs no conversation")]
+    NoConversation(String),
+    /// The daemon would run the conversation under the account that it was started with.
+    #[error(
+        "Codex's background daemon (PID {0}) keeps the account that it was started with, and this Codex cannot run without it"
+    )]
+    Daemon(u32),
+}
+
+/// A launch that is about to start Codex.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    pub(super) request: LaunchRequest<'a>,
+    pub(super) command: Command,
+    pub(super) record: LaunchRecord,
+    /// The login in the isolated home.
+    pub(super) isolated: Option<IsolatedLogin>,
+    /// Held until Codex has started; see [`Profiles::isolate`].
+    pub(super) held: Option<Held>,
+    /// What switching the real home did.
+    pub switch: Option<SwitchReport>,
+    /// Variables that name another login and are not passed on.
+    pub dropped_variables: Vec<&'static str>,
+}
+
+/// Plans a launch. Writes nothing and starts nothing.
+///
+/// # Errors
+/// It cannot be done; see [`LaunchError`].
+pub fn plan(request: &LaunchRequest<'_>) -> Result<LaunchPlan, LaunchError> {
+    let program = Program::find(request.codex_bin, request.env)?;
+    let knows_flag = program::known_no_daemon(&program, request.manager_home);
+    plan_with(request, &program, knows_flag.unwrap_or(true))
+}
+
+fn plan_with(
+    request: &LaunchRequest<'_>,
+    program: &Program,
+    knows_no_daemon: bool,
+) -> Result<LaunchPlan, LaunchError> {
+    let arguments = Arguments::parse(request.args);
+    if arguments.mode() == Mode::Administrative {
+        let shown = arguments.subcommand().unwrap_or("--help").to_owned();
+        return Err(LaunchError::NoConversation(shown));
+    }
+    let args = codex_args(&arguments, request.args, knows_no_daemon);
+    let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
+    let is_live = live
+        .login()
+        .is_some_and(|login| login.identity.is_same(request.account));
+    let is_isolated = request.isolated && !is_live;
+    let profiles = Profiles::of(request.manager_home);
+    let (profile, switch, isolated_home) = if is_isolated {
+        let profile = profiles.check_isolation(request.account, request.codex_home)?;
+        (profile, None, Some(profiles.isolated_home(request.account)))
+    } else {
+        let plan = switch::plan(&switch_request(request, DaemonPolicy::Leave))?;
+        let is_needed = !plan.is_current;
+        (plan.profile.clone(), is_needed.then_some(plan), None)
+    };
+    let daemon = daemon::find(request.codex_home).filter(|_| !is_isolated);
+    let is_in_daemon = arguments.mode() == Mode::Interactive
+        && !Arguments::parse(&args).has(NO_DAEMON)
+        && !arguments.has("--remote");
+    if let Some(daemon) = daemon
+        .as_ref()
+        .filter(|_| is_in_daemon && !request.stop_daemon)
+    {
+        return Err(LaunchError::Daemon(daemon.pid));
+    }
+    let words = std::iter::once(program.path().as_os_str().to_owned()).chain(args);
+    Ok(LaunchPlan {
+        profile: if profile.is_empty() {
+            request.account.email.to_string()
+        } else {
+            profile
+        },
+        email: request.account.email.to_string(),
+        account_id: request.account.account_id.clone(),
+        isolated_home,
+        is_live_instead: request.isolated && is_live,
+        switch,
+        daemon: daemon.map(|daemon| daemon.pid),
+        command: words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
+    })
+}
+
+/// The arguments with the flag that keeps the conversation out of the daemon, where Codex has one.
+fn codex_args(
+    arguments: &Arguments<'_>,
+    args: &[OsString],
+    knows_no_daemon: bool,
+) -> Vec<OsString> {
+    let is_wanted = arguments.mode() == Mode::Interactive
+        && knows_no_daemon
+        && !arguments.has(NO_DAEMON)
+        && !arguments.has("--remote");
+    if is_wanted {
+        arguments.with_flag(NO_DAEMON)
+    } else {
+        args.to_vec()
+    }
+}
+
+fn switch_request<'a>(request: &LaunchRequest<'a>, daemon: DaemonPolicy<'a>) -> SwitchRequest<'a> {
+    SwitchRequest {
+        codex_home: request.codex_home,
+        manager_home: request.manager_home,
+        to: request.account,
+        force_stale: false,
+        daemon,
+        now: request.now,
+        patience: login_lock::PATIENCE,
+    }
+}
+
+/// Puts the login where Codex will find it, and prepares the command. `on_step` is called with each
+/// step for `--verbose`.
+///
+/// # Errors
+/// See [`LaunchError`].
+pub fn prepare<'a>(
+    request: LaunchRequest<'a>,
+    on_step: &dyn Fn(&str),
+) -> Result<Launch<'a>, LaunchError> {
+    let program = Program::find(request.codex_bin, request.env)?;
+    let arguments = Arguments::parse(request.args);
+    let knows_flag = arguments.mode() == Mode::Interactive
+        && program::has_no_daemon(&program, request.env, request.manager_home);
+    let plan = plan_with(&request, &program, knows_flag)?;
+    let args = codex_args(&arguments, request.args, knows_flag);
+    let (mut isolated, mut held, mut report) = (None, None, None);
+    let fingerprint = if plan.isolated_home.is_some() {
+        let profiles = Profiles::of(request.manager_home);
+        let lock = profiles.claim(&[request.account], request.now, login_lock::PATIENCE)?;
+        isolated_home::prepare(&profiles.isolated_home(request.account), request.codex_home)?;
+        let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
+        on_step("moved the login to the isolated home");
+        let fingerprint = login.fingerprint().to_owned();
+        (isolated, held) = (Some(login), Some(lock));
+        fingerprint
+    } else {
+        let policy = if request.stop_daemon {
+            DaemonPolicy::Stop {
+                codex_bin: request.codex_bin,
+                env: request.env,
+                force: false,
+            }
+        } else {
+            DaemonPolicy::Leave
+        };
+        report = Some(switch::apply(&switch_request(&request, policy), on_step)?);
+        let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
+        live.snapshot().map(|s| s.fingerprint()).unwrap_or_default()
+    };
+    let launch_id = new_launch_id(request.now);
+    let home = isolated
+        .as_ref()
+        .map_or(request.codex_home, IsolatedLogin::home);
+    let dropped_variables: Vec<_> = LOGIN_VARIABLES
+        .into_iter()
+        .filter(|name| request.env.get(name).is_some())
+        .collect();
+    let mut command = Command::new(program.path());
+    command.env_clear().envs(request.env.variables());
+    for name in &dropped_variables {
+        command.env_remove(name);
+    }
+    command
+        .env("CODEX_HOME", home)
+        .env(LAUNCH_VARIABLE, &launch_id)
+        .args(&args);
+    if isolated.is_some() {
+        let databases =
+            CodexConfig::read(request.codex_home).databases(request.codex_home, request.env);
+        let databases = databases.unwrap_or_else(|| request.codex_home.to_path_buf());
+        command.env("CODEX_SQLITE_HOME", databases);
+    }
+    let record = new_record(&request, &plan, launch_id, fingerprint);
+    Ok(Launch {
+        request,
+        command,
+        record,
+        isolated,
+        held,
+        switch: report,
+        dropped_variables,
+    })
+}
+
+fn new_record(
+    request: &LaunchRequest<'_>,
+    plan: &LaunchPlan,
+    launch_id: String,
+    auth_fingerprint: String,
+) -> LaunchRecord {
+    let arguments = Arguments::parse(request.args);
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let cwd = &request.env.current_dir;
+    let root = arguments.working_root();
+    let root = root.map_or_else(|| cwd.clone(), |root| cwd.join(root));
+    let named = request.session_id.or_else(|| arguments.resumed());
+    let resumed = named.and_then(|id| binding::resumed_conversation(request.codex_home, id));
+    LaunchRecord {
+        launch_id,
+        settled: false,
+        schema: SCHEMA,
+        profile: plan.profile.clone(),
+        identity: request.account.clone(),
+        started_at: request.now,
+        ended_at: None,
+        exit_code: None,
+        cwd: text(cwd),
+        working_root: (!arguments.has("--worktree")).then(|| text(&root)),
+        args: request
+            .args
+            .iter()
+            .map(|arg| redaction::printable(&arg.to_string_lossy()))
+            .collect(),
+        codex_home: text(request.codex_home),
+        isolated_home: plan.isolated_home.as_deref().map(text),
+        wrapper: ProcessId::now(std::process::id()),
+        child: None,
+        auth_fingerprint,
+        codex_chose: arguments.is_resume() && resumed.is_none(),
+        resumed,
+        conversations: Vec::new(),
+        unbound_because: None,
+    }
+}
+
+/// An id that sorts by time and that no other launch has.
+fn new_launch_id(now: Timestamp) -> String {
+    // The standard library seeds its hash maps from the system's randomness.
+    let random = RandomState::new().build_hasher().finish();
+    let time = now.to_utc().format("%Y%m%dT%H%M%S%3fZ");
+    format!("{time}-{:08x}", random >> 32)
+}

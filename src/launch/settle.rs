@@ -1,0 +1,219 @@
+//! The end of a launch: which conversation it ran, and what it used.
+
+use super::binding;
+use super::record::{BoundConversation, LaunchRecord};
+use super::registry::{Launches, Registry};
+use crate::accounts::profile::ProfileError;
+use crate::codex::database::DatabaseError;
+use crate::codex::home::{ARCHIVED_SESSIONS, SESSIONS};
+use crate::codex::{thread_index, threads};
+use crate::inventory::cooldown::{self, CooldownFile};
+use crate::io::IoError;
+use crate::io::clock::{Timestamp, Zone};
+use crate::io::document::DocumentError;
+use crate::io::environment::Environment;
+use crate::quota::session_usage::SessionUsage;
+use std::path::Path;
+
+/// Why what is known of launches could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The file system refused.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// A profile cannot be read.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// `cooldown.json` cannot be read or written.
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+/// How a launch ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending {
+    /// When.
+    pub at: Timestamp,
+    /// The exit code of Codex, where it is known.
+    pub exit_code: Option<i32>,
+}
+
+/// Completes the record of a launch that ended. `is_bound_elsewhere` says whether another launch
+/// created the conversation of an id.
+///
+/// The evidence, in this order: conversations that the process had open (in the record already), the
+/// conversation that the arguments name, the one conversation that was created in the time of the
+/// launch with its folder and account. Of several, none is taken.
+pub fn conclude(
+    record: &mut LaunchRecord,
+    ending: Ending,
+    is_bound_elsewhere: impl Fn(&str) -> bool,
+) {
+    if record.conversations.is_empty() {
+        let resumed = record.resumed.clone();
+        match resumed.filter(has_grown) {
+            Some(resumed) => record.conversations.push(resumed),
+            None => bind_created(record, ending, is_bound_elsewhere),
+        }
+    }
+    let since = record.started_at.to_utc();
+    for conversation in &mut record.conversations {
+        follow_archiving(conversation, &record.codex_home);
+        binding::read_usage(conversation, since);
+    }
+    record.ended_at = Some(ending.at);
+    record.exit_code = ending.exit_code;
+    record.settled = true;
+}
+
+fn has_grown(conversation: &BoundConversation) -> bool {
+    let meta = Path::new(&conversation.rollout_path).metadata();
+    meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
+}
+
+fn bind_created(
+    record: &mut LaunchRecord,
+    ending: Ending,
+    is_bound_elsewhere: impl Fn(&str) -> bool,
+) {
+    if record.resumed.is_some() {
+        return;
+    }
+    let mut created = binding::created_during(record, ending.at.to_utc());
+    created.retain(|conversation| !is_bound_elsewhere(&conversation.session_id));
+    match created.as_slice() {
+        [] if record.codex_chose => {
+            record.unbound_because = Some("Codex chose the conversation itself".into());
+        }
+        [] => {}
+        [_] => record.conversations = created,
+        several => {
+            record.unbound_because = Some(format!(
+                "{} conversations were started in this folder by this account at the same time",
+                several.len()
+            ));
+        }
+    }
+}
+
+/// A conversation that was archived meanwhile is among the archived ones, under the same name.
+fn follow_archiving(conversation: &mut BoundConversation, codex_home: &str) {
+    let path = Path::new(&conversation.rollout_path);
+    if path.exists() {
+        return;
+    }
+    let archived = path
+        .file_name()
+        .map(|name| Path::new(codex_home).join(ARCHIVED_SESSIONS).join(name));
+    if let Some(archived) = archived.filter(|path| path.exists()) {
+        conversation.rollout_path = archived.to_string_lossy().into_owned();
+    }
+}
+
+/// Makes the rows of conversations that ran in an isolated home name their rollouts in the real one.
+///
+/// # Errors
+/// The database cannot be changed; the rows lead through the links of the isolated home then.
+pub fn repoint_rollouts(record: &LaunchRecord, env: &Environment) -> Result<(), DatabaseError> {
+    let Some(isolated) = record.isolated_home.as_deref().map(Path::new) else {
+        return Ok(());
+    };
+    let real = Path::new(&record.codex_home);
+    let Some(database) = threads::find_state_database(real, env) else {
+        return Ok(());
+    };
+    for folder in [SESSIONS, ARCHIVED_SESSIONS] {
+        thread_index::move_rollouts(&database, &isolated.join(folder), &real.join(folder))?;
+    }
+    Ok(())
+}
+
+/// The newest usage of a launch.
+pub fn usage_of(record: &LaunchRecord) -> Option<SessionUsage> {
+    let newest = record
+        .conversations
+        .iter()
+        .filter(|conversation| conversation.last_token_count_at.is_some())
+        .max_by_key(|conversation| conversation.last_token_count_at)?;
+    Some(SessionUsage {
+        rollout_path: newest.rollout_path.clone(),
+        session_id: newest.session_id.clone(),
+        captured_at: newest.last_token_count_at?,
+        windows: newest.windows.clone(),
+    })
+}
+
+/// Notes the use of the account of a launch, and its newest usage.
+pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
+    file.used(&record.identity, record.started_at);
+    let Some(usage) = usage_of(record) else {
+        return;
+    };
+    file.used(&record.identity, usage.captured_at);
+    let entry = file.entry(&record.identity);
+    let is_newer = |known: &SessionUsage| usage.captured_at > known.captured_at;
+    if entry.session.as_ref().is_none_or(is_newer) {
+        entry.session = Some(usage);
+    }
+}
+
+/// Whether one of `launches` other than `launch_id` created the conversation of this id.
+pub fn is_created_by_another(launches: &Launches, launch_id: &str, session_id: &str) -> bool {
+    launches.of_session(session_id).is_some_and(|other| {
+        let mut bound = other.conversations.iter();
+        other.launch_id != launch_id
+            && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
+    })
+}
+
+/// Settles the launches that ended without their wrapper: it was killed. Each is looked at once.
+/// Returns the registry as it is afterwards, and warnings.
+///
+/// # Errors
+/// The registry or `cooldown.json` cannot be read or written.
+pub fn settle_ended(
+    manager_home: &Path,
+    env: &Environment,
+    now: Timestamp,
+    zone: Zone,
+) -> Result<(Launches, Vec<String>), SettleError> {
+    let registry = Registry::of(manager_home);
+    let launches = registry.read()?;
+    let mut settled = Vec::new();
+    let mut warnings = Vec::new();
+    for mut record in launches.unsettled() {
+        if record.is_running() {
+            continue;
+        }
+        let ending = Ending {
+            at: now,
+            exit_code: None,
+        };
+        let id = record.launch_id.clone();
+        conclude(&mut record, ending, |session| {
+            is_created_by_another(&launches, &id, session)
+                || settled
+                    .iter()
+                    .any(|other: &LaunchRecord| other.has_conversation(session))
+        });
+        if let Err(e) = repoint_rollouts(&record, env) {
+            warnings.push(format!(
+                "rows of an isolated launch still lead through {}: {e}",
+                record.home().display()
+            ));
+        }
+        settled.push(record);
+    }
+    if settled.is_empty() {
+        return Ok((launches, warnings));
+    }
+    registry.append_all(&settled)?;
+    let noted = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
+        for record in &settled {
+            note_usage(file, record);
+        }
+        Ok::<(), DocumentError>(())
+    })?;
+    warnings.extend(noted.warnings);
+    Ok((registry.read()?, warnings))
+}
