@@ -2,6 +2,7 @@
 
 use super::account::{AccountView, judged, local, printable, with_profiles};
 use super::refresh;
+use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::running::Accounts;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
@@ -48,6 +49,7 @@ struct CurrentView {
     windows: Vec<WindowJson>,
     source: Option<Source>,
     observed_at: Option<String>,
+    session: Option<SessionView>,
     problem: Option<String>,
 }
 
@@ -75,6 +77,7 @@ impl CurrentArgs {
         let is_fresh = !self.refresh || refresh::live(context)?;
         let store = CodexConfig::read(home).store;
         let auth = AuthFile::read(&home.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
+        let usages = SessionUsages::read(context);
         let (accounts, _) = with_profiles(context)?;
         let counts = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && counts);
@@ -92,7 +95,9 @@ impl CurrentArgs {
             let (account, verdict) = judged(account.clone(), context);
             AccountView::of(&account, &verdict, context)
         });
+        let usage = live.and_then(|live| usages.of(&live.entry));
         let view = CurrentView {
+            session: usage.as_ref().map(|usage| SessionView::of(usage, context)),
             email: shown.as_ref().map(|a| a.email.clone()),
             account_id: shown.as_ref().and_then(|a| a.account_id.clone()),
             profile: shown.as_ref().and_then(|a| a.profile.clone()),
@@ -106,6 +111,9 @@ impl CurrentArgs {
         };
         context.ui.document("current", &view);
         show(&view, live, context);
+        if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
+            context.ui.prose(context.ui.paint(Style::Dim, sentence));
+        }
         Ok(if view.email.is_none() {
             Outcome::FoundWanting
         } else {

@@ -19,7 +19,7 @@ use std::path::Path;
 const SHOWN: usize = 20;
 
 /// How much of a title fits a row of 80 columns, in characters.
-const TITLE_CHARS: usize = 28;
+const TITLE_CHARS: usize = 24;
 
 /// Show launches and their conversations
 ///
@@ -191,6 +191,11 @@ fn titles(records: &[LaunchRecord], context: &Context) -> HashMap<String, String
         .collect()
 }
 
+/// The beginning of a conversation's id that names the millisecond in which it was created.
+pub(super) fn short_id(session_id: &str) -> &str {
+    session_id.get(..13).unwrap_or(session_id)
+}
+
 fn show(launches: &[LaunchView], total: usize, context: &Context) {
     let ui = &context.ui;
     if launches.is_empty() {
@@ -220,7 +225,7 @@ fn show(launches: &[LaunchView], total: usize, context: &Context) {
             |name| name.to_string_lossy().into_owned(),
         );
         let id = launch.session_id.as_deref().unwrap_or_default();
-        let short = id.get(..8).unwrap_or(id);
+        let short = short_id(id);
         let title = launch.title.as_deref().unwrap_or_default();
         let conversation = format!("{short} {}", shortened(title, TITLE_CHARS));
         table.row(

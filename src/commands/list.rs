@@ -3,6 +3,7 @@
 use super::account::{AccountView, judged, printable, style_of, with_profiles};
 use super::cooldown::{quota_cell, state_cell};
 use super::refresh;
+use super::session_usage::{SessionUsages, SessionView, sentence};
 use crate::accounts::profile::{Profile, Profiles};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -39,8 +40,8 @@ struct ProfileView {
     state: State,
     login: LoginState,
     windows: Vec<WindowJson>,
-    /// The usage of conversations that were started for it.
-    session: Option<()>,
+    /// The usage of conversations that were launched with it.
+    session: Option<SessionView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -86,6 +87,8 @@ impl ListArgs {
 }
 
 pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandError> {
+    // First: it may add to what is known of accounts.
+    let usages = SessionUsages::read(context);
     let rows = rows(context)?;
     let view = |row: &Row| {
         let shown = AccountView::of(&row.account, &row.verdict, context);
@@ -97,7 +100,9 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
             state: shown.state,
             login: shown.login,
             windows: shown.windows,
-            session: None,
+            session: usages
+                .of(&row.account.entry)
+                .map(|usage| SessionView::of(&usage, context)),
         }
     };
     context.ui.document(
@@ -137,6 +142,13 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
     }
     (2..=3).for_each(|column| table.keep_whole(column));
     ui.line(table.render());
+    for row in &rows {
+        let usage = usages.of(&row.account.entry);
+        if let Some(sentence) = usage.and_then(|usage| sentence(&usage, context)) {
+            let name = printable(&row.profile.name);
+            ui.prose(ui.paint(Style::Dim, format_args!("{name}: {sentence}")));
+        }
+    }
     for row in &rows {
         if let Some(problem) = problem(&row.profile) {
             ui.warn(format_args!(

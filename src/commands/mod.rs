@@ -33,6 +33,7 @@ pub mod restore;
 mod restore_session;
 pub mod resume;
 pub mod schedule;
+mod session_usage;
 pub mod status;
 mod status_history;
 pub mod storage;

@@ -2,6 +2,7 @@
 
 use super::account::{printable, shortened};
 use super::launch::{named, pick, run_directly};
+use super::launches::short_id;
 use super::launching::StartArgs;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::identity::Identity;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 const OFFERED: usize = 20;
 
 /// How much of a title the picker shows, in characters.
-const TITLE_CHARS: usize = 56;
+const TITLE_CHARS: usize = 54;
 
 /// Go on with a conversation under the account that it belongs to
 ///
@@ -220,7 +221,7 @@ fn offer<'a>(rows: &'a [ThreadRow], context: &Context) -> Result<&'a ThreadRow, 
         .map(|row| {
             let title = row.given_name().unwrap_or(&row.title);
             let title = title.lines().next().unwrap_or_default();
-            let short = row.id.get(..8).unwrap_or(&row.id);
+            let short = short_id(&row.id);
             format!("{short}  {}", printable(&shortened(title, TITLE_CHARS)))
         })
         .collect();

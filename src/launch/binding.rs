@@ -233,6 +233,19 @@ pub fn read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
     let _ = try_read_usage(conversation, since);
 }
 
+/// How much of the end of a running rollout is searched for its newest token count.
+const TAIL_BYTES: u64 = 1 << 20;
+
+/// The same for a launch that still runs, whose rollout may be large: only the newest figures, from the
+/// last MiB.
+pub fn read_latest_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) {
+    let length = Path::new(&conversation.rollout_path).metadata();
+    let length = length.map_or(0, |meta| meta.len());
+    let start = length.saturating_sub(TAIL_BYTES);
+    conversation.start_offset = conversation.start_offset.max(start);
+    read_usage(conversation, since);
+}
+
 fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) -> io::Result<()> {
     let path = Path::new(&conversation.rollout_path);
     if !path.exists() && with_suffix(path, ZST).exists() {

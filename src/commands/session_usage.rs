@@ -1,0 +1,99 @@
+//! Usage of launched conversations, as `list` and `current` show it beside the figures of the server.
+
+use super::account::{local, relative, warn_all};
+use super::launches::short_id;
+use crate::context::Context;
+use crate::inventory::cooldown::AccountEntry;
+use crate::launch::binding;
+use crate::launch::record::LaunchRecord;
+use crate::launch::settle;
+use crate::quota::session_usage::SessionUsage;
+use crate::quota::window::Source;
+use crate::ui::windows::WindowJson;
+use serde::Serialize;
+
+/// Usage in JSON. Its keys are a contract.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct SessionView {
+    rollout_path: String,
+    session_id: String,
+    captured_at: String,
+    source: Source,
+    windows: Vec<WindowJson>,
+}
+
+/// The newest usage of each account.
+#[derive(Debug, Default)]
+pub(super) struct SessionUsages {
+    running: Vec<LaunchRecord>,
+}
+
+impl SessionUsages {
+    /// Completes launches whose wrapper was killed, and reads the newest figures of those that run.
+    /// Opens no rollout of a launch that ended before. What cannot be read is a warning.
+    pub(super) fn read(context: &Context) -> Self {
+        let settings = &context.settings;
+        let settled = settle::settle_ended(
+            &settings.manager_home,
+            &context.env,
+            context.local_now(),
+            settings.zone,
+        );
+        match settled {
+            Ok((launches, warnings)) => {
+                warn_all(&context.ui, &warnings);
+                let mut running: Vec<_> = launches.unsettled().collect();
+                for record in &mut running {
+                    let since = record.started_at.to_utc();
+                    for conversation in &mut record.conversations {
+                        binding::read_latest_usage(conversation, since);
+                    }
+                }
+                Self { running }
+            }
+            Err(e) => {
+                context.ui.warn(format_args!("launches are not shown: {e}"));
+                Self::default()
+            }
+        }
+    }
+
+    /// The newest usage of one account.
+    pub(super) fn of(&self, entry: &AccountEntry) -> Option<SessionUsage> {
+        self.running
+            .iter()
+            .filter(|record| record.identity.is_same(&entry.identity))
+            .filter_map(settle::usage_of)
+            .chain(entry.session.clone())
+            .max_by_key(|usage| usage.captured_at)
+    }
+}
+
+impl SessionView {
+    pub(super) fn of(usage: &SessionUsage, context: &Context) -> Self {
+        Self {
+            rollout_path: usage.rollout_path.clone(),
+            session_id: usage.session_id.clone(),
+            captured_at: local(&usage.captured_at, context),
+            source: Source::LaunchWrapper,
+            windows: usage.windows.iter().map(WindowJson::from).collect(),
+        }
+    }
+}
+
+/// "launched conversation 01a1fd3e, 5 min ago: weekly 91 % used". `None` without windows.
+pub(super) fn sentence(usage: &SessionUsage, context: &Context) -> Option<String> {
+    let windows: Vec<_> = usage
+        .windows
+        .iter()
+        .map(|window| format!("{} {:.0} % used", window.label(), window.used_percent))
+        .collect();
+    let short = short_id(&usage.session_id);
+    let when = relative(&usage.captured_at, context);
+    (!windows.is_empty()).then(|| {
+        format!(
+            "launched conversation {short}, {when}: {}",
+            windows.join(", ")
+        )
+    })
+}
