@@ -48,6 +48,8 @@ mod json_output;
 mod kept_by_restore;
 mod keyring;
 mod killed;
+mod launch;
+mod launch_real;
 mod linked_homes;
 mod logging;
 mod lying_index;

@@ -107,7 +107,7 @@ pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError
         }
     };
     let mut command = Command::new(program.path());
-    command.args(args);
+    command.args(args).env("CODEX_HOME", &settings.codex_home);
     let error = attached::replace(&mut command);
     CommandError::failed(format!("cannot start {}", program.path().display())).because(error)
 }

@@ -20,6 +20,7 @@ use crate::io::document::{self, DocumentError, Found};
 use crate::io::environment::Environment;
 use crate::io::quantity::counted;
 use crate::io::shell;
+use crate::launch::{program, registry};
 use crate::logging;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
@@ -44,11 +45,11 @@ const OURS: [&str; 17] = [
     "tmp",
     "inventory.json",
     "cooldown.json",
-    "launches.jsonl",
+    registry::FILE_NAME,
+    program::FILE_NAME,
     CONFIG_FILE,
     "config.rejected.toml",
     ".lock",
-    "isolated",
     logging::FOLDER,
     "history",
     "schedule",
@@ -66,6 +67,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(inventory(home));
         checks.push(cooldown_file(world));
         checks.extend(profiles(world));
+        checks.extend(super::launches::examine(world));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let shown = home.display();

@@ -4,6 +4,7 @@
 //! next one begins on a line of its own.
 
 use super::record::{LaunchRecord, SCHEMA};
+use crate::inventory::cooldown::LOCK_NAME;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, regular};
 use memchr::{memchr, memmem};
@@ -38,7 +39,7 @@ impl Registry {
     pub fn of(manager_home: &Path) -> Self {
         Self {
             path: manager_home.join(FILE_NAME),
-            lock: manager_home.join(".launches.lock"),
+            lock: manager_home.join(LOCK_NAME),
         }
     }
 
