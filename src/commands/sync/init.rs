@@ -52,7 +52,7 @@ impl InitArgs {
         if path.exists() && !self.force {
             let message = format!("there is a configuration already: {}", path.display());
             return Err(
-                CommandError::refused(message).hint("--force replaces it; nothing was changed")
+                CommandError::usage(message).hint("--force replaces it; nothing was changed")
             );
         }
         if self.dry_run {
