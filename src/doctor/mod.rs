@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Every check: its id, which scripts may rely on, and what it looks at.
-pub const CHECKS: [(&str, &str); 38] = [
+pub const CHECKS: [(&str, &str); 39] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: there, readable, closed to others"),
     ("home.config", "its config.toml"),
@@ -41,6 +41,10 @@ pub const CHECKS: [(&str, &str); 38] = [
     ("manager.cooldown", "cooldown.json"),
     ("manager.profiles", "the profiles and their logins"),
     ("manager.foreign", "what lies there and is not ours"),
+    (
+        "manager.python",
+        "archives of the Python codex-manager in a folder of its own",
+    ),
     (
         "manager.cloud",
         "whether the manager home is in a synced folder",
