@@ -24,10 +24,10 @@ use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The variable by which versions 1.x and 2.0 are told their home.
+/// The variable that sets the home of versions 1.x and 2.0.
 const VARIABLE: &str = "CODEXMGR_HOME";
 
-/// Their home without it, below the user's.
+/// Their default home, relative to the user's home folder.
 const DEFAULT_NAME: &str = ".codexmgr";
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -62,9 +62,9 @@ pub struct PythonHome {
     pub folder: PathBuf,
     /// The archives and records in it.
     records: Vec<ArchiveRecord>,
-    /// Its `cooldown.json`; empty where it has none, as versions 1.x and 2.0.
+    /// Its `cooldown.json`; empty where there is none. Versions 1.x and 2.0 write none.
     cooldown: CooldownFile,
-    /// The legacy files of which its `inventory.json` tells, as version 1.x keeps one.
+    /// The number of legacy files that its `inventory.json` lists; only version 1.x writes one.
     pub legacy_files: usize,
     /// Entries of its `cooldown.json` that cannot be read.
     pub warnings: Vec<String>,
