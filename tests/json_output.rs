@@ -4,6 +4,7 @@
 use crate::cooldown::{entry, know};
 use crate::every_command::{Leaf, assert_civil, leaves, world};
 use crate::history_check::differing;
+use crate::python_import::python_home;
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{alice, bob};
@@ -221,6 +222,9 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             args.extend(["--cloud".into(), "home/cloud".into()]);
             let settings = env.manager_home().join("sync.toml");
             fs::remove_file(settings).expect("remove");
+        }
+        "config import-python" => {
+            python_home(&env, "home/.codexmgr");
         }
         "config edit" => {
             env.set("EDITOR", "printf 'color = \"never\"\\n' >");

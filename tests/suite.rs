@@ -68,6 +68,7 @@ mod profile_login;
 mod program;
 mod promises;
 mod prune;
+mod python_import;
 mod python_manager;
 mod readme;
 mod recommend;

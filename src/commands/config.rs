@@ -1,6 +1,7 @@
-//! `config`: the settings of `config.toml`.
+//! `config`: the settings of `config.toml`, and what an older tool left.
 
 use super::account::printable;
+use super::config_import_python::ImportPythonArgs;
 use crate::config::file::{self, ConfigError, ConfigFile};
 use crate::config::{self, FILE_NAME, KEYS, Key};
 use crate::context::{self, Context};
@@ -43,6 +44,7 @@ enum Verb {
     Unset(UnsetArgs),
     Path(PathArgs),
     Edit(EditArgs),
+    ImportPython(ImportPythonArgs),
 }
 
 /// List every setting, its value and where that comes from
@@ -177,6 +179,7 @@ impl ConfigArgs {
                 Ok(Outcome::Done)
             }
             Verb::Edit(args) => edit(context, args.dry_run),
+            Verb::ImportPython(args) => args.run(context),
         }
     }
 }

@@ -47,6 +47,10 @@ pub const CHECKS: [(&str, &str); 39] = [
     ),
     ("manager.foreign", "what lies there and is not ours"),
     (
+        "manager.python",
+        "archives of the Python codex-manager in a folder of its own",
+    ),
+    (
         "manager.cloud",
         "whether the manager home is in a synced folder",
     ),
