@@ -6,6 +6,7 @@
 mod accounts;
 mod archive;
 mod closing;
+mod folders;
 mod history;
 mod inventory;
 mod schedule;

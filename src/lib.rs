@@ -4,10 +4,11 @@
 //!
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`history`], [`logging`],
-//!   [`schedule`], [`storage`] the domain: what is known, what it means, how a home is kept, who owns a
-//!   login, that Codex is closed, what Codex lists, what is noted of a run, what runs by itself, and what
-//!   fills a home; [`transfer`] takes all of it to another machine;
+//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`history`], [`launch`],
+//!   [`logging`], [`schedule`], [`storage`] the domain: what is known, what it means, how a home is
+//!   kept, who owns a login, that Codex is closed, what Codex lists, which account a folder has, what
+//!   is noted of a run, what runs by itself, and what fills a home; [`transfer`] takes all of it to
+//!   another machine;
 //! - [`doctor`] what can be wrong with all of that;
 //! - [`codex`] the formats and habits of Codex itself, without any policy of ours;
 //! - [`io`] files, locks and clocks; knows nothing of Codex.
@@ -35,6 +36,7 @@ pub mod error;
 pub mod history;
 pub mod inventory;
 pub mod io;
+pub mod launch;
 pub mod logging;
 pub mod quota;
 pub mod schedule;

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
         "accounts",
         "closing",
         "history",
+        "launch",
         "logging",
         "schedule",
         "storage",

@@ -1,0 +1,3 @@
+//! Starting Codex under an account.
+
+pub mod folders;
