@@ -158,6 +158,26 @@ fn a_broken_entry_is_named_with_the_command_that_removes_it() {
 }
 
 #[test]
+fn a_wrap_of_what_has_no_functions_or_with_options_of_the_prompt_is_refused() {
+    let env = TestEnv::new();
+    for args in [
+        &["hook", "tmux", "--wrap"][..],
+        &["hook", "starship", "--wrap"],
+        &["hook", "bash", "--wrap", "--every", "2h"],
+        &["hook", "bash", "--wrap", "--format", "{label}"],
+    ] {
+        let run = env.run(args).code(4);
+        assert_eq!(run.stdout, "", "{args:?}");
+    }
+    let json = env.run(["hook", "zsh", "--wrap", "--json"]).code(0).json();
+    let snippet = env.run(["hook", "zsh", "--wrap"]).code(0).stdout;
+    assert_eq!(
+        (&json["shell"], &json["snippet"]),
+        (&json!("zsh"), &json!(snippet))
+    );
+}
+
+#[test]
 fn keys_of_folders_complete_to_those_of_the_file_and_to_folders_on_disk() {
     let mut env = TestEnv::new();
     env.write(
