@@ -208,6 +208,18 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     match &*row {
         "use" => args.push("home".into()),
         "restore" => args.push("latest".into()),
+        "launch" => args.extend(["home".into(), "--dry-run".into()]),
+        "resume" => {
+            let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+            let meta = serde_json::json!({"type": "session_meta", "payload":
+                {"id": id, "creator_account_id": "acct-bob"}});
+            let folder = "home/.codex/sessions/2026/11/20";
+            env.write(
+                &format!("{folder}/rollout-2026-11-20T06-00-00-{id}.jsonl"),
+                format!("{meta}\n"),
+            );
+            args.extend([id.into(), "--dry-run".into()]);
+        }
         "profile show" | "profile rename" | "profile remove" => args[2] = "home".into(),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);

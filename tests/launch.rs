@@ -54,7 +54,7 @@ fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
     let run = env.run(args).code(42);
     assert!(run.stdout.is_empty(), "{run}");
     assert!(run.stderr.contains("CODEX_API_KEY"), "{run}");
-    let expected: String = given.iter().map(|a| format!("<{a}>")).collect();
+    let expected = given.map(|a| format!("<{a}>")).concat();
     assert_eq!(text(&env, "args"), format!("<--no-daemon>{expected}"));
     let home = env.codex_home().display().to_string();
     assert_eq!(text(&env, "env"), format!("{home}\nnone\nnone\n"));
@@ -657,4 +657,47 @@ fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
         "the new login has one"
     );
     write_auth(&env.codex_home(), &bob());
+}
+
+#[test]
+fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() {
+    let env = world();
+    codex(&env, TELL);
+    let folder = env.path("clients/acme/web");
+    fs::create_dir_all(&folder).unwrap();
+    let run_in = |folder: &Path, args: &[&str]| {
+        let mut command = env.command(args);
+        let output = command.current_dir(folder).output().unwrap();
+        crate::support::env::Run::of_output(output)
+    };
+    let key = format!("folders.{}", env.path("clients").display());
+    let _ = env.run(["config", "set", &key, "home"]).code(0);
+    let _ = run_in(&folder, &["launch", "--if-folder", "--", "hi"]).code(0);
+    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(live(&env), kept(&env, "work"), "nothing was switched");
+    assert_eq!(launches(&env)[0]["isolated"], true);
+    // Elsewhere, and for what runs no conversation: Codex itself, without a record.
+    let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
+    assert_eq!(text(&env, "args"), "<hi>");
+    let _ = run_in(&folder, &["launch", "--if-folder", "--", "login", "status"]).code(0);
+    assert_eq!(text(&env, "args"), "<login><status>");
+    assert_eq!(launches(&env).len(), 1);
+    // A plain launch takes the account of the folder as well.
+    let _ = run_in(&folder, &["launch"]).code(0);
+    assert_eq!(live(&env), kept(&env, "home"));
+    // A file of a repository counts only where its folder is trusted.
+    fs::write(folder.join(".codex-account"), "work\n").unwrap();
+    let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
+    assert_eq!(run.json()["profile"], "home");
+    assert!(run.stderr.contains("config set trusted."), "{run}");
+    let key = format!("trusted.{}", env.path("clients").display());
+    let _ = env.run(["config", "set", &key, "true"]).code(0);
+    let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
+    assert_eq!(run.json()["profile"], "work");
+    fs::write(folder.join(".codex-account"), "nobody\n").unwrap();
+    let run = run_in(&folder, &["launch"]).code(1);
+    assert!(
+        run.stderr.contains(".codex-account names this account"),
+        "{run}"
+    );
 }

@@ -147,9 +147,9 @@ fn resume_switches_to_the_account_of_the_conversation() {
     let records = registry
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut records = records.rev();
     let second = records
-        .filter(|record| record["launch_id"] == launches[1]["launch_id"])
-        .last()
+        .find(|record| record["launch_id"] == launches[1]["launch_id"])
         .unwrap();
     assert!(
         second["conversations"][0]["start_offset"].as_u64().unwrap() > 0,

@@ -34,6 +34,7 @@ mod export_prompts;
 mod far_paths;
 mod faults;
 mod few_threads;
+mod folders;
 mod full_disk;
 mod fuzz_inputs;
 mod history_check;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Every check: its id, which scripts may rely on, and what it looks at.
-pub const CHECKS: [(&str, &str); 39] = [
+pub const CHECKS: [(&str, &str); 40] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: there, readable, closed to others"),
     ("home.config", "its config.toml"),

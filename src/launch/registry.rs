@@ -304,7 +304,7 @@ mod tests {
         let mut foreign = serde_json::to_value(record("20260102-b", true)).unwrap();
         foreign["profile"] = "other".into();
         let mut text = fs::read_to_string(registry.path()).unwrap();
-        text.push_str(&format!("{foreign}\n"));
+        text = format!("{text}{foreign}\n");
         text.push_str("{\"launch_id\":\"20260105-e\",\"settled\":true,\"schema\":2}\n");
         fs::write(registry.path(), text).unwrap();
         let launches = registry.read().unwrap();

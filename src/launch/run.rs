@@ -76,7 +76,7 @@ impl Launch<'_> {
         let started = self.record.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
-                file.used(&self.record.identity, started)
+                file.used(&self.record.identity, started);
             });
         note(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
@@ -141,7 +141,7 @@ impl Launch<'_> {
         let record = &self.record;
         let noted =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
-                settle::note_usage(file, record)
+                settle::note_usage(file, record);
             });
         note(noted, warnings);
     }
