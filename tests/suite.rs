@@ -48,6 +48,7 @@ mod json_output;
 mod kept_by_restore;
 mod keyring;
 mod killed;
+mod launch_faults;
 mod launch_kills;
 mod linked_homes;
 mod logging;

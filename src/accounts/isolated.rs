@@ -184,6 +184,7 @@ impl Profiles {
         codex_home: &Path,
         now: Timestamp,
     ) -> Result<AuthSnapshot, LoanError> {
+        self.check_room()?;
         let no_login = || LoanError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
         self.check_owner(&profile, codex_home)?;

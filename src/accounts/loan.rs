@@ -108,7 +108,7 @@ pub enum LoanError {
         home: PathBuf,
     },
     /// Codex could not store what it renews.
-    #[error("too little room on the disk to ask Codex: {}", .0.display())]
+    #[error("too little room on the disk for a login that Codex may renew: {}", .0.display())]
     NoRoom(PathBuf),
     /// A Codex is being asked about it, as far as is known.
     #[error("the login of the profile {0} is where Codex was asked about it")]
@@ -248,9 +248,7 @@ impl Profiles {
     ) -> Result<Loan<'_>, LoanError> {
         let held = self.claim(&[account], now, patience)?;
         let account = &self.as_noted(account)?;
-        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
-            return Err(LoanError::NoRoom(self.folder.clone()));
-        }
+        self.check_room()?;
         let bytes = {
             let _lock = FileLock::exclusive(&self.lock)?;
             let Some(profile) = self.find(account)? else {
@@ -286,6 +284,14 @@ impl Profiles {
             now,
             _held: held,
         })
+    }
+
+    /// Refuses to let Codex renew a login that it may have no room to store.
+    pub(super) fn check_room(&self) -> Result<(), LoanError> {
+        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
+            return Err(LoanError::NoRoom(self.folder.clone()));
+        }
+        Ok(())
     }
 
     /// Where the login of this account is while it is lent.
