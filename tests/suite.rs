@@ -50,6 +50,8 @@ mod kept_by_restore;
 mod keyring;
 mod killed;
 mod launch;
+mod launch_faults;
+mod launch_kills;
 mod launch_real;
 mod linked_homes;
 mod logging;

@@ -7,14 +7,14 @@
 //! and finds no Codex on the home returns the login to the profile. [`Profiles::claim`] does that
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
-use super::loan::{Held, LoanError, check_owner, key};
-use super::profile::{Profile, Profiles};
+use super::loan::{Held, LoanError, key};
+use super::profile::{Owner, Profile, Profiles};
 use super::save::{Keeper, SavedBack};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
-use crate::codex::process::find_codex;
+use crate::codex::process::{Holder, find_codex};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, atomic};
@@ -68,17 +68,53 @@ impl IsolatedLogin {
 
 /// Whether `home` is an isolated home of this manager home.
 pub fn is_isolated(home: &Path, manager_home: &Path) -> bool {
-    let folder = manager_home.join("profiles").join(ISOLATED);
-    home.starts_with(&folder)
+    is_beneath(home, &manager_home.join("profiles").join(ISOLATED))
+}
+
+fn is_beneath(home: &Path, folder: &Path) -> bool {
+    home.starts_with(folder)
         || folder
             .canonicalize()
             .is_ok_and(|real| home.starts_with(real))
+}
+
+/// The Codex programs that run on an isolated home, its background daemon included.
+fn users_of(home: &Path) -> Vec<Holder> {
+    let mut users = find_codex(home);
+    users.extend(daemon::find(home).map(|daemon| Holder {
+        pid: Some(daemon.pid),
+        name: "codex".into(),
+        why: "background daemon".into(),
+    }));
+    users
 }
 
 impl Profiles {
     /// The isolated home of an account, which may not exist yet.
     pub fn isolated_home(&self, account: &Identity) -> PathBuf {
         self.isolated_folder(account).join("home")
+    }
+
+    /// The error for a login of `profile` that is in `home`, where that is an isolated home.
+    pub(super) fn isolation_of(&self, profile: &str, home: &Path) -> Option<LoanError> {
+        let is_isolated = is_beneath(home, &self.folder.join(ISOLATED));
+        is_isolated.then(|| LoanError::Isolated {
+            profile: profile.to_owned(),
+            holders: users_of(home),
+        })
+    }
+
+    /// The profile as the next lock on its account makes it: the owner of a login that is in an
+    /// isolated home where no Codex runs. Its bytes stay those that were seen last.
+    pub(super) fn without_isolation(&self, mut profile: Profile) -> Profile {
+        let home = profile.file.live_home.as_deref();
+        if home.is_some_and(|home| {
+            is_beneath(home, &self.folder.join(ISOLATED)) && users_of(home).is_empty()
+        }) {
+            profile.file.live_home = None;
+            profile.file.owner = Owner::Profile;
+        }
+        profile
     }
 
     fn isolated_folder(&self, account: &Identity) -> PathBuf {
@@ -102,7 +138,7 @@ impl Profiles {
         if !there
             .snapshot()
             .is_some_and(|snapshot| is_of(snapshot, account))
-            && check_owner(&profile, codex_home)?.is_none()
+            && self.check_owner(&profile, codex_home)?.is_none()
         {
             return Err(LoanError::NoLogin(profile.name));
         }
@@ -148,9 +184,10 @@ impl Profiles {
         codex_home: &Path,
         now: Timestamp,
     ) -> Result<AuthSnapshot, LoanError> {
+        self.check_room()?;
         let no_login = || LoanError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
-        check_owner(&profile, codex_home)?;
+        self.check_owner(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();
         let login = profile.login().ok_or_else(no_login)?.clone();
         // Recorded before the copy exists, so that a crash in between leaves one owner.
@@ -176,7 +213,7 @@ impl Profiles {
             Err(LockError::Held(_)) => return Ok(None),
             Err(LockError::Io(e)) => return Err(e.into()),
         };
-        if !find_codex(&home).is_empty() || daemon::find(&home).is_some() {
+        if !users_of(&home).is_empty() {
             return Ok(None);
         }
         let path = home.join(AUTH_JSON);

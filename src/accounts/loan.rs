@@ -83,6 +83,14 @@ pub enum LoanError {
         /// The home.
         home: PathBuf,
     },
+    /// Its isolated home has it.
+    #[error("the account of the profile {profile} runs in an isolated home{}", listed(.holders))]
+    Isolated {
+        /// The profile.
+        profile: String,
+        /// The Codex programs that run there.
+        holders: Vec<Holder>,
+    },
     /// A Codex home may have it.
     #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
     HomeLost {
@@ -100,7 +108,7 @@ pub enum LoanError {
         home: PathBuf,
     },
     /// Codex could not store what it renews.
-    #[error("too little room on the disk to ask Codex: {}", .0.display())]
+    #[error("too little room on the disk for a login that Codex may renew: {}", .0.display())]
     NoRoom(PathBuf),
     /// A Codex is being asked about it, as far as is known.
     #[error("the login of the profile {0} is where Codex was asked about it")]
@@ -119,6 +127,13 @@ pub enum LoanError {
 fn join(holders: &[Holder]) -> String {
     let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
     holders.join(", ")
+}
+
+fn listed(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return String::new();
+    }
+    format!(": {}", join(holders))
 }
 
 /// Logins that nobody else of ours touches until this is dropped.
@@ -233,15 +248,13 @@ impl Profiles {
     ) -> Result<Loan<'_>, LoanError> {
         let held = self.claim(&[account], now, patience)?;
         let account = &self.as_noted(account)?;
-        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
-            return Err(LoanError::NoRoom(self.folder.clone()));
-        }
+        self.check_room()?;
         let bytes = {
             let _lock = FileLock::exclusive(&self.lock)?;
             let Some(profile) = self.find(account)? else {
                 return Err(LoanError::NoLogin(account.to_string()));
             };
-            let Some(bytes) = check_owner(&profile, codex_home)? else {
+            let Some(bytes) = self.check_owner(&profile, codex_home)? else {
                 return Err(LoanError::NoLogin(profile.name));
             };
             // Made before it is noted that the login is lent: who takes it back looks for this.
@@ -271,6 +284,14 @@ impl Profiles {
             now,
             _held: held,
         })
+    }
+
+    /// Refuses to let Codex renew a login that it may have no room to store.
+    pub(super) fn check_room(&self) -> Result<(), LoanError> {
+        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
+            return Err(LoanError::NoRoom(self.folder.clone()));
+        }
+        Ok(())
     }
 
     /// Where the login of this account is while it is lent.
@@ -326,47 +347,51 @@ impl Profiles {
         }
         Ok(())
     }
-}
 
-/// The bytes of a profile's login, if that is the owner copy and the newest.
-pub(super) fn check_owner(
-    profile: &Profile,
-    codex_home: &Path,
-) -> Result<Option<SecretBytes>, LoanError> {
-    let name = || profile.name.clone();
-    if let Some(reason) = profile.damaged.clone() {
-        let profile = name();
-        return Err(LoanError::Damaged { profile, reason });
+    /// The bytes of a profile's login, if that is the owner copy and the newest.
+    pub(super) fn check_owner(
+        &self,
+        profile: &Profile,
+        codex_home: &Path,
+    ) -> Result<Option<SecretBytes>, LoanError> {
+        let name = || profile.name.clone();
+        if let Some(reason) = profile.damaged.clone() {
+            let profile = name();
+            return Err(LoanError::Damaged { profile, reason });
+        }
+        if profile.file.owner == Owner::Moved {
+            return Err(LoanError::Moved(name()));
+        }
+        if let Some(home) = profile.live_in(codex_home) {
+            let profile = name();
+            if let Some(isolated) = self.isolation_of(&profile, &home) {
+                return Err(isolated);
+            }
+            return Err(if CredentialStore::of(&home).reads_auth_json() {
+                LoanError::Live { profile, home }
+            } else {
+                LoanError::InKeyring { profile, home }
+            });
+        }
+        if let Some(home) = profile.lost_home().map(Path::to_path_buf) {
+            let profile = name();
+            return Err(LoanError::HomeLost { profile, home });
+        }
+        if let Some(home) = &profile.file.live_home
+            && profile.file.owner == Owner::Live
+            && !CodexConfig::read(home).store.reads_auth_json()
+        {
+            let (profile, home) = (name(), home.clone());
+            return Err(LoanError::InKeyring { profile, home });
+        }
+        let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
+            return Ok(None);
+        };
+        if profile.newest().is_newer_than(&login.freshness) {
+            return Err(LoanError::Stale(name()));
+        }
+        Ok(Some(snapshot.bytes.clone()))
     }
-    if profile.file.owner == Owner::Moved {
-        return Err(LoanError::Moved(name()));
-    }
-    if let Some(home) = profile.live_in(codex_home) {
-        let profile = name();
-        return Err(if CredentialStore::of(&home).reads_auth_json() {
-            LoanError::Live { profile, home }
-        } else {
-            LoanError::InKeyring { profile, home }
-        });
-    }
-    if let Some(home) = profile.lost_home().map(Path::to_path_buf) {
-        let profile = name();
-        return Err(LoanError::HomeLost { profile, home });
-    }
-    if let Some(home) = &profile.file.live_home
-        && profile.file.owner == Owner::Live
-        && !CodexConfig::read(home).store.reads_auth_json()
-    {
-        let (profile, home) = (name(), home.clone());
-        return Err(LoanError::InKeyring { profile, home });
-    }
-    let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
-        return Ok(None);
-    };
-    if profile.newest().is_newer_than(&login.freshness) {
-        return Err(LoanError::Stale(name()));
-    }
-    Ok(Some(snapshot.bytes.clone()))
 }
 
 /// Waits until no Codex of the scratch home can be renewing its login. One that has done so, and

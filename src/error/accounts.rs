@@ -106,6 +106,13 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("codex-manager status --all takes it back; nothing was changed"),
+            LoanError::Isolated { ref profile, .. } => {
+                let hint = format!(
+                    "codex-manager launch {profile} --isolated joins it; its login returns when the last \
+                     Codex there ends; nothing was changed"
+                );
+                Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
+            }
             LoanError::Damaged { ref profile, .. } => {
                 let hint = format!(
                     "where its login is good, codex-manager profile save {profile} --from FILE with the auth.json of the profile writes it anew; nothing was changed"

@@ -60,11 +60,11 @@ pub(crate) fn can_inject() -> bool {
     works
 }
 
-/// The command under strace.
+/// The command under strace. Programs that it starts in turn run undisturbed.
 fn strace(env: &TestEnv, options: &[&str], args: &[&str]) -> Command {
     let plain = env.command(args);
     let mut strace = Command::new("strace");
-    strace.arg("-f").args(options);
+    strace.args(["-f", "-b", "execve"]).args(options);
     strace.arg(plain.get_program()).args(args);
     strace.env_clear().current_dir(env.path(""));
     for (name, value) in plain.get_envs() {

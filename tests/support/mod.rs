@@ -10,6 +10,7 @@ pub(crate) mod fuzzing;
 pub(crate) mod hostile;
 pub(crate) mod injection;
 pub(crate) mod lab;
+pub(crate) mod launched;
 pub(crate) mod memory;
 pub(crate) mod mock_backend;
 pub(crate) mod pair;

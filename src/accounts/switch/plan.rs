@@ -78,7 +78,11 @@ pub fn plan_switch(
         && !(is_outdated && canonical(&home) == canonical(request.codex_home))
     {
         let profile = profile();
-        return Err(SwitchError::LiveElsewhere { profile, home });
+        let profiles = Profiles::of(request.manager_home);
+        return Err(match profiles.isolation_of(&profile, &home) {
+            Some(isolated) => isolated.into(),
+            None => SwitchError::LiveElsewhere { profile, home },
+        });
     }
     // The home that is switched in is looked at anyway.
     if let Some(home) = target.lost_home()
@@ -111,14 +115,17 @@ fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
     newest.is_newer_than(login)
 }
 
-/// Plans by what is there now. Takes no lock and writes nothing.
+/// Plans by what is there now. Takes no lock and writes nothing. A login that a killed launch left in
+/// its isolated home counts as returned: [`apply`](super::apply) does that first.
 ///
 /// # Errors
 /// It cannot be done.
 pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
-    let profiles = Profiles::of(request.manager_home).list()?;
-    plan_switch(&live, &profiles, request)
+    let profiles = Profiles::of(request.manager_home);
+    let all = profiles.list()?.into_iter();
+    let all: Vec<_> = all.map(|p| profiles.without_isolation(p)).collect();
+    plan_switch(&live, &all, request)
 }
 
 #[cfg(test)]

@@ -1,0 +1,223 @@
+//! I2, I3: every call that changes a disk fails or is the last one, in turn, in a launch: the login
+//! stays usable wherever it was on its way.
+//!
+//! Codex is a shell here, which renews its login as Codex does. The points are sampled as in
+//! [`faults`](crate::faults).
+
+#![allow(
+    clippy::print_stdout,
+    reason = "seeds and what was skipped are shown when a test fails, or with --nocapture"
+)]
+
+use crate::support::aftermath::report;
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::faults::{Dice, Mount};
+use crate::support::injection::{Fault, can_inject, faulty, points, sample};
+use crate::support::launched::{isolated_homes, isolated_logins};
+use crate::support::processes;
+use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, write_auth};
+use codex_manager::codex::process::find_codex;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs as `codex exec`: the shell below `bin` is called `codex`, and `exec` is the script that it is
+/// given. It presents its refresh token, which is good once, and stores the next one by one rename.
+const RENEWING: &str = r#"
+server="${0%exec}server"
+current=$(cat "$server/current")
+if ! grep -q "\"$current\"" "$CODEX_HOME/auth.json"; then
+    echo "$current is not what $CODEX_HOME has" >> "$server/refused"
+    exit 9
+fi
+next=$(cat "$server/next")
+cat "$server/next.json" > "$CODEX_HOME/.auth-next"
+printf %s "$next" > "$server/current"
+mv "$CODEX_HOME/.auth-next" "$CODEX_HOME/auth.json"
+[ ! -e "$server/after" ] || . "$server/after"
+"#;
+
+/// Alice live, Bob in a profile, and a Codex that renews the login of Bob whenever it runs.
+struct World {
+    env: TestEnv,
+    generation: u64,
+}
+
+impl World {
+    fn new(env: TestEnv) -> Self {
+        write_auth(&env.codex_home(), &Self::login(1));
+        let _ = env.run(["profile", "save", "bob"]).code(0);
+        write_auth(&env.codex_home(), &SignIn::alice());
+        let _ = env.run(["profile", "save", "alice"]).code(0);
+        fs::copy("/bin/sh", env.path("bin/codex")).expect("a shell");
+        env.write("exec", RENEWING);
+        env.write("server/current", Self::login(1).refresh_token());
+        let mut world = Self { env, generation: 1 };
+        world.prepare();
+        world
+    }
+
+    fn login(generation: u64) -> SignIn {
+        let made = unix_now() - 10_000 + i64::try_from(generation).expect("small");
+        SignIn::bob().generation(generation).issued_at(made)
+    }
+
+    /// What the next renewal gives; call it before each launch.
+    fn prepare(&mut self) {
+        self.generation += 1;
+        let next = Self::login(self.generation);
+        self.env.write("server/next.json", auth_json(&next));
+        self.env.write("server/next", next.refresh_token());
+    }
+
+    /// The refresh token that is not spent.
+    fn current(&self) -> String {
+        fs::read_to_string(self.env.path("server/current")).expect("a token")
+    }
+
+    /// Waits for a Codex that a killed launch has left.
+    #[track_caller]
+    fn rest(&self) {
+        let mut homes = isolated_homes(&self.env.manager_home());
+        homes.push(self.env.codex_home());
+        let holders = homes.iter().flat_map(|home| find_codex(home));
+        let pids: Vec<u32> = holders.filter_map(|holder| holder.pid).collect();
+        let left = processes::wait_for_end(&pids, LIMIT);
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// A launch that nothing happens to: the token that Codex finds is not spent, and the next one
+    /// is back in the profile.
+    #[track_caller]
+    fn check(&mut self, told: &str) {
+        self.rest();
+        let listed = self.env.run(["launches", "--json"]);
+        assert_eq!(listed.code, 0, "{told}\n{listed}");
+        let states = listed.json();
+        let states = states["sessions"].as_array().expect("a list");
+        assert!(
+            states.iter().all(|row| row["state"] != "running"),
+            "{told}\n{listed}"
+        );
+        self.prepare();
+        let used = self.env.run(["launch", "bob", "--isolated", "--", "exec"]);
+        let refused = fs::read_to_string(self.env.path("server/refused"));
+        assert!(refused.is_err(), "{told}\n{refused:?}\n{used}");
+        assert_eq!(used.code, 0, "{told}\n{used}");
+        assert_eq!(
+            isolated_logins(&self.env.manager_home()),
+            Vec::<PathBuf>::new(),
+            "{told}"
+        );
+        let profile = self.env.manager_home().join("profiles/bob");
+        assert_eq!(read_refresh_token(&profile), self.current(), "{told}");
+        let alice = read_refresh_token(&self.env.codex_home());
+        assert_eq!(alice, SignIn::alice().refresh_token(), "{told}");
+    }
+}
+
+/// Looks at how a launch ended that something happened to.
+#[track_caller]
+fn check_end(output: &Output, fault: Fault, told: &str) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!stderr.contains("panicked"), "{told} {output:?}");
+    if !matches!(fault, Fault::Killed) {
+        let code = output.status.code();
+        assert!(matches!(code, Some(0 | 1 | 5)), "{told} {output:?}");
+    }
+}
+
+const WAYS: [Fault; 5] = [
+    Fault::Once("EIO"),
+    Fault::Once("ENOSPC"),
+    Fault::FromThenOn("EIO"),
+    Fault::FromThenOn("ENOSPC"),
+    Fault::Killed,
+];
+
+#[test]
+fn i2_i3_an_isolated_launch_with_any_call_failing_loses_no_login() {
+    if !can_inject() {
+        return;
+    }
+    let mut dice = Dice::new();
+    let mut world = World::new(TestEnv::in_memory());
+    world.check("the first");
+    let args = ["launch", "bob", "--isolated", "--", "exec"];
+    world.prepare();
+    let points = points(&world.env, &args);
+    world.check("undisturbed");
+    let mut missed = Vec::new();
+    let mut tried = 0;
+    for way in WAYS {
+        for point in sample(&points, &mut dice) {
+            let told = format!("{point:?} {way:?}");
+            tried += 1;
+            world.prepare();
+            match faulty(&world.env, &args, &point, way) {
+                Some(output) => check_end(&output, way, &told),
+                None => missed.push(told.clone()),
+            }
+            world.check(&told);
+        }
+    }
+    report(points.len(), tried, &missed);
+}
+
+/// A manager home on a disk of its own, where mounting is permitted.
+fn on_a_disk(kib: u64) -> Option<(World, Mount)> {
+    let env = TestEnv::new();
+    let mount = Mount::small(&env.manager_home(), kib)?;
+    Some((World::new(env), mount))
+}
+
+#[test]
+fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
+    let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
+        return;
+    };
+    let filler = world.env.manager_home().join("filler");
+    fs::write(&filler, vec![1; 20 << 20]).expect("room");
+    let before = world.env.tree("home");
+    let args = ["launch", "bob", "--isolated", "--", "exec"];
+    let full = world.env.run(args).code(1);
+    assert!(full.stderr.contains("too little room"), "{full}");
+    assert!(full.stderr.contains("hint: free some disk space"), "{full}");
+    assert_eq!(world.current(), World::login(1).refresh_token());
+    let after = world.env.tree("home");
+    let profile = "home/.codex-manager/profiles/bob";
+    assert_same_tree(&before.only(&[profile]), &after.only(&[profile]));
+    fs::remove_file(&filler).expect("remove");
+    world.check("with room");
+}
+
+#[test]
+fn i3_a_login_that_finds_no_room_in_its_profile_stays_isolated_until_there_is_some() {
+    let Some((mut world, _mount)) = on_a_disk(40 << 10) else {
+        return;
+    };
+    let filler = world.env.manager_home().join("filler");
+    let fill = format!(
+        "dd if=/dev/zero of={} bs=4096 2> /dev/null",
+        filler.display()
+    );
+    world.env.write("server/after", fill);
+    let args = ["launch", "bob", "--isolated", "--", "exec"];
+    // Codex is told nothing of it: it ended well.
+    let ended = world.env.run(args);
+    assert!(ended.stderr.contains("No space left"), "{ended}");
+    let [kept] = &isolated_logins(&world.env.manager_home())[..] else {
+        panic!("{ended}");
+    };
+    let home = kept.parent().expect("a home").to_path_buf();
+    assert_eq!(read_refresh_token(&home), world.current());
+    let refused = world.env.run(["use", "bob"]).code(1);
+    assert!(refused.stderr.contains("No space left"), "{refused}");
+    assert_eq!(read_refresh_token(&home), world.current());
+    fs::remove_file(&filler).expect("remove");
+    fs::remove_file(world.env.path("server/after")).expect("remove");
+    world.check("with room");
+}

@@ -1,0 +1,101 @@
+//! I2: a launch that is killed, or whose Codex is, at any point: the login is usable, the registry is
+//! readable and says what is so.
+
+use crate::support::env::assert_same_tree;
+use crate::support::lab::{Lab, rollout};
+use crate::support::launched::{EXEC, Running, isolated_logins, launches, registry, turns};
+use crate::support::processes::signal;
+use crate::support::sign_in::{SignIn, read_auth};
+
+fn lab() -> Option<Lab> {
+    Lab::of_two(&SignIn::alice(), &SignIn::bob())
+}
+
+/// The account is usable in the live home.
+#[track_caller]
+fn assert_usable(lab: &Lab, account: &str) {
+    let _ = lab.manager(["use", account]).code(0);
+    let said = lab
+        .codex
+        .exec(&lab.home(), &lab.backend, &["are you there"]);
+    let _ = said.expect_success();
+    assert_eq!(
+        read_auth(&lab.home())["tokens"]["account_id"],
+        format!("acct-{account}")
+    );
+    let left = isolated_logins(&lab.world.manager_home());
+    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(lab.backend.reused_tokens(), Vec::<String>::new());
+}
+
+/// The one launch, once it is bound: looked at twice, it is recorded once.
+#[track_caller]
+fn assert_bound_once(lab: &Lab, account: &str) {
+    let row = launches(lab).remove(0);
+    assert_eq!(row["state"], "bound", "{row}");
+    assert_eq!(row["account_id"], format!("acct-{account}"), "{row}");
+    let id = row["session_id"].as_str().expect("an id");
+    assert_eq!(lab.path_in(&row["rollout_path"]), rollout(&lab.home(), id));
+    let before = registry(lab);
+    assert_eq!(launches(lab).remove(0), row);
+    assert_eq!(registry(lab), before);
+}
+
+#[test]
+fn a_launch_whose_wrapper_is_killed_in_a_turn_runs_on_and_is_bound_later_once() {
+    for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
+        let Some(lab) = lab() else { return };
+        let account = args[1];
+        let id = format!("acct-{account}");
+        let mut running = Running::held(&lab, &id, args);
+        let codex = running.codex();
+        running.kill_wrapper();
+        let row = launches(&lab).remove(0);
+        assert_eq!(row["state"], "running", "{row}");
+        assert!(registry(&lab).lines().count() >= 2);
+        if args.contains(&"--isolated") {
+            let before = lab.world.tree("home");
+            let refused = lab.manager(["use", "bob"]).code(3);
+            assert!(refused.stderr.contains("isolated home"), "{refused}");
+            assert!(
+                refused.stderr.contains(&format!("PID {codex}")),
+                "{refused}"
+            );
+            assert_same_tree(&before, &lab.world.tree("home"));
+        }
+        lab.backend.account(&id).release_turns();
+        running.rest();
+        assert_bound_once(&lab, account);
+        assert_eq!(turns(&lab), [id]);
+        assert_usable(&lab, account);
+    }
+}
+
+#[test]
+fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
+    for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
+        for is_launcher in [true, false] {
+            let Some(lab) = lab() else { return };
+            let account = args[1];
+            let id = format!("acct-{account}");
+            let mut running = Running::held(&lab, &id, args);
+            if is_launcher {
+                // A Node that replaces itself is Codex.
+                let Some(node) = running.launcher() else {
+                    continue;
+                };
+                signal("KILL", node);
+                assert_eq!(running.end(), 128 + 9, "{}", running.printed());
+                let row = launches(&lab).remove(0);
+                assert_eq!(row["state"], "running", "{row}");
+            } else {
+                signal("KILL", running.codex());
+                assert_ne!(running.end(), 0, "{}", running.printed());
+            }
+            lab.backend.account(&id).release_turns();
+            running.rest();
+            assert_bound_once(&lab, account);
+            assert_usable(&lab, account);
+        }
+    }
+}
