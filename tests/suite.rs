@@ -50,6 +50,7 @@ mod keyring;
 mod killed;
 mod launch_faults;
 mod launch_kills;
+mod launch_together;
 mod linked_homes;
 mod logging;
 mod lying_index;
