@@ -53,6 +53,7 @@ mod launch;
 mod launch_faults;
 mod launch_kills;
 mod launch_real;
+mod launch_together;
 mod linked_homes;
 mod logging;
 mod lying_index;

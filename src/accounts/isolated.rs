@@ -8,7 +8,7 @@
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
 use super::loan::{Held, LoanError, key};
-use super::profile::{Owner, Profile, Profiles};
+use super::profile::{Owner, Profile, ProfileError, Profiles, canonical};
 use super::save::{Keeper, SavedBack};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
@@ -90,9 +90,17 @@ fn users_of(home: &Path) -> Vec<Holder> {
 }
 
 impl Profiles {
-    /// The isolated home of an account, which may not exist yet.
-    pub fn isolated_home(&self, account: &Identity) -> PathBuf {
-        self.isolated_folder(account).join("home")
+    /// The isolated home of an account, which may not exist yet. Its name comes from the ids that the
+    /// profile of the account knows, whatever the caller knows of them.
+    ///
+    /// # Errors
+    /// The profiles cannot be read.
+    pub fn isolated_home(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
+        Ok(self.home_of(&self.as_noted(account)?))
+    }
+
+    fn home_of(&self, noted: &Identity) -> PathBuf {
+        self.isolated_folder(noted).join("home")
     }
 
     /// The error for a login of `profile` that is in `home`, where that is an isolated home.
@@ -133,7 +141,7 @@ impl Profiles {
     ) -> Result<String, LoanError> {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LoanError::NoLogin(account.to_string()))?;
-        let home = self.isolated_home(&self.as_noted(account)?);
+        let home = self.isolated_home(account)?;
         let there = AuthFile::read(&home.join(AUTH_JSON))?;
         if !there
             .snapshot()
@@ -160,7 +168,7 @@ impl Profiles {
         now: Timestamp,
     ) -> Result<IsolatedLogin, LoanError> {
         let account = &self.as_noted(account)?;
-        let home = self.isolated_home(account);
+        let home = self.home_of(account);
         atomic::create_private_folder(&home)?;
         let running = FileLock::shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
         // What is there belongs to a launch that runs: `claim` would have returned it otherwise.
@@ -203,7 +211,7 @@ impl Profiles {
         account: &Identity,
         now: Timestamp,
     ) -> Result<Option<SavedBack>, LoanError> {
-        let home = self.isolated_home(account);
+        let home = self.home_of(account);
         if !home.is_dir() {
             return Ok(None);
         }
@@ -251,7 +259,7 @@ impl Profiles {
         let profile = self.find(account)?;
         let is_noted = |profile: &Profile| {
             let noted = profile.file.live_home.as_deref();
-            noted.is_some_and(|noted| noted == super::profile::canonical(home))
+            noted.is_some_and(|noted| noted == canonical(home))
         };
         let Some(profile) = profile.filter(is_noted) else {
             return Ok(None);

@@ -9,6 +9,7 @@ impl From<crate::launch::session::LaunchError> for CommandError {
             LaunchError::Io(e) => e.into(),
             LaunchError::Switch(e) => e.into(),
             LaunchError::Loan(e) => e.into(),
+            LaunchError::Profile(e) => e.into(),
             LaunchError::Isolation(e) => e.into(),
             LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("name Codex with --codex-bin FILE; nothing was changed"),

@@ -6,7 +6,7 @@ use super::program;
 use super::record::{LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA};
 use crate::accounts::isolated::IsolatedLogin;
 use crate::accounts::loan::{Held, LoanError};
-use crate::accounts::profile::Profiles;
+use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::switch::{
     self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
 };
@@ -87,6 +87,9 @@ pub enum LaunchError {
     /// The login cannot go live.
     #[error(transparent)]
     Switch(#[from] SwitchError),
+    /// The profiles cannot be read.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The login cannot be moved to the isolated home.
     #[error(transparent)]
     Loan(#[from] LoanError),
@@ -151,7 +154,8 @@ fn plan_with(
     let profiles = Profiles::of(request.manager_home);
     let (profile, switch, isolated_home) = if is_isolated {
         let profile = profiles.check_isolation(request.account, request.codex_home)?;
-        (profile, None, Some(profiles.isolated_home(request.account)))
+        let home = profiles.isolated_home(request.account)?;
+        (profile, None, Some(home))
     } else {
         let plan = switch::plan(&switch_request(request, DaemonPolicy::Leave))?;
         let is_needed = !plan.is_current;
@@ -234,7 +238,10 @@ pub fn prepare<'a>(
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
         let lock = profiles.claim(&[request.account], request.now, login_lock::PATIENCE)?;
-        isolated_home::prepare(&profiles.isolated_home(request.account), request.codex_home)?;
+        isolated_home::prepare(
+            &profiles.isolated_home(request.account)?,
+            request.codex_home,
+        )?;
         let login = profiles.isolate(request.account, &lock, request.codex_home, request.now)?;
         on_step("moved the login to the isolated home");
         let fingerprint = login.fingerprint().to_owned();

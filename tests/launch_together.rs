@@ -1,0 +1,329 @@
+//! Launches at the same time, with the real Codex: several accounts, several of one account, and
+//! what other commands do meanwhile.
+
+use crate::support::env::{Tree, assert_same_tree};
+use crate::support::lab::{Lab, rollout, rows, said};
+use crate::support::launched::{
+    EXEC, Running, isolated_homes, isolated_logins, lab_of_three, launches, registry, turns,
+};
+use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
+use codex_manager::codex::process::find_codex;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn isolated(account: &str) -> [&str; 3] {
+    ["launch", account, "--isolated"]
+}
+
+/// The login of this isolated account, wherever it is: where it may not be is an error.
+#[track_caller]
+fn only_isolated_home(lab: &Lab) -> PathBuf {
+    let logins = isolated_logins(&lab.world.manager_home());
+    let [login] = &logins[..] else {
+        panic!("{logins:?}");
+    };
+    login.parent().expect("a home").to_path_buf()
+}
+
+fn creator(rollout: &Path) -> Value {
+    let text = fs::read_to_string(rollout).expect("read");
+    let first: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    first["payload"]["creator_account_id"].clone()
+}
+
+/// Everything but locks and the times of folders.
+fn world(lab: &Lab) -> Tree {
+    let mut tree = lab.world.tree("home");
+    tree.0.retain(|path, text| {
+        path.extension().is_none_or(|e| e != "lock")
+            && path.file_name().is_none_or(|n| n != ".lock")
+            && !text.starts_with("folder")
+    });
+    tree
+}
+
+#[test]
+fn three_accounts_run_at_once_each_in_its_own_conversation() {
+    let Some(lab) = lab_of_three() else { return };
+    lab.backend.forget_requests();
+    let mut running = [
+        Running::held(&lab, "acct-bob", &isolated("bob")),
+        Running::held(&lab, "acct-carol", &isolated("carol")),
+        Running::held(&lab, "acct-alice", &["launch", "alice"]),
+    ];
+    let accounts = ["acct-bob", "acct-carol", "acct-alice"];
+    assert_eq!(turns(&lab), accounts);
+    let listed = launches(&lab);
+    assert!(
+        listed.iter().all(|row| row["state"] == "running"),
+        "{listed:?}"
+    );
+    assert!(
+        listed.iter().all(|row| row["warning"].is_null()),
+        "{listed:?}"
+    );
+    for account in accounts {
+        lab.backend.account(account).release_turns();
+    }
+    for launch in &mut running {
+        assert_eq!(launch.end(), 0, "{}", launch.printed());
+    }
+    let listed = launches(&lab);
+    assert_eq!(listed.len(), 3, "{listed:?}");
+    for (row, account) in listed.iter().rev().zip(accounts) {
+        assert_eq!(row["state"], "bound", "{row}");
+        assert_eq!(row["account_id"], account, "{row}");
+        let id = row["session_id"].as_str().expect("an id");
+        let file = rollout(&lab.home(), id);
+        assert_eq!(lab.path_in(&row["rollout_path"]), file);
+        assert_eq!(creator(&file), account);
+        assert!(rows(&lab.home()).contains(&(id.to_owned(), file.clone())));
+        lab.go_on(&lab.home(), id, "go on");
+        assert_eq!(said(&file), ["hello", "go on"]);
+    }
+    let homes = isolated_homes(&lab.world.manager_home());
+    assert_eq!(homes.len(), 2);
+    for home in homes {
+        let entries = fs::read_dir(&home).expect("list").flatten();
+        let names: Vec<_> = entries
+            .map(|e| e.file_name().into_string().expect("text"))
+            .collect();
+        assert!(
+            !names.iter().any(|name| name.contains(".sqlite")),
+            "{names:?}"
+        );
+        assert!(!names.contains(&"auth.json".to_owned()), "{names:?}");
+        let locks = fs::read_link(home.join("thread-writer-locks")).expect("a link");
+        assert_eq!(
+            locks,
+            lab.home()
+                .join("thread-writer-locks")
+                .canonicalize()
+                .expect("there")
+        );
+    }
+}
+
+#[test]
+fn a_conversation_that_is_written_in_an_isolated_home_is_locked_in_the_real_one() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let row = launches(&lab).remove(0);
+    let id = row["session_id"].as_str().expect("bound while it runs");
+    let args = ["exec", "resume", "--skip-git-repo-check", id, "go on"];
+    let refused = lab
+        .codex
+        .run(&lab.home(), &lab.backend, &args)
+        .expect_failure();
+    assert!(refused.stderr.contains("active writer"), "{refused}");
+    lab.backend.account("acct-bob").release_turns();
+    running.rest();
+    assert_eq!(said(&rollout(&lab.home(), id)), ["hello"]);
+}
+
+#[test]
+fn a_second_launch_joins_the_isolated_home_and_the_last_one_returns_the_login() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+        return;
+    };
+    let mut first = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let home = only_isolated_home(&lab);
+    let renewed = read_refresh_token(&home);
+    assert_ne!(renewed, SignIn::bob().refresh_token());
+    let args = [&isolated("bob")[..], &EXEC].concat();
+    let mut second = Running::start(&lab.world, &args);
+    let is_second = |all: &[crate::support::mock_backend::Request]| {
+        let turn = |r: &&crate::support::mock_backend::Request| r.path.ends_with("/responses");
+        all.iter().filter(turn).count() == 2
+    };
+    assert!(
+        lab.backend
+            .wait_for(crate::support::launched::LIMIT, is_second)
+    );
+    assert_eq!(only_isolated_home(&lab), home);
+    assert_eq!(
+        find_codex(&home)
+            .iter()
+            .filter(|h| h.name == "codex")
+            .count(),
+        2
+    );
+    // The first one ends, by itself as far as it can tell; the login stays for the other.
+    crate::support::processes::signal("KILL", first.codex());
+    let _ = first.end();
+    assert_eq!(only_isolated_home(&lab), home);
+    let refused = lab.manager(["launch", "bob", "--", "exec", "x"]).code(3);
+    assert!(
+        refused.stderr.contains("launch bob --isolated"),
+        "{refused}"
+    );
+    lab.backend.account("acct-bob").release_turns();
+    assert_eq!(second.end(), 0, "{}", second.printed());
+    assert_eq!(
+        isolated_logins(&lab.world.manager_home()),
+        Vec::<PathBuf>::new()
+    );
+    let profile = lab.world.manager_home().join("profiles/bob");
+    assert_eq!(read_refresh_token(&profile), renewed);
+    let states: Vec<_> = launches(&lab)
+        .iter()
+        .map(|row| row["state"].clone())
+        .collect();
+    assert_eq!(states, ["bound", "bound"]);
+    assert_eq!(turns(&lab), ["acct-bob", "acct-bob"]);
+    let _ = lab.manager(["use", "bob"]).code(0);
+    assert_eq!(lab.backend.reused_tokens(), Vec::<String>::new());
+}
+
+#[test]
+fn launches_of_one_profile_that_start_at_once_share_its_isolated_home() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let args = [&isolated("bob")[..], &EXEC].concat();
+    for _ in 0..5 {
+        let mut all: Vec<_> = (0..3).map(|_| Running::start(&lab.world, &args)).collect();
+        for launch in &mut all {
+            assert_eq!(launch.end(), 0, "{}", launch.printed());
+        }
+        assert_eq!(
+            isolated_logins(&lab.world.manager_home()),
+            Vec::<PathBuf>::new()
+        );
+    }
+    let listed = launches(&lab);
+    assert_eq!(listed.len(), 15);
+    let mut sessions: Vec<_> = listed
+        .iter()
+        .map(|row| row["session_id"].to_string())
+        .collect();
+    sessions.sort();
+    sessions.dedup();
+    assert_eq!(sessions.len(), 15, "each its own: {listed:?}");
+}
+
+#[test]
+fn what_would_take_an_isolated_login_or_its_files_is_refused_and_changes_nothing() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let archive = lab.back_up();
+    let archive = archive.to_str().expect("text");
+    let folder = lab.world.path("cloud");
+    fs::create_dir(&folder).expect("folder");
+    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let pid = format!("PID {}", running.codex());
+    let before = world(&lab);
+    for args in [
+        &["use", "bob"][..],
+        &["use", "bob", "--dry-run"],
+        &["launch", "bob", "--", "exec", "x"],
+        &["restore", archive, "--yes"],
+    ] {
+        let refused = lab.manager(args).code(3);
+        assert!(refused.stderr.contains(&pid), "{args:?} {refused}");
+        assert_same_tree(&before, &world(&lab));
+    }
+    lab.backend.account("acct-bob").release_turns();
+    running.rest();
+}
+
+#[test]
+fn profiles_can_be_managed_while_their_account_runs_isolated() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let home = only_isolated_home(&lab);
+    // Nothing is asked with a login that another Codex has.
+    lab.backend.forget_requests();
+    let status = lab.manager(["status", "--all", "--json"]).code(6);
+    assert!(status.stderr.contains("isolated home"), "{status}");
+    let asked = lab.backend.requests().into_iter();
+    let asked = asked.filter(|r| r.account_id.as_deref() == Some("acct-bob"));
+    assert_eq!(asked.count(), 0);
+    let export = lab.world.path("export.tar.age");
+    let passphrase = lab.world.write("passphrase", "correct horse battery");
+    let args = [
+        "profile",
+        "export",
+        export.to_str().expect("text"),
+        "--with-logins",
+        "--passphrase-file",
+        passphrase.to_str().expect("text"),
+        "--json",
+    ];
+    let exported = lab.manager(args).code(6);
+    let left = exported.json()["left"].to_string();
+    assert!(left.contains("bob"), "{exported}");
+    let _ = lab.manager(["profile", "rename", "bob", "work"]).code(0);
+    assert_eq!(only_isolated_home(&lab), home);
+    lab.backend.account("acct-bob").release_turns();
+    assert_eq!(running.end(), 0, "{}", running.printed());
+    assert_eq!(
+        isolated_logins(&lab.world.manager_home()),
+        Vec::<PathBuf>::new()
+    );
+    let _ = lab.manager(["use", "work"]).code(0);
+    lab.say("still there");
+}
+
+#[test]
+fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let home = only_isolated_home(&lab);
+    let daemon = lab.codex.start_daemon(&home, &lab.backend);
+    let pid = daemon.pid().expect("a daemon");
+    lab.backend.account("acct-bob").release_turns();
+    assert_eq!(running.end(), 0, "{}", running.printed());
+    assert_eq!(only_isolated_home(&lab), home);
+    let refused = lab.manager(["use", "bob"]).code(3);
+    assert!(
+        refused
+            .stderr
+            .contains(&format!("PID {pid}, background daemon")),
+        "{refused}"
+    );
+    // Running there again is no second owner.
+    let args = [&isolated("bob")[..], &EXEC].concat();
+    let mut again = Running::start(&lab.world, &args);
+    assert_eq!(again.end(), 0, "{}", again.printed());
+    let _ = daemon.control("stop").expect("stopped");
+    let _ = lab.manager(["use", "bob"]).code(0);
+    assert_eq!(
+        isolated_logins(&lab.world.manager_home()),
+        Vec::<PathBuf>::new()
+    );
+    lab.say("still there");
+}
+
+#[test]
+fn an_account_of_which_less_is_known_runs_in_the_same_isolated_home() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let args = [&isolated("bob")[..], &EXEC].concat();
+    let _ = lab.manager(args).code(0);
+    let row = launches(&lab).remove(0);
+    // As recorded when its login named no ids.
+    let path = lab.world.manager_home().join("launches.jsonl");
+    let known = r#","account_id":"acct-bob","user_id":"user-bob""#;
+    let text = registry(&lab);
+    assert!(text.contains(known), "{text}");
+    fs::write(&path, text.replace(known, "")).expect("write");
+    let id = row["session_id"].as_str().expect("an id");
+    let go_on = ["--", "exec", "--skip-git-repo-check", "go on"];
+    let _ = lab
+        .manager([&["resume", id, "--isolated"][..], &go_on].concat())
+        .code(0);
+    let homes = isolated_homes(&lab.world.manager_home());
+    assert_eq!(homes.len(), 1, "{homes:?}");
+    assert_eq!(said(&rollout(&lab.home(), id)), ["hello", "go on"]);
+    assert_eq!(launches(&lab)[0]["session_id"], id);
+}
