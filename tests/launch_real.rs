@@ -31,6 +31,14 @@ fn creator(rollout: &Path) -> String {
     creator.expect("a creator").to_owned()
 }
 
+/// The one folder in `folder`.
+fn only_folder(folder: &Path) -> std::path::PathBuf {
+    let mut entries = std::fs::read_dir(folder).expect("list");
+    let only = entries.next().expect("a folder").expect("an entry").path();
+    assert!(entries.next().is_none());
+    only
+}
+
 fn exec<'a>(profile: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let exec = ["--", "exec", "--skip-git-repo-check"];
     [&["launch", profile][..], &exec, more].concat()
@@ -110,11 +118,40 @@ fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
     lab.go_on(&lab.home(), &id, "from the normal home");
     let rollout = lab::rollout(&lab.home(), &id);
     assert_eq!(lab::said(&rollout), ["apart", "from the normal home"]);
-    // Archived and back, by Codex, through the links.
-    for word in ["archive", "unarchive"] {
-        let codex = lab.codex.run(&lab.home(), &lab.backend, &[word, &id]);
-        codex.expect_success();
+    // Archived and back in the isolated home, through its links; then put right by the next launch.
+    let home = only_folder(&isolated).join("home");
+    for (word, folder) in [("archive", "archived_sessions"), ("unarchive", "sessions")] {
+        let codex = lab
+            .codex
+            .start_with(&home, &lab.backend, &[word, &id], |command| {
+                command.env("CODEX_SQLITE_HOME", lab.home());
+            });
+        codex.finish(LIMIT).expect_success();
+        let rollout = lab::rollout(&lab.home(), &id);
+        assert!(
+            rollout.starts_with(lab.home().join(folder)),
+            "{}",
+            rollout.display()
+        );
+        assert!(
+            !home.join(folder).symlink_metadata().unwrap().is_dir(),
+            "still a link"
+        );
     }
+    let args = [
+        "resume",
+        &id,
+        "--isolated",
+        "--",
+        "exec",
+        "--skip-git-repo-check",
+        "apart again",
+    ];
+    let _ = lab.manager(args).code(0);
+    let row = lab::rows(&lab.home())
+        .into_iter()
+        .find(|(row, _)| *row == id);
+    assert_eq!(row.unwrap().1, lab::rollout(&lab.home(), &id));
     lab.go_on(&lab.home(), &id, "once more");
 }
 

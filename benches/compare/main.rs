@@ -290,7 +290,15 @@ fn looking(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::er
     sample::write_launches(&bench.manager, &bench.home, LAUNCHES)?;
     // Codex takes no time: what is left is ours, before its start and after its end.
     let launch = ["launch", "user1", "--codex-bin", "/bin/true", "--", "exec"];
-    let apart = ["launch", "user2", "--isolated", "--codex-bin", "/bin/true", "--", "exec"];
+    let apart = [
+        "launch",
+        "user2",
+        "--isolated",
+        "--codex-bin",
+        "/bin/true",
+        "--",
+        "exec",
+    ];
     let works: [(&'static str, Vec<&'static str>); 5] = [
         ("list", vec!["list"]),
         ("current", vec!["current"]),

@@ -380,7 +380,8 @@ pub(crate) fn write_manager(
     Ok(())
 }
 
-/// Writes a registry of so many launches, each with the three lines that a launch leaves.
+/// Writes a registry of so many launches. Each leaves three lines; those of older ones are one after the
+/// registry was compacted.
 pub(crate) fn write_launches(manager: &Path, home: &Path, count: u32) -> std::io::Result<()> {
     let mut text = Vec::new();
     for number in 0..count {
@@ -388,7 +389,12 @@ pub(crate) fn write_launches(manager: &Path, home: &Path, count: u32) -> std::io
         let id = format!("202609{day:02}T{second:06}000Z-{number:08x}");
         let session = format!("01a1fd26-{:04x}-7000-8000-{number:012}", number % 65_536);
         let identity = identity(1 + number % 20);
-        for settled in [false, false, true] {
+        let lines: &[bool] = if number < count / 2 {
+            &[true]
+        } else {
+            &[false, false, true]
+        };
+        for settled in lines {
             let conversation = serde_json::json!({
                 "session_id": session, "start_offset": 0, "end_offset": 90_000,
                 "rollout_path": format!("{}/sessions/2026/09/{day:02}/rollout-2026-09-{day:02}T08-00-00-{session}.jsonl", home.display()),

@@ -111,6 +111,11 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
             "{variable} names another login and was not passed to Codex"
         ));
     }
+    if launch.codex_chooses() {
+        ui.note(format_args!(
+            "Codex offers only conversations of {name} here; others: codex-manager resume"
+        ));
+    }
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
         return;
     };

@@ -131,6 +131,7 @@ impl Launch<'_> {
             );
         }
         note(registry.append(&self.record), warnings);
+        note(registry.compact(), warnings);
         match self.isolated.take() {
             Some(isolated) => note(
                 isolated.release(&profiles, now, login_lock::PATIENCE),

@@ -125,6 +125,14 @@ pub struct Launch<'a> {
     pub dropped_variables: Vec<&'static str>,
 }
 
+impl Launch<'_> {
+    /// Whether Codex itself will choose a conversation to go on: it hides those of other accounts
+    /// from its picker and from `--last` (0.169).
+    pub fn codex_chooses(&self) -> bool {
+        self.record.codex_chose
+    }
+}
+
 /// Plans a launch. Writes nothing and starts nothing.
 ///
 /// # Errors
