@@ -210,7 +210,7 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
         "restore" => args.push("latest".into()),
         "launch" => args.extend(["home".into(), "--dry-run".into()]),
         "resume" => {
-            let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+            let id = "01a1f78b-4d31-7ef3-b0ee-5caab8d3b455";
             let meta = serde_json::json!({"type": "session_meta", "payload":
                 {"id": id, "creator_account_id": "acct-bob"}});
             let folder = "home/.codex/sessions/2026/11/20";

@@ -439,6 +439,39 @@ fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_p
 }
 
 #[test]
+fn a_rollout_that_codex_only_reads_is_not_its_conversation() {
+    let env = world();
+    let id = "01a1fd26-1481-7d60-a846-d943381f26dc";
+    let path = format!("home/.codex/sessions/2026/11/21/rollout-2026-11-21T08-08-13-{id}.jsonl");
+    let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta",
+        "payload": {"id": id, "cwd": "/", "source": "cli"}});
+    env.write(&path, format!("{meta}\n"));
+    // A program of this name, so that its open files are looked at.
+    let copy = env.path("bin/codex");
+    fs::copy("/bin/sh", &copy).unwrap();
+    let file = env.path(&path).display().to_string();
+    for (redirection, state) in [("<", "ended"), (">>", "bound")] {
+        let script = format!(
+            "exec 3{redirection}\"{file}\"; touch $HOME/{state}; while [ ! -e $HOME/{state}-done ]; do sleep 0.05; done"
+        );
+        // `sh -c` with `exec -c` in front would be a subcommand of Codex: the mode is a prompt here.
+        let mut child = env
+            .command(["launch", "home", "--", "-c", &script, "--no-daemon"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_for(&env.path(&format!("home/{state}")));
+        let end = Instant::now() + Duration::from_secs(2);
+        while Instant::now() < end && launches(&env)[0]["session_id"].is_null() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::write(env.path(&format!("home/{state}-done")), "").unwrap();
+        assert!(child.wait().unwrap().success());
+        assert_eq!(launches(&env)[0]["state"], state, "{redirection}");
+    }
+}
+
+#[test]
 fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
     for (cwd, account, count, state) in [
         ("elsewhere", "acct-bob", 1, "ended"),

@@ -57,7 +57,8 @@ impl OpenRollouts {
             return Vec::new();
         };
         let process = table.get(codex.pid);
-        let open = process.map(|process| process.open_beneath(&[&real]));
+        // For writing: when it starts, Codex also reads rollouts of others to fill its database.
+        let open = process.map(|process| process.written_beneath(&[&real]));
         open.into_iter()
             .flatten()
             .filter(|path| ConversationFile::of(path).is_some_and(|file| file.id().is_some()))

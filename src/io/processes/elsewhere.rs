@@ -128,4 +128,8 @@ impl Process {
     pub fn open_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
         Vec::new()
     }
+    /// The regular files beneath `folders` that it has open: not known on this system.
+    pub fn written_beneath(&self, _folders: &[&Path]) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }

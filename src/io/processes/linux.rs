@@ -139,6 +139,19 @@ impl Process {
 
     /// The regular files beneath `folders` that it has open.
     pub fn open_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+        self.open_files(folders, |_| true)
+    }
+
+    /// The regular files beneath `folders` that it has open for writing.
+    pub fn written_beneath(&self, folders: &[&Path]) -> Vec<PathBuf> {
+        self.open_files(folders, |number| {
+            let info = fs::read_to_string(self.folder.join("fdinfo").join(number));
+            info.is_ok_and(|info| is_writable(&info))
+        })
+    }
+
+    /// Those whose number `counts`.
+    fn open_files(&self, folders: &[&Path], counts: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
         let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
             .into_iter()
             .flatten()
@@ -146,6 +159,7 @@ impl Process {
             .filter_map(|fd| {
                 let target = fs::read_link(fd.path()).ok()?;
                 let beneath = folders.iter().any(|folder| target.starts_with(folder));
+                let beneath = beneath && counts(&fd.file_name());
                 let is_file = beneath && fs::metadata(fd.path()).is_ok_and(|m| m.is_file());
                 is_file.then(|| without_deleted(target))
             })
@@ -154,6 +168,14 @@ impl Process {
         open.dedup();
         open
     }
+}
+
+/// Whether the flags in `fdinfo`, an octal number, allow writing.
+fn is_writable(info: &str) -> bool {
+    const ACCESS_MODE: u32 = 0o3;
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & ACCESS_MODE != 0)
 }
 
 /// The kernel marks files that have no name any more.
