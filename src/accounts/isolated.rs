@@ -125,6 +125,23 @@ impl Profiles {
         profile
     }
 
+    /// Refuses to take the profile `name` from a Codex that runs isolated with its login, which then
+    /// could not return there.
+    ///
+    /// # Errors
+    /// A Codex does.
+    pub fn check_not_isolated(&self, name: &str) -> Result<(), LoanError> {
+        let Ok(profile) = self.named(name) else {
+            return Ok(());
+        };
+        let profile = self.without_isolation(profile);
+        let home = profile.live_apart_from(None);
+        match home.and_then(|home| self.isolation_of(&profile.name, home)) {
+            Some(isolated) => Err(isolated),
+            None => Ok(()),
+        }
+    }
+
     fn isolated_folder(&self, account: &Identity) -> PathBuf {
         self.folder.join(ISOLATED).join(key(account))
     }
