@@ -158,14 +158,11 @@ impl Profiles {
     ) -> Result<String, LoanError> {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LoanError::NoLogin(account.to_string()))?;
-        let home = self.isolated_home(account)?;
-        let there = AuthFile::read(&home.join(AUTH_JSON))?;
-        if !there
-            .snapshot()
-            .is_some_and(|snapshot| is_of(snapshot, account))
-            && self.check_owner(&profile, codex_home)?.is_none()
-        {
-            return Err(LoanError::NoLogin(profile.name));
+        match self.check_owner(&profile, codex_home) {
+            // Also while another launch of the account moves it there.
+            Ok(Some(_)) | Err(LoanError::Isolated { .. }) => {}
+            Ok(None) => return Err(LoanError::NoLogin(profile.name)),
+            Err(e) => return Err(e),
         }
         Ok(profile.name)
     }
