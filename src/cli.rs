@@ -101,6 +101,7 @@ enum Command {
     Launch(commands::launch::LaunchArgs),
     Resume(commands::resume::ResumeArgs),
     Launches(commands::launches::LaunchesArgs),
+    Sessions(commands::launches::SessionsArgs),
 }
 
 impl Command {
@@ -171,6 +172,7 @@ impl Command {
             Self::Launch(args) => args.run(context),
             Self::Resume(args) => args.run(context),
             Self::Launches(args) => args.run(context),
+            Self::Sessions(args) => args.run(context),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod accounts;
 mod archive;
 mod closing;
+mod folders;
 mod history;
 mod inventory;
 mod launch;
@@ -262,9 +263,12 @@ impl From<crate::config::file::ConfigError> for CommandError {
                 };
                 Self::wrap(kind, e)
             }
-            ConfigError::Value { key, .. } => Self::wrap(ErrorKind::Usage, error).hint(format!(
-                "go back to the default with: codex-manager config unset {key}"
-            )),
+            ConfigError::Value { ref key, .. } => {
+                let key = crate::io::shell::word(key);
+                Self::wrap(ErrorKind::Usage, error).hint(format!(
+                    "go back to the default with: codex-manager config unset {key}"
+                ))
+            }
             ConfigError::Newer { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("upgrade codex-manager; the file was left untouched"),
             ConfigError::Syntax { .. } | ConfigError::NotATable { .. } => {
@@ -275,8 +279,15 @@ impl From<crate::config::file::ConfigError> for CommandError {
     }
 }
 
-impl From<crate::config::UnknownKey> for CommandError {
-    fn from(error: crate::config::UnknownKey) -> Self {
-        Self::wrap(ErrorKind::Usage, error).hint("see them all: codex-manager config list")
+impl From<crate::config::KeyError> for CommandError {
+    fn from(error: crate::config::KeyError) -> Self {
+        use crate::config::KeyError;
+        let hint = match error {
+            KeyError::Unknown { .. } => "see them all: codex-manager config list",
+            KeyError::NoFolder { .. } => {
+                "write the whole path, or one that begins with ~, such as folders.~/work"
+            }
+        };
+        Self::wrap(ErrorKind::Usage, error).hint(hint)
     }
 }

@@ -69,7 +69,9 @@ impl Leaf {
         let mut args = self.words.clone();
         for arg in self.command.get_arguments().filter(|a| a.is_required_set()) {
             args.extend(arg.get_long().map(|long| format!("--{long}")));
-            args.push(sample(arg).to_owned());
+            if arg.get_action().takes_values() {
+                args.push(sample(arg).to_owned());
+            }
         }
         if self.words == ["prune"] {
             args.extend(["--keep-last".to_owned(), "1".to_owned()]);

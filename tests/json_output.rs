@@ -4,6 +4,7 @@
 use crate::cooldown::{entry, know};
 use crate::every_command::{Leaf, assert_civil, leaves, world};
 use crate::history_check::differing;
+use crate::python_import::python_home;
 use crate::support::env::TestEnv;
 use crate::support::profiles::save_alice_and_bob;
 use crate::support::sample::{alice, bob};
@@ -207,6 +208,18 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
     match &*row {
         "use" => args.push("home".into()),
         "restore" => args.push("latest".into()),
+        "launch" => args.extend(["home".into(), "--dry-run".into()]),
+        "resume" => {
+            let id = "01a1f78b-4d30-7ef3-b0ee-5caab8d3b455";
+            let meta = serde_json::json!({"type": "session_meta", "payload":
+                {"id": id, "creator_account_id": "acct-bob"}});
+            let folder = "home/.codex/sessions/2026/11/20";
+            env.write(
+                &format!("{folder}/rollout-2026-11-20T06-00-00-{id}.jsonl"),
+                format!("{meta}\n"),
+            );
+            args.extend([id.into(), "--dry-run".into()]);
+        }
         "profile show" | "profile rename" | "profile remove" => args[2] = "home".into(),
         "profile restore-login" => {
             let _ = env.run(["use", "home"]).code(0);
@@ -221,6 +234,9 @@ pub(crate) fn case(leaf: &Leaf, more: &[&str]) -> Case {
             args.extend(["--cloud".into(), "home/cloud".into()]);
             let settings = env.manager_home().join("sync.toml");
             fs::remove_file(settings).expect("remove");
+        }
+        "config import-python" => {
+            python_home(&env, "home/.codexmgr");
         }
         "config edit" => {
             env.set("EDITOR", "printf 'color = \"never\"\\n' >");

@@ -657,3 +657,22 @@ fn names_cannot_steer_the_terminal() {
         assert!(!run.to_string().contains('\x1b'), "{run}");
     }
 }
+
+#[test]
+fn quiet_prints_warnings_alone() {
+    let env = example();
+    for args in [&["--dry-run"][..], &[], &[]] {
+        let run = env.run([&["normalize", "-q", "dumps"], args].concat());
+        let run = run.code(0);
+        assert_eq!(
+            (run.stdout, run.stderr),
+            (String::new(), String::new()),
+            "{args:?}"
+        );
+    }
+    assert_eq!(normalized(&env, &[])["unchanged"], 1, "it was written");
+    dump(&env, "x_auth.json", "{}", "2026-04-14T17:55:00+05:30");
+    let run = env.run(["normalize", "-q", "dumps"]).code(0);
+    assert_eq!(run.stdout, "");
+    assert!(run.stderr.starts_with("warning: skipped, "), "{run}");
+}

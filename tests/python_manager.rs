@@ -129,6 +129,24 @@ fn its_archives_are_restored_and_none_of_its_files_changes() {
     assert_eq!(kept, fs::read(fixture).expect("read"));
 }
 
+#[test]
+fn the_first_write_says_how_to_go_back_to_it() {
+    let env = world();
+    let hold = || {
+        let args = ["cooldown", "--set", "bob@example.com", "--until", "+1d"];
+        env.run(args).code(0).stderr
+    };
+    let told = hold();
+    for part in [
+        "the commands cooldown and recommend of the Python codex-manager fail in this folder",
+        "to go back, rename the original to cooldown.json",
+        "cooldown.json.python-backup",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert!(!hold().contains("Python"), "it is said once");
+}
+
 /// The flat archive with another database, and something beside it.
 fn with_database(env: &TestEnv, database: Vec<u8>, beside: Option<(&str, Vec<u8>)>) -> String {
     let path = backups(env).join(FLAT);

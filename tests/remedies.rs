@@ -1,6 +1,7 @@
 //! What `doctor` and `status` say to do mends what they found: each command is run as it is printed.
 
 use crate::json_output::world_of_two;
+use crate::python_import::python_home;
 use crate::support::env::{Run, TestEnv};
 use crate::support::profiles::folder;
 use crate::support::sample::{alice, backup, put, sample_home};
@@ -313,6 +314,12 @@ const WRECKS: &[(World, Wreck, &str, Mended)] = &[
         |env| drop(env.write("home/.codex-manager/config.toml", "= broken")),
         "manager.config",
         Mended::ByHand,
+    ),
+    (
+        alone,
+        |env| drop(python_home(env, "home/.codexmgr")),
+        "manager.python",
+        Mended::ByCommand,
     ),
     // Profiles.
     (

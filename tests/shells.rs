@@ -383,23 +383,162 @@ fn what_cannot_be_read_completes_to_nothing_without_a_word() {
     assert_eq!((run.stdout, run.stderr), (String::new(), String::new()));
 }
 
+/// A world in which `codex-manager` and `codex` note how they are called and exit with 7, and the
+/// function of `hook SHELL --wrap` is in the file `wrap` of the home folder.
+fn wrapped(shell: &str) -> TestEnv {
+    let env = TestEnv::new();
+    let function = env.run(["hook", shell, "--wrap"]).code(0).stdout;
+    env.write("home/wrap", function);
+    for name in ["codex-manager", "codex"] {
+        let notes = env.path(name);
+        let notes = notes.display();
+        let script = format!(
+            "#!/bin/sh\nprintf '%s\\0' \"$@\" END >> '{notes}'; cat >> '{notes}.stdin'; exit 7\n"
+        );
+        write_program(&env.path(&format!("bin/{name}")), &script);
+    }
+    env
+}
+
+/// The arguments of each call of `name`. Starts anew after that.
+fn calls(env: &TestEnv, name: &str) -> Vec<Vec<String>> {
+    let notes = std::fs::read_to_string(env.path(name)).unwrap_or_default();
+    let _ = std::fs::remove_file(env.path(name));
+    let arguments: Vec<_> = notes.split_terminator('\0').map(str::to_owned).collect();
+    let calls = arguments.split_inclusive(|argument| argument == "END");
+    calls.map(|call| call[..call.len() - 1].to_vec()).collect()
+}
+
+const WRAPPED: [(&str, &[&str], &str); 3] = [
+    ("bash", &["--noprofile", "--norc", "-c"], SH_CALLS),
+    ("zsh", &["-f", "-c"], SH_CALLS),
+    ("fish", &["--no-config", "-c"], FISH_CALLS),
+];
+
+const SH_CALLS: &str = r#"set -eu; . ./wrap; . ./wrap
+codex 'a b' '' "it's \"\$x\"" 'two
+lines ' '*' --json -- -x || echo "code $?"
+echo prompt | codex exec - || echo "code $?"
+codex || echo "code $?"
+codex; echo "not reached"
+"#;
+
+const FISH_CALLS: &str = r#"source ./wrap; source ./wrap
+codex 'a b' '' "it's \"\$x\"" 'two
+lines ' '*' --json -- -x; or echo "code $status"
+echo prompt | codex exec -; or echo "code $status"
+codex; or echo "code $status"
+codex
+"#;
+
+#[test]
+fn the_wrapped_codex_passes_on_arguments_input_and_exit_code() {
+    for (name, args, script) in WRAPPED.iter().filter(|(name, ..)| has(name)) {
+        let env = wrapped(name);
+        let first = [
+            "a b",
+            "",
+            "it's \"$x\"",
+            "two\nlines ",
+            "*",
+            "--json",
+            "--",
+            "-x",
+        ];
+        let typed: [&[&str]; 4] = [&first, &["exec", "-"], &[], &[]];
+        let run = || {
+            let output = shell(&env, name).args(*args).arg(script).output();
+            let output = output.expect("the shell");
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{name}");
+            assert_eq!(
+                (&*text, output.status.code()),
+                ("code 7\ncode 7\ncode 7\n", Some(7))
+            );
+        };
+        run();
+        let through = typed.map(|typed| [&["launch", "--if-folder", "--"], typed].concat());
+        assert_eq!(calls(&env, "codex-manager"), through, "{name}");
+        assert_eq!(calls(&env, "codex"), [[""; 0]; 0], "{name}");
+        let input = std::fs::read_to_string(env.path("codex-manager.stdin"));
+        assert_eq!(input.unwrap(), "prompt\n", "{name}");
+        // Uninstalled: Codex still starts.
+        std::fs::remove_file(env.path("bin/codex-manager")).unwrap();
+        run();
+        assert_eq!(calls(&env, "codex"), typed, "{name}");
+    }
+}
+
+#[test]
+fn the_wrapped_codex_keeps_completion_and_an_alias_of_its_name() {
+    let alias = "alias codex='codex --yolo'; . ./wrap; . ./wrap; eval 'codex 1'; ";
+    for (name, args, script, shown) in [
+        (
+            "bash",
+            WRAPPED[0].1,
+            &*format!("shopt -s expand_aliases; complete -W exec codex; {alias} complete -p codex"),
+            "complete -W 'exec' codex\n",
+        ),
+        (
+            "zsh",
+            WRAPPED[1].1,
+            &format!(
+                "autoload -Uz compinit; compinit -D -u; compdef _codex codex; {alias} print $_comps[codex]"
+            ),
+            "_codex\n",
+        ),
+        (
+            "fish",
+            WRAPPED[2].1,
+            "complete -c codex -f -a exec; source ./wrap; codex --yolo 1; complete -C 'codex ex'",
+            "exec\n",
+        ),
+    ] {
+        if !has(name) {
+            continue;
+        }
+        let env = wrapped(name);
+        let output = shell(&env, name).args(args).arg(script).output();
+        assert_eq!(said(output.expect("the shell")), shown, "{name}");
+        let call = ["launch", "--if-folder", "--", "--yolo", "1"];
+        assert_eq!(calls(&env, "codex-manager"), [call], "{name}");
+    }
+}
+
+/// Compares the block of each section of a page in docs/ that is called like a shell with what
+/// `hook` prints.
+fn assert_snippets(page: &str, shells: &[&str], args: &[&str]) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(page);
+    let text = std::fs::read_to_string(path).expect("read");
+    let env = TestEnv::new();
+    for shell in shells {
+        let snippet = env.run(["hook", shell].iter().chain(args)).code(0).stdout;
+        let (_, section) = text
+            .split_once(&format!("# {shell}\n"))
+            .unwrap_or_else(|| panic!("docs/{page} has no section {shell}"));
+        let block = section.split("```").nth(1).expect("a block");
+        let (_, shown) = block.split_once('\n').expect("its language");
+        assert_eq!(shown, snippet, "docs/{page}: {shell}");
+    }
+}
+
 #[test]
 fn the_snippets_of_the_documentation_are_what_hook_prints() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/prompt.md");
-    let page = std::fs::read_to_string(path).expect("read");
-    let env = TestEnv::new();
     let tree = codex_manager::cli::Cli::command();
     let hook = tree.find_subcommand("hook").expect("the command");
     let shell = hook.get_positionals().next().expect("its argument");
     let shells = shell.get_possible_values();
     assert!(shells.len() >= 6, "{shells:?}");
-    for shell in shells.iter().map(clap::builder::PossibleValue::get_name) {
-        let snippet = env.run(["hook", shell]).code(0).stdout;
-        let (_, section) = page
-            .split_once(&format!("\n## {shell}\n"))
-            .unwrap_or_else(|| panic!("docs/prompt.md has no section {shell}"));
-        let block = section.split("```").nth(1).expect("a block");
-        let (_, shown) = block.split_once('\n').expect("its language");
-        assert_eq!(shown, snippet, "docs/prompt.md: {shell}");
-    }
+    let shells: Vec<_> = shells
+        .iter()
+        .map(clap::builder::PossibleValue::get_name)
+        .collect();
+    assert_snippets("prompt.md", &shells, &[]);
+    assert_snippets(
+        "launch.md",
+        &["bash", "zsh", "fish", "powershell"],
+        &["--wrap"],
+    );
 }

@@ -93,6 +93,86 @@ fn a_running_codex_is_ended_with_consent_alone() {
     assert_eq!(pair.text("cloud", ROLLOUT), META);
 }
 
+/// The finding of a preflight about a running Codex: exit code, status and remedy.
+#[track_caller]
+fn finding(pair: &Pair, args: &[&str]) -> (i32, String, String) {
+    let run = pair.run("a", &[&["preflight", "--json"], args].concat());
+    let json = run.json();
+    let checks = json["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == "sync.codex");
+    let text = |key: &str| check.unwrap()[key].as_str().unwrap_or_default().to_owned();
+    (run.code, text("status"), text("fix"))
+}
+
+#[test]
+fn a_preflight_fails_where_a_run_would_be_refused() {
+    const FLAG: &str = "--auto-terminate-without-confirmation";
+    let pair = Pair::new();
+    let detection = "[process_detection]\ngrace_period_seconds = 0\n";
+    pair.configure("a", detection);
+    pair.put("a", ROLLOUT, META);
+    assert_eq!(finding(&pair, &[]).1, "ok");
+    let mut codex = a_codex(&pair, "a", "echo; read line");
+
+    // The user cannot be asked here.
+    let (code, status, fix) = finding(&pair, &[]);
+    assert_eq!((code, &*status), (5, "fail"), "{fix}");
+    let command = format!("codex-manager sync -c [ROOT]/a.toml run --apply {FLAG}");
+    assert!(fix.contains(&command), "{fix}");
+    let _ = pair.run("a", &["run", "--apply"]).code(3);
+    for consent in [FLAG, "--yes"] {
+        let (code, status, _) = finding(&pair, &[consent]);
+        assert_eq!((code, &*status), (0, "warn"), "{consent}");
+    }
+    let mut in_terminal = Terminal::start(&mut pair.0.command(PREFLIGHT));
+    assert_eq!(in_terminal.end().code(), Some(0), "{}", in_terminal.text());
+
+    // No flag and no answer changes these refusals.
+    for (more, remedy) in [
+        (
+            "allow_terminate_if_running = false\n",
+            "process_detection.allow_terminate_if_running",
+        ),
+        (
+            "background_process_names = { linux = [\"codex\"] }\n",
+            "wait for it to end",
+        ),
+    ] {
+        pair.configure("a", &format!("{detection}{more}"));
+        for args in [&[][..], &[FLAG], &["--yes"]] {
+            let (code, status, fix) = finding(&pair, args);
+            assert_eq!((code, &*status), (5, "fail"), "{more} {args:?}");
+            assert!(fix.contains(remedy) && !fix.contains("sync run"), "{fix}");
+        }
+        let _ = pair.run("a", &["run", "--apply", FLAG]).code(3);
+        let mut in_terminal = Terminal::start(&mut pair.0.command(PREFLIGHT));
+        assert_eq!(in_terminal.end().code(), Some(5), "{}", in_terminal.text());
+    }
+
+    // A Codex at work is no fault of the machine.
+    let config = pair.0.path("a.toml");
+    fs::copy(&config, pair.0.write("manager-a/sync.toml", "")).unwrap();
+    let doctor = pair
+        .0
+        .run(["--manager-home", "manager-a", "doctor", "--json"]);
+    let doctor = doctor.json();
+    let checks = doctor["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["id"] == "sync.codex");
+    assert_eq!(check.unwrap()["status"], "warn");
+
+    pair.configure("a", "[safety]\nrequire_codex_stopped = false\n");
+    let (code, status, _) = finding(&pair, &[]);
+    assert_eq!((code, &*status), (0, "ok"));
+    let _ = pair.run("a", &["run", "--apply"]).code(0);
+
+    // The first remedy is a command that works.
+    pair.configure("a", detection);
+    pair.put("a", "AGENTS.md", "x");
+    let _ = pair.run("a", &["run", "--apply", FLAG]).code(0);
+    assert!(!codex.wait().unwrap().success());
+    assert_eq!(pair.text("cloud", "AGENTS.md"), "x");
+}
+
 #[test]
 fn codex_stays_where_nothing_is_to_be_done_or_may_be() {
     let pair = Pair::new();
@@ -170,6 +250,15 @@ const RUN: [&str; 7] = [
     "--apply",
 ];
 
+const PREFLIGHT: [&str; 6] = [
+    "--manager-home",
+    "manager-a",
+    "sync",
+    "-c",
+    "a.toml",
+    "preflight",
+];
+
 /// Answers the question whether Codex is ended, on a terminal.
 #[track_caller]
 fn answered(pair: &Pair, answer: &str, expected: i32) {
@@ -224,7 +313,16 @@ fn where_nobody_can_tell_who_uses_a_home_fail_on_unknown_decides() {
         "{unknown}"
     );
     assert!(!pair.cloud().join(ROLLOUT).exists());
+    let preflight = without_processes(&pair.0, &PREFLIGHT).expect("as before");
+    let preflight = preflight.code(5);
+    assert!(
+        preflight.stdout.contains("safety.fail_on_unknown = false"),
+        "{preflight}"
+    );
     pair.configure("a", "[safety]\nfail_on_unknown = false\n");
+    let _ = without_processes(&pair.0, &PREFLIGHT)
+        .expect("as before")
+        .code(0);
     let told = without_processes(&pair.0, &RUN).expect("as before").code(0);
     assert!(told.stderr.contains("does not show who uses"), "{told}");
     assert_eq!(pair.text("cloud", ROLLOUT), META);

@@ -150,6 +150,18 @@ fn a_key_that_means_nothing_is_named_and_nothing_more() {
 }
 
 #[test]
+fn a_log_size_of_zero_is_refused_by_its_key() {
+    let pair = Pair::new();
+    pair.configure("a", "[logging]\nmax_file_size_mb = 0\n");
+    for args in [&["validate"][..], &["plan"], &["run", "--apply"]] {
+        let run = pair.run("a", args).code(4);
+        assert!(run.stderr.contains("logging.max_file_size_mb"), "{run}");
+    }
+    pair.configure("a", "[logging]\nmax_file_size_mb = 1\n");
+    let _ = pair.run("a", &["validate"]).code(0);
+}
+
+#[test]
 fn a_preflight_writes_nothing_into_the_cloud_folder() {
     let pair = Pair::new();
     pair.put("a", ROLLOUT, META);
@@ -207,7 +219,7 @@ fn init_writes_through_a_link_and_leaves_one_to_nowhere_alone() {
         let args = ["sync", "init", "--cloud", &*cloud, "--output", &*output];
         pair.0.run([&args, more].concat())
     };
-    let _ = init(&[]).code(5);
+    let _ = init(&[]).code(4);
     assert_eq!(fs::read_to_string(&real).unwrap(), "# mine\n");
     let _ = init(&["--force"]).code(0);
     assert!(fs::read_to_string(&real).unwrap().contains("[paths]"));

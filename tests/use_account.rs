@@ -66,7 +66,7 @@ fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
     switched to home (bob@example.com)
       the login of alice@example.com is kept in the profile work
     --- stderr
-    the conversations of alice@example.com are not in the picker of codex resume now; codex resume ID opens one all the same, and codex-manager use - goes back
+    the conversations of alice@example.com are not in the picker of codex resume now; codex-manager resume finds them and goes on under their account
     ");
     let again = env.run(["use", "bob"]).code(0);
     assert_eq!(

@@ -278,28 +278,50 @@ fn starting(bench: &Rc<Bench>, options: &Options) -> Result<Vec<Row>, Box<dyn st
     Ok(rows)
 }
 
+/// How many launches are recorded.
+const LAUNCHES: u32 = 10_000;
+
 /// Looking at profiles in a home with many conversations, which are none of their business.
 fn looking(folder: &Path, options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     let bench = Rc::new(Bench::new(folder.join("looking")));
     // Four of five files are conversations.
     sample::write_many(&bench.home, options.rollouts / 4 * 5)?;
     sample::write_manager(&bench.manager, options.accounts, 0)?;
-    let works: [&'static [&'static str]; 2] = [&["list"], &["current"]];
+    sample::write_launches(&bench.manager, &bench.home, LAUNCHES)?;
+    // Codex takes no time: what is left is ours, before its start and after its end.
+    let launch = ["launch", "user1", "--codex-bin", "/bin/true", "--", "exec"];
+    let apart = [
+        "launch",
+        "user2",
+        "--isolated",
+        "--codex-bin",
+        "/bin/true",
+        "--",
+        "exec",
+    ];
+    let works: [(&'static str, Vec<&'static str>); 5] = [
+        ("list", vec!["list"]),
+        ("current", vec!["current"]),
+        ("launches", vec!["launches"]),
+        ("launch", launch.to_vec()),
+        ("launch --isolated", apart.to_vec()),
+    ];
     let mut runners = Vec::new();
-    for words in works {
+    for (_, words) in works.clone() {
         let command = Rc::clone(&bench);
         runners.push(Runner::new("codex-manager", move || {
-            command.ours(&command.manager, words)
+            command.ours(&command.manager, &words)
         }));
     }
     runners.push(Runner::new("/bin/true", || Command::new("/bin/true")));
     let runs = in_turn(&runners, options.rounds * 20);
-    let rows = works.iter().enumerate().map(|(i, words)| {
+    let last = works.len();
+    let rows = works.iter().enumerate().map(|(i, (name, _))| {
         let work = format!(
-            "{}, {} accounts, {} conversations",
-            words[0], options.accounts, options.rollouts
+            "{name}, {} accounts, {LAUNCHES} launches, {} conversations",
+            options.accounts, options.rollouts
         );
-        Row::new(work, &runs[i], Some((&runners[2], &runs[2])))
+        Row::new(work, &runs[i], Some((&runners[last], &runs[last])))
     });
     Ok(rows.collect())
 }

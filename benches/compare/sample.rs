@@ -380,6 +380,51 @@ pub(crate) fn write_manager(
     Ok(())
 }
 
+/// Writes a registry of so many launches. Each leaves three lines; those of older ones are one after the
+/// registry was compacted.
+pub(crate) fn write_launches(manager: &Path, home: &Path, count: u32) -> std::io::Result<()> {
+    let mut text = Vec::new();
+    for number in 0..count {
+        let (day, second) = (1 + number / 1_000 % 28, number % 86_400);
+        let id = format!("202609{day:02}T{second:06}000Z-{number:08x}");
+        let session = format!("01a1fd26-{:04x}-7000-8000-{number:012}", number % 65_536);
+        let identity = identity(1 + number % 20);
+        let lines: &[bool] = if number < count / 2 {
+            &[true]
+        } else {
+            &[false, false, true]
+        };
+        for settled in lines {
+            let conversation = serde_json::json!({
+                "session_id": session, "start_offset": 0, "end_offset": 90_000,
+                "rollout_path": format!("{}/sessions/2026/09/{day:02}/rollout-2026-09-{day:02}T08-00-00-{session}.jsonl", home.display()),
+                "first_token_count_at": "2026-09-01T08:00:00Z",
+                "last_token_count_at": "2026-09-01T09:00:00Z",
+                "windows": observation(number, at_noon()).windows,
+            });
+            let rest = serde_json::json!({
+                "profile": format!("user{}", 1 + number % 20), "identity": identity,
+                "started_at": "2026-09-01T08:00:00Z", "cwd": "/home/u/project",
+                "working_root": "/home/u/project", "args": ["exec", "fix the tests"],
+                "codex_home": home, "wrapper": {"pid": 1, "started": 1},
+                "child": {"pid": 1, "started": 1}, "auth_fingerprint": "0".repeat(32),
+                "conversations": [conversation],
+            });
+            let rest = rest.to_string();
+            writeln!(
+                text,
+                "{{\"launch_id\":\"{id}\",\"settled\":{settled},\"schema\":1,{}",
+                &rest[1..]
+            )?;
+        }
+    }
+    fs::write(manager.join("launches.jsonl"), text)
+}
+
+fn at_noon() -> Timestamp {
+    Timestamp::parse_from_rfc3339(NOW).unwrap_or_default()
+}
+
 /// Some conversations go on: a line is appended to each of so many.
 pub(crate) fn go_on(home: &Path, count: u32) {
     use std::io::Write;

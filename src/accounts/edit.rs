@@ -55,23 +55,30 @@ pub struct PutBack {
 /// # Errors
 /// It cannot, and why.
 pub fn check_name(name: &str) -> Result<(), ProfileError> {
-    let reason = if name.is_empty() {
-        "empty"
+    match name_problem(name) {
+        None => Ok(()),
+        Some(reason) => Err(ProfileError::BadName {
+            name: name.to_owned(),
+            reason,
+        }),
+    }
+}
+
+/// Why a text cannot be the name of a profile; `None` if it can.
+pub fn name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("empty")
     } else if name.len() > MAX_NAME_BYTES {
-        "too long"
+        Some("too long")
     } else if name.starts_with(['.', '-']) {
-        "it begins with a dot or a dash"
+        Some("it begins with a dot or a dash")
     } else if name == "latest" {
-        "restore takes it for the newest archive"
+        Some("restore takes it for the newest archive")
     } else if safe_label(name) != name {
-        "letters, digits and any of @ . _ + - are allowed"
+        Some("letters, digits and any of @ . _ + - are allowed")
     } else {
-        return Ok(());
-    };
-    Err(ProfileError::BadName {
-        name: name.to_owned(),
-        reason,
-    })
+        None
+    }
 }
 
 /// What saving this login as `name` will do, given all profiles. Pure.

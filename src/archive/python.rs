@@ -1,4 +1,4 @@
-//! Archives and sidecars of the Python codex-manager (2.x to 23.x), read where they lie.
+//! Archives and sidecars of the Python codex-manager (1.x to 23.x), read where they lie.
 //!
 //! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last
 //! member. There are no digests: the CRC of gzip, the names, the kinds and SQLite's own check stand

@@ -185,6 +185,20 @@ pub enum Reason {
     Forbidden,
 }
 
+impl Reason {
+    /// What the user can do about it: no flag helps.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Background => "wait for it to end, or end Codex yourself",
+            Self::InsideCodex => "run the command in a terminal of its own",
+            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these first",
+            Self::Forbidden => {
+                "end Codex yourself, or set process_detection.allow_terminate_if_running = true"
+            }
+        }
+    }
+}
+
 /// Decides what is done about those who were seen.
 pub fn plan(seen: &Seen, settings: &ClosingSettings, must_ask: bool) -> ClosingPlan {
     if seen.is_nobody() {

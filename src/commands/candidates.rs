@@ -3,13 +3,16 @@
 
 use super::restore::LATEST;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::config::{self, KEYS, Kind};
+use crate::config::file::ConfigFile;
+use crate::config::{self, FOLDER_KEYS, KEYS, Kind, Setting};
 use crate::context::{Flags, Settings};
 use crate::inventory::{cooldown, store};
 use crate::io::clock::Clock;
 use crate::io::environment::Environment;
 use clap::{Arg, Command};
-use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::engine::{
+    ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
 use std::ffi::OsStr;
 use std::fs;
 
@@ -134,20 +137,44 @@ fn archives_and_accounts(typed: &OsStr) -> Vec<CompletionCandidate> {
 }
 
 fn settings(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let text = typed.to_string_lossy();
+    if let Some((table, folder)) = text.split_once('.')
+        && FOLDER_KEYS.iter().any(|key| key.name == table)
+    {
+        return folders(table, folder);
+    }
     let all = KEYS.map(|key| (key.name.to_owned(), Some(key.about.to_owned())));
-    beginning_with(typed, all)
+    // Most folders are in the home folder, and a shell adds no blank after a slash.
+    let of_folders =
+        FOLDER_KEYS.map(|key| (format!("{}.~/", key.name), Some(key.about.to_owned())));
+    beginning_with(typed, all.into_iter().chain(of_folders))
+}
+
+/// Keys of a table of [`FOLDER_KEYS`]: those of the file, then folders on disk.
+fn folders(table: &str, typed: &str) -> Vec<CompletionCandidate> {
+    let file = homes().and_then(|settings| ConfigFile::read(&settings.manager_home).ok());
+    let set = file.map_or(Vec::new(), |file| file.folder_settings());
+    let names = set.iter().map(Setting::name).map(|name| (name, None));
+    let prefix = format!("{table}.");
+    let mut all = beginning_with(OsStr::new(&format!("{prefix}{typed}")), names);
+    if typed.starts_with(['/', '~']) {
+        let on_disk = PathCompleter::dir().complete(OsStr::new(typed));
+        all.extend(on_disk.into_iter().map(|c| c.add_prefix(&prefix)));
+    }
+    all
 }
 
 /// Those of the setting that was typed before; a completer is told the word alone.
 fn values(typed: &OsStr) -> Vec<CompletionCandidate> {
     let words = std::env::args_os().filter_map(|word| word.into_string().ok());
-    let key = words
+    let setting = words
         .filter_map(|word| config::find(&word).ok())
         .next_back();
-    let all = match key.map(|key| key.kind) {
+    let all = match setting.map(|setting| setting.key.kind) {
         Some(Kind::Choice(names)) => names(),
         Some(Kind::Flag) => vec!["true".to_owned(), "false".to_owned()],
         Some(Kind::Zone) => return zones(typed),
+        Some(Kind::Profile) => return profiles(typed),
         _ => Vec::new(),
     };
     beginning_with(typed, all.into_iter().map(|name| (name, None)))

@@ -2,7 +2,8 @@
 //! question.
 
 use crate::closing::{
-    self, Audience, Channel, Closing, ClosingPlan, ClosingReport, ClosingRequest, System, Wish,
+    self, Audience, Channel, Closing, ClosingPlan, ClosingReport, ClosingRequest, ClosingSettings,
+    System, Wish,
 };
 use crate::codex::process::Seen;
 use crate::context::Context;
@@ -12,7 +13,7 @@ use clap::Args;
 use std::fmt::Write;
 
 /// The flags about ending Codex.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct ClosingArgs {
     /// Ask before Codex is ended, whatever the configuration and --yes say
     #[arg(
@@ -87,6 +88,12 @@ pub fn list(context: &Context, seen: &Seen) {
         let line = format_args!("conversation being written: {conversation}");
         context.ui.detail(line);
     }
+}
+
+/// Whether the user can be asked, in a window or on the terminal.
+pub fn can_ask(context: &Context, settings: &ClosingSettings) -> bool {
+    let in_a_window = settings.channel == Channel::Gui && dialog::is_available(&context.env);
+    in_a_window || context.ui.is_interactive()
 }
 
 struct Asker<'a> {

@@ -1,8 +1,9 @@
-//! `config`: the settings of `config.toml`.
+//! `config`: the settings of `config.toml`, and what an older tool left.
 
 use super::account::printable;
+use super::config_import_python::ImportPythonArgs;
 use crate::config::file::{self, ConfigError, ConfigFile};
-use crate::config::{self, FILE_NAME, KEYS, Key};
+use crate::config::{self, FILE_NAME, KEYS, Kind, Setting};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
 use crate::io::regular;
@@ -21,6 +22,10 @@ use toml_edit::Value;
 ///
 /// They are kept in config.toml of the manager home. A flag wins over the environment, that over
 /// the file, that over the default; for the time zone the file wins over TZ.
+///
+/// folders.PATH and trusted.PATH apply to a folder and all folders below it. PATH is absolute or
+/// begins with ~; the longest PATH wins. folders.PATH is the profile that launch uses there;
+/// trusted.PATH is true where a .codex-account file may name the profile.
 #[derive(Debug, Args)]
 #[command(
     disable_help_subcommand = true,
@@ -28,6 +33,7 @@ use toml_edit::Value;
   codex-manager config list
   codex-manager config set prune.keep_daily 7
   codex-manager config set backup.exclude '[\"logs_*.sqlite\", \"*.tmp\"]'
+  codex-manager config set folders.~/clients/acme acme
   codex-manager config unset timezone"
 )]
 pub struct ConfigArgs {
@@ -43,6 +49,7 @@ enum Verb {
     Unset(UnsetArgs),
     Path(PathArgs),
     Edit(EditArgs),
+    ImportPython(ImportPythonArgs),
 }
 
 /// List every setting, its value and where that comes from
@@ -66,7 +73,9 @@ struct GetArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager config set timezone Europe/Berlin
-  codex-manager config set prune.keep_within 14d")]
+  codex-manager config set prune.keep_within 14d
+  codex-manager config set folders.~/clients/acme acme
+  codex-manager config set trusted.~/work true")]
 struct SetArgs {
     /// The setting
     #[arg(value_name = "KEY")]
@@ -135,7 +144,7 @@ impl Origin {
 /// A setting as scripts see it. Its keys are a contract.
 #[derive(Debug, Serialize)]
 struct SettingJson {
-    key: &'static str,
+    key: String,
     value: Json,
     default: Json,
     origin: Origin,
@@ -149,7 +158,7 @@ struct ListJson {
 
 #[derive(Debug, Serialize)]
 struct ChangeJson {
-    key: &'static str,
+    key: String,
     before: Json,
     after: Json,
     path: String,
@@ -177,6 +186,7 @@ impl ConfigArgs {
                 Ok(Outcome::Done)
             }
             Verb::Edit(args) => edit(context, args.dry_run),
+            Verb::ImportPython(args) => args.run(context),
         }
     }
 }
@@ -185,8 +195,11 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     let file = ConfigFile::read(&context.settings.manager_home)?;
     let ui = &context.ui;
     warn_about_unknown(context, &file);
-    let settings: Vec<_> = KEYS
+    let keys: Vec<Setting> = KEYS.iter().map(Into::into).collect();
+    let folders = file.folder_settings();
+    let settings: Vec<_> = keys
         .iter()
+        .chain(&folders)
         .map(|key| effective(key, &file, context))
         .collect();
     let mut table = Table::new(ui, &["KEY", "VALUE", "FROM", "FOR"]);
@@ -203,7 +216,7 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
             _ => in_table(&value),
         };
         if cell != value {
-            long.push((key.name, value));
+            long.push((key.name.to_owned(), value));
         }
         let cells = [
             (Style::Plain, key.name.to_owned()),
@@ -216,6 +229,9 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
     table.keep_whole(0);
     table.keep_words(1);
     ui.line(table.render());
+    // Paths are too long for the table.
+    let of_folders = settings.iter().skip(KEYS.len());
+    long.extend(of_folders.map(|s| (printable(&s.key), printable(&shown(&s.value)))));
     for (name, value) in long {
         ui.line(format_args!("{name} = {value}"));
     }
@@ -231,28 +247,37 @@ fn list(context: &Context) -> Result<Outcome, CommandError> {
 fn get(context: &Context, name: &str) -> Result<Outcome, CommandError> {
     let key = config::find(name)?;
     let file = ConfigFile::read(&context.settings.manager_home)?;
-    let setting = effective(key, &file, context);
+    let key = file.as_spelled(key, context.env.home_dir.as_deref());
+    let setting = effective(&key, &file, context);
     context.ui.line(printable(&shown(&setting.value)));
     context.ui.document("config get", &setting);
     Ok(Outcome::Done)
 }
 
 fn set(context: &Context, args: &SetArgs) -> Result<Outcome, CommandError> {
-    let key = config::find(&args.key)?;
-    let value = key.kind.parse(&args.value).ok_or_else(|| {
-        CommandError::usage(format!("{} may not be {:?}", key.name, args.value)).hint(format!(
-            "it takes {}; nothing was changed",
-            key.kind.expected()
-        ))
+    let setting = config::find(&args.key)?;
+    let kind = setting.key.kind;
+    let value = kind.parse(&args.value).ok_or_else(|| {
+        CommandError::usage(format!("{} may not be {:?}", args.key, args.value))
+            .hint(format!("it takes {}; nothing was changed", kind.expected()))
     })?;
-    change(context, "config set", key, args.dry_run, |file| {
+    let outcome = change(context, "config set", setting, args.dry_run, |file, key| {
         file.set(key, value)
-    })
+    })?;
+    let name = &args.value;
+    let profile = context.manager_path("profiles").join(name);
+    if matches!(kind, Kind::Profile) && !profile.join("profile.json").is_file() {
+        context.ui.note(format_args!(
+            "there is no profile {name} yet; add it with: codex-manager profile login {name}"
+        ));
+    }
+    Ok(outcome)
 }
 
 fn unset(context: &Context, args: &UnsetArgs) -> Result<Outcome, CommandError> {
-    let key = config::find(&args.key)?;
-    change(context, "config unset", key, args.dry_run, |file| {
+    let setting = config::find(&args.key)?;
+    let dry_run = args.dry_run;
+    change(context, "config unset", setting, dry_run, |file, key| {
         file.unset(key);
         Ok(())
     })
@@ -262,30 +287,38 @@ fn unset(context: &Context, args: &UnsetArgs) -> Result<Outcome, CommandError> {
 fn change(
     context: &Context,
     command: &str,
-    key: &'static Key,
+    setting: Setting,
     dry_run: bool,
-    work: impl FnOnce(&mut ConfigFile) -> Result<(), ConfigError>,
+    work: impl FnOnce(&mut ConfigFile, &Setting) -> Result<(), ConfigError>,
 ) -> Result<Outcome, CommandError> {
     let home = &context.settings.manager_home;
     let both = |file: &mut ConfigFile| {
-        let before = file.get(key).map_or(Json::Null, to_json);
-        work(file)?;
-        Ok::<_, ConfigError>((before, file.get(key).map_or(Json::Null, to_json)))
+        let setting = file.as_spelled(setting, context.env.home_dir.as_deref());
+        let before = file.get(&setting).map_or(Json::Null, to_json);
+        work(file, &setting)?;
+        let after = file.get(&setting).map_or(Json::Null, to_json);
+        Ok::<_, ConfigError>((setting, before, after))
     };
-    let (before, after) = if dry_run {
+    let (setting, before, after) = if dry_run {
         file::target(&ConfigFile::path_in(home))?;
         both(&mut ConfigFile::read(home)?)?
     } else {
         file::update(home, both)?
     };
+    let key = setting.name();
+    let unset = match setting.folder {
+        Some(_) => "not set",
+        None => "the default",
+    };
     let said = |value: &Json| match value {
-        Json::Null => "the default".to_owned(),
+        Json::Null => unset.to_owned(),
         value => printable(&shown(value)),
     };
+    let name = printable(&key);
     let text = if before == after {
-        format!("{} is {} already", key.name, said(&after))
+        format!("{name} is {} already", said(&after))
     } else {
-        format!("{}: {} → {}", key.name, said(&before), said(&after))
+        format!("{name}: {} → {}", said(&before), said(&after))
     };
     context.ui.prose(text);
     if dry_run {
@@ -295,7 +328,7 @@ fn change(
     context.ui.document(
         command,
         &ChangeJson {
-            key: key.name,
+            key,
             before,
             after,
             path,
@@ -306,10 +339,11 @@ fn change(
 }
 
 /// The value that counts, and where it comes from.
-fn effective(key: &Key, file: &ConfigFile, context: &Context) -> SettingJson {
+fn effective(setting: &Setting, file: &ConfigFile, context: &Context) -> SettingJson {
     let settings = &context.settings;
     let flags = &settings.flags;
-    let in_file = file.get(key);
+    let key = setting.key;
+    let in_file = file.get(setting);
     let variable = key
         .variable
         .is_some_and(|name| context.env.get(name).is_some());
@@ -344,7 +378,7 @@ fn effective(key: &Key, file: &ConfigFile, context: &Context) -> SettingJson {
         _ => default.clone(),
     };
     SettingJson {
-        key: key.name,
+        key: setting.name(),
         value,
         default,
         origin,

@@ -1,4 +1,7 @@
-//! `hook`: what to put into a shell's settings for the recommended account in the prompt.
+//! `hook`: what to put into a shell's settings, for the recommended account in the prompt and for
+//! the account of a folder.
+
+mod wrap;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -12,11 +15,15 @@ use serde_json::json;
 /// The prompt reads a small cache; nothing is shown when no account is ready. Where it is a shell
 /// that draws the prompt, Codex is asked for the quota in the background when the figure is older
 /// than --every.
+///
+/// With --wrap it prints a function instead: `codex` then starts Codex under the account of the
+/// folder (see folders.PATH in config --help). The function is for bash, fish, powershell and zsh.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   eval \"$(codex-manager hook bash)\"            # in ~/.bashrc
   eval \"$(codex-manager hook zsh)\"             # in ~/.zshrc
   codex-manager hook fish | source             # in config.fish
+  eval \"$(codex-manager hook bash --wrap)\"     # codex by folder
   codex-manager hook powershell | Out-String | Invoke-Expression
   codex-manager hook tmux >> ~/.tmux.conf
   codex-manager hook starship >> ~/.config/starship.toml")]
@@ -24,6 +31,9 @@ pub struct HookArgs {
     /// The shell, or what else draws a prompt
     #[arg(value_name = "SHELL")]
     shell: Shell,
+    /// Print the function `codex` for the account of each folder, not the prompt
+    #[arg(long, conflicts_with_all = ["every", "format"])]
+    wrap: bool,
     /// How old the figures may become before Codex is asked
     #[arg(long, value_name = "DURATION", default_value = "30min")]
     every: String,
@@ -147,8 +157,39 @@ impl HookArgs {
     /// Runs the command.
     ///
     /// # Errors
-    /// --every is no duration of a minute or more, or --format means nothing.
+    /// --every is no duration of a minute or more, --format means nothing, or --wrap with what is
+    /// not a shell.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let snippet = if self.wrap {
+            self.function()?.to_owned()
+        } else {
+            self.prompt()?
+        };
+        let shell = self.shell.to_possible_value();
+        let shell = shell.map(|value| value.get_name().to_owned());
+        context.ui.line(snippet.trim_end());
+        context
+            .ui
+            .document("hook", &json!({ "shell": shell, "snippet": snippet }));
+        Ok(Outcome::Done)
+    }
+
+    /// The function `codex`.
+    fn function(&self) -> Result<&'static str, CommandError> {
+        match self.shell {
+            Shell::Bash => Ok(wrap::BASH),
+            Shell::Fish => Ok(wrap::FISH),
+            Shell::Powershell => Ok(wrap::POWERSHELL),
+            Shell::Zsh => Ok(wrap::ZSH),
+            Shell::Starship | Shell::Tmux => Err(CommandError::usage(
+                "--wrap needs a shell that has functions",
+            )
+            .hint("give bash, fish, powershell or zsh")),
+        }
+    }
+
+    /// What shows the account in the prompt.
+    fn prompt(&self) -> Result<String, CommandError> {
         let every = wall::parse_span(&self.every)
             .filter(|span| *span >= Duration::minutes(1))
             .ok_or_else(|| {
@@ -170,16 +211,9 @@ impl HookArgs {
             Shell::Tmux => TMUX,
             Shell::Zsh => ZSH,
         };
-        let snippet = text
+        Ok(text
             .replace("EVERY", &every.num_seconds().to_string())
-            .replace("FORMAT", &self.quoted_format());
-        let shell = self.shell.to_possible_value();
-        let shell = shell.map(|value| value.get_name().to_owned());
-        context.ui.line(snippet.trim_end());
-        context
-            .ui
-            .document("hook", &json!({ "shell": shell, "snippet": snippet }));
-        Ok(Outcome::Done)
+            .replace("FORMAT", &self.quoted_format()))
     }
 
     /// The template as one word of the shell.

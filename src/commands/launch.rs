@@ -3,6 +3,7 @@
 use super::account::{bar, judged, label, printable, with_profiles};
 use super::launching::StartArgs;
 use super::recommend::best_login;
+use crate::codex::arguments::{Arguments, Mode};
 use crate::codex::identity::Identity;
 use crate::codex::program::Program;
 use crate::context::Context;
@@ -10,6 +11,7 @@ use crate::error::{CommandError, Outcome};
 use crate::inventory::accounts::Account;
 use crate::inventory::resolve::resolve;
 use crate::io::attached;
+use crate::launch::folders::{self, AccountSource, FolderAccount};
 use clap::Args;
 use std::ffi::OsString;
 use std::process::Command;
@@ -34,7 +36,8 @@ pub struct LaunchArgs {
     /// The account that `recommend` names
     #[arg(long, conflicts_with = "profile")]
     recommended: bool,
-    /// Start Codex directly, without a record, in a folder that has no account
+    /// For the shell function `codex`: under the account of the folder, isolated; directly and
+    /// without a record where the folder has none
     #[arg(long, conflicts_with_all = ["profile", "recommended"])]
     if_folder: bool,
     #[command(flatten)]
@@ -50,13 +53,54 @@ impl LaunchArgs {
     /// # Errors
     /// No account is named, or it cannot be used; see [`StartArgs::start`].
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        if self.if_folder {
+            return self.run_for_folder(context);
+        }
         let account = match &self.profile {
             Some(text) => named(text, context)?,
             None if self.recommended => best_login(context)?.entry.identity,
-            None if self.if_folder => return Err(run_directly(&self.args, context)),
-            None => pick("which account?", context)?,
+            None => match self.of_folder(context)? {
+                Some(account) => account,
+                None => pick("which account?", context)?,
+            },
         };
         self.start.start(&account, &self.args, None, context)
+    }
+
+    /// What the shell function `codex` runs. The account of a folder never changes which account is
+    /// signed in: another folder, with another account, may be in use in the next window.
+    fn run_for_folder(self, context: &Context) -> Result<Outcome, CommandError> {
+        let runs_conversation = Arguments::parse(&self.args).mode() != Mode::Administrative;
+        if runs_conversation && let Some(account) = self.of_folder(context)? {
+            return self
+                .start
+                .apart()
+                .start(&account, &self.args, None, context);
+        }
+        Err(run_directly(&self.args, context))
+    }
+
+    /// The account of the folder that Codex is to work in.
+    fn of_folder(&self, context: &Context) -> Result<Option<Identity>, CommandError> {
+        let env = &context.env;
+        let current = folders::logical_dir(&env.current_dir, env.get("PWD"));
+        let root = Arguments::parse(&self.args).working_root();
+        let folder = root.map_or_else(|| current.clone(), |root| current.join(root));
+        let accounts = &context.settings.preferences.folders;
+        let choice = folders::account_of(&folder, env.home_dir.as_deref(), accounts)?;
+        if let Some(hint) = choice.hint() {
+            context.ui.note(hint);
+        }
+        let Some(FolderAccount { profile, source }) = choice.account else {
+            return Ok(None);
+        };
+        let place = match source {
+            AccountSource::Setting(path) => format!("the setting folders.{path}"),
+            AccountSource::File(path) => path.display().to_string(),
+        };
+        let found = named(&profile, context)
+            .map_err(|e| e.hint(format!("{} names this account", printable(&place))))?;
+        Ok(Some(found))
     }
 }
 
@@ -107,7 +151,7 @@ pub(super) fn run_directly(args: &[OsString], context: &Context) -> CommandError
         }
     };
     let mut command = Command::new(program.path());
-    command.args(args);
+    command.args(args).env("CODEX_HOME", &settings.codex_home);
     let error = attached::replace(&mut command);
     CommandError::failed(format!("cannot start {}", program.path().display())).because(error)
 }

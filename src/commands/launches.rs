@@ -38,6 +38,37 @@ pub struct LaunchesArgs {
     all: bool,
 }
 
+/// Show conversations that were launched
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  codex-manager sessions --launched
+  codex-manager sessions --launched --profile work --json")]
+pub struct SessionsArgs {
+    /// Those that `launch` and `resume` started; the same as `launches`
+    #[arg(long, required = true)]
+    launched: bool,
+    /// Only those of this account
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
+    /// All of them, not only the last 20
+    #[arg(long)]
+    all: bool,
+}
+
+impl SessionsArgs {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// See [`LaunchesArgs::run`].
+    pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        let launches = LaunchesArgs {
+            profile: self.profile,
+            all: self.all,
+        };
+        launches.show("sessions", context)
+    }
+}
+
 /// One launch in JSON. Its keys are a contract.
 #[derive(Debug, Serialize)]
 struct LaunchView {
@@ -74,6 +105,10 @@ impl LaunchesArgs {
     /// # Errors
     /// The registry cannot be read or completed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
+        self.show("launches", context)
+    }
+
+    fn show(self, command: &str, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let (launches, warnings) = settle::settle_ended(
             &settings.manager_home,
@@ -109,7 +144,7 @@ impl LaunchesArgs {
         let view = |record: LaunchRecord| view(record, live, &titles, context);
         let sessions: Vec<_> = shown.into_iter().map(view).collect();
         let document = LaunchesView { sessions };
-        context.ui.document("launches", &document);
+        context.ui.document(command, &document);
         show(&document.sessions, launches.len(), context);
         if launches.damaged_lines() > 0 {
             context.ui.warn(format_args!(

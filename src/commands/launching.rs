@@ -8,7 +8,9 @@ use crate::error::{CommandError, Outcome};
 use crate::io::attached::{self, AttachedExit};
 use crate::launch::session::{self, Launch, LaunchPlan, LaunchRequest};
 use clap::Args;
+use serde::Serialize;
 use std::ffi::OsString;
+use std::path::Path;
 
 /// How Codex is started.
 #[derive(Debug, Clone, Copy, Args)]
@@ -25,6 +27,14 @@ pub(super) struct StartArgs {
 }
 
 impl StartArgs {
+    /// The same in an isolated home, where the system has them.
+    pub(super) fn apart(self) -> Self {
+        Self {
+            isolated: self.isolated || cfg!(unix),
+            ..self
+        }
+    }
+
     /// Starts Codex with these arguments under an account, and waits for its end.
     ///
     /// # Errors
@@ -52,7 +62,8 @@ impl StartArgs {
         };
         if self.dry_run {
             let plan = session::plan(&request)?;
-            show_plan(&plan, context);
+            let command = session_id.map_or("launch", |_| "resume");
+            show_plan(command, &plan, context);
             return Ok(Outcome::Done);
         }
         if context.ui.wants_json() {
@@ -100,6 +111,11 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
             "{variable} names another login and was not passed to Codex"
         ));
     }
+    if launch.codex_chooses() {
+        ui.note(format_args!(
+            "Codex offers only conversations of {name} here; others: codex-manager resume"
+        ));
+    }
     let Some(switch) = launch.switch.as_ref().filter(|s| !s.plan.is_current) else {
         return;
     };
@@ -122,8 +138,33 @@ fn announce(plan: &LaunchPlan, launch: &Launch<'_>, context: &Context) {
     }
 }
 
-fn show_plan(plan: &LaunchPlan, context: &Context) {
-    context.ui.document("launch", plan);
+/// A plan in JSON. Its keys are a contract.
+#[derive(Debug, Serialize)]
+struct PlanView<'a> {
+    profile: &'a str,
+    email: &'a str,
+    account_id: Option<&'a str>,
+    isolated_home: Option<&'a Path>,
+    /// The email of the account that is signed in and would be switched from.
+    switch_from: Option<String>,
+    daemon: Option<u32>,
+    command_line: &'a [String],
+    dry_run: bool,
+}
+
+fn show_plan(command: &str, plan: &LaunchPlan, context: &Context) {
+    let from = plan.switch.as_ref().and_then(|switch| switch.from.as_ref());
+    let view = PlanView {
+        profile: &plan.profile,
+        email: &plan.email,
+        account_id: plan.account_id.as_deref(),
+        isolated_home: plan.isolated_home.as_deref(),
+        switch_from: from.map(|from| from.email.to_string()),
+        daemon: plan.daemon,
+        command_line: &plan.command,
+        dry_run: true,
+    };
+    context.ui.document(command, &view);
     let ui = &context.ui;
     let name = printable(&plan.profile);
     if let Some(home) = &plan.isolated_home {

@@ -12,7 +12,9 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
+use crate::io::quantity::counted;
 use crate::quota::state::{State, Verdict};
+use crate::transfer::python_home;
 use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes};
 use crate::ui::{Style, problem};
@@ -89,6 +91,7 @@ impl ListBackupsArgs {
     /// The folder or `cooldown.json` cannot be read, or nobody is called as `--account` says.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let mut records = store::archives(&context.settings.manager_home)?;
+        let is_empty = records.is_empty();
         let accounts: Vec<_> = account::known(context)?
             .into_iter()
             .map(|a| account::judged(a, context))
@@ -115,6 +118,9 @@ impl ListBackupsArgs {
                 .document("list-backups", &ListJson { backups: rows });
         } else {
             show(context, &records, &accounts);
+        }
+        if is_empty {
+            offer_import(context);
         }
         Ok(Outcome::Done)
     }
@@ -255,6 +261,18 @@ fn show(context: &Context, records: &[ArchiveRecord], accounts: &[(Account, Verd
         ));
     }
     ui.note("put one back with: codex-manager restore ARCHIVE");
+}
+
+/// Names the archives of a Python codex-manager that has a home of its own.
+fn offer_import(context: &Context) {
+    let home = &context.settings.manager_home;
+    if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
+        context.ui.note(format_args!(
+            "{} of the Python codex-manager in {}; copy them with: codex-manager config import-python",
+            counted(archives, "archive"),
+            folder.display()
+        ));
+    }
 }
 
 /// The records of each account together, accounts in the order of their first record.

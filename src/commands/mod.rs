@@ -6,6 +6,7 @@ pub mod candidates;
 pub mod closing;
 pub mod completions;
 pub mod config;
+mod config_import_python;
 pub mod cooldown;
 pub mod current;
 pub mod demo;

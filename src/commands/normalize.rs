@@ -477,7 +477,7 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
             );
         }
         (1..=4).for_each(|column| table.keep_whole(column));
-        ui.line(table.render());
+        ui.report_table(table.render());
     }
     // Why there is none: once for each reason, not for each file.
     let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -511,7 +511,7 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
         ui.warn(format_args!("skipped, {}: {path}", skipped.reason));
     }
     name_others(&others, ui);
-    ui.prose(format_args!(
+    ui.report(format_args!(
         "{}: {} new, {} changed, {} unchanged; {} skipped",
         counted(merged.records.len(), "record"),
         merged.added,

@@ -433,6 +433,6 @@ fn tell_what_is_hidden(from: &Identity, context: &Context) {
         None => format!("the conversations of {email} are not in the picker of codex resume now"),
     };
     context.ui.note(format_args!(
-        "{what}; codex resume ID opens one all the same, and codex-manager use - goes back"
+        "{what}; codex-manager resume finds them and goes on under their account"
     ));
 }

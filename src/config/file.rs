@@ -1,12 +1,14 @@
 //! Reading and changing `config.toml`: comments and order stay, and nothing invalid is written.
 
 use super::{
-    Configured, FILE_NAME, KEYS, Key, Preferences, UnknownKey, count, find, globs, number, span,
+    Configured, FILE_NAME, FOLDER_KEYS, KEYS, Key, KeyError, Preferences, Setting, count, find,
+    globs, number, span,
 };
 use crate::inventory::retention::KeepRules;
 use crate::io::lock::FileLock;
 use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
+use crate::launch::folders::FolderAccounts;
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, TableLike, Value};
@@ -41,7 +43,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// The setting.
-        key: &'static str,
+        key: String,
         /// What it may hold.
         expected: String,
     },
@@ -101,28 +103,51 @@ impl ConfigFile {
             Some(Some(found)) => Err(ConfigError::Newer { path, found }),
             Some(None) => Err(ConfigError::Value {
                 path,
-                key: SCHEMA_KEY,
+                key: SCHEMA_KEY.into(),
                 expected: "a whole number".into(),
             }),
         }
     }
 
-    /// What `key` is set to.
-    pub fn get(&self, key: &Key) -> Option<&Value> {
-        let mut table: &dyn TableLike = self.document.as_table();
-        let mut parts = key.name.split('.').peekable();
-        while let Some(part) = parts.next() {
-            let item = table.get(part)?;
-            if parts.peek().is_none() {
-                return item.as_value();
-            }
-            table = item.as_table_like()?;
+    /// What `setting` is set to.
+    pub fn get(&self, setting: &Setting) -> Option<&Value> {
+        self.item(setting)?.as_value()
+    }
+
+    fn item(&self, setting: &Setting) -> Option<&Item> {
+        match setting.table_and_key() {
+            (Some(table), key) => self.document.get(table)?.as_table_like()?.get(key),
+            (None, key) => self.document.get(key),
         }
-        None
+    }
+
+    /// The entries of [`FOLDER_KEYS`], in the order of the file. Entries whose key is not an absolute
+    /// path are left out: [`ConfigFile::unknown`] has them.
+    pub fn folder_settings(&self) -> Vec<Setting> {
+        let tables = FOLDER_KEYS.iter().filter_map(|key| {
+            let table = self.document.get(key.name)?.as_table_like()?;
+            Some((key, table))
+        });
+        tables
+            .flat_map(|(key, table)| {
+                let entries = table.iter();
+                entries.filter_map(|(folder, _)| find(&format!("{}.{folder}", key.name)).ok())
+            })
+            .collect()
+    }
+
+    /// `setting`, with its folder as the file spells it where the file has that folder.
+    pub fn as_spelled(&self, setting: Setting, home_dir: Option<&Path>) -> Setting {
+        if self.item(&setting).is_some() {
+            return setting;
+        }
+        let mut entries = self.folder_settings().into_iter();
+        let same = entries.find(|entry| entry.is_same(&setting, home_dir));
+        same.unwrap_or(setting)
     }
 
     /// Keys that no setting has.
-    pub fn unknown(&self) -> Vec<UnknownKey> {
+    pub fn unknown(&self) -> Vec<KeyError> {
         let mut unknown = Vec::new();
         visit(self.document.as_table(), "", &mut |name| {
             unknown.extend(find(name).err().filter(|_| name != SCHEMA_KEY));
@@ -137,10 +162,11 @@ impl ConfigFile {
     pub fn decide(&self) -> Result<Configured, ConfigError> {
         for key in &KEYS {
             if !self.holds_valid(key) {
-                return Err(self.invalid(key));
+                return Err(self.invalid(&key.into()));
             }
         }
-        let value = |name: &str| find(name).ok().and_then(|key| self.get(key));
+        let folders = self.folder_accounts()?;
+        let value = |name: &str| find(name).ok().and_then(|setting| self.get(&setting));
         let text = |name: &str| value(name).and_then(Value::as_str);
         let flag = |name: &str| value(name).and_then(Value::as_bool).unwrap_or_default();
         let keep = |name: &str| value(name).and_then(count).unwrap_or_default();
@@ -167,12 +193,40 @@ impl ConfigFile {
                     weekly: keep("prune.keep_weekly"),
                     monthly: keep("prune.keep_monthly"),
                 },
+                folders,
             },
         })
     }
 
-    fn holds_valid(&self, key: &Key) -> bool {
-        match (self.get(key), self.stands(key)) {
+    /// The tables of [`FOLDER_KEYS`].
+    fn folder_accounts(&self) -> Result<FolderAccounts, ConfigError> {
+        for key in &FOLDER_KEYS {
+            let item = self.document.get(key.name);
+            if item.is_some_and(|item| item.as_table_like().is_none()) {
+                return Err(self.not_a_table(key.name));
+            }
+        }
+        let mut accounts = FolderAccounts::default();
+        for setting in self.folder_settings() {
+            let value = self.get(&setting);
+            let value = value.filter(|value| setting.key.kind.takes(value));
+            let value = value.ok_or_else(|| self.invalid(&setting))?;
+            let folder = setting.folder.unwrap_or_default();
+            match (value.as_str(), value.as_bool()) {
+                (Some(profile), _) => {
+                    accounts.folders.insert(folder, profile.to_owned());
+                }
+                (_, Some(is_trusted)) => {
+                    accounts.trusted.insert(folder, is_trusted);
+                }
+                _ => {}
+            }
+        }
+        Ok(accounts)
+    }
+
+    fn holds_valid(&self, key: &'static Key) -> bool {
+        match (self.get(&key.into()), self.stands(key)) {
             (Some(value), _) => key.kind.takes(value),
             (None, stands) => !stands,
         }
@@ -190,31 +244,35 @@ impl ConfigFile {
         })
     }
 
-    fn invalid(&self, key: &Key) -> ConfigError {
+    fn invalid(&self, setting: &Setting) -> ConfigError {
         ConfigError::Value {
             path: self.path.clone(),
-            key: key.name,
-            expected: key.kind.expected(),
+            key: setting.name(),
+            expected: setting.key.kind.expected(),
         }
     }
 
-    /// Sets `key`; what stood around an older value stays.
+    fn not_a_table(&self, table: &str) -> ConfigError {
+        ConfigError::NotATable {
+            path: self.path.clone(),
+            table: table.to_owned(),
+        }
+    }
+
+    /// Sets `setting`; what stood around an older value stays.
     ///
     /// # Errors
     /// Something that is no table stands where the key's table should.
-    pub fn set(&mut self, key: &Key, value: Value) -> Result<(), ConfigError> {
-        let (table, last) = match key.name.split_once('.') {
-            None => (self.document.as_table_mut() as &mut dyn TableLike, key.name),
-            Some((table, last)) => {
+    pub fn set(&mut self, setting: &Setting, value: Value) -> Result<(), ConfigError> {
+        let (table, last) = match setting.table_and_key() {
+            (None, last) => (self.document.as_table_mut() as &mut dyn TableLike, last),
+            (Some(table), last) => {
+                let not_a_table = self.not_a_table(table);
                 let item = self
                     .document
                     .entry(table)
                     .or_insert_with(|| Item::Table(Table::new()));
-                let table = item.as_table_like_mut().ok_or(ConfigError::NotATable {
-                    path: self.path.clone(),
-                    table: table.to_owned(),
-                })?;
-                (table, last)
+                (item.as_table_like_mut().ok_or(not_a_table)?, last)
             }
         };
         match table.get_mut(last).and_then(Item::as_value_mut) {
@@ -230,10 +288,10 @@ impl ConfigFile {
         Ok(())
     }
 
-    /// Removes `key`, and its table when nothing is left in it; whether it was set.
-    pub fn unset(&mut self, key: &Key) -> bool {
-        let Some((table, last)) = key.name.split_once('.') else {
-            return self.document.remove(key.name).is_some();
+    /// Removes `setting`, and its table when nothing is left in it; whether it was set.
+    pub fn unset(&mut self, setting: &Setting) -> bool {
+        let (Some(table), last) = setting.table_and_key() else {
+            return self.document.remove(setting.key.name).is_some();
         };
         let Some(inner) = self
             .document
@@ -364,8 +422,9 @@ bin = \"/opt/codex\"
     }
 
     fn set(file: &mut ConfigFile, name: &str, text: &str) {
-        let key = find(name).unwrap();
-        file.set(key, key.kind.parse(text).unwrap()).unwrap();
+        let setting = find(name).unwrap();
+        let value = setting.key.kind.parse(text).unwrap();
+        file.set(&setting, value).unwrap();
     }
 
     #[test]
@@ -397,10 +456,14 @@ keep_last = 7
     #[test]
     fn what_is_set_and_unset_leaves_no_trace() {
         let mut file = parsed(TEXT);
-        for (name, text) in [("prune.keep_daily", "3"), ("color", "never")] {
+        for (name, text) in [
+            ("prune.keep_daily", "3"),
+            ("color", "never"),
+            ("folders./work/a.b", "client-a"),
+        ] {
             set(&mut file, name, text);
-            assert!(file.unset(find(name).unwrap()));
-            assert!(!file.unset(find(name).unwrap()));
+            assert!(file.unset(&find(name).unwrap()));
+            assert!(!file.unset(&find(name).unwrap()));
         }
         assert_eq!(file.text(), TEXT);
     }
@@ -426,6 +489,12 @@ keep_last = 7
             "[prune]\nkeep_last = '3'",
             "[[backup]]\nexclude = []",
             "backup.exclude = 'x'",
+            "folders = 'work'",
+            "[[trusted]]",
+            "folders.'/work' = 1",
+            "folders.'/work' = '../x'",
+            "folders.'/work'.sub = 'work'",
+            "trusted.'/work' = 'yes'",
         ] {
             assert!(parsed(text).decide().is_err(), "{text}");
         }
@@ -434,18 +503,77 @@ keep_last = 7
 
     #[test]
     fn keys_that_nobody_knows_are_named() {
-        let names: Vec<_> = parsed("timezon = 'UTC'\n[codex]\nbim = 'x'\n[deep.er]\nx = 1")
-            .unknown()
-            .into_iter()
-            .map(|u| (u.name, u.nearest))
-            .collect();
+        let unknown = |name: &str, nearest| KeyError::Unknown {
+            name: name.into(),
+            nearest,
+        };
         assert_eq!(
-            names,
+            parsed("timezon = 'UTC'\n[codex]\nbim = 'x'\n[deep.er]\nx = 1").unknown(),
             [
-                ("timezon".into(), Some("timezone")),
-                ("codex.bim".into(), Some("codex.bin")),
-                ("deep.er.x".into(), None)
+                unknown("timezon", Some("timezone")),
+                unknown("codex.bim", Some("codex.bin")),
+                unknown("deep.er.x", None)
             ]
         );
+    }
+
+    #[test]
+    fn folders_are_keys_of_their_tables_and_comments_stay() {
+        let mut file = parsed(
+            "\
+[folders]
+# the client
+\"~/work/a.b\" = 'client-a' # billed
+
+[trusted]
+\"~/work\" = true
+",
+        );
+        assert_eq!(file.unknown(), []);
+        set(&mut file, "folders.~/work/a.b", "client-b");
+        set(&mut file, "folders./srv/with space", "work");
+        set(&mut file, "trusted.~/work/vendor", "false");
+        assert_eq!(
+            file.text(),
+            "\
+[folders]
+# the client
+\"~/work/a.b\" = \"client-b\" # billed
+\"/srv/with space\" = \"work\"
+
+[trusted]
+\"~/work\" = true
+\"~/work/vendor\" = false
+"
+        );
+        let accounts = file.decide().unwrap().preferences.folders;
+        let text = |(folder, profile): (&str, &str)| (folder.to_owned(), profile.to_owned());
+        assert_eq!(
+            accounts.folders.into_iter().collect::<Vec<_>>(),
+            [("/srv/with space", "work"), ("~/work/a.b", "client-b")].map(text)
+        );
+        assert_eq!(
+            accounts.trusted.into_iter().collect::<Vec<_>>(),
+            [("~/work".into(), true), ("~/work/vendor".into(), false)]
+        );
+    }
+
+    #[test]
+    fn a_relative_folder_is_an_unknown_key() {
+        let file = parsed("folders.work = 'client-a'\ntrusted.'~/work' = true");
+        let name = "folders.work".into();
+        assert_eq!(file.unknown(), [KeyError::NoFolder { name }]);
+        let accounts = file.decide().unwrap().preferences.folders;
+        assert!(accounts.folders.is_empty() && !accounts.trusted.is_empty());
+    }
+
+    #[test]
+    fn a_folder_keeps_the_spelling_of_the_file() {
+        let file = parsed("folders.'~/work/' = 'client-a'");
+        let home = Some(Path::new("/home/me"));
+        let spelled = |name: &str| file.as_spelled(find(name).unwrap(), home).name();
+        assert_eq!(spelled("folders./home/me/work"), "folders.~/work/");
+        assert_eq!(spelled("folders./home/me"), "folders./home/me");
+        assert_eq!(spelled("trusted.~/work"), "trusted.~/work");
     }
 }

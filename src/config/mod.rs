@@ -4,13 +4,18 @@
 //! the time zone: `TZ` describes the machine, so the file stands above it.
 
 pub mod file;
+mod setting;
 
+pub use setting::{FOLDER_KEYS, KeyError, Setting, find};
+
+use crate::accounts::edit::name_problem;
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
 use crate::archive::scope::Excludes;
 use crate::inventory::retention::KeepRules;
 use crate::io::clock::Zone;
 use crate::io::wall;
+use crate::launch::folders::FolderAccounts;
 use crate::quota::recommend::Strategy;
 use crate::ui::ColorChoice;
 use chrono::Duration;
@@ -24,9 +29,6 @@ pub const FILE_NAME: &str = "config.toml";
 
 /// How long the weekly quota of a legacy file is taken to have lasted, in hours.
 pub const SESSION_HOURS: f64 = 2.0;
-
-/// The least likeness of two names for one to be offered for the other.
-const ALIKE: f64 = 0.7;
 
 /// A setting that is known.
 #[derive(Debug, Clone, Copy)]
@@ -60,6 +62,8 @@ pub enum Kind {
     Choice(fn() -> Vec<String>),
     /// A list of globs.
     Globs,
+    /// The name of a profile, whether or not it exists.
+    Profile,
 }
 
 const fn key(name: &'static str, kind: Kind, about: &'static str) -> Key {
@@ -124,46 +128,6 @@ pub const KEYS: [Key; 16] = [
     key("prune.keep_monthly", Kind::Count, "the newest of N months"),
 ];
 
-/// The setting called `name`.
-///
-/// # Errors
-/// There is none; the message names the nearest one.
-pub fn find(name: &str) -> Result<&'static Key, UnknownKey> {
-    KEYS.iter()
-        .find(|key| key.name == name)
-        .ok_or_else(|| UnknownKey {
-            name: name.to_owned(),
-            nearest: nearest(name),
-        })
-}
-
-/// A name that no setting has.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no setting is called {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
-pub struct UnknownKey {
-    /// What was written.
-    pub name: String,
-    /// The setting that is called nearly so.
-    pub nearest: Option<&'static str>,
-}
-
-/// The known name that is most like `name`, if any is.
-fn nearest(name: &str) -> Option<&'static str> {
-    let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
-    let wanted = plain(name);
-    let likeness = |key: &Key| {
-        let whole = plain(key.name);
-        // Somebody may write a key without its table.
-        let last = key.name.rsplit('.').next().unwrap_or_default();
-        strsim::jaro_winkler(&wanted, &whole).max(strsim::jaro_winkler(&wanted, last))
-    };
-    KEYS.iter()
-        .map(|key| (likeness(key), key.name))
-        .filter(|(likeness, _)| *likeness >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
 /// The words of an enumeration.
 fn names<T: ValueEnum>() -> Vec<String> {
     T::value_variants()
@@ -193,6 +157,7 @@ impl Kind {
             Self::Span => "a duration such as \"14d\" or \"1d 12h\"".into(),
             Self::Choice(names) => format!("one of {}", names().join(", ")),
             Self::Globs => "a list of globs such as [\"logs_*.sqlite\"]".into(),
+            Self::Profile => "the name of a profile".into(),
         }
     }
 
@@ -208,6 +173,7 @@ impl Kind {
             Self::Span => text.is_some_and(|text| span(text).is_some()),
             Self::Choice(names) => text.is_some_and(|text| names().iter().any(|n| n == text)),
             Self::Globs => globs(value).is_some_and(|globs| Excludes::new(&globs).is_ok()),
+            Self::Profile => text.is_some_and(|name| name_problem(name).is_none()),
         }
     }
 
@@ -225,7 +191,9 @@ impl Kind {
                 Ok(list @ Value::Array(_)) => list,
                 _ => Value::Array(Array::from_iter([text])),
             },
-            Self::Zone | Self::Path | Self::Span | Self::Choice(_) => Value::from(text),
+            Self::Zone | Self::Path | Self::Span | Self::Choice(_) | Self::Profile => {
+                Value::from(text)
+            }
         };
         self.takes(&value).then_some(value)
     }
@@ -275,6 +243,8 @@ pub struct Preferences {
     pub include_api_key: bool,
     /// Which archives `prune` keeps.
     pub keep: KeepRules,
+    /// The account of each folder, and which folders are trusted.
+    pub folders: FolderAccounts,
 }
 
 impl Default for Preferences {
@@ -289,6 +259,7 @@ impl Default for Preferences {
             strategy: Strategy::default(),
             include_api_key: false,
             keep: KeepRules::default(),
+            folders: FolderAccounts::default(),
         }
     }
 }
@@ -307,6 +278,7 @@ pub fn default_of(key: &Key) -> Json {
         "normalize.session_duration_hours" => json!(preferences.session_duration_hours),
         "recommend.strategy" => json!(name_of(&preferences.strategy)),
         "recommend.include_api_key" => json!(preferences.include_api_key),
+        "trusted" => json!(false),
         _ => Json::Null,
     }
 }
@@ -329,18 +301,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typo_names_the_nearest_setting() {
-        let nearest = |name: &str| find(name).unwrap_err().nearest;
-        assert_eq!(nearest("timezon"), Some("timezone"));
-        assert_eq!(nearest("codex_bin"), Some("codex.bin"));
-        assert_eq!(nearest("keep-last"), Some("prune.keep_last"));
-        assert_eq!(nearest("backup.compresion"), Some("backup.compression"));
-        assert_eq!(nearest("xyzzy"), None);
-    }
-
-    #[test]
     fn each_kind_takes_what_it_says_and_nothing_else() {
-        let takes = |name: &str, text: &str| find(name).unwrap().kind.parse(text).is_some();
+        let takes = |name: &str, text: &str| find(name).unwrap().key.kind.parse(text).is_some();
         for (name, good, bad) in [
             ("timezone", "Asia/Kolkata", "Mars/Olympus"),
             ("color", "never", "sometimes"),
@@ -354,6 +316,8 @@ mod tests {
             ("prune.keep_last", "7", "4294967296"),
             ("prune.keep_within", "14d", "soon"),
             ("recommend.strategy", "most-left", "best"),
+            ("folders./work", "client-a", "../client"),
+            ("trusted./work", "true", "yes"),
         ] {
             assert!(takes(name, good), "{name} {good}");
             assert!(!takes(name, bad), "{name} {bad}");
@@ -362,8 +326,8 @@ mod tests {
 
     #[test]
     fn what_is_said_to_be_a_default_is_one_that_may_be_set() {
-        for key in KEYS {
-            let text = match default_of(&key) {
+        for key in KEYS.iter().chain(&FOLDER_KEYS) {
+            let text = match default_of(key) {
                 Json::Null => continue,
                 Json::String(text) => text,
                 other => other.to_string(),

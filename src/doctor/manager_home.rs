@@ -20,7 +20,9 @@ use crate::io::document::{self, DocumentError, Found};
 use crate::io::environment::Environment;
 use crate::io::quantity::counted;
 use crate::io::shell;
+use crate::launch::{program, registry};
 use crate::logging;
+use crate::transfer::python_home::find_unimported;
 use crate::ui::{problem as words, time};
 use chrono::{DateTime, Duration, Utc};
 use std::fs;
@@ -44,11 +46,11 @@ const OURS: [&str; 17] = [
     "tmp",
     "inventory.json",
     "cooldown.json",
-    "launches.jsonl",
+    registry::FILE_NAME,
+    program::FILE_NAME,
     CONFIG_FILE,
     "config.rejected.toml",
     ".lock",
-    "isolated",
     logging::FOLDER,
     "history",
     "schedule",
@@ -66,6 +68,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
         checks.push(inventory(home));
         checks.push(cooldown_file(world));
         checks.extend(profiles(world));
+        checks.extend(super::launches::examine(world));
         checks.extend(foreign(home));
     } else if home.symlink_metadata().is_ok() {
         let shown = home.display();
@@ -87,6 +90,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
             .fixed_by("codex-manager backup"),
         );
     }
+    checks.extend(python_home(world));
     checks.extend(archives(world));
     checks.extend(foreign_archives(home));
     checks.extend(trash_size(home));
@@ -354,6 +358,21 @@ fn foreign_archives(home: &Path) -> Option<Check> {
             ),
         )
     })
+}
+
+/// Archives of the Python codex-manager 1.x or 2.0, which has a home of its own.
+fn python_home(world: &World<'_>) -> Option<Check> {
+    let (folder, archives) = find_unimported(world.env, world.manager_home)?;
+    let archives = counted(archives, "archive");
+    let check = Check::warn(
+        "manager.python",
+        format!(
+            "{archives} of the Python codex-manager: {}",
+            folder.display()
+        ),
+    )
+    .because("they are not listed and cannot be restored");
+    Some(check.fixed_by("codex-manager config import-python"))
 }
 
 fn archives(world: &World<'_>) -> Vec<Check> {

@@ -2,6 +2,7 @@
 //! that mends it. Nothing here writes.
 
 pub mod codex_home;
+pub mod launches;
 pub mod machine;
 pub mod manager_home;
 pub mod privacy;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Every check: its id, which scripts may rely on, and what it looks at.
-pub const CHECKS: [(&str, &str); 38] = [
+pub const CHECKS: [(&str, &str); 40] = [
     ("codex.binary", "the Codex program and its version"),
     ("home", "the Codex home: there, readable, closed to others"),
     ("home.config", "its config.toml"),
@@ -40,7 +41,15 @@ pub const CHECKS: [(&str, &str); 38] = [
     ("manager.inventory", "inventory.json"),
     ("manager.cooldown", "cooldown.json"),
     ("manager.profiles", "the profiles and their logins"),
+    (
+        "manager.launches",
+        "launches.jsonl, and running launches of other accounts",
+    ),
     ("manager.foreign", "what lies there and is not ours"),
+    (
+        "manager.python",
+        "archives of the Python codex-manager in a folder of its own",
+    ),
     (
         "manager.cloud",
         "whether the manager home is in a synced folder",

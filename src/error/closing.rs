@@ -4,22 +4,13 @@ use super::{CommandError, ErrorKind};
 
 impl From<crate::closing::ClosingError> for CommandError {
     fn from(error: crate::closing::ClosingError) -> Self {
-        use crate::closing::{ClosingError, Reason};
+        use crate::closing::ClosingError;
         let running = |error, hint: &str| {
             Self::wrap(ErrorKind::CodexRunning, error).hint(format!("{hint}; nothing was changed"))
         };
         match error {
             ClosingError::Refused(ref refusal) => {
-                let hint = match refusal.reason {
-                    Reason::Background => "wait for it to end, or end Codex yourself",
-                    Reason::InsideCodex => "run the command in a terminal of its own",
-                    Reason::AnotherUser | Reason::Stranger | Reason::Unexplained => {
-                        "end these first"
-                    }
-                    Reason::Forbidden => {
-                        "end Codex yourself, or set process_detection.allow_terminate_if_running"
-                    }
-                };
+                let hint = refusal.reason.remedy();
                 running(error, hint)
             }
             ClosingError::Declined(_) => {

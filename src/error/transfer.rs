@@ -11,6 +11,7 @@ impl From<crate::transfer::TransferError> for CommandError {
             TransferError::Loan(e) => e.into(),
             TransferError::Document(e) => e.into(),
             TransferError::Interrupted => Self::interrupted(),
+            TransferError::PythonHome(e) => e.into(),
             TransferError::Exists(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("choose another name; nothing was changed"),
             TransferError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
@@ -36,5 +37,39 @@ impl From<crate::transfer::TransferError> for CommandError {
             TransferError::NoSpace { .. } => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
         }
+    }
+}
+
+impl From<crate::transfer::python_home::PythonHomeError> for CommandError {
+    fn from(error: crate::transfer::python_home::PythonHomeError) -> Self {
+        use crate::transfer::python_home::PythonHomeError;
+        let (kind, hint) = match &error {
+            PythonHomeError::Missing(_) => (
+                ErrorKind::Failed,
+                "name the folder with its backups/: codex-manager config import-python DIR",
+            ),
+            PythonHomeError::IsManagerHome(_) => (
+                ErrorKind::Refused,
+                "there is nothing to import; see the archives: codex-manager list-backups",
+            ),
+            PythonHomeError::HoldsManagerHome(_) => (
+                ErrorKind::Refused,
+                "choose a manager home outside of it: --manager-home or CODEX_MANAGER_HOME",
+            ),
+            PythonHomeError::NotPython(_) => (
+                ErrorKind::Refused,
+                "use it in place with --manager-home, or merge it with codex-manager profile export and import",
+            ),
+            PythonHomeError::Empty(_) => (
+                ErrorKind::Refused,
+                "legacy *_auth.json files are read by codex-manager normalize DIR",
+            ),
+            PythonHomeError::Taken(_) => {
+                return Self::wrap(ErrorKind::Failed, error)
+                    .hint("run the same command again: it copies what is left");
+            }
+        };
+        let hint = format!("{hint}; nothing was changed");
+        Self::wrap(kind, error).hint(hint)
     }
 }

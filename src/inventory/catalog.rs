@@ -184,6 +184,16 @@ fn archive(
     }
 }
 
+/// The paths of the archives under `backups`, relative to it with `/`, in order. Opens none of them.
+///
+/// # Errors
+/// The folder cannot be listed. One that does not exist is empty.
+pub fn archive_paths(backups: &Path) -> Result<Vec<String>, IoError> {
+    let pairs = pairs(backups)?.into_iter();
+    let archives = pairs.filter(|(_, pair)| pair.archive.is_some());
+    Ok(archives.map(|(path, _)| path).collect())
+}
+
 /// What it means for an archive that it could not be opened.
 pub fn problem_of(error: &ArchiveError) -> Problem {
     match error {

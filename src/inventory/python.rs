@@ -1,4 +1,4 @@
-//! `cooldown.json` as the Python codex-manager (2.x to 23.x) keeps it.
+//! `cooldown.json` as the Python codex-manager (3.0 to 23.x) keeps it.
 //!
 //! An object keyed by email: `{reset_at, session_start_at, is_expired, quota_percent_left,
 //! plan_type, updated_at, …}`, and under `_active_account` `{email, updated_at}`. Where it could not

@@ -7,6 +7,9 @@ pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -
     if count == N::from(1) {
         return format!("{count} {noun}");
     }
+    if noun.ends_with("ch") {
+        return format!("{count} {noun}es");
+    }
     match noun
         .strip_suffix('y')
         .filter(|stem| !stem.ends_with(['a', 'e', 'o']))
@@ -27,5 +30,6 @@ mod tests {
         assert_eq!(counted(1_i64, "day"), "1 day");
         assert_eq!(counted(2_i64, "day"), "2 days");
         assert_eq!(counted(2_usize, "entry"), "2 entries");
+        assert_eq!(counted(3_usize, "launch"), "3 launches");
     }
 }

@@ -8,7 +8,7 @@ use crate::codex::token_count;
 use crate::history::lines::{Line, Lines};
 use crate::history::rollout::{self, Meta};
 use crate::io::atomic::with_suffix;
-use crate::io::processes::Table;
+use crate::io::processes::{Process, Table};
 use crate::io::regular;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
@@ -68,7 +68,7 @@ impl OpenRollouts {
 
 fn find_codex(table: &Table, child: ProcessId) -> Option<ProcessId> {
     let is_codex = |pid: u32| {
-        let name = table.get(pid).and_then(|process| process.name());
+        let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))
     };
     if !child.is_alive() {
@@ -80,7 +80,7 @@ fn find_codex(table: &Table, child: ProcessId) -> Option<ProcessId> {
     // A Codex that the agent starts in turn is further below than the launcher's own.
     table
         .iter()
-        .map(|process| process.pid())
+        .map(Process::pid)
         .filter(|pid| is_codex(*pid))
         .filter_map(|pid| {
             let distance = table
@@ -96,7 +96,7 @@ fn find_codex(table: &Table, child: ProcessId) -> Option<ProcessId> {
 /// Whether a rollout is a conversation of the user's, and not one of a subagent.
 fn is_main_thread(meta: &Meta) -> bool {
     let source = meta.payload.get("source");
-    !source.is_some_and(|source| source.get("subagent").is_some())
+    source.is_none_or(|source| source.get("subagent").is_none())
         && meta.text("thread_source") != Some("subagent")
 }
 

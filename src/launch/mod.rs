@@ -7,6 +7,7 @@
 //! rollout is opened that is neither bound nor a candidate of a launch that just ended.
 
 pub mod binding;
+pub mod folders;
 pub mod isolated_home;
 pub mod program;
 pub mod record;

@@ -14,8 +14,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// The document in the manager home.
-const FILE_NAME: &str = "codex-program.json";
+/// The name of the document in the manager home.
+pub const FILE_NAME: &str = "codex-program.json";
 
 /// How long Codex may take to print its help.
 const HELP_TIMEOUT: Duration = Duration::from_secs(10);

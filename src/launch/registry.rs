@@ -1,9 +1,10 @@
 //! `launches.jsonl`: one line for each state of a launch; the last line of a launch id counts.
 //!
 //! Lines are appended under a lock and fsynced. A line that a crash cut off is skipped, and the
-//! next one begins on a line of its own.
+//! next one begins on a line of its own. Now and then the lines that others superseded are dropped.
 
 use super::record::{LaunchRecord, SCHEMA};
+use crate::inventory::cooldown::LOCK_NAME;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, regular};
 use memchr::{memchr, memmem};
@@ -26,6 +27,9 @@ const UNSETTLED: &[u8] = b"\",\"settled\":false,";
 /// What follows that in a line of [`SCHEMA`].
 const SCHEMA_FIELD: &[u8] = b"\"schema\":1,";
 
+/// How many superseded lines are kept at least.
+const KEPT_SUPERSEDED: usize = 1_000;
+
 /// The registry of a manager home.
 #[derive(Debug, Clone)]
 pub struct Registry {
@@ -38,7 +42,7 @@ impl Registry {
     pub fn of(manager_home: &Path) -> Self {
         Self {
             path: manager_home.join(FILE_NAME),
-            lock: manager_home.join(".launches.lock"),
+            lock: manager_home.join(LOCK_NAME),
         }
     }
 
@@ -109,6 +113,30 @@ impl Registry {
         Ok(())
     }
 
+    /// Drops superseded lines, once there are more of them than launches. Lines that this version
+    /// does not understand stay.
+    ///
+    /// # Errors
+    /// The file system refuses; the file is as it was then.
+    pub fn compact(&self) -> Result<(), IoError> {
+        let is_worth_it =
+            |launches: &Launches| launches.superseded > launches.len().max(KEPT_SUPERSEDED);
+        if !is_worth_it(&self.read()?) {
+            return Ok(());
+        }
+        let _held = FileLock::exclusive(&self.lock)?;
+        let launches = self.read()?;
+        let mut kept: Vec<_> = launches.lines.iter().map(|line| &line.range).collect();
+        kept.extend(&launches.damaged);
+        kept.sort_by_key(|range| range.start);
+        let mut text = Vec::new();
+        for range in kept {
+            text.extend_from_slice(&launches.bytes[range.clone()]);
+            text.push(b'\n');
+        }
+        atomic::write(&self.path, &text)
+    }
+
     fn ends_in_newline(&self) -> Result<bool, IoError> {
         let read = || -> std::io::Result<bool> {
             let mut file = regular::open(&self.path)?;
@@ -144,8 +172,10 @@ pub struct Launches {
     bytes: Vec<u8>,
     /// By launch id, which sorts by time.
     lines: Vec<IndexedLine>,
-    /// How many lines are no launch that this version knows.
-    damaged: usize,
+    /// The lines that are no launch that this version knows.
+    damaged: Vec<Range<usize>>,
+    /// How many lines a later one of the same launch replaces.
+    superseded: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -168,7 +198,8 @@ impl Launches {
     fn index(bytes: Vec<u8>) -> Self {
         let mut last: HashMap<&[u8], IndexedLine> = HashMap::new();
         let mut foreign: HashMap<String, IndexedLine> = HashMap::new();
-        let mut damaged = 0;
+        let mut damaged = Vec::new();
+        let mut total = 0;
         let mut start = 0;
         while start < bytes.len() {
             let end = memchr(b'\n', &bytes[start..]).map_or(bytes.len(), |at| start + at);
@@ -178,6 +209,7 @@ impl Launches {
             if line.trim_ascii().is_empty() {
                 continue;
             }
+            total += 1;
             if let Some((id, is_settled)) = own_head(line) {
                 last.insert(id, IndexedLine { range, is_settled });
             } else if let Ok(head) = serde_json::from_slice::<LineHead>(line)
@@ -186,7 +218,7 @@ impl Launches {
                 let is_settled = head.settled;
                 foreign.insert(head.launch_id, IndexedLine { range, is_settled });
             } else {
-                damaged += 1;
+                damaged.push(range);
             }
         }
         // Of one id in both forms the later line counts.
@@ -207,8 +239,9 @@ impl Launches {
                 _ => lines.push((id, line)),
             }
         }
-        let lines = lines.into_iter().map(|(_, line)| line).collect();
+        let lines: Vec<_> = lines.into_iter().map(|(_, line)| line).collect();
         Self {
+            superseded: total - lines.len() - damaged.len(),
             bytes,
             lines,
             damaged,
@@ -231,7 +264,7 @@ impl Launches {
 
     /// How many lines could not be understood.
     pub fn damaged_lines(&self) -> usize {
-        self.damaged
+        self.damaged.len()
     }
 
     /// The launches, the newest first.
@@ -326,7 +359,7 @@ mod tests {
         let mut foreign = serde_json::to_value(record("20260102-b", true)).unwrap();
         foreign["profile"] = "other".into();
         let mut text = fs::read_to_string(registry.path()).unwrap();
-        text.push_str(&format!("{foreign}\n"));
+        text = format!("{text}{foreign}\n");
         text.push_str("{\"launch_id\":\"20260105-e\",\"settled\":true,\"schema\":2}\n");
         fs::write(registry.path(), text).unwrap();
         let launches = registry.read().unwrap();
@@ -363,6 +396,34 @@ mod tests {
         let launches = registry.read().unwrap();
         assert_eq!(launches.newest().nth(1).unwrap().exit_code, Some(3));
         assert!(ids(launches.unsettled()).is_empty());
+    }
+
+    #[test]
+    fn compaction_keeps_what_counts_and_what_is_not_understood() {
+        let home = tempfile::tempdir().unwrap();
+        let registry = Registry::of(home.path());
+        registry.append(&record("20260101-a", false)).unwrap();
+        let mut text = fs::read_to_string(registry.path()).unwrap();
+        text.push_str("torn\n");
+        fs::write(registry.path(), &text).unwrap();
+        registry.compact().unwrap();
+        assert_eq!(
+            fs::read_to_string(registry.path()).unwrap(),
+            text,
+            "few lines stay"
+        );
+        let many: Vec<_> = (0..=KEPT_SUPERSEDED)
+            .map(|_| record("20260102-b", false))
+            .collect();
+        registry.append_all(&many).unwrap();
+        registry.append(&record("20260102-b", true)).unwrap();
+        registry.compact().unwrap();
+        let after = fs::read_to_string(registry.path()).unwrap();
+        assert_eq!(after.lines().count(), 3, "{after}");
+        let launches = registry.read().unwrap();
+        assert_eq!(ids(launches.newest()), ["20260102-b", "20260101-a"]);
+        assert_eq!(ids(launches.unsettled()), ["20260101-a"]);
+        assert_eq!(launches.damaged_lines(), 1);
     }
 
     #[test]

@@ -76,7 +76,7 @@ impl Launch<'_> {
         let started = self.record.started_at;
         let noted =
             store::note_profiles_and(self.request.manager_home, &started.to_utc(), zone, |file| {
-                file.used(&self.record.identity, started)
+                file.used(&self.record.identity, started);
             });
         note(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
@@ -131,6 +131,7 @@ impl Launch<'_> {
             );
         }
         note(registry.append(&self.record), warnings);
+        note(registry.compact(), warnings);
         match self.isolated.take() {
             Some(isolated) => note(
                 isolated.release(&profiles, now, login_lock::PATIENCE),
@@ -141,7 +142,7 @@ impl Launch<'_> {
         let record = &self.record;
         let noted =
             store::note_profiles_and(self.request.manager_home, &now.to_utc(), zone, |file| {
-                settle::note_usage(file, record)
+                settle::note_usage(file, record);
             });
         note(noted, warnings);
     }

@@ -11,7 +11,7 @@ use crate::accounts::switch::{
     self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
 };
 use crate::codex::arguments::{Arguments, Mode, NO_DAEMON};
-use crate::codex::auth::AuthFile;
+use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
@@ -21,7 +21,6 @@ use crate::codex::{daemon, redaction};
 use crate::io::IoError;
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
-use serde::Serialize;
 use std::collections::hash_map::RandomState;
 use std::ffi::OsString;
 use std::hash::{BuildHasher, Hasher};
@@ -58,7 +57,7 @@ pub struct LaunchRequest<'a> {
 }
 
 /// What a launch will do. Computed without writing anything.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct LaunchPlan {
     /// The profile of the account.
     pub profile: String,
@@ -124,6 +123,14 @@ pub struct Launch<'a> {
     pub switch: Option<SwitchReport>,
     /// Variables that name another login and are not passed on.
     pub dropped_variables: Vec<&'static str>,
+}
+
+impl Launch<'_> {
+    /// Whether Codex itself will choose a conversation to go on: it hides those of other accounts
+    /// from its picker and from `--last` (0.169).
+    pub fn codex_chooses(&self) -> bool {
+        self.record.codex_chose
+    }
 }
 
 /// Plans a launch. Writes nothing and starts nothing.
@@ -260,7 +267,9 @@ pub fn prepare<'a>(
         };
         report = Some(switch::apply(&switch_request(&request, policy), on_step)?);
         let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
-        live.snapshot().map(|s| s.fingerprint()).unwrap_or_default()
+        live.snapshot()
+            .map(AuthSnapshot::fingerprint)
+            .unwrap_or_default()
     };
     let launch_id = new_launch_id(request.now);
     let home = isolated

@@ -259,7 +259,7 @@ fn changed_accounts(ours: &CooldownFile, theirs: &CooldownFile) -> Vec<String> {
 }
 
 /// Takes over what is newer. Whether a login is at hand is known here alone. Pure.
-fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
+pub(super) fn merge_entry(file: &mut CooldownFile, theirs: &AccountEntry) {
     let who = &theirs.identity;
     if let Some(look) = &theirs.observation {
         file.observe(who, look.clone());

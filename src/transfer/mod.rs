@@ -8,12 +8,15 @@
 //! - [`export`] gathers and writes it, [`handover`] moves the ownership of logins;
 //! - [`reading`] checks all of it before anything is changed;
 //! - [`merge`] takes it over, [`profiles`] decides which login is newer.
+//!
+//! [`python_home`] takes over the home of a Python codex-manager, which is a folder.
 
 pub mod export;
 pub mod handover;
 pub mod manifest;
 pub mod merge;
 pub mod profiles;
+pub mod python_home;
 pub mod reading;
 pub mod seal;
 
@@ -38,6 +41,9 @@ pub enum TransferError {
     /// A document cannot be used.
     #[error(transparent)]
     Document(#[from] DocumentError),
+    /// A folder is no home of the Python codex-manager that can be imported.
+    #[error(transparent)]
+    PythonHome(#[from] python_home::PythonHomeError),
     /// There is such a file already.
     #[error("there is a file of that name: {}", .0.display())]
     Exists(PathBuf),

@@ -105,12 +105,22 @@ fn kinds(env: &Environment) -> &'static [Kind] {
     }
 }
 
-/// Asks in a window; `None` where no window can be shown or nobody answers in two minutes.
-pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
-    let (kind, program) = kinds(env).iter().find_map(|kind| {
+/// Finds the first program that can show a question.
+fn find(env: &Environment) -> Option<(Kind, Program)> {
+    kinds(env).iter().find_map(|kind| {
         let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
         Some((*kind, program))
-    })?;
+    })
+}
+
+/// Whether [`confirm`] has a program to ask with.
+pub fn is_available(env: &Environment) -> bool {
+    find(env).is_some()
+}
+
+/// Asks in a window; `None` where no window can be shown or nobody answers in two minutes.
+pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
+    let (kind, program) = find(env)?;
     let mut command = Command::new(program.path());
     command.env_clear().envs(env.variables());
     kind.prepare(&mut command, question);

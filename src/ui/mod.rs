@@ -191,6 +191,13 @@ impl Ui {
         }
     }
 
+    /// A table on stdout that tells what was done; `--quiet` omits it.
+    pub fn report_table(&self, table: impl Display) {
+        if self.verbosity >= Verbosity::Normal {
+            self.line(table);
+        }
+    }
+
     /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
     pub fn document(&self, command: &str, body: &impl Serialize) {
         #[derive(Serialize)]

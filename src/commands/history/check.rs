@@ -108,6 +108,9 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     list.group(Style::Dim, what, &report.hidden, |h| {
         format!("{}  {}", h.id, printable(&h.account_id))
     });
+    if !report.hidden.is_empty() {
+        ui.note("\ngo on with one under its account: codex-manager resume ID");
+    }
     if !report.is_mended() {
         ui.note("\nmend it, with Codex closed: codex-manager history repair");
     }

@@ -1,11 +1,17 @@
 //! Who uses the home that a sync would change, as `[process_detection]` and the flags have it.
 
-use crate::closing::{self, ClosingPlan, ClosingRequest};
+use super::shared;
+use crate::closing::{self, Closing, ClosingError, ClosingPlan, ClosingRequest};
 use crate::codex::process;
-use crate::commands::closing::{ClosingArgs, list};
+use crate::commands::closing::{ClosingArgs, can_ask, list};
 use crate::context::Context;
+use crate::doctor::Check;
 use crate::error::CommandError;
 use crate::sync::config::SyncConfig;
+use std::path::Path;
+
+const UNKNOWN: &str = "this system does not show who uses the Codex home";
+const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
 
 /// Does `work` with what closing Codex needs to know; `None` where Codex may run.
 fn with_closing<T>(
@@ -33,16 +39,72 @@ pub(super) fn nobody_home(
     args: &ClosingArgs,
 ) -> Result<(), CommandError> {
     if config.safety.require_codex_stopped && !process::can_tell() {
-        let message = "this system does not show who uses the Codex home";
         if config.safety.fail_on_unknown {
-            return Err(CommandError::refused(message)
-                .hint("end Codex and set safety.fail_on_unknown = false; nothing was changed"));
+            return Err(CommandError::refused(UNKNOWN)
+                .hint(format!("{UNKNOWN_REMEDY}; nothing was changed")));
         }
-        context.ui.warn(message);
+        context.ui.warn(UNKNOWN);
     }
     with_closing(context, config, |request| args.close(context, request))
         .transpose()
         .map(|_| ())
+}
+
+/// Checks that a `sync run --apply` with the flags `args` could have the Codex home to itself. It fails where
+/// such a run is refused whatever the user answers.
+pub(super) fn check(
+    context: &Context,
+    config: &SyncConfig,
+    path: &Path,
+    args: &ClosingArgs,
+) -> Check {
+    const ID: &str = "sync.codex";
+    const WHY: &str = "no sync changes files while Codex uses them";
+    if !config.safety.require_codex_stopped {
+        let message = "Codex may run during a sync: safety.require_codex_stopped = false";
+        return Check::ok(ID, message);
+    }
+    if !process::can_tell() {
+        return if config.safety.fail_on_unknown {
+            Check::fail(ID, UNKNOWN)
+                .because(WHY)
+                .advised(UNKNOWN_REMEDY)
+        } else {
+            Check::warn(ID, UNKNOWN)
+        };
+    }
+    let command = shared::command(context, path, "run --apply");
+    match plan_closing(context, config, args) {
+        None | Some(ClosingPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
+        Some(ClosingPlan::Refuse(refusal)) => {
+            let remedy = refusal.reason.remedy();
+            let message = ClosingError::Refused(refusal).to_string();
+            Check::fail(ID, message).because(WHY).advised(remedy)
+        }
+        Some(ClosingPlan::Ask(closing)) if !can_ask(context, &config.closing) => {
+            let message = format!(
+                "Codex is running, and the user cannot be asked whether to end it: {}",
+                closing::named(&closing.processes)
+            );
+            Check::fail(ID, message).because(WHY).advised(format!(
+                "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
+            ))
+        }
+        Some(ClosingPlan::Ask(closing)) => in_use(&closing)
+            .because(WHY)
+            .advised(format!("end Codex, or say yes when asked by: {command}")),
+        Some(ClosingPlan::Terminate(closing)) => in_use(&closing)
+            .because(WHY)
+            .advised(format!("with the same flags, this ends it: {command}")),
+    }
+}
+
+fn in_use(closing: &Closing) -> Check {
+    let processes = closing::named(&closing.processes);
+    Check::warn(
+        "sync.codex",
+        format!("the Codex home is in use: {processes}"),
+    )
 }
 
 /// What would be done about those who use the home.

@@ -1,10 +1,10 @@
 //! `sync init`: a configuration with a remark on every key.
 
-use super::shared::surroundings;
+use super::shared::{self, surroundings};
 use crate::config;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::{atomic, machine, shell};
+use crate::io::{atomic, machine};
 use crate::sync::config::{SyncConfig, machine_name};
 use clap::Args;
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl InitArgs {
         if path.exists() && !self.force {
             let message = format!("there is a configuration already: {}", path.display());
             return Err(
-                CommandError::refused(message).hint("--force replaces it; nothing was changed")
+                CommandError::usage(message).hint("--force replaces it; nothing was changed")
             );
         }
         if self.dry_run {
@@ -69,14 +69,8 @@ impl InitArgs {
             if cloud.is_none() {
                 context.ui.note("next: set paths.cloud_root_dir in it");
             }
-            let named = if path == default {
-                String::new()
-            } else {
-                format!(" -c {}", shell::word(&path.to_string_lossy()))
-            };
-            context
-                .ui
-                .note(format_args!("then: codex-manager sync{named} preflight"));
+            let preflight = shared::command(context, &path, "preflight");
+            context.ui.note(format_args!("then: {preflight}"));
         }
         let json = InitJson {
             path: &path,

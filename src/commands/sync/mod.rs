@@ -95,7 +95,7 @@ impl SyncArgs {
         match self.command {
             SyncCommand::Init(args) => args.run(context, &path),
             SyncCommand::Validate(args) => args.run(context, &path),
-            SyncCommand::Preflight(args) => args.run(context, &path),
+            SyncCommand::Preflight(args) => args.run(context, &path, closing),
             SyncCommand::Plan(args) => args.run(context, &path, closing),
             SyncCommand::Run(args) => args.run(context, &path, closing),
             SyncCommand::Restore(args) => args.run(context, &path, closing),

@@ -2,6 +2,7 @@
 
 use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
+use crate::commands::closing::ClosingArgs;
 use crate::commands::doctor;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
@@ -71,8 +72,13 @@ struct PreflightJson<'a> {
 
 impl PreflightArgs {
     #[allow(clippy::unused_self, reason = "like its siblings")]
-    pub(super) fn run(self, context: &Context, path: &Path) -> Result<Outcome, CommandError> {
-        let checks = checks(context, path)?;
+    pub(super) fn run(
+        self,
+        context: &Context,
+        path: &Path,
+        closing: &ClosingArgs,
+    ) -> Result<Outcome, CommandError> {
+        let checks = checks(context, path, closing)?;
         let json = PreflightJson { checks: &checks };
         context.ui.document("sync preflight", &json);
         for check in &checks {
@@ -87,13 +93,14 @@ impl PreflightArgs {
     }
 }
 
-/// Looks everything over; changes nothing.
+/// Checks what a `sync run --apply` with the flags `args` needs; changes nothing.
 ///
 /// # Errors
 /// The configuration cannot be used.
 pub(in crate::commands) fn checks(
     context: &Context,
     path: &Path,
+    args: &ClosingArgs,
 ) -> Result<Vec<Check>, CommandError> {
     let config = read_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
@@ -108,15 +115,7 @@ pub(in crate::commands) fn checks(
         );
     }
     folders(&config, &mut checks);
-    let holders = closing::who_is_home(context, &config);
-    if holders.is_empty() {
-        let message = "nobody uses the Codex home".to_owned();
-        push(&mut checks, "sync.codex", Status::Ok, message, None);
-    } else {
-        let message = format!("the Codex home is in use: {}", holders.join(", "));
-        let fix = "end it before: codex-manager sync run --apply";
-        push(&mut checks, "sync.codex", Status::Warn, message, Some(fix));
-    }
+    checks.push(closing::check(context, &config, path, args));
     state(context, &config, &mut checks);
     Ok(checks)
 }

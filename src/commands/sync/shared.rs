@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::quantity::counted;
-use crate::io::{IoContext, atomic};
+use crate::io::{IoContext, atomic, shell};
 use crate::sync::arrivals::{self, Arrivals};
 use crate::sync::config::{Surroundings, SyncConfig};
 use crate::sync::plan::{Conflict, Plan};
@@ -27,6 +27,16 @@ pub(super) fn config_path(context: &Context, given: Option<&Path>) -> PathBuf {
     match given {
         Some(path) => context.env.absolute(path),
         None => context.manager_path("sync.toml"),
+    }
+}
+
+/// The command line `codex-manager sync …` for the configuration at `path`.
+pub(super) fn command(context: &Context, path: &Path, rest: &str) -> String {
+    if path == config_path(context, None) {
+        format!("codex-manager sync {rest}")
+    } else {
+        let config = shell::word(&path.to_string_lossy());
+        format!("codex-manager sync -c {config} {rest}")
     }
 }
 

@@ -135,7 +135,9 @@ fn write(
         Origin::Python => {
             let kept = atomic::keep_copy(&path, ".python-backup")?;
             Some(format!(
-                "the Python codex-manager's {FILE_NAME} was taken over; the original is kept: {}",
+                "the Python codex-manager's {FILE_NAME} was taken over, and the commands cooldown and recommend \
+                 of the Python codex-manager fail in this folder from now on; to go back, rename the original \
+                 to {FILE_NAME}: {}",
                 kept.display()
             ))
         }

@@ -16,6 +16,7 @@ pub(super) struct Reader<'a> {
     pub(super) path: &'a Path,
     document: &'a DocumentMut,
     taken: Vec<(&'static str, &'static str)>,
+    warnings: Vec<String>,
 }
 
 impl<'a> Reader<'a> {
@@ -24,6 +25,7 @@ impl<'a> Reader<'a> {
             path,
             document,
             taken: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -37,6 +39,14 @@ impl<'a> Reader<'a> {
 
     pub(super) fn ignore(&mut self, table: &'static str, key: &'static str) {
         self.taken.push((table, key));
+    }
+
+    /// Warns where a key is set that codexSync obeys and this program does not, for the `reason`.
+    pub(super) fn without_effect(&mut self, table: &'static str, key: &'static str, reason: &str) {
+        if self.take(table, key).is_some() {
+            let warning = format!("{table}.{key} has no effect: {reason}");
+            self.warnings.push(warning);
+        }
     }
 
     pub(super) fn take(&mut self, table: &'static str, key: &'static str) -> Option<&'a Item> {
@@ -176,9 +186,9 @@ impl<'a> Reader<'a> {
             .ok_or_else(|| self.invalid(table, KEY, "must be a table of lists of names"))
     }
 
-    /// What the document has and nobody took.
-    pub(super) fn unknown(&self) -> Vec<String> {
-        let mut unknown = Vec::new();
+    /// The keys that have no effect: a warning each.
+    pub(super) fn warnings(self) -> Vec<String> {
+        let mut warnings = self.warnings;
         for (name, item) in self.document.as_table() {
             // codexSync's template carries a table of remarks.
             if name == "assumptions" {
@@ -187,15 +197,15 @@ impl<'a> Reader<'a> {
             let known = self.taken.iter().any(|(table, _)| *table == name);
             let table = item.as_table_like().filter(|_| known);
             let Some(table) = table else {
-                unknown.push(format!("unknown key in the configuration: {name}"));
+                warnings.push(format!("unknown key in the configuration: {name}"));
                 continue;
             };
             for (key, _) in table.iter() {
                 if !self.taken.contains(&(name, key)) {
-                    unknown.push(format!("unknown key in the configuration: {name}.{key}"));
+                    warnings.push(format!("unknown key in the configuration: {name}.{key}"));
                 }
             }
         }
-        unknown
+        warnings
     }
 }

@@ -182,7 +182,7 @@ impl SyncConfig {
         let config = Self::from(&mut reader, around)?;
         overlap::check(&config, around.manager_home)?;
         Ok(Self {
-            warnings: reader.unknown(),
+            warnings: reader.warnings(),
             ..config
         })
     }
@@ -325,6 +325,9 @@ fn logging(r: &mut Reader<'_>, file: Option<PathBuf>) -> Result<LogSettings, Con
     const MEGABYTE: u64 = 1024 * 1024;
     let usual = LogSettings::default();
     let megabytes = r.number(TABLE, "max_file_size_mb", usual.max_file_bytes / MEGABYTE)?;
+    if megabytes == 0 {
+        return Err(r.invalid(TABLE, "max_file_size_mb", "must be at least 1"));
+    }
     let days = r.number(TABLE, "retention_days", usual.retention_days.into())?;
     Ok(LogSettings {
         level: r.choice(TABLE, "level", usual.level)?,

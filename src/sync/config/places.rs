@@ -52,7 +52,9 @@ impl Places {
         if let Some(backups) = r.text("paths", "backup_dir")? {
             places.backup_dir = places.absolute(&backups);
         }
-        r.ignore("paths", "temp_dir");
+        // A rename replaces a file in one step only within its folder.
+        let no_effect = "temporary files are written next to the files that they replace";
+        r.without_effect("paths", "temp_dir", no_effect);
         Ok(places)
     }
 

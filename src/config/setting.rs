@@ -1,0 +1,181 @@
+//! The name of a setting: a key of [`KEYS`], or a key of [`FOLDER_KEYS`] with a folder.
+
+use super::{KEYS, Key, Kind, key};
+use crate::launch::folders;
+use std::path::Path;
+
+/// The settings that have one value per folder. In the file each is a table whose keys are folders.
+pub const FOLDER_KEYS: [Key; 2] = [
+    key("folders", Kind::Profile, "the account of a folder"),
+    key(
+        "trusted",
+        Kind::Flag,
+        "whether .codex-account files in a folder are used",
+    ),
+];
+
+/// The least similarity (Jaro-Winkler) of two names for one to be suggested for the other.
+const MIN_SIMILARITY: f64 = 0.7;
+
+/// One setting of the file.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Its kind and description.
+    pub key: &'static Key,
+    /// For a key of [`FOLDER_KEYS`]: the folder as the user typed it.
+    pub folder: Option<String>,
+}
+
+impl Setting {
+    /// The name that `config get` takes.
+    pub fn name(&self) -> String {
+        match &self.folder {
+            Some(folder) => format!("{}.{folder}", self.key.name),
+            None => self.key.name.to_owned(),
+        }
+    }
+
+    /// The table of the file that holds the setting, if any, and the key within it.
+    pub(super) fn table_and_key(&self) -> (Option<&str>, &str) {
+        match (&self.folder, self.key.name.split_once('.')) {
+            (Some(folder), _) => (Some(self.key.name), folder),
+            (None, Some((table, key))) => (Some(table), key),
+            (None, None) => (None, self.key.name),
+        }
+    }
+
+    /// Returns true if both are the same setting, also where the folder is spelled in two ways
+    /// (`~/work` and `/home/me/work/`). Symbolic links are not resolved.
+    pub fn is_same(&self, other: &Self, home_dir: Option<&Path>) -> bool {
+        let absolute = |folder: &str| folders::absolute(folder, home_dir);
+        let is_same_folder = match (&self.folder, &other.folder) {
+            (Some(a), Some(b)) => a == b || absolute(a).is_some_and(|a| Some(a) == absolute(b)),
+            (a, b) => a == b,
+        };
+        self.key.name == other.key.name && is_same_folder
+    }
+}
+
+impl From<&'static Key> for Setting {
+    fn from(key: &'static Key) -> Self {
+        Self { key, folder: None }
+    }
+}
+
+/// A name that no setting has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    /// No setting has that name.
+    #[error("no setting is called {name:?}{}", nearest.map(|n| format!("; did you mean {n}?")).unwrap_or_default())]
+    Unknown {
+        /// The name as typed.
+        name: String,
+        /// The most similar name.
+        nearest: Option<&'static str>,
+    },
+    /// The setting has one value per folder, and the folder is missing or relative.
+    #[error("{name:?} does not name a folder by an absolute path")]
+    NoFolder {
+        /// The name as typed.
+        name: String,
+    },
+}
+
+/// The setting called `name`. After `folders.` and `trusted.` the rest of the name is the folder,
+/// whatever characters it has.
+///
+/// # Errors
+/// No setting has that name, or the folder is not an absolute path (a leading `~` counts as one).
+pub fn find(name: &str) -> Result<Setting, KeyError> {
+    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+        return Ok(key.into());
+    }
+    let (table, folder) = name.split_once('.').unwrap_or((name, ""));
+    match FOLDER_KEYS.iter().find(|key| key.name == table) {
+        Some(key) if folders::is_absolute(folder) => Ok(Setting {
+            key,
+            folder: Some(folder.to_owned()),
+        }),
+        Some(_) => Err(KeyError::NoFolder {
+            name: name.to_owned(),
+        }),
+        None => Err(KeyError::Unknown {
+            name: name.to_owned(),
+            nearest: nearest(name),
+        }),
+    }
+}
+
+/// The name of [`KEYS`] that is most similar to `name`.
+fn nearest(name: &str) -> Option<&'static str> {
+    let plain = |text: &str| text.to_lowercase().replace(['.', '-'], "_");
+    let wanted = plain(name);
+    let similarity = |key: &Key| {
+        let whole = plain(key.name);
+        // The user may have left the table out.
+        let last = key.name.rsplit('.').next().unwrap_or_default();
+        strsim::jaro_winkler(&wanted, &whole).max(strsim::jaro_winkler(&wanted, last))
+    };
+    KEYS.iter()
+        .map(|key| (similarity(key), key.name))
+        .filter(|(similarity, _)| *similarity >= MIN_SIMILARITY)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_names_the_nearest_setting() {
+        let nearest = |name: &str| match find(name) {
+            Err(KeyError::Unknown { nearest, .. }) => nearest,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(nearest("timezon"), Some("timezone"));
+        assert_eq!(nearest("codex_bin"), Some("codex.bin"));
+        assert_eq!(nearest("keep-last"), Some("prune.keep_last"));
+        assert_eq!(nearest("backup.compresion"), Some("backup.compression"));
+        assert_eq!(nearest("xyzzy"), None);
+    }
+
+    #[test]
+    fn the_rest_of_a_folder_key_is_the_folder() {
+        for name in [
+            "folders./work/a.b/[c] \"d\"",
+            "folders.~",
+            "trusted.~/work/",
+        ] {
+            let found = find(name).unwrap();
+            assert_eq!(found.name(), name);
+            assert_eq!(
+                found.folder.as_deref(),
+                name.split_once('.').map(|(_, rest)| rest)
+            );
+        }
+        for name in [
+            "folders",
+            "folders.",
+            "folders.work",
+            "trusted..",
+            "folders.~bob/work",
+        ] {
+            assert!(
+                matches!(find(name), Err(KeyError::NoFolder { .. })),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_spellings_of_a_folder_are_one_setting() {
+        let home = Some(Path::new("/home/me"));
+        let same = |a: &str, b: &str, home| find(a).unwrap().is_same(&find(b).unwrap(), home);
+        assert!(same("folders.~/work", "folders./home/me/work/", home));
+        assert!(!same("folders.~/work", "trusted.~/work", home));
+        assert!(!same("folders.~/work", "folders.~/work/sub", home));
+        assert!(!same("folders.~/a", "folders.~/b", None));
+        assert!(same("timezone", "timezone", None));
+    }
+}

@@ -1,0 +1,61 @@
+//! The launch registry: whether it can be read, and which running Codex has another account than the
+//! one that is signed in.
+
+use super::{Check, World};
+use crate::codex::config::read_login;
+use crate::io::quantity::counted;
+use crate::launch::record::LaunchRecord;
+use crate::launch::registry::Registry;
+
+const ID: &str = "manager.launches";
+
+/// Looks at the registry. Nothing where no launch is recorded.
+pub fn examine(world: &World<'_>) -> Option<Check> {
+    let launches = match Registry::of(world.manager_home).read() {
+        Ok(launches) => launches,
+        Err(e) => {
+            return Some(
+                Check::fail(ID, e.to_string())
+                    .because("launch records nothing, and resume does not know the accounts"),
+            );
+        }
+    };
+    if launches.damaged_lines() > 0 {
+        let lines = counted(launches.damaged_lines(), "line");
+        return Some(
+            Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"))
+                .because("those launches are not listed")
+                .advised("nothing has to be done: the other lines are used"),
+        );
+    }
+    if launches.is_empty() {
+        return None;
+    }
+    let live = read_login(world.codex_home).ok();
+    let live = live.as_ref().and_then(|live| live.login());
+    let has_other_account = |record: &LaunchRecord| {
+        let is_live = live.is_some_and(|live| live.identity.is_same(&record.identity));
+        record.isolated_home.is_none() && !is_live && record.is_running()
+    };
+    let others: Vec<_> = launches
+        .unsettled()
+        .filter(has_other_account)
+        .map(|record| record.identity.email.to_string())
+        .collect();
+    Some(if others.is_empty() {
+        Check::ok(
+            ID,
+            format!("{} recorded", counted(launches.len(), "launch")),
+        )
+    } else {
+        Check::warn(
+            ID,
+            format!(
+                "a Codex that runs has an account that is not signed in: {}",
+                others.join(", ")
+            ),
+        )
+        .because("it can no longer renew its login")
+        .fixed_by("codex-manager launches")
+    })
+}

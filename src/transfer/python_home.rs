@@ -1,0 +1,441 @@
+//! Copies the archives and the cooldown of a Python codex-manager into the manager home.
+//!
+//! Versions 1.x and 2.0 of that tool keep theirs in `~/.codexmgr`; those of 3.0 and later in the default
+//! manager home, where they are read in place. The source is only read. Every step does nothing when it
+//! is repeated, so that running an interrupted import again completes it.
+
+use super::TransferError;
+use super::export::Left;
+use super::merge::merge_entry;
+use crate::archive::metadata::Mode;
+use crate::archive::names;
+use crate::inventory::cooldown::{self, CooldownFile, LoginState};
+use crate::inventory::records::{ArchiveRecord, InventoryFile};
+use crate::inventory::{catalog, python, store};
+use crate::io::atomic::TempFile;
+use crate::io::clock::Zone;
+use crate::io::document::{self, DocumentError, Found};
+use crate::io::environment::Environment;
+use crate::io::progress::is_interrupted;
+use crate::io::{IoContext, IoError, Progress, atomic, regular};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The variable that sets the home of versions 1.x and 2.0.
+const VARIABLE: &str = "CODEXMGR_HOME";
+
+/// Their default home, relative to the user's home folder.
+const DEFAULT_NAME: &str = ".codexmgr";
+
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// Why a folder is not imported. Only [`Taken`](PythonHomeError::Taken) occurs after copies were made.
+#[derive(Debug, thiserror::Error)]
+pub enum PythonHomeError {
+    /// It does not exist.
+    #[error("no such folder: {}", .0.display())]
+    Missing(PathBuf),
+    /// It is the manager home.
+    #[error("this is the manager home, where archives of the Python codex-manager are read in place: {}", .0.display())]
+    IsManagerHome(PathBuf),
+    /// The manager home lies in it, so that copies would change it.
+    #[error("the manager home lies in it: {}", .0.display())]
+    HoldsManagerHome(PathBuf),
+    /// It is a manager home of this program.
+    #[error("a manager home of this program, not of the Python codex-manager: {}", .0.display())]
+    NotPython(PathBuf),
+    /// It has neither archives nor figures.
+    #[error("not a home of the Python codex-manager (no archive in backups/, no account in cooldown.json): {}", .0.display())]
+    Empty(PathBuf),
+    /// The name of a copy was free when it was planned.
+    #[error("another process created it during the import: {}", .0.display())]
+    Taken(PathBuf),
+}
+
+/// A home of the Python codex-manager outside the manager home.
+#[derive(Debug)]
+pub struct PythonHome {
+    /// The home.
+    pub folder: PathBuf,
+    /// The archives and records in it.
+    records: Vec<ArchiveRecord>,
+    /// Its `cooldown.json`; empty where there is none. Versions 1.x and 2.0 write none.
+    cooldown: CooldownFile,
+    /// The number of legacy files that its `inventory.json` lists; only version 1.x writes one.
+    pub legacy_files: usize,
+    /// Entries of its `cooldown.json` that cannot be read.
+    pub warnings: Vec<String>,
+}
+
+/// Whether an archive is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CopyOutcome {
+    /// It is copied.
+    Added,
+    /// The manager home has the same bytes.
+    Present,
+}
+
+/// An archive, or a record without an archive, of a [`PythonHome`].
+#[derive(Debug, Clone, Serialize)]
+pub struct ArchiveCopy {
+    /// The path of the archive in the source, relative to `backups/`.
+    pub archive: String,
+    /// The path in the manager home, relative to `backups/`.
+    pub saved_as: String,
+    /// The account.
+    pub email: Option<String>,
+    /// What the archive holds.
+    pub mode: Mode,
+    /// The size of the archive; null for a record without an archive.
+    pub archive_bytes: Option<u64>,
+    /// Whether it is copied.
+    pub outcome: CopyOutcome,
+    #[serde(skip)]
+    record: ArchiveRecord,
+}
+
+/// What [`apply`] will do.
+#[derive(Debug, Serialize)]
+pub struct CopyPlan {
+    /// The archives and records.
+    pub archives: Vec<ArchiveCopy>,
+    /// Archives and records that are not copied, and why.
+    pub left: Vec<Left>,
+    /// The emails of accounts whose entry in `cooldown.json` changes.
+    pub accounts: Vec<String>,
+}
+
+impl CopyPlan {
+    /// The archives and records that are copied.
+    pub fn added(&self) -> impl Iterator<Item = &ArchiveCopy> {
+        let archives = self.archives.iter();
+        archives.filter(|copy| copy.outcome == CopyOutcome::Added)
+    }
+}
+
+/// Where a copy goes.
+#[derive(Debug, Clone, Copy)]
+pub struct CopyTarget<'a> {
+    /// The manager home.
+    pub manager_home: &'a Path,
+    /// The current time.
+    pub now: DateTime<Utc>,
+    /// The zone of times without an offset.
+    pub zone: Zone,
+}
+
+/// The default home of versions 1.x and 2.0: `CODEXMGR_HOME`, else `~/.codexmgr`.
+pub fn default_folder(env: &Environment) -> Option<PathBuf> {
+    match env.get(VARIABLE) {
+        Some(folder) => Some(env.absolute(Path::new(folder))),
+        None => env.home_dir.as_ref().map(|home| home.join(DEFAULT_NAME)),
+    }
+}
+
+/// The default home of versions 1.x and 2.0 and the number of archives in it, if the manager home has none
+/// of them. Compares names alone.
+pub fn find_unimported(env: &Environment, manager_home: &Path) -> Option<(PathBuf, usize)> {
+    let folder = default_folder(env)?;
+    refuse(&folder, manager_home).ok()?;
+    let archives = catalog::archive_paths(&store::backups(&folder)).ok()?;
+    let backups = store::backups(manager_home);
+    let is_here = |path: &String| backups.join(path).symlink_metadata().is_ok();
+    let is_new = !archives.is_empty() && !archives.iter().any(is_here);
+    is_new.then_some((folder, archives.len()))
+}
+
+/// Reads the home of a Python codex-manager.
+///
+/// # Errors
+/// `folder` is no such home, is or contains the manager home, or cannot be read.
+pub fn read(folder: &Path, target: &CopyTarget<'_>) -> Result<PythonHome, TransferError> {
+    refuse(folder, target.manager_home)?;
+    let records = catalog::list(&store::backups(folder), Vec::new)?;
+    let (cooldown, warnings) = read_cooldown(folder, target)?;
+    if records.is_empty() && cooldown.accounts.is_empty() {
+        return Err(PythonHomeError::Empty(folder.to_path_buf()).into());
+    }
+    Ok(PythonHome {
+        folder: folder.to_path_buf(),
+        records,
+        cooldown,
+        legacy_files: count_legacy_files(folder),
+        warnings,
+    })
+}
+
+fn count_legacy_files(folder: &Path) -> usize {
+    #[derive(serde::Deserialize)]
+    struct PythonInventory {
+        records: Vec<serde::de::IgnoredAny>,
+    }
+    let bytes = regular::read(folder.join(store::FILE_NAME)).unwrap_or_default();
+    let inventory: Option<PythonInventory> = serde_json::from_slice(&bytes).ok();
+    inventory.map_or(0, |inventory| inventory.records.len())
+}
+
+/// Fails if `folder` cannot be the source of an import.
+fn refuse(folder: &Path, manager_home: &Path) -> Result<(), PythonHomeError> {
+    let real = match folder.canonicalize() {
+        Ok(real) if real.is_dir() => real,
+        _ => return Err(PythonHomeError::Missing(folder.to_path_buf())),
+    };
+    if manager_home.canonicalize().is_ok_and(|home| home == real) {
+        return Err(PythonHomeError::IsManagerHome(real));
+    }
+    // The manager home may not exist yet.
+    let mut above = manager_home.ancestors();
+    let existing = above.find_map(|path| path.canonicalize().ok());
+    if existing.is_some_and(|existing| existing.starts_with(&real)) {
+        return Err(PythonHomeError::HoldsManagerHome(real));
+    }
+    if has_own_document(folder) {
+        return Err(PythonHomeError::NotPython(real));
+    }
+    Ok(())
+}
+
+/// Whether this program has written a document into `folder`. Those of the Python tool have no schema.
+fn has_own_document(folder: &Path) -> bool {
+    let inventory = document::read::<InventoryFile>(&folder.join(store::FILE_NAME));
+    let cooldown = document::read::<CooldownFile>(&folder.join(cooldown::FILE_NAME));
+    matches!(
+        inventory,
+        Ok(Found::Good(_)) | Err(DocumentError::Newer { .. })
+    ) || matches!(
+        cooldown,
+        Ok(Found::Good(_)) | Err(DocumentError::Newer { .. })
+    )
+}
+
+fn read_cooldown(
+    folder: &Path,
+    target: &CopyTarget<'_>,
+) -> Result<(CooldownFile, Vec<String>), IoError> {
+    let path = folder.join(cooldown::FILE_NAME);
+    match regular::read(&path) {
+        Ok(bytes) => {
+            let read = python::parse(&bytes, folder, &target.now, target.zone);
+            Ok(read.unwrap_or_else(|| {
+                let warning = format!("left out, since it is damaged: {}", path.display());
+                (CooldownFile::default(), vec![warning])
+            }))
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Default::default()),
+        Err(e) => Err(e).at("read", &path),
+    }
+}
+
+/// Decides what is copied. Takes no lock and writes nothing.
+///
+/// # Errors
+/// The manager home cannot be read, or has a document of a newer version.
+pub fn plan(home: &PythonHome, target: &CopyTarget<'_>) -> Result<CopyPlan, TransferError> {
+    let manager_home = target.manager_home;
+    document::read::<InventoryFile>(&manager_home.join(store::FILE_NAME))?;
+    let here = cooldown::load(manager_home, &target.now, target.zone)?.file;
+    let source = store::backups(&home.folder);
+    let backups = store::backups(manager_home);
+    let mut plan = CopyPlan {
+        archives: Vec::new(),
+        left: Vec::new(),
+        accounts: Vec::new(),
+    };
+    for record in &home.records {
+        match find_place(record, &source, &backups) {
+            Ok((saved_as, outcome)) => plan.archives.push(ArchiveCopy {
+                archive: record.path.clone(),
+                saved_as,
+                email: record.metadata.email.clone(),
+                mode: record.metadata.mode,
+                archive_bytes: record.archive.as_ref().map(|stamp| stamp.bytes),
+                outcome,
+                record: record.clone(),
+            }),
+            Err(reason) => plan.left.push(Left {
+                name: record.path.clone(),
+                reason,
+            }),
+        }
+    }
+    let mut after = here.clone();
+    add_figures(&mut after, home, &plan);
+    let changed = after.accounts.iter().filter(|entry| {
+        let before = here.find(&entry.identity);
+        before != Some(*entry)
+    });
+    plan.accounts = changed.map(|e| e.identity.email.to_string()).collect();
+    Ok(plan)
+}
+
+/// Finds the name for a copy of `record` under `backups`: that of the same bytes, else the first free one.
+/// An error is the reason why there is none.
+fn find_place(
+    record: &ArchiveRecord,
+    source: &Path,
+    backups: &Path,
+) -> Result<(String, CopyOutcome), String> {
+    let from = file_pair(source, &record.path);
+    // A record without an archive is its sidecar.
+    let compared = usize::from(record.archive.is_none());
+    // A file that cannot be opened would end the import half-way. An archive may lack its sidecar.
+    for (i, path) in from.iter().enumerate() {
+        match regular::open(path) {
+            Err(e) if i == compared || e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
+            _ => {}
+        }
+    }
+    let mut name = record.path.clone();
+    for number in 2.. {
+        let to = file_pair(backups, &name);
+        if to.iter().all(|path| path.symlink_metadata().is_err()) {
+            return Ok((name, CopyOutcome::Added));
+        }
+        let is_same = to[compared].is_file() && same_bytes(&from[compared], &to[compared])?;
+        if is_same {
+            return Ok((name, CopyOutcome::Present));
+        }
+        if record.path.contains('/') {
+            // The Python tool gives no other names to those in folders.
+            return Err("another archive has this name in the manager home".into());
+        }
+        name = names::archive_name(names::stem_of_name(&record.path), number);
+    }
+    unreachable!("the loop above has no end")
+}
+
+/// The paths of an archive and its sidecar.
+fn file_pair(backups: &Path, name: &str) -> [PathBuf; 2] {
+    let base = name.strip_suffix(".tar.gz").unwrap_or(name);
+    [name.to_owned(), format!("{base}.metadata.json")].map(|name| backups.join(name))
+}
+
+fn same_bytes(a: &Path, b: &Path) -> Result<bool, String> {
+    compare(a, b).map_err(|e| e.to_string())
+}
+
+fn compare(a: &Path, b: &Path) -> std::io::Result<bool> {
+    if fs::metadata(a)?.len() != fs::metadata(b)?.len() {
+        return Ok(false);
+    }
+    let open = |path| regular::open(path).map(|f| BufReader::with_capacity(BUFFER_BYTES, f));
+    let (mut a, mut b) = (open(a)?, open(b)?);
+    loop {
+        let (left, right) = (a.fill_buf()?, b.fill_buf()?);
+        let len = left.len().min(right.len());
+        if len == 0 {
+            return Ok(left.len() == right.len());
+        }
+        if left[..len] != right[..len] {
+            return Ok(false);
+        }
+        a.consume(len);
+        b.consume(len);
+    }
+}
+
+/// Adds what the copied archives and the source's `cooldown.json` say; the newest observation wins.
+fn add_figures(file: &mut CooldownFile, home: &PythonHome, plan: &CopyPlan) {
+    file.add_records(&InventoryFile {
+        archives: plan.archives.iter().map(|c| c.record.clone()).collect(),
+        legacy: Vec::new(),
+    });
+    for theirs in &home.cooldown.accounts {
+        merge_entry(file, theirs);
+        file.found_login(&theirs.identity, false);
+        let ours = file.entry(&theirs.identity);
+        // A profile or the live home may have a newer login than the one that the Python tool saw expire.
+        let is_elsewhere = matches!(ours.login, LoginState::Ok | LoginState::Moved);
+        if theirs.login == LoginState::Expired && !is_elsewhere {
+            ours.login = LoginState::Expired;
+        }
+    }
+}
+
+/// What [`apply`] did.
+#[derive(Debug)]
+pub struct CopyReport {
+    /// The plan by which it was done.
+    pub plan: CopyPlan,
+    /// Damaged documents of the manager home, and where they are kept.
+    pub warnings: Vec<String>,
+}
+
+/// Copies what [`plan`] says, and notes it in `inventory.json` and `cooldown.json`. The copies are 0600 and
+/// durable on return; no file in the manager home is overwritten.
+///
+/// # Errors
+/// The file system refuses, or the user interrupts. What was copied until then stays.
+pub fn apply(
+    home: &PythonHome,
+    target: &CopyTarget<'_>,
+    progress: &dyn Progress,
+) -> Result<CopyReport, TransferError> {
+    let manager_home = target.manager_home;
+    let plan = plan(home, target)?;
+    let source = store::backups(&home.folder);
+    let backups = store::backups(manager_home);
+    atomic::create_durable_folder(&backups)?;
+    // Temp files of an import that was killed.
+    for folder in [manager_home, &backups] {
+        atomic::sweep(folder);
+    }
+    let sizes = plan.added().filter_map(|copy| copy.archive_bytes);
+    progress.expect_bytes(sizes.sum());
+    for copy in &plan.archives {
+        let from = file_pair(&source, &copy.archive);
+        let to = file_pair(&backups, &copy.saved_as);
+        // The archive first: it describes itself. An interrupted import has left it without its sidecar.
+        for (from, to) in from.iter().zip(&to) {
+            if from.is_file() && to.symlink_metadata().is_err() {
+                copy_new(from, to, &backups, progress)?;
+            }
+        }
+    }
+    let mut warnings = Vec::new();
+    if let Some(aside) = store::refresh(manager_home)? {
+        warnings.push(format!(
+            "inventory.json was damaged and is made again; the damaged file is kept: {}",
+            aside.display()
+        ));
+    }
+    let updated = cooldown::update(manager_home, &target.now, target.zone, |file| {
+        add_figures(file, home, &plan);
+        Ok::<_, DocumentError>(())
+    })?;
+    warnings.extend(updated.warnings);
+    Ok(CopyReport { plan, warnings })
+}
+
+/// Copies `from` to `to`, which must not exist, below `backups`.
+fn copy_new(
+    from: &Path,
+    to: &Path,
+    backups: &Path,
+    progress: &dyn Progress,
+) -> Result<(), TransferError> {
+    atomic::create_durable_folder(atomic::parent_of(to))?;
+    // Not a hard link, which would share the mode of the source.
+    let mut source = regular::open(from).at("open", from)?;
+    // Temp files of killed commands are found in this folder alone.
+    let mut temp = TempFile::inside(backups)?;
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let len = source.read(&mut buffer).at("read", from)?;
+        if len == 0 {
+            break;
+        }
+        if is_interrupted() {
+            return Err(TransferError::Interrupted);
+        }
+        temp.file().write_all(&buffer[..len]).at("write", to)?;
+        progress.add_bytes(len as u64);
+    }
+    let published = temp.publish(to)?;
+    published.map_err(|_| PythonHomeError::Taken(to.to_path_buf()).into())
+}

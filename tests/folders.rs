@@ -1,0 +1,212 @@
+//! `folders.PATH` and `trusted.PATH`: one value per folder, set, shown and removed like any setting.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use serde_json::{Value, json};
+use std::fs;
+
+const FILE: &str = "home/.codex-manager/config.toml";
+
+fn file(env: &TestEnv) -> String {
+    fs::read_to_string(env.path(FILE)).unwrap()
+}
+
+/// The settings of `config list --json` that have a folder.
+fn listed(env: &TestEnv) -> Vec<Value> {
+    let list = env.run(["config", "list", "--json"]).code(0).json();
+    let settings = list["settings"].as_array().expect("settings").clone();
+    let of_folders = settings.into_iter().filter(|setting| {
+        let key = setting["key"].as_str().expect("a key");
+        key.starts_with("folders.") || key.starts_with("trusted.")
+    });
+    of_folders.collect()
+}
+
+#[test]
+fn an_account_of_a_folder_is_set_shown_and_removed() {
+    let env = TestEnv::new();
+    env.write(
+        FILE,
+        "# mine\ntimezone = \"UTC\"\n\n[folders]\n# billed\n\"~/work\" = \"work\" # ours\n",
+    );
+    let before = file(&env);
+    let run = env
+        .run(["config", "set", "folders.~/work/a.b c", "client-a"])
+        .code(0);
+    insta::assert_snapshot!(run, @r"
+    exit 0
+    --- stdout
+    folders.~/work/a.b c: not set → client-a
+    --- stderr
+    there is no profile client-a yet; add it with: codex-manager profile login client-a
+    ");
+    let _ = env
+        .run(["config", "set", "trusted.~/work/", "true"])
+        .code(0);
+    assert_eq!(
+        file(&env),
+        format!("{before}\"~/work/a.b c\" = \"client-a\"\n\n[trusted]\n\"~/work/\" = true\n")
+    );
+    let entry = |key: &str, value: Value, default: Value| json!({ "key": key, "value": value, "default": default, "origin": "file" });
+    assert_eq!(
+        listed(&env),
+        [
+            entry("folders.~/work", json!("work"), Value::Null),
+            entry("folders.~/work/a.b c", json!("client-a"), Value::Null),
+            entry("trusted.~/work/", json!(true), json!(false)),
+        ]
+    );
+    let shown = env.run(["config", "list"]).code(0).stdout;
+    let lines: Vec<_> = shown.lines().rev().take(3).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    trusted.~/work/ = true
+    folders.~/work/a.b c = client-a
+    folders.~/work = work
+    ");
+    for (key, value) in [
+        ("folders.~/work", "work"),
+        ("folders.~/work/sub", "-"),
+        ("trusted.~/work", "true"),
+        ("trusted.~", "false"),
+    ] {
+        let run = env.run(["config", "get", key]).code(0);
+        assert_eq!((run.stdout.trim_end(), &*run.stderr), (value, ""), "{key}");
+    }
+    // No command takes them for a mistake.
+    let run = env.run(["list-backups"]).code(0);
+    assert!(!run.stderr.contains("config.toml"), "{run}");
+    let _ = env.run(["config", "unset", "folders.~/work/a.b c"]).code(0);
+    let _ = env.run(["config", "unset", "trusted.~/work"]).code(0);
+    assert_eq!(file(&env), before);
+    let run = env.run(["config", "unset", "trusted.~/work"]).code(0);
+    assert_eq!(run.stdout, "trusted.~/work is not set already\n");
+}
+
+#[test]
+fn a_folder_has_one_entry_however_it_is_spelled() {
+    let env = TestEnv::new();
+    let home = env.path("home");
+    let whole = format!("folders.{}/work/", home.display());
+    let _ = env.run(["config", "set", "folders.~/work", "a"]).code(0);
+    let _ = env.run(["config", "set", &whole, "b"]).code(0);
+    assert_eq!(file(&env), "[folders]\n\"~/work\" = \"b\"\n");
+    let get = env.run(["config", "get", &whole, "--json"]).code(0).json();
+    assert_eq!(
+        (&get["key"], &get["value"]),
+        (&json!("folders.~/work"), &json!("b"))
+    );
+    let unset = env
+        .run(["config", "unset", &whole, "--json"])
+        .code(0)
+        .json();
+    assert_eq!(
+        (&unset["before"], &unset["after"]),
+        (&json!("b"), &Value::Null)
+    );
+    assert_eq!(file(&env), "");
+}
+
+#[test]
+fn a_key_without_a_folder_and_a_value_that_is_no_profile_are_refused() {
+    let env = TestEnv::new();
+    env.write(FILE, "timezone = \"UTC\"\n");
+    let before = env.tree("home");
+    for (key, value) in [
+        ("folders", "work"),
+        ("folders.", "work"),
+        ("folders.work", "work"),
+        ("folders..", "work"),
+        ("trusted.~bob/work", "true"),
+        ("folders.~/work", "../work"),
+        ("folders.~/work", ""),
+        ("trusted.~/work", "yes"),
+    ] {
+        let run = env.run(["config", "set", key, value]).code(4);
+        assert!(run.stderr.contains("hint: "), "{run}");
+        assert_same_tree(&before, &env.tree("home"));
+    }
+    let run = env.run(["config", "get", "folders.work"]).code(4);
+    insta::assert_snapshot!(run.stderr, @r#"
+    error: "folders.work" does not name a folder by an absolute path
+
+    hint: write the whole path, or one that begins with ~, such as folders.~/work
+    "#);
+    let dry = ["config", "set", "folders.~/work", "work", "--dry-run"];
+    let _ = env.run(dry).code(0);
+    assert_same_tree(&before, &env.tree("home"));
+}
+
+#[test]
+fn a_broken_entry_is_named_with_the_command_that_removes_it() {
+    let env = TestEnv::new();
+    env.write(FILE, "[folders]\n\"~/my work\" = \"../work\"\n");
+    let run = env.run(["list-backups"]).code(4);
+    insta::assert_snapshot!(run.stderr, @r"
+    error: folders.~/my work must be the name of a profile: [ROOT]/home/.codex-manager/config.toml
+
+    hint: go back to the default with: codex-manager config unset 'folders.~/my work'
+    ");
+    let (_, command) = run.stderr.split_once("codex-manager ").expect("a command");
+    assert_eq!(command.trim_end(), "config unset 'folders.~/my work'");
+    let _ = env.run(["config", "unset", "folders.~/my work"]).code(0);
+    let _ = env.run(["list-backups"]).code(0);
+    // Edited by hand: not a folder, so it has no effect, and every command says so.
+    env.write(FILE, "[folders]\nwork = \"work\"\n");
+    let run = env.run(["list-backups"]).code(0);
+    let warning =
+        "warning: config.toml: \"folders.work\" does not name a folder by an absolute path\n";
+    assert!(run.stderr.starts_with(warning), "{run}");
+}
+
+#[test]
+fn a_wrap_of_what_has_no_functions_or_with_options_of_the_prompt_is_refused() {
+    let env = TestEnv::new();
+    for args in [
+        &["hook", "tmux", "--wrap"][..],
+        &["hook", "starship", "--wrap"],
+        &["hook", "bash", "--wrap", "--every", "2h"],
+        &["hook", "bash", "--wrap", "--format", "{label}"],
+    ] {
+        let run = env.run(args).code(4);
+        assert_eq!(run.stdout, "", "{args:?}");
+    }
+    let json = env.run(["hook", "zsh", "--wrap", "--json"]).code(0).json();
+    let snippet = env.run(["hook", "zsh", "--wrap"]).code(0).stdout;
+    assert_eq!(
+        (&json["shell"], &json["snippet"]),
+        (&json!("zsh"), &json!(snippet))
+    );
+}
+
+#[test]
+fn keys_of_folders_complete_to_those_of_the_file_and_to_folders_on_disk() {
+    let mut env = TestEnv::new();
+    env.write(
+        FILE,
+        "[folders]\n\"~/work/web\" = \"work\"\n\"/gone\" = \"old\"\n",
+    );
+    env.write("home/work/api/file", "");
+    env.write("home/.codex-manager/profiles/work/profile.json", "{}");
+    env.set("CODEX_MANAGER_COMPLETE", "bash")
+        .set("_CLAP_IFS", " ");
+    let mut complete = |words: &[&str]| {
+        env.set("_CLAP_COMPLETE_INDEX", words.len().to_string());
+        let line = ["--", "codex-manager"].iter().chain(words);
+        env.run(line).code(0).stdout
+    };
+    for (words, expected) in [
+        (&["config", "get", "fold"][..], "folders.~/"),
+        (
+            &["config", "unset", "folders."],
+            "folders.~/work/web folders./gone",
+        ),
+        (
+            &["config", "set", "folders.~/work/"],
+            "folders.~/work/web folders.~/work/api/",
+        ),
+        (&["config", "set", "trusted.~/wo"], "trusted.~/work/"),
+        (&["config", "set", "folders.~/x", "w"], "work"),
+        (&["config", "set", "trusted.~/x", "t"], "true"),
+    ] {
+        assert_eq!(complete(words), expected, "{words:?}");
+    }
+}

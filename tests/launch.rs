@@ -1,0 +1,703 @@
+//! `launch`, `resume` and `launches` with a program in the place of Codex: what it is given, what it
+//! gives back, what is recorded.
+
+use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::processes;
+use crate::support::profiles::{alice_and_bob, kept, live, owner};
+use crate::support::sample::{alice, bob};
+use crate::support::sign_in::{auth_json, write_auth};
+use crate::support::write_program;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Writes a program `codex` whose run is this script. It knows `--no-daemon`.
+fn codex(env: &TestEnv, script: &str) {
+    let text = format!(
+        "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '  --no-daemon  alone'; exit 0; fi\n{script}\n"
+    );
+    write_program(&env.path("bin/codex"), &text);
+}
+
+/// Records its arguments and what decides the account.
+const TELL: &str = r#"for a in "$@"; do printf '<%s>' "$a"; done > "$HOME/args"
+printf '%s\n' "$CODEX_HOME" "${CODEX_SQLITE_HOME-none}" "${CODEX_API_KEY-none}" > "$HOME/env"
+cat "$CODEX_HOME/auth.json" > "$HOME/login""#;
+
+/// A world at the time of the system: rollouts are told by when they were made.
+fn world() -> TestEnv {
+    let mut env = alice_and_bob();
+    env.unset("CODEX_MANAGER_NOW");
+    env
+}
+
+fn launches(env: &TestEnv) -> Vec<Value> {
+    let run = env.run(["launches", "--all", "--json"]).code(0);
+    run.json()["sessions"].as_array().expect("a list").clone()
+}
+
+fn text(env: &TestEnv, name: &str) -> String {
+    fs::read_to_string(env.path("home").join(name)).expect("written by codex")
+}
+
+#[test]
+fn launch_switches_to_the_profile_and_passes_arguments_and_exit_code() {
+    let mut env = world();
+    codex(&env, &format!("{TELL}\nexit 42"));
+    env.set("CODEX_API_KEY", "sk-other");
+    let given = ["-m", "a b", "it's \"q\"\n", ""];
+    let mut args = vec!["launch", "home", "--"];
+    args.extend(given);
+    let run = env.run(args).code(42);
+    assert!(run.stdout.is_empty(), "{run}");
+    assert!(run.stderr.contains("CODEX_API_KEY"), "{run}");
+    let expected = given.map(|a| format!("<{a}>")).concat();
+    assert_eq!(text(&env, "args"), format!("<--no-daemon>{expected}"));
+    let home = env.codex_home().display().to_string();
+    assert_eq!(text(&env, "env"), format!("{home}\nnone\nnone\n"));
+    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(owner(&env, "home"), "live");
+    assert_eq!(owner(&env, "work"), "profile");
+    let launches = launches(&env);
+    assert_eq!(launches.len(), 1);
+    let launch = &launches[0];
+    assert_eq!(launch["profile"], "home");
+    assert_eq!(launch["account_id"], "acct-bob");
+    assert_eq!(launch["state"], "ended", "no conversation was made");
+    assert_eq!(launch["exit_code"], 42);
+    assert_eq!(
+        launch["args"],
+        json!(given.map(|a| a.replace('\n', "").trim().to_owned()))
+    );
+}
+
+#[test]
+fn a_subcommand_keeps_its_place_and_exec_gets_no_flag() {
+    let env = world();
+    codex(&env, TELL);
+    for (args, expected) in [
+        (vec!["resume", "--last"], "<resume><--no-daemon><--last>"),
+        (
+            vec!["-C", "/", "fork", "x"],
+            "<-C></><fork><--no-daemon><x>",
+        ),
+        (vec!["exec", "hi"], "<exec><hi>"),
+        (vec!["--no-daemon"], "<--no-daemon>"),
+        (vec!["--remote", "ws://x"], "<--remote><ws://x>"),
+    ] {
+        let _ = env
+            .run([vec!["launch", "work", "--"], args].concat())
+            .code(0);
+        assert_eq!(text(&env, "args"), expected);
+    }
+}
+
+#[test]
+fn what_runs_no_conversation_is_refused_and_logout_above_all() {
+    let env = world();
+    codex(&env, TELL);
+    let before = env.tree("home/.codex");
+    for subcommand in ["logout", "login", "mcp", "--version"] {
+        let run = env.run(["launch", "home", "--", subcommand]).code(5);
+        assert!(run.stderr.contains("hint:"), "{run}");
+    }
+    assert!(!env.path("home/args").exists(), "nothing was started");
+    assert_same_tree(&before, &env.tree("home/.codex"));
+    assert!(launches(&env).is_empty());
+}
+
+#[test]
+fn a_login_that_codex_renews_is_saved_back() {
+    for isolated in [false, true] {
+        let env = world();
+        let renewed = auth_json(&bob().generation(2));
+        env.write("home/renewed", &renewed);
+        codex(&env, "cat \"$HOME/renewed\" > \"$CODEX_HOME/auth.json\"");
+        let mut args = vec!["launch", "home"];
+        args.extend(isolated.then_some("--isolated"));
+        let _ = env.run(args).code(0);
+        assert_eq!(kept(&env, "home"), renewed, "isolated: {isolated}");
+        if isolated {
+            assert_eq!(owner(&env, "home"), "profile");
+            assert_eq!(live(&env), kept(&env, "work"), "the live login stays");
+        }
+    }
+}
+
+#[test]
+fn an_isolated_launch_has_its_own_login_and_shares_everything_else() {
+    let env = world();
+    env.write("home/.codex/config.toml", "model = \"m\"\n");
+    env.write("home/.codex/AGENTS.md", "be brief\n");
+    codex(
+        &env,
+        &format!(
+            "{TELL}\ncat \"$CODEX_HOME/AGENTS.md\" > \"$HOME/agents\"\necho said >> \"$CODEX_HOME/history.jsonl\""
+        ),
+    );
+    let _ = env.run(["launch", "home", "--isolated"]).code(0);
+    let homes = env.manager_home().join("profiles/.isolated");
+    let told = text(&env, "env");
+    let mut lines = told.lines();
+    let isolated = PathBuf::from(lines.next().expect("CODEX_HOME"));
+    assert!(isolated.starts_with(&homes), "{told}");
+    assert_eq!(lines.next(), Some(&*env.codex_home().display().to_string()));
+    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(text(&env, "agents"), "be brief\n");
+    let history = env.codex_home().join("history.jsonl");
+    assert_eq!(fs::read_to_string(history).unwrap(), "said\n");
+    assert!(!isolated.join("auth.json").exists(), "the login is back");
+    assert_eq!(launches(&env)[0]["isolated"], true);
+    // A file of Codex's that holds no login may be open to others; the folder is not.
+    let _ = env.run(["doctor", "--json"]);
+}
+
+#[test]
+fn the_live_account_runs_in_the_live_home_also_when_isolation_is_asked_for() {
+    let env = world();
+    codex(&env, TELL);
+    let run = env.run(["launch", "work", "--isolated"]).code(0);
+    assert!(run.stderr.contains("signed in in the real home"), "{run}");
+    assert!(text(&env, "env").starts_with(&env.codex_home().display().to_string()));
+    assert_eq!(owner(&env, "work"), "live");
+}
+
+#[test]
+fn nobody_to_ask_is_an_error_and_a_dry_run_writes_nothing() {
+    let env = world();
+    codex(&env, TELL);
+    let run = env.run(["launch"]).code(4);
+    assert!(run.stderr.contains("codex-manager launch PROFILE"), "{run}");
+    let before = env.tree("home");
+    for isolated in [&[][..], &["--isolated"]] {
+        let args = [&["launch", "home", "--dry-run", "--json"], isolated].concat();
+        let plan = env.run(args).code(0).json();
+        assert_eq!(plan["profile"], "home");
+        assert_eq!(plan["isolated_home"].is_null(), isolated.is_empty());
+    }
+    assert_same_tree(&before, &env.tree("home"));
+    let run = env.run(["launch", "home", "--json"]).code(4);
+    assert!(run.stderr.contains("stdout belongs to Codex"), "{run}");
+    let _ = env.run(["launch", "nobody"]).code(1);
+}
+
+#[test]
+fn a_program_that_cannot_start_leaves_a_record_that_ended_and_the_login_at_home() {
+    let env = world();
+    // Executable, and no program: the interpreter is missing.
+    write_program(&env.path("bin/codex"), "#!/nonexistent/interpreter\n");
+    let run = env.run(["launch", "home", "--isolated"]).code(1);
+    assert!(run.stderr.contains("bin/codex"), "{run}");
+    assert_eq!(launches(&env)[0]["state"], "ended");
+    assert_eq!(owner(&env, "home"), "profile");
+    fs::remove_file(env.path("bin/codex")).unwrap();
+    let run = env.run(["launch", "home"]).code(1);
+    assert!(run.stderr.contains("--codex-bin"), "{run}");
+}
+
+#[test]
+fn recommended_takes_what_recommend_names() {
+    let env = world();
+    codex(&env, TELL);
+    let named = env.run(["recommend", "--json"]).code(0).json();
+    let profile = named["recommended"]["profile"].as_str().unwrap().to_owned();
+    let _ = env.run(["launch", "--recommended"]).code(0);
+    assert_eq!(launches(&env)[0]["profile"], *profile);
+}
+
+/// Waits until this file is there: Codex has come so far.
+#[track_caller]
+fn wait_for(path: &Path) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !path.exists() {
+        assert!(Instant::now() < end, "never written: {}", path.display());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_running_launch_is_listed_and_warned_about_after_a_switch() {
+    let env = world();
+    // Waits for its input to end.
+    codex(&env, "touch \"$HOME/started\"\ncat > /dev/null");
+    let mut child = env
+        .command(["launch", "home"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&env.path("home/started"));
+    let running = launches(&env);
+    assert_eq!(running[0]["state"], "running");
+    assert_eq!(running[0]["warning"], Value::Null);
+    let pid = u32::try_from(running[0]["pid"].as_u64().unwrap()).unwrap();
+    assert!(processes::alive(pid));
+    let _ = env.run(["use", "work"]).code(0);
+    let warning = launches(&env)[0]["warning"].as_str().unwrap().to_owned();
+    assert!(
+        warning.contains("alice@example.com is signed in now"),
+        "{warning}"
+    );
+    let doctor = env.run(["doctor", "--json"]);
+    assert!(doctor.stdout.contains("manager.launches"), "{doctor}");
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    assert_eq!(launches(&env)[0]["state"], "ended");
+    // The switch saved the login; the end of the launch leaves the other one live.
+    assert_eq!(live(&env), kept(&env, "work"));
+}
+
+#[test]
+fn sigterm_reaches_codex_and_its_signal_is_reported() {
+    let env = world();
+    codex(
+        &env,
+        "trap 'echo term > \"$HOME/got\"; exit 9' TERM\ntouch \"$HOME/started\"\nwhile :; do sleep 0.01; done",
+    );
+    let mut child = env
+        .command(["launch", "home"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for(&env.path("home/started"));
+    processes::signal("TERM", child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    assert_eq!(text(&env, "got"), "term\n");
+    // Killed by a signal: so are we, as a shell would see it.
+    codex(&env, "kill -KILL $$");
+    use std::os::unix::process::ExitStatusExt;
+    let mut command = env.command(["launch", "home"]);
+    let status = command.stderr(Stdio::null()).status().unwrap();
+    assert_eq!(status.signal(), Some(9));
+    assert_eq!(launches(&env)[0]["exit_code"], 137);
+}
+
+/// A tmux server of this test alone, with bash in a window of 100 × 30. Ended on drop.
+struct Tmux<'a> {
+    env: &'a TestEnv,
+}
+
+impl Tmux<'_> {
+    fn run(&self, args: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(self.env.path("socket")).args(args);
+        let output = command.output().expect("tmux");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn keys(&self, keys: &[&str]) {
+        self.run(&[&["send-keys", "-t", "0"], keys].concat());
+    }
+
+    fn screen(&self) -> String {
+        self.run(&["capture-pane", "-p", "-t", "0"])
+    }
+
+    #[track_caller]
+    fn wait_until(&self, is_so: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(Instant::now() < end, "never so\n{}", self.screen());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[track_caller]
+    fn wait_for(&self, wanted: &str) {
+        self.wait_until(|| self.screen().contains(wanted));
+    }
+}
+
+impl Drop for Tmux<'_> {
+    fn drop(&mut self) {
+        self.run(&["kill-server"]);
+    }
+}
+
+#[test]
+fn in_a_terminal_ctrl_c_is_codexs_and_ctrl_z_stops_both() {
+    let env = world();
+    codex(
+        &env,
+        "trap 'echo CODEX-INT' INT\necho CODEX-READY $(stty size)\nwhile :; do\n\
+         read -r line || continue\n[ \"$line\" = finish ] && exit 7\n\
+         echo \"CODEX-READ $line\"\ndone",
+    );
+    let tmux = Tmux { env: &env };
+    let path = format!("PATH={}:/usr/bin:/bin", env.path("bin").display());
+    let home = format!("HOME={}", env.path("home").display());
+    tmux.run(&[
+        "-f",
+        "/dev/null",
+        "new-session",
+        "-d",
+        "-x",
+        "100",
+        "-y",
+        "30",
+        "-e",
+        &path,
+        "-e",
+        &home,
+        "env",
+        "-i",
+        &path,
+        &home,
+        "TERM=screen",
+        "bash",
+        "--norc",
+        "--noprofile",
+        "-i",
+    ]);
+    tmux.keys(&[env!("CARGO_BIN_EXE_codex-manager"), " launch home", "Enter"]);
+    tmux.wait_for("CODEX-READY 30 100");
+    tmux.keys(&["C-c"]);
+    tmux.wait_for("CODEX-INT");
+    tmux.keys(&["one", "Enter"]);
+    tmux.wait_for("CODEX-READ one");
+    tmux.keys(&["C-z"]);
+    tmux.wait_for("Stopped");
+    tmux.keys(&["echo SHELL-$((6*7))", "Enter"]);
+    tmux.wait_for("SHELL-42");
+    tmux.keys(&["fg", "Enter"]);
+    // What is typed before the shell has handed the terminal over is the shell's.
+    tmux.wait_until(|| {
+        tmux.run(&["display", "-p", "#{pane_current_command}"])
+            .contains("codex")
+    });
+    tmux.keys(&["two", "Enter"]);
+    tmux.wait_for("CODEX-READ two");
+    tmux.keys(&["finish", "Enter"]);
+    tmux.wait_until(|| {
+        tmux.run(&["display", "-p", "#{pane_current_command}"])
+            .contains("bash")
+    });
+    tmux.keys(&["echo CODE-$?", "Enter"]);
+    tmux.wait_for("CODE-7");
+    assert_eq!(launches(&env)[0]["exit_code"], 7);
+}
+
+/// What makes a rollout as Codex would, in the home that it is given.
+fn write_rollout(cwd: &Path, account: &str, count: usize) -> String {
+    let meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta", "payload": {
+        "id": "ID", "timestamp": "2026-11-21T08:00:00Z", "cwd": cwd, "source": "exec",
+        "creator_account_id": account, "creator_user_id": account.replace("acct", "user")}});
+    let count_line = json!({"timestamp": "NOW", "type": "event_msg", "payload": {
+        "type": "token_count", "rate_limits": {"limit_id": "codex",
+        "secondary": {"used_percent": 44.0, "window_minutes": 10080, "resets_at": 1_900_000_000}}}});
+    format!(
+        "now() {{ date -u +%Y-%m-%dT%H:%M:%S.%3NZ; }}\n\
+         for n in $(seq {count}); do\n\
+         ms=$(date +%s%3N); id=$(printf '%08x-%04x-7000-8000-%012d' $((ms >> 16)) $((ms & 65535)) $n$$)\n\
+         day=\"$CODEX_HOME/sessions/$(date +%Y/%m/%d)\"; mkdir -p \"$day\"\n\
+         file=\"$day/rollout-$(date +%Y-%m-%dT%H-%M-%S)-$id.jsonl\"\n\
+         echo '{meta}' | sed \"s/\\\"ID\\\"/\\\"$id\\\"/\" > \"$file\"\n\
+         echo '{count_line}' | sed \"s/NOW/$(now)/\" >> \"$file\"\n\
+         echo $id >> \"$HOME/ids\"\ndone"
+    )
+}
+
+#[test]
+fn a_conversation_is_bound_by_folder_and_account_and_its_usage_belongs_to_that_profile() {
+    let env = world();
+    codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
+    let run = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+    let launch = launches(&env).remove(0);
+    assert_eq!(launch["state"], "bound", "{run}");
+    assert_eq!(launch["session_id"], text(&env, "ids").trim());
+    assert!(launch["last_token_count_at"].is_string());
+    let profiles = env.run(["list", "--json"]).code(0).json()["profiles"].clone();
+    assert_eq!(profiles[0]["name"], "home");
+    let session = &profiles[0]["session"];
+    assert_eq!(session["source"], "launch-wrapper");
+    assert_eq!(session["session_id"], launch["session_id"]);
+    assert_eq!(session["windows"][0]["used_percent"], 44.0);
+    assert_eq!(profiles[0]["windows"], json!([]), "no figure of the server");
+    assert_eq!(profiles[1]["session"], Value::Null);
+    let current = env.run(["current", "--json"]).code(0).json();
+    assert_eq!(current["session"]["session_id"], launch["session_id"]);
+    // It decides nothing.
+    let known = env.run(["cooldown", "--json"]).code(0).json();
+    assert!(
+        known["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|a| a["state"] == "unknown")
+    );
+    assert!(
+        env.run(["list"])
+            .code(0)
+            .stdout
+            .contains("weekly 44 % used")
+    );
+}
+
+#[test]
+fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
+    for (cwd, account, count, state) in [
+        ("elsewhere", "acct-bob", 1, "ended"),
+        (".", "acct-alice", 1, "ended"),
+        (".", "acct-bob", 2, "unbound"),
+    ] {
+        let env = world();
+        fs::create_dir_all(env.path("elsewhere")).unwrap();
+        codex(&env, &write_rollout(&env.path(cwd), account, count));
+        let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+        let launch = launches(&env).remove(0);
+        assert_eq!(launch["state"], state, "{cwd} {account}");
+        assert_eq!(launch["session_id"], Value::Null);
+        assert_eq!(launch["warning"].is_string(), state == "unbound");
+        let profiles = env.run(["list", "--json"]).code(0).json();
+        assert_eq!(profiles["profiles"][0]["session"], Value::Null);
+    }
+}
+
+#[test]
+fn conversations_of_a_codex_that_was_started_directly_are_nobodys() {
+    let env = world();
+    let script = write_rollout(&env.path("."), "acct-alice", 1);
+    codex(&env, &script);
+    let mut direct = Command::new(env.path("bin/codex"));
+    direct.env_clear().env("HOME", env.path("home"));
+    direct
+        .env("CODEX_HOME", env.codex_home())
+        .env("PATH", "/usr/bin:/bin");
+    assert!(direct.status().unwrap().success());
+    assert!(launches(&env).is_empty());
+    let profiles = env.run(["list", "--json"]).code(0).json();
+    for profile in profiles["profiles"].as_array().unwrap() {
+        assert_eq!(profile["session"], Value::Null);
+    }
+}
+
+#[test]
+fn resume_goes_on_under_the_account_of_the_launch_and_rebinds_only_when_told() {
+    let env = world();
+    codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
+    let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+    let id = text(&env, "ids").trim().to_owned();
+    let _ = env.run(["use", "work"]).code(0);
+    codex(&env, TELL);
+    let _ = env.run(["resume", &id]).code(0);
+    assert_eq!(text(&env, "args"), format!("<resume><--no-daemon><{id}>"));
+    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    let run = env.run(["resume", &id, "--profile", "work"]).code(5);
+    assert!(run.stderr.contains("belongs to bob@example.com"), "{run}");
+    let args = [
+        "resume",
+        &id,
+        "--profile",
+        "work",
+        "--rebind",
+        "--",
+        "exec",
+        "go",
+    ];
+    let _ = env.run(args).code(0);
+    assert_eq!(text(&env, "args"), format!("<exec><resume><{id}><go>"));
+    assert_eq!(text(&env, "login"), kept(&env, "work"));
+    let _ = env.run(["resume", &id, "--untracked"]).code(0);
+    assert_eq!(text(&env, "args"), format!("<resume><{id}>"));
+    assert_eq!(launches(&env).len(), 3, "the untracked one is not recorded");
+    let run = env.run(["resume", "no such thing"]).code(1);
+    assert!(run.stderr.contains("no such thing"), "{run}");
+    let _ = env.run(["resume"]).code(4);
+}
+
+#[test]
+fn resume_asks_the_rollout_alone_where_no_launch_knows_it() {
+    let env = world();
+    codex(&env, TELL);
+    let put = |id: &str, creator: Value| {
+        let mut meta = json!({"timestamp": "2026-11-21T08:00:00Z", "type": "session_meta",
+            "payload": {"id": id, "cwd": "/", "source": "cli"}});
+        if let (Some(payload), Value::Object(creator)) = (meta["payload"].as_object_mut(), creator)
+        {
+            payload.extend(creator);
+        }
+        let path =
+            format!("home/.codex/sessions/2026/11/21/rollout-2026-11-21T08-08-13-{id}.jsonl");
+        env.write(&path, format!("{meta}\n"));
+    };
+    let own = "01a1fd26-1481-7d60-a846-d943381f26dc";
+    let strange = "01a1fd26-1482-7d60-a846-d943381f26dc";
+    let old = "01a1fd26-1483-7d60-a846-d943381f26dc";
+    put(
+        own,
+        json!({"creator_account_id": "acct-bob", "creator_user_id": "user-bob"}),
+    );
+    put(strange, json!({"creator_account_id": "acct-carol"}));
+    put(old, json!({}));
+    let _ = env.run(["resume", own]).code(0);
+    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    let run = env.run(["resume", strange]).code(5);
+    assert!(run.stderr.contains("acct-carol"), "{run}");
+    let run = env.run(["resume", old]).code(4);
+    assert!(run.stderr.contains("--untracked"), "{run}");
+    let _ = env.run(["resume", old, "--profile", "work"]).code(0);
+    assert_eq!(text(&env, "login"), kept(&env, "work"));
+}
+
+#[test]
+fn an_export_takes_the_registry_along() {
+    let env = world();
+    codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
+    let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+    let file = env.path("out.tar").display().to_string();
+    let _ = env.run(["profile", "export", &file]).code(0);
+    let other = TestEnv::new();
+    let _ = other.run(["profile", "import", &file]).code(0);
+    let there = launches(&other);
+    assert_eq!(there.len(), 1);
+    assert_eq!(there[0]["state"], "bound");
+    let _ = other.run(["profile", "import", &file]).code(0);
+    assert_eq!(launches(&other).len(), 1);
+}
+
+/// The files below `sessions/` that a command opens.
+fn opened(env: &TestEnv, args: &[&str]) -> Vec<String> {
+    let log = env.path("trace");
+    let plain = env.command(args);
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-e", "trace=openat,open", "-o"])
+        .arg(&log);
+    command.arg(plain.get_program()).args(args).env_clear();
+    for (name, value) in plain.get_envs() {
+        command.env(name, value.expect("a value"));
+    }
+    command.current_dir(env.path("."));
+    let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(status.expect("strace").success());
+    let log = fs::read_to_string(log).unwrap();
+    let opened = log.lines().filter(|line| line.contains("/sessions"));
+    opened.map(str::to_owned).collect()
+}
+
+#[test]
+fn listing_opens_no_rollout_that_is_not_bound_and_binds_once() {
+    let env = world();
+    let folder = env.path("home/.codex/sessions/2026/01/02");
+    fs::create_dir_all(&folder).unwrap();
+    for n in 0..200 {
+        let name = format!("rollout-2026-01-02T00-00-00-019b7c00-0000-7000-8000-{n:012}.jsonl");
+        fs::write(folder.join(name), "{}\n").unwrap();
+    }
+    codex(&env, &write_rollout(&env.path("."), "acct-bob", 1));
+    let _ = env.run(["launch", "home", "--", "exec", "x"]).code(0);
+    for command in [
+        &["launches"][..],
+        &["list"],
+        &["current"],
+        &["launches", "--all"],
+    ] {
+        assert_eq!(opened(&env, command), Vec::<String>::new(), "{command:?}");
+    }
+    // A wrapper that was killed: the next list looks once, at the day of the launch alone.
+    let registry = env.manager_home().join("launches.jsonl");
+    let lines = fs::read_to_string(&registry).unwrap();
+    let last = lines.lines().last().unwrap();
+    let mut record: Value = serde_json::from_str(last).unwrap();
+    record["settled"] = false.into();
+    record["conversations"] = json!([]);
+    record["wrapper"] = json!({"pid": 1, "started": 0});
+    record["child"] = json!({"pid": 1, "started": 0});
+    let mut file = fs::OpenOptions::new().append(true).open(&registry).unwrap();
+    writeln!(file, "{record}").unwrap();
+    let looked = opened(&env, &["list"]);
+    assert!(!looked.is_empty(), "the day of the launch is looked at");
+    assert!(
+        looked.iter().all(|line| !line.contains("2026/01/02")),
+        "{looked:?}"
+    );
+    assert_eq!(
+        opened(&env, &["list"]),
+        Vec::<String>::new(),
+        "and never again"
+    );
+    assert_eq!(launches(&env)[0]["state"], "bound");
+}
+
+#[test]
+fn a_damaged_registry_is_read_around() {
+    let env = world();
+    codex(&env, TELL);
+    let _ = env.run(["launch", "home"]).code(0);
+    let registry = env.manager_home().join("launches.jsonl");
+    let mut bytes = fs::read(&registry).unwrap();
+    bytes.extend_from_slice(b"{\"launch_id\":\"2026\",\"settled\":tru");
+    fs::write(&registry, bytes).unwrap();
+    let run = env.run(["launches", "--json"]).code(6);
+    assert_eq!(run.json()["sessions"].as_array().unwrap().len(), 1);
+    let _ = env.run(["launch", "home"]).code(0);
+    let run = env.run(["launches", "--json"]).code(6);
+    assert_eq!(run.json()["sessions"].as_array().unwrap().len(), 2, "{run}");
+    assert!(env.run(["doctor"]).stdout.contains("launches.jsonl"));
+}
+
+#[test]
+fn signing_in_to_another_account_in_an_isolated_home_loses_neither_login() {
+    let env = world();
+    env.write("home/other", auth_json(&alice(3).user_id("user-carol")));
+    codex(&env, "cat \"$HOME/other\" > \"$CODEX_HOME/auth.json\"");
+    let before = kept(&env, "home");
+    let _ = env.run(["launch", "home", "--isolated"]).code(0);
+    assert_eq!(kept(&env, "home"), before);
+    assert_eq!(owner(&env, "home"), "profile");
+    let profiles = env.run(["profile", "list", "--json"]).code(0).json();
+    assert_eq!(
+        profiles["profiles"].as_array().unwrap().len(),
+        3,
+        "the new login has one"
+    );
+    write_auth(&env.codex_home(), &bob());
+}
+
+#[test]
+fn a_folder_has_an_account_and_the_shell_function_leaves_the_live_login_alone() {
+    let env = world();
+    codex(&env, TELL);
+    let folder = env.path("clients/acme/web");
+    fs::create_dir_all(&folder).unwrap();
+    let run_in = |folder: &Path, args: &[&str]| {
+        let mut command = env.command(args);
+        let output = command.current_dir(folder).output().unwrap();
+        crate::support::env::Run::of_output(output)
+    };
+    let key = format!("folders.{}", env.path("clients").display());
+    let _ = env.run(["config", "set", &key, "home"]).code(0);
+    let _ = run_in(&folder, &["launch", "--if-folder", "--", "hi"]).code(0);
+    assert_eq!(text(&env, "login"), kept(&env, "home"));
+    assert_eq!(live(&env), kept(&env, "work"), "nothing was switched");
+    assert_eq!(launches(&env)[0]["isolated"], true);
+    // Elsewhere, and for what runs no conversation: Codex itself, without a record.
+    let _ = run_in(&env.path("."), &["launch", "--if-folder", "--", "hi"]).code(0);
+    assert_eq!(text(&env, "args"), "<hi>");
+    let _ = run_in(&folder, &["launch", "--if-folder", "--", "login", "status"]).code(0);
+    assert_eq!(text(&env, "args"), "<login><status>");
+    assert_eq!(launches(&env).len(), 1);
+    // A plain launch takes the account of the folder as well.
+    let _ = run_in(&folder, &["launch"]).code(0);
+    assert_eq!(live(&env), kept(&env, "home"));
+    // A file of a repository counts only where its folder is trusted.
+    fs::write(folder.join(".codex-account"), "work\n").unwrap();
+    let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
+    assert_eq!(run.json()["profile"], "home");
+    assert!(run.stderr.contains("config set trusted."), "{run}");
+    let key = format!("trusted.{}", env.path("clients").display());
+    let _ = env.run(["config", "set", &key, "true"]).code(0);
+    let run = run_in(&folder, &["launch", "--dry-run", "--json"]).code(0);
+    assert_eq!(run.json()["profile"], "work");
+    fs::write(folder.join(".codex-account"), "nobody\n").unwrap();
+    let run = run_in(&folder, &["launch"]).code(1);
+    assert!(
+        run.stderr.contains(".codex-account names this account"),
+        "{run}"
+    );
+}

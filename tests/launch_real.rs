@@ -1,0 +1,275 @@
+//! `launch` and `resume` with the real Codex: which account pays for a turn, what Codex lists and
+//! resumes afterwards, and its background daemon.
+
+use crate::support::lab::{self, Lab};
+use crate::support::mock_backend::MockBackend;
+use crate::support::sign_in::{SignIn, write_auth};
+use crate::support::terminal::Terminal;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn launches(lab: &Lab) -> Vec<Value> {
+    let run = lab.manager(["launches", "--all", "--json"]).code(0);
+    run.json()["sessions"].as_array().expect("a list").clone()
+}
+
+/// The account that paid for each turn so far, in order.
+fn payers(backend: &MockBackend) -> Vec<String> {
+    let turns = backend.requests_to("/responses");
+    let paid = turns.into_iter().filter(|turn| turn.status == 200);
+    paid.filter_map(|turn| turn.account_id).collect()
+}
+
+/// The account that a rollout names as its creator.
+fn creator(rollout: &Path) -> String {
+    let text = std::fs::read_to_string(rollout).expect("the rollout");
+    let meta: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    let creator = meta["payload"]["creator_account_id"].as_str();
+    creator.expect("a creator").to_owned()
+}
+
+/// The one folder in `folder`.
+fn only_folder(folder: &Path) -> std::path::PathBuf {
+    let mut entries = std::fs::read_dir(folder).expect("list");
+    let only = entries.next().expect("a folder").expect("an entry").path();
+    assert!(entries.next().is_none());
+    only
+}
+
+fn exec<'a>(profile: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let exec = ["--", "exec", "--skip-git-repo-check"];
+    [&["launch", profile][..], &exec, more].concat()
+}
+
+#[test]
+fn a_launched_conversation_is_paid_for_by_its_account_and_bound() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let _ = lab.manager(exec("bob", &["hello"])).code(0);
+    let _ = lab.manager(exec("alice", &["hello again"])).code(0);
+    assert_eq!(payers(&lab.backend), ["acct-bob", "acct-alice"]);
+    let launches = launches(&lab);
+    assert_eq!(launches.len(), 2);
+    for (launch, account, title) in [
+        (&launches[0], "acct-alice", "hello again"),
+        (&launches[1], "acct-bob", "hello"),
+    ] {
+        assert_eq!(launch["account_id"], account);
+        assert_eq!(launch["state"], "bound", "{launch}");
+        assert_eq!(launch["title"], title);
+        assert!(launch["first_token_count_at"].is_string(), "{launch}");
+        let id = launch["session_id"].as_str().unwrap();
+        let rollout = lab::rollout(&lab.home(), id);
+        assert_eq!(lab.path_in(&launch["rollout_path"]), rollout);
+        assert_eq!(creator(&rollout), account);
+    }
+    // What the server said during the turn is the usage of that profile alone.
+    let profiles = lab.manager(["list", "--json"]).code(0).json();
+    for profile in profiles["profiles"].as_array().unwrap() {
+        let bound = launches.iter().find(|l| l["profile"] == profile["name"]);
+        assert_eq!(
+            profile["session"]["session_id"],
+            bound.unwrap()["session_id"]
+        );
+        assert!(!profile["session"]["windows"].as_array().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn an_isolated_conversation_is_listed_and_resumed_in_the_normal_home() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let _ = lab.manager(exec("bob", &["isolated"])).code(0);
+    let _ = lab.manager(["use", "alice"]).code(0);
+    lab.backend.forget_requests();
+    let args = [
+        "launch",
+        "bob",
+        "--isolated",
+        "--",
+        "exec",
+        "--skip-git-repo-check",
+        "apart",
+    ];
+    let _ = lab.manager(args).code(0);
+    assert_eq!(payers(&lab.backend), ["acct-bob"]);
+    let launch = launches(&lab).remove(0);
+    let id = launch["session_id"].as_str().unwrap().to_owned();
+    let isolated = lab.world.manager_home().join("profiles/.isolated");
+    for (row, path) in lab::rows(&lab.home()) {
+        assert!(
+            !path.starts_with(&isolated),
+            "{row} leads to {}",
+            path.display()
+        );
+    }
+    let databases = lab.world.tree("home/.codex-manager").0;
+    let databases: Vec<_> = databases
+        .keys()
+        .filter(|path| path.to_string_lossy().contains(".sqlite"))
+        .collect();
+    assert!(databases.is_empty(), "{databases:?}");
+    assert!(lab.listed(&lab.home()).contains(&id));
+    lab.go_on(&lab.home(), &id, "from the normal home");
+    let rollout = lab::rollout(&lab.home(), &id);
+    assert_eq!(lab::said(&rollout), ["apart", "from the normal home"]);
+    // Archived and back in the isolated home, through its links; then put right by the next launch.
+    let home = only_folder(&isolated).join("home");
+    for (word, folder) in [("archive", "archived_sessions"), ("unarchive", "sessions")] {
+        let codex = lab
+            .codex
+            .start_with(&home, &lab.backend, &[word, &id], |command| {
+                command.env("CODEX_SQLITE_HOME", lab.home());
+            });
+        codex.finish(LIMIT).expect_success();
+        let rollout = lab::rollout(&lab.home(), &id);
+        assert!(
+            rollout.starts_with(lab.home().join(folder)),
+            "{}",
+            rollout.display()
+        );
+        assert!(
+            !home.join(folder).symlink_metadata().unwrap().is_dir(),
+            "still a link"
+        );
+    }
+    let args = [
+        "resume",
+        &id,
+        "--isolated",
+        "--",
+        "exec",
+        "--skip-git-repo-check",
+        "apart again",
+    ];
+    let _ = lab.manager(args).code(0);
+    let row = lab::rows(&lab.home())
+        .into_iter()
+        .find(|(row, _)| *row == id);
+    assert_eq!(row.unwrap().1, lab::rollout(&lab.home(), &id));
+    lab.go_on(&lab.home(), &id, "once more");
+}
+
+#[test]
+fn resume_switches_to_the_account_of_the_conversation() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let _ = lab.manager(exec("bob", &["first"])).code(0);
+    let id = launches(&lab)[0]["session_id"].as_str().unwrap().to_owned();
+    let _ = lab.manager(["use", "alice"]).code(0);
+    // Started directly, so that only the rollout says whose it is.
+    let direct = lab.say("directly");
+    lab.backend.forget_requests();
+    let resume = |id: &str, prompt: &str| {
+        lab.manager(["resume", id, "--", "exec", "--skip-git-repo-check", prompt])
+            .code(0)
+    };
+    let _ = resume(&id, "second");
+    let _ = resume(&direct, "third");
+    assert_eq!(payers(&lab.backend), ["acct-bob", "acct-alice"]);
+    let launches = launches(&lab);
+    assert_eq!(launches[0]["session_id"], *direct);
+    assert_eq!(launches[1]["session_id"], *id);
+    let said = lab::said(&lab::rollout(&lab.home(), &id));
+    assert_eq!(said, ["first", "second"]);
+    // The usage of the second launch is read from its own bytes.
+    let registry = lab.world.manager_home().join("launches.jsonl");
+    let registry = std::fs::read_to_string(registry).unwrap();
+    let records = registry
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut records = records.rev();
+    let second = records
+        .find(|record| record["launch_id"] == launches[1]["launch_id"])
+        .unwrap();
+    assert!(
+        second["conversations"][0]["start_offset"].as_u64().unwrap() > 0,
+        "{second}"
+    );
+    // Under another account only when told.
+    let args = ["resume", &id, "--profile", "alice", "--", "exec", "x"];
+    let _ = lab.manager(args).code(5);
+    let args = [
+        "resume",
+        &id,
+        "--profile",
+        "alice",
+        "--rebind",
+        "--",
+        "exec",
+        "--skip-git-repo-check",
+        "x",
+    ];
+    let _ = lab.manager(args).code(0);
+    assert_eq!(payers(&lab.backend).last().unwrap(), "acct-alice");
+}
+
+#[test]
+fn the_interface_runs_beside_the_daemon_of_another_account() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let daemon = lab.codex.start_daemon(&lab.home(), &lab.backend);
+    let pid = daemon.pid().expect("it runs");
+    lab.backend.forget_requests();
+    let mut command = lab.world.command(["launch", "bob"]);
+    command.env("TERM", "xterm-256color");
+    let mut screen = Terminal::start(&mut command);
+    screen.wait_for(&format!("PID {pid}"), LIMIT);
+    screen.wait_for("To get started", LIMIT);
+    screen.type_keys("tell me");
+    screen.wait_for("tell me", LIMIT);
+    screen.type_keys("\r");
+    let is_paid = |requests: &[crate::support::mock_backend::Request]| {
+        requests
+            .iter()
+            .any(|r| r.path.ends_with("/responses") && r.status == 200)
+    };
+    assert!(lab.backend.wait_for(LIMIT, is_paid), "{}", screen.text());
+    assert_eq!(payers(&lab.backend), ["acct-bob"]);
+    screen.wait_for("Hello", LIMIT);
+    let running = launches(&lab).remove(0);
+    assert_eq!(running["state"], "running");
+    screen.forget();
+    screen.type_keys("/quit");
+    screen.wait_for("exit", LIMIT);
+    screen.type_keys("\r");
+    assert!(screen.end().success());
+    let launch = launches(&lab).remove(0);
+    assert_eq!(launch["state"], "bound", "{launch}");
+    let id = launch["session_id"].as_str().unwrap();
+    assert_eq!(creator(&lab::rollout(&lab.home(), id)), "acct-bob");
+    assert_eq!(daemon.pid(), Some(pid), "the daemon was left alone");
+}
+
+#[test]
+fn a_login_that_is_due_is_renewed_once_and_saved_back() {
+    let Some(lab) = Lab::of_two(&SignIn::alice().due(), &SignIn::bob().due()) else {
+        return;
+    };
+    for isolated in [false, true] {
+        let mut args = vec!["launch", "bob"];
+        args.extend(isolated.then_some("--isolated"));
+        args.extend(["--", "exec", "--skip-git-repo-check", "hello"]);
+        let _ = lab.manager(args).code(0);
+        let _ = lab.manager(["use", "alice"]).code(0);
+    }
+    assert!(lab.backend.reused_tokens().is_empty());
+    let bob = lab
+        .backend
+        .refreshes()
+        .into_iter()
+        .filter(|(token, _)| token.contains("acct-bob"));
+    assert_eq!(
+        bob.count(),
+        1,
+        "renewed by the first launch, kept for the second"
+    );
+    write_auth(&lab.home(), &SignIn::alice());
+}
