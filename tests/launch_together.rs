@@ -272,6 +272,35 @@ fn profiles_can_be_managed_while_their_account_runs_isolated() {
 }
 
 #[test]
+fn a_profile_whose_account_runs_isolated_is_not_removed() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob().due()) else {
+        return;
+    };
+    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    let home = only_isolated_home(&lab);
+    let renewed = read_refresh_token(&home);
+    let pid = format!("PID {}", running.codex());
+    let before = world(&lab);
+    for more in [&[][..], &["--dry-run"], &["--purge", "--yes"]] {
+        let args = [&["profile", "remove", "bob"][..], more].concat();
+        let refused = lab.manager(args).code(3);
+        assert!(refused.stderr.contains(&pid), "{refused}");
+        assert_same_tree(&before, &world(&lab));
+    }
+    // A killed launch gives the login back first.
+    running.kill_wrapper();
+    lab.backend.account("acct-bob").release_turns();
+    running.rest();
+    let removed = lab.manager(["profile", "remove", "bob", "--json"]).code(0);
+    let trash = lab.path_in(&removed.json()["trash"]);
+    assert_eq!(read_refresh_token(&trash), renewed);
+    assert_eq!(
+        isolated_logins(&lab.world.manager_home()),
+        Vec::<PathBuf>::new()
+    );
+}
+
+#[test]
 fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
     let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
         return;

@@ -125,6 +125,23 @@ impl Profiles {
         profile
     }
 
+    /// Refuses to take the profile `name` from a Codex that runs isolated with its login, which then
+    /// could not return there.
+    ///
+    /// # Errors
+    /// A Codex does.
+    pub fn check_not_isolated(&self, name: &str) -> Result<(), LoanError> {
+        let Ok(profile) = self.named(name) else {
+            return Ok(());
+        };
+        let profile = self.without_isolation(profile);
+        let home = profile.live_apart_from(None);
+        match home.and_then(|home| self.isolation_of(&profile.name, home)) {
+            Some(isolated) => Err(isolated),
+            None => Ok(()),
+        }
+    }
+
     fn isolated_folder(&self, account: &Identity) -> PathBuf {
         self.folder.join(ISOLATED).join(key(account))
     }
@@ -141,14 +158,11 @@ impl Profiles {
     ) -> Result<String, LoanError> {
         let profile = self.find(account)?;
         let profile = profile.ok_or_else(|| LoanError::NoLogin(account.to_string()))?;
-        let home = self.isolated_home(account)?;
-        let there = AuthFile::read(&home.join(AUTH_JSON))?;
-        if !there
-            .snapshot()
-            .is_some_and(|snapshot| is_of(snapshot, account))
-            && self.check_owner(&profile, codex_home)?.is_none()
-        {
-            return Err(LoanError::NoLogin(profile.name));
+        match self.check_owner(&profile, codex_home) {
+            // Also while another launch of the account moves it there.
+            Ok(Some(_)) | Err(LoanError::Isolated { .. }) => {}
+            Ok(None) => return Err(LoanError::NoLogin(profile.name)),
+            Err(e) => return Err(e),
         }
         Ok(profile.name)
     }

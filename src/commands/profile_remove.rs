@@ -53,6 +53,7 @@ impl RemoveArgs {
             dry_run: self.dry_run,
         };
         let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
+        profiles.check_not_isolated(&self.name)?;
         let ui = &context.ui;
         let name = printable(&self.name);
         if self.purge {

@@ -9,7 +9,7 @@ use crate::io::lock::FileLock;
 use crate::io::{IoContext, IoError, atomic, document, regular};
 use memchr::{memchr, memmem};
 use serde::Deserialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -67,8 +67,31 @@ impl Registry {
         if records.is_empty() {
             return Ok(());
         }
+        let _held = self.lock()?;
+        self.append_locked(records)
+    }
+
+    /// Appends the records of launches that ended, except of those that another process settled since
+    /// they were read. Returns what was appended.
+    ///
+    /// # Errors
+    /// See [`Registry::append`].
+    pub fn settle(&self, mut records: Vec<LaunchRecord>) -> Result<Vec<LaunchRecord>, IoError> {
+        let _held = self.lock()?;
+        let open: HashSet<_> = self.read()?.unsettled().map(|r| r.launch_id).collect();
+        records.retain(|record| open.contains(&record.launch_id));
+        if !records.is_empty() {
+            self.append_locked(&records)?;
+        }
+        Ok(records)
+    }
+
+    fn lock(&self) -> Result<FileLock, IoError> {
         atomic::create_private_folder(atomic::parent_of(&self.path))?;
-        let _held = FileLock::exclusive(&self.lock)?;
+        FileLock::exclusive(&self.lock)
+    }
+
+    fn append_locked(&self, records: &[LaunchRecord]) -> Result<(), IoError> {
         let is_new = !self.path.exists();
         let mut lines = Vec::new();
         if !is_new && !self.ends_in_newline()? {
@@ -351,6 +374,28 @@ mod tests {
             2,
             "the torn line and the newer schema"
         );
+    }
+
+    #[test]
+    fn a_launch_that_was_settled_meanwhile_stays_as_it_was_settled() {
+        let home = tempfile::tempdir().unwrap();
+        let registry = Registry::of(home.path());
+        registry.append(&record("20260101-a", false)).unwrap();
+        registry.append(&record("20260102-b", false)).unwrap();
+        let late: Vec<_> = registry.read().unwrap().unsettled().collect();
+        let own = LaunchRecord {
+            exit_code: Some(3),
+            ..record("20260101-a", true)
+        };
+        registry.append(&own).unwrap();
+        let late = late
+            .into_iter()
+            .map(|r| LaunchRecord { settled: true, ..r });
+        let appended = registry.settle(late.collect()).unwrap();
+        assert_eq!(ids(appended.into_iter()), ["20260102-b"]);
+        let launches = registry.read().unwrap();
+        assert_eq!(launches.newest().nth(1).unwrap().exit_code, Some(3));
+        assert!(ids(launches.unsettled()).is_empty());
     }
 
     #[test]

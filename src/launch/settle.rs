@@ -207,7 +207,8 @@ pub fn settle_ended(
     if settled.is_empty() {
         return Ok((launches, warnings));
     }
-    registry.append_all(&settled)?;
+    // The wrapper may have ended, and written its own line, since the registry was read.
+    let settled = registry.settle(settled)?;
     let noted = cooldown::update(manager_home, &now.to_utc(), zone, |file| {
         for record in &settled {
             note_usage(file, record);
