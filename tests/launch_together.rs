@@ -6,7 +6,8 @@ use crate::support::lab::{Lab, rollout, rows, said};
 use crate::support::launched::{
     EXEC, Running, isolated_homes, isolated_logins, lab_of_three, launches, registry, turns,
 };
-use crate::support::sign_in::{SignIn, aged, read_refresh_token, write_auth, write_auth_text};
+use crate::support::sign_in::{SignIn, auth_json, read_refresh_token};
+use crate::support::write_program;
 use codex_manager::codex::process::find_codex;
 use serde_json::Value;
 use std::fs;
@@ -355,4 +356,31 @@ fn an_account_of_which_less_is_known_runs_in_the_same_isolated_home() {
     assert_eq!(homes.len(), 1, "{homes:?}");
     assert_eq!(said(&rollout(&lab.home(), id)), ["hello", "go on"]);
     assert_eq!(launches(&lab)[0]["session_id"], id);
+}
+
+#[test]
+fn a_conversation_that_another_account_started_is_not_bound_to_that_of_the_launch() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    // Somebody signs in to another account before Codex reads the login.
+    let other = lab.world.write("bob.json", auth_json(&SignIn::bob()));
+    let script = format!(
+        "#!/bin/sh\ncp {} $CODEX_HOME/auth.json\nexec {} \"$@\"\n",
+        other.display(),
+        lab.codex.launcher().display()
+    );
+    let program = lab.world.path("bin/swapped");
+    write_program(&program, &script);
+    let program = program.to_str().expect("text");
+    lab.backend.forget_requests();
+    let args = [&["launch", "alice", "--codex-bin", program][..], &EXEC].concat();
+    let ran = lab.manager(args).code(0);
+    assert!(ran.stderr.contains("another account started"), "{ran}");
+    assert_eq!(turns(&lab), ["acct-bob"]);
+    let row = launches(&lab).remove(0);
+    assert_eq!(row["state"], "unbound", "{row}");
+    assert!(row["session_id"].is_null(), "{row}");
+    let warning = row["warning"].as_str().expect("a reason");
+    assert!(warning.contains("acct-bob"), "{row}");
 }

@@ -147,22 +147,33 @@ pub fn created_during(record: &LaunchRecord, until: DateTime<Utc>) -> Vec<BoundC
     found
 }
 
-/// Whether a rollout was made in the folder of the launch, by its account where it names one.
-fn fits(meta: &Meta, record: &LaunchRecord) -> bool {
+/// The account that created the rollout at `path`, where that is not the one of the launch: the user
+/// signed in to another while Codex ran, or before it read the login.
+pub fn other_creator(path: &Path, record: &LaunchRecord) -> Option<String> {
+    let meta = rollout::head(path).ok().flatten()?;
+    let written = meta.account().or_else(|| meta.text("creator_user_id"));
+    (!is_by_account(&meta, record)).then(|| written.unwrap_or_default().to_owned())
+}
+
+fn is_by_account(meta: &Meta, record: &LaunchRecord) -> bool {
     let agrees = |written: Option<&str>, known: Option<&String>| match (written, known) {
         (Some(written), Some(known)) => written == known,
         _ => true,
     };
-    let is_same_folder = match (&record.working_root, meta.text("cwd")) {
-        (Some(root), Some(cwd)) => is_same_folder(Path::new(root), Path::new(cwd)),
-        _ => true,
-    };
-    is_same_folder
-        && agrees(meta.account(), record.identity.account_id.as_ref())
+    agrees(meta.account(), record.identity.account_id.as_ref())
         && agrees(
             meta.text("creator_user_id"),
             record.identity.user_id.as_ref(),
         )
+}
+
+/// Whether a rollout was made in the folder of the launch, by its account where it names one.
+fn fits(meta: &Meta, record: &LaunchRecord) -> bool {
+    let is_same_folder = match (&record.working_root, meta.text("cwd")) {
+        (Some(root), Some(cwd)) => is_same_folder(Path::new(root), Path::new(cwd)),
+        _ => true,
+    };
+    is_same_folder && is_by_account(meta, record)
 }
 
 fn is_same_folder(a: &Path, b: &Path) -> bool {

@@ -1,7 +1,7 @@
 //! Codex runs: from its start to the login that it leaves behind.
 
 use super::binding::{self, OpenRollouts};
-use super::record::{BoundConversation, LaunchRecord, ProcessId};
+use super::record::{LaunchRecord, ProcessId};
 use super::registry::Registry;
 use super::session::Launch;
 use super::settle::{self, Ending};
@@ -80,7 +80,10 @@ impl Launch<'_> {
             });
         note(noted, &mut warnings);
         let exit = child.wait().at("wait for", &program)?;
-        self.record.conversations = watcher.finish();
+        if let Some(seen) = watcher.finish() {
+            self.record.conversations = seen.conversations;
+            self.record.unbound_because = seen.unbound_because;
+        }
         self.finish(exit, &registry, zone, clock(), &mut warnings);
         Ok(LaunchReport {
             exit,
@@ -182,7 +185,7 @@ fn note<T, E: Error>(result: Result<T, E>, warnings: &mut Vec<String>) {
 /// Finds the conversations of a running Codex by its open files.
 struct Watcher {
     stop: Sender<()>,
-    thread: Option<JoinHandle<Vec<BoundConversation>>>,
+    thread: Option<JoinHandle<LaunchRecord>>,
 }
 
 impl Watcher {
@@ -192,7 +195,7 @@ impl Watcher {
         let mut record = record.clone();
         let watch = move || {
             let Some(child) = record.child else {
-                return Vec::new();
+                return record;
             };
             let mut open = OpenRollouts::of(child, Path::new(&record.codex_home));
             let mut polls = 0;
@@ -209,7 +212,7 @@ impl Watcher {
                     FIRST_POLL
                 };
                 if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
-                    return record.conversations;
+                    return record;
                 }
             }
         };
@@ -220,10 +223,10 @@ impl Watcher {
         }
     }
 
-    fn finish(self) -> Vec<BoundConversation> {
+    /// The record with what was found, unless no thread could be started.
+    fn finish(self) -> Option<LaunchRecord> {
         drop(self.stop);
-        let found = self.thread.and_then(|thread| thread.join().ok());
-        found.unwrap_or_default()
+        self.thread.and_then(|thread| thread.join().ok())
     }
 }
 
@@ -240,7 +243,14 @@ fn add_new(record: &mut LaunchRecord, open: Vec<PathBuf>) -> bool {
             Some(resumed) => resumed.start_offset,
             // One that is older than the launch goes on from where it is now.
             None if is_older(&path, record) => path.metadata().map_or(0, |meta| meta.len()),
-            None => 0,
+            None => match binding::other_creator(&path, record) {
+                Some(other) => {
+                    record.unbound_because =
+                        Some(format!("another account started its conversation: {other}"));
+                    continue;
+                }
+                None => 0,
+            },
         };
         record
             .conversations

@@ -76,7 +76,7 @@ fn bind_created(
     ending: Ending,
     is_bound_elsewhere: impl Fn(&str) -> bool,
 ) {
-    if record.resumed.is_some() {
+    if record.resumed.is_some() || record.unbound_because.is_some() {
         return;
     }
     let mut created = binding::created_during(record, ending.at.to_utc());
