@@ -86,7 +86,7 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
         json!({
             "schema": 1, "command": "current", "email": "alice@example.com",
             "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
-            "processes": [], "windows": [], "source": null, "observed_at": null, "problem": null,
+            "processes": [], "windows": [], "session": null, "source": null, "observed_at": null, "problem": null,
         })
     );
     let nobody = |text: Option<&str>, problem: &str| {
