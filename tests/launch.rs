@@ -492,6 +492,37 @@ fn another_folder_or_account_is_not_this_launch_and_two_candidates_are_none() {
 }
 
 #[test]
+fn a_killed_launch_is_not_bound_to_the_conversation_of_one_that_runs() {
+    let env = world();
+    let rollout = write_rollout(&env.path("."), "acct-bob", 1);
+    let wait = "touch $HOME/ready; while [ ! -e $HOME/end ]; do sleep 0.02; done";
+    codex(&env, &format!("{rollout}\n{wait}"));
+    let args = ["launch", "home", "--", "exec", "x"];
+    let mut running = env.command(args).spawn().unwrap();
+    wait_for(&env.path("home/ready"));
+    // Killed in the same folder before its Codex had a conversation.
+    let path = env.manager_home().join("launches.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut killed: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    killed["launch_id"] = "20260101T000000000Z-00000000".into();
+    killed["wrapper"] = json!({"pid": u32::MAX, "started": 1});
+    fs::write(&path, format!("{text}{killed}\n")).unwrap();
+    let states = |listed: Vec<Value>| -> Vec<_> {
+        let state = |row: &Value| (row["state"].clone(), row["session_id"].is_string());
+        listed.iter().map(state).collect()
+    };
+    let listed = states(launches(&env));
+    fs::write(env.path("home/end"), "").unwrap();
+    assert!(running.wait().unwrap().success());
+    assert_eq!(
+        listed,
+        [("running".into(), false), ("unbound".into(), false)]
+    );
+    let listed = states(launches(&env));
+    assert_eq!(listed, [("bound".into(), true), ("unbound".into(), false)]);
+}
+
+#[test]
 fn conversations_of_a_codex_that_was_started_directly_are_nobodys() {
     let env = world();
     let script = write_rollout(&env.path("."), "acct-alice", 1);

@@ -24,7 +24,7 @@ const CODEX: &str = "codex";
 const ZONE_SPREAD: TimeDelta = TimeDelta::hours(14);
 
 /// How far the clock may step between the launch and the id that Codex gives a conversation.
-const CLOCK_STEP: TimeDelta = TimeDelta::seconds(1);
+pub const CLOCK_STEP: TimeDelta = TimeDelta::seconds(1);
 
 /// Watches the rollouts that a launched Codex has open.
 #[derive(Debug)]

@@ -167,7 +167,7 @@ impl Registry {
 
 /// The last line of each launch. Lines are parsed when they are asked for: listing the newest of
 /// ten thousand launches parses a few.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Launches {
     bytes: Vec<u8>,
     /// By launch id, which sorts by time.

@@ -4,7 +4,7 @@ use super::binding::{self, OpenRollouts};
 use super::record::{LaunchRecord, ProcessId};
 use super::registry::Registry;
 use super::session::Launch;
-use super::settle::{self, Ending};
+use super::settle::{self, Ending, OtherLaunches};
 use crate::accounts::profile::Profiles;
 use crate::accounts::save::Keeper;
 use crate::codex::auth::AuthFile;
@@ -122,12 +122,10 @@ impl Launch<'_> {
                 at: now,
                 exit_code: Some(i32::from(exit.code())),
             };
-            let launches = registry.read();
-            let id = self.record.launch_id.clone();
-            settle::conclude(&mut self.record, ending, |session| {
-                let launches = launches.as_ref();
-                launches.is_ok_and(|all| settle::is_created_by_another(all, &id, session))
-            });
+            // Unreadable, it says nothing of other launches; the append below reports that.
+            let launches = registry.read().unwrap_or_default();
+            let others = OtherLaunches::of(&launches, &self.record);
+            settle::conclude(&mut self.record, ending, &others);
             note(
                 settle::repoint_rollouts(&self.record, self.request.env),
                 warnings,

@@ -38,22 +38,61 @@ pub struct Ending {
     pub exit_code: Option<i32>,
 }
 
-/// Completes the record of a launch that ended. `is_bound_elsewhere` says whether another launch
-/// created the conversation of an id.
+/// The other launches of the same account and home, which may have started a conversation.
+#[derive(Debug)]
+pub struct OtherLaunches<'a> {
+    launches: &'a Launches,
+    launch_id: String,
+    unsettled: Vec<LaunchRecord>,
+}
+
+impl<'a> OtherLaunches<'a> {
+    /// Those in `launches` beside `record`.
+    pub fn of(launches: &'a Launches, record: &LaunchRecord) -> Self {
+        let unsettled = launches.unsettled().filter(|other| {
+            other.launch_id != record.launch_id
+                && other.codex_home == record.codex_home
+                && other.identity.is_same(&record.identity)
+        });
+        Self {
+            launches,
+            launch_id: record.launch_id.clone(),
+            unsettled: unsettled.collect(),
+        }
+    }
+
+    /// Whether the registry says that one of them started the conversation.
+    fn have_started(&self, session_id: &str) -> bool {
+        self.launches.of_session(session_id).is_some_and(|other| {
+            let mut bound = other.conversations.iter();
+            other.launch_id != self.launch_id
+                && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
+        })
+    }
+
+    /// Whether one of them ran when the conversation was created, and may have started it.
+    fn may_have_started(&self, session_id: &str) -> bool {
+        let created = binding::created_at(session_id);
+        let mut others = self.unsettled.iter();
+        others.any(|other| {
+            let since = other.started_at.to_utc() - binding::CLOCK_STEP;
+            created.is_none_or(|created| created >= since)
+        })
+    }
+}
+
+/// Completes the record of a launch that ended.
 ///
 /// The evidence, in this order: conversations that the process had open (in the record already), the
 /// conversation that the arguments name, the one conversation that was created in the time of the
-/// launch with its folder and account. Of several, none is taken.
-pub fn conclude(
-    record: &mut LaunchRecord,
-    ending: Ending,
-    is_bound_elsewhere: impl Fn(&str) -> bool,
-) {
+/// launch with its folder and account, and that no other launch may have started. Of several, none is
+/// taken.
+pub fn conclude(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunches<'_>) {
     if record.conversations.is_empty() {
         let resumed = record.resumed.clone();
         match resumed.filter(has_grown) {
             Some(resumed) => record.conversations.push(resumed),
-            None => bind_created(record, ending, is_bound_elsewhere),
+            None => bind_created(record, ending, others),
         }
     }
     let since = record.started_at.to_utc();
@@ -71,21 +110,22 @@ fn has_grown(conversation: &BoundConversation) -> bool {
     meta.is_ok_and(|meta| meta.len() > conversation.start_offset)
 }
 
-fn bind_created(
-    record: &mut LaunchRecord,
-    ending: Ending,
-    is_bound_elsewhere: impl Fn(&str) -> bool,
-) {
+fn bind_created(record: &mut LaunchRecord, ending: Ending, others: &OtherLaunches<'_>) {
     if record.resumed.is_some() || record.unbound_because.is_some() {
         return;
     }
     let mut created = binding::created_during(record, ending.at.to_utc());
-    created.retain(|conversation| !is_bound_elsewhere(&conversation.session_id));
+    created.retain(|conversation| !others.have_started(&conversation.session_id));
+    let may_be_anothers = |c: &BoundConversation| others.may_have_started(&c.session_id);
     match created.as_slice() {
         [] if record.codex_chose => {
             record.unbound_because = Some("Codex chose the conversation itself".into());
         }
         [] => {}
+        [one] if may_be_anothers(one) => {
+            record.unbound_because =
+                Some("another launch of this account ran at the same time".into());
+        }
         [_] => record.conversations = created,
         several => {
             record.unbound_because = Some(format!(
@@ -157,15 +197,6 @@ pub fn note_usage(file: &mut CooldownFile, record: &LaunchRecord) {
     }
 }
 
-/// Whether one of `launches` other than `launch_id` created the conversation of this id.
-pub fn is_created_by_another(launches: &Launches, launch_id: &str, session_id: &str) -> bool {
-    launches.of_session(session_id).is_some_and(|other| {
-        let mut bound = other.conversations.iter();
-        other.launch_id != launch_id
-            && bound.any(|bound| bound.session_id == session_id && bound.start_offset == 0)
-    })
-}
-
 /// Settles the launches that ended without their wrapper: it was killed. Each is looked at once.
 /// Returns the registry as it is afterwards, and warnings.
 ///
@@ -189,13 +220,8 @@ pub fn settle_ended(
             at: now,
             exit_code: None,
         };
-        let id = record.launch_id.clone();
-        conclude(&mut record, ending, |session| {
-            is_created_by_another(&launches, &id, session)
-                || settled
-                    .iter()
-                    .any(|other: &LaunchRecord| other.has_conversation(session))
-        });
+        let others = OtherLaunches::of(&launches, &record);
+        conclude(&mut record, ending, &others);
         if let Err(e) = repoint_rollouts(&record, env) {
             warnings.push(format!(
                 "rows of an isolated launch still lead through {}: {e}",
