@@ -111,6 +111,7 @@ fn status_shows_the_live_windows_and_records_them() {
                 window("5h", 300, 12.0, soon),
                 window("weekly", 10_080, 91.0, later),
             ],
+            "spend_cap": null,
             "source": "live",
             "observed_at": null,
             "session_start_at": time(later - 7 * 86_400),

@@ -80,6 +80,7 @@ mod round_trip;
 mod schedule;
 mod sequences;
 mod shells;
+mod spend_caps;
 mod status;
 mod status_history;
 mod storage;

@@ -11,7 +11,7 @@ use crate::inventory::cooldown::LoginState;
 use crate::quota::state::{State, Verdict};
 use crate::ui::Style;
 use crate::ui::table::Table;
-use crate::ui::windows::WindowJson;
+use crate::ui::windows::{SpendCapJson, WindowJson};
 use clap::Args;
 use serde::Serialize;
 
@@ -39,6 +39,7 @@ struct ProfileView {
     state: State,
     login: LoginState,
     windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
     /// The usage of conversations that were started for it.
     session: Option<()>,
 }
@@ -97,6 +98,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
             state: shown.state,
             login: shown.login,
             windows: shown.windows,
+            spend_cap: shown.spend_cap,
             session: None,
         }
     };

@@ -18,7 +18,7 @@ use crate::io::shell;
 use crate::io::wall;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
-use crate::ui::windows::{self, WindowJson};
+use crate::ui::windows::{self, SpendCapJson, WindowJson};
 use crate::ui::{Style, Ui};
 use chrono::Duration;
 use clap::Args;
@@ -141,6 +141,7 @@ pub(super) struct StatusJson {
     account_id: Option<String>,
     plan: Option<String>,
     windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
     source: Option<&'static str>,
     observed_at: Option<String>,
     session_start_at: Option<String>,
@@ -162,6 +163,7 @@ impl StatusJson {
             windows: seen
                 .map(|seen| seen.windows.iter().map(Into::into).collect())
                 .unwrap_or_default(),
+            spend_cap: seen.and_then(|seen| Some(SpendCapJson::from(seen.spend_cap?))),
             source: seen.map(|seen| seen.source.name()),
             observed_at: seen.map(|seen| rfc3339_of(&seen.observed_at)),
             session_start_at: seen
@@ -192,10 +194,10 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         None if report.is_api_key() => ui.line("an API key is billed by use and has no windows"),
         None => ui.line("nothing is known of its quota"),
         Some(seen) => {
-            for line in windows::lines(ui, &seen.windows, zone, &now) {
+            for line in windows::lines(ui, seen, zone, &now) {
                 ui.line(line);
             }
-            if seen.windows.is_empty() {
+            if seen.windows.is_empty() && seen.spend_cap.is_none() {
                 ui.line("the server declares no quota windows");
             }
             if let Some(at) = next {

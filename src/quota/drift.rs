@@ -148,6 +148,7 @@ mod tests {
             source: Source::Live,
             observed_at: at(seen),
             usage_allowed: None,
+            spend_cap: None,
             windows: vec![Window {
                 limit_id: "codex".into(),
                 minutes: Some(minutes),
