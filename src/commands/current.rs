@@ -17,7 +17,7 @@ use crate::io::clock::Timestamp;
 use crate::io::processes;
 use crate::quota::window::Source;
 use crate::ui::Style;
-use crate::ui::windows::{self, WindowJson};
+use crate::ui::windows::{self, SpendCapJson, WindowJson};
 use clap::Args;
 use serde::Serialize;
 
@@ -47,6 +47,7 @@ struct CurrentView {
     daemon: Option<ProcessView>,
     processes: Vec<ProcessView>,
     windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
     source: Option<Source>,
     observed_at: Option<String>,
     session: Option<SessionView>,
@@ -106,6 +107,7 @@ impl CurrentArgs {
             processes: processes.into_iter().map(view).collect(),
             source: shown.as_ref().and_then(|a| a.source),
             observed_at: shown.as_ref().and_then(|a| a.observed_at.clone()),
+            spend_cap: shown.as_ref().and_then(|a| a.spend_cap.clone()),
             windows: shown.map(|a| a.windows).unwrap_or_default(),
             problem: problem(store, &auth),
         };
@@ -189,7 +191,7 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
     }
     if let Some(seen) = live.and_then(|a| a.entry.observation.as_ref()) {
         let (zone, now) = (context.settings.zone, context.now());
-        for line in windows::lines(ui, &seen.windows, zone, &now) {
+        for line in windows::lines(ui, seen, zone, &now) {
             ui.line(line);
         }
         ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));

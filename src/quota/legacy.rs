@@ -120,6 +120,7 @@ pub fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Obse
         source: Source::Legacy,
         observed_at: detected_at,
         usage_allowed: None,
+        spend_cap: None,
         windows: vec![Window {
             limit_id: CODEX_LIMIT.into(),
             minutes: Some(WEEKLY_MINUTES),
