@@ -61,7 +61,7 @@ fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
     let expected = |command: &str| {
         json!({"schema": 1, "command": command, "profiles": [{
             "name": "work", "email": "alice@example.com", "account_id": "acct-alice",
-            "current": true, "state": "unknown", "login": "ok", "windows": [], "session": null,
+            "current": true, "state": "unknown", "login": "ok", "windows": [], "spend_cap": null, "session": null,
         }]})
     };
     assert_eq!(env.run(["list", "--json"]).code(0).json(), expected("list"));
@@ -86,7 +86,7 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
         json!({
             "schema": 1, "command": "current", "email": "alice@example.com",
             "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
-            "processes": [], "windows": [], "session": null, "source": null, "observed_at": null, "problem": null,
+            "processes": [], "windows": [], "spend_cap": null, "session": null, "source": null, "observed_at": null, "problem": null,
         })
     );
     let nobody = |text: Option<&str>, problem: &str| {
