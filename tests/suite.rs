@@ -57,6 +57,7 @@ mod normalize;
 mod odd_homes;
 mod older_exports;
 mod owners;
+mod pasted_status;
 mod pictures;
 mod pipes;
 mod probe;

@@ -70,7 +70,7 @@ pub struct BackupArgs {
     /// Do not ask Codex for the quota
     #[arg(long)]
     no_status: bool,
-    /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
+    /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
     /// When the weekly window resets, said by hand: "tue 15:55", RFC 3339, +3d

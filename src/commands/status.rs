@@ -1,16 +1,18 @@
 //! `status`: who is signed in, and what is left of the quota.
 
-use super::account::warn_all;
+use super::account::{warn_all, with_profiles};
 use super::{refresh, status_history, survey};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
+use crate::codex::status_text;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
-use crate::inventory::status::{StatusProblem, StatusReport};
+use crate::inventory::resolve::resolve;
+use crate::inventory::status::{self, StatusProblem, StatusReport};
 use crate::io::IoContext;
 use crate::io::progress::waiting_for_input;
 use crate::io::regular;
@@ -32,8 +34,8 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 /// Show an account and its quota windows: the live one, another, or all
 ///
 /// Codex itself is asked (`codex app-server`, at most 10 seconds; up to 30 more when it renews the
-/// login). When it cannot say, pasted /status text is used, then what was seen last. Where a figure
-/// comes from and how old it is is always shown. The answer is noted for `cooldown` and `recommend`.
+/// login). When it cannot answer, what was seen last is shown. With --status-file the pasted text is
+/// used instead. Each figure is shown with its source and age, and noted for `cooldown` and `recommend`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager status
@@ -41,13 +43,15 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
   codex-manager status --account work
   codex-manager status --all                     # every profile, several at a time
   codex-manager status --history --account work  # and whether resets moved
-  codex-manager status --status-file pasted.txt  # when Codex cannot be asked")]
+  codex-manager status --status-file pasted.txt  # when Codex cannot be asked
+  codex-manager status --status-file pasted.txt --account work")]
 pub struct StatusArgs {
-    /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
+    /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
-    /// Ask about this account, signed in or not: a profile, an email, a beginning of one
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "status_file")]
+    /// Show this account, signed in or not: a profile, an email, a beginning of one. With --status-file
+    /// it is the account of the pasted text
+    #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Ask about every account whose login is at hand
     #[arg(long, conflicts_with_all = ["account", "status_file"])]
@@ -76,26 +80,60 @@ impl StatusArgs {
         if self.all {
             return survey::all(self.dry_run, context);
         }
-        if let Some(account) = &self.account {
-            return survey::one(account, self.dry_run, context);
-        }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
-        let settings = &context.settings;
-        let now = context.now();
-        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
-        warn_all(&context.ui, &known.warnings);
-        let ask = !self.dry_run && !self.is_young(context, &known.file)?;
-        let (report, is_noted) = refresh::look(context, &known.file, text.as_deref(), ask)?;
+        match (&self.account, &text) {
+            (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
+            (Some(account), None) => survey::one(account, self.dry_run, context),
+            (None, _) => self.run_on_live(text.as_deref(), context),
+        }
+    }
+
+    fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
+        let known = load_known(context)?;
+        let is_looking = !self.dry_run && !self.is_young(context, &known)?;
+        let report = refresh::look(context, &known, text, is_looking)?;
+        let is_noted = !is_looking || refresh::note(context, &report);
         show(context, &report, None);
         if !self.dry_run {
             status_history::say_moved(&report, context)?;
         }
-        // Without asking, what is remembered is all that was wanted.
-        let remembered = !ask && report.observation.is_some();
+        // Without a look the last observation is all that was wanted.
+        let remembered = !is_looking && report.observation.is_some();
         Ok(Outcome::partial_if(
             !is_noted || !report.is_complete() && !remembered,
         ))
     }
+
+    fn run_on_text_of(
+        &self,
+        account: &str,
+        text: &str,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        let (accounts, _) = with_profiles(context)?;
+        let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
+        let known = load_known(context)?;
+        let report = status::observe_text(
+            text,
+            &entry.identity,
+            &context.settings.codex_home,
+            &refresh::inquiry(context, &known, false),
+        )?;
+        let is_noted = self.dry_run || refresh::note(context, &report);
+        show(context, &report, entry.profile.as_deref());
+        if !self.dry_run {
+            status_history::say_moved(&report, context)?;
+        }
+        Ok(Outcome::partial_if(!is_noted || !report.is_complete()))
+    }
+}
+
+/// `cooldown.json`, for figures that are remembered.
+fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
+    let settings = &context.settings;
+    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    Ok(known.file)
 }
 
 impl StatusArgs {
@@ -128,7 +166,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
         regular::open_given(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(status_text::decode(&bytes))
 }
 
 /// One account in JSON. Its keys are a contract.

@@ -122,7 +122,7 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
     // Codex shows the plan with a capital; the server's names have none.
     let plan = text.plan.map(|plan| plan.to_lowercase());
     report.plan = report.plan.take().or(plan);
-    if text.windows.is_empty() {
+    if text.windows.is_empty() && text.spend_cap.is_none() {
         report.notes.push("the status text shows no quota".into());
         return;
     }
@@ -131,7 +131,7 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
         source: Source::StatusFile,
         observed_at: now,
         usage_allowed: None,
-        spend_cap: None,
+        spend_cap: text.spend_cap,
         windows: text.windows,
     });
 }
