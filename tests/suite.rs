@@ -84,6 +84,7 @@ mod shells;
 mod spend_caps;
 mod status;
 mod status_history;
+mod status_screens;
 mod storage;
 mod support;
 mod survey;
