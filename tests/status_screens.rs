@@ -162,7 +162,7 @@ impl Tmux {
                 return screen;
             }
             assert!(Instant::now() < limit, "{terminal}:\n{screen}");
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(30));
         }
     }
 

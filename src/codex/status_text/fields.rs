@@ -6,6 +6,10 @@
 
 use super::figures::window_minutes;
 
+/// The longest value in lines: that of the longest address in a column of three characters. It bounds
+/// the work on a bracket that is never closed.
+const MAX_LINES: usize = 128;
+
 /// A labelled value.
 #[derive(Debug)]
 pub(super) struct Field<'a> {
@@ -89,7 +93,8 @@ impl Field<'_> {
     /// Whether a line without a label belongs to this value: by what the value still lacks, else by
     /// its column.
     fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
-        if column <= self.column && has_other_label(line) {
+        let is_too_long = self.lines.len() >= MAX_LINES;
+        if is_too_long || (column <= self.column && has_other_label(line)) {
             return false;
         }
         let value = self.value();
@@ -258,6 +263,13 @@ on 24 Nov)
                 "5h limit=88% left|(resets|10:06)"
             ]
         );
+    }
+
+    #[test]
+    fn a_bracket_that_is_never_closed_takes_no_more_than_the_longest_value() {
+        let text = format!("Weekly limit: (\n{}", "x\n".repeat(100_000));
+        let fields = split(&text);
+        assert_eq!((fields.len(), fields[0].lines.len()), (1, MAX_LINES));
     }
 
     #[test]
