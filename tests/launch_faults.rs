@@ -19,7 +19,7 @@ use crate::support::sign_in::{SignIn, auth_json, read_refresh_token, unix_now, w
 use codex_manager::codex::process::find_codex;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);

@@ -2,10 +2,14 @@
 //! readable and says what is so.
 
 use crate::support::env::assert_same_tree;
+use crate::support::injection::{can_inject, killed_at, points};
 use crate::support::lab::{Lab, rollout};
-use crate::support::launched::{EXEC, Running, isolated_logins, launches, registry, turns};
-use crate::support::processes::signal;
+use crate::support::launched::{
+    EXEC, LIMIT, Running, isolated_homes, isolated_logins, launches, registry, turns,
+};
+use crate::support::processes::{signal, wait_for_end};
 use crate::support::sign_in::{SignIn, read_auth};
+use codex_manager::codex::process::find_codex;
 
 fn lab() -> Option<Lab> {
     Lab::of_two(&SignIn::alice(), &SignIn::bob())
@@ -97,5 +101,53 @@ fn a_killed_launcher_or_codex_ends_the_launch_when_codex_ends() {
             assert_bound_once(&lab, account);
             assert_usable(&lab, account);
         }
+    }
+}
+
+/// Waits until no Codex runs on any of the homes.
+#[track_caller]
+fn rest(lab: &Lab) {
+    let mut homes = isolated_homes(&lab.world.manager_home());
+    homes.push(lab.home());
+    let holders = homes.iter().flat_map(|home| find_codex(home));
+    let pids: Vec<u32> = holders.filter_map(|holder| holder.pid).collect();
+    let left = wait_for_end(&pids, LIMIT);
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn a_wrapper_that_is_killed_as_it_writes_leaves_the_truth() {
+    if !can_inject() {
+        return;
+    }
+    for args in [&["launch", "alice"][..], &["launch", "bob", "--isolated"]] {
+        let Some(lab) = lab() else { return };
+        let account = args[1];
+        let args = [args, &EXEC].concat();
+        let points = points(&lab.world, &args).into_iter();
+        let writes = points.filter(|point| point.call == "write").count();
+        for number in 1..=writes {
+            lab.backend.forget_requests();
+            let before = launches(&lab).len();
+            let _ = killed_at(&lab.world, &args, "write", number);
+            let at_once = launches(&lab).into_iter().next();
+            rest(&lab);
+            let later = launches(&lab);
+            let told = format!("{account} {number} {at_once:?} {later:?}");
+            if turns(&lab).is_empty() {
+                let is_ended = later.len() == before || later[0]["state"] == "ended";
+                assert!(is_ended, "{told}");
+                continue;
+            }
+            assert_eq!(later.len(), before + 1, "{told}");
+            assert_eq!(later[0]["state"], "bound", "{told}");
+            let id = later[0]["session_id"].as_str().expect("an id");
+            assert_eq!(
+                lab.path_in(&later[0]["rollout_path"]),
+                rollout(&lab.home(), id),
+                "{told}"
+            );
+        }
+        assert_usable(&lab, account);
     }
 }

@@ -201,8 +201,7 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
         .filter(|process| daemon != Some(process.pid()))
         .filter_map(|process| {
             let name = process.name()?;
-            let is_codex = name == "codex" || (name == "node" && is_launcher(process));
-            let counts = is_codex && home_of(process)? == home && !is_update_loop(process);
+            let counts = is_codex(process) && home_of(process)? == home && !is_update_loop(process);
             counts.then(|| Holder {
                 pid: Some(process.pid()),
                 name: name.to_string_lossy().into_owned(),
@@ -346,6 +345,12 @@ fn settle_kinship(table: &Table, found: &mut Vec<HomeProcess>) {
         }
     }
     found.sort_by_key(|process| process.pid);
+}
+
+/// Whether a process runs Codex, or is npm's launcher, which may be about to start it.
+pub fn is_codex(process: &Process) -> bool {
+    let name = process.name().unwrap_or_default();
+    name == "codex" || (name == "node" && is_launcher(process))
 }
 
 /// npm's `codex` is a script that Node runs; below Node 22.15 it stays and waits for the program.

@@ -1,6 +1,7 @@
 //! One launch, as a line of `launches.jsonl` records it.
 
 use crate::codex::identity::Identity;
+use crate::codex::process::is_codex;
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
 use crate::io::processes::{self, Table};
@@ -152,10 +153,11 @@ impl LaunchRecord {
                 || self.has_codex())
     }
 
-    /// Whether a Codex of this launch runs, whatever became of the process that was started.
+    /// Whether a Codex of this launch runs or is being started by npm's launcher, whatever became of
+    /// the process that was started.
     pub fn has_codex(&self) -> bool {
         Table::read().iter().any(|process| {
-            process.name().is_some_and(|name| name == "codex")
+            is_codex(process)
                 && process
                     .variable(LAUNCH_VARIABLE)
                     .is_some_and(|id| id == *self.launch_id)
