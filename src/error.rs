@@ -5,12 +5,12 @@
 
 mod accounts;
 mod archive;
-mod closing;
 mod folders;
 mod history;
 mod inventory;
 mod launch;
 mod schedule;
+mod shutdown;
 mod sync;
 mod transfer;
 

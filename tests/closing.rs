@@ -7,15 +7,15 @@ use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::closing::{
-    Audience, Channel, Closing, ClosingError, ClosingReport, ClosingRequest, ClosingSettings,
-    Reason, Termination, Wish, close,
-};
 use codex_manager::codex::process::{ProgramNames, Role, Seen, find_holders};
-use codex_manager::commands::closing::ClosingArgs;
+use codex_manager::commands::shutdown::ClosingArgs;
 use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
 use codex_manager::io::clock::Clock;
+use codex_manager::shutdown::{
+    Audience, Channel, Closing, ClosingError, ClosingReport, ClosingRequest, ClosingSettings,
+    Reason, Termination, Wish, close,
+};
 use codex_manager::ui::{ColorChoice, Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

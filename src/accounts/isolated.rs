@@ -7,7 +7,7 @@
 //! and finds no Codex on the home returns the login to the profile. [`Profiles::claim`] does that
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
-use super::loan::{Held, LoanError, key};
+use super::lease::{Held, LoanError, key};
 use super::profile::{Owner, Profile, ProfileError, Profiles, canonical};
 use super::save::{Keeper, SavedBack};
 use crate::codex::auth::{AuthFile, AuthSnapshot};

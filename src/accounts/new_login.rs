@@ -4,9 +4,9 @@
 //! from the moment Codex has written it: whoever was to take it over may be killed, and the next
 //! command on profiles does it.
 
-use super::edit::check_name;
-use super::loan::LoanError;
+use super::lease::LoanError;
 use super::profile::{ProfileError, Profiles};
+use super::profile_ops::check_name;
 use super::save::{Keeper, SavedBack};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;

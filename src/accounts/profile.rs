@@ -9,8 +9,8 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
 use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
@@ -482,7 +482,7 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 /// A profile of a newer version: whose it is, as far as that can be read, and no login.
 fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let noted = || {
-        let bytes = regular::read(folder.join(PROFILE_JSON)).ok()?;
+        let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         serde_json::from_value(note.get_mut("identity")?.take()).ok()
     };

@@ -2,9 +2,9 @@
 //!
 //! What was known of an account's logins outlives them: a copy that turns up later is as old as it was.
 
-use super::edit::find_named;
-use super::loan::key;
+use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
+use super::profile_ops::find_named;
 use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;

@@ -7,9 +7,9 @@ use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::name_table::NameTable;
 use super::reader::Archive;
 use crate::io::buffers::{Buffers, Room};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::position;
-use crate::io::regular;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl<'a> Source<'a> {
             places[id.index()] = place;
         }
         let made = manifest.metadata.created_at.timestamp();
-        let file = regular::open(archive.archive().path()).ok()?;
+        let file = file_open::open(archive.archive().path()).ok()?;
         Some(Self {
             file,
             places,

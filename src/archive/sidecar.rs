@@ -3,7 +3,7 @@
 use super::metadata::Metadata;
 use super::python;
 use crate::io::document::{self, DocumentError, Found};
-use crate::io::regular;
+use crate::io::file_open;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -56,7 +56,7 @@ pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, SidecarProblem> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    let read = regular::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let read = file_open::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() > MAX_BYTES => Err(SidecarProblem::Damaged("too large".into())),
         Ok(_) => Ok(bytes),

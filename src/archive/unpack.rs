@@ -8,11 +8,11 @@ use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::sink::{Extent, Sink};
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::io::buffers::{Buffers, Room};
+use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::parallel::{self, Stopped};
 use crate::io::position;
 use crate::io::progress::is_interrupted;
-use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use flate2::bufread::GzDecoder;
 use libdeflater::{Crc, Decompressor};
@@ -44,7 +44,7 @@ pub(super) fn by_index(
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let file = regular::open(path).at("open", path)?;
+    let file = file_open::open(path).at("open", path)?;
     progress.expect_bytes(manifest.files.bytes());
     let buffers = Buffers::default();
     let unpacker = Unpacker {

@@ -10,9 +10,9 @@ mod figures;
 
 use self::figures::{date_instant, excerpt, used_percent, window_minutes};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
+use crate::io::ansi;
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::escapes;
-use crate::io::wall::{self, Day, WallTime};
+use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Duration, NaiveTime, Utc};
 
 /// The longest text that is looked at. A screen of `/status` is below 4 kB.
@@ -66,7 +66,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         now,
         zone,
     };
-    for line in escapes::strip(text).lines() {
+    for line in ansi::strip(text).lines() {
         reader.line(line)?;
     }
     if reader.found.email.is_none() && reader.found.windows.is_empty() {
@@ -219,10 +219,10 @@ impl Reader {
 
     fn instant(&self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
         let (now, zone) = (self.now, self.zone);
-        if let Some(span) = text.strip_prefix("in ").and_then(wall::parse_span) {
+        if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
         }
-        let WallTime { day, time } = wall::parse(text)?;
+        let WallTime { day, time } = time_format::parse(text)?;
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {

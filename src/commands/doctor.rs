@@ -1,7 +1,7 @@
 //! `doctor`: looks everything over and names the command that mends what is wrong.
 
 use super::account::printable;
-use super::closing::ClosingArgs;
+use super::shutdown::ClosingArgs;
 use super::sync;
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};

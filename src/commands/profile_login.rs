@@ -2,9 +2,9 @@
 
 use super::account::{printable, relative};
 use super::profile::{check_store, note, signed_in_at};
-use crate::accounts::edit::check_name;
 use crate::accounts::new_login::{self, Adopted, Live, LoginHome, Recovered};
 use crate::accounts::profile::Profiles;
+use crate::accounts::profile_ops::check_name;
 use crate::accounts::save::SaveOutcome;
 use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;

@@ -3,8 +3,8 @@
 use super::account::{printable, relative};
 use super::profile::{check_store, dated_ahead, note, renewed_at, signed_in_at, warn_of_two};
 use super::verify::find_archive;
-use crate::accounts::edit::{SavePlan, plan_save};
 use crate::accounts::profile::Profiles;
+use crate::accounts::profile_ops::{SavePlan, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
 use crate::codex::auth::{AuthSnapshot, Login};

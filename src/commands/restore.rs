@@ -4,7 +4,7 @@ use super::account::{self, warn_all, warn_not_noted};
 use super::list_backups::entries_of;
 use super::restore_session;
 use super::verify::find_archive;
-use crate::accounts::choice::{AuthOutcome, AuthPolicy};
+use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;

@@ -11,9 +11,9 @@ use crate::codex::rollout::ConversationFile;
 use crate::codex::threads;
 use crate::history::check::with_cause;
 use crate::inventory::{remedies, store};
+use crate::io::file_open;
 use crate::io::processes;
 use crate::io::quantity::counted;
-use crate::io::regular;
 use std::fs::{self};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
             let path = home.join("config.toml");
             let shown = path.display();
             let check = Check::fail("home.config", message).because("Codex does not start with it");
-            if regular::check(&path).is_err() {
+            if file_open::check(&path).is_err() {
                 check.fixed_by(remedies::put_aside(&path))
             } else if newest_archive(world).is_some() {
                 check.advised(format!(
@@ -221,7 +221,7 @@ fn other_files(home: &Path) -> Vec<Check> {
     ];
     let paths = names.iter().map(|name| home.join(name));
     paths
-        .filter(|path| regular::check(path).is_err())
+        .filter(|path| file_open::check(path).is_err())
         .map(|path| {
             Check::fail(
                 "home.files",
@@ -288,7 +288,7 @@ const NO_FILE: &str = "not a regular file";
 
 fn fault_of(path: &Path) -> Option<&'static str> {
     let mut head = [0; 100];
-    let read = regular::open(path).and_then(|mut file| {
+    let read = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
         // An empty file is a database that nothing was written to.
         if bytes > 0 {

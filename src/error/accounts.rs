@@ -89,9 +89,9 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
     }
 }
 
-impl From<crate::accounts::loan::LoanError> for CommandError {
-    fn from(error: crate::accounts::loan::LoanError) -> Self {
-        use crate::accounts::loan::LoanError;
+impl From<crate::accounts::lease::LoanError> for CommandError {
+    fn from(error: crate::accounts::lease::LoanError) -> Self {
+        use crate::accounts::lease::LoanError;
         match error {
             LoanError::Io(e) => e.into(),
             LoanError::Profile(e) => e.into(),

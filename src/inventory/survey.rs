@@ -4,7 +4,7 @@
 //! A login that is owned elsewhere is not asked about: what was seen last of it stands in.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LoanError;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;

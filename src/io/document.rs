@@ -4,8 +4,8 @@
 //! is. One that cannot be read is moved aside under a free name, so that its bytes are kept, and
 //! the caller is told, so that it can rebuild it.
 
+use super::file_open;
 use super::lock::FileLock;
-use super::regular;
 use super::{IoContext, IoError, atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -62,7 +62,7 @@ pub enum DocumentError {
 
 /// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
 pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
-    match regular::read(path) {
+    match file_open::read(path) {
         Ok(bytes) => parse(path, &bytes),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Found::Absent),
         Err(source) => Err(IoError {

@@ -8,8 +8,8 @@ use crate::codex::token_count;
 use crate::history::lines::{Line, Lines};
 use crate::history::rollout::{self, Meta};
 use crate::io::atomic::with_suffix;
+use crate::io::file_open;
 use crate::io::processes::{Process, Table};
-use crate::io::regular;
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -252,7 +252,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     if !path.exists() && with_suffix(path, ZST).exists() {
         return Ok(());
     }
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     let length = file.metadata()?.len();
     let end = conversation.end_offset.unwrap_or(length).min(length);
     file.seek(SeekFrom::Start(conversation.start_offset))?;

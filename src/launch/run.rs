@@ -153,7 +153,7 @@ impl Launch<'_> {
         &self,
         profiles: &Profiles,
         now: Timestamp,
-    ) -> Result<(), crate::accounts::loan::LoanError> {
+    ) -> Result<(), crate::accounts::lease::LoanError> {
         let home = self.request.codex_home;
         let account = &self.record.identity;
         let _held = profiles.claim(&[account], now, login_lock::PATIENCE)?;

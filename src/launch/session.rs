@@ -5,7 +5,7 @@ use super::isolated_home::{self, IsolationError};
 use super::program;
 use super::record::{LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA};
 use crate::accounts::isolated::IsolatedLogin;
-use crate::accounts::loan::{Held, LoanError};
+use crate::accounts::lease::{Held, LoanError};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::switch::{
     self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,

@@ -16,9 +16,9 @@ use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
 use crate::inventory::{legacy, observations, store};
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, DocumentError, Found};
+use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -149,7 +149,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
 }
 
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
-    match regular::read(path) {
+    match file_open::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).at("read", path).map_err(Into::into),
@@ -209,7 +209,7 @@ fn same_archive(
         let noted = &record.metadata.archive_sha256;
         let is_same = if noted.is_empty() {
             let path = backups.join(&record.path);
-            let mut file = regular::open(&path).at("open", &path)?;
+            let mut file = file_open::open(&path).at("open", &path)?;
             hash::sha256_of(&mut file).at("read", &path)?.0 == digest
         } else {
             *noted == digest

@@ -20,7 +20,7 @@ pub mod python_home;
 pub mod reading;
 pub mod seal;
 
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LoanError;
 use crate::accounts::profile::ProfileError;
 use crate::io::IoError;
 use crate::io::document::DocumentError;

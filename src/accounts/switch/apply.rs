@@ -3,7 +3,7 @@
 use super::note::remember;
 use super::plan::{plan, plan_switch};
 use super::{DaemonPolicy, SwitchError, SwitchReport, SwitchRequest};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LoanError;
 use crate::accounts::profile::{Owner, Profiles};
 use crate::accounts::save::Keeper;
 use crate::codex::auth::AuthFile;

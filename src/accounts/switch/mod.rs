@@ -12,7 +12,7 @@ pub use apply::{apply, check_daemon};
 pub use note::{SwitchFile, last, previous};
 pub use plan::{plan, plan_switch};
 
-use super::loan::LoanError;
+use super::lease::LoanError;
 use super::profile::ProfileError;
 use super::save::{SaveOutcome, SavedBack};
 use crate::codex::daemon::DaemonError;

@@ -1,7 +1,7 @@
 //! What a switch will do, decided before anything is touched.
 
 use super::{SwitchError, SwitchPlan, SwitchRequest};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LoanError;
 use crate::accounts::profile::{Owner, Profile, Profiles, canonical, own_profile};
 use crate::accounts::save::save_outcome;
 use crate::codex::auth::{AuthFile, Freshness};

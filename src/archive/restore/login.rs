@@ -4,8 +4,10 @@ use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
 use super::stage::set_attributes;
-use crate::accounts::choice::{self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision};
-use crate::accounts::loan::Held;
+use crate::accounts::lease::Held;
+use crate::accounts::login_selection::{
+    self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision,
+};
 use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::accounts::save::Keeper;
 use crate::archive::metadata::Mode;
@@ -16,7 +18,7 @@ use crate::codex::home;
 use crate::codex::identity::Identity;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::lock::LockError;
-use crate::io::{IoContext, IoError, atomic, regular, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use std::io;
 use std::path::Path;
 
@@ -219,7 +221,7 @@ impl Work<'_> {
                 .is_some_and(|l| l.identity.is_same(&login.identity))
         };
         let of_profile = profile.as_ref().and_then(Profile::snapshot);
-        let decision = choice::choose(
+        let decision = login_selection::choose(
             self.request.auth,
             &Candidates {
                 live: live.snapshot().filter(same),
@@ -412,7 +414,7 @@ fn keep_login(live: &Path, standing: &Standing, staged: &Path) -> Result<(), IoE
     let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
     write_login(
         staged,
-        &regular::read(live).at("read", live)?,
+        &file_open::read(live).at("read", live)?,
         Some(mtime_ns),
     )
 }

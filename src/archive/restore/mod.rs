@@ -26,7 +26,7 @@ pub mod swap;
 
 use super::ArchiveError;
 use super::scan::LeftOut;
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LoanError;
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;

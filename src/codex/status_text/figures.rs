@@ -3,7 +3,7 @@
 use super::StatusTextError;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::wall;
+use crate::io::time_format;
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
 
 /// The instant of a date: with its year as it stands, else the first in reach of the window, else
@@ -19,7 +19,7 @@ pub(super) fn date_instant(
     let this_year = zone.at(now).year();
     let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
     let candidates: Vec<_> = years
-        .filter_map(|year| wall::date(year, month, day))
+        .filter_map(|year| time_format::date(year, month, day))
         .map(|date| {
             let (first, second) = zone.instants(date.and_time(time));
             second.filter(|_| first < *now).unwrap_or(first)

@@ -1,12 +1,12 @@
 //! Who uses the home that a sync would change, as `[process_detection]` and the flags have it.
 
 use super::shared;
-use crate::closing::{self, Closing, ClosingError, ClosingPlan, ClosingRequest};
 use crate::codex::process;
-use crate::commands::closing::{ClosingArgs, can_ask, list};
+use crate::commands::shutdown::{ClosingArgs, can_ask, list};
 use crate::context::Context;
 use crate::doctor::Check;
 use crate::error::CommandError;
+use crate::shutdown::{self, Closing, ClosingError, ClosingPlan, ClosingRequest};
 use crate::sync::config::SyncConfig;
 use std::path::Path;
 
@@ -84,7 +84,7 @@ pub(super) fn check(
         Some(ClosingPlan::Ask(closing)) if !can_ask(context, &config.closing) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
-                closing::named(&closing.processes)
+                shutdown::named(&closing.processes)
             );
             Check::fail(ID, message).because(WHY).advised(format!(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
@@ -100,7 +100,7 @@ pub(super) fn check(
 }
 
 fn in_use(closing: &Closing) -> Check {
-    let processes = closing::named(&closing.processes);
+    let processes = shutdown::named(&closing.processes);
     Check::warn(
         "sync.codex",
         format!("the Codex home is in use: {processes}"),
@@ -153,11 +153,11 @@ pub(super) fn say_closing(context: &Context, plan: Option<&ClosingPlan>) {
         None | Some(ClosingPlan::Nothing) => {}
         Some(ClosingPlan::Ask(closing)) => context.ui.note(format_args!(
             "Codex is running; with your consent these would be ended: {}",
-            closing::named(&closing.processes)
+            shutdown::named(&closing.processes)
         )),
         Some(ClosingPlan::Terminate(closing)) => context.ui.note(format_args!(
             "Codex is running; these would be ended: {}",
-            closing::named(&closing.processes)
+            shutdown::named(&closing.processes)
         )),
         Some(ClosingPlan::Refuse(refusal)) => context.ui.warn(format_args!(
             "the Codex home is in use, and nothing would be done while it is: {}",

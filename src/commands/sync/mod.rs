@@ -12,7 +12,7 @@ mod shared;
 
 pub(super) use preflight::checks as preflight_checks;
 
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};

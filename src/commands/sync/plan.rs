@@ -2,7 +2,7 @@
 
 use super::closing;
 use super::shared::{self, document, read_config, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::quantity::counted;

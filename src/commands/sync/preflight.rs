@@ -2,8 +2,8 @@
 
 use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
-use crate::commands::closing::ClosingArgs;
 use crate::commands::doctor;
+use crate::commands::shutdown::ClosingArgs;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
 use crate::error::{CommandError, Outcome};

@@ -2,7 +2,7 @@
 
 use super::closing::nobody_home;
 use super::shared::{lock, read_config, register, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;

@@ -3,7 +3,7 @@
 use super::closing::{self, nobody_home, say_who_came};
 use super::log;
 use super::shared::{PathJson, lock, read_config, register, replica, with_reasons};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;

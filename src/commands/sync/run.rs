@@ -4,7 +4,7 @@ use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ClosingArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;

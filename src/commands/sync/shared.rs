@@ -1,11 +1,11 @@
 //! What all of `sync` needs: the configuration, its lock, how a plan is shown.
 
-use crate::closing::ClosingPlan;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::quantity::counted;
 use crate::io::{IoContext, atomic, shell};
+use crate::shutdown::ClosingPlan;
 use crate::sync::arrivals::{self, Arrivals};
 use crate::sync::config::{Surroundings, SyncConfig};
 use crate::sync::plan::{Conflict, Plan};

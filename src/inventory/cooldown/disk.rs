@@ -6,8 +6,8 @@ use crate::inventory::records::InventoryFile;
 use crate::inventory::{catalog, python};
 use crate::io::clock::Zone;
 use crate::io::document::{self, DocumentError, Found};
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -38,7 +38,7 @@ enum Origin {
 /// A newer version wrote it, or the file system refuses.
 pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let bytes = match regular::read(&path) {
+    let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let (file, warnings) = rebuild(manager_home)?;

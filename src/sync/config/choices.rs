@@ -1,9 +1,9 @@
 //! Values of the configuration that are one of a few words.
 
 use super::keys::Named;
-use crate::closing::Channel;
 use crate::logging::retention::Archive;
 use crate::logging::{Format, Severity};
+use crate::shutdown::Channel;
 
 /// Gives an enum its names in the configuration.
 macro_rules! names {

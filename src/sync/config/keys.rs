@@ -1,7 +1,7 @@
 //! Keys of a configuration: values with their types, and which keys nobody asked for.
 
 use super::ConfigError;
-use crate::closing::System;
+use crate::shutdown::System;
 use std::path::Path;
 use std::time::Duration;
 use toml_edit::{DocumentMut, Item};

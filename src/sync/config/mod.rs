@@ -16,12 +16,12 @@ pub use places::PathRule;
 use self::keys::Reader;
 use self::places::Places;
 use super::travel;
-use crate::closing::{ClosingSettings, Confirmation, Termination};
 use crate::codex::process::ProgramNames;
 use crate::io::IoError;
 use crate::io::environment::Environment;
-use crate::io::regular;
+use crate::io::file_open;
 use crate::logging::LogSettings;
+use crate::shutdown::{ClosingSettings, Confirmation, Termination};
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
@@ -152,7 +152,7 @@ const UNNAMED: &str = "unknown-machine";
 impl SyncConfig {
     /// Reads the configuration at `path`.
     pub fn read(path: &Path, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
-        match regular::read_to_string(path) {
+        match file_open::read_to_string(path) {
             Ok(text) => Self::parse(path, &text, around),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(ConfigError::Missing(path.to_path_buf()))

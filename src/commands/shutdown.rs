@@ -1,13 +1,13 @@
 //! What commands that need a closed Codex share: their flags, the list under `--verbose`, and the
 //! question.
 
-use crate::closing::{
-    self, Audience, Channel, Closing, ClosingPlan, ClosingReport, ClosingRequest, ClosingSettings,
-    System, Wish,
-};
 use crate::codex::process::Seen;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::shutdown::{
+    self, Audience, Channel, Closing, ClosingPlan, ClosingReport, ClosingRequest, ClosingSettings,
+    System, Wish,
+};
 use crate::ui::dialog;
 use clap::Args;
 use std::fmt::Write;
@@ -45,12 +45,12 @@ impl ClosingArgs {
     pub fn plan(&self, context: &Context, request: &ClosingRequest<'_>) -> ClosingPlan {
         let seen = request.look();
         list(context, &seen);
-        let asks = closing::must_ask(
+        let asks = shutdown::must_ask(
             request.settings,
             self.wish(context),
             System::of_this_build(),
         );
-        closing::plan(&seen, request.settings, asks)
+        shutdown::plan(&seen, request.settings, asks)
     }
 
     /// Sees to it that nobody uses the home.
@@ -63,9 +63,9 @@ impl ClosingArgs {
         request: &ClosingRequest<'_>,
     ) -> Result<ClosingReport, CommandError> {
         let mut audience = Asker { context, request };
-        let report = closing::close(request, self.wish(context), &mut audience)?;
+        let report = shutdown::close(request, self.wish(context), &mut audience)?;
         if !report.ended.is_empty() {
-            let ended = closing::named(&report.ended);
+            let ended = shutdown::named(&report.ended);
             context.ui.note(format_args!("ended: {ended}"));
         }
         Ok(report)

@@ -2,9 +2,9 @@
 
 use super::{CommandError, ErrorKind};
 
-impl From<crate::closing::ClosingError> for CommandError {
-    fn from(error: crate::closing::ClosingError) -> Self {
-        use crate::closing::ClosingError;
+impl From<crate::shutdown::ClosingError> for CommandError {
+    fn from(error: crate::shutdown::ClosingError) -> Self {
+        use crate::shutdown::ClosingError;
         let running = |error, hint: &str| {
             Self::wrap(ErrorKind::CodexRunning, error).hint(format!("{hint}; nothing was changed"))
         };

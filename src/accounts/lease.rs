@@ -15,9 +15,9 @@ use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
 use crate::codex::identity::Identity;
 use crate::codex::process::{self, Holder, find_codex};
 use crate::io::clock::Timestamp;
+use crate::io::file_open;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::progress::is_interrupted;
-use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic, hash, space, tree};
 use std::path::{Path, PathBuf};
@@ -273,7 +273,7 @@ impl Profiles {
             config::servers_of(codex_home).as_bytes(),
         )?;
         // The same installation asks, not a new one each time.
-        if let Ok(id) = regular::read(codex_home.join(INSTALLATION_ID)) {
+        if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
         atomic::write(&home.join(AUTH_JSON), bytes.expose())?;
