@@ -2,7 +2,7 @@
 
 use super::metadata::Metadata;
 use super::python;
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::file_open;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read};
@@ -44,9 +44,9 @@ pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
         return Ok(metadata);
     }
     match document::parse(path, &bytes) {
-        Ok(Found::Good(metadata)) => Ok(metadata),
-        Ok(Found::Damaged(detail)) => Err(SidecarProblem::Damaged(detail)),
-        Ok(Found::Absent) => Err(SidecarProblem::Missing),
+        Ok(DocumentState::Good(metadata)) => Ok(metadata),
+        Ok(DocumentState::Damaged(detail)) => Err(SidecarProblem::Damaged(detail)),
+        Ok(DocumentState::Absent) => Err(SidecarProblem::Missing),
         Err(DocumentError::Newer { found, .. }) => Err(SidecarProblem::Newer(found)),
         Err(DocumentError::Io(e)) => Err(SidecarProblem::Unreadable(e.source.to_string())),
     }

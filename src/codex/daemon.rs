@@ -7,7 +7,7 @@
 
 use super::program::Program;
 use super::redaction::printable;
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::file_open;
 use crate::io::processes;
@@ -96,7 +96,7 @@ pub fn stop(
     child.close_input();
     // The answer is the last line; an installation notice may come before it.
     let mut answer = Vec::new();
-    while let Heard::Line(line) = child.hear(end) {
+    while let ChildOutput::Line(line) = child.read_line(end) {
         answer = line;
     }
     child.finish(end);

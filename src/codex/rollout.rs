@@ -57,7 +57,7 @@ const TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Whether no turn is under way in a plain rollout: the last word about a turn in its last MiB is
 /// that one ended.
-pub fn is_at_rest(path: &Path) -> bool {
+pub fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
         let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;

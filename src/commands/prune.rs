@@ -16,7 +16,7 @@ use crate::inventory::retention::{self, Decision, KeepRules, RetentionPlan};
 use crate::inventory::store::{self, Finding};
 use crate::inventory::trash::{self, PutBack};
 use crate::io::lock::FileLock;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::{progress, time_format};
 use crate::ui::Style;
 use crate::ui::table::Table;
@@ -257,7 +257,7 @@ impl PruneArgs {
         let ui = &context.ui;
         let seen = trash::content(manager)?;
         let size = seen.bytes;
-        let what = format!("{}, {}", counted(seen.archives, "archive"), bytes(size));
+        let what = format!("{}, {}", pluralize(seen.archives, "archive"), bytes(size));
         if self.dry_run {
             ui.prose(format_args!("would be removed for good: {what}"));
         } else if size > 0 {

@@ -89,7 +89,7 @@ impl VerifyArgs {
         Ok(if ok {
             Outcome::Done
         } else {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         })
     }
 

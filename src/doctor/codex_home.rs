@@ -1,7 +1,7 @@
 //! The Codex program and its home: settings, login, databases, conversations, daemon.
 
 use super::{Check, World, open_to_others};
-use crate::accounts::running::Accounts;
+use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
@@ -13,7 +13,7 @@ use crate::history::check::with_cause;
 use crate::inventory::{remedies, store};
 use crate::io::file_open;
 use crate::io::processes;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use std::fs::{self};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ fn background(world: &World<'_>) -> Option<Check> {
     let home = world.codex_home;
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    let had = Accounts::of(world.manager_home, home, &live).unwrap_or_default();
+    let had = AccountHistory::of(world.manager_home, home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
     let has = started.as_ref().and_then(|at| had.at(at));
     let signed_in = live.login().map(|login| &login.identity);
@@ -260,7 +260,7 @@ fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
     if damaged.is_empty() {
         let message = match files.len() {
             0 => "there are no databases yet".to_owned(),
-            n => format!("{} with a good beginning", counted(n, "database")),
+            n => format!("{} with a good beginning", pluralize(n, "database")),
         };
         return vec![Check::ok(ID, message)];
     }

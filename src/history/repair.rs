@@ -18,7 +18,7 @@ use crate::codex::rollout::ZST;
 use crate::codex::threads::{self, NewRow, RowChange};
 use crate::io::environment::Environment;
 use crate::io::file_open;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -158,7 +158,7 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         });
     }
     if plan.makes_database {
-        let to = counted(report.missing.len(), "conversation");
+        let to = pluralize(report.missing.len(), "conversation");
         let id = ConversationId::of("");
         let change = Change::new(id, Action::Database, report.problem, to);
         plan.changes.push(change);

@@ -4,7 +4,7 @@
 //! was not there is remembered as absent. Nobody may use the home meanwhile.
 
 use super::HistoryError;
-use crate::io::document::{self, Document, Found};
+use crate::io::document::{self, Document, DocumentState};
 use crate::io::file_open;
 use crate::io::lock::FileLock;
 use crate::io::{IoContext, atomic, hash, tree};
@@ -233,7 +233,9 @@ pub fn find(
         if !folder.is_dir() {
             continue;
         }
-        if let Found::Good(document) = document::read::<SnapshotFile>(&folder.join(DOCUMENT))? {
+        if let DocumentState::Good(document) =
+            document::read::<SnapshotFile>(&folder.join(DOCUMENT))?
+        {
             found.push(Snapshot { folder, document });
         }
     }

@@ -128,7 +128,7 @@ impl TempFile {
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
-            Err(Unpublished {
+            Err(PublishError {
                 error,
                 file: Some(file),
             }) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(file)),
@@ -137,8 +137,8 @@ impl TempFile {
     }
 
     /// The same; a failure gives the file back, as long as it has not got its name.
-    pub fn try_publish(self, path: &Path) -> Result<(), Unpublished> {
-        let back = |error, file| Unpublished {
+    pub fn try_publish(self, path: &Path) -> Result<(), PublishError> {
+        let back = |error, file| PublishError {
             error,
             file: Some(Self(file)),
         };
@@ -147,7 +147,7 @@ impl TempFile {
         }
         match self.0.persist_noclobber(path) {
             Ok(_) => {
-                sync_folder(parent_of(path)).map_err(|error| Unpublished { error, file: None })
+                sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {
                 let error = IoError {
@@ -169,7 +169,7 @@ impl TempFile {
 
 /// A file that was not published.
 #[derive(Debug)]
-pub struct Unpublished {
+pub struct PublishError {
     /// Why.
     pub error: IoError,
     /// The file; absent where it has its name, but not surely durably.
@@ -352,7 +352,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
         match temp.try_publish(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(Unpublished { error, file }) => {
+            Err(PublishError { error, file }) => {
                 let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
                 if file.is_none() {
                     // It has its name, but not surely for long: it is no copy to rely on.

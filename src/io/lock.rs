@@ -56,7 +56,7 @@ impl FileLock {
                 }
                 Err(TryLockError::WouldBlock) => {
                     if since.elapsed() >= LONG {
-                        progress::tell_of_wait();
+                        progress::report_wait();
                     }
                     std::thread::sleep(RETRY);
                 }

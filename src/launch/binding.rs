@@ -9,7 +9,7 @@ use crate::history::lines::{Line, Lines};
 use crate::history::rollout::{self, Meta};
 use crate::io::atomic::with_suffix;
 use crate::io::file_open;
-use crate::io::processes::{Process, Table};
+use crate::io::processes::{Process, ProcessTable};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -48,7 +48,7 @@ impl OpenRollouts {
     /// The rollouts that are open now, as paths in the Codex home. Empty where the system does not
     /// show the open files of a process.
     pub fn look(&mut self) -> Vec<PathBuf> {
-        let table = Table::read();
+        let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             self.codex = find_codex(&table, self.child);
         }
@@ -67,7 +67,7 @@ impl OpenRollouts {
     }
 }
 
-fn find_codex(table: &Table, child: ProcessId) -> Option<ProcessId> {
+fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let is_codex = |pid: u32| {
         let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))

@@ -3,7 +3,7 @@
 use crate::codex::identity::Identity;
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
-use crate::io::processes::{self, Table};
+use crate::io::processes::{self, ProcessTable};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -154,7 +154,7 @@ impl LaunchRecord {
 
     /// Whether a Codex of this launch runs, whatever became of the process that was started.
     pub fn has_codex(&self) -> bool {
-        Table::read().iter().any(|process| {
+        ProcessTable::read().iter().any(|process| {
             process.name().is_some_and(|name| name == "codex")
                 && process
                     .variable(LAUNCH_VARIABLE)

@@ -14,7 +14,7 @@ use crate::inventory::records::{ArchiveRecord, InventoryFile};
 use crate::inventory::{catalog, python, store};
 use crate::io::atomic::TempFile;
 use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use crate::io::{IoContext, IoError, Progress, atomic, file_open};
@@ -206,10 +206,10 @@ fn has_own_document(folder: &Path) -> bool {
     let cooldown = document::read::<CooldownFile>(&folder.join(cooldown::FILE_NAME));
     matches!(
         inventory,
-        Ok(Found::Good(_)) | Err(DocumentError::Newer { .. })
+        Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
     ) || matches!(
         cooldown,
-        Ok(Found::Good(_)) | Err(DocumentError::Newer { .. })
+        Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
     )
 }
 

@@ -145,7 +145,7 @@ impl<'a> Demo<'a> {
         Ok(if same {
             Outcome::Done
         } else {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         })
     }
 
