@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "quota",
         "archive",
         "accounts",
-        "closing",
+        "shutdown",
         "history",
         "launch",
         "logging",

@@ -5,12 +5,12 @@
 //! history. Before a live auth.json is replaced, its login
 //! is saved back to the profile of its account.
 
-pub mod choice;
-pub mod edit;
 pub mod isolated;
-pub mod loan;
+pub mod lease;
+pub mod login_selection;
 pub mod new_login;
 pub mod profile;
+pub mod profile_ops;
 pub mod removed;
 pub mod running;
 pub mod save;

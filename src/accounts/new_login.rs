@@ -4,10 +4,10 @@
 //! from the moment Codex has written it: whoever was to take it over may be killed, and the next
 //! command on profiles does it.
 
-use super::edit::check_name;
-use super::loan::LoanError;
+use super::lease::LeaseError;
 use super::profile::{ProfileError, Profiles};
-use super::save::{Keeper, SavedBack};
+use super::profile_ops::check_name;
+use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
@@ -25,12 +25,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How the names of these folders begin.
-const PREFIX: &str = "login-";
+const LOGIN_HOME_PREFIX: &str = "login-";
 
 const NOTE: &str = "login.json";
 
 /// After this long nobody is in the middle of signing in, where that cannot be looked up.
-const FORGOTTEN: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+const SIGN_IN_TIMEOUT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 
 /// What a login home is for.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -56,23 +56,23 @@ pub struct LoginHome {
 
 /// What became of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
+pub struct AdoptedLogin {
     /// Whose it is.
     pub login: Login,
     /// Where it is now.
-    pub saved: SavedBack,
+    pub saved: SaveReport,
     /// The name that was asked for.
     pub wanted: String,
     /// The account that has the name, where that is why it was not taken.
     pub taken_by: Option<String>,
     /// Whether it is live, too.
-    pub live: Live,
+    pub live: LiveHomeUpdate,
 }
 
 /// What a new login means for the Codex home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Live {
+pub enum LiveHomeUpdate {
     /// Another account is signed in there, or none.
     No,
     /// The same account was, with an older login; it has the new one now.
@@ -83,9 +83,9 @@ pub enum Live {
 
 /// What was found in a login home that its maker left behind.
 #[derive(Debug)]
-pub enum Recovered {
+pub enum RecoveredLogin {
     /// A login.
-    Login(Box<Adopted>),
+    Login(Box<AdoptedLogin>),
     /// Bytes that are no login; they are kept here.
     Kept(PathBuf),
 }
@@ -107,7 +107,7 @@ impl LoginHome {
         // Under the parent's lock, so that nobody sees a folder whose own lock is not yet taken.
         let _creating = FileLock::exclusive(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
+            .prefix(LOGIN_HOME_PREFIX)
             .tempdir_in(&parent)
             .at("create a folder in", &parent)?
             .keep();
@@ -152,18 +152,18 @@ impl LoginHome {
         manager_home: &Path,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<Recovered>, LoanError> {
+    ) -> Result<Option<RecoveredLogin>, LeaseError> {
         let profiles = Profiles::of(manager_home);
         let found = match self.auth()? {
             AuthFile::Missing => None,
             AuthFile::Present(snapshot) => Some(match snapshot.login.clone() {
-                Some(login) => Recovered::Login(Box::new(adopt(
+                Some(login) => RecoveredLogin::Login(Box::new(adopt(
                     &profiles, &self.note, &snapshot, login, now, patience,
                 )?)),
-                None => Recovered::Kept(profiles.keep_unreadable(&snapshot.bytes)?),
+                None => RecoveredLogin::Kept(profiles.quarantine_bytes(&snapshot.bytes)?),
             }),
             AuthFile::Unreadable { bytes, .. } => {
-                Some(Recovered::Kept(profiles.keep_unreadable(&bytes)?))
+                Some(RecoveredLogin::Kept(profiles.quarantine_bytes(&bytes)?))
             }
         };
         tree::remove(&self.folder)?;
@@ -179,7 +179,7 @@ pub fn recover(
     manager_home: &Path,
     now: Timestamp,
     patience: Duration,
-) -> Result<Vec<Recovered>, LoanError> {
+) -> Result<Vec<RecoveredLogin>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
     for folder in left_behind(&parent) {
@@ -211,7 +211,7 @@ impl LoginHome {
         }
         self.note
             .started_at
-            .is_some_and(|since| now - since < FORGOTTEN)
+            .is_some_and(|since| now - since < SIGN_IN_TIMEOUT)
     }
 }
 
@@ -220,7 +220,12 @@ fn left_behind(parent: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(LOGIN_HOME_PREFIX)
+        })
         .map(|entry| entry.path())
         .filter(|folder| folder.is_dir() && lock::is_free(&folder.join(".lock")))
         .collect();
@@ -235,11 +240,11 @@ fn adopt(
     login: Login,
     now: Timestamp,
     patience: Duration,
-) -> Result<Adopted, LoanError> {
+) -> Result<AdoptedLogin, LeaseError> {
     let home = &note.codex_home;
-    let _claimed = profiles.claim(&[&login.identity], now, patience)?;
+    let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
     let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, &login), home, now)?;
-    Ok(Adopted {
+    Ok(AdoptedLogin {
         live: renew_live(profiles, home, (snapshot, &login), now, patience)?,
         wanted: note.profile.clone(),
         login,
@@ -256,7 +261,7 @@ pub(crate) fn save_new(
     (snapshot, login): (&AuthSnapshot, &Login),
     codex_home: &Path,
     now: Timestamp,
-) -> Result<(SavedBack, Option<String>), ProfileError> {
+) -> Result<(SaveReport, Option<String>), ProfileError> {
     let own = profiles.find(&login.identity)?;
     let mut taken_by = None;
     if own.is_none() {
@@ -271,8 +276,10 @@ pub(crate) fn save_new(
         }
     }
     let live_in = own.and_then(|own| own.live_in(codex_home));
-    let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
-    let saved = profiles.save_back(snapshot, login, keeper, now)?;
+    let owner = live_in
+        .as_deref()
+        .map_or(OwnerLocation::Profile, OwnerLocation::Live);
+    let saved = profiles.save_back(snapshot, login, owner, now)?;
     Ok((saved, taken_by))
 }
 
@@ -284,7 +291,7 @@ pub(crate) fn renew_live(
     (snapshot, login): (&AuthSnapshot, &Login),
     now: Timestamp,
     patience: Duration,
-) -> Result<Live, ProfileError> {
+) -> Result<LiveHomeUpdate, ProfileError> {
     let path = home.join(AUTH_JSON);
     let is_older = |live: &AuthFile| {
         let is_own = |identity: &Identity| identity.is_same(&login.identity);
@@ -295,21 +302,21 @@ pub(crate) fn renew_live(
     if !CodexConfig::read(home).store.reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {
-        return Ok(Live::No);
+        return Ok(LiveHomeUpdate::No);
     }
     let _lock = match LoginLock::take(home, patience) {
         Ok(lock) => lock,
-        Err(LockError::Held(_)) => return Ok(Live::Busy),
+        Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
     let live = AuthFile::read(&path)?;
     if !is_older(&live) {
-        return Ok(Live::No);
+        return Ok(LiveHomeUpdate::No);
     }
     if let (Some(old), Some(old_login)) = (live.snapshot(), live.login()) {
-        profiles.save_back(old, old_login, Keeper::Live(home), now)?;
+        profiles.save_back(old, old_login, OwnerLocation::Live(home), now)?;
     }
     atomic::write(&path, snapshot.bytes.expose())?;
-    profiles.save_back(snapshot, login, Keeper::Live(home), now)?;
-    Ok(Live::Renewed)
+    profiles.save_back(snapshot, login, OwnerLocation::Live(home), now)?;
+    Ok(LiveHomeUpdate::Renewed)
 }

@@ -3,14 +3,14 @@
 //! `auth.json` is the newest snapshot, `history/` holds the last five that differed, and
 //! `profile.json` says whose it is and how new the newest login is that was ever seen.
 
-use super::save::Keeper;
+use super::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub struct ProfileFile {
     /// The export that is taking the login away, or was killed in the middle of that. The owner is
     /// [`Owner::Moved`] from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moving: Option<Moving>,
+    pub moving: Option<PendingMove>,
     /// The export that took the login away: it alone brings the same one back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_with: Option<String>,
@@ -70,7 +70,7 @@ pub struct ProfileFile {
 }
 
 /// How many fingerprints a profile keeps: logins are renewed every few days.
-const KEPT_FINGERPRINTS: usize = 256;
+const MAX_SUPERSEDED_FINGERPRINTS: usize = 256;
 
 impl ProfileFile {
     /// Notes that another login came after this one.
@@ -78,7 +78,10 @@ impl ProfileFile {
         if !self.superseded.contains(&fingerprint) {
             self.superseded.push(fingerprint);
         }
-        let surplus = self.superseded.len().saturating_sub(KEPT_FINGERPRINTS);
+        let surplus = self
+            .superseded
+            .len()
+            .saturating_sub(MAX_SUPERSEDED_FINGERPRINTS);
         self.superseded.drain(..surplus);
     }
 
@@ -93,7 +96,7 @@ impl ProfileFile {
 
 /// An export under way; see [`ProfileFile::moving`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Moving {
+pub struct PendingMove {
     /// The name that it will have.
     pub file: PathBuf,
     /// The name that it has until it is whole.
@@ -144,12 +147,14 @@ impl Profile {
 
     /// Its login. A login of another account that somebody copied there is none of it.
     pub fn login(&self) -> Option<&Login> {
-        self.auth.login().filter(|_| self.intruder().is_none())
+        self.auth.login().filter(|_| self.other_account().is_none())
     }
 
     /// The bytes of its login.
     pub fn snapshot(&self) -> Option<&AuthSnapshot> {
-        self.auth.snapshot().filter(|_| self.intruder().is_none())
+        self.auth
+            .snapshot()
+            .filter(|_| self.other_account().is_none())
     }
 
     /// Whether another login of this account is known to have come after the one at hand.
@@ -168,7 +173,7 @@ impl Profile {
     }
 
     /// Whose login `auth.json` is, where that contradicts `profile.json`: somebody copied it there.
-    pub fn intruder(&self) -> Option<&Identity> {
+    pub fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
         let noted = self.file.identity.as_ref()?;
         (!noted.is_same(login)).then_some(login)
@@ -190,7 +195,7 @@ impl Profile {
 
     /// The home that had the owner copy last, where it cannot be looked at: on a disk that is not
     /// mounted, say. The login may be live there. One in which nobody is signed in can be.
-    pub fn lost_home(&self) -> Option<&Path> {
+    pub fn unreadable_home(&self) -> Option<&Path> {
         let is_live = self.file.owner == Owner::Live;
         let home = self.file.live_home.as_deref().filter(|_| is_live)?;
         let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
@@ -202,19 +207,19 @@ impl Profile {
     pub fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
-        let may_have_it = || self.live_in(noted).is_some() || self.lost_home().is_some();
+        let may_have_it = || self.live_in(noted).is_some() || self.unreadable_home().is_some();
         (self.file.owner == Owner::Live && !is_it && may_have_it()).then_some(noted)
     }
 
-    /// The same of `keeper`; whoever said so knows better of a home that cannot be looked at.
-    pub(super) fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
-        let is_apart = self.live_apart_from(keeper.home()).is_some();
-        is_apart && !(keeper.is_said() && self.lost_home().is_some())
+    /// The same of `owner`; whoever said so knows better of a home that cannot be looked at.
+    pub(super) fn is_live_apart_from(&self, owner: OwnerLocation<'_>) -> bool {
+        let is_apart = self.live_apart_from(owner.home()).is_some();
+        is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
     /// Whether a login came after the one that is in the home that had the owner copy last; `is_same`
     /// where it is the one that the profile has.
-    pub(super) fn is_outrun_by(&self, login: &Login, is_same: bool) -> bool {
+    pub(super) fn is_superseded_by(&self, login: &Login, is_same: bool) -> bool {
         let noted = self.file.live_home.as_deref();
         let there = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
         match there.as_ref().and_then(AuthFile::login) {
@@ -349,7 +354,7 @@ impl Profiles {
     }
 
     /// Those of which nothing says any more whose they are: what does is damaged.
-    pub fn nobodys(&self) -> Result<Vec<Profile>, ProfileError> {
+    pub fn unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| {
             let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
@@ -403,9 +408,9 @@ impl Profiles {
         let auth =
             AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
         let (file, damaged) = match file {
-            Found::Good(file) => (file, None),
-            Found::Absent => (ProfileFile::default(), None),
-            Found::Damaged(reason) => (ProfileFile::default(), Some(reason)),
+            DocumentState::Good(file) => (file, None),
+            DocumentState::Absent => (ProfileFile::default(), None),
+            DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
         };
         Ok(Profile {
             name,
@@ -482,7 +487,7 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
 /// A profile of a newer version: whose it is, as far as that can be read, and no login.
 fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let noted = || {
-        let bytes = regular::read(folder.join(PROFILE_JSON)).ok()?;
+        let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         serde_json::from_value(note.get_mut("identity")?.take()).ok()
     };
@@ -509,7 +514,7 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
 /// Writes `profile.json`; a damaged one is kept beside it.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
-    if let Found::Damaged(_) = document::read::<ProfileFile>(&path)? {
+    if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }
     Ok(document::write(&path, file)?)

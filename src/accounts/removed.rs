@@ -2,14 +2,14 @@
 //!
 //! What was known of an account's logins outlives them: a copy that turns up later is as old as it was.
 
-use super::edit::find_named;
-use super::loan::key;
+use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
+use super::profile_ops::find_named;
 use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, Found};
+use crate::io::document::{self, Document, DocumentState};
 use crate::io::{atomic, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ impl Document for DeletedFile {
 
 /// A login that deleting a profile for good would take away.
 #[derive(Debug, Clone)]
-pub struct DoomedLogin {
+pub struct PurgedLogin {
     /// Whose it is; `None` where that cannot be read.
     pub of: Option<Identity>,
     /// How new it is.
@@ -71,7 +71,7 @@ impl Profiles {
             })
             .collect();
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
-        let deleted = deleted.and_then(Found::good).unwrap_or_default();
+        let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&key(identity)).cloned();
         // Names of folders are stamps: before all of them.
         notes.extend(deleted.map(|note| (String::new(), note)));
@@ -127,7 +127,7 @@ impl Profiles {
     fn remember_deleted(&self, places: &[PathBuf]) -> Result<(), ProfileError> {
         let path = self.folder.join(DELETED);
         let found = document::read::<DeletedFile>(&path)?;
-        if matches!(found, Found::Damaged(_)) {
+        if matches!(found, DocumentState::Damaged(_)) {
             document::move_aside(&path)?;
         }
         let mut deleted = found.good().unwrap_or_default();
@@ -186,7 +186,7 @@ impl Profiles {
     ///
     /// # Errors
     /// There is no such folder, or the file system refuses.
-    pub fn doomed_logins(&self, name: &str) -> Result<Vec<DoomedLogin>, ProfileError> {
+    pub fn purged_logins(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
         let mut logins = Vec::new();
         for place in self.places_of(name)? {
             let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
@@ -200,7 +200,7 @@ impl Profiles {
                     },
                     Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
                 };
-                logins.push(DoomedLogin { of, freshness });
+                logins.push(PurgedLogin { of, freshness });
             }
         }
         Ok(logins)

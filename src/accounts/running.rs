@@ -13,11 +13,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::path::Path;
 
 /// How much nearer than this two times are not told apart: starts of processes are known to a second.
-const BLUR: TimeDelta = TimeDelta::seconds(2);
+const START_TIME_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 
 /// What is known of the accounts that were live in one home.
 #[derive(Debug, Clone, Default)]
-pub struct Accounts {
+pub struct AccountHistory {
     /// Who is signed in.
     live: Option<Identity>,
     /// Since when auth.json is the file that it is.
@@ -26,7 +26,7 @@ pub struct Accounts {
     switch: Option<SwitchFile>,
 }
 
-impl Accounts {
+impl AccountHistory {
     /// Those of `codex_home`, whose auth.json is `live`.
     ///
     /// # Errors
@@ -46,8 +46,8 @@ impl Accounts {
     /// The account of a Codex that was started at `start`, where that is known. Pure.
     pub fn at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
-        let after = |time: DateTime<Utc>| *start > time + BLUR;
-        let before = |time: DateTime<Utc>| *start < time - BLUR;
+        let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
+        let before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
         // The file is the same since.
         if self.replaced_at.is_some_and(after) {
             return Some(live);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn who(start: i64, replaced: i64, switched: Option<(i64, Option<i64>)>) -> Option<String> {
-        let accounts = Accounts {
+        let accounts = AccountHistory {
             live: Some(Identity::of_email("new@x.com")),
             replaced_at: Some(at(replaced)),
             switch: switched.map(|(minute, before)| SwitchFile {
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(who(3, 5, Some((5, Some(1)))), old);
         assert_eq!(who(3, 5, Some((5, Some(4)))), None, "before two switches");
         assert_eq!(who(5, 5, Some((5, None))), None, "in the very moment");
-        let mut other = Accounts {
+        let mut other = AccountHistory {
             live: Some(Identity::of_email("third@x.com")),
             replaced_at: Some(at(9)),
             switch: None,

@@ -17,50 +17,50 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// How many older logins a profile keeps.
-pub const KEPT_LOGINS: usize = 5;
+pub const MAX_HISTORY_LOGINS: usize = 5;
 
 /// Where bytes go that stood in the place of a login and are none.
 const UNREADABLE: &str = ".unreadable";
 
 /// Where the owner copy is from now on, as whoever saves a login knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper<'a> {
+pub enum OwnerLocation<'a> {
     /// In this Codex home.
     Live(&'a Path),
     /// In the profile.
     Profile,
     /// In this Codex home, whatever was noted of a home that cannot be seen, or of a machine that
     /// it was moved to: somebody said so.
-    SaidLive(&'a Path),
+    AssertedLive(&'a Path),
     /// In the profile, in the same way.
-    SaidProfile,
+    AssertedProfile,
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> OwnerLocation<'a> {
     /// The Codex home that has the owner copy.
     pub(super) fn home(self) -> Option<&'a Path> {
         match self {
-            Self::Live(home) | Self::SaidLive(home) => Some(home),
-            Self::Profile | Self::SaidProfile => None,
+            Self::Live(home) | Self::AssertedLive(home) => Some(home),
+            Self::Profile | Self::AssertedProfile => None,
         }
     }
 
     /// Whether somebody said so.
-    pub(super) fn is_said(self) -> bool {
-        matches!(self, Self::SaidLive(_) | Self::SaidProfile)
+    pub(super) fn is_asserted(self) -> bool {
+        matches!(self, Self::AssertedLive(_) | Self::AssertedProfile)
     }
 }
 
 /// What saving a login back did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SavedBack {
+pub struct SaveReport {
     /// The profile.
     pub profile: String,
     /// What happened.
     pub outcome: SaveOutcome,
 }
 
-/// See [`SavedBack`].
+/// See [`SaveReport`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SaveOutcome {
@@ -78,14 +78,14 @@ impl Profiles {
     /// Saves a login to the profile of its account, if it is newer than what is there. An account
     /// without a profile gets one, named after its email. What is replaced goes to `history/`.
     ///
-    /// `keeper` says where the owner copy is from now on. Everything is durable on return.
+    /// `owner` says where the owner copy is from now on. Everything is durable on return.
     pub fn save_back(
         &self,
         snapshot: &AuthSnapshot,
         login: &Login,
-        keeper: Keeper<'_>,
+        owner: OwnerLocation<'_>,
         now: Timestamp,
-    ) -> Result<SavedBack, ProfileError> {
+    ) -> Result<SaveReport, ProfileError> {
         atomic::create_private_folder(&self.folder)?;
         let _held = FileLock::exclusive(&self.lock)?;
         let found = self.find(&login.identity)?;
@@ -94,7 +94,7 @@ impl Profiles {
             None => self.free_name(&login.identity),
         };
         let found = found.or_else(|| self.remembered(&name, login));
-        self.save_into(&name, found.as_ref(), (snapshot, login), keeper, now)
+        self.save_into(&name, found.as_ref(), (snapshot, login), owner, now)
     }
 
     /// Saves a login into the profile `name`, which is that of its account or a new one. The caller
@@ -104,9 +104,9 @@ impl Profiles {
         name: &str,
         found: Option<&Profile>,
         (snapshot, login): (&AuthSnapshot, &Login),
-        keeper: Keeper<'_>,
+        owner: OwnerLocation<'_>,
         now: Timestamp,
-    ) -> Result<SavedBack, ProfileError> {
+    ) -> Result<SaveReport, ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
         atomic::sweep(&folder);
@@ -120,7 +120,7 @@ impl Profiles {
             }
             _ => {}
         }
-        let note = note_after(outcome, found, (snapshot, login), keeper, now);
+        let note = note_after(outcome, found, (snapshot, login), owner, now);
         // An older login says nothing of where the newer one is.
         let is_told =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
@@ -145,7 +145,7 @@ impl Profiles {
         if !is_elsewhere {
             tell()?;
         }
-        Ok(SavedBack {
+        Ok(SaveReport {
             profile: name.to_owned(),
             outcome,
         })
@@ -160,7 +160,7 @@ impl Profiles {
 
     /// Keeps what stands in the place of a login and can be none, before it is replaced: a folder with
     /// what is in it, a file far too large. Returns where; a pipe holds nothing that could be kept.
-    pub fn keep_wreck(&self, path: &Path, now: Timestamp) -> Result<Option<PathBuf>, IoError> {
+    pub fn quarantine(&self, path: &Path, now: Timestamp) -> Result<Option<PathBuf>, IoError> {
         let kind = path.symlink_metadata().at("look at", path)?.file_type();
         if !(kind.is_dir() || kind.is_file()) {
             return Ok(None);
@@ -181,7 +181,7 @@ impl Profiles {
     }
 
     /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
-    pub fn keep_unreadable(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
+    pub fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
@@ -213,7 +213,7 @@ fn note_after(
     outcome: SaveOutcome,
     found: Option<&Profile>,
     (snapshot, login): (&AuthSnapshot, &Login),
-    keeper: Keeper<'_>,
+    owner: OwnerLocation<'_>,
     now: Timestamp,
 ) -> ProfileFile {
     let before = found.map(|p| p.file.clone()).unwrap_or_default();
@@ -230,12 +230,12 @@ fn note_after(
     // A copy, or an older login, that turns up does not bring back the one that was moved, nor take
     // over from the one that is live.
     let stays = found.is_some_and(|p| match outcome {
-        SaveOutcome::KeptNewer => is_moved || p.is_live_apart_from(keeper),
+        SaveOutcome::KeptNewer => is_moved || p.is_live_apart_from(owner),
         // Of a profile that was removed.
-        SaveOutcome::Created => is_moved && !is_newer && keeper == Keeper::Profile,
+        SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
-            let is_taken_back = is_moved && is_same && !keeper.is_said();
-            is_taken_back || p.is_live_apart_from(keeper) && !p.is_outrun_by(login, is_same)
+            let is_taken_back = is_moved && is_same && !owner.is_asserted();
+            is_taken_back || p.is_live_apart_from(owner) && !p.is_superseded_by(login, is_same)
         }
     });
     let mut note = ProfileFile {
@@ -248,13 +248,13 @@ fn note_after(
         },
         ..before
     };
-    match keeper {
+    match owner {
         _ if stays => {}
-        Keeper::Live(home) | Keeper::SaidLive(home) => {
+        OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
             note.owner = Owner::Live;
             note.live_home = Some(canonical(home));
         }
-        Keeper::Profile | Keeper::SaidProfile => {
+        OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
             note.owner = Owner::Profile;
             note.live_home = None;
         }
@@ -307,7 +307,7 @@ pub fn save_outcome(
     }
 }
 
-/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
+/// Puts a login into `history/`, unless it is there, and keeps [`MAX_HISTORY_LOGINS`]: this one, and the
 /// newest of the others. Which of them is newest is what the logins say, not when they were put.
 pub(super) fn keep_in_history(
     folder: &Path,
@@ -329,7 +329,7 @@ pub(super) fn keep_in_history(
     let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
     let name = format!("{stamp}-{digest}.json");
     atomic::write(&history.join(&name), bytes.expose())?;
-    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
+    let surplus = (kept.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
     if surplus == 0 {
         return Ok(());
     }
@@ -370,10 +370,10 @@ mod tests {
         Timestamp::parse_from_rfc3339(&format!("2026-11-20T10:00:{second:02}Z")).unwrap()
     }
 
-    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SavedBack {
+    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SaveReport {
         let login = snapshot.login.clone().unwrap();
         profiles
-            .save_back(snapshot, &login, Keeper::Profile, at(second))
+            .save_back(snapshot, &login, OwnerLocation::Profile, at(second))
             .unwrap()
     }
 
@@ -422,7 +422,7 @@ mod tests {
             );
         }
         let history = home.path().join("profiles/a@x.com/history");
-        assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+        assert_eq!(fs::read_dir(history).unwrap().count(), MAX_HISTORY_LOGINS);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
@@ -298,10 +298,10 @@ impl Conversation {
             if now >= limit {
                 return Err(ProbeFailure::TimedOut(self.deadline));
             }
-            match self.child.hear(limit.min(now + SLICE)) {
-                Heard::Nothing => {}
-                Heard::Closed => return Err(self.crashed()),
-                Heard::Line(line) => {
+            match self.child.read_line(limit.min(now + SLICE)) {
+                ChildOutput::TimedOut => {}
+                ChildOutput::Closed => return Err(self.crashed()),
+                ChildOutput::Line(line) => {
                     if let Some(reply) = reply_of(&line) {
                         return Ok(reply);
                     }

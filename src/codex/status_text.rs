@@ -21,7 +21,7 @@ use self::fields::{Field, Label, LimitLabel};
 use self::figures::{Clock, Reading, excerpt};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, WEEKLY_MINUTES, Window};
 use crate::io::clock::Zone;
-use crate::io::escapes;
+use crate::io::ansi;
 use chrono::{DateTime, Utc};
 
 /// The longest text that is looked at. A screen of `/status` is below 4 kB.
@@ -90,7 +90,7 @@ pub fn parse(text: &str, now: DateTime<Utc>, zone: Zone) -> Result<StatusText, S
         heading: CODEX_LIMIT.to_owned(),
         clock: Clock { now, zone },
     };
-    for field in fields::split(&escapes::strip(text)) {
+    for field in fields::split(&ansi::strip(text)) {
         reader.field(&field)?;
     }
     let found = reader.found;

@@ -3,7 +3,7 @@
 use super::account::{AccountView, judged, local, printable, with_profiles};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
-use crate::accounts::running::Accounts;
+use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::daemon;
@@ -83,9 +83,9 @@ impl CurrentArgs {
         let counts = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && counts);
         let had = if counts {
-            Accounts::of(&context.settings.manager_home, home, &auth)?
+            AccountHistory::of(&context.settings.manager_home, home, &auth)?
         } else {
-            Accounts::default()
+            AccountHistory::default()
         };
         let running = daemon::find(home).map(|d| d.pid);
         let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
@@ -117,7 +117,7 @@ impl CurrentArgs {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }
         Ok(if view.email.is_none() {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         } else {
             Outcome::partial_if(!is_fresh)
         })
@@ -143,7 +143,7 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
 
 fn process_view(
     holder: Holder,
-    had: &Accounts,
+    had: &AccountHistory,
     accounts: &[Account],
     live: Option<&Account>,
     context: &Context,

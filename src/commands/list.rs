@@ -171,7 +171,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
 /// What is wrong with the login of a profile.
 pub(super) fn problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
-    if let Some(other) = profile.intruder() {
+    if let Some(other) = profile.other_account() {
         return Some(format!("its auth.json is the login of {other}"));
     }
     if let Some(reason) = &profile.damaged {

@@ -14,10 +14,10 @@ use crate::inventory::remedies;
 use crate::inventory::resolve::resolve;
 use crate::inventory::status::{self, StatusProblem, StatusReport};
 use crate::io::IoContext;
+use crate::io::file_open;
 use crate::io::progress::waiting_for_input;
-use crate::io::regular;
 use crate::io::shell;
-use crate::io::wall;
+use crate::io::time_format;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
 use crate::ui::windows::{self, SpendCapJson, WindowJson};
@@ -142,7 +142,7 @@ impl StatusArgs {
         let Some(text) = &self.if_older else {
             return Ok(false);
         };
-        let limit = wall::parse_span(text).ok_or_else(|| {
+        let limit = time_format::parse_span(text).ok_or_else(|| {
             CommandError::usage(format!("--if-older is no duration: {text:?}"))
                 .hint("write 30min, 12h or 1d")
         })?;
@@ -163,7 +163,8 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
         let stdin = std::io::stdin().lock();
         waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
-        regular::open_given(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+        file_open::open_given(path)
+            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
     Ok(status_text::decode(&bytes))

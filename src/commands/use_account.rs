@@ -15,7 +15,7 @@ use crate::history::hidden;
 use crate::inventory::cooldown::LoginState;
 use crate::inventory::resolve::resolve;
 use crate::inventory::store;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
@@ -419,7 +419,7 @@ fn tell_what_is_hidden(from: &Identity, context: &Context) {
                 .iter()
                 .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
                 .collect();
-            let conversations = counted(found.count, "conversation");
+            let conversations = pluralize(found.count, "conversation");
             let more = if found.count > titles.len() {
                 ", …"
             } else {

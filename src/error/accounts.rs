@@ -51,7 +51,7 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
             SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "take one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
             ),
-            SwitchError::NoLogin { .. } | SwitchError::Intruder { .. } => {
+            SwitchError::NoLogin { .. } | SwitchError::OtherAccount { .. } => {
                 Self::wrap(ErrorKind::Refused, error).hint(
                     "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
                 )
@@ -84,63 +84,63 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
             SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(
                 "it may be about to end: run the same command again; no login was changed",
             ),
-            SwitchError::Loan(e) => e.into(),
+            SwitchError::Lease(e) => e.into(),
         }
     }
 }
 
-impl From<crate::accounts::loan::LoanError> for CommandError {
-    fn from(error: crate::accounts::loan::LoanError) -> Self {
-        use crate::accounts::loan::LoanError;
+impl From<crate::accounts::lease::LeaseError> for CommandError {
+    fn from(error: crate::accounts::lease::LeaseError) -> Self {
+        use crate::accounts::lease::LeaseError;
         match error {
-            LoanError::Io(e) => e.into(),
-            LoanError::Profile(e) => e.into(),
-            LoanError::Interrupted => Self::interrupted(),
-            LoanError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
+            LeaseError::Io(e) => e.into(),
+            LeaseError::Profile(e) => e.into(),
+            LeaseError::Interrupted => Self::interrupted(),
+            LeaseError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
-            LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+            LeaseError::ProbeRunning { .. } => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
-            LoanError::OtherLogin(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            LeaseError::OtherAccountSignedIn(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end that Codex first: codex-manager launches; nothing was changed"),
-            LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
+            LeaseError::DiskFull(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
-            LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
+            LeaseError::AlreadyLeased(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("codex-manager status --all takes it back; nothing was changed"),
-            LoanError::Isolated { ref profile, .. } => {
+            LeaseError::Isolated { ref profile, .. } => {
                 let hint = format!(
                     "codex-manager launch {profile} --isolated joins it; its login returns when the last \
                      Codex there ends; nothing was changed"
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }
-            LoanError::Damaged { ref profile, .. } => {
+            LeaseError::Damaged { ref profile, .. } => {
                 let hint = format!(
                     "where its login is good, codex-manager profile save {profile} --from FILE with the auth.json of the profile writes it anew; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::HomeLost { ref profile, .. } => {
+            LeaseError::HomeUnreadable { ref profile, .. } => {
                 let hint = format!(
                     "mount it again; where it is gone for good, codex-manager use --force-stale {profile} puts the login live all the same; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::NoLogin(ref profile)
-            | LoanError::Moved(ref profile)
-            | LoanError::Stale(ref profile) => {
+            LeaseError::NoLogin(ref profile)
+            | LeaseError::Moved(ref profile)
+            | LeaseError::Stale(ref profile) => {
                 let hint = format!(
                     "sign in anew: codex-manager profile login {profile}; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::Live { ref home, .. } => {
+            LeaseError::Live { ref home, .. } => {
                 let hint = format!(
                     "ask about it there: codex-manager status --codex-home {}; nothing was changed",
                     home.display()
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::InKeyring { ref home, .. } => {
+            LeaseError::InKeyring { ref home, .. } => {
                 let hint = format!(
                     "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
                     home.join("config.toml").display()

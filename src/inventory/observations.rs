@@ -8,7 +8,7 @@ use crate::codex::identity::Identity;
 use crate::codex::window::Window;
 use crate::io::atomic;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::hash;
 use crate::quota::drift::{self, Course};
 use crate::quota::window::{Observation, SAME_WINDOW};
@@ -144,7 +144,7 @@ pub fn add(
 ) -> Result<usize, DocumentError> {
     let path = path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
-    let fresh = |_: &Found<ObservationsFile>| ObservationsFile::default();
+    let fresh = |_: &DocumentState<ObservationsFile>| ObservationsFile::default();
     let updated = document::update(&path, &manager_home.join(LOCK_NAME), fresh, |file| {
         file.identity.get_or_insert_with(|| identity.clone());
         let before = file.looks.len();

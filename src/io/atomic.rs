@@ -1,7 +1,7 @@
 //! Writing a file so that, whatever happens, either the old or the new one is there.
 
 use super::{IoContext, IoError};
-use super::{reach, regular};
+use super::{file_open, long_path};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
@@ -128,7 +128,7 @@ impl TempFile {
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
-            Err(Unpublished {
+            Err(PublishError {
                 error,
                 file: Some(file),
             }) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(file)),
@@ -137,8 +137,8 @@ impl TempFile {
     }
 
     /// The same; a failure gives the file back, as long as it has not got its name.
-    pub fn try_publish(self, path: &Path) -> Result<(), Unpublished> {
-        let back = |error, file| Unpublished {
+    pub fn try_publish(self, path: &Path) -> Result<(), PublishError> {
+        let back = |error, file| PublishError {
             error,
             file: Some(Self(file)),
         };
@@ -147,7 +147,7 @@ impl TempFile {
         }
         match self.0.persist_noclobber(path) {
             Ok(_) => {
-                sync_folder(parent_of(path)).map_err(|error| Unpublished { error, file: None })
+                sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {
                 let error = IoError {
@@ -169,7 +169,7 @@ impl TempFile {
 
 /// A file that was not published.
 #[derive(Debug)]
-pub struct Unpublished {
+pub struct PublishError {
     /// Why.
     pub error: IoError,
     /// The file; absent where it has its name, but not surely durably.
@@ -186,7 +186,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
         Err(_) => {}
     }
     let mut copy = TempFile::beside(to)?;
-    let mut source = regular::open(from).at("open", from)?;
+    let mut source = file_open::open(from).at("open", from)?;
     std::io::copy(&mut source, copy.file()).at("write", to)?;
     Ok(copy.publish(to)?.is_ok())
 }
@@ -196,7 +196,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
-    reach::with(folder, |folder| File::open(folder))
+    long_path::with(folder, |folder| File::open(folder))
         .and_then(|f| f.sync_all())
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
@@ -213,7 +213,7 @@ pub fn create_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    reach::with(path, |path| options.open(path)).at("create", path)
+    long_path::with(path, |path| options.open(path)).at("create", path)
 }
 
 /// Creates `folder` and what is missing above it; those that are new are 0700.
@@ -225,12 +225,12 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    if reach::is_far(folder)
+    if long_path::is_far(folder)
         && let Some(above) = folder.parent()
     {
         create_private_folder(above)?;
     }
-    reach::with(folder, |folder| builder.create(folder)).at("create folder", folder)
+    long_path::with(folder, |folder| builder.create(folder)).at("create folder", folder)
 }
 
 /// The same; those that are new are durable on return.
@@ -319,7 +319,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
             use std::os::unix::fs::DirBuilderExt;
             builder.mode(0o700);
         }
-        match reach::with(made, |made| builder.create(made)) {
+        match long_path::with(made, |made| builder.create(made)) {
             // Somebody else was faster.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,
@@ -339,7 +339,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
 pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
-    let mut source = regular::open(path).at("read", path)?;
+    let mut source = file_open::open(path).at("read", path)?;
     for n in 1.. {
         let number = if n > 1 {
             format!("-{n}")
@@ -352,7 +352,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
         match temp.try_publish(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(Unpublished { error, file }) => {
+            Err(PublishError { error, file }) => {
                 let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
                 if file.is_none() {
                     // It has its name, but not surely for long: it is no copy to rely on.
@@ -378,7 +378,7 @@ pub fn sweep(folder: &Path) -> usize {
         .map(|e| e.path())
         .filter(|path| {
             // Under its lock, so that a writer that has just made it sees that it is gone.
-            regular::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
+            file_open::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
         })
         .count()
 }
@@ -424,7 +424,7 @@ mod tests {
             temp
         };
         make("ours").publish_unsynced(&place).unwrap();
-        assert_eq!(regular::read(&place).unwrap(), b"ours");
+        assert_eq!(file_open::read(&place).unwrap(), b"ours");
         let other = folder.path().join("other");
         write(&other, b"other").unwrap();
         let taken = std::io::ErrorKind::AlreadyExists;
@@ -432,8 +432,8 @@ mod tests {
         assert_eq!(named.unwrap_err().source.kind(), taken);
         let renamed = rename_new(&other, &place);
         assert_eq!(renamed.unwrap_err().source.kind(), taken);
-        assert_eq!(regular::read(&place).unwrap(), b"ours");
-        assert_eq!(regular::read(&other).unwrap(), b"other");
+        assert_eq!(file_open::read(&place).unwrap(), b"ours");
+        assert_eq!(file_open::read(&other).unwrap(), b"other");
         rename_new(&other, &folder.path().join("third")).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Buffers that nobody uses now. A clone is another way to the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
-impl Buffers {
+impl BufferPool {
     /// A buffer without content.
     pub fn empty(&self) -> Buffer {
         let mut buffer = self.take();
@@ -19,14 +19,14 @@ impl Buffers {
 
     /// Room for so many bytes, which begins at a multiple of [`ALIGNMENT`] in memory. What is in it is
     /// whatever was there: to be written over.
-    pub fn of_len(&self, len: usize) -> Room {
+    pub fn aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
             buffer.resize(len + ALIGNMENT, 0);
         }
         let begin = buffer.as_ptr().align_offset(ALIGNMENT);
-        Room {
+        AlignedBuffer {
             buffer,
             range: begin..begin + len,
         }
@@ -45,7 +45,7 @@ impl Buffers {
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    home: Buffers,
+    home: BufferPool,
 }
 
 impl Deref for Buffer {
@@ -71,19 +71,19 @@ impl Drop for Buffer {
 
 /// A part of a buffer that devices can read from by themselves.
 #[derive(Debug)]
-pub struct Room {
+pub struct AlignedBuffer {
     buffer: Buffer,
     range: Range<usize>,
 }
 
-impl Room {
+impl AlignedBuffer {
     /// Shortens it to its first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.range.end = self.range.end.min(self.range.start + len);
     }
 }
 
-impl Deref for Room {
+impl Deref for AlignedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -91,7 +91,7 @@ impl Deref for Room {
     }
 }
 
-impl DerefMut for Room {
+impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.range.clone()]
     }
@@ -103,16 +103,16 @@ mod tests {
 
     #[test]
     fn a_buffer_goes_round() {
-        let buffers = Buffers::default();
-        let mut first = buffers.of_len(1000);
+        let buffers = BufferPool::default();
+        let mut first = buffers.aligned(1000);
         first[999] = 7;
         let at = first.as_ptr();
         drop(first);
-        let again = buffers.of_len(10);
+        let again = buffers.aligned(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
         drop(again);
         // It was not cleared meanwhile.
-        let mut again = buffers.of_len(1000);
+        let mut again = buffers.aligned(1000);
         assert_eq!(again[999], 7);
         again.truncate(900);
         assert_eq!(again.len(), 900);
@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn room_begins_where_a_page_may() {
-        let buffers = Buffers::default();
+        let buffers = BufferPool::default();
         for len in [0, 1, 5000, 100_000, 3] {
-            let mut buffer = buffers.of_len(len);
+            let mut buffer = buffers.aligned(len);
             buffer.fill(7);
             assert_eq!(buffer.len(), len);
             assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));

@@ -1,7 +1,7 @@
 //! A child process that is spoken to line by line and never outlives its welcome.
 //!
 //! It runs in a process group of its own, so that what it starts ends with it: a wrapper that is
-//! killed would leave the program it wraps behind. Nothing here waits without a limit; a stranger
+//! killed would leave the program it wraps behind. TimedOut here waits without a limit; a stranger
 //! that inherited the child's output can at most keep a sleeping thread of ours.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -21,26 +21,26 @@ const MAX_STDERR_BYTES: usize = 8 * 1024;
 const LINES_AHEAD: usize = 16;
 
 /// What a child writes, line by line.
-type Lines = Receiver<Vec<u8>>;
+type LineReceiver = Receiver<Vec<u8>>;
 
 /// How long a wait sleeps between two looks at the child.
-const POLL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the last words of a child that has ended are waited for.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long a killed child may take to disappear.
-const REAP: Duration = Duration::from_secs(1);
+const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What became of waiting for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum ChildOutput {
     /// A line without its end.
     Line(Vec<u8>),
     /// Standard output is closed.
     Closed,
-    /// Nothing came in time.
-    Nothing,
+    /// TimedOut came in time.
+    TimedOut,
 }
 
 /// A running child. Dropped, it is killed with everything it started, and reaped; see
@@ -49,7 +49,7 @@ pub enum Heard {
 pub struct ChildGroup {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Lines,
+    lines: LineReceiver,
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
@@ -60,7 +60,7 @@ pub struct ChildGroup {
 fn read_streams(
     child: &mut Child,
     kept: &Arc<Mutex<Vec<u8>>>,
-) -> io::Result<(Lines, Option<JoinHandle<()>>)> {
+) -> io::Result<(LineReceiver, Option<JoinHandle<()>>)> {
     let (sender, lines) = sync_channel(LINES_AHEAD);
     if let Some(stdout) = child.stdout.take() {
         thread::Builder::new().spawn(move || {
@@ -128,26 +128,26 @@ impl ChildGroup {
     }
 
     /// The next line of standard output, waited for until `deadline`.
-    pub fn hear(&self, deadline: Instant) -> Heard {
+    pub fn read_line(&self, deadline: Instant) -> ChildOutput {
         let wait = deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(wait) {
-            Ok(line) => Heard::Line(line),
-            Err(RecvTimeoutError::Timeout) => Heard::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Heard::Closed,
+            Ok(line) => ChildOutput::Line(line),
+            Err(RecvTimeoutError::Timeout) => ChildOutput::TimedOut,
+            Err(RecvTimeoutError::Disconnected) => ChildOutput::Closed,
         }
     }
 
     /// The end of what the child wrote to standard error so far; all of it once the child has
     /// ended, unless somebody it left behind holds it open.
     pub fn stderr(&self) -> String {
-        let limit = Instant::now() + LAST_WORDS;
+        let limit = Instant::now() + STDERR_DRAIN_TIMEOUT;
         let is_reading = || {
             self.stderr_reader
                 .as_ref()
                 .is_some_and(|r| !r.is_finished())
         };
         while self.status.is_some() && is_reading() && Instant::now() < limit {
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
         let bytes = self.stderr.lock().map(|kept| kept.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
@@ -159,7 +159,7 @@ impl ChildGroup {
         self.close_input();
         let mut ended = self.has_ended();
         while !ended && Instant::now() < deadline {
-            thread::sleep(POLL.min(deadline.saturating_duration_since(Instant::now())));
+            thread::sleep(POLL_INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
             ended = self.has_ended();
         }
         self.kill();
@@ -210,11 +210,11 @@ impl ChildGroup {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
-        let limit = Instant::now() + REAP;
+        let limit = Instant::now() + REAP_TIMEOUT;
         while self.status.is_none() && Instant::now() < limit {
             match self.child.try_wait() {
                 Ok(Some(status)) => self.status = Some(status),
-                Ok(None) => thread::sleep(POLL),
+                Ok(None) => thread::sleep(POLL_INTERVAL),
                 Err(_) => break,
             }
         }

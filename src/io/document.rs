@@ -4,8 +4,8 @@
 //! is. One that cannot be read is moved aside under a free name, so that its bytes are kept, and
 //! the caller is told, so that it can rebuild it.
 
+use super::file_open;
 use super::lock::FileLock;
-use super::regular;
 use super::{IoContext, IoError, atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +23,7 @@ pub trait Document: Serialize + DeserializeOwned + Default {
 
 /// What was found at a document's path.
 #[derive(Debug)]
-pub enum Found<T> {
+pub enum DocumentState<T> {
     /// There is no such file.
     Absent,
     /// A good document.
@@ -32,7 +32,7 @@ pub enum Found<T> {
     Damaged(String),
 }
 
-impl<T> Found<T> {
+impl<T> DocumentState<T> {
     /// The document, if there is a good one.
     pub fn good(self) -> Option<T> {
         match self {
@@ -61,10 +61,10 @@ pub enum DocumentError {
 }
 
 /// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
-pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
-    match regular::read(path) {
+pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError> {
+    match file_open::read(path) {
         Ok(bytes) => parse(path, &bytes),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Found::Absent),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(DocumentState::Absent),
         Err(source) => Err(IoError {
             action: "read",
             path: path.to_path_buf(),
@@ -75,7 +75,7 @@ pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
 }
 
 /// Parses the bytes of a document; `path` is for the error alone.
-pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, DocumentError> {
+pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>, DocumentError> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         schema: u64,
@@ -84,11 +84,11 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, Documen
     if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
         && let Ok(document) = serde_json::from_slice(bytes)
     {
-        return Ok(Found::Good(document));
+        return Ok(DocumentState::Good(document));
     }
     let found = match serde_json::from_slice::<Versioned>(bytes) {
         Ok(document) => document.schema,
-        Err(e) => return Ok(Found::Damaged(e.to_string())),
+        Err(e) => return Ok(DocumentState::Damaged(e.to_string())),
     };
     if found > T::SCHEMA {
         return Err(DocumentError::Newer {
@@ -98,8 +98,8 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, Documen
         });
     }
     Ok(match serde_json::from_slice(bytes) {
-        Ok(document) => Found::Good(document),
-        Err(e) => Found::Damaged(e.to_string()),
+        Ok(document) => DocumentState::Good(document),
+        Err(e) => DocumentState::Damaged(e.to_string()),
     })
 }
 
@@ -146,7 +146,7 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
 
 /// What [`update`] had to do besides updating.
 #[derive(Debug)]
-pub struct Updated<R> {
+pub struct DocumentUpdate<R> {
     /// What the change returned.
     pub value: R,
     /// Where a damaged document was moved to.
@@ -174,15 +174,15 @@ pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> std::
 pub fn update<T: Document + PartialEq + Clone, R>(
     path: &Path,
     lock: &Path,
-    rebuild: impl FnOnce(&Found<T>) -> T,
+    rebuild: impl FnOnce(&DocumentState<T>) -> T,
     change: impl FnOnce(&mut T) -> R,
-) -> Result<Updated<R>, DocumentError> {
+) -> Result<DocumentUpdate<R>, DocumentError> {
     let _held = FileLock::exclusive_unless_interrupted(lock)?;
     let found = read::<T>(path)?;
     let (before, mut document, moved_aside) = match found {
-        Found::Good(document) => (Some(document.clone()), document, None),
-        Found::Absent => (None, rebuild(&found), None),
-        Found::Damaged(_) => {
+        DocumentState::Good(document) => (Some(document.clone()), document, None),
+        DocumentState::Absent => (None, rebuild(&found), None),
+        DocumentState::Damaged(_) => {
             let fresh = rebuild(&found);
             (None, fresh, Some(move_aside(path)?))
         }
@@ -191,7 +191,7 @@ pub fn update<T: Document + PartialEq + Clone, R>(
     if before.as_ref() != Some(&document) {
         write(path, &document)?;
     }
-    Ok(Updated { value, moved_aside })
+    Ok(DocumentUpdate { value, moved_aside })
 }
 
 /// Moves a damaged file to `<name>.damaged`, `-2`, … beside it; returns the new place.

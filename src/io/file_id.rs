@@ -1,6 +1,6 @@
 //! Which file a name means, told by what a rename, and a reboot, leave as it is.
 
-use super::{IoContext, IoError, atomic, reach, space};
+use super::{IoContext, IoError, atomic, long_path, space};
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -32,7 +32,8 @@ impl FileId {
         };
         // What is moved out of a lower layer is made anew in the upper one, under the same number.
         let parent = atomic::parent_of(path);
-        let is_copied = reach::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);
+        let is_copied =
+            long_path::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);
         Ok(Some(Self {
             born: id.born.filter(|_| !is_copied),
             ..id
@@ -53,7 +54,7 @@ impl FileId {
 /// # Errors
 /// It cannot be told.
 pub fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
-    let looked = reach::with(path, |path| {
+    let looked = long_path::with(path, |path| {
         let meta = path.symlink_metadata()?;
         Ok((id_of(path, &meta)?, meta))
     });

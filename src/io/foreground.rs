@@ -6,14 +6,14 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a wait sleeps between two looks at the child.
-const POLL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// How long a child that was told to stop as well may take to end by itself.
-const GRACE: Duration = Duration::from_secs(2);
+const SIGNAL_GRACE: Duration = Duration::from_secs(2);
 
 /// How such a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub struct ForegroundExit {
     /// Its exit code; `None` where a signal ended it.
     pub code: Option<i32>,
     /// The user stopped it, or us.
@@ -28,24 +28,24 @@ pub struct Ended {
 ///
 /// # Errors
 /// It cannot be started.
-pub fn run(command: &mut Command, stop: impl Fn()) -> io::Result<Ended> {
+pub fn run(command: &mut Command, stop: impl Fn()) -> io::Result<ForegroundExit> {
     let mut child = command.stdout(Stdio::from(io::stderr())).spawn()?;
     let mut told: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Ended {
+            return Ok(ForegroundExit {
                 code: status.code(),
                 interrupted: told.is_some() || is_interrupted(),
             });
         }
         match told {
             None if is_interrupted() => told = Some(Instant::now()),
-            Some(since) if since.elapsed() >= GRACE => {
+            Some(since) if since.elapsed() >= SIGNAL_GRACE => {
                 stop();
                 let _ = child.kill();
             }
             _ => {}
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }

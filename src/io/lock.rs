@@ -3,7 +3,7 @@
 //! The file that is locked may exist or not, and stays behind: its existence means nothing.
 
 use super::{IoContext, IoError};
-use super::{progress, regular};
+use super::{file_open, progress};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -56,7 +56,7 @@ impl FileLock {
                 }
                 Err(TryLockError::WouldBlock) => {
                     if since.elapsed() >= LONG {
-                        progress::tell_of_wait();
+                        progress::report_wait();
                     }
                     std::thread::sleep(RETRY);
                 }
@@ -132,7 +132,7 @@ impl FileLock {
 
 /// Whether some process holds a lock on the existing file `path`. Creates nothing.
 pub fn is_held(path: &Path) -> bool {
-    let Ok(file) = regular::open(path) else {
+    let Ok(file) = file_open::open(path) else {
         return false;
     };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
@@ -141,7 +141,7 @@ pub fn is_held(path: &Path) -> bool {
 /// Whether nobody can hold a lock on `path`: it is not there, or nobody does. What cannot be opened may
 /// be held. Creates nothing.
 pub fn is_free(path: &Path) -> bool {
-    match regular::open(path) {
+    match file_open::open(path) {
         Ok(file) => file.try_lock_shared().is_ok(),
         Err(e) => e.kind() == ErrorKind::NotFound,
     }
@@ -155,7 +155,7 @@ fn open(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let file = regular::without_waiting(&mut options).open(path);
+    let file = file_open::without_waiting(&mut options).open(path);
     file.at("open lock file", path)
 }
 

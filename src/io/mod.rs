@@ -5,6 +5,7 @@
 //! the folder" stands in one place. What is staged, and made durable as a whole before it counts, says so
 //! where it allows itself more.
 
+pub mod ansi;
 pub mod atomic;
 pub mod attached;
 pub mod buffers;
@@ -13,29 +14,28 @@ pub mod clock;
 pub mod deadline;
 pub mod document;
 pub mod environment;
-pub mod escapes;
 pub mod events;
 pub mod exchange;
 pub mod file_id;
+pub mod file_open;
 pub mod foreground;
 pub mod hash;
 pub mod limits;
 pub mod lock;
+pub mod long_path;
 pub mod machine;
 pub mod parallel;
 pub mod position;
 pub mod processes;
 pub mod progress;
 pub mod quantity;
-pub mod reach;
-pub mod regular;
 pub mod secret;
 pub mod shell;
 pub mod sorting;
 pub mod space;
 pub mod staging;
+pub mod time_format;
 pub mod tree;
-pub mod wall;
 
 pub use progress::Progress;
 use std::path::{Path, PathBuf};

@@ -30,16 +30,16 @@ pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -
 }
 
 /// Takes jobs; see [`ordered`].
-pub struct Submitter<'a, J, R>(Way<'a, J, R>);
+pub struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
 
-enum Way<'a, J, R> {
+enum SubmitTo<'a, J, R> {
     /// To threads.
     Threads {
         jobs: SyncSender<(J, SyncSender<R>)>,
         order: SyncSender<Receiver<R>>,
     },
     /// Done and taken before the submitter goes on.
-    Here(&'a dyn Fn(J) -> Result<(), Stopped>),
+    Caller(&'a dyn Fn(J) -> Result<(), ConsumerFailed>),
 }
 
 impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
@@ -50,18 +50,18 @@ impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
 
 /// Whoever takes the results has failed: there is no use in going on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
+pub struct ConsumerFailed;
 
 impl<J, R> Submitter<'_, J, R> {
     /// Gives a job; waits while too much is under way.
-    pub fn submit(&self, job: J) -> Result<(), Stopped> {
+    pub fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         match &self.0 {
-            Way::Threads { jobs, order } => {
+            SubmitTo::Threads { jobs, order } => {
                 let (result, receiver) = sync_channel(1);
-                order.send(receiver).map_err(|_| Stopped)?;
-                jobs.send((job, result)).map_err(|_| Stopped)
+                order.send(receiver).map_err(|_| ConsumerFailed)?;
+                jobs.send((job, result)).map_err(|_| ConsumerFailed)
             }
-            Way::Here(work) => work(job),
+            SubmitTo::Caller(work) => work(job),
         }
     }
 }
@@ -72,7 +72,7 @@ impl<J, R> Submitter<'_, J, R> {
 /// Where the system gives fewer threads, on those; where it gives none, all is done by the caller's.
 ///
 /// # Errors
-/// That of `take`, else that of `produce`. `produce` learns of the former by [`Stopped`].
+/// That of `take`, else that of `produce`. `produce` learns of the former by [`ConsumerFailed`].
 pub fn ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
@@ -133,7 +133,7 @@ where
         };
         match taking {
             Ok(taking) if (0..threads).take_while(started).count() > 0 => {
-                let produced = produce(&Submitter(Way::Threads { jobs, order }));
+                let produced = produce(&Submitter(SubmitTo::Threads { jobs, order }));
                 let taken = taking
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -157,16 +157,16 @@ fn here<J, R, P, E>(
     let failed = RefCell::new(None);
     let job = |job| {
         if failed.borrow().is_some() {
-            return Err(Stopped);
+            return Err(ConsumerFailed);
         }
         let result = work(job);
         let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
         take(result).map_err(|error| {
             *failed.borrow_mut() = Some(error);
-            Stopped
+            ConsumerFailed
         })
     };
-    let produced = produce(&Submitter(Way::Here(&job)));
+    let produced = produce(&Submitter(SubmitTo::Caller(&job)));
     failed.into_inner().map_or(produced, Err)
 }
 
@@ -207,7 +207,7 @@ mod tests {
                 |submit| {
                     (0..)
                         .try_for_each(|n| submit.submit(n))
-                        .map_err(|Stopped| "stopped")
+                        .map_err(|ConsumerFailed| "stopped")
                 },
             );
             assert_eq!(result, Err("full"), "{threads}");

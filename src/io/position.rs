@@ -96,7 +96,7 @@ pub fn begin_writeback(file: &File, offset: u64, len: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::buffers::Buffers;
+    use crate::io::buffers::BufferPool;
 
     #[test]
     fn what_is_written_past_the_cache_is_what_is_read() {
@@ -111,7 +111,7 @@ mod tests {
             (20 * page, ALIGNMENT + 1, 1),
             (page, 100, 0),
         ] {
-            let mut buffer = Buffers::default().of_len(len);
+            let mut buffer = BufferPool::default().aligned(len);
             for (byte, value) in buffer.iter_mut().zip((0..251).cycle()) {
                 *byte = value;
             }

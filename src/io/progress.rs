@@ -21,7 +21,7 @@ impl Progress for Silent {
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static WAITING: AtomicBool = AtomicBool::new(false);
+static WAITING_FOR_INPUT: AtomicBool = AtomicBool::new(false);
 
 /// Asks all long work of this process to stop at the next safe place (Ctrl-C).
 pub fn interrupt() {
@@ -33,20 +33,20 @@ pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-type Tell = Box<dyn Fn() + Send + Sync>;
-static TELL_OF_WAIT: OnceLock<Tell> = OnceLock::new();
-static TOLD_OF_WAIT: AtomicBool = AtomicBool::new(false);
+type WaitCallback = Box<dyn Fn() + Send + Sync>;
+static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
+static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
 /// Says how the user learns that this process waits for another; the first call counts.
 pub fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
     // A second one says the same.
-    let _ = TELL_OF_WAIT.set(Box::new(tell));
+    let _ = ON_WAIT.set(Box::new(tell));
 }
 
 /// Tells the user that this process waits for another, once.
-pub fn tell_of_wait() {
-    if let Some(tell) = TELL_OF_WAIT.get()
-        && !TOLD_OF_WAIT.swap(true, Ordering::Relaxed)
+pub fn report_wait() {
+    if let Some(tell) = ON_WAIT.get()
+        && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
     {
         tell();
     }
@@ -55,13 +55,13 @@ pub fn tell_of_wait() {
 /// Does what may wait for a person, such as reading standard input: nothing of ours is under way,
 /// and the system will not end the wait for a signal.
 pub fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
-    WAITING.store(true, Ordering::SeqCst);
+    WAITING_FOR_INPUT.store(true, Ordering::SeqCst);
     let result = read();
-    WAITING.store(false, Ordering::SeqCst);
+    WAITING_FOR_INPUT.store(false, Ordering::SeqCst);
     result
 }
 
 /// Whether to end at once when asked to stop: a person is waited for, or it was asked before.
 pub fn ends_at_once() -> bool {
-    WAITING.load(Ordering::SeqCst) || is_interrupted()
+    WAITING_FOR_INPUT.load(Ordering::SeqCst) || is_interrupted()
 }

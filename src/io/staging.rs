@@ -1,7 +1,7 @@
 //! Folders for work in progress that are swept when whoever made them is gone.
 
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, regular, tree};
+use super::{IoContext, IoError, atomic, file_open, tree};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ impl Staging {
             .keep();
         let locked = FileLock::exclusive(&folder.join(LOCK));
         let opened = locked.and_then(|lock| {
-            let spare = regular::open(folder.join(LOCK)).at("open", &folder)?;
+            let spare = file_open::open(folder.join(LOCK)).at("open", &folder)?;
             Ok((lock, spare))
         });
         let (lock, spare) = opened.inspect_err(|_| {

@@ -8,7 +8,7 @@ use super::manifest::{self, Manifest, Unusable, Written, folded, key_of};
 use super::scan;
 use super::state::Deletion;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, regular};
+use crate::io::{IoContext, IoError, file_open};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
@@ -245,7 +245,7 @@ fn each(
 /// Reads a manifest, and takes what it needs from the room that is left.
 fn read_one(path: &Path, room: &mut Limits) -> Said {
     let read = || -> io::Result<_> {
-        let file = regular::open(path)?;
+        let file = file_open::open(path)?;
         let size = file.metadata()?.len();
         if size > room.bytes {
             let why = "it is larger than all that is read together";
@@ -339,7 +339,7 @@ mod tests {
         let files: BTreeMap<_, _> = files.collect();
         let encoded = manifest::encode("x", &files, &State::default()).unwrap();
         encoded.write(folder.path(), &path).unwrap();
-        regular::read(&path).unwrap()
+        file_open::read(&path).unwrap()
     }
 
     fn read(cloud: &tempfile::TempDir) -> Manifests {

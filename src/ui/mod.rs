@@ -201,7 +201,7 @@ impl Ui {
     /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
     pub fn document(&self, command: &str, body: &impl Serialize) {
         #[derive(Serialize)]
-        struct Envelope<'a, T> {
+        struct JsonEnvelope<'a, T> {
             schema: u32,
             command: &'a str,
             #[serde(flatten)]
@@ -210,7 +210,7 @@ impl Ui {
         if !self.json {
             return;
         }
-        let document = Envelope {
+        let document = JsonEnvelope {
             schema: 1,
             command,
             body,

@@ -3,9 +3,9 @@
 use super::note::remember;
 use super::plan::{plan, plan_switch};
 use super::{DaemonPolicy, SwitchError, SwitchReport, SwitchRequest};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{Owner, Profiles};
-use crate::accounts::save::Keeper;
+use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::AuthFile;
 use crate::codex::daemon::{self, Daemon};
 use crate::codex::home::AUTH_JSON;
@@ -18,13 +18,13 @@ use crate::io::progress::is_interrupted;
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether Codex has renewed a login.
-const POLL: Duration = Duration::from_millis(50);
+const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long Codex may take to stop its daemon.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The same where it runs a turn: Codex 0.169 lets that go on for a minute before it cuts it off.
-const CUT_PATIENCE: Duration = Duration::from_secs(90);
+const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// That the daemon, as it is now, is not in the way. Changes nothing.
 ///
@@ -47,13 +47,13 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     }
 }
 
-/// Switches. `said` is told each step.
+/// Switches. `on_step` is told each step.
 ///
 /// # Errors
 /// See [`SwitchError`]; nothing was changed then, but that the live login may have been saved.
 pub fn apply(
     request: &SwitchRequest<'_>,
-    said: &dyn Fn(&str),
+    on_step: &dyn Fn(&str),
 ) -> Result<SwitchReport, SwitchError> {
     let home = request.codex_home;
     // Before anything is written, be it a lock.
@@ -68,13 +68,13 @@ pub fn apply(
     let end = Instant::now() + request.patience;
     let profiles = Profiles::of(request.manager_home);
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
-    let _claimed = profiles.claim(&accounts, request.now, request.patience)?;
-    said("nobody else is at work on these logins");
+    let _account_locks = profiles.lock_accounts(&accounts, request.now, request.patience)?;
+    on_step("nobody else is at work on these logins");
     let mut daemon_stopped = false;
     let mut is_current = first.is_current;
     loop {
-        let (lock, live) = take_at_rest(request, is_current, end)?;
-        said("took Codex's locks on the login and read it again");
+        let (lock, live) = lock_when_idle(request, is_current, end)?;
+        on_step("took Codex's locks on the login and read it again");
         let all = profiles.list()?;
         let plan = plan_switch(&live, &all, request)?;
         if is_current && !plan.is_current {
@@ -89,7 +89,7 @@ pub fn apply(
         };
         if is_needed && let Some(daemon) = daemon::find(home) {
             stop(request, daemon)?;
-            said("stopped Codex's background daemon");
+            on_step("stopped Codex's background daemon");
             daemon_stopped = true;
         }
         let mut report = SwitchReport {
@@ -108,11 +108,11 @@ pub fn apply(
         };
         // What a killed probe left has been brought back by now.
         if target.is_some_and(|p| p.file.owner == Owner::Probe) {
-            return Err(LoanError::Lent(report.plan.profile).into());
+            return Err(LeaseError::AlreadyLeased(report.plan.profile).into());
         }
         save_back(request, &profiles, &live, &mut report)?;
         if let Some(saved) = &report.saved_back {
-            said(&format!(
+            on_step(&format!(
                 "saved the live login to the profile {}",
                 saved.profile
             ));
@@ -126,11 +126,11 @@ pub fn apply(
         }
         // Noted before it is so: whose login is live is read from the file, but which files to read
         // is known from the notes alone.
-        let note = |keeper| profiles.save_back(snapshot, login, keeper, request.now);
+        let note = |owner| profiles.save_back(snapshot, login, owner, request.now);
         note(if request.force_stale {
-            Keeper::SaidLive(home)
+            OwnerLocation::AssertedLive(home)
         } else {
-            Keeper::Live(home)
+            OwnerLocation::Live(home)
         })?;
         atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
         if let AuthFile::Present(old) = &live
@@ -139,18 +139,18 @@ pub fn apply(
         {
             // Started in this moment: it may have read the old login, and would lose the new one.
             atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
-            note(Keeper::Profile)?;
-            said("a Codex was started meanwhile: put the old login back until it is done");
+            note(OwnerLocation::Profile)?;
+            on_step("a Codex was started meanwhile: put the old login back until it is done");
             drop(lock);
             continue;
         }
-        said(&format!("put the login of {} live", report.plan.profile));
+        on_step(&format!("put the login of {} live", report.plan.profile));
         // From here on a crash leaves a note only of a home that had the old login.
         if let AuthFile::Present(old) = &live
             && let Some(old_login) = &old.login
             && !old_login.identity.is_same(request.to)
         {
-            profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
+            profiles.save_back(old, old_login, OwnerLocation::Profile, request.now)?;
         }
         // The same account, renewed, is no switch.
         if !report
@@ -161,7 +161,7 @@ pub fn apply(
         {
             remember(request, report.plan.from.as_ref())?;
         }
-        said("noted who owns which login");
+        on_step("noted who owns which login");
         return Ok(report);
     }
 }
@@ -177,15 +177,15 @@ fn save_back(
         AuthFile::Present(old) => {
             if let Some(login) = &old.login {
                 // Until the rename it is live.
-                let keeper = Keeper::Live(request.codex_home);
-                let saved = profiles.save_back(old, login, keeper, request.now)?;
+                let owner = OwnerLocation::Live(request.codex_home);
+                let saved = profiles.save_back(old, login, owner, request.now)?;
                 report.saved_back = Some(saved);
             } else {
-                report.kept = Some(profiles.keep_unreadable(&old.bytes)?);
+                report.kept = Some(profiles.quarantine_bytes(&old.bytes)?);
             }
         }
         AuthFile::Unreadable { bytes, .. } => {
-            report.kept = Some(profiles.keep_unreadable(bytes)?);
+            report.kept = Some(profiles.quarantine_bytes(bytes)?);
         }
         AuthFile::Missing => {}
     }
@@ -208,9 +208,9 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
         return Err(SwitchError::DaemonAtWork { pid, turns });
     }
     let patience = if turns.is_empty() {
-        STOP_PATIENCE
+        DAEMON_STOP_TIMEOUT
     } else {
-        CUT_PATIENCE
+        BUSY_DAEMON_STOP_TIMEOUT
     };
     let program = Program::find(codex_bin, env)?;
     daemon::stop(&program, request.codex_home, env, patience)?;
@@ -229,7 +229,7 @@ fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
 /// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
 /// takes them (0.169), and would throw the new login away when it finds another account's. A daemon
 /// at rest renews nothing.
-fn take_at_rest(
+fn lock_when_idle(
     request: &SwitchRequest<'_>,
     is_current: bool,
     end: Instant,
@@ -264,6 +264,6 @@ fn take_at_rest(
         if is_interrupted() {
             return Err(SwitchError::Interrupted);
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
 }

@@ -12,9 +12,9 @@ pub use apply::{apply, check_daemon};
 pub use note::{SwitchFile, last, previous};
 pub use plan::{plan, plan_switch};
 
-use super::loan::LoanError;
+use super::lease::LeaseError;
 use super::profile::ProfileError;
-use super::save::{SaveOutcome, SavedBack};
+use super::save::{SaveOutcome, SaveReport};
 use crate::codex::daemon::DaemonError;
 use crate::codex::identity::Identity;
 use crate::codex::process::Holder;
@@ -89,7 +89,7 @@ pub struct SwitchReport {
     /// What was planned, under the locks.
     pub plan: SwitchPlan,
     /// Where the login that was live is now.
-    pub saved_back: Option<SavedBack>,
+    pub saved_back: Option<SaveReport>,
     /// Where bytes were kept that were no login.
     pub kept: Option<PathBuf>,
     /// Whether a daemon was stopped.
@@ -106,7 +106,7 @@ pub enum SwitchError {
     Profile(#[from] ProfileError),
     /// The login is in use, or a killed probe has it.
     #[error(transparent)]
-    Loan(#[from] LoanError),
+    Lease(#[from] LeaseError),
     /// The file system refused.
     #[error(transparent)]
     Io(#[from] IoError),
@@ -123,7 +123,7 @@ pub enum SwitchError {
     },
     /// The profile has somebody else's.
     #[error("the auth.json of the profile {profile} is the login of {of}")]
-    Intruder {
+    OtherAccount {
         /// The profile.
         profile: String,
         /// Whose it is.

@@ -1,7 +1,7 @@
 //! What a switch will do, decided before anything is touched.
 
 use super::{SwitchError, SwitchPlan, SwitchRequest};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{Owner, Profile, Profiles, canonical, own_profile};
 use crate::accounts::save::save_outcome;
 use crate::codex::auth::{AuthFile, Freshness};
@@ -45,15 +45,15 @@ pub fn plan_switch(
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
     let profile = || target.name.clone();
-    if let Some(of) = target.intruder() {
-        return Err(SwitchError::Intruder {
+    if let Some(of) = target.other_account() {
+        return Err(SwitchError::OtherAccount {
             profile: profile(),
             of: of.clone(),
         });
     }
     if let Some(reason) = target.damaged.clone() {
         let profile = profile();
-        return Err(LoanError::Damaged { profile, reason }.into());
+        return Err(LeaseError::Damaged { profile, reason }.into());
     }
     if target.file.owner == Owner::Moved {
         return Err(SwitchError::Moved(profile()));
@@ -85,12 +85,12 @@ pub fn plan_switch(
         });
     }
     // The home that is switched in is looked at anyway.
-    if let Some(home) = target.lost_home()
+    if let Some(home) = target.unreadable_home()
         && home != canonical(request.codex_home)
         && !request.force_stale
     {
         let (profile, home) = (profile(), home.to_path_buf());
-        return Err(LoanError::HomeLost { profile, home }.into());
+        return Err(LeaseError::HomeUnreadable { profile, home }.into());
     }
     plan.is_stale = is_stale(&target.newest(), &login.freshness);
     if plan.is_stale && !request.force_stale {

@@ -4,7 +4,7 @@ use super::StatusTextError;
 use super::fields::strip_word;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::wall::{self, Day, WallTime};
+use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
 
 /// The value of a window.
@@ -54,10 +54,10 @@ impl Clock {
 
     fn instant(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
         let Self { now, zone } = self;
-        if let Some(span) = text.strip_prefix("in ").and_then(wall::parse_span) {
+        if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
             return now.checked_add_signed(span).map(|at| zone.at(&at));
         }
-        let WallTime { day, time } = wall::parse(text)?;
+        let WallTime { day, time } = time_format::parse(text)?;
         let length = minutes.map(|m| Duration::minutes(i64::from(m)));
         match (day, time) {
             (None, Some(time)) => {
@@ -140,7 +140,7 @@ fn date_instant(
     let this_year = zone.at(now).year();
     let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
     let candidates: Vec<_> = years
-        .filter_map(|year| wall::date(year, month, day))
+        .filter_map(|year| time_format::date(year, month, day))
         .map(|date| {
             let (first, second) = zone.instants(date.and_time(time));
             second.filter(|_| first < *now).unwrap_or(first)

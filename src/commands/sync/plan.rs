@@ -2,10 +2,10 @@
 
 use super::closing;
 use super::shared::{self, document, read_config, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Request};
 use crate::sync::state::Replica;
@@ -28,7 +28,7 @@ impl PlanArgs {
         self,
         context: &Context,
         path: &Path,
-        flags: &ClosingArgs,
+        flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         show(context, &config, &self.wishes, flags, "sync plan")
@@ -66,7 +66,7 @@ pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
     wishes: &Wishes,
-    flags: &ClosingArgs,
+    flags: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
@@ -87,7 +87,7 @@ pub(super) fn show(
     } else {
         format!(
             "would do {} ({}); {}. Nothing was changed.",
-            counted(plan.steps.len(), "step"),
+            pluralize(plan.steps.len(), "step"),
             bytes(total),
             shared::same(&plan)
         )

@@ -2,13 +2,13 @@
 
 use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
-use crate::commands::closing::ClosingArgs;
 use crate::commands::doctor;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
 use crate::sync::decisions;
 use crate::sync::forks::Forks;
@@ -76,7 +76,7 @@ impl PreflightArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let checks = checks(context, path, closing)?;
         let json = PreflightJson { checks: &checks };
@@ -86,7 +86,7 @@ impl PreflightArgs {
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         } else {
             Outcome::Done
         })
@@ -100,7 +100,7 @@ impl PreflightArgs {
 pub(in crate::commands) fn checks(
     context: &Context,
     path: &Path,
-    args: &ClosingArgs,
+    args: &ShutdownArgs,
 ) -> Result<Vec<Check>, CommandError> {
     let config = read_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
@@ -215,7 +215,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             (Status::Warn, message)
         }
         None if state.exists => {
-            let message = format!("last sync: {}", counted(state.files.len(), "file"));
+            let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
             (Status::Ok, message)
         }
         None => (Status::Ok, "no sync yet".to_owned()),
@@ -273,14 +273,14 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let names = forks.all.keys();
     let open = names.filter(|name| !decisions::may_go(name, words)).count();
     if open > 0 {
-        let kept = counted(open, "kept version");
+        let kept = pluralize(open, "kept version");
         let message = format!("a decision is needed: {kept} of conversations");
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }
     let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
     if !left.is_empty() {
-        let message = format!("{} of killed runs", counted(left.len(), "temp file"));
+        let message = format!("{} of killed runs", pluralize(left.len(), "temp file"));
         push(
             checks,
             id,

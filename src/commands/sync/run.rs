@@ -4,12 +4,12 @@ use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::apply::{self, ApplyError, Work};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, Plan};
@@ -47,7 +47,7 @@ impl RunArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
@@ -60,7 +60,7 @@ impl RunArgs {
         &self,
         context: &Context,
         config: &SyncConfig,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
@@ -186,7 +186,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         events::info!(name = &**name, "old snapshot removed");
     }
     if let [latest, ..] = &*report.pruned {
-        let count = counted(report.pruned.len(), "old snapshot");
+        let count = pluralize(report.pruned.len(), "old snapshot");
         context.ui.note(format_args!(
             "removed {count} as [backup] says, the latest of them {latest}"
         ));
@@ -203,7 +203,7 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
         return;
     }
     if report.done.is_empty() {
-        let left = counted(plan.steps.len(), "step");
+        let left = pluralize(plan.steps.len(), "step");
         ui.prose(format_args!(
             "nothing was done: {left} left for the next run"
         ));
@@ -229,7 +229,7 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
         count(&[Action::CopyToCloud]),
         count(&[Action::CopyToLocal]),
         count(&[Action::Merge]),
-        counted(others.count(), "other step"),
+        pluralize(others.count(), "other step"),
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {

@@ -1,11 +1,11 @@
 //! What all of `sync` needs: the configuration, its lock, how a plan is shown.
 
-use crate::closing::ClosingPlan;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, shell};
+use crate::shutdown::ShutdownPlan;
 use crate::sync::arrivals::{self, Arrivals};
 use crate::sync::config::{Surroundings, SyncConfig};
 use crate::sync::plan::{Conflict, Plan};
@@ -133,7 +133,7 @@ pub(super) struct PlanJson<'a> {
     pub(super) summary: Summary,
     pub(super) dry_run: bool,
     pub(super) snapshot: Option<&'a str>,
-    pub(super) closing: Option<&'a ClosingPlan>,
+    pub(super) closing: Option<&'a ShutdownPlan>,
 }
 
 #[derive(Serialize)]
@@ -326,14 +326,14 @@ pub(super) fn nothing_to_do(plan: &Plan) -> String {
 /// "1 file is the same on both sides".
 pub(super) fn same(plan: &Plan) -> String {
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
-    let files = counted(plan.unchanged, "file");
+    let files = pluralize(plan.unchanged, "file");
     format!("{files} {verb} the same on both sides")
 }
 
 /// The error for conflicts that nobody has decided.
 pub(super) fn undecided(plan: &Plan) -> CommandError {
     let count = plan.conflicts.len();
-    CommandError::conflict(format!("{} in conflict", counted(count, "file")))
+    CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
         .hint("decide with: codex-manager sync resolve; nothing was changed")
 }
 

@@ -31,13 +31,13 @@ pub(super) fn all() -> Vec<Process> {
 }
 
 pub(super) fn started(pid: u32) -> Option<u64> {
-    Stat::read(Path::new(&format!("/proc/{pid}")))
+    ProcStat::read(Path::new(&format!("/proc/{pid}")))
         .filter(|stat| !stat.has_ended)?
         .started
 }
 
 pub(super) fn is_stopped(pid: u32) -> bool {
-    Stat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
+    ProcStat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
 }
 
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
@@ -53,14 +53,14 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 }
 
 /// What of `stat` is of use.
-struct Stat {
+struct ProcStat {
     has_ended: bool,
     is_stopped: bool,
     parent: Option<u32>,
     started: Option<u64>,
 }
 
-impl Stat {
+impl ProcStat {
     fn read(folder: &Path) -> Option<Self> {
         let stat = fs::read(folder.join("stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
@@ -85,7 +85,7 @@ impl Process {
 
     /// The process that started it, or that took it over.
     pub fn parent(&self) -> Option<u32> {
-        Stat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
+        ProcStat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
     }
 
     /// When it was started; see [`super::started`].

@@ -13,7 +13,7 @@ mod table;
 #[path = "elsewhere.rs"]
 mod table;
 
-pub use ending::{Ending, end_all};
+pub use ending::{EndTarget, terminate_all};
 pub use table::Process;
 
 use chrono::{DateTime, Utc};
@@ -21,11 +21,11 @@ use std::collections::BTreeMap;
 
 /// Every process of this machine.
 #[derive(Debug)]
-pub struct Table {
+pub struct ProcessTable {
     processes: BTreeMap<u32, Process>,
 }
 
-impl Table {
+impl ProcessTable {
     /// Those that run now.
     pub fn read() -> Self {
         Self {

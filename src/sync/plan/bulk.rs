@@ -4,7 +4,7 @@
 use super::grouping::Group;
 use super::{Action, PlanError, Planner, Step};
 use crate::io::IoError;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::{Deletion, Last};
@@ -148,7 +148,7 @@ impl Planner<'_> {
             };
             let why = format!(
                 "deleted {side}, and not sent on: {} at once (at most {limit})",
-                counted(count, "deletion")
+                pluralize(count, "deletion")
             );
             self.plan.skipped.push((step.path, why));
         }

@@ -33,7 +33,7 @@ use super::state::{Damage, Replica, State, StateError};
 use super::travel::{self, Scope};
 use crate::io::IoError;
 use crate::io::parallel;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use std::cell::OnceCell;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -67,7 +67,7 @@ pub enum PlanError {
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
     /// Much of what was in the cloud folder is not there.
-    #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", counted(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
+    #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
     Hollow {
         /// How many are missing.
         missing: usize,

@@ -454,8 +454,8 @@ impl Planner<'_> {
         history: Option<Box<History>>,
         is_news: bool,
     ) {
-        let is_said = there.digest.is_some() && !is_news;
-        if is_said || there.seen.path.ends_with(rollout::ZST) {
+        let is_asserted = there.digest.is_some() && !is_news;
+        if is_asserted || there.seen.path.ends_with(rollout::ZST) {
             return;
         }
         let written = Written {

@@ -2,8 +2,8 @@
 
 use super::{Group, PlanError, Planner, Seen};
 use crate::codex::rollout::{self, Relation};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use crate::sync::config::DeletePolicy;
 use crate::sync::contents;
@@ -252,7 +252,7 @@ impl Planner<'_> {
         }
         let digest = contents::raw_digest(&path).at("read", &path)?;
         let path = self.full(&whole.seen);
-        let mut file = regular::open(&path).at("open", &path)?;
+        let mut file = file_open::open(&path).at("open", &path)?;
         let contents = contents::of(&mut file, Some(size)).at("read", &path)?;
         Ok(contents.beginning == Some(digest))
     }
@@ -451,7 +451,7 @@ fn extends_any<'a>(
     known: impl Iterator<Item = &'a Written>,
 ) -> Result<bool, IoError> {
     for version in known.filter(|version| version.size > 0 && version.size < size) {
-        let mut file = regular::open(path).at("open", path)?;
+        let mut file = file_open::open(path).at("open", path)?;
         let contents = contents::of(&mut file, Some(version.size)).at("read", path)?;
         if contents.beginning == Some(version.digest) {
             return Ok(true);

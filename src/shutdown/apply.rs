@@ -4,23 +4,26 @@
 //! Codex's own command; then what they started is waited for. One time limit holds for all of it.
 //! At the end everything is looked at again: only a home that nobody uses counts.
 
-use super::{Closing, ClosingError, ClosingPlan, ClosingSettings, System, Wish, must_ask, plan};
+use super::{
+    ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, TargetOs,
+    must_ask, plan,
+};
 use crate::codex::daemon;
 use crate::codex::process::{self, HomeProcess, Role, Seen};
 use crate::codex::program::Program;
 use crate::io::environment::Environment;
 use crate::io::events;
-use crate::io::processes::{Ending, end_all};
+use crate::io::processes::{EndTarget, terminate_all};
 use crate::io::progress::is_interrupted;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long is waited before it is looked whether the user wants to stop.
-const SLICE: Duration = Duration::from_millis(250);
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Whose home is to be free, and by what means.
 #[derive(Debug)]
-pub struct ClosingRequest<'a> {
+pub struct ShutdownRequest<'a> {
     /// The Codex home.
     pub home: &'a Path,
     /// The folders elsewhere that hold its data.
@@ -30,19 +33,19 @@ pub struct ClosingRequest<'a> {
     /// The environment that Codex is run in.
     pub env: &'a Environment,
     /// How.
-    pub settings: &'a ClosingSettings,
+    pub settings: &'a ShutdownSettings,
 }
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClosingReport {
+pub struct ShutdownReport {
     /// Who was ended.
     pub ended: Vec<HomeProcess>,
 }
 
-impl ClosingRequest<'_> {
+impl ShutdownRequest<'_> {
     /// Looks who uses the home.
-    pub fn look(&self) -> Seen {
+    pub fn scan(&self) -> Seen {
         process::look(self.home, self.outside, &self.settings.names)
     }
 }
@@ -51,21 +54,21 @@ impl ClosingRequest<'_> {
 ///
 /// # Errors
 /// The user stopped us.
-pub fn wait_for_grace(request: &ClosingRequest<'_>, seen: Seen) -> Result<Seen, ClosingError> {
+pub fn wait_grace_period(request: &ShutdownRequest<'_>, seen: Seen) -> Result<Seen, ShutdownError> {
     let grace = request.settings.grace_period;
     if seen.is_nobody() || grace.is_zero() {
         return Ok(seen);
     }
     wait(&seen.processes, |_| false, Instant::now() + grace)?;
-    Ok(request.look())
+    Ok(request.scan())
 }
 
 /// Who is told what is seen, and asked whether to go on.
-pub trait Audience {
+pub trait Prompter {
     /// These use the home.
-    fn see(&mut self, seen: &Seen);
+    fn show(&mut self, seen: &Seen);
     /// Whether these may be ended; `None` where nobody can be asked.
-    fn ask(&mut self, closing: &Closing) -> Option<bool>;
+    fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
 }
 
 /// Sees to it that nobody uses the home: waits for the grace period, plans, asks where that is due,
@@ -73,13 +76,13 @@ pub trait Audience {
 ///
 /// # Errors
 /// Codex is running and is not ended (exit code 3), or was told to end and did not in time (5).
-pub fn close(
-    request: &ClosingRequest<'_>,
-    wish: Wish,
-    audience: &mut dyn Audience,
-) -> Result<ClosingReport, ClosingError> {
-    let seen = wait_for_grace(request, request.look())?;
-    audience.see(&seen);
+pub fn shut_down(
+    request: &ShutdownRequest<'_>,
+    wish: ConfirmationRequest,
+    prompter: &mut dyn Prompter,
+) -> Result<ShutdownReport, ShutdownError> {
+    let seen = wait_grace_period(request, request.scan())?;
+    prompter.show(&seen);
     for process in &seen.processes {
         events::info!(
             pid = process.pid,
@@ -89,18 +92,18 @@ pub fn close(
             "uses the home"
         );
     }
-    let asks = must_ask(request.settings, wish, System::of_this_build());
-    let closing = match plan(&seen, request.settings, asks) {
-        ClosingPlan::Nothing => return Ok(ClosingReport { ended: Vec::new() }),
-        ClosingPlan::Refuse(refusal) => return Err(ClosingError::Refused(refusal)),
-        ClosingPlan::Terminate(closing) => closing,
-        ClosingPlan::Ask(closing) => match audience.ask(&closing) {
-            Some(true) => closing,
-            Some(false) => return Err(ClosingError::Declined(closing.processes)),
-            None => return Err(ClosingError::NobodyToAsk(closing.processes)),
+    let asks = must_ask(request.settings, wish, TargetOs::of_this_build());
+    let targets = match plan(&seen, request.settings, asks) {
+        ShutdownPlan::Nothing => return Ok(ShutdownReport { ended: Vec::new() }),
+        ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
+        ShutdownPlan::Terminate(targets) => targets,
+        ShutdownPlan::Ask(targets) => match prompter.ask(&targets) {
+            Some(true) => targets,
+            Some(false) => return Err(ShutdownError::Declined(targets.processes)),
+            None => return Err(ShutdownError::NoPrompter(targets.processes)),
         },
     };
-    apply(request, &closing)
+    apply(request, &targets)
 }
 
 /// Ends those who are to be ended and makes sure that nobody uses the home any more.
@@ -108,12 +111,12 @@ pub fn close(
 /// # Errors
 /// Somebody is left when the time is over, the daemon cannot be stopped, or the user stopped us.
 pub fn apply(
-    request: &ClosingRequest<'_>,
-    closing: &Closing,
-) -> Result<ClosingReport, ClosingError> {
+    request: &ShutdownRequest<'_>,
+    targets: &ShutdownTargets,
+) -> Result<ShutdownReport, ShutdownError> {
     let limit = request.settings.terminate_timeout;
     let deadline = Instant::now() + limit;
-    let (daemons, others): (Vec<_>, Vec<_>) = closing
+    let (daemons, others): (Vec<_>, Vec<_>) = targets
         .processes
         .iter()
         .cloned()
@@ -122,7 +125,7 @@ pub fn apply(
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, Role::Codex | Role::Launcher));
-    let not_gone = |left: Vec<String>| ClosingError::NotGone { left, limit };
+    let not_gone = |left: Vec<String>| ShutdownError::NotGone { left, limit };
     let left = wait(&clients, |process| process.role == Role::Codex, deadline)?;
     if !left.is_empty() {
         return Err(not_gone(left));
@@ -134,11 +137,11 @@ pub fn apply(
     if !left.is_empty() {
         return Err(not_gone(left));
     }
-    let seen = request.look();
+    let seen = request.scan();
     if seen.is_nobody() {
-        events::info!(processes = closing.processes.len(), "codex was ended");
-        Ok(ClosingReport {
-            ended: closing.processes.clone(),
+        events::info!(processes = targets.processes.len(), "codex was ended");
+        Ok(ShutdownReport {
+            ended: targets.processes.clone(),
         })
     } else {
         Err(not_gone(
@@ -148,50 +151,50 @@ pub fn apply(
 }
 
 fn stop(
-    request: &ClosingRequest<'_>,
+    request: &ShutdownRequest<'_>,
     process: &HomeProcess,
     deadline: Instant,
-) -> Result<(), ClosingError> {
+) -> Result<(), ShutdownError> {
     // Where no Codex is installed any more, the daemon's own program knows the command too.
     let program = Program::find(request.codex_bin, request.env)
         .or_else(|e| match &process.program {
             Some(own) => Program::find(Some(own), request.env).map_err(|_| e),
             None => Err(e),
         })
-        .map_err(|source| ClosingError::NoProgram {
+        .map_err(|source| ShutdownError::NoProgram {
             pid: process.pid,
             source,
         })?;
     let left = deadline.saturating_duration_since(Instant::now());
     daemon::stop(&program, request.home, request.env, left)
         .map(|_| ())
-        .map_err(ClosingError::Daemon)
+        .map_err(ShutdownError::Daemon)
 }
 
 /// Tells and waits; who is left at the deadline, each as a line.
 fn wait(
     processes: &[HomeProcess],
-    is_told: fn(&HomeProcess) -> bool,
+    send_sigterm: fn(&HomeProcess) -> bool,
     deadline: Instant,
-) -> Result<Vec<String>, ClosingError> {
-    let endings = |told: bool| -> Vec<Ending> {
+) -> Result<Vec<String>, ShutdownError> {
+    let end_targets = |told: bool| -> Vec<EndTarget> {
         let with_start = processes.iter().filter_map(|process| {
-            Some(Ending {
+            Some(EndTarget {
                 pid: process.pid,
                 started: process.started?,
-                is_told: told && is_told(process),
+                send_sigterm: told && send_sigterm(process),
             })
         });
         with_start.collect()
     };
     // They are told once; what follows only waits.
-    let mut left = end_all(&endings(true), Instant::now());
+    let mut left = terminate_all(&end_targets(true), Instant::now());
     while !left.is_empty() && Instant::now() < deadline {
         if is_interrupted() {
-            return Err(ClosingError::Interrupted);
+            return Err(ShutdownError::Interrupted);
         }
-        let slice = deadline.min(Instant::now() + SLICE);
-        left = end_all(&endings(false), slice);
+        let slice = deadline.min(Instant::now() + INTERRUPT_POLL_INTERVAL);
+        left = terminate_all(&end_targets(false), slice);
     }
     Ok(processes
         .iter()

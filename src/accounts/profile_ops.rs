@@ -4,7 +4,7 @@ use super::profile::{
     HISTORY, Owner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
     write_profile_json,
 };
-use super::save::{Keeper, SaveOutcome, SavedBack, keep_in_history, save_outcome};
+use super::save::{OwnerLocation, SaveOutcome, SaveReport, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
@@ -32,7 +32,7 @@ pub struct SavePlan {
 
 /// An older login of a profile.
 #[derive(Debug, Clone)]
-pub struct KeptLogin {
+pub struct HistoryLogin {
     /// Its file name in `history/`.
     pub name: String,
     /// What is in it.
@@ -41,7 +41,7 @@ pub struct KeptLogin {
 
 /// A login that was taken out of the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutBack {
+pub struct RestoredLogin {
     /// Its name in the history.
     pub login: String,
     /// How new it is.
@@ -168,7 +168,7 @@ impl Profiles {
         codex_home: &Path,
         is_owner: bool,
         now: Timestamp,
-    ) -> Result<(SavePlan, SavedBack), ProfileError> {
+    ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _held = FileLock::exclusive(&self.lock)?;
@@ -191,13 +191,13 @@ impl Profiles {
         // A login from a file is owned by whoever has the account live.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
-        let keeper = match live_in.as_deref() {
-            Some(home) if is_owner => Keeper::SaidLive(home),
-            Some(home) => Keeper::Live(home),
-            None if is_owner => Keeper::SaidProfile,
-            None => Keeper::Profile,
+        let owner = match live_in.as_deref() {
+            Some(home) if is_owner => OwnerLocation::AssertedLive(home),
+            Some(home) => OwnerLocation::Live(home),
+            None if is_owner => OwnerLocation::AssertedProfile,
+            None => OwnerLocation::Profile,
         };
-        let saved = self.save_into(name, found.as_ref(), (snapshot, login), keeper, now)?;
+        let saved = self.save_into(name, found.as_ref(), (snapshot, login), owner, now)?;
         Ok((plan, saved))
     }
 
@@ -252,7 +252,7 @@ impl Profiles {
     ///
     /// # Errors
     /// The file system refuses.
-    pub fn history(&self, name: &str) -> Result<Vec<KeptLogin>, ProfileError> {
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
         let mut names: Vec<_> = fs::read_dir(&folder)
             .into_iter()
@@ -267,7 +267,7 @@ impl Profiles {
             .into_iter()
             .map(|name| {
                 let auth = AuthFile::read(&folder.join(&name))?;
-                Ok(KeptLogin { name, auth })
+                Ok(HistoryLogin { name, auth })
             })
             .collect()
     }
@@ -285,7 +285,7 @@ impl Profiles {
         codex_home: &Path,
         now: Timestamp,
         dry_run: bool,
-    ) -> Result<PutBack, ProfileError> {
+    ) -> Result<RestoredLogin, ProfileError> {
         let _held = self.hold(dry_run)?;
         let profile = self.named(name)?;
         self.check_version(&profile.name)?;
@@ -302,7 +302,7 @@ impl Profiles {
             };
             kept.auth.login().is_some_and(own) && kept.auth.snapshot() != profile.snapshot()
         });
-        let age = |kept: &&KeptLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
+        let age = |kept: &&HistoryLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
         let chosen = match wanted {
             // The one that was put there last may be the oldest of all.
             None => usable.iter().rev().max_by(|a, b| age(a).compare(&age(b))),
@@ -326,7 +326,7 @@ impl Profiles {
             }
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
-        Ok(PutBack {
+        Ok(RestoredLogin {
             login: kept.name.clone(),
             freshness: login.freshness,
             is_stale,

@@ -2,12 +2,12 @@
 //! spoil, or be spoiled by.
 //!
 //! [`plan`] says what is to be done about those who use the home: nothing, ask, end them, or refuse.
-//! It is pure. [`apply()`] ends them and makes sure that they are gone; [`close`] does all of it. Only programs of Codex are ever
+//! It is pure. [`apply()`] ends them and makes sure that they are gone; [`shut_down`] does all of it. Only programs of Codex are ever
 //! told to end, and never killed: who does not end when told may be in the middle of a write.
 
 mod apply;
 
-pub use apply::{Audience, ClosingReport, ClosingRequest, apply, close, wait_for_grace};
+pub use apply::{Prompter, ShutdownReport, ShutdownRequest, apply, shut_down, wait_grace_period};
 
 use crate::codex::daemon::DaemonError;
 use crate::codex::process::{HomeProcess, ProgramNames, Role, Seen};
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 /// Where the question is asked whether Codex may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Channel {
+pub enum PromptChannel {
     /// In a window, where a program for that exists; else on the terminal.
     #[default]
     Gui,
@@ -45,7 +45,7 @@ pub enum Confirmation {
 
 /// How Codex is to be closed, as the configuration has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClosingSettings {
+pub struct ShutdownSettings {
     /// Which programs are Codex.
     pub names: ProgramNames,
     /// How long who uses the home may take to end without being told.
@@ -55,23 +55,23 @@ pub struct ClosingSettings {
     /// Whether somebody has to say yes.
     pub confirmation: Confirmation,
     /// Where they are asked.
-    pub channel: Channel,
+    pub channel: PromptChannel,
     /// How long Codex may take to end once it was told.
     pub terminate_timeout: Duration,
 }
 
-impl Default for ClosingSettings {
+impl Default for ShutdownSettings {
     /// The defaults of codexsync's `[process_detection]`.
     fn default() -> Self {
         Self {
             names: ProgramNames {
-                background: default_background_names(System::of_this_build()),
+                background: default_background_names(TargetOs::of_this_build()),
                 ..ProgramNames::default()
             },
             grace_period: Duration::from_secs(2),
             termination: Termination::Allowed,
             confirmation: Confirmation::Required,
-            channel: Channel::Gui,
+            channel: PromptChannel::Gui,
             terminate_timeout: Duration::from_secs(20),
         }
     }
@@ -79,7 +79,7 @@ impl Default for ClosingSettings {
 
 /// A family of systems, as far as closing Codex differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum System {
+pub enum TargetOs {
     /// Windows.
     Windows,
     /// macOS.
@@ -88,7 +88,7 @@ pub enum System {
     Linux,
 }
 
-impl System {
+impl TargetOs {
     /// The one that this program was built for.
     pub fn of_this_build() -> Self {
         if cfg!(windows) {
@@ -102,16 +102,16 @@ impl System {
 }
 
 /// The background programs of Codex that are never ended, unless the configuration says otherwise.
-pub fn default_background_names(system: System) -> Vec<String> {
+pub fn default_background_names(system: TargetOs) -> Vec<String> {
     match system {
-        System::Windows => vec!["codex-windows-sandbox".into()],
-        System::Macos | System::Linux => Vec::new(),
+        TargetOs::Windows => vec!["codex-windows-sandbox".into()],
+        TargetOs::Macos | TargetOs::Linux => Vec::new(),
     }
 }
 
 /// What the command line says about asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Wish {
+pub enum ConfirmationRequest {
     /// Nothing: the configuration decides.
     #[default]
     AsConfigured,
@@ -124,13 +124,13 @@ pub enum Wish {
 }
 
 /// Whether somebody has to be asked before Codex is ended.
-pub fn must_ask(settings: &ClosingSettings, wish: Wish, system: System) -> bool {
+pub fn must_ask(settings: &ShutdownSettings, wish: ConfirmationRequest, system: TargetOs) -> bool {
     match wish {
-        Wish::Ask => true,
-        Wish::DoNotAsk | Wish::Yes => false,
+        ConfirmationRequest::Ask => true,
+        ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
         // Elsewhere a file alone ends nobody's work.
-        Wish::AsConfigured => {
-            system != System::Windows || settings.confirmation == Confirmation::Required
+        ConfirmationRequest::AsConfigured => {
+            system != TargetOs::Windows || settings.confirmation == Confirmation::Required
         }
     }
 }
@@ -138,20 +138,20 @@ pub fn must_ask(settings: &ClosingSettings, wish: Wish, system: System) -> bool 
 /// What is to be done about those who use a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
-pub enum ClosingPlan {
+pub enum ShutdownPlan {
     /// Nobody uses it.
     Nothing,
     /// These would be ended; somebody has to say yes.
-    Ask(Closing),
+    Ask(ShutdownTargets),
     /// These are ended.
-    Terminate(Closing),
+    Terminate(ShutdownTargets),
     /// These cannot be ended, or must not be.
     Refuse(Refusal),
 }
 
 /// Who is to be ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Closing {
+pub struct ShutdownTargets {
     /// The processes, by id.
     pub processes: Vec<HomeProcess>,
     /// The conversations that they are writing: a turn that runs is cut off.
@@ -162,7 +162,7 @@ pub struct Closing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// What stands against it.
-    pub reason: Reason,
+    pub reason: RefusalReason,
     /// Who uses the home, each as a line.
     pub holders: Vec<String>,
 }
@@ -170,7 +170,7 @@ pub struct Refusal {
 /// What stands against ending Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
+pub enum RefusalReason {
     /// A background program is at work.
     Background,
     /// This command was started by Codex itself.
@@ -185,7 +185,7 @@ pub enum Reason {
     Forbidden,
 }
 
-impl Reason {
+impl RefusalReason {
     /// What the user can do about it: no flag helps.
     pub fn remedy(self) -> &'static str {
         match self {
@@ -200,40 +200,40 @@ impl Reason {
 }
 
 /// Decides what is done about those who were seen.
-pub fn plan(seen: &Seen, settings: &ClosingSettings, must_ask: bool) -> ClosingPlan {
+pub fn plan(seen: &Seen, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
     if seen.is_nobody() {
-        return ClosingPlan::Nothing;
+        return ShutdownPlan::Nothing;
     }
     if let Some(reason) = reason_against(seen, settings) {
         let holders = seen.holders().iter().map(ToString::to_string).collect();
-        return ClosingPlan::Refuse(Refusal { reason, holders });
+        return ShutdownPlan::Refuse(Refusal { reason, holders });
     }
-    let closing = Closing {
+    let closing = ShutdownTargets {
         processes: seen.processes.clone(),
         conversations: seen.conversations.clone(),
     };
     if must_ask {
-        ClosingPlan::Ask(closing)
+        ShutdownPlan::Ask(closing)
     } else {
-        ClosingPlan::Terminate(closing)
+        ShutdownPlan::Terminate(closing)
     }
 }
 
-fn reason_against(seen: &Seen, settings: &ClosingSettings) -> Option<Reason> {
+fn reason_against(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalReason> {
     let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
     let is_told = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon | Role::Launcher);
     if any(|p| p.role == Role::Background) {
-        Some(Reason::Background)
+        Some(RefusalReason::Background)
     } else if seen.around_us.is_some() {
-        Some(Reason::InsideCodex)
+        Some(RefusalReason::InsideCodex)
     } else if seen.processes.iter().any(|p| is_told(p) && !p.is_own) {
-        Some(Reason::AnotherUser)
+        Some(RefusalReason::AnotherUser)
     } else if any(|p| matches!(p.role, Role::Stranger { .. })) {
-        Some(Reason::Stranger)
+        Some(RefusalReason::Stranger)
     } else if !seen.unexplained.is_empty() {
-        Some(Reason::Unexplained)
+        Some(RefusalReason::Unexplained)
     } else if settings.termination == Termination::Forbidden {
-        Some(Reason::Forbidden)
+        Some(RefusalReason::Forbidden)
     } else {
         None
     }
@@ -241,7 +241,7 @@ fn reason_against(seen: &Seen, settings: &ClosingSettings) -> Option<Reason> {
 
 /// Why a home is still in use.
 #[derive(Debug, thiserror::Error)]
-pub enum ClosingError {
+pub enum ShutdownError {
     /// Those who use it cannot be ended, or must not be.
     #[error("{}: {}", refused(.0.reason), .0.holders.join(", "))]
     Refused(Refusal),
@@ -250,7 +250,7 @@ pub enum ClosingError {
     Declined(Vec<HomeProcess>),
     /// Somebody had to be asked, and nobody could be.
     #[error("codex is running, and nobody could be asked whether to end it: {}", named(.0))]
-    NobodyToAsk(Vec<HomeProcess>),
+    NoPrompter(Vec<HomeProcess>),
     /// They were told to end and have not.
     #[error("codex was told to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
     NotGone {
@@ -276,14 +276,16 @@ pub enum ClosingError {
     Interrupted,
 }
 
-fn refused(reason: Reason) -> &'static str {
+fn refused(reason: RefusalReason) -> &'static str {
     match reason {
-        Reason::Background => "a background process of codex is at work and is never ended",
-        Reason::InsideCodex => "this command was started by the codex that it would have to end",
-        Reason::AnotherUser => "codex runs for another user",
-        Reason::Stranger => "the home is in use by something that is not codex",
-        Reason::Unexplained => "somebody unknown is at work in the home",
-        Reason::Forbidden => "codex is running, and the configuration forbids to end it",
+        RefusalReason::Background => "a background process of codex is at work and is never ended",
+        RefusalReason::InsideCodex => {
+            "this command was started by the codex that it would have to end"
+        }
+        RefusalReason::AnotherUser => "codex runs for another user",
+        RefusalReason::Stranger => "the home is in use by something that is not codex",
+        RefusalReason::Unexplained => "somebody unknown is at work in the home",
+        RefusalReason::Forbidden => "codex is running, and the configuration forbids to end it",
     }
 }
 
@@ -317,13 +319,13 @@ mod tests {
         }
     }
 
-    fn reason(seen: &Seen, settings: &ClosingSettings) -> Option<Reason> {
+    fn reason(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalReason> {
         // Neither a flag nor a yes changes a refusal.
         let plans = [plan(seen, settings, true), plan(seen, settings, false)];
         let reasons: Vec<_> = plans
             .iter()
             .map(|plan| match plan {
-                ClosingPlan::Refuse(refusal) => Some(refusal.reason),
+                ShutdownPlan::Refuse(refusal) => Some(refusal.reason),
                 _ => None,
             })
             .collect();
@@ -333,84 +335,105 @@ mod tests {
 
     #[test]
     fn an_unused_home_needs_nothing_and_a_codex_needs_consent() {
-        let settings = ClosingSettings::default();
-        assert_eq!(plan(&seen(vec![]), &settings, true), ClosingPlan::Nothing);
+        let settings = ShutdownSettings::default();
+        assert_eq!(plan(&seen(vec![]), &settings, true), ShutdownPlan::Nothing);
         // A launcher whose program has ended holds nothing.
         let launcher = seen(vec![process(4, Role::Launcher)]);
-        assert_eq!(plan(&launcher, &settings, false), ClosingPlan::Nothing);
+        assert_eq!(plan(&launcher, &settings, false), ShutdownPlan::Nothing);
         let codex = seen(vec![process(4, Role::Codex), process(5, Role::Daemon)]);
         assert!(
-            matches!(plan(&codex, &settings, true), ClosingPlan::Ask(c) if c.processes.len() == 2)
+            matches!(plan(&codex, &settings, true), ShutdownPlan::Ask(c) if c.processes.len() == 2)
         );
         assert!(matches!(
             plan(&codex, &settings, false),
-            ClosingPlan::Terminate(_)
+            ShutdownPlan::Terminate(_)
         ));
     }
 
     #[test]
     fn what_must_not_be_ended_is_refused_whatever_is_said() {
-        let settings = ClosingSettings::default();
+        let settings = ShutdownSettings::default();
         let codex = || process(4, Role::Codex);
         let open = || PathBuf::from("x");
         let with = |other: HomeProcess| seen(vec![codex(), other]);
         assert_eq!(reason(&with(process(5, Role::Daemon)), &settings), None);
         assert_eq!(
             reason(&with(process(5, Role::Background)), &settings),
-            Some(Reason::Background)
+            Some(RefusalReason::Background)
         );
         let others = HomeProcess {
             is_own: false,
             ..process(5, Role::Codex)
         };
-        assert_eq!(reason(&with(others), &settings), Some(Reason::AnotherUser));
+        assert_eq!(
+            reason(&with(others), &settings),
+            Some(RefusalReason::AnotherUser)
+        );
         let stranger = process(5, Role::Stranger { open: open() });
-        assert_eq!(reason(&with(stranger), &settings), Some(Reason::Stranger));
+        assert_eq!(
+            reason(&with(stranger), &settings),
+            Some(RefusalReason::Stranger)
+        );
         let offspring = process(5, Role::Offspring { open: open() });
         assert_eq!(reason(&with(offspring), &settings), None);
         let inside = Seen {
             around_us: Some(4),
             ..seen(vec![codex()])
         };
-        assert_eq!(reason(&inside, &settings), Some(Reason::InsideCodex));
+        assert_eq!(reason(&inside, &settings), Some(RefusalReason::InsideCodex));
         let unexplained = Seen {
             unexplained: vec!["abc".into()],
             ..Seen::default()
         };
-        assert_eq!(reason(&unexplained, &settings), Some(Reason::Unexplained));
-        let forbidden = ClosingSettings {
+        assert_eq!(
+            reason(&unexplained, &settings),
+            Some(RefusalReason::Unexplained)
+        );
+        let forbidden = ShutdownSettings {
             termination: Termination::Forbidden,
             ..settings
         };
         assert_eq!(
             reason(&seen(vec![codex()]), &forbidden),
-            Some(Reason::Forbidden)
+            Some(RefusalReason::Forbidden)
         );
     }
 
     #[test]
     fn only_windows_lets_the_configuration_alone_end_codex() {
-        let waived = ClosingSettings {
+        let waived = ShutdownSettings {
             confirmation: Confirmation::Waived,
-            ..ClosingSettings::default()
+            ..ShutdownSettings::default()
         };
         let asked = |wish, system| must_ask(&waived, wish, system);
-        assert!(!asked(Wish::AsConfigured, System::Windows));
-        for system in [System::Macos, System::Linux] {
-            assert!(asked(Wish::AsConfigured, system));
-            assert!(!asked(Wish::Yes, system));
-            assert!(!asked(Wish::DoNotAsk, system));
-            assert!(asked(Wish::Ask, system));
+        assert!(!asked(ConfirmationRequest::AsConfigured, TargetOs::Windows));
+        for system in [TargetOs::Macos, TargetOs::Linux] {
+            assert!(asked(ConfirmationRequest::AsConfigured, system));
+            assert!(!asked(ConfirmationRequest::Yes, system));
+            assert!(!asked(ConfirmationRequest::DoNotAsk, system));
+            assert!(asked(ConfirmationRequest::Ask, system));
         }
-        let required = ClosingSettings::default();
-        assert!(must_ask(&required, Wish::AsConfigured, System::Windows));
-        assert!(!must_ask(&required, Wish::DoNotAsk, System::Windows));
-        assert!(must_ask(&waived, Wish::Ask, System::Windows));
+        let required = ShutdownSettings::default();
+        assert!(must_ask(
+            &required,
+            ConfirmationRequest::AsConfigured,
+            TargetOs::Windows
+        ));
+        assert!(!must_ask(
+            &required,
+            ConfirmationRequest::DoNotAsk,
+            TargetOs::Windows
+        ));
+        assert!(must_ask(
+            &waived,
+            ConfirmationRequest::Ask,
+            TargetOs::Windows
+        ));
     }
 
     #[test]
     fn a_plan_is_one_flat_json_object() {
-        let plan = ClosingPlan::Ask(Closing {
+        let plan = ShutdownPlan::Ask(ShutdownTargets {
             processes: vec![process(4, Role::Codex)],
             conversations: vec![],
         });

@@ -8,40 +8,40 @@
 //! probes of the same login apart.
 
 use super::profile::{Owner, Profile, ProfileError, Profiles, write_profile_json};
-use super::save::{Keeper, SavedBack};
+use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{self, CodexConfig, CredentialStore};
 use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
 use crate::codex::identity::Identity;
 use crate::codex::process::{self, Holder, find_codex};
 use crate::io::clock::Timestamp;
+use crate::io::file_open;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::progress::is_interrupted;
-use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic, hash, space, tree};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Scratch homes and locks of logins, in `profiles/`.
-const PROBES: &str = ".probes";
+const PROBE_HOMES: &str = ".probes";
 
 /// Codex's file that tells its servers which installation asks.
 const INSTALLATION_ID: &str = "installation_id";
 
 /// What Codex needs in a scratch home, with room to spare: a login that it renews and cannot store
 /// is lost.
-const ROOM_BYTES: u64 = 32 << 20;
+const MIN_FREE_BYTES: u64 = 32 << 20;
 
 /// How long a Codex whose input has ended may take to do so, too.
-const GRACE: Duration = Duration::from_secs(2);
+const CODEX_EXIT_GRACE: Duration = Duration::from_secs(2);
 
 /// How often it is looked whether a Codex has ended.
-const POLL: Duration = Duration::from_millis(20);
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Why a login is not to be had now. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum LoanError {
+pub enum LeaseError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -53,7 +53,7 @@ pub enum LoanError {
     InUse(Identity),
     /// A Codex that was asked about it has not ended yet, and may be renewing it.
     #[error("a Codex that was asked about {of} is still at work: {}", join(.holders))]
-    StillAsked {
+    ProbeRunning {
         /// Whose login.
         of: Identity,
         /// The processes.
@@ -93,7 +93,7 @@ pub enum LoanError {
     },
     /// A Codex home may have it.
     #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
-    HomeLost {
+    HomeUnreadable {
         /// The profile.
         profile: String,
         /// The home.
@@ -109,16 +109,16 @@ pub enum LoanError {
     },
     /// Codex could not store what it renews.
     #[error("too little room on the disk for a login that Codex may renew: {}", .0.display())]
-    NoRoom(PathBuf),
+    DiskFull(PathBuf),
     /// A Codex is being asked about it, as far as is known.
     #[error("the login of the profile {0} is where Codex was asked about it")]
-    Lent(String),
+    AlreadyLeased(String),
     /// A newer one was seen.
     #[error("the login of the profile {0} is older than one that was seen")]
     Stale(String),
     /// A Codex that runs in the isolated home of an account was signed in to another account.
     #[error("the isolated home is in use with the login of another account: {}", .0.display())]
-    OtherLogin(PathBuf),
+    OtherAccountSignedIn(PathBuf),
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,
@@ -138,21 +138,21 @@ fn listed(holders: &[Holder]) -> String {
 
 /// Logins that nobody else of ours touches until this is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct AccountLocks {
     _locks: Vec<FileLock>,
 }
 
 /// The owner copy of a profile's login, in a scratch home.
 #[derive(Debug)]
-pub struct Loan<'a> {
+pub struct Lease<'a> {
     profiles: &'a Profiles,
     identity: Identity,
     home: PathBuf,
     now: Timestamp,
-    _held: Held,
+    _held: AccountLocks,
 }
 
-impl Loan<'_> {
+impl Lease<'_> {
     /// The scratch home: auth.json, and the settings that name the servers.
     pub fn home(&self) -> &Path {
         &self.home
@@ -163,9 +163,10 @@ impl Loan<'_> {
     ///
     /// # Errors
     /// A Codex of the scratch home is still at work, or the file system refuses.
-    pub fn take_back(self) -> Result<Option<SavedBack>, LoanError> {
-        let patience = GRACE * 2;
-        self.profiles.bring_back(&self.identity, self.now, patience)
+    pub fn release(self) -> Result<Option<SaveReport>, LeaseError> {
+        let patience = CODEX_EXIT_GRACE * 2;
+        self.profiles
+            .recover_lease(&self.identity, self.now, patience)
     }
 }
 
@@ -175,41 +176,41 @@ impl Profiles {
     ///
     /// # Errors
     /// Another process has one of them; one is still being renewed; the file system refuses.
-    pub fn claim(
+    pub fn lock_accounts(
         &self,
         accounts: &[&Identity],
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Held, LoanError> {
+    ) -> Result<AccountLocks, LeaseError> {
         let end = Instant::now() + patience;
         let rest = || end.saturating_duration_since(Instant::now());
         let accounts: Vec<_> = accounts
             .iter()
-            .map(|who| self.as_noted(who))
+            .map(|who| self.recorded_identity(who))
             .collect::<Result<_, _>>()?;
         // In one order, so that two who want the same two logins do not wait for each other.
         let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.dedup_by(|a, b| a.0 == b.0);
         if !wanted.is_empty() {
-            atomic::create_private_folder(&self.folder.join(PROBES))?;
+            atomic::create_private_folder(&self.folder.join(PROBE_HOMES))?;
         }
         let mut locks = Vec::new();
         for (key, who) in wanted {
-            let path = self.folder.join(PROBES).join(format!("{key}.lock"));
+            let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
             let lock = FileLock::exclusive_within(&path, rest()).map_err(|e| match e {
-                LockError::Held(_) => LoanError::InUse(who.clone()),
+                LockError::Held(_) => LeaseError::InUse(who.clone()),
                 LockError::Io(e) => e.into(),
             })?;
             locks.push(lock);
-            self.bring_back(who, now, rest())?;
+            self.recover_lease(who, now, rest())?;
             self.return_from_isolation(who, now)?;
         }
-        Ok(Held { _locks: locks })
+        Ok(AccountLocks { _locks: locks })
     }
 
     /// The account as its profile knows it: who knows fewer ids of it must find the same lock.
-    pub(super) fn as_noted(&self, account: &Identity) -> Result<Identity, ProfileError> {
+    pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
         let noted = profile.as_ref().and_then(Profile::identity);
         Ok(noted.unwrap_or(account).clone())
@@ -218,19 +219,19 @@ impl Profiles {
     /// The same for the profile of this name; `None` where there is none.
     ///
     /// # Errors
-    /// See [`Profiles::claim`].
-    pub fn claim_named(
+    /// See [`Profiles::lock_accounts`].
+    pub fn lock_account_named(
         &self,
         name: &str,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<Held>, LoanError> {
+    ) -> Result<Option<AccountLocks>, LeaseError> {
         let Ok(profile) = self.named(name) else {
             return Ok(None);
         };
         let identity = profile.identity();
         identity
-            .map(|who| self.claim(&[who], now, patience))
+            .map(|who| self.lock_accounts(&[who], now, patience))
             .transpose()
     }
 
@@ -238,24 +239,24 @@ impl Profiles {
     ///
     /// # Errors
     /// Its profile is not the owner, or has an older login than was seen; see also
-    /// [`Profiles::claim`].
-    pub fn lend(
+    /// [`Profiles::lock_accounts`].
+    pub fn acquire_lease(
         &self,
         account: &Identity,
         codex_home: &Path,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Loan<'_>, LoanError> {
-        let held = self.claim(&[account], now, patience)?;
-        let account = &self.as_noted(account)?;
-        self.check_room()?;
+    ) -> Result<Lease<'_>, LeaseError> {
+        let held = self.lock_accounts(&[account], now, patience)?;
+        let account = &self.recorded_identity(account)?;
+        self.check_disk_space()?;
         let bytes = {
             let _lock = FileLock::exclusive(&self.lock)?;
             let Some(profile) = self.find(account)? else {
-                return Err(LoanError::NoLogin(account.to_string()));
+                return Err(LeaseError::NoLogin(account.to_string()));
             };
             let Some(bytes) = self.check_owner(&profile, codex_home)? else {
-                return Err(LoanError::NoLogin(profile.name));
+                return Err(LeaseError::NoLogin(profile.name));
             };
             // Made before it is noted that the login is lent: who takes it back looks for this.
             atomic::create_private_folder(&self.scratch(account))?;
@@ -273,11 +274,11 @@ impl Profiles {
             config::servers_of(codex_home).as_bytes(),
         )?;
         // The same installation asks, not a new one each time.
-        if let Ok(id) = regular::read(codex_home.join(INSTALLATION_ID)) {
+        if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
         atomic::write(&home.join(AUTH_JSON), bytes.expose())?;
-        Ok(Loan {
+        Ok(Lease {
             profiles: self,
             identity: account.clone(),
             home,
@@ -287,56 +288,56 @@ impl Profiles {
     }
 
     /// Refuses to let Codex renew a login that it may have no room to store.
-    pub(super) fn check_room(&self) -> Result<(), LoanError> {
-        if space::free_bytes(&self.folder).is_some_and(|free| free < ROOM_BYTES) {
-            return Err(LoanError::NoRoom(self.folder.clone()));
+    pub(super) fn check_disk_space(&self) -> Result<(), LeaseError> {
+        if space::free_bytes(&self.folder).is_some_and(|free| free < MIN_FREE_BYTES) {
+            return Err(LeaseError::DiskFull(self.folder.clone()));
         }
         Ok(())
     }
 
     /// Where the login of this account is while it is lent.
     fn scratch(&self, account: &Identity) -> PathBuf {
-        self.folder.join(PROBES).join(key(account))
+        self.folder.join(PROBE_HOMES).join(key(account))
     }
 
     /// Takes back what lies in the scratch home of an account, if there is one. The caller holds
     /// its lock.
-    fn bring_back(
+    fn recover_lease(
         &self,
         account: &Identity,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<SavedBack>, LoanError> {
+    ) -> Result<Option<SaveReport>, LeaseError> {
         let home = self.scratch(account);
         if !home.is_dir() {
             return Ok(None);
         }
-        wait_for_rest(&home, account, now, patience)?;
+        wait_until_idle(&home, account, now, patience)?;
         let saved = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Present(snapshot) => {
                 if let Some(login) = &snapshot.login {
-                    Some(self.save_back(&snapshot, login, Keeper::Profile, now)?)
+                    Some(self.save_back(&snapshot, login, OwnerLocation::Profile, now)?)
                 } else {
-                    self.keep_unreadable(&snapshot.bytes)?;
+                    self.quarantine_bytes(&snapshot.bytes)?;
                     None
                 }
             }
             AuthFile::Unreadable { bytes, .. } => {
-                self.keep_unreadable(&bytes)?;
+                self.quarantine_bytes(&bytes)?;
                 None
             }
             // Killed before it was there.
             AuthFile::Missing => None,
         };
         if saved.is_none() {
-            self.never_left(account)?;
+            self.mark_as_owner(account)?;
         }
         tree::remove(&home)?;
         Ok(saved)
     }
 
     /// Notes that the profile has the login of this account, where it was noted that it is lent.
-    fn never_left(&self, account: &Identity) -> Result<(), LoanError> {
+    fn mark_as_owner(&self, account: &Identity) -> Result<(), LeaseError> {
         let _lock = FileLock::exclusive(&self.lock)?;
         if let Some(profile) = self.find(account)?
             && profile.file.owner == Owner::Probe
@@ -353,14 +354,14 @@ impl Profiles {
         &self,
         profile: &Profile,
         codex_home: &Path,
-    ) -> Result<Option<SecretBytes>, LoanError> {
+    ) -> Result<Option<SecretBytes>, LeaseError> {
         let name = || profile.name.clone();
         if let Some(reason) = profile.damaged.clone() {
             let profile = name();
-            return Err(LoanError::Damaged { profile, reason });
+            return Err(LeaseError::Damaged { profile, reason });
         }
         if profile.file.owner == Owner::Moved {
-            return Err(LoanError::Moved(name()));
+            return Err(LeaseError::Moved(name()));
         }
         if let Some(home) = profile.live_in(codex_home) {
             let profile = name();
@@ -368,27 +369,27 @@ impl Profiles {
                 return Err(isolated);
             }
             return Err(if CredentialStore::of(&home).reads_auth_json() {
-                LoanError::Live { profile, home }
+                LeaseError::Live { profile, home }
             } else {
-                LoanError::InKeyring { profile, home }
+                LeaseError::InKeyring { profile, home }
             });
         }
-        if let Some(home) = profile.lost_home().map(Path::to_path_buf) {
+        if let Some(home) = profile.unreadable_home().map(Path::to_path_buf) {
             let profile = name();
-            return Err(LoanError::HomeLost { profile, home });
+            return Err(LeaseError::HomeUnreadable { profile, home });
         }
         if let Some(home) = &profile.file.live_home
             && profile.file.owner == Owner::Live
             && !CodexConfig::read(home).store.reads_auth_json()
         {
             let (profile, home) = (name(), home.clone());
-            return Err(LoanError::InKeyring { profile, home });
+            return Err(LeaseError::InKeyring { profile, home });
         }
         let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
             return Ok(None);
         };
         if profile.newest().is_newer_than(&login.freshness) {
-            return Err(LoanError::Stale(name()));
+            return Err(LeaseError::Stale(name()));
         }
         Ok(Some(snapshot.bytes.clone()))
     }
@@ -396,12 +397,12 @@ impl Profiles {
 
 /// Waits until no Codex of the scratch home can be renewing its login. One that has done so, and
 /// waits for a server on its own account, is ended: whoever asked it is gone.
-fn wait_for_rest(
+fn wait_until_idle(
     home: &Path,
     account: &Identity,
     now: Timestamp,
     patience: Duration,
-) -> Result<(), LoanError> {
+) -> Result<(), LeaseError> {
     let began = Instant::now();
     loop {
         let holders = find_codex(home);
@@ -411,17 +412,17 @@ fn wait_for_rest(
         let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
             .login()
             .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
-        if is_renewed && began.elapsed() >= GRACE {
+        if is_renewed && began.elapsed() >= CODEX_EXIT_GRACE {
             holders.iter().for_each(process::kill);
         }
         if is_interrupted() {
-            return Err(LoanError::Interrupted);
+            return Err(LeaseError::Interrupted);
         }
         if began.elapsed() >= patience {
             let of = account.clone();
-            return Err(LoanError::StillAsked { of, holders });
+            return Err(LeaseError::ProbeRunning { of, holders });
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(EXIT_POLL_INTERVAL);
     }
 }
 
@@ -463,29 +464,29 @@ mod tests {
         .into_bytes()
     }
 
-    struct World {
+    struct LeaseFixture {
         folder: tempfile::TempDir,
         profiles: Profiles,
         who: Identity,
     }
 
     /// A profile that owns its login.
-    fn world() -> World {
+    fn fixture() -> LeaseFixture {
         let folder = tempfile::tempdir().unwrap();
         let profiles = Profiles::of(&folder.path().join("manager"));
         let snapshot = crate::codex::auth::AuthSnapshot::parse(login(1)).unwrap();
         let own = snapshot.login.clone().unwrap();
         profiles
-            .save_back(&snapshot, &own, Keeper::Profile, now())
+            .save_back(&snapshot, &own, OwnerLocation::Profile, now())
             .unwrap();
-        World {
+        LeaseFixture {
             folder,
             profiles,
             who: own.identity,
         }
     }
 
-    impl World {
+    impl LeaseFixture {
         fn profile(&self) -> Profile {
             self.profiles.find(&self.who).unwrap().unwrap()
         }
@@ -497,81 +498,82 @@ mod tests {
             self.profiles.write_note(&profile.name, &file).unwrap();
         }
 
-        fn lend(&self) -> Result<Loan<'_>, LoanError> {
+        fn lease(&self) -> Result<Lease<'_>, LeaseError> {
             let home = self.folder.path().join("codex");
-            self.profiles.lend(&self.who, &home, now(), Duration::ZERO)
+            self.profiles
+                .acquire_lease(&self.who, &home, now(), Duration::ZERO)
         }
     }
 
     #[test]
     fn a_probe_that_was_killed_before_it_had_the_login_gives_it_back() {
-        let world = world();
-        let loan = world.lend().unwrap();
-        fs::remove_file(loan.home().join(AUTH_JSON)).unwrap();
-        drop(loan);
-        assert_eq!(world.profile().file.owner, Owner::Probe);
-        let _held = world
+        let fixture = fixture();
+        let lease = fixture.lease().unwrap();
+        fs::remove_file(lease.home().join(AUTH_JSON)).unwrap();
+        drop(lease);
+        assert_eq!(fixture.profile().file.owner, Owner::Probe);
+        let _held = fixture
             .profiles
-            .claim(&[&world.who], now(), Duration::ZERO)
+            .lock_accounts(&[&fixture.who], now(), Duration::ZERO)
             .unwrap();
-        assert_eq!(world.profile().file.owner, Owner::Profile);
+        assert_eq!(fixture.profile().file.owner, Owner::Profile);
     }
 
     #[test]
     fn an_account_of_which_less_is_known_is_the_same_login() {
-        let world = world();
+        let fixture = fixture();
         let known_by_half = Identity {
             user_id: None,
-            ..world.who.clone()
+            ..fixture.who.clone()
         };
-        let claim = || {
-            world
+        let lock = || {
+            fixture
                 .profiles
-                .claim(&[&known_by_half], now(), Duration::ZERO)
+                .lock_accounts(&[&known_by_half], now(), Duration::ZERO)
         };
-        let loan = world.lend().unwrap();
-        assert!(matches!(claim(), Err(LoanError::InUse(_))));
-        fs::write(loan.home().join(AUTH_JSON), login(2)).unwrap();
-        drop(loan);
-        drop(claim().unwrap());
-        let profile = world.profile();
+        let lease = fixture.lease().unwrap();
+        assert!(matches!(lock(), Err(LeaseError::InUse(_))));
+        fs::write(lease.home().join(AUTH_JSON), login(2)).unwrap();
+        drop(lease);
+        drop(lock().unwrap());
+        let profile = fixture.profile();
         assert_eq!(profile.snapshot().unwrap().bytes.expose(), login(2));
         assert_eq!(profile.file.owner, Owner::Profile);
     }
 
     #[test]
     fn a_login_whose_home_cannot_be_looked_at_may_be_live_there() {
-        let world = world();
-        let home = world.folder.path().join("disk/codex");
-        world.note(|file| {
+        let fixture = fixture();
+        let home = fixture.folder.path().join("disk/codex");
+        fixture.note(|file| {
             file.owner = Owner::Live;
             file.live_home = Some(home.clone());
         });
-        let refused = world.lend().unwrap_err().to_string();
+        let refused = fixture.lease().unwrap_err().to_string();
         assert!(refused.contains("disk/codex"), "{refused}");
-        assert_eq!(world.profile().file.owner, Owner::Live);
+        assert_eq!(fixture.profile().file.owner, Owner::Live);
         fs::create_dir_all(home.join(AUTH_JSON)).unwrap();
-        let refused = world.lend().unwrap_err().to_string();
+        let refused = fixture.lease().unwrap_err().to_string();
         assert!(refused.contains("disk/codex"), "{refused}");
         // There, and signed out.
         fs::remove_dir(home.join(AUTH_JSON)).unwrap();
-        world.lend().unwrap();
+        fixture.lease().unwrap();
     }
 
     #[test]
     fn a_login_whose_home_keeps_logins_in_the_keyring_may_be_live_there() {
-        let world = world();
-        let home = world.folder.path().join("kept");
+        let fixture = fixture();
+        let home = fixture.folder.path().join("kept");
         fs::create_dir(&home).unwrap();
         let config = home.join(CONFIG_TOML);
         fs::write(&config, "cli_auth_credentials_store = \"keyring\"\n").unwrap();
-        world.note(|file| {
+        fixture.note(|file| {
             file.owner = Owner::Live;
             file.live_home = Some(home.clone());
         });
-        let refused = world.lend().unwrap_err().to_string();
+        let refused = fixture.lease().unwrap_err().to_string();
         assert!(refused.contains("cli_auth_credentials_store"), "{refused}");
         fs::remove_file(config).unwrap();
-        world.lend().unwrap();
+        fixture.lease().unwrap();
     }
 }

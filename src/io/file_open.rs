@@ -3,7 +3,7 @@
 //! At a name that the program knows may stand anything: the open of a pipe would wait for a writer
 //! without end, and that of a device may do something. So what is opened is looked at.
 
-use super::reach;
+use super::long_path;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
@@ -103,7 +103,7 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
     let mut options = File::options();
     with_flags(options.read(true), no_link);
-    let file = reach::with(path, |path| options.open(path));
+    let file = long_path::with(path, |path| options.open(path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // So the open of a socket ends.

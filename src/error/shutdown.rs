@@ -2,29 +2,29 @@
 
 use super::{CommandError, ErrorKind};
 
-impl From<crate::closing::ClosingError> for CommandError {
-    fn from(error: crate::closing::ClosingError) -> Self {
-        use crate::closing::ClosingError;
+impl From<crate::shutdown::ShutdownError> for CommandError {
+    fn from(error: crate::shutdown::ShutdownError) -> Self {
+        use crate::shutdown::ShutdownError;
         let running = |error, hint: &str| {
             Self::wrap(ErrorKind::CodexRunning, error).hint(format!("{hint}; nothing was changed"))
         };
         match error {
-            ClosingError::Refused(ref refusal) => {
+            ShutdownError::Refused(ref refusal) => {
                 let hint = refusal.reason.remedy();
                 running(error, hint)
             }
-            ClosingError::Declined(_) => {
+            ShutdownError::Declined(_) => {
                 running(error, "end Codex, then run the same command again")
             }
-            ClosingError::NobodyToAsk(_) => running(
+            ShutdownError::NoPrompter(_) => running(
                 error,
                 "end Codex, or allow to end it with --auto-terminate-without-confirmation",
             ),
-            ClosingError::NotGone { .. }
-            | ClosingError::NoProgram { .. }
-            | ClosingError::Daemon(_) => Self::wrap(ErrorKind::Refused, error)
+            ShutdownError::NotGone { .. }
+            | ShutdownError::NoProgram { .. }
+            | ShutdownError::Daemon(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("end Codex yourself, then run the same command again; no file was changed"),
-            ClosingError::Interrupted => Self::interrupted(),
+            ShutdownError::Interrupted => Self::interrupted(),
         }
     }
 }

@@ -87,7 +87,7 @@ mod linux {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::io::{atomic, regular, tree};
+    use crate::io::{atomic, file_open, tree};
     use std::fs;
 
     #[test]
@@ -109,7 +109,7 @@ mod tests {
                 with_both(path, &folder.join("link"), |a, b| fs::hard_link(a, b))
             })
             .unwrap();
-            assert_eq!(regular::read(&file).unwrap(), b"text");
+            assert_eq!(file_open::read(&file).unwrap(), b"text");
             let listed = tree::list(&folder).unwrap();
             let listed: Vec<_> = listed.iter().map(|(name, _)| name).collect();
             assert_eq!(listed, ["file", "link"]);

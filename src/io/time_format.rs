@@ -150,24 +150,24 @@ pub fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
 }
 
 #[derive(Clone, Copy)]
-enum Half {
+enum HalfOfDay {
     Am,
     Pm,
 }
 
-fn half_of_day(word: &str) -> Option<Half> {
+fn half_of_day(word: &str) -> Option<HalfOfDay> {
     match word {
-        "am" | "a.m." => Some(Half::Am),
-        "pm" | "p.m." => Some(Half::Pm),
+        "am" | "a.m." => Some(HalfOfDay::Am),
+        "pm" | "p.m." => Some(HalfOfDay::Pm),
         _ => None,
     }
 }
 
 /// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word behind it.
-fn clock(word: &str, half: Option<Half>) -> Option<NaiveTime> {
+fn clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
-        (Some(digits), _) => (digits, Some(Half::Am)),
-        (_, Some(digits)) => (digits, Some(Half::Pm)),
+        (Some(digits), _) => (digits, Some(HalfOfDay::Am)),
+        (_, Some(digits)) => (digits, Some(HalfOfDay::Pm)),
         _ => (word, half),
     };
     let mut parts = digits.split(':');
@@ -184,8 +184,8 @@ fn clock(word: &str, half: Option<Half>) -> Option<NaiveTime> {
     let hour = match half {
         None => hour,
         Some(_) if !(1..=12).contains(&hour) => return None,
-        Some(Half::Am) => hour % 12,
-        Some(Half::Pm) => hour % 12 + 12,
+        Some(HalfOfDay::Am) => hour % 12,
+        Some(HalfOfDay::Pm) => hour % 12 + 12,
     };
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }
