@@ -2,7 +2,7 @@
 //! what other commands do meanwhile.
 
 use crate::support::env::{Tree, assert_same_tree};
-use crate::support::lab::{Lab, rollout, rows, said};
+use crate::support::lab::{Lab, creator, rollout, rows, said};
 use crate::support::launched::{
     EXEC, Running, isolated_homes, isolated_logins, lab_of_three, launches, registry, turns,
 };
@@ -11,7 +11,7 @@ use crate::support::write_program;
 use codex_manager::codex::process::find_codex;
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 fn isolated(account: &str) -> [&str; 3] {
     ["launch", account, "--isolated"]
@@ -25,12 +25,6 @@ fn only_isolated_home(lab: &Lab) -> PathBuf {
         panic!("{logins:?}");
     };
     login.parent().expect("a home").to_path_buf()
-}
-
-fn creator(rollout: &Path) -> Value {
-    let text = fs::read_to_string(rollout).expect("read");
-    let first: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
-    first["payload"]["creator_account_id"].clone()
 }
 
 /// Everything but locks and the times of folders.
@@ -383,4 +377,20 @@ fn a_conversation_that_another_account_started_is_not_bound_to_that_of_the_launc
     assert!(row["session_id"].is_null(), "{row}");
     let warning = row["warning"].as_str().expect("a reason");
     assert!(warning.contains("acct-bob"), "{row}");
+}
+
+#[test]
+fn a_home_in_which_codex_has_never_run_can_be_isolated_first() {
+    let Some(lab) = Lab::of_two(&SignIn::alice(), &SignIn::bob()) else {
+        return;
+    };
+    let args = [&isolated("bob")[..], &EXEC].concat();
+    let _ = lab.manager(&args).code(0);
+    // Codex puts its own skills and settings into each home that it runs on.
+    lab.say("hello");
+    let _ = lab.manager(&args).code(0);
+    let isolated = isolated_homes(&lab.world.manager_home()).remove(0);
+    for shared in ["skills", "rules", "config.toml", "sessions"] {
+        assert!(isolated.join(shared).is_symlink(), "{shared}");
+    }
 }

@@ -1,5 +1,6 @@
 //! I2, I5: whatever is done in whatever order, and killed whenever, no refresh token is spent twice
-//! and no account is lost. With the real Codex and a backend that rotates tokens and punishes reuse.
+//! and no account is lost; launches are recorded, and bound to the account that their conversation has.
+//! With the real Codex and a backend that rotates tokens and punishes reuse.
 //!
 //! `CODEX_MANAGER_SEQUENCES` sets how many sequences are run. Each prints its seed; a failure prints
 //! the steps, what Codex said, where every token is and what the backend saw.
@@ -11,11 +12,12 @@
 
 use crate::support::env::Run;
 use crate::support::faults::Dice;
-use crate::support::lab::Lab;
+use crate::support::lab::{Lab, creator, rollouts};
+use crate::support::launched::{isolated_homes, isolated_logins, launches, registry, turns};
 use crate::support::processes;
 use crate::support::sign_in::{SignIn, aged, write_auth, write_auth_text};
 use codex_manager::codex::process::find_codex;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +30,9 @@ const SEQUENCES: u64 = 5;
 /// How long a Codex that a killed command left behind may take to end.
 const ORPHANS: Duration = Duration::from_secs(60);
 
+/// How long a launch is busy before Codex starts, or after it ended, at most.
+const EDGE_MICROS: u64 = 60_000;
+
 const ACCOUNTS: [&str; 2] = ["alice", "bob"];
 
 /// One world, and what has been done in it.
@@ -36,6 +41,8 @@ struct Story {
     seed: u64,
     steps: Vec<String>,
     archives: Vec<String>,
+    /// How many launches ran to their end.
+    launched: usize,
     /// How long each kind of command took, to kill it before that.
     took: HashMap<String, Duration>,
 }
@@ -54,6 +61,7 @@ impl Story {
             seed,
             steps: Vec::new(),
             archives: Vec::new(),
+            launched: 0,
             took: HashMap::new(),
         };
         story.manage(&["profile", "save", "bob"], &[0]);
@@ -83,6 +91,8 @@ impl Story {
         for (token, status) in self.lab.backend.refreshes() {
             let _ = writeln!(text, "  {token} {status}");
         }
+        let _ = writeln!(text, "turns: {:?}", turns(&self.lab));
+        let _ = writeln!(text, "launches:\n{}", registry(&self.lab));
         text
     }
 
@@ -95,7 +105,7 @@ impl Story {
         self.steps
             .push(format!("{args:?}: {} in {took:?}", run.code));
         assert!(fine.contains(&run.code), "{run}");
-        self.took.insert(args[0..args.len().min(2)].join(" "), took);
+        self.took.insert(kind(args), took);
         if args[0] == "backup" {
             let name = run.json()["archive"].as_str().expect("a name").to_owned();
             self.archives.push(name);
@@ -105,10 +115,15 @@ impl Story {
 
     /// Runs one and kills it at a random moment.
     fn kill(&mut self, args: &[&str], dice: &mut Dice) {
-        let usual = self.took.get(&args[0..args.len().min(2)].join(" "));
-        let usual = usual.copied().unwrap_or(Duration::from_millis(300));
+        let usual = self.took.get(&kind(args)).copied();
+        let usual = usual.unwrap_or(Duration::from_millis(300));
         let micros = u64::try_from(usual.as_micros()).expect("short");
-        let delay = Duration::from_micros(dice.below(micros * 11 / 10));
+        let delay = Duration::from_micros(match dice.below(4) {
+            // What a launch itself does is in the first and the last moments.
+            0 => dice.below(EDGE_MICROS),
+            1 => (micros + EDGE_MICROS / 2).saturating_sub(dice.below(EDGE_MICROS)),
+            _ => dice.below(micros * 11 / 10),
+        });
         let mut child = self
             .lab
             .world
@@ -125,23 +140,31 @@ impl Story {
         self.steps.push(format!("{args:?}: {how} after {delay:?}"));
     }
 
-    /// Waits for what killed commands have left at work in the home.
+    /// Waits for what killed commands have left at work in the homes.
     #[track_caller]
     fn rest(&self) {
-        let home = self.lab.home();
         let end = Instant::now() + ORPHANS;
-        while let Some(pid) = find_codex(&home).first().and_then(|holder| holder.pid) {
+        while let Some(pid) = self.orphan() {
             let left = processes::wait_for_end(&[pid], ORPHANS);
             assert!(left.is_empty() && Instant::now() < end, "an orphan stays");
         }
+    }
+
+    fn orphan(&self) -> Option<u32> {
+        let isolated = isolated_homes(&self.lab.world.manager_home());
+        let mut homes = isolated.into_iter().chain([self.lab.home()]);
+        homes.find_map(|home| find_codex(&home).first()?.pid)
     }
 
     /// Time passes: the access tokens of all logins end, and the next Codex renews them.
     fn age(&mut self) {
         self.rest();
         self.steps.push("time passes".to_owned());
-        let home = self.lab.home();
-        write_auth_text(&home, &aged(&home));
+        let logins = isolated_logins(&self.lab.world.manager_home()).into_iter();
+        let isolated = logins.map(|login| login.with_file_name(""));
+        for home in isolated.chain([self.lab.home()]) {
+            write_auth_text(&home, &aged(&home));
+        }
         for account in ACCOUNTS {
             let profile = self.lab.world.manager_home().join("profiles").join(account);
             write_auth_text(&profile, &aged(&profile));
@@ -171,12 +194,48 @@ impl Story {
         assert!(said.status.success(), "Codex failed\n{said}");
     }
 
+    /// Launches, isolated or not, or resumes an earlier conversation; what a killed command has left
+    /// ends first, as before [`Story::exec`].
+    #[track_caller]
+    fn launch(&mut self, account: &str, is_resume: bool, dice: &mut Dice) {
+        self.rest();
+        if dice.below(3) > 0 {
+            self.age();
+        }
+        let known = rollouts(&self.lab.home());
+        let (mut account, mut id) = (account.to_owned(), String::new());
+        if is_resume && !known.is_empty() {
+            let file = chosen(&known, dice);
+            let stem = file.file_stem().expect("a name").to_string_lossy();
+            id = stem[stem.len() - 36..].to_owned();
+            let creator = creator(file);
+            account = creator.trim_start_matches("acct-").to_owned();
+        }
+        let mut args = if id.is_empty() {
+            vec!["launch", &account]
+        } else {
+            vec!["resume", &id]
+        };
+        args.extend((dice.below(2) == 0).then_some("--isolated"));
+        args.extend(["--", "exec", "--skip-git-repo-check", "hello"]);
+        if dice.below(2) == 0 {
+            return self.kill(&args, dice);
+        }
+        let before = turns(&self.lab).len();
+        self.manage(&args, &[0]);
+        self.launched += 1;
+        let paid = &turns(&self.lab)[before..];
+        assert_eq!(paid, [format!("acct-{account}")]);
+        let row = launches(&self.lab).remove(0);
+        assert_eq!(row["state"], "bound", "{row}");
+        assert_eq!(row["account_id"], paid[0], "{row}");
+        assert!(id.is_empty() || row["session_id"] == *id, "{row}");
+    }
+
     fn step(&mut self, dice: &mut Dice) {
-        let account = ACCOUNTS[usize::try_from(dice.below(2)).expect("small")];
-        let older = self.archives
-            [usize::try_from(dice.below(self.archives.len() as u64)).expect("small")]
-        .clone();
-        let args: &[&str] = match dice.below(13) {
+        let account = *chosen(&ACCOUNTS, dice);
+        let older = chosen(&self.archives, dice).clone();
+        let args: &[&str] = match dice.below(19) {
             0..3 => &["use", account],
             3..6 => return self.exec(dice.below(3) > 0),
             6..8 => &["status", "--all"],
@@ -184,7 +243,9 @@ impl Story {
             9 => &["backup", "--json"],
             10 => &["backup", "--no-status", "--json"],
             11 => &["restore", "latest", "--yes"],
-            _ => &["restore", &older, "--yes"],
+            12 => &["restore", &older, "--yes"],
+            13..17 => return self.launch(account, false, dice),
+            _ => return self.launch(account, true, dice),
         };
         let asks = args[0] == "status" || args == ["backup", "--json"];
         if asks && dice.below(3) > 0 {
@@ -193,21 +254,51 @@ impl Story {
         if dice.below(2) == 0 {
             self.kill(args, dice);
         } else {
-            // What a killed probe left may still be at work in the home: a restore is refused then,
-            // and a figure may be missing.
+            // What a killed command left may still be at work in a home: a restore is refused then, and
+            // the login of an isolated one; a figure may be missing.
             let fine: &[i32] = match args[0] {
-                "restore" => &[0, 3],
+                "restore" | "use" => &[0, 3],
                 "status" | "backup" => &[0, 6],
                 _ => &[0],
             };
-            self.manage(args, fine);
+            let run = self.manage(args, fine);
+            let is_isolated = run.stderr.contains("isolated home");
+            assert!(args[0] != "use" || run.code == 0 || is_isolated, "{run}");
         }
         let reused = self.lab.backend.reused_tokens();
         assert!(reused.is_empty(), "spent twice: {reused:?}");
     }
 
+    /// Every launch is listed, none runs, and each has a conversation of its own account.
+    fn check_launches(&mut self) {
+        self.rest();
+        let rows = launches(&self.lab);
+        let registry = registry(&self.lab);
+        let ids: BTreeSet<_> = registry
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a record"))
+            .map(|record| record["launch_id"].to_string())
+            .collect();
+        let listed: BTreeSet<_> = rows
+            .iter()
+            .map(|row| row["launch_id"].to_string())
+            .collect();
+        assert_eq!(ids, listed);
+        assert!(rows.len() >= self.launched, "{rows:?}");
+        for row in &rows {
+            assert_ne!(row["state"], "running", "{row}");
+            // A restore may have taken the conversation away.
+            let rollout = row["rollout_path"].is_string();
+            let rollout = rollout.then(|| self.lab.path_in(&row["rollout_path"]));
+            if let Some(rollout) = rollout.filter(|path| path.exists()) {
+                assert_eq!(row["account_id"], creator(&rollout), "{row}");
+            }
+        }
+    }
+
     /// Every account can still be used.
     fn end(&mut self) {
+        self.check_launches();
         for account in ACCOUNTS {
             self.manage(&["use", account], &[0]);
             self.exec(true);
@@ -218,6 +309,8 @@ impl Story {
         let left = fs::read_dir(probes).into_iter().flatten().flatten();
         let left: Vec<PathBuf> = left.map(|e| e.path()).filter(|p| p.is_dir()).collect();
         assert!(left.is_empty(), "left behind: {left:?}");
+        let isolated = isolated_logins(&self.lab.world.manager_home());
+        assert!(isolated.is_empty(), "left behind: {isolated:?}");
     }
 }
 
@@ -227,6 +320,18 @@ impl Drop for Story {
             println!("{}", self.told());
         }
     }
+}
+
+/// What takes about as long as other commands of its kind.
+fn kind(args: &[&str]) -> String {
+    if args[0] == "resume" {
+        return args[0].to_owned();
+    }
+    args[0..args.len().min(3)].join(" ")
+}
+
+fn chosen<'a, T>(all: &'a [T], dice: &mut Dice) -> &'a T {
+    &all[usize::try_from(dice.below(all.len() as u64)).expect("small")]
 }
 
 fn token(path: &Path) -> Option<String> {

@@ -6,7 +6,7 @@
 //! link, so [`crate::codex::thread_index::move_rollouts`] puts it right afterwards. Databases are
 //! never linked: SQLite would keep `-wal` files beside the link. `CODEX_SQLITE_HOME` shares them.
 
-use crate::codex::home::{ARCHIVED_SESSIONS, Kind, SESSIONS, THREAD_LOCKS, kind_of};
+use crate::codex::home::{ARCHIVED_SESSIONS, CONFIG_TOML, Kind, SESSIONS, THREAD_LOCKS, kind_of};
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::fs;
 use std::io::ErrorKind;
@@ -14,11 +14,20 @@ use std::path::{Path, PathBuf};
 
 /// Folders that Codex makes when it needs them. Made in the real home first, so that it does not
 /// make its own in the isolated one.
-const SHARED_FOLDERS: [&str; 3] = [SESSIONS, ARCHIVED_SESSIONS, THREAD_LOCKS];
+const SHARED_FOLDERS: [&str; 7] = [
+    SESSIONS,
+    ARCHIVED_SESSIONS,
+    THREAD_LOCKS,
+    "skills",
+    "rules",
+    "memories",
+    "plugins",
+];
 
-/// Files that Codex appends to or locks, and makes when it needs them. A link to nothing makes it
-/// create the file in the real home.
-const SHARED_FILES: [&str; 3] = [
+/// Files that Codex writes or locks, and makes when it needs them. A link to nothing makes it create
+/// the file in the real home.
+const SHARED_FILES: [&str; 4] = [
+    CONFIG_TOML,
     "history.jsonl",
     "session_index.jsonl",
     "session_index.jsonl.lock",
@@ -162,6 +171,9 @@ mod tests {
                 "auth.json",
                 "config.toml",
                 "history.jsonl",
+                "memories",
+                "plugins",
+                "rules",
                 "session_index.jsonl",
                 "session_index.jsonl.lock",
                 "sessions",
@@ -185,5 +197,21 @@ mod tests {
             matches!(refused, IsolationError::NotALink { .. }),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn what_codex_makes_in_an_isolated_home_is_made_in_the_real_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, isolated) = (folder.path().join("real"), folder.path().join("isolated"));
+        fs::create_dir(&real).unwrap();
+        prepare(&isolated, &real).unwrap();
+        fs::create_dir(isolated.join("skills/.system")).unwrap();
+        fs::write(isolated.join("config.toml"), "model = \"x\"\n").unwrap();
+        prepare(&isolated, &real).unwrap();
+        assert!(real.join("skills/.system").is_dir());
+        assert!(real.join("config.toml").is_file());
+        for entry in fs::read_dir(&isolated).unwrap() {
+            assert!(entry.unwrap().file_type().unwrap().is_symlink());
+        }
     }
 }

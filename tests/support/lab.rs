@@ -178,6 +178,15 @@ pub(crate) fn rollout(home: &Path, id: &str) -> PathBuf {
     found.remove(0)
 }
 
+/// The account that a rollout names as the one that started the conversation.
+#[track_caller]
+pub(crate) fn creator(rollout: &Path) -> String {
+    let text = fs::read_to_string(rollout).expect("read the rollout");
+    let first: Value = serde_json::from_str(text.lines().next().expect("a line")).expect("JSON");
+    let creator = first["payload"]["creator_account_id"].as_str();
+    creator.expect("an account").to_owned()
+}
+
 /// What the user said, as a rollout has it; lines that are no JSON are passed over.
 pub(crate) fn said(rollout: &Path) -> Vec<String> {
     let bytes = fs::read(rollout).expect("read the rollout");
