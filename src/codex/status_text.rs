@@ -20,8 +20,8 @@ pub use self::decode::decode;
 use self::fields::{Field, Label, LimitLabel};
 use self::figures::{Clock, Reading, excerpt};
 use crate::codex::window::{CODEX_LIMIT, CapKind, SpendCap, WEEKLY_MINUTES, Window};
-use crate::io::clock::Zone;
 use crate::io::ansi;
+use crate::io::clock::Zone;
 use chrono::{DateTime, Utc};
 
 /// The longest text that is looked at. A screen of `/status` is below 4 kB.
