@@ -1,4 +1,4 @@
-//! Writing a file so that, whatever happens, either the old or the new one is there.
+//! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
 use super::{IoContext, IoError};
 use super::{file_open, long_path};
@@ -83,7 +83,7 @@ impl TempFile {
         self.0.as_file_mut()
     }
 
-    /// Where the file is for now.
+    /// The temporary path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -102,7 +102,7 @@ impl TempFile {
         sync_folder(parent_of(path))
     }
 
-    /// Makes the file durable under the name that it has for now.
+    /// Makes the content durable under the temporary name.
     pub fn sync(&self) -> Result<(), IoError> {
         self.0.as_file().sync_all().at("fsync", self.0.path())
     }
@@ -123,8 +123,8 @@ impl TempFile {
         named.at("create", path).map(drop)
     }
 
-    /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
-    /// `Ok(Err(self))` when the name is taken.
+    /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
+    /// `Ok(Err(self))` if the name is taken.
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
@@ -136,7 +136,8 @@ impl TempFile {
         }
     }
 
-    /// The same; a failure gives the file back, as long as it has not got its name.
+    /// Publishes the file like [`TempFile::publish`], but returns it on failure, as long as it does
+    /// not have its name.
     pub fn try_publish(self, path: &Path) -> Result<(), PublishError> {
         let back = |error, file| PublishError {
             error,
@@ -160,24 +161,24 @@ impl TempFile {
         }
     }
 
-    /// Leaves the file where it is for now, for somebody else to remove.
+    /// Leaves the file in place for another process to remove.
     pub fn leave(self) {
         // It stays where this fails, too.
         let _ = self.0.keep();
     }
 }
 
-/// A file that was not published.
+/// A failure to publish a temp file.
 #[derive(Debug)]
 pub struct PublishError {
-    /// Why.
+    /// The I/O error.
     pub error: IoError,
-    /// The file; absent where it has its name, but not surely durably.
+    /// The unpublished file; `None` if it has its name, though perhaps not durably.
     pub file: Option<TempFile>,
 }
 
-/// Gives the durable file `from` the name `to` as well, if that is free; false where it is taken.
-/// By a second name where the file system has those, else by a copy. The name is durable on return.
+/// Publishes the durable file `from` as `to` too, by a hard link or else a copy. Returns false if
+/// `to` exists. The name is durable on return.
 pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match fs::hard_link(from, to) {
         Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
@@ -204,7 +205,7 @@ pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// A new file that only its owner may read.
+/// Creates a file with mode 0600.
 pub fn create_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -329,7 +330,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The path with more at the end of its name.
+/// Appends `suffix` to the file name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -367,7 +368,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     unreachable!("the loop above has no end")
 }
 
-/// Removes the temp files in `folder` whose writer is gone; returns how many.
+/// Removes temp files in `folder` that no process is writing. Returns their number.
 pub fn sweep(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -387,8 +388,8 @@ fn remove_temp(path: &Path) -> bool {
     fs::remove_file(path).is_ok()
 }
 
-/// Temp files in `folder` that nobody writes any more: a process was killed. Files younger than a
-/// minute are left out: theirs may be about to be locked.
+/// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
+/// not be locked yet.
 pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
     const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(folder) else {

@@ -1,23 +1,24 @@
-//! A child process that takes the terminal over, as if a shell had started it directly.
+//! A child process that takes over the terminal, as if a shell had started it directly.
 //!
-//! It stays in our process group, so the terminal's signals reach both. Ctrl-C and Ctrl-\ are the
-//! child's to handle; SIGTERM and SIGHUP that reach us alone are passed on. When the child is
-//! stopped we stop too, so that the shell sees a stopped job, and `fg` continues both.
+//! It stays in the manager's process group, so signals of the terminal reach both. The child
+//! handles Ctrl-C and Ctrl-\; SIGTERM and SIGHUP sent to the manager alone are passed on. When the
+//! child is stopped, the manager stops too, so that the shell sees a stopped job and `fg` continues
+//! both.
 
 use std::io;
 use std::process::Command;
 
-/// How an attached child ended.
+/// The exit status of an attached child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachedExit {
-    /// With this exit code.
+    /// The child exited with this code.
     Code(u8),
-    /// By this signal.
+    /// This signal ended the child.
     Signal(i32),
 }
 
 impl AttachedExit {
-    /// The exit code that a shell reports.
+    /// The exit code that a shell reports: 128 + signal number for a signal.
     pub fn code(self) -> u8 {
         match self {
             Self::Code(code) => code,

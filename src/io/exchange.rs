@@ -1,4 +1,4 @@
-//! Exchanging two files or folders in one call of the system.
+//! Exchanges two files or folders in one system call.
 
 use std::io;
 use std::path::Path;

@@ -1,8 +1,8 @@
-//! Limits of the system that would end the process.
+//! System limits that would end the process.
 
-/// Has a write beyond the largest size that files may have here (`ulimit -f`) fail like any other, so that
-/// it is told and cleaned up after; else the system ends the process at it. To be called before a thread is
-/// started. Programs that we start have the signal as usual: the standard library empties their mask.
+/// Blocks SIGXFSZ, so that exceeding `ulimit -f` is reported as a write error instead of killing
+/// the process. Call it before starting a thread. Child processes are not affected: the standard
+/// library resets their signal mask.
 pub fn survive_large_files() {
     #[cfg(unix)]
     {

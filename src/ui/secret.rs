@@ -1,4 +1,4 @@
-//! Asking for a passphrase: what is typed is not shown.
+//! Reads a passphrase without echo.
 
 use crate::io::secret::SecretBytes;
 

@@ -1,4 +1,4 @@
-//! Doing it, under every lock.
+//! Applies a switch under all locks.
 
 use super::note::remember;
 use super::plan::{plan, plan_switch};
@@ -17,19 +17,20 @@ use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether Codex has renewed a login.
+/// The interval at which a pending renewal by Codex is checked.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long Codex may take to stop its daemon.
+/// The time limit for stopping an idle daemon.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same where it runs a turn: Codex 0.169 lets that go on for a minute before it cuts it off.
+/// The time limit for stopping a daemon that runs a turn: Codex 0.169 lets the turn go on for a
+/// minute before it cuts it off.
 const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// That the daemon, as it is now, is not in the way. Changes nothing.
+/// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
 ///
 /// # Errors
-/// It is alive and is to be left alone, or is at work.
+/// A daemon runs and the policy is to refuse, or it runs turns.
 pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
@@ -47,10 +48,10 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     }
 }
 
-/// Switches. `on_step` is told each step.
+/// Switches the live login and calls `on_step` after each step.
 ///
 /// # Errors
-/// See [`SwitchError`]; nothing was changed then, but that the live login may have been saved.
+/// See [`SwitchError`]. Nothing was changed then, except that the live login may have been saved.
 pub fn apply(
     request: &SwitchRequest<'_>,
     on_step: &dyn Fn(&str),
@@ -166,7 +167,7 @@ pub fn apply(
     }
 }
 
-/// Saves what is live, whatever it is.
+/// Saves the live login to its profile, or quarantines an auth.json that is no login.
 fn save_back(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
@@ -192,7 +193,7 @@ fn save_back(
     Ok(())
 }
 
-/// Stops the daemon where that is wanted, and makes sure that there is none.
+/// Stops the daemon if the policy allows it, and checks that none runs afterwards.
 fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> {
     let DaemonPolicy::Stop {
         codex_bin,
@@ -220,15 +221,16 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
     }
 }
 
-/// Whether a Codex that reads this login renews it, which a switch would cut off.
+/// Returns true if a Codex that reads this login would renew it; a switch at that moment would lose
+/// the renewed login.
 fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
     let now = request.now.to_utc();
     live.login().is_some_and(|l| l.is_renewal_due(&now))
 }
 
-/// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
-/// takes them (0.169), and would throw the new login away when it finds another account's. A daemon
-/// at rest renews nothing.
+/// Takes Codex's locks once no Codex can be renewing the live login. Codex asks the server before
+/// it takes the locks (0.169), and discards the answer if it then finds the login of another
+/// account. An idle daemon renews nothing.
 fn lock_when_idle(
     request: &SwitchRequest<'_>,
     is_current: bool,

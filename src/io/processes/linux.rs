@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// A process.
+/// A process at the time of the snapshot.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
@@ -78,7 +78,7 @@ impl ProcStat {
 }
 
 impl Process {
-    /// Its id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -93,7 +93,7 @@ impl Process {
         started(self.pid)
     }
 
-    /// Whether it runs for the user that we run for.
+    /// Returns true if it runs for the current user.
     pub fn is_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder)
@@ -112,7 +112,7 @@ impl Process {
         self.program()?.file_name().map(OsStr::to_os_string)
     }
 
-    /// What it was called with, its own name first.
+    /// The command line, beginning with the program name.
     pub fn arguments(&self) -> Vec<OsString> {
         let line = fs::read(self.folder.join("cmdline")).unwrap_or_default();
         line.strip_suffix(b"\0")
