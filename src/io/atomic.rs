@@ -7,10 +7,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// How the names of our temp files begin. They are safe to remove once no process writes them.
+/// The prefix of temp files. They are safe to remove once no process writes them.
 pub const TEMP_PREFIX: &str = ".codex-manager-tmp-";
 
-/// Whether a file of this name is one of our temp files.
+/// Returns true if `name` is that of a temp file.
 pub fn is_temp_name(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }
@@ -25,7 +25,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// The same for a file that is somebody else's to share: who may read it stays as it is.
+/// Replaces `path` with `bytes` like [`write`], keeping its permissions, for files of other
+/// programs.
 pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -36,7 +37,8 @@ pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// The same for a generated file that holds no secret: others may read it.
+/// Replaces `path` with `bytes` like [`write`], readable by other users, for generated files
+/// without secrets.
 pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -51,8 +53,7 @@ pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// A file that is being written beside the place where it will stand. Dropped before it is
-/// put there, it removes itself.
+/// A file that is written next to its final path. Dropped before it is published, it is removed.
 #[derive(Debug)]
 pub struct TempFile(tempfile::NamedTempFile);
 
@@ -69,8 +70,8 @@ impl TempFile {
                 .prefix(TEMP_PREFIX)
                 .tempfile_in(folder)
                 .at("create a file in", folder)?;
-            // The lock tells a sweep that somebody writes it; it ends with us. A sweep that came in
-            // between has taken the file away.
+            // The lock shows a sweep that the file is in use; it ends with this process. A sweep
+            // between create and lock may have removed the file.
             let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
             if !taken && file.path().exists() {
                 return Ok(Self(file));
@@ -234,7 +235,7 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     long_path::with(folder, |folder| builder.create(folder)).at("create folder", folder)
 }
 
-/// The same; those that are new are durable on return.
+/// Like [`create_private_folder`]; new folders are durable on return.
 pub fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors();
     let missing: Vec<_> = above
@@ -263,8 +264,9 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sync_folder(parent_of(to))
 }
 
-/// The same, where nothing has the name `to`; else an error of the kind [`std::io::ErrorKind::AlreadyExists`].
-/// Where the system cannot refuse by itself, the place is looked at right before.
+/// Renames `from` to `to` if that does not exist; else an error of the kind
+/// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
+/// so a file created in between is replaced.
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
@@ -297,7 +299,7 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
     for (i, (from, to)) in moves.iter().enumerate() {
         if let Err(source) = rename(from, to) {
             for (from, to) in moves[..i].iter().rev() {
-                // What cannot go back either is for whoever knows the list.
+                // A file that cannot be renamed back either is left to the caller, who has the list.
                 let _ = rename(to, from);
             }
             return Err(source).at("move", from);
@@ -321,7 +323,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
             builder.mode(0o700);
         }
         match long_path::with(made, |made| builder.create(made)) {
-            // Somebody else was faster.
+            // Another process created it first.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,
         }

@@ -45,12 +45,13 @@ mod system {
     }
 
     impl Attached {
-        /// Starts `command` with our streams. From here on terminal signals do not end us.
+        /// Starts `command` with the streams of this process. From now on terminal signals do not end
+        /// this process.
         ///
         /// # Errors
         /// It cannot be started.
         pub fn start(command: &mut Command) -> io::Result<Self> {
-            // Before the child exists: a Ctrl-C that ends us would leave it without anybody who waits.
+            // Before the child exists: a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
             let handle = signals.handle();
             let child = command.spawn()?;
@@ -91,7 +92,7 @@ mod system {
                     Err(e) => return Err(e.into()),
                 }
             };
-            // What reaches us from here on must not go to another process of the same id.
+            // Signals from now on must not be passed on: another process may get the id.
             self.signals.close();
             if let Some(forwarder) = self.forwarder.take() {
                 let _ = forwarder.join();
@@ -140,12 +141,12 @@ mod system {
     pub struct Attached(Child);
 
     impl Attached {
-        /// Starts `command` with our streams.
+        /// Starts `command` with the streams of this process.
         ///
         /// # Errors
         /// It cannot be started.
         pub fn start(command: &mut Command) -> io::Result<Self> {
-            // Ctrl-C goes to the whole console group; a handler keeps us alive for the child.
+            // Ctrl-C goes to the whole console group; a handler keeps this process alive for the child.
             let _ = ctrlc::set_handler(|| ());
             command.spawn().map(Self)
         }

@@ -111,7 +111,7 @@ mod tests {
         let again = buffers.aligned(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
         drop(again);
-        // It was not cleared meanwhile.
+        // The pool does not clear buffers.
         let mut again = buffers.aligned(1000);
         assert_eq!(again[999], 7);
         again.truncate(900);

@@ -96,7 +96,7 @@ impl ChildGroup {
         let (lines, stderr_reader) = match read_streams(&mut child, &stderr) {
             Ok(readers) => readers,
             Err(e) => {
-                // Nobody would listen to it.
+                // Without readers the child would block on its output.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(e);

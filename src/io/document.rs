@@ -26,7 +26,7 @@ pub trait Document: Serialize + DeserializeOwned + Default {
 pub enum DocumentState<T> {
     /// The file does not exist.
     Absent,
-    /// The parsed document.
+    /// The document was read and parsed.
     Good(T),
     /// The file is not a document of this type; the text is the parse error.
     Damaged(String),
@@ -48,7 +48,7 @@ pub enum DocumentError {
     /// Written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this one knows {known}): {}", path.display())]
     Newer {
-        /// The document.
+        /// The path of the document.
         path: PathBuf,
         /// The schema number it carries.
         found: u64,
@@ -80,7 +80,7 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     struct Versioned {
         schema: u64,
     }
-    // Ours begin with the number: most are gone through once.
+    // Documents begin with the schema number, so most are parsed only once.
     if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
         && let Ok(document) = serde_json::from_slice(bytes)
     {
@@ -147,9 +147,9 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
 /// The result of [`update`].
 #[derive(Debug)]
 pub struct DocumentUpdate<R> {
-    /// What the change returned.
+    /// The result of the change.
     pub value: R,
-    /// Where a damaged document was moved to.
+    /// The new path of a damaged document, if there was one.
     pub moved_aside: Option<PathBuf>,
 }
 

@@ -9,8 +9,8 @@ use std::path::Path;
 /// Identifies a file, folder or link among those that exist on one file system at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {
-    /// The serial number of the volume on Windows. The number of a file system elsewhere is not told: it
-    /// may be another after a reboot.
+    /// The serial number of the volume on Windows. `None` on other systems, where the number of a
+    /// file system may change with a reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     volume: Option<u64>,
     /// The inode, or what the system has for one.
@@ -31,7 +31,7 @@ impl FileId {
         let Some((id, _)) = look(path)? else {
             return Ok(None);
         };
-        // What is moved out of a lower layer is made anew in the upper one, under the same number.
+        // On an overlay, a file moved out of a lower layer is copied and keeps its inode number.
         let parent = atomic::parent_of(path);
         let is_copied =
             long_path::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);

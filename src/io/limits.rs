@@ -9,7 +9,7 @@ pub fn survive_large_files() {
         use nix::sys::signal::{SigSet, Signal};
         let mut set = SigSet::empty();
         set.add(Signal::SIGXFSZ);
-        // Where it cannot be blocked it ends us, as a kill at any moment may.
+        // If it cannot be blocked, the signal ends the process: as safe as any kill.
         let _ = set.thread_block();
     }
 }

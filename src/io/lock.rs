@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// The interval between two attempts. The system offers no lock with a time limit.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// The wait after which the user is told about it.
+/// The wait after which the user is informed.
 const LONG: Duration = Duration::from_secs(1);
 
 /// A lock that is held until this value is dropped or the process ends.

@@ -7,7 +7,7 @@
 use std::io;
 use std::path::Path;
 
-/// What Linux takes, without the zero byte behind it.
+/// The longest path that Linux accepts in bytes (`PATH_MAX` without the terminating NUL).
 #[cfg(target_os = "linux")]
 const MOST_BYTES: usize = 4095;
 
@@ -61,7 +61,7 @@ mod linux {
     use std::os::fd::OwnedFd;
     use std::path::{Path, PathBuf};
 
-    /// So much of a path, and a name more, is told the system at a time.
+    /// The length in bytes of the path segment that is opened per system call.
     const PART_BYTES: usize = 2048;
 
     /// Opens a folder, part by part of its path.

@@ -32,7 +32,7 @@ pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -
 pub struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
 
 enum SubmitTo<'a, J, R> {
-    /// To threads.
+    /// Worker threads process the jobs.
     Threads {
         jobs: SyncSender<(J, SyncSender<R>)>,
         order: SyncSender<Receiver<R>>,
@@ -123,7 +123,7 @@ where
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok((job, result)) = next else { return };
-                // Nobody may want it any more.
+                // The receiver may be gone after an error.
                 let _ = result.send(work(job));
             }
         };

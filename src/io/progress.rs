@@ -52,7 +52,7 @@ pub fn report_wait() {
     }
 }
 
-/// Runs `read`, which may block on user input. Ctrl-C ends the process at once meanwhile: no
+/// Runs `read`, which may block on user input. Ctrl-C ends the process at once during the call: no
 /// operation is under way, and the read would not return on a signal.
 pub fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
     WAITING_FOR_INPUT.store(true, Ordering::SeqCst);

@@ -24,7 +24,7 @@ pub fn stored_bytes(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // The unit of this number, whatever the disk's is.
+        // `st_blocks` counts 512-byte units on every disk.
         meta.len().min(meta.blocks().saturating_mul(512))
     }
     #[cfg(not(unix))]

@@ -12,7 +12,7 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
         let entry = entry?;
         match entry.file_type() {
             Ok(kind) => names.push((entry.file_name(), kind)),
-            // Gone meanwhile; most systems need not look for this.
+            // Removed since it was listed; most systems report the type without this call.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -21,8 +21,8 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
-/// Removes a folder in which there is nothing but folders. Anything else that is in it, or comes into it
-/// meanwhile, stays, with the folders above.
+/// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
+/// above it.
 pub fn remove_hollow(folder: &Path) {
     let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
     if is_hollow {
@@ -211,7 +211,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
     )
 }
 
-/// Whether more than a few entries are below `folder`.
+/// Returns true if `folder` contains more than a few entries, recursively.
 #[cfg(target_os = "linux")]
 fn is_large(folder: &Path) -> Result<bool, IoError> {
     let mut seen = 0;

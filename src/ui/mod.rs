@@ -50,10 +50,10 @@ impl ColorChoice {
 pub enum Verbosity {
     /// Errors and warnings only.
     Quiet,
-    /// Also notes.
+    /// Errors, warnings and notes.
     #[default]
     Normal,
-    /// Also each step.
+    /// Everything, including each step.
     Verbose,
 }
 

@@ -32,7 +32,7 @@ impl From<&Window> for WindowJson {
     }
 }
 
-/// A line for each window: label, bar, how much is used, when it starts anew.
+/// Formats one line per window: label, bar, percentage used, reset time.
 pub fn lines(ui: &Ui, windows: &[Window], zone: Zone, now: &DateTime<Utc>) -> Vec<String> {
     let labels: Vec<_> = windows.iter().map(label).collect();
     let width = labels.iter().map(|l| l.chars().count()).max();

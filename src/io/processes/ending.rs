@@ -106,7 +106,7 @@ mod system {
     use super::{EndTarget, Instant};
     use std::time::Duration;
 
-    /// How long a wait sleeps between two looks.
+    /// The interval at which the processes are checked.
     const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub(super) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
@@ -129,7 +129,7 @@ mod system {
     fn tell(pid: u32) {
         use rustix::process::{Pid, Signal, kill_process};
         if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            // What cannot be told is still there at the deadline.
+            // A process that cannot be signalled is reported at the deadline.
             let _ = kill_process(id, Signal::TERM);
         }
     }

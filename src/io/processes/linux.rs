@@ -41,7 +41,7 @@ pub(super) fn is_stopped(pid: u32) -> bool {
 }
 
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
-    /// What the kernel tells times of processes in, on every processor that Codex is built for.
+    /// The unit of process times in `/proc`, the same on every processor that Codex supports.
     const TICKS_PER_SECOND: i64 = 100;
     let ticks = i64::try_from(started(pid)?).ok()?;
     let system = fs::read_to_string("/proc/stat").ok()?;
@@ -52,7 +52,7 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
 }
 
-/// What of `stat` is of use.
+/// The used fields of `/proc/<pid>/stat`.
 struct ProcStat {
     has_ended: bool,
     is_stopped: bool,
@@ -100,7 +100,7 @@ impl Process {
             .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
     }
 
-    /// The program it runs, also one that was replaced on disk meanwhile.
+    /// The path of the running program, even if the file was replaced since.
     pub fn program(&self) -> Option<PathBuf> {
         Some(without_deleted(
             fs::read_link(self.folder.join("exe")).ok()?,
@@ -150,7 +150,7 @@ impl Process {
         })
     }
 
-    /// Those whose number `counts`.
+    /// The open files in `folders` with a descriptor that `counts` accepts.
     fn open_files(&self, folders: &[&Path], counts: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
         let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
             .into_iter()
@@ -170,7 +170,7 @@ impl Process {
     }
 }
 
-/// Whether the flags in `fdinfo`, an octal number, allow writing.
+/// Returns true if the octal flags in `fdinfo` allow writing.
 fn is_writable(info: &str) -> bool {
     const ACCESS_MODE: u32 = 0o3;
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
