@@ -49,10 +49,10 @@ pub enum LeaseError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// Another codex-manager process holds the lock on the account.
-    #[error("another codex-manager is at work on the login of {0}")]
+    #[error("another codex-manager process is using the login of {0}")]
     InUse(Identity),
     /// The Codex of an earlier probe still runs and may be renewing the login.
-    #[error("a Codex that was asked about {of} is still at work: {}", join(.holders))]
+    #[error("the Codex of an earlier status query of {of} is still running: {}", join(.holders))]
     ProbeRunning {
         /// The account of the login.
         of: Identity,
@@ -76,7 +76,7 @@ pub enum LeaseError {
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
     /// The owner copy is in a Codex home.
-    #[error("the account of the profile {profile} is signed in in a Codex home: {}", home.display())]
+    #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live {
         /// The name of the profile.
         profile: String,
@@ -84,7 +84,7 @@ pub enum LeaseError {
         home: PathBuf,
     },
     /// The owner copy is in the isolated home of the account, where Codex runs.
-    #[error("the account of the profile {profile} runs in an isolated home{}", listed(.holders))]
+    #[error("the login of the profile {profile} is in use in an isolated home{}", listed(.holders))]
     Isolated {
         /// The name of the profile.
         profile: String,
@@ -93,7 +93,7 @@ pub enum LeaseError {
     },
     /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted
     /// disk.
-    #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
+    #[error("the login of the profile {profile} was last live in a Codex home that cannot be read: {}", home.display())]
     HomeUnreadable {
         /// The name of the profile.
         profile: String,
@@ -101,7 +101,7 @@ pub enum LeaseError {
         home: PathBuf,
     },
     /// The owner copy may be in the system keyring of a Codex home that does not use auth.json.
-    #[error("the account of the profile {profile} may be signed in in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
+    #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
     InKeyring {
         /// The name of the profile.
         profile: String,
@@ -109,16 +109,16 @@ pub enum LeaseError {
         home: PathBuf,
     },
     /// Codex might be unable to store a renewed login in this folder.
-    #[error("too little room on the disk for a login that Codex may renew: {}", .0.display())]
+    #[error("not enough free disk space for a login that Codex may renew: {}", .0.display())]
     DiskFull(PathBuf),
     /// `profile.json` names a probe as the owner of the login.
-    #[error("the login of the profile {0} is where Codex was asked about it")]
+    #[error("the login of the profile {0} is in use by a status query")]
     AlreadyLeased(String),
     /// A newer login of the account was seen, so the refresh token of this one is probably spent.
-    #[error("the login of the profile {0} is older than one that was seen")]
+    #[error("the login of the profile {0} is older than the newest one seen")]
     Stale(String),
     /// A Codex runs in this isolated home, signed in to another account than the home is for.
-    #[error("the isolated home is in use with the login of another account: {}", .0.display())]
+    #[error("Codex is signed in to another account in the isolated home: {}", .0.display())]
     OtherAccountSignedIn(PathBuf),
     /// The user pressed Ctrl-C.
     #[error("interrupted")]
@@ -194,7 +194,7 @@ impl Profiles {
             .iter()
             .map(|who| self.recorded_identity(who))
             .collect::<Result<_, _>>()?;
-        // In one order, so that two who want the same two logins do not wait for each other.
+        // Lock in one order, so that two processes that need the same accounts do not deadlock.
         let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.dedup_by(|a, b| a.0 == b.0);
@@ -266,9 +266,9 @@ impl Profiles {
             let Some(bytes) = self.check_owner(&profile, codex_home)? else {
                 return Err(LeaseError::NoLogin(profile.name));
             };
-            // Made before it is noted that the login is lent: who takes it back looks for this.
+            // Created before the lease is recorded: recovery looks for this folder.
             atomic::create_private_folder(&self.scratch(account))?;
-            // Noted before anybody can renew it.
+            // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
             file.owner = Owner::Probe;
@@ -281,7 +281,7 @@ impl Profiles {
             &home.join(CONFIG_TOML),
             config::servers_of(codex_home).as_bytes(),
         )?;
-        // The same installation asks, not a new one each time.
+        // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
@@ -334,7 +334,7 @@ impl Profiles {
                 self.quarantine_bytes(&bytes)?;
                 None
             }
-            // Killed before it was there.
+            // The manager was killed before it wrote the login.
             AuthFile::Missing => None,
         };
         if saved.is_none() {

@@ -69,7 +69,7 @@ pub struct LoginDecision {
 /// then the archive's: the farther a copy is from Codex, the likelier it was renewed elsewhere.
 pub fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
     let of_archive = if candidates.is_spent {
-        // Whatever the clock said when it was written.
+        // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()
     } else {
         freshness(candidates.archive.login.as_ref())

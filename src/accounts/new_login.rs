@@ -106,7 +106,7 @@ impl LoginHome {
         check_name(name)?;
         let parent = manager_home.join("tmp");
         atomic::create_private_folder(&parent)?;
-        // Under the parent's lock, so that nobody sees a folder whose own lock is not yet taken.
+        // Under the parent's lock, so that `recover` never finds a folder before its own lock is taken.
         let _creating = FileLock::exclusive(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()
             .prefix(LOGIN_HOME_PREFIX)
@@ -270,7 +270,7 @@ pub(crate) fn save_new(
         match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
             Ok((_, saved)) => return Ok((saved, None)),
             Err(ProfileError::Taken { of, .. }) => taken_by = Some(of),
-            // What stands there is no profile, or the name is none: a login is not lost over that.
+            // The path is occupied by something else, or the name is invalid. Do not lose the login over it.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
                 taken_by = Some("something else".into());
             }

@@ -66,7 +66,7 @@ pub struct ProfileFile {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_with: Option<String>,
     /// The fingerprints of logins that a later login of this account replaced, the latest at the
-    /// end. Their refresh tokens are spent, whatever the clocks say.
+    /// end. Their refresh tokens are spent, even if their timestamps are newer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<String>,
 }
@@ -244,7 +244,7 @@ pub enum ProfileError {
     #[error(transparent)]
     Document(#[from] DocumentError),
     /// The text is not a valid profile name.
-    #[error("not a name for a profile ({reason}): {name:?}")]
+    #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
         /// The rejected text.
         name: String,
@@ -252,7 +252,7 @@ pub enum ProfileError {
         reason: &'static str,
     },
     /// Another account's profile has this name.
-    #[error("the profile {name} is of {of}")]
+    #[error("the profile {name} belongs to {of}")]
     Taken {
         /// The requested name.
         name: String,
@@ -268,10 +268,10 @@ pub enum ProfileError {
         of: String,
     },
     /// A file or folder that is no profile occupies this path.
-    #[error("there is something else of that name: {}", .0.display())]
+    #[error("the path exists and is not a profile: {}", .0.display())]
     NotAProfile(PathBuf),
     /// The owner copy of the login is in a Codex home.
-    #[error("the account of the profile {name} is signed in: {}", home.display())]
+    #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
     IsLive {
         /// The name of the profile.
         name: String,
@@ -290,7 +290,7 @@ pub enum ProfileError {
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
     /// The login has too few ids to tell which of several profiles is that of its account.
-    #[error("it cannot be told whose login of {of} it is: the profiles {} fit", names.join(", "))]
+    #[error("cannot tell which login of {of} this is: the profiles {} match", names.join(", "))]
     Ambiguous {
         /// The ids and email of the login.
         of: String,
@@ -298,7 +298,7 @@ pub enum ProfileError {
         names: Vec<String>,
     },
     /// No profile has this name.
-    #[error("no profile is called {0:?}")]
+    #[error("no such profile: {0:?}")]
     Unknown(String),
 }
 

@@ -33,7 +33,7 @@ pub struct SavePlan {
 /// A login in `history/` of a profile.
 #[derive(Debug, Clone)]
 pub struct HistoryLogin {
-    /// Its file name in `history/`.
+    /// The file name in `history/`.
     pub name: String,
     /// The parsed content of the file.
     pub auth: AuthFile,
@@ -42,7 +42,7 @@ pub struct HistoryLogin {
 /// A login that was restored from the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoredLogin {
-    /// Its name in the history.
+    /// The file name that the login had in `history/`.
     pub login: String,
     /// The freshness of the restored login.
     pub freshness: Freshness,
@@ -71,11 +71,11 @@ pub fn name_problem(name: &str) -> Option<&'static str> {
     } else if name.len() > MAX_NAME_BYTES {
         Some("too long")
     } else if name.starts_with(['.', '-']) {
-        Some("it begins with a dot or a dash")
+        Some("it begins with a dot or a hyphen")
     } else if name == "latest" {
-        Some("restore takes it for the newest archive")
+        Some("restore uses it for the newest archive")
     } else if safe_label(name) != name {
-        Some("letters, digits and any of @ . _ + - are allowed")
+        Some("only letters, digits and @ . _ + - are allowed")
     } else {
         None
     }
@@ -189,7 +189,7 @@ impl Profiles {
             name.clone_into(&mut own.name);
         }
         let found = own.or_else(|| self.remembered(name, login));
-        // A login from a file is owned by whoever has the account live.
+        // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
         let owner = match live_in.as_deref() {
@@ -438,7 +438,7 @@ mod tests {
         assert_eq!(plan("client", "u1", 3), Ok((Some("work".into()), Updated)));
         assert_eq!(plan("Work", "u1", 2), Ok((Some("work".into()), Unchanged)));
         assert_eq!(plan("new", "u3", 1), Ok((None, Created)));
-        let taken = Err("the profile work is of a@x.com".into());
+        let taken = Err("the profile work belongs to a@x.com".into());
         assert_eq!(plan("work", "u2", 3), taken);
         assert_eq!(plan("WORK", "u3", 3), taken);
     }

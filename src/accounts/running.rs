@@ -54,7 +54,7 @@ impl AccountHistory {
             return Some(live);
         }
         let switch = self.switch.as_ref()?;
-        // Somebody signed in by other means since the switch: then it says nothing.
+        // The user has signed in with `codex login` since the switch, so its record is outdated.
         if !switch.current.as_ref()?.is_same(live) {
             return None;
         }

@@ -27,7 +27,7 @@ const UNREADABLE: &str = ".unreadable";
 pub enum OwnerLocation<'a> {
     /// In this Codex home.
     Live(&'a Path),
-    /// In the profile.
+    /// In the profile of the account.
     Profile,
     /// In this Codex home, as the user asserts: overrides a recorded home that cannot be read, and
     /// a move to another machine.
@@ -125,7 +125,7 @@ impl Profiles {
         // An older login says nothing of where the newer one is.
         let is_told =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
-        // What is remembered of a profile that was removed stands nowhere yet.
+        // The record of a removed profile has to be written even if it is equal: the folder is new.
         let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
         let tell = || {
             if is_told && !is_written {
@@ -134,8 +134,8 @@ impl Profiles {
                 Ok(())
             }
         };
-        // That the owner is elsewhere is noted before there is a copy here, that it is here after:
-        // killed in between, nobody takes a copy for the owner.
+        // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
+        // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = note.owner != Owner::Profile;
         if is_elsewhere {
             tell()?;
@@ -222,7 +222,7 @@ fn note_after(
     let before = found.map(|p| p.file.clone()).unwrap_or_default();
     let seen = found.map(Profile::newest).unwrap_or_default();
     let kept = found.and_then(|p| Some((p.snapshot()?, p.login()?)));
-    // What came after a login is newer, whatever the clock said when that was written.
+    // The successor of a login is newer, even if its timestamp is older.
     let is_behind = outcome == SaveOutcome::Updated
         && found.is_some_and(Profile::is_superseded)
         && kept.is_some_and(|(_, kept)| kept.freshness == seen);

@@ -22,10 +22,10 @@ pub enum SourceError {
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// The file does not exist, or the archive contains no auth.json.
-    #[error("no auth.json: {}", .0.display())]
+    #[error("no auth.json found: {}", .0.display())]
     Missing(PathBuf),
     /// The file is not a valid auth.json.
-    #[error("no auth.json ({reason}): {}", path.display())]
+    #[error("not a valid auth.json ({reason}): {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

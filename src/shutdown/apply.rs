@@ -123,7 +123,7 @@ pub fn apply(
         .iter()
         .cloned()
         .partition(|process| process.role == Role::Daemon);
-    // A launcher hands on what it is told, and ends with its program: it is waited for.
+    // A launcher passes SIGTERM on and ends with its program, so it is only waited for.
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, Role::Codex | Role::Launcher));
@@ -190,7 +190,7 @@ fn wait(
         });
         with_start.collect()
     };
-    // They are told once; what follows only waits.
+    // One SIGTERM each; later calls only wait.
     let mut left = terminate_all(&end_targets(true), Instant::now());
     while !left.is_empty() && Instant::now() < deadline {
         if is_interrupted() {

@@ -20,7 +20,7 @@ pub enum PromptChannel {
     /// A dialog window if a program for that is installed; else the terminal.
     #[default]
     Gui,
-    /// The terminal only.
+    /// The terminal, never a window.
     Console,
 }
 
@@ -127,7 +127,7 @@ pub fn must_ask(settings: &ShutdownSettings, wish: ConfirmationRequest, system: 
     match wish {
         ConfirmationRequest::Ask => true,
         ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
-        // Elsewhere a file alone ends nobody's work.
+        // On other systems the configuration file alone must not end Codex.
         ConfirmationRequest::AsConfigured => {
             system != TargetOs::Windows || settings.confirmation == Confirmation::Required
         }
@@ -189,8 +189,8 @@ impl RefusalReason {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Background => "wait for it to end, or end Codex yourself",
-            Self::InsideCodex => "run the command in a terminal of its own",
-            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these first",
+            Self::InsideCodex => "run the command in a separate terminal",
+            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these processes first",
             Self::Forbidden => {
                 "end Codex yourself, or set process_detection.allow_terminate_if_running = true"
             }
@@ -245,13 +245,13 @@ pub enum ShutdownError {
     #[error("{}: {}", refused(.0.reason), .0.holders.join(", "))]
     Refused(Refusal),
     /// The user answered no.
-    #[error("codex is running and was not ended, as you wished: {}", named(.0))]
+    #[error("codex is running, and you chose not to end it: {}", named(.0))]
     Declined(Vec<HomeProcess>),
     /// Consent was needed, but there is neither a terminal nor a dialog to ask in.
-    #[error("codex is running, and nobody could be asked whether to end it: {}", named(.0))]
+    #[error("codex is running, and there is no terminal to ask whether to end it: {}", named(.0))]
     NoPrompter(Vec<HomeProcess>),
     /// Processes did not end within the time limit.
-    #[error("codex was told to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
+    #[error("codex was asked to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
     NotGone {
         /// The remaining processes, one text each.
         left: Vec<String>,
@@ -277,14 +277,14 @@ pub enum ShutdownError {
 
 fn refused(reason: RefusalReason) -> &'static str {
     match reason {
-        RefusalReason::Background => "a background process of codex is at work and is never ended",
-        RefusalReason::InsideCodex => {
-            "this command was started by the codex that it would have to end"
+        RefusalReason::Background => {
+            "a background process of codex is running, and it is never ended"
         }
+        RefusalReason::InsideCodex => "codex itself started this command and cannot be ended by it",
         RefusalReason::AnotherUser => "codex runs for another user",
-        RefusalReason::Stranger => "the home is in use by something that is not codex",
-        RefusalReason::Unexplained => "somebody unknown is at work in the home",
-        RefusalReason::Forbidden => "codex is running, and the configuration forbids to end it",
+        RefusalReason::Stranger => "a program other than codex uses the home",
+        RefusalReason::Unexplained => "an unknown process is writing in the home",
+        RefusalReason::Forbidden => "codex is running, and the configuration forbids ending it",
     }
 }
 

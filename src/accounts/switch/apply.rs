@@ -70,16 +70,16 @@ pub fn apply(
     let profiles = Profiles::of(request.manager_home);
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.patience)?;
-    on_step("nobody else is at work on these logins");
+    on_step("locked the accounts");
     let mut daemon_stopped = false;
     let mut is_current = first.is_current;
     loop {
         let (lock, live) = lock_when_idle(request, is_current, end)?;
-        on_step("took Codex's locks on the login and read it again");
+        on_step("took Codex's locks and read the live login again");
         let all = profiles.list()?;
         let plan = plan_switch(&live, &all, request)?;
         if is_current && !plan.is_current {
-            // It was saved meanwhile; whether Codex is renewing it matters now.
+            // A newer login was saved since the first plan, so a renewal by Codex matters now.
             is_current = false;
             continue;
         }
@@ -141,7 +141,7 @@ pub fn apply(
             // Started in this moment: it may have read the old login, and would lose the new one.
             atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
             note(OwnerLocation::Profile)?;
-            on_step("a Codex was started meanwhile: put the old login back until it is done");
+            on_step("Codex was started during the switch: put the old login back and retry");
             drop(lock);
             continue;
         }
@@ -162,7 +162,7 @@ pub fn apply(
         {
             remember(request, report.plan.from.as_ref())?;
         }
-        on_step("noted who owns which login");
+        on_step("recorded the owner of each login");
         return Ok(report);
     }
 }

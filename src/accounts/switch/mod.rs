@@ -111,7 +111,7 @@ pub enum SwitchError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// No profile holds a login of this account.
-    #[error("no login of {0} is at hand")]
+    #[error("no profile has a login of {0}")]
     NoProfile(Identity),
     /// The profile has no usable login.
     #[error("the profile {profile} has no login: its auth.json is {reason}")]
@@ -133,7 +133,7 @@ pub enum SwitchError {
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
     /// The owner copy is in another Codex home.
-    #[error("the account of the profile {profile} is signed in in another Codex home: {}", home.display())]
+    #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere {
         /// The name of the profile.
         profile: String,
@@ -142,7 +142,7 @@ pub enum SwitchError {
     },
     /// A newer login of the account was seen.
     #[error(
-        "the login of the profile {profile} is older than one that was seen: its refresh token is probably spent"
+        "the login of the profile {profile} is older than the newest one seen: its refresh token is probably spent"
     )]
     Stale {
         /// The name of the profile.
@@ -152,7 +152,7 @@ pub enum SwitchError {
     #[error("Codex holds the login for too long: {}", .0.display())]
     Locked(PathBuf),
     /// A running Codex may be spending the refresh token of the live login.
-    #[error("the live login is due to be renewed, and Codex may be doing that now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    #[error("the live login is due for renewal, and Codex may be renewing it now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Renewing {
         /// The Codex processes that may renew it.
         holders: Vec<Holder>,

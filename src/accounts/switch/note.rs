@@ -37,7 +37,7 @@ pub struct SwitchFile {
 impl SwitchFile {
     /// The account before the last switch of `home`, which is canonical.
     fn previous_in(&self, home: &Path) -> Option<&Identity> {
-        // A file of before the homes were told apart speaks of one.
+        // Files of older versions have no `home` and describe a single one.
         let is_of = self.home.as_deref().is_none_or(|noted| noted == home);
         let last = self.previous.as_ref().filter(|_| is_of);
         self.homes.get(home).or(last)

@@ -242,7 +242,7 @@ mod tests {
             ("a", "moved"),
             ("b", "login of c@x.com"),
             ("d", "missing"),
-            ("e", "no login"),
+            ("e", "no profile has a login"),
         ] {
             let error = plan(&AuthFile::Missing, &all, to, true).unwrap_err();
             assert!(error.contains(reason), "{error}");
