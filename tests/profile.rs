@@ -399,12 +399,12 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
     }
     let put_back = |args: &[&str]| env.run([&["profile", "restore-login", "work"], args].concat());
     let live = put_back(&[]).code(5);
-    assert!(live.stderr.contains("signed in"), "{live}");
+    assert!(live.stderr.contains("live in a Codex home"), "{live}");
     write_auth(&env.codex_home(), &bob());
     let before = env.tree("");
     let _ = put_back(&["--dry-run"]).code(0);
     let unknown = put_back(&["nothing"]).code(1);
-    assert!(unknown.stderr.contains("there are: 2026"), "{unknown}");
+    assert!(unknown.stderr.contains("available: 2026"), "{unknown}");
     assert_same_tree(&before, &env.tree(""));
     let said = put_back(&[]).code(0);
     assert!(said.stderr.contains("probably spent"), "{said}");

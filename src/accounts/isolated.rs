@@ -38,7 +38,7 @@ pub struct IsolatedLogin {
 }
 
 impl IsolatedLogin {
-    /// The isolated home.
+    /// The path of the isolated home.
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -66,7 +66,7 @@ impl IsolatedLogin {
     }
 }
 
-/// Whether `home` is an isolated home of this manager home.
+/// Returns true if `home` is an isolated home of this manager home.
 pub fn is_isolated(home: &Path, manager_home: &Path) -> bool {
     is_beneath(home, &manager_home.join("profiles").join(ISOLATED))
 }
@@ -90,8 +90,8 @@ fn users_of(home: &Path) -> Vec<Holder> {
 }
 
 impl Profiles {
-    /// The isolated home of an account, which may not exist yet. Its name comes from the ids that the
-    /// profile of the account knows, whatever the caller knows of them.
+    /// The path of the isolated home of an account, which may not exist yet. It depends on the ids
+    /// that the profile records, not on those that the caller knows.
     ///
     /// # Errors
     /// The profiles cannot be read.
@@ -125,11 +125,11 @@ impl Profiles {
         profile
     }
 
-    /// Refuses to take the profile `name` from a Codex that runs isolated with its login, which then
-    /// could not return there.
+    /// Fails if a Codex runs isolated with the login of the profile `name`: removing or renaming
+    /// the profile would leave the login no place to return to.
     ///
     /// # Errors
-    /// A Codex does.
+    /// [`LeaseError::Isolated`].
     pub fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
         let Ok(profile) = self.named(name) else {
             return Ok(());
@@ -146,8 +146,8 @@ impl Profiles {
         self.folder.join(ISOLATED).join(key(account))
     }
 
-    /// Whether [`Profiles::isolate`] can use the login of `account`, as far as can be seen without its
-    /// lock. Returns the name of the profile.
+    /// Checks, without the lock on the account, that [`Profiles::isolate`] can use the login of
+    /// `account`. Returns the name of the profile.
     ///
     /// # Errors
     /// See [`Profiles::isolate`].
@@ -263,7 +263,8 @@ impl Profiles {
         Ok(self.restore_ownership(account, &home, now)?.or(saved))
     }
 
-    /// Makes the profile of `account` the owner of its login, where `home` was and has it no more.
+    /// Records the profile of `account` as the owner of its login if `home` was recorded and no
+    /// longer has it.
     fn restore_ownership(
         &self,
         account: &Identity,

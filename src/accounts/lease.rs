@@ -1,11 +1,11 @@
-//! A profile's login, lent to a Codex that is asked about it.
+//! Leases: a profile's login moves into a scratch home while Codex is asked about it.
 //!
-//! Codex may renew a login as soon as it starts, and leaves databases behind. So it is asked in a
-//! scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy meanwhile, and
-//! what it leaves there goes back into the profile. Killed in between, a Codex of ours may still be
-//! at work: whoever wants the login next waits for that one, takes back what it wrote, and only
-//! then goes on. A lock for each account, which ends with its process, keeps `use`, `restore` and
-//! probes of the same login apart.
+//! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore
+//! runs in a scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for
+//! that time. Releasing the lease moves the login that Codex left back into the profile. If the
+//! manager is killed during a probe, its Codex may still run: the next process that locks the
+//! account waits for that Codex, then recovers the login. One lock file per account keeps `use`,
+//! `restore` and probes of the same login apart; the system drops the lock when its process ends.
 
 use super::profile::{Owner, Profile, ProfileError, Profiles, write_profile_json};
 use super::save::{OwnerLocation, SaveReport};
@@ -23,103 +23,104 @@ use crate::io::{IoError, atomic, hash, space, tree};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Scratch homes and locks of logins, in `profiles/`.
+/// The folder in `profiles/` that holds the scratch homes and the lock files of accounts.
 const PROBE_HOMES: &str = ".probes";
 
 /// Codex's file that tells its servers which installation asks.
 const INSTALLATION_ID: &str = "installation_id";
 
-/// What Codex needs in a scratch home, with room to spare: a login that it renews and cannot store
-/// is lost.
+/// The free disk space that a scratch home needs. Codex loses a login that it renews but cannot
+/// store.
 const MIN_FREE_BYTES: u64 = 32 << 20;
 
-/// How long a Codex whose input has ended may take to do so, too.
+/// The time that Codex gets to exit after its input was closed.
 const CODEX_EXIT_GRACE: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether a Codex has ended.
+/// The interval at which the exit of Codex is checked.
 const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Why a login is not to be had now. Nothing was changed.
+/// The reason why a login cannot be leased or its account locked. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// The file system refused.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// Another process of ours has it.
-    #[error("another codex-manager is at work on the login of {0}")]
+    /// Another codex-manager process holds the lock on the account.
+    #[error("another codex-manager process is using the login of {0}")]
     InUse(Identity),
-    /// A Codex that was asked about it has not ended yet, and may be renewing it.
-    #[error("a Codex that was asked about {of} is still at work: {}", join(.holders))]
+    /// The Codex of an earlier probe still runs and may be renewing the login.
+    #[error("the Codex of an earlier status query of {of} is still running: {}", join(.holders))]
     ProbeRunning {
-        /// Whose login.
+        /// The account of the login.
         of: Identity,
-        /// The processes.
+        /// The Codex processes that still run.
         holders: Vec<Holder>,
     },
-    /// There is none.
+    /// The profile, given by name, has no login.
     #[error("the profile {0} has no login")]
     NoLogin(String),
-    /// It is not known whose it is to use.
+    /// `profile.json` is unreadable, so the owner of the login is unknown.
     #[error(
         "the profile.json of the profile {profile} is damaged ({reason}): its login may have been moved to another machine"
     )]
     Damaged {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
-        /// What is wrong with it.
+        /// The parse error or the violated rule.
         reason: String,
     },
-    /// It went to another machine.
+    /// An export moved the login to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// A Codex home has it.
-    #[error("the account of the profile {profile} is signed in in a Codex home: {}", home.display())]
+    /// The owner copy is in a Codex home.
+    #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
     Live {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
-        /// The home.
+        /// The path of the Codex home.
         home: PathBuf,
     },
-    /// Its isolated home has it.
-    #[error("the account of the profile {profile} runs in an isolated home{}", listed(.holders))]
+    /// The owner copy is in the isolated home of the account, where Codex runs.
+    #[error("the login of the profile {profile} is in use in an isolated home{}", listed(.holders))]
     Isolated {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
         /// The Codex programs that run there.
         holders: Vec<Holder>,
     },
-    /// A Codex home may have it.
-    #[error("the account of the profile {profile} was signed in in a Codex home that cannot be looked at: {}", home.display())]
+    /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted
+    /// disk.
+    #[error("the login of the profile {profile} was last live in a Codex home that cannot be read: {}", home.display())]
     HomeUnreadable {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
-        /// The home.
+        /// The path of the Codex home.
         home: PathBuf,
     },
-    /// A Codex home may have it in the keyring.
-    #[error("the account of the profile {profile} may be signed in in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
+    /// The owner copy may be in the system keyring of a Codex home that does not use auth.json.
+    #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
     InKeyring {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
-        /// The home.
+        /// The path of the Codex home.
         home: PathBuf,
     },
-    /// Codex could not store what it renews.
-    #[error("too little room on the disk for a login that Codex may renew: {}", .0.display())]
+    /// Codex might be unable to store a renewed login in this folder.
+    #[error("not enough free disk space for a login that Codex may renew: {}", .0.display())]
     DiskFull(PathBuf),
-    /// A Codex is being asked about it, as far as is known.
-    #[error("the login of the profile {0} is where Codex was asked about it")]
+    /// `profile.json` names a probe as the owner of the login.
+    #[error("the login of the profile {0} is in use by a status query")]
     AlreadyLeased(String),
-    /// A newer one was seen.
-    #[error("the login of the profile {0} is older than one that was seen")]
+    /// A newer login of the account was seen, so the refresh token of this one is probably spent.
+    #[error("the login of the profile {0} is older than the newest one seen")]
     Stale(String),
-    /// A Codex that runs in the isolated home of an account was signed in to another account.
-    #[error("the isolated home is in use with the login of another account: {}", .0.display())]
+    /// A Codex runs in this isolated home, signed in to another account than the home is for.
+    #[error("Codex is signed in to another account in the isolated home: {}", .0.display())]
     OtherAccountSignedIn(PathBuf),
-    /// The user stopped it.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }
@@ -136,13 +137,15 @@ fn listed(holders: &[Holder]) -> String {
     format!(": {}", join(holders))
 }
 
-/// Logins that nobody else of ours touches until this is dropped.
+/// The locks on one or more accounts. No other codex-manager process touches their logins until
+/// this is dropped.
 #[derive(Debug)]
 pub struct AccountLocks {
     _locks: Vec<FileLock>,
 }
 
-/// The owner copy of a profile's login, in a scratch home.
+/// The owner copy of a profile's login in a scratch home. Dropped without [`Lease::release`], the
+/// login stays there until the next lock on the account recovers it.
 #[derive(Debug)]
 pub struct Lease<'a> {
     profiles: &'a Profiles,
@@ -153,16 +156,18 @@ pub struct Lease<'a> {
 }
 
 impl Lease<'_> {
-    /// The scratch home: auth.json, and the settings that name the servers.
+    /// The scratch home. It contains auth.json and a config.toml that names the same servers as the
+    /// Codex home.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Puts what Codex left back into the profile, and removes the scratch home. Not called, or
-    /// killed on the way, whoever wants the login next does it.
+    /// Moves the login that Codex left in the scratch home back into the profile and removes the
+    /// scratch home.
     ///
     /// # Errors
-    /// A Codex of the scratch home is still at work, or the file system refuses.
+    /// A Codex of the scratch home still runs, or an I/O error. The next lock on the account
+    /// retries.
     pub fn release(self) -> Result<Option<SaveReport>, LeaseError> {
         let patience = CODEX_EXIT_GRACE * 2;
         self.profiles
@@ -171,11 +176,12 @@ impl Lease<'_> {
 }
 
 impl Profiles {
-    /// Takes the locks of these logins within `patience`, and brings back what killed probes and
-    /// launches have left of them.
+    /// Locks `accounts`, waiting at most `patience`, and recovers logins that killed probes and
+    /// launches left in scratch and isolated homes.
     ///
     /// # Errors
-    /// Another process has one of them; one is still being renewed; the file system refuses.
+    /// Another process holds one of the locks, a Codex may still be renewing one of the logins, or
+    /// an I/O error.
     pub fn lock_accounts(
         &self,
         accounts: &[&Identity],
@@ -188,7 +194,7 @@ impl Profiles {
             .iter()
             .map(|who| self.recorded_identity(who))
             .collect::<Result<_, _>>()?;
-        // In one order, so that two who want the same two logins do not wait for each other.
+        // Lock in one order, so that two processes that need the same accounts do not deadlock.
         let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
         wanted.sort_by(|a, b| a.0.cmp(&b.0));
         wanted.dedup_by(|a, b| a.0 == b.0);
@@ -209,14 +215,15 @@ impl Profiles {
         Ok(AccountLocks { _locks: locks })
     }
 
-    /// The account as its profile knows it: who knows fewer ids of it must find the same lock.
+    /// The identity of `account` as its profile records it. Lock files are named after it, so that
+    /// a caller who knows fewer ids of the account takes the same lock.
     pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
         let profile = self.find(account)?;
         let noted = profile.as_ref().and_then(Profile::identity);
         Ok(noted.unwrap_or(account).clone())
     }
 
-    /// The same for the profile of this name; `None` where there is none.
+    /// Locks the account of the profile `name`; `None` if there is no such profile.
     ///
     /// # Errors
     /// See [`Profiles::lock_accounts`].
@@ -235,10 +242,11 @@ impl Profiles {
             .transpose()
     }
 
-    /// Puts the login of `account` into a scratch home, with the servers that `codex_home` names.
+    /// Moves the login of `account` into a scratch home that uses the servers configured in
+    /// `codex_home`.
     ///
     /// # Errors
-    /// Its profile is not the owner, or has an older login than was seen; see also
+    /// The profile does not own the login or has an older one than was seen; see also
     /// [`Profiles::lock_accounts`].
     pub fn acquire_lease(
         &self,
@@ -258,9 +266,9 @@ impl Profiles {
             let Some(bytes) = self.check_owner(&profile, codex_home)? else {
                 return Err(LeaseError::NoLogin(profile.name));
             };
-            // Made before it is noted that the login is lent: who takes it back looks for this.
+            // Created before the lease is recorded: recovery looks for this folder.
             atomic::create_private_folder(&self.scratch(account))?;
-            // Noted before anybody can renew it.
+            // Recorded before Codex can renew the login.
             let mut file = profile.file.clone();
             file.newest = profile.newest();
             file.owner = Owner::Probe;
@@ -273,7 +281,7 @@ impl Profiles {
             &home.join(CONFIG_TOML),
             config::servers_of(codex_home).as_bytes(),
         )?;
-        // The same installation asks, not a new one each time.
+        // Reuse the installation id, so that the servers do not see a new installation per probe.
         if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
             atomic::write(&home.join(INSTALLATION_ID), &id)?;
         }
@@ -287,7 +295,7 @@ impl Profiles {
         })
     }
 
-    /// Refuses to let Codex renew a login that it may have no room to store.
+    /// Refuses a lease if Codex might be unable to store a renewed login.
     pub(super) fn check_disk_space(&self) -> Result<(), LeaseError> {
         if space::free_bytes(&self.folder).is_some_and(|free| free < MIN_FREE_BYTES) {
             return Err(LeaseError::DiskFull(self.folder.clone()));
@@ -295,13 +303,13 @@ impl Profiles {
         Ok(())
     }
 
-    /// Where the login of this account is while it is lent.
+    /// The scratch home of an account. It exists only during a lease.
     fn scratch(&self, account: &Identity) -> PathBuf {
         self.folder.join(PROBE_HOMES).join(key(account))
     }
 
-    /// Takes back what lies in the scratch home of an account, if there is one. The caller holds
-    /// its lock.
+    /// Moves the login in the scratch home of an account back into the profile; `None` if there is
+    /// no scratch home or no login in it. The caller holds the lock on the account.
     fn recover_lease(
         &self,
         account: &Identity,
@@ -326,7 +334,7 @@ impl Profiles {
                 self.quarantine_bytes(&bytes)?;
                 None
             }
-            // Killed before it was there.
+            // The manager was killed before it wrote the login.
             AuthFile::Missing => None,
         };
         if saved.is_none() {
@@ -336,7 +344,8 @@ impl Profiles {
         Ok(saved)
     }
 
-    /// Notes that the profile has the login of this account, where it was noted that it is lent.
+    /// Records the profile as the owner of its login again if `profile.json` names a probe: the
+    /// lease ended before the login was in the scratch home.
     fn mark_as_owner(&self, account: &Identity) -> Result<(), LeaseError> {
         let _lock = FileLock::exclusive(&self.lock)?;
         if let Some(profile) = self.find(account)?
@@ -349,7 +358,8 @@ impl Profiles {
         Ok(())
     }
 
-    /// The bytes of a profile's login, if that is the owner copy and the newest.
+    /// Returns the bytes of a profile's login if that copy is the owner and the newest; `None` if
+    /// the profile has no login.
     pub(super) fn check_owner(
         &self,
         profile: &Profile,
@@ -395,8 +405,8 @@ impl Profiles {
     }
 }
 
-/// Waits until no Codex of the scratch home can be renewing its login. One that has done so, and
-/// waits for a server on its own account, is ended: whoever asked it is gone.
+/// Waits until no Codex on the scratch home can be renewing the login. Kills a Codex that has
+/// finished the renewal, since the probe that started it is gone.
 fn wait_until_idle(
     home: &Path,
     account: &Identity,
@@ -426,7 +436,7 @@ fn wait_until_idle(
     }
 }
 
-/// A file name for a login: of its ids, which stay when its email changes.
+/// The file name for an account: a hash of its ids, which stay the same when its email changes.
 pub(super) fn key(account: &Identity) -> String {
     let id = |id: &Option<String>| id.clone().unwrap_or_default();
     let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));

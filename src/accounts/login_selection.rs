@@ -1,4 +1,4 @@
-//! Which login goes live when an archive is put back. Pure.
+//! Selects the login that goes live when an archive is restored. Pure.
 
 use crate::codex::auth::{AuthSnapshot, Freshness, Login};
 use serde::Serialize;
@@ -15,61 +15,61 @@ pub enum AuthPolicy {
     Skip,
 }
 
-/// Which login goes live.
+/// The login that is live after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoginChoice {
-    /// What is live stays.
+    /// The live login, unchanged.
     KeepLive,
-    /// The archive's.
+    /// The login in the archive.
     Archive,
-    /// The profile's, which is newer than the archive's.
+    /// The login in the profile, which is newer than the archived one.
     Profile,
 }
 
-/// What became of the archived login.
+/// The result for the archived login, as shown to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthOutcome {
-    /// It is live.
+    /// The archived login is live.
     Restored,
-    /// A newer one of the same account is live instead.
+    /// A newer login of the same account is live instead.
     KeptNewer,
-    /// The live login was not touched.
+    /// The live login was left unchanged on request.
     Skipped,
 }
 
-/// The logins to choose from.
+/// The logins of one account to select from.
 #[derive(Debug, Clone, Copy)]
 pub struct LoginCandidates<'a> {
-    /// The live one, if it is of the archive's account.
+    /// The live login, if it is of the archive's account.
     pub live: Option<&'a AuthSnapshot>,
-    /// The archive's.
+    /// The login in the archive.
     pub archive: &'a AuthSnapshot,
-    /// That of the account's profile.
+    /// The login in the profile of the archive's account.
     pub profile: Option<&'a AuthSnapshot>,
-    /// The newest login of this account that was ever seen.
+    /// The freshness of the newest login of this account ever seen, which may no longer exist.
     pub newest_seen: Freshness,
-    /// Whether another login of the account is known to have come after the archive's.
+    /// True if a later login of the account is known, so the refresh token in the archive is spent.
     pub is_spent: bool,
 }
 
-/// A choice and what must be said about it.
+/// A selected login and its consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoginDecision {
-    /// Which.
+    /// The login that goes live.
     pub choice: LoginChoice,
-    /// How it is reported.
+    /// The result to report.
     pub outcome: AuthOutcome,
-    /// Whether the login that will be live is older than one that was seen: its refresh token is
+    /// True if the login that goes live is older than one seen before: its refresh token is
     /// probably spent.
     pub is_stale: bool,
 }
 
-/// Chooses. Equal age keeps what is live, then the profile's, then the archive's: the farther a
-/// copy is from Codex, the likelier it was renewed elsewhere.
+/// Selects a login by `policy`. Among logins of equal age the live one wins, then the profile's,
+/// then the archive's: the farther a copy is from Codex, the likelier it was renewed elsewhere.
 pub fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
     let of_archive = if candidates.is_spent {
-        // Whatever the clock said when it was written.
+        // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()
     } else {
         freshness(candidates.archive.login.as_ref())

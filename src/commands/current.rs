@@ -129,7 +129,7 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // Codex does not read the file, or may not: then it says nothing.
     if !store.reads_auth_json() {
         return Some(format!(
-            "Codex keeps its login by cli_auth_credentials_store = \"{}\"; who is signed in is not known",
+            "Codex keeps its login by cli_auth_credentials_store = \"{}\"; the account is unknown",
             store.name()
         ));
     }
@@ -213,7 +213,7 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
     }
     let all = || view.daemon.iter().chain(&view.processes);
     if all().any(|process| process.email.is_none() && process.name == "codex") {
-        ui.note("what runs already keeps the account that was signed in when it was started");
+        ui.note("running programs keep the account that was live when they started");
     }
     if let Some(daemon) = view.daemon.as_ref().filter(|d| d.current == Some(false)) {
         ui.warn(format_args!(

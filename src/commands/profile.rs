@@ -153,9 +153,9 @@ pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
     let config = CodexConfig::read(home);
     if let Some(problem) = config.problem {
         return Err(CommandError::usage(format!(
-            "config.toml of the Codex home is not understood: {problem}"
+            "cannot parse config.toml of the Codex home: {problem}"
         ))
-        .hint("mend it first: Codex itself does not start with it; nothing was changed"));
+        .hint("fix it first: Codex does not start with it either; nothing was changed"));
     }
     if config.store.reads_auth_json() {
         return Ok(());
@@ -427,7 +427,7 @@ impl RestoreLoginArgs {
                 "  signed in or renewed {}",
                 relative(&settings.zone.at(&at), context)
             ),
-            None => "  how old it is is not known".into(),
+            None => "  its age is unknown".into(),
         });
         if is_stale {
             ui.warn(

@@ -1,4 +1,4 @@
-//! What is said of errors about ending Codex.
+//! Exit codes and hints for errors about ending Codex.
 
 use super::{CommandError, ErrorKind};
 
@@ -18,7 +18,7 @@ impl From<crate::shutdown::ShutdownError> for CommandError {
             }
             ShutdownError::NoPrompter(_) => running(
                 error,
-                "end Codex, or allow to end it with --auto-terminate-without-confirmation",
+                "end Codex, or allow ending it with --auto-terminate-without-confirmation",
             ),
             ShutdownError::NotGone { .. }
             | ShutdownError::NoProgram { .. }

@@ -1,4 +1,4 @@
-//! Writing a file so that, whatever happens, either the old or the new one is there.
+//! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
 use super::{IoContext, IoError};
 use super::{file_open, long_path};
@@ -7,10 +7,10 @@ use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// How the names of our temp files begin. They are safe to remove once no process writes them.
+/// The prefix of temp files. They are safe to remove once no process writes them.
 pub const TEMP_PREFIX: &str = ".codex-manager-tmp-";
 
-/// Whether a file of this name is one of our temp files.
+/// Returns true if `name` is that of a temp file.
 pub fn is_temp_name(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }
@@ -25,7 +25,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// The same for a file that is somebody else's to share: who may read it stays as it is.
+/// Replaces `path` with `bytes` like [`write`], keeping its permissions, for files of other
+/// programs.
 pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -36,7 +37,8 @@ pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// The same for a generated file that holds no secret: others may read it.
+/// Replaces `path` with `bytes` like [`write`], readable by other users, for generated files
+/// without secrets.
 pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -51,8 +53,7 @@ pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// A file that is being written beside the place where it will stand. Dropped before it is
-/// put there, it removes itself.
+/// A file that is written next to its final path. Dropped before it is published, it is removed.
 #[derive(Debug)]
 pub struct TempFile(tempfile::NamedTempFile);
 
@@ -69,8 +70,8 @@ impl TempFile {
                 .prefix(TEMP_PREFIX)
                 .tempfile_in(folder)
                 .at("create a file in", folder)?;
-            // The lock tells a sweep that somebody writes it; it ends with us. A sweep that came in
-            // between has taken the file away.
+            // The lock shows a sweep that the file is in use; it ends with this process. A sweep
+            // between create and lock may have removed the file.
             let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
             if !taken && file.path().exists() {
                 return Ok(Self(file));
@@ -83,7 +84,7 @@ impl TempFile {
         self.0.as_file_mut()
     }
 
-    /// Where the file is for now.
+    /// The temporary path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -102,7 +103,7 @@ impl TempFile {
         sync_folder(parent_of(path))
     }
 
-    /// Makes the file durable under the name that it has for now.
+    /// Makes the content durable under the temporary name.
     pub fn sync(&self) -> Result<(), IoError> {
         self.0.as_file().sync_all().at("fsync", self.0.path())
     }
@@ -123,8 +124,8 @@ impl TempFile {
         named.at("create", path).map(drop)
     }
 
-    /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
-    /// `Ok(Err(self))` when the name is taken.
+    /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
+    /// `Ok(Err(self))` if the name is taken.
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
@@ -136,7 +137,8 @@ impl TempFile {
         }
     }
 
-    /// The same; a failure gives the file back, as long as it has not got its name.
+    /// Publishes the file like [`TempFile::publish`], but returns it on failure, as long as it does
+    /// not have its name.
     pub fn try_publish(self, path: &Path) -> Result<(), PublishError> {
         let back = |error, file| PublishError {
             error,
@@ -160,24 +162,24 @@ impl TempFile {
         }
     }
 
-    /// Leaves the file where it is for now, for somebody else to remove.
+    /// Leaves the file in place for another process to remove.
     pub fn leave(self) {
         // It stays where this fails, too.
         let _ = self.0.keep();
     }
 }
 
-/// A file that was not published.
+/// A failure to publish a temp file.
 #[derive(Debug)]
 pub struct PublishError {
-    /// Why.
+    /// The I/O error.
     pub error: IoError,
-    /// The file; absent where it has its name, but not surely durably.
+    /// The unpublished file; `None` if it has its name, though perhaps not durably.
     pub file: Option<TempFile>,
 }
 
-/// Gives the durable file `from` the name `to` as well, if that is free; false where it is taken.
-/// By a second name where the file system has those, else by a copy. The name is durable on return.
+/// Publishes the durable file `from` as `to` too, by a hard link or else a copy. Returns false if
+/// `to` exists. The name is durable on return.
 pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match fs::hard_link(from, to) {
         Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
@@ -204,7 +206,7 @@ pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// A new file that only its owner may read.
+/// Creates a file with mode 0600.
 pub fn create_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -233,7 +235,7 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
     long_path::with(folder, |folder| builder.create(folder)).at("create folder", folder)
 }
 
-/// The same; those that are new are durable on return.
+/// Like [`create_private_folder`]; new folders are durable on return.
 pub fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors();
     let missing: Vec<_> = above
@@ -262,8 +264,9 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sync_folder(parent_of(to))
 }
 
-/// The same, where nothing has the name `to`; else an error of the kind [`std::io::ErrorKind::AlreadyExists`].
-/// Where the system cannot refuse by itself, the place is looked at right before.
+/// Renames `from` to `to` if that does not exist; else an error of the kind
+/// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
+/// so a file created in between is replaced.
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
@@ -296,7 +299,7 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
     for (i, (from, to)) in moves.iter().enumerate() {
         if let Err(source) = rename(from, to) {
             for (from, to) in moves[..i].iter().rev() {
-                // What cannot go back either is for whoever knows the list.
+                // A file that cannot be renamed back either is left to the caller, who has the list.
                 let _ = rename(to, from);
             }
             return Err(source).at("move", from);
@@ -320,7 +323,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
             builder.mode(0o700);
         }
         match long_path::with(made, |made| builder.create(made)) {
-            // Somebody else was faster.
+            // Another process created it first.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,
         }
@@ -329,7 +332,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The path with more at the end of its name.
+/// Appends `suffix` to the file name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -367,7 +370,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     unreachable!("the loop above has no end")
 }
 
-/// Removes the temp files in `folder` whose writer is gone; returns how many.
+/// Removes temp files in `folder` that no process is writing. Returns their number.
 pub fn sweep(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -387,8 +390,8 @@ fn remove_temp(path: &Path) -> bool {
     fs::remove_file(path).is_ok()
 }
 
-/// Temp files in `folder` that nobody writes any more: a process was killed. Files younger than a
-/// minute are left out: theirs may be about to be locked.
+/// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
+/// not be locked yet.
 pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
     const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(folder) else {

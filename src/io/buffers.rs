@@ -1,24 +1,24 @@
-//! Large buffers that go round. Getting each anew costs a page fault for every page of it, and what
-//! several threads have freed stays with the allocator of each.
+//! A pool of large buffers. Allocating each anew costs page faults, and the allocator keeps memory
+//! that several threads freed.
 
 use super::position::ALIGNMENT;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buffers that nobody uses now. A clone is another way to the same ones.
+/// Unused buffers, shared by all clones.
 #[derive(Debug, Clone, Default)]
 pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    /// A buffer without content.
+    /// Takes an empty buffer from the pool.
     pub fn empty(&self) -> Buffer {
         let mut buffer = self.take();
         buffer.clear();
         buffer
     }
 
-    /// Room for so many bytes, which begins at a multiple of [`ALIGNMENT`] in memory. What is in it is
-    /// whatever was there: to be written over.
+    /// Takes a buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is arbitrary and must
+    /// be overwritten.
     pub fn aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.
@@ -41,7 +41,7 @@ impl BufferPool {
     }
 }
 
-/// A buffer. Dropped, it is there for others.
+/// A buffer that returns to the pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
@@ -69,7 +69,7 @@ impl Drop for Buffer {
     }
 }
 
-/// A part of a buffer that devices can read from by themselves.
+/// A part of a buffer, aligned for direct I/O.
 #[derive(Debug)]
 pub struct AlignedBuffer {
     buffer: Buffer,
@@ -77,7 +77,7 @@ pub struct AlignedBuffer {
 }
 
 impl AlignedBuffer {
-    /// Shortens it to its first `len` bytes.
+    /// Shortens the buffer to its first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.range.end = self.range.end.min(self.range.start + len);
     }
@@ -111,7 +111,7 @@ mod tests {
         let again = buffers.aligned(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
         drop(again);
-        // It was not cleared meanwhile.
+        // The pool does not clear buffers.
         let mut again = buffers.aligned(1000);
         assert_eq!(again[999], 7);
         again.truncate(900);

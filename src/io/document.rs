@@ -1,8 +1,8 @@
-//! JSON documents of ours: versioned, locked for change, never lost to damage.
+//! Versioned JSON documents of this program.
 //!
-//! Every document carries `"schema"`. A newer one than the program knows is refused and left as it
-//! is. One that cannot be read is moved aside under a free name, so that its bytes are kept, and
-//! the caller is told, so that it can rebuild it.
+//! Every document has a `"schema"` number. A newer number than the program knows is an error, and
+//! the file stays unchanged. An unreadable document is renamed to a free name, so that its bytes
+//! are kept, and the caller rebuilds it.
 
 use super::file_open;
 use super::lock::FileLock;
@@ -12,28 +12,28 @@ use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A kind of document that this program writes.
+/// A type of document that this program writes.
 pub trait Document: Serialize + DeserializeOwned + Default {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64;
-    /// Whether it is written for people to look at: a line for each value. One that only this
-    /// program reads is smaller without.
+    /// True for documents that people read: one line per value. Documents only for this program are
+    /// compact.
     const INDENTED: bool = true;
 }
 
-/// What was found at a document's path.
+/// The state of a document on disk.
 #[derive(Debug)]
 pub enum DocumentState<T> {
-    /// There is no such file.
+    /// The file does not exist.
     Absent,
-    /// A good document.
+    /// The document was read and parsed.
     Good(T),
-    /// A file that is no document of this kind.
+    /// The file is not a document of this type; the text is the parse error.
     Damaged(String),
 }
 
 impl<T> DocumentState<T> {
-    /// The document, if there is a good one.
+    /// The document, unless it is absent or damaged.
     pub fn good(self) -> Option<T> {
         match self {
             Self::Good(document) => Some(document),
@@ -42,20 +42,20 @@ impl<T> DocumentState<T> {
     }
 }
 
-/// Why a document could not be used at all.
+/// The reason why a document is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// Written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this one knows {known}): {}", path.display())]
     Newer {
-        /// The document.
+        /// The path of the document.
         path: PathBuf,
         /// The schema number it carries.
         found: u64,
         /// The newest one known here.
         known: u64,
     },
-    /// The file system refused.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] IoError),
 }
@@ -80,7 +80,7 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>,
     struct Versioned {
         schema: u64,
     }
-    // Ours begin with the number: most are gone through once.
+    // Documents begin with the schema number, so most are parsed only once.
     if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
         && let Ok(document) = serde_json::from_slice(bytes)
     {
@@ -144,12 +144,12 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
     Ok(bytes)
 }
 
-/// What [`update`] had to do besides updating.
+/// The result of [`update`].
 #[derive(Debug)]
 pub struct DocumentUpdate<R> {
-    /// What the change returned.
+    /// The result of the change.
     pub value: R,
-    /// Where a damaged document was moved to.
+    /// The new path of a damaged document, if there was one.
     pub moved_aside: Option<PathBuf>,
 }
 

@@ -1,9 +1,9 @@
-//! Files, locks, secrets and clocks. Nothing here knows of Codex.
+//! Files, locks, secrets and clocks. Knows nothing of Codex.
 //!
-//! clippy forbids `fs::write`, `rename`, `copy` and `remove_dir_all` elsewhere: everything above goes
-//! through [`atomic`], [`document`] and [`tree`], so that the promise "temp file, fsync, rename, fsync of
-//! the folder" stands in one place. What is staged, and made durable as a whole before it counts, says so
-//! where it allows itself more.
+//! clippy forbids `fs::write`, `rename`, `copy` and `remove_dir_all` elsewhere: all other modules
+//! use [`atomic`], [`document`] and [`tree`], so that the sequence "temp file, fsync, rename, fsync
+//! of the folder" is written once. Code that stages files and makes them durable as a whole has an
+//! explicit exception.
 
 pub mod ansi;
 pub mod atomic;
@@ -44,22 +44,22 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {}", path.display())]
 pub struct IoError {
-    /// What was tried, as a verb phrase: `read`, `create folder`.
+    /// The failed action as a verb phrase: `read`, `create folder`.
     pub action: &'static str,
     /// The path it was tried on.
     pub path: PathBuf,
-    /// What the system answered.
+    /// The error that the system returned.
     #[source]
     pub source: std::io::Error,
 }
 
 impl IoError {
-    /// Whether the system said that there is no such file.
+    /// Returns true if the file does not exist.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
-    /// Whether the disk or a quota is full.
+    /// Returns true if the disk or a quota is full.
     pub fn is_no_space(&self) -> bool {
         matches!(
             self.source.kind(),

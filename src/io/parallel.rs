@@ -1,20 +1,19 @@
-//! Work on several threads whose results are taken in the order in which it was given, with a bound
-//! on how much is under way.
+//! Ordered parallel work: results arrive in the order of the jobs, with a bound on unfinished jobs.
 
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// How many threads to use: one for each processor, at most eight. Each holds a few megabytes.
+/// The number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
 pub fn threads() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         .clamp(2, 8)
 }
 
-/// Does `other` on another thread while `own` is done on this one; where the system gives no thread, after
-/// it.
+/// Runs `other` on another thread and `own` on this one. If no thread can be started, runs `other`
+/// afterwards.
 pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
         let beside = thread::Builder::new().spawn_scoped(scope, &other);
@@ -29,11 +28,11 @@ pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -
     })
 }
 
-/// Takes jobs; see [`ordered`].
+/// Accepts jobs; see [`ordered`].
 pub struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
 
 enum SubmitTo<'a, J, R> {
-    /// To threads.
+    /// Worker threads process the jobs.
     Threads {
         jobs: SyncSender<(J, SyncSender<R>)>,
         order: SyncSender<Receiver<R>>,
@@ -48,7 +47,7 @@ impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
     }
 }
 
-/// Whoever takes the results has failed: there is no use in going on.
+/// The consumer of the results has failed, so further jobs are useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConsumerFailed;
 
@@ -87,7 +86,8 @@ where
     ordered_on(threads(), in_flight, work, take, produce)
 }
 
-/// The same on as many threads as are asked for: for work that waits for disks more than it computes.
+/// Like [`ordered`], with a given number of threads, for work that waits for disks more than it
+/// computes.
 ///
 /// # Errors
 /// As [`ordered`].
@@ -123,7 +123,7 @@ where
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok((job, result)) = next else { return };
-                // Nobody may want it any more.
+                // The receiver may be gone after an error.
                 let _ = result.send(work(job));
             }
         };

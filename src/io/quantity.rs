@@ -1,8 +1,8 @@
-//! How many of what, in words.
+//! Counts with their noun.
 
 use std::fmt::Display;
 
-/// "1 file", "2 files", "0 entries".
+/// Formats a count with its noun: "1 file", "2 files", "0 entries".
 pub fn pluralize<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     if count == N::from(1) {
         return format!("{count} {noun}");

@@ -1,7 +1,7 @@
-//! Putting more records into order than memory should hold.
+//! External merge sort of byte records.
 //!
-//! Records are bytes and ordered as such. What does not fit is sorted in runs that go to a temp
-//! file without a name, which are merged when the records are read.
+//! Records beyond the memory limit are sorted in runs, which go to an unnamed temp file and are
+//! merged when the records are read.
 
 use super::position;
 use std::cmp::Reverse;
@@ -9,17 +9,17 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io;
 
-/// How many bytes of records are held before they become a run.
+/// The bytes of records in memory that are written as one run.
 const MAX_BYTES_IN_MEMORY: usize = 4 << 20;
 
-/// How much of each run is read at a time.
+/// The bytes that are read of each run at a time.
 const READ_AHEAD_BYTES: usize = 16 << 10;
 
-/// Takes records in any order.
+/// Collects records in any order.
 #[derive(Debug, Default)]
 pub struct Sorter {
     bytes: Vec<u8>,
-    /// Where each held record begins and ends.
+    /// Start and end of each record in `bytes`.
     records: Vec<(u32, u32)>,
     runs: Option<SpilledRuns>,
     held: Option<usize>,
@@ -28,7 +28,7 @@ pub struct Sorter {
 #[derive(Debug)]
 struct SpilledRuns {
     file: File,
-    /// Where each run begins and ends.
+    /// Start and end of each run in `file`.
     spans: Vec<(u64, u64)>,
     len: u64,
 }
@@ -87,7 +87,7 @@ impl Sorter {
         Ok(())
     }
 
-    /// All records in their order.
+    /// Ends the input and returns the records in order.
     ///
     /// # Errors
     /// The temp file cannot be written or read.
@@ -125,7 +125,7 @@ impl Sorter {
     }
 }
 
-/// Records in order.
+/// An iterator over the sorted records.
 #[derive(Debug)]
 pub struct SortedRecords {
     held: Sorter,
@@ -155,7 +155,7 @@ impl SortedRecords {
     }
 }
 
-/// What is left of a run.
+/// The unread part of a run.
 #[derive(Debug)]
 struct SortedRun {
     at: u64,
@@ -179,7 +179,7 @@ impl SortedRun {
         Ok(Some(record))
     }
 
-    /// Reads until so many bytes are there.
+    /// Reads until `buffer` has at least `wanted` unread bytes.
     fn have(&mut self, file: &File, wanted: usize) -> io::Result<()> {
         let there = self.buffer.len() - self.start;
         if there >= wanted {
@@ -200,7 +200,7 @@ impl SortedRun {
     }
 }
 
-/// A run, of which no two are told apart by the order.
+/// A run in the merge heap. All compare equal, so that only the record decides.
 #[derive(Debug)]
 struct HeapRun(SortedRun);
 

@@ -12,7 +12,7 @@ pub enum Day {
     Date {
         /// The year, if it was written.
         year: Option<i32>,
-        /// 1 to 12.
+        /// The month, 1 to 12.
         month: u32,
         /// As it was written.
         day: u32,
@@ -21,7 +21,7 @@ pub enum Day {
     Weekday(Weekday),
 }
 
-/// What a text says of a time; at least one of both.
+/// A parsed time: a day, a time of day, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WallTime {
     /// The day, if it was written.
@@ -77,7 +77,7 @@ pub fn parse(text: &str) -> Option<WallTime> {
     (day.is_some() || time.is_some()).then_some(WallTime { day, time })
 }
 
-/// Fills a part that may stand once: a second one would make the first mean nothing.
+/// Sets a part of the time; `None` if it was already set.
 fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }

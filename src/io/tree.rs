@@ -1,4 +1,4 @@
-//! Whole folders: listing them, removing them, making them durable.
+//! Operations on whole folders: list, copy, remove, make durable.
 
 use super::{IoContext, IoError, atomic, file_open, long_path, parallel};
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
         let entry = entry?;
         match entry.file_type() {
             Ok(kind) => names.push((entry.file_name(), kind)),
-            // Gone meanwhile; most systems need not look for this.
+            // Removed since it was listed; most systems report the type without this call.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -21,8 +21,8 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
-/// Removes a folder in which there is nothing but folders. Anything else that is in it, or comes into it
-/// meanwhile, stays, with the folders above.
+/// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
+/// above it.
 pub fn remove_hollow(folder: &Path) {
     let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
     if is_hollow {
@@ -85,8 +85,8 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
     innermost_first.try_for_each(|folder| long_path::with(folder, |folder| fs::remove_dir(folder)))
 }
 
-/// Gives what stands at `from`, and all that is in it, to `to` as well. Folders and links are made anew, a
-/// file gets a second name; where it can have none, it is copied.
+/// Copies `from` and everything in it to `to`. Folders and links are created anew; files are
+/// hard-linked, or copied if that is impossible.
 pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
     let meta = long_path::with(from, Path::symlink_metadata).at("look at", from)?;
     if !meta.is_dir() {
@@ -99,8 +99,7 @@ pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Makes what stands at `path`, and all that is in it, its owner's alone. Nothing is done elsewhere than
-/// on systems with modes.
+/// Restricts `path` and everything in it to its owner. No effect on systems without file modes.
 #[cfg_attr(not(unix), allow(unused_variables, reason = "there are no modes"))]
 pub fn close_to_others(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
@@ -122,7 +121,7 @@ pub fn close_to_others(path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The same for what is no folder.
+/// Like [`share`], for anything but a folder.
 pub fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
     if meta.is_symlink() {
         let target = long_path::with(from, |from| fs::read_link(from)).at("read", from)?;
@@ -212,7 +211,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
     )
 }
 
-/// Whether more than a few entries are below `folder`.
+/// Returns true if `folder` contains more than a few entries, recursively.
 #[cfg(target_os = "linux")]
 fn is_large(folder: &Path) -> Result<bool, IoError> {
     let mut seen = 0;
@@ -244,7 +243,7 @@ fn walk_below(
     Ok(visit(path, kind))
 }
 
-/// Whether the absolute path `path` is `folder` or lies within it, whatever links lead there. Neither
+/// Returns true if the absolute path `path` is `folder` or below it, after resolving links. Neither
 /// need exist.
 pub fn lies_in(path: &Path, folder: &Path) -> bool {
     real(path).starts_with(real(folder))

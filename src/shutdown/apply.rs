@@ -1,8 +1,8 @@
-//! Ending those who use a home.
+//! Ends the processes that use a home.
 //!
-//! Codex programs are told first, so that none of them starts the daemon again; then the daemon, by
-//! Codex's own command; then what they started is waited for. One time limit holds for all of it.
-//! At the end everything is looked at again: only a home that nobody uses counts.
+//! Codex programs get SIGTERM first, so that none of them starts the daemon again. Then Codex's own
+//! command stops the daemon, and the processes that Codex started get time to end. One time limit
+//! covers all of it. Finally the home is scanned again: success means that no process uses it.
 
 use super::{
     ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, TargetOs,
@@ -18,42 +18,43 @@ use crate::io::progress::is_interrupted;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long is waited before it is looked whether the user wants to stop.
+/// The interval at which Ctrl-C is checked during a wait.
 const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Whose home is to be free, and by what means.
+/// The home to free of processes, and the means.
 #[derive(Debug)]
 pub struct ShutdownRequest<'a> {
-    /// The Codex home.
+    /// The Codex home to free.
     pub home: &'a Path,
-    /// The folders elsewhere that hold its data.
+    /// Folders outside the home that hold its data, such as databases.
     pub outside: &'a [PathBuf],
-    /// The Codex program, where it is configured.
+    /// The configured Codex program; `None` searches `PATH`.
     pub codex_bin: Option<&'a Path>,
-    /// The environment that Codex is run in.
+    /// The environment for running Codex.
     pub env: &'a Environment,
-    /// How.
+    /// The rules for ending Codex.
     pub settings: &'a ShutdownSettings,
 }
 
-/// What was done.
+/// The result of a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownReport {
-    /// Who was ended.
+    /// The processes that were ended.
     pub ended: Vec<HomeProcess>,
 }
 
 impl ShutdownRequest<'_> {
-    /// Looks who uses the home.
+    /// Finds the processes that use the home now.
     pub fn scan(&self) -> Seen {
         process::look(self.home, self.outside, &self.settings.names)
     }
 }
 
-/// Waits until nobody uses the home, at most for the grace period; who is there then.
+/// Waits until no process uses the home, at most for the grace period. Returns the processes that
+/// use it afterwards.
 ///
 /// # Errors
-/// The user stopped us.
+/// The user pressed Ctrl-C.
 pub fn wait_grace_period(request: &ShutdownRequest<'_>, seen: Seen) -> Result<Seen, ShutdownError> {
     let grace = request.settings.grace_period;
     if seen.is_nobody() || grace.is_zero() {
@@ -63,19 +64,19 @@ pub fn wait_grace_period(request: &ShutdownRequest<'_>, seen: Seen) -> Result<Se
     Ok(request.scan())
 }
 
-/// Who is told what is seen, and asked whether to go on.
+/// Shows the processes to the user and asks for consent.
 pub trait Prompter {
-    /// These use the home.
+    /// Shows the processes that use the home.
     fn show(&mut self, seen: &Seen);
-    /// Whether these may be ended; `None` where nobody can be asked.
+    /// Asks for consent to end these processes; `None` if there is no way to ask.
     fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
 }
 
-/// Sees to it that nobody uses the home: waits for the grace period, plans, asks where that is due,
-/// and ends who is there.
+/// Ensures that no process uses the home: waits for the grace period, plans, asks if needed, and
+/// ends the processes.
 ///
 /// # Errors
-/// Codex is running and is not ended (exit code 3), or was told to end and did not in time (5).
+/// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
 pub fn shut_down(
     request: &ShutdownRequest<'_>,
     wish: ConfirmationRequest,
@@ -106,10 +107,11 @@ pub fn shut_down(
     apply(request, &targets)
 }
 
-/// Ends those who are to be ended and makes sure that nobody uses the home any more.
+/// Ends the processes in `targets` and checks that no process uses the home any more.
 ///
 /// # Errors
-/// Somebody is left when the time is over, the daemon cannot be stopped, or the user stopped us.
+/// A process remains when the time is over, the daemon cannot be stopped, or the user pressed
+/// Ctrl-C.
 pub fn apply(
     request: &ShutdownRequest<'_>,
     targets: &ShutdownTargets,
@@ -121,7 +123,7 @@ pub fn apply(
         .iter()
         .cloned()
         .partition(|process| process.role == Role::Daemon);
-    // A launcher hands on what it is told, and ends with its program: it is waited for.
+    // A launcher passes SIGTERM on and ends with its program, so it is only waited for.
     let (clients, offspring): (Vec<_>, Vec<_>) = others
         .into_iter()
         .partition(|process| matches!(process.role, Role::Codex | Role::Launcher));
@@ -171,7 +173,8 @@ fn stop(
         .map_err(ShutdownError::Daemon)
 }
 
-/// Tells and waits; who is left at the deadline, each as a line.
+/// Sends SIGTERM to the selected processes and waits. Returns those that remain at the deadline,
+/// one text each.
 fn wait(
     processes: &[HomeProcess],
     send_sigterm: fn(&HomeProcess) -> bool,
@@ -187,7 +190,7 @@ fn wait(
         });
         with_start.collect()
     };
-    // They are told once; what follows only waits.
+    // One SIGTERM each; later calls only wait.
     let mut left = terminate_all(&end_targets(true), Instant::now());
     while !left.is_empty() && Instant::now() < deadline {
         if is_interrupted() {

@@ -1,9 +1,8 @@
-//! Seeing to it that Codex is closed before something is done to its home that a running Codex would
-//! spoil, or be spoiled by.
+//! Ends the Codex processes on a home before a command that a running Codex would disturb.
 //!
-//! [`plan`] says what is to be done about those who use the home: nothing, ask, end them, or refuse.
-//! It is pure. [`apply()`] ends them and makes sure that they are gone; [`shut_down`] does all of it. Only programs of Codex are ever
-//! told to end, and never killed: who does not end when told may be in the middle of a write.
+//! [`plan`] decides: do nothing, ask, end them, or refuse. It is pure. [`apply()`] ends them and
+//! checks that they are gone; [`shut_down`] does everything in order. Only programs of Codex are
+//! asked to end, and none is killed: a process that does not end may be in the middle of a write.
 
 mod apply;
 
@@ -15,48 +14,48 @@ use crate::codex::program::ProgramError;
 use serde::Serialize;
 use std::time::Duration;
 
-/// Where the question is asked whether Codex may be ended.
+/// The place where the user is asked whether Codex may be ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PromptChannel {
-    /// In a window, where a program for that exists; else on the terminal.
+    /// A dialog window if a program for that is installed; else the terminal.
     #[default]
     Gui,
-    /// On the terminal.
+    /// The terminal, never a window.
     Console,
 }
 
-/// Whether Codex may be ended at all.
+/// The setting that allows or forbids ending Codex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Termination {
-    /// It may, with consent.
+    /// Codex may be ended, with consent.
     Allowed,
-    /// It may not.
+    /// Codex is never ended.
     Forbidden,
 }
 
-/// Whether somebody has to say yes first, as the configuration has it.
+/// The setting that requires or waives the user's consent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmation {
-    /// Somebody has to.
+    /// The user has to consent.
     Required,
-    /// Nobody has to. Counts on Windows alone; elsewhere it takes a flag.
+    /// No consent is needed. Has an effect on Windows only; on other systems it takes a flag.
     Waived,
 }
 
-/// How Codex is to be closed, as the configuration has it.
+/// The settings of `[process_detection]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShutdownSettings {
-    /// Which programs are Codex.
+    /// The program names that count as Codex.
     pub names: ProgramNames,
-    /// How long who uses the home may take to end without being told.
+    /// The wait for processes to end by themselves before anything else happens.
     pub grace_period: Duration,
-    /// Whether Codex may be ended.
+    /// Permission to end Codex.
     pub termination: Termination,
-    /// Whether somebody has to say yes.
+    /// The need for the user's consent.
     pub confirmation: Confirmation,
-    /// Where they are asked.
+    /// The place where the user is asked.
     pub channel: PromptChannel,
-    /// How long Codex may take to end once it was told.
+    /// The time limit for Codex to end after it was asked to.
     pub terminate_timeout: Duration,
 }
 
@@ -77,19 +76,19 @@ impl Default for ShutdownSettings {
     }
 }
 
-/// A family of systems, as far as closing Codex differs.
+/// An operating system family, as far as ending Codex differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetOs {
-    /// Windows.
+    /// Any version of Windows.
     Windows,
-    /// macOS.
+    /// Any version of macOS.
     Macos,
-    /// Linux and its like.
+    /// Linux and other Unix systems.
     Linux,
 }
 
 impl TargetOs {
-    /// The one that this program was built for.
+    /// The system that this program was built for.
     pub fn of_this_build() -> Self {
         if cfg!(windows) {
             Self::Windows
@@ -101,7 +100,7 @@ impl TargetOs {
     }
 }
 
-/// The background programs of Codex that are never ended, unless the configuration says otherwise.
+/// The default list of Codex background programs that are never ended.
 pub fn default_background_names(system: TargetOs) -> Vec<String> {
     match system {
         TargetOs::Windows => vec!["codex-windows-sandbox".into()],
@@ -109,89 +108,89 @@ pub fn default_background_names(system: TargetOs) -> Vec<String> {
     }
 }
 
-/// What the command line says about asking.
+/// The command-line flags about confirmation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConfirmationRequest {
-    /// Nothing: the configuration decides.
+    /// No flag: the configuration decides.
     #[default]
     AsConfigured,
-    /// Yes was said to every question.
+    /// `--yes`: consent to every question.
     Yes,
-    /// Ask, whatever the configuration and other flags say.
+    /// Ask, overriding the configuration and other flags.
     Ask,
-    /// Do not ask.
+    /// End Codex without asking, in this run.
     DoNotAsk,
 }
 
-/// Whether somebody has to be asked before Codex is ended.
+/// Returns true if the user has to consent before Codex is ended.
 pub fn must_ask(settings: &ShutdownSettings, wish: ConfirmationRequest, system: TargetOs) -> bool {
     match wish {
         ConfirmationRequest::Ask => true,
         ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
-        // Elsewhere a file alone ends nobody's work.
+        // On other systems the configuration file alone must not end Codex.
         ConfirmationRequest::AsConfigured => {
             system != TargetOs::Windows || settings.confirmation == Confirmation::Required
         }
     }
 }
 
-/// What is to be done about those who use a home.
+/// The planned action for the processes on a home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
 pub enum ShutdownPlan {
-    /// Nobody uses it.
+    /// No process uses the home.
     Nothing,
-    /// These would be ended; somebody has to say yes.
+    /// These processes are ended if the user consents.
     Ask(ShutdownTargets),
-    /// These are ended.
+    /// These processes are ended without asking.
     Terminate(ShutdownTargets),
-    /// These cannot be ended, or must not be.
+    /// At least one process cannot or must not be ended.
     Refuse(Refusal),
 }
 
-/// Who is to be ended.
+/// The processes to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ShutdownTargets {
-    /// The processes, by id.
+    /// The processes, ordered by id.
     pub processes: Vec<HomeProcess>,
-    /// The conversations that they are writing: a turn that runs is cut off.
+    /// The conversations that they are writing. Ending them cuts off a running turn.
     pub conversations: Vec<String>,
 }
 
-/// Why Codex is not ended.
+/// A refusal to end Codex.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
-    /// What stands against it.
+    /// The first reason that applies.
     pub reason: RefusalReason,
-    /// Who uses the home, each as a line.
+    /// The processes that use the home, one text each.
     pub holders: Vec<String>,
 }
 
-/// What stands against ending Codex.
+/// The reason why Codex is not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalReason {
-    /// A background program is at work.
+    /// A background program of Codex runs, which is never ended.
     Background,
-    /// This command was started by Codex itself.
+    /// Codex itself started this command.
     InsideCodex,
-    /// It runs for another user.
+    /// Codex runs for another user.
     AnotherUser,
-    /// Somebody who is not Codex has a file open.
+    /// A program other than Codex has a file of the home open.
     Stranger,
-    /// A conversation is being written, and it is not known by whom.
+    /// A conversation is being written by an unknown process.
     Unexplained,
-    /// The configuration forbids it.
+    /// The configuration forbids to end Codex.
     Forbidden,
 }
 
 impl RefusalReason {
-    /// What the user can do about it: no flag helps.
+    /// The hint for the user. No flag overrides a refusal.
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Background => "wait for it to end, or end Codex yourself",
-            Self::InsideCodex => "run the command in a terminal of its own",
-            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these first",
+            Self::InsideCodex => "run the command in a separate terminal",
+            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these processes first",
             Self::Forbidden => {
                 "end Codex yourself, or set process_detection.allow_terminate_if_running = true"
             }
@@ -199,7 +198,7 @@ impl RefusalReason {
     }
 }
 
-/// Decides what is done about those who were seen.
+/// Plans the action for the processes that use the home. Pure.
 pub fn plan(seen: &Seen, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
     if seen.is_nobody() {
         return ShutdownPlan::Nothing;
@@ -239,57 +238,57 @@ fn reason_against(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalRea
     }
 }
 
-/// Why a home is still in use.
+/// The reason why the home is still in use.
 #[derive(Debug, thiserror::Error)]
 pub enum ShutdownError {
-    /// Those who use it cannot be ended, or must not be.
+    /// At least one process cannot or must not be ended.
     #[error("{}: {}", refused(.0.reason), .0.holders.join(", "))]
     Refused(Refusal),
-    /// The user said no.
-    #[error("codex is running and was not ended, as you wished: {}", named(.0))]
+    /// The user answered no.
+    #[error("codex is running, and you chose not to end it: {}", named(.0))]
     Declined(Vec<HomeProcess>),
-    /// Somebody had to be asked, and nobody could be.
-    #[error("codex is running, and nobody could be asked whether to end it: {}", named(.0))]
+    /// Consent was needed, but there is neither a terminal nor a dialog to ask in.
+    #[error("codex is running, and there is no terminal to ask whether to end it: {}", named(.0))]
     NoPrompter(Vec<HomeProcess>),
-    /// They were told to end and have not.
-    #[error("codex was told to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
+    /// Processes did not end within the time limit.
+    #[error("codex was asked to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
     NotGone {
-        /// Who is left, each as a line.
+        /// The remaining processes, one text each.
         left: Vec<String>,
-        /// How long was waited.
+        /// The time limit.
         limit: Duration,
     },
-    /// The daemon could not be told to end: there is no Codex program to tell it.
+    /// No Codex program was found to stop the daemon with.
     #[error("cannot stop Codex's background daemon (PID {pid})")]
     NoProgram {
-        /// The daemon.
+        /// The process id of the daemon.
         pid: u32,
-        /// Why there is none.
+        /// The reason why no program was found.
         #[source]
         source: ProgramError,
     },
-    /// The daemon did not stop.
+    /// Codex's command to stop the daemon failed.
     #[error("cannot stop Codex's background daemon")]
     Daemon(#[source] DaemonError),
-    /// The user stopped us.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }
 
 fn refused(reason: RefusalReason) -> &'static str {
     match reason {
-        RefusalReason::Background => "a background process of codex is at work and is never ended",
-        RefusalReason::InsideCodex => {
-            "this command was started by the codex that it would have to end"
+        RefusalReason::Background => {
+            "a background process of codex is running, and it is never ended"
         }
+        RefusalReason::InsideCodex => "codex itself started this command and cannot be ended by it",
         RefusalReason::AnotherUser => "codex runs for another user",
-        RefusalReason::Stranger => "the home is in use by something that is not codex",
-        RefusalReason::Unexplained => "somebody unknown is at work in the home",
-        RefusalReason::Forbidden => "codex is running, and the configuration forbids to end it",
+        RefusalReason::Stranger => "a program other than codex uses the home",
+        RefusalReason::Unexplained => "an unknown process is writing in the home",
+        RefusalReason::Forbidden => "codex is running, and the configuration forbids ending it",
     }
 }
 
-/// The processes in one line.
+/// Joins the processes into one line.
 pub fn named(processes: &[HomeProcess]) -> String {
     let lines: Vec<_> = processes.iter().map(ToString::to_string).collect();
     lines.join(", ")

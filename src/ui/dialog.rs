@@ -1,6 +1,6 @@
-//! A yes/no question in a window, by whatever program for that the desktop has.
+//! A yes/no question in a desktop window, shown by an installed dialog program.
 //!
-//! Used where a person may sit at the machine but not at a terminal of ours: a job of the scheduler.
+//! Used by scheduled jobs: the user may be at the machine, but not at a terminal of this program.
 
 use crate::codex::program::Program;
 use crate::io::child::{ChildGroup, ChildOutput};
@@ -14,10 +14,10 @@ const TITLE: &str = "codex-manager";
 const YES: &str = "End Codex";
 const NO: &str = "Leave it";
 
-/// How long the window waits. Nobody at the machine must not keep a job waiting for days.
+/// The time limit for an answer, so that an absent user does not block a job.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Variable in which PowerShell is handed the question: what stands there is never code.
+/// The variable that passes the question to PowerShell, which thus never parses it as code.
 const QUESTION: &str = "CODEX_MANAGER_QUESTION";
 
 const SHOW: &str = "Add-Type -AssemblyName PresentationFramework; \
@@ -69,7 +69,8 @@ impl DialogProgram {
         };
     }
 
-    /// What an exit code means, together with its output; `None` when no answer was given.
+    /// The answer that an exit code means, given the output of the program; `None` if the user did
+    /// not answer.
     fn answer(self, code: i32, output: &str) -> Option<bool> {
         match (self, code) {
             // Without a display they end with the code of a "no".
@@ -84,7 +85,7 @@ impl DialogProgram {
     }
 }
 
-/// The kinds to try, in order.
+/// The programs to try, in order.
 fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
     if cfg!(windows) {
         return &[DialogProgram::PowerShell];
@@ -113,12 +114,13 @@ fn find(env: &Environment) -> Option<(DialogProgram, Program)> {
     })
 }
 
-/// Whether [`confirm`] has a program to ask with.
+/// Returns true if [`confirm`] has a program to ask with.
 pub fn is_available(env: &Environment) -> bool {
     find(env).is_some()
 }
 
-/// Asks in a window; `None` where no window can be shown or nobody answers in two minutes.
+/// Asks in a window; `None` if no window can be shown or the user does not answer within two
+/// minutes.
 pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
     let (kind, program) = find(env)?;
     let mut command = Command::new(program.path());

@@ -1,4 +1,4 @@
-//! Doing it, under every lock.
+//! Applies a switch under all locks.
 
 use super::note::remember;
 use super::plan::{plan, plan_switch};
@@ -17,19 +17,20 @@ use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether Codex has renewed a login.
+/// The interval at which a pending renewal by Codex is checked.
 const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long Codex may take to stop its daemon.
+/// The time limit for stopping an idle daemon.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same where it runs a turn: Codex 0.169 lets that go on for a minute before it cuts it off.
+/// The time limit for stopping a daemon that runs a turn: Codex 0.169 lets the turn go on for a
+/// minute before it cuts it off.
 const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// That the daemon, as it is now, is not in the way. Changes nothing.
+/// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
 ///
 /// # Errors
-/// It is alive and is to be left alone, or is at work.
+/// A daemon runs and the policy is to refuse, or it runs turns.
 pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
@@ -47,10 +48,10 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     }
 }
 
-/// Switches. `on_step` is told each step.
+/// Switches the live login and calls `on_step` after each step.
 ///
 /// # Errors
-/// See [`SwitchError`]; nothing was changed then, but that the live login may have been saved.
+/// See [`SwitchError`]. Nothing was changed then, except that the live login may have been saved.
 pub fn apply(
     request: &SwitchRequest<'_>,
     on_step: &dyn Fn(&str),
@@ -69,16 +70,16 @@ pub fn apply(
     let profiles = Profiles::of(request.manager_home);
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
     let _account_locks = profiles.lock_accounts(&accounts, request.now, request.patience)?;
-    on_step("nobody else is at work on these logins");
+    on_step("locked the accounts");
     let mut daemon_stopped = false;
     let mut is_current = first.is_current;
     loop {
         let (lock, live) = lock_when_idle(request, is_current, end)?;
-        on_step("took Codex's locks on the login and read it again");
+        on_step("took Codex's locks and read the live login again");
         let all = profiles.list()?;
         let plan = plan_switch(&live, &all, request)?;
         if is_current && !plan.is_current {
-            // It was saved meanwhile; whether Codex is renewing it matters now.
+            // A newer login was saved since the first plan, so a renewal by Codex matters now.
             is_current = false;
             continue;
         }
@@ -140,7 +141,7 @@ pub fn apply(
             // Started in this moment: it may have read the old login, and would lose the new one.
             atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
             note(OwnerLocation::Profile)?;
-            on_step("a Codex was started meanwhile: put the old login back until it is done");
+            on_step("Codex was started during the switch: put the old login back and retry");
             drop(lock);
             continue;
         }
@@ -161,12 +162,12 @@ pub fn apply(
         {
             remember(request, report.plan.from.as_ref())?;
         }
-        on_step("noted who owns which login");
+        on_step("recorded the owner of each login");
         return Ok(report);
     }
 }
 
-/// Saves what is live, whatever it is.
+/// Saves the live login to its profile, or quarantines an auth.json that is no login.
 fn save_back(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
@@ -192,7 +193,7 @@ fn save_back(
     Ok(())
 }
 
-/// Stops the daemon where that is wanted, and makes sure that there is none.
+/// Stops the daemon if the policy allows it, and checks that none runs afterwards.
 fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> {
     let DaemonPolicy::Stop {
         codex_bin,
@@ -220,15 +221,16 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
     }
 }
 
-/// Whether a Codex that reads this login renews it, which a switch would cut off.
+/// Returns true if a Codex that reads this login would renew it; a switch at that moment would lose
+/// the renewed login.
 fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
     let now = request.now.to_utc();
     live.login().is_some_and(|l| l.is_renewal_due(&now))
 }
 
-/// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
-/// takes them (0.169), and would throw the new login away when it finds another account's. A daemon
-/// at rest renews nothing.
+/// Takes Codex's locks once no Codex can be renewing the live login. Codex asks the server before
+/// it takes the locks (0.169), and discards the answer if it then finds the login of another
+/// account. An idle daemon renews nothing.
 fn lock_when_idle(
     request: &SwitchRequest<'_>,
     is_current: bool,

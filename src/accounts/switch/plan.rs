@@ -1,4 +1,4 @@
-//! What a switch will do, decided before anything is touched.
+//! Plans a switch without changing anything.
 
 use super::{SwitchError, SwitchPlan, SwitchRequest};
 use crate::accounts::lease::LeaseError;
@@ -8,12 +8,12 @@ use crate::codex::auth::{AuthFile, Freshness};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 
-/// What a switch to the account `to` will do, given what is live and all profiles.
+/// Plans a switch to the account `request.to`, given the live login and all profiles.
 ///
-/// Pure but for one look: whether another home has the account live.
+/// Pure, except that it reads the auth.json of the target's recorded Codex home.
 ///
 /// # Errors
-/// It cannot be done.
+/// See [`SwitchError`].
 pub fn plan_switch(
     live: &AuthFile,
     profiles: &[Profile],
@@ -115,11 +115,12 @@ fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
     newest.is_newer_than(login)
 }
 
-/// Plans by what is there now. Takes no lock and writes nothing. A login that a killed launch left in
-/// its isolated home counts as returned: [`apply`](super::apply) does that first.
+/// Plans a switch from the current state on disk. Takes no lock and writes nothing. A login that a
+/// killed launch left in its isolated home counts as returned: [`apply`](super::apply) returns it
+/// first.
 ///
 /// # Errors
-/// It cannot be done.
+/// See [`SwitchError`].
 pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
@@ -241,7 +242,7 @@ mod tests {
             ("a", "moved"),
             ("b", "login of c@x.com"),
             ("d", "missing"),
-            ("e", "no login"),
+            ("e", "no profile has a login"),
         ] {
             let error = plan(&AuthFile::Missing, &all, to, true).unwrap_err();
             assert!(error.contains(reason), "{error}");

@@ -1,24 +1,23 @@
-//! Asking processes to end, and waiting for it.
+//! Asks processes to end, and waits for them.
 
 use std::time::Instant;
 
-/// A process that is to end: its id, and when it was started, so that nobody is meant who got the
-/// id later.
+/// A process to end. The start time distinguishes it from a later process with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndTarget {
-    /// The process.
+    /// The process id.
     pub pid: u32,
-    /// When it was started; see [`super::started`].
+    /// The start time; see [`super::started`].
     pub started: u64,
-    /// Whether it is told to end (SIGTERM), or only waited for.
+    /// Send SIGTERM; otherwise only wait for it.
     pub send_sigterm: bool,
 }
 
-/// Tells those of `targets` to end that are to be told, and waits until all of them have ended; the
-/// ids of those that have not at the `deadline`.
+/// Sends SIGTERM to the selected `targets` and waits until all have ended. Returns the ids of those
+/// that have not by `deadline`.
 ///
-/// Nobody is killed: who does not end when told may be in the middle of a write. On Windows there
-/// is no way to tell a process without a window; there it is ended.
+/// No process is killed: one that does not end may be in the middle of a write. On Windows, where a
+/// process without a window cannot be asked to end, it is terminated.
 pub fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
     system::terminate_all(targets, deadline)
 }
@@ -31,7 +30,7 @@ mod system {
     use rustix::fd::OwnedFd;
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-    /// A process that is open_processes by more than its id.
+    /// A process with an open pidfd, which cannot refer to another process of the same id later.
     struct OpenProcess {
         pid: u32,
         fd: OwnedFd,
@@ -107,7 +106,7 @@ mod system {
     use super::{EndTarget, Instant};
     use std::time::Duration;
 
-    /// How long a wait sleeps between two looks.
+    /// The interval at which the processes are checked.
     const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
     pub(super) fn terminate_all(targets: &[EndTarget], deadline: Instant) -> Vec<u32> {
@@ -130,7 +129,7 @@ mod system {
     fn tell(pid: u32) {
         use rustix::process::{Pid, Signal, kill_process};
         if let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            // What cannot be told is still there at the deadline.
+            // A process that cannot be signalled is reported at the deadline.
             let _ = kill_process(id, Signal::TERM);
         }
     }
