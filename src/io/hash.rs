@@ -15,7 +15,12 @@ impl Sha256Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The 32 bytes of the digest.
+    /// The digest that 64 hex characters stand for; `None` where they stand for none.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text.as_bytes())
+    }
+
+    /// Its bytes.
     pub fn into_bytes(self) -> [u8; 32] {
         self.0
     }

@@ -264,7 +264,11 @@ impl From<IoError> for Unkept {
 
 impl Unkept {
     fn left(e: &io::Error) -> Self {
-        Self::Left(format!("it cannot be kept first ({e})"))
+        Self::Left(if e.kind() == io::ErrorKind::NotFound {
+            "removed meanwhile".to_owned()
+        } else {
+            format!("it cannot be kept first ({e})")
+        })
     }
 }
 

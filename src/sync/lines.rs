@@ -10,6 +10,7 @@
 
 use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
+use crate::io::{IoContext, IoError};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -46,12 +47,15 @@ pub struct Merge {
 }
 
 /// Merges versions of one file.
-pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut all: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
     let mut orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
     for (version, path) in versions.iter().enumerate() {
-        let (lines, size, digest) = read_lines(path, version)?;
+        let (lines, size, digest) = read_lines(path, version).at("read", path)?;
         digests.push(digest);
         let times = lines.iter().map(|line| line.time);
         oldest.push(times.filter(|time| *time > i128::MIN).min());

@@ -104,8 +104,8 @@ pub struct State {
     pub exists: bool,
     /// Whether another machine has ever said what it wrote: its word is waited for since.
     pub has_peers: bool,
-    /// How many of `files` were outside what is synced at the last run.
-    pub outside: usize,
+    /// The digest of the notes of the last complete run: a run prints them when they have changed.
+    pub notes: Option<Sha256Digest>,
     /// What could not be read. The file is kept aside when the state is written next.
     pub damage: Option<Damage>,
     /// Whether files that it does not know may have been synced: so it is from a damage on until a run
@@ -353,8 +353,8 @@ impl Replica {
         for word in &state.torn {
             push_line(&mut bytes, &serde_json::json!({ "torn": word }))?;
         }
-        if state.outside > 0 {
-            push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }))?;
+        if let Some(notes) = &state.notes {
+            push_line(&mut bytes, &serde_json::json!({ "notes": notes }))?;
         }
         Ok(bytes)
     }
@@ -504,8 +504,8 @@ impl State {
             return end.map(|end| self.former.push(end)).is_ok();
         } else if let Some(word) = text("torn") {
             self.torn.push(word);
-        } else if let Some(count) = value.get("outside").and_then(serde_json::Value::as_u64) {
-            self.outside = usize::try_from(count).unwrap_or(usize::MAX);
+        } else if let Some(notes) = value.get("notes") {
+            self.notes = Sha256Digest::deserialize(notes).ok();
         }
         true
     }

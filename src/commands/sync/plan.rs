@@ -71,7 +71,7 @@ pub(super) fn show(
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
     let (plan, _) = plan::plan(&wishes.request(config, &replica))?;
-    let ending = if shared::needs_closing(&plan) {
+    let ending = if shared::needs_closing(&plan, config) {
         closing::plan_closing(context, config, flags)
     } else {
         closing::is_somebody_home(context, config);
@@ -93,11 +93,10 @@ pub(super) fn show(
         )
     });
     closing::say_closing(context, ending.as_ref());
-    shared::say_the_rest(context, &plan, config);
+    shared::say_notes(context, &plan);
+    shared::say_the_rest(context, &plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
-        return Err(shared::undecided(&plan));
+        return Err(shared::undecided(&plan, config));
     }
-    Ok(Outcome::partial_if(
-        !plan.waiting.is_empty() || !plan.skipped.is_empty(),
-    ))
+    Ok(Outcome::partial_if(plan.is_partial()))
 }

@@ -53,8 +53,10 @@ named! {
 named! {
     /// Who decides a conflict.
     ConflictPolicy {
-        /// The user: nothing is done until then.
+        /// The user; the run stops and nothing is written, as with codexSync.
         ManualAbort = "manual_abort",
+        /// The user; the file stays as it is on both sides, and all others are synced.
+        Manual = "manual",
         /// The cloud folder.
         PreferCloud = "prefer_cloud",
         /// This machine.

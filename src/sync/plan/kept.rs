@@ -82,6 +82,7 @@ impl Planner<'_> {
                     ops,
                     after: After::Nothing,
                     change: Change::Same,
+                    conflict: None,
                 });
             }
         }
@@ -99,7 +100,7 @@ impl Planner<'_> {
         Ok(decisions::may_go(mark, words))
     }
 
-    fn fork_file(&self, side: Side, name: &str) -> PathBuf {
+    pub(super) fn fork_file(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
         forks::folder(side, folder, &self.request.config.cloud).join(name)
     }
