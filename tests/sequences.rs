@@ -207,9 +207,9 @@ impl Story {
         if is_resume && !known.is_empty() {
             let file = chosen(&known, dice);
             let stem = file.file_stem().expect("a name").to_string_lossy();
-            id = stem[stem.len() - 36..].to_owned();
+            stem[stem.len() - 36..].clone_into(&mut id);
             let creator = creator(file);
-            account = creator.trim_start_matches("acct-").to_owned();
+            creator.trim_start_matches("acct-").clone_into(&mut account);
         }
         let mut args = if id.is_empty() {
             vec!["launch", &account]
