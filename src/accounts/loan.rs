@@ -88,6 +88,8 @@ pub enum LoanError {
     Isolated {
         /// The profile.
         profile: String,
+        /// The home.
+        home: PathBuf,
         /// The Codex programs that run there.
         holders: Vec<Holder>,
     },

@@ -1,6 +1,8 @@
 //! What is said of errors about profiles, their logins and switches.
 
 use super::{CommandError, ErrorKind};
+use crate::codex::process::Role;
+use crate::io::shell;
 
 impl From<crate::accounts::profile::ProfileError> for CommandError {
     fn from(error: crate::accounts::profile::ProfileError) -> Self {
@@ -106,7 +108,20 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("codex-manager status --all takes it back; nothing was changed"),
-            LoanError::Isolated { ref profile, .. } => {
+            LoanError::Isolated {
+                ref profile,
+                ref home,
+                ref holders,
+            } => {
+                let daemon = Role::Daemon.to_string();
+                if holders.iter().any(|holder| holder.why == daemon) {
+                    let hint = format!(
+                        "its login returns when the daemon is stopped: CODEX_HOME={} codex app-server daemon \
+                         stop; nothing was changed",
+                        shell::word(&home.to_string_lossy())
+                    );
+                    return Self::wrap(ErrorKind::CodexRunning, error).hint(hint);
+                }
                 let hint = format!(
                     "codex-manager launch {profile} --isolated joins it; its login returns when the last \
                      Codex there ends; nothing was changed"
