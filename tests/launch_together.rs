@@ -14,7 +14,6 @@ use crate::support::launched::{
 use crate::support::sign_in::{SignIn, auth_json, read_refresh_token};
 use crate::support::write_program;
 use codex_manager::codex::process::find_codex;
-use serde_json::Value;
 use std::fs;
 use std::path::PathBuf;
 
