@@ -137,7 +137,7 @@ impl Command {
     }
 
     /// Whether it works, or mends, where `config.toml` is broken.
-    fn bears_broken_settings(&self) -> bool {
+    fn tolerates_invalid_config(&self) -> bool {
         matches!(
             self,
             Self::Completions(_) | Self::Config(_) | Self::Doctor(_) | Self::Hook(_) | Self::Man(_)
@@ -246,7 +246,7 @@ pub fn main() -> ExitCode {
         assume_yes: yes,
     };
     let settings = match Settings::decide(flags.clone(), &env) {
-        Err(_) if cli.command.bears_broken_settings() => Settings::without_file(flags, &env),
+        Err(_) if cli.command.tolerates_invalid_config() => Settings::without_file(flags, &env),
         decided => decided,
     };
     let color = match &settings {
@@ -312,7 +312,7 @@ fn complete(env: &Environment) -> ExitCode {
 
 /// A typo in `config.toml` is said, but in a prompt: there it would be said all the time.
 fn warn_of_unknown_keys(context: &Context, command: &Command) {
-    if command.is_instant() || command.bears_broken_settings() {
+    if command.is_instant() || command.tolerates_invalid_config() {
         return;
     }
     for unknown in &context.settings.unknown_keys {

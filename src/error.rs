@@ -5,12 +5,12 @@
 
 mod accounts;
 mod archive;
-mod closing;
 mod folders;
 mod history;
 mod inventory;
 mod launch;
 mod schedule;
+mod shutdown;
 mod sync;
 mod transfer;
 
@@ -40,7 +40,7 @@ pub enum Outcome {
     /// Done.
     Done,
     /// What was looked at is not as it should be.
-    FoundWanting,
+    CheckFailed,
     /// Done, but items were skipped or a figure could not be had.
     Partial,
     /// A launched Codex ended with this exit code.
@@ -52,7 +52,7 @@ impl Outcome {
     pub fn code(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::FoundWanting => 5,
+            Self::CheckFailed => 5,
             Self::Partial => 6,
             Self::Codex(code) => code,
         }

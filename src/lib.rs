@@ -4,7 +4,7 @@
 //!
 //! - [`cli`] turns what was typed into one command and runs it;
 //! - [`commands`] one file for each verb: its arguments, its plan, how it is shown and applied;
-//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`closing`], [`history`], [`launch`],
+//! - [`inventory`], [`quota`], [`archive`], [`accounts`], [`shutdown`], [`history`], [`launch`],
 //!   [`logging`], [`schedule`], [`storage`] the domain: what is known, what it means, how a home is kept,
 //!   who owns a login, that Codex is closed, what Codex lists, which account a conversation was started
 //!   with, what is noted of a run, what runs by itself, and what fills a home; [`transfer`] takes all of
@@ -26,7 +26,6 @@
 pub mod accounts;
 pub mod archive;
 pub mod cli;
-pub mod closing;
 pub mod codex;
 pub mod commands;
 pub mod config;
@@ -40,6 +39,7 @@ pub mod launch;
 pub mod logging;
 pub mod quota;
 pub mod schedule;
+pub mod shutdown;
 pub mod storage;
 pub mod sync;
 pub mod transfer;

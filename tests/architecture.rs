@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
         "quota",
         "archive",
         "accounts",
-        "closing",
+        "shutdown",
         "history",
         "launch",
         "logging",
@@ -159,10 +159,10 @@ fn tests() -> BTreeSet<String> {
 #[test]
 fn every_promise_of_the_readme_names_tests_that_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let readme = fs::read_to_string(root.join("README.md")).expect("read");
+    let page = fs::read_to_string(root.join("docs/promises.md")).expect("read");
     let tests = tests();
     assert!(tests.len() > 400, "the scan found the tests");
-    let promises: Vec<_> = readme
+    let promises: Vec<_> = page
         .lines()
         .filter_map(|line| line.strip_prefix("| I")?.strip_suffix(" |"))
         .map(|row| row.split(" | ").collect::<Vec<_>>())
@@ -181,7 +181,7 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
                 wrong.push(format!("I{}: there is no test {name}", row[0]));
             }
         }
-        // Who looks for the promise finds it by its number.
+        // The number in a test's name leads from the promise to the test.
         let mark = format!("i{}_", row[0]);
         if !named.iter().any(|name| name.contains(&mark)) {
             wrong.push(format!("I{}: no test carries the number", row[0]));

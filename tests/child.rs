@@ -1,7 +1,7 @@
 //! Children that are spoken to, and their end.
 
 use crate::support::processes;
-use codex_manager::io::child::{ChildGroup, Heard};
+use codex_manager::io::child::{ChildGroup, ChildOutput};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn soon() -> Instant {
 #[test]
 fn a_child_that_ignores_everything_is_killed_with_its_children() {
     let mut child = shell("trap '' TERM INT HUP; sleep 300 & echo $!; exec 0<&-; wait");
-    let Heard::Line(pid) = child.hear(soon()) else {
+    let ChildOutput::Line(pid) = child.read_line(soon()) else {
         panic!("no line");
     };
     let pid: u32 = String::from_utf8(pid).unwrap().parse().unwrap();
@@ -31,8 +31,11 @@ fn a_child_that_ignores_everything_is_killed_with_its_children() {
 fn an_orderly_child_is_not_killed() {
     let mut child = shell("read line; echo \"$line\"; echo oops >&2; read more; exit 3");
     child.send("hello").unwrap();
-    assert_eq!(child.hear(soon()), Heard::Line(b"hello".to_vec()));
+    assert_eq!(
+        child.read_line(soon()),
+        ChildOutput::Line(b"hello".to_vec())
+    );
     assert_eq!(child.finish(soon()).unwrap().code(), Some(3));
-    assert_eq!(child.hear(soon()), Heard::Closed);
+    assert_eq!(child.read_line(soon()), ChildOutput::Closed);
     assert_eq!(child.stderr(), "oops\n");
 }

@@ -7,15 +7,15 @@ use crate::support::real_codex::RealCodex;
 use crate::support::sign_in::{SignIn, codex_env, signed_in_home};
 use crate::support::write_program;
 use clap::Parser;
-use codex_manager::closing::{
-    Audience, Channel, Closing, ClosingError, ClosingReport, ClosingRequest, ClosingSettings,
-    Reason, Termination, Wish, close,
-};
 use codex_manager::codex::process::{ProgramNames, Role, Seen, find_holders};
-use codex_manager::commands::closing::ClosingArgs;
+use codex_manager::commands::shutdown::ShutdownArgs;
 use codex_manager::context::{self, Context, Environment, Settings};
 use codex_manager::error::{CommandError, ErrorKind};
 use codex_manager::io::clock::Clock;
+use codex_manager::shutdown::{
+    ConfirmationRequest, PromptChannel, Prompter, RefusalReason, ShutdownError, ShutdownReport,
+    ShutdownRequest, ShutdownSettings, ShutdownTargets, Termination, shut_down,
+};
 use codex_manager::ui::{ColorChoice, Ui, Verbosity};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -88,15 +88,15 @@ impl Lab {
         self.start("codex", &self.home(), "echo; read line")
     }
 
-    fn close(
+    fn shut_down(
         &self,
-        settings: &ClosingSettings,
-        wish: Wish,
+        settings: &ShutdownSettings,
+        wish: ConfirmationRequest,
         answer: Option<bool>,
-    ) -> (Result<ClosingReport, ClosingError>, usize) {
+    ) -> (Result<ShutdownReport, ShutdownError>, usize) {
         let mut asked = Scripted { answer, asked: 0 };
-        let result = close(
-            &ClosingRequest {
+        let result = shut_down(
+            &ShutdownRequest {
                 home: &self.home(),
                 outside: &[],
                 codex_bin: None,
@@ -127,10 +127,10 @@ struct Scripted {
     asked: usize,
 }
 
-impl Audience for Scripted {
-    fn see(&mut self, _seen: &Seen) {}
+impl Prompter for Scripted {
+    fn show(&mut self, _seen: &Seen) {}
 
-    fn ask(&mut self, closing: &Closing) -> Option<bool> {
+    fn ask(&mut self, closing: &ShutdownTargets) -> Option<bool> {
         assert!(!closing.processes.is_empty());
         self.asked += 1;
         self.answer
@@ -138,24 +138,24 @@ impl Audience for Scripted {
 }
 
 /// No grace, and time enough for a busy machine.
-fn settings() -> ClosingSettings {
-    ClosingSettings {
+fn settings() -> ShutdownSettings {
+    ShutdownSettings {
         grace_period: Duration::ZERO,
         terminate_timeout: Duration::from_secs(60),
-        channel: Channel::Console,
-        ..ClosingSettings::default()
+        channel: PromptChannel::Console,
+        ..ShutdownSettings::default()
     }
 }
 
-fn impatient() -> ClosingSettings {
-    ClosingSettings {
+fn impatient() -> ShutdownSettings {
+    ShutdownSettings {
         terminate_timeout: Duration::from_millis(300),
         ..settings()
     }
 }
 
 #[track_caller]
-fn kind(error: ClosingError) -> ErrorKind {
+fn kind(error: ShutdownError) -> ErrorKind {
     CommandError::from(error).kind
 }
 
@@ -163,25 +163,26 @@ fn kind(error: ClosingError) -> ErrorKind {
 fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
     let lab = Lab::new();
     let codex = lab.codex();
-    let (refused, asked) = lab.close(&settings(), Wish::AsConfigured, Some(false));
+    let (refused, asked) =
+        lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(false));
     let refused = refused.expect_err("declined");
-    assert!(matches!(&refused, ClosingError::Declined(by) if by[0].pid == codex.pid()));
+    assert!(matches!(&refused, ShutdownError::Declined(by) if by[0].pid == codex.pid()));
     assert_eq!((kind(refused), asked), (ErrorKind::CodexRunning, 1));
 
-    let (refused, asked) = lab.close(&settings(), Wish::AsConfigured, None);
+    let (refused, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, None);
     assert_eq!(kind(refused.expect_err("nobody")), ErrorKind::CodexRunning);
     assert_eq!(asked, 1);
     // A yes on the command line is no answer to somebody who wants to be asked.
-    let (refused, _) = lab.close(&settings(), Wish::Ask, None);
-    assert!(matches!(refused, Err(ClosingError::NobodyToAsk(_))));
+    let (refused, _) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
+    assert!(matches!(refused, Err(ShutdownError::NoPrompter(_))));
     assert!(codex.is_alive());
 
-    let (report, asked) = lab.close(&settings(), Wish::AsConfigured, Some(true));
+    let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::AsConfigured, Some(true));
     let ended: Vec<_> = report.expect("ended").ended.iter().map(|p| p.pid).collect();
     assert_eq!((ended, asked), (vec![codex.pid()], 1));
     assert!(!codex.is_alive());
     // It is a zombie now, which is nobody.
-    let (report, asked) = lab.close(&settings(), Wish::Ask, None);
+    let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::Ask, None);
     assert_eq!(report.expect("nobody").ended, []);
     assert_eq!(asked, 0);
 }
@@ -190,7 +191,7 @@ fn a_codex_is_ended_after_a_yes_and_left_alone_after_a_no() {
 fn with_the_flag_nobody_is_asked() {
     let lab = Lab::new();
     let codex = lab.codex();
-    let (report, asked) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (report, asked) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     assert_eq!(report.expect("ended").ended.len(), 1);
     assert_eq!(asked, 0);
     assert!(!codex.is_alive());
@@ -201,10 +202,10 @@ fn who_does_not_end_when_told_is_left_alive_and_named() {
     let lab = Lab::new();
     let deaf = "trap '' TERM; echo; read line";
     let codex = lab.start("codex", &lab.home(), deaf);
-    let (result, _) = lab.close(&impatient(), Wish::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("it is deaf");
     let said = format!("codex (PID {}, codex process)", codex.pid());
-    assert!(matches!(&error, ClosingError::NotGone { left, .. } if *left == [said.clone()]));
+    assert!(matches!(&error, ShutdownError::NotGone { left, .. } if *left == [said.clone()]));
     assert!(error.to_string().contains(&said));
     assert_eq!(kind(error), ErrorKind::Refused);
     assert!(codex.is_alive());
@@ -220,17 +221,17 @@ fn a_background_process_is_never_ended() {
         &lab.root.path().join("other"),
         "echo; read l",
     );
-    let settings = ClosingSettings {
+    let settings = ShutdownSettings {
         names: ProgramNames {
             background: vec!["codex-sandbox".into()],
             ..ProgramNames::default()
         },
         ..settings()
     };
-    let (result, asked) = lab.close(&settings, Wish::DoNotAsk, Some(true));
+    let (result, asked) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
     let error = result.expect_err("refused");
     assert!(
-        matches!(&error, ClosingError::Refused(refusal) if refusal.reason == Reason::Background)
+        matches!(&error, ShutdownError::Refused(refusal) if refusal.reason == RefusalReason::Background)
     );
     assert!(
         error
@@ -250,11 +251,11 @@ fn a_background_process_is_never_ended() {
 fn a_configuration_that_forbids_it_is_obeyed() {
     let lab = Lab::new();
     let codex = lab.codex();
-    let settings = ClosingSettings {
+    let settings = ShutdownSettings {
         termination: Termination::Forbidden,
         ..settings()
     };
-    let (result, _) = lab.close(&settings, Wish::DoNotAsk, Some(true));
+    let (result, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, Some(true));
     assert_eq!(kind(result.expect_err("refused")), ErrorKind::CodexRunning);
     assert!(codex.is_alive());
 }
@@ -264,16 +265,16 @@ fn other_names_can_be_codex_and_other_homes_are_not_ours() {
     let lab = Lab::new();
     let other = lab.start("codex", &lab.root.path().join("other"), "echo; read line");
     let ours = lab.start("Codex-Next", &lab.home(), "echo; read line");
-    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     assert_eq!(report.expect("nobody").ended, []);
-    let settings = ClosingSettings {
+    let settings = ShutdownSettings {
         names: ProgramNames {
             codex: vec!["codex".into(), "codex-next".into()],
             ..ProgramNames::default()
         },
         ..settings()
     };
-    let (report, _) = lab.close(&settings, Wish::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings, ConfirmationRequest::DoNotAsk, None);
     assert_eq!(report.expect("ended").ended.len(), 1);
     assert!(other.is_alive() && !ours.is_alive());
 }
@@ -282,13 +283,13 @@ fn other_names_can_be_codex_and_other_homes_are_not_ours() {
 fn who_ends_within_the_grace_period_is_not_asked_about() {
     let lab = Lab::new();
     let mut codex = lab.codex();
-    let settings = ClosingSettings {
+    let settings = ShutdownSettings {
         grace_period: Duration::from_secs(60),
         ..settings()
     };
     // Whether it ends before it is looked at or while it is waited for: nobody is asked.
     drop(codex.0.stdin.take());
-    let (report, asked) = lab.close(&settings, Wish::Ask, Some(false));
+    let (report, asked) = lab.shut_down(&settings, ConfirmationRequest::Ask, Some(false));
     assert_eq!(report.expect("nobody").ended, []);
     assert_eq!(asked, 0);
 }
@@ -318,14 +319,14 @@ fn a_codex_of_another_user_is_never_ended() {
     };
     // With a home of its own it is no concern of ours.
     let theirs = as_nobody(&[("HOME", Path::new("/nonexistent"))]);
-    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     assert_eq!(report.expect("nobody").ended, []);
     // With ours it is, and yet not ours to end.
     let ours = as_nobody(&[("CODEX_HOME", &lab.home())]);
-    let (result, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
     assert!(
-        matches!(&error, ClosingError::Refused(refusal) if refusal.reason == Reason::AnotherUser)
+        matches!(&error, ShutdownError::Refused(refusal) if refusal.reason == RefusalReason::AnotherUser)
     );
     assert!(ours.is_alive() && theirs.is_alive());
 }
@@ -335,7 +336,7 @@ fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
     let lab = Lab::new();
     let holding = "exec 9>>\"$CODEX_HOME/file\"; echo; read line";
     let stranger = lab.start("editor", &lab.home(), holding);
-    let (result, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("refused");
     assert!(error.to_string().contains("holds file open"), "{error}");
     assert_eq!(kind(error), ErrorKind::CodexRunning);
@@ -351,12 +352,12 @@ fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
     let codex = ready(&mut command);
     let pid = std::fs::read_to_string(lab.root.path().join("tool")).expect("its id");
     let pid: u32 = pid.trim().parse().expect("a number");
-    let (result, _) = lab.close(&impatient(), Wish::DoNotAsk, None);
+    let (result, _) = lab.shut_down(&impatient(), ConfirmationRequest::DoNotAsk, None);
     let error = result.expect_err("the tool is left");
     // On a machine that stands still for a moment, Codex itself is left too when the time is over.
     let named = error.to_string();
     let is_named = |pid: u32| named.contains(&format!("PID {pid},"));
-    assert!(matches!(&error, ClosingError::NotGone { .. }), "{named}");
+    assert!(matches!(&error, ShutdownError::NotGone { .. }), "{named}");
     assert!(is_named(pid) || is_named(codex.pid()), "{named}");
     let limit = Duration::from_secs(60);
     assert!(processes::wait_for_end(&[codex.pid()], limit).is_empty());
@@ -369,7 +370,7 @@ fn a_stranger_is_named_and_never_ended_and_offspring_is_waited_for() {
 #[derive(Parser)]
 struct Flags {
     #[command(flatten)]
-    closing: ClosingArgs,
+    closing: ShutdownArgs,
 }
 
 /// What a command sees, with a window program of ours on PATH.
@@ -399,21 +400,21 @@ fn context(lab: &Lab, dialog: &str) -> Context {
 fn the_question_can_be_asked_in_a_window() {
     let lab = Lab::new();
     let codex = lab.codex();
-    let settings = ClosingSettings {
-        channel: Channel::Gui,
+    let settings = ShutdownSettings {
+        channel: PromptChannel::Gui,
         ..settings()
     };
     let run = |dialog: &str, words: &[&str]| {
         let context = context(&lab, dialog);
         let flags = Flags::try_parse_from([&["x"], words].concat()).expect("flags");
-        let request = ClosingRequest {
+        let request = ShutdownRequest {
             home: &lab.home(),
             outside: &[],
             codex_bin: None,
             env: &context.env,
             settings: &settings,
         };
-        flags.closing.close(&context, &request)
+        flags.closing.shut_down(&context, &request)
     };
     let noting = |code: u8| {
         let note = lab.root.path().join("question");
@@ -459,7 +460,7 @@ fn a_real_codex_in_the_middle_of_a_turn_is_ended_with_its_launcher() {
         assert!(account.wait_for_held_turn(Duration::from_secs(60)));
     }
     let native = turn.native_pid().expect("a native process");
-    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let report = report.expect("ended");
     let ended: Vec<_> = report.ended.iter().map(|p| p.pid).collect();
     for pid in [turn.pid(), native] {
@@ -527,7 +528,7 @@ fn a_real_terminal_interface_is_ended() {
         assert!(terminal.0.try_wait().expect("asked").is_none(), "it ended");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     let report = report.expect("ended");
     assert!(report.ended.iter().any(|process| process.name == "codex"));
     for process in &report.ended {
@@ -544,7 +545,7 @@ fn a_real_app_server_is_ended() {
     let lab = Lab::new();
     signed_in_home(&lab.home(), &backend, &SignIn::alice());
     let server = codex.app_server(&lab.home(), &backend);
-    let (report, _) = lab.close(&settings(), Wish::DoNotAsk, None);
+    let (report, _) = lab.shut_down(&settings(), ConfirmationRequest::DoNotAsk, None);
     assert!(!report.expect("ended").ended.is_empty());
     drop(server);
 }
@@ -567,7 +568,7 @@ fn a_real_daemon_is_stopped_by_codex_itself() {
         env = env.with(&name, value);
     }
     let settings = settings();
-    let request = |env| ClosingRequest {
+    let request = |env| ShutdownRequest {
         home: Box::leak(lab.home().into_boxed_path()),
         outside: &[],
         codex_bin: None,
@@ -578,7 +579,8 @@ fn a_real_daemon_is_stopped_by_codex_itself() {
         answer: None,
         asked: 0,
     };
-    let report = close(&request(&env), Wish::DoNotAsk, &mut nobody).expect("stopped");
+    let report =
+        shut_down(&request(&env), ConfirmationRequest::DoNotAsk, &mut nobody).expect("stopped");
     let ended: Vec<_> = report.ended.iter().map(ToString::to_string).collect();
     assert_eq!(ended, [format!("codex (PID {pid}, background daemon)")]);
     assert!(!processes::alive(pid));
@@ -587,7 +589,8 @@ fn a_real_daemon_is_stopped_by_codex_itself() {
     // Without a Codex on PATH the daemon's own program is asked.
     daemon.control("start").expect("starts again");
     let bare = env.without("PATH");
-    let report = close(&request(&bare), Wish::DoNotAsk, &mut nobody).expect("stopped");
+    let report =
+        shut_down(&request(&bare), ConfirmationRequest::DoNotAsk, &mut nobody).expect("stopped");
     assert_eq!(report.ended.len(), 1);
     assert_eq!(daemon.pid(), None);
 }

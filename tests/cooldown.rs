@@ -66,6 +66,7 @@ fn the_json_has_the_keys_that_scripts_rely_on() {
                     "used_percent": 91.0,
                     "resets_at": "2026-11-23T07:08:00+00:00",
                 }],
+                "spend_cap": null,
             }],
         })
     );

@@ -3,7 +3,7 @@
 use crate::support::aftermath::{debris, home};
 use crate::support::env::{TestEnv, assert_same_tree};
 use crate::support::sample::{put_at, sample_home, sample_home_at, text};
-use codex_manager::io::reach;
+use codex_manager::io::long_path;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,7 @@ fn files_with_the_longest_paths_that_there_are_come_back() {
     let there = env.path(&format!("there-{}", "x".repeat(60)));
     let to = ["restore", "latest", "--to", &text(&there)];
     let _ = env.run(to).code(0);
-    let found = reach::with(&there.join(&name), |path| fs::read(path));
+    let found = long_path::with(&there.join(&name), |path| fs::read(path));
     assert_eq!(found.expect("read"), b"far");
 }
 
@@ -72,7 +72,7 @@ fn a_home_that_was_moved_to_where_its_paths_are_too_long_is_saved_and_put_back()
     let codex = env.path(&long).join(".codex");
     env.set("CODEX_HOME", &codex);
     let at = |text: Option<&str>| {
-        reach::with(&codex.join(&name), |path| match text {
+        long_path::with(&codex.join(&name), |path| match text {
             Some(text) => fs::write(path, text).map(|()| text.to_owned()),
             None => fs::read_to_string(path),
         })

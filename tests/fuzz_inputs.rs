@@ -278,7 +278,7 @@ fn damaged_sidecars_are_told_apart_from_good_ones() {
         fs::write(&path, &damaged).expect("write");
         // One of a newer version is an error of its own.
         let found = document::read::<Metadata>(&path);
-        if let Some(found) = found.ok().and_then(document::Found::good) {
+        if let Some(found) = found.ok().and_then(document::DocumentState::good) {
             // What is taken can be written again.
             document::encode(&path, &found).expect("json");
         }

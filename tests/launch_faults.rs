@@ -184,7 +184,7 @@ fn i3_no_login_is_moved_to_where_codex_could_not_store_the_next() {
     let before = world.env.tree("home");
     let args = ["launch", "bob", "--isolated", "--", "exec"];
     let full = world.env.run(args).code(1);
-    assert!(full.stderr.contains("too little room"), "{full}");
+    assert!(full.stderr.contains("not enough free disk space"), "{full}");
     assert!(full.stderr.contains("hint: free some disk space"), "{full}");
     assert_eq!(world.current(), World::login(1).refresh_token());
     let after = world.env.tree("home");

@@ -77,7 +77,10 @@ fn i5_a_live_login_whose_profile_was_removed_is_saved_and_as_old_as_it_is() {
     assert_eq!(said["saved_back"]["outcome"], "created", "{said}");
     assert_eq!(said["saved_back"]["profile"], "alice@example.com");
     let refused = env.run(["use", "alice@example.com"]).code(5);
-    assert!(refused.stderr.contains("older than one"), "{refused}");
+    assert!(
+        refused.stderr.contains("older than the newest"),
+        "{refused}"
+    );
 
     // The same one as was removed is as good as it was.
     let env = alice_and_bob();
@@ -113,7 +116,7 @@ fn a_login_that_is_noted_as_lent_is_refused_until_it_is_taken_back() {
     alter(&env, "home", |note| note["owner"] = json!("probe"));
     let refused = env.run(["use", "home"]).code(5);
     assert!(
-        refused.stderr.contains("where Codex was asked about it")
+        refused.stderr.contains("in use by a status query")
             && refused.stderr.contains("codex-manager status --all"),
         "{refused}"
     );
@@ -151,7 +154,7 @@ fn a_note_of_before_homes_were_told_apart_still_leads_back() {
     fs::write(&path, note.to_string()).expect("write");
     let elsewhere = env.run(["--codex-home", "other", "use", "-"]).code(1);
     assert!(
-        elsewhere.stderr.contains("no account was used"),
+        elsewhere.stderr.contains("there is no previous account"),
         "{elsewhere}"
     );
     let back = |run: Run| run.code(0).json()["to"].clone();

@@ -61,7 +61,7 @@ fn list_and_profile_list_have_the_keys_that_scripts_rely_on() {
     let expected = |command: &str| {
         json!({"schema": 1, "command": command, "profiles": [{
             "name": "work", "email": "alice@example.com", "account_id": "acct-alice",
-            "current": true, "state": "unknown", "login": "ok", "windows": [], "session": null,
+            "current": true, "state": "unknown", "login": "ok", "windows": [], "spend_cap": null, "session": null,
         }]})
     };
     assert_eq!(env.run(["list", "--json"]).code(0).json(), expected("list"));
@@ -86,7 +86,7 @@ fn current_says_who_is_signed_in_or_why_nobody_is() {
         json!({
             "schema": 1, "command": "current", "email": "alice@example.com",
             "account_id": "acct-alice", "profile": "work", "store": "file", "daemon": null,
-            "processes": [], "windows": [], "source": null, "observed_at": null, "problem": null,
+            "processes": [], "windows": [], "spend_cap": null, "session": null, "source": null, "observed_at": null, "problem": null,
         })
     );
     let nobody = |text: Option<&str>, problem: &str| {
@@ -399,12 +399,12 @@ fn an_older_login_is_put_back_with_a_warning_and_can_be_taken_back() {
     }
     let put_back = |args: &[&str]| env.run([&["profile", "restore-login", "work"], args].concat());
     let live = put_back(&[]).code(5);
-    assert!(live.stderr.contains("signed in"), "{live}");
+    assert!(live.stderr.contains("live in a Codex home"), "{live}");
     write_auth(&env.codex_home(), &bob());
     let before = env.tree("");
     let _ = put_back(&["--dry-run"]).code(0);
     let unknown = put_back(&["nothing"]).code(1);
-    assert!(unknown.stderr.contains("there are: 2026"), "{unknown}");
+    assert!(unknown.stderr.contains("available: 2026"), "{unknown}");
     assert_same_tree(&before, &env.tree(""));
     let said = put_back(&[]).code(0);
     assert!(said.stderr.contains("probably spent"), "{said}");

@@ -74,6 +74,7 @@ fn the_json_is_the_accounts_in_order_with_the_reason_of_each() {
             "reason",
             "session_start_at",
             "source",
+            "spend_cap",
             "state",
             "windows",
         ]

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Whether the machine has `shell`; a test without its shell passes. Where tests may not be skipped it
 /// must have it.
-fn has(shell: &str) -> bool {
+pub(crate) fn has(shell: &str) -> bool {
     let found = ["/usr/bin", "/bin"]
         .iter()
         .any(|d| Path::new(d).join(shell).exists());

@@ -183,7 +183,7 @@ fn i3_without_room_for_a_renewed_login_codex_is_not_asked() {
     let _ = at(&["profile", "save", "home"]).code(0);
     write_auth(&env.codex_home(), &SignIn::alice().issued_at(1_794_900_000));
     let said = at(&["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("too little room"), "{said}");
+    assert!(said.stderr.contains("not enough free disk space"), "{said}");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn a_login_that_the_server_no_longer_takes_is_told_and_never_recommended() {
     assert_eq!(known["profiles"][1]["login"], "expired");
     let warned = lab.manager(["use", "bob"]).code(0);
     assert!(
-        warned.stderr.contains("server refused this login"),
+        warned.stderr.contains("server rejected this login"),
         "{warned}"
     );
     let _ = lab.manager(["use", "alice"]).code(0);
@@ -254,14 +254,14 @@ fn a_login_that_is_not_the_owner_is_not_asked_about() {
     let other = other.to_str().expect("text");
     let _ = env.run(["use", "home", "--codex-home", other]).code(0);
     let said = env.run(["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("signed in in a Codex home"), "{said}");
+    assert!(said.stderr.contains("live in a Codex home"), "{said}");
 
     // One that is older than what was seen would be refused, and might end its successors.
     let env = world();
     let path = env.manager_home().join("profiles/home/auth.json");
     fs::write(path, auth_json(&SignIn::bob().issued_at(1_794_000_000))).expect("write");
     let said = env.run(["status", "--account", "home"]).code(6);
-    assert!(said.stderr.contains("older than one"), "{said}");
+    assert!(said.stderr.contains("older than the newest"), "{said}");
 
     let unknown = env.run(["status", "--account", "nobody"]).code(1);
     assert!(unknown.stderr.contains("home"), "{unknown}");

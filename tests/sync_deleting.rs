@@ -132,6 +132,33 @@ fn what_is_gone_from_both_sides_is_deleted_for_all_and_many_at_once_are_not() {
 }
 
 #[test]
+fn with_few_files_a_few_deletions_go_over_and_more_than_half_of_them_are_held_back() {
+    for (files, deleted, held) in [
+        (12, 2, 0),
+        (12, 5, 0),
+        (12, 6, 6),
+        (4, 2, 0),
+        (3, 2, 2),
+        (1, 1, 0),
+    ] {
+        let pair = deleting(&["a", "b"], files);
+        for n in 0..deleted {
+            fs::remove_file(pair.home("a").join(skill(n))).unwrap();
+        }
+        let told = format!("{deleted} of {files}");
+        let code = if held > 0 { 6 } else { 0 };
+        let json = pair
+            .run("a", &["run", "--apply", "--json"])
+            .code(code)
+            .json();
+        assert_eq!(json["skipped"].as_array().unwrap().len(), held, "{told}");
+        for n in 0..deleted {
+            assert_eq!(is_there(&pair, "cloud", n), held > 0, "{told}");
+        }
+    }
+}
+
+#[test]
 fn i2_a_file_that_came_to_life_again_ends_its_deletion_wherever_the_run_is_killed() {
     if !can_inject() {
         return;

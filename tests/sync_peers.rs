@@ -139,17 +139,19 @@ fn who_waits_for_half_a_conversation_is_told_whose_it_is() {
     pair.put("a", ROLLOUT, &whole);
     pair.apply("a");
     pair.put("cloud", ROLLOUT, &whole[..whole.len() - 4]);
+    // What is on its way is not to be written over.
     let run = pair.run("b", &["run", "--apply"]).code(6);
-    let told = "wait until the cloud client has brought that, or run codex-manager sync run --apply \
-                --accept-unlisted on";
-    assert!(run.stderr.contains(&format!("{told} a\n")), "{run}");
+    assert!(run.stderr.contains("; a has the newest version\n"), "{run}");
+    assert!(!run.stderr.contains("--accept-unlisted"), "{run}");
     assert!(!pair.home("b").join(ROLLOUT).exists());
-    // Its own machine waits for its client, too, and then it is true.
+    // On its own machine nothing newer is.
     let run = pair.run("a", &["run", "--apply"]).code(6);
     assert!(
-        run.stderr.contains(&format!("{told} this machine\n")),
+        run.stderr
+            .contains("; this machine has the newest version\n"),
         "{run}"
     );
+    assert!(run.stderr.contains("--accept-unlisted"), "{run}");
     let _ = pair
         .run("a", &["run", "--apply", "--accept-unlisted"])
         .code(0);
@@ -166,7 +168,7 @@ fn who_waits_for_what_zeros_took_the_place_of_is_told_what_brings_it_back() {
     let zeros = "\0".repeat(whole.len() - META.len());
     let torn = pair.put("cloud", ROLLOUT, &format!("{META}{zeros}"));
     let run = pair.run("b", &["run", "--apply"]).code(6);
-    let told = "or remove it there and run codex-manager sync run --apply on a\n";
+    let told = "; remove it from the cloud folder and run codex-manager sync run --apply on a\n";
     assert!(run.stderr.contains(told), "{run}");
     fs::remove_file(torn).unwrap();
     pair.apply("a");

@@ -108,7 +108,6 @@ fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
         .unwrap();
     };
     for globs in [
-        "\"bk\"",
         "\"bk/*\"",
         "\"bk/*\", \"bk/*/*\"",
         "\"bk/**/*.jsonl\"",
@@ -129,8 +128,10 @@ fn a_glob_makes_room_in_the_home_only_where_it_leaves_out_all_that_is_below() {
         let run = pair.0.run(args).code(4);
         assert!(run.stderr.contains("manager home"), "{globs}: {run}");
     }
-    with_globs("codex-a/bk", "\"bk/**\"");
-    let _ = pair.run("a", &["validate"]).code(0);
+    for globs in ["\"bk/**\"", "\"bk\"", "\"b?\""] {
+        with_globs("codex-a/bk", globs);
+        let _ = pair.run("a", &["validate"]).code(0);
+    }
 }
 
 #[test]
@@ -263,7 +264,7 @@ fn a_link_that_is_not_followed_is_named_and_what_the_other_side_has_stays_there(
 fn a_link_that_a_glob_leaves_out_deletes_nothing_of_what_was_below_its_name() {
     let pair = Pair::new();
     for name in ["a", "b"] {
-        let more = "[sync]\ndelete_policy = \"propagate\"\n[filters]\nexclude_globs = [\"big\"]\n";
+        let more = "[sync]\ndelete_policy = \"propagate\"\n[filters]\nexclude_globs = [\"skills/big\", \"s/big\"]\n";
         pair.configure(name, more);
     }
     for n in 0..12 {
@@ -365,11 +366,21 @@ fn what_is_called_as_clients_call_what_is_theirs_is_left_out_by_name() {
         assert_eq!(paths, named);
         assert_eq!(json["summary"]["left_out"], 7);
     }
-    let run = pair.run("a", &["run", "--apply"]).code(0);
-    assert!(
-        run.stderr.contains("left out: skills/mine/notes.part: "),
-        "{run}"
-    );
+    let told = "left out: skills/mine/notes.part: ";
+    for (args, is_told) in [
+        (&["run", "--apply"][..], false),
+        (&["-v", "run", "--apply"], true),
+        (&["plan"], true),
+    ] {
+        let run = pair.run("a", args).code(0);
+        assert_eq!(run.stderr.contains(told), is_told, "{args:?}: {run}");
+    }
+    pair.put("a", "skills/mine/more.part", "mine");
+    for is_told in [true, false] {
+        let run = pair.run("a", &["run", "--apply"]).code(0);
+        assert_eq!(run.stderr.contains(told), is_told, "{run}");
+    }
+    fs::remove_file(pair.home("a").join("skills/mine/more.part")).unwrap();
     for n in 0..9 {
         pair.put("a", &format!("skills/mine/{n}.part"), "mine");
     }

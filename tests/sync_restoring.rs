@@ -183,8 +183,8 @@ fn retention_goes_by_age_and_number_and_touches_only_its_own() {
             .write("backups-b/desk-20190101T000000Z/x", "not ours");
         pair.put("b", SKILL, "four, and then some");
         let run = pair.run("b", &["run", "--apply"]).code(0);
-        let is_said = run.stderr.contains("removed 1 old snapshot");
-        assert_eq!(is_said, left == 2, "{more}: {run}");
+        let is_asserted = run.stderr.contains("removed 1 old snapshot");
+        assert_eq!(is_asserted, left == 2, "{more}: {run}");
         assert!(foreign.exists() && other.exists(), "{more}");
         let ours = ours()
             .into_iter()

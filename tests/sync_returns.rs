@@ -59,7 +59,12 @@ fn an_old_text_that_comes_back_before_others_have_synced_does_not_replace_a_newe
     writes(&pair, "two", 1_795_000_010, &["a"]);
     at(&pair.put("cloud", SKILL, "one"), 1_795_000_000);
     // To `b` nothing has changed: `a` has to say that it has.
-    assert_eq!(actions(&pair.apply("b")), [""; 0]);
+    let json = pair.run("b", &["run", "--apply", "--json"]).code(6).json();
+    assert_eq!(actions(&json), [""; 0]);
+    assert_eq!(
+        json["waiting"][0]["reason"],
+        "a has a newer version, which has not arrived yet"
+    );
     assert_eq!(reason(&pair.apply("a")), OLDER);
     pair.apply("b");
     everywhere(&pair, "two");

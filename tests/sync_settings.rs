@@ -76,6 +76,9 @@ fn what_a_glob_excludes_stays_on_either_side() {
     );
     pair.put("a", "skills/mine/a.tmp", "x");
     pair.put("a", "skills/private/deep/SKILL.md", "x");
+    // A glob without a slash also leaves out folders of that name.
+    pair.put("a", "skills/draft.tmp/deep/SKILL.md", "x");
+    pair.put("cloud", "skills/other.tmp/SKILL.md", "x");
     pair.put("a", SKILL, "x");
     pair.put("cloud", "skills/theirs/b.tmp", "x");
     assert_eq!(

@@ -1,7 +1,8 @@
 //! Three machines and a cloud folder that does what cloud folders do, driven through the program's own
 //! plan and apply. In half of the schedules a machine's state, or all of its disk, is put back to what it
 //! was, or a machine becomes a copy of another one. In others clients bring earlier versions of plain files
-//! back, or the whole folder goes back to an earlier day. Every schedule is given by its seed.
+//! back, or the whole folder goes back to an earlier day. In others users delete plain files, and that travels.
+//! Every schedule is given by its seed.
 //!
 //! `CODEX_MANAGER_SYNC_SCHEDULES` sets how many schedules are run, `CODEX_MANAGER_SYNC_FIRST` the seed of
 //! the first, `CODEX_MANAGER_SYNC_SEED` runs one.
@@ -95,6 +96,11 @@ fn brings_back(seed: u64) -> bool {
     matches!(seed / 8 % 5, 0 | 3)
 }
 
+/// Whether deletions of plain files go over in the schedule: in a third of those in which no machine forgets any.
+fn deletes(seed: u64) -> bool {
+    seed / 40 % 3 == 1 && Fate::of(seed) == Fate::Nothing
+}
+
 #[allow(clippy::too_many_lines, reason = "one story, told in its order")]
 fn schedule(seed: u64) {
     let root = tempfile::Builder::new()
@@ -119,6 +125,12 @@ fn schedule(seed: u64) {
     }
     // Of its own: the rest of a schedule is as it was without it.
     let mut returns = brings_back(seed).then(|| Rng::new(!seed));
+    let mut deletions = deletes(seed).then(|| Rng::new(seed.reverse_bits()));
+    if deletions.is_some() {
+        for machine in &mut machines {
+            machine.sends_deletions_on();
+        }
+    }
     let mut day = None;
     let mut disk = None;
     // A machine that could not tell what it wrote, and forgot it: somebody has to say that it is whole.
@@ -150,6 +162,14 @@ fn schedule(seed: u64) {
                 (28, 0..4) => cloud.goes_back(day.as_ref().unwrap()),
                 (_, 0..2) => machines[m].edits_a_skill(rng),
                 (_, 2 | 3) => cloud.brings_back(&mut machines[m], rng),
+                _ => {}
+            }
+        }
+        if let Some(rng) = &mut deletions {
+            let m = rng.below(3);
+            match rng.below(10) {
+                0 | 1 => machines[m].edits_a_skill(rng),
+                2 => machines[m].deletes_a_skill(rng),
                 _ => {}
             }
         }
@@ -191,6 +211,18 @@ fn schedule(seed: u64) {
     let told = || format!("seed {seed}\n{}", listing(&machines));
     assert!(quiet, "the machines do not come to rest\n{}", told());
     assert_eq!(again, [false; 3], "a second run does something\n{}", told());
+    // With a machine that lost what it had sent, or a second one of its name, something may never arrive.
+    if Fate::of(seed) == Fate::Nothing {
+        for machine in &machines {
+            assert_eq!(
+                machine.not_arrived,
+                [],
+                "{} waits for it\n{}",
+                machine.name,
+                told()
+            );
+        }
+    }
     let first = machines[0].holds();
     for machine in &machines[1..] {
         let differ = difference(&first, &machine.holds());

@@ -80,7 +80,10 @@ fn a_person_is_told_what_is_hidden_now_and_how_to_reach_it() {
 fn use_dash_goes_back_and_forth() {
     let env = alice_and_bob();
     let none = switch(&env, &["-"]).code(1);
-    assert!(none.stderr.contains("no account was used before"), "{none}");
+    assert!(
+        none.stderr.contains("there is no previous account"),
+        "{none}"
+    );
     let _ = switch(&env, &["home"]).code(0);
     for expected in ["work", "home", "work"] {
         assert_eq!(switch(&env, &["-"]).code(0).json()["to"], expected);
@@ -152,7 +155,7 @@ fn what_cannot_go_live_changes_nothing() {
     for (args, code, reason) in [
         (&["nobody"][..], 1, "no account is called"),
         (&[], 4, "which account"),
-        (&["-"], 1, "before"),
+        (&["-"], 1, "no previous account"),
     ] {
         let refused = switch(&env, args).code(code);
         assert!(refused.stderr.contains(reason), "{refused}");
@@ -168,7 +171,9 @@ fn what_cannot_go_live_changes_nothing() {
     let before = env.tree("");
     let refused = switch(&env, &["old"]).code(5);
     assert!(
-        refused.stderr.contains("no login of old@example.com"),
+        refused
+            .stderr
+            .contains("no profile has a login of old@example.com"),
         "{refused}"
     );
     assert_same_tree(&before, &env.tree(""));
@@ -427,7 +432,10 @@ fn an_older_login_that_is_live_gives_way_to_that_of_its_profile() {
     assert_eq!(live(&env), auth_json(&alice(0)));
     assert_eq!(owner(&env, "work"), "live");
     let none = switch(&env, &["-"]).code(1);
-    assert!(none.stderr.contains("no account was used before"), "{none}");
+    assert!(
+        none.stderr.contains("there is no previous account"),
+        "{none}"
+    );
     let _ = switch(&env, &["home"]).code(0);
 }
 
@@ -629,7 +637,10 @@ fn use_dash_goes_back_in_the_home_that_it_is_said_of() {
     let none = env
         .run(["--codex-home", third, "use", "-", "--json"])
         .code(1);
-    assert!(none.stderr.contains("no account was used before"), "{none}");
+    assert!(
+        none.stderr.contains("there is no previous account"),
+        "{none}"
+    );
 }
 
 #[test]

@@ -138,12 +138,12 @@ fn the_daemon_of_the_interface_keeps_its_account_until_it_is_stopped() {
         (&"stopped".into(), &"bob".into())
     );
     let steps = [
-        "nobody else is at work on these logins",
-        "took Codex's locks on the login and read it again",
+        "locked the accounts",
+        "took Codex's locks and read the live login again",
         "stopped Codex's background daemon",
         "saved the live login to the profile alice",
         "put the login of bob live",
-        "noted who owns which login",
+        "recorded the owner of each login",
     ];
     let told: Vec<_> = done.stderr.lines().filter(|l| steps.contains(l)).collect();
     assert_eq!(told, steps, "{done}");

@@ -4,12 +4,12 @@
 //! real Codex home (`launch::isolated_home` makes those links). For the rules of ownership it is a
 //! Codex home like any other: `profile.json` names it as the live home, and the auth.json in it
 //! decides. While a launch runs it holds `launch.lock` shared. Whoever takes the lock exclusively
-//! and finds no Codex on the home returns the login to the profile. [`Profiles::claim`] does that
+//! and finds no Codex on the home returns the login to the profile. [`Profiles::lock_accounts`] does that
 //! first for every account that it locks, so a killed launch needs no recovery of its own.
 
-use super::loan::{Held, LoanError, key};
+use super::lease::{AccountLocks, LeaseError, key};
 use super::profile::{Owner, Profile, ProfileError, Profiles, canonical};
-use super::save::{Keeper, SavedBack};
+use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
@@ -38,7 +38,7 @@ pub struct IsolatedLogin {
 }
 
 impl IsolatedLogin {
-    /// The isolated home.
+    /// The path of the isolated home.
     pub fn home(&self) -> &Path {
         &self.home
     }
@@ -51,22 +51,22 @@ impl IsolatedLogin {
     /// Returns the login to its profile, as Codex left it, unless another launch runs on the home.
     ///
     /// # Errors
-    /// See [`Profiles::claim`]. The login stays in the isolated home then.
+    /// See [`Profiles::lock_accounts`]. The login stays in the isolated home then.
     pub fn release(
         self,
         profiles: &Profiles,
         now: Timestamp,
         patience: std::time::Duration,
-    ) -> Result<(), LoanError> {
+    ) -> Result<(), LeaseError> {
         let Self {
             account, running, ..
         } = self;
         drop(running);
-        profiles.claim(&[&account], now, patience).map(drop)
+        profiles.lock_accounts(&[&account], now, patience).map(drop)
     }
 }
 
-/// Whether `home` is an isolated home of this manager home.
+/// Returns true if `home` is an isolated home of this manager home.
 pub fn is_isolated(home: &Path, manager_home: &Path) -> bool {
     is_beneath(home, &manager_home.join("profiles").join(ISOLATED))
 }
@@ -90,13 +90,13 @@ fn users_of(home: &Path) -> Vec<Holder> {
 }
 
 impl Profiles {
-    /// The isolated home of an account, which may not exist yet. Its name comes from the ids that the
-    /// profile of the account knows, whatever the caller knows of them.
+    /// The path of the isolated home of an account, which may not exist yet. It depends on the ids
+    /// that the profile records, not on those that the caller knows.
     ///
     /// # Errors
     /// The profiles cannot be read.
     pub fn isolated_home(&self, account: &Identity) -> Result<PathBuf, ProfileError> {
-        Ok(self.home_of(&self.as_noted(account)?))
+        Ok(self.home_of(&self.recorded_identity(account)?))
     }
 
     fn home_of(&self, noted: &Identity) -> PathBuf {
@@ -104,9 +104,9 @@ impl Profiles {
     }
 
     /// The error for a login of `profile` that is in `home`, where that is an isolated home.
-    pub(super) fn isolation_of(&self, profile: &str, home: &Path) -> Option<LoanError> {
+    pub(super) fn isolation_of(&self, profile: &str, home: &Path) -> Option<LeaseError> {
         let is_isolated = is_beneath(home, &self.folder.join(ISOLATED));
-        is_isolated.then(|| LoanError::Isolated {
+        is_isolated.then(|| LeaseError::Isolated {
             profile: profile.to_owned(),
             home: home.to_path_buf(),
             holders: users_of(home),
@@ -126,12 +126,12 @@ impl Profiles {
         profile
     }
 
-    /// Refuses to take the profile `name` from a Codex that runs isolated with its login, which then
-    /// could not return there.
+    /// Fails if a Codex runs isolated with the login of the profile `name`: removing or renaming
+    /// the profile would leave the login no place to return to.
     ///
     /// # Errors
-    /// A Codex does.
-    pub fn check_not_isolated(&self, name: &str) -> Result<(), LoanError> {
+    /// [`LeaseError::Isolated`].
+    pub fn check_not_isolated(&self, name: &str) -> Result<(), LeaseError> {
         let Ok(profile) = self.named(name) else {
             return Ok(());
         };
@@ -147,8 +147,8 @@ impl Profiles {
         self.folder.join(ISOLATED).join(key(account))
     }
 
-    /// Whether [`Profiles::isolate`] can use the login of `account`, as far as can be seen without its
-    /// lock. Returns the name of the profile.
+    /// Checks, without the lock on the account, that [`Profiles::isolate`] can use the login of
+    /// `account`. Returns the name of the profile.
     ///
     /// # Errors
     /// See [`Profiles::isolate`].
@@ -156,13 +156,13 @@ impl Profiles {
         &self,
         account: &Identity,
         codex_home: &Path,
-    ) -> Result<String, LoanError> {
+    ) -> Result<String, LeaseError> {
         let profile = self.find(account)?;
-        let profile = profile.ok_or_else(|| LoanError::NoLogin(account.to_string()))?;
+        let profile = profile.ok_or_else(|| LeaseError::NoLogin(account.to_string()))?;
         match self.check_owner(&profile, codex_home) {
             // Also while another launch of the account moves it there.
-            Ok(Some(_)) | Err(LoanError::Isolated { .. }) => {}
-            Ok(None) => return Err(LoanError::NoLogin(profile.name)),
+            Ok(Some(_)) | Err(LeaseError::Isolated { .. }) => {}
+            Ok(None) => return Err(LeaseError::NoLogin(profile.name)),
             Err(e) => return Err(e),
         }
         Ok(profile.name)
@@ -178,19 +178,19 @@ impl Profiles {
     pub fn isolate(
         &self,
         account: &Identity,
-        _held: &Held,
+        _held: &AccountLocks,
         codex_home: &Path,
         now: Timestamp,
-    ) -> Result<IsolatedLogin, LoanError> {
-        let account = &self.as_noted(account)?;
+    ) -> Result<IsolatedLogin, LeaseError> {
+        let account = &self.recorded_identity(account)?;
         let home = self.home_of(account);
         atomic::create_private_folder(&home)?;
         let running = FileLock::shared(&self.isolated_folder(account).join(LAUNCH_LOCK))?;
-        // What is there belongs to a launch that runs: `claim` would have returned it otherwise.
+        // What is there belongs to a launch that runs: `lock_accounts` would have returned it otherwise.
         let snapshot = match AuthFile::read(&home.join(AUTH_JSON))? {
             AuthFile::Missing => self.move_into(account, &home, codex_home, now)?,
             AuthFile::Present(snapshot) if is_of(&snapshot, account) => snapshot,
-            _ => return Err(LoanError::OtherLogin(home)),
+            _ => return Err(LeaseError::OtherAccountSignedIn(home)),
         };
         Ok(IsolatedLogin {
             fingerprint: snapshot.fingerprint(),
@@ -206,15 +206,15 @@ impl Profiles {
         home: &Path,
         codex_home: &Path,
         now: Timestamp,
-    ) -> Result<AuthSnapshot, LoanError> {
-        self.check_room()?;
-        let no_login = || LoanError::NoLogin(account.to_string());
+    ) -> Result<AuthSnapshot, LeaseError> {
+        self.check_disk_space()?;
+        let no_login = || LeaseError::NoLogin(account.to_string());
         let profile = self.find(account)?.ok_or_else(no_login)?;
         self.check_owner(&profile, codex_home)?;
         let snapshot = profile.snapshot().ok_or_else(no_login)?.clone();
         let login = profile.login().ok_or_else(no_login)?.clone();
         // Recorded before the copy exists, so that a crash in between leaves one owner.
-        self.save_back(&snapshot, &login, Keeper::Live(home), now)?;
+        self.save_back(&snapshot, &login, OwnerLocation::Live(home), now)?;
         atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
         Ok(snapshot)
     }
@@ -225,7 +225,7 @@ impl Profiles {
         &self,
         account: &Identity,
         now: Timestamp,
-    ) -> Result<Option<SavedBack>, LoanError> {
+    ) -> Result<Option<SaveReport>, LeaseError> {
         let home = self.home_of(account);
         if !home.is_dir() {
             return Ok(None);
@@ -243,34 +243,35 @@ impl Profiles {
         let saved = match AuthFile::read(&path)? {
             AuthFile::Missing => None,
             AuthFile::Unreadable { bytes, .. } => {
-                self.keep_unreadable(&bytes)?;
+                self.quarantine_bytes(&bytes)?;
                 remove_login(&path)?;
                 None
             }
             AuthFile::Present(snapshot) => {
                 let Some(login) = snapshot.login.clone() else {
-                    self.keep_unreadable(&snapshot.bytes)?;
+                    self.quarantine_bytes(&snapshot.bytes)?;
                     remove_login(&path)?;
-                    return self.own_again(account, &home, now);
+                    return self.restore_ownership(account, &home, now);
                 };
                 // The profile has the newest bytes before the only other copy goes; it becomes the
                 // owner after that, so that there are never two.
-                self.save_back(&snapshot, &login, Keeper::Live(&home), now)?;
+                self.save_back(&snapshot, &login, OwnerLocation::Live(&home), now)?;
                 remove_login(&path)?;
-                Some(self.save_back(&snapshot, &login, Keeper::Profile, now)?)
+                Some(self.save_back(&snapshot, &login, OwnerLocation::Profile, now)?)
             }
         };
         // The user may have signed in to another account there.
-        Ok(self.own_again(account, &home, now)?.or(saved))
+        Ok(self.restore_ownership(account, &home, now)?.or(saved))
     }
 
-    /// Makes the profile of `account` the owner of its login, where `home` was and has it no more.
-    fn own_again(
+    /// Records the profile of `account` as the owner of its login if `home` was recorded and no
+    /// longer has it.
+    fn restore_ownership(
         &self,
         account: &Identity,
         home: &Path,
         now: Timestamp,
-    ) -> Result<Option<SavedBack>, LoanError> {
+    ) -> Result<Option<SaveReport>, LeaseError> {
         let profile = self.find(account)?;
         let is_noted = |profile: &Profile| {
             let noted = profile.file.live_home.as_deref();
@@ -285,7 +286,7 @@ impl Profiles {
         Ok(Some(self.save_back(
             snapshot,
             login,
-            Keeper::Profile,
+            OwnerLocation::Profile,
             now,
         )?))
     }
@@ -296,7 +297,7 @@ fn is_of(snapshot: &AuthSnapshot, account: &Identity) -> bool {
     login.is_some_and(|login| login.identity.is_same(account))
 }
 
-fn remove_login(path: &Path) -> Result<(), LoanError> {
+fn remove_login(path: &Path) -> Result<(), LeaseError> {
     fs::remove_file(path).at("remove", path)?;
     atomic::sync_folder(atomic::parent_of(path))?;
     Ok(())

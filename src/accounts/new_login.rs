@@ -1,13 +1,13 @@
-//! A new login: made by Codex in a home of its own, then taken over as a profile.
+//! New logins: Codex signs in in a home of its own, then the login is adopted into a profile.
 //!
-//! The home is a folder below `tmp/` with a note of what it is for. A login that is in it counts
-//! from the moment Codex has written it: whoever was to take it over may be killed, and the next
-//! command on profiles does it.
+//! That home is a folder below `tmp/` with a note of its purpose. The login counts from the moment
+//! when Codex has written it: if the manager is killed before it adopts the login, the next
+//! `profile` command does.
 
-use super::edit::check_name;
-use super::loan::LoanError;
+use super::lease::LeaseError;
 use super::profile::{ProfileError, Profiles};
-use super::save::{Keeper, SavedBack};
+use super::profile_ops::check_name;
+use super::save::{OwnerLocation, SaveReport};
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home::AUTH_JSON;
@@ -24,20 +24,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How the names of these folders begin.
-const PREFIX: &str = "login-";
+/// The prefix of login homes in `tmp/`.
+const LOGIN_HOME_PREFIX: &str = "login-";
 
 const NOTE: &str = "login.json";
 
-/// After this long nobody is in the middle of signing in, where that cannot be looked up.
-const FORGOTTEN: chrono::TimeDelta = chrono::TimeDelta::hours(24);
+/// The age after which a sign-in counts as abandoned on systems where the processes of a home
+/// cannot be found.
+const SIGN_IN_TIMEOUT: chrono::TimeDelta = chrono::TimeDelta::hours(24);
 
-/// What a login home is for.
+/// The purpose of a login home.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct LoginNote {
-    /// The name that the profile is to have.
+    /// The name for the new profile.
     profile: String,
-    /// The Codex home beside which the login was made.
+    /// The Codex home for which the user signs in.
     codex_home: PathBuf,
     started_at: Option<Timestamp>,
 }
@@ -46,7 +47,7 @@ impl Document for LoginNote {
     const SCHEMA: u64 = 1;
 }
 
-/// A home in which somebody signs in.
+/// A home in which the user signs in. Locked until dropped.
 #[derive(Debug)]
 pub struct LoginHome {
     folder: PathBuf,
@@ -54,47 +55,48 @@ pub struct LoginHome {
     _lock: FileLock,
 }
 
-/// What became of a login.
+/// A new login that is now in a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopted {
-    /// Whose it is.
+pub struct AdoptedLogin {
+    /// The account and freshness of the login.
     pub login: Login,
-    /// Where it is now.
-    pub saved: SavedBack,
-    /// The name that was asked for.
+    /// The profile that has it.
+    pub saved: SaveReport,
+    /// The profile name that the user asked for.
     pub wanted: String,
-    /// The account that has the name, where that is why it was not taken.
+    /// The account that has the wanted name, if that is why another was chosen.
     pub taken_by: Option<String>,
-    /// Whether it is live, too.
-    pub live: Live,
+    /// The effect on the Codex home.
+    pub live: LiveHomeUpdate,
 }
 
-/// What a new login means for the Codex home.
+/// The effect of a new login on the Codex home.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Live {
-    /// Another account is signed in there, or none.
+pub enum LiveHomeUpdate {
+    /// None: another account, or no account, is signed in there.
     No,
-    /// The same account was, with an older login; it has the new one now.
+    /// The same account was signed in with an older login, which the new one replaced.
     Renewed,
-    /// The same account is, and Codex held the login too long: it still has the older one.
+    /// The same account is signed in with an older login, which could not be replaced: Codex held
+    /// its lock too long.
     Busy,
 }
 
-/// What was found in a login home that its maker left behind.
+/// The content of an abandoned login home.
 #[derive(Debug)]
-pub enum Recovered {
-    /// A login.
-    Login(Box<Adopted>),
-    /// Bytes that are no login; they are kept here.
+pub enum RecoveredLogin {
+    /// A login, now adopted.
+    Login(Box<AdoptedLogin>),
+    /// Bytes that are no login, quarantined at this path.
     Kept(PathBuf),
 }
 
 impl LoginHome {
-    /// A new one for the profile `name`, in which Codex signs in as it would in `codex_home`.
+    /// Creates a login home for the profile `name`, with the sign-in settings of `codex_home`.
     ///
     /// # Errors
-    /// `name` is no name, or the file system refuses.
+    /// `name` is not a valid profile name, or an I/O error.
     pub fn new(
         manager_home: &Path,
         name: &str,
@@ -104,10 +106,10 @@ impl LoginHome {
         check_name(name)?;
         let parent = manager_home.join("tmp");
         atomic::create_private_folder(&parent)?;
-        // Under the parent's lock, so that nobody sees a folder whose own lock is not yet taken.
+        // Under the parent's lock, so that `recover` never finds a folder before its own lock is taken.
         let _creating = FileLock::exclusive(&parent.join(".lock"))?;
         let folder = tempfile::Builder::new()
-            .prefix(PREFIX)
+            .prefix(LOGIN_HOME_PREFIX)
             .tempdir_in(&parent)
             .at("create a folder in", &parent)?
             .keep();
@@ -127,43 +129,42 @@ impl LoginHome {
         Ok(home)
     }
 
-    /// Where Codex is to sign in.
+    /// The folder to pass to Codex as its home.
     pub fn codex_home(&self) -> PathBuf {
         self.folder.join("home")
     }
 
-    /// What Codex has written there.
+    /// The auth.json that Codex has written.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The file cannot be read.
     pub fn auth(&self) -> Result<AuthFile, IoError> {
         AuthFile::read(&self.codex_home().join(AUTH_JSON))
     }
 
-    /// Takes the login over, then removes the home. Killed in between it is done again, to the same
-    /// end. Where nothing was signed in, the home goes and that is all; bytes that are no login
-    /// are kept beside.
+    /// Adopts the login, then removes the home; `None` if the user did not sign in. Content that is
+    /// no login is quarantined. Safe to repeat after a kill.
     ///
     /// # Errors
-    /// A profile cannot be written, or somebody else is at work on the login; the home stays for the
-    /// next try.
+    /// A profile cannot be written, or another process uses the login. The home stays for the next
+    /// attempt.
     pub fn finish(
         self,
         manager_home: &Path,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Option<Recovered>, LoanError> {
+    ) -> Result<Option<RecoveredLogin>, LeaseError> {
         let profiles = Profiles::of(manager_home);
         let found = match self.auth()? {
             AuthFile::Missing => None,
             AuthFile::Present(snapshot) => Some(match snapshot.login.clone() {
-                Some(login) => Recovered::Login(Box::new(adopt(
+                Some(login) => RecoveredLogin::Login(Box::new(adopt(
                     &profiles, &self.note, &snapshot, login, now, patience,
                 )?)),
-                None => Recovered::Kept(profiles.keep_unreadable(&snapshot.bytes)?),
+                None => RecoveredLogin::Kept(profiles.quarantine_bytes(&snapshot.bytes)?),
             }),
             AuthFile::Unreadable { bytes, .. } => {
-                Some(Recovered::Kept(profiles.keep_unreadable(&bytes)?))
+                Some(RecoveredLogin::Kept(profiles.quarantine_bytes(&bytes)?))
             }
         };
         tree::remove(&self.folder)?;
@@ -171,15 +172,15 @@ impl LoginHome {
     }
 }
 
-/// Takes over the logins that were made and never taken over, because somebody was killed.
+/// Adopts logins from homes that a killed run left behind.
 ///
 /// # Errors
-/// A profile cannot be written; what is left is done by the next call.
+/// A profile cannot be written. The next call retries.
 pub fn recover(
     manager_home: &Path,
     now: Timestamp,
     patience: Duration,
-) -> Result<Vec<Recovered>, LoanError> {
+) -> Result<Vec<RecoveredLogin>, LeaseError> {
     let parent = manager_home.join("tmp");
     let mut recovered = Vec::new();
     for folder in left_behind(&parent) {
@@ -204,14 +205,14 @@ pub fn recover(
 }
 
 impl LoginHome {
-    /// Whether a Codex may still be signing in there: it outlives us when we are killed.
+    /// Returns true if a Codex may still be signing in: it survives a kill of the manager.
     fn may_be_in_use(&self, now: Timestamp) -> bool {
         if cfg!(target_os = "linux") {
             return !find_codex(&self.codex_home()).is_empty();
         }
         self.note
             .started_at
-            .is_some_and(|since| now - since < FORGOTTEN)
+            .is_some_and(|since| now - since < SIGN_IN_TIMEOUT)
     }
 }
 
@@ -220,7 +221,12 @@ fn left_behind(parent: &Path) -> Vec<PathBuf> {
         .into_iter()
         .flatten()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .starts_with(LOGIN_HOME_PREFIX)
+        })
         .map(|entry| entry.path())
         .filter(|folder| folder.is_dir() && lock::is_free(&folder.join(".lock")))
         .collect();
@@ -235,11 +241,11 @@ fn adopt(
     login: Login,
     now: Timestamp,
     patience: Duration,
-) -> Result<Adopted, LoanError> {
+) -> Result<AdoptedLogin, LeaseError> {
     let home = &note.codex_home;
-    let _claimed = profiles.claim(&[&login.identity], now, patience)?;
+    let _account_locks = profiles.lock_accounts(&[&login.identity], now, patience)?;
     let (saved, taken_by) = save_new(profiles, &note.profile, (snapshot, &login), home, now)?;
-    Ok(Adopted {
+    Ok(AdoptedLogin {
         live: renew_live(profiles, home, (snapshot, &login), now, patience)?,
         wanted: note.profile.clone(),
         login,
@@ -248,22 +254,23 @@ fn adopt(
     })
 }
 
-/// Saves a login that belongs to nobody yet: into its account's profile, which keeps its name; else
-/// as `name`; where that is another account's, under the account's email. Also says who has the name.
+/// Saves a login that is in no profile yet: into its account's profile, which keeps its name; else
+/// as `name`; if that is taken, under the account's email. Also returns the account that has the
+/// name.
 pub(crate) fn save_new(
     profiles: &Profiles,
     name: &str,
     (snapshot, login): (&AuthSnapshot, &Login),
     codex_home: &Path,
     now: Timestamp,
-) -> Result<(SavedBack, Option<String>), ProfileError> {
+) -> Result<(SaveReport, Option<String>), ProfileError> {
     let own = profiles.find(&login.identity)?;
     let mut taken_by = None;
     if own.is_none() {
         match profiles.save_as(name, (snapshot, login), codex_home, false, now) {
             Ok((_, saved)) => return Ok((saved, None)),
             Err(ProfileError::Taken { of, .. }) => taken_by = Some(of),
-            // What stands there is no profile, or the name is none: a login is not lost over that.
+            // The path is occupied by something else, or the name is invalid. Do not lose the login over it.
             Err(ProfileError::NotAProfile(_) | ProfileError::BadName { .. }) => {
                 taken_by = Some("something else".into());
             }
@@ -271,20 +278,22 @@ pub(crate) fn save_new(
         }
     }
     let live_in = own.and_then(|own| own.live_in(codex_home));
-    let keeper = live_in.as_deref().map_or(Keeper::Profile, Keeper::Live);
-    let saved = profiles.save_back(snapshot, login, keeper, now)?;
+    let owner = live_in
+        .as_deref()
+        .map_or(OwnerLocation::Profile, OwnerLocation::Live);
+    let saved = profiles.save_back(snapshot, login, owner, now)?;
     Ok((saved, taken_by))
 }
 
-/// Puts a new login live where the same account is signed in with an older one, which may be spent:
-/// else nothing would put it there, and there would be two. The old one goes to the history.
+/// Replaces an older login of the same account in the Codex home, because the older one may be
+/// spent and no other command would replace it. The old login goes to the history.
 pub(crate) fn renew_live(
     profiles: &Profiles,
     home: &Path,
     (snapshot, login): (&AuthSnapshot, &Login),
     now: Timestamp,
     patience: Duration,
-) -> Result<Live, ProfileError> {
+) -> Result<LiveHomeUpdate, ProfileError> {
     let path = home.join(AUTH_JSON);
     let is_older = |live: &AuthFile| {
         let is_own = |identity: &Identity| identity.is_same(&login.identity);
@@ -295,21 +304,21 @@ pub(crate) fn renew_live(
     if !CodexConfig::read(home).store.reads_auth_json()
         || !AuthFile::read(&path).is_ok_and(|live| is_older(&live))
     {
-        return Ok(Live::No);
+        return Ok(LiveHomeUpdate::No);
     }
     let _lock = match LoginLock::take(home, patience) {
         Ok(lock) => lock,
-        Err(LockError::Held(_)) => return Ok(Live::Busy),
+        Err(LockError::Held(_)) => return Ok(LiveHomeUpdate::Busy),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
     let live = AuthFile::read(&path)?;
     if !is_older(&live) {
-        return Ok(Live::No);
+        return Ok(LiveHomeUpdate::No);
     }
     if let (Some(old), Some(old_login)) = (live.snapshot(), live.login()) {
-        profiles.save_back(old, old_login, Keeper::Live(home), now)?;
+        profiles.save_back(old, old_login, OwnerLocation::Live(home), now)?;
     }
     atomic::write(&path, snapshot.bytes.expose())?;
-    profiles.save_back(snapshot, login, Keeper::Live(home), now)?;
-    Ok(Live::Renewed)
+    profiles.save_back(snapshot, login, OwnerLocation::Live(home), now)?;
+    Ok(LiveHomeUpdate::Renewed)
 }

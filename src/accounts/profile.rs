@@ -1,16 +1,17 @@
 //! `profiles/<name>/`: one login of one account, kept verbatim.
 //!
-//! `auth.json` is the newest snapshot, `history/` holds the last five that differed, and
-//! `profile.json` says whose it is and how new the newest login is that was ever seen.
+//! `auth.json` is the newest snapshot, `history/` holds the last five snapshots that differed, and
+//! `profile.json` records the account, the owner of the login, and the freshness of the newest
+//! login ever seen.
 
-use super::save::Keeper;
+use super::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use serde::{Deserialize, Serialize};
@@ -21,68 +22,72 @@ const PROFILE_JSON: &str = "profile.json";
 
 pub(super) const HISTORY: &str = "history";
 
-/// Where the owner copy of a login is.
+/// The location of the owner copy of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Owner {
-    /// In the Codex home.
+    /// In the Codex home that [`ProfileFile::live_home`] names.
     Live,
-    /// In the profile.
+    /// In the profile itself.
     #[default]
     Profile,
-    /// In a scratch home, where Codex is asked about it.
+    /// In a scratch home, on lease to a probe.
     Probe,
-    /// On another machine.
+    /// On another machine, moved there by an export.
     Moved,
 }
 
-/// `profile.json`. Holds no token.
+/// The document `profile.json`. Contains no token.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ProfileFile {
-    /// Whose login it is.
+    /// The account of the login.
     pub identity: Option<Identity>,
-    /// The plan.
+    /// The subscription plan that the login names.
     #[serde(default)]
     pub plan: Option<String>,
-    /// The newest login of this account that was ever seen.
+    /// The freshness of the newest login of this account ever seen.
     #[serde(default)]
     pub newest: Freshness,
-    /// Where the owner copy is.
+    /// The location of the owner copy.
     #[serde(default)]
     pub owner: Owner,
     /// The Codex home that had the owner copy last.
     #[serde(default)]
     pub live_home: Option<PathBuf>,
-    /// When the snapshot was saved.
+    /// The time when `auth.json` was last replaced.
     #[serde(default)]
     pub saved_at: Option<Timestamp>,
-    /// The export that is taking the login away, or was killed in the middle of that. The owner is
-    /// [`Owner::Moved`] from then on.
+    /// The export that is moving the login away, or that was killed while it did. The owner is
+    /// [`Owner::Moved`] from this moment on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub moving: Option<Moving>,
-    /// The export that took the login away: it alone brings the same one back.
+    pub moving: Option<PendingMove>,
+    /// The id of the export that moved the login away. Only this export can bring the same login
+    /// back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moved_with: Option<String>,
-    /// The fingerprints of logins that another of this account came after, the latest at the end.
-    /// Their refresh tokens are spent, whatever the clocks of the machines said that wrote them.
+    /// The fingerprints of logins that a later login of this account replaced, the latest at the
+    /// end. Their refresh tokens are spent, even if their timestamps are newer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<String>,
 }
 
-/// How many fingerprints a profile keeps: logins are renewed every few days.
-const KEPT_FINGERPRINTS: usize = 256;
+/// The number of superseded fingerprints that a profile keeps. Codex renews a login every few days.
+const MAX_SUPERSEDED_FINGERPRINTS: usize = 256;
 
 impl ProfileFile {
-    /// Notes that another login came after this one.
+    /// Records that a later login replaced the one with this fingerprint.
     pub(crate) fn supersede(&mut self, fingerprint: String) {
         if !self.superseded.contains(&fingerprint) {
             self.superseded.push(fingerprint);
         }
-        let surplus = self.superseded.len().saturating_sub(KEPT_FINGERPRINTS);
+        let surplus = self
+            .superseded
+            .len()
+            .saturating_sub(MAX_SUPERSEDED_FINGERPRINTS);
         self.superseded.drain(..surplus);
     }
 
-    /// Takes over what another machine knows of the same account.
+    /// Adds superseded fingerprints that another machine recorded for the same account.
     pub(crate) fn learn(&mut self, superseded: &[String]) {
         let own = std::mem::take(&mut self.superseded);
         for fingerprint in superseded.iter().chain(&own) {
@@ -93,14 +98,14 @@ impl ProfileFile {
 
 /// An export under way; see [`ProfileFile::moving`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Moving {
-    /// The name that it will have.
+pub struct PendingMove {
+    /// The path of the finished export.
     pub file: PathBuf,
-    /// The name that it has until it is whole.
+    /// The temporary path of the export until it is complete.
     pub unfinished: PathBuf,
-    /// Device and inode, under either name.
+    /// Device and inode number of the export file, the same under both paths.
     pub inode: Option<(u64, u64)>,
-    /// Since when.
+    /// The time when the export started.
     pub since: Timestamp,
 }
 
@@ -108,22 +113,22 @@ impl Document for ProfileFile {
     const SCHEMA: u64 = 1;
 }
 
-/// A profile as it stands on disk.
+/// A profile as read from disk.
 #[derive(Debug, Clone)]
 pub struct Profile {
-    /// Its name.
+    /// The folder name in `profiles/`.
     pub name: String,
-    /// `profile.json`.
+    /// The content of `profile.json`, or its default if that is missing or damaged.
     pub file: ProfileFile,
-    /// Its login.
+    /// The content of `auth.json`, which may be of another account; see [`Profile::login`].
     pub auth: AuthFile,
-    /// What is wrong with a `profile.json` that is none: then it is not known where the owner copy
-    /// is, and how new the newest login is.
+    /// The parse error of an unreadable `profile.json`. The owner and the newest login are unknown
+    /// then.
     pub damaged: Option<String>,
 }
 
 impl Profile {
-    /// The profile that this login would be.
+    /// A profile for `login` that is not on disk yet.
     pub(super) fn of(name: &str, login: &Login) -> Self {
         Self {
             name: name.to_owned(),
@@ -136,30 +141,33 @@ impl Profile {
         }
     }
 
-    /// Whose it is: what the login says, else what `profile.json` remembers.
+    /// The account of the profile: that of its login, else the one that `profile.json` records.
     pub fn identity(&self) -> Option<&Identity> {
         let noted = self.file.identity.as_ref();
         self.login().map(|l| &l.identity).or(noted)
     }
 
-    /// Its login. A login of another account that somebody copied there is none of it.
+    /// The login, unless `auth.json` holds that of another account.
     pub fn login(&self) -> Option<&Login> {
-        self.auth.login().filter(|_| self.intruder().is_none())
+        self.auth.login().filter(|_| self.other_account().is_none())
     }
 
-    /// The bytes of its login.
+    /// The bytes of the login, under the same condition as [`Profile::login`].
     pub fn snapshot(&self) -> Option<&AuthSnapshot> {
-        self.auth.snapshot().filter(|_| self.intruder().is_none())
+        self.auth
+            .snapshot()
+            .filter(|_| self.other_account().is_none())
     }
 
-    /// Whether another login of this account is known to have come after the one at hand.
+    /// Returns true if a later login of this account is known to have replaced the one in
+    /// `auth.json`.
     pub fn is_superseded(&self) -> bool {
         let own = self.snapshot().map(AuthSnapshot::fingerprint);
         own.is_some_and(|own| self.file.superseded.contains(&own))
     }
 
-    /// The newest login of this account that was ever seen. The snapshot counts too: a crash may
-    /// have come between it and `profile.json`.
+    /// The freshness of the newest login of this account ever seen. Takes `auth.json` into account,
+    /// because a crash may separate its write from that of `profile.json`.
     pub fn newest(&self) -> Freshness {
         match self.login() {
             Some(login) if login.freshness.is_newer_than(&self.file.newest) => login.freshness,
@@ -167,15 +175,16 @@ impl Profile {
         }
     }
 
-    /// Whose login `auth.json` is, where that contradicts `profile.json`: somebody copied it there.
-    pub fn intruder(&self) -> Option<&Identity> {
+    /// The account of the login in `auth.json` if it differs from the one in `profile.json`: the
+    /// user copied a foreign file there.
+    pub fn other_account(&self) -> Option<&Identity> {
         let login = &self.auth.login()?.identity;
         let noted = self.file.identity.as_ref()?;
         (!noted.is_same(login)).then_some(login)
     }
 
-    /// The Codex home in which this account is signed in now: `home`, else the one that had it
-    /// last. What the files say counts, not what was noted: a crash may have come between.
+    /// The Codex home in which this account is signed in: `home`, else the one recorded in
+    /// `profile.json`. Reads the auth.json of both, because a crash may leave a wrong record.
     pub fn live_in(&self, home: &Path) -> Option<PathBuf> {
         let identity = self.identity()?;
         let noted = self.file.live_home.as_deref();
@@ -188,33 +197,34 @@ impl Profile {
         })
     }
 
-    /// The home that had the owner copy last, where it cannot be looked at: on a disk that is not
-    /// mounted, say. The login may be live there. One in which nobody is signed in can be.
-    pub fn lost_home(&self) -> Option<&Path> {
+    /// The recorded Codex home of the owner copy if it cannot be read, such as one on an unmounted
+    /// disk. The login may be live there. A readable home without a login is not returned.
+    pub fn unreadable_home(&self) -> Option<&Path> {
         let is_live = self.file.owner == Owner::Live;
         let home = self.file.live_home.as_deref().filter(|_| is_live)?;
         let is_seen = home.is_dir() && AuthFile::read(&home.join(AUTH_JSON)).is_ok();
         (!is_seen).then_some(home)
     }
 
-    /// The home that had the owner copy last, where that is another one than `home` and has it still,
-    /// as far as can be seen.
+    /// The recorded Codex home of the owner copy if it differs from `home` and has, or may have,
+    /// the login.
     pub fn live_apart_from(&self, home: Option<&Path>) -> Option<&Path> {
         let noted = self.file.live_home.as_deref()?;
         let is_it = home.is_some_and(|home| canonical(home) == noted);
-        let may_have_it = || self.live_in(noted).is_some() || self.lost_home().is_some();
+        let may_have_it = || self.live_in(noted).is_some() || self.unreadable_home().is_some();
         (self.file.owner == Owner::Live && !is_it && may_have_it()).then_some(noted)
     }
 
-    /// The same of `keeper`; whoever said so knows better of a home that cannot be looked at.
-    pub(super) fn is_live_apart_from(&self, keeper: Keeper<'_>) -> bool {
-        let is_apart = self.live_apart_from(keeper.home()).is_some();
-        is_apart && !(keeper.is_said() && self.lost_home().is_some())
+    /// Returns true if another Codex home than that of `owner` may have the login. An asserted
+    /// owner overrides a home that cannot be read.
+    pub(super) fn is_live_apart_from(&self, owner: OwnerLocation<'_>) -> bool {
+        let is_apart = self.live_apart_from(owner.home()).is_some();
+        is_apart && !(owner.is_asserted() && self.unreadable_home().is_some())
     }
 
-    /// Whether a login came after the one that is in the home that had the owner copy last; `is_same`
-    /// where it is the one that the profile has.
-    pub(super) fn is_outrun_by(&self, login: &Login, is_same: bool) -> bool {
+    /// Returns true if `login` is newer than the login in the recorded Codex home. If that home has
+    /// none, true unless `is_same` says that the profile has the same bytes.
+    pub(super) fn is_superseded_by(&self, login: &Login, is_same: bool) -> bool {
         let noted = self.file.live_home.as_deref();
         let there = noted.and_then(|home| AuthFile::read(&home.join(AUTH_JSON)).ok());
         match there.as_ref().and_then(AuthFile::login) {
@@ -224,75 +234,75 @@ impl Profile {
     }
 }
 
-/// Why a profile could not be used.
+/// The reason why a profile cannot be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// The file system refused.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] IoError),
     /// `profile.json` could not be used.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// The name cannot be one.
-    #[error("not a name for a profile ({reason}): {name:?}")]
+    /// The text is not a valid profile name.
+    #[error("invalid profile name ({reason}): {name:?}")]
     BadName {
-        /// What was given.
+        /// The rejected text.
         name: String,
-        /// What is wrong with it.
+        /// The parse error or the violated rule.
         reason: &'static str,
     },
-    /// Another account has a profile of that name.
-    #[error("the profile {name} is of {of}")]
+    /// Another account's profile has this name.
+    #[error("the profile {name} belongs to {of}")]
     Taken {
-        /// The name.
+        /// The requested name.
         name: String,
-        /// Whose it is.
+        /// The account of the login.
         of: String,
     },
-    /// The name is what another account is known by.
+    /// The name is the email of another account.
     #[error("{name} is the email of another account, {of}")]
     EmailOfAnother {
-        /// The name.
+        /// The requested name.
         name: String,
-        /// The account.
+        /// The account with that email.
         of: String,
     },
-    /// Something else stands in the place of the profile.
-    #[error("there is something else of that name: {}", .0.display())]
+    /// A file or folder that is no profile occupies this path.
+    #[error("the path exists and is not a profile: {}", .0.display())]
     NotAProfile(PathBuf),
-    /// The login is not the profile's to change.
-    #[error("the account of the profile {name} is signed in: {}", home.display())]
+    /// The owner copy of the login is in a Codex home.
+    #[error("the login of the profile {name} is live in a Codex home: {}", home.display())]
     IsLive {
-        /// The profile.
+        /// The name of the profile.
         name: String,
-        /// Where.
+        /// The path of the Codex home.
         home: PathBuf,
     },
-    /// The history has no such login.
+    /// No usable login in `history/` matches.
     #[error("no such login in the history of the profile {name}")]
     NoSuchLogin {
-        /// The profile.
+        /// The name of the profile.
         name: String,
-        /// What there is.
+        /// The file names of the usable logins.
         choices: Vec<String>,
     },
-    /// The login left, and a copy of it does not bring it back.
+    /// An export moved the login to another machine; a copy of it does not bring it back.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// A login says too little of whose it is.
-    #[error("it cannot be told whose login of {of} it is: the profiles {} fit", names.join(", "))]
+    /// The login has too few ids to tell which of several profiles is that of its account.
+    #[error("cannot tell which login of {of} this is: the profiles {} match", names.join(", "))]
     Ambiguous {
-        /// What it says.
+        /// The ids and email of the login.
         of: String,
-        /// The profiles.
+        /// The names of the profiles that fit.
         names: Vec<String>,
     },
-    /// There is no such profile.
-    #[error("no profile is called {0:?}")]
+    /// No profile has this name.
+    #[error("no such profile: {0:?}")]
     Unknown(String),
 }
 
-/// All profiles of a manager home.
+/// All profiles of one manager home.
 #[derive(Debug, Clone)]
 pub struct Profiles {
     pub(super) folder: PathBuf,
@@ -300,7 +310,7 @@ pub struct Profiles {
 }
 
 impl Profiles {
-    /// Those of `manager_home`.
+    /// The profiles in `manager_home`. Reads nothing.
     pub fn of(manager_home: &Path) -> Self {
         Self {
             folder: manager_home.join("profiles"),
@@ -308,20 +318,21 @@ impl Profiles {
         }
     }
 
-    /// The lock under which profiles are changed.
+    /// The lock file under which profiles are changed.
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.lock.clone()
     }
 
-    /// Writes what is known of the profile `name`, which is made where it is missing. The caller holds
-    /// the lock.
+    /// Writes `profile.json` of the profile `name` and creates its folder if it is missing. The
+    /// caller holds the lock.
     pub(crate) fn write_note(&self, name: &str, file: &ProfileFile) -> Result<(), ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
         write_profile_json(&folder, file)
     }
 
-    /// Takes over what another machine knows of the logins of an account that has a profile here.
+    /// Adds superseded fingerprints from another machine to the profile of `account`, if it has
+    /// one.
     pub(crate) fn learn(
         &self,
         account: &Identity,
@@ -340,16 +351,15 @@ impl Profiles {
         Ok(())
     }
 
-    /// Every profile, ordered by name. A folder without a usable login or `profile.json` is left
-    /// out.
+    /// All profiles of known accounts, ordered by name.
     pub fn list(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| profile.identity().is_some());
         Ok(profiles)
     }
 
-    /// Those of which nothing says any more whose they are: what does is damaged.
-    pub fn nobodys(&self) -> Result<Vec<Profile>, ProfileError> {
+    /// The profiles whose account is unknown because `profile.json` or `auth.json` is damaged.
+    pub fn unidentified(&self) -> Result<Vec<Profile>, ProfileError> {
         let mut profiles = self.read_all()?;
         profiles.retain(|profile| {
             let is_unreadable = matches!(profile.auth, AuthFile::Unreadable { .. });
@@ -358,7 +368,7 @@ impl Profiles {
         Ok(profiles)
     }
 
-    /// What every folder holds, ordered by name.
+    /// Every folder in `profiles/` except hidden ones, ordered by name.
     fn read_all(&self) -> Result<Vec<Profile>, ProfileError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -383,7 +393,7 @@ impl Profiles {
         names.into_iter().map(|name| self.read(name)).collect()
     }
 
-    /// The profile of an account; an error where a newer version wrote it.
+    /// The profile of an account, or `None`. Fails if a newer version of the program wrote it.
     pub fn find(&self, identity: &Identity) -> Result<Option<Profile>, ProfileError> {
         let found = own_profile(&self.list()?, identity)?.cloned();
         if let Some(profile) = &found {
@@ -403,9 +413,9 @@ impl Profiles {
         let auth =
             AuthFile::read(&folder.join(AUTH_JSON)).unwrap_or_else(|e| AuthFile::not_read(&e));
         let (file, damaged) = match file {
-            Found::Good(file) => (file, None),
-            Found::Absent => (ProfileFile::default(), None),
-            Found::Damaged(reason) => (ProfileFile::default(), Some(reason)),
+            DocumentState::Good(file) => (file, None),
+            DocumentState::Absent => (ProfileFile::default(), None),
+            DocumentState::Damaged(reason) => (ProfileFile::default(), Some(reason)),
         };
         Ok(Profile {
             name,
@@ -415,14 +425,14 @@ impl Profiles {
         })
     }
 
-    /// Whether the profile of this name is whole, of no newer version, and has its account's login.
+    /// Returns true if the profile is readable by this version and has a login of its own account.
     pub fn has_usable_login(&self, name: &str) -> bool {
         let profile = self.read(name.to_owned());
         profile.is_ok_and(|p| p.damaged.is_none() && p.login().is_some())
     }
 
-    /// The names of profiles that were written by a newer version, which are shown and left alone,
-    /// each with what is wrong.
+    /// The profiles that a newer version wrote, each with the error. They are listed but never
+    /// changed.
     pub fn newer(&self, profiles: &[Profile]) -> Vec<(String, DocumentError)> {
         let wrong = |profile: &Profile| {
             let error = self.check_version(&profile.name).err()?;
@@ -431,17 +441,17 @@ impl Profiles {
         profiles.iter().filter_map(wrong).collect()
     }
 
-    /// That a profile was not written by a newer version.
+    /// Fails if a newer version of the program wrote this profile.
     pub(super) fn check_version(&self, name: &str) -> Result<(), DocumentError> {
         let path = self.folder.join(name).join(PROFILE_JSON);
         document::read::<ProfileFile>(&path).map(drop)
     }
 }
 
-/// The profile of an account, of all that there are. Pure.
+/// The profile of `account` among `profiles`. Pure.
 ///
 /// # Errors
-/// Too little is known of the account to tell which of several it is.
+/// Several profiles of different accounts fit the ids that are known of `account`.
 pub fn own_profile<'a>(
     profiles: &'a [Profile],
     account: &Identity,
@@ -469,8 +479,8 @@ pub fn own_profile<'a>(
     Ok(fitting.first().copied())
 }
 
-/// Whether a folder holds nothing but what a killed save left in it: it is no profile, and its name
-/// is free.
+/// Returns true if a folder contains nothing but temp files of a killed save. It is no profile, and
+/// its name is free.
 pub(crate) fn is_unfinished(folder: &Path) -> bool {
     let is_temp = |entry: fs::DirEntry| {
         let name = entry.file_name();
@@ -479,10 +489,11 @@ pub(crate) fn is_unfinished(folder: &Path) -> bool {
     fs::read_dir(folder).is_ok_and(|entries| entries.flatten().all(is_temp))
 }
 
-/// A profile of a newer version: whose it is, as far as that can be read, and no login.
+/// A profile that a newer version wrote: with its account, as far as that can be read, and without
+/// a login.
 fn newer_profile(name: String, folder: &Path, why: &DocumentError) -> Profile {
     let noted = || {
-        let bytes = regular::read(folder.join(PROFILE_JSON)).ok()?;
+        let bytes = file_open::read(folder.join(PROFILE_JSON)).ok()?;
         let mut note: serde_json::Value = serde_json::from_slice(&bytes).ok()?;
         serde_json::from_value(note.get_mut("identity")?.take()).ok()
     };
@@ -506,10 +517,10 @@ pub(super) fn canonical(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Writes `profile.json`; a damaged one is kept beside it.
+/// Writes `profile.json`. A damaged one is renamed first and kept.
 pub(super) fn write_profile_json(folder: &Path, file: &ProfileFile) -> Result<(), ProfileError> {
     let path = folder.join(PROFILE_JSON);
-    if let Found::Damaged(_) = document::read::<ProfileFile>(&path)? {
+    if let DocumentState::Damaged(_) = document::read::<ProfileFile>(&path)? {
         document::move_aside(&path)?;
     }
     Ok(document::write(&path, file)?)

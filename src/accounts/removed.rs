@@ -1,31 +1,32 @@
-//! Profiles that were removed: in the trash, or deleted for good.
+//! Removed profiles: in the trash, or deleted for good.
 //!
-//! What was known of an account's logins outlives them: a copy that turns up later is as old as it was.
+//! The freshness of an account's logins is remembered beyond the removal, so that an old copy that
+//! turns up later is recognised as old.
 
-use super::edit::find_named;
-use super::loan::key;
+use super::lease::key;
 use super::profile::{HISTORY, Profile, ProfileError, ProfileFile, Profiles};
+use super::profile_ops::find_named;
 use crate::codex::auth::{AuthFile, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, Found};
+use crate::io::document::{self, Document, DocumentState};
 use crate::io::{atomic, tree};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-/// Where removed profiles go.
+/// The folder in `profiles/` for removed profiles.
 const TRASH: &str = ".trash";
 
-/// What is kept of profiles that were deleted for good, in `profiles/`.
+/// The file in `profiles/` that records the logins of profiles deleted for good.
 const DELETED: &str = ".deleted.json";
 
-/// See [`DELETED`]. Holds neither tokens nor names.
+/// The document [`DELETED`]. Contains neither tokens nor names.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 struct DeletedFile {
-    /// By a digest of the account's ids.
+    /// By the hash of the account's ids.
     accounts: BTreeMap<String, ProfileFile>,
 }
 
@@ -33,26 +34,26 @@ impl Document for DeletedFile {
     const SCHEMA: u64 = 1;
 }
 
-/// A login that deleting a profile for good would take away.
+/// A login that deleting a profile for good would destroy.
 #[derive(Debug, Clone)]
-pub struct DoomedLogin {
-    /// Whose it is; `None` where that cannot be read.
+pub struct PurgedLogin {
+    /// The account; `None` if the file cannot be read.
     pub of: Option<Identity>,
-    /// How new it is.
+    /// The freshness of the login.
     pub freshness: Freshness,
 }
 
 impl Profiles {
-    /// What a profile of this name, made for this login, begins with, where the account had one before
-    /// that was removed.
+    /// A new profile `name` for `login`, with the records of an earlier, removed profile of the
+    /// account; `None` if there was none.
     pub(crate) fn remembered(&self, name: &str, login: &Login) -> Option<Profile> {
         let mut profile = Profile::of(name, login);
         profile.file = self.removed_note(&login.identity)?;
         Some(profile)
     }
 
-    /// What is known of the logins of an account whose profile was removed: how new the newest was,
-    /// and who had that.
+    /// The last `profile.json` of an account whose profile was removed, merged from the trash and
+    /// the record of deleted profiles.
     pub fn removed_note(&self, identity: &Identity) -> Option<ProfileFile> {
         let entries = fs::read_dir(self.folder.join(TRASH)).into_iter().flatten();
         let mut notes: Vec<_> = entries
@@ -71,7 +72,7 @@ impl Profiles {
             })
             .collect();
         let deleted = document::read::<DeletedFile>(&self.folder.join(DELETED)).ok();
-        let deleted = deleted.and_then(Found::good).unwrap_or_default();
+        let deleted = deleted.and_then(DocumentState::good).unwrap_or_default();
         let deleted = deleted.accounts.get(&key(identity)).cloned();
         // Names of folders are stamps: before all of them.
         notes.extend(deleted.map(|note| (String::new(), note)));
@@ -86,10 +87,10 @@ impl Profiles {
         Some(note)
     }
 
-    /// Moves a profile to the trash; returns where it is there.
+    /// Moves a profile to the trash. Returns its path there.
     ///
     /// # Errors
-    /// There is none of that name, or the file system refuses.
+    /// There is no profile of that name, or an I/O error.
     pub fn remove(&self, name: &str, now: Timestamp) -> Result<PathBuf, ProfileError> {
         let _held = self.hold(false)?;
         let profiles = self.list()?;
@@ -108,10 +109,11 @@ impl Profiles {
         Ok(place)
     }
 
-    /// Deletes a profile and what the trash has of that name; returns how many folders.
+    /// Deletes a profile and everything of that name in the trash. Returns the number of deleted
+    /// folders.
     ///
     /// # Errors
-    /// There is nothing of that name, or the file system refuses.
+    /// There is nothing of that name, or an I/O error.
     pub fn purge(&self, name: &str) -> Result<usize, ProfileError> {
         let _held = self.hold(false)?;
         let places = self.places_of(name)?;
@@ -123,11 +125,11 @@ impl Profiles {
         Ok(places.len())
     }
 
-    /// Writes down how new the logins were that are about to be deleted: no token, and no name.
+    /// Records the freshness of the logins that are about to be deleted, without tokens or names.
     fn remember_deleted(&self, places: &[PathBuf]) -> Result<(), ProfileError> {
         let path = self.folder.join(DELETED);
         let found = document::read::<DeletedFile>(&path)?;
-        if matches!(found, Found::Damaged(_)) {
+        if matches!(found, DocumentState::Damaged(_)) {
             document::move_aside(&path)?;
         }
         let mut deleted = found.good().unwrap_or_default();
@@ -157,10 +159,10 @@ impl Profiles {
         Ok(())
     }
 
-    /// The folders that are, or were, the profile `name`.
+    /// The folders of the profile `name`, including those in the trash.
     ///
     /// # Errors
-    /// There is none, or the file system refuses.
+    /// There is none, or an I/O error.
     pub fn places_of(&self, name: &str) -> Result<Vec<PathBuf>, ProfileError> {
         let profiles = self.list()?;
         let mut places: Vec<_> = find_named(&profiles, name)
@@ -182,11 +184,11 @@ impl Profiles {
         Ok(places)
     }
 
-    /// The logins in the folders that are, or were, the profile `name`, those of histories too.
+    /// The logins in all folders of the profile `name`, including their histories.
     ///
     /// # Errors
-    /// There is no such folder, or the file system refuses.
-    pub fn doomed_logins(&self, name: &str) -> Result<Vec<DoomedLogin>, ProfileError> {
+    /// There is no such folder, or an I/O error.
+    pub fn purged_logins(&self, name: &str) -> Result<Vec<PurgedLogin>, ProfileError> {
         let mut logins = Vec::new();
         for place in self.places_of(name)? {
             let history = fs::read_dir(place.join(HISTORY)).into_iter().flatten();
@@ -200,14 +202,14 @@ impl Profiles {
                     },
                     Ok(AuthFile::Unreadable { .. }) | Err(_) => (None, Freshness::default()),
                 };
-                logins.push(DoomedLogin { of, freshness });
+                logins.push(PurgedLogin { of, freshness });
             }
         }
         Ok(logins)
     }
 }
 
-/// The name of the profile that a folder of the trash was.
+/// The former profile name of a folder in the trash.
 fn trashed_name(folder: &str) -> Option<&str> {
     const STAMP_BYTES: usize = "20261120T120000000000Z".len();
     folder.match_indices('-').find_map(|(at, _)| {

@@ -1,8 +1,8 @@
-//! Which account a Codex that runs has: the one that was live when it was started.
+//! The account of a running Codex: the one that was live when the process started.
 //!
-//! Codex reads auth.json once and keeps what it found, whatever stands there later (0.169). So the
-//! time of its start is compared with when auth.json was last replaced, and with the switches that
-//! were noted. What was signed in otherwise before the first of those is not known.
+//! Codex reads auth.json once and keeps what it read (0.169). The start time of the process is
+//! therefore compared with the last replacement of auth.json and with the recorded switches.
+//! Sign-ins before the first recorded switch are unknown.
 
 use super::profile::ProfileError;
 use super::switch::{self, SwitchFile};
@@ -12,25 +12,26 @@ use crate::codex::identity::Identity;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::path::Path;
 
-/// How much nearer than this two times are not told apart: starts of processes are known to a second.
-const BLUR: TimeDelta = TimeDelta::seconds(2);
+/// Times closer than this count as simultaneous: process start times have a resolution of one
+/// second.
+const START_TIME_TOLERANCE: TimeDelta = TimeDelta::seconds(2);
 
-/// What is known of the accounts that were live in one home.
+/// The known history of live accounts in one Codex home.
 #[derive(Debug, Clone, Default)]
-pub struct Accounts {
-    /// Who is signed in.
+pub struct AccountHistory {
+    /// The account that is signed in now.
     live: Option<Identity>,
-    /// Since when auth.json is the file that it is.
+    /// The time when the current auth.json was put in place.
     replaced_at: Option<DateTime<Utc>>,
-    /// The last switch.
+    /// The last recorded switch of this home.
     switch: Option<SwitchFile>,
 }
 
-impl Accounts {
-    /// Those of `codex_home`, whose auth.json is `live`.
+impl AccountHistory {
+    /// Reads the history of `codex_home`, with `live` as the content of its auth.json.
     ///
     /// # Errors
-    /// The note of the last switch is of a newer version or cannot be read.
+    /// The record of the last switch is unreadable or was written by a newer version.
     pub fn of(
         manager_home: &Path,
         codex_home: &Path,
@@ -43,17 +44,17 @@ impl Accounts {
         })
     }
 
-    /// The account of a Codex that was started at `start`, where that is known. Pure.
+    /// The account of a Codex that started at `start`; `None` if unknown. Pure.
     pub fn at(&self, start: &DateTime<Utc>) -> Option<&Identity> {
         let live = self.live.as_ref()?;
-        let after = |time: DateTime<Utc>| *start > time + BLUR;
-        let before = |time: DateTime<Utc>| *start < time - BLUR;
+        let after = |time: DateTime<Utc>| *start > time + START_TIME_TOLERANCE;
+        let before = |time: DateTime<Utc>| *start < time - START_TIME_TOLERANCE;
         // The file is the same since.
         if self.replaced_at.is_some_and(after) {
             return Some(live);
         }
         let switch = self.switch.as_ref()?;
-        // Somebody signed in by other means since the switch: then it says nothing.
+        // The user has signed in with `codex login` since the switch, so its record is outdated.
         if !switch.current.as_ref()?.is_same(live) {
             return None;
         }
@@ -67,7 +68,7 @@ impl Accounts {
     }
 }
 
-/// When the name `path` was last given to a file, or that file changed. A link is followed, as Codex
+/// The time of the last rename to `path` or change of the file there. Follows a link, as Codex
 /// does.
 fn replaced_at(path: &Path) -> Option<DateTime<Utc>> {
     let meta = path.metadata().ok()?;
@@ -93,7 +94,7 @@ mod tests {
     }
 
     fn who(start: i64, replaced: i64, switched: Option<(i64, Option<i64>)>) -> Option<String> {
-        let accounts = Accounts {
+        let accounts = AccountHistory {
             live: Some(Identity::of_email("new@x.com")),
             replaced_at: Some(at(replaced)),
             switch: switched.map(|(minute, before)| SwitchFile {
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(who(3, 5, Some((5, Some(1)))), old);
         assert_eq!(who(3, 5, Some((5, Some(4)))), None, "before two switches");
         assert_eq!(who(5, 5, Some((5, None))), None, "in the very moment");
-        let mut other = Accounts {
+        let mut other = AccountHistory {
             live: Some(Identity::of_email("third@x.com")),
             replaced_at: Some(at(9)),
             switch: None,

@@ -1,4 +1,4 @@
-//! Putting a login into the profile of its account: the newest stays, and nothing is dropped.
+//! Saves a login into the profile of its account: the newest stays, and no login is lost.
 
 use super::profile::{
     HISTORY, Owner, Profile, ProfileError, ProfileFile, Profiles, canonical, is_unfinished,
@@ -16,76 +16,77 @@ use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How many older logins a profile keeps.
-pub const KEPT_LOGINS: usize = 5;
+/// The number of older logins that a profile keeps in `history/`.
+pub const MAX_HISTORY_LOGINS: usize = 5;
 
-/// Where bytes go that stood in the place of a login and are none.
+/// The folder in `profiles/` for quarantined files: content of an auth.json that is no login.
 const UNREADABLE: &str = ".unreadable";
 
-/// Where the owner copy is from now on, as whoever saves a login knows it.
+/// The location of the owner copy after a save, as the caller knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Keeper<'a> {
+pub enum OwnerLocation<'a> {
     /// In this Codex home.
     Live(&'a Path),
-    /// In the profile.
+    /// In the profile of the account.
     Profile,
-    /// In this Codex home, whatever was noted of a home that cannot be seen, or of a machine that
-    /// it was moved to: somebody said so.
-    SaidLive(&'a Path),
-    /// In the profile, in the same way.
-    SaidProfile,
+    /// In this Codex home, as the user asserts: overrides a recorded home that cannot be read, and
+    /// a move to another machine.
+    AssertedLive(&'a Path),
+    /// In the profile, as the user asserts.
+    AssertedProfile,
 }
 
-impl<'a> Keeper<'a> {
-    /// The Codex home that has the owner copy.
+impl<'a> OwnerLocation<'a> {
+    /// The Codex home that has the owner copy; `None` for the profile.
     pub(super) fn home(self) -> Option<&'a Path> {
         match self {
-            Self::Live(home) | Self::SaidLive(home) => Some(home),
-            Self::Profile | Self::SaidProfile => None,
+            Self::Live(home) | Self::AssertedLive(home) => Some(home),
+            Self::Profile | Self::AssertedProfile => None,
         }
     }
 
-    /// Whether somebody said so.
-    pub(super) fn is_said(self) -> bool {
-        matches!(self, Self::SaidLive(_) | Self::SaidProfile)
+    /// Returns true if the user asserted this location.
+    pub(super) fn is_asserted(self) -> bool {
+        matches!(self, Self::AssertedLive(_) | Self::AssertedProfile)
     }
 }
 
-/// What saving a login back did.
+/// The result of saving a login.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct SavedBack {
-    /// The profile.
+pub struct SaveReport {
+    /// The name of the profile.
     pub profile: String,
-    /// What happened.
+    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 
-/// See [`SavedBack`].
+/// The effect of a save on the login in a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SaveOutcome {
-    /// The account had no profile; now it has one.
+    /// The account had no profile and got one.
     Created,
-    /// The profile's login was older.
+    /// The login in the profile was older and was replaced.
     Updated,
-    /// The profile has these very bytes.
+    /// The profile already had the same bytes.
     Unchanged,
-    /// The profile's login is newer; this one went to its history.
+    /// The login in the profile is newer; the saved one went to its history.
     KeptNewer,
 }
 
 impl Profiles {
-    /// Saves a login to the profile of its account, if it is newer than what is there. An account
-    /// without a profile gets one, named after its email. What is replaced goes to `history/`.
+    /// Saves a login to the profile of its account if it is newer than the one there. Creates the
+    /// profile, named after the email, if the account has none. A replaced login goes to
+    /// `history/`.
     ///
-    /// `keeper` says where the owner copy is from now on. Everything is durable on return.
+    /// `owner` is the location of the owner copy from now on. Everything is durable on return.
     pub fn save_back(
         &self,
         snapshot: &AuthSnapshot,
         login: &Login,
-        keeper: Keeper<'_>,
+        owner: OwnerLocation<'_>,
         now: Timestamp,
-    ) -> Result<SavedBack, ProfileError> {
+    ) -> Result<SaveReport, ProfileError> {
         atomic::create_private_folder(&self.folder)?;
         let _held = FileLock::exclusive(&self.lock)?;
         let found = self.find(&login.identity)?;
@@ -94,7 +95,7 @@ impl Profiles {
             None => self.free_name(&login.identity),
         };
         let found = found.or_else(|| self.remembered(&name, login));
-        self.save_into(&name, found.as_ref(), (snapshot, login), keeper, now)
+        self.save_into(&name, found.as_ref(), (snapshot, login), owner, now)
     }
 
     /// Saves a login into the profile `name`, which is that of its account or a new one. The caller
@@ -104,9 +105,9 @@ impl Profiles {
         name: &str,
         found: Option<&Profile>,
         (snapshot, login): (&AuthSnapshot, &Login),
-        keeper: Keeper<'_>,
+        owner: OwnerLocation<'_>,
         now: Timestamp,
-    ) -> Result<SavedBack, ProfileError> {
+    ) -> Result<SaveReport, ProfileError> {
         let folder = self.folder.join(name);
         atomic::create_private_folder(&folder)?;
         atomic::sweep(&folder);
@@ -120,11 +121,11 @@ impl Profiles {
             }
             _ => {}
         }
-        let note = note_after(outcome, found, (snapshot, login), keeper, now);
+        let note = note_after(outcome, found, (snapshot, login), owner, now);
         // An older login says nothing of where the newer one is.
         let is_told =
             outcome != SaveOutcome::KeptNewer || found.is_none_or(|p| p.damaged.is_none());
-        // What is remembered of a profile that was removed stands nowhere yet.
+        // The record of a removed profile has to be written even if it is equal: the folder is new.
         let is_written = outcome != SaveOutcome::Created && found.is_some_and(|p| p.file == note);
         let tell = || {
             if is_told && !is_written {
@@ -133,8 +134,8 @@ impl Profiles {
                 Ok(())
             }
         };
-        // That the owner is elsewhere is noted before there is a copy here, that it is here after:
-        // killed in between, nobody takes a copy for the owner.
+        // Write order: an owner elsewhere is recorded before the copy is written, an owner in the
+        // profile after it. A kill in between never makes a copy count as the owner.
         let is_elsewhere = note.owner != Owner::Profile;
         if is_elsewhere {
             tell()?;
@@ -145,22 +146,23 @@ impl Profiles {
         if !is_elsewhere {
             tell()?;
         }
-        Ok(SavedBack {
+        Ok(SaveReport {
             profile: name.to_owned(),
             outcome,
         })
     }
 
-    /// Moves what stands in the place of a login, and is none, out of the way.
+    /// Moves an auth.json that is no login from a profile into quarantine.
     fn set_aside(&self, path: &Path, now: Timestamp) -> Result<(), IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         atomic::rename(path, &folder.join(format!("profile-{}.json", stamp(now))))
     }
 
-    /// Keeps what stands in the place of a login and can be none, before it is replaced: a folder with
-    /// what is in it, a file far too large. Returns where; a pipe holds nothing that could be kept.
-    pub fn keep_wreck(&self, path: &Path, now: Timestamp) -> Result<Option<PathBuf>, IoError> {
+    /// Copies whatever occupies the place of an auth.json and cannot be a login, such as a folder
+    /// or a huge file, into quarantine before it is replaced. Returns the path of the copy; `None`
+    /// for pipes, sockets and devices, which have no content to keep.
+    pub fn quarantine(&self, path: &Path, now: Timestamp) -> Result<Option<PathBuf>, IoError> {
         let kind = path.symlink_metadata().at("look at", path)?.file_type();
         if !(kind.is_dir() || kind.is_file()) {
             return Ok(None);
@@ -180,8 +182,9 @@ impl Profiles {
         Ok(Some(kept))
     }
 
-    /// Keeps bytes that stood in the place of a login, before they are replaced; returns where.
-    pub fn keep_unreadable(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
+    /// Writes the bytes of an unreadable auth.json into quarantine before they are replaced.
+    /// Returns the path.
+    pub fn quarantine_bytes(&self, bytes: &SecretBytes) -> Result<PathBuf, IoError> {
         let folder = self.folder.join(UNREADABLE);
         atomic::create_private_folder(&folder)?;
         let path = folder.join(format!("auth-{}.json", &hash::sha256(bytes.expose())[..12]));
@@ -189,7 +192,7 @@ impl Profiles {
         Ok(path)
     }
 
-    /// The email, made safe for a file name; numbered when another account has it.
+    /// The email as a safe folder name, with a number if the name is taken.
     fn free_name(&self, identity: &Identity) -> String {
         let base = safe_label(identity.email.as_str());
         let mut name = base.clone();
@@ -202,24 +205,24 @@ impl Profiles {
     }
 }
 
-/// An instant in a file name.
+/// Formats an instant for a file name, in UTC with microseconds.
 fn stamp(now: Timestamp) -> impl std::fmt::Display {
     now.to_utc().format("%Y%m%dT%H%M%S%6fZ")
 }
 
-/// What `profile.json` says after a login was saved. Pure but for a look at the home that had the owner
-/// copy last.
+/// The content of `profile.json` after a save. Pure, except that it reads the auth.json of the
+/// recorded Codex home.
 fn note_after(
     outcome: SaveOutcome,
     found: Option<&Profile>,
     (snapshot, login): (&AuthSnapshot, &Login),
-    keeper: Keeper<'_>,
+    owner: OwnerLocation<'_>,
     now: Timestamp,
 ) -> ProfileFile {
     let before = found.map(|p| p.file.clone()).unwrap_or_default();
     let seen = found.map(Profile::newest).unwrap_or_default();
     let kept = found.and_then(|p| Some((p.snapshot()?, p.login()?)));
-    // What came after a login is newer, whatever the clock said when that was written.
+    // The successor of a login is newer, even if its timestamp is older.
     let is_behind = outcome == SaveOutcome::Updated
         && found.is_some_and(Profile::is_superseded)
         && kept.is_some_and(|(_, kept)| kept.freshness == seen);
@@ -230,12 +233,12 @@ fn note_after(
     // A copy, or an older login, that turns up does not bring back the one that was moved, nor take
     // over from the one that is live.
     let stays = found.is_some_and(|p| match outcome {
-        SaveOutcome::KeptNewer => is_moved || p.is_live_apart_from(keeper),
+        SaveOutcome::KeptNewer => is_moved || p.is_live_apart_from(owner),
         // Of a profile that was removed.
-        SaveOutcome::Created => is_moved && !is_newer && keeper == Keeper::Profile,
+        SaveOutcome::Created => is_moved && !is_newer && owner == OwnerLocation::Profile,
         SaveOutcome::Updated | SaveOutcome::Unchanged => {
-            let is_taken_back = is_moved && is_same && !keeper.is_said();
-            is_taken_back || p.is_live_apart_from(keeper) && !p.is_outrun_by(login, is_same)
+            let is_taken_back = is_moved && is_same && !owner.is_asserted();
+            is_taken_back || p.is_live_apart_from(owner) && !p.is_superseded_by(login, is_same)
         }
     });
     let mut note = ProfileFile {
@@ -248,13 +251,13 @@ fn note_after(
         },
         ..before
     };
-    match keeper {
+    match owner {
         _ if stays => {}
-        Keeper::Live(home) | Keeper::SaidLive(home) => {
+        OwnerLocation::Live(home) | OwnerLocation::AssertedLive(home) => {
             note.owner = Owner::Live;
             note.live_home = Some(canonical(home));
         }
-        Keeper::Profile | Keeper::SaidProfile => {
+        OwnerLocation::Profile | OwnerLocation::AssertedProfile => {
             note.owner = Owner::Profile;
             note.live_home = None;
         }
@@ -276,7 +279,7 @@ fn note_after(
     note
 }
 
-/// What saving `login` to its account's profile will do. Pure.
+/// Predicts the effect of saving `login` to its account's profile. Pure.
 pub fn save_outcome(
     found: Option<&Profile>,
     snapshot: &AuthSnapshot,
@@ -307,8 +310,8 @@ pub fn save_outcome(
     }
 }
 
-/// Puts a login into `history/`, unless it is there, and keeps [`KEPT_LOGINS`]: this one, and the
-/// newest of the others. Which of them is newest is what the logins say, not when they were put.
+/// Adds a login to `history/`, unless it is already there, and removes the oldest so that
+/// [`MAX_HISTORY_LOGINS`] remain. Age is that of the login, not of the file.
 pub(super) fn keep_in_history(
     folder: &Path,
     bytes: &SecretBytes,
@@ -329,7 +332,7 @@ pub(super) fn keep_in_history(
     let stamp = now.to_utc().format("%Y%m%dT%H%M%S%6fZ");
     let name = format!("{stamp}-{digest}.json");
     atomic::write(&history.join(&name), bytes.expose())?;
-    let surplus = (kept.len() + 1).saturating_sub(KEPT_LOGINS);
+    let surplus = (kept.len() + 1).saturating_sub(MAX_HISTORY_LOGINS);
     if surplus == 0 {
         return Ok(());
     }
@@ -370,10 +373,10 @@ mod tests {
         Timestamp::parse_from_rfc3339(&format!("2026-11-20T10:00:{second:02}Z")).unwrap()
     }
 
-    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SavedBack {
+    fn save(profiles: &Profiles, snapshot: &AuthSnapshot, second: u32) -> SaveReport {
         let login = snapshot.login.clone().unwrap();
         profiles
-            .save_back(snapshot, &login, Keeper::Profile, at(second))
+            .save_back(snapshot, &login, OwnerLocation::Profile, at(second))
             .unwrap()
     }
 
@@ -422,7 +425,7 @@ mod tests {
             );
         }
         let history = home.path().join("profiles/a@x.com/history");
-        assert_eq!(fs::read_dir(history).unwrap().count(), KEPT_LOGINS);
+        assert_eq!(fs::read_dir(history).unwrap().count(), MAX_HISTORY_LOGINS);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A login out of a file: any auth.json, a legacy `*_auth.json`, or an archive.
+//! Reads a login from a file: an auth.json, a legacy `*_auth.json`, or an archive.
 
 use crate::archive::ArchiveError;
 use crate::archive::manifest::FileEntry;
@@ -12,32 +12,32 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
-/// Why there is no login to be had from a file.
+/// The reason why a file yields no login.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// The file system refused.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] IoError),
     /// The archive cannot be read.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// There is no such file, or none in the archive.
-    #[error("no auth.json: {}", .0.display())]
+    /// The file does not exist, or the archive contains no auth.json.
+    #[error("no auth.json found: {}", .0.display())]
     Missing(PathBuf),
-    /// It is none.
-    #[error("no auth.json ({reason}): {}", path.display())]
+    /// The file is not a valid auth.json.
+    #[error("not a valid auth.json ({reason}): {}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The parse error or the violated rule.
         reason: String,
     },
 }
 
-/// Reads the auth.json that `path` is, or that is in the archive `path`.
+/// Reads the auth.json at `path`, or the one inside the archive at `path`.
 ///
 /// # Errors
-/// There is none.
+/// The file has no valid auth.json, or an I/O error.
 pub fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
     let is_archive = path.to_string_lossy().ends_with(".tar.gz");
     let found = if is_archive {
@@ -73,7 +73,7 @@ fn archived(path: &Path) -> Result<AuthFile, SourceError> {
     })
 }
 
-/// Takes auth.json out of an archive.
+/// A sink that writes the auth.json of an archive into this file.
 struct LoginOf<'a>(&'a File);
 
 impl Sink for LoginOf<'_> {

@@ -23,9 +23,9 @@ use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::codex::rollout::ConversationFile;
 use crate::io::atomic::TempFile;
+use crate::io::file_open;
 use crate::io::hash::Hasher;
 use crate::io::progress::is_interrupted;
-use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, space};
 use std::collections::HashSet;
@@ -257,7 +257,7 @@ impl Packing<'_, '_> {
 
     fn databases(&mut self, snapshots: &[Snapshot]) -> Result<(), ArchiveError> {
         for snapshot in snapshots {
-            let mut file = regular::open(&snapshot.copy).at("read", &snapshot.copy)?;
+            let mut file = file_open::open(&snapshot.copy).at("read", &snapshot.copy)?;
             let size = file.metadata().at("read", &snapshot.copy)?.len();
             if let Some(reason) = self.add(&snapshot.planned, size, &mut file)? {
                 self.skip(&snapshot.planned.path, reason.to_string());

@@ -16,7 +16,7 @@ use super::metadata::Metadata;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
-use crate::io::buffers::{Buffer, Buffers, Room};
+use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
 use libdeflater::{CompressionLvl, Compressor};
@@ -91,7 +91,7 @@ pub(super) enum Job {
 /// A member that is made.
 pub(super) struct Done {
     /// Its bytes in the archive; those of a reused one are still in the earlier archive.
-    bytes: Room,
+    bytes: AlignedBuffer,
     size: u64,
     sha256: Sha256Digest,
     holds: Holds,
@@ -105,7 +105,7 @@ impl Job {
         path: &Path,
         compression: Compression,
         source: Option<&Source<'_>>,
-        buffers: &Buffers,
+        buffers: &BufferPool,
     ) -> Result<Done, ArchiveError> {
         match self {
             Self::Fresh {
@@ -132,7 +132,7 @@ impl Job {
                     .map(|source| source.read(&old, buffers))
                     .transpose()?;
                 Ok(Done {
-                    bytes: bytes.unwrap_or_else(|| buffers.of_len(0)),
+                    bytes: bytes.unwrap_or_else(|| buffers.aligned(0)),
                     size: old.size,
                     sha256: old.sha256,
                     holds,
@@ -145,7 +145,11 @@ impl Job {
 }
 
 /// Makes one gzip member of `bytes`.
-fn compress(bytes: &[u8], compression: Compression, buffers: &Buffers) -> io::Result<Room> {
+fn compress(
+    bytes: &[u8],
+    compression: Compression,
+    buffers: &BufferPool,
+) -> io::Result<AlignedBuffer> {
     thread_local! {
         // Setting one up costs more than compressing a small member.
         static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
@@ -159,8 +163,12 @@ fn compress(bytes: &[u8], compression: Compression, buffers: &Buffers) -> io::Re
     })
 }
 
-fn gzip(compressor: &mut Compressor, bytes: &[u8], buffers: &Buffers) -> io::Result<Room> {
-    let mut packed = buffers.of_len(compressor.gzip_compress_bound(bytes.len()));
+fn gzip(
+    compressor: &mut Compressor,
+    bytes: &[u8],
+    buffers: &BufferPool,
+) -> io::Result<AlignedBuffer> {
+    let mut packed = buffers.aligned(compressor.gzip_compress_bound(bytes.len()));
     let len = compressor
         .gzip_compress(bytes, &mut packed)
         .map_err(|e| io::Error::other(format!("deflate: {e:?}")))?;
@@ -303,7 +311,7 @@ impl<'a> MemberSink<'a> {
             compression,
             is_large: count.0 > max_manifest_bytes(0),
             member: head_bytes(header, Path::new(MANIFEST_NAME))?,
-            buffers: Buffers::default(),
+            buffers: BufferPool::default(),
         };
         serde_json::to_writer(&mut stream, manifest)?;
         // The padding of the entry, and the two empty blocks that end the tar.
@@ -335,7 +343,7 @@ struct Cut<'a, 'b> {
     /// Whether it is so large that readers limit how much it may be compressed.
     is_large: bool,
     member: Vec<u8>,
-    buffers: Buffers,
+    buffers: BufferPool,
 }
 
 impl Cut<'_, '_> {

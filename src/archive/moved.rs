@@ -7,7 +7,7 @@ use super::scan::Places;
 use super::scope::CaptureScope;
 use crate::codex::home::{self, kind_of};
 use crate::codex::rollout::{self, ConversationFile};
-use crate::io::{IoContext, IoError, regular};
+use crate::io::{IoContext, IoError, file_open};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl<'a> Whereabouts<'a> {
     /// something is really gone.
     pub(super) fn open(&self, planned: &EntryName) -> Result<Option<Opened>, IoError> {
         let source = self.places.source(planned);
-        let gone = match regular::open_no_link(&source) {
+        let gone = match file_open::open_no_link(&source) {
             Ok(file) => {
                 return Ok(Some(Opened {
                     file,
@@ -81,7 +81,7 @@ impl<'a> Whereabouts<'a> {
 
     fn open_at(&self, relative: &Path) -> Option<Opened> {
         let source = self.scope.home.join(relative);
-        let file = regular::open_no_link(&source).ok()?;
+        let file = file_open::open_no_link(&source).ok()?;
         let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
         Some(Opened { file, name })
     }

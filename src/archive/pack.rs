@@ -17,9 +17,9 @@ use super::members::{Done, Entries, Files, Job, MemberSink, locked};
 use super::name_table::NameTable;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};
-use crate::io::buffers::{Buffer, Buffers};
+use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::Hasher;
-use crate::io::parallel::{self, Stopped, Submitter};
+use crate::io::parallel::{self, ConsumerFailed, Submitter};
 use crate::io::{IoContext, IoError};
 use std::fs::File;
 use std::io::{self, Read};
@@ -42,7 +42,7 @@ pub fn pack(
 ) -> Result<Packed, ArchiveError> {
     let files = Mutex::new(FileList::sharing(names));
     let mut sink = MemberSink::new(&mut out, path, source, &files);
-    let buffers = Buffers::default();
+    let buffers = BufferPool::default();
     let work = |job: Job| job.run(path, compression, source, &buffers);
     let filled = {
         let sink = &mut sink;
@@ -64,7 +64,7 @@ pub struct PackWriter<'a> {
     path: &'a Path,
     source: Option<&'a Source<'a>>,
     files: &'a Files,
-    buffers: &'a Buffers,
+    buffers: &'a BufferPool,
     entries: Entries,
     group: Group,
     submitted: usize,
@@ -93,7 +93,7 @@ impl<'a> PackWriter<'a> {
         path: &'a Path,
         source: Option<&'a Source<'a>>,
         files: &'a Files,
-        buffers: &'a Buffers,
+        buffers: &'a BufferPool,
     ) -> Self {
         Self {
             jobs,
@@ -330,7 +330,7 @@ impl<'a> PackWriter<'a> {
     fn submit(&mut self, job: Job) -> Result<(), ArchiveError> {
         self.submitted += 1;
         // The writing thread has failed; what it says is what the caller gets.
-        self.jobs.submit(job).map_err(|Stopped| {
+        self.jobs.submit(job).map_err(|ConsumerFailed| {
             ArchiveError::Io(IoError {
                 action: "write",
                 path: self.path.to_path_buf(),

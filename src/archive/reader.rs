@@ -13,7 +13,7 @@ use super::sink::{Extent, Sink};
 use super::source;
 use super::stream::{self, Told};
 use super::unpack;
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
@@ -327,5 +327,5 @@ pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
     if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }
-    Ok(regular::open(path).at("open", path)?)
+    Ok(file_open::open(path).at("open", path)?)
 }

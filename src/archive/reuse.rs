@@ -6,10 +6,10 @@ use super::format::Compression;
 use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::name_table::NameTable;
 use super::reader::Archive;
-use crate::io::buffers::{Buffers, Room};
+use crate::io::buffers::{AlignedBuffer, BufferPool};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
 use crate::io::position;
-use crate::io::regular;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl<'a> Source<'a> {
             places[id.index()] = place;
         }
         let made = manifest.metadata.created_at.timestamp();
-        let file = regular::open(archive.archive().path()).ok()?;
+        let file = file_open::open(archive.archive().path()).ok()?;
         Some(Self {
             file,
             places,
@@ -216,10 +216,14 @@ impl<'a> Source<'a> {
     }
 
     /// Reads the bytes of a member, checked if its turn has come.
-    pub(super) fn read(&self, old: &OldMember, buffers: &Buffers) -> Result<Room, ArchiveError> {
+    pub(super) fn read(
+        &self,
+        old: &OldMember,
+        buffers: &BufferPool,
+    ) -> Result<AlignedBuffer, ArchiveError> {
         let len = usize::try_from(old.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
-        let mut bytes = buffers.of_len(len);
+        let mut bytes = buffers.aligned(len);
         // A disk that cannot read it any more is damage, too: the home is still there.
         position::read_exact_at(&self.file, &mut bytes, old.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;

@@ -9,7 +9,7 @@ use super::name_table::NameTable;
 use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::{IoContext, IoError, reach, space, tree};
+use crate::io::{IoContext, IoError, long_path, space, tree};
 use serde::{Serialize, Serializer};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -292,7 +292,7 @@ impl Walk<'_> {
     }
 
     fn visit(&mut self, path: &Path, relative: &Path) {
-        let meta = match reach::with(path, Path::symlink_metadata) {
+        let meta = match long_path::with(path, Path::symlink_metadata) {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
             Err(e) => return self.skip(relative, e.to_string()),
@@ -358,7 +358,7 @@ impl Walk<'_> {
     }
 
     fn link(&mut self, path: &Path, relative: &Path) {
-        let target = reach::with(path, |path| fs::read_link(path));
+        let target = long_path::with(path, |path| fs::read_link(path));
         let (Ok(name), Ok(target)) = (EntryName::of_path(relative), target) else {
             return self.skip(relative, "an unreadable link");
         };

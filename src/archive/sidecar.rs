@@ -2,8 +2,8 @@
 
 use super::metadata::Metadata;
 use super::python;
-use crate::io::document::{self, DocumentError, Found};
-use crate::io::regular;
+use crate::io::document::{self, DocumentError, DocumentState};
+use crate::io::file_open;
 use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -44,9 +44,9 @@ pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
         return Ok(metadata);
     }
     match document::parse(path, &bytes) {
-        Ok(Found::Good(metadata)) => Ok(metadata),
-        Ok(Found::Damaged(detail)) => Err(SidecarProblem::Damaged(detail)),
-        Ok(Found::Absent) => Err(SidecarProblem::Missing),
+        Ok(DocumentState::Good(metadata)) => Ok(metadata),
+        Ok(DocumentState::Damaged(detail)) => Err(SidecarProblem::Damaged(detail)),
+        Ok(DocumentState::Absent) => Err(SidecarProblem::Missing),
         Err(DocumentError::Newer { found, .. }) => Err(SidecarProblem::Newer(found)),
         Err(DocumentError::Io(e)) => Err(SidecarProblem::Unreadable(e.source.to_string())),
     }
@@ -56,7 +56,7 @@ pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, SidecarProblem> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;
-    let read = regular::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
+    let read = file_open::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     match read {
         Ok(_) if bytes.len() > MAX_BYTES => Err(SidecarProblem::Damaged("too large".into())),
         Ok(_) => Ok(bytes),

@@ -7,12 +7,12 @@ use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
 use super::manifest::{FileEntry, Holds, Manifest, Member};
 use super::sink::{Extent, Sink};
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
-use crate::io::buffers::{Buffers, Room};
+use crate::io::buffers::{AlignedBuffer, BufferPool};
+use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::parallel::{self, Stopped};
+use crate::io::parallel::{self, ConsumerFailed};
 use crate::io::position;
 use crate::io::progress::is_interrupted;
-use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use flate2::bufread::GzDecoder;
 use libdeflater::{Crc, Decompressor};
@@ -28,12 +28,12 @@ enum Done {
     /// A part of a large file, on its way to being hashed in order.
     Chunk {
         file: usize,
-        bytes: Room,
+        bytes: AlignedBuffer,
         content: usize,
         upto: Sha256Digest,
     },
     /// A part of what counts for nothing.
-    Void(Room),
+    Void(AlignedBuffer),
 }
 
 /// Unpacks an archive whose index has been checked.
@@ -44,9 +44,9 @@ pub(super) fn by_index(
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let file = regular::open(path).at("open", path)?;
+    let file = file_open::open(path).at("open", path)?;
     progress.expect_bytes(manifest.files.bytes());
-    let buffers = Buffers::default();
+    let buffers = BufferPool::default();
     let unpacker = Unpacker {
         path,
         buffers: &buffers,
@@ -86,7 +86,7 @@ pub(super) fn by_index(
                     };
                     if extent == Extent::All || unpacker.is_wanted(member) {
                         jobs.submit((member, at))
-                            .map_err(|Stopped| ArchiveError::Interrupted)?;
+                            .map_err(|ConsumerFailed| ArchiveError::Interrupted)?;
                     }
                 }
                 Ok(())
@@ -194,7 +194,7 @@ impl InOrder<'_> {
 
 struct Unpacker<'a> {
     path: &'a Path,
-    buffers: &'a Buffers,
+    buffers: &'a BufferPool,
     file: &'a File,
     manifest: &'a Manifest,
     sink: &'a dyn Sink,
@@ -236,7 +236,7 @@ impl Unpacker<'_> {
     }
 
     /// The part of the tar stream that a member holds.
-    fn unpack(&self, member: &Member) -> Result<Room, ArchiveError> {
+    fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
         thread_local! {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
         }
@@ -245,7 +245,7 @@ impl Unpacker<'_> {
         else {
             return Err(bad("is too large"));
         };
-        let mut packed = self.buffers.of_len(len);
+        let mut packed = self.buffers.aligned(len);
         match position::read_exact_at(self.file, &mut packed, member.offset) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(bad("ends early")),
             other => other.at("read", self.path)?,
@@ -253,7 +253,7 @@ impl Unpacker<'_> {
         if Sha256Digest::of(&packed) != member.sha256 {
             return Err(bad("does not fit its digest"));
         }
-        let mut bytes = self.buffers.of_len(size);
+        let mut bytes = self.buffers.aligned(size);
         let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
         match unpacked {
             Ok(n) if n == size && ends_with_its_stream(&packed, &bytes) => Ok(bytes),
@@ -352,7 +352,7 @@ impl Unpacker<'_> {
 
     fn chunk(
         &self,
-        bytes: Room,
+        bytes: AlignedBuffer,
         file: u64,
         upto: Sha256Digest,
         position: u64,

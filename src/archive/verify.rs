@@ -8,8 +8,8 @@ use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, Kind, kind_of};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::regular;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, IoError, Progress, hash, parallel, position, space};
 use std::collections::HashMap;
@@ -154,7 +154,7 @@ fn check_database(
         Err(e) if e.is_of_machine() => Err(e.into()),
         Err(e) if !has_wal => {
             // What was unpacked had the digest it should have: has it still?
-            let file = regular::open(copy).at("read", copy)?;
+            let file = file_open::open(copy).at("read", copy)?;
             let (digest, _) = hash::sha256_of(&mut BufReader::new(file)).at("read", copy)?;
             if told().is_some_and(|told| told.to_string() != digest) {
                 let other = std::io::Error::other("it is not what was written");
@@ -175,7 +175,7 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
         Ok(metadata) => metadata,
         Err(problem) => return Ok(Some(problem)),
     };
-    let file = regular::open(path).at("read", path)?;
+    let file = file_open::open(path).at("read", path)?;
     let (digest, bytes) = hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
     let same = metadata.archive_bytes == bytes && metadata.archive_sha256 == digest;
     Ok((!same).then_some(SidecarProblem::OfAnother))

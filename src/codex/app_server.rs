@@ -10,19 +10,21 @@
 //! refresh token spent, the new one nowhere. Codex holds no lock meanwhile, so we go by the age of
 //! the token and wait longer; beyond that it is left alone, never killed.
 
+mod rate_limits;
+
+pub use self::rate_limits::Limits;
+
 use super::auth::AuthFile;
 use super::home::AUTH_JSON;
 use super::identity::{Email, Identity, LoginKind};
 use super::program::{Program, ProgramError};
 use super::redaction::printable;
-use crate::codex::window::{CODEX_LIMIT, Window};
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::clock::Zone;
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -39,9 +41,6 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// How often a wait looks whether the user wants to stop.
 const SLICE: Duration = Duration::from_millis(50);
-
-/// The end of the year 2199.
-const LAST_SECOND: f64 = 7_258_118_399.0;
 
 const INITIALIZE: u64 = 0;
 const ACCOUNT: u64 = 1;
@@ -120,21 +119,6 @@ impl ProbedAccount {
             kind: LoginKind::Chatgpt,
         })
     }
-}
-
-/// The quota windows of an account as the server declares them now.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Limits {
-    /// All of them: none, one or many.
-    pub windows: Vec<Window>,
-    /// `ordinaryUsageAllowed`, where it is said.
-    pub usage_allowed: Option<bool>,
-    /// The plan, where it is said.
-    pub plan: Option<String>,
-    /// The workspace account id that they belong to, where it is said.
-    pub account_id: Option<String>,
-    /// How many windows were there but made no sense.
-    pub not_understood: usize,
 }
 
 /// Why Codex could not say. The texts are safe to print.
@@ -221,7 +205,8 @@ pub fn probe(options: &ProbeOptions) -> ProbeReport {
     };
     ProbeReport {
         account: answer(conversation.account).map(|result| account_of(&result)),
-        limits: answer(conversation.limits).and_then(|result| limits_of(&result, options.zone)),
+        limits: answer(conversation.limits)
+            .and_then(|result| Limits::read(&result, options.now, options.zone)),
     }
 }
 
@@ -313,10 +298,10 @@ impl Conversation {
             if now >= limit {
                 return Err(ProbeFailure::TimedOut(self.deadline));
             }
-            match self.child.hear(limit.min(now + SLICE)) {
-                Heard::Nothing => {}
-                Heard::Closed => return Err(self.crashed()),
-                Heard::Line(line) => {
+            match self.child.read_line(limit.min(now + SLICE)) {
+                ChildOutput::TimedOut => {}
+                ChildOutput::Closed => return Err(self.crashed()),
+                ChildOutput::Line(line) => {
                     if let Some(reply) = reply_of(&line) {
                         return Ok(reply);
                     }
@@ -424,82 +409,6 @@ fn account_of(result: &Value) -> Option<ProbedAccount> {
             .get("workspaceRouting")
             .and_then(|routing| text(routing, "chatgptAccountId")),
     })
-}
-
-fn limits_of(result: &Value, zone: Zone) -> Result<Limits, ProbeFailure> {
-    let Some(answer) = result.as_object() else {
-        return Err(ProbeFailure::Protocol("rate limits are no object".into()));
-    };
-    let main = answer.get("rateLimits").filter(|limit| limit.is_object());
-    let mut limits = Limits {
-        usage_allowed: answer.get("ordinaryUsageAllowed").and_then(Value::as_bool),
-        plan: main.and_then(|limit| text(limit, "planType")),
-        account_id: text(result, "accountId"),
-        ..Limits::default()
-    };
-    let mut seen = Vec::new();
-    let by_id = answer.get("rateLimitsByLimitId").and_then(Value::as_object);
-    let others = by_id.into_iter().flatten();
-    let all = main
-        .map(|limit| (CODEX_LIMIT, limit))
-        .into_iter()
-        .chain(others.map(|(id, limit)| (id.as_str(), limit)));
-    for (id, limit) in all {
-        let id = text(limit, "limitId").unwrap_or_else(|| id.to_owned());
-        // `rateLimits` is repeated among those by id.
-        if !seen.contains(&id) {
-            add_windows(&mut limits, &id, limit, zone);
-            seen.push(id);
-        }
-    }
-    Ok(limits)
-}
-
-/// The windows of one limit: whatever looks like one, by whatever name; "primary" and "secondary"
-/// come first because they sort so.
-fn add_windows(limits: &mut Limits, limit_id: &str, limit: &Value, zone: Zone) {
-    for part in limit.as_object().into_iter().flat_map(|o| o.values()) {
-        if part.get("usedPercent").is_none() || part.get("windowDurationMins").is_none() {
-            continue;
-        }
-        match window_of(limit_id, part, zone) {
-            Some(window) => limits.windows.push(window),
-            None => limits.not_understood += 1,
-        }
-    }
-}
-
-/// `None` where a figure is no number or no sensible one. Some servers count a little beyond 100 %,
-/// which is kept; milliseconds taken for seconds would lie far beyond the last time allowed here.
-fn window_of(limit_id: &str, part: &Value, zone: Zone) -> Option<Window> {
-    let minutes = optional(part, "windowDurationMins", 1.0..=5_256_000.0)?;
-    let resets_at = optional(part, "resetsAt", 1.0..=LAST_SECOND)?;
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the ranges are checked above"
-    )]
-    Some(Window {
-        limit_id: limit_id.to_owned(),
-        minutes: minutes.map(|minutes| minutes as u32),
-        used_percent: part
-            .get("usedPercent")
-            .and_then(Value::as_f64)
-            .filter(|used| (0.0..=10_000.0).contains(used))?,
-        resets_at: resets_at
-            .and_then(|at| DateTime::from_timestamp(at as i64, 0))
-            .map(|at| zone.at(&at)),
-    })
-}
-
-/// The figure `key`, which may be absent or null: `Some(None)`. `None` where it is something else
-/// than a number within `range`.
-#[allow(clippy::option_option, reason = "the three cases are three")]
-fn optional(part: &Value, key: &str, range: RangeInclusive<f64>) -> Option<Option<f64>> {
-    match part.get(key) {
-        None | Some(Value::Null) => Some(None),
-        Some(value) => value.as_f64().filter(|v| range.contains(v)).map(Some),
-    }
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {

@@ -5,7 +5,7 @@
 //! refreshes, so nothing of ours may be put into it.
 
 use super::identity::{Email, Identity, LoginKind};
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, hash};
 use base64::Engine;
@@ -150,7 +150,7 @@ impl AuthFile {
             Ok(meta) if meta.len() > MAX_BYTES => {
                 return Err(no_login("too large for a login")).at("read", path);
             }
-            Ok(_) => regular::read(path).at("read", path)?,
+            Ok(_) => file_open::read(path).at("read", path)?,
         };
         Ok(match AuthSnapshot::parse(bytes) {
             Ok(snapshot) => Self::Present(snapshot),

@@ -4,7 +4,7 @@ use super::auth::AuthFile;
 use super::home::AUTH_JSON;
 use crate::io::IoError;
 use crate::io::environment::Environment;
-use crate::io::regular;
+use crate::io::file_open;
 use std::path::{Path, PathBuf};
 
 /// The key that says where Codex keeps a login.
@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 /// # Errors
 /// It cannot be read, is no text, or is larger than settings are.
 pub fn read_text(path: &Path) -> std::io::Result<String> {
-    regular::read_small_to_string(path, MAX_BYTES)
+    file_open::read_small_to_string(path, MAX_BYTES)
 }
 
 /// Where Codex keeps a login (`cli_auth_credentials_store`).

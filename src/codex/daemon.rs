@@ -7,10 +7,10 @@
 
 use super::program::Program;
 use super::redaction::printable;
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
+use crate::io::file_open;
 use crate::io::processes;
-use crate::io::regular;
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -56,7 +56,7 @@ fn answered(answer: &str) -> String {
 /// Where the start of a process cannot be asked for (other than Linux), that there is a process of
 /// that id is taken as proof.
 pub fn find(home: &Path) -> Option<Daemon> {
-    let bytes = regular::read(home.join("app-server-daemon/daemon.pid")).ok()?;
+    let bytes = file_open::read(home.join("app-server-daemon/daemon.pid")).ok()?;
     let note: Value = serde_json::from_slice(&bytes).ok()?;
     let pid = note.get("pid")?.as_u64()?;
     let identity = note.get("processIdentity");
@@ -96,7 +96,7 @@ pub fn stop(
     child.close_input();
     // The answer is the last line; an installation notice may come before it.
     let mut answer = Vec::new();
-    while let Heard::Line(line) = child.hear(end) {
+    while let ChildOutput::Line(line) = child.read_line(end) {
         answer = line;
     }
     child.finish(end);
@@ -130,7 +130,7 @@ impl Daemon {
 
 #[cfg(target_os = "linux")]
 fn is_this_boot(noted: Option<&str>) -> bool {
-    let current = regular::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let current = file_open::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     match (noted, current) {
         (Some(noted), Some(current)) => noted.trim() == current.trim(),
         _ => true,

@@ -4,7 +4,7 @@
 //! `-wal`, even when no Codex runs. So a live database is never copied byte by byte.
 
 use super::home;
-use crate::io::regular;
+use crate::io::file_open;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -142,7 +142,7 @@ pub fn is_sqlite(path: &Path) -> bool {
 pub fn begins_as_sqlite(path: &Path) -> std::io::Result<bool> {
     use std::io::ErrorKind::{IsADirectory, NotFound, UnexpectedEof};
     let mut magic = [0; 16];
-    match regular::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
+    match file_open::open(path).and_then(|mut f| f.read_exact(&mut magic)) {
         Ok(()) => Ok(&magic == b"SQLite format 3\0"),
         Err(e) if matches!(e.kind(), NotFound | IsADirectory | UnexpectedEof) => Ok(false),
         Err(e) => Err(e),
@@ -218,7 +218,7 @@ pub(super) fn open(path: &Path, flags: OpenFlags) -> rusqlite::Result<Connection
 }
 
 pub(super) fn check_is_file(path: &Path) -> rusqlite::Result<()> {
-    regular::check(path).map_err(|e| {
+    file_open::check(path).map_err(|e| {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
         rusqlite::Error::SqliteFailure(code, Some(e.to_string()))
     })

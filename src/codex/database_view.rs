@@ -2,7 +2,7 @@
 
 use super::database::{DatabaseError, SqliteContext, check_is_file, open_immutable, quiet_state};
 use super::home;
-use crate::io::regular;
+use crate::io::file_open;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
@@ -72,7 +72,7 @@ fn copy_unused(path: &Path, wal: &Path) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::tempdir()?;
     for (from, to) in [(path, "database"), (wal, "database-wal")] {
         let mut target = File::create(folder.path().join(to))?;
-        io::copy(&mut regular::open(from)?, &mut target)?;
+        io::copy(&mut file_open::open(from)?, &mut target)?;
     }
     Ok(folder)
 }

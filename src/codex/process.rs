@@ -13,7 +13,7 @@ use super::redaction;
 use super::rollout::{self, ConversationFile};
 use crate::io::environment::Environment;
 use crate::io::lock;
-use crate::io::processes::{self, Process, Table};
+use crate::io::processes::{self, Process, ProcessTable};
 use serde::{Serialize, Serializer};
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -196,7 +196,7 @@ pub fn find_holders(home: &Path, outside: &[PathBuf]) -> Vec<Holder> {
 pub fn find_codex(home: &Path) -> Vec<Holder> {
     let home = canonical(home);
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
-    let mut found: Vec<_> = Table::read()
+    let mut found: Vec<_> = ProcessTable::read()
         .iter()
         .filter(|process| daemon != Some(process.pid()))
         .filter_map(|process| {
@@ -218,7 +218,7 @@ pub fn find_codex(home: &Path) -> Vec<Holder> {
 /// for its user, too (0.169).
 pub fn turns_of_daemon(home: &Path) -> Vec<String> {
     let home = canonical(home);
-    let table = Table::read();
+    let table = ProcessTable::read();
     let daemon = daemon::find(&home).and_then(|daemon| table.get(daemon.pid));
     let open = daemon.map(|daemon| daemon.open_beneath(&[&home]));
     let open = open.unwrap_or_default();
@@ -229,7 +229,7 @@ pub fn turns_of_daemon(home: &Path) -> Vec<String> {
             let rollout = open
                 .iter()
                 .find(|path| ConversationFile::of(path).is_some_and(|c| c.id() == Some(id)));
-            !rollout.is_some_and(|path| rollout::is_at_rest(path))
+            !rollout.is_some_and(|path| rollout::is_idle(path))
         })
         .collect()
 }
@@ -255,14 +255,14 @@ pub fn kill(holder: &Holder) {
 
 /// Whether this system shows processes at all: one that does not even show us shows nobody.
 pub fn can_tell() -> bool {
-    Table::read().get(std::process::id()).is_some()
+    ProcessTable::read().get(std::process::id()).is_some()
 }
 
 /// Looks who uses `home`: programs of these names with that home, and whoever but this process has
 /// a file beneath it or beneath one of the `outside` folders open.
 pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
     let home = canonical(home);
-    let table = Table::read();
+    let table = ProcessTable::read();
     let this = std::process::id();
     let daemon = daemon::find(&home).map(|daemon| daemon.pid);
     let folders: Vec<&Path> = std::iter::once(home.as_path())
@@ -318,7 +318,7 @@ pub fn look(home: &Path, outside: &[PathBuf], names: &ProgramNames) -> Seen {
 }
 
 /// Adds the launchers of what was found, and tells what Codex started from strangers.
-fn settle_kinship(table: &Table, found: &mut Vec<HomeProcess>) {
+fn settle_kinship(table: &ProcessTable, found: &mut Vec<HomeProcess>) {
     let codex: Vec<u32> = found
         .iter()
         .filter(|process| matches!(process.role, Role::Codex | Role::Daemon))

@@ -1,6 +1,6 @@
 //! The Codex program: where it is, what it is called with.
 
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -86,7 +86,7 @@ impl Program {
         command.env_clear().envs(env.variables()).arg("--version");
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
-        let Heard::Line(line) = child.hear(deadline) else {
+        let ChildOutput::Line(line) = child.read_line(deadline) else {
             return None;
         };
         child.finish(deadline);

@@ -3,7 +3,7 @@
 //! `rollout-<local time>-<uuid>.jsonl`, or the same with `.zst` behind it; both are one
 //! conversation, and the plain file wins while both exist, as it does for Codex.
 
-use crate::io::regular;
+use crate::io::file_open;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -57,9 +57,9 @@ const TAIL_BYTES: u64 = 1024 * 1024;
 
 /// Whether no turn is under way in a plain rollout: the last word about a turn in its last MiB is
 /// that one ended.
-pub fn is_at_rest(path: &Path) -> bool {
+pub fn is_idle(path: &Path) -> bool {
     let tail = || -> io::Result<Vec<u8>> {
-        let mut file = regular::open(path)?;
+        let mut file = file_open::open(path)?;
         let end = file.seek(SeekFrom::End(0))?;
         file.seek(SeekFrom::Start(end.saturating_sub(TAIL_BYTES)))?;
         let mut bytes = Vec::new();
@@ -81,7 +81,7 @@ pub fn is_at_rest(path: &Path) -> bool {
 /// Opens a rollout for reading as plain text, whichever form it has. The form is told by how the file
 /// begins: others may have put something behind its name.
 pub fn open_plain(path: &Path) -> io::Result<Box<dyn Read>> {
-    let file = regular::open(path)?;
+    let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     let mut file = BufReader::with_capacity(128 * 1024, file);
     if file.fill_buf()?.starts_with(&ZST_MAGIC) {

@@ -4,7 +4,7 @@ use super::config::CodexConfig;
 use super::process;
 use super::program::Program;
 use crate::io::environment::Environment;
-use crate::io::foreground::{self, Ended};
+use crate::io::foreground::{self, ForegroundExit};
 use crate::io::{IoError, atomic};
 use std::ffi::OsString;
 use std::io;
@@ -31,7 +31,7 @@ pub fn run(
     home: &Path,
     env: &Environment,
     arguments: &[OsString],
-) -> io::Result<Ended> {
+) -> io::Result<ForegroundExit> {
     let mut command = program.command(home, env);
     command.arg("login").args(arguments);
     foreground::run(&mut command, || process::kill_codex(home))

@@ -10,6 +10,51 @@ pub const CODEX_LIMIT: &str = "codex";
 /// The length of the weekly window in minutes.
 pub const WEEKLY_MINUTES: u32 = 10_080;
 
+/// A limit on spending that is used up: Codex refuses the account although its windows have quota left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpendCap {
+    /// The limit.
+    pub kind: CapKind,
+    /// The time at which it starts anew; `None` where the server names none.
+    #[serde(default)]
+    pub resets_at: Option<Timestamp>,
+}
+
+/// The kinds of limits on spending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CapKind {
+    /// The amount that an administrator or the user allows.
+    SpendLimit,
+    /// The credits that were bought.
+    Credits,
+}
+
+impl CapKind {
+    /// The name used in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SpendLimit => "spend-limit",
+            Self::Credits => "credits",
+        }
+    }
+}
+
+impl SpendCap {
+    /// What happened, in words.
+    pub fn describe(&self) -> &'static str {
+        match self.kind {
+            CapKind::SpendLimit => "spend limit reached",
+            CapKind::Credits => "credits used up",
+        }
+    }
+
+    /// Whether its reset has passed, so that it no longer counts.
+    pub fn is_over(&self, now: &DateTime<Utc>) -> bool {
+        self.resets_at.is_some_and(|at| at <= *now)
+    }
+}
+
 /// One quota window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {

@@ -3,7 +3,7 @@
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
-use crate::codex::window::Window;
+use crate::codex::window::{SpendCap, Window};
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::inventory::accounts::{self, Account};
@@ -12,7 +12,7 @@ use crate::io::clock::Timestamp;
 use crate::quota::state::{self, Cause, State, Verdict};
 use crate::quota::window::Source;
 use crate::ui::time;
-use crate::ui::windows::WindowJson;
+use crate::ui::windows::{SpendCapJson, WindowJson};
 use crate::ui::{Style, Ui};
 use serde::Serialize;
 
@@ -43,6 +43,8 @@ pub struct AccountView {
     pub source: Option<Source>,
     /// The windows as they were seen.
     pub windows: Vec<WindowJson>,
+    /// The limit on spending that was used up.
+    pub spend_cap: Option<SpendCapJson>,
 }
 
 impl AccountView {
@@ -81,6 +83,12 @@ impl AccountView {
                     })
                 })
                 .collect(),
+            spend_cap: look.and_then(|look| look.spend_cap).map(|cap| {
+                SpendCapJson::from(SpendCap {
+                    resets_at: cap.resets_at.map(|at| context.settings.zone.at(&at)),
+                    ..cap
+                })
+            }),
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::inventory::left_over;
 use crate::inventory::status::{self, StatusOptions, StatusReport};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
-use crate::io::{atomic, wall};
+use crate::io::{atomic, time_format};
 use crate::quota::moment;
 use crate::quota::window::Observation;
 use crate::ui::time::duration;
@@ -70,7 +70,7 @@ pub struct BackupArgs {
     /// Do not ask Codex for the quota
     #[arg(long)]
     no_status: bool,
-    /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
+    /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
     /// When the weekly window resets, said by hand: "tue 15:55", RFC 3339, +3d
@@ -333,7 +333,7 @@ impl BackupArgs {
         let Some(text) = &self.if_older else {
             return Ok(None);
         };
-        let limit = wall::parse_span(text)
+        let limit = time_format::parse_span(text)
             .filter(|s| *s >= Duration::zero())
             .ok_or_else(|| {
                 CommandError::usage(format!("--if-older is no duration: {text:?}"))

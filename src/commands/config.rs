@@ -6,7 +6,7 @@ use crate::config::file::{self, ConfigError, ConfigFile};
 use crate::config::{self, FILE_NAME, KEYS, Kind, Setting};
 use crate::context::{self, Context};
 use crate::error::{CommandError, Outcome};
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, atomic};
 use crate::ui::Style;
@@ -454,7 +454,7 @@ fn edit(context: &Context, dry_run: bool) -> Result<Outcome, CommandError> {
     let copy = scratch.path().join(FILE_NAME);
     atomic::write(&copy, before.as_bytes())?;
     open_editor(editor, &copy)?;
-    let text = regular::read_to_string(&copy).at("read", &copy)?;
+    let text = file_open::read_to_string(&copy).at("read", &copy)?;
     if text == before {
         context.ui.line("nothing was changed");
     } else {
@@ -515,7 +515,7 @@ impl Scratch {
 /// Keeps what was written and not taken; the error says where.
 fn keep(path: &Path, copy: &Path, error: CommandError) -> Result<CommandError, CommandError> {
     let beside = path.with_file_name("config.rejected.toml");
-    let text = regular::read(copy).at("read", copy)?;
+    let text = file_open::read(copy).at("read", copy)?;
     atomic::write(&beside, &text)?;
     Ok(error.hint(format!(
         "the settings were not changed; what you wrote is kept: {}",

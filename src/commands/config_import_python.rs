@@ -4,7 +4,7 @@ use super::account::{printable, warn_all};
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::transfer::python_home::{self, CopyOutcome, CopyPlan, CopyTarget};
 use crate::ui::table::Table;
 use crate::ui::time::bytes;
@@ -71,7 +71,7 @@ impl ImportPythonArgs {
         if home.legacy_files > 0 {
             context.ui.note(format_args!(
                 "not copied: records of {} in its inventory.json; create them again with: codex-manager normalize DIR",
-                counted(home.legacy_files, "legacy file")
+                pluralize(home.legacy_files, "legacy file")
             ));
         }
         Ok(Outcome::partial_if(!plan.left.is_empty()))
@@ -106,17 +106,17 @@ impl ImportPythonArgs {
             .filter(|copy| copy.archive_bytes.is_some())
             .count();
         let copied = match added - archives {
-            0 => counted(archives, "archive"),
+            0 => pluralize(archives, "archive"),
             records => format!(
                 "{} and {}",
-                counted(archives, "archive"),
-                counted(records, "record")
+                pluralize(archives, "archive"),
+                pluralize(records, "record")
             ),
         };
         ui.report(format_args!(
             "{copied} {is_copied}, {} already present; newer figures of {}",
             plan.archives.len() - added,
-            counted(plan.accounts.len(), "account"),
+            pluralize(plan.accounts.len(), "account"),
         ));
         if self.dry_run {
             ui.note("nothing was written: --dry-run");

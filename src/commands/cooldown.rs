@@ -31,7 +31,7 @@ Examples:
 /// Show which accounts are free, and until when the others are not
 ///
 /// Reads what was seen last; asks nobody. An account is in cooldown while one of Codex's own quota
-/// windows is exhausted, or while it is held back by hand.
+/// windows is exhausted, a limit on spending is used up, or while it is held back by hand.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CooldownArgs {
@@ -173,8 +173,7 @@ fn show(accounts: Vec<Account>, as_timeline: bool, context: &Context) {
     rows.sort_by(|(a, x), (b, y)| {
         let key = |account: &Account, verdict: &Verdict| {
             (
-                verdict.state,
-                verdict.next_available_at,
+                verdict.order(),
                 account.entry.identity.email.key(),
                 account.entry.identity.account_id.clone(),
             )
@@ -254,6 +253,12 @@ pub(super) fn state_cell(account: &Account, verdict: &Verdict, context: &Context
     let mut lines = vec![verdict.state.name().to_owned()];
     if let Some(at) = &verdict.next_available_at {
         lines.push(relative(at, context));
+    }
+    if let Some(Cause::Capped(cap)) = &verdict.cause {
+        lines.push(cap.describe().into());
+    }
+    if verdict.state == State::Cooldown && verdict.next_available_at.is_none() {
+        lines.push("no reset known".into());
     }
     if verdict.cause == Some(Cause::Held) {
         lines.push("held by hand".into());
@@ -356,10 +361,11 @@ fn draw_timeline(rows: &[(Account, Verdict)], context: &Context) {
             "?".repeat(cells)
         } else {
             let until = verdict.next_available_at;
-            let blocked = starts[..cells]
-                .iter()
-                .filter(|start| until.is_some_and(|until| until - **start > Duration::minutes(1)))
-                .count();
+            let is_blocked = |start: &Timestamp| match until {
+                Some(until) => until - *start > Duration::minutes(1),
+                None => verdict.state == State::Cooldown,
+            };
+            let blocked = starts[..cells].iter().filter(|s| is_blocked(s)).count();
             let until_cell = |at: Timestamp| starts[..cells].iter().filter(|s| **s < at).count();
             let weekly = account
                 .entry

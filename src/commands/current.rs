@@ -3,7 +3,7 @@
 use super::account::{AccountView, judged, local, printable, with_profiles};
 use super::refresh;
 use super::session_usage::{SessionUsages, SessionView, sentence};
-use crate::accounts::running::Accounts;
+use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::{CodexConfig, CredentialStore};
 use crate::codex::daemon;
@@ -17,7 +17,7 @@ use crate::io::clock::Timestamp;
 use crate::io::processes;
 use crate::quota::window::Source;
 use crate::ui::Style;
-use crate::ui::windows::{self, WindowJson};
+use crate::ui::windows::{self, SpendCapJson, WindowJson};
 use clap::Args;
 use serde::Serialize;
 
@@ -47,6 +47,7 @@ struct CurrentView {
     daemon: Option<ProcessView>,
     processes: Vec<ProcessView>,
     windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
     source: Option<Source>,
     observed_at: Option<String>,
     session: Option<SessionView>,
@@ -82,9 +83,9 @@ impl CurrentArgs {
         let counts = store.reads_auth_json();
         let live = accounts.iter().find(|a| a.current && counts);
         let had = if counts {
-            Accounts::of(&context.settings.manager_home, home, &auth)?
+            AccountHistory::of(&context.settings.manager_home, home, &auth)?
         } else {
-            Accounts::default()
+            AccountHistory::default()
         };
         let running = daemon::find(home).map(|d| d.pid);
         let (daemon, processes): (Vec<_>, Vec<_>) = find_holders(home, &[])
@@ -106,6 +107,7 @@ impl CurrentArgs {
             processes: processes.into_iter().map(view).collect(),
             source: shown.as_ref().and_then(|a| a.source),
             observed_at: shown.as_ref().and_then(|a| a.observed_at.clone()),
+            spend_cap: shown.as_ref().and_then(|a| a.spend_cap.clone()),
             windows: shown.map(|a| a.windows).unwrap_or_default(),
             problem: problem(store, &auth),
         };
@@ -115,7 +117,7 @@ impl CurrentArgs {
             context.ui.prose(context.ui.paint(Style::Dim, sentence));
         }
         Ok(if view.email.is_none() {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         } else {
             Outcome::partial_if(!is_fresh)
         })
@@ -127,7 +129,7 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
     // Codex does not read the file, or may not: then it says nothing.
     if !store.reads_auth_json() {
         return Some(format!(
-            "Codex keeps its login by cli_auth_credentials_store = \"{}\"; who is signed in is not known",
+            "Codex keeps its login by cli_auth_credentials_store = \"{}\"; the account is unknown",
             store.name()
         ));
     }
@@ -141,7 +143,7 @@ fn problem(store: CredentialStore, auth: &AuthFile) -> Option<String> {
 
 fn process_view(
     holder: Holder,
-    had: &Accounts,
+    had: &AccountHistory,
     accounts: &[Account],
     live: Option<&Account>,
     context: &Context,
@@ -189,7 +191,7 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
     }
     if let Some(seen) = live.and_then(|a| a.entry.observation.as_ref()) {
         let (zone, now) = (context.settings.zone, context.now());
-        for line in windows::lines(ui, &seen.windows, zone, &now) {
+        for line in windows::lines(ui, seen, zone, &now) {
             ui.line(line);
         }
         ui.line(ui.paint(Style::Dim, windows::origin(seen, zone, &now)));
@@ -211,7 +213,7 @@ fn show(view: &CurrentView, live: Option<&Account>, context: &Context) {
     }
     let all = || view.daemon.iter().chain(&view.processes);
     if all().any(|process| process.email.is_none() && process.name == "codex") {
-        ui.note("what runs already keeps the account that was signed in when it was started");
+        ui.note("running programs keep the account that was live when they started");
     }
     if let Some(daemon) = view.daemon.as_ref().filter(|d| d.current == Some(false)) {
         ui.warn(format_args!(

@@ -1,7 +1,7 @@
 //! `doctor`: looks everything over and names the command that mends what is wrong.
 
 use super::account::printable;
-use super::closing::ClosingArgs;
+use super::shutdown::ShutdownArgs;
 use super::sync;
 use crate::archive::restore::pending;
 use crate::archive::restore::swap::{Recovery, SwapError};
@@ -12,7 +12,7 @@ use crate::doctor::{self, Check, Remedy, Status, World};
 use crate::error::{CommandError, Outcome};
 use crate::inventory::records::{InventoryFile, Problem};
 use crate::inventory::{cooldown, store};
-use crate::io::document::{self, Found};
+use crate::io::document::{self, DocumentState};
 use crate::io::tree;
 use crate::ui::{Style, Ui};
 use clap::Args;
@@ -69,7 +69,7 @@ impl DoctorArgs {
         let worst = checks.iter().map(|c| c.status).max();
         context.ui.document("doctor", &DoctorJson { checks });
         Ok(if worst == Some(Status::Fail) {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         } else {
             Outcome::Done
         })
@@ -82,7 +82,7 @@ fn sync_checks(context: &Context) -> Vec<Check> {
     if !path.exists() {
         return Vec::new();
     }
-    let mut checks = match sync::preflight_checks(context, &path, &ClosingArgs::default()) {
+    let mut checks = match sync::preflight_checks(context, &path, &ShutdownArgs::default()) {
         Ok(checks) => checks,
         Err(e) => vec![
             Check::fail("sync.config", e.in_one_line())
@@ -144,7 +144,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
     }
     if dry_run {
         let inventory = document::read::<InventoryFile>(&home.join(store::FILE_NAME));
-        if matches!(inventory, Ok(Found::Damaged(_))) {
+        if matches!(inventory, Ok(DocumentState::Damaged(_))) {
             let message = "inventory.json would be made again";
             tried("manager.inventory", Ok(message.into()));
         }

@@ -5,7 +5,7 @@ mod wrap;
 
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::wall;
+use crate::io::time_format;
 use chrono::Duration;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -190,7 +190,7 @@ impl HookArgs {
 
     /// What shows the account in the prompt.
     fn prompt(&self) -> Result<String, CommandError> {
-        let every = wall::parse_span(&self.every)
+        let every = time_format::parse_span(&self.every)
             .filter(|span| *span >= Duration::minutes(1))
             .ok_or_else(|| {
                 CommandError::usage(format!(

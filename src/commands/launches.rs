@@ -149,7 +149,7 @@ impl LaunchesArgs {
         if launches.damaged_lines() > 0 {
             context.ui.warn(format_args!(
                 "{} of launches.jsonl cannot be read and were skipped",
-                crate::io::quantity::counted(launches.damaged_lines(), "line")
+                crate::io::quantity::pluralize(launches.damaged_lines(), "line")
             ));
         }
         Ok(Outcome::partial_if(launches.damaged_lines() > 0))

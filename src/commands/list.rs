@@ -12,7 +12,7 @@ use crate::inventory::cooldown::LoginState;
 use crate::quota::state::{State, Verdict};
 use crate::ui::Style;
 use crate::ui::table::Table;
-use crate::ui::windows::WindowJson;
+use crate::ui::windows::{SpendCapJson, WindowJson};
 use clap::Args;
 use serde::Serialize;
 
@@ -40,6 +40,7 @@ struct ProfileView {
     state: State,
     login: LoginState,
     windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
     /// The usage of conversations that were launched with it.
     session: Option<SessionView>,
 }
@@ -100,6 +101,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
             state: shown.state,
             login: shown.login,
             windows: shown.windows,
+            spend_cap: shown.spend_cap,
             session: usages
                 .of(&row.account.entry)
                 .map(|usage| SessionView::of(&usage, context)),
@@ -169,7 +171,7 @@ pub(super) fn show(command: &str, context: &Context) -> Result<Outcome, CommandE
 /// What is wrong with the login of a profile.
 pub(super) fn problem(profile: &Profile) -> Option<String> {
     use crate::codex::auth::AuthFile;
-    if let Some(other) = profile.intruder() {
+    if let Some(other) = profile.other_account() {
         return Some(format!("its auth.json is the login of {other}"));
     }
     if let Some(reason) = &profile.damaged {

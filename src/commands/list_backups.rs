@@ -12,7 +12,7 @@ use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::quota::state::{State, Verdict};
 use crate::transfer::python_home;
 use crate::ui::table::Table;
@@ -269,7 +269,7 @@ fn offer_import(context: &Context) {
     if let Some((folder, archives)) = python_home::find_unimported(&context.env, home) {
         context.ui.note(format_args!(
             "{} of the Python codex-manager in {}; copy them with: codex-manager config import-python",
-            counted(archives, "archive"),
+            pluralize(archives, "archive"),
             folder.display()
         ));
     }

@@ -3,7 +3,7 @@
 use super::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use clap::{Args, Command};
 use clap_mangen::Man;
@@ -55,7 +55,7 @@ impl ManArgs {
         };
         context.ui.prose(format_args!(
             "{} {done} {}",
-            counted(files.len(), "page"),
+            pluralize(files.len(), "page"),
             printable(&dir.to_string_lossy())
         ));
         context.ui.document(

@@ -3,7 +3,6 @@
 pub mod account;
 pub mod backup;
 pub mod candidates;
-pub mod closing;
 pub mod completions;
 pub mod config;
 mod config_import_python;
@@ -35,6 +34,7 @@ mod restore_session;
 pub mod resume;
 pub mod schedule;
 mod session_usage;
+pub mod shutdown;
 pub mod status;
 mod status_history;
 pub mod storage;

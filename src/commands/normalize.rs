@@ -10,8 +10,8 @@ use crate::inventory::legacy::{self, Merged, Skipped};
 use crate::inventory::records::{InventoryFile, LegacyRecord};
 use crate::inventory::store;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Found};
-use crate::io::quantity::counted;
+use crate::io::document::{self, DocumentState};
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use crate::quota::legacy::LegacyOptions;
 use crate::ui::table::Table;
@@ -302,9 +302,9 @@ fn apply_normalize(records: Vec<LegacyRecord>, context: &Context) -> Result<Merg
 fn read_inventory(context: &Context) -> Result<InventoryFile, CommandError> {
     let path = context.manager_path("inventory.json");
     Ok(match document::read(&path)? {
-        Found::Good(inventory) => inventory,
-        Found::Absent => InventoryFile::default(),
-        Found::Damaged(problem) => {
+        DocumentState::Good(inventory) => inventory,
+        DocumentState::Absent => InventoryFile::default(),
+        DocumentState::Damaged(problem) => {
             context
                 .ui
                 .warn(format_args!("damaged ({problem}): {}", path.display()));
@@ -320,9 +320,9 @@ fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
         return true;
     };
     match document::read::<Metadata>(&sidecar) {
-        Ok(Found::Absent) => archive.symlink_metadata().is_ok(),
-        Ok(Found::Good(metadata)) => !is_of(&metadata, record),
-        Ok(Found::Damaged(_)) | Err(_) => true,
+        Ok(DocumentState::Absent) => archive.symlink_metadata().is_ok(),
+        Ok(DocumentState::Good(metadata)) => !is_of(&metadata, record),
+        Ok(DocumentState::Damaged(_)) | Err(_) => true,
     }
 }
 
@@ -513,11 +513,11 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
     name_others(&others, ui);
     ui.report(format_args!(
         "{}: {} new, {} changed, {} unchanged; {} skipped",
-        counted(merged.records.len(), "record"),
+        pluralize(merged.records.len(), "record"),
         merged.added,
         merged.updated,
         merged.unchanged,
-        counted(skipped.len(), "file")
+        pluralize(skipped.len(), "file")
     ));
 }
 

@@ -7,10 +7,10 @@ use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
 use super::profile_remove::RemoveArgs;
 use super::profile_save::SaveArgs;
-use crate::accounts::edit::PutBack;
 use crate::accounts::isolated::is_isolated;
-use crate::accounts::loan::Held;
+use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::{Owner, ProfileError, Profiles};
+use crate::accounts::profile_ops::RestoredLogin;
 use crate::codex::auth::{Freshness, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::login_lock;
@@ -154,9 +154,9 @@ pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
     let config = CodexConfig::read(home);
     if let Some(problem) = config.problem {
         return Err(CommandError::usage(format!(
-            "config.toml of the Codex home is not understood: {problem}"
+            "cannot parse config.toml of the Codex home: {problem}"
         ))
-        .hint("mend it first: Codex itself does not start with it; nothing was changed"));
+        .hint("fix it first: Codex does not start with it either; nothing was changed"));
     }
     if config.store.reads_auth_json() {
         return Ok(());
@@ -211,7 +211,7 @@ pub(super) fn warn_of_two(profile: &str, context: &Context) {
         return;
     };
     let (name, shown) = (printable(&profile.name), home.display());
-    if profile.lost_home().is_some() {
+    if profile.unreadable_home().is_some() {
         context.ui.warn(format_args!(
             "{name} was signed in in another Codex home, which cannot be looked at and keeps the \
              login: {shown}; where that is gone for good: codex-manager use {name} --force-stale"
@@ -366,7 +366,7 @@ struct RenameView {
 impl RenameArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let profiles = Profiles::of(&context.settings.manager_home);
-        let _claimed = claim(&self.old, self.dry_run, &profiles, context)?;
+        let _account_locks = lock_account(&self.old, self.dry_run, &profiles, context)?;
         let old = profiles.named(&self.old)?.name;
         profiles.rename(&old, &self.new, self.dry_run)?;
         if !self.dry_run {
@@ -401,24 +401,24 @@ struct RestoreLoginView {
 
 /// Keeps others of ours from the login of a profile that is about to change, after bringing back
 /// what a killed probe has left of it.
-pub(super) fn claim(
+pub(super) fn lock_account(
     name: &str,
     dry_run: bool,
     profiles: &Profiles,
     context: &Context,
-) -> Result<Option<Held>, CommandError> {
+) -> Result<Option<AccountLocks>, CommandError> {
     if dry_run {
         return Ok(None);
     }
-    Ok(profiles.claim_named(name, context.local_now(), login_lock::PATIENCE)?)
+    Ok(profiles.lock_account_named(name, context.local_now(), login_lock::PATIENCE)?)
 }
 
 impl RestoreLoginArgs {
     fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let profiles = Profiles::of(&settings.manager_home);
-        let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
-        let PutBack {
+        let _account_locks = lock_account(&self.name, self.dry_run, &profiles, context)?;
+        let RestoredLogin {
             login,
             freshness,
             is_stale,
@@ -442,7 +442,7 @@ impl RestoreLoginArgs {
                 "  signed in or renewed {}",
                 relative(&settings.zone.at(&at), context)
             ),
-            None => "  how old it is is not known".into(),
+            None => "  its age is unknown".into(),
         });
         if is_stale {
             ui.warn(

@@ -7,7 +7,7 @@ use crate::codex::login_lock;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::progress::waiting_for_input;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, atomic};
 use crate::transfer::export::{self, ExportOptions, ExportPlan, Left, MovedLogin};
@@ -101,7 +101,8 @@ impl ExportArgs {
         let is_newer = |p: &&Profile| newer.iter().any(|(name, _)| *name == p.name);
         let usable = all.iter().filter(|p| !is_newer(p));
         let accounts: Vec<_> = usable.filter_map(Profile::identity).collect();
-        let _claimed = profiles.claim(&accounts, options.now, login_lock::PATIENCE)?;
+        let _account_locks =
+            profiles.lock_accounts(&accounts, options.now, login_lock::PATIENCE)?;
         let plan = {
             let bar = context.ui.bar("reading", 0);
             export::plan(&options, &bar)?
@@ -196,11 +197,11 @@ fn show(view: &ExportView<'_>, context: &Context) {
     ));
     ui.prose(format_args!(
         "  {}, {} among them; {}",
-        counted(view.files, "file"),
-        counted(view.archives, "archive"),
+        pluralize(view.files, "file"),
+        pluralize(view.archives, "archive"),
         match view.logins.len() {
             0 => "no login".into(),
-            n => counted(n, "login"),
+            n => pluralize(n, "login"),
         }
     ));
     let moved = if view.dry_run { "would move" } else { "moved" };

@@ -2,9 +2,9 @@
 
 use super::account::{printable, relative};
 use super::profile::{check_store, note, signed_in_at};
-use crate::accounts::edit::check_name;
-use crate::accounts::new_login::{self, Adopted, Live, LoginHome, Recovered};
+use crate::accounts::new_login::{self, AdoptedLogin, LiveHomeUpdate, LoginHome, RecoveredLogin};
 use crate::accounts::profile::Profiles;
+use crate::accounts::profile_ops::check_name;
 use crate::accounts::save::SaveOutcome;
 use crate::codex::auth::AuthFile;
 use crate::codex::login_lock;
@@ -12,7 +12,7 @@ use crate::codex::program::Program;
 use crate::codex::sign_in;
 use crate::context::Context;
 use crate::error::{CommandError, ErrorKind, Outcome};
-use crate::io::foreground::Ended;
+use crate::io::foreground::ForegroundExit;
 use crate::ui::Style;
 use crate::ui::time::rfc3339;
 use clap::Args;
@@ -50,7 +50,7 @@ struct LoginView {
     email: Option<String>,
     account_id: Option<String>,
     last_refresh: Option<String>,
-    live: Option<Live>,
+    live: Option<LiveHomeUpdate>,
     dry_run: bool,
 }
 
@@ -95,8 +95,8 @@ impl LoginArgs {
         )?;
         let ended = ended?;
         match found {
-            Some(Recovered::Login(adopted)) => self.show(&adopted, ended, context),
-            Some(Recovered::Kept(kept)) => Err(CommandError::failed(
+            Some(RecoveredLogin::Login(adopted)) => self.show(&adopted, ended, context),
+            Some(RecoveredLogin::Kept(kept)) => Err(CommandError::failed(
                 "codex login wrote a login that is not understood",
             )
             .hint(format!("it is kept: {}", kept.display()))),
@@ -129,8 +129,8 @@ impl LoginArgs {
 
     fn show(
         &self,
-        adopted: &Adopted,
-        ended: Ended,
+        adopted: &AdoptedLogin,
+        ended: ForegroundExit,
         context: &Context,
     ) -> Result<Outcome, CommandError> {
         note(context, Some(&adopted.login))?;
@@ -162,7 +162,7 @@ impl LoginArgs {
         let store = check_store(context).err();
         match adopted.live {
             // `use` would refuse: Codex does not read what it writes.
-            Live::No if store.is_some() => {
+            LiveHomeUpdate::No if store.is_some() => {
                 for text in store
                     .iter()
                     .flat_map(|e| std::iter::once(e.to_string()).chain(e.hints.clone()))
@@ -170,12 +170,12 @@ impl LoginArgs {
                     ui.warn(text);
                 }
             }
-            Live::No => ui.note(format_args!(
+            LiveHomeUpdate::No => ui.note(format_args!(
                 "make it live: codex-manager use {}",
                 printable(&adopted.saved.profile)
             )),
-            Live::Renewed => ui.line("  it is live, too: the same account was signed in"),
-            Live::Busy => ui.warn(
+            LiveHomeUpdate::Renewed => ui.line("  it is live, too: the same account was signed in"),
+            LiveHomeUpdate::Busy => ui.warn(
                 "Codex held the live login for too long: the home still has the older one; \
                  run the same command again when Codex has ended",
             ),
@@ -185,17 +185,17 @@ impl LoginArgs {
         }
         say_other_name(adopted, context);
         if adopted.taken_by.is_some() {
-            return Ok(Outcome::FoundWanting);
+            return Ok(Outcome::CheckFailed);
         }
         let is_wanted = adopted.saved.profile.to_lowercase() == self.name.to_lowercase();
         Ok(Outcome::partial_if(
-            !is_wanted || adopted.live == Live::Busy,
+            !is_wanted || adopted.live == LiveHomeUpdate::Busy,
         ))
     }
 }
 
 /// Why a login is not under the name that was asked for, if it is not.
-fn say_other_name(adopted: &Adopted, context: &Context) {
+fn say_other_name(adopted: &AdoptedLogin, context: &Context) {
     let (has, wanted) = (
         printable(&adopted.saved.profile),
         printable(&adopted.wanted),
@@ -213,14 +213,14 @@ fn say_other_name(adopted: &Adopted, context: &Context) {
     }
 }
 
-fn how(ended: Ended) -> String {
+fn how(ended: ForegroundExit) -> String {
     match ended.code {
         Some(code) => format!("ended with exit code {code}"),
         None => "was ended by a signal".into(),
     }
 }
 
-fn failure(ended: Ended, nobody: bool) -> CommandError {
+fn failure(ended: ForegroundExit, nobody: bool) -> CommandError {
     if ended.interrupted {
         return CommandError::wrap(
             ErrorKind::Interrupted,
@@ -246,7 +246,7 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
     )?;
     for found in recovered {
         match found {
-            Recovered::Login(adopted) => {
+            RecoveredLogin::Login(adopted) => {
                 note(context, Some(&adopted.login))?;
                 context.ui.warn(format_args!(
                     "a sign-in that was interrupted was finished: {} is the profile {}",
@@ -255,7 +255,7 @@ pub(super) fn recover(context: &Context) -> Result<(), CommandError> {
                 ));
                 say_other_name(&adopted, context);
             }
-            Recovered::Kept(kept) => context.ui.warn(format_args!(
+            RecoveredLogin::Kept(kept) => context.ui.warn(format_args!(
                 "a sign-in that was interrupted left something that is not understood: {}",
                 kept.display()
             )),

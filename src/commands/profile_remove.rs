@@ -1,14 +1,14 @@
 //! `profile remove`: into the trash, or for good.
 
 use super::account::printable;
-use super::profile::{claim, note};
+use super::profile::{lock_account, note};
 use crate::accounts::profile::Profiles;
-use crate::accounts::removed::DoomedLogin;
+use crate::accounts::removed::PurgedLogin;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::shell;
 use clap::Args;
 use serde::Serialize;
@@ -52,18 +52,18 @@ impl RemoveArgs {
             purged: 0,
             dry_run: self.dry_run,
         };
-        let _claimed = claim(&self.name, self.dry_run, &profiles, context)?;
+        let _account_locks = lock_account(&self.name, self.dry_run, &profiles, context)?;
         profiles.check_not_isolated(&self.name)?;
         let ui = &context.ui;
         let name = printable(&self.name);
         if self.purge {
             let places = profiles.places_of(&self.name)?;
-            let logins = profiles.doomed_logins(&self.name)?;
+            let logins = profiles.purged_logins(&self.name)?;
             if self.dry_run {
                 view.purged = places.len();
                 ui.prose(format_args!(
                     "would delete {name} for good: {}, {}",
-                    counted(places.len(), "folder"),
+                    pluralize(places.len(), "folder"),
                     whose(&logins)
                 ));
             } else {
@@ -71,7 +71,7 @@ impl RemoveArgs {
                 view.purged = profiles.purge(&self.name)?;
                 ui.prose(format_args!(
                     "deleted {name} for good: {}",
-                    counted(view.purged, "folder")
+                    pluralize(view.purged, "folder")
                 ));
             }
         } else if self.dry_run {
@@ -99,7 +99,7 @@ impl RemoveArgs {
         &self,
         context: &Context,
         profiles: &Profiles,
-        logins: &[DoomedLogin],
+        logins: &[PurgedLogin],
     ) -> Result<(), CommandError> {
         let settings = &context.settings;
         let home = profiles
@@ -130,8 +130,8 @@ impl RemoveArgs {
 }
 
 /// "the logins of a@x.com, b@x.com".
-fn whose(logins: &[DoomedLogin]) -> String {
-    let label = |login: &DoomedLogin| match &login.of {
+fn whose(logins: &[PurgedLogin]) -> String {
+    let label = |login: &PurgedLogin| match &login.of {
         Some(of) => printable(of.email.as_str()),
         None => "an account that cannot be read".into(),
     };

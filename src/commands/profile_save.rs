@@ -3,8 +3,8 @@
 use super::account::{printable, relative};
 use super::profile::{check_store, dated_ahead, note, renewed_at, signed_in_at, warn_of_two};
 use super::verify::find_archive;
-use crate::accounts::edit::{SavePlan, plan_save};
 use crate::accounts::profile::Profiles;
+use crate::accounts::profile_ops::{SavePlan, plan_save};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::source;
 use crate::codex::auth::{AuthSnapshot, Login};
@@ -63,11 +63,11 @@ impl SaveArgs {
         // Refused before anything is written, be it a lock.
         let plan = plan_save(&profiles.list()?, &self.name, (&snapshot, &login), is_owner)?;
         // Who is at work on the login may change it until we have the locks: it is read again then.
-        let _claimed = if self.dry_run {
+        let _account_locks = if self.dry_run {
             None
         } else {
             let (now, patience) = (context.local_now(), login_lock::PATIENCE);
-            let held = profiles.claim(&[&login.identity], now, patience)?;
+            let held = profiles.lock_accounts(&[&login.identity], now, patience)?;
             let before = login.identity;
             (snapshot, login) = self.login(context)?;
             if !login.identity.is_same(&before) {

@@ -16,8 +16,8 @@ use crate::inventory::retention::{self, Decision, KeepRules, RetentionPlan};
 use crate::inventory::store::{self, Finding};
 use crate::inventory::trash::{self, PutBack};
 use crate::io::lock::FileLock;
-use crate::io::quantity::counted;
-use crate::io::{progress, wall};
+use crate::io::quantity::pluralize;
+use crate::io::{progress, time_format};
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::{absolute, bytes, rfc3339};
@@ -124,7 +124,7 @@ impl PruneArgs {
         let within = match &self.keep_within {
             None => configured.within,
             Some(text) => {
-                let span = wall::parse_span(text).filter(|span| *span > Duration::zero());
+                let span = time_format::parse_span(text).filter(|span| *span > Duration::zero());
                 Some(span.ok_or_else(|| {
                     CommandError::usage(format!("--keep-within is no duration: {text:?}"))
                         .hint("write 12h, 14d or \"1d 12h\"")
@@ -257,7 +257,7 @@ impl PruneArgs {
         let ui = &context.ui;
         let seen = trash::content(manager)?;
         let size = seen.bytes;
-        let what = format!("{}, {}", counted(seen.archives, "archive"), bytes(size));
+        let what = format!("{}, {}", pluralize(seen.archives, "archive"), bytes(size));
         if self.dry_run {
             ui.prose(format_args!("would be removed for good: {what}"));
         } else if size > 0 {

@@ -26,9 +26,7 @@ pub(super) fn inquiry<'a>(
     }
 }
 
-/// Looks at the live account, with pasted `/status` text where there is some, and where Codex is asked
-/// notes the answer; whether that could be done. Who asks is told, also where the manager home may not
-/// be written to.
+/// Looks at the live account: by pasted `/status` text if there is some, else by asking Codex.
 ///
 /// # Errors
 /// The text or auth.json cannot be used, or the user stopped it.
@@ -37,37 +35,39 @@ pub(super) fn look(
     known: &CooldownFile,
     status_text: Option<&str>,
     ask_codex: bool,
-) -> Result<(StatusReport, bool), CommandError> {
-    let settings = &context.settings;
-    let report = status::observe(&StatusOptions {
-        home: &settings.codex_home,
+) -> Result<StatusReport, CommandError> {
+    Ok(status::observe(&StatusOptions {
+        home: &context.settings.codex_home,
         inquiry: inquiry(context, known, ask_codex),
         status_text,
         reset_at: None,
-    })?;
-    if !ask_codex {
-        return Ok((report, true));
-    }
+    })?)
+}
+
+/// Notes what was seen; returns whether that succeeded. A failure is a warning: the user has the
+/// answer, also where the manager home cannot be written to.
+pub(super) fn note(context: &Context, report: &StatusReport) -> bool {
+    let settings = &context.settings;
     let noted = status::record(
         &settings.manager_home,
-        &report,
+        report,
         &context.now(),
         settings.zone,
     );
-    let is_noted = noted.is_ok();
     match noted {
-        Ok(updated) => warn_all(
-            &context.ui,
-            &updated.map(|u| u.warnings).unwrap_or_default(),
-        ),
+        Ok(updated) => {
+            let warnings = updated.map(|u| u.warnings).unwrap_or_default();
+            warn_all(&context.ui, &warnings);
+            true
+        }
         Err(e) => {
-            let told = CommandError::from(e);
+            let error = CommandError::from(e);
             context
                 .ui
-                .warn(format_args!("the answer is not noted: {told}"));
+                .warn(format_args!("the answer is not noted: {error}"));
+            false
         }
     }
-    Ok((report, is_noted))
 }
 
 /// Asks Codex about the live account and notes the answer, as `status` does. Whether both could be done;
@@ -78,7 +78,8 @@ pub(super) fn look(
 pub(super) fn live(context: &Context) -> Result<bool, CommandError> {
     let settings = &context.settings;
     let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
-    let (report, is_noted) = look(context, &known.file, None, true)?;
+    let report = look(context, &known.file, None, true)?;
+    let is_noted = note(context, &report);
     if let Some(problem) = &report.problem {
         context.ui.warn(format_args!("no live figure: {problem}"));
     }

@@ -4,7 +4,7 @@ use super::account::{self, warn_all, warn_not_noted};
 use super::list_backups::entries_of;
 use super::restore_session;
 use super::verify::find_archive;
-use crate::accounts::choice::{AuthOutcome, AuthPolicy};
+use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
@@ -20,7 +20,7 @@ use crate::inventory::catalog;
 use crate::inventory::records::ArchiveRecord;
 use crate::inventory::resolve;
 use crate::inventory::store;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::io::tree;
 use crate::sync::restored::Marks;
@@ -349,7 +349,7 @@ fn show_plan(
     let ui = &context.ui;
     ui.report(format_args!(
         "would put back {} ({}) into {}",
-        counted(plan.writes.len() + usize::from(plan.wants_login), "file"),
+        pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
         bytes(plan.bytes),
         request.folder.display(),
     ));
@@ -395,7 +395,7 @@ fn show_done(
     ui.report(format_args!(
         "{} {}, {}, into {}",
         ui.paint(Style::Good, "restored"),
-        counted(report.files, "file"),
+        pluralize(report.files, "file"),
         bytes(report.bytes),
         request.folder.display(),
     ));
@@ -405,7 +405,7 @@ fn show_done(
         AuthOutcome::Skipped => "login: not touched",
     });
     if !report.removed.is_empty() {
-        let removed = counted(report.removed.len(), "file");
+        let removed = pluralize(report.removed.len(), "file");
         ui.report(format_args!("removed {removed} that the archive lacks"));
     }
     for note in &report.notes {

@@ -1,24 +1,26 @@
 //! `status`: who is signed in, and what is left of the quota.
 
-use super::account::warn_all;
+use super::account::{warn_all, with_profiles};
 use super::{refresh, status_history, survey};
 use crate::accounts::profile::Profiles;
 use crate::codex::app_server::ProbeFailure;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
+use crate::codex::status_text;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::cooldown::{self, CooldownFile};
 use crate::inventory::remedies;
-use crate::inventory::status::{StatusProblem, StatusReport};
+use crate::inventory::resolve::resolve;
+use crate::inventory::status::{self, StatusProblem, StatusReport};
 use crate::io::IoContext;
+use crate::io::file_open;
 use crate::io::progress::waiting_for_input;
-use crate::io::regular;
 use crate::io::shell;
-use crate::io::wall;
+use crate::io::time_format;
 use crate::quota::window::Observation;
 use crate::ui::time::{full, rfc3339_of};
-use crate::ui::windows::{self, WindowJson};
+use crate::ui::windows::{self, SpendCapJson, WindowJson};
 use crate::ui::{Style, Ui};
 use chrono::Duration;
 use clap::Args;
@@ -32,8 +34,8 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
 /// Show an account and its quota windows: the live one, another, or all
 ///
 /// Codex itself is asked (`codex app-server`, at most 10 seconds; up to 30 more when it renews the
-/// login). When it cannot say, pasted /status text is used, then what was seen last. Where a figure
-/// comes from and how old it is is always shown. The answer is noted for `cooldown` and `recommend`.
+/// login). When it cannot answer, what was seen last is shown. With --status-file the pasted text is
+/// used instead. Each figure is shown with its source and age, and noted for `cooldown` and `recommend`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   codex-manager status
@@ -41,13 +43,15 @@ const MAX_TEXT_BYTES: u64 = 1024 * 1024;
   codex-manager status --account work
   codex-manager status --all                     # every profile, several at a time
   codex-manager status --history --account work  # and whether resets moved
-  codex-manager status --status-file pasted.txt  # when Codex cannot be asked")]
+  codex-manager status --status-file pasted.txt  # when Codex cannot be asked
+  codex-manager status --status-file pasted.txt --account work")]
 pub struct StatusArgs {
-    /// Text pasted from Codex's /status, used when Codex cannot be asked; - is standard input
+    /// Use text pasted from Codex's /status instead of asking Codex; - is standard input
     #[arg(long, value_name = "FILE")]
     status_file: Option<PathBuf>,
-    /// Ask about this account, signed in or not: a profile, an email, a beginning of one
-    #[arg(long, value_name = "ACCOUNT", conflicts_with = "status_file")]
+    /// Show this account, signed in or not: a profile, an email, a beginning of one. With --status-file
+    /// it is the account of the pasted text
+    #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Ask about every account whose login is at hand
     #[arg(long, conflicts_with_all = ["account", "status_file"])]
@@ -76,26 +80,60 @@ impl StatusArgs {
         if self.all {
             return survey::all(self.dry_run, context);
         }
-        if let Some(account) = &self.account {
-            return survey::one(account, self.dry_run, context);
-        }
         let text = self.status_file.as_deref().map(read_text).transpose()?;
-        let settings = &context.settings;
-        let now = context.now();
-        let known = cooldown::load(&settings.manager_home, &now, settings.zone)?;
-        warn_all(&context.ui, &known.warnings);
-        let ask = !self.dry_run && !self.is_young(context, &known.file)?;
-        let (report, is_noted) = refresh::look(context, &known.file, text.as_deref(), ask)?;
+        match (&self.account, &text) {
+            (Some(account), Some(text)) => self.run_on_text_of(account, text, context),
+            (Some(account), None) => survey::one(account, self.dry_run, context),
+            (None, _) => self.run_on_live(text.as_deref(), context),
+        }
+    }
+
+    fn run_on_live(&self, text: Option<&str>, context: &Context) -> Result<Outcome, CommandError> {
+        let known = load_known(context)?;
+        let is_looking = !self.dry_run && !self.is_young(context, &known)?;
+        let report = refresh::look(context, &known, text, is_looking)?;
+        let is_noted = !is_looking || refresh::note(context, &report);
         show(context, &report, None);
         if !self.dry_run {
             status_history::say_moved(&report, context)?;
         }
-        // Without asking, what is remembered is all that was wanted.
-        let remembered = !ask && report.observation.is_some();
+        // Without a look the last observation is all that was wanted.
+        let remembered = !is_looking && report.observation.is_some();
         Ok(Outcome::partial_if(
             !is_noted || !report.is_complete() && !remembered,
         ))
     }
+
+    fn run_on_text_of(
+        &self,
+        account: &str,
+        text: &str,
+        context: &Context,
+    ) -> Result<Outcome, CommandError> {
+        let (accounts, _) = with_profiles(context)?;
+        let entry = &accounts[resolve(accounts.iter().map(|a| &a.entry), account)?].entry;
+        let known = load_known(context)?;
+        let report = status::observe_text(
+            text,
+            &entry.identity,
+            &context.settings.codex_home,
+            &refresh::inquiry(context, &known, false),
+        )?;
+        let is_noted = self.dry_run || refresh::note(context, &report);
+        show(context, &report, entry.profile.as_deref());
+        if !self.dry_run {
+            status_history::say_moved(&report, context)?;
+        }
+        Ok(Outcome::partial_if(!is_noted || !report.is_complete()))
+    }
+}
+
+/// `cooldown.json`, for figures that are remembered.
+fn load_known(context: &Context) -> Result<CooldownFile, CommandError> {
+    let settings = &context.settings;
+    let known = cooldown::load(&settings.manager_home, &context.now(), settings.zone)?;
+    warn_all(&context.ui, &known.warnings);
+    Ok(known.file)
 }
 
 impl StatusArgs {
@@ -104,7 +142,7 @@ impl StatusArgs {
         let Some(text) = &self.if_older else {
             return Ok(false);
         };
-        let limit = wall::parse_span(text).ok_or_else(|| {
+        let limit = time_format::parse_span(text).ok_or_else(|| {
             CommandError::usage(format!("--if-older is no duration: {text:?}"))
                 .hint("write 30min, 12h or 1d")
         })?;
@@ -125,10 +163,11 @@ pub(super) fn read_text(path: &Path) -> Result<String, CommandError> {
         let stdin = std::io::stdin().lock();
         waiting_for_input(|| stdin.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     } else {
-        regular::open_given(path).and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
+        file_open::open_given(path)
+            .and_then(|file| file.take(MAX_TEXT_BYTES).read_to_end(&mut bytes))
     };
     read.at("read", path)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(status_text::decode(&bytes))
 }
 
 /// One account in JSON. Its keys are a contract.
@@ -141,6 +180,7 @@ pub(super) struct StatusJson {
     account_id: Option<String>,
     plan: Option<String>,
     windows: Vec<WindowJson>,
+    spend_cap: Option<SpendCapJson>,
     source: Option<&'static str>,
     observed_at: Option<String>,
     session_start_at: Option<String>,
@@ -162,6 +202,7 @@ impl StatusJson {
             windows: seen
                 .map(|seen| seen.windows.iter().map(Into::into).collect())
                 .unwrap_or_default(),
+            spend_cap: seen.and_then(|seen| Some(SpendCapJson::from(seen.spend_cap?))),
             source: seen.map(|seen| seen.source.name()),
             observed_at: seen.map(|seen| rfc3339_of(&seen.observed_at)),
             session_start_at: seen
@@ -192,10 +233,10 @@ pub(super) fn show(context: &Context, report: &StatusReport, profile: Option<&st
         None if report.is_api_key() => ui.line("an API key is billed by use and has no windows"),
         None => ui.line("nothing is known of its quota"),
         Some(seen) => {
-            for line in windows::lines(ui, &seen.windows, zone, &now) {
+            for line in windows::lines(ui, seen, zone, &now) {
                 ui.line(line);
             }
-            if seen.windows.is_empty() {
+            if seen.windows.is_empty() && seen.spend_cap.is_none() {
                 ui.line("the server declares no quota windows");
             }
             if let Some(at) = next {

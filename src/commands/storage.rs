@@ -5,7 +5,7 @@ use crate::codex::config::CodexConfig;
 use crate::codex::threads;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::space;
 use crate::storage::{self, Share, StorageReport};
 use crate::ui::Style;
@@ -75,13 +75,13 @@ fn show(context: &Context, report: &StorageReport) {
     ui.prose(format_args!(
         "{} in {}: {}",
         bytes(report.total_bytes),
-        counted(report.files, "file"),
+        pluralize(report.files, "file"),
         context.settings.codex_home.display()
     ));
     if report.unreadable > 0 {
         ui.warn(format_args!(
             "{} could not be looked at",
-            counted(report.unreadable, "place")
+            pluralize(report.unreadable, "place")
         ));
     }
     let mut table = Table::new(ui, &["KIND", "SIZE", "FILES", "COULD GO"]);
@@ -179,20 +179,20 @@ fn forecast(
     let free = free_bytes.map_or(String::new(), |free| format!(", {} free", bytes(free)));
     let full = match full_in_days {
         Some(days) if days < 3650 => {
-            format!(": full in {} at this rate", counted(days, "day"))
+            format!(": full in {} at this rate", pluralize(days, "day"))
         }
         _ => String::new(),
     };
     context.ui.prose(format_args!(
         "\nconversations grew by {} in {}, {} a day{free}{full}",
         bytes(growth.bytes),
-        counted(growth.days, "day"),
+        pluralize(growth.days, "day"),
         bytes(growth.bytes_per_day)
     ));
     if full_in_days.is_some_and(|days| days < 30) {
         context.ui.warn(format_args!(
             "the disk is full in about {}",
-            counted(full_in_days.unwrap_or_default(), "day")
+            pluralize(full_in_days.unwrap_or_default(), "day")
         ));
     }
 }

@@ -15,7 +15,7 @@ use crate::history::hidden;
 use crate::inventory::cooldown::LoginState;
 use crate::inventory::resolve::resolve;
 use crate::inventory::store;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use clap::Args;
 use serde::Serialize;
@@ -102,8 +102,8 @@ impl UseArgs {
             let settings = &context.settings;
             let previous = switch::previous(&settings.manager_home, &settings.codex_home)?;
             return previous.ok_or_else(|| {
-                CommandError::failed("no account was used before this one")
-                    .hint("name one of: codex-manager list")
+                CommandError::failed("there is no previous account")
+                    .hint("name an account: codex-manager list")
             });
         }
         let (mut accounts, _) = with_profiles(context)?;
@@ -212,13 +212,13 @@ impl SwitchArgs {
                 String::new()
             };
             context.ui.warn(format_args!(
-                "auth.json was a link; it is a file of its own now{also}"
+                "auth.json was a link and is now a regular file{also}"
             ));
         }
         show_done(&report, to, daemon, context);
         if is_refused {
             context.ui.warn(format_args!(
-                "the server refused this login when it was asked last; if Codex is refused, sign in \
+                "the server rejected this login at the last query; if Codex fails, sign in \
                  again: codex-manager profile login {}",
                 printable(&report.plan.profile)
             ));
@@ -263,7 +263,7 @@ fn show_plan(plan: &SwitchPlan, to: &Identity, context: &Context) {
     }
     if let Some(reason) = &plan.unreadable {
         ui.report(format_args!(
-            "would keep auth.json beside, which is {reason}"
+            "would keep a copy of auth.json, which is {reason}"
         ));
     }
     if daemon == "running" {
@@ -325,8 +325,8 @@ fn show_current(plan: &SwitchPlan, to: &Identity, daemon: &'static str, context:
     }
     if daemon == "running" {
         context.ui.warn(
-            "Codex's background daemon runs, and keeps the account that it was started with: \
-             --stop-daemon makes sure",
+            "Codex's background daemon is running and keeps the account that it was started with: \
+             --stop-daemon stops it",
         );
     }
 }
@@ -362,8 +362,8 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         let (from, profile) = (printable(from), printable(&saved.profile));
         ui.report(match saved.outcome {
             SaveOutcome::KeptNewer => format!(
-                "  the profile {profile} has a newer login of {from}; the one that was live went \
-                 to its history"
+                "  the profile {profile} has a newer login of {from}; the previously live one \
+                 went to its history"
             ),
             _ => format!("  the login of {from} is kept in the profile {profile}"),
         });
@@ -380,7 +380,7 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         ));
     }
     if report.plan.is_missing {
-        ui.warn("there was no auth.json: what was signed in before, if anything, is not known");
+        ui.warn("there was no auth.json: the previous account, if any, is unknown");
     }
     if report.plan.is_stale {
         ui.warn(format_args!(
@@ -390,7 +390,9 @@ fn show_done(report: &SwitchReport, to: &Identity, daemon: &'static str, context
         ));
     }
     if daemon == "running" {
-        ui.warn("a background daemon of Codex was started meanwhile: it may have the old account");
+        ui.warn(
+            "Codex's background daemon was started during the switch: it may have the old account",
+        );
     }
     for running in &report.still_running {
         ui.warn(format_args!("still runs with the old account: {running}"));
@@ -420,7 +422,7 @@ fn tell_what_is_hidden(from: &Identity, context: &Context) {
                 .iter()
                 .map(|title| format!("\"{}\"", printable(&shortened(title, TITLE_CHARS))))
                 .collect();
-            let conversations = counted(found.count, "conversation");
+            let conversations = pluralize(found.count, "conversation");
             let more = if found.count > titles.len() {
                 ", …"
             } else {

@@ -14,7 +14,7 @@ use crate::inventory::catalog;
 use crate::inventory::records::{FileStamp, Verified};
 use crate::inventory::store::{self, Finding};
 use crate::io::clock::Timestamp;
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::staging::Staging;
 use crate::io::{IoContext, document, hash};
 use crate::ui::{Style, problem};
@@ -89,7 +89,7 @@ impl VerifyArgs {
         Ok(if ok {
             Outcome::Done
         } else {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         })
     }
 
@@ -284,7 +284,7 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
     if archive.manifest().is_none() {
         return Ok(false);
     }
-    let file = regular::open(path).at("read", path)?;
+    let file = file_open::open(path).at("read", path)?;
     let (archive_sha256, archive_bytes) =
         hash::sha256_of(&mut BufReader::new(file)).at("read", path)?;
     let mut metadata = Metadata {

@@ -5,8 +5,8 @@ use super::{
     globs, number, span,
 };
 use crate::inventory::retention::KeepRules;
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic};
 use crate::launch::folders::FolderAccounts;
 use clap::ValueEnum;
@@ -376,7 +376,7 @@ pub fn replace(manager_home: &Path, before: &str, after: &ConfigFile) -> Result<
 /// # Errors
 /// It cannot be read.
 pub fn read_text(path: &Path) -> Result<String, IoError> {
-    match regular::read_to_string(path) {
+    match file_open::read_to_string(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         text => text.at("read", path),
     }

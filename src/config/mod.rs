@@ -8,13 +8,13 @@ mod setting;
 
 pub use setting::{FOLDER_KEYS, KeyError, Setting, find};
 
-use crate::accounts::edit::name_problem;
+use crate::accounts::profile_ops::name_problem;
 use crate::archive::format::Compression;
 use crate::archive::reuse::VerifyReused;
 use crate::archive::scope::Excludes;
 use crate::inventory::retention::KeepRules;
 use crate::io::clock::Zone;
-use crate::io::wall;
+use crate::io::time_format;
 use crate::launch::folders::FolderAccounts;
 use crate::quota::recommend::Strategy;
 use crate::ui::ColorChoice;
@@ -212,7 +212,7 @@ fn count(value: &Value) -> Option<u32> {
 
 /// A span above zero.
 fn span(text: &str) -> Option<Duration> {
-    wall::parse_span(text).filter(|span| *span > Duration::zero())
+    time_format::parse_span(text).filter(|span| *span > Duration::zero())
 }
 
 fn globs(value: &Value) -> Option<Vec<String>> {

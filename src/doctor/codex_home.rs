@@ -1,7 +1,7 @@
 //! The Codex program and its home: settings, login, databases, conversations, daemon.
 
 use super::{Check, World, open_to_others};
-use crate::accounts::running::Accounts;
+use crate::accounts::running::AccountHistory;
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
 use crate::codex::daemon;
@@ -11,9 +11,9 @@ use crate::codex::rollout::ConversationFile;
 use crate::codex::threads;
 use crate::history::check::with_cause;
 use crate::inventory::{remedies, store};
+use crate::io::file_open;
 use crate::io::processes;
-use crate::io::quantity::counted;
-use crate::io::regular;
+use crate::io::quantity::pluralize;
 use std::fs::{self};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub fn examine(world: &World<'_>) -> Vec<Check> {
             let path = home.join("config.toml");
             let shown = path.display();
             let check = Check::fail("home.config", message).because("Codex does not start with it");
-            if regular::check(&path).is_err() {
+            if file_open::check(&path).is_err() {
                 check.fixed_by(remedies::put_aside(&path))
             } else if newest_archive(world).is_some() {
                 check.advised(format!(
@@ -104,7 +104,7 @@ fn background(world: &World<'_>) -> Option<Check> {
     let home = world.codex_home;
     let pid = daemon::find(home)?.pid;
     let live = AuthFile::read(&home.join(AUTH_JSON)).ok()?;
-    let had = Accounts::of(world.manager_home, home, &live).unwrap_or_default();
+    let had = AccountHistory::of(world.manager_home, home, &live).unwrap_or_default();
     let started = processes::started_at(pid);
     let has = started.as_ref().and_then(|at| had.at(at));
     let signed_in = live.login().map(|login| &login.identity);
@@ -221,7 +221,7 @@ fn other_files(home: &Path) -> Vec<Check> {
     ];
     let paths = names.iter().map(|name| home.join(name));
     paths
-        .filter(|path| regular::check(path).is_err())
+        .filter(|path| file_open::check(path).is_err())
         .map(|path| {
             Check::fail(
                 "home.files",
@@ -260,7 +260,7 @@ fn databases(files: &[PathBuf], world: &World<'_>) -> Vec<Check> {
     if damaged.is_empty() {
         let message = match files.len() {
             0 => "there are no databases yet".to_owned(),
-            n => format!("{} with a good beginning", counted(n, "database")),
+            n => format!("{} with a good beginning", pluralize(n, "database")),
         };
         return vec![Check::ok(ID, message)];
     }
@@ -288,7 +288,7 @@ const NO_FILE: &str = "not a regular file";
 
 fn fault_of(path: &Path) -> Option<&'static str> {
     let mut head = [0; 100];
-    let read = regular::open(path).and_then(|mut file| {
+    let read = file_open::open(path).and_then(|mut file| {
         let bytes = file.metadata()?.len();
         // An empty file is a database that nothing was written to.
         if bytes > 0 {

@@ -3,7 +3,7 @@
 
 use super::{Check, World};
 use crate::codex::config::read_login;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::launch::record::LaunchRecord;
 use crate::launch::registry::Registry;
 
@@ -21,7 +21,7 @@ pub fn examine(world: &World<'_>) -> Option<Check> {
         }
     };
     if launches.damaged_lines() > 0 {
-        let lines = counted(launches.damaged_lines(), "line");
+        let lines = pluralize(launches.damaged_lines(), "line");
         return Some(
             Check::warn(ID, format!("{lines} of launches.jsonl cannot be read"))
                 .because("those launches are not listed")
@@ -45,7 +45,7 @@ pub fn examine(world: &World<'_>) -> Option<Check> {
     Some(if others.is_empty() {
         Check::ok(
             ID,
-            format!("{} recorded", counted(launches.len(), "launch")),
+            format!("{} recorded", pluralize(launches.len(), "launch")),
         )
     } else {
         Check::warn(

@@ -16,9 +16,9 @@ use crate::inventory::records::{ArchiveRecord, InventoryFile, Problem};
 use crate::inventory::{cooldown, left_over, observations, remedies, store, trash};
 use crate::io::atomic;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::launch::{program, registry};
 use crate::logging;
@@ -177,7 +177,7 @@ fn inventory(home: &Path) -> Check {
     match document::read::<InventoryFile>(&home.join(store::FILE_NAME)) {
         Err(e) => unusable(Check::fail(ID, e.to_string()), &e)
             .because("without it nothing can be noted of archives and legacy files"),
-        Ok(Found::Damaged(detail)) => {
+        Ok(DocumentState::Damaged(detail)) => {
             Check::fail(ID, format!("inventory.json is damaged: {detail}"))
                 .because("every list has to read all archives again")
                 .fixed_by("codex-manager doctor --fix")
@@ -228,7 +228,7 @@ fn profiles(world: &World<'_>) -> Vec<Check> {
             });
         }
     }
-    for profile in profiles.nobodys().unwrap_or_default() {
+    for profile in profiles.unidentified().unwrap_or_default() {
         let folder = profiles.folder_of(&profile.name);
         checks.push(
             Check::fail(
@@ -243,7 +243,7 @@ fn profiles(world: &World<'_>) -> Vec<Check> {
         );
     }
     if checks.is_empty() {
-        let profiles = counted(all.len(), "profile");
+        let profiles = pluralize(all.len(), "profile");
         checks.push(Check::ok(ID, format!("{profiles} can be read")));
     }
     checks
@@ -363,7 +363,7 @@ fn foreign_archives(home: &Path) -> Option<Check> {
 /// Archives of the Python codex-manager 1.x or 2.0, which has a home of its own.
 fn python_home(world: &World<'_>) -> Option<Check> {
     let (folder, archives) = find_unimported(world.env, world.manager_home)?;
-    let archives = counted(archives, "archive");
+    let archives = pluralize(archives, "archive");
     let check = Check::warn(
         "manager.python",
         format!(
@@ -483,7 +483,7 @@ fn dated_ahead(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<Check> {
 }
 
 fn age_of_backup(count: usize, full: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Check {
-    let archives = counted(count, "archive");
+    let archives = pluralize(count, "archive");
     let message = match full {
         Some(made) => format!("{archives}, the newest full one {} old", age(made, now)),
         None => format!("{archives}, and none of the whole home up to now"),
@@ -530,7 +530,7 @@ fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 fn trash_size(home: &Path) -> Option<Check> {
     let content = trash::content(home).ok()?;
     (content.archives > 0).then(|| {
-        let archives = counted(content.archives, "pruned archive");
+        let archives = pluralize(content.archives, "pruned archive");
         let message = format!("in the trash: {archives}, {}", time::bytes(content.bytes));
         Check::ok("archives.trash", message).fixed_by("codex-manager prune --empty-trash")
     })

@@ -1,4 +1,4 @@
-//! What is said of errors about profiles, their logins and switches.
+//! Exit codes and hints for errors about profiles, logins and switches.
 
 use super::{CommandError, ErrorKind};
 use crate::codex::process::Role;
@@ -21,8 +21,8 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
             ),
             ProfileError::Moved(ref name) => {
                 let hint = format!(
-                    "sign in again: codex-manager profile login {name}; where this machine has the \
-                     login all the same, say so: codex-manager profile save {name} --from and the \
+                    "sign in again: codex-manager profile login {name}; if this machine \
+                     still has the login, assert it: codex-manager profile save {name} --from and the \
                      auth.json in the folder of that profile; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
@@ -31,14 +31,14 @@ impl From<crate::accounts::profile::ProfileError> for CommandError {
                 .hint("sign in again: codex-manager profile login NAME; nothing was changed"),
             ProfileError::NoSuchLogin { ref choices, .. } => {
                 let hint = if choices.is_empty() {
-                    "there is none that differs from the one it has; nothing was changed".into()
+                    "the history has no login that differs from the current one; nothing was changed".into()
                 } else {
-                    format!("there are: {}; nothing was changed", choices.join(", "))
+                    format!("available: {}; nothing was changed", choices.join(", "))
                 };
                 Self::wrap(ErrorKind::Failed, error).hint(hint)
             }
             ProfileError::Unknown(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("see them all: codex-manager profile list; nothing was changed"),
+                .hint("list all profiles: codex-manager profile list; nothing was changed"),
         }
     }
 }
@@ -51,64 +51,64 @@ impl From<crate::accounts::switch::SwitchError> for CommandError {
             SwitchError::Profile(e) => e.into(),
             SwitchError::Interrupted => Self::interrupted(),
             SwitchError::NoProfile(_) => Self::wrap(ErrorKind::Refused, error).hint(
-                "take one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
+                "save one from a file or an archive: codex-manager profile save NAME --from FILE; nothing was changed",
             ),
-            SwitchError::NoLogin { .. } | SwitchError::Intruder { .. } => {
+            SwitchError::NoLogin { .. } | SwitchError::OtherAccount { .. } => {
                 Self::wrap(ErrorKind::Refused, error).hint(
                     "save a login of the account: codex-manager profile save NAME --from FILE; nothing was changed",
                 )
             }
             SwitchError::Moved(ref profile) => {
                 let hint = format!(
-                    "sign in anew to have one here, too: codex-manager profile login {profile}; nothing was changed"
+                    "sign in again to get one on this machine: codex-manager profile login {profile}; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
             SwitchError::LiveElsewhere { .. } => Self::wrap(ErrorKind::Refused, error).hint(
-                "a login in two places stops working in both: switch the other home first; nothing was changed",
+                "a login that is used in two homes stops working in both: switch the other home first; nothing was changed",
             ),
             SwitchError::Stale { ref profile } => {
                 let hint = format!(
-                    "get a new one: codex-manager profile login {profile}; --force-stale puts this one live all the same; nothing was changed"
+                    "sign in again: codex-manager profile login {profile}; --force-stale uses this login anyway; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
             SwitchError::Locked(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("see who it is: codex-manager current; nothing was changed"),
+                .hint("list the Codex processes: codex-manager current; nothing was changed"),
             SwitchError::Renewing { .. } => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end these first, or wait; nothing was changed"),
+                .hint("end these processes or wait; nothing was changed"),
             SwitchError::Daemon(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("stop it with --stop-daemon; nothing was changed"),
             SwitchError::DaemonAtWork { .. } => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("wait for it to end, or cut it off with --force; nothing was changed"),
+                .hint("wait for it to finish, or cut it off with --force; nothing was changed"),
             SwitchError::NoProgram(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("name Codex with --codex-bin FILE; nothing was changed"),
             SwitchError::NotStopped(_) => Self::wrap(ErrorKind::CodexRunning, error).hint(
-                "it may be about to end: run the same command again; no login was changed",
+                "it may still be ending: run the same command again; no login was changed",
             ),
-            SwitchError::Loan(e) => e.into(),
+            SwitchError::Lease(e) => e.into(),
         }
     }
 }
 
-impl From<crate::accounts::loan::LoanError> for CommandError {
-    fn from(error: crate::accounts::loan::LoanError) -> Self {
-        use crate::accounts::loan::LoanError;
+impl From<crate::accounts::lease::LeaseError> for CommandError {
+    fn from(error: crate::accounts::lease::LeaseError) -> Self {
+        use crate::accounts::lease::LeaseError;
         match error {
-            LoanError::Io(e) => e.into(),
-            LoanError::Profile(e) => e.into(),
-            LoanError::Interrupted => Self::interrupted(),
-            LoanError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
+            LeaseError::Io(e) => e.into(),
+            LeaseError::Profile(e) => e.into(),
+            LeaseError::Interrupted => Self::interrupted(),
+            LeaseError::InUse(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
-            LoanError::StillAsked { .. } => Self::wrap(ErrorKind::CodexRunning, error)
+            LeaseError::ProbeRunning { .. } => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("wait for it to end, then run the same command again; nothing was changed"),
-            LoanError::OtherLogin(_) => Self::wrap(ErrorKind::CodexRunning, error)
+            LeaseError::OtherAccountSignedIn(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end that Codex first: codex-manager launches; nothing was changed"),
-            LoanError::NoRoom(_) => Self::wrap(ErrorKind::Failed, error)
+            LeaseError::DiskFull(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("free some disk space, then run the same command again; nothing was changed"),
-            LoanError::Lent(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("codex-manager status --all takes it back; nothing was changed"),
-            LoanError::Isolated {
+            LeaseError::AlreadyLeased(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("return it to the profile: codex-manager status --all; nothing was changed"),
+            LeaseError::Isolated {
                 ref profile,
                 ref home,
                 ref holders,
@@ -116,46 +116,46 @@ impl From<crate::accounts::loan::LoanError> for CommandError {
                 let daemon = Role::Daemon.to_string();
                 if holders.iter().any(|holder| holder.why == daemon) {
                     let hint = format!(
-                        "its login returns when the daemon is stopped: CODEX_HOME={} codex app-server daemon \
-                         stop; nothing was changed",
+                        "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
+                         app-server daemon stop; nothing was changed",
                         shell::word(&home.to_string_lossy())
                     );
                     return Self::wrap(ErrorKind::CodexRunning, error).hint(hint);
                 }
                 let hint = format!(
-                    "codex-manager launch {profile} --isolated joins it; its login returns when the last \
-                     Codex there ends; nothing was changed"
+                    "codex-manager launch {profile} --isolated joins it; the login returns to the profile \
+                     when the last Codex there ends; nothing was changed"
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
             }
-            LoanError::Damaged { ref profile, .. } => {
+            LeaseError::Damaged { ref profile, .. } => {
                 let hint = format!(
-                    "where its login is good, codex-manager profile save {profile} --from FILE with the auth.json of the profile writes it anew; nothing was changed"
+                    "if its auth.json is valid, rewrite profile.json: codex-manager profile save {profile} --from FILE, with the auth.json of the profile; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::HomeLost { ref profile, .. } => {
+            LeaseError::HomeUnreadable { ref profile, .. } => {
                 let hint = format!(
-                    "mount it again; where it is gone for good, codex-manager use --force-stale {profile} puts the login live all the same; nothing was changed"
+                    "mount its disk; if the home is gone for good: codex-manager use --force-stale {profile}; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::NoLogin(ref profile)
-            | LoanError::Moved(ref profile)
-            | LoanError::Stale(ref profile) => {
+            LeaseError::NoLogin(ref profile)
+            | LeaseError::Moved(ref profile)
+            | LeaseError::Stale(ref profile) => {
                 let hint = format!(
-                    "sign in anew: codex-manager profile login {profile}; nothing was changed"
+                    "sign in again: codex-manager profile login {profile}; nothing was changed"
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::Live { ref home, .. } => {
+            LeaseError::Live { ref home, .. } => {
                 let hint = format!(
-                    "ask about it there: codex-manager status --codex-home {}; nothing was changed",
+                    "query it there: codex-manager status --codex-home {}; nothing was changed",
                     home.display()
                 );
                 Self::wrap(ErrorKind::Refused, error).hint(hint)
             }
-            LoanError::InKeyring { ref home, .. } => {
+            LeaseError::InKeyring { ref home, .. } => {
                 let hint = format!(
                     "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
                     home.join("config.toml").display()
@@ -176,7 +176,7 @@ impl From<crate::accounts::source::SourceError> for CommandError {
                 "sign in with codex-manager profile login NAME, or name a file: --from FILE; nothing was changed",
             ),
             SourceError::Unreadable { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("sign in anew: codex-manager profile login NAME; nothing was changed"),
+                .hint("sign in again: codex-manager profile login NAME; nothing was changed"),
         }
     }
 }

@@ -75,7 +75,7 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Archive(e) => e.into(),
             RestoreError::Io(e) => e.into(),
             RestoreError::Profile(e) => e.into(),
-            RestoreError::Loan(e) => e.into(),
+            RestoreError::Lease(e) => e.into(),
             RestoreError::Swap(e) => e.into(),
             RestoreError::Database(e) => e.into(),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)

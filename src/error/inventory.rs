@@ -22,8 +22,14 @@ impl From<crate::inventory::status::StatusError> for CommandError {
             StatusError::Interrupted => Self::interrupted(),
             StatusError::Text(_) => Self::wrap(ErrorKind::Failed, error)
                 .hint("paste what /status shows in Codex, with the lines of the limits"),
+            StatusError::UnreadableAccount(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("paste /status again from a wider terminal; nothing was changed")
+                .hint("or name its account: codex-manager status --status-file FILE --account NAME"),
             StatusError::AnotherAccount { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("paste the /status of the account that the home is signed in as; nothing was changed"),
+                .hint("paste the /status of the account that the home is signed in as; nothing was changed")
+                .hint("or name its account: codex-manager status --status-file FILE --account NAME"),
+            StatusError::NotOfAccount { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("name the account that the text is about, or leave out --account; nothing was changed"),
         }
     }
 }

@@ -8,7 +8,7 @@ impl From<crate::launch::session::LaunchError> for CommandError {
         match error {
             LaunchError::Io(e) => e.into(),
             LaunchError::Switch(e) => e.into(),
-            LaunchError::Loan(e) => e.into(),
+            LaunchError::Lease(e) => e.into(),
             LaunchError::Profile(e) => e.into(),
             LaunchError::Isolation(e) => e.into(),
             LaunchError::Program(_) => Self::wrap(ErrorKind::Failed, error)

@@ -8,7 +8,7 @@ impl From<crate::transfer::TransferError> for CommandError {
         match error {
             TransferError::Io(e) => e.into(),
             TransferError::Profile(e) => e.into(),
-            TransferError::Loan(e) => e.into(),
+            TransferError::Lease(e) => e.into(),
             TransferError::Document(e) => e.into(),
             TransferError::Interrupted => Self::interrupted(),
             TransferError::PythonHome(e) => e.into(),

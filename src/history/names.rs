@@ -8,8 +8,8 @@ use super::HistoryError;
 use super::id::ConversationId;
 use super::lines::{Line, Lines};
 use super::stamp::Stamp;
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, position};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -61,7 +61,7 @@ impl SessionIndex {
             path: path.to_path_buf(),
             ..Self::default()
         };
-        let file = match regular::open(path) {
+        let file = match file_open::open(path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(index),
             Err(e) => return Err(e).at("read", path),
@@ -137,7 +137,7 @@ impl IndexEntry {
 pub fn append(home: &Path, entries: &[IndexEntry]) -> Result<(), HistoryError> {
     let _held = FileLock::exclusive_within(&home.join(LOCK_NAME), PATIENCE)?;
     let path = home.join(FILE_NAME);
-    let bytes = match regular::read(&path) {
+    let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),

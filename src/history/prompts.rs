@@ -5,7 +5,7 @@
 
 use super::id::ConversationId;
 use super::lines::{Line, Lines};
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub struct HistoryEntry {
 /// There may be none. Only one line is held at a time.
 pub fn read(home: &Path, mut each: impl FnMut(HistoryEntry)) -> Result<u64, IoError> {
     let path = home.join(FILE_NAME);
-    let file = match regular::open(&path) {
+    let file = match file_open::open(&path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(0),
         Err(e) => return Err(e).at("read", &path),

@@ -17,8 +17,8 @@ use crate::codex::program::Program;
 use crate::codex::rollout::ZST;
 use crate::codex::threads::{self, NewRow, RowChange};
 use crate::io::environment::Environment;
-use crate::io::quantity::counted;
-use crate::io::regular;
+use crate::io::file_open;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -158,7 +158,7 @@ pub fn plan(findings: Findings, provider: &str) -> Result<RepairPlan, HistoryErr
         });
     }
     if plan.makes_database {
-        let to = counted(report.missing.len(), "conversation");
+        let to = pluralize(report.missing.len(), "conversation");
         let id = ConversationId::of("");
         let change = Change::new(id, Action::Database, report.problem, to);
         plan.changes.push(change);
@@ -429,7 +429,7 @@ fn make_database(
 
 fn put_database(made: &Path, target: &Path) -> Result<(), HistoryError> {
     let mut temp = atomic::TempFile::beside(target)?;
-    let mut source = regular::open(made).at("read", made)?;
+    let mut source = file_open::open(made).at("read", made)?;
     io::copy(&mut source, temp.file()).at("write", target)?;
     // What lies beside the old one belongs to it.
     for sidecar in database_sidecars(target) {

@@ -14,7 +14,7 @@ use crate::codex::program::Program;
 use crate::codex::redaction::printable;
 use crate::codex::thread_rows::{self, Strays};
 use crate::codex::{database_view, threads};
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
@@ -152,8 +152,8 @@ fn ask(
         if is_interrupted() {
             return Err(HistoryError::Interrupted);
         }
-        match child.hear(Instant::now() + SLICE) {
-            Heard::Line(line) => {
+        match child.read_line(Instant::now() + SLICE) {
+            ChildOutput::Line(line) => {
                 let Ok(answer) = serde_json::from_slice::<Value>(&line) else {
                     continue;
                 };
@@ -165,14 +165,14 @@ fn ask(
                     Some(error) => Err(HistoryError::NotRebuilt(printable(error))),
                 };
             }
-            Heard::Closed => {
+            ChildOutput::Closed => {
                 child.finish(Instant::now() + GRACE);
                 return Err(HistoryError::NotRebuilt(printable(child.stderr().trim())));
             }
-            Heard::Nothing if Instant::now() > deadline => {
+            ChildOutput::TimedOut if Instant::now() > deadline => {
                 return Err(HistoryError::NotRebuilt("it did not answer in time".into()));
             }
-            Heard::Nothing => {}
+            ChildOutput::TimedOut => {}
         }
     }
 }

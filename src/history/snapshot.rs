@@ -4,9 +4,9 @@
 //! was not there is remembered as absent. Nobody may use the home meanwhile.
 
 use super::HistoryError;
-use crate::io::document::{self, Document, Found};
+use crate::io::document::{self, Document, DocumentState};
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, atomic, hash, tree};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -233,7 +233,9 @@ pub fn find(
         if !folder.is_dir() {
             continue;
         }
-        if let Found::Good(document) = document::read::<SnapshotFile>(&folder.join(DOCUMENT))? {
+        if let DocumentState::Good(document) =
+            document::read::<SnapshotFile>(&folder.join(DOCUMENT))?
+        {
             found.push(Snapshot { folder, document });
         }
     }
@@ -258,7 +260,7 @@ pub fn find(
 pub fn being_put_back(manager_home: &Path) -> Result<Option<Snapshot>, HistoryError> {
     let folder = manager_home.join(FOLDER);
     let mark = folder.join(UNDOING);
-    let name = match regular::read_to_string(&mark) {
+    let name = match file_open::read_to_string(&mark) {
         Ok(name) => name,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", &mark).map_err(Into::into),
@@ -276,7 +278,7 @@ fn verify(snapshot: &Snapshot) -> Result<(), HistoryError> {
     for file in &snapshot.document.files {
         if let Some(content) = &file.content {
             let kept = snapshot.folder.join(&content.name);
-            let mut opened = regular::open(&kept).at("read", &kept)?;
+            let mut opened = file_open::open(&kept).at("read", &kept)?;
             let (digest, _) = hash::sha256_of(&mut opened).at("read", &kept)?;
             if digest != content.sha256 {
                 return Err(HistoryError::DamagedSnapshot {
@@ -343,7 +345,7 @@ fn put_one_back(snapshot: &Snapshot, file: &KeptFile) -> Result<(), HistoryError
         return remove(&file.path);
     };
     let kept = snapshot.folder.join(&content.name);
-    let mut source = regular::open(&kept).at("read", &kept)?;
+    let mut source = file_open::open(&kept).at("read", &kept)?;
     let mut temp = atomic::TempFile::beside(&file.path)?;
     io::copy(&mut source, temp.file()).at("write", &file.path)?;
     set_mode(temp.file(), content.mode).at("write", &file.path)?;
@@ -364,7 +366,7 @@ fn remove(path: &Path) -> Result<(), HistoryError> {
 
 /// Copies a file into a snapshot; `None` when it is not there.
 fn keep(path: &Path, folder: &Path, name: &str) -> Result<Option<Content>, HistoryError> {
-    let mut source = match regular::open(path) {
+    let mut source = match file_open::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(e).at("read", path).map_err(Into::into),

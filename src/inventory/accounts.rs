@@ -184,6 +184,7 @@ mod tests {
                 source: Source::Live,
                 observed_at: at("2026-11-20T12:00:00Z"),
                 usage_allowed: None,
+                spend_cap: None,
                 windows: vec![],
             }),
             ..AccountEntry::new(Identity::of_email("a@x.com"))

@@ -15,9 +15,9 @@ use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity};
 use crate::io::atomic::{self, TempFile};
 use crate::io::clock::{Timestamp, Zone};
+use crate::io::file_open;
 use crate::io::hash::Hasher;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, IoError, document};
 use crate::quota::legacy::{self, LegacyName, LegacyOptions};
 use chrono::{DateTime, Utc};
@@ -196,7 +196,7 @@ pub fn read(path: &Path) -> Result<LegacyFile, IoError> {
 
 /// Stamp, digest and bytes of a file; no bytes where there are too many.
 fn read_bounded(path: &Path) -> Result<(FileStamp, String, Option<Vec<u8>>), IoError> {
-    let mut file = regular::open(path).at("open", path)?;
+    let mut file = file_open::open(path).at("open", path)?;
     let meta = file.metadata().at("read", path)?;
     let mut bytes = Vec::new();
     let mut hasher = Hasher::default();

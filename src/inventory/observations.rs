@@ -8,7 +8,7 @@ use crate::codex::identity::Identity;
 use crate::codex::window::Window;
 use crate::io::atomic;
 use crate::io::clock::Timestamp;
-use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::hash;
 use crate::quota::drift::{self, Course};
 use crate::quota::window::{Observation, SAME_WINDOW};
@@ -74,19 +74,24 @@ impl ObservationsFile {
 
 /// Whether two looks show the same: figures, and resets but for the server's jitter.
 fn is_same(a: &Observation, b: &Observation) -> bool {
+    let is_same_reset = |a: Option<Timestamp>, b: Option<Timestamp>| match (a, b) {
+        (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
+        (None, None) => true,
+        _ => false,
+    };
     let alike = |a: &Window, b: &Window| {
-        let resets = match (a.resets_at, b.resets_at) {
-            (Some(a), Some(b)) => (a - b).abs() <= SAME_WINDOW,
-            (None, None) => true,
-            _ => false,
-        };
-        resets
+        is_same_reset(a.resets_at, b.resets_at)
             && a.limit_id == b.limit_id
             && a.minutes == b.minutes
             && (a.used_percent - b.used_percent).abs() < f64::EPSILON
     };
     a.source == b.source
         && a.usage_allowed == b.usage_allowed
+        && a.spend_cap.map(|cap| cap.kind) == b.spend_cap.map(|cap| cap.kind)
+        && is_same_reset(
+            a.spend_cap.and_then(|cap| cap.resets_at),
+            b.spend_cap.and_then(|cap| cap.resets_at),
+        )
         && a.windows.len() == b.windows.len()
         && a.windows.iter().zip(&b.windows).all(|(a, b)| alike(a, b))
 }
@@ -139,7 +144,7 @@ pub fn add(
 ) -> Result<usize, DocumentError> {
     let path = path_of(manager_home, identity);
     atomic::create_private_folder(atomic::parent_of(&path))?;
-    let fresh = |_: &Found<ObservationsFile>| ObservationsFile::default();
+    let fresh = |_: &DocumentState<ObservationsFile>| ObservationsFile::default();
     let updated = document::update(&path, &manager_home.join(LOCK_NAME), fresh, |file| {
         file.identity.get_or_insert_with(|| identity.clone());
         let before = file.looks.len();

@@ -87,6 +87,7 @@ fn add(
                 source: Source::Python,
                 observed_at: observed_at.min(zone.at(now)),
                 usage_allowed: None,
+                spend_cap: None,
                 windows: vec![Window {
                     limit_id: CODEX_LIMIT.into(),
                     minutes: Some(WEEKLY_MINUTES),

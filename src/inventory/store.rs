@@ -11,7 +11,7 @@ use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::sidecar::SidecarProblem;
 use crate::io::IoError;
 use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use chrono::{DateTime, Utc};
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub fn backups(manager_home: &Path) -> PathBuf {
 pub fn archives(manager_home: &Path) -> Result<Vec<ArchiveRecord>, IoError> {
     let known = || {
         let file = document::read::<InventoryFile>(&manager_home.join(FILE_NAME)).ok();
-        let file = file.and_then(Found::good);
+        let file = file.and_then(DocumentState::good);
         file.map(|f| f.archives).unwrap_or_default()
     };
     catalog::list(&backups(manager_home), known)
@@ -40,7 +40,7 @@ pub fn refresh(manager_home: &Path) -> Result<Option<PathBuf>, DocumentError> {
     document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
-        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |_: &DocumentState<InventoryFile>| InventoryFile::default(),
         |inventory| -> Result<(), IoError> {
             let known = inventory.archives.clone();
             inventory.archives = catalog::list(&backups(manager_home), || known)?;
@@ -108,7 +108,7 @@ fn note_record(
     let updated = document::update(
         &manager_home.join(FILE_NAME),
         &manager_home.join(LOCK_NAME),
-        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |_: &DocumentState<InventoryFile>| InventoryFile::default(),
         |inventory| match inventory
             .archives
             .binary_search_by(|r| r.path.cmp(&record.path))
@@ -165,9 +165,9 @@ pub fn note_verified_holding(
     }
     let path = manager_home.join(FILE_NAME);
     let mut inventory = match document::read::<InventoryFile>(&path)? {
-        Found::Good(inventory) => inventory,
-        Found::Absent => InventoryFile::default(),
-        Found::Damaged(_) => return Ok(false),
+        DocumentState::Good(inventory) => inventory,
+        DocumentState::Absent => InventoryFile::default(),
+        DocumentState::Damaged(_) => return Ok(false),
     };
     let known = std::mem::take(&mut inventory.archives);
     inventory.archives = catalog::list(&backups, || known)?;

@@ -4,7 +4,7 @@
 //! A login that is owned elsewhere is not asked about: what was seen last of it stands in.
 
 use super::status::{self, Inquiry, StatusError, StatusOptions, StatusReport};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{Profile, Profiles};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::read_login;
@@ -61,7 +61,7 @@ pub struct Finding {
     /// Its windows, fresh or remembered.
     pub report: StatusReport,
     /// Why it was not asked, or its login not put back where it belongs.
-    pub obstacle: Option<LoanError>,
+    pub obstacle: Option<LeaseError>,
     /// What noting the answer warned of.
     pub warnings: Vec<String>,
 }
@@ -181,7 +181,7 @@ fn look(options: &SurveyOptions<'_>, subject: &Subject) -> Result<Finding, Surve
 fn look_at_profile(
     options: &SurveyOptions<'_>,
     subject: &Subject,
-) -> Result<(StatusReport, Option<LoanError>), SurveyError> {
+) -> Result<(StatusReport, Option<LeaseError>), SurveyError> {
     let profiles = Profiles::of(options.manager_home);
     let folder = profiles.folder_of(subject.profile.as_deref().unwrap_or_default());
     let is_api_key = subject.identity.kind == LoginKind::ApiKey;
@@ -189,14 +189,14 @@ fn look_at_profile(
         return Ok((observe(options, &folder, false)?, None));
     }
     let now = options.inquiry.zone.at(&options.inquiry.now);
-    let loan = match profiles.lend(&subject.identity, options.codex_home, now, PATIENCE) {
-        Ok(loan) => loan,
-        Err(LoanError::Interrupted) => return Err(StatusError::Interrupted.into()),
+    let lease = match profiles.acquire_lease(&subject.identity, options.codex_home, now, PATIENCE) {
+        Ok(lease) => lease,
+        Err(LeaseError::Interrupted) => return Err(StatusError::Interrupted.into()),
         Err(obstacle) => return Ok((observe(options, &folder, false)?, Some(obstacle))),
     };
-    let report = observe(options, loan.home(), true);
+    let report = observe(options, lease.home(), true);
     // Whatever was answered, and also when the user stops it: Codex may have renewed the login.
-    let obstacle = loan.take_back().err();
+    let obstacle = lease.release().err();
     Ok((report?, obstacle))
 }
 

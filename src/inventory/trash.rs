@@ -5,7 +5,7 @@
 
 use super::store;
 use crate::archive::names::{self, ARCHIVE_SUFFIX};
-use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic, tree};
 use chrono::{DateTime, Utc};
@@ -238,12 +238,12 @@ pub fn settle(manager_home: &Path) -> Result<Settled, DocumentError> {
 pub fn settle_holding(manager_home: &Path, _held: &FileLock) -> Result<Settled, DocumentError> {
     let journal = folder(manager_home).join(MOVES);
     match document::read::<MovesFile>(&journal)? {
-        Found::Absent => Ok(Settled::Nothing),
-        Found::Good(file) => {
+        DocumentState::Absent => Ok(Settled::Nothing),
+        DocumentState::Good(file) => {
             finish(&store::backups(manager_home), &file)?;
             Ok(Settled::Finished)
         }
-        Found::Damaged(_) => {
+        DocumentState::Damaged(_) => {
             document::move_aside(&journal)?;
             Ok(Settled::Finished)
         }

@@ -1,16 +1,16 @@
-//! Writing a file so that, whatever happens, either the old or the new one is there.
+//! Atomic file writes: after a crash, either the old or the new file exists, complete.
 
 use super::{IoContext, IoError};
-use super::{reach, regular};
+use super::{file_open, long_path};
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 
-/// How the names of our temp files begin. They are safe to remove once no process writes them.
+/// The prefix of temp files. They are safe to remove once no process writes them.
 pub const TEMP_PREFIX: &str = ".codex-manager-tmp-";
 
-/// Whether a file of this name is one of our temp files.
+/// Returns true if `name` is that of a temp file.
 pub fn is_temp_name(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }
@@ -25,7 +25,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// The same for a file that is somebody else's to share: who may read it stays as it is.
+/// Replaces `path` with `bytes` like [`write`], keeping its permissions, for files of other
+/// programs.
 pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -36,7 +37,8 @@ pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// The same for a generated file that holds no secret: others may read it.
+/// Replaces `path` with `bytes` like [`write`], readable by other users, for generated files
+/// without secrets.
 pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
     temp.file().write_all(bytes).at("write", path)?;
@@ -51,8 +53,7 @@ pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// A file that is being written beside the place where it will stand. Dropped before it is
-/// put there, it removes itself.
+/// A file that is written next to its final path. Dropped before it is published, it is removed.
 #[derive(Debug)]
 pub struct TempFile(tempfile::NamedTempFile);
 
@@ -69,8 +70,8 @@ impl TempFile {
                 .prefix(TEMP_PREFIX)
                 .tempfile_in(folder)
                 .at("create a file in", folder)?;
-            // The lock tells a sweep that somebody writes it; it ends with us. A sweep that came in
-            // between has taken the file away.
+            // The lock shows a sweep that the file is in use; it ends with this process. A sweep
+            // between create and lock may have removed the file.
             let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
             if !taken && file.path().exists() {
                 return Ok(Self(file));
@@ -83,7 +84,7 @@ impl TempFile {
         self.0.as_file_mut()
     }
 
-    /// Where the file is for now.
+    /// The temporary path.
     pub fn path(&self) -> &Path {
         self.0.path()
     }
@@ -102,7 +103,7 @@ impl TempFile {
         sync_folder(parent_of(path))
     }
 
-    /// Makes the file durable under the name that it has for now.
+    /// Makes the content durable under the temporary name.
     pub fn sync(&self) -> Result<(), IoError> {
         self.0.as_file().sync_all().at("fsync", self.0.path())
     }
@@ -123,12 +124,12 @@ impl TempFile {
         named.at("create", path).map(drop)
     }
 
-    /// fsyncs, then renames to `path` if no file of that name is there, then fsyncs the folder.
-    /// `Ok(Err(self))` when the name is taken.
+    /// fsyncs the file, renames it to `path` if that is free, then fsyncs the folder. Returns
+    /// `Ok(Err(self))` if the name is taken.
     pub fn publish(self, path: &Path) -> Result<Result<(), Self>, IoError> {
         match self.try_publish(path) {
             Ok(()) => Ok(Ok(())),
-            Err(Unpublished {
+            Err(PublishError {
                 error,
                 file: Some(file),
             }) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(Err(file)),
@@ -136,9 +137,10 @@ impl TempFile {
         }
     }
 
-    /// The same; a failure gives the file back, as long as it has not got its name.
-    pub fn try_publish(self, path: &Path) -> Result<(), Unpublished> {
-        let back = |error, file| Unpublished {
+    /// Publishes the file like [`TempFile::publish`], but returns it on failure, as long as it does
+    /// not have its name.
+    pub fn try_publish(self, path: &Path) -> Result<(), PublishError> {
+        let back = |error, file| PublishError {
             error,
             file: Some(Self(file)),
         };
@@ -147,7 +149,7 @@ impl TempFile {
         }
         match self.0.persist_noclobber(path) {
             Ok(_) => {
-                sync_folder(parent_of(path)).map_err(|error| Unpublished { error, file: None })
+                sync_folder(parent_of(path)).map_err(|error| PublishError { error, file: None })
             }
             Err(e) => {
                 let error = IoError {
@@ -160,24 +162,24 @@ impl TempFile {
         }
     }
 
-    /// Leaves the file where it is for now, for somebody else to remove.
+    /// Leaves the file in place for another process to remove.
     pub fn leave(self) {
         // It stays where this fails, too.
         let _ = self.0.keep();
     }
 }
 
-/// A file that was not published.
+/// A failure to publish a temp file.
 #[derive(Debug)]
-pub struct Unpublished {
-    /// Why.
+pub struct PublishError {
+    /// The I/O error.
     pub error: IoError,
-    /// The file; absent where it has its name, but not surely durably.
+    /// The unpublished file; `None` if it has its name, though perhaps not durably.
     pub file: Option<TempFile>,
 }
 
-/// Gives the durable file `from` the name `to` as well, if that is free; false where it is taken.
-/// By a second name where the file system has those, else by a copy. The name is durable on return.
+/// Publishes the durable file `from` as `to` too, by a hard link or else a copy. Returns false if
+/// `to` exists. The name is durable on return.
 pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
     match fs::hard_link(from, to) {
         Ok(()) => return sync_folder(parent_of(to)).map(|()| true),
@@ -186,7 +188,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
         Err(_) => {}
     }
     let mut copy = TempFile::beside(to)?;
-    let mut source = regular::open(from).at("open", from)?;
+    let mut source = file_open::open(from).at("open", from)?;
     std::io::copy(&mut source, copy.file()).at("write", to)?;
     Ok(copy.publish(to)?.is_ok())
 }
@@ -196,7 +198,7 @@ pub fn publish_copy(from: &Path, to: &Path) -> Result<bool, IoError> {
 pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     #[allow(clippy::disallowed_methods, reason = "a folder, and no file")]
-    reach::with(folder, |folder| File::open(folder))
+    long_path::with(folder, |folder| File::open(folder))
         .and_then(|f| f.sync_all())
         .at("fsync folder", folder)?;
     #[cfg(not(unix))]
@@ -204,7 +206,7 @@ pub fn sync_folder(folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// A new file that only its owner may read.
+/// Creates a file with mode 0600.
 pub fn create_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -213,7 +215,7 @@ pub fn create_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    reach::with(path, |path| options.open(path)).at("create", path)
+    long_path::with(path, |path| options.open(path)).at("create", path)
 }
 
 /// Creates `folder` and what is missing above it; those that are new are 0700.
@@ -225,15 +227,15 @@ pub fn create_private_folder(folder: &Path) -> Result<(), IoError> {
         use std::os::unix::fs::DirBuilderExt;
         builder.mode(0o700);
     }
-    if reach::is_far(folder)
+    if long_path::is_far(folder)
         && let Some(above) = folder.parent()
     {
         create_private_folder(above)?;
     }
-    reach::with(folder, |folder| builder.create(folder)).at("create folder", folder)
+    long_path::with(folder, |folder| builder.create(folder)).at("create folder", folder)
 }
 
-/// The same; those that are new are durable on return.
+/// Like [`create_private_folder`]; new folders are durable on return.
 pub fn create_durable_folder(folder: &Path) -> Result<(), IoError> {
     let above = folder.ancestors();
     let missing: Vec<_> = above
@@ -262,8 +264,9 @@ pub fn rename(from: &Path, to: &Path) -> Result<(), IoError> {
     sync_folder(parent_of(to))
 }
 
-/// The same, where nothing has the name `to`; else an error of the kind [`std::io::ErrorKind::AlreadyExists`].
-/// Where the system cannot refuse by itself, the place is looked at right before.
+/// Renames `from` to `to` if that does not exist; else an error of the kind
+/// [`std::io::ErrorKind::AlreadyExists`]. Where the system has no such rename, checks right before,
+/// so a file created in between is replaced.
 pub fn rename_new(from: &Path, to: &Path) -> Result<(), IoError> {
     #[cfg(any(target_os = "linux", target_vendor = "apple"))]
     {
@@ -296,7 +299,7 @@ pub fn rename_all(moves: &[(PathBuf, PathBuf)]) -> Result<(), IoError> {
     for (i, (from, to)) in moves.iter().enumerate() {
         if let Err(source) = rename(from, to) {
             for (from, to) in moves[..i].iter().rev() {
-                // What cannot go back either is for whoever knows the list.
+                // A file that cannot be renamed back either is left to the caller, who has the list.
                 let _ = rename(to, from);
             }
             return Err(source).at("move", from);
@@ -319,8 +322,8 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
             use std::os::unix::fs::DirBuilderExt;
             builder.mode(0o700);
         }
-        match reach::with(made, |made| builder.create(made)) {
-            // Somebody else was faster.
+        match long_path::with(made, |made| builder.create(made)) {
+            // Another process created it first.
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists && made.is_dir() => {}
             created => created.at("create folder", made)?,
         }
@@ -329,7 +332,7 @@ pub fn create_durable_below(root: &Path, folder: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The path with more at the end of its name.
+/// Appends `suffix` to the file name.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -339,7 +342,7 @@ pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// A copy of `path` under the first free name of `path`+suffix, `path`+suffix+`-2`, …
 /// Returns the name it got. The copy is durable before this returns.
 pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
-    let mut source = regular::open(path).at("read", path)?;
+    let mut source = file_open::open(path).at("read", path)?;
     for n in 1.. {
         let number = if n > 1 {
             format!("-{n}")
@@ -352,7 +355,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
         std::io::copy(&mut source, temp.file()).at("write", &candidate)?;
         match temp.try_publish(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(Unpublished { error, file }) => {
+            Err(PublishError { error, file }) => {
                 let is_taken = error.source.kind() == std::io::ErrorKind::AlreadyExists;
                 if file.is_none() {
                     // It has its name, but not surely for long: it is no copy to rely on.
@@ -367,7 +370,7 @@ pub fn keep_copy(path: &Path, suffix: &str) -> Result<PathBuf, IoError> {
     unreachable!("the loop above has no end")
 }
 
-/// Removes the temp files in `folder` whose writer is gone; returns how many.
+/// Removes temp files in `folder` that no process is writing. Returns their number.
 pub fn sweep(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -378,7 +381,7 @@ pub fn sweep(folder: &Path) -> usize {
         .map(|e| e.path())
         .filter(|path| {
             // Under its lock, so that a writer that has just made it sees that it is gone.
-            regular::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
+            file_open::open(path).is_ok_and(|file| file.try_lock().is_ok() && remove_temp(path))
         })
         .count()
 }
@@ -387,8 +390,8 @@ fn remove_temp(path: &Path) -> bool {
     fs::remove_file(path).is_ok()
 }
 
-/// Temp files in `folder` that nobody writes any more: a process was killed. Files younger than a
-/// minute are left out: theirs may be about to be locked.
+/// Temp files in `folder` of killed processes. Leaves out files younger than a minute, which may
+/// not be locked yet.
 pub fn stale(folder: &Path, now: std::time::SystemTime) -> Vec<PathBuf> {
     const YOUNG: std::time::Duration = std::time::Duration::from_secs(60);
     let Ok(entries) = fs::read_dir(folder) else {
@@ -424,7 +427,7 @@ mod tests {
             temp
         };
         make("ours").publish_unsynced(&place).unwrap();
-        assert_eq!(regular::read(&place).unwrap(), b"ours");
+        assert_eq!(file_open::read(&place).unwrap(), b"ours");
         let other = folder.path().join("other");
         write(&other, b"other").unwrap();
         let taken = std::io::ErrorKind::AlreadyExists;
@@ -432,8 +435,8 @@ mod tests {
         assert_eq!(named.unwrap_err().source.kind(), taken);
         let renamed = rename_new(&other, &place);
         assert_eq!(renamed.unwrap_err().source.kind(), taken);
-        assert_eq!(regular::read(&place).unwrap(), b"ours");
-        assert_eq!(regular::read(&other).unwrap(), b"other");
+        assert_eq!(file_open::read(&place).unwrap(), b"ours");
+        assert_eq!(file_open::read(&other).unwrap(), b"other");
         rename_new(&other, &folder.path().join("third")).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }

@@ -1,23 +1,24 @@
-//! A child process that takes the terminal over, as if a shell had started it directly.
+//! A child process that takes over the terminal, as if a shell had started it directly.
 //!
-//! It stays in our process group, so the terminal's signals reach both. Ctrl-C and Ctrl-\ are the
-//! child's to handle; SIGTERM and SIGHUP that reach us alone are passed on. When the child is
-//! stopped we stop too, so that the shell sees a stopped job, and `fg` continues both.
+//! It stays in the manager's process group, so signals of the terminal reach both. The child
+//! handles Ctrl-C and Ctrl-\; SIGTERM and SIGHUP sent to the manager alone are passed on. When the
+//! child is stopped, the manager stops too, so that the shell sees a stopped job and `fg` continues
+//! both.
 
 use std::io;
 use std::process::Command;
 
-/// How an attached child ended.
+/// The exit status of an attached child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttachedExit {
-    /// With this exit code.
+    /// The child exited with this code.
     Code(u8),
-    /// By this signal.
+    /// This signal ended the child.
     Signal(i32),
 }
 
 impl AttachedExit {
-    /// The exit code that a shell reports.
+    /// The exit code that a shell reports: 128 + signal number for a signal.
     pub fn code(self) -> u8 {
         match self {
             Self::Code(code) => code,
@@ -44,12 +45,13 @@ mod system {
     }
 
     impl Attached {
-        /// Starts `command` with our streams. From here on terminal signals do not end us.
+        /// Starts `command` with the streams of this process. From now on terminal signals do not end
+        /// this process.
         ///
         /// # Errors
         /// It cannot be started.
         pub fn start(command: &mut Command) -> io::Result<Self> {
-            // Before the child exists: a Ctrl-C that ends us would leave it without anybody who waits.
+            // Before the child exists: a Ctrl-C that ends this process would orphan the child.
             let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
             let handle = signals.handle();
             let child = command.spawn()?;
@@ -90,7 +92,7 @@ mod system {
                     Err(e) => return Err(e.into()),
                 }
             };
-            // What reaches us from here on must not go to another process of the same id.
+            // Signals from now on must not be passed on: another process may get the id.
             self.signals.close();
             if let Some(forwarder) = self.forwarder.take() {
                 let _ = forwarder.join();
@@ -139,12 +141,12 @@ mod system {
     pub struct Attached(Child);
 
     impl Attached {
-        /// Starts `command` with our streams.
+        /// Starts `command` with the streams of this process.
         ///
         /// # Errors
         /// It cannot be started.
         pub fn start(command: &mut Command) -> io::Result<Self> {
-            // Ctrl-C goes to the whole console group; a handler keeps us alive for the child.
+            // Ctrl-C goes to the whole console group; a handler keeps this process alive for the child.
             let _ = ctrlc::set_handler(|| ());
             command.spawn().map(Self)
         }

@@ -1,32 +1,32 @@
-//! Large buffers that go round. Getting each anew costs a page fault for every page of it, and what
-//! several threads have freed stays with the allocator of each.
+//! A pool of large buffers. Allocating each anew costs page faults, and the allocator keeps memory
+//! that several threads freed.
 
 use super::position::ALIGNMENT;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buffers that nobody uses now. A clone is another way to the same ones.
+/// Unused buffers, shared by all clones.
 #[derive(Debug, Clone, Default)]
-pub struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
+pub struct BufferPool(Arc<Mutex<Vec<Vec<u8>>>>);
 
-impl Buffers {
-    /// A buffer without content.
+impl BufferPool {
+    /// Takes an empty buffer from the pool.
     pub fn empty(&self) -> Buffer {
         let mut buffer = self.take();
         buffer.clear();
         buffer
     }
 
-    /// Room for so many bytes, which begins at a multiple of [`ALIGNMENT`] in memory. What is in it is
-    /// whatever was there: to be written over.
-    pub fn of_len(&self, len: usize) -> Room {
+    /// Takes a buffer of `len` bytes, aligned to [`ALIGNMENT`]. Its content is arbitrary and must
+    /// be overwritten.
+    pub fn aligned(&self, len: usize) -> AlignedBuffer {
         let mut buffer = self.take();
         // Never shortened: to grow again would fill it with zeros first.
         if buffer.len() < len + ALIGNMENT {
             buffer.resize(len + ALIGNMENT, 0);
         }
         let begin = buffer.as_ptr().align_offset(ALIGNMENT);
-        Room {
+        AlignedBuffer {
             buffer,
             range: begin..begin + len,
         }
@@ -41,11 +41,11 @@ impl Buffers {
     }
 }
 
-/// A buffer. Dropped, it is there for others.
+/// A buffer that returns to the pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     bytes: Vec<u8>,
-    home: Buffers,
+    home: BufferPool,
 }
 
 impl Deref for Buffer {
@@ -69,21 +69,21 @@ impl Drop for Buffer {
     }
 }
 
-/// A part of a buffer that devices can read from by themselves.
+/// A part of a buffer, aligned for direct I/O.
 #[derive(Debug)]
-pub struct Room {
+pub struct AlignedBuffer {
     buffer: Buffer,
     range: Range<usize>,
 }
 
-impl Room {
-    /// Shortens it to its first `len` bytes.
+impl AlignedBuffer {
+    /// Shortens the buffer to its first `len` bytes.
     pub fn truncate(&mut self, len: usize) {
         self.range.end = self.range.end.min(self.range.start + len);
     }
 }
 
-impl Deref for Room {
+impl Deref for AlignedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -91,7 +91,7 @@ impl Deref for Room {
     }
 }
 
-impl DerefMut for Room {
+impl DerefMut for AlignedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.range.clone()]
     }
@@ -103,16 +103,16 @@ mod tests {
 
     #[test]
     fn a_buffer_goes_round() {
-        let buffers = Buffers::default();
-        let mut first = buffers.of_len(1000);
+        let buffers = BufferPool::default();
+        let mut first = buffers.aligned(1000);
         first[999] = 7;
         let at = first.as_ptr();
         drop(first);
-        let again = buffers.of_len(10);
+        let again = buffers.aligned(10);
         assert_eq!((again.as_ptr(), again.len()), (at, 10));
         drop(again);
-        // It was not cleared meanwhile.
-        let mut again = buffers.of_len(1000);
+        // The pool does not clear buffers.
+        let mut again = buffers.aligned(1000);
         assert_eq!(again[999], 7);
         again.truncate(900);
         assert_eq!(again.len(), 900);
@@ -124,9 +124,9 @@ mod tests {
 
     #[test]
     fn room_begins_where_a_page_may() {
-        let buffers = Buffers::default();
+        let buffers = BufferPool::default();
         for len in [0, 1, 5000, 100_000, 3] {
-            let mut buffer = buffers.of_len(len);
+            let mut buffer = buffers.aligned(len);
             buffer.fill(7);
             assert_eq!(buffer.len(), len);
             assert!(buffer.as_ptr().addr().is_multiple_of(ALIGNMENT));

@@ -1,8 +1,8 @@
-//! A child process that is spoken to line by line and never outlives its welcome.
+//! A child process with line-based output and guaranteed cleanup.
 //!
-//! It runs in a process group of its own, so that what it starts ends with it: a wrapper that is
-//! killed would leave the program it wraps behind. Nothing here waits without a limit; a stranger
-//! that inherited the child's output can at most keep a sleeping thread of ours.
+//! It runs in its own process group, which is killed as a whole: killing only a wrapper script
+//! would leave the wrapped program behind. No call waits without a time limit. A foreign process
+//! that inherited the child's output can at most keep one sleeping thread alive.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -11,56 +11,56 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The longest line that is kept. Longer ones are dropped as a whole.
+/// The longest line that is returned. Longer ones are skipped.
 pub const MAX_LINE_BYTES: usize = 4 * 1024 * 1024;
 
-/// How much of standard error is kept: its end.
+/// The number of bytes kept of standard error: its end.
 const MAX_STDERR_BYTES: usize = 8 * 1024;
 
-/// How many lines wait to be read before the child is made to wait.
+/// The number of unread lines after which the child is blocked.
 const LINES_AHEAD: usize = 16;
 
-/// What a child writes, line by line.
-type Lines = Receiver<Vec<u8>>;
+/// The lines of the child's standard output.
+type LineReceiver = Receiver<Vec<u8>>;
 
-/// How long a wait sleeps between two looks at the child.
-const POLL: Duration = Duration::from_millis(5);
+/// The interval at which the state of the child is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long the last words of a child that has ended are waited for.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+/// The time limit for reading the rest of standard error after the child has ended.
+const STDERR_DRAIN_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long a killed child may take to disappear.
-const REAP: Duration = Duration::from_secs(1);
+/// The time limit for reaping a killed child.
+const REAP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What became of waiting for a line.
+/// The result of waiting for a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
-    /// A line without its end.
+pub enum ChildOutput {
+    /// A line, without its newline.
     Line(Vec<u8>),
-    /// Standard output is closed.
+    /// The child closed its standard output.
     Closed,
-    /// Nothing came in time.
-    Nothing,
+    /// No line arrived before the deadline.
+    TimedOut,
 }
 
-/// A running child. Dropped, it is killed with everything it started, and reaped; see
-/// [`ChildGroup::leave`] for the other way.
+/// A running child. Dropping it kills its process group and reaps it, unless [`ChildGroup::leave`]
+/// was called.
 #[derive(Debug)]
 pub struct ChildGroup {
     child: Child,
     stdin: Option<ChildStdin>,
-    lines: Lines,
+    lines: LineReceiver,
     stderr: Arc<Mutex<Vec<u8>>>,
     stderr_reader: Option<JoinHandle<()>>,
     status: Option<ExitStatus>,
     is_left: bool,
 }
 
-/// Reads what a child writes, on threads: its lines, and into `kept` the end of its standard error.
+/// Starts threads that read the child's lines and keep the end of its standard error in `kept`.
 fn read_streams(
     child: &mut Child,
     kept: &Arc<Mutex<Vec<u8>>>,
-) -> io::Result<(Lines, Option<JoinHandle<()>>)> {
+) -> io::Result<(LineReceiver, Option<JoinHandle<()>>)> {
     let (sender, lines) = sync_channel(LINES_AHEAD);
     if let Some(stdout) = child.stdout.take() {
         thread::Builder::new().spawn(move || {
@@ -80,7 +80,7 @@ fn read_streams(
 }
 
 impl ChildGroup {
-    /// Starts `command` in a new process group with all three streams connected to us.
+    /// Starts `command` in a new process group, with pipes for all three streams.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         #[cfg(unix)]
         {
@@ -96,7 +96,7 @@ impl ChildGroup {
         let (lines, stderr_reader) = match read_streams(&mut child, &stderr) {
             Ok(readers) => readers,
             Err(e) => {
-                // Nobody would listen to it.
+                // Without readers the child would block on its output.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(e);
@@ -113,7 +113,7 @@ impl ChildGroup {
         })
     }
 
-    /// Writes a line to the child. A child that no longer reads is an error, not a signal.
+    /// Writes a line to the child. A child that no longer reads is an error, not a SIGPIPE.
     pub fn send(&mut self, line: &str) -> io::Result<()> {
         let Some(stdin) = &mut self.stdin else {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -122,58 +122,58 @@ impl ChildGroup {
         stdin.flush()
     }
 
-    /// Tells the child that nothing more will come.
+    /// Closes the child's standard input.
     pub fn close_input(&mut self) {
         self.stdin = None;
     }
 
-    /// The next line of standard output, waited for until `deadline`.
-    pub fn hear(&self, deadline: Instant) -> Heard {
+    /// Waits for the next line of standard output until `deadline`.
+    pub fn read_line(&self, deadline: Instant) -> ChildOutput {
         let wait = deadline.saturating_duration_since(Instant::now());
         match self.lines.recv_timeout(wait) {
-            Ok(line) => Heard::Line(line),
-            Err(RecvTimeoutError::Timeout) => Heard::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Heard::Closed,
+            Ok(line) => ChildOutput::Line(line),
+            Err(RecvTimeoutError::Timeout) => ChildOutput::TimedOut,
+            Err(RecvTimeoutError::Disconnected) => ChildOutput::Closed,
         }
     }
 
-    /// The end of what the child wrote to standard error so far; all of it once the child has
-    /// ended, unless somebody it left behind holds it open.
+    /// The end of standard error so far. Complete once the child has ended, unless a process that
+    /// it started holds the stream open.
     pub fn stderr(&self) -> String {
-        let limit = Instant::now() + LAST_WORDS;
+        let limit = Instant::now() + STDERR_DRAIN_TIMEOUT;
         let is_reading = || {
             self.stderr_reader
                 .as_ref()
                 .is_some_and(|r| !r.is_finished())
         };
         while self.status.is_some() && is_reading() && Instant::now() < limit {
-            thread::sleep(POLL);
+            thread::sleep(POLL_INTERVAL);
         }
         let bytes = self.stderr.lock().map(|kept| kept.clone());
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
     }
 
-    /// Closes the child's input, gives it until `deadline` to end by itself, then kills its whole
-    /// group. `None` where it had to be killed.
+    /// Closes the child's input, waits until `deadline` for it to end, then kills its process
+    /// group. `None` if it had to be killed.
     pub fn finish(&mut self, deadline: Instant) -> Option<ExitStatus> {
         self.close_input();
         let mut ended = self.has_ended();
         while !ended && Instant::now() < deadline {
-            thread::sleep(POLL.min(deadline.saturating_duration_since(Instant::now())));
+            thread::sleep(POLL_INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
             ended = self.has_ended();
         }
         self.kill();
         self.status.filter(|_| ended)
     }
 
-    /// Closes the child's input and lets it live, also beyond this process: what it does must not be
-    /// cut off. It is nobody's any more.
+    /// Closes the child's input and lets it run on, even beyond this process, for work that must
+    /// not be cut off.
     pub fn leave(&mut self) {
         self.close_input();
         self.is_left = true;
     }
 
-    /// Whether the child itself has ended. It is not reaped by this.
+    /// Returns true if the child itself has ended. Does not reap it.
     pub fn has_ended(&mut self) -> bool {
         if self.status.is_some() {
             return true;
@@ -210,11 +210,11 @@ impl ChildGroup {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
         let _ = self.child.kill();
-        let limit = Instant::now() + REAP;
+        let limit = Instant::now() + REAP_TIMEOUT;
         while self.status.is_none() && Instant::now() < limit {
             match self.child.try_wait() {
                 Ok(Some(status)) => self.status = Some(status),
-                Ok(None) => thread::sleep(POLL),
+                Ok(None) => thread::sleep(POLL_INTERVAL),
                 Err(_) => break,
             }
         }

@@ -9,10 +9,10 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 /// An instant together with the offset it is shown in. Compares by instant.
 pub type Timestamp = DateTime<FixedOffset>;
 
-/// Where "now" comes from.
+/// The source of the current time.
 #[derive(Debug, Clone, Copy)]
 pub enum Clock {
-    /// The system's clock.
+    /// The clock of the operating system.
     System,
     /// One instant for the whole run (tests).
     Fixed(DateTime<Utc>),
@@ -53,7 +53,7 @@ impl Zone {
         Some(Self(Box::leak(Box::new(zone))))
     }
 
-    /// Its IANA name.
+    /// The IANA name, such as `Europe/Berlin`.
     pub fn name(self) -> &'static str {
         self.0.iana_name().unwrap_or("UTC")
     }
@@ -111,7 +111,7 @@ fn fixed(offset: Offset) -> FixedOffset {
     FixedOffset::east_opt(offset.seconds()).unwrap_or(Utc.fix())
 }
 
-/// The same wall-clock time for the zone's rules; `None` beyond the year 9999.
+/// Converts to the type that the zone rules use; `None` beyond the year 9999.
 fn civil(local: NaiveDateTime) -> Option<jiff::civil::DateTime> {
     let small = |number: u32| i8::try_from(number).ok();
     jiff::civil::DateTime::new(

@@ -1,39 +1,39 @@
-//! JSON documents of ours: versioned, locked for change, never lost to damage.
+//! Versioned JSON documents of this program.
 //!
-//! Every document carries `"schema"`. A newer one than the program knows is refused and left as it
-//! is. One that cannot be read is moved aside under a free name, so that its bytes are kept, and
-//! the caller is told, so that it can rebuild it.
+//! Every document has a `"schema"` number. A newer number than the program knows is an error, and
+//! the file stays unchanged. An unreadable document is renamed to a free name, so that its bytes
+//! are kept, and the caller rebuilds it.
 
+use super::file_open;
 use super::lock::FileLock;
-use super::regular;
 use super::{IoContext, IoError, atomic};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A kind of document that this program writes.
+/// A type of document that this program writes.
 pub trait Document: Serialize + DeserializeOwned + Default {
     /// The newest schema number that this program understands, and the one it writes.
     const SCHEMA: u64;
-    /// Whether it is written for people to look at: a line for each value. One that only this
-    /// program reads is smaller without.
+    /// True for documents that people read: one line per value. Documents only for this program are
+    /// compact.
     const INDENTED: bool = true;
 }
 
-/// What was found at a document's path.
+/// The state of a document on disk.
 #[derive(Debug)]
-pub enum Found<T> {
-    /// There is no such file.
+pub enum DocumentState<T> {
+    /// The file does not exist.
     Absent,
-    /// A good document.
+    /// The document was read and parsed.
     Good(T),
-    /// A file that is no document of this kind.
+    /// The file is not a document of this type; the text is the parse error.
     Damaged(String),
 }
 
-impl<T> Found<T> {
-    /// The document, if there is a good one.
+impl<T> DocumentState<T> {
+    /// The document, unless it is absent or damaged.
     pub fn good(self) -> Option<T> {
         match self {
             Self::Good(document) => Some(document),
@@ -42,29 +42,29 @@ impl<T> Found<T> {
     }
 }
 
-/// Why a document could not be used at all.
+/// The reason why a document is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentError {
     /// Written by a newer version of this program.
     #[error("written by a newer codex-manager (schema {found}, this one knows {known}): {}", path.display())]
     Newer {
-        /// The document.
+        /// The path of the document.
         path: PathBuf,
         /// The schema number it carries.
         found: u64,
         /// The newest one known here.
         known: u64,
     },
-    /// The file system refused.
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] IoError),
 }
 
 /// Reads the document at `path`. Takes no lock: the writer replaces the file in one rename.
-pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
-    match regular::read(path) {
+pub fn read<T: Document>(path: &Path) -> Result<DocumentState<T>, DocumentError> {
+    match file_open::read(path) {
         Ok(bytes) => parse(path, &bytes),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Found::Absent),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(DocumentState::Absent),
         Err(source) => Err(IoError {
             action: "read",
             path: path.to_path_buf(),
@@ -75,20 +75,20 @@ pub fn read<T: Document>(path: &Path) -> Result<Found<T>, DocumentError> {
 }
 
 /// Parses the bytes of a document; `path` is for the error alone.
-pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, DocumentError> {
+pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<DocumentState<T>, DocumentError> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         schema: u64,
     }
-    // Ours begin with the number: most are gone through once.
+    // Documents begin with the schema number, so most are parsed only once.
     if begins_with_schema(bytes).is_some_and(|found| found <= T::SCHEMA)
         && let Ok(document) = serde_json::from_slice(bytes)
     {
-        return Ok(Found::Good(document));
+        return Ok(DocumentState::Good(document));
     }
     let found = match serde_json::from_slice::<Versioned>(bytes) {
         Ok(document) => document.schema,
-        Err(e) => return Ok(Found::Damaged(e.to_string())),
+        Err(e) => return Ok(DocumentState::Damaged(e.to_string())),
     };
     if found > T::SCHEMA {
         return Err(DocumentError::Newer {
@@ -98,8 +98,8 @@ pub fn parse<T: Document>(path: &Path, bytes: &[u8]) -> Result<Found<T>, Documen
         });
     }
     Ok(match serde_json::from_slice(bytes) {
-        Ok(document) => Found::Good(document),
-        Err(e) => Found::Damaged(e.to_string()),
+        Ok(document) => DocumentState::Good(document),
+        Err(e) => DocumentState::Damaged(e.to_string()),
     })
 }
 
@@ -144,12 +144,12 @@ pub fn encode<T: Document>(path: &Path, document: &T) -> Result<Vec<u8>, IoError
     Ok(bytes)
 }
 
-/// What [`update`] had to do besides updating.
+/// The result of [`update`].
 #[derive(Debug)]
-pub struct Updated<R> {
-    /// What the change returned.
+pub struct DocumentUpdate<R> {
+    /// The result of the change.
     pub value: R,
-    /// Where a damaged document was moved to.
+    /// The new path of a damaged document, if there was one.
     pub moved_aside: Option<PathBuf>,
 }
 
@@ -174,15 +174,15 @@ pub fn push_line(bytes: &mut Vec<u8>, line: &(impl Serialize + ?Sized)) -> std::
 pub fn update<T: Document + PartialEq + Clone, R>(
     path: &Path,
     lock: &Path,
-    rebuild: impl FnOnce(&Found<T>) -> T,
+    rebuild: impl FnOnce(&DocumentState<T>) -> T,
     change: impl FnOnce(&mut T) -> R,
-) -> Result<Updated<R>, DocumentError> {
+) -> Result<DocumentUpdate<R>, DocumentError> {
     let _held = FileLock::exclusive_unless_interrupted(lock)?;
     let found = read::<T>(path)?;
     let (before, mut document, moved_aside) = match found {
-        Found::Good(document) => (Some(document.clone()), document, None),
-        Found::Absent => (None, rebuild(&found), None),
-        Found::Damaged(_) => {
+        DocumentState::Good(document) => (Some(document.clone()), document, None),
+        DocumentState::Absent => (None, rebuild(&found), None),
+        DocumentState::Damaged(_) => {
             let fresh = rebuild(&found);
             (None, fresh, Some(move_aside(path)?))
         }
@@ -191,7 +191,7 @@ pub fn update<T: Document + PartialEq + Clone, R>(
     if before.as_ref() != Some(&document) {
         write(path, &document)?;
     }
-    Ok(Updated { value, moved_aside })
+    Ok(DocumentUpdate { value, moved_aside })
 }
 
 /// Moves a damaged file to `<name>.damaged`, `-2`, … beside it; returns the new place.

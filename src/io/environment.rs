@@ -32,7 +32,7 @@ impl Environment {
             .filter(|v| !v.is_empty())
     }
 
-    /// The same, where it is text.
+    /// The value of a variable if it is valid UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(OsStr::to_str)
     }

@@ -1,6 +1,6 @@
-//! What the domain notes of its work, for a log where one is kept.
+//! Log events of the domain.
 //!
-//! The only place that names the crate `tracing`, beside `logging`, which listens. Where nobody
-//! listens an event costs one look at a number.
+//! Only this module and `logging`, which subscribes, name the crate `tracing`. Without a subscriber
+//! an event costs one comparison.
 
 pub use tracing::{debug, error, info, warn};

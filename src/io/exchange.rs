@@ -1,11 +1,11 @@
-//! Exchanging two files or folders in one call of the system.
+//! Exchanges two files or folders in one system call.
 
 use std::io;
 use std::path::Path;
 
-/// Exchanges what `a` and `b` name, in one step: nobody sees a moment without either.
+/// Exchanges `a` and `b` atomically: at no moment is one of them missing.
 ///
-/// `ErrorKind::Unsupported` where the system or the file system has no such call.
+/// Returns `ErrorKind::Unsupported` if the system or the file system cannot do this.
 pub fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {

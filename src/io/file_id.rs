@@ -1,16 +1,16 @@
-//! Which file a name means, told by what a rename, and a reboot, leave as it is.
+//! The identity of a file, which survives a rename and a reboot.
 
-use super::{IoContext, IoError, atomic, reach, space};
+use super::{IoContext, IoError, atomic, long_path, space};
 use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::Path;
 
-/// Tells files, folders and links of one file system apart, of those that are there at one time.
+/// Identifies a file, folder or link among those that exist on one file system at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileId {
-    /// The serial number of the volume on Windows. The number of a file system elsewhere is not told: it
-    /// may be another after a reboot.
+    /// The serial number of the volume on Windows. `None` on other systems, where the number of a
+    /// file system may change with a reboot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     volume: Option<u64>,
     /// The inode, or what the system has for one.
@@ -22,24 +22,26 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// That of what stands at `path`, to be compared with later; a link is not followed.
+    /// The identity of the file at `path`, for later comparison; `None` if there is none. Does not
+    /// follow a link.
     ///
     /// # Errors
-    /// It cannot be looked at. Nothing is no error.
+    /// The metadata cannot be read.
     pub fn note(path: &Path) -> Result<Option<Self>, IoError> {
         let Some((id, _)) = look(path)? else {
             return Ok(None);
         };
-        // What is moved out of a lower layer is made anew in the upper one, under the same number.
+        // On an overlay, a file moved out of a lower layer is copied and keeps its inode number.
         let parent = atomic::parent_of(path);
-        let is_copied = reach::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);
+        let is_copied =
+            long_path::with(parent, |parent| Ok(space::has_layers(parent))).unwrap_or(true);
         Ok(Some(Self {
             born: id.born.filter(|_| !is_copied),
             ..id
         }))
     }
 
-    /// Whether it is the same file, as far as both know.
+    /// Returns true if both are the same file, as far as both are known.
     pub fn is(self, other: Self) -> bool {
         let agree = |(a, b)| a == b;
         self.ino == other.ino
@@ -48,12 +50,13 @@ impl FileId {
     }
 }
 
-/// What stands at a path, if anything does; a link is not followed.
+/// The identity and metadata of the file at `path`; `None` if there is none. Does not follow a
+/// link.
 ///
 /// # Errors
-/// It cannot be told.
+/// The metadata cannot be read.
 pub fn look(path: &Path) -> Result<Option<(FileId, Metadata)>, IoError> {
-    let looked = reach::with(path, |path| {
+    let looked = long_path::with(path, |path| {
         let meta = path.symlink_metadata()?;
         Ok((id_of(path, &meta)?, meta))
     });

@@ -15,6 +15,11 @@ impl Sha256Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The digest that 64 hex characters stand for; `None` where they stand for none.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text.as_bytes())
+    }
+
     /// Its bytes.
     pub fn into_bytes(self) -> [u8; 32] {
         self.0
@@ -25,7 +30,7 @@ impl Sha256Digest {
         Self(bytes)
     }
 
-    /// Its first half: enough to tell things apart that nobody forges.
+    /// The first 16 bytes: enough for identification, not against deliberate collisions.
     pub fn beginning(&self) -> [u8; 16] {
         let mut half = [0; 16];
         half.copy_from_slice(&self.0[..16]);
@@ -84,12 +89,12 @@ fn parse_hex(text: &[u8]) -> Option<Sha256Digest> {
     Some(Sha256Digest(digest))
 }
 
-/// A running SHA-256.
+/// An incremental SHA-256 computation.
 #[derive(Clone, Default)]
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Adds `bytes`.
+    /// Adds `bytes` to the input.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -99,7 +104,7 @@ impl Hasher {
         hex(&self.0.finalize())
     }
 
-    /// The digest of all that was added so far; more may be added.
+    /// The digest of the input so far. More input may follow.
     pub fn digest(&self) -> Sha256Digest {
         Sha256Digest(self.0.clone().finalize().into())
     }

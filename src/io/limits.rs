@@ -1,15 +1,15 @@
-//! Limits of the system that would end the process.
+//! System limits that would end the process.
 
-/// Has a write beyond the largest size that files may have here (`ulimit -f`) fail like any other, so that
-/// it is told and cleaned up after; else the system ends the process at it. To be called before a thread is
-/// started. Programs that we start have the signal as usual: the standard library empties their mask.
+/// Blocks SIGXFSZ, so that exceeding `ulimit -f` is reported as a write error instead of killing
+/// the process. Call it before starting a thread. Child processes are not affected: the standard
+/// library resets their signal mask.
 pub fn survive_large_files() {
     #[cfg(unix)]
     {
         use nix::sys::signal::{SigSet, Signal};
         let mut set = SigSet::empty();
         set.add(Signal::SIGXFSZ);
-        // Where it cannot be blocked it ends us, as a kill at any moment may.
+        // If it cannot be blocked, the signal ends the process: as safe as any kill.
         let _ = set.thread_block();
     }
 }

@@ -1,18 +1,18 @@
-//! Locks of the operating system: they end with the process that holds them.
+//! Locks of the operating system. They end with the process that holds them.
 //!
-//! The file that is locked may exist or not, and stays behind: its existence means nothing.
+//! The lock file is created if it is missing and is never removed: its existence means nothing.
 
 use super::{IoContext, IoError};
-use super::{progress, regular};
+use super::{file_open, progress};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long a wait sleeps between two attempts. The system offers no lock with a time limit.
+/// The interval between two attempts. The system offers no lock with a time limit.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// After how long people wonder what they wait for.
+/// The wait after which the user is informed.
 const LONG: Duration = Duration::from_secs(1);
 
 /// A lock that is held until this value is dropped or the process ends.
@@ -21,10 +21,10 @@ pub struct FileLock {
     file: File,
 }
 
-/// Why a lock was not taken.
+/// The reason why a lock was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another process holds it.
+    /// Another process holds the lock.
     #[error("another process holds the lock: {}", .0.display())]
     Held(std::path::PathBuf),
     /// The lock file could not be opened.
@@ -33,13 +33,13 @@ pub enum LockError {
 }
 
 impl FileLock {
-    /// Takes the exclusive lock on `path`, waiting as long as it takes: for what has to be brought to
-    /// its end. A long wait is told.
+    /// Takes the exclusive lock on `path` and waits without a limit, for work that must be
+    /// completed. Reports a long wait.
     pub fn exclusive(path: &Path) -> Result<Self, IoError> {
         Self::wait(path, || false)
     }
 
-    /// The same, until the user asks to stop: then the error is of the kind
+    /// Takes the exclusive lock on `path`, waiting until Ctrl-C. The error is then of the kind
     /// [`std::io::ErrorKind::Interrupted`].
     pub fn exclusive_unless_interrupted(path: &Path) -> Result<Self, IoError> {
         Self::wait(path, progress::is_interrupted)
@@ -56,7 +56,7 @@ impl FileLock {
                 }
                 Err(TryLockError::WouldBlock) => {
                     if since.elapsed() >= LONG {
-                        progress::tell_of_wait();
+                        progress::report_wait();
                     }
                     std::thread::sleep(RETRY);
                 }
@@ -65,7 +65,7 @@ impl FileLock {
         }
     }
 
-    /// Takes the exclusive lock on `path` if it is free within `limit`.
+    /// Takes the exclusive lock on `path`, waiting at most `limit`.
     pub fn exclusive_within(path: &Path, limit: Duration) -> Result<Self, LockError> {
         let file = open(path)?;
         let deadline = Instant::now() + limit;
@@ -88,7 +88,7 @@ impl FileLock {
         }
     }
 
-    /// Takes the exclusive lock on `path` if nobody holds it now.
+    /// Takes the exclusive lock on `path` if it is free.
     pub fn try_exclusive(path: &Path) -> Result<Self, LockError> {
         Self::exclusive_within(path, Duration::ZERO)
     }
@@ -100,18 +100,18 @@ impl FileLock {
         Ok(Self { file })
     }
 
-    /// Makes these bytes the content of the file that is locked, durably.
+    /// Replaces the content of the lock file, durably.
     ///
     /// # Errors
-    /// It may have a part of them.
+    /// The file may contain a part of `bytes`.
     pub fn fill(&self, bytes: &[u8]) -> std::io::Result<()> {
         self.file.set_len(0)?;
         super::position::write_all_at(&self.file, bytes, 0)?;
         self.file.sync_all()
     }
 
-    /// Whether `path` still names the file that is locked. It does not when whoever held the lock
-    /// before removed it: then the lock keeps nobody out.
+    /// Returns true if `path` still names the locked file. False if an earlier holder removed the
+    /// file: then the lock excludes no one.
     pub fn is_current(&self, path: &Path) -> bool {
         #[cfg(unix)]
         {
@@ -130,18 +130,17 @@ impl FileLock {
     }
 }
 
-/// Whether some process holds a lock on the existing file `path`. Creates nothing.
+/// Returns true if a process holds a lock on the existing file `path`. Creates nothing.
 pub fn is_held(path: &Path) -> bool {
-    let Ok(file) = regular::open(path) else {
+    let Ok(file) = file_open::open(path) else {
         return false;
     };
     matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
-/// Whether nobody can hold a lock on `path`: it is not there, or nobody does. What cannot be opened may
-/// be held. Creates nothing.
+/// Returns true if the file is missing or unlocked. False if it cannot be opened. Creates nothing.
 pub fn is_free(path: &Path) -> bool {
-    match regular::open(path) {
+    match file_open::open(path) {
         Ok(file) => file.try_lock_shared().is_ok(),
         Err(e) => e.kind() == ErrorKind::NotFound,
     }
@@ -155,12 +154,12 @@ fn open(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let file = regular::without_waiting(&mut options).open(path);
+    let file = file_open::without_waiting(&mut options).open(path);
     file.at("open lock file", path)
 }
 
-/// For tests of what does not wait for a lock. Other tests of the process start programs, and between
-/// fork and exec such a child holds every lock: `look` is done again while `is_held` says so.
+/// Repeats `look` while `is_held` returns true, for tests of calls that do not wait for a lock.
+/// Other tests fork, and until exec such a child holds every lock.
 #[cfg(test)]
 pub(crate) fn once_free<T>(mut look: impl FnMut() -> T, is_held: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + Duration::from_secs(60);

@@ -1,10 +1,11 @@
-//! Files, locks, secrets and clocks. Nothing here knows of Codex.
+//! Files, locks, secrets and clocks. Knows nothing of Codex.
 //!
-//! clippy forbids `fs::write`, `rename`, `copy` and `remove_dir_all` elsewhere: everything above goes
-//! through [`atomic`], [`document`] and [`tree`], so that the promise "temp file, fsync, rename, fsync of
-//! the folder" stands in one place. What is staged, and made durable as a whole before it counts, says so
-//! where it allows itself more.
+//! clippy forbids `fs::write`, `rename`, `copy` and `remove_dir_all` elsewhere: all other modules
+//! use [`atomic`], [`document`] and [`tree`], so that the sequence "temp file, fsync, rename, fsync
+//! of the folder" is written once. Code that stages files and makes them durable as a whole has an
+//! explicit exception.
 
+pub mod ansi;
 pub mod atomic;
 pub mod attached;
 pub mod buffers;
@@ -13,29 +14,28 @@ pub mod clock;
 pub mod deadline;
 pub mod document;
 pub mod environment;
-pub mod escapes;
 pub mod events;
 pub mod exchange;
 pub mod file_id;
+pub mod file_open;
 pub mod foreground;
 pub mod hash;
 pub mod limits;
 pub mod lock;
+pub mod long_path;
 pub mod machine;
 pub mod parallel;
 pub mod position;
 pub mod processes;
 pub mod progress;
 pub mod quantity;
-pub mod reach;
-pub mod regular;
 pub mod secret;
 pub mod shell;
 pub mod sorting;
 pub mod space;
 pub mod staging;
+pub mod time_format;
 pub mod tree;
-pub mod wall;
 
 pub use progress::Progress;
 use std::path::{Path, PathBuf};
@@ -44,22 +44,22 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action}: {}", path.display())]
 pub struct IoError {
-    /// What was tried, as a verb phrase: `read`, `create folder`.
+    /// The failed action as a verb phrase: `read`, `create folder`.
     pub action: &'static str,
     /// The path it was tried on.
     pub path: PathBuf,
-    /// What the system answered.
+    /// The error that the system returned.
     #[source]
     pub source: std::io::Error,
 }
 
 impl IoError {
-    /// Whether the system said that there is no such file.
+    /// Returns true if the file does not exist.
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
 
-    /// Whether the disk or a quota is full.
+    /// Returns true if the disk or a quota is full.
     pub fn is_no_space(&self) -> bool {
         matches!(
             self.source.kind(),

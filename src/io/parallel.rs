@@ -1,20 +1,19 @@
-//! Work on several threads whose results are taken in the order in which it was given, with a bound
-//! on how much is under way.
+//! Ordered parallel work: results arrive in the order of the jobs, with a bound on unfinished jobs.
 
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-/// How many threads to use: one for each processor, at most eight. Each holds a few megabytes.
+/// The number of worker threads: one per processor, from two to eight. Each uses a few megabytes.
 pub fn threads() -> usize {
     thread::available_parallelism()
         .map_or(2, std::num::NonZero::get)
         .clamp(2, 8)
 }
 
-/// Does `other` on another thread while `own` is done on this one; where the system gives no thread, after
-/// it.
+/// Runs `other` on another thread and `own` on this one. If no thread can be started, runs `other`
+/// afterwards.
 pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -> (A, B) {
     thread::scope(|scope| {
         let beside = thread::Builder::new().spawn_scoped(scope, &other);
@@ -29,17 +28,17 @@ pub fn both<A: Send, B>(other: impl Fn() -> A + Sync, own: impl FnOnce() -> B) -
     })
 }
 
-/// Takes jobs; see [`ordered`].
-pub struct Submitter<'a, J, R>(Way<'a, J, R>);
+/// Accepts jobs; see [`ordered`].
+pub struct Submitter<'a, J, R>(SubmitTo<'a, J, R>);
 
-enum Way<'a, J, R> {
-    /// To threads.
+enum SubmitTo<'a, J, R> {
+    /// Worker threads process the jobs.
     Threads {
         jobs: SyncSender<(J, SyncSender<R>)>,
         order: SyncSender<Receiver<R>>,
     },
     /// Done and taken before the submitter goes on.
-    Here(&'a dyn Fn(J) -> Result<(), Stopped>),
+    Caller(&'a dyn Fn(J) -> Result<(), ConsumerFailed>),
 }
 
 impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
@@ -48,20 +47,20 @@ impl<J, R> std::fmt::Debug for Submitter<'_, J, R> {
     }
 }
 
-/// Whoever takes the results has failed: there is no use in going on.
+/// The consumer of the results has failed, so further jobs are useless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
+pub struct ConsumerFailed;
 
 impl<J, R> Submitter<'_, J, R> {
     /// Gives a job; waits while too much is under way.
-    pub fn submit(&self, job: J) -> Result<(), Stopped> {
+    pub fn submit(&self, job: J) -> Result<(), ConsumerFailed> {
         match &self.0 {
-            Way::Threads { jobs, order } => {
+            SubmitTo::Threads { jobs, order } => {
                 let (result, receiver) = sync_channel(1);
-                order.send(receiver).map_err(|_| Stopped)?;
-                jobs.send((job, result)).map_err(|_| Stopped)
+                order.send(receiver).map_err(|_| ConsumerFailed)?;
+                jobs.send((job, result)).map_err(|_| ConsumerFailed)
             }
-            Way::Here(work) => work(job),
+            SubmitTo::Caller(work) => work(job),
         }
     }
 }
@@ -72,7 +71,7 @@ impl<J, R> Submitter<'_, J, R> {
 /// Where the system gives fewer threads, on those; where it gives none, all is done by the caller's.
 ///
 /// # Errors
-/// That of `take`, else that of `produce`. `produce` learns of the former by [`Stopped`].
+/// That of `take`, else that of `produce`. `produce` learns of the former by [`ConsumerFailed`].
 pub fn ordered<J, R, P, E>(
     in_flight: usize,
     work: impl Fn(J) -> R + Sync,
@@ -87,7 +86,8 @@ where
     ordered_on(threads(), in_flight, work, take, produce)
 }
 
-/// The same on as many threads as are asked for: for work that waits for disks more than it computes.
+/// Like [`ordered`], with a given number of threads, for work that waits for disks more than it
+/// computes.
 ///
 /// # Errors
 /// As [`ordered`].
@@ -123,7 +123,7 @@ where
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok((job, result)) = next else { return };
-                // Nobody may want it any more.
+                // The receiver may be gone after an error.
                 let _ = result.send(work(job));
             }
         };
@@ -133,7 +133,7 @@ where
         };
         match taking {
             Ok(taking) if (0..threads).take_while(started).count() > 0 => {
-                let produced = produce(&Submitter(Way::Threads { jobs, order }));
+                let produced = produce(&Submitter(SubmitTo::Threads { jobs, order }));
                 let taken = taking
                     .join()
                     .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -157,16 +157,16 @@ fn here<J, R, P, E>(
     let failed = RefCell::new(None);
     let job = |job| {
         if failed.borrow().is_some() {
-            return Err(Stopped);
+            return Err(ConsumerFailed);
         }
         let result = work(job);
         let mut take = take.lock().unwrap_or_else(PoisonError::into_inner);
         take(result).map_err(|error| {
             *failed.borrow_mut() = Some(error);
-            Stopped
+            ConsumerFailed
         })
     };
-    let produced = produce(&Submitter(Way::Here(&job)));
+    let produced = produce(&Submitter(SubmitTo::Caller(&job)));
     failed.into_inner().map_or(produced, Err)
 }
 
@@ -207,7 +207,7 @@ mod tests {
                 |submit| {
                     (0..)
                         .try_for_each(|n| submit.submit(n))
-                        .map_err(|Stopped| "stopped")
+                        .map_err(|ConsumerFailed| "stopped")
                 },
             );
             assert_eq!(result, Err("full"), "{threads}");

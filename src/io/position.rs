@@ -1,9 +1,9 @@
-//! Reading and writing at a place in a file, from any thread, without a cursor.
+//! Positioned reads and writes, usable from any thread without a cursor.
 
 use std::fs::File;
 use std::io;
 
-/// Fills `bytes` from `offset` on.
+/// Fills `bytes` with the content at `offset`.
 pub fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -25,7 +25,7 @@ pub fn read_exact_at(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<(
     }
 }
 
-/// Writes all of `bytes` from `offset` on.
+/// Writes all of `bytes` at `offset`.
 pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -47,7 +47,7 @@ pub fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     }
 }
 
-/// What memory, place and length are multiples of where a device reads from memory by itself.
+/// The alignment in bytes of memory, offset and length for direct I/O.
 pub const ALIGNMENT: usize = 4096;
 
 /// Writes all of `bytes` from `offset` on, the whole pages of it past the system's cache where file
@@ -96,7 +96,7 @@ pub fn begin_writeback(file: &File, offset: u64, len: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::buffers::Buffers;
+    use crate::io::buffers::BufferPool;
 
     #[test]
     fn what_is_written_past_the_cache_is_what_is_read() {
@@ -111,7 +111,7 @@ mod tests {
             (20 * page, ALIGNMENT + 1, 1),
             (page, 100, 0),
         ] {
-            let mut buffer = Buffers::default().of_len(len);
+            let mut buffer = BufferPool::default().aligned(len);
             for (byte, value) in buffer.iter_mut().zip((0..251).cycle()) {
                 *byte = value;
             }

@@ -1,17 +1,17 @@
-//! How long work tells how far it is and learns that it should stop, without knowing who watches.
+//! Progress reporting and cancellation for long operations.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Told about bytes as they are done.
+/// Receives the progress of an operation.
 pub trait Progress: Sync {
-    /// How many bytes the whole work has, once that is known.
+    /// Sets the total number of bytes, once it is known.
     fn expect_bytes(&self, total: u64);
-    /// That many more bytes are done.
+    /// Adds to the number of processed bytes.
     fn add_bytes(&self, bytes: u64);
 }
 
-/// Nobody watches.
+/// Discards progress.
 #[derive(Debug, Clone, Copy)]
 pub struct Silent;
 
@@ -21,47 +21,48 @@ impl Progress for Silent {
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-static WAITING: AtomicBool = AtomicBool::new(false);
+static WAITING_FOR_INPUT: AtomicBool = AtomicBool::new(false);
 
-/// Asks all long work of this process to stop at the next safe place (Ctrl-C).
+/// Requests all long operations of this process to stop at the next safe point (Ctrl-C).
 pub fn interrupt() {
     INTERRUPTED.store(true, Ordering::SeqCst);
 }
 
-/// Whether the user asked to stop.
+/// Returns true if the user asked to stop.
 pub fn is_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-type Tell = Box<dyn Fn() + Send + Sync>;
-static TELL_OF_WAIT: OnceLock<Tell> = OnceLock::new();
-static TOLD_OF_WAIT: AtomicBool = AtomicBool::new(false);
+type WaitCallback = Box<dyn Fn() + Send + Sync>;
+static ON_WAIT: OnceLock<WaitCallback> = OnceLock::new();
+static WAIT_REPORTED: AtomicBool = AtomicBool::new(false);
 
-/// Says how the user learns that this process waits for another; the first call counts.
+/// Sets the callback of [`report_wait`]. Only the first call has an effect.
 pub fn on_wait(tell: impl Fn() + Send + Sync + 'static) {
     // A second one says the same.
-    let _ = TELL_OF_WAIT.set(Box::new(tell));
+    let _ = ON_WAIT.set(Box::new(tell));
 }
 
-/// Tells the user that this process waits for another, once.
-pub fn tell_of_wait() {
-    if let Some(tell) = TELL_OF_WAIT.get()
-        && !TOLD_OF_WAIT.swap(true, Ordering::Relaxed)
+/// Reports, once per process, that it waits for a lock of another process.
+pub fn report_wait() {
+    if let Some(tell) = ON_WAIT.get()
+        && !WAIT_REPORTED.swap(true, Ordering::Relaxed)
     {
         tell();
     }
 }
 
-/// Does what may wait for a person, such as reading standard input: nothing of ours is under way,
-/// and the system will not end the wait for a signal.
+/// Runs `read`, which may block on user input. Ctrl-C ends the process at once during the call: no
+/// operation is under way, and the read would not return on a signal.
 pub fn waiting_for_input<T>(read: impl FnOnce() -> T) -> T {
-    WAITING.store(true, Ordering::SeqCst);
+    WAITING_FOR_INPUT.store(true, Ordering::SeqCst);
     let result = read();
-    WAITING.store(false, Ordering::SeqCst);
+    WAITING_FOR_INPUT.store(false, Ordering::SeqCst);
     result
 }
 
-/// Whether to end at once when asked to stop: a person is waited for, or it was asked before.
+/// Returns true if Ctrl-C should end the process at once: it waits for input, or this is the second
+/// Ctrl-C.
 pub fn ends_at_once() -> bool {
-    WAITING.load(Ordering::SeqCst) || is_interrupted()
+    WAITING_FOR_INPUT.load(Ordering::SeqCst) || is_interrupted()
 }

@@ -1,9 +1,9 @@
-//! How many of what, in words.
+//! Counts with their noun.
 
 use std::fmt::Display;
 
-/// "1 file", "2 files", "0 entries".
-pub fn counted<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+/// Formats a count with its noun: "1 file", "2 files", "0 entries".
+pub fn pluralize<N: Copy + Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
     if count == N::from(1) {
         return format!("{count} {noun}");
     }
@@ -25,11 +25,11 @@ mod tests {
 
     #[test]
     fn one_is_singular_and_all_others_are_not() {
-        assert_eq!(counted(0_usize, "file"), "0 files");
-        assert_eq!(counted(1_u64, "file"), "1 file");
-        assert_eq!(counted(1_i64, "day"), "1 day");
-        assert_eq!(counted(2_i64, "day"), "2 days");
-        assert_eq!(counted(2_usize, "entry"), "2 entries");
-        assert_eq!(counted(3_usize, "launch"), "3 launches");
+        assert_eq!(pluralize(0_usize, "file"), "0 files");
+        assert_eq!(pluralize(1_u64, "file"), "1 file");
+        assert_eq!(pluralize(1_i64, "day"), "1 day");
+        assert_eq!(pluralize(2_i64, "day"), "2 days");
+        assert_eq!(pluralize(2_usize, "entry"), "2 entries");
+        assert_eq!(pluralize(3_usize, "launch"), "3 launches");
     }
 }

@@ -1,7 +1,7 @@
-//! Putting more records into order than memory should hold.
+//! External merge sort of byte records.
 //!
-//! Records are bytes and ordered as such. What does not fit is sorted in runs that go to a temp
-//! file without a name, which are merged when the records are read.
+//! Records beyond the memory limit are sorted in runs, which go to an unnamed temp file and are
+//! merged when the records are read.
 
 use super::position;
 use std::cmp::Reverse;
@@ -9,26 +9,26 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io;
 
-/// How many bytes of records are held before they become a run.
-const HELD: usize = 4 << 20;
+/// The bytes of records in memory that are written as one run.
+const MAX_BYTES_IN_MEMORY: usize = 4 << 20;
 
-/// How much of each run is read at a time.
-const READ: usize = 16 << 10;
+/// The bytes that are read of each run at a time.
+const READ_AHEAD_BYTES: usize = 16 << 10;
 
-/// Takes records in any order.
+/// Collects records in any order.
 #[derive(Debug, Default)]
 pub struct Sorter {
     bytes: Vec<u8>,
-    /// Where each held record begins and ends.
+    /// Start and end of each record in `bytes`.
     records: Vec<(u32, u32)>,
-    runs: Option<Runs>,
+    runs: Option<SpilledRuns>,
     held: Option<usize>,
 }
 
 #[derive(Debug)]
-struct Runs {
+struct SpilledRuns {
     file: File,
-    /// Where each run begins and ends.
+    /// Start and end of each run in `file`.
     spans: Vec<(u64, u64)>,
     len: u64,
 }
@@ -39,7 +39,7 @@ impl Sorter {
     /// # Errors
     /// The temp file cannot be written.
     pub fn push(&mut self, record: &[u8]) -> io::Result<()> {
-        let limit = self.held.unwrap_or(HELD);
+        let limit = self.held.unwrap_or(MAX_BYTES_IN_MEMORY);
         let size = self.bytes.len() + self.records.len() * size_of::<(u32, u32)>();
         if !self.records.is_empty() && size + record.len() > limit {
             self.write_run()?;
@@ -63,18 +63,18 @@ impl Sorter {
         self.sort();
         let runs = match &mut self.runs {
             Some(runs) => runs,
-            None => self.runs.insert(Runs {
+            None => self.runs.insert(SpilledRuns {
                 file: tempfile::tempfile()?,
                 spans: Vec::new(),
                 len: 0,
             }),
         };
         let from = runs.len;
-        let mut buffer = Vec::with_capacity(4 * READ);
+        let mut buffer = Vec::with_capacity(4 * READ_AHEAD_BYTES);
         for (start, end) in self.records.drain(..) {
             buffer.extend_from_slice(&(end - start).to_le_bytes());
             buffer.extend_from_slice(&self.bytes[start as usize..end as usize]);
-            if buffer.len() >= 4 * READ {
+            if buffer.len() >= 4 * READ_AHEAD_BYTES {
                 position::write_all_at(&runs.file, &buffer, runs.len)?;
                 runs.len += buffer.len() as u64;
                 buffer.clear();
@@ -87,17 +87,17 @@ impl Sorter {
         Ok(())
     }
 
-    /// All records in their order.
+    /// Ends the input and returns the records in order.
     ///
     /// # Errors
     /// The temp file cannot be written or read.
-    pub fn finish(mut self) -> io::Result<Sorted> {
+    pub fn finish(mut self) -> io::Result<SortedRecords> {
         self.sort();
         if self.runs.is_some() && !self.records.is_empty() {
             self.write_run()?;
         }
         let Some(runs) = self.runs else {
-            return Ok(Sorted {
+            return Ok(SortedRecords {
                 held: self,
                 next: 0,
                 file: None,
@@ -106,17 +106,17 @@ impl Sorter {
         };
         let mut heads = BinaryHeap::new();
         for (at, end) in runs.spans {
-            let mut run = Run {
+            let mut run = SortedRun {
                 at,
                 end,
                 buffer: Vec::new(),
                 start: 0,
             };
             if let Some(record) = run.next(&runs.file)? {
-                heads.push(Reverse((record, Held(run))));
+                heads.push(Reverse((record, HeapRun(run))));
             }
         }
-        Ok(Sorted {
+        Ok(SortedRecords {
             held: Self::default(),
             next: 0,
             file: Some(runs.file),
@@ -125,16 +125,16 @@ impl Sorter {
     }
 }
 
-/// Records in order.
+/// An iterator over the sorted records.
 #[derive(Debug)]
-pub struct Sorted {
+pub struct SortedRecords {
     held: Sorter,
     next: usize,
     file: Option<File>,
-    heads: BinaryHeap<Reverse<(Vec<u8>, Held)>>,
+    heads: BinaryHeap<Reverse<(Vec<u8>, HeapRun)>>,
 }
 
-impl Sorted {
+impl SortedRecords {
     /// The next record; `None` at the end.
     ///
     /// # Errors
@@ -145,26 +145,26 @@ impl Sorted {
             self.next += 1;
             return Ok(place.map(|(a, b)| self.held.bytes[*a as usize..*b as usize].to_vec()));
         };
-        let Some(Reverse((record, Held(mut run)))) = self.heads.pop() else {
+        let Some(Reverse((record, HeapRun(mut run)))) = self.heads.pop() else {
             return Ok(None);
         };
         if let Some(next) = run.next(file)? {
-            self.heads.push(Reverse((next, Held(run))));
+            self.heads.push(Reverse((next, HeapRun(run))));
         }
         Ok(Some(record))
     }
 }
 
-/// What is left of a run.
+/// The unread part of a run.
 #[derive(Debug)]
-struct Run {
+struct SortedRun {
     at: u64,
     end: u64,
     buffer: Vec<u8>,
     start: usize,
 }
 
-impl Run {
+impl SortedRun {
     fn next(&mut self, file: &File) -> io::Result<Option<Vec<u8>>> {
         if self.start == self.buffer.len() && self.at == self.end {
             return Ok(None);
@@ -179,7 +179,7 @@ impl Run {
         Ok(Some(record))
     }
 
-    /// Reads until so many bytes are there.
+    /// Reads until `buffer` has at least `wanted` unread bytes.
     fn have(&mut self, file: &File, wanted: usize) -> io::Result<()> {
         let there = self.buffer.len() - self.start;
         if there >= wanted {
@@ -187,7 +187,7 @@ impl Run {
         }
         self.buffer.drain(..self.start);
         self.start = 0;
-        let more = (wanted - there).max(READ) as u64;
+        let more = (wanted - there).max(READ_AHEAD_BYTES) as u64;
         let more = more.min(self.end - self.at);
         self.buffer
             .resize(there + usize::try_from(more).map_err(io::Error::other)?, 0);
@@ -200,25 +200,25 @@ impl Run {
     }
 }
 
-/// A run, of which no two are told apart by the order.
+/// A run in the merge heap. All compare equal, so that only the record decides.
 #[derive(Debug)]
-struct Held(Run);
+struct HeapRun(SortedRun);
 
-impl PartialEq for Held {
+impl PartialEq for HeapRun {
     fn eq(&self, _other: &Self) -> bool {
         true
     }
 }
 
-impl Eq for Held {}
+impl Eq for HeapRun {}
 
-impl PartialOrd for Held {
+impl PartialOrd for HeapRun {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Held {
+impl Ord for HeapRun {
     fn cmp(&self, _other: &Self) -> std::cmp::Ordering {
         std::cmp::Ordering::Equal
     }
@@ -256,7 +256,7 @@ mod tests {
             held: Some(10),
             ..Sorter::default()
         };
-        let long = vec![b'b'; 3 * READ + 1];
+        let long = vec![b'b'; 3 * READ_AHEAD_BYTES + 1];
         for record in [&long[..], b"a", b"c"] {
             sorter.push(record).unwrap();
         }

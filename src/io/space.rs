@@ -1,4 +1,4 @@
-//! How much room a disk has.
+//! Free space and the kind of disks.
 
 use std::fs::Metadata;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub fn stored_bytes(meta: &Metadata) -> u64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        // The unit of this number, whatever the disk's is.
+        // `st_blocks` counts 512-byte units on every disk.
         meta.len().min(meta.blocks().saturating_mul(512))
     }
     #[cfg(not(unix))]
@@ -33,8 +33,8 @@ pub fn stored_bytes(meta: &Metadata) -> u64 {
     }
 }
 
-/// What kind of network the disk of `path` is on; `None` for a disk of this machine, and where the
-/// system does not say.
+/// The network file system that `path` is on; `None` for a local disk, or if the system does not
+/// report it.
 pub fn network_kind(path: &Path) -> Option<&'static str> {
     #[cfg(target_os = "linux")]
     {
@@ -61,7 +61,7 @@ pub fn network_kind(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Whether the folder is on an overlay.
+/// Returns true if `folder` is on an overlay file system.
 pub fn has_layers(folder: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -91,7 +91,7 @@ pub fn disk_of(path: &Path) -> Option<u64> {
     }
 }
 
-/// Whether two existing paths are on one file system.
+/// Returns true if two existing paths are on one file system.
 pub fn same_file_system(a: &Path, b: &Path) -> bool {
     #[cfg(unix)]
     {

@@ -1,15 +1,15 @@
-//! Folders for work in progress that are swept when whoever made them is gone.
+//! Temporary folders for work in progress, swept after their process has died.
 
 use super::lock::FileLock;
-use super::{IoContext, IoError, atomic, regular, tree};
+use super::{IoContext, IoError, atomic, file_open, tree};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-/// How the names of our staging folders begin.
+/// The prefix of staging folders.
 const STAGING_PREFIX: &str = "staging-";
 
-/// Whether a folder of this name is one of ours.
+/// Returns true if `name` is that of a staging folder.
 pub fn is_staging_name(name: &OsStr) -> bool {
     name.as_encoded_bytes()
         .starts_with(STAGING_PREFIX.as_bytes())
@@ -40,7 +40,7 @@ impl Staging {
             .keep();
         let locked = FileLock::exclusive(&folder.join(LOCK));
         let opened = locked.and_then(|lock| {
-            let spare = regular::open(folder.join(LOCK)).at("open", &folder)?;
+            let spare = file_open::open(folder.join(LOCK)).at("open", &folder)?;
             Ok((lock, spare))
         });
         let (lock, spare) = opened.inspect_err(|_| {
@@ -68,7 +68,7 @@ impl Drop for Staging {
     }
 }
 
-/// Staging folders in `parent` whose maker is gone.
+/// The staging folders in `parent` whose process is gone.
 pub fn stale(parent: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(parent) else {
         return Vec::new();
@@ -81,7 +81,8 @@ pub fn stale(parent: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Removes staging folders in `parent` whose maker is gone; returns why some could not be.
+/// Removes the staging folders in `parent` whose process is gone. Returns the errors of those that
+/// could not be removed.
 pub fn sweep(parent: &Path) -> Vec<IoError> {
     if stale(parent).is_empty() {
         return Vec::new();

@@ -1,6 +1,6 @@
-//! Whole folders: listing them, removing them, making them durable.
+//! Operations on whole folders: list, copy, remove, make durable.
 
-use super::{IoContext, IoError, atomic, parallel, reach, regular};
+use super::{IoContext, IoError, atomic, file_open, long_path, parallel};
 use std::ffi::OsString;
 use std::fs::{self, FileTimes, FileType, Metadata};
 use std::path::{Component, Path, PathBuf};
@@ -8,11 +8,11 @@ use std::path::{Component, Path, PathBuf};
 /// The names in a folder, in their order, and what each is; links are not followed.
 pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     let mut names = Vec::new();
-    for entry in reach::with(folder, |folder| fs::read_dir(folder))? {
+    for entry in long_path::with(folder, |folder| fs::read_dir(folder))? {
         let entry = entry?;
         match entry.file_type() {
             Ok(kind) => names.push((entry.file_name(), kind)),
-            // Gone meanwhile; most systems need not look for this.
+            // Removed since it was listed; most systems report the type without this call.
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -21,8 +21,8 @@ pub fn list(folder: &Path) -> std::io::Result<Vec<(OsString, FileType)>> {
     Ok(names)
 }
 
-/// Removes a folder in which there is nothing but folders. Anything else that is in it, or comes into it
-/// meanwhile, stays, with the folders above.
+/// Removes a folder that contains nothing but folders. Any other entry stays, with the folders
+/// above it.
 pub fn remove_hollow(folder: &Path) {
     let is_hollow = list(folder).is_ok_and(|entries| entries.iter().all(|(_, kind)| kind.is_dir()));
     if is_hollow {
@@ -40,13 +40,13 @@ pub fn remove_hollow(folder: &Path) {
     reason = "the one place that removes whole folders"
 )]
 pub fn remove(path: &Path) -> Result<(), IoError> {
-    let result = match reach::with(path, |path| fs::symlink_metadata(path)) {
-        Ok(meta) if meta.is_dir() => match reach::with(path, |path| fs::remove_dir_all(path)) {
+    let result = match long_path::with(path, |path| fs::symlink_metadata(path)) {
+        Ok(meta) if meta.is_dir() => match long_path::with(path, |path| fs::remove_dir_all(path)) {
             // Folders that may not be written to; more levels than files may be open.
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => remove_level_by_level(path),
             removed => removed,
         },
-        Ok(_) => reach::with(path, |path| fs::remove_file(path)),
+        Ok(_) => long_path::with(path, |path| fs::remove_file(path)),
         Err(e) => Err(e),
     };
     match result {
@@ -69,26 +69,26 @@ fn remove_level_by_level(folder: &Path) -> std::io::Result<()> {
         {
             use std::os::unix::fs::PermissionsExt;
             let ours = fs::Permissions::from_mode(0o700);
-            let _ = reach::with(&folder, |folder| fs::set_permissions(folder, ours));
+            let _ = long_path::with(&folder, |folder| fs::set_permissions(folder, ours));
         }
         for (name, kind) in list(&folder)? {
             let path = folder.join(name);
             if kind.is_dir() {
                 folders.push(path);
             } else {
-                reach::with(&path, |path| fs::remove_file(path))?;
+                long_path::with(&path, |path| fs::remove_file(path))?;
             }
         }
         next += 1;
     }
     let mut innermost_first = folders.iter().rev();
-    innermost_first.try_for_each(|folder| reach::with(folder, |folder| fs::remove_dir(folder)))
+    innermost_first.try_for_each(|folder| long_path::with(folder, |folder| fs::remove_dir(folder)))
 }
 
-/// Gives what stands at `from`, and all that is in it, to `to` as well. Folders and links are made anew, a
-/// file gets a second name; where it can have none, it is copied.
+/// Copies `from` and everything in it to `to`. Folders and links are created anew; files are
+/// hard-linked, or copied if that is impossible.
 pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = reach::with(from, Path::symlink_metadata).at("look at", from)?;
+    let meta = long_path::with(from, Path::symlink_metadata).at("look at", from)?;
     if !meta.is_dir() {
         return share_file(from, &meta, to);
     }
@@ -99,19 +99,18 @@ pub fn share(from: &Path, to: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Makes what stands at `path`, and all that is in it, its owner's alone. Nothing is done elsewhere than
-/// on systems with modes.
+/// Restricts `path` and everything in it to its owner. No effect on systems without file modes.
 #[cfg_attr(not(unix), allow(unused_variables, reason = "there are no modes"))]
 pub fn close_to_others(path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let meta = reach::with(path, Path::symlink_metadata).at("look at", path)?;
+        let meta = long_path::with(path, Path::symlink_metadata).at("look at", path)?;
         if meta.is_symlink() {
             return Ok(());
         }
         let mode = fs::Permissions::from_mode(if meta.is_dir() { 0o700 } else { 0o600 });
-        let set = reach::with(path, |path| fs::set_permissions(path, mode));
+        let set = long_path::with(path, |path| fs::set_permissions(path, mode));
         set.at("set the mode of", path)?;
         if meta.is_dir() {
             for (name, _) in list(path).at("list", path)? {
@@ -122,13 +121,13 @@ pub fn close_to_others(path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// The same for what is no folder.
+/// Like [`share`], for anything but a folder.
 pub fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError> {
     if meta.is_symlink() {
-        let target = reach::with(from, |from| fs::read_link(from)).at("read", from)?;
+        let target = long_path::with(from, |from| fs::read_link(from)).at("read", from)?;
         return make_link(&target, to);
     }
-    let linked = reach::with_both(from, to, |from, to| fs::hard_link(from, to));
+    let linked = long_path::with_both(from, to, |from, to| fs::hard_link(from, to));
     if linked.is_err() && meta.is_file() {
         // A file system without hard links, or a file of another user. A socket or pipe that cannot
         // be linked is nothing to keep.
@@ -139,7 +138,7 @@ pub fn share_file(from: &Path, meta: &Metadata, to: &Path) -> Result<(), IoError
 
 /// A copy with mode and time.
 fn copy_file(from: &Path, to: &Path) -> Result<(), IoError> {
-    let mut source = regular::open(from).at("read", from)?;
+    let mut source = file_open::open(from).at("read", from)?;
     let meta = source.metadata().at("read", from)?;
     let mut target = atomic::create_private(to)?;
     std::io::copy(&mut source, &mut target).at("copy", from)?;
@@ -154,7 +153,7 @@ pub fn make_link(target: &Path, path: &Path) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         let make = |path: &Path| std::os::unix::fs::symlink(target, path);
-        reach::with(path, make).at("create link", path)
+        long_path::with(path, make).at("create link", path)
     }
     #[cfg(windows)]
     {
@@ -196,7 +195,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
             if kind.is_dir() {
                 atomic::sync_folder(&path)
             } else if kind.is_file() {
-                let synced = regular::open(&path).and_then(|f| f.sync_all());
+                let synced = file_open::open(&path).and_then(|f| f.sync_all());
                 synced.at("fsync", &path)
             } else {
                 Ok(())
@@ -212,7 +211,7 @@ fn sync_entries(folder: &Path) -> Result<(), IoError> {
     )
 }
 
-/// Whether more than a few entries are below `folder`.
+/// Returns true if `folder` contains more than a few entries, recursively.
 #[cfg(target_os = "linux")]
 fn is_large(folder: &Path) -> Result<bool, IoError> {
     let mut seen = 0;
@@ -225,7 +224,7 @@ fn is_large(folder: &Path) -> Result<bool, IoError> {
 
 /// Gives `visit` everything below `path`, then that itself, until it has had enough: then false.
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path, FileType) -> bool) -> Result<bool, IoError> {
-    let meta = reach::with(path, Path::symlink_metadata).at("look at", path)?;
+    let meta = long_path::with(path, Path::symlink_metadata).at("look at", path)?;
     walk_below(path, meta.file_type(), visit)
 }
 
@@ -244,7 +243,7 @@ fn walk_below(
     Ok(visit(path, kind))
 }
 
-/// Whether the absolute path `path` is `folder` or lies within it, whatever links lead there. Neither
+/// Returns true if the absolute path `path` is `folder` or below it, after resolving links. Neither
 /// need exist.
 pub fn lies_in(path: &Path, folder: &Path) -> bool {
     real(path).starts_with(real(folder))

@@ -8,8 +8,8 @@ use crate::codex::token_count;
 use crate::history::lines::{Line, Lines};
 use crate::history::rollout::{self, Meta};
 use crate::io::atomic::with_suffix;
-use crate::io::processes::{Process, Table};
-use crate::io::regular;
+use crate::io::file_open;
+use crate::io::processes::{Process, ProcessTable};
 use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -48,7 +48,7 @@ impl OpenRollouts {
     /// The rollouts that are open now, as paths in the Codex home. Empty where the system does not
     /// show the open files of a process.
     pub fn look(&mut self) -> Vec<PathBuf> {
-        let table = Table::read();
+        let table = ProcessTable::read();
         if self.codex.is_none_or(|codex| !codex.is_alive()) {
             self.codex = find_codex(&table, self.child);
         }
@@ -67,7 +67,7 @@ impl OpenRollouts {
     }
 }
 
-fn find_codex(table: &Table, child: ProcessId) -> Option<ProcessId> {
+fn find_codex(table: &ProcessTable, child: ProcessId) -> Option<ProcessId> {
     let is_codex = |pid: u32| {
         let name = table.get(pid).and_then(Process::name);
         name.is_some_and(|name| name == OsStr::new(CODEX))
@@ -263,7 +263,7 @@ fn try_read_usage(conversation: &mut BoundConversation, since: DateTime<Utc>) ->
     if !path.exists() && with_suffix(path, ZST).exists() {
         return Ok(());
     }
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     let length = file.metadata()?.len();
     let end = conversation.end_offset.unwrap_or(length).min(length);
     file.seek(SeekFrom::Start(conversation.start_offset))?;

@@ -4,8 +4,8 @@
 //! Folders are compared by path components, once as the path is given and once with symbolic links
 //! resolved. Reads no file but `.codex-account`, and writes nothing.
 
-use crate::accounts::edit::name_problem;
-use crate::io::{IoContext, IoError, regular, shell};
+use crate::accounts::profile_ops::name_problem;
+use crate::io::{IoContext, IoError, file_open, shell};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::{Component, Path, PathBuf};
@@ -237,7 +237,7 @@ fn is_trusted(file: &Path, trusted: &[Entry<'_, bool>]) -> bool {
 
 /// The profile that `file` names: its first line that is not blank.
 fn read_profile(file: &Path) -> Result<String, AccountFileError> {
-    let text = regular::read_small_to_string(file, MAX_FILE_BYTES).at("read", file)?;
+    let text = file_open::read_small_to_string(file, MAX_FILE_BYTES).at("read", file)?;
     let text = text.trim_start_matches('\u{feff}');
     let mut lines = text.lines().map(str::trim);
     let name = lines.find(|line| !line.is_empty()).unwrap_or_default();

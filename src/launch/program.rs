@@ -6,7 +6,7 @@
 use crate::codex::arguments::NO_DAEMON;
 use crate::codex::program::Program;
 use crate::io::atomic;
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::document::{self, Document};
 use crate::io::environment::Environment;
 use serde::{Deserialize, Serialize};
@@ -94,7 +94,7 @@ fn help_names(flag: &str, program: &Program, env: &Environment) -> bool {
     child.close_input();
     let deadline = Instant::now() + HELP_TIMEOUT;
     let mut is_named = false;
-    while let Heard::Line(line) = child.hear(deadline) {
+    while let ChildOutput::Line(line) = child.read_line(deadline) {
         is_named |= String::from_utf8_lossy(&line)
             .split_whitespace()
             .any(|word| word == flag);

@@ -4,7 +4,7 @@ use crate::codex::identity::Identity;
 use crate::codex::process::is_codex;
 use crate::codex::window::Window;
 use crate::io::clock::Timestamp;
-use crate::io::processes::{self, Table};
+use crate::io::processes::{self, ProcessTable};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -156,7 +156,7 @@ impl LaunchRecord {
     /// Whether a Codex of this launch runs or is being started by npm's launcher, whatever became of
     /// the process that was started.
     pub fn has_codex(&self) -> bool {
-        Table::read().iter().any(|process| {
+        ProcessTable::read().iter().any(|process| {
             is_codex(process)
                 && process
                     .variable(LAUNCH_VARIABLE)

@@ -6,7 +6,7 @@
 use super::record::{LaunchRecord, SCHEMA};
 use crate::inventory::cooldown::LOCK_NAME;
 use crate::io::lock::FileLock;
-use crate::io::{IoContext, IoError, atomic, document, regular};
+use crate::io::{IoContext, IoError, atomic, document, file_open};
 use memchr::{memchr, memmem};
 use serde::Deserialize;
 use std::collections::{HashMap, HashSet};
@@ -103,7 +103,7 @@ impl Registry {
         if is_new {
             atomic::create_private(&self.path)?;
         }
-        let mut file = regular::append_no_link(&self.path).at("open", &self.path)?;
+        let mut file = file_open::append_no_link(&self.path).at("open", &self.path)?;
         file.write_all(&lines)
             .and_then(|()| file.sync_all())
             .at("append to", &self.path)?;
@@ -139,7 +139,7 @@ impl Registry {
 
     fn ends_in_newline(&self) -> Result<bool, IoError> {
         let read = || -> std::io::Result<bool> {
-            let mut file = regular::open(&self.path)?;
+            let mut file = file_open::open(&self.path)?;
             if file.seek(SeekFrom::End(0))? == 0 {
                 return Ok(true);
             }
@@ -156,7 +156,7 @@ impl Registry {
     /// # Errors
     /// The file cannot be read. A missing one has no launches.
     pub fn read(&self) -> Result<Launches, IoError> {
-        let bytes = match regular::read(&self.path) {
+        let bytes = match file_open::read(&self.path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e).at("read", &self.path),

@@ -6,7 +6,7 @@ use super::registry::Registry;
 use super::session::Launch;
 use super::settle::{self, Ending, OtherLaunches};
 use crate::accounts::profile::Profiles;
-use crate::accounts::save::Keeper;
+use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::login_lock;
@@ -154,15 +154,15 @@ impl Launch<'_> {
         &self,
         profiles: &Profiles,
         now: Timestamp,
-    ) -> Result<(), crate::accounts::loan::LoanError> {
+    ) -> Result<(), crate::accounts::lease::LeaseError> {
         let home = self.request.codex_home;
         let account = &self.record.identity;
-        let _held = profiles.claim(&[account], now, login_lock::PATIENCE)?;
+        let _held = profiles.lock_accounts(&[account], now, login_lock::PATIENCE)?;
         if let AuthFile::Present(snapshot) = AuthFile::read(&home.join(AUTH_JSON))?
             && let Some(login) = &snapshot.login
             && login.identity.is_same(account)
         {
-            profiles.save_back(&snapshot, login, Keeper::Live(home), now)?;
+            profiles.save_back(&snapshot, login, OwnerLocation::Live(home), now)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::isolated_home::{self, IsolationError};
 use super::program;
 use super::record::{LAUNCH_VARIABLE, LaunchRecord, ProcessId, SCHEMA};
 use crate::accounts::isolated::IsolatedLogin;
-use crate::accounts::loan::{Held, LoanError};
+use crate::accounts::lease::{AccountLocks, LeaseError};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::switch::{
     self, DaemonPolicy, SwitchError, SwitchPlan, SwitchReport, SwitchRequest,
@@ -92,7 +92,7 @@ pub enum LaunchError {
     Profile(#[from] ProfileError),
     /// The login cannot be moved to the isolated home.
     #[error(transparent)]
-    Loan(#[from] LoanError),
+    Lease(#[from] LeaseError),
     /// The isolated home cannot be prepared.
     #[error(transparent)]
     Isolation(#[from] IsolationError),
@@ -118,7 +118,7 @@ pub struct Launch<'a> {
     /// The login in the isolated home.
     pub(super) isolated: Option<IsolatedLogin>,
     /// Held until Codex has started; see [`Profiles::isolate`].
-    pub(super) held: Option<Held>,
+    pub(super) held: Option<AccountLocks>,
     /// What switching the real home did.
     pub switch: Option<SwitchReport>,
     /// Variables that name another login and are not passed on.
@@ -245,7 +245,7 @@ pub fn prepare<'a>(
     let (mut isolated, mut held, mut report) = (None, None, None);
     let fingerprint = if plan.isolated_home.is_some() {
         let profiles = Profiles::of(request.manager_home);
-        let lock = profiles.claim(&[request.account], request.now, login_lock::PATIENCE)?;
+        let lock = profiles.lock_accounts(&[request.account], request.now, login_lock::PATIENCE)?;
         isolated_home::prepare(
             &profiles.isolated_home(request.account)?,
             request.codex_home,

@@ -2,9 +2,9 @@
 
 use super::file::{LogName, LogPlace};
 use super::writer::PATIENCE;
+use crate::io::file_open;
 use crate::io::hash::sha256_of;
 use crate::io::lock::{FileLock, LockError};
-use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, tree};
 use chrono::{Days, NaiveDate};
 use std::fs::File;
@@ -102,7 +102,7 @@ fn pack(log: LogName, place: &LogPlace) -> Result<(), IoError> {
 }
 
 fn compress(path: &Path, to: &mut File) -> io::Result<()> {
-    let mut log = regular::open(path)?;
+    let mut log = file_open::open(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut zip = ZipWriter::new(to);
     let options = SimpleFileOptions::default()
@@ -117,9 +117,9 @@ fn compress(path: &Path, to: &mut File) -> io::Result<()> {
 /// Whether the zip holds the very bytes of the log.
 fn is_packed(path: &Path, zip: &Path) -> bool {
     let compare = || -> io::Result<bool> {
-        let mut zip = zip::ZipArchive::new(regular::open(zip)?)?;
+        let mut zip = zip::ZipArchive::new(file_open::open(zip)?)?;
         let mut entry = zip.by_index(0)?;
-        Ok(sha256_of(&mut regular::open(path)?)? == sha256_of(&mut entry)?)
+        Ok(sha256_of(&mut file_open::open(path)?)? == sha256_of(&mut entry)?)
     };
     compare().unwrap_or(false)
 }

@@ -56,18 +56,21 @@ pub struct Moved {
 pub fn courses<'a>(looks: impl IntoIterator<Item = (&'a Observation, Timestamp)>) -> Vec<Course> {
     let mut courses: Vec<Course> = Vec::new();
     for (look, until) in looks {
-        for window in &look.windows {
+        for (i, window) in look.windows.iter().enumerate() {
             let is_own = |course: &&mut Course| {
                 let known = course.points.last().map(|point| &point.window);
                 known.is_some_and(|known| is_same_kind(known, window))
             };
+            // A text shows several windows of unknown length, always in the same order.
+            let before = look.windows[..i].iter();
+            let nth = before.filter(|other| is_same_kind(other, window)).count();
             let point = Point {
                 observed_at: look.observed_at,
                 until,
                 window: window.clone(),
                 change: Change::None,
             };
-            let Some(course) = courses.iter_mut().find(is_own) else {
+            let Some(course) = courses.iter_mut().filter(is_own).nth(nth) else {
                 courses.push(Course {
                     points: vec![point],
                 });
@@ -148,6 +151,7 @@ mod tests {
             source: Source::Live,
             observed_at: at(seen),
             usage_allowed: None,
+            spend_cap: None,
             windows: vec![Window {
                 limit_id: "codex".into(),
                 minutes: Some(minutes),
@@ -219,6 +223,24 @@ mod tests {
         let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
         let lengths: Vec<_> = courses.iter().map(|c| c.points.len()).collect();
         assert_eq!(lengths, [2, 1]);
+        assert_eq!(courses.iter().flat_map(Course::moved).count(), 0);
+    }
+
+    #[test]
+    fn windows_of_unknown_length_are_followed_by_their_order() {
+        let two = |seen, first, second| {
+            let mut both = look(seen, 300, 5.0, first);
+            both.windows.extend(look(seen, 300, 9.0, second).windows);
+            both.windows.iter_mut().for_each(|w| w.minutes = None);
+            both
+        };
+        let looks = [
+            two("17T12:00", "18T12:00", "24T15:55"),
+            two("17T13:00", "18T12:00", "24T15:55"),
+        ];
+        let courses = courses(looks.iter().map(|look| (look, look.observed_at)));
+        let lengths: Vec<_> = courses.iter().map(|c| c.points.len()).collect();
+        assert_eq!(lengths, [1, 1]);
         assert_eq!(courses.iter().flat_map(Course::moved).count(), 0);
     }
 }

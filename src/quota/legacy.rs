@@ -8,7 +8,7 @@ use super::window::{Observation, Source};
 use crate::archive::metadata::ValidationStatus;
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::wall;
+use crate::io::time_format;
 use chrono::{DateTime, Datelike, Duration, NaiveDate, SubsecRound, Utc};
 
 /// The end of every legacy name.
@@ -42,7 +42,7 @@ impl<'a> LegacyName<'a> {
     /// one that no month has.
     fn month_and_day(&self) -> Option<(u32, u32)> {
         let (day, month) = self.token.split_at(self.token.len() - 3);
-        Some((wall::month(month)?, day.parse().ok()?))
+        Some((time_format::month(month)?, day.parse().ok()?))
     }
 
     fn date_in(&self, year: i32) -> Option<NaiveDate> {
@@ -120,6 +120,7 @@ pub fn observation(detected_at: Timestamp, next_available_at: Timestamp) -> Obse
         source: Source::Legacy,
         observed_at: detected_at,
         usage_allowed: None,
+        spend_cap: None,
         windows: vec![Window {
             limit_id: CODEX_LIMIT.into(),
             minutes: Some(WEEKLY_MINUTES),

@@ -1,7 +1,7 @@
 //! A time as it is typed for a flag: `--until`, `--reset-at`.
 
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::wall::{self, Day, WallTime};
+use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, NaiveTime, Utc};
 
 /// A text that names no time.
@@ -22,13 +22,13 @@ pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, M
         return Ok(zone.at(&at));
     }
     let span = trimmed.strip_prefix('+').or(trimmed.strip_prefix("in "));
-    if let Some(span) = wall::parse_span(span.unwrap_or(trimmed)) {
+    if let Some(span) = time_format::parse_span(span.unwrap_or(trimmed)) {
         return now
             .checked_add_signed(span)
             .map(|at| zone.at(&at))
             .ok_or_else(fail);
     }
-    let WallTime { day, time } = wall::parse(trimmed).ok_or_else(fail)?;
+    let WallTime { day, time } = time_format::parse(trimmed).ok_or_else(fail)?;
     let midnight_or = time.unwrap_or(NaiveTime::MIN);
     match day {
         None => Ok(zone.next(midnight_or, None, now)),
@@ -37,7 +37,7 @@ pub fn parse(text: &str, now: &DateTime<Utc>, zone: Zone) -> Result<Timestamp, M
             let this_year = zone.at(now).year();
             let years = year.map_or(this_year..=this_year + 8, |year| year..=year);
             years
-                .filter_map(|year| wall::date(year, month, day))
+                .filter_map(|year| time_format::date(year, month, day))
                 .map(|date| zone.instants(date.and_time(midnight_or)).0)
                 .find(|at| year.is_some() || at >= now)
                 .ok_or_else(fail)

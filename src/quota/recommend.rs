@@ -80,10 +80,7 @@ impl Candidate<'_> {
     fn compare(&self, other: &Self, strategy: Strategy, now: &DateTime<Utc>) -> Ordering {
         let by_state = self.verdict.state.cmp(&other.verdict.state);
         let by_turn = || match (self.verdict.state, strategy) {
-            (State::Cooldown, _) => self
-                .verdict
-                .next_available_at
-                .cmp(&other.verdict.next_available_at),
+            (State::Cooldown, _) => self.verdict.order().cmp(&other.verdict.order()),
             (_, Strategy::Lru) => self.by_last_use(other),
             (_, Strategy::ExpiringFirst) => self
                 .loses_at(now)
@@ -198,29 +195,25 @@ impl Ranking<'_> {
                 },
             },
             (State::Cooldown, cause) => {
-                let until = candidate
-                    .verdict
-                    .next_available_at
-                    .map_or_else(String::new, |at| format!(" until {}", when(&at)));
+                let until = candidate.verdict.next_available_at.map_or_else(
+                    || "; no reset known".into(),
+                    |at| format!(" until {}", when(&at)),
+                );
+                let source = candidate.seen().map_or_else(String::new, |(source, at)| {
+                    format!(" ({}, {})", source.name(), ago(&at))
+                });
                 match cause {
                     Some(Cause::Held) => format!("held back by hand{until}"),
                     Some(Cause::Exhausted(label)) => {
-                        let source = candidate.seen().map_or_else(String::new, |(source, at)| {
-                            format!(" ({}, {})", source.name(), ago(&at))
-                        });
                         format!("{label} quota exhausted{until}{source}")
                     }
-                    _ => format!("in cooldown{until}"),
+                    Some(Cause::Capped(cap)) => format!("{}{until}{source}", cap.describe()),
+                    Some(Cause::Refused) => format!("refused by the server{until}{source}"),
+                    Some(Cause::NeverSeen) | None => format!("in cooldown{until}"),
                 }
             }
             (State::Unknown, _) if is_key => {
                 format!("an API key, billed by use; {used}")
-            }
-            (State::Unknown, Some(Cause::Exhausted(label))) => {
-                format!("{label} quota exhausted, its reset is not known; {used}")
-            }
-            (State::Unknown, Some(Cause::Refused)) => {
-                format!("use was refused, until when is not known; {used}")
             }
             (State::Unknown, _) => format!("its quota is not known; {used}"),
         }
@@ -249,6 +242,7 @@ mod tests {
                     source: Source::Live,
                     observed_at: at("2026-11-20T11:00:00Z"),
                     usage_allowed: None,
+                    spend_cap: None,
                     windows: vec![Window {
                         limit_id: CODEX_LIMIT.into(),
                         minutes: Some(WEEKLY_MINUTES),

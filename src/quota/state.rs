@@ -1,7 +1,7 @@
 //! What state an account is in.
 
 use super::window::{Observation, SAME_WINDOW};
-use crate::codex::window::{CODEX_LIMIT, Window};
+use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
 use crate::inventory::cooldown::AccountEntry;
 use crate::io::clock::Timestamp;
 use chrono::{DateTime, Duration, Utc};
@@ -15,7 +15,7 @@ pub enum State {
     Ready,
     /// Nothing is known that decides.
     Unknown,
-    /// Exhausted, or held back by the user, until a known time.
+    /// Exhausted, capped, or held back by the user.
     Cooldown,
 }
 
@@ -37,7 +37,9 @@ pub enum Cause {
     Held,
     /// This window is used up; its label.
     Exhausted(String),
-    /// The server said that it may not be used, and did not say until when.
+    /// A limit on spending is used up.
+    Capped(SpendCap),
+    /// The server refuses use and names no window with a reset.
     Refused,
     /// Nobody has looked yet.
     NeverSeen,
@@ -48,7 +50,7 @@ pub enum Cause {
 pub struct Verdict {
     /// The state.
     pub state: State,
-    /// In cooldown: when the last of what keeps it there is over. Else absent.
+    /// The time at which a cooldown ends; `None` where that is not known, and outside of one.
     pub next_available_at: Option<Timestamp>,
     /// When the weekly window that is known began, also where it is over by now.
     pub session_start_at: Option<Timestamp>,
@@ -58,12 +60,45 @@ pub struct Verdict {
     pub cause: Option<Cause>,
 }
 
+impl Verdict {
+    /// Sorts accounts by when they can be used: an end that is not known comes last.
+    pub fn order(&self) -> impl Ord + use<> {
+        let next = self.next_available_at;
+        let is_open = self.state == State::Cooldown && next.is_none();
+        (self.state, is_open, next)
+    }
+}
+
+/// A reason why an account is not ready.
+struct Block {
+    cause: Cause,
+    /// The time at which it ends, if that is known.
+    ends_at: Option<Timestamp>,
+    /// The latest time at which it can end; `None` where it may last for ever.
+    latest_end: Option<Timestamp>,
+}
+
+impl Block {
+    fn until(ends_at: Timestamp, cause: Cause) -> Self {
+        Self {
+            cause,
+            ends_at: Some(ends_at),
+            latest_end: Some(ends_at),
+        }
+    }
+
+    fn outlasts(&self, other: &Self) -> bool {
+        let end = |block: &Self| (block.latest_end.is_none(), block.latest_end);
+        end(self) > end(other)
+    }
+}
+
 /// Judges `entry` at `now`.
 ///
 /// What was seen last decides; a window whose reset has passed counts as free. Where the server
 /// refuses use, the windows at 100 % are the exhausted ones, and if there is none, all windows of
-/// Codex whose reset lies ahead. An exhausted window without a reset makes the account unknown for
-/// as long as the window is: no time is invented, and it is not called ready either.
+/// Codex whose reset lies ahead. An exhausted window without a reset keeps the account in cooldown for
+/// at most the length of the window, a spend cap without one until the next look: no time is invented.
 pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let look = entry.observation.as_ref();
     let ahead = |at: &Timestamp| *at > *now;
@@ -75,42 +110,26 @@ pub fn judge(entry: &AccountEntry, now: &DateTime<Utc>) -> Verdict {
     let unseen_end = entry.quota_end.as_ref().filter(|_| {
         look.is_none_or(|look| look.weekly().is_none() && look.usage_allowed != Some(true))
     });
-    let mut limits: Vec<(Timestamp, Cause)> = Vec::new();
-    let mut open_end = None;
-    if let Some(look) = look {
-        for window in exhausted(look, now) {
-            match window.resets_at {
-                Some(at) if ahead(&at) => limits.push((at, Cause::Exhausted(window.label()))),
-                None if may_last(look, window, now) => {
-                    open_end = Some(Cause::Exhausted(window.label()));
-                }
-                // Its reset has passed, or must have.
-                _ => {}
-            }
-        }
-        if look.usage_allowed == Some(false) && codex(look).all(|w| w.resets_at.is_none()) {
-            open_end.get_or_insert(Cause::Refused);
-        }
-    }
+    let mut blocks = look.map_or_else(Vec::new, |look| blocks_of(look, now));
     if let Some(end) = unseen_end.filter(|end| ahead(&end.resets_at)) {
-        limits.push((end.resets_at, Cause::Exhausted("weekly".into())));
+        let cause = Cause::Exhausted("weekly".into());
+        blocks.push(Block::until(end.resets_at, cause));
     }
     if let Some(until) = entry.held_until.filter(ahead) {
-        limits.push((until, Cause::Held));
+        blocks.push(Block::until(until, Cause::Held));
     }
     // Of equals the first is named: a real exhaustion before a hold.
-    let last = limits
+    let last = blocks
         .into_iter()
-        .reduce(|a, b| if b.0 > a.0 { b } else { a });
+        .reduce(|a, b| if b.outlasts(&a) { b } else { a });
     // A server that declares no windows and lets the account work has said enough.
     let says =
         |look: &Observation| codex(look).next().is_some() || look.usage_allowed == Some(true);
     let known = look.is_some_and(says) || unseen_end.is_some();
-    let (state, next_available_at, cause) = match (last, open_end) {
-        (Some((at, cause)), _) => (State::Cooldown, Some(at), Some(cause)),
-        (None, Some(cause)) => (State::Unknown, None, Some(cause)),
-        (None, None) if known => (State::Ready, None, None),
-        (None, None) => (State::Unknown, None, Some(Cause::NeverSeen)),
+    let (state, next_available_at, cause) = match last {
+        Some(block) => (State::Cooldown, block.ends_at, Some(block.cause)),
+        None if known => (State::Ready, None, None),
+        None => (State::Unknown, None, Some(Cause::NeverSeen)),
     };
     let reset = weekly_reset.or(unseen_end.map(|end| end.resets_at));
     Verdict {
@@ -144,29 +163,53 @@ fn codex(look: &Observation) -> impl Iterator<Item = &Window> {
     look.windows.iter().filter(|w| w.limit_id == CODEX_LIMIT)
 }
 
-/// The windows that were exhausted when they were looked at.
-fn exhausted<'a>(look: &'a Observation, now: &'a DateTime<Utc>) -> Vec<&'a Window> {
-    let full: Vec<_> = codex(look).filter(|w| w.used_percent >= 100.0).collect();
-    if full.is_empty() && look.usage_allowed == Some(false) {
-        return codex(look)
-            .filter(|w| w.resets_at.is_some_and(|at| at > *now))
-            .collect();
+/// What a look shows that keeps the account from being ready at `now`.
+fn blocks_of(look: &Observation, now: &DateTime<Utc>) -> Vec<Block> {
+    let of_window = |window: &Window| Block {
+        cause: Cause::Exhausted(window.label()),
+        ends_at: window.resets_at,
+        latest_end: window.resets_at.or_else(|| {
+            let length = Duration::minutes(i64::from(window.minutes?));
+            Some(look.observed_at + length)
+        }),
+    };
+    let of_cap = |cap: SpendCap| Block {
+        cause: Cause::Capped(cap),
+        ends_at: cap.resets_at,
+        latest_end: cap.resets_at,
+    };
+    let windows = exhausted(look, now).map(of_window);
+    let mut blocks: Vec<_> = windows.chain(look.spend_cap.map(of_cap)).collect();
+    blocks.retain(|block| block.latest_end.is_none_or(|at| at > *now));
+    let has_reset = codex(look).any(|window| window.resets_at.is_some());
+    if blocks.is_empty() && look.usage_allowed == Some(false) && !has_reset {
+        blocks.push(Block {
+            cause: Cause::Refused,
+            ends_at: None,
+            latest_end: None,
+        });
     }
-    full
+    blocks
 }
 
-/// Whether a window without a reset can still be the one that was looked at.
-fn may_last(look: &Observation, window: &Window, now: &DateTime<Utc>) -> bool {
-    window
-        .minutes
-        .is_none_or(|minutes| look.observed_at + Duration::minutes(i64::from(minutes)) > *now)
+/// The windows that were exhausted when they were looked at.
+fn exhausted<'a>(
+    look: &'a Observation,
+    now: &'a DateTime<Utc>,
+) -> impl Iterator<Item = &'a Window> {
+    let is_full = |window: &Window| window.used_percent >= 100.0;
+    let is_refused = look.usage_allowed == Some(false) && !codex(look).any(is_full);
+    codex(look).filter(move |window| {
+        let is_ahead = window.resets_at.is_some_and(|at| at > *now);
+        is_full(window) || (is_refused && is_ahead)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::codex::identity::Identity;
-    use crate::codex::window::WEEKLY_MINUTES;
+    use crate::codex::window::{CapKind, WEEKLY_MINUTES};
     use crate::inventory::cooldown::CooldownFile;
     use crate::quota::legacy;
     use crate::quota::window::Source;
@@ -191,6 +234,7 @@ mod tests {
             source: Source::Live,
             observed_at: at(observed_at),
             usage_allowed: None,
+            spend_cap: None,
             windows,
         }
     }
@@ -322,7 +366,7 @@ mod tests {
             state(&refused(vec![short(99.0), week(50.0)])),
             cooldown("2026-11-24T12:00:00Z")
         );
-        assert_eq!(state(&refused(vec![])), (State::Unknown, None));
+        assert_eq!(state(&refused(vec![])), (State::Cooldown, None));
         assert_eq!(
             state(&refused(vec![window(300, 50.0, Some(NOW))])),
             (State::Ready, None),
@@ -331,13 +375,65 @@ mod tests {
     }
 
     #[test]
-    fn an_exhausted_window_without_a_reset_is_unknown_for_its_length() {
+    fn an_exhausted_window_without_a_reset_is_in_cooldown_for_its_length() {
         let entry = |observed_at| seen(vec![look(observed_at, vec![window(300, 100.0, None)])]);
         assert_eq!(
             state(&entry("2026-11-20T11:00:00Z")),
-            (State::Unknown, None)
+            (State::Cooldown, None)
         );
         assert_eq!(state(&entry("2026-11-20T06:00:00Z")), (State::Ready, None));
+    }
+
+    #[test]
+    fn the_end_of_a_cooldown_is_known_if_that_of_its_last_cause_is() {
+        let with = |windows| seen(vec![look("2026-11-20T11:00:00Z", windows)]);
+        let soon = Some("2026-11-20T14:00:00Z");
+        let later = "2026-11-24T12:00:00Z";
+        assert_eq!(
+            state(&with(vec![
+                window(300, 100.0, soon),
+                window(WEEKLY_MINUTES, 100.0, None)
+            ])),
+            (State::Cooldown, None),
+            "the week may end after the 5 hours"
+        );
+        assert_eq!(
+            state(&with(vec![
+                window(300, 100.0, None),
+                window(WEEKLY_MINUTES, 100.0, Some(later))
+            ])),
+            cooldown(later),
+            "the 5 hours end before the week"
+        );
+        let mut unusual = window(WEEKLY_MINUTES, 100.0, None);
+        unusual.minutes = None;
+        let mut held = with(vec![unusual]);
+        held.held_until = Some(at(later));
+        assert_eq!(state(&held), (State::Cooldown, None));
+    }
+
+    #[test]
+    fn a_spend_cap_is_a_cooldown_until_its_reset_whatever_is_left_of_the_windows() {
+        let capped = |kind, resets_at: Option<&str>| {
+            let free = window(WEEKLY_MINUTES, 12.0, Some("2026-11-21T12:00:00Z"));
+            seen(vec![Observation {
+                usage_allowed: Some(true),
+                spend_cap: Some(SpendCap {
+                    kind,
+                    resets_at: resets_at.map(at),
+                }),
+                ..look("2026-11-20T11:00:00Z", vec![free])
+            }])
+        };
+        let later = "2026-12-01T00:00:00Z";
+        let entry = capped(CapKind::SpendLimit, Some(later));
+        assert_eq!(state(&entry), cooldown(later));
+        let verdict = judge(&entry, &at(NOW).to_utc());
+        assert!(matches!(verdict.cause, Some(Cause::Capped(_))));
+        let entry = capped(CapKind::Credits, None);
+        assert_eq!(state(&entry), (State::Cooldown, None));
+        let entry = capped(CapKind::SpendLimit, Some(NOW));
+        assert_eq!(state(&entry), (State::Ready, None), "its reset has passed");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! One look at an account's quota windows.
 
-use crate::codex::window::Window;
+use crate::codex::window::{SpendCap, Window};
 use crate::io::clock::Timestamp;
 use chrono::Duration;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub struct Observation {
     /// `ordinaryUsageAllowed` of the server, where it was said.
     #[serde(default)]
     pub usage_allowed: Option<bool>,
+    /// The limit on spending that is used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spend_cap: Option<SpendCap>,
     /// The windows: none, one or many.
     #[serde(default)]
     pub windows: Vec<Window>,

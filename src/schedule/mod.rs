@@ -10,7 +10,7 @@ pub mod systemd;
 pub mod windows;
 
 use crate::io::environment::Environment;
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::{IoContext, IoError, atomic, tree};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -517,7 +517,7 @@ pub fn find(job: Job, place: &Place<'_>) -> Result<Option<Installed>, ScheduleEr
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, ScheduleError> {
-    match regular::read(path).at("read", path) {
+    match file_open::read(path).at("read", path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if !e.is_not_found() => Err(e.into()),
         // A link that leads nowhere is somebody's too.

@@ -8,7 +8,7 @@
 use super::register::Arrival;
 use super::state::Replica;
 use crate::history::names::SessionIndex;
-use crate::io::{IoContext, IoError, atomic, document, regular};
+use crate::io::{IoContext, IoError, atomic, document, file_open};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -110,7 +110,7 @@ impl Arrivals {
     }
 
     fn lines<T: DeserializeOwned>(&self) -> Result<Vec<T>, IoError> {
-        let text = match regular::read(&self.path) {
+        let text = match file_open::read(&self.path) {
             Ok(text) => text,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e).at("read", &self.path),

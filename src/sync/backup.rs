@@ -10,8 +10,8 @@ use super::config::{Compression, SyncConfig};
 use super::plan::{Op, Plan, Seen};
 use super::scan::{Side, Stat};
 use crate::io::atomic::{self, TempFile};
+use crate::io::file_open;
 use crate::io::lock::{self, FileLock};
-use crate::io::regular;
 use crate::io::{IoContext, IoError, tree};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -264,7 +264,11 @@ impl From<IoError> for Unkept {
 
 impl Unkept {
     fn left(e: &io::Error) -> Self {
-        Self::Left(format!("it cannot be kept first ({e})"))
+        Self::Left(if e.kind() == io::ErrorKind::NotFound {
+            "removed meanwhile".to_owned()
+        } else {
+            format!("it cannot be kept first ({e})")
+        })
     }
 }
 
@@ -333,7 +337,7 @@ fn encoded(list: &SnapshotList, path: &Path) -> Result<Vec<u8>, IoError> {
 }
 
 fn into_tree(root: &Path, source: &Path, kept: &Kept) -> Result<u64, Unkept> {
-    let mut from = regular::open(source).map_err(|e| Unkept::left(&e))?;
+    let mut from = file_open::open(source).map_err(|e| Unkept::left(&e))?;
     let mode = from.metadata().map_err(|e| Unkept::left(&e))?.permissions();
     let target = root.join(kept.inside());
     atomic::create_durable_folder(atomic::parent_of(&target))?;
@@ -383,7 +387,7 @@ fn into_zip(
     kept: &Kept,
     failed: &impl Fn(zip::result::ZipError) -> BackupError,
 ) -> Result<u64, Unkept> {
-    let mut from = regular::open(source).map_err(|e| Unkept::left(&e))?;
+    let mut from = file_open::open(source).map_err(|e| Unkept::left(&e))?;
     let meta = from.metadata().map_err(|e| Unkept::left(&e))?;
     let fatal = |e| Unkept::Fatal(failed(e));
     zip.start_file(kept.inside(), with_mode(options, &meta))
@@ -481,7 +485,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
             .read_to_end(&mut text)
             .map_err(|e| unusable(e.to_string()))?;
     } else {
-        match regular::read(snapshot.path.join(LIST)) {
+        match file_open::read(snapshot.path.join(LIST)) {
             Ok(bytes) => text = bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(unusable(e.to_string())),
@@ -501,7 +505,7 @@ pub fn read_list(snapshot: &Snapshot) -> Result<Option<SnapshotList>, BackupErro
 
 /// Opens a `.zip`; `None` when it is none.
 pub(super) fn open_zip(snapshot: &Snapshot) -> Result<Option<zip::ZipArchive<File>>, IoError> {
-    let file = regular::open(&snapshot.path).at("open", &snapshot.path)?;
+    let file = file_open::open(&snapshot.path).at("open", &snapshot.path)?;
     Ok(zip::ZipArchive::new(file).ok())
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Conversations have a strict grammar, so whatever a client puts into such a name is recognised
 //! without knowing the client. The rest goes by the known patterns of Syncthing, Dropbox, `OneDrive`,
-//! Google Drive, iCloud Drive, Nextcloud, ownCloud, Seafile, Nutstore, Box and rclone.
+//! Google Drive, iCloud Drive, Nextcloud, ownCloud, Seafile, Nutstore, Box, rclone and unison.
 
 use super::rollouts;
 use crate::io::atomic::TEMP_PREFIX;
@@ -105,6 +105,7 @@ fn is_scratch_name(name: &str) -> bool {
             JUNK.contains(&name)
                 || begins.iter().any(|begin| name.starts_with(begin))
                 || is_nextcloud_download(name)
+                || is_unison_temp(name)
         }
         Some(b'~') => name.starts_with("~$") || name.starts_with("~syncthing~"),
         _ => {
@@ -125,7 +126,14 @@ pub fn is_junk(path: &Path) -> bool {
     }
     let lower = name.to_ascii_lowercase();
     let of_client = [TEMP_PREFIX, ".syncthing.", "~syncthing~"];
-    JUNK.contains(&&*lower) || of_client.iter().any(|begin| lower.starts_with(begin))
+    JUNK.contains(&&*lower)
+        || of_client.iter().any(|begin| lower.starts_with(begin))
+        || is_unison_temp(&lower)
+}
+
+/// `.unison.NAME.<hash>.unison.tmp`: a file, or a folder with what is being copied.
+fn is_unison_temp(name: &str) -> bool {
+    name.starts_with(".unison.") && name.ends_with(".unison.tmp")
 }
 
 /// `.NAME.~1a2b3c4d`.
@@ -183,12 +191,14 @@ fn lines_file(name: &str) -> Option<&'static str> {
             let marked = rest.starts_with([' ', '(', '-', '_', '.', '[']);
             rest == ".jsonl"
                 || rest.starts_with(".jsonl.conflict")
+                || rest.starts_with(".jsonl.") && is_rclone_copy(name)
                 || (marked && rest.len() > ".jsonl".len() && rest.strip_suffix(".jsonl").is_some())
         })
 }
 
 /// The path that a weakly marked one may be a copy of: `NAME (1).EXT`, `NAME 2.EXT`,
-/// `NAME-COMPUTER.EXT`. People name files like that too, so this decides nothing by itself.
+/// `NAME-COMPUTER.EXT`, and `NAME.EXT.WORD1`, `NAME.WORD1.EXT` of `rclone --conflict-suffix WORD`. People
+/// name files like that too, so this decides nothing by itself.
 pub fn maybe_copy_of(path: &str) -> Option<String> {
     let name_at = path.rfind('/').map_or(0, |at| at + 1);
     let (stem, end) = match path[name_at..].rfind('.') {
@@ -197,6 +207,16 @@ pub fn maybe_copy_of(path: &str) -> Option<String> {
     };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let upper = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-';
+    if is_numbered_word(end.trim_start_matches('.')) && stem.len() > name_at {
+        return Some(stem.trim_end_matches('.').to_owned());
+    }
+    if let Some((real, word)) = stem[name_at..].rsplit_once('.')
+        && is_numbered_word(word)
+        && !real.is_empty()
+    {
+        let real = &stem[..name_at + real.trim_end_matches('.').len()];
+        return Some(format!("{real}{end}"));
+    }
     let real = if let Some((real, number)) = stem.rsplit_once(' ') {
         let number = number
             .strip_prefix('(')
@@ -216,11 +236,38 @@ pub fn maybe_copy_of(path: &str) -> Option<String> {
         .map(|real| format!("{real}{end}"))
 }
 
+/// Whether a suffix may be one of `rclone --conflict-suffix`: a word and a small number.
+fn is_numbered_word(suffix: &str) -> bool {
+    let word = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=2).contains(&(suffix.len() - word.len()))
+        && word.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
+        && word.bytes().all(plain)
+}
+
+/// Whether `rclone bisync` gives such a name to a copy: `NAME.EXT.conflict1`, `NAME.EXT..path1`, with
+/// `--suffix-keep-extension` `NAME.conflict1.EXT`, with `--conflict-suffix {DateOnly}-conflict`
+/// `NAME.EXT.2026-11-18-conflict1`.
+fn is_rclone_copy(name: &str) -> bool {
+    let without_extension = name.rsplit_once('.').map_or("", |(stem, _)| stem);
+    [name, without_extension].into_iter().any(|name| {
+        let Some((real, mark)) = name.rsplit_once('.') else {
+            return false;
+        };
+        let word = mark.trim_end_matches(|c: char| c.is_ascii_digit());
+        if real.trim_matches('.').is_empty() || word.len() == mark.len() {
+            return false;
+        }
+        let word = word.to_ascii_lowercase();
+        word.ends_with("conflict") || word == "path" && ["1", "2"].contains(&&mark[4..])
+    })
+}
+
 /// Whether a name says by itself that it is a copy that some client made of a conflict.
 fn is_conflict_copy(name: &str) -> bool {
     static PATTERNS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(
-            r"(?i)\.sync-conflict-\d{8}-\d{6}(-[a-z0-9]{7})?|\([^)]*\b(confli[ck]t|konflikt|conflit|sfconflict)[^)]*\)|\(case clash[^)]*\)|_conflict-\d{8}-\d{6}|-safebackup-\d{4}|-(nsconflict|冲突)|\.conflict\d+$|\[conflict\]|_conf\(\d+\)",
+            r"(?i)\.sync-conflict-\d{8}-\d{6}(-[a-z0-9]{7})?|\([^)]*\b(confli[ck]t|konflikt|conflit|sfconflict)[^)]*\)|\(case clash[^)]*\)|_conflict-\d{8}-\d{6}|-safebackup-\d{4}|-(nsconflict|冲突)|\[conflict\]|_conf\(\d+\)",
         )
         .ok()
     });
@@ -231,7 +278,7 @@ fn is_conflict_copy(name: &str) -> bool {
         || marks
             .iter()
             .any(|mark| bytes.windows(mark.len()).any(|part| part == *mark));
-    may && PATTERNS.as_ref().is_some_and(|p| p.is_match(name))
+    is_rclone_copy(name) || may && PATTERNS.as_ref().is_some_and(|p| p.is_match(name))
 }
 
 #[cfg(test)]
@@ -259,6 +306,10 @@ mod tests {
             " (SFConflict bob@x.com 2026-11-18-10-10-10).jsonl",
             "-NSConflict.jsonl",
             ".jsonl.conflict1",
+            ".jsonl..path1",
+            ".conflict2.jsonl",
+            ".laptop1.jsonl",
+            ".jsonl.laptop1",
             " (bob@x.com).jsonl",
         ] {
             assert_eq!(
@@ -284,11 +335,16 @@ mod tests {
             ),
             ("session_index 2.jsonl", "session_index.jsonl"),
             ("session_index.jsonl.conflict2", "session_index.jsonl"),
+            ("history.jsonl..path1", "history.jsonl"),
+            ("history.jsonl.path2", "history.jsonl"),
+            ("history.conflict1.jsonl", "history.jsonl"),
+            ("history.jsonl.2026-11-18-conflict1", "history.jsonl"),
         ] {
             assert_eq!(of(name), CloudName::Copy(real.into()), "{name}");
         }
         assert_eq!(of("history.jsonl"), CloudName::Own);
         assert_eq!(of("historybook.jsonl"), CloudName::Own);
+        assert_eq!(of("history.jsonl.bak1"), CloudName::Own);
         assert_eq!(of("skills/history (1).jsonl"), CloudName::Own);
     }
 
@@ -303,6 +359,8 @@ mod tests {
             "skills/.x.md.~1a2b3c4d",
             "skills/Desktop.ini",
             "a.partial",
+            "skills/.unison.mine.2a1b3c.unison.tmp/SKILL.md",
+            ".unison.history.jsonl.2a1b3c.unison.tmp",
             ".codex-manager/forks/x",
         ] {
             assert_eq!(of(path), CloudName::Scratch, "{path}");
@@ -326,7 +384,11 @@ mod tests {
             ("skills/a (1).md", Some("skills/a.md")),
             ("skills/a 2.md", Some("skills/a.md")),
             ("skills/a-DESKTOP-AB12.md", Some("skills/a.md")),
+            ("skills/a.md.laptop1", Some("skills/a.md")),
+            ("skills/a.laptop2.md", Some("skills/a.md")),
             ("skills/a-b.md", None),
+            ("skills/a.md.sha256", None),
+            ("skills/a.1", None),
             ("skills/a b.md", None),
             ("skills/ (1).md", None),
             ("x (12)", Some("x")),
@@ -342,6 +404,13 @@ mod tests {
             "skills (Selective Sync Conflict)/a.md",
             "skills/a_conflict-20261118-101010.md",
             "skills/a (case clash from bob).md",
+            "skills/a.md.conflict1",
+            "skills/a.conflict1.md",
+            "skills/a.md..path1",
+            "skills/a.md.path2",
+            "skills/a..path2.md",
+            "skills/a.md.2026-11-18-conflict1",
+            "skills/mine.conflict1/SKILL.md",
         ] {
             assert_eq!(of(path), CloudName::Foreign, "{path}");
         }
@@ -349,6 +418,11 @@ mod tests {
             "skills/notes (1).md",
             "skills/notes 2.md",
             "skills/conflict.md",
+            "skills/conflict1.md",
+            "skills/.conflict1",
+            "skills/path1.md",
+            "skills/a.path3",
+            "skills/a.md.laptop1",
         ] {
             assert_eq!(of(path), CloudName::Own, "{path}");
         }

@@ -6,7 +6,7 @@
 
 use super::scan::{Listing, Stat};
 use super::state::{Last, Place};
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -68,7 +68,7 @@ pub(super) fn last_sync(
     there: &Listing,
     key_of: impl Fn(&str) -> String,
 ) -> Result<HashMap<String, Last>, TakeoverError> {
-    let bytes = match regular::read(path) {
+    let bytes = match file_open::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(e) => return Err(e).at("read", path).map_err(Into::into),

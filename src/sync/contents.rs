@@ -1,9 +1,9 @@
 //! What files hold: digests, beginnings, and whether a file can be whole. Constant memory.
 
 use crate::codex::rollout;
+use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::position;
-use crate::io::regular;
 use serde::de::IgnoredAny;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -66,7 +66,7 @@ pub fn of(reader: &mut dyn Read, beginning: Option<u64>) -> io::Result<Contents>
 
 /// The digest of the bytes of a file as they lie on the disk.
 pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     Ok(of(&mut file, None)?.digest)
 }
 
@@ -75,7 +75,7 @@ pub fn raw_digest(path: &Path) -> io::Result<Sha256Digest> {
 /// A crash and clients that make room first leave zeros at the end; half a file of lines ends in the
 /// middle of one; half a compressed file cannot be unpacked.
 pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str>> {
-    let file = regular::open(path)?;
+    let file = file_open::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
         return Ok(None);
@@ -110,7 +110,7 @@ pub fn looks_torn(path: &Path, of_lines: bool) -> io::Result<Option<&'static str
 
 /// Whether the last byte of a file ends a line.
 pub fn ends_a_line(path: &Path) -> io::Result<bool> {
-    let file = regular::open(path)?;
+    let file = file_open::open(path)?;
     let mut last = [0];
     let size = file.metadata()?.len();
     if size > 0 {
@@ -124,7 +124,7 @@ pub fn ends_a_line(path: &Path) -> io::Result<bool> {
 ///
 /// `thorough` looks for them all through a file of lines: no line has one.
 pub fn is_blanked(path: &Path, of_lines: bool, thorough: bool) -> io::Result<bool> {
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
     if size == 0 {
         return Ok(false);
@@ -170,7 +170,7 @@ fn has_zero(file: &mut File) -> io::Result<bool> {
 /// ends where a block does, a value of JSON or TOML without its end.
 pub fn looks_cut(path: &Path) -> io::Result<Option<&'static str>> {
     const BLOCK: u64 = 4096;
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
     let take = size.min(TAIL_BYTES);
     let mut head = vec![0; usize::try_from(take).unwrap_or(0)];
@@ -197,11 +197,11 @@ pub fn looks_cut(path: &Path) -> io::Result<Option<&'static str>> {
             .is_some_and(|e| e.eq_ignore_ascii_case(end))
     };
     let is_open = if ends("json") {
-        let reader = BufReader::new(regular::open(path)?);
+        let reader = BufReader::new(file_open::open(path)?);
         let value: Result<IgnoredAny, _> = serde_json::from_reader(reader);
         value.is_err_and(|e| e.is_eof())
     } else if ends("toml") && !has_end && size <= MAX_TOML_BYTES {
-        let text = regular::read_to_string(path)?;
+        let text = file_open::read_to_string(path)?;
         text.parse::<toml_edit::DocumentMut>().is_err()
     } else {
         false

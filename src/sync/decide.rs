@@ -205,8 +205,11 @@ fn conflict(facts: Facts, rules: Rules) -> Decision {
         (ConflictPolicy::PreferCloud, _) | (ConflictPolicy::PreferNewerMtime, Newer::There) => {
             Decision::ToHere(Why::Policy)
         }
-        // No time prefers one: nobody has decided.
-        (ConflictPolicy::ManualAbort | ConflictPolicy::PreferNewerMtime, _) => Decision::Conflict,
+        // With equal times, no version is the newer one.
+        (
+            ConflictPolicy::ManualAbort | ConflictPolicy::Manual | ConflictPolicy::PreferNewerMtime,
+            _,
+        ) => Decision::Conflict,
     }
 }
 
@@ -427,9 +430,10 @@ mod tests {
 
     #[test]
     fn the_policy_decides_conflicts_and_a_tie_of_times_decides_none() {
-        use ConflictPolicy::{ManualAbort, PreferCloud, PreferLocal, PreferNewerMtime};
+        use ConflictPolicy::{Manual, ManualAbort, PreferCloud, PreferLocal, PreferNewerMtime};
         for (conflict, newer, expected) in [
             (ManualAbort, Newer::Here, D::Conflict),
+            (Manual, Newer::There, D::Conflict),
             (PreferCloud, Newer::Here, D::ToHere(Why::Policy)),
             (PreferLocal, Newer::There, D::ToCloud(Why::Policy)),
             (PreferNewerMtime, Newer::Here, D::ToCloud(Why::Policy)),

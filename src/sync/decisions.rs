@@ -77,6 +77,11 @@ pub fn may_go<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>
     Standing::of(name, all).may_go()
 }
 
+/// Whether anything was ever decided about a version, by what all of these words say.
+pub fn was_decided<'a>(name: &str, all: impl IntoIterator<Item = &'a BTreeSet<String>>) -> bool {
+    Standing::of(name, all) != Standing::default()
+}
+
 /// Decides that a version may go; `others` is what other machines say.
 pub fn decide_against(name: &str, words: &mut BTreeSet<String>, others: &BTreeSet<String>) {
     let mut standing = Standing::of(name, [&*words, others]);

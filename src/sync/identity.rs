@@ -10,7 +10,7 @@ use super::ledger::{Ledger, Noted};
 use super::manifest::{self, Encoded, Written};
 use super::peers::{LIMITS, Manifests};
 use super::state::{Damage, Replica, State};
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::{IoContext, IoError};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -97,7 +97,7 @@ fn is_own_torn(
     replica: &Replica,
 ) -> Result<bool, IoError> {
     let mut torn = Vec::new();
-    let file = regular::open(path).at("open", path)?;
+    let file = file_open::open(path).at("open", path)?;
     file.take(LIMITS.bytes)
         .read_to_end(&mut torn)
         .at("read", path)?;

@@ -4,7 +4,7 @@
 //! nobody vouches for. A line is one of a manifest's, or tells what was taken from the cloud folder.
 
 use super::manifest::Written;
-use crate::io::{IoContext, IoError, atomic, document, regular};
+use crate::io::{IoContext, IoError, atomic, document, file_open};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -82,7 +82,7 @@ impl Ledger {
     pub fn read(folder: &Path) -> Result<Noted, IoError> {
         let path = folder.join(LEDGER);
         let mut noted = Noted::default();
-        let bytes = match regular::read(&path) {
+        let bytes = match file_open::read(&path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(noted),
             Err(e) => return Err(e).at("read", &path),
@@ -116,7 +116,7 @@ impl Ledger {
             let line = Line::File(name.clone(), written.clone());
             document::push_line(&mut bytes, &line).at("encode", &path)?;
         }
-        if regular::read(&path).is_ok_and(|old| old == bytes) {
+        if file_open::read(&path).is_ok_and(|old| old == bytes) {
             return Ok(());
         }
         atomic::write(&path, &bytes)

@@ -8,8 +8,9 @@
 //! Where Codex keeps `history.jsonl` below a size (`history.max_bytes`), it drops the oldest lines of it. Those stay
 //! in the cloud folder, and do not come back.
 
+use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::regular;
+use crate::io::{IoContext, IoError};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -46,12 +47,15 @@ pub struct Merge {
 }
 
 /// Merges versions of one file.
-pub fn merge(versions: &[PathBuf]) -> io::Result<Merge> {
+///
+/// # Errors
+/// One of them cannot be read.
+pub fn merge(versions: &[PathBuf]) -> Result<Merge, IoError> {
     let mut all: HashMap<[u8; 16], Vec<Line>> = HashMap::new();
     let mut orders = Vec::new();
     let (mut oldest, mut digests) = (Vec::new(), Vec::new());
     for (version, path) in versions.iter().enumerate() {
-        let (lines, size, digest) = read_lines(path, version)?;
+        let (lines, size, digest) = read_lines(path, version).at("read", path)?;
         digests.push(digest);
         let times = lines.iter().map(|line| line.time);
         oldest.push(times.filter(|time| *time > i128::MIN).min());
@@ -114,7 +118,7 @@ impl Merge {
         let mut files = self
             .versions
             .iter()
-            .map(regular::open)
+            .map(file_open::open)
             .collect::<io::Result<Vec<_>>>()?;
         let mut to = BufWriter::new(to);
         let mut text = Vec::new();
@@ -136,7 +140,7 @@ impl Merge {
 
 /// The lines of a version, its size and the digest of all of it.
 fn read_lines(path: &Path, version: usize) -> io::Result<(Vec<Line>, u64, Sha256Digest)> {
-    let mut reader = BufReader::new(regular::open(path)?);
+    let mut reader = BufReader::new(file_open::open(path)?);
     let mut lines = Vec::new();
     let mut hasher = Hasher::default();
     let (mut text, mut offset) = (Vec::new(), 0);

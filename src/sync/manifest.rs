@@ -10,7 +10,7 @@ use super::lineage::History;
 use super::rollouts;
 use super::state::{Deletion, State};
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::{IoError, atomic, document, regular};
+use crate::io::{IoError, atomic, document, file_open};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -135,7 +135,7 @@ impl Encoded {
     pub fn write(&self, cloud: &Path, path: &Path) -> Result<(), IoError> {
         let size = path.metadata().map(|meta| meta.len());
         let is_as_large = size.is_ok_and(|size| size == self.bytes.len() as u64);
-        if is_as_large && regular::read(path).is_ok_and(|old| old == self.bytes) {
+        if is_as_large && file_open::read(path).is_ok_and(|old| old == self.bytes) {
             return Ok(());
         }
         atomic::create_durable_below(cloud, atomic::parent_of(path))?;
@@ -165,7 +165,7 @@ pub fn says_only(torn: &[u8], words: &[Encoded]) -> bool {
 /// It cannot be read; there is none.
 pub fn end_of(path: &Path) -> io::Result<Option<Sha256Digest>> {
     const LINE: u64 = 128;
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     let size = file.metadata()?.len();
     file.seek(SeekFrom::Start(size.saturating_sub(LINE)))?;
     let mut tail = Vec::new();

@@ -32,4 +32,5 @@ mod sides;
 pub mod state;
 mod token_forms;
 pub mod travel;
+mod unreadable;
 mod vouching;

@@ -7,8 +7,9 @@ use super::cloud_names;
 use super::manifest::{self, Manifest, Unusable, Written, folded, key_of};
 use super::scan;
 use super::state::Deletion;
+use crate::codex::rollout;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, regular};
+use crate::io::{IoContext, IoError, file_open};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, Metadata};
 use std::io::{self, BufReader, Read};
@@ -47,6 +48,8 @@ pub const NOT_HERE: &str = "what another machine says, which is not downloaded t
 pub struct Manifests {
     /// What the others say, by key.
     others: HashMap<String, Vec<Written>>,
+    /// The digests of those of them that are packed: their sizes are not those of their texts.
+    packed: HashSet<Sha256Digest>,
     /// Deletions that others ask for, by key.
     deleted: HashMap<String, Vec<Deletion>>,
     /// What others call settled.
@@ -121,6 +124,9 @@ impl Manifests {
             if versions.len() >= most {
                 fits = false;
             } else if !versions.contains(&written) {
+                if path.ends_with(rollout::ZST) {
+                    self.packed.insert(written.digest);
+                }
                 versions.push(written);
             }
         }
@@ -143,6 +149,16 @@ impl Manifests {
         self.others.get(&folded(key)).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a version that another machine lists is packed.
+    pub fn is_packed(&self, version: &Written) -> bool {
+        self.packed.contains(&version.digest)
+    }
+
+    /// The keys of all files that other machines list.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.others.keys().map(String::as_str)
+    }
+
     /// The deletions of a file that other machines ask for and nobody has called settled.
     pub fn deletions(&self, key: &str) -> impl Iterator<Item = &Deletion> {
         let asked = self.deleted.get(&folded(key)).into_iter().flatten();
@@ -150,28 +166,53 @@ impl Manifests {
     }
 }
 
-/// Which machines vouch for a version of the files of these keys, by key.
+/// A version of a file that a machine lists in its manifest.
+#[derive(Debug, Clone)]
+pub struct ListedVersion {
+    /// The machine.
+    pub machine: String,
+    /// The path in the cloud folder.
+    pub path: String,
+    /// The version.
+    pub written: Written,
+}
+
+/// The versions of the files of these keys that other machines list, by key. `former` are the ends of manifests
+/// that this machine wrote under other names: they are none of another machine.
 ///
 /// # Errors
 /// The folder of manifests cannot be listed.
-pub fn writers_of(
+pub fn versions_of(
     cloud: &Path,
     own: &Path,
+    former: &[Sha256Digest],
     wanted: &HashSet<String>,
     limits: &Limits,
-) -> Result<HashMap<String, BTreeSet<String>>, IoError> {
-    let mut writers: HashMap<String, BTreeSet<String>> = HashMap::new();
+) -> Result<HashMap<String, Vec<ListedVersion>>, IoError> {
+    let mut versions: HashMap<String, Vec<ListedVersion>> = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(versions);
+    }
     each(cloud, own, limits, |file, said| {
         let (Said::Whole(manifest), Some(machine)) = (said, manifest::machine_of(&file.name))
         else {
             return;
         };
-        let keys = manifest.files.keys().map(|path| key_of(path));
-        for key in keys.filter(|key| wanted.contains(key)) {
-            writers.entry(key).or_default().insert(machine.to_owned());
+        if manifest.end.is_some_and(|end| former.contains(&end)) {
+            return;
+        }
+        for (path, written) in manifest.files {
+            let key = key_of(&path);
+            if wanted.contains(&key) {
+                versions.entry(key).or_default().push(ListedVersion {
+                    machine: machine.to_owned(),
+                    path,
+                    written,
+                });
+            }
         }
     })?;
-    Ok(writers)
+    Ok(versions)
 }
 
 /// Names of manifests of other machines that are not downloaded to this one. Opens none.
@@ -245,7 +286,7 @@ fn each(
 /// Reads a manifest, and takes what it needs from the room that is left.
 fn read_one(path: &Path, room: &mut Limits) -> Said {
     let read = || -> io::Result<_> {
-        let file = regular::open(path)?;
+        let file = file_open::open(path)?;
         let size = file.metadata()?.len();
         if size > room.bytes {
             let why = "it is larger than all that is read together";
@@ -339,7 +380,7 @@ mod tests {
         let files: BTreeMap<_, _> = files.collect();
         let encoded = manifest::encode("x", &files, &State::default()).unwrap();
         encoded.write(folder.path(), &path).unwrap();
-        regular::read(&path).unwrap()
+        file_open::read(&path).unwrap()
     }
 
     fn read(cloud: &tempfile::TempDir) -> Manifests {

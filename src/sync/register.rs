@@ -14,7 +14,7 @@ use crate::history::names::SessionIndex;
 use crate::history::repair::{self, Action};
 use crate::history::{HistoryError, check, files};
 use crate::io::environment::Environment;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -172,7 +172,7 @@ impl Registry for CodexIndex<'_> {
             for database in databases {
                 let changed = thread_index::follow_moves(&database, &moved)?;
                 if changed > 0 {
-                    let rows = counted(changed, "row");
+                    let rows = pluralize(changed, "row");
                     notes.push(format!(
                         "changed in Codex's index: {rows} of files that moved"
                     ));
@@ -180,7 +180,7 @@ impl Registry for CodexIndex<'_> {
                 for rule in self.rules {
                     let changed = thread_index::map_folders(&database, &rule.from, &rule.to)?;
                     if changed > 0 {
-                        let conversations = counted(changed, "conversation");
+                        let conversations = pluralize(changed, "conversation");
                         notes.push(format!(
                             "moved in Codex's index: {conversations} from {} to {}",
                             rule.from, rule.to

@@ -16,8 +16,8 @@ use super::scan::{Side, Stat};
 use super::state::{Replica, State, StateError};
 use crate::codex::rollout::{self, Relation};
 use crate::io::atomic::{self, TempFile};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::regular;
 use crate::io::{IoContext, IoError};
 use chrono::{DateTime, Utc};
 use std::fs;
@@ -225,7 +225,7 @@ fn note(replica: &Replica, path: &str, change: Change) -> Result<(), IoError> {
 
 fn copy(from: &Path, to: &Path) -> Result<(), IoError> {
     let mut temp = TempFile::beside(to)?;
-    let mut file = regular::open(from).at("open", from)?;
+    let mut file = file_open::open(from).at("open", from)?;
     io::copy(&mut file, temp.file()).at("copy", from)?;
     let time = fs::metadata(from).and_then(|meta| meta.modified());
     temp.file()
@@ -251,7 +251,7 @@ fn split(
         .ok_or_else(|| not_split("its conversation has no id"))?;
     let digest: Sha256Digest = contents::read(fork, None).at("read", fork)?.digest;
     let new = rollouts::new_id(&old, &digest);
-    let mut reader = BufReader::new(regular::open(fork).at("open", fork)?);
+    let mut reader = BufReader::new(file_open::open(fork).at("open", fork)?);
     let mut line = Vec::new();
     reader.read_until(b'\n', &mut line).at("read", fork)?;
     let first = rollouts::renamed_first_line(&line, &old, &new).map_err(not_split)?;

@@ -19,9 +19,9 @@ use super::secrets;
 use super::state::{Journal, Replica, State};
 use super::travel;
 use crate::io::atomic::{self, TempFile};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::quantity::counted;
-use crate::io::regular;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ pub enum RestoreError {
         why: String,
     },
     /// It ended in between.
-    #[error("{done} of {} put back, then: {cause}; what was there before is in {}", counted(*all, "file"), safety.as_deref().unwrap_or("no snapshot, for nothing was"))]
+    #[error("{done} of {} put back, then: {cause}; what was there before is in {}", pluralize(*all, "file"), safety.as_deref().unwrap_or("no snapshot, for nothing was"))]
     Stopped {
         /// How many files are in place.
         done: usize,
@@ -256,7 +256,7 @@ impl Source {
                 return Err(io::Error::other("a link in a snapshot is not followed"));
             }
         }
-        let mut file = regular::open_no_link(&path)?;
+        let mut file = file_open::open_no_link(&path)?;
         let mode = mode_of(&file.metadata()?);
         read(&mut file, mode)
     }

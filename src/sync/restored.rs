@@ -4,7 +4,7 @@
 //! has seen to all files.
 
 use super::state::{Replica, random_id};
-use crate::io::{IoContext, IoError, atomic, regular};
+use crate::io::{IoContext, IoError, atomic, file_open};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +52,7 @@ impl Marks {
 /// The mark in the folder of a state, if there is one.
 pub(super) fn read(folder: &Path) -> Result<Option<String>, IoError> {
     let path = folder.join(NAME);
-    match regular::read(&path) {
+    match file_open::read(&path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).at("read", &path),
@@ -65,7 +65,7 @@ pub(super) fn settle(folder: &Path, mark: &str) -> Result<(), IoError> {
 }
 
 fn forget(path: &Path, mark: &str) -> Result<(), IoError> {
-    if !regular::read(path).is_ok_and(|text| text == mark.as_bytes()) {
+    if !file_open::read(path).is_ok_and(|text| text == mark.as_bytes()) {
         return Ok(());
     }
     fs::remove_file(path).at("remove", path)?;

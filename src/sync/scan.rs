@@ -137,6 +137,7 @@ pub const NOT_FOLLOWED: &str = "a link is not followed";
 /// error: what is in it must not be taken for absent.
 pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> {
     let mut walk = Walk {
+        root,
         scope,
         side,
         listing: Listing::default(),
@@ -155,6 +156,7 @@ pub fn scan(root: &Path, scope: &Scope, side: Side) -> Result<Listing, IoError> 
 }
 
 struct Walk<'a> {
+    root: &'a Path,
     scope: &'a Scope,
     side: Side,
     listing: Listing,
@@ -230,7 +232,12 @@ impl Walk<'_> {
     }
 
     fn folder(&mut self, folder: &Path, relative: &str) -> Result<(), IoError> {
-        for entry in fs::read_dir(folder).at("list", folder)? {
+        let entries = match fs::read_dir(folder) {
+            // A client has removed it since its own folder was listed; a side that is gone is an error.
+            Err(e) if is_absent(&e) && self.root.is_dir() => return Ok(()),
+            entries => entries.at("list", folder)?,
+        };
+        for entry in entries {
             let entry = entry.at("list", folder)?;
             let name = entry.file_name();
             let Some(name) = name.to_str() else {

@@ -4,7 +4,7 @@
 //! copies of a login under any name that editors, clients and people give them count as one.
 
 use super::token_forms;
-use crate::io::regular;
+use crate::io::file_open;
 use serde_json::{Map, Value};
 use std::io::{self, Read};
 use std::path::Path;
@@ -147,7 +147,7 @@ fn is_environment(name: &str) -> bool {
 /// # Errors
 /// It cannot be read.
 pub(super) fn by_contents(path: &Path) -> io::Result<Option<&'static str>> {
-    let file = regular::open_no_link(path)?;
+    let file = file_open::open_no_link(path)?;
     let size = file.metadata()?.len();
     anywhere_in(file, size)
 }
@@ -195,7 +195,7 @@ fn token_form_in(mut bytes: Vec<u8>) -> Option<&'static str> {
 /// # Errors
 /// It cannot be read.
 pub(super) fn is_login(path: &Path) -> io::Result<bool> {
-    let file = regular::open_no_link(path)?;
+    let file = file_open::open_no_link(path)?;
     if file.metadata()?.len() > MAX_LOGIN_BYTES {
         return Ok(false);
     }

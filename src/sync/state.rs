@@ -10,7 +10,7 @@ use super::restored;
 use super::scan::Stat;
 use crate::io::document::push_line;
 use crate::io::hash::Sha256Digest;
-use crate::io::{IoContext, IoError, atomic, regular, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -104,8 +104,8 @@ pub struct State {
     pub exists: bool,
     /// Whether another machine has ever said what it wrote: its word is waited for since.
     pub has_peers: bool,
-    /// How many of `files` were outside what is synced at the last run.
-    pub outside: usize,
+    /// The digest of the notes of the last complete run: a run prints them when they have changed.
+    pub notes: Option<Sha256Digest>,
     /// What could not be read. The file is kept aside when the state is written next.
     pub damage: Option<Damage>,
     /// Whether files that it does not know may have been synced: so it is from a damage on until a run
@@ -195,7 +195,7 @@ impl Replica {
         let mut folders = Vec::new();
         for entry in entries {
             let folder = entry.at("list", &all)?.path();
-            let Ok(file) = regular::open(folder.join(STATE)) else {
+            let Ok(file) = file_open::open(folder.join(STATE)) else {
                 continue;
             };
             let mut line = Vec::new();
@@ -235,7 +235,7 @@ impl Replica {
 
     fn read_file(&self) -> Result<State, StateError> {
         let path = self.file();
-        let file = match regular::open(&path) {
+        let file = match file_open::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Self::fresh()),
             Err(e) => Err(e).at("open", &path)?,
@@ -353,8 +353,8 @@ impl Replica {
         for word in &state.torn {
             push_line(&mut bytes, &serde_json::json!({ "torn": word }))?;
         }
-        if state.outside > 0 {
-            push_line(&mut bytes, &serde_json::json!({ "outside": state.outside }))?;
+        if let Some(notes) = &state.notes {
+            push_line(&mut bytes, &serde_json::json!({ "notes": notes }))?;
         }
         Ok(bytes)
     }
@@ -504,8 +504,8 @@ impl State {
             return end.map(|end| self.former.push(end)).is_ok();
         } else if let Some(word) = text("torn") {
             self.torn.push(word);
-        } else if let Some(count) = value.get("outside").and_then(serde_json::Value::as_u64) {
-            self.outside = usize::try_from(count).unwrap_or(usize::MAX);
+        } else if let Some(notes) = value.get("notes") {
+            self.notes = Sha256Digest::deserialize(notes).ok();
         }
         true
     }
@@ -624,7 +624,7 @@ mod tests {
             state.files.insert(key.into(), last(1));
         }
         replica.write(&mut state).unwrap();
-        let text = regular::read_to_string(replica.file()).unwrap();
+        let text = file_open::read_to_string(replica.file()).unwrap();
         let damaged = text.replace("[\"k2\"", "[\"k\0\0");
         std::fs::write(replica.file(), &damaged).unwrap();
         let mut read = replica.read().unwrap();
@@ -632,7 +632,7 @@ mod tests {
         assert_eq!((read.files.len(), read.exists), (2, true));
         replica.write(&mut read).unwrap();
         let aside = replica.folder.join("state.jsonl.damaged");
-        assert_eq!(regular::read_to_string(&aside).unwrap(), damaged);
+        assert_eq!(file_open::read_to_string(&aside).unwrap(), damaged);
         replica.write(&mut read).unwrap();
         assert!(!replica.folder.join("state.jsonl.damaged-2").exists());
         let again = replica.read().unwrap();

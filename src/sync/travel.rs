@@ -177,6 +177,8 @@ pub enum Take {
 pub struct Scope {
     roots: Vec<String>,
     exclude: GlobSet,
+    /// The globs without a slash: they leave out folders of a name, too.
+    exclude_folders: GlobSet,
     /// Whether some root has conversations.
     conversations: bool,
 }
@@ -188,13 +190,18 @@ impl Scope {
     /// The first glob that means nothing.
     pub fn of(config: &SyncConfig) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
+        let mut folders = GlobSetBuilder::new();
         for pattern in &config.exclude {
             if let Some(glob) = glob(pattern) {
+                let names_folders = !pattern.trim().trim_end_matches('/').contains('/');
                 let glob = GlobBuilder::new(&glob)
                     .literal_separator(true)
                     .backslash_escape(false)
                     .build()
                     .map_err(|e| format!("{pattern:?} is no glob: {}", e.kind()))?;
+                if names_folders {
+                    folders.add(glob.clone());
+                }
                 set.add(glob);
             }
         }
@@ -207,6 +214,7 @@ impl Scope {
             conversations: config.roots.iter().any(of_sessions),
             roots: config.roots.clone(),
             exclude: set.build().map_err(|e| e.to_string())?,
+            exclude_folders: folders.build().map_err(|e| e.to_string())?,
         })
     }
 
@@ -253,9 +261,17 @@ impl Scope {
         }
     }
 
-    /// Whether a glob keeps the file where it is.
+    /// Whether a glob keeps the file where it is: by its own path, or by the name of a folder above it.
     pub fn is_excluded(&self, path: &str) -> bool {
-        !self.exclude.is_empty() && self.exclude.is_match(path)
+        if self.exclude.is_empty() {
+            return false;
+        }
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        self.exclude.is_match(path) || folder.split('/').any(|name| self.is_excluded_folder(name))
+    }
+
+    fn is_excluded_folder(&self, name: &str) -> bool {
+        !self.exclude_folders.is_empty() && self.exclude_folders.is_match(name)
     }
 
     /// See [`is_followed`].
@@ -265,7 +281,8 @@ impl Scope {
 
     /// Whether a folder may hold something that is synced.
     pub fn enters(&self, folder: &str) -> bool {
-        stays(&format!("{folder}/x")).is_none()
+        let name = folder.rsplit('/').next().unwrap_or(folder);
+        !self.is_excluded_folder(name) && stays(&format!("{folder}/x")).is_none()
     }
 }
 

@@ -8,11 +8,12 @@ use super::contents;
 use super::identity;
 use super::manifest::{self, Written};
 use super::peers::Manifests;
+use super::plan::Plan;
 use super::scan::{Side, Stat};
 use super::state::{Last, State};
 use crate::codex::rollout;
 use crate::io::{IoContext, IoError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Adds to `own` what nobody vouches for, and to the state what had to be read for that. A file that
@@ -53,12 +54,37 @@ pub(super) fn for_known(
         if !(work.go_on)() {
             return Err(ApplyError::Interrupted);
         }
-        if let Some(mut written) = examine(last, config)? {
+        let examined = match examine(last, config) {
+            // Removed meanwhile: the next run looks again.
+            Err(e) if e.is_not_found() => None,
+            examined => examined?,
+        };
+        if let Some(mut written) = examined {
             written.history = state.histories.get(&key).cloned().map(Box::new);
             own.insert(last.there.path.clone(), written);
         }
     }
     Ok(())
+}
+
+/// Removes what neither side has any more: others would wait for it. What was deleted stays, for it tells which
+/// texts are older.
+pub(super) fn drop_gone(
+    files: &mut BTreeMap<String, Written>,
+    plan: &Plan,
+    state: &State,
+    cloud: &Path,
+) {
+    let gone = plan
+        .forgotten
+        .iter()
+        .filter(|key| !state.deleted.contains_key(*key));
+    let gone: BTreeSet<String> = gone.map(|key| manifest::folded(key)).collect();
+    if !gone.is_empty() {
+        files.retain(|path, _| {
+            !gone.contains(&manifest::key_of(path)) || cloud.join(path).symlink_metadata().is_ok()
+        });
+    }
 }
 
 /// The manifests that are not whole, each with how it looks.

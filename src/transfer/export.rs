@@ -16,9 +16,9 @@ use crate::inventory::{cooldown, observations, store};
 use crate::io::atomic::TempFile;
 use crate::io::clock::{Timestamp, Zone};
 use crate::io::document::{self, Document};
+use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::progress::{Progress, is_interrupted};
-use crate::io::regular;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic};
 use serde::Serialize;
@@ -240,7 +240,7 @@ fn add_file(plan: &mut ExportPlan, home: &Path, name: &Path) -> Result<(), Trans
             Ok(())
         }
         _ => {
-            let bytes = regular::read(&path).at("read", &path)?;
+            let bytes = file_open::read(&path).at("read", &path)?;
             plan.add(name, bytes)
         }
     }
@@ -309,7 +309,7 @@ fn add_backups(
                 continue;
             }
             let path = backups.join(&sidecar);
-            let bytes = regular::read(&path).at("read", &path)?;
+            let bytes = file_open::read(&path).at("read", &path)?;
             let name = folder.join(&sidecar);
             if (bytes.len() as u64) < Part::Sidecar(String::new()).max_bytes() {
                 plan.add(&name, bytes)?;
@@ -334,7 +334,7 @@ fn copy(
     progress: &dyn Progress,
     mut to: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<u64, TransferError> {
-    let mut file = regular::open(path).at("read", path)?;
+    let mut file = file_open::open(path).at("read", path)?;
     let mut buffer = vec![0; 256 * 1024];
     let mut total = 0;
     loop {

@@ -8,9 +8,9 @@
 //! back unasked.
 
 use super::TransferError;
-use crate::accounts::profile::{Moving, Owner, Profile, ProfileFile, Profiles};
+use crate::accounts::profile::{Owner, PendingMove, Profile, ProfileFile, Profiles};
 use crate::codex::login_lock::{self, LoginLock};
-use crate::io::atomic::{TempFile, Unpublished};
+use crate::io::atomic::{PublishError, TempFile};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::secret::SecretBytes;
@@ -46,7 +46,7 @@ pub fn obstacle(profile: &Profile, codex_home: &Path) -> Option<String> {
     if let Some(home) = profile.live_in(codex_home) {
         return Some(format!("its account is signed in in {}", home.display()));
     }
-    if let Some(home) = profile.lost_home() {
+    if let Some(home) = profile.unreadable_home() {
         return Some(format!(
             "its account was signed in in {}, which cannot be looked at",
             home.display()
@@ -97,7 +97,7 @@ pub fn publish(
         }
         before.push(profile);
     }
-    let note = Moving {
+    let note = PendingMove {
         file: target.to_path_buf(),
         unfinished: file.path().to_path_buf(),
         inode: inode_of(file.path()),
@@ -118,12 +118,12 @@ pub fn publish(
         Err(e) => (TransferError::from(e), file),
         Ok(()) => match file.try_publish(target) {
             Ok(()) => return close(profiles, &before, &moving).map(|()| true),
-            Err(Unpublished {
+            Err(PublishError {
                 error,
                 file: Some(file),
             }) => (error.into(), file),
             // The name is there, if not surely durable: the logins are where that name is.
-            Err(Unpublished { error, file: None }) => return Err(error.into()),
+            Err(PublishError { error, file: None }) => return Err(error.into()),
         },
     };
     let undone = before
@@ -211,7 +211,7 @@ pub fn settle(profiles: &Profiles) -> Result<Vec<(String, Settled)>, TransferErr
     Ok(settled)
 }
 
-fn how_it_ended(note: &Moving) -> Settled {
+fn how_it_ended(note: &PendingMove) -> Settled {
     let is_file = |path: &Path| note.inode.is_some() && inode_of(path) == note.inode;
     if is_file(&note.file) {
         let synced = atomic::sync_folder(atomic::parent_of(&note.file));

@@ -1,6 +1,6 @@
 //! What is in an export. The manifest is its first entry, and the list of all others in their order.
 
-use crate::accounts::edit::check_name;
+use crate::accounts::profile_ops::check_name;
 use crate::archive::entry_name::EntryName;
 use crate::archive::names;
 use crate::codex::home::AUTH_JSON;

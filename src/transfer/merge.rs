@@ -8,17 +8,17 @@ use super::export::Left;
 use super::manifest::{CONFIG, LAUNCHES};
 use super::profiles::{self, ProfileImport};
 use super::reading::{Package, PackedArchive};
-use crate::accounts::new_login::Live;
+use crate::accounts::new_login::LiveHomeUpdate;
 use crate::accounts::profile::Profiles;
 use crate::archive::names;
 use crate::inventory::cooldown::{self, AccountEntry, CooldownFile, LOCK_NAME};
 use crate::inventory::records::{ArchiveRecord, InventoryFile, LegacyRecord};
 use crate::inventory::{legacy, observations, store};
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
+use crate::io::file_open;
 use crate::io::hash;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -149,7 +149,7 @@ pub fn plan(package: &Package, options: &ImportOptions<'_>) -> Result<ImportPlan
 }
 
 fn read_small(path: &Path) -> Result<Option<Vec<u8>>, TransferError> {
-    match regular::read(path) {
+    match file_open::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e).at("read", path).map_err(Into::into),
@@ -209,7 +209,7 @@ fn same_archive(
         let noted = &record.metadata.archive_sha256;
         let is_same = if noted.is_empty() {
             let path = backups.join(&record.path);
-            let mut file = regular::open(&path).at("open", &path)?;
+            let mut file = file_open::open(&path).at("open", &path)?;
             hash::sha256_of(&mut file).at("read", &path)?.0 == digest
         } else {
             *noted == digest
@@ -321,7 +321,8 @@ pub fn apply(
     let packed = wanted.iter().filter_map(|p| package.profiles.get(&p.name));
     let logins = packed.filter_map(|packed| packed.login.as_ref());
     let accounts: Vec<_> = logins.map(|(_, login)| &login.identity).collect();
-    let _claimed = Profiles::of(home).claim(&accounts, options.now, options.patience)?;
+    let _account_locks =
+        Profiles::of(home).lock_accounts(&accounts, options.now, options.patience)?;
     let mut report = ImportReport {
         plan: plan(package, options)?,
         renewed: Vec::new(),
@@ -333,9 +334,9 @@ pub fn apply(
             continue;
         };
         match profiles::apply(&planned, packed, &package.id, options)? {
-            Live::Renewed => report.renewed.push(planned.profile),
-            Live::Busy => report.busy.push(planned.profile),
-            Live::No => {}
+            LiveHomeUpdate::Renewed => report.renewed.push(planned.profile),
+            LiveHomeUpdate::Busy => report.busy.push(planned.profile),
+            LiveHomeUpdate::No => {}
         }
     }
     apply_archives(&report.plan.archives, package, home)?;
@@ -418,7 +419,7 @@ fn apply_records(package: &Package, home: &Path) -> Result<(), TransferError> {
     document::update(
         &home.join(store::FILE_NAME),
         &home.join(LOCK_NAME),
-        |_: &Found<InventoryFile>| InventoryFile::default(),
+        |_: &DocumentState<InventoryFile>| InventoryFile::default(),
         |inventory| {
             let new = new_records(package, inventory);
             let new = new.into_iter().cloned().collect();

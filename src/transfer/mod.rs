@@ -20,7 +20,7 @@ pub mod python_home;
 pub mod reading;
 pub mod seal;
 
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::io::IoError;
 use crate::io::document::DocumentError;
@@ -37,7 +37,7 @@ pub enum TransferError {
     Profile(#[from] ProfileError),
     /// A login is in use.
     #[error(transparent)]
-    Loan(#[from] LoanError),
+    Lease(#[from] LeaseError),
     /// A document cannot be used.
     #[error(transparent)]
     Document(#[from] DocumentError),

@@ -10,10 +10,10 @@ use super::TransferError;
 use super::export::Left;
 use super::merge::ImportOptions;
 use super::reading::{Package, PackedProfile};
-use crate::accounts::edit::check_no_email;
-use crate::accounts::new_login::{self, Live};
+use crate::accounts::new_login::{self, LiveHomeUpdate};
 use crate::accounts::profile::{Owner, Profile, ProfileFile, Profiles, is_unfinished};
-use crate::accounts::save::Keeper;
+use crate::accounts::profile_ops::check_no_email;
+use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Identity, LoginKind};
@@ -236,7 +236,7 @@ pub(super) fn apply(
     packed: &PackedProfile,
     export: &str,
     options: &ImportOptions<'_>,
-) -> Result<Live, TransferError> {
+) -> Result<LiveHomeUpdate, TransferError> {
     let profiles = Profiles::of(options.manager_home);
     let (name, home, now) = (&planned.profile, options.codex_home, options.now);
     atomic::sweep(&profiles.folder_of(name));
@@ -255,7 +255,7 @@ pub(super) fn apply(
             };
             profiles.write_note(name, &note)?;
         }
-        return Ok(Live::No);
+        return Ok(LiveHomeUpdate::No);
     };
     let identity = &login.identity;
     let known = Known::find(identity, &profiles.list()?, options);
@@ -267,7 +267,7 @@ pub(super) fn apply(
         if is_here.is_none_or(|kept| kept.bytes != snapshot.bytes) {
             profiles.keep_as_history(name, snapshot, now)?;
         }
-        return Ok(Live::No);
+        return Ok(LiveHomeUpdate::No);
     }
     // Before there is a copy that could be taken for the newest.
     profiles.learn(identity, &packed.file.superseded)?;
@@ -276,13 +276,13 @@ pub(super) fn apply(
         let is_its = |note: &ProfileFile| note.moved_with.as_deref() == Some(export);
         if known.removed.as_ref().is_some_and(is_its) {
             // It was noted as moved with this very export.
-            profiles.save_back(snapshot, login, Keeper::SaidProfile, now)?;
+            profiles.save_back(snapshot, login, OwnerLocation::AssertedProfile, now)?;
         }
         profiles.learn(identity, &packed.file.superseded)?;
     } else {
         let live_in = known.own.as_ref().and_then(|own| own.live_in(home));
         let keeper = live_in.as_deref();
-        let keeper = keeper.map_or(Keeper::SaidProfile, Keeper::SaidLive);
+        let keeper = keeper.map_or(OwnerLocation::AssertedProfile, OwnerLocation::AssertedLive);
         profiles.save_back(snapshot, login, keeper, now)?;
     }
     let new = (snapshot, login);

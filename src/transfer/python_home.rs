@@ -14,10 +14,10 @@ use crate::inventory::records::{ArchiveRecord, InventoryFile};
 use crate::inventory::{catalog, python, store};
 use crate::io::atomic::TempFile;
 use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
 use crate::io::environment::Environment;
 use crate::io::progress::is_interrupted;
-use crate::io::{IoContext, IoError, Progress, atomic, regular};
+use crate::io::{IoContext, IoError, Progress, atomic, file_open};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::fs;
@@ -174,7 +174,7 @@ fn count_legacy_files(folder: &Path) -> usize {
     struct PythonInventory {
         records: Vec<serde::de::IgnoredAny>,
     }
-    let bytes = regular::read(folder.join(store::FILE_NAME)).unwrap_or_default();
+    let bytes = file_open::read(folder.join(store::FILE_NAME)).unwrap_or_default();
     let inventory: Option<PythonInventory> = serde_json::from_slice(&bytes).ok();
     inventory.map_or(0, |inventory| inventory.records.len())
 }
@@ -206,10 +206,10 @@ fn has_own_document(folder: &Path) -> bool {
     let cooldown = document::read::<CooldownFile>(&folder.join(cooldown::FILE_NAME));
     matches!(
         inventory,
-        Ok(Found::Good(_)) | Err(DocumentError::Newer { .. })
+        Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
     ) || matches!(
         cooldown,
-        Ok(Found::Good(_)) | Err(DocumentError::Newer { .. })
+        Ok(DocumentState::Good(_)) | Err(DocumentError::Newer { .. })
     )
 }
 
@@ -218,7 +218,7 @@ fn read_cooldown(
     target: &CopyTarget<'_>,
 ) -> Result<(CooldownFile, Vec<String>), IoError> {
     let path = folder.join(cooldown::FILE_NAME);
-    match regular::read(&path) {
+    match file_open::read(&path) {
         Ok(bytes) => {
             let read = python::parse(&bytes, folder, &target.now, target.zone);
             Ok(read.unwrap_or_else(|| {
@@ -285,7 +285,7 @@ fn find_place(
     let compared = usize::from(record.archive.is_none());
     // A file that cannot be opened would end the import half-way. An archive may lack its sidecar.
     for (i, path) in from.iter().enumerate() {
-        match regular::open(path) {
+        match file_open::open(path) {
             Err(e) if i == compared || e.kind() != ErrorKind::NotFound => return Err(e.to_string()),
             _ => {}
         }
@@ -323,7 +323,7 @@ fn compare(a: &Path, b: &Path) -> std::io::Result<bool> {
     if fs::metadata(a)?.len() != fs::metadata(b)?.len() {
         return Ok(false);
     }
-    let open = |path| regular::open(path).map(|f| BufReader::with_capacity(BUFFER_BYTES, f));
+    let open = |path| file_open::open(path).map(|f| BufReader::with_capacity(BUFFER_BYTES, f));
     let (mut a, mut b) = (open(a)?, open(b)?);
     loop {
         let (left, right) = (a.fill_buf()?, b.fill_buf()?);
@@ -421,7 +421,7 @@ fn copy_new(
 ) -> Result<(), TransferError> {
     atomic::create_durable_folder(atomic::parent_of(to))?;
     // Not a hard link, which would share the mode of the source.
-    let mut source = regular::open(from).at("open", from)?;
+    let mut source = file_open::open(from).at("open", from)?;
     // Temp files of killed commands are found in this folder alone.
     let mut temp = TempFile::inside(backups)?;
     let mut buffer = vec![0; BUFFER_BYTES];

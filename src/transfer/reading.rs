@@ -13,7 +13,7 @@ use crate::codex::auth::{AuthSnapshot, Login};
 use crate::inventory::cooldown::CooldownFile;
 use crate::inventory::observations::ObservationsFile;
 use crate::inventory::records::InventoryFile;
-use crate::io::document::{self, Document, DocumentError, Found};
+use crate::io::document::{self, Document, DocumentError, DocumentState};
 use crate::io::hash::Hasher;
 use crate::io::progress::{Progress, is_interrupted};
 use crate::io::secret::SecretBytes;
@@ -243,7 +243,7 @@ fn read_manifest<R: Read>(
         .read_to_end(&mut bytes)
         .map_err(|e| TransferError::damaged(path, e.to_string()))?;
     let manifest = match document::parse::<ExportManifest>(path, &bytes) {
-        Ok(Found::Good(manifest)) => manifest,
+        Ok(DocumentState::Good(manifest)) => manifest,
         Ok(_) => {
             return Err(TransferError::damaged(
                 path,
@@ -382,7 +382,7 @@ struct Parse<'a> {
 impl Parse<'_> {
     fn document<T: Document>(&self, bytes: &[u8]) -> Result<T, TransferError> {
         match document::parse::<T>(self.path, bytes) {
-            Ok(Found::Good(document)) => Ok(document),
+            Ok(DocumentState::Good(document)) => Ok(document),
             Ok(_) => Err(TransferError::damaged(
                 self.path,
                 format!("{} is not understood", self.file.path),
@@ -439,7 +439,7 @@ fn take_logins(
 fn check_sidecars(package: &Package, path: &Path) -> Result<(), TransferError> {
     for (name, bytes) in &package.sidecars {
         let metadata = match document::parse::<Metadata>(path, bytes) {
-            Ok(Found::Good(metadata)) => metadata,
+            Ok(DocumentState::Good(metadata)) => metadata,
             // That of the Python codex-manager carries no schema.
             _ if crate::archive::python::parse_sidecar(bytes).is_some() => continue,
             Err(DocumentError::Newer { found, .. }) => {

@@ -1,7 +1,7 @@
 //! Encryption of an export, by `age`: to a passphrase or to recipients' keys. Streams both ways.
 
 use super::TransferError;
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError};
 use age::secrecy::SecretString;
@@ -63,7 +63,7 @@ impl Passphrase {
 
 fn read_key_file(path: &Path) -> Result<SecretBytes, IoError> {
     let mut bytes = Vec::new();
-    regular::open_given(path)
+    file_open::open_given(path)
         .and_then(|file| file.take(MAX_KEY_FILE_BYTES).read_to_end(&mut bytes))
         .at("read", path)?;
     Ok(SecretBytes::new(bytes))
@@ -225,8 +225,10 @@ impl Found {
     /// # Errors
     /// It cannot be read, or is encrypted in a way that is not known.
     pub fn open(path: &Path) -> Result<Self, TransferError> {
-        let mut file =
-            BufReader::with_capacity(MAX_HEAD_BYTES, regular::open_given(path).at("open", path)?);
+        let mut file = BufReader::with_capacity(
+            MAX_HEAD_BYTES,
+            file_open::open_given(path).at("open", path)?,
+        );
         let mut head = Vec::new();
         Read::by_ref(&mut file)
             .take(MAX_HEAD_BYTES as u64)

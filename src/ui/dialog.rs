@@ -1,9 +1,9 @@
-//! A yes/no question in a window, by whatever program for that the desktop has.
+//! A yes/no question in a desktop window, shown by an installed dialog program.
 //!
-//! Used where a person may sit at the machine but not at a terminal of ours: a job of the scheduler.
+//! Used by scheduled jobs: the user may be at the machine, but not at a terminal of this program.
 
 use crate::codex::program::Program;
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::io::environment::Environment;
 use crate::io::progress::waiting_for_input;
 use std::path::Path;
@@ -14,10 +14,10 @@ const TITLE: &str = "codex-manager";
 const YES: &str = "End Codex";
 const NO: &str = "Leave it";
 
-/// How long the window waits. Nobody at the machine must not keep a job waiting for days.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// The time limit for an answer, so that an absent user does not block a job.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Variable in which PowerShell is handed the question: what stands there is never code.
+/// The variable that passes the question to PowerShell, which thus never parses it as code.
 const QUESTION: &str = "CODEX_MANAGER_QUESTION";
 
 const SHOW: &str = "Add-Type -AssemblyName PresentationFramework; \
@@ -26,14 +26,14 @@ const SHOW: &str = "Add-Type -AssemblyName PresentationFramework; \
 
 /// A program that shows a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DialogProgram {
     Zenity,
     KDialog,
     OsaScript,
     PowerShell,
 }
 
-impl Kind {
+impl DialogProgram {
     fn program(self) -> &'static str {
         match self {
             Self::Zenity => "zenity",
@@ -69,11 +69,12 @@ impl Kind {
         };
     }
 
-    /// What an exit code means, beside what the program said; `None` when no answer was given.
-    fn answer(self, code: i32, said: &str) -> Option<bool> {
+    /// The answer that an exit code means, given the output of the program; `None` if the user did
+    /// not answer.
+    fn answer(self, code: i32, output: &str) -> Option<bool> {
         match (self, code) {
             // Without a display they end with the code of a "no".
-            (Self::Zenity | Self::KDialog, 1) if said.to_lowercase().contains("display") => None,
+            (Self::Zenity | Self::KDialog, 1) if output.to_lowercase().contains("display") => None,
             (Self::PowerShell, 6) => Some(true),
             (Self::PowerShell, 7) => Some(false),
             (Self::PowerShell, _) => None,
@@ -84,13 +85,13 @@ impl Kind {
     }
 }
 
-/// The kinds to try, in order.
-fn kinds(env: &Environment) -> &'static [Kind] {
+/// The programs to try, in order.
+fn dialog_programs(env: &Environment) -> &'static [DialogProgram] {
     if cfg!(windows) {
-        return &[Kind::PowerShell];
+        return &[DialogProgram::PowerShell];
     }
     if cfg!(target_os = "macos") {
-        return &[Kind::OsaScript];
+        return &[DialogProgram::OsaScript];
     }
     if env.get("DISPLAY").is_none() && env.get("WAYLAND_DISPLAY").is_none() {
         return &[];
@@ -99,36 +100,37 @@ fn kinds(env: &Environment) -> &'static [Kind] {
         .text("XDG_CURRENT_DESKTOP")
         .is_some_and(|name| name.to_uppercase().contains("KDE"));
     if is_kde {
-        &[Kind::KDialog, Kind::Zenity]
+        &[DialogProgram::KDialog, DialogProgram::Zenity]
     } else {
-        &[Kind::Zenity, Kind::KDialog]
+        &[DialogProgram::Zenity, DialogProgram::KDialog]
     }
 }
 
 /// Finds the first program that can show a question.
-fn find(env: &Environment) -> Option<(Kind, Program)> {
-    kinds(env).iter().find_map(|kind| {
+fn find(env: &Environment) -> Option<(DialogProgram, Program)> {
+    dialog_programs(env).iter().find_map(|kind| {
         let program = Program::find(Some(Path::new(kind.program())), env).ok()?;
         Some((*kind, program))
     })
 }
 
-/// Whether [`confirm`] has a program to ask with.
+/// Returns true if [`confirm`] has a program to ask with.
 pub fn is_available(env: &Environment) -> bool {
     find(env).is_some()
 }
 
-/// Asks in a window; `None` where no window can be shown or nobody answers in two minutes.
+/// Asks in a window; `None` if no window can be shown or the user does not answer within two
+/// minutes.
 pub fn confirm(question: &str, env: &Environment) -> Option<bool> {
     let (kind, program) = find(env)?;
     let mut command = Command::new(program.path());
     command.env_clear().envs(env.variables());
     kind.prepare(&mut command, question);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + ANSWER_TIMEOUT;
     waiting_for_input(|| {
         let mut child = ChildGroup::spawn(&mut command).ok()?;
         child.close_input();
-        while matches!(child.hear(deadline), Heard::Line(_)) {}
+        while matches!(child.read_line(deadline), ChildOutput::Line(_)) {}
         let status = child.finish(deadline)?;
         kind.answer(status.code()?, &child.stderr())
     })
@@ -141,13 +143,13 @@ mod tests {
     #[test]
     fn the_question_is_one_argument_or_a_variable_and_never_code() {
         let question = "end \"it\"; `rm` $(x) 'y' <b>?";
-        for kind in [Kind::Zenity, Kind::OsaScript] {
+        for kind in [DialogProgram::Zenity, DialogProgram::OsaScript] {
             let mut command = Command::new("x");
             kind.prepare(&mut command, question);
             assert!(command.get_args().any(|arg| arg == question), "{kind:?}");
         }
         let mut command = Command::new("x");
-        Kind::PowerShell.prepare(&mut command, question);
+        DialogProgram::PowerShell.prepare(&mut command, question);
         assert!(
             command
                 .get_args()
@@ -160,15 +162,15 @@ mod tests {
 
     #[test]
     fn only_a_given_answer_counts() {
-        assert_eq!(Kind::Zenity.answer(0, ""), Some(true));
-        assert_eq!(Kind::KDialog.answer(1, ""), Some(false));
-        assert_eq!(Kind::Zenity.answer(5, ""), None);
-        assert_eq!(Kind::PowerShell.answer(6, ""), Some(true));
-        assert_eq!(Kind::PowerShell.answer(7, ""), Some(false));
-        assert_eq!(Kind::PowerShell.answer(0, ""), None);
+        assert_eq!(DialogProgram::Zenity.answer(0, ""), Some(true));
+        assert_eq!(DialogProgram::KDialog.answer(1, ""), Some(false));
+        assert_eq!(DialogProgram::Zenity.answer(5, ""), None);
+        assert_eq!(DialogProgram::PowerShell.answer(6, ""), Some(true));
+        assert_eq!(DialogProgram::PowerShell.answer(7, ""), Some(false));
+        assert_eq!(DialogProgram::PowerShell.answer(0, ""), None);
         let gtk = "Gtk-WARNING **: cannot open display: :9";
-        assert_eq!(Kind::Zenity.answer(1, gtk), None);
+        assert_eq!(DialogProgram::Zenity.answer(1, gtk), None);
         let qt = "qt.qpa.xcb: could not connect to display :9";
-        assert_eq!(Kind::KDialog.answer(1, qt), None);
+        assert_eq!(DialogProgram::KDialog.answer(1, qt), None);
     }
 }

@@ -45,36 +45,36 @@ impl ColorChoice {
     }
 }
 
-/// How much is said on stderr.
+/// The amount of output on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Verbosity {
-    /// Errors alone.
+    /// Errors and warnings only.
     Quiet,
-    /// Notes and warnings.
+    /// Errors, warnings and notes.
     #[default]
     Normal,
-    /// Each step.
+    /// Everything, including each step.
     Verbose,
 }
 
-/// What a piece of text means; the colour follows.
+/// The meaning of a text, which decides its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// As it is.
+    /// No colour.
     Plain,
-    /// Good news.
+    /// Success: green.
     Good,
-    /// Something to look at.
+    /// A warning: yellow.
     Warn,
-    /// Bad news.
+    /// A failure: red.
     Bad,
-    /// Less important.
+    /// Secondary text: dim.
     Dim,
-    /// More important.
+    /// Emphasis: bold.
     Strong,
 }
 
-/// The printer. It decides quiet, verbose, terminal and colour once.
+/// The printer. Verbosity, terminal and colours are decided once.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "independent facts about two streams"
@@ -121,7 +121,7 @@ impl Ui {
         }
     }
 
-    /// Whether the answer is to be one JSON document.
+    /// Returns true if the result is to be one JSON document.
     pub fn wants_json(&self) -> bool {
         self.json
     }
@@ -137,17 +137,17 @@ impl Ui {
         }
     }
 
-    /// Whether each step and each finding is to be named.
+    /// Returns true under `--verbose`.
     pub fn is_verbose(&self) -> bool {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// How many columns a table may take.
+    /// The width of a table in columns.
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// Whether somebody can be asked.
+    /// Returns true if the user can be asked on the terminal.
     pub fn is_interactive(&self) -> bool {
         self.interactive
     }
@@ -157,19 +157,20 @@ impl Ui {
         paint(self.color_out, style, text)
     }
 
-    /// A line of data on stdout. Nothing when the answer is JSON.
+    /// Prints a line of data on stdout. Prints nothing in JSON mode.
     pub fn line(&self, text: impl Display) {
         if !self.json && !self.silent {
             out(format_args!("{text}\n"));
         }
     }
 
-    /// A sentence on stdout: broken at the width of a terminal, one line for whatever reads it elsewhere.
+    /// Prints a sentence on stdout: wrapped on a terminal, one line in a pipe.
     pub fn prose(&self, text: impl Display) {
         self.hanging(2, text);
     }
 
-    /// The same; what does not fit on the first line begins with `indent` blanks.
+    /// Prints a sentence like [`Ui::prose`], with the lines after the first indented by `indent`
+    /// blanks.
     pub fn hanging(&self, indent: usize, text: impl Display) {
         if self.terminal_out {
             self.line(self.wrapped(indent, text));
@@ -201,7 +202,7 @@ impl Ui {
     /// The JSON document of a command: `{"schema":1,"command":…,…}`. Nothing unless it is wanted.
     pub fn document(&self, command: &str, body: &impl Serialize) {
         #[derive(Serialize)]
-        struct Envelope<'a, T> {
+        struct JsonEnvelope<'a, T> {
             schema: u32,
             command: &'a str,
             #[serde(flatten)]
@@ -210,7 +211,7 @@ impl Ui {
         if !self.json {
             return;
         }
-        let document = Envelope {
+        let document = JsonEnvelope {
             schema: 1,
             command,
             body,
@@ -238,33 +239,33 @@ impl Ui {
         }
     }
 
-    /// A note on stderr: what was done, what to do next.
+    /// Prints a note on stderr: what was done, what to do next.
     pub fn note(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Normal && !self.silent {
             self.say(2, &text.to_string());
         }
     }
 
-    /// A step, on stderr under `--verbose`.
+    /// Prints a step on stderr under `--verbose`.
     pub fn detail(&self, text: impl Display) {
         if self.verbosity >= Verbosity::Verbose {
             self.say(2, &paint(self.color_err, Style::Dim, text));
         }
     }
 
-    /// Something that went not as wished, on stderr. Shown under `--quiet` too, because it changes
-    /// the exit code or what the user should believe.
+    /// Prints a warning on stderr, also under `--quiet`, because it changes the exit code or what
+    /// the user can rely on.
     pub fn warn(&self, text: impl Display) {
         let word = paint(self.color_err, Style::Warn, "warning:");
         self.say(2, &format!("{word} {text}"));
     }
 
-    /// A line on stderr.
+    /// Prints a line on stderr.
     fn say(&self, indent: usize, text: &str) {
         err(format_args!("{}\n", self.broken(indent, text)));
     }
 
-    /// A line for stderr: broken at the width of a terminal, whole for whatever reads it elsewhere.
+    /// A line for stderr: wrapped on a terminal, whole in a pipe.
     fn broken(&self, indent: usize, text: &str) -> String {
         if self.terminal_err {
             wrap::wrap(text, indent, self.width_err)
@@ -273,7 +274,7 @@ impl Ui {
         }
     }
 
-    /// A failed command: message, causes, then hints.
+    /// Prints a failed command: message, causes, then hints.
     pub fn error(&self, error: &CommandError) {
         let word = |style, word| paint(self.color_err, style, word);
         let mut lines = vec![self.broken(
@@ -294,8 +295,8 @@ impl Ui {
         err(format_args!("{}\n", lines.join("\n")));
     }
 
-    /// Lets somebody choose from a numbered list on the terminal; `None` when nobody can be asked
-    /// or nothing was chosen.
+    /// Lets the user choose from a numbered list on the terminal; `None` without a terminal or a
+    /// valid choice.
     pub fn pick(&self, question: &str, choices: &[String]) -> Option<usize> {
         if !self.interactive || choices.is_empty() {
             return None;
@@ -310,7 +311,7 @@ impl Ui {
         number.checked_sub(1).filter(|i| *i < choices.len())
     }
 
-    /// Asks a yes/no question on the terminal; `None` when nobody can be asked.
+    /// Asks a yes/no question on the terminal; `None` without a terminal.
     pub fn confirm(&self, question: impl Display) -> Option<bool> {
         if !self.interactive {
             return None;
@@ -321,8 +322,7 @@ impl Ui {
         Some(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
-    /// Asks for a passphrase, which is not shown; `None` when nobody can be asked or nothing was
-    /// given.
+    /// Asks for a passphrase without echo; `None` without a terminal or if it is empty.
     pub fn ask_secret(&self, question: impl Display) -> Option<SecretBytes> {
         if !self.interactive {
             return None;
@@ -333,7 +333,7 @@ impl Ui {
         answer
     }
 
-    /// Whether a progress bar may be drawn.
+    /// Returns true if a progress bar may be drawn.
     fn draws_progress(&self) -> bool {
         self.terminal_err && self.verbosity >= Verbosity::Normal && !self.json
     }
@@ -355,7 +355,7 @@ fn paint(color: bool, style: Style, text: impl Display) -> String {
     }
 }
 
-/// Text that others had a hand in, such as names in an archive: nothing in it may steer a terminal.
+/// Replaces control characters in foreign text, such as names in an archive.
 fn shown(text: impl Display) -> String {
     text.to_string()
         .chars()
@@ -369,10 +369,10 @@ fn shown(text: impl Display) -> String {
         .collect()
 }
 
-/// Why stdout did not take everything.
+/// The first write error on stdout.
 static OUT_ERROR: Mutex<Option<io::Error>> = Mutex::new(None);
 
-/// Why something that was to be printed on stdout is missing there, if it is.
+/// Flushes stdout and returns its write error, if any output is missing.
 pub fn take_output_error() -> Option<io::Error> {
     let flushed = io::stdout().lock().flush();
     keep_error(flushed);
@@ -404,8 +404,8 @@ fn err(text: std::fmt::Arguments<'_>) {
         .write_all(tame(&text.to_string()).as_bytes());
 }
 
-/// The text without what steers a terminal, but for the colours that this program and its tables use.
-/// Names of files, accounts and machines are whatever others made them.
+/// Removes terminal control sequences except the colours of this program and its tables. File,
+/// account and machine names come from outside.
 fn tame(text: &str) -> Cow<'_, str> {
     let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
     if !text.contains(steers) {
@@ -428,7 +428,7 @@ fn tame(text: &str) -> Cow<'_, str> {
     Cow::Owned(tamed)
 }
 
-/// Those of [`paint`] and of `comfy-table`.
+/// The escape sequences of [`paint`] and `comfy-table`.
 const COLORS: [&str; 12] = [
     "\x1b[0m",
     "\x1b[1m",

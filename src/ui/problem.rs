@@ -1,9 +1,9 @@
-//! What is wrong with an archive, in words.
+//! Texts for problems of archives.
 
 use crate::archive::sidecar::SidecarProblem;
 use crate::inventory::records::Problem;
 
-/// What is wrong with an archive or its sidecar.
+/// Describes a problem of an archive or its sidecar.
 pub fn problem(problem: &Problem) -> String {
     match problem {
         Problem::Sidecar(problem) => sidecar(problem),
@@ -14,7 +14,7 @@ pub fn problem(problem: &Problem) -> String {
     }
 }
 
-/// What is wrong with a sidecar.
+/// Describes a problem of a sidecar.
 pub fn sidecar(problem: &SidecarProblem) -> String {
     match problem {
         SidecarProblem::Missing => "no sidecar (codex-manager verify --repair makes it)".into(),

@@ -1,11 +1,10 @@
-//! Asking for a passphrase: what is typed is not shown.
+//! Reads a passphrase without echo.
 
 use crate::io::secret::SecretBytes;
 
-/// Reads a line from the terminal without showing it; `ask` puts the question, once nothing that is
-/// typed is shown any more: who answers at once is not seen, and not lost. `None` where nothing was given, or Ctrl-C or
-/// Ctrl-D were typed: signals are typed characters meanwhile, so that the terminal is never left
-/// mute behind us.
+/// Reads a line from the terminal without echo. Calls `ask` to print the question once echo is off,
+/// so that early input is neither shown nor lost. `None` for an empty line, Ctrl-C or Ctrl-D:
+/// signals are read as characters, so that the terminal is never left without echo.
 #[cfg(unix)]
 pub(super) fn read_line(ask: impl FnOnce()) -> Option<SecretBytes> {
     use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, tcgetattr, tcsetattr};

@@ -1,4 +1,4 @@
-//! Times and sizes as people read them.
+//! Times and sizes in readable form.
 
 use crate::io::clock::{Timestamp, Zone};
 use chrono::{DateTime, Datelike, Duration, Utc};

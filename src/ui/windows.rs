@@ -2,8 +2,8 @@
 
 use super::time::{self, rfc3339_of};
 use super::{Style, Ui};
-use crate::codex::window::{CODEX_LIMIT, Window};
-use crate::io::clock::Zone;
+use crate::codex::window::{CODEX_LIMIT, SpendCap, Window};
+use crate::io::clock::{Timestamp, Zone};
 use crate::quota::window::Observation;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -32,8 +32,25 @@ impl From<&Window> for WindowJson {
     }
 }
 
-/// A line for each window: label, bar, how much is used, when it starts anew.
-pub fn lines(ui: &Ui, windows: &[Window], zone: Zone, now: &DateTime<Utc>) -> Vec<String> {
+/// A spend cap in JSON output.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpendCapJson {
+    kind: &'static str,
+    resets_at: Option<String>,
+}
+
+impl From<SpendCap> for SpendCapJson {
+    fn from(cap: SpendCap) -> Self {
+        Self {
+            kind: cap.kind.name(),
+            resets_at: cap.resets_at.as_ref().map(rfc3339_of),
+        }
+    }
+}
+
+/// A line for each window (label, bar, percentage, reset), and one for a spend cap.
+pub fn lines(ui: &Ui, observation: &Observation, zone: Zone, now: &DateTime<Utc>) -> Vec<String> {
+    let windows = &observation.windows;
     let labels: Vec<_> = windows.iter().map(label).collect();
     let width = labels.iter().map(|l| l.chars().count()).max();
     let width = width.unwrap_or(0).max("weekly".len());
@@ -41,7 +58,22 @@ pub fn lines(ui: &Ui, windows: &[Window], zone: Zone, now: &DateTime<Utc>) -> Ve
         .iter()
         .zip(windows)
         .map(|(label, window)| format!("{label:<width$}  {}", line(ui, window, zone, now)))
+        .chain(
+            observation
+                .spend_cap
+                .map(|cap| cap_line(ui, cap, zone, now)),
+        )
         .collect()
+}
+
+fn cap_line(ui: &Ui, cap: SpendCap, zone: Zone, now: &DateTime<Utc>) -> String {
+    let what = cap.describe();
+    let when = |at: Timestamp| time::full(&at.to_utc(), zone, now);
+    match cap.resets_at {
+        Some(at) if cap.is_over(now) => format!("{what}; reset since {}", when(at)),
+        Some(at) => format!("{}, resets {}", ui.paint(Style::Bad, what), when(at)),
+        None => format!("{}; no reset known", ui.paint(Style::Bad, what)),
+    }
 }
 
 /// "source: live, seen Fri 20 Nov 12:00, 5 min ago": where figures come from and how old they are.

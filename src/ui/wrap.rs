@@ -1,11 +1,11 @@
-//! Prose at the width of a terminal: broken between words, and where it can be helped not in a command,
+//! Wraps prose at the width of a terminal, between words and if possible not inside a command,
 //! which is there to be copied.
 
-/// The first word of what is kept whole.
+/// The first word of a command, which is kept on one line.
 const PROGRAM: &str = "codex-manager";
 
-/// `text` in lines of at most `width` columns; those after the first begin with `indent` blanks. A word
-/// that is longer than a line stands on one of its own. Lines that `text` has stay.
+/// Wraps `text` into lines of at most `width` columns; lines after the first begin with `indent`
+/// blanks. A longer word gets a line of its own. Existing newlines stay.
 pub(super) fn wrap(text: &str, indent: usize, width: usize) -> String {
     let lines: Vec<_> = text
         .split('\n')
@@ -68,7 +68,7 @@ fn units(line: &str, longest: usize) -> Vec<String> {
     units
 }
 
-/// How many columns `text` takes: what colours it takes none.
+/// The display width of `text` in columns. Colour codes have none.
 fn columns(text: &str) -> usize {
     let mut count = 0;
     let mut chars = text.chars();

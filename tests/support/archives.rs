@@ -1,7 +1,7 @@
 //! Archives made and put back by the library itself, without a process for each.
 
 use super::env::TestEnv;
-use codex_manager::accounts::choice::AuthPolicy;
+use codex_manager::accounts::login_selection::AuthPolicy;
 use codex_manager::archive::ArchiveError;
 use codex_manager::archive::capture::{self, Captured, Workplace};
 use codex_manager::archive::format::Compression;

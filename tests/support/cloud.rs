@@ -9,8 +9,8 @@
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::Silent;
 use codex_manager::sync::apply::{self, ApplyError, Work};
-use codex_manager::sync::config::{Surroundings, SyncConfig};
-use codex_manager::sync::plan::{self, PlanError, Request};
+use codex_manager::sync::config::{DeletePolicy, Surroundings, SyncConfig};
+use codex_manager::sync::plan::{self, NotArrived, PlanError, Request};
 use codex_manager::sync::state::Replica;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -360,8 +360,12 @@ pub(crate) struct Machine {
     pub(crate) skills_replaced: BTreeSet<String>,
     /// Which text of a skill the user wrote over which.
     pub(crate) skills_over: Vec<(String, String)>,
+    /// Those that it has put into the cloud folder.
+    skills_sent: BTreeSet<String>,
     /// At rest the user takes what nobody vouches for.
     pub(crate) accepts_unlisted: bool,
+    /// What its last run found listed by others and not arrived.
+    pub(crate) not_arrived: Vec<NotArrived>,
     /// Whether its last run ended before it told the others what it wrote.
     pub(crate) is_untold: bool,
     runs: i64,
@@ -381,7 +385,10 @@ impl Machine {
             "prefer_newer_mtime",
             "manual_abort",
         ];
-        let policy = policies[rng.below(4)];
+        let mut policy = policies[rng.below(4)];
+        if policy == "manual_abort" && index == 1 {
+            policy = "manual";
+        }
         let compression = ["none", "zip"][rng.below(2)];
         let text = format!(
             "[identity]\nmachine_id = \"{name}\"\n[paths]\ncloud_root_dir = {cloud:?}\n\
@@ -413,7 +420,9 @@ impl Machine {
             skills_written: BTreeSet::new(),
             skills_replaced: BTreeSet::new(),
             skills_over: Vec::new(),
+            skills_sent: BTreeSet::new(),
             accepts_unlisted: false,
+            not_arrived: Vec::new(),
             is_untold: false,
             runs: 0,
         }
@@ -492,7 +501,7 @@ impl Machine {
             replica: &self.replica,
             refill: false,
             accept_unlisted: rest != Rest::None && self.accepts_unlisted,
-            delete_many: false,
+            delete_many: rest != Rest::None,
             chosen: None,
         };
         let planned = plan::plan(&request);
@@ -503,11 +512,20 @@ impl Machine {
         };
         if !plan.conflicts.is_empty() {
             assert!(rest == Rest::None, "{}: {:?}", self.name, plan.conflicts);
+        }
+        if plan.is_stopped(self.config.conflict) {
             return false;
         }
         if rest == Rest::Reached {
-            assert_eq!(plan.waiting, [], "{}: at rest", self.name);
+            // A copy that a client made of a skill that was deleted since may be a skill of its own.
+            let waiting = plan
+                .waiting
+                .iter()
+                .filter(|(path, _)| !path.contains("SKILL ("));
+            let waiting: Vec<_> = waiting.collect();
+            assert!(waiting.is_empty(), "{}: at rest {waiting:?}", self.name);
         }
+        self.not_arrived.clone_from(&plan.not_arrived);
         let left = Cell::new(killed_before.unwrap_or(usize::MAX));
         // Whoever is asked to end puts things in order first; whoever is killed does not.
         let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
@@ -534,6 +552,10 @@ impl Machine {
             Err(panic) if panic.is::<Killed>() => return true,
             Err(panic) => resume_unwind(panic),
         };
+        for name in ["a", "b"] {
+            let path = self.cloud.join(format!("skills/{name}/SKILL.md"));
+            self.skills_sent.extend(fs::read_to_string(path));
+        }
         match applied {
             Ok(report) => {
                 assert_eq!(report.skipped, [], "{}: {:#?}", self.name, plan.steps);
@@ -631,6 +653,25 @@ impl Machine {
                 self.written.insert(line);
             }
             _ => self.writes_skill(rng, at),
+        }
+    }
+
+    /// Deletions go over from now on.
+    pub(crate) fn sends_deletions_on(&mut self) {
+        self.config.delete = DeletePolicy::Propagate;
+    }
+
+    /// The user deletes a skill.
+    pub(crate) fn deletes_a_skill(&mut self, rng: &mut Rng) {
+        let name = ["a", "b"][rng.below(2)];
+        let path = self.home.join(format!("skills/{name}/SKILL.md"));
+        if let Ok(text) = fs::read_to_string(&path) {
+            if !self.skills_sent.contains(&text) {
+                // It came over nothing that another machine has.
+                self.skills_over.retain(|(_, newer)| *newer != text);
+            }
+            self.skills_replaced.insert(text);
+            fs::remove_file(path).unwrap();
         }
     }
 

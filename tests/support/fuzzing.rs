@@ -113,7 +113,7 @@ pub(crate) fn tar(bytes: &[u8]) {
 pub(crate) fn metadata(bytes: &[u8]) {
     let path = Path::new("x.metadata.json");
     let found = document::parse::<Metadata>(path, bytes);
-    if let Some(found) = found.ok().and_then(document::Found::good) {
+    if let Some(found) = found.ok().and_then(document::DocumentState::good) {
         document::encode(path, &found).expect("json");
     }
 }

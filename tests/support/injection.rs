@@ -60,11 +60,19 @@ pub(crate) fn can_inject() -> bool {
     works
 }
 
-/// The command under strace. Programs that it starts in turn run undisturbed.
+/// Whether the command starts a Codex, which is to run undisturbed.
+fn starts_codex(args: &[&str]) -> bool {
+    args.first() == Some(&"launch")
+}
+
+/// The command under strace.
 fn strace(env: &TestEnv, options: &[&str], args: &[&str]) -> Command {
     let plain = env.command(args);
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-b", "execve"]).args(options);
+    strace.arg("-f").args(options);
+    if starts_codex(args) {
+        strace.args(["-b", "execve"]);
+    }
     strace.arg(plain.get_program()).args(args);
     strace.env_clear().current_dir(env.path(""));
     for (name, value) in plain.get_envs() {
@@ -77,8 +85,8 @@ fn strace(env: &TestEnv, options: &[&str], args: &[&str]) -> Command {
 pub(crate) fn traced(env: &TestEnv, options: &[String], args: &[&str]) -> (Output, String) {
     let log = env.path("strace.log");
     let mut all = vec!["-o", log.to_str().expect("UTF-8")];
-    // With this it stops at the calls in question alone, but sends no signals.
-    if !options.iter().any(|o| o.contains("signal=")) {
+    // With this it stops at the calls in question alone, but sends no signals, and lets go of no child.
+    if !options.iter().any(|o| o.contains("signal=")) && !starts_codex(args) {
         all.push("--seccomp-bpf");
     }
     all.extend(options.iter().map(String::as_str));

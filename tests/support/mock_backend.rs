@@ -111,6 +111,15 @@ pub(crate) struct ExtraLimit {
     pub(crate) secondary: Option<Window>,
 }
 
+/// The limit on spending of an account: `spend_control` of the usage endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SpendControl {
+    /// Whether the server says that it is reached.
+    pub(crate) reached: bool,
+    /// What is left of the individual limit in percent, and the Unix seconds of its reset.
+    pub(crate) individual: Option<(u8, i64)>,
+}
+
 /// What the backend knows of an account, and how it misbehaves for it.
 #[allow(clippy::struct_excessive_bools, reason = "each is a fault of its own")]
 #[allow(clippy::struct_field_names, reason = "the names on the wire")]
@@ -130,6 +139,10 @@ pub(crate) struct Account {
     pub(crate) secondary: Option<Window>,
     /// Limits beside the main one.
     pub(crate) extra_limits: Vec<ExtraLimit>,
+    /// The limit on spending; `None` leaves it out.
+    pub(crate) spend_control: Option<SpendControl>,
+    /// The limit that is reached, as the usage endpoint names it: `workspace_owner_credits_depleted`…
+    pub(crate) reached_type: Option<&'static str>,
     /// The usage endpoint answers this status, for example 503.
     pub(crate) usage_status: Option<u16>,
     /// The workspace check answers this status; every turn then fails.
@@ -167,6 +180,8 @@ impl Account {
             primary: Some(Window::five_hours(10.0)),
             secondary: Some(Window::weekly(20.0)),
             extra_limits: Vec::new(),
+            spend_control: None,
+            reached_type: None,
             usage_status: None,
             check_status: None,
             usage_limit: false,
@@ -870,7 +885,24 @@ fn usage(account: &Account) -> Value {
             "approx_cloud_messages": [0, 0],
         },
         "promo": null,
+        "spend_control": account.spend_control.map(spend_control),
+        "rate_limit_reached_type": account.reached_type.map(|reached| json!({"type": reached})),
     })
+}
+
+fn spend_control(control: SpendControl) -> Value {
+    let individual = control.individual.map(|(left, reset_at)| {
+        json!({
+            "limit": "5000",
+            "used": (50 * (100 - i64::from(left))).to_string(),
+            "remaining": (50 * i64::from(left)).to_string(),
+            "remaining_percent": left,
+            "used_percent": 100 - left,
+            "reset_at": reset_at,
+            "reset_after_seconds": (reset_at - unix_now()).max(0),
+        })
+    });
+    json!({"reached": control.reached, "individual_limit": individual})
 }
 
 fn rate_limit(primary: Option<Window>, secondary: Option<Window>) -> Value {

@@ -19,6 +19,7 @@ pub(crate) mod profiles;
 pub(crate) mod real_codex;
 pub(crate) mod sample;
 pub(crate) mod sign_in;
+pub(crate) mod syncthing;
 pub(crate) mod terminal;
 
 /// Writes an executable script. Another process does the writing: a script that some thread of ours

@@ -1,11 +1,11 @@
-//! Doing it, under every lock.
+//! Applies a switch under all locks.
 
 use super::note::remember;
 use super::plan::{plan, plan_switch};
 use super::{DaemonPolicy, SwitchError, SwitchReport, SwitchRequest};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{Owner, Profiles};
-use crate::accounts::save::Keeper;
+use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::AuthFile;
 use crate::codex::daemon::{self, Daemon};
 use crate::codex::home::AUTH_JSON;
@@ -17,19 +17,20 @@ use crate::io::lock::LockError;
 use crate::io::progress::is_interrupted;
 use std::time::{Duration, Instant};
 
-/// How often it is looked whether Codex has renewed a login.
-const POLL: Duration = Duration::from_millis(50);
+/// The interval at which a pending renewal by Codex is checked.
+const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long Codex may take to stop its daemon.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for stopping an idle daemon.
+const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The same where it runs a turn: Codex 0.169 lets that go on for a minute before it cuts it off.
-const CUT_PATIENCE: Duration = Duration::from_secs(90);
+/// The time limit for stopping a daemon that runs a turn: Codex 0.169 lets the turn go on for a
+/// minute before it cuts it off.
+const BUSY_DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// That the daemon, as it is now, is not in the way. Changes nothing.
+/// Checks that the daemon, as it is now, does not prevent the switch. Changes nothing.
 ///
 /// # Errors
-/// It is alive and is to be left alone, or is at work.
+/// A daemon runs and the policy is to refuse, or it runs turns.
 pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     let Some(Daemon { pid, .. }) = daemon::find(request.codex_home) else {
         return Ok(());
@@ -47,13 +48,13 @@ pub fn check_daemon(request: &SwitchRequest<'_>) -> Result<(), SwitchError> {
     }
 }
 
-/// Switches. `said` is told each step.
+/// Switches the live login and calls `on_step` after each step.
 ///
 /// # Errors
-/// See [`SwitchError`]; nothing was changed then, but that the live login may have been saved.
+/// See [`SwitchError`]. Nothing was changed then, except that the live login may have been saved.
 pub fn apply(
     request: &SwitchRequest<'_>,
-    said: &dyn Fn(&str),
+    on_step: &dyn Fn(&str),
 ) -> Result<SwitchReport, SwitchError> {
     let home = request.codex_home;
     // Before anything is written, be it a lock.
@@ -68,17 +69,17 @@ pub fn apply(
     let end = Instant::now() + request.patience;
     let profiles = Profiles::of(request.manager_home);
     let accounts: Vec<_> = std::iter::once(request.to).chain(&first.from).collect();
-    let _claimed = profiles.claim(&accounts, request.now, request.patience)?;
-    said("nobody else is at work on these logins");
+    let _account_locks = profiles.lock_accounts(&accounts, request.now, request.patience)?;
+    on_step("locked the accounts");
     let mut daemon_stopped = false;
     let mut is_current = first.is_current;
     loop {
-        let (lock, live) = take_at_rest(request, is_current, end)?;
-        said("took Codex's locks on the login and read it again");
+        let (lock, live) = lock_when_idle(request, is_current, end)?;
+        on_step("took Codex's locks and read the live login again");
         let all = profiles.list()?;
         let plan = plan_switch(&live, &all, request)?;
         if is_current && !plan.is_current {
-            // It was saved meanwhile; whether Codex is renewing it matters now.
+            // A newer login was saved since the first plan, so a renewal by Codex matters now.
             is_current = false;
             continue;
         }
@@ -89,7 +90,7 @@ pub fn apply(
         };
         if is_needed && let Some(daemon) = daemon::find(home) {
             stop(request, daemon)?;
-            said("stopped Codex's background daemon");
+            on_step("stopped Codex's background daemon");
             daemon_stopped = true;
         }
         let mut report = SwitchReport {
@@ -108,11 +109,11 @@ pub fn apply(
         };
         // What a killed probe left has been brought back by now.
         if target.is_some_and(|p| p.file.owner == Owner::Probe) {
-            return Err(LoanError::Lent(report.plan.profile).into());
+            return Err(LeaseError::AlreadyLeased(report.plan.profile).into());
         }
         save_back(request, &profiles, &live, &mut report)?;
         if let Some(saved) = &report.saved_back {
-            said(&format!(
+            on_step(&format!(
                 "saved the live login to the profile {}",
                 saved.profile
             ));
@@ -126,11 +127,11 @@ pub fn apply(
         }
         // Noted before it is so: whose login is live is read from the file, but which files to read
         // is known from the notes alone.
-        let note = |keeper| profiles.save_back(snapshot, login, keeper, request.now);
+        let note = |owner| profiles.save_back(snapshot, login, owner, request.now);
         note(if request.force_stale {
-            Keeper::SaidLive(home)
+            OwnerLocation::AssertedLive(home)
         } else {
-            Keeper::Live(home)
+            OwnerLocation::Live(home)
         })?;
         atomic::write(&home.join(AUTH_JSON), snapshot.bytes.expose())?;
         if let AuthFile::Present(old) = &live
@@ -139,18 +140,18 @@ pub fn apply(
         {
             // Started in this moment: it may have read the old login, and would lose the new one.
             atomic::write(&home.join(AUTH_JSON), old.bytes.expose())?;
-            note(Keeper::Profile)?;
-            said("a Codex was started meanwhile: put the old login back until it is done");
+            note(OwnerLocation::Profile)?;
+            on_step("Codex was started during the switch: put the old login back and retry");
             drop(lock);
             continue;
         }
-        said(&format!("put the login of {} live", report.plan.profile));
+        on_step(&format!("put the login of {} live", report.plan.profile));
         // From here on a crash leaves a note only of a home that had the old login.
         if let AuthFile::Present(old) = &live
             && let Some(old_login) = &old.login
             && !old_login.identity.is_same(request.to)
         {
-            profiles.save_back(old, old_login, Keeper::Profile, request.now)?;
+            profiles.save_back(old, old_login, OwnerLocation::Profile, request.now)?;
         }
         // The same account, renewed, is no switch.
         if !report
@@ -161,12 +162,12 @@ pub fn apply(
         {
             remember(request, report.plan.from.as_ref())?;
         }
-        said("noted who owns which login");
+        on_step("recorded the owner of each login");
         return Ok(report);
     }
 }
 
-/// Saves what is live, whatever it is.
+/// Saves the live login to its profile, or quarantines an auth.json that is no login.
 fn save_back(
     request: &SwitchRequest<'_>,
     profiles: &Profiles,
@@ -177,22 +178,22 @@ fn save_back(
         AuthFile::Present(old) => {
             if let Some(login) = &old.login {
                 // Until the rename it is live.
-                let keeper = Keeper::Live(request.codex_home);
-                let saved = profiles.save_back(old, login, keeper, request.now)?;
+                let owner = OwnerLocation::Live(request.codex_home);
+                let saved = profiles.save_back(old, login, owner, request.now)?;
                 report.saved_back = Some(saved);
             } else {
-                report.kept = Some(profiles.keep_unreadable(&old.bytes)?);
+                report.kept = Some(profiles.quarantine_bytes(&old.bytes)?);
             }
         }
         AuthFile::Unreadable { bytes, .. } => {
-            report.kept = Some(profiles.keep_unreadable(bytes)?);
+            report.kept = Some(profiles.quarantine_bytes(bytes)?);
         }
         AuthFile::Missing => {}
     }
     Ok(())
 }
 
-/// Stops the daemon where that is wanted, and makes sure that there is none.
+/// Stops the daemon if the policy allows it, and checks that none runs afterwards.
 fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> {
     let DaemonPolicy::Stop {
         codex_bin,
@@ -208,9 +209,9 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
         return Err(SwitchError::DaemonAtWork { pid, turns });
     }
     let patience = if turns.is_empty() {
-        STOP_PATIENCE
+        DAEMON_STOP_TIMEOUT
     } else {
-        CUT_PATIENCE
+        BUSY_DAEMON_STOP_TIMEOUT
     };
     let program = Program::find(codex_bin, env)?;
     daemon::stop(&program, request.codex_home, env, patience)?;
@@ -220,16 +221,17 @@ fn stop(request: &SwitchRequest<'_>, daemon: Daemon) -> Result<(), SwitchError> 
     }
 }
 
-/// Whether a Codex that reads this login renews it, which a switch would cut off.
+/// Returns true if a Codex that reads this login would renew it; a switch at that moment would lose
+/// the renewed login.
 fn may_be_renewed(live: &AuthFile, request: &SwitchRequest<'_>) -> bool {
     let now = request.now.to_utc();
     live.login().is_some_and(|l| l.is_renewal_due(&now))
 }
 
-/// Takes Codex's locks when no Codex can be renewing the live login: it asks the server before it
-/// takes them (0.169), and would throw the new login away when it finds another account's. A daemon
-/// at rest renews nothing.
-fn take_at_rest(
+/// Takes Codex's locks once no Codex can be renewing the live login. Codex asks the server before
+/// it takes the locks (0.169), and discards the answer if it then finds the login of another
+/// account. An idle daemon renews nothing.
+fn lock_when_idle(
     request: &SwitchRequest<'_>,
     is_current: bool,
     end: Instant,
@@ -264,6 +266,6 @@ fn take_at_rest(
         if is_interrupted() {
             return Err(SwitchError::Interrupted);
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(RENEWAL_POLL_INTERVAL);
     }
 }

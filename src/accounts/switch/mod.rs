@@ -1,8 +1,8 @@
-//! Another account's login goes live.
+//! Switches the live login to another account.
 //!
-//! The order is the safety: with every lock taken and the plan checked the daemon is stopped, the
-//! live login is read again and saved to its profile, and only then replaced, by one rename. Killed
-//! in between, the old or the new login is live, whole, and the other is in its profile.
+//! The order makes it safe: with every lock held and the plan checked, stop the daemon, read the
+//! live login again, save it to its profile, and only then replace it by one rename. A kill in
+//! between leaves either the old or the new login live, complete, and the other one in its profile.
 
 mod apply;
 mod note;
@@ -12,9 +12,9 @@ pub use apply::{apply, check_daemon};
 pub use note::{SwitchFile, last, previous};
 pub use plan::{plan, plan_switch};
 
-use super::loan::LoanError;
+use super::lease::LeaseError;
 use super::profile::ProfileError;
-use super::save::{SaveOutcome, SavedBack};
+use super::save::{SaveOutcome, SaveReport};
 use crate::codex::daemon::DaemonError;
 use crate::codex::identity::Identity;
 use crate::codex::process::Holder;
@@ -26,15 +26,14 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What may be done about Codex's background daemon, under which a switch is none.
+/// The action for a running background daemon of Codex, which keeps the old account after a switch.
 #[derive(Debug, Clone, Copy)]
 pub enum DaemonPolicy<'a> {
-    /// Nothing: there is no switch then.
+    /// Refuse to switch.
     Refuse,
-    /// Nothing, and the switch goes on: the daemon keeps the old account, and the Codex that is about
-    /// to start does not use it.
+    /// Switch and leave the daemon alone: the Codex that is about to start does not use it.
     Leave,
-    /// It is stopped by Codex's own command.
+    /// Stop it with Codex's own command.
     Stop {
         /// The Codex program; sought on `PATH` where there is none.
         codex_bin: Option<&'a Path>,
@@ -45,136 +44,137 @@ pub enum DaemonPolicy<'a> {
     },
 }
 
-/// What is to be switched.
+/// The parameters of a switch.
 #[derive(Debug, Clone)]
 pub struct SwitchRequest<'a> {
-    /// The Codex home.
+    /// The Codex home whose login is replaced.
     pub codex_home: &'a Path,
-    /// The manager home.
+    /// The manager home with the profiles.
     pub manager_home: &'a Path,
-    /// The account that is to be live.
+    /// The account that goes live.
     pub to: &'a Identity,
-    /// Put a login live that is older than the newest that was seen.
+    /// Go live even with a login older than the newest one seen.
     pub force_stale: bool,
-    /// What may be done about the daemon.
+    /// The action for a running daemon.
     pub daemon: DaemonPolicy<'a>,
-    /// Now.
+    /// The current time.
     pub now: Timestamp,
-    /// How long Codex, and others of ours, may keep us waiting.
+    /// The longest wait for the locks of Codex and of other codex-manager processes.
     pub patience: Duration,
 }
 
-/// What a switch will do.
+/// The planned effect of a switch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SwitchPlan {
-    /// Who is signed in.
+    /// The account that is signed in now.
     pub from: Option<Identity>,
     /// The profile whose login goes live.
     pub profile: String,
-    /// It is live already: nothing is to be done.
+    /// True if the account is already live: there is nothing to do.
     pub is_current: bool,
-    /// What becomes of the live login: its profile, if it has one, and what happens to that.
+    /// The effect of saving the live login: the profile, if the account has one, and the outcome.
     pub save_back: Option<(Option<String>, SaveOutcome)>,
-    /// What stands in the place of a login and is kept beside: the reason why it is none.
+    /// The reason why the live auth.json is no login. It is quarantined.
     pub unreadable: Option<String>,
-    /// There is no auth.json.
+    /// True if there is no auth.json.
     pub is_missing: bool,
-    /// The login that goes live is older than the newest that was seen.
+    /// True if the login that goes live is older than the newest one seen.
     pub is_stale: bool,
 }
 
-/// What a switch did.
+/// The result of a switch.
 #[derive(Debug)]
 pub struct SwitchReport {
-    /// What was planned, under the locks.
+    /// The plan as computed under the locks.
     pub plan: SwitchPlan,
-    /// Where the login that was live is now.
-    pub saved_back: Option<SavedBack>,
-    /// Where bytes were kept that were no login.
+    /// The save of the login that was live.
+    pub saved_back: Option<SaveReport>,
+    /// The quarantine path of a live auth.json that was no login.
     pub kept: Option<PathBuf>,
-    /// Whether a daemon was stopped.
+    /// True if a background daemon was stopped.
     pub daemon_stopped: bool,
-    /// Codex programs that were started before, with the old account.
+    /// Codex programs that keep the old account until they end.
     pub still_running: Vec<Holder>,
 }
 
-/// Why there was no switch. Nothing was changed, unless it says otherwise.
+/// The reason why the login was not switched. Nothing was changed, unless the variant says
+/// otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum SwitchError {
     /// A profile cannot be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
-    /// The login is in use, or a killed probe has it.
+    /// The login is in use by another process or leased to a probe.
     #[error(transparent)]
-    Loan(#[from] LoanError),
-    /// The file system refused.
+    Lease(#[from] LeaseError),
+    /// An I/O error.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The account has no profile.
-    #[error("no login of {0} is at hand")]
+    /// No profile holds a login of this account.
+    #[error("no profile has a login of {0}")]
     NoProfile(Identity),
-    /// The profile has no login.
+    /// The profile has no usable login.
     #[error("the profile {profile} has no login: its auth.json is {reason}")]
     NoLogin {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
-        /// What is there instead.
+        /// The state of its auth.json.
         reason: String,
     },
-    /// The profile has somebody else's.
+    /// The auth.json of the profile is the login of another account.
     #[error("the auth.json of the profile {profile} is the login of {of}")]
-    Intruder {
-        /// The profile.
+    OtherAccount {
+        /// The name of the profile.
         profile: String,
-        /// Whose it is.
+        /// The account of the login.
         of: Identity,
     },
-    /// The login went to another machine.
+    /// An export moved the login of this profile to another machine.
     #[error("the login of the profile {0} was moved to another machine")]
     Moved(String),
-    /// Another Codex home has it.
-    #[error("the account of the profile {profile} is signed in in another Codex home: {}", home.display())]
+    /// The owner copy is in another Codex home.
+    #[error("the login of the profile {profile} is live in another Codex home: {}", home.display())]
     LiveElsewhere {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
-        /// The home.
+        /// The path of the Codex home.
         home: PathBuf,
     },
     /// A newer login of the account was seen.
     #[error(
-        "the login of the profile {profile} is older than one that was seen: its refresh token is probably spent"
+        "the login of the profile {profile} is older than the newest one seen: its refresh token is probably spent"
     )]
     Stale {
-        /// The profile.
+        /// The name of the profile.
         profile: String,
     },
-    /// Codex holds its locks for too long.
+    /// Codex held its lock on the login, at this path, longer than the time limit.
     #[error("Codex holds the login for too long: {}", .0.display())]
     Locked(PathBuf),
-    /// A Codex that runs may be spending the refresh token.
-    #[error("the live login is due to be renewed, and Codex may be doing that now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    /// A running Codex may be spending the refresh token of the live login.
+    #[error("the live login is due for renewal, and Codex may be renewing it now: {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
     Renewing {
-        /// Who.
+        /// The Codex processes that may renew it.
         holders: Vec<Holder>,
     },
-    /// The daemon keeps the old account.
+    /// The background daemon with this process id would keep the old account.
     #[error("Codex's background daemon (PID {0}) keeps the account that it was started with")]
     Daemon(u32),
-    /// The daemon works for its user.
+    /// The background daemon runs turns that a stop would cut off.
     #[error("Codex's background daemon (PID {pid}) is at work on {}", turns.join(", "))]
     DaemonAtWork {
-        /// The daemon.
+        /// The process id of the daemon.
         pid: u32,
-        /// The conversations.
+        /// The conversations with a running turn.
         turns: Vec<String>,
     },
-    /// There is no Codex to stop the daemon with.
+    /// No Codex program was found to stop the daemon with.
     #[error("cannot stop Codex's background daemon")]
     NoProgram(#[from] ProgramError),
-    /// The daemon is still there.
+    /// The daemon did not stop. No login was changed.
     #[error(transparent)]
     NotStopped(#[from] DaemonError),
-    /// The user stopped it.
+    /// The user pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }

@@ -1,4 +1,4 @@
-//! `profiles/.switch.json`: who was signed in before, in each Codex home.
+//! `profiles/.switch.json`: the previous account of each Codex home.
 
 use super::SwitchRequest;
 use crate::accounts::profile::{ProfileError, canonical};
@@ -9,35 +9,35 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The name of the document in `profiles/`.
+/// The file name in `profiles/`.
 const FILE_NAME: &str = ".switch.json";
 
-/// What the last switch was.
+/// The record of the last switch.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct SwitchFile {
-    /// Who was signed in before it.
+    /// The account that was live before the switch.
     pub previous: Option<Identity>,
-    /// Who has been since.
+    /// The account that the switch made live.
     #[serde(default)]
     pub current: Option<Identity>,
-    /// When it was.
+    /// The time of the switch.
     #[serde(default)]
     pub at: Option<Timestamp>,
-    /// When the one before it was: until then `previous` was not live.
+    /// The time of the switch before it: `previous` was not live until then.
     #[serde(default)]
     pub before: Option<Timestamp>,
-    /// In which Codex home.
+    /// The Codex home of the switch, canonical.
     #[serde(default)]
     pub home: Option<PathBuf>,
-    /// Who was signed in before the last switch of each Codex home.
+    /// The account before the last switch, for each Codex home.
     #[serde(default)]
     pub homes: BTreeMap<PathBuf, Identity>,
 }
 
 impl SwitchFile {
-    /// Who was signed in before the last switch in `home`, which is canonical.
+    /// The account before the last switch of `home`, which is canonical.
     fn previous_in(&self, home: &Path) -> Option<&Identity> {
-        // A file of before the homes were told apart speaks of one.
+        // Files of older versions have no `home` and describe a single one.
         let is_of = self.home.as_deref().is_none_or(|noted| noted == home);
         let last = self.previous.as_ref().filter(|_| is_of);
         self.homes.get(home).or(last)
@@ -52,20 +52,20 @@ fn state_path(manager_home: &Path) -> PathBuf {
     manager_home.join("profiles").join(FILE_NAME)
 }
 
-/// Who was signed in before the last switch in `codex_home`.
+/// The account that was live in `codex_home` before its last switch.
 ///
 /// # Errors
-/// The document is of a newer version or cannot be read.
+/// The record is unreadable or was written by a newer version.
 pub fn previous(manager_home: &Path, codex_home: &Path) -> Result<Option<Identity>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
     let home = canonical(codex_home);
     Ok(file.and_then(|file| file.previous_in(&home).cloned()))
 }
 
-/// The last switch in `codex_home`, if it was the last one of all.
+/// The last switch, if it was one of `codex_home`.
 ///
 /// # Errors
-/// The document is of a newer version or cannot be read.
+/// The record is unreadable or was written by a newer version.
 pub fn last(manager_home: &Path, codex_home: &Path) -> Result<Option<SwitchFile>, ProfileError> {
     let file = document::read::<SwitchFile>(&state_path(manager_home))?.good();
     let home = canonical(codex_home);

@@ -1,19 +1,19 @@
-//! What a switch will do, decided before anything is touched.
+//! Plans a switch without changing anything.
 
 use super::{SwitchError, SwitchPlan, SwitchRequest};
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::{Owner, Profile, Profiles, canonical, own_profile};
 use crate::accounts::save::save_outcome;
 use crate::codex::auth::{AuthFile, Freshness};
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
 
-/// What a switch to the account `to` will do, given what is live and all profiles.
+/// Plans a switch to the account `request.to`, given the live login and all profiles.
 ///
-/// Pure but for one look: whether another home has the account live.
+/// Pure, except that it reads the auth.json of the target's recorded Codex home.
 ///
 /// # Errors
-/// It cannot be done.
+/// See [`SwitchError`].
 pub fn plan_switch(
     live: &AuthFile,
     profiles: &[Profile],
@@ -45,15 +45,15 @@ pub fn plan_switch(
         return Err(SwitchError::NoProfile(request.to.clone()));
     };
     let profile = || target.name.clone();
-    if let Some(of) = target.intruder() {
-        return Err(SwitchError::Intruder {
+    if let Some(of) = target.other_account() {
+        return Err(SwitchError::OtherAccount {
             profile: profile(),
             of: of.clone(),
         });
     }
     if let Some(reason) = target.damaged.clone() {
         let profile = profile();
-        return Err(LoanError::Damaged { profile, reason }.into());
+        return Err(LeaseError::Damaged { profile, reason }.into());
     }
     if target.file.owner == Owner::Moved {
         return Err(SwitchError::Moved(profile()));
@@ -85,12 +85,12 @@ pub fn plan_switch(
         });
     }
     // The home that is switched in is looked at anyway.
-    if let Some(home) = target.lost_home()
+    if let Some(home) = target.unreadable_home()
         && home != canonical(request.codex_home)
         && !request.force_stale
     {
         let (profile, home) = (profile(), home.to_path_buf());
-        return Err(LoanError::HomeLost { profile, home }.into());
+        return Err(LeaseError::HomeUnreadable { profile, home }.into());
     }
     plan.is_stale = is_stale(&target.newest(), &login.freshness);
     if plan.is_stale && !request.force_stale {
@@ -115,11 +115,12 @@ fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
     newest.is_newer_than(login)
 }
 
-/// Plans by what is there now. Takes no lock and writes nothing. A login that a killed launch left in
-/// its isolated home counts as returned: [`apply`](super::apply) does that first.
+/// Plans a switch from the current state on disk. Takes no lock and writes nothing. A login that a
+/// killed launch left in its isolated home counts as returned: [`apply`](super::apply) returns it
+/// first.
 ///
 /// # Errors
-/// It cannot be done.
+/// See [`SwitchError`].
 pub fn plan(request: &SwitchRequest<'_>) -> Result<SwitchPlan, SwitchError> {
     let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
     let profiles = Profiles::of(request.manager_home);
@@ -241,7 +242,7 @@ mod tests {
             ("a", "moved"),
             ("b", "login of c@x.com"),
             ("d", "missing"),
-            ("e", "no login"),
+            ("e", "no profile has a login"),
         ] {
             let error = plan(&AuthFile::Missing, &all, to, true).unwrap_err();
             assert!(error.contains(reason), "{error}");

@@ -14,7 +14,7 @@ use super::rollouts::Rollouts;
 use super::room;
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Swap};
-use crate::accounts::choice::{AuthOutcome, AuthPolicy};
+use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::check::check_spellings;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;

@@ -16,7 +16,7 @@ use crate::codex::database::{self, DatabaseError};
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::codex::thread_rows::{self, Rows, Strays};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::HashSet;
 use std::fs;
@@ -126,7 +126,7 @@ impl Work<'_> {
             let home = self.folder_for_rows();
             let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
             if changed > 0 {
-                let paths = counted(changed, "path");
+                let paths = pluralize(changed, "path");
                 self.notes
                     .push(format!("made to point into this home: {paths} in {name}"));
             }

@@ -4,7 +4,7 @@ use crate::archive::check::{misplaced_link, portable_target};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
 use crate::codex::home::{Kind, kind_of};
-use crate::io::{IoContext, IoError, reach, tree};
+use crate::io::{IoContext, IoError, long_path, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ fn is_capturable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }
-    reach::with(path, |path| fs::read_link(path)).is_ok_and(|target| {
+    long_path::with(path, |path| fs::read_link(path)).is_ok_and(|target| {
         let home = path.ancestors().nth(relative.components().count());
         let kept = home.map(|home| portable_target(home, relative, &target));
         misplaced_link(relative, &kept.unwrap_or(target)).is_none()

@@ -4,10 +4,12 @@ use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
 use super::plan::{RestorePlan, Target};
 use super::stage::set_attributes;
-use crate::accounts::choice::{self, AuthOutcome, AuthPolicy, Candidates, Choice, Decision};
-use crate::accounts::loan::Held;
+use crate::accounts::lease::AccountLocks;
+use crate::accounts::login_selection::{
+    self, AuthOutcome, AuthPolicy, LoginCandidates, LoginChoice, LoginDecision,
+};
 use crate::accounts::profile::{Owner, Profile, Profiles};
-use crate::accounts::save::Keeper;
+use crate::accounts::save::OwnerLocation;
 use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
@@ -16,7 +18,7 @@ use crate::codex::home;
 use crate::codex::identity::Identity;
 use crate::codex::login_lock::{self, LoginLock};
 use crate::io::lock::LockError;
-use crate::io::{IoContext, IoError, atomic, regular, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use std::io;
 use std::path::Path;
 
@@ -103,7 +105,7 @@ impl Work<'_> {
             Vec::new()
         };
         let profiles = Profiles::of(self.request.manager_home);
-        let claimed = profiles.claim(&accounts, self.request.now, login_lock::PATIENCE)?;
+        let claimed = profiles.lock_accounts(&accounts, self.request.now, login_lock::PATIENCE)?;
         let lock = if self.folder.exists() {
             Some(take_login_lock(&self.folder)?)
         } else {
@@ -111,14 +113,14 @@ impl Work<'_> {
         };
         let live = Standing::read(&live_path)?;
         let mut login = StagedLogin {
-            _claimed: Some(claimed),
+            _account_locks: Some(claimed),
             _lock: lock,
             ..StagedLogin::default()
         };
         match self.decide(&live)? {
             Some((decision, Some(snapshot))) => {
                 login.outcome = decision.outcome;
-                let mtime_ns = (decision.choice == Choice::Archive)
+                let mtime_ns = (decision.choice == LoginChoice::Archive)
                     .then(|| self.stage.login.as_ref().map(|l| l.mtime_ns))
                     .flatten();
                 self.save_live(&live, &live_path, &mut login)?;
@@ -170,7 +172,7 @@ impl Work<'_> {
     fn decide(
         &mut self,
         live: &Standing,
-    ) -> Result<Option<(Decision, Option<AuthSnapshot>)>, RestoreError> {
+    ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
         if !self.plan.wants_login {
             return Ok(None);
         }
@@ -219,9 +221,9 @@ impl Work<'_> {
                 .is_some_and(|l| l.identity.is_same(&login.identity))
         };
         let of_profile = profile.as_ref().and_then(Profile::snapshot);
-        let decision = choice::choose(
+        let decision = login_selection::choose(
             self.request.auth,
-            &Candidates {
+            &LoginCandidates {
                 live: live.snapshot().filter(same),
                 archive: &archived,
                 profile: of_profile.filter(same),
@@ -232,7 +234,7 @@ impl Work<'_> {
             },
         );
         let is_free =
-            self.request.auth == AuthPolicy::Archive || decision.choice == Choice::KeepLive;
+            self.request.auth == AuthPolicy::Archive || decision.choice == LoginChoice::KeepLive;
         if let Some(profile) = &profile
             && let Some(home) = profile.live_apart_from(Some(&self.folder))
             && !is_free
@@ -256,9 +258,9 @@ impl Work<'_> {
             return Ok(None);
         }
         let bytes = match decision.choice {
-            Choice::KeepLive => None,
-            Choice::Profile => of_profile.cloned(),
-            Choice::Archive => Some(archived),
+            LoginChoice::KeepLive => None,
+            LoginChoice::Profile => of_profile.cloned(),
+            LoginChoice::Archive => Some(archived),
         };
         Ok(Some((decision, bytes)))
     }
@@ -278,7 +280,7 @@ impl Work<'_> {
                     let saved = profiles.save_back(
                         snapshot,
                         login,
-                        Keeper::Live(&self.folder),
+                        OwnerLocation::Live(&self.folder),
                         self.request.now,
                     )?;
                     let name = saved.profile;
@@ -287,7 +289,7 @@ impl Work<'_> {
                     staged.was_live = Some(snapshot.clone());
                 } else {
                     // Perhaps a login of a kind that is not known here.
-                    let kept = profiles.keep_unreadable(&snapshot.bytes)?;
+                    let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
                     self.notes.push(format!(
                         "no login was recognised in auth.json; its bytes were kept in {}",
                         kept.display()
@@ -295,7 +297,7 @@ impl Work<'_> {
                 }
             }
             Standing::Auth(AuthFile::Unreadable { bytes, reason }) => {
-                let kept = profiles.keep_unreadable(bytes)?;
+                let kept = profiles.quarantine_bytes(bytes)?;
                 self.notes.push(format!(
                     "auth.json was {reason}; its bytes were kept in {}",
                     kept.display()
@@ -303,7 +305,7 @@ impl Work<'_> {
             }
             Standing::Auth(AuthFile::Missing) => {}
             Standing::Wreck(reason) => {
-                let kept = profiles.keep_wreck(path, self.request.now)?;
+                let kept = profiles.quarantine(path, self.request.now)?;
                 let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
                 self.notes.push(format!(
                     "auth.json was {reason}{}",
@@ -321,7 +323,7 @@ pub(super) struct StagedLogin {
     pub(super) outcome: AuthOutcome,
     was_live: Option<AuthSnapshot>,
     went_live: Option<AuthSnapshot>,
-    _claimed: Option<Held>,
+    _account_locks: Option<AccountLocks>,
     _lock: Option<LoginLock>,
 }
 
@@ -331,7 +333,7 @@ impl Default for StagedLogin {
             outcome: AuthOutcome::Skipped,
             was_live: None,
             went_live: None,
-            _claimed: None,
+            _account_locks: None,
             _lock: None,
         }
     }
@@ -343,11 +345,11 @@ impl StagedLogin {
     pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let went_live = match request.auth {
-            AuthPolicy::Archive => Keeper::SaidLive(&request.folder),
-            AuthPolicy::Newest | AuthPolicy::Skip => Keeper::Live(&request.folder),
+            AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
+            AuthPolicy::Newest | AuthPolicy::Skip => OwnerLocation::Live(&request.folder),
         };
         let owners = [
-            (&self.was_live, Keeper::Profile),
+            (&self.was_live, OwnerLocation::Profile),
             (&self.went_live, went_live),
         ];
         for (snapshot, keeper) in owners {
@@ -412,7 +414,7 @@ fn keep_login(live: &Path, standing: &Standing, staged: &Path) -> Result<(), IoE
     let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);
     write_login(
         staged,
-        &regular::read(live).at("read", live)?,
+        &file_open::read(live).at("read", live)?,
         Some(mtime_ns),
     )
 }

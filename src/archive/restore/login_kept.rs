@@ -4,7 +4,7 @@
 use super::login::Standing;
 use super::swap::{FOLDER_SUFFIX, Guard};
 use crate::accounts::profile::{ProfileError, Profiles};
-use crate::accounts::save::Keeper;
+use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::process::{self, Holder, ProgramNames, Role};
 use crate::io::clock::Timestamp;
@@ -77,20 +77,20 @@ impl Keeping<'_> {
             Standing::Auth(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
                 Some(login) => return Ok(Some((snapshot, login))),
                 None if is_at_other(&snapshot.bytes) => {}
-                None => drop(profiles.keep_unreadable(&snapshot.bytes)?),
+                None => drop(profiles.quarantine_bytes(&snapshot.bytes)?),
             },
             Standing::Auth(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
             Standing::Auth(AuthFile::Unreadable { bytes, .. }) => {
-                drop(profiles.keep_unreadable(&bytes)?);
+                drop(profiles.quarantine_bytes(&bytes)?);
             }
-            Standing::Wreck(_) => drop(profiles.keep_wreck(path, self.now)?),
+            Standing::Wreck(_) => drop(profiles.quarantine(path, self.now)?),
         }
         Ok(None)
     }
 
     fn save(&self, path: &Path, auth: &AuthSnapshot, login: &Login) -> Result<(), IoError> {
         Profiles::of(self.manager_home)
-            .save_back(auth, login, Keeper::Profile, self.now)
+            .save_back(auth, login, OwnerLocation::Profile, self.now)
             .map(drop)
             .map_err(|e| match e {
                 ProfileError::Io(e) => e,

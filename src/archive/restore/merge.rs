@@ -10,7 +10,7 @@ use crate::archive::scan::mtime_ns_of;
 use crate::codex::home::{Kind, kind_of};
 use crate::codex::rollout::{self, Relation};
 use crate::io::{IoContext, IoError};
-use crate::io::{reach, regular};
+use crate::io::{file_open, long_path};
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -59,10 +59,10 @@ pub(super) fn merge(
             continue;
         };
         let (here, staged) = (home.join(path), stage.place(name.as_path()));
-        match reach::with_both(&here, &staged, rollout::compare).at("compare", &here)? {
+        match long_path::with_both(&here, &staged, rollout::compare).at("compare", &here)? {
             // Nothing to win: the file that stands here stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
-                reach::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;
+                long_path::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);
@@ -103,8 +103,8 @@ fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
         seen.insert(line.digest);
         Ok(())
     })?;
-    let mut out = regular::append_no_link(staged).at("write", staged)?;
-    let mut source = regular::open(live).at("read", live)?;
+    let mut out = file_open::append_no_link(staged).at("write", staged)?;
+    let mut source = file_open::open(live).at("read", live)?;
     let mut added = false;
     each_line(live, &mut |line| {
         if !seen.insert(line.digest) {
@@ -138,7 +138,7 @@ fn each_line(
     path: &Path,
     visit: &mut dyn FnMut(&Line) -> Result<(), IoError>,
 ) -> Result<(), IoError> {
-    let mut reader = BufReader::new(regular::open(path).at("read", path)?);
+    let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
     let mut start = 0;
     loop {
         let (mut hasher, mut len, mut ends_whole) = (Sha256::new(), 0, false);

@@ -26,12 +26,12 @@ pub mod swap;
 
 use super::ArchiveError;
 use super::scan::LeftOut;
-use crate::accounts::loan::LoanError;
+use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
 use crate::codex::process::Holder;
 use crate::io::IoError;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use std::path::PathBuf;
 
 /// Why an archive was not put back. Unless said otherwise nothing was changed.
@@ -51,7 +51,7 @@ pub enum RestoreError {
     Profile(#[from] ProfileError),
     /// A login is in use, or a killed probe has it.
     #[error(transparent)]
-    Loan(#[from] LoanError),
+    Lease(#[from] LeaseError),
     /// The exchange failed.
     #[error(transparent)]
     Swap(#[from] swap::SwapError),
@@ -75,7 +75,7 @@ pub enum RestoreError {
         live: String,
     },
     /// Conversations that went on differently here and in the archive.
-    #[error("{} went on differently here and in the archive: {}", counted(.0.len(), "conversation"), .0.join(", "))]
+    #[error("{} went on differently here and in the archive: {}", pluralize(.0.len(), "conversation"), .0.join(", "))]
     Diverged(Vec<String>),
     /// The databases are shared with another home.
     #[error("another Codex home shares the databases in {}", .0.display())]

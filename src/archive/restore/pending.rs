@@ -9,7 +9,7 @@ use super::swap::{self, Recovery, SwapError};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
 use crate::io::lock::{self, FileLock, LockError};
-use crate::io::{IoContext, atomic, regular};
+use crate::io::{IoContext, atomic, file_open};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,7 +90,7 @@ pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<P
         .collect();
     if let Ok(notes) = fs::read_dir(notes_folder(manager_home)) {
         for note in notes.flatten().map(|e| e.path()) {
-            if let Ok(bytes) = regular::read(&note) {
+            if let Ok(bytes) = file_open::read(&note) {
                 found.push((path_of(bytes), Some(note)));
             }
         }

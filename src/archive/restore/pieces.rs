@@ -9,7 +9,7 @@ use super::apply::{Work, is_denied};
 use super::stage::{Carry, Root, look};
 use super::step::Step;
 use crate::codex::home::{self, Kind, kind_of};
-use crate::io::{IoContext, IoError, atomic, reach, space, tree};
+use crate::io::{IoContext, IoError, atomic, long_path, space, tree};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 fn can_be_moved(live: &Path, full: &Path) -> bool {
     #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
     let rename =
-        |from: &Path, to: &Path| reach::with_both(from, to, |from, to| fs::rename(from, to));
+        |from: &Path, to: &Path| long_path::with_both(from, to, |from, to| fs::rename(from, to));
     if let Err(e) = rename(live, full) {
         return matches!(
             e.kind(),

@@ -12,8 +12,8 @@ use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::history::id::ConversationId;
 use crate::history::names::{self, SessionIndex};
+use crate::io::file_open;
 use crate::io::progress::Silent;
-use crate::io::regular;
 use crate::io::{IoContext, IoError, atomic, position};
 use std::collections::HashSet;
 use std::fs::File;
@@ -73,7 +73,7 @@ impl Work<'_> {
         self.unpack(&entry, &unpacked)?;
         let theirs = SessionIndex::open(&unpacked)?;
         let path = self.folder.join(name);
-        let here = match regular::read(&path) {
+        let here = match file_open::read(&path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).at("read", &path).map_err(Into::into),

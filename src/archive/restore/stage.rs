@@ -11,8 +11,8 @@ use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
 use crate::archive::reader::Listing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
+use crate::io::long_path;
 use crate::io::position;
-use crate::io::reach;
 use crate::io::secret::SecretBytes;
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::collections::BTreeSet;
@@ -189,7 +189,7 @@ impl Stage {
         for folder in contents.folders.iter().rev() {
             let stands = |home: &Path| {
                 let there = home.join(folder.path.as_path());
-                reach::with(&there, Path::metadata).is_ok()
+                long_path::with(&there, Path::metadata).is_ok()
             };
             let name = folder.path.as_path();
             // What is carried over in its place may be a link to somebody's folder.
@@ -316,12 +316,12 @@ fn open_private(path: &Path) -> Result<File, IoError> {
         use std::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    reach::with(path, |path| options.open(path)).at("create", path)
+    long_path::with(path, |path| options.open(path)).at("create", path)
 }
 
 /// What stands at a path; a link is not followed.
 pub(super) fn look(path: &Path) -> io::Result<Metadata> {
-    reach::with(path, Path::symlink_metadata)
+    long_path::with(path, Path::symlink_metadata)
 }
 
 /// Carries what stays from the live state into the new one, by hard links.
@@ -503,7 +503,7 @@ pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::os::unix::ffi::OsStringExt;
     // A bind mount is on the same device as its parent: only the list of mounts tells.
     let list = Path::new("/proc/self/mountinfo");
-    let mounts = crate::io::regular::read(list).at("read the list of mounts", list)?;
+    let mounts = crate::io::file_open::read(list).at("read the list of mounts", list)?;
     Ok(mounts
         .split(|b| *b == b'\n')
         .filter_map(|line| line.split(|b| *b == b' ').nth(4))
@@ -554,7 +554,7 @@ pub(super) fn steps_by_entry(
 }
 
 fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
-    let meta = reach::with(from, Path::metadata).at("read", from)?;
+    let meta = long_path::with(from, Path::metadata).at("read", from)?;
     set_permissions(to, meta.permissions())?;
     set_modified(to, meta.modified().at("read", from)?)
 }
@@ -578,7 +578,7 @@ pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<()
 }
 
 fn set_permissions(path: &Path, permissions: fs::Permissions) -> Result<(), IoError> {
-    reach::with(path, |path| fs::set_permissions(path, permissions)).at("set the mode of", path)
+    long_path::with(path, |path| fs::set_permissions(path, permissions)).at("set the mode of", path)
 }
 
 fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
@@ -609,7 +609,7 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
             last_modification: time,
         };
         let set = |path: &Path| Ok(utimensat(CWD, path, &times, AtFlags::empty())?);
-        reach::with(path, set).at("set the time of", path)
+        long_path::with(path, set).at("set the time of", path)
     }
     #[cfg(not(unix))]
     {

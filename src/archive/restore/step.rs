@@ -10,7 +10,7 @@ use crate::codex::home::AUTH_JSON;
 use crate::io::atomic::with_suffix;
 use crate::io::exchange::exchange;
 use crate::io::file_id::{FileId, look};
-use crate::io::{IoContext, IoError, reach};
+use crate::io::{IoContext, IoError, long_path};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
@@ -329,9 +329,9 @@ fn swap_names(live: &Path, staged: &Path, aside: &Aside) -> Result<(), IoError> 
         Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
         other => return other.at("exchange", live),
     }
-    let is_file = reach::with(live, Path::symlink_metadata).is_ok_and(|m| !m.is_dir());
+    let is_file = long_path::with(live, Path::symlink_metadata).is_ok_and(|m| !m.is_dir());
     let link = |live: &Path, linked: &Path| fs::hard_link(live, linked);
-    if is_file && reach::with_both(live, &aside.linked, link).is_ok() {
+    if is_file && long_path::with_both(live, &aside.linked, link).is_ok() {
         // A file is replaced by one rename: no moment is without it.
         if let Err(e) = rename(staged, live) {
             #[cfg(test)]
@@ -350,7 +350,7 @@ fn swap_names(live: &Path, staged: &Path, aside: &Aside) -> Result<(), IoError> 
 }
 
 fn remove_file(path: &Path) -> Result<(), IoError> {
-    reach::with(path, |path| fs::remove_file(path)).at("remove", path)
+    long_path::with(path, |path| fs::remove_file(path)).at("remove", path)
 }
 
 /// Moves to a name that is free.
@@ -368,13 +368,13 @@ fn move_new(from: &Path, to: &Path) -> Result<(), IoError> {
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     #[cfg(test)]
     tests::before_rename()?;
-    reach::with_both(from, to, |from, to| fs::rename(from, to))
+    long_path::with_both(from, to, |from, to| fs::rename(from, to))
 }
 
 fn exchange_in_one_call(a: &Path, b: &Path) -> io::Result<()> {
     #[cfg(test)]
     tests::before_exchange()?;
-    reach::with_both(a, b, exchange)
+    long_path::with_both(a, b, exchange)
 }
 
 #[cfg(test)]

@@ -1,14 +1,135 @@
 //! The figures in a status text: percentages, lengths of windows, dates of resets.
 
 use super::StatusTextError;
+use super::fields::strip_word;
 use crate::codex::window::WEEKLY_MINUTES;
 use crate::io::clock::{Timestamp, Zone};
-use crate::io::wall;
+use crate::io::time_format::{self, Day, WallTime};
 use chrono::{DateTime, Datelike, Duration, NaiveTime, Utc};
+
+/// The value of a window.
+#[derive(Debug, PartialEq)]
+pub(super) struct Reading {
+    pub(super) used_percent: f64,
+    pub(super) resets_at: Option<Timestamp>,
+}
+
+/// What completes the times of a text.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    pub(super) now: DateTime<Utc>,
+    pub(super) zone: Zone,
+}
+
+impl Clock {
+    /// Reads the value of a window of this length: `[██░░] 88% left (resets 09:08)`.
+    ///
+    /// Lines of a value may end inside a word. The end of a line is first taken for a blank; where
+    /// that gives no value it is taken for nothing.
+    pub(super) fn read(
+        self,
+        lines: &[&str],
+        minutes: Option<u32>,
+    ) -> Result<Reading, StatusTextError> {
+        self.read_value(&lines.join(" "), minutes).or_else(|error| {
+            let is_wrapped = lines.len() > 1;
+            let unbroken = is_wrapped.then(|| with_blanks(&lines.concat()));
+            unbroken
+                .and_then(|value| self.read_value(&value, minutes).ok())
+                .ok_or(error)
+        })
+    }
+
+    fn read_value(self, value: &str, minutes: Option<u32>) -> Result<Reading, StatusTextError> {
+        let bad_time = |text: &str| StatusTextError::BadTime(excerpt(text));
+        let (used_percent, rest) =
+            used_percent(value).ok_or_else(|| StatusTextError::BadFigure(excerpt(value)))?;
+        let time = reset_time(rest).ok_or_else(|| bad_time(rest.trim()))?;
+        let instant = |time| self.instant(time, minutes).ok_or_else(|| bad_time(time));
+        Ok(Reading {
+            used_percent,
+            resets_at: time.map(instant).transpose()?,
+        })
+    }
+
+    fn instant(self, text: &str, minutes: Option<u32>) -> Option<Timestamp> {
+        let Self { now, zone } = self;
+        if let Some(span) = text.strip_prefix("in ").and_then(time_format::parse_span) {
+            return now.checked_add_signed(span).map(|at| zone.at(&at));
+        }
+        let WallTime { day, time } = time_format::parse(text)?;
+        let length = minutes.map(|m| Duration::minutes(i64::from(m)));
+        match (day, time) {
+            (None, Some(time)) => {
+                let next = zone.next(time, None, &now);
+                let latest = length
+                    .filter(|length| *length < Duration::hours(24))
+                    .map(|length| now + length + Duration::minutes(10));
+                if latest.is_some_and(|latest| next > latest) {
+                    let from = now.checked_sub_signed(Duration::hours(24))?;
+                    return Some(zone.next(time, None, &from));
+                }
+                Some(next)
+            }
+            (Some(Day::Weekday(day)), time) => {
+                Some(zone.next(time.unwrap_or(NaiveTime::MIN), Some(day), &now))
+            }
+            (Some(Day::Date { year, month, day }), time) => {
+                let time = time.unwrap_or(NaiveTime::MIN);
+                let length = length.unwrap_or(Duration::days(31)).max(Duration::days(1));
+                date_instant(year, (month, day), time, length, &now, zone)
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+/// Reads `[bar] 88% left` or `12 % used`: the percentage that is used, and the rest of the value.
+fn used_percent(value: &str) -> Option<(f64, &str)> {
+    let is_block = |c: char| c.is_whitespace() || ('\u{2580}'..='\u{259f}').contains(&c);
+    let figure = match value.strip_prefix('[') {
+        Some(bar) => bar.split_once(']')?.1.trim_start(),
+        None => value.trim_start_matches(is_block),
+    };
+    let end = figure.find(|c: char| !c.is_ascii_digit() && !".,".contains(c))?;
+    let percent: f64 = figure[..end].replace(',', ".").parse().ok()?;
+    let rest = figure[end..].trim_start().strip_prefix('%')?.trim_start();
+    let end = rest.find(|c: char| !c.is_alphabetic());
+    let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
+    let used = match word.to_lowercase().as_str() {
+        "left" | "remaining" => 100.0 - percent,
+        "used" => percent,
+        _ => return None,
+    };
+    (0.0..=100.0).contains(&percent).then_some((used, rest))
+}
+
+/// Reads `(resets 09:08)` or `resets 09:08`: its time, if there is one.
+#[allow(
+    clippy::option_option,
+    reason = "no reset and no grammar are two cases"
+)]
+fn reset_time(rest: &str) -> Option<Option<&str>> {
+    let is_between = |c: char| !c.is_alphanumeric() && !"()".contains(c);
+    let rest = rest.trim_start_matches(is_between);
+    if rest.is_empty() {
+        return Some(None);
+    }
+    let inner = match rest.strip_prefix('(') {
+        Some(inner) => {
+            let (inner, after) = inner.split_once(')')?;
+            // What another program drew behind it is harmless, a second figure is not.
+            (!after.contains('%')).then_some(inner)?
+        }
+        None => rest,
+    };
+    let time = strip_word(inner.trim(), "resets")?;
+    Some(Some(time.trim_start_matches([':', ' ']).trim_end()))
+}
 
 /// The instant of a date: with its year as it stands, else the first in reach of the window, else
 /// the last one that has passed.
-pub(super) fn date_instant(
+fn date_instant(
     year: Option<i32>,
     (month, day): (u32, u32),
     time: NaiveTime,
@@ -19,7 +140,7 @@ pub(super) fn date_instant(
     let this_year = zone.at(now).year();
     let years = year.map_or(this_year - 1..=this_year + 1, |year| year..=year);
     let candidates: Vec<_> = years
-        .filter_map(|year| wall::date(year, month, day))
+        .filter_map(|year| time_format::date(year, month, day))
         .map(|date| {
             let (first, second) = zone.instants(date.and_time(time));
             second.filter(|_| first < *now).unwrap_or(first)
@@ -37,7 +158,7 @@ pub(super) fn date_instant(
     in_reach.next().or(passed).copied()
 }
 
-/// The length that a label names: "5h", "Weekly", "3d".
+/// The length in minutes that a label names: "5h", "5hour", "Weekly", "3d".
 pub(super) fn window_minutes(word: &str) -> Option<u32> {
     match word.to_lowercase().as_str() {
         "weekly" => Some(WEEKLY_MINUTES),
@@ -47,10 +168,10 @@ pub(super) fn window_minutes(word: &str) -> Option<u32> {
         word => {
             let digits = word.find(|c: char| !c.is_ascii_digit())?;
             let amount: u32 = word[..digits].parse().ok()?;
-            match &word[digits..] {
+            match word[digits..].trim_start_matches('-') {
                 "m" | "min" => Some(amount),
-                "h" => amount.checked_mul(60),
-                "d" => amount.checked_mul(1_440),
+                "h" | "hour" | "hours" => amount.checked_mul(60),
+                "d" | "day" | "days" => amount.checked_mul(1_440),
                 _ => None,
             }
         }
@@ -58,31 +179,20 @@ pub(super) fn window_minutes(word: &str) -> Option<u32> {
     .filter(|minutes| (1..=5_256_000).contains(minutes))
 }
 
-/// What is used, of "88% left", "12 % used".
-pub(super) fn used_percent(value: &str) -> Result<f64, StatusTextError> {
-    let fail = || StatusTextError::BadFigure(excerpt(value));
-    let (before, after) = value.split_once('%').ok_or_else(fail)?;
-    let before = before.trim_end();
-    let start = before
-        .rfind(|c: char| !c.is_ascii_digit() && c != '.')
-        .map_or(0, |i| {
-            i + before[i..].chars().next().map_or(1, char::len_utf8)
-        });
-    let negative = before[..start].ends_with(['-', '−']);
-    let figure: f64 = before[start..].parse().map_err(|_| fail())?;
-    if negative || !(0.0..=100.0).contains(&figure) {
-        return Err(fail());
+/// Separates letters from digits, as in `resets08:06on24Nov`.
+fn with_blanks(text: &str) -> String {
+    let mut separated = String::with_capacity(text.len() * 2);
+    let mut before = ' ';
+    for c in text.chars() {
+        let is_boundary = (before.is_alphabetic() && c.is_ascii_digit())
+            || (before.is_ascii_digit() && c.is_alphabetic());
+        if is_boundary {
+            separated.push(' ');
+        }
+        separated.push(c);
+        before = c;
     }
-    let word: String = after
-        .trim_start()
-        .chars()
-        .take_while(|c| c.is_alphabetic())
-        .collect();
-    match word.to_lowercase().as_str() {
-        "left" | "remaining" => Ok(100.0 - figure),
-        "used" => Ok(figure),
-        _ => Err(fail()),
-    }
+    separated
 }
 
 /// The beginning of `text`, for an error.

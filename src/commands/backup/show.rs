@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::inventory::status::StatusReport;
 use crate::io::clock::Timestamp;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::shell;
 use crate::ui::Style;
 use crate::ui::time::{bytes, duration, full};
@@ -111,7 +111,7 @@ pub(super) fn show_done(
     ui.report(format_args!(
         "{}{who}: {}, {} in {}",
         metadata.mode.name(),
-        counted(metadata.files, "file"),
+        pluralize(metadata.files, "file"),
         bytes(metadata.bytes),
         bytes(metadata.archive_bytes),
     ));
@@ -189,7 +189,7 @@ pub(super) fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, Comma
     let ui = &context.ui;
     ui.report(format_args!(
         "would archive {}, {}, as {}",
-        counted(metadata.files, "file"),
+        pluralize(metadata.files, "file"),
         bytes(metadata.bytes),
         names::archive_name(&plan.stem, 1),
     ));

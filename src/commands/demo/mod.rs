@@ -11,7 +11,7 @@ use crate::commands::verify::VerifyArgs;
 use crate::config::Preferences;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::regular;
+use crate::io::file_open;
 use crate::io::{IoContext, IoError, tree};
 use crate::ui::Style;
 use clap::Args;
@@ -145,7 +145,7 @@ impl<'a> Demo<'a> {
         Ok(if same {
             Outcome::Done
         } else {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         })
     }
 
@@ -184,7 +184,7 @@ fn conversations(home: &Path) -> Result<Vec<(OsString, Vec<u8>)>, IoError> {
     for entry in walkdir::WalkDir::new(home.join("sessions")).sort_by_file_name() {
         let entry = entry.map_err(std::io::Error::from).at("walk", home)?;
         if entry.file_type().is_file() {
-            let bytes = regular::read(entry.path()).at("read", entry.path())?;
+            let bytes = file_open::read(entry.path()).at("read", entry.path())?;
             found.push((entry.file_name().to_owned(), bytes));
         }
     }

@@ -6,7 +6,7 @@ use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::check::CheckReport;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::ui::Style;
 use clap::Args;
 use std::borrow::Cow;
@@ -43,7 +43,7 @@ impl CheckArgs {
         Ok(if report.is_equal() {
             Outcome::Done
         } else {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         })
     }
 }
@@ -53,7 +53,7 @@ pub(super) fn show(context: &Context, report: &CheckReport, all: bool) {
     let ui = &context.ui;
     ui.line(format_args!(
         "{} on disk, {} listed by Codex",
-        counted(report.on_disk, "conversation"),
+        pluralize(report.on_disk, "conversation"),
         report.listed
     ));
     match (&report.database, &report.problem) {

@@ -11,7 +11,7 @@ use crate::history::rebuild::{
     self, Only, RebuildOptions, RebuildPlan, RebuiltFile, Source, Table,
 };
 use crate::history::repair;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -177,10 +177,10 @@ impl RebuildArgs {
         };
         ui.prose(format_args!(
             "{}, from {source}",
-            counted(plan.refreshed, "conversation")
+            pluralize(plan.refreshed, "conversation")
         ));
         if self.only != OnlyArg::SessionIndex {
-            ui.line(counted(plan.history_entries, "prompt"));
+            ui.line(pluralize(plan.history_entries, "prompt"));
         }
         let say = |n: usize, text: &str| {
             if n > 0 {

@@ -6,7 +6,7 @@ use crate::commands::account::printable;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::history::repair::{self, Action, Change, RepairPlan};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use clap::Args;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -67,7 +67,7 @@ impl RepairArgs {
         }
         context.ui.prose(format_args!(
             "{} made; the state before is kept as {}",
-            counted(plan.changes.len(), "change"),
+            pluralize(plan.changes.len(), "change"),
             snapshot.name()
         ));
         context.ui.note("undo it with: codex-manager history undo");
@@ -96,7 +96,7 @@ impl RepairArgs {
         } else {
             context.ui.prose(format_args!(
                 "{} would be made; nothing was changed",
-                counted(plan.changes.len(), "change")
+                pluralize(plan.changes.len(), "change")
             ));
             for holder in repair::holders(&places(context)) {
                 context
@@ -107,7 +107,7 @@ impl RepairArgs {
         if plan.left > 0 {
             context.ui.note(format_args!(
                 "{} left alone; see codex-manager history check",
-                counted(plan.left, "finding")
+                pluralize(plan.left, "finding")
             ));
         }
         context.ui.document(

@@ -4,7 +4,7 @@ use super::running::run_all;
 use super::{ChangeJson, CommonArgs, codex_bin, place, show_files, show_steps, shown_when};
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::{IoContext, atomic, wall};
+use crate::io::{IoContext, atomic, time_format};
 use crate::logging;
 use crate::schedule::{self, Entry, Job, JobOptions, Scheduler, When};
 use chrono::Timelike;
@@ -133,7 +133,7 @@ impl InstallArgs {
 
     fn when(&self) -> Result<When, CommandError> {
         if let Some(text) = &self.daily {
-            let time = wall::parse(text)
+            let time = time_format::parse(text)
                 .filter(|time| time.day.is_none())
                 .and_then(|time| time.time)
                 .ok_or_else(|| CommandError::usage(format!("--daily is no time: {text:?}")))?;
@@ -145,7 +145,7 @@ impl InstallArgs {
             Job::Backup => "24h",
         };
         let text = self.every.as_deref().unwrap_or(default);
-        let span = wall::parse_span(text)
+        let span = time_format::parse_span(text)
             .ok_or_else(|| CommandError::usage(format!("--every is no duration: {text:?}")))?;
         u32::try_from(span.num_seconds())
             .ok()

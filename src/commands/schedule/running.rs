@@ -3,7 +3,7 @@
 use crate::codex::program::Program;
 use crate::context::Context;
 use crate::error::CommandError;
-use crate::io::child::{ChildGroup, Heard};
+use crate::io::child::{ChildGroup, ChildOutput};
 use crate::schedule::Step;
 use std::path::Path;
 use std::process::Command;
@@ -51,7 +51,7 @@ pub(super) fn run(
         ChildGroup::spawn(&mut command).map_err(|e| format!("cannot run {name}: {e}"))?;
     child.close_input();
     let mut output = Vec::new();
-    while let Heard::Line(line) = child.hear(deadline) {
+    while let ChildOutput::Line(line) = child.read_line(deadline) {
         output.extend_from_slice(&line);
         output.push(b'\n');
     }

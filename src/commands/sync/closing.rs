@@ -1,12 +1,12 @@
 //! Who uses the home that a sync would change, as `[process_detection]` and the flags have it.
 
 use super::shared;
-use crate::closing::{self, Closing, ClosingError, ClosingPlan, ClosingRequest};
 use crate::codex::process;
-use crate::commands::closing::{ClosingArgs, can_ask, list};
+use crate::commands::shutdown::{ShutdownArgs, can_ask, list};
 use crate::context::Context;
 use crate::doctor::Check;
 use crate::error::CommandError;
+use crate::shutdown::{self, ShutdownError, ShutdownPlan, ShutdownRequest, ShutdownTargets};
 use crate::sync::config::SyncConfig;
 use std::path::Path;
 
@@ -17,13 +17,13 @@ const UNKNOWN_REMEDY: &str = "end Codex and set safety.fail_on_unknown = false";
 fn with_closing<T>(
     context: &Context,
     config: &SyncConfig,
-    work: impl FnOnce(&ClosingRequest<'_>) -> T,
+    work: impl FnOnce(&ShutdownRequest<'_>) -> T,
 ) -> Option<T> {
     if !config.safety.require_codex_stopped {
         return None;
     }
     let outside = process::outside_folders(&config.local, &context.env);
-    Some(work(&ClosingRequest {
+    Some(work(&ShutdownRequest {
         home: &config.local,
         outside: &outside,
         codex_bin: context.settings.codex_bin.as_deref(),
@@ -36,7 +36,7 @@ fn with_closing<T>(
 pub(super) fn nobody_home(
     context: &Context,
     config: &SyncConfig,
-    args: &ClosingArgs,
+    args: &ShutdownArgs,
 ) -> Result<(), CommandError> {
     if config.safety.require_codex_stopped && !process::can_tell() {
         if config.safety.fail_on_unknown {
@@ -45,7 +45,7 @@ pub(super) fn nobody_home(
         }
         context.ui.warn(UNKNOWN);
     }
-    with_closing(context, config, |request| args.close(context, request))
+    with_closing(context, config, |request| args.shut_down(context, request))
         .transpose()
         .map(|_| ())
 }
@@ -56,7 +56,7 @@ pub(super) fn check(
     context: &Context,
     config: &SyncConfig,
     path: &Path,
-    args: &ClosingArgs,
+    args: &ShutdownArgs,
 ) -> Check {
     const ID: &str = "sync.codex";
     const WHY: &str = "no sync changes files while Codex uses them";
@@ -75,32 +75,32 @@ pub(super) fn check(
     }
     let command = shared::command(context, path, "run --apply");
     match plan_closing(context, config, args) {
-        None | Some(ClosingPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
-        Some(ClosingPlan::Refuse(refusal)) => {
+        None | Some(ShutdownPlan::Nothing) => Check::ok(ID, "the Codex home is not in use"),
+        Some(ShutdownPlan::Refuse(refusal)) => {
             let remedy = refusal.reason.remedy();
-            let message = ClosingError::Refused(refusal).to_string();
+            let message = ShutdownError::Refused(refusal).to_string();
             Check::fail(ID, message).because(WHY).advised(remedy)
         }
-        Some(ClosingPlan::Ask(closing)) if !can_ask(context, &config.closing) => {
+        Some(ShutdownPlan::Ask(closing)) if !can_ask(context, &config.closing) => {
             let message = format!(
                 "Codex is running, and the user cannot be asked whether to end it: {}",
-                closing::named(&closing.processes)
+                shutdown::named(&closing.processes)
             );
             Check::fail(ID, message).because(WHY).advised(format!(
                 "end Codex, or let the sync end it: {command} --auto-terminate-without-confirmation"
             ))
         }
-        Some(ClosingPlan::Ask(closing)) => in_use(&closing)
+        Some(ShutdownPlan::Ask(closing)) => in_use(&closing)
             .because(WHY)
             .advised(format!("end Codex, or say yes when asked by: {command}")),
-        Some(ClosingPlan::Terminate(closing)) => in_use(&closing)
+        Some(ShutdownPlan::Terminate(closing)) => in_use(&closing)
             .because(WHY)
             .advised(format!("with the same flags, this ends it: {command}")),
     }
 }
 
-fn in_use(closing: &Closing) -> Check {
-    let processes = closing::named(&closing.processes);
+fn in_use(closing: &ShutdownTargets) -> Check {
+    let processes = shutdown::named(&closing.processes);
     Check::warn(
         "sync.codex",
         format!("the Codex home is in use: {processes}"),
@@ -111,15 +111,15 @@ fn in_use(closing: &Closing) -> Check {
 pub(super) fn plan_closing(
     context: &Context,
     config: &SyncConfig,
-    args: &ClosingArgs,
-) -> Option<ClosingPlan> {
+    args: &ShutdownArgs,
+) -> Option<ShutdownPlan> {
     with_closing(context, config, |request| args.plan(context, request))
 }
 
 /// Whether anybody uses the home who may not; under `--verbose` all of them are listed.
 pub(super) fn is_somebody_home(context: &Context, config: &SyncConfig) -> bool {
     with_closing(context, config, |request| {
-        let seen = request.look();
+        let seen = request.scan();
         list(context, &seen);
         !seen.is_nobody()
     })
@@ -129,7 +129,7 @@ pub(super) fn is_somebody_home(context: &Context, config: &SyncConfig) -> bool {
 /// Those who use the home and may not, each as a line.
 pub(super) fn who_is_home(context: &Context, config: &SyncConfig) -> Vec<String> {
     with_closing(context, config, |request| {
-        let seen = request.look();
+        let seen = request.scan();
         seen.holders().iter().map(ToString::to_string).collect()
     })
     .unwrap_or_default()
@@ -148,18 +148,18 @@ pub(super) fn say_who_came(context: &Context, config: &SyncConfig) {
 }
 
 /// Says what would be done about those who use the home.
-pub(super) fn say_closing(context: &Context, plan: Option<&ClosingPlan>) {
+pub(super) fn say_closing(context: &Context, plan: Option<&ShutdownPlan>) {
     match plan {
-        None | Some(ClosingPlan::Nothing) => {}
-        Some(ClosingPlan::Ask(closing)) => context.ui.note(format_args!(
+        None | Some(ShutdownPlan::Nothing) => {}
+        Some(ShutdownPlan::Ask(closing)) => context.ui.note(format_args!(
             "Codex is running; with your consent these would be ended: {}",
-            closing::named(&closing.processes)
+            shutdown::named(&closing.processes)
         )),
-        Some(ClosingPlan::Terminate(closing)) => context.ui.note(format_args!(
+        Some(ShutdownPlan::Terminate(closing)) => context.ui.note(format_args!(
             "Codex is running; these would be ended: {}",
-            closing::named(&closing.processes)
+            shutdown::named(&closing.processes)
         )),
-        Some(ClosingPlan::Refuse(refusal)) => context.ui.warn(format_args!(
+        Some(ShutdownPlan::Refuse(refusal)) => context.ui.warn(format_args!(
             "the Codex home is in use, and nothing would be done while it is: {}",
             refusal.holders.join(", ")
         )),

@@ -137,9 +137,10 @@ delete_policy = "never"
 dry_run_default = true
 
 [conflict]
-# What changed on both sides: manual_abort (you decide, with sync resolve), prefer_cloud, prefer_local,
+# What changed on both sides: manual (it stays as it is until you decide with sync resolve; all else is
+# synced; codex-manager), manual_abort (nothing is written until then), prefer_cloud, prefer_local,
 # prefer_newer_mtime. Of a conversation both versions are kept, whatever this says.
-policy = "manual_abort"
+policy = "manual"
 report_conflicts = true
 
 [backup]

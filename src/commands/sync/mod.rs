@@ -12,7 +12,7 @@ mod shared;
 
 pub(super) use preflight::checks as preflight_checks;
 
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use clap::{Args, Subcommand};
@@ -34,7 +34,7 @@ pub struct SyncArgs {
     #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
-    closing: ClosingArgs,
+    closing: ShutdownArgs,
     #[command(subcommand)]
     command: SyncCommand,
 }

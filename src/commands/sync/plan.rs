@@ -2,10 +2,10 @@
 
 use super::closing;
 use super::shared::{self, document, read_config, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Request};
 use crate::sync::state::Replica;
@@ -28,7 +28,7 @@ impl PlanArgs {
         self,
         context: &Context,
         path: &Path,
-        flags: &ClosingArgs,
+        flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         show(context, &config, &self.wishes, flags, "sync plan")
@@ -66,12 +66,12 @@ pub(super) fn show(
     context: &Context,
     config: &SyncConfig,
     wishes: &Wishes,
-    flags: &ClosingArgs,
+    flags: &ShutdownArgs,
     command: &str,
 ) -> Result<Outcome, CommandError> {
     let replica = replica(context, config);
     let (plan, _) = plan::plan(&wishes.request(config, &replica))?;
-    let ending = if shared::needs_closing(&plan) {
+    let ending = if shared::needs_closing(&plan, config) {
         closing::plan_closing(context, config, flags)
     } else {
         closing::is_somebody_home(context, config);
@@ -87,17 +87,16 @@ pub(super) fn show(
     } else {
         format!(
             "would do {} ({}); {}. Nothing was changed.",
-            counted(plan.steps.len(), "step"),
+            pluralize(plan.steps.len(), "step"),
             bytes(total),
             shared::same(&plan)
         )
     });
     closing::say_closing(context, ending.as_ref());
-    shared::say_the_rest(context, &plan, config);
+    shared::say_notes(context, &plan);
+    shared::say_the_rest(context, &plan, config, plan.steps.iter());
     if !plan.conflicts.is_empty() {
-        return Err(shared::undecided(&plan));
+        return Err(shared::undecided(&plan, config));
     }
-    Ok(Outcome::partial_if(
-        !plan.waiting.is_empty() || !plan.skipped.is_empty(),
-    ))
+    Ok(Outcome::partial_if(plan.is_partial()))
 }

@@ -2,19 +2,20 @@
 
 use super::closing;
 use super::shared::{self, is_writable, read_quietly, replica};
-use crate::commands::closing::ClosingArgs;
 use crate::commands::doctor;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::doctor::{Check, Status, machine};
 use crate::error::{CommandError, Outcome};
 use crate::io::atomic;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::config::SyncConfig;
 use crate::sync::decisions;
 use crate::sync::forks::Forks;
 use crate::sync::identity;
 use crate::sync::manifest;
 use crate::sync::peers;
+use crate::sync::plan::{self, NotArrived, Request};
 use crate::sync::scan::Stat;
 use crate::sync::state::{Damage, StateError};
 use crate::sync::travel::{self, Scope};
@@ -76,7 +77,7 @@ impl PreflightArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let checks = checks(context, path, closing)?;
         let json = PreflightJson { checks: &checks };
@@ -86,7 +87,7 @@ impl PreflightArgs {
         }
         let failed = checks.iter().any(|check| check.status == Status::Fail);
         Ok(if failed {
-            Outcome::FoundWanting
+            Outcome::CheckFailed
         } else {
             Outcome::Done
         })
@@ -100,7 +101,7 @@ impl PreflightArgs {
 pub(in crate::commands) fn checks(
     context: &Context,
     path: &Path,
-    args: &ClosingArgs,
+    args: &ShutdownArgs,
 ) -> Result<Vec<Check>, CommandError> {
     let config = read_quietly(context, path)?;
     let message = format!("configuration: {}", path.display());
@@ -117,7 +118,21 @@ pub(in crate::commands) fn checks(
     folders(&config, &mut checks);
     checks.push(closing::check(context, &config, path, args));
     state(context, &config, &mut checks);
+    not_arrived(context, &config, &mut checks);
     Ok(checks)
+}
+
+/// Warns of newer versions that other machines list and that are on their way.
+fn not_arrived(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
+    // Why no plan can be made, a run reports, with what helps.
+    let replica = replica(context, config);
+    let Ok((plan, _)) = plan::plan(&Request::of(config, &replica)) else {
+        return;
+    };
+    for told in NotArrived::by_machine(&plan.not_arrived) {
+        let fix = "wait for the cloud client, then run codex-manager sync run --apply before you start Codex here";
+        push(checks, "sync.arrival", Status::Warn, told, Some(fix));
+    }
 }
 
 fn misspelled(config: &SyncConfig) -> Vec<String> {
@@ -215,7 +230,7 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
             (Status::Warn, message)
         }
         None if state.exists => {
-            let message = format!("last sync: {}", counted(state.files.len(), "file"));
+            let message = format!("last sync: {}", pluralize(state.files.len(), "file"));
             (Status::Ok, message)
         }
         None => (Status::Ok, "no sync yet".to_owned()),
@@ -273,14 +288,14 @@ fn state(context: &Context, config: &SyncConfig, checks: &mut Vec<Check>) {
     let names = forks.all.keys();
     let open = names.filter(|name| !decisions::may_go(name, words)).count();
     if open > 0 {
-        let kept = counted(open, "kept version");
+        let kept = pluralize(open, "kept version");
         let message = format!("a decision is needed: {kept} of conversations");
         let fix = "decide with: codex-manager sync resolve";
         push(checks, "sync.forks", Status::Warn, message, Some(fix));
     }
     let left = atomic::stale(&config.local, std::time::SystemTime::UNIX_EPOCH);
     if !left.is_empty() {
-        let message = format!("{} of killed runs", counted(left.len(), "temp file"));
+        let message = format!("{} of killed runs", pluralize(left.len(), "temp file"));
         push(
             checks,
             id,

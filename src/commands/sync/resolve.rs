@@ -2,7 +2,7 @@
 
 use super::closing::nobody_home;
 use super::shared::{lock, read_config, register, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::IoContext;
@@ -97,7 +97,7 @@ impl ResolveArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         let replica = replica(context, &config);

@@ -3,11 +3,11 @@
 use super::closing::{self, nobody_home, say_who_came};
 use super::log;
 use super::shared::{PathJson, lock, read_config, register, replica, with_reasons};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::arrivals::Arrivals;
 use crate::sync::config::SyncConfig;
 use crate::sync::register::{Arrival, Change};
@@ -73,7 +73,7 @@ impl RestoreArgs {
         self,
         context: &Context,
         path: &Path,
-        flags: &ClosingArgs,
+        flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
@@ -107,7 +107,7 @@ impl RestoreArgs {
         &self,
         context: &Context,
         config: &SyncConfig,
-        flags: &ClosingArgs,
+        flags: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
@@ -154,7 +154,7 @@ impl RestoreArgs {
         }
         ui.prose(format_args!(
             "{verb} {} ({}) of {} ({target})",
-            counted(plan.files.len(), "file"),
+            pluralize(plan.files.len(), "file"),
             bytes(total),
             plan.snapshot.name
         ));

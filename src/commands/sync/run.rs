@@ -4,18 +4,19 @@ use super::closing::{is_somebody_home, nobody_home, say_who_came, who_is_home};
 use super::log;
 use super::plan::Wishes;
 use super::shared::{self, document, lock, read_config, replica};
-use crate::commands::closing::ClosingArgs;
+use crate::commands::shutdown::ShutdownArgs;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
 use crate::io::events;
 use crate::io::progress::is_interrupted;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::apply::{self, ApplyError, Work};
 use crate::sync::config::SyncConfig;
 use crate::sync::plan::{self, Op, Plan};
 use crate::sync::scan::Side;
 use crate::ui::time::bytes;
 use clap::Args;
+use std::iter;
 use std::path::Path;
 
 /// Sync: conversations, prompts and skills, both ways
@@ -47,7 +48,7 @@ impl RunArgs {
         self,
         context: &Context,
         path: &Path,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let config = read_config(context, path)?;
         if !self.applies(&config) {
@@ -60,7 +61,7 @@ impl RunArgs {
         &self,
         context: &Context,
         config: &SyncConfig,
-        closing: &ClosingArgs,
+        closing: &ShutdownArgs,
     ) -> Result<Outcome, CommandError> {
         let replica = replica(context, config);
         let _lock = lock(&replica)?;
@@ -68,8 +69,8 @@ impl RunArgs {
         let was_home = is_somebody_home(context, config);
         let (mut plan, mut state) = plan::plan(&request)?;
         // Where nothing is to be done, or nothing may be, nobody's work is ended for it.
-        let is_left = plan.conflicts.is_empty() && shared::is_any_left(&replica);
-        let closed = shared::needs_closing(&plan) || is_left;
+        let is_left = !plan.is_stopped(config.conflict) && shared::is_any_left(&replica);
+        let closed = shared::needs_closing(&plan, config) || is_left;
         if closed {
             nobody_home(context, config, closing)?;
             shared::register_what_was_left(context, config, &replica);
@@ -83,10 +84,13 @@ impl RunArgs {
             let (path, why) = (&*conflict.path, &*conflict.reason);
             events::warn!(path, why, "conflict");
         }
-        if !plan.conflicts.is_empty() {
+        if context.ui.is_verbose() || plan.notes_digest() != state.notes {
+            shared::say_notes(context, &plan);
+        }
+        if plan.is_stopped(config.conflict) {
             context.ui.document("sync run", &document(&plan, |_| false));
-            shared::say_the_rest(context, &plan, config);
-            return Err(shared::undecided(&plan));
+            shared::say_the_rest(context, &plan, config, iter::empty());
+            return Err(shared::undecided(&plan, config));
         }
         let total = plan.steps.iter().map(|step| step.bytes).sum();
         let bar = context.ui.bar("syncing", total);
@@ -130,10 +134,13 @@ impl RunArgs {
                 .ui
                 .warn(format_args!("left for the next run: {path}: {why}"));
         }
-        shared::say_the_rest(context, &plan, config);
+        let done = report.done.iter().map(|index| &plan.steps[*index]);
+        shared::say_the_rest(context, &plan, config, done);
         say_done(context, config, &plan, &report);
-        let partial =
-            !plan.waiting.is_empty() || !plan.skipped.is_empty() || !report.skipped.is_empty();
+        if !plan.conflicts.is_empty() {
+            return Err(shared::undecided_files(&plan));
+        }
+        let partial = plan.is_partial() || !report.skipped.is_empty();
         Ok(Outcome::partial_if(partial))
     }
 }
@@ -161,6 +168,9 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
     for step in report.done.iter().map(|index| &plan.steps[*index]) {
         let (action, path, why) = (step.action.name(), &*step.path, &*step.reason);
         events::info!(action, path, why, "synced");
+        if let Some(why) = step.conflict.as_deref() {
+            events::warn!(path, why, "conflict");
+        }
     }
     for (path, why) in &plan.warnings {
         let (path, why) = (&**path, &**why);
@@ -175,6 +185,9 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         let (path, why) = (&**path, &**why);
         events::warn!(path, why, "left alone");
     }
+    for file in &plan.not_arrived {
+        events::warn!(path = &*file.path, why = file.reason(), "not arrived");
+    }
     if let Some(error) = &report.not_pruned {
         let path = config.backup_dir.display().to_string();
         events::warn!(path, why = error.to_string(), "old snapshots are left");
@@ -186,7 +199,7 @@ fn log_report(context: &Context, config: &SyncConfig, plan: &Plan, report: &appl
         events::info!(name = &**name, "old snapshot removed");
     }
     if let [latest, ..] = &*report.pruned {
-        let count = counted(report.pruned.len(), "old snapshot");
+        let count = pluralize(report.pruned.len(), "old snapshot");
         context.ui.note(format_args!(
             "removed {count} as [backup] says, the latest of them {latest}"
         ));
@@ -203,7 +216,7 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
         return;
     }
     if report.done.is_empty() {
-        let left = counted(plan.steps.len(), "step");
+        let left = pluralize(plan.steps.len(), "step");
         ui.prose(format_args!(
             "nothing was done: {left} left for the next run"
         ));
@@ -229,7 +242,7 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
         count(&[Action::CopyToCloud]),
         count(&[Action::CopyToLocal]),
         count(&[Action::Merge]),
-        counted(others.count(), "other step"),
+        pluralize(others.count(), "other step"),
         bytes(done().map(|step| step.bytes).sum())
     ));
     if let Some(snapshot) = &report.snapshot {
@@ -257,6 +270,8 @@ fn say_done(context: &Context, config: &SyncConfig, plan: &Plan, report: &apply:
     }
     match (&*report.arrivals, &*config.path_rules) {
         ([], _) => {}
+        // First what is on its way.
+        _ if !plan.not_arrived.is_empty() => {}
         (_, []) => ui.note("next: start Codex here and continue with: codex resume"),
         // Codex 0.169 looks by the folder that the conversation names, whatever its index says.
         ([one], _) => ui.note(format_args!(

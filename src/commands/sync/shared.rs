@@ -1,21 +1,22 @@
 //! What all of `sync` needs: the configuration, its lock, how a plan is shown.
 
-use crate::closing::ClosingPlan;
 use crate::context::Context;
 use crate::error::CommandError;
 use crate::io::lock::{FileLock, LockError};
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::io::{IoContext, atomic, shell};
+use crate::shutdown::ShutdownPlan;
 use crate::sync::arrivals::{self, Arrivals};
 use crate::sync::config::{Surroundings, SyncConfig};
-use crate::sync::plan::{Conflict, Plan};
+use crate::sync::plan::{NotArrived, Plan, Step};
 use crate::sync::register::{Arrival, CodexIndex, Registry};
 use crate::sync::state::Replica;
 use crate::ui::Style;
 use crate::ui::table::Table;
 use crate::ui::time::bytes;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ pub(super) fn register_what_was_left(context: &Context, config: &SyncConfig, rep
 #[derive(Serialize)]
 pub(super) struct PlanJson<'a> {
     pub(super) actions: Vec<ActionJson<'a>>,
-    pub(super) conflicts: &'a [Conflict],
+    pub(super) conflicts: Vec<PathJson<'a>>,
     pub(super) waiting: Vec<PathJson<'a>>,
     pub(super) skipped: Vec<PathJson<'a>>,
     pub(super) warnings: Vec<PathJson<'a>>,
@@ -133,7 +134,7 @@ pub(super) struct PlanJson<'a> {
     pub(super) summary: Summary,
     pub(super) dry_run: bool,
     pub(super) snapshot: Option<&'a str>,
-    pub(super) closing: Option<&'a ClosingPlan>,
+    pub(super) closing: Option<&'a ShutdownPlan>,
 }
 
 #[derive(Serialize)]
@@ -147,7 +148,16 @@ pub(super) struct ActionJson<'a> {
 #[derive(Serialize)]
 pub(super) struct PathJson<'a> {
     path: &'a str,
-    reason: &'a str,
+    reason: Cow<'a, str>,
+}
+
+impl<'a> PathJson<'a> {
+    fn of(path: &'a str, reason: impl Into<Cow<'a, str>>) -> Self {
+        Self {
+            path,
+            reason: reason.into(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -164,42 +174,66 @@ pub(super) struct Summary {
 
 pub(super) fn with_reasons(list: &[(String, String)]) -> Vec<PathJson<'_>> {
     list.iter()
-        .map(|(path, reason)| PathJson { path, reason })
+        .map(|(path, why)| PathJson::of(path, why))
         .collect()
+}
+
+/// The conflicts that need a decision, and those that these steps end as `conflict.policy` has it.
+fn conflicts_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Vec<PathJson<'a>> {
+    let open = plan.conflicts.iter();
+    let open = open.map(|conflict| PathJson::of(&conflict.path, &conflict.reason));
+    let ended = steps.filter_map(|step| Some(PathJson::of(&step.path, step.conflict.as_ref()?)));
+    open.chain(ended).collect()
+}
+
+/// Names of the versions that wait for a decision, with those that these steps set aside.
+fn forks_of<'a>(plan: &'a Plan, steps: impl Iterator<Item = &'a Step>) -> Vec<&'a str> {
+    let known = plan.forks.iter().map(|(name, _)| &**name);
+    let names: BTreeSet<&str> = known.chain(steps.flat_map(Step::set_aside)).collect();
+    names.into_iter().collect()
 }
 
 /// The document for the steps that `wants` takes.
 pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'_> {
-    let steps = || plan.steps.iter().enumerate().filter(|(i, _)| wants(*i));
+    let steps = || {
+        let numbered = plan.steps.iter().enumerate();
+        numbered.filter(|(i, _)| wants(*i)).map(|(_, step)| step)
+    };
     let mut actions = BTreeMap::new();
-    for (_, step) in steps() {
+    for step in steps() {
         *actions.entry(step.action.name()).or_default() += 1;
     }
+    let conflicts = conflicts_of(plan, steps());
+    let forks = forks_of(plan, steps());
+    let not_arrived = plan.not_arrived.iter();
+    let not_arrived = not_arrived.map(|file| PathJson::of(&file.path, file.reason()));
+    let mut waiting = with_reasons(&plan.waiting);
+    waiting.extend(not_arrived);
     PlanJson {
+        summary: Summary {
+            unchanged: plan.unchanged,
+            bytes: steps().map(|step| step.bytes).sum(),
+            actions,
+            conflicts: conflicts.len(),
+            waiting: waiting.len(),
+            left_out: plan.left_out.len(),
+            forks: forks.len(),
+        },
         actions: steps()
-            .map(|(_, step)| ActionJson {
+            .map(|step| ActionJson {
                 path: &step.path,
                 action: step.action.name(),
                 reason: &step.reason,
                 bytes: step.bytes,
             })
             .collect(),
-        conflicts: &plan.conflicts,
-        waiting: with_reasons(&plan.waiting),
+        conflicts,
+        waiting,
         skipped: with_reasons(&plan.skipped),
         warnings: with_reasons(&plan.warnings),
         notes: with_reasons(&plan.notes),
         left_out: with_reasons(&plan.left_out),
-        forks: plan.forks.iter().map(|(name, _)| &**name).collect(),
-        summary: Summary {
-            unchanged: plan.unchanged,
-            bytes: steps().map(|(_, step)| step.bytes).sum(),
-            actions,
-            conflicts: plan.conflicts.len(),
-            waiting: plan.waiting.len(),
-            left_out: plan.left_out.len(),
-            forks: plan.forks.len(),
-        },
+        forks,
         dry_run: true,
         snapshot: None,
         closing: None,
@@ -208,8 +242,8 @@ pub(super) fn document(plan: &Plan, wants: impl Fn(usize) -> bool) -> PlanJson<'
 
 /// Whether Codex has to be closed for a plan: not where there is nothing to do, nor where a conflict
 /// stops all of it. A file that only goes to the cloud folder needs it, too: half a turn would go over.
-pub(super) fn needs_closing(plan: &Plan) -> bool {
-    !plan.steps.is_empty() && plan.conflicts.is_empty()
+pub(super) fn needs_closing(plan: &Plan, config: &SyncConfig) -> bool {
+    !plan.steps.is_empty() && !plan.is_stopped(config.conflict)
 }
 
 /// Shows what would be done, to people.
@@ -262,7 +296,12 @@ fn rollout_id(name: &str) -> Option<&str> {
 }
 
 /// Says what has not arrived, was left alone, or needs somebody.
-pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) {
+pub(super) fn say_the_rest<'a>(
+    context: &Context,
+    plan: &'a Plan,
+    config: &SyncConfig,
+    steps: impl Iterator<Item = &'a Step> + Clone,
+) {
     let ui = &context.ui;
     for (path, why) in &plan.warnings {
         ui.warn(format_args!("{path} {why}"));
@@ -270,8 +309,26 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
     for (path, why) in limited(&plan.waiting) {
         ui.warn(format_args!("waiting for {path}: {why}"));
     }
-    if !plan.waiting.is_empty() {
-        ui.note("--accept-unlisted takes what nobody vouches for without waiting; where the whole file is, it puts that there again");
+    if plan.may_accept {
+        ui.note(
+            "--accept-unlisted takes files as they are of which no machine lists a newer version",
+        );
+    }
+    for told in NotArrived::by_machine(&plan.not_arrived) {
+        ui.warn(told);
+    }
+    for file in &plan.not_arrived {
+        ui.detail(format_args!(
+            "not arrived: {}: {}",
+            file.path,
+            file.reason()
+        ));
+    }
+    if !plan.not_arrived.is_empty() {
+        ui.note(
+            "wait until the cloud client has brought that, and run codex-manager sync run --apply again before you \
+             start Codex here: what you continue now becomes a conflict",
+        );
     }
     for (path, why) in limited(&plan.skipped) {
         ui.warn(format_args!("left alone: {path}: {why}"));
@@ -279,26 +336,29 @@ pub(super) fn say_the_rest(context: &Context, plan: &Plan, config: &SyncConfig) 
     if plan.held_back > 0 {
         ui.note("--delete-many sends these deletions on; sync.delete_policy = \"never\" brings the files back");
     }
-    for (path, why) in limited(&plan.notes) {
-        ui.note(format_args!("note: {path}: {why}"));
+    if config.report_conflicts {
+        for PathJson { path, reason } in conflicts_of(plan, steps.clone()) {
+            ui.warn(format_args!("conflict: {path}: {reason}"));
+        }
     }
-    say_left_out(context, &plan.left_out);
-    for (name, _) in &plan.forks {
+    let forks = forks_of(plan, steps);
+    for name in &forks {
         ui.warn(format_args!(
             "a version of a conversation is kept until you decide: {name}"
         ));
     }
-    if !plan.forks.is_empty() {
+    if !forks.is_empty() {
         ui.note("decide with: codex-manager sync resolve");
     }
-    if config.report_conflicts {
-        for conflict in &plan.conflicts {
-            ui.warn(format_args!(
-                "conflict: {}: {}",
-                conflict.path, conflict.reason
-            ));
-        }
+}
+
+/// Prints what is left alone and needs nothing to be done. A run prints it when it differs from what the last
+/// run printed, or under `--verbose`.
+pub(super) fn say_notes(context: &Context, plan: &Plan) {
+    for (path, why) in limited(&plan.notes) {
+        context.ui.note(format_args!("note: {path}: {why}"));
     }
+    say_left_out(context, &plan.left_out);
 }
 
 /// Says what is in the home and does not travel: a few by name, all by number.
@@ -326,15 +386,32 @@ pub(super) fn nothing_to_do(plan: &Plan) -> String {
 /// "1 file is the same on both sides".
 pub(super) fn same(plan: &Plan) -> String {
     let verb = if plan.unchanged == 1 { "is" } else { "are" };
-    let files = counted(plan.unchanged, "file");
+    let files = pluralize(plan.unchanged, "file");
     format!("{files} {verb} the same on both sides")
 }
 
-/// The error for conflicts that nobody has decided.
-pub(super) fn undecided(plan: &Plan) -> CommandError {
+/// The error for conflicts that need a decision, of a plan or of a run that they stopped.
+pub(super) fn undecided(plan: &Plan, config: &SyncConfig) -> CommandError {
+    let error =
+        in_conflict(plan).hint("decide with: codex-manager sync resolve; nothing was changed");
+    if plan.is_stopped(config.conflict) {
+        error
+            .hint("conflict.policy = \"manual\" leaves such files as they are and syncs all others")
+    } else {
+        error
+    }
+}
+
+/// The error for conflicts that need a decision, of a run that synced all else.
+pub(super) fn undecided_files(plan: &Plan) -> CommandError {
+    in_conflict(plan).hint(
+        "decide with: codex-manager sync resolve; these files were left as they are on both sides",
+    )
+}
+
+fn in_conflict(plan: &Plan) -> CommandError {
     let count = plan.conflicts.len();
-    CommandError::conflict(format!("{} in conflict", counted(count, "file")))
-        .hint("decide with: codex-manager sync resolve; nothing was changed")
+    CommandError::conflict(format!("{} in conflict", pluralize(count, "file")))
 }
 
 /// Whether a folder can be listed and, as far as its permissions say, written to. Nothing is written: what

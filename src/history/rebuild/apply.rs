@@ -3,8 +3,8 @@
 use super::{PlannedFile, RebuildPlan};
 use crate::history::HistoryError;
 use crate::history::names;
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -49,7 +49,7 @@ fn says_already(path: &Path, planned: &mut PlannedFile) -> Result<bool, HistoryE
     if planned.bytes != planned.read_bytes || !path.exists() {
         return Ok(false);
     }
-    let mut present = BufReader::with_capacity(64 << 10, regular::open(path).at("read", path)?);
+    let mut present = BufReader::with_capacity(64 << 10, file_open::open(path).at("read", path)?);
     planned.text.rewind().at("read a temp file for", path)?;
     let mut left = planned.bytes;
     let mut wanted = vec![0; 64 << 10];
@@ -132,7 +132,7 @@ fn write(path: &Path, file: &mut PlannedFile) -> Result<(), HistoryError> {
     file.text.rewind().at("read a temp file for", path)?;
     io::copy(&mut file.text, temp.file()).at("write", path)?;
     if length(path) > file.read_bytes {
-        let mut present = regular::open(path).at("read", path)?;
+        let mut present = file_open::open(path).at("read", path)?;
         present
             .seek(SeekFrom::Start(file.read_bytes))
             .at("read", path)?;

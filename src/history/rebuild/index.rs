@@ -228,7 +228,7 @@ fn given_name(
         return Ok(None);
     };
     let name = line.thread_name;
-    let is_said = |row: &ThreadRow| {
+    let is_asserted = |row: &ThreadRow| {
         row.title == name
             || [&row.title, &row.first_user_message]
                 .iter()
@@ -236,7 +236,7 @@ fn given_name(
     };
     let is_derived = conversation.is_index_derived
         || conversation.id.with_text(|id| id == name)
-        || row.is_some_and(is_said);
+        || row.is_some_and(is_asserted);
     Ok((!is_derived).then_some(name))
 }
 

@@ -6,8 +6,8 @@ use super::id::ConversationId;
 use super::lines::Lines;
 use super::stamp::Stamp;
 use crate::codex::rollout;
+use crate::io::file_open;
 use crate::io::progress::is_interrupted;
-use crate::io::regular;
 use scanner::Scanner;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -133,7 +133,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
         rollout::open_plain(path)
     } else {
         // No buffer in between: lines are taken out of ours.
-        Ok(Box::new(regular::open(path)?))
+        Ok(Box::new(file_open::open(path)?))
     }
 }
 
@@ -179,7 +179,7 @@ pub fn last_stamp(path: &Path) -> io::Result<Option<Stamp>> {
     if is_compressed(path) {
         return Ok(scan(path, Depth::Messages, |_| ())?.last);
     }
-    let mut file = regular::open(path)?;
+    let mut file = file_open::open(path)?;
     let len = file.metadata()?.len();
     let mut span = 64 << 10;
     loop {

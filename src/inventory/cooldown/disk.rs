@@ -5,9 +5,9 @@ use crate::accounts::profile::Profiles;
 use crate::inventory::records::InventoryFile;
 use crate::inventory::{catalog, python};
 use crate::io::clock::Zone;
-use crate::io::document::{self, DocumentError, Found};
+use crate::io::document::{self, DocumentError, DocumentState};
+use crate::io::file_open;
 use crate::io::lock::FileLock;
-use crate::io::regular;
 use crate::io::{IoContext, atomic};
 use chrono::{DateTime, Utc};
 use std::path::Path;
@@ -38,7 +38,7 @@ enum Origin {
 /// A newer version wrote it, or the file system refuses.
 pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Loaded, DocumentError> {
     let path = manager_home.join(FILE_NAME);
-    let bytes = match regular::read(&path) {
+    let bytes = match file_open::read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let (file, warnings) = rebuild(manager_home)?;
@@ -51,15 +51,15 @@ pub fn load(manager_home: &Path, now: &DateTime<Utc>, zone: Zone) -> Result<Load
         Err(e) => return Err(e).at("read", &path).map_err(Into::into),
     };
     let problem = match document::parse::<CooldownFile>(&path, &bytes)? {
-        Found::Good(file) => {
+        DocumentState::Good(file) => {
             return Ok(Loaded {
                 file,
                 warnings: Vec::new(),
                 origin: Origin::Ours,
             });
         }
-        Found::Damaged(problem) => problem,
-        Found::Absent => String::new(),
+        DocumentState::Damaged(problem) => problem,
+        DocumentState::Absent => String::new(),
     };
     if let Some((file, warnings)) = python::parse(&bytes, manager_home, now, zone) {
         return Ok(Loaded {
@@ -163,9 +163,9 @@ fn rebuild(manager_home: &Path) -> Result<(CooldownFile, Vec<String>), DocumentE
     }
     let path = manager_home.join("inventory.json");
     let inventory = match document::read::<InventoryFile>(&path)? {
-        Found::Good(inventory) => inventory,
+        DocumentState::Good(inventory) => inventory,
         found => {
-            if let Found::Damaged(problem) = found {
+            if let DocumentState::Damaged(problem) = found {
                 warnings.push(format!("damaged ({problem}): {}", path.display()));
             }
             InventoryFile {

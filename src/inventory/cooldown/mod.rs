@@ -383,6 +383,7 @@ impl CooldownFile {
                     source: Source::Archive,
                     observed_at: metadata.windows_observed_at.unwrap_or(metadata.created_at),
                     usage_allowed: None,
+                    spend_cap: None,
                     windows: metadata.windows.clone(),
                 },
             );
@@ -409,6 +410,7 @@ mod tests {
             source: Source::Live,
             observed_at: at(observed_at),
             usage_allowed: None,
+            spend_cap: None,
             windows: vec![Window {
                 limit_id: CODEX_LIMIT.into(),
                 minutes: Some(WEEKLY_MINUTES),

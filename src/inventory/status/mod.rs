@@ -1,8 +1,9 @@
 //! The account of a home and its windows, from the best source that can be had.
 //!
-//! The order is: Codex itself, then pasted `/status` text, then what was seen last of this account
-//! and still holds. [`observe`] asks and decides; [`record`] notes the answer. A probe is no use of
-//! the account.
+//! Pasted `/status` text is used where the user gives it; else Codex is asked, and where it cannot
+//! answer, the last observation of the account that still holds is used. [`observe`] looks at the account
+//! of a home, [`observe_text`] at one that the user names; [`record`] notes the result. A probe is no
+//! use of the account.
 
 mod sources;
 
@@ -54,7 +55,7 @@ pub struct StatusOptions<'a> {
     pub home: &'a Path,
     /// How it is asked about.
     pub inquiry: Inquiry<'a>,
-    /// Pasted `/status` text.
+    /// Pasted `/status` text. Codex is not asked where there is one.
     pub status_text: Option<&'a str>,
     /// The weekly reset as the user says it is.
     pub reset_at: Option<DateTime<Utc>>,
@@ -163,13 +164,24 @@ pub enum StatusError {
     /// The pasted text has no quota in it.
     #[error("the status text cannot be used")]
     Text(#[source] StatusTextError),
+    /// The pasted text begins an account line without a readable address.
+    #[error("the address in the account line of the status text cannot be read: {0:?}")]
+    UnreadableAccount(String),
     /// The pasted text is about another account than the home.
     #[error("the status text is about {text}, but the home is signed in as {home}")]
     AnotherAccount {
-        /// Whom the text names.
+        /// The account in the text.
         text: Email,
-        /// Whose login the home holds.
+        /// The account of the home.
         home: Email,
+    },
+    /// The pasted text is about another account than the one that the user names.
+    #[error("the status text is about {text}, not about {named}")]
+    NotOfAccount {
+        /// The account in the text.
+        text: Email,
+        /// The account that the user names.
+        named: Email,
     },
     /// The user stopped it.
     #[error("interrupted")]
@@ -196,6 +208,12 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let before = read();
     let problem = obstacle(&path, config.store, before.as_ref());
     let before = or_none(before);
+    if let Some(value) = text
+        .as_ref()
+        .and_then(|text| text.unreadable_account.as_ref())
+    {
+        return Err(StatusError::UnreadableAccount(value.clone()));
+    }
     check_text(text.as_ref(), config.store, &before)?;
 
     let mut report = StatusReport {
@@ -211,7 +229,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     let mut answer = None;
     match problem {
         Some(problem) => report.problem = Some(problem),
-        None if is_api_key(&before, config.store) || !inquiry.ask_codex => {}
+        None if is_api_key(&before, config.store) || !inquiry.ask_codex || text.is_some() => {}
         None => match ask(options) {
             Ok(answered) => answer = Some(answered),
             Err(problem) => report.problem = Some(problem),
@@ -232,9 +250,7 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     if let Some(answer) = answer {
         take_live(&mut report, answer, now, zone);
     }
-    if !report.is_fresh
-        && let Some(text) = text
-    {
+    if let Some(text) = text {
         take_text(&mut report, text, zone.at(&now));
     }
     if report.observation.is_none() && !report.is_api_key() {
@@ -243,12 +259,51 @@ pub fn observe(options: &StatusOptions) -> Result<StatusReport, StatusError> {
     if let Some(reset_at) = options.reset_at.filter(|_| !report.is_api_key()) {
         take_reset(&mut report, zone.at(&reset_at), zone.at(&now));
     }
-    if report.plan.is_none() {
-        report.plan = report
-            .identity
-            .as_ref()
-            .and_then(|who| inquiry.known.find(who)?.plan.clone());
+    report.plan = report.plan.take().or_else(|| {
+        let who = report.identity.as_ref()?;
+        inquiry.known.find(who)?.plan.clone()
+    });
+    Ok(report)
+}
+
+/// Looks at pasted `/status` text of an account that the user names. No home is read but for the
+/// store of the live one, and Codex is not asked.
+///
+/// # Errors
+/// The text is no such text, or names another account.
+pub fn observe_text(
+    text: &str,
+    account: &Identity,
+    home: &Path,
+    inquiry: &Inquiry,
+) -> Result<StatusReport, StatusError> {
+    let Inquiry { now, zone, .. } = *inquiry;
+    let text = status_text::parse(text, now, zone).map_err(StatusError::Text)?;
+    if let Some(email) = text.email.as_ref().map(Email::new)
+        && email != account.email
+    {
+        return Err(StatusError::NotOfAccount {
+            text: email,
+            named: account.email.clone(),
+        });
     }
+    let mut report = StatusReport {
+        identity: Some(account.clone()),
+        plan: None,
+        store: CredentialStore::of(home),
+        observation: None,
+        is_fresh: false,
+        problem: None,
+        notes: Vec::new(),
+        login: LoginState::Unknown,
+    };
+    take_text(&mut report, text, zone.at(&now));
+    let known = inquiry.known;
+    if report.observation.is_none() {
+        report.observation = remembered(known, Some(account), &now);
+    }
+    let plan = || known.find(account)?.plan.clone();
+    report.plan = report.plan.take().or_else(plan);
     Ok(report)
 }
 

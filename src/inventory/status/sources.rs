@@ -73,6 +73,7 @@ fn take_limits(report: &mut StatusReport, limits: Limits, now: Timestamp) {
         source: Source::Live,
         observed_at: now,
         usage_allowed: limits.usage_allowed,
+        spend_cap: limits.spend_cap,
         windows: limits.windows,
     });
 }
@@ -121,7 +122,7 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
     // Codex shows the plan with a capital; the server's names have none.
     let plan = text.plan.map(|plan| plan.to_lowercase());
     report.plan = report.plan.take().or(plan);
-    if text.windows.is_empty() {
+    if text.windows.is_empty() && text.spend_cap.is_none() {
         report.notes.push("the status text shows no quota".into());
         return;
     }
@@ -130,12 +131,13 @@ pub(super) fn take_text(report: &mut StatusReport, text: StatusText, now: Timest
         source: Source::StatusFile,
         observed_at: now,
         usage_allowed: None,
+        spend_cap: text.spend_cap,
         windows: text.windows,
     });
 }
 
 /// What was seen last of the account, as long as some of it still holds: the weekly reset lies
-/// ahead, or any other where there is no weekly one.
+/// ahead, or any other where there is no weekly one, or a spend cap counts.
 pub(super) fn remembered(
     known: &CooldownFile,
     identity: Option<&Identity>,
@@ -149,7 +151,8 @@ pub(super) fn remembered(
             .iter()
             .any(|window| window.resets_at.is_some_and(|at| at > *now)),
     };
-    holds.then(|| seen.clone())
+    let is_capped = seen.spend_cap.is_some_and(|cap| !cap.is_over(now));
+    (holds || is_capped).then(|| seen.clone())
 }
 
 /// Puts the weekly reset that the user named in the place of the known one. How much is used is
@@ -167,6 +170,7 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
         .map_or(0.0, |known| known.used_percent);
     let seen_now = report.observation.take().filter(|_| report.is_fresh);
     let usage_allowed = seen_now.as_ref().and_then(|seen| seen.usage_allowed);
+    let spend_cap = seen_now.as_ref().and_then(|seen| seen.spend_cap);
     let mut windows = seen_now.map(|seen| seen.windows).unwrap_or_default();
     windows.retain(|window| !window.is_weekly());
     windows.push(Window {
@@ -180,6 +184,7 @@ pub(super) fn take_reset(report: &mut StatusReport, reset_at: Timestamp, now: Ti
         source: Source::Manual,
         observed_at: now,
         usage_allowed,
+        spend_cap,
         windows,
     });
 }
@@ -210,6 +215,7 @@ mod tests {
             source: Source::Live,
             observed_at: at("2026-11-20T11:00:00Z"),
             usage_allowed: Some(true),
+            spend_cap: None,
             windows,
         }
     }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessStatus, ProcessesToUpdate, System, UpdateKind};
 
-/// A process.
+/// A process at the time of the snapshot.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
@@ -75,7 +75,7 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
 }
 
 impl Process {
-    /// Its id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -90,7 +90,7 @@ impl Process {
         Some(self.started)
     }
 
-    /// Whether it runs for the user that we run for.
+    /// Returns true if it runs for the current user.
     pub fn is_own(&self) -> bool {
         self.is_own
     }
@@ -105,7 +105,7 @@ impl Process {
         self.program.as_ref()?.file_name().map(OsStr::to_os_string)
     }
 
-    /// What it was called with, its own name first.
+    /// The command line, beginning with the program name.
     pub fn arguments(&self) -> Vec<OsString> {
         self.arguments.clone()
     }

@@ -11,7 +11,7 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// A process.
+/// A process at the time of the snapshot.
 #[derive(Debug)]
 pub struct Process {
     pid: u32,
@@ -31,17 +31,17 @@ pub(super) fn all() -> Vec<Process> {
 }
 
 pub(super) fn started(pid: u32) -> Option<u64> {
-    Stat::read(Path::new(&format!("/proc/{pid}")))
+    ProcStat::read(Path::new(&format!("/proc/{pid}")))
         .filter(|stat| !stat.has_ended)?
         .started
 }
 
 pub(super) fn is_stopped(pid: u32) -> bool {
-    Stat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
+    ProcStat::read(Path::new(&format!("/proc/{pid}"))).is_some_and(|stat| stat.is_stopped)
 }
 
 pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
-    /// What the kernel tells times of processes in, on every processor that Codex is built for.
+    /// The unit of process times in `/proc`, the same on every processor that Codex supports.
     const TICKS_PER_SECOND: i64 = 100;
     let ticks = i64::try_from(started(pid)?).ok()?;
     let system = fs::read_to_string("/proc/stat").ok()?;
@@ -52,15 +52,15 @@ pub(super) fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(booted + ticks / TICKS_PER_SECOND, 0)
 }
 
-/// What of `stat` is of use.
-struct Stat {
+/// The used fields of `/proc/<pid>/stat`.
+struct ProcStat {
     has_ended: bool,
     is_stopped: bool,
     parent: Option<u32>,
     started: Option<u64>,
 }
 
-impl Stat {
+impl ProcStat {
     fn read(folder: &Path) -> Option<Self> {
         let stat = fs::read(folder.join("stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat);
@@ -78,14 +78,14 @@ impl Stat {
 }
 
 impl Process {
-    /// Its id.
+    /// The process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
     /// The process that started it, or that took it over.
     pub fn parent(&self) -> Option<u32> {
-        Stat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
+        ProcStat::read(&self.folder)?.parent.filter(|pid| *pid > 0)
     }
 
     /// When it was started; see [`super::started`].
@@ -93,14 +93,14 @@ impl Process {
         started(self.pid)
     }
 
-    /// Whether it runs for the user that we run for.
+    /// Returns true if it runs for the current user.
     pub fn is_own(&self) -> bool {
         use std::os::unix::fs::MetadataExt;
         fs::metadata(&self.folder)
             .is_ok_and(|meta| meta.uid() == rustix::process::geteuid().as_raw())
     }
 
-    /// The program it runs, also one that was replaced on disk meanwhile.
+    /// The path of the running program, even if the file was replaced since.
     pub fn program(&self) -> Option<PathBuf> {
         Some(without_deleted(
             fs::read_link(self.folder.join("exe")).ok()?,
@@ -112,7 +112,7 @@ impl Process {
         self.program()?.file_name().map(OsStr::to_os_string)
     }
 
-    /// What it was called with, its own name first.
+    /// The command line, beginning with the program name.
     pub fn arguments(&self) -> Vec<OsString> {
         let line = fs::read(self.folder.join("cmdline")).unwrap_or_default();
         line.strip_suffix(b"\0")
@@ -150,7 +150,7 @@ impl Process {
         })
     }
 
-    /// Those whose number `counts`.
+    /// The open files in `folders` with a descriptor that `counts` accepts.
     fn open_files(&self, folders: &[&Path], counts: impl Fn(&OsStr) -> bool) -> Vec<PathBuf> {
         let mut open: Vec<_> = fs::read_dir(self.folder.join("fd"))
             .into_iter()
@@ -170,7 +170,7 @@ impl Process {
     }
 }
 
-/// Whether the flags in `fdinfo`, an octal number, allow writing.
+/// Returns true if the octal flags in `fdinfo` allow writing.
 fn is_writable(info: &str) -> bool {
     const ACCESS_MODE: u32 = 0o3;
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));

@@ -1,9 +1,7 @@
-//! The processes of this machine: what they run, for whom, what they have open, and asking them to
-//! end.
+//! The processes of this machine: their program, user and open files, and asking them to end.
 //!
-//! Linux tells it in `/proc`; elsewhere the crate `sysinfo` asks the system, which does not say
-//! which files a process has open. What belongs to others and cannot be looked into has no name
-//! here, and zombies have none either.
+//! Linux reads `/proc`; other systems use the crate `sysinfo`, which does not list open files.
+//! Processes that may not be inspected have no name, and neither do zombies.
 
 mod ending;
 #[cfg(target_os = "linux")]
@@ -13,20 +11,20 @@ mod table;
 #[path = "elsewhere.rs"]
 mod table;
 
-pub use ending::{Ending, end_all};
+pub use ending::{EndTarget, terminate_all};
 pub use table::Process;
 
 use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 
-/// Every process of this machine.
+/// A snapshot of all processes of this machine.
 #[derive(Debug)]
-pub struct Table {
+pub struct ProcessTable {
     processes: BTreeMap<u32, Process>,
 }
 
-impl Table {
-    /// Those that run now.
+impl ProcessTable {
+    /// Reads the processes that run now.
     pub fn read() -> Self {
         Self {
             processes: table::all()
@@ -36,17 +34,17 @@ impl Table {
         }
     }
 
-    /// Each of them, by id.
+    /// All processes, ordered by id.
     pub fn iter(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
 
-    /// One of them.
+    /// The process with this id.
     pub fn get(&self, pid: u32) -> Option<&Process> {
         self.processes.get(&pid)
     }
 
-    /// The parent of `pid`, its parent, and so on, nearest first.
+    /// The parent of `pid`, the parent's parent, and so on.
     pub fn ancestors(&self, pid: u32) -> Vec<u32> {
         let mut line: Vec<u32> = Vec::new();
         let mut at = pid;
@@ -62,20 +60,20 @@ impl Table {
     }
 }
 
-/// When a process was started, in a unit of the system's own; `None` once it has ended, also where
-/// nobody has taken its exit status yet.
+/// The start time of a process in a unit of the system; `None` once it has ended, also for zombies.
 ///
-/// An id comes back; together with the time it names one process for good.
+/// Ids are reused; id and start time together identify a process.
 pub fn started(pid: u32) -> Option<u64> {
     table::started(pid)
 }
 
-/// When a process was started by the clock, to about a second.
+/// The start time of a process, to about a second.
 pub fn started_at(pid: u32) -> Option<DateTime<Utc>> {
     table::started_at(pid)
 }
 
-/// Whether a process is stopped, by a signal or a debugger. False where the system does not say.
+/// Returns true if a signal or a debugger stopped the process. False if the system does not report
+/// it.
 pub fn is_stopped(pid: u32) -> bool {
     table::is_stopped(pid)
 }

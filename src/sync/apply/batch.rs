@@ -7,7 +7,7 @@
 use super::copying::{Placed, Staged};
 use super::{ApplyError, Obstacle, Report, Run, name_new};
 use crate::io::atomic;
-use crate::io::parallel::{self, Stopped};
+use crate::io::parallel::{self, ConsumerFailed};
 use crate::sync::plan::{Copy, Op, Step};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -102,7 +102,11 @@ impl Run<'_> {
             },
             |threads| jobs.into_iter().try_for_each(|job| threads.submit(job)),
         );
-        debug_assert_eq!(done, Ok::<(), Stopped>(()), "taking them does not fail");
+        debug_assert_eq!(
+            done,
+            Ok::<(), ConsumerFailed>(()),
+            "taking them does not fail"
+        );
         Ok(staged)
     }
 

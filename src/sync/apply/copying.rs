@@ -2,8 +2,8 @@
 
 use super::{Obstacle, changed};
 use crate::io::atomic::TempFile;
+use crate::io::file_open;
 use crate::io::hash::{Hasher, Sha256Digest};
-use crate::io::regular;
 use crate::io::{IoContext, Progress};
 use crate::sync::config::SyncConfig;
 use crate::sync::contents;
@@ -89,7 +89,7 @@ impl Copier<'_> {
     pub(super) fn stage(&self, copy: &Copy, target: PathBuf) -> Result<Staged, Obstacle> {
         let source = self.still(&copy.from)?;
         let mut temp = self.temp(copy.to.0, &target)?;
-        let mut reader = regular::open(&source).at("open", &source)?;
+        let mut reader = file_open::open(&source).at("open", &source)?;
         let (digest, size) = self.pour(&mut reader, temp.file()).at("copy", &source)?;
         self.still(&copy.from)?;
         if size != copy.from.stat.size || copy.expect.is_some_and(|expected| expected != digest) {

@@ -127,6 +127,9 @@ impl From<IoError> for Obstacle {
     fn from(e: IoError) -> Self {
         if e.is_no_space() || e.source.kind() == io::ErrorKind::ReadOnlyFilesystem {
             Self::Fatal(e.into())
+        } else if e.is_not_found() {
+            // A cloud client removes files at any moment.
+            Self::Left(format!("removed meanwhile: {}", e.path.display()))
         } else {
             Self::Left(format!("{e}: {}", e.source))
         }
@@ -455,7 +458,7 @@ impl Run<'_> {
             each.collect::<Result<Vec<_>, _>>()
         };
         let paths = still(self)?;
-        let merge = lines::merge(&paths).at("merge", &paths[0])?;
+        let merge = lines::merge(&paths)?;
         for ((_, planned), (path, read)) in versions.iter().zip(paths.iter().zip(&merge.digests)) {
             if planned != read {
                 return Err(changed(path));

@@ -67,9 +67,9 @@ pub(super) fn finish(
     }
     state.histories.extend(plan.histories.iter().cloned());
     if plan.is_whole {
-        state.outside = plan.outside;
+        state.notes = plan.notes_digest();
         let left = [&plan.waiting, &plan.skipped, &report.skipped];
-        state.has_gaps &= left.iter().any(|list| !list.is_empty());
+        state.has_gaps &= !plan.conflicts.is_empty() || left.iter().any(|list| !list.is_empty());
     }
     for key in &plan.forgotten {
         state.files.remove(key);
@@ -86,6 +86,7 @@ pub(super) fn finish(
     } = Ledger::read(&work.replica.folder)?;
     files.extend(plan.vouched.iter().cloned());
     let earlier = vouching::for_what_is_there(&mut files, earlier, &work.config.cloud);
+    vouching::drop_gone(&mut files, plan, &state, &work.config.cloud);
     vouching::for_known(&mut state, &mut files, work)?;
     let changed = !before.exists
         || state.files != before.files
@@ -93,7 +94,7 @@ pub(super) fn finish(
         || state.deleted != before.deleted
         || state.histories != before.histories
         || state.has_peers != before.has_peers
-        || state.outside != before.outside
+        || state.notes != before.notes
         || state.has_gaps != before.has_gaps
         || state.torn != before.torn
         || !plan.steps.is_empty();

@@ -1,9 +1,9 @@
 //! Values of the configuration that are one of a few words.
 
 use super::keys::Named;
-use crate::closing::Channel;
 use crate::logging::retention::Archive;
 use crate::logging::{Format, Severity};
+use crate::shutdown::PromptChannel;
 
 /// Gives an enum its names in the configuration.
 macro_rules! names {
@@ -53,8 +53,10 @@ named! {
 named! {
     /// Who decides a conflict.
     ConflictPolicy {
-        /// The user: nothing is done until then.
+        /// The user; the run stops and nothing is written, as with codexSync.
         ManualAbort = "manual_abort",
+        /// The user; the file stays as it is on both sides, and all others are synced.
+        Manual = "manual",
         /// The cloud folder.
         PreferCloud = "prefer_cloud",
         /// This machine.
@@ -94,7 +96,7 @@ named! {
     }
 }
 
-names!(Channel { Gui = "gui", Console = "console" });
+names!(PromptChannel { Gui = "gui", Console = "console" });
 names!(Format { Text = "text", Json = "json", Logfmt = "logfmt" });
 names!(Archive { Zip = "zip", Text = "text" });
 names!(Severity { Debug = "DEBUG", Info = "INFO", Warning = "WARNING", Error = "ERROR" });

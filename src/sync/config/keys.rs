@@ -1,7 +1,7 @@
 //! Keys of a configuration: values with their types, and which keys nobody asked for.
 
 use super::ConfigError;
-use crate::closing::System;
+use crate::shutdown::TargetOs;
 use std::path::Path;
 use std::time::Duration;
 use toml_edit::{DocumentMut, Item};
@@ -163,10 +163,10 @@ impl<'a> Reader<'a> {
         table: &'static str,
     ) -> Result<Option<Vec<String>>, ConfigError> {
         const KEY: &str = "background_process_names";
-        let system = match System::of_this_build() {
-            System::Windows => "windows",
-            System::Macos => "macos",
-            System::Linux => "linux",
+        let system = match TargetOs::of_this_build() {
+            TargetOs::Windows => "windows",
+            TargetOs::Macos => "macos",
+            TargetOs::Linux => "linux",
         };
         let Some(item) = self.take(table, KEY) else {
             return Ok(None);

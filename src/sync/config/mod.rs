@@ -16,12 +16,12 @@ pub use places::PathRule;
 use self::keys::Reader;
 use self::places::Places;
 use super::travel;
-use crate::closing::{ClosingSettings, Confirmation, Termination};
 use crate::codex::process::ProgramNames;
 use crate::io::IoError;
 use crate::io::environment::Environment;
-use crate::io::regular;
+use crate::io::file_open;
 use crate::logging::LogSettings;
+use crate::shutdown::{Confirmation, ShutdownSettings, Termination};
 use std::path::{Path, PathBuf};
 use toml_edit::DocumentMut;
 
@@ -126,7 +126,7 @@ pub struct SyncConfig {
     /// See [`Safety`].
     pub safety: Safety,
     /// `[process_detection]`: who is Codex, and how it is closed.
-    pub closing: ClosingSettings,
+    pub closing: ShutdownSettings,
     /// `[logging]`; without a file the manager's own log is taken.
     pub logging: LogSettings,
     /// codexSync's own state, taken over on the first sync.
@@ -152,7 +152,7 @@ const UNNAMED: &str = "unknown-machine";
 impl SyncConfig {
     /// Reads the configuration at `path`.
     pub fn read(path: &Path, around: &Surroundings<'_>) -> Result<Self, ConfigError> {
-        match regular::read_to_string(path) {
+        match file_open::read_to_string(path) {
             Ok(text) => Self::parse(path, &text, around),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 Err(ConfigError::Missing(path.to_path_buf()))
@@ -280,9 +280,9 @@ fn roots(r: &mut Reader<'_>) -> Result<Vec<String>, ConfigError> {
     Ok(roots)
 }
 
-fn closing(r: &mut Reader<'_>) -> Result<ClosingSettings, ConfigError> {
+fn closing(r: &mut Reader<'_>) -> Result<ShutdownSettings, ConfigError> {
     const TABLE: &str = "process_detection";
-    let usual = ClosingSettings::default();
+    let usual = ShutdownSettings::default();
     let mut codex: Vec<String> = Vec::new();
     let given = r.texts(TABLE, "process_names")?;
     for name in given.unwrap_or_else(|| vec!["codex.exe".into(), "codex".into()]) {
@@ -295,7 +295,7 @@ fn closing(r: &mut Reader<'_>) -> Result<ClosingSettings, ConfigError> {
         return Err(r.invalid(TABLE, "process_names", "names no program"));
     }
     let background = r.background_names(TABLE)?;
-    Ok(ClosingSettings {
+    Ok(ShutdownSettings {
         names: ProgramNames {
             codex,
             background: background.unwrap_or(usual.names.background),

@@ -4,12 +4,17 @@
 use super::grouping::Group;
 use super::{Action, PlanError, Planner, Step};
 use crate::io::IoError;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
 use crate::sync::config::DeletePolicy;
 use crate::sync::scan::{Side, Stat};
 use crate::sync::state::{Deletion, Last};
 use crate::sync::travel::{Scope, Take};
 use std::collections::HashMap;
+
+/// So many deletions at once are never held back, unless they are more than half of all files.
+const FEW_DELETIONS: usize = 5;
+/// More than so many deletions at once are always held back.
+const MANY_DELETIONS: usize = 20;
 
 impl Planner<'_> {
     /// A folder that has lost most of what it had is not mounted, or not downloaded. What neither side
@@ -43,7 +48,7 @@ impl Planner<'_> {
                 }
             }
         }
-        if self.plan.outside > self.state.outside {
+        if self.plan.outside > 0 {
             let files = match self.plan.outside {
                 1 => "1 file".to_owned(),
                 n => format!("{n} files"),
@@ -93,9 +98,12 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// How many deletions go over without anybody saying that they are meant.
+    /// How many deletions go over without `--delete-many`: a tenth of the files, but at least
+    /// [`FEW_DELETIONS`], at most [`MANY_DELETIONS`], and never more than half of them.
     fn deletions_at_once(&self) -> usize {
-        (self.known() / 10).clamp(1, 20)
+        let known = self.known();
+        let floor = FEW_DELETIONS.min(known / 2).max(1);
+        (known / 10).clamp(floor, MANY_DELETIONS)
     }
 
     /// A file that the configuration no longer names: what is known of it is kept for the day that it
@@ -148,7 +156,7 @@ impl Planner<'_> {
             };
             let why = format!(
                 "deleted {side}, and not sent on: {} at once (at most {limit})",
-                counted(count, "deletion")
+                pluralize(count, "deletion")
             );
             self.plan.skipped.push((step.path, why));
         }

@@ -1,7 +1,7 @@
 //! Plans for conversations: one file or several on each side, plain or packed, archived or not, and the
 //! copies that clients made of them.
 
-use super::plain::reason_of_conflict;
+use super::conflicts::{goes_on, reason_of_conflict};
 use super::versions::{Arrival, Version};
 use super::{
     Action, After, Conflict, Copy, Group, Op, PlanError, Planner, Seen, Standing, Step, shown,
@@ -10,13 +10,19 @@ use crate::codex::rollout::{Relation, ZST};
 use crate::io::hash::Sha256Digest;
 use crate::io::{IoContext, IoError};
 use crate::sync::contents;
-use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, decide};
+use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
 use crate::sync::forks;
 use crate::sync::lineage::Descent;
 use crate::sync::register::Change;
 use crate::sync::rollouts;
 use crate::sync::scan::{Found, Side, Stat};
 use crate::sync::state::Last;
+use crate::sync::unreadable;
+
+/// Why a version is set aside that is in a second file of the conversation.
+const IN_A_COPY: &str = "went on differently in a copy";
+/// Why one is that both sides had.
+const REWRITTEN: &str = "was rewritten since the last sync, not continued";
 
 /// All versions of a conversation on one side.
 #[derive(Debug, Default)]
@@ -65,7 +71,7 @@ impl Planner<'_> {
                 }
                 // Nothing is decided while a part is missing.
                 Arrival::Waiting(why) => {
-                    self.plan.waiting.push((found.path.clone(), why.into()));
+                    self.wait_for_listing(&found.path, why);
                     return Ok(());
                 }
             }
@@ -155,7 +161,7 @@ impl Planner<'_> {
             };
             let path = self.full(&seen);
             if let Err(e) = contents::read(&path, None) {
-                let why = format!("it cannot be read ({e})");
+                let why = unreadable::reason(&e);
                 self.plan.waiting.push((found.path.clone(), why));
                 continue;
             }
@@ -180,7 +186,7 @@ impl Planner<'_> {
                 Arrival::Waiting(_) if !extends_there && self.has_whole_lines(&seen)? => {
                     self.fork(draft, &seen)?;
                 }
-                Arrival::Waiting(why) => self.plan.waiting.push((found.path.clone(), why.into())),
+                Arrival::Waiting(why) => self.wait_for_listing(&found.path, why),
                 Arrival::Whole(version) if extends_there => there.main = Some(version),
                 Arrival::Whole(version) => self.fork(draft, &version.seen)?,
             }
@@ -315,6 +321,7 @@ impl Planner<'_> {
             (Some(here), Some(there)) => After::Both { here, there },
             _ => After::Nothing,
         };
+        let conflict = draft.ended(decision, facts);
         self.plan.steps.push(Step {
             key: draft.key.to_owned(),
             path: draft.path,
@@ -324,6 +331,7 @@ impl Planner<'_> {
             ops: draft.ops,
             after,
             change,
+            conflict,
         });
         Ok(())
     }
@@ -371,7 +379,7 @@ impl Planner<'_> {
                 facts.relation = Some(self.relation(&here.seen, &there.seen)?);
             }
         }
-        self.mind_deletion(draft.key, &mut facts, (here, there), draft.last)?;
+        self.check_deletion(draft.key, &mut facts, (here, there), draft.last)?;
         Ok(facts)
     }
 
@@ -509,6 +517,29 @@ impl Draft<'_> {
         }
     }
 
+    /// Why versions are set aside, and which one goes on; `None` where none is.
+    fn ended(&self, decision: Decision, facts: Facts) -> Option<String> {
+        if self.kept.is_empty() {
+            return None;
+        }
+        let diverged = facts.relation == Some(Relation::Diverged);
+        let (why, goes_on) = match decision {
+            Decision::ToCloud(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::Here)),
+            Decision::ToHere(Why::Policy) => (reason_of_conflict(facts), goes_on(Side::There)),
+            Decision::ToCloud(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::Here)),
+            Decision::ToHere(_) if diverged => (REWRITTEN.to_owned(), goes_on(Side::There)),
+            _ => (
+                IN_A_COPY.to_owned(),
+                "the version under its own name goes on",
+            ),
+        };
+        let kept = match self.kept.len() {
+            1 => "the other one is kept until you decide".to_owned(),
+            n => format!("{n} others are kept until you decide"),
+        };
+        Some(format!("{why}: {goes_on}, {kept}"))
+    }
+
     /// What a step without a copy is called, and why it is there.
     fn named(&self) -> (Action, &'static str) {
         let moves = self.ops.iter().find_map(|op| match op {
@@ -519,7 +550,7 @@ impl Draft<'_> {
             Some(Side::Here) => (Action::MoveLocal, "moved in the cloud folder"),
             Some(Side::There) => (Action::MoveCloud, "moved here"),
             None if self.ops.iter().any(|op| matches!(op, Op::Fork { .. })) => {
-                (Action::KeepFork, "went on differently in a copy")
+                (Action::KeepFork, IN_A_COPY)
             }
             None => (Action::RemoveDuplicate, "a second file of one conversation"),
         }

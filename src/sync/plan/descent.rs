@@ -29,13 +29,16 @@ pub(super) struct Trace {
 impl Planner<'_> {
     /// All versions of a file that somebody vouches for: the others, this machine, and its own word of
     /// an earlier day where a client has brought that back.
-    fn vouched<'a>(&'a self, key: &str) -> Result<impl Iterator<Item = &'a Written>, IoError> {
+    pub(super) fn vouched<'a>(
+        &'a self,
+        key: &str,
+    ) -> Result<impl Iterator<Item = &'a Written>, IoError> {
         let others = self.manifests()?.of_others(key);
         Ok(others.iter().chain(self.own_versions(key)?))
     }
 
     /// What is said of a text of a file.
-    fn said(&self, key: &str, text: &Sha256Digest) -> Result<Option<History>, IoError> {
+    pub(super) fn said(&self, key: &str, text: &Sha256Digest) -> Result<Option<History>, IoError> {
         let said = History::said(text, self.vouched(key)?);
         Ok(match said {
             Some(said) => Some(said),
@@ -240,7 +243,9 @@ impl Planner<'_> {
         here: &Version,
     ) -> Result<Option<Box<History>>, IoError> {
         let before = self.state.histories.get(key);
-        if before.is_none() && trace.base.is_none() && trace.text_there.is_none() {
+        let is_new_there = facts.there == Presence::Absent;
+        let is_alone = before.is_none() && trace.base.is_none() && trace.text_there.is_none();
+        if is_alone && !(is_new_there && self.has_deleted(key)?) {
             return Ok(None);
         }
         let text = self.raw_digest(here)?;
@@ -266,7 +271,11 @@ impl Planner<'_> {
             history = history.noting(Some(*replaced), &text);
         }
         history = history.noting(trace.text_there, &text);
-        if !is_told || overcomes {
+        let mut is_revived = false;
+        if is_new_there {
+            (history, is_revived) = self.after_deleted(key, history, &text)?;
+        }
+        if !is_told || overcomes || is_revived {
             let writer = &self.state.writer;
             let counts = self
                 .vouched(key)?

@@ -94,6 +94,7 @@ impl Planner<'_> {
             }
             return;
         };
+        self.latest_date = Some(latest.clone());
         for group in groups.values_mut() {
             let of_other_day = |found: &Found| {
                 found.path.starts_with("sessions/")

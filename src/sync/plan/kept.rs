@@ -3,7 +3,7 @@
 
 use super::{Action, After, Op, PlanError, Planner, Step};
 use crate::codex::rollout::{self, Relation};
-use crate::io::{IoError, regular};
+use crate::io::{IoError, file_open};
 use crate::sync::contents;
 use crate::sync::decisions;
 use crate::sync::forks::{self, Fork, Forks};
@@ -82,6 +82,7 @@ impl Planner<'_> {
                     ops,
                     after: After::Nothing,
                     change: Change::Same,
+                    conflict: None,
                 });
             }
         }
@@ -99,7 +100,7 @@ impl Planner<'_> {
         Ok(decisions::may_go(mark, words))
     }
 
-    fn fork_file(&self, side: Side, name: &str) -> PathBuf {
+    pub(super) fn fork_file(&self, side: Side, name: &str) -> PathBuf {
         let folder = &self.request.replica.folder;
         forks::folder(side, folder, &self.request.config.cloud).join(name)
     }
@@ -127,7 +128,7 @@ impl Planner<'_> {
     /// What cannot be read is not whole, and nor is what is packed: forks are text.
     fn fork_is_whole(&self, side: Side, fork: &Fork) -> bool {
         let path = self.fork_file(side, &fork.name);
-        let is_text = regular::open(&path).and_then(|file| contents::is_plain(&file));
+        let is_text = file_open::open(&path).and_then(|file| contents::is_plain(&file));
         let digest = || contents::raw_digest(&path);
         is_text.is_ok_and(|yes| yes) && digest().is_ok_and(|d| forks::mark(&d) == fork.mark())
     }

@@ -2,18 +2,23 @@
 
 mod bulk;
 mod clashes;
+mod conflicts;
 mod conversation;
+mod deleted;
 mod descent;
 mod disguised;
 mod grouping;
 mod hidden;
 mod kept;
 mod links;
+mod not_arrived;
 mod plain;
 mod steps;
 mod versions;
+mod waiting;
 
 use grouping::{Group, key_of, shown};
+pub use not_arrived::NotArrived;
 pub use steps::{
     Action, After, CloudHolds, Conflict, Copy, MergeTo, Op, Plan, Seen, Standing, Step,
 };
@@ -33,10 +38,10 @@ use super::state::{Damage, Replica, State, StateError};
 use super::travel::{self, Scope};
 use crate::io::IoError;
 use crate::io::parallel;
-use crate::io::quantity::counted;
+use crate::io::quantity::pluralize;
+use not_arrived::AllAhead;
 use std::cell::OnceCell;
-use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Why there is no plan. Nothing was changed.
@@ -67,7 +72,7 @@ pub enum PlanError {
     #[error("the Codex home is not there, and was at the last sync: {}", .0.display())]
     NoHome(PathBuf),
     /// Much of what was in the cloud folder is not there.
-    #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", counted(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
+    #[error("{missing} of {} {} missing in the cloud folder, which looks not mounted or not downloaded: {}", pluralize(*known, "file"), if *missing == 1 { "is" } else { "are" }, cloud.display())]
     Hollow {
         /// How many are missing.
         missing: usize,
@@ -221,12 +226,15 @@ pub fn plan(request: &Request<'_>) -> Result<(Plan, State), PlanError> {
         own_there: OnceCell::new(),
         forks: Forks::read(&request.replica.folder, &config.cloud)?,
         is_renamed: renamed.is_some(),
+        latest_date: None,
+        unlisted: BTreeSet::new(),
+        ahead: AllAhead::new(),
         plan: Plan::default(),
     };
     planner.plan.warnings.extend(renamed);
     planner.plan.warnings.extend(travel::misspelled(config));
     planner.all(here, there, &scope)?;
-    planner.mind_peers()?;
+    planner.name_machines(&scope)?;
     let mut plan = planner.plan;
     plan.is_whole = true;
     plan.cloud_holds = cloud_holds;
@@ -270,6 +278,12 @@ struct Planner<'a> {
     forks: Forks,
     /// Whether our manifest was there, but for the name that it has from now on.
     is_renamed: bool,
+    /// With `session_mode = "last_date_only"`, the date that is synced.
+    latest_date: Option<String>,
+    /// Files that are waited for because no machine lists them as they are.
+    unlisted: BTreeSet<String>,
+    /// What other machines list and has not arrived.
+    ahead: AllAhead,
     plan: Plan,
 }
 
@@ -293,46 +307,6 @@ impl Planner<'_> {
 
     fn own_manifest(&self) -> PathBuf {
         identity::manifest_of(self.request.config, self.state)
-    }
-
-    /// Says what of other machines' words is missing, and whose word a file that is waited for is of.
-    fn mind_peers(&mut self) -> Result<(), PlanError> {
-        let (cloud, own) = (&self.request.config.cloud, self.own_manifest());
-        let not_here = peers::not_here(cloud, &own)?;
-        if let Some(read) = self.manifests.get() {
-            self.plan.skipped.extend(read.refused.iter().cloned());
-        }
-        let keys = self.plan.waiting.iter();
-        let keys: HashSet<String> = keys.map(|(path, _)| manifest::key_of(path)).collect();
-        if !keys.is_empty() {
-            let mut writers = peers::writers_of(cloud, &own, &keys, &peers::LIMITS)?;
-            for key in keys {
-                if !self.own_versions(&key)?.is_empty() {
-                    let machines = writers.entry(key).or_default();
-                    machines.insert("this machine".to_owned());
-                }
-            }
-            for (path, why) in &mut self.plan.waiting {
-                let Some(machines) = writers.get(&manifest::key_of(path)) else {
-                    continue;
-                };
-                let names: Vec<&str> = machines.iter().map(String::as_str).collect();
-                let names = names.join(" or ");
-                let how = if why == versions::ZEROS {
-                    "remove it there and run codex-manager sync run --apply"
-                } else {
-                    "run codex-manager sync run --apply --accept-unlisted"
-                };
-                let _ = write!(
-                    why,
-                    "; {names} had it whole: wait until the cloud client has brought that, or {how} on {names}"
-                );
-            }
-        }
-        let not_here = not_here.iter().map(|name| manifest::shown(name));
-        let not_here = not_here.map(|path| (path, peers::NOT_HERE.to_owned()));
-        self.plan.waiting.extend(not_here);
-        Ok(())
     }
 
     /// A damaged state is named. Nothing tells then what is missing in the cloud folder: that somebody
@@ -395,6 +369,7 @@ impl Planner<'_> {
         }
         let groups = self.grouped(here, there);
         self.refuse_hollow(&groups, scope)?;
+        self.ahead = self.all_ahead(&groups)?;
         let all_days = self.request.config.session_mode == SessionMode::All;
         let (inside, outside): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(key, group)| {
             group.files().any(|found| !found.companion)

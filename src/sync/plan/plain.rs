@@ -1,5 +1,6 @@
 //! Plans for files that are no conversations: lines that are merged, and files that are whole.
 
+use super::conflicts::reason_of_conflict;
 use super::descent::Trace;
 use super::versions::{Arrival, Version};
 use super::{
@@ -8,13 +9,14 @@ use super::{
 use crate::codex::config::CodexConfig;
 use crate::codex::rollout::{self, Relation};
 use crate::io::IoContext;
+use crate::io::hash::Sha256Digest;
 use crate::sync::cloud_names;
 use crate::sync::config::{Compare, DeletePolicy};
 use crate::sync::contents;
 use crate::sync::decide::{Decision, Facts, FileKind, Newer, Presence, Why, decide};
 use crate::sync::lineage::{Descent, History};
 use crate::sync::lines::{self, Merge};
-use crate::sync::manifest::Written;
+use crate::sync::manifest::{self, Written};
 use crate::sync::register::Change;
 use crate::sync::scan::{Found, Side};
 use crate::sync::secrets;
@@ -63,7 +65,7 @@ impl Planner<'_> {
                     there = Some(Version::there(found));
                 }
                 Arrival::Waiting(why) => {
-                    self.plan.waiting.push((key.to_owned(), why.into()));
+                    self.wait_for_listing(key, why);
                     return Ok(());
                 }
             }
@@ -74,7 +76,7 @@ impl Planner<'_> {
                 Arrival::Whole(version) => copies.push(version),
                 Arrival::Waiting(why) => match self.unlisted_lines(copy)? {
                     Some(version) => copies.push(version),
-                    None => self.plan.waiting.push((copy.path.clone(), why.into())),
+                    None => self.wait_for_listing(&copy.path, why),
                 },
             }
         }
@@ -101,7 +103,7 @@ impl Planner<'_> {
         own: usize,
     ) -> Result<PlannedMerge, PlanError> {
         let paths: Vec<_> = versions.iter().map(|v| self.full(&v.seen)).collect();
-        let merge = lines::merge(&paths).at("merge", &paths[0])?;
+        let merge = lines::merge(&paths)?;
         let at = |side| versions[..own].iter().position(|v| v.seen.side == side);
         let limit = if key == HISTORY {
             CodexConfig::read(self.root(Side::Here))
@@ -193,6 +195,7 @@ impl Planner<'_> {
                 there: standing(Side::There),
             },
             change: Change::Same,
+            conflict: None,
         });
     }
 
@@ -242,7 +245,7 @@ impl Planner<'_> {
                     return Ok(());
                 }
                 Arrival::Waiting(why) => {
-                    self.plan.waiting.push((path.to_owned(), why.into()));
+                    self.wait_for_listing(path, why);
                     return Ok(());
                 }
             },
@@ -253,6 +256,13 @@ impl Planner<'_> {
             rules.delete = DeletePolicy::Never;
         }
         let decision = decide(facts, rules);
+        let is_sent = matches!(decision, Decision::ToCloud(_) | Decision::ToHere(_));
+        let digest = there.as_ref().and_then(|there| there.digest);
+        if is_sent && !is_lines && self.waits_for_newer(key, facts, digest) {
+            let why = "another machine has changed it, and that has not arrived";
+            self.plan.waiting.push((path.to_owned(), why.into()));
+            return Ok(());
+        }
         if let (Decision::ToHere(_), Some(here), Some(there)) = (decision, &here, &there) {
             let why = if self.is_emptied(here, there, last) {
                 Some("it is empty, and nobody vouches for it")
@@ -308,6 +318,8 @@ impl Planner<'_> {
                     .clone();
                 let history = self.history_to_cloud(key, facts, &trace, here)?;
                 let to = (Side::There, to);
+                let ended = (why == Why::Policy).then(|| self.end_of_conflict(facts, Side::Here));
+                let why = (why, ended);
                 self.push_copy(key, path, here, to, there.as_ref(), why, history);
             }
             (Decision::ToHere(why), _, Some(there)) => {
@@ -317,6 +329,8 @@ impl Planner<'_> {
                     .clone();
                 let history = self.history_to_here(key, &trace, here.is_none(), there);
                 let to = (Side::Here, to);
+                let ended = (why == Why::Policy).then(|| self.end_of_conflict(facts, Side::There));
+                let why = (why, ended);
                 self.push_copy(key, path, there, to, here.as_ref(), why, history);
             }
             (Decision::Merge, Some(here), Some(there)) => {
@@ -339,7 +353,7 @@ impl Planner<'_> {
                 there: there.map(|v| v.seen),
             }),
             (Decision::DeleteThere, _, Some(there)) => {
-                let after = After::Deleted(self.text_digest(&there.seen)?.1);
+                let after = self.after_deletion(key, there, last)?;
                 self.push_delete(key, path, Action::DeleteCloud, there, after);
             }
             (Decision::DeleteHere, Some(here), _) => {
@@ -348,6 +362,22 @@ impl Planner<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether the only version of a file would go to the side that has none although another machine has changed
+    /// it since: what was deleted there would come back as it was before that.
+    fn waits_for_newer(&self, key: &str, facts: Facts, there: Option<Sha256Digest>) -> bool {
+        use Presence::{Absent, Changed, New};
+        let is_alone = match (facts.here, facts.there) {
+            (Absent, there) => there != Absent,
+            (here, Absent) => !matches!(here, Changed | New),
+            _ => false,
+        };
+        let is_late = || {
+            let ahead = self.ahead.get(&manifest::folded(key));
+            ahead.is_some_and(|ahead| ahead.is_late(there))
+        };
+        is_alone && !self.request.accept_unlisted && is_late()
     }
 
     /// Why what is in a file keeps it where it is.
@@ -407,7 +437,7 @@ impl Planner<'_> {
             }
         }
         let trace = self.trace(key, &mut facts, (here, there), last, taken)?;
-        self.mind_deletion(key, &mut facts, (here, there), last)?;
+        self.check_deletion(key, &mut facts, (here, there), last)?;
         Ok((facts, trace))
     }
 
@@ -428,7 +458,7 @@ impl Planner<'_> {
         key: &str,
         here: &Version,
         there: &Version,
-        contents: Option<(u64, crate::io::hash::Sha256Digest)>,
+        contents: Option<(u64, Sha256Digest)>,
     ) {
         let place = |version: &Version| Place {
             path: version.seen.path.clone(),
@@ -450,12 +480,12 @@ impl Planner<'_> {
     pub(super) fn vouch(
         &mut self,
         there: &Version,
-        digest: crate::io::hash::Sha256Digest,
+        digest: Sha256Digest,
         history: Option<Box<History>>,
         is_news: bool,
     ) {
-        let is_said = there.digest.is_some() && !is_news;
-        if is_said || there.seen.path.ends_with(rollout::ZST) {
+        let is_asserted = there.digest.is_some() && !is_news;
+        if is_asserted || there.seen.path.ends_with(rollout::ZST) {
             return;
         }
         let written = Written {
@@ -475,7 +505,7 @@ impl Planner<'_> {
         from: &Version,
         to: (Side, String),
         over: Option<&Version>,
-        why: Why,
+        (why, conflict): (Why, Option<String>),
         history: Option<Box<History>>,
     ) {
         let action = match to.0 {
@@ -503,6 +533,7 @@ impl Planner<'_> {
             })],
             after: After::Both { here, there },
             change: Change::Same,
+            conflict,
         });
     }
 
@@ -527,23 +558,7 @@ impl Planner<'_> {
             ops: vec![Op::Remove(victim.seen.clone())],
             after,
             change: Change::Same,
+            conflict: None,
         });
     }
-}
-
-pub(super) fn reason_of_conflict(facts: Facts) -> String {
-    let known = facts.here != Presence::New && facts.there != Presence::New;
-    match (facts.kind, known) {
-        _ if facts.descent == Descent::Doubtful => {
-            "an older version is in the cloud folder, and nobody says that it was put there"
-        }
-        (FileKind::Rollout, true) => "went on differently on both sides since the last sync",
-        (FileKind::Rollout, false) => "went on differently on both sides",
-        (_, true) => "changed on both sides since the last sync",
-        (_, false) if facts.relation == Some(Relation::Diverged) => {
-            "differs, and no sync has seen it before"
-        }
-        (_, false) => "differs at equal times, and no sync has seen it before",
-    }
-    .into()
 }

@@ -1,7 +1,9 @@
 //! What a plan says: files as they were seen, and what is done with them, in which order.
 
-use crate::io::hash::Sha256Digest;
+use super::NotArrived;
+use crate::io::hash::{Hasher, Sha256Digest};
 use crate::io::{IoContext, IoError};
+use crate::sync::config::ConflictPolicy;
 use crate::sync::lineage::History;
 use crate::sync::manifest::{self, Written};
 use crate::sync::register::Change;
@@ -237,6 +239,18 @@ pub struct Step {
     pub after: After,
     /// What becomes of the text of a conversation here.
     pub change: Change,
+    /// The conflict that the step ends as `conflict.policy` has it, and which version goes on.
+    pub conflict: Option<String>,
+}
+
+impl Step {
+    /// Names of the versions that the step sets aside until the user decides.
+    pub fn set_aside(&self) -> impl Iterator<Item = &str> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Fork { name, .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
 }
 
 /// A file that somebody has to choose a version of.
@@ -280,6 +294,32 @@ impl CloudHolds {
     }
 }
 
+impl Plan {
+    /// The digest of the notes and of what is left out; `None` where there is nothing of either.
+    pub fn notes_digest(&self) -> Option<Sha256Digest> {
+        let mut hasher = Hasher::default();
+        let mut all = self.notes.iter().chain(&self.left_out).peekable();
+        all.peek()?;
+        for (path, why) in all {
+            for text in [path, why] {
+                hasher.update(text.as_bytes());
+                hasher.update(b"\0");
+            }
+        }
+        Some(hasher.digest())
+    }
+
+    /// Whether something has not arrived or is left alone.
+    pub fn is_partial(&self) -> bool {
+        !(self.waiting.is_empty() && self.not_arrived.is_empty() && self.skipped.is_empty())
+    }
+
+    /// Whether a conflict stops the whole run, as it does with codexSync.
+    pub fn is_stopped(&self, policy: ConflictPolicy) -> bool {
+        !self.conflicts.is_empty() && policy == ConflictPolicy::ManualAbort
+    }
+}
+
 /// What a sync would do.
 #[derive(Debug, Default)]
 pub struct Plan {
@@ -293,6 +333,10 @@ pub struct Plan {
     pub conflicts: Vec<Conflict>,
     /// What has not arrived whole, and why it is thought so.
     pub waiting: Vec<(String, String)>,
+    /// Whether `--accept-unlisted` takes something that is waited for, where no machine lists a newer version.
+    pub may_accept: bool,
+    /// What other machines list and has not arrived.
+    pub not_arrived: Vec<NotArrived>,
     /// What is left alone, and why.
     pub skipped: Vec<(String, String)>,
     /// What is not done as the configuration says, and why.

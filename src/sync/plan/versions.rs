@@ -2,15 +2,15 @@
 
 use super::{Group, PlanError, Planner, Seen};
 use crate::codex::rollout::{self, Relation};
+use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
-use crate::io::regular;
 use crate::io::{IoContext, IoError};
-use crate::sync::config::DeletePolicy;
 use crate::sync::contents;
 use crate::sync::decide::{Facts, Newer, Presence};
 use crate::sync::manifest::{self, Written};
 use crate::sync::scan::{Found, Side};
 use crate::sync::state::{Deletion, Last, Place};
+use crate::sync::unreadable;
 use std::path::Path;
 
 /// A version of a file that may be used.
@@ -88,8 +88,9 @@ impl Planner<'_> {
                     return Err(e.into());
                 };
                 let path = relative.to_string_lossy().replace('\\', "/");
-                let why = format!("it cannot be read ({})", e.source);
-                self.plan.skipped.push((path, why));
+                self.plan
+                    .skipped
+                    .push((path, unreadable::reason(&e.source)));
                 Ok(())
             }
             done => done,
@@ -186,7 +187,9 @@ impl Planner<'_> {
                     && match self.relation(&own, &there)? {
                         Relation::Equal => true,
                         Relation::FirstExtends => {
-                            let beside = group.there.iter().filter(|file| file.path != found.path);
+                            // Copies that clients made of it are versions, too.
+                            let beside = group.there.iter().chain(&group.copies);
+                            let beside = beside.filter(|file| file.path != found.path);
                             let beside = beside.map(|file| Version::there(file).seen);
                             let files: Vec<_> = std::iter::once(own).chain(beside).collect();
                             self.have_all_of_others(key, &files)?
@@ -252,7 +255,7 @@ impl Planner<'_> {
         }
         let digest = contents::raw_digest(&path).at("read", &path)?;
         let path = self.full(&whole.seen);
-        let mut file = regular::open(&path).at("open", &path)?;
+        let mut file = file_open::open(&path).at("open", &path)?;
         let contents = contents::of(&mut file, Some(size)).at("read", &path)?;
         Ok(contents.beginning == Some(digest))
     }
@@ -338,46 +341,6 @@ impl Planner<'_> {
         Ok(taken)
     }
 
-    /// A deletion goes over for the very text that was deleted: a file that came to life again, or was
-    /// changed without looking so, stays.
-    pub(super) fn mind_deletion(
-        &self,
-        key: &str,
-        facts: &mut Facts,
-        (here, there): (Option<&Version>, Option<&Version>),
-        last: Option<&Last>,
-    ) -> Result<(), IoError> {
-        if self.rules.delete != DeletePolicy::Propagate {
-            return Ok(());
-        }
-        match (here, there) {
-            // The archive that the home was put back from may have had none.
-            (None, Some(_))
-                if self.state.restored.is_some() && facts.there == Presence::Unchanged =>
-            {
-                facts.there = Presence::Changed;
-            }
-            (None, Some(there)) if facts.there == Presence::Unchanged => {
-                let was = last
-                    .and_then(|last| last.contents)
-                    .map(|(_, digest)| digest);
-                // Where times alone said that both are one text, nobody knows that this is what was deleted.
-                if was != Some(self.text_digest(&there.seen)?.1) {
-                    facts.there = Presence::Changed;
-                }
-            }
-            (Some(here), None) if facts.here == Presence::Unchanged => {
-                let mut asked = self.open_deletions(key)?.peekable();
-                if asked.peek().is_some() {
-                    let digest = self.text_digest(&here.seen)?.1.to_string();
-                    facts.delete_asked = asked.any(|deletion| deletion.digest == digest);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
     /// Deletions of a file that others ask for and nothing has overtaken.
     pub(super) fn open_deletions(
         &self,
@@ -451,7 +414,7 @@ fn extends_any<'a>(
     known: impl Iterator<Item = &'a Written>,
 ) -> Result<bool, IoError> {
     for version in known.filter(|version| version.size > 0 && version.size < size) {
-        let mut file = regular::open(path).at("open", path)?;
+        let mut file = file_open::open(path).at("open", path)?;
         let contents = contents::of(&mut file, Some(version.size)).at("read", path)?;
         if contents.beginning == Some(version.digest) {
             return Ok(true);

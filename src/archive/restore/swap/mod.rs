@@ -21,7 +21,7 @@ use super::remains;
 use super::step::{Position, Step};
 use crate::io::document::{self, DocumentError};
 use crate::io::lock::{FileLock, LockError};
-use crate::io::{IoContext, IoError, atomic, regular, tree};
+use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use journal::{JournalFile, State};
 use recovery::recover_locked;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -124,7 +124,7 @@ impl Swap {
         };
         let folders = vec![AnyPath(folder.to_path_buf())];
         let journal = JournalFile::prepared(folders, Some(AnyPath(home.to_path_buf())));
-        let spare = regular::open(folder.join(LOCK)).inspect_err(|_| {
+        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| {
             let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
         });
         let swap = Self {

@@ -6,7 +6,7 @@ use super::found::{Finder, written_ns};
 use super::journal::{JournalFile, State};
 use super::{FOLDER_SUFFIX, JOURNAL, LOCK, Swap, SwapError, without_journal};
 use crate::codex::process::Holder;
-use crate::io::document::{self, Found};
+use crate::io::document::{self, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic};
 use std::path::{Path, PathBuf};
@@ -138,10 +138,10 @@ pub(super) fn recover_locked(
 ) -> Result<Recovery, SwapError> {
     let path = folder.join(JOURNAL);
     let journal = match document::read::<JournalFile>(&path)? {
-        Found::Good(journal) => journal,
-        Found::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
+        DocumentState::Good(journal) => journal,
+        DocumentState::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
         // Killed before the first journal was written: nothing else is there.
-        Found::Absent => JournalFile::prepared(vec![AnyPath(folder.to_path_buf())], None),
+        DocumentState::Absent => JournalFile::prepared(vec![AnyPath(folder.to_path_buf())], None),
     };
     // What it names is removed in the end.
     if journal.folders.first().map(|f| f.0.as_path()) != Some(folder)

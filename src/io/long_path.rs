@@ -1,17 +1,17 @@
-//! Files whose paths are longer than the system takes in one call.
+//! Files with paths longer than the system accepts in one call.
 //!
-//! What stands in a home may have the longest path that there is; where its new state is built, beside the
-//! home, the same file has a longer one. Linux is then told the folder that the file is in as one that is
-//! open. Elsewhere the path is given as it is, and the system says that it is too long.
+//! A file in a Codex home may have the longest possible path; in the staging folder beside the home
+//! its path is longer still. On Linux such a file is accessed relative to an open folder. Other
+//! systems get the full path and report that it is too long.
 
 use std::io;
 use std::path::Path;
 
-/// What Linux takes, without the zero byte behind it.
+/// The longest path that Linux accepts in bytes (`PATH_MAX` without the terminating NUL).
 #[cfg(target_os = "linux")]
 const MOST_BYTES: usize = 4095;
 
-/// Whether it takes more than one call to get to a path.
+/// Returns true if the path is too long for one system call.
 pub fn is_far(path: &Path) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -24,7 +24,8 @@ pub fn is_far(path: &Path) -> bool {
     }
 }
 
-/// Does `act` with a path that the system takes for `path`; it is of use only meanwhile.
+/// Calls `act` with a path that the system accepts in place of `path`. That path is valid only
+/// during the call.
 ///
 /// # Errors
 /// That of `act`; a folder on the way cannot be opened.
@@ -41,7 +42,7 @@ pub fn with<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Res
     act(path)
 }
 
-/// The same with two paths.
+/// Like [`with`], for two paths.
 ///
 /// # Errors
 /// Those of [`with`].
@@ -60,7 +61,7 @@ mod linux {
     use std::os::fd::OwnedFd;
     use std::path::{Path, PathBuf};
 
-    /// So much of a path, and a name more, is told the system at a time.
+    /// The length in bytes of the path segment that is opened per system call.
     const PART_BYTES: usize = 2048;
 
     /// Opens a folder, part by part of its path.
@@ -87,7 +88,7 @@ mod linux {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
-    use crate::io::{atomic, regular, tree};
+    use crate::io::{atomic, file_open, tree};
     use std::fs;
 
     #[test]
@@ -109,7 +110,7 @@ mod tests {
                 with_both(path, &folder.join("link"), |a, b| fs::hard_link(a, b))
             })
             .unwrap();
-            assert_eq!(regular::read(&file).unwrap(), b"text");
+            assert_eq!(file_open::read(&file).unwrap(), b"text");
             let listed = tree::list(&folder).unwrap();
             let listed: Vec<_> = listed.iter().map(|(name, _)| name).collect();
             assert_eq!(listed, ["file", "link"]);

@@ -12,7 +12,7 @@ pub enum Day {
     Date {
         /// The year, if it was written.
         year: Option<i32>,
-        /// 1 to 12.
+        /// The month, 1 to 12.
         month: u32,
         /// As it was written.
         day: u32,
@@ -21,7 +21,7 @@ pub enum Day {
     Weekday(Weekday),
 }
 
-/// What a text says of a time; at least one of both.
+/// A parsed time: a day, a time of day, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WallTime {
     /// The day, if it was written.
@@ -77,7 +77,7 @@ pub fn parse(text: &str) -> Option<WallTime> {
     (day.is_some() || time.is_some()).then_some(WallTime { day, time })
 }
 
-/// Fills a part that may stand once: a second one would make the first mean nothing.
+/// Sets a part of the time; `None` if it was already set.
 fn set<T>(slot: &mut Option<T>, value: T) -> Option<()> {
     slot.replace(value).is_none().then_some(())
 }
@@ -150,24 +150,24 @@ pub fn date(year: i32, month: u32, day: u32) -> Option<NaiveDate> {
 }
 
 #[derive(Clone, Copy)]
-enum Half {
+enum HalfOfDay {
     Am,
     Pm,
 }
 
-fn half_of_day(word: &str) -> Option<Half> {
+fn half_of_day(word: &str) -> Option<HalfOfDay> {
     match word {
-        "am" | "a.m." => Some(Half::Am),
-        "pm" | "p.m." => Some(Half::Pm),
+        "am" | "a.m." => Some(HalfOfDay::Am),
+        "pm" | "p.m." => Some(HalfOfDay::Pm),
         _ => None,
     }
 }
 
 /// "15:55", "9:08:30", "3:05pm", "3pm"; `half` is the word behind it.
-fn clock(word: &str, half: Option<Half>) -> Option<NaiveTime> {
+fn clock(word: &str, half: Option<HalfOfDay>) -> Option<NaiveTime> {
     let (digits, half) = match (word.strip_suffix("am"), word.strip_suffix("pm")) {
-        (Some(digits), _) => (digits, Some(Half::Am)),
-        (_, Some(digits)) => (digits, Some(Half::Pm)),
+        (Some(digits), _) => (digits, Some(HalfOfDay::Am)),
+        (_, Some(digits)) => (digits, Some(HalfOfDay::Pm)),
         _ => (word, half),
     };
     let mut parts = digits.split(':');
@@ -184,8 +184,8 @@ fn clock(word: &str, half: Option<Half>) -> Option<NaiveTime> {
     let hour = match half {
         None => hour,
         Some(_) if !(1..=12).contains(&hour) => return None,
-        Some(Half::Am) => hour % 12,
-        Some(Half::Pm) => hour % 12 + 12,
+        Some(HalfOfDay::Am) => hour % 12,
+        Some(HalfOfDay::Pm) => hour % 12 + 12,
     };
     NaiveTime::from_hms_opt(hour, minute.unwrap_or(0), second.unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! Which login goes live when an archive is put back. Pure.
+//! Selects the login that goes live when an archive is restored. Pure.
 
 use crate::codex::auth::{AuthSnapshot, Freshness, Login};
 use serde::Serialize;
@@ -15,61 +15,61 @@ pub enum AuthPolicy {
     Skip,
 }
 
-/// Which login goes live.
+/// The login that is live after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Choice {
-    /// What is live stays.
+pub enum LoginChoice {
+    /// The live login, unchanged.
     KeepLive,
-    /// The archive's.
+    /// The login in the archive.
     Archive,
-    /// The profile's, which is newer than the archive's.
+    /// The login in the profile, which is newer than the archived one.
     Profile,
 }
 
-/// What became of the archived login.
+/// The result for the archived login, as shown to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthOutcome {
-    /// It is live.
+    /// The archived login is live.
     Restored,
-    /// A newer one of the same account is live instead.
+    /// A newer login of the same account is live instead.
     KeptNewer,
-    /// The live login was not touched.
+    /// The live login was left unchanged on request.
     Skipped,
 }
 
-/// The logins to choose from.
+/// The logins of one account to select from.
 #[derive(Debug, Clone, Copy)]
-pub struct Candidates<'a> {
-    /// The live one, if it is of the archive's account.
+pub struct LoginCandidates<'a> {
+    /// The live login, if it is of the archive's account.
     pub live: Option<&'a AuthSnapshot>,
-    /// The archive's.
+    /// The login in the archive.
     pub archive: &'a AuthSnapshot,
-    /// That of the account's profile.
+    /// The login in the profile of the archive's account.
     pub profile: Option<&'a AuthSnapshot>,
-    /// The newest login of this account that was ever seen.
+    /// The freshness of the newest login of this account ever seen, which may no longer exist.
     pub newest_seen: Freshness,
-    /// Whether another login of the account is known to have come after the archive's.
+    /// True if a later login of the account is known, so the refresh token in the archive is spent.
     pub is_spent: bool,
 }
 
-/// A choice and what must be said about it.
+/// A selected login and its consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    /// Which.
-    pub choice: Choice,
-    /// How it is reported.
+pub struct LoginDecision {
+    /// The login that goes live.
+    pub choice: LoginChoice,
+    /// The result to report.
     pub outcome: AuthOutcome,
-    /// Whether the login that will be live is older than one that was seen: its refresh token is
+    /// True if the login that goes live is older than one seen before: its refresh token is
     /// probably spent.
     pub is_stale: bool,
 }
 
-/// Chooses. Equal age keeps what is live, then the profile's, then the archive's: the farther a
-/// copy is from Codex, the likelier it was renewed elsewhere.
-pub fn choose(policy: AuthPolicy, candidates: &Candidates<'_>) -> Decision {
+/// Selects a login by `policy`. Among logins of equal age the live one wins, then the profile's,
+/// then the archive's: the farther a copy is from Codex, the likelier it was renewed elsewhere.
+pub fn choose(policy: AuthPolicy, candidates: &LoginCandidates<'_>) -> LoginDecision {
     let of_archive = if candidates.is_spent {
-        // Whatever the clock said when it was written.
+        // A spent login is the oldest, even if its timestamp is newer.
         Freshness::default()
     } else {
         freshness(candidates.archive.login.as_ref())
@@ -82,13 +82,13 @@ pub fn choose(policy: AuthPolicy, candidates: &Candidates<'_>) -> Decision {
         }
     };
     let choice = match policy {
-        AuthPolicy::Skip => Choice::KeepLive,
-        AuthPolicy::Archive => Choice::Archive,
+        AuthPolicy::Skip => LoginChoice::KeepLive,
+        AuthPolicy::Archive => LoginChoice::Archive,
         AuthPolicy::Newest => {
-            let mut best = (Choice::Archive, age(candidates.archive));
+            let mut best = (LoginChoice::Archive, age(candidates.archive));
             for (choice, other) in [
-                (Choice::Profile, candidates.profile),
-                (Choice::KeepLive, candidates.live),
+                (LoginChoice::Profile, candidates.profile),
+                (LoginChoice::KeepLive, candidates.live),
             ] {
                 if let Some(other) = other
                     && !best.1.is_newer_than(&age(other))
@@ -102,16 +102,16 @@ pub fn choose(policy: AuthPolicy, candidates: &Candidates<'_>) -> Decision {
     let same_as_archive =
         |other: Option<&AuthSnapshot>| other.is_some_and(|o| o.bytes == candidates.archive.bytes);
     let (outcome, put) = match choice {
-        Choice::KeepLive if policy == AuthPolicy::Skip => (AuthOutcome::Skipped, None),
-        Choice::KeepLive if same_as_archive(candidates.live) => {
+        LoginChoice::KeepLive if policy == AuthPolicy::Skip => (AuthOutcome::Skipped, None),
+        LoginChoice::KeepLive if same_as_archive(candidates.live) => {
             (AuthOutcome::Restored, candidates.live)
         }
-        Choice::KeepLive => (AuthOutcome::KeptNewer, candidates.live),
-        Choice::Profile if same_as_archive(candidates.profile) => {
+        LoginChoice::KeepLive => (AuthOutcome::KeptNewer, candidates.live),
+        LoginChoice::Profile if same_as_archive(candidates.profile) => {
             (AuthOutcome::Restored, candidates.profile)
         }
-        Choice::Profile => (AuthOutcome::KeptNewer, candidates.profile),
-        Choice::Archive => (AuthOutcome::Restored, Some(candidates.archive)),
+        LoginChoice::Profile => (AuthOutcome::KeptNewer, candidates.profile),
+        LoginChoice::Archive => (AuthOutcome::Restored, Some(candidates.archive)),
     };
     let known = [candidates.live, candidates.profile]
         .into_iter()
@@ -121,7 +121,7 @@ pub fn choose(policy: AuthPolicy, candidates: &Candidates<'_>) -> Decision {
             if b.is_newer_than(&a) { b } else { a }
         });
     let is_stale = put.is_some_and(|put| known.is_newer_than(&age(put)));
-    Decision {
+    LoginDecision {
         choice,
         outcome,
         is_stale,
@@ -157,12 +157,18 @@ mod tests {
         }
     }
 
-    fn decide(policy: AuthPolicy, live: u32, archive: u32, profile: u32, seen: u32) -> Decision {
+    fn decide(
+        policy: AuthPolicy,
+        live: u32,
+        archive: u32,
+        profile: u32,
+        seen: u32,
+    ) -> LoginDecision {
         let some = |day: u32| (day > 0).then(|| snapshot(day));
         let (live, profile, archive) = (some(live), some(profile), snapshot(archive));
         choose(
             policy,
-            &Candidates {
+            &LoginCandidates {
                 live: live.as_ref(),
                 archive: &archive,
                 profile: profile.as_ref(),
@@ -178,19 +184,25 @@ mod tests {
         use AuthPolicy::{Archive, Newest, Skip};
         // live, archive, profile, newest ever seen
         let cases = [
-            (Newest, [0, 2, 0, 0], Choice::Archive, Restored, false),
-            (Newest, [3, 2, 0, 0], Choice::KeepLive, KeptNewer, false),
-            (Newest, [2, 2, 2, 0], Choice::KeepLive, Restored, false),
-            (Newest, [1, 2, 0, 0], Choice::Archive, Restored, false),
-            (Newest, [0, 2, 3, 3], Choice::Profile, KeptNewer, false),
-            (Newest, [0, 2, 2, 3], Choice::Profile, Restored, true),
-            (Archive, [3, 2, 0, 0], Choice::Archive, Restored, true),
-            (Skip, [1, 2, 3, 3], Choice::KeepLive, Skipped, false),
+            (Newest, [0, 2, 0, 0], LoginChoice::Archive, Restored, false),
+            (
+                Newest,
+                [3, 2, 0, 0],
+                LoginChoice::KeepLive,
+                KeptNewer,
+                false,
+            ),
+            (Newest, [2, 2, 2, 0], LoginChoice::KeepLive, Restored, false),
+            (Newest, [1, 2, 0, 0], LoginChoice::Archive, Restored, false),
+            (Newest, [0, 2, 3, 3], LoginChoice::Profile, KeptNewer, false),
+            (Newest, [0, 2, 2, 3], LoginChoice::Profile, Restored, true),
+            (Archive, [3, 2, 0, 0], LoginChoice::Archive, Restored, true),
+            (Skip, [1, 2, 3, 3], LoginChoice::KeepLive, Skipped, false),
         ];
         for (policy, [live, archive, profile, seen], choice, outcome, is_stale) in cases {
             assert_eq!(
                 decide(policy, live, archive, profile, seen),
-                Decision {
+                LoginDecision {
                     choice,
                     outcome,
                     is_stale

@@ -1,4 +1,4 @@
-//! Text as a terminal shows it: without what steers one.
+//! Removes ANSI escape sequences from text.
 
 /// The text without ANSI escapes and other control characters; line ends stay.
 pub fn strip(text: &str) -> String {

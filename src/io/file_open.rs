@@ -1,34 +1,35 @@
-//! Opening files for reading: the one place that does.
+//! Opens files for reading. The only place that does.
 //!
-//! At a name that the program knows may stand anything: the open of a pipe would wait for a writer
-//! without end, and that of a device may do something. So what is opened is looked at.
+//! A known name may be a pipe or a device: opening a pipe waits for a writer without limit, and
+//! opening a device can have side effects. Every opened file is therefore checked to be a regular
+//! one.
 
-use super::reach;
+use super::long_path;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read};
 use std::path::Path;
 
-/// What is said of a folder, pipe, socket or device where a file should be.
+/// The error text for a folder, pipe, socket or device in the place of a file.
 const NOT_A_FILE: &str = "not a regular file";
 
-/// Opens a regular file, through a link too.
+/// Opens a regular file and follows links.
 ///
 /// # Errors
-/// It cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or device
-/// ([`ErrorKind::InvalidInput`]).
+/// The file cannot be opened; it is a folder ([`ErrorKind::IsADirectory`]), or a pipe, socket or
+/// device ([`ErrorKind::InvalidInput`]).
 pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), false)
 }
 
-/// Opens a regular file that was seen to be one: a link that stands there now is not followed.
+/// Opens a file that was seen to be a regular one, without following a link that has replaced it.
 ///
 /// # Errors
-/// Those of [`open`]; it is a link.
+/// Those of [`open`]; the path is a link.
 pub fn open_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     open_with(path.as_ref(), true)
 }
 
-/// Opens a regular file to add to its end; a link is not followed.
+/// Opens a regular file for appending, without following a link.
 ///
 /// # Errors
 /// Those of [`open_no_link`].
@@ -39,16 +40,16 @@ pub fn append_no_link(path: impl AsRef<Path>) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens what the user named to be read. A pipe is as good as a file: a shell makes one of `<(…)`.
+/// Opens a file that the user named. Accepts pipes, which a shell creates for `<(…)`.
 ///
 /// # Errors
-/// It cannot be opened.
+/// The file cannot be opened.
 #[allow(clippy::disallowed_methods, reason = "a pipe is waited for on purpose")]
 pub fn open_given(path: impl AsRef<Path>) -> io::Result<File> {
     File::open(path)
 }
 
-/// The bytes of a regular file.
+/// Reads a whole regular file.
 ///
 /// # Errors
 /// See [`open`].
@@ -59,20 +60,20 @@ pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The text of a regular file.
+/// Reads a whole regular file as text.
 ///
 /// # Errors
-/// See [`open`]; what is no UTF-8 is no text ([`ErrorKind::InvalidData`]).
+/// Those of [`open`]; the content is not UTF-8 ([`ErrorKind::InvalidData`]).
 pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
     let mut text = String::new();
     open(path)?.read_to_string(&mut text)?;
     Ok(text)
 }
 
-/// The text of a regular file that should be a small one.
+/// Reads a regular file of at most `limit` bytes as text.
 ///
 /// # Errors
-/// See [`read_to_string`]; it has more than `limit` bytes ([`ErrorKind::FileTooLarge`]).
+/// Those of [`read_to_string`]; the file is larger ([`ErrorKind::FileTooLarge`]).
 pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let file = open(path)?;
@@ -87,15 +88,17 @@ pub fn read_small_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<St
     Err(io::Error::new(ErrorKind::FileTooLarge, why))
 }
 
-/// That a regular file stands at `path`, or nothing: for libraries that open files themselves.
+/// Checks that `path` is a regular file or does not exist, for libraries that open files
+/// themselves.
 ///
 /// # Errors
-/// Something else stands there.
+/// Something else occupies the path.
 pub fn check(path: &Path) -> io::Result<()> {
     path.metadata().map_or(Ok(()), |meta| check_kind(&meta))
 }
 
-/// Makes the open of a pipe not wait for its other end. On files it means nothing.
+/// Sets `O_NONBLOCK`, so that opening a pipe does not wait for its other end. No effect on regular
+/// files.
 pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
     with_flags(options, false)
 }
@@ -103,7 +106,7 @@ pub(super) fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 fn open_with(path: &Path, no_link: bool) -> io::Result<File> {
     let mut options = File::options();
     with_flags(options.read(true), no_link);
-    let file = reach::with(path, |path| options.open(path));
+    let file = long_path::with(path, |path| options.open(path));
     #[cfg(unix)]
     let file = file.map_err(|e| {
         // So the open of a socket ends.
@@ -142,7 +145,8 @@ fn check_kind(meta: &Metadata) -> io::Result<()> {
     }
 }
 
-/// Room for the whole file; a file that says to be huge has to be read to be believed.
+/// The initial buffer size for reading a file: its size, but at most 1 MiB, since the reported size
+/// may be wrong.
 fn capacity_for(meta: &Metadata) -> usize {
     const MOST: u64 = 1 << 20;
     usize::try_from(meta.len().min(MOST)).unwrap_or_default()

@@ -1,20 +1,20 @@
 //! What commands that need a closed Codex share: their flags, the list under `--verbose`, and the
 //! question.
 
-use crate::closing::{
-    self, Audience, Channel, Closing, ClosingPlan, ClosingReport, ClosingRequest, ClosingSettings,
-    System, Wish,
-};
 use crate::codex::process::Seen;
 use crate::context::Context;
 use crate::error::CommandError;
+use crate::shutdown::{
+    self, ConfirmationRequest, PromptChannel, Prompter, ShutdownPlan, ShutdownReport,
+    ShutdownRequest, ShutdownSettings, ShutdownTargets, TargetOs,
+};
 use crate::ui::dialog;
 use clap::Args;
 use std::fmt::Write;
 
 /// The flags about ending Codex.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ClosingArgs {
+pub struct ShutdownArgs {
     /// Ask before Codex is ended, whatever the configuration and --yes say
     #[arg(
         long,
@@ -27,45 +27,45 @@ pub struct ClosingArgs {
     auto_terminate_without_confirmation: bool,
 }
 
-impl ClosingArgs {
+impl ShutdownArgs {
     /// What they say about asking.
-    pub fn wish(&self, context: &Context) -> Wish {
+    pub fn wish(&self, context: &Context) -> ConfirmationRequest {
         if self.manual_terminate_confirmation {
-            Wish::Ask
+            ConfirmationRequest::Ask
         } else if self.auto_terminate_without_confirmation {
-            Wish::DoNotAsk
+            ConfirmationRequest::DoNotAsk
         } else if context.settings.assume_yes {
-            Wish::Yes
+            ConfirmationRequest::Yes
         } else {
-            Wish::AsConfigured
+            ConfirmationRequest::AsConfigured
         }
     }
 
     /// What closing Codex would take, without waiting, asking or ending anybody.
-    pub fn plan(&self, context: &Context, request: &ClosingRequest<'_>) -> ClosingPlan {
-        let seen = request.look();
+    pub fn plan(&self, context: &Context, request: &ShutdownRequest<'_>) -> ShutdownPlan {
+        let seen = request.scan();
         list(context, &seen);
-        let asks = closing::must_ask(
+        let asks = shutdown::must_ask(
             request.settings,
             self.wish(context),
-            System::of_this_build(),
+            TargetOs::of_this_build(),
         );
-        closing::plan(&seen, request.settings, asks)
+        shutdown::plan(&seen, request.settings, asks)
     }
 
     /// Sees to it that nobody uses the home.
     ///
     /// # Errors
     /// Codex is running and is not ended (exit code 3), or was told to end and did not in time (5).
-    pub fn close(
+    pub fn shut_down(
         &self,
         context: &Context,
-        request: &ClosingRequest<'_>,
-    ) -> Result<ClosingReport, CommandError> {
-        let mut audience = Asker { context, request };
-        let report = closing::close(request, self.wish(context), &mut audience)?;
+        request: &ShutdownRequest<'_>,
+    ) -> Result<ShutdownReport, CommandError> {
+        let mut prompter = UserPrompter { context, request };
+        let report = shutdown::shut_down(request, self.wish(context), &mut prompter)?;
         if !report.ended.is_empty() {
-            let ended = closing::named(&report.ended);
+            let ended = shutdown::named(&report.ended);
             context.ui.note(format_args!("ended: {ended}"));
         }
         Ok(report)
@@ -91,37 +91,37 @@ pub fn list(context: &Context, seen: &Seen) {
 }
 
 /// Whether the user can be asked, in a window or on the terminal.
-pub fn can_ask(context: &Context, settings: &ClosingSettings) -> bool {
-    let in_a_window = settings.channel == Channel::Gui && dialog::is_available(&context.env);
+pub fn can_ask(context: &Context, settings: &ShutdownSettings) -> bool {
+    let in_a_window = settings.channel == PromptChannel::Gui && dialog::is_available(&context.env);
     in_a_window || context.ui.is_interactive()
 }
 
-struct Asker<'a> {
+struct UserPrompter<'a> {
     context: &'a Context,
-    request: &'a ClosingRequest<'a>,
+    request: &'a ShutdownRequest<'a>,
 }
 
-impl Audience for Asker<'_> {
-    fn see(&mut self, seen: &Seen) {
+impl Prompter for UserPrompter<'_> {
+    fn show(&mut self, seen: &Seen) {
         list(self.context, seen);
     }
 
-    fn ask(&mut self, closing: &Closing) -> Option<bool> {
-        let question = question(closing, self.request);
+    fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool> {
+        let question = question(targets, self.request);
         let in_a_window = match self.request.settings.channel {
-            Channel::Gui => dialog::confirm(&question, &self.context.env),
-            Channel::Console => None,
+            PromptChannel::Gui => dialog::confirm(&question, &self.context.env),
+            PromptChannel::Console => None,
         };
         in_a_window.or_else(|| self.context.ui.confirm(&question))
     }
 }
 
-fn question(closing: &Closing, request: &ClosingRequest<'_>) -> String {
+fn question(targets: &ShutdownTargets, request: &ShutdownRequest<'_>) -> String {
     let mut text = format!("Codex is running on {}:\n", request.home.display());
-    for process in &closing.processes {
+    for process in &targets.processes {
         let _ = writeln!(text, "  {process}");
     }
-    match closing.conversations.len() {
+    match targets.conversations.len() {
         0 => {}
         1 => text.push_str("A conversation is being written; its turn would be cut off.\n"),
         n => {

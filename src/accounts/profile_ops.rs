@@ -1,10 +1,10 @@
-//! What a user does to profiles by name: save, rename, put an older login back.
+//! Operations on profiles by name: save, rename, restore a login from the history.
 
 use super::profile::{
     HISTORY, Owner, Profile, ProfileError, Profiles, canonical, is_unfinished, own_profile,
     write_profile_json,
 };
-use super::save::{Keeper, SaveOutcome, SavedBack, keep_in_history, save_outcome};
+use super::save::{OwnerLocation, SaveOutcome, SaveReport, keep_in_history, save_outcome};
 use crate::archive::names::safe_label;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Freshness, Login};
 use crate::codex::home::AUTH_JSON;
@@ -16,44 +16,44 @@ use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The longest name of a profile, in bytes.
+/// The longest profile name, in bytes.
 const MAX_NAME_BYTES: usize = 64;
 
-/// What saving a login under a name will do.
+/// The planned effect of saving a login under a name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SavePlan {
-    /// The profile.
+    /// The name of the profile after the save.
     pub profile: String,
-    /// Its name until now, where the account has a profile of another name.
+    /// The current name, if the account's profile has another one and is renamed.
     pub renamed_from: Option<String>,
-    /// What happens to the login.
+    /// The effect on the login in the profile.
     pub outcome: SaveOutcome,
 }
 
-/// An older login of a profile.
+/// A login in `history/` of a profile.
 #[derive(Debug, Clone)]
-pub struct KeptLogin {
-    /// Its file name in `history/`.
+pub struct HistoryLogin {
+    /// The file name in `history/`.
     pub name: String,
-    /// What is in it.
+    /// The parsed content of the file.
     pub auth: AuthFile,
 }
 
-/// A login that was taken out of the history.
+/// A login that was restored from the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PutBack {
-    /// Its name in the history.
+pub struct RestoredLogin {
+    /// The file name that the login had in `history/`.
     pub login: String,
-    /// How new it is.
+    /// The freshness of the restored login.
     pub freshness: Freshness,
-    /// Whether a newer one was seen.
+    /// True if a newer login of the account was seen: the refresh token is probably spent.
     pub is_stale: bool,
 }
 
-/// Whether a text can be the name of a profile.
+/// Checks that `name` is a valid profile name.
 ///
 /// # Errors
-/// It cannot, and why.
+/// [`ProfileError::BadName`] with the reason.
 pub fn check_name(name: &str) -> Result<(), ProfileError> {
     match name_problem(name) {
         None => Ok(()),
@@ -64,30 +64,30 @@ pub fn check_name(name: &str) -> Result<(), ProfileError> {
     }
 }
 
-/// Why a text cannot be the name of a profile; `None` if it can.
+/// The reason why `name` is not a valid profile name; `None` if it is valid.
 pub fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("empty")
     } else if name.len() > MAX_NAME_BYTES {
         Some("too long")
     } else if name.starts_with(['.', '-']) {
-        Some("it begins with a dot or a dash")
+        Some("it begins with a dot or a hyphen")
     } else if name == "latest" {
-        Some("restore takes it for the newest archive")
+        Some("restore uses it for the newest archive")
     } else if safe_label(name) != name {
-        Some("letters, digits and any of @ . _ + - are allowed")
+        Some("only letters, digits and @ . _ + - are allowed")
     } else {
         None
     }
 }
 
-/// What saving this login as `name` will do, given all profiles. Pure.
+/// Plans saving a login as `name`, given all profiles. Pure.
 ///
-/// An account has one profile: where it has one of another name, that is renamed.
+/// An account has one profile: if it has one of another name, that is renamed.
 ///
 /// # Errors
-/// The name is no name, or is that of another account's profile; the login was moved to another
-/// machine, and `is_owner` does not say that it is here all the same.
+/// The name is invalid or taken by another account, or the login was moved to another machine and
+/// `is_owner` does not assert that this copy is the owner.
 pub fn plan_save(
     profiles: &[Profile],
     name: &str,
@@ -116,8 +116,8 @@ pub fn plan_save(
     })
 }
 
-/// That `name` is not the email of an account other than `own`: whoever types that email means the
-/// account, and must not get another. Accounts that share one email may all be called by it.
+/// Fails if `name` is the email of an account other than `own`: a user who types that email means
+/// the account. Accounts that share one email may all have it as their name.
 pub(crate) fn check_no_email(
     profiles: &[Profile],
     name: &str,
@@ -134,8 +134,8 @@ pub(crate) fn check_no_email(
     }
 }
 
-/// That `name` is free, or that of `own`. Names that differ in letter case alone are the same: they
-/// are on some disks, and to whoever types them.
+/// Fails if another profile than `own` is called `name`. Names that differ in letter case only are
+/// the same, as on macOS and Windows disks.
 fn check_free(profiles: &[Profile], name: &str, own: Option<&Profile>) -> Result<(), ProfileError> {
     let same = |p: &&Profile| p.name.to_lowercase() == name.to_lowercase();
     match profiles.iter().find(same) {
@@ -156,11 +156,12 @@ impl Profiles {
         self.folder.join(name)
     }
 
-    /// Saves a login as `name`; see [`plan_save`]. Older logins go to the history. Everything is
-    /// durable on return. `is_owner` says that this copy is the owner, whatever was noted.
+    /// Saves a login as `name`; see [`plan_save`]. A replaced login goes to the history. Everything
+    /// is durable on return. `is_owner` asserts that this copy is the owner, overriding the
+    /// recorded owner.
     ///
     /// # Errors
-    /// Those of [`plan_save`], and what the file system refuses.
+    /// Those of [`plan_save`], and I/O errors.
     pub fn save_as(
         &self,
         name: &str,
@@ -168,7 +169,7 @@ impl Profiles {
         codex_home: &Path,
         is_owner: bool,
         now: Timestamp,
-    ) -> Result<(SavePlan, SavedBack), ProfileError> {
+    ) -> Result<(SavePlan, SaveReport), ProfileError> {
         check_name(name)?;
         atomic::create_private_folder(&self.folder)?;
         let _held = FileLock::exclusive(&self.lock)?;
@@ -188,33 +189,33 @@ impl Profiles {
             name.clone_into(&mut own.name);
         }
         let found = own.or_else(|| self.remembered(name, login));
-        // A login from a file is owned by whoever has the account live.
+        // If the account is live, the Codex home owns a login that comes from a file.
         let probe = found.clone().unwrap_or_else(|| Profile::of(name, login));
         let live_in = probe.live_in(codex_home);
-        let keeper = match live_in.as_deref() {
-            Some(home) if is_owner => Keeper::SaidLive(home),
-            Some(home) => Keeper::Live(home),
-            None if is_owner => Keeper::SaidProfile,
-            None => Keeper::Profile,
+        let owner = match live_in.as_deref() {
+            Some(home) if is_owner => OwnerLocation::AssertedLive(home),
+            Some(home) => OwnerLocation::Live(home),
+            None if is_owner => OwnerLocation::AssertedProfile,
+            None => OwnerLocation::Profile,
         };
-        let saved = self.save_into(name, found.as_ref(), (snapshot, login), keeper, now)?;
+        let saved = self.save_into(name, found.as_ref(), (snapshot, login), owner, now)?;
         Ok((plan, saved))
     }
 
-    /// Whether `path` is the auth.json of this account's profile.
+    /// Returns true if `path` is the auth.json of this account's profile.
     ///
     /// # Errors
-    /// It cannot be told which profile that is, or the file system refuses.
+    /// Several profiles fit `account`, or an I/O error.
     pub fn is_own_file(&self, path: &Path, account: &Identity) -> Result<bool, ProfileError> {
         let own = self.find(account)?;
         let file = own.map(|own| canonical(&self.folder_of(&own.name).join(AUTH_JSON)));
         Ok(file.is_some_and(|file| file == canonical(path)))
     }
 
-    /// Gives a profile another name.
+    /// Renames a profile. With `dry_run`, only checks that it is possible.
     ///
     /// # Errors
-    /// There is none of the old name, or the new one is no name or taken.
+    /// There is no profile `old`, or `new` is invalid or taken.
     pub fn rename(&self, old: &str, new: &str, dry_run: bool) -> Result<(), ProfileError> {
         check_name(new)?;
         let _held = self.hold(dry_run)?;
@@ -230,10 +231,10 @@ impl Profiles {
         self.move_to(&own.name, new)
     }
 
-    /// Keeps an older login of a profile's account in its history, unless it is there.
+    /// Adds a login of the profile's account to its history, unless it is already there.
     ///
     /// # Errors
-    /// The file system refuses.
+    /// An I/O error.
     pub(crate) fn keep_as_history(
         &self,
         name: &str,
@@ -248,11 +249,11 @@ impl Profiles {
         )?)
     }
 
-    /// The older logins of a profile, newest first.
+    /// The logins in the history of a profile, newest file first.
     ///
     /// # Errors
-    /// The file system refuses.
-    pub fn history(&self, name: &str) -> Result<Vec<KeptLogin>, ProfileError> {
+    /// An I/O error.
+    pub fn history(&self, name: &str) -> Result<Vec<HistoryLogin>, ProfileError> {
         let folder = self.folder.join(name).join(HISTORY);
         let mut names: Vec<_> = fs::read_dir(&folder)
             .into_iter()
@@ -267,17 +268,17 @@ impl Profiles {
             .into_iter()
             .map(|name| {
                 let auth = AuthFile::read(&folder.join(&name))?;
-                Ok(KeptLogin { name, auth })
+                Ok(HistoryLogin { name, auth })
             })
             .collect()
     }
 
-    /// Puts a login of the history in the place of the profile's, which goes to the history: the one
-    /// whose name begins with `wanted`, else that which was made or renewed last. The newest login that
-    /// was seen stays what it is.
+    /// Replaces the login of a profile by one from its history: the one with a file name that
+    /// begins with `wanted`, else the newest. The replaced login goes to the history. The recorded
+    /// newest freshness does not change.
     ///
     /// # Errors
-    /// There is no such profile or login, the account is signed in, or the file system refuses.
+    /// There is no such profile or login, the account is signed in, or an I/O error.
     pub fn restore_login(
         &self,
         name: &str,
@@ -285,7 +286,7 @@ impl Profiles {
         codex_home: &Path,
         now: Timestamp,
         dry_run: bool,
-    ) -> Result<PutBack, ProfileError> {
+    ) -> Result<RestoredLogin, ProfileError> {
         let _held = self.hold(dry_run)?;
         let profile = self.named(name)?;
         self.check_version(&profile.name)?;
@@ -302,7 +303,7 @@ impl Profiles {
             };
             kept.auth.login().is_some_and(own) && kept.auth.snapshot() != profile.snapshot()
         });
-        let age = |kept: &&KeptLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
+        let age = |kept: &&HistoryLogin| kept.auth.login().map(|l| l.freshness).unwrap_or_default();
         let chosen = match wanted {
             // The one that was put there last may be the oldest of all.
             None => usable.iter().rev().max_by(|a, b| age(a).compare(&age(b))),
@@ -326,17 +327,17 @@ impl Profiles {
             }
             atomic::write(&folder.join(AUTH_JSON), snapshot.bytes.expose())?;
         }
-        Ok(PutBack {
+        Ok(RestoredLogin {
             login: kept.name.clone(),
             freshness: login.freshness,
             is_stale,
         })
     }
 
-    /// The profile of this name, without regard to letter case.
+    /// The profile of this name, ignoring letter case.
     ///
     /// # Errors
-    /// There is none, or the file system refuses.
+    /// There is none, or an I/O error.
     pub fn named(&self, name: &str) -> Result<Profile, ProfileError> {
         find_named(&self.list()?, name).cloned()
     }
@@ -437,7 +438,7 @@ mod tests {
         assert_eq!(plan("client", "u1", 3), Ok((Some("work".into()), Updated)));
         assert_eq!(plan("Work", "u1", 2), Ok((Some("work".into()), Unchanged)));
         assert_eq!(plan("new", "u3", 1), Ok((None, Created)));
-        let taken = Err("the profile work is of a@x.com".into());
+        let taken = Err("the profile work belongs to a@x.com".into());
         assert_eq!(plan("work", "u2", 3), taken);
         assert_eq!(plan("WORK", "u3", 3), taken);
     }

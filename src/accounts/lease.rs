@@ -1,0 +1,591 @@
+//! Leases: a profile's login moves into a scratch home while Codex is asked about it.
+//!
+//! Codex may renew a login as soon as it starts, and it leaves databases behind. A probe therefore
+//! runs in a scratch home, `profiles/.probes/<account>/`, whose auth.json is the owner copy for
+//! that time. Releasing the lease moves the login that Codex left back into the profile. If the
+//! manager is killed during a probe, its Codex may still run: the next process that locks the
+//! account waits for that Codex, then recovers the login. One lock file per account keeps `use`,
+//! `restore` and probes of the same login apart; the system drops the lock when its process ends.
+
+use super::profile::{Owner, Profile, ProfileError, Profiles, write_profile_json};
+use super::save::{OwnerLocation, SaveReport};
+use crate::codex::auth::AuthFile;
+use crate::codex::config::{self, CodexConfig, CredentialStore};
+use crate::codex::home::{AUTH_JSON, CONFIG_TOML};
+use crate::codex::identity::Identity;
+use crate::codex::process::{self, Holder, find_codex};
+use crate::io::clock::Timestamp;
+use crate::io::file_open;
+use crate::io::lock::{FileLock, LockError};
+use crate::io::progress::is_interrupted;
+use crate::io::secret::SecretBytes;
+use crate::io::{IoError, atomic, hash, space, tree};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The folder in `profiles/` that holds the scratch homes and the lock files of accounts.
+const PROBE_HOMES: &str = ".probes";
+
+/// Codex's file that tells its servers which installation asks.
+const INSTALLATION_ID: &str = "installation_id";
+
+/// The free disk space that a scratch home needs. Codex loses a login that it renews but cannot
+/// store.
+const MIN_FREE_BYTES: u64 = 32 << 20;
+
+/// The time that Codex gets to exit after its input was closed.
+const CODEX_EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// The interval at which the exit of Codex is checked.
+const EXIT_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// The reason why a login cannot be leased or its account locked. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// A profile cannot be read or written.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// An I/O error.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// Another codex-manager process holds the lock on the account.
+    #[error("another codex-manager process is using the login of {0}")]
+    InUse(Identity),
+    /// The Codex of an earlier probe still runs and may be renewing the login.
+    #[error("the Codex of an earlier status query of {of} is still running: {}", join(.holders))]
+    ProbeRunning {
+        /// The account of the login.
+        of: Identity,
+        /// The Codex processes that still run.
+        holders: Vec<Holder>,
+    },
+    /// The profile, given by name, has no login.
+    #[error("the profile {0} has no login")]
+    NoLogin(String),
+    /// `profile.json` is unreadable, so the owner of the login is unknown.
+    #[error(
+        "the profile.json of the profile {profile} is damaged ({reason}): its login may have been moved to another machine"
+    )]
+    Damaged {
+        /// The name of the profile.
+        profile: String,
+        /// The parse error or the violated rule.
+        reason: String,
+    },
+    /// An export moved the login to another machine.
+    #[error("the login of the profile {0} was moved to another machine")]
+    Moved(String),
+    /// The owner copy is in a Codex home.
+    #[error("the login of the profile {profile} is live in a Codex home: {}", home.display())]
+    Live {
+        /// The name of the profile.
+        profile: String,
+        /// The path of the Codex home.
+        home: PathBuf,
+    },
+    /// The owner copy is in the isolated home of the account, where Codex runs.
+    #[error("the login of the profile {profile} is in use in an isolated home{}", listed(.holders))]
+    Isolated {
+        /// The name of the profile.
+        profile: String,
+        /// The home.
+        home: PathBuf,
+        /// The Codex programs that run there.
+        holders: Vec<Holder>,
+    },
+    /// The owner copy was last in a Codex home that cannot be read now, such as one on an unmounted
+    /// disk.
+    #[error("the login of the profile {profile} was last live in a Codex home that cannot be read: {}", home.display())]
+    HomeUnreadable {
+        /// The name of the profile.
+        profile: String,
+        /// The path of the Codex home.
+        home: PathBuf,
+    },
+    /// The owner copy may be in the system keyring of a Codex home that does not use auth.json.
+    #[error("the login of the profile {profile} may be live in the Codex home {}, which does not keep its login in auth.json (cli_auth_credentials_store)", home.display())]
+    InKeyring {
+        /// The name of the profile.
+        profile: String,
+        /// The path of the Codex home.
+        home: PathBuf,
+    },
+    /// Codex might be unable to store a renewed login in this folder.
+    #[error("not enough free disk space for a login that Codex may renew: {}", .0.display())]
+    DiskFull(PathBuf),
+    /// `profile.json` names a probe as the owner of the login.
+    #[error("the login of the profile {0} is in use by a status query")]
+    AlreadyLeased(String),
+    /// A newer login of the account was seen, so the refresh token of this one is probably spent.
+    #[error("the login of the profile {0} is older than the newest one seen")]
+    Stale(String),
+    /// A Codex runs in this isolated home, signed in to another account than the home is for.
+    #[error("Codex is signed in to another account in the isolated home: {}", .0.display())]
+    OtherAccountSignedIn(PathBuf),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn join(holders: &[Holder]) -> String {
+    let holders: Vec<_> = holders.iter().map(ToString::to_string).collect();
+    holders.join(", ")
+}
+
+fn listed(holders: &[Holder]) -> String {
+    if holders.is_empty() {
+        return String::new();
+    }
+    format!(": {}", join(holders))
+}
+
+/// The locks on one or more accounts. No other codex-manager process touches their logins until
+/// this is dropped.
+#[derive(Debug)]
+pub struct AccountLocks {
+    _locks: Vec<FileLock>,
+}
+
+/// The owner copy of a profile's login in a scratch home. Dropped without [`Lease::release`], the
+/// login stays there until the next lock on the account recovers it.
+#[derive(Debug)]
+pub struct Lease<'a> {
+    profiles: &'a Profiles,
+    identity: Identity,
+    home: PathBuf,
+    now: Timestamp,
+    _held: AccountLocks,
+}
+
+impl Lease<'_> {
+    /// The scratch home. It contains auth.json and a config.toml that names the same servers as the
+    /// Codex home.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Moves the login that Codex left in the scratch home back into the profile and removes the
+    /// scratch home.
+    ///
+    /// # Errors
+    /// A Codex of the scratch home still runs, or an I/O error. The next lock on the account
+    /// retries.
+    pub fn release(self) -> Result<Option<SaveReport>, LeaseError> {
+        let patience = CODEX_EXIT_GRACE * 2;
+        self.profiles
+            .recover_lease(&self.identity, self.now, patience)
+    }
+}
+
+impl Profiles {
+    /// Locks `accounts`, waiting at most `patience`, and recovers logins that killed probes and
+    /// launches left in scratch and isolated homes.
+    ///
+    /// # Errors
+    /// Another process holds one of the locks, a Codex may still be renewing one of the logins, or
+    /// an I/O error.
+    pub fn lock_accounts(
+        &self,
+        accounts: &[&Identity],
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<AccountLocks, LeaseError> {
+        let end = Instant::now() + patience;
+        let rest = || end.saturating_duration_since(Instant::now());
+        let accounts: Vec<_> = accounts
+            .iter()
+            .map(|who| self.recorded_identity(who))
+            .collect::<Result<_, _>>()?;
+        // Lock in one order, so that two processes that need the same accounts do not deadlock.
+        let mut wanted: Vec<_> = accounts.iter().map(|who| (key(who), who)).collect();
+        wanted.sort_by(|a, b| a.0.cmp(&b.0));
+        wanted.dedup_by(|a, b| a.0 == b.0);
+        if !wanted.is_empty() {
+            atomic::create_private_folder(&self.folder.join(PROBE_HOMES))?;
+        }
+        let mut locks = Vec::new();
+        for (key, who) in wanted {
+            let path = self.folder.join(PROBE_HOMES).join(format!("{key}.lock"));
+            let lock = FileLock::exclusive_within(&path, rest()).map_err(|e| match e {
+                LockError::Held(_) => LeaseError::InUse(who.clone()),
+                LockError::Io(e) => e.into(),
+            })?;
+            locks.push(lock);
+            self.recover_lease(who, now, rest())?;
+            self.return_from_isolation(who, now)?;
+        }
+        Ok(AccountLocks { _locks: locks })
+    }
+
+    /// The identity of `account` as its profile records it. Lock files are named after it, so that
+    /// a caller who knows fewer ids of the account takes the same lock.
+    pub(super) fn recorded_identity(&self, account: &Identity) -> Result<Identity, ProfileError> {
+        let profile = self.find(account)?;
+        let noted = profile.as_ref().and_then(Profile::identity);
+        Ok(noted.unwrap_or(account).clone())
+    }
+
+    /// Locks the account of the profile `name`; `None` if there is no such profile.
+    ///
+    /// # Errors
+    /// See [`Profiles::lock_accounts`].
+    pub fn lock_account_named(
+        &self,
+        name: &str,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Option<AccountLocks>, LeaseError> {
+        let Ok(profile) = self.named(name) else {
+            return Ok(None);
+        };
+        let identity = profile.identity();
+        identity
+            .map(|who| self.lock_accounts(&[who], now, patience))
+            .transpose()
+    }
+
+    /// Moves the login of `account` into a scratch home that uses the servers configured in
+    /// `codex_home`.
+    ///
+    /// # Errors
+    /// The profile does not own the login or has an older one than was seen; see also
+    /// [`Profiles::lock_accounts`].
+    pub fn acquire_lease(
+        &self,
+        account: &Identity,
+        codex_home: &Path,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Lease<'_>, LeaseError> {
+        let held = self.lock_accounts(&[account], now, patience)?;
+        let account = &self.recorded_identity(account)?;
+        self.check_disk_space()?;
+        let bytes = {
+            let _lock = FileLock::exclusive(&self.lock)?;
+            let Some(profile) = self.find(account)? else {
+                return Err(LeaseError::NoLogin(account.to_string()));
+            };
+            let Some(bytes) = self.check_owner(&profile, codex_home)? else {
+                return Err(LeaseError::NoLogin(profile.name));
+            };
+            // Created before the lease is recorded: recovery looks for this folder.
+            atomic::create_private_folder(&self.scratch(account))?;
+            // Recorded before Codex can renew the login.
+            let mut file = profile.file.clone();
+            file.newest = profile.newest();
+            file.owner = Owner::Probe;
+            file.live_home = None;
+            write_profile_json(&self.folder.join(&profile.name), &file)?;
+            bytes
+        };
+        let home = self.scratch(account);
+        atomic::write(
+            &home.join(CONFIG_TOML),
+            config::servers_of(codex_home).as_bytes(),
+        )?;
+        // Reuse the installation id, so that the servers do not see a new installation per probe.
+        if let Ok(id) = file_open::read(codex_home.join(INSTALLATION_ID)) {
+            atomic::write(&home.join(INSTALLATION_ID), &id)?;
+        }
+        atomic::write(&home.join(AUTH_JSON), bytes.expose())?;
+        Ok(Lease {
+            profiles: self,
+            identity: account.clone(),
+            home,
+            now,
+            _held: held,
+        })
+    }
+
+    /// Refuses a lease if Codex might be unable to store a renewed login.
+    pub(super) fn check_disk_space(&self) -> Result<(), LeaseError> {
+        if space::free_bytes(&self.folder).is_some_and(|free| free < MIN_FREE_BYTES) {
+            return Err(LeaseError::DiskFull(self.folder.clone()));
+        }
+        Ok(())
+    }
+
+    /// The scratch home of an account. It exists only during a lease.
+    fn scratch(&self, account: &Identity) -> PathBuf {
+        self.folder.join(PROBE_HOMES).join(key(account))
+    }
+
+    /// Moves the login in the scratch home of an account back into the profile; `None` if there is
+    /// no scratch home or no login in it. The caller holds the lock on the account.
+    fn recover_lease(
+        &self,
+        account: &Identity,
+        now: Timestamp,
+        patience: Duration,
+    ) -> Result<Option<SaveReport>, LeaseError> {
+        let home = self.scratch(account);
+        if !home.is_dir() {
+            return Ok(None);
+        }
+        wait_until_idle(&home, account, now, patience)?;
+        let saved = match AuthFile::read(&home.join(AUTH_JSON))? {
+            AuthFile::Present(snapshot) => {
+                if let Some(login) = &snapshot.login {
+                    Some(self.save_back(&snapshot, login, OwnerLocation::Profile, now)?)
+                } else {
+                    self.quarantine_bytes(&snapshot.bytes)?;
+                    None
+                }
+            }
+            AuthFile::Unreadable { bytes, .. } => {
+                self.quarantine_bytes(&bytes)?;
+                None
+            }
+            // The manager was killed before it wrote the login.
+            AuthFile::Missing => None,
+        };
+        if saved.is_none() {
+            self.mark_as_owner(account)?;
+        }
+        tree::remove(&home)?;
+        Ok(saved)
+    }
+
+    /// Records the profile as the owner of its login again if `profile.json` names a probe: the
+    /// lease ended before the login was in the scratch home.
+    fn mark_as_owner(&self, account: &Identity) -> Result<(), LeaseError> {
+        let _lock = FileLock::exclusive(&self.lock)?;
+        if let Some(profile) = self.find(account)?
+            && profile.file.owner == Owner::Probe
+        {
+            let mut file = profile.file;
+            file.owner = Owner::Profile;
+            write_profile_json(&self.folder.join(&profile.name), &file)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the bytes of a profile's login if that copy is the owner and the newest; `None` if
+    /// the profile has no login.
+    pub(super) fn check_owner(
+        &self,
+        profile: &Profile,
+        codex_home: &Path,
+    ) -> Result<Option<SecretBytes>, LeaseError> {
+        let name = || profile.name.clone();
+        if let Some(reason) = profile.damaged.clone() {
+            let profile = name();
+            return Err(LeaseError::Damaged { profile, reason });
+        }
+        if profile.file.owner == Owner::Moved {
+            return Err(LeaseError::Moved(name()));
+        }
+        if let Some(home) = profile.live_in(codex_home) {
+            let profile = name();
+            if let Some(isolated) = self.isolation_of(&profile, &home) {
+                return Err(isolated);
+            }
+            return Err(if CredentialStore::of(&home).reads_auth_json() {
+                LeaseError::Live { profile, home }
+            } else {
+                LeaseError::InKeyring { profile, home }
+            });
+        }
+        if let Some(home) = profile.unreadable_home().map(Path::to_path_buf) {
+            let profile = name();
+            return Err(LeaseError::HomeUnreadable { profile, home });
+        }
+        if let Some(home) = &profile.file.live_home
+            && profile.file.owner == Owner::Live
+            && !CodexConfig::read(home).store.reads_auth_json()
+        {
+            let (profile, home) = (name(), home.clone());
+            return Err(LeaseError::InKeyring { profile, home });
+        }
+        let (Some(snapshot), Some(login)) = (profile.snapshot(), profile.login()) else {
+            return Ok(None);
+        };
+        if profile.newest().is_newer_than(&login.freshness) {
+            return Err(LeaseError::Stale(name()));
+        }
+        Ok(Some(snapshot.bytes.clone()))
+    }
+}
+
+/// Waits until no Codex on the scratch home can be renewing the login. Kills a Codex that has
+/// finished the renewal, since the probe that started it is gone.
+fn wait_until_idle(
+    home: &Path,
+    account: &Identity,
+    now: Timestamp,
+    patience: Duration,
+) -> Result<(), LeaseError> {
+    let began = Instant::now();
+    loop {
+        let holders = find_codex(home);
+        if holders.is_empty() {
+            return Ok(());
+        }
+        let is_renewed = AuthFile::read(&home.join(AUTH_JSON))?
+            .login()
+            .is_some_and(|login| !login.is_renewal_due(&now.to_utc()));
+        if is_renewed && began.elapsed() >= CODEX_EXIT_GRACE {
+            holders.iter().for_each(process::kill);
+        }
+        if is_interrupted() {
+            return Err(LeaseError::Interrupted);
+        }
+        if began.elapsed() >= patience {
+            let of = account.clone();
+            return Err(LeaseError::ProbeRunning { of, holders });
+        }
+        std::thread::sleep(EXIT_POLL_INTERVAL);
+    }
+}
+
+/// The file name for an account: a hash of its ids, which stay the same when its email changes.
+pub(super) fn key(account: &Identity) -> String {
+    let id = |id: &Option<String>| id.clone().unwrap_or_default();
+    let mut text = format!("{}\n{}", id(&account.account_id), id(&account.user_id));
+    if text == "\n" {
+        text = account.email.key();
+    }
+    hash::sha256(text.as_bytes())[..16].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::profile::ProfileFile;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use std::fs;
+
+    fn now() -> Timestamp {
+        Timestamp::parse_from_rfc3339("2026-11-20T12:00:00Z").unwrap()
+    }
+
+    fn token(claims: &str) -> String {
+        format!("x.{}.s", URL_SAFE_NO_PAD.encode(claims))
+    }
+
+    /// A login of one account, renewed on this day, that is good until next year.
+    fn login(day: u32) -> Vec<u8> {
+        let id = token(
+            r#"{"email":"a@x.com","https://api.openai.com/auth":{"chatgpt_user_id":"u","chatgpt_account_id":"acct"}}"#,
+        );
+        let access = token(r#"{"exp":1830000000}"#);
+        format!(
+            r#"{{"tokens":{{"id_token":"{id}","access_token":"{access}","refresh_token":"rt.{day}"}},"last_refresh":"2026-11-{day:02}T00:00:00Z"}}"#
+        )
+        .into_bytes()
+    }
+
+    struct LeaseFixture {
+        folder: tempfile::TempDir,
+        profiles: Profiles,
+        who: Identity,
+    }
+
+    /// A profile that owns its login.
+    fn fixture() -> LeaseFixture {
+        let folder = tempfile::tempdir().unwrap();
+        let profiles = Profiles::of(&folder.path().join("manager"));
+        let snapshot = crate::codex::auth::AuthSnapshot::parse(login(1)).unwrap();
+        let own = snapshot.login.clone().unwrap();
+        profiles
+            .save_back(&snapshot, &own, OwnerLocation::Profile, now())
+            .unwrap();
+        LeaseFixture {
+            folder,
+            profiles,
+            who: own.identity,
+        }
+    }
+
+    impl LeaseFixture {
+        fn profile(&self) -> Profile {
+            self.profiles.find(&self.who).unwrap().unwrap()
+        }
+
+        fn note(&self, change: impl FnOnce(&mut ProfileFile)) {
+            let profile = self.profile();
+            let mut file = profile.file;
+            change(&mut file);
+            self.profiles.write_note(&profile.name, &file).unwrap();
+        }
+
+        fn lease(&self) -> Result<Lease<'_>, LeaseError> {
+            let home = self.folder.path().join("codex");
+            self.profiles
+                .acquire_lease(&self.who, &home, now(), Duration::ZERO)
+        }
+    }
+
+    #[test]
+    fn a_probe_that_was_killed_before_it_had_the_login_gives_it_back() {
+        let fixture = fixture();
+        let lease = fixture.lease().unwrap();
+        fs::remove_file(lease.home().join(AUTH_JSON)).unwrap();
+        drop(lease);
+        assert_eq!(fixture.profile().file.owner, Owner::Probe);
+        let _held = fixture
+            .profiles
+            .lock_accounts(&[&fixture.who], now(), Duration::ZERO)
+            .unwrap();
+        assert_eq!(fixture.profile().file.owner, Owner::Profile);
+    }
+
+    #[test]
+    fn an_account_of_which_less_is_known_is_the_same_login() {
+        let fixture = fixture();
+        let known_by_half = Identity {
+            user_id: None,
+            ..fixture.who.clone()
+        };
+        let lock = || {
+            fixture
+                .profiles
+                .lock_accounts(&[&known_by_half], now(), Duration::ZERO)
+        };
+        let lease = fixture.lease().unwrap();
+        assert!(matches!(lock(), Err(LeaseError::InUse(_))));
+        fs::write(lease.home().join(AUTH_JSON), login(2)).unwrap();
+        drop(lease);
+        drop(lock().unwrap());
+        let profile = fixture.profile();
+        assert_eq!(profile.snapshot().unwrap().bytes.expose(), login(2));
+        assert_eq!(profile.file.owner, Owner::Profile);
+    }
+
+    #[test]
+    fn a_login_whose_home_cannot_be_looked_at_may_be_live_there() {
+        let fixture = fixture();
+        let home = fixture.folder.path().join("disk/codex");
+        fixture.note(|file| {
+            file.owner = Owner::Live;
+            file.live_home = Some(home.clone());
+        });
+        let refused = fixture.lease().unwrap_err().to_string();
+        assert!(refused.contains("disk/codex"), "{refused}");
+        assert_eq!(fixture.profile().file.owner, Owner::Live);
+        fs::create_dir_all(home.join(AUTH_JSON)).unwrap();
+        let refused = fixture.lease().unwrap_err().to_string();
+        assert!(refused.contains("disk/codex"), "{refused}");
+        // There, and signed out.
+        fs::remove_dir(home.join(AUTH_JSON)).unwrap();
+        fixture.lease().unwrap();
+    }
+
+    #[test]
+    fn a_login_whose_home_keeps_logins_in_the_keyring_may_be_live_there() {
+        let fixture = fixture();
+        let home = fixture.folder.path().join("kept");
+        fs::create_dir(&home).unwrap();
+        let config = home.join(CONFIG_TOML);
+        fs::write(&config, "cli_auth_credentials_store = \"keyring\"\n").unwrap();
+        fixture.note(|file| {
+            file.owner = Owner::Live;
+            file.live_home = Some(home.clone());
+        });
+        let refused = fixture.lease().unwrap_err().to_string();
+        assert!(refused.contains("cli_auth_credentials_store"), "{refused}");
+        fs::remove_file(config).unwrap();
+        fixture.lease().unwrap();
+    }
+}

@@ -1,0 +1,313 @@
+//! Joins the lines of a status text to labelled values.
+//!
+//! Codex prints a table of labels and values. In a narrow terminal it wraps a value, inside words if
+//! need be and with blank lines in between. A value therefore ends where it is complete or where the
+//! next label begins, not at the end of its line.
+
+use super::figures::window_minutes;
+
+/// The longest value in lines: that of the longest address in a column of three characters. It bounds
+/// the work on a bracket that is never closed.
+const MAX_LINES: usize = 128;
+
+/// A labelled value.
+#[derive(Debug)]
+pub(super) struct Field<'a> {
+    pub(super) label: Label<'a>,
+    /// The label as it is written.
+    pub(super) text: &'a str,
+    /// The lines of the value, none of them empty.
+    pub(super) lines: Vec<&'a str>,
+    /// The column of the label.
+    column: usize,
+}
+
+/// The labels that are read. Those of Codex's other lines end a value and are ignored.
+#[derive(Debug, PartialEq)]
+pub(super) enum Label<'a> {
+    Account,
+    Plan,
+    /// The weekly limit as the Python codex-manager writes it.
+    Quota,
+    Limit(LimitLabel<'a>),
+}
+
+/// The parts of `[name] [length] [usage] limit`.
+#[derive(Debug, PartialEq)]
+pub(super) struct LimitLabel<'a> {
+    /// The words of the limit's own name; none for a window of the last heading.
+    pub(super) name: Vec<&'a str>,
+    /// The length of the window.
+    pub(super) minutes: Option<u32>,
+    /// Whether it is the second window of unknown length: `Secondary usage limit`.
+    pub(super) is_secondary: bool,
+    is_usage: bool,
+}
+
+/// Splits a text into its fields.
+pub(super) fn split(text: &str) -> Vec<Field<'_>> {
+    let mut fields: Vec<Field> = Vec::new();
+    let mut may_continue = false;
+    let mut after_blank = false;
+    for line in text.lines() {
+        let (column, content) = content_of(line);
+        if content.is_empty() {
+            after_blank = true;
+            continue;
+        }
+        // A notice ("⚠ weekly limit: 9% left"), which is no part of the table.
+        if content.starts_with('⚠') {
+            continue;
+        }
+        if let Some((label, text, value)) = label_of(content) {
+            fields.push(Field {
+                label,
+                text,
+                lines: Some(value).filter(|v| !v.is_empty()).into_iter().collect(),
+                column,
+            });
+            may_continue = true;
+        } else if let Some(field) = fields.last_mut().filter(|_| may_continue) {
+            may_continue = field.is_continued_by(content, column, after_blank);
+            if may_continue {
+                field.lines.push(content);
+            }
+        }
+        after_blank = false;
+    }
+    fields
+}
+
+impl Field<'_> {
+    /// The value on one line.
+    pub(super) fn value(&self) -> String {
+        self.lines.join(" ")
+    }
+
+    /// Whether the value has any part of a figure, or one of its brackets.
+    pub(super) fn has_part_of_figure(&self) -> bool {
+        let is_of_figure = |c: char| c.is_ascii_digit() || "%[(".contains(c);
+        self.lines.iter().any(|line| line.contains(is_of_figure))
+    }
+
+    /// Whether a line without a label belongs to this value: by what the value still lacks, else by
+    /// its column.
+    fn is_continued_by(&self, line: &str, column: usize, after_blank: bool) -> bool {
+        let is_too_long = self.lines.len() >= MAX_LINES;
+        if is_too_long || (column <= self.column && has_other_label(line)) {
+            return false;
+        }
+        let value = self.value();
+        let count = |bracket: char| value.matches(bracket).count();
+        if count('(') > count(')') || count('[') > count(']') {
+            return true;
+        }
+        if value.ends_with(')') {
+            return false;
+        }
+        let is_limit = matches!(self.label, Label::Quota | Label::Limit(_));
+        let lacks_figure = is_limit && !value.contains('%');
+        let is_figure = line.starts_with(|c: char| c.is_ascii_digit() || c == '[');
+        let is_reset = line.starts_with('(') || strip_word(line, "resets").is_some();
+        // The address may be broken anywhere.
+        let is_within = column > self.column || self.label == Label::Account;
+        (is_within && !after_blank)
+            || is_reset
+            || (lacks_figure && is_figure)
+            || value.ends_with('%')
+    }
+}
+
+impl LimitLabel<'_> {
+    /// Whether the label is that of a window, so that a figure has to follow.
+    pub(super) fn is_window(&self) -> bool {
+        self.minutes.is_some() || self.is_usage
+    }
+
+    /// Whether it is the limit on credits that an administrator sets. It is no window of Codex's quota.
+    pub(super) fn is_monthly_credit(&self) -> bool {
+        self.name.join(" ").eq_ignore_ascii_case("monthly credit")
+    }
+}
+
+/// The text behind `word`, without regard to letter case, if `text` begins with it.
+pub(super) fn strip_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(word.len())?;
+    head.eq_ignore_ascii_case(word).then_some(rest)
+}
+
+/// The column in which the content of a line begins, and the content without borders.
+fn content_of(line: &str) -> (usize, &str) {
+    let is_border = |c: char| c.is_whitespace() || "│┃║|╭╮╰╯─━═>".contains(c);
+    let line = line.trim_end_matches(is_border);
+    let content = line.trim_start_matches(is_border);
+    let indent = &line[..line.len() - content.len()];
+    (indent.chars().count(), content)
+}
+
+/// The label that a line begins with, as read and as written, and the rest of the line.
+fn label_of(content: &str) -> Option<(Label<'_>, &str, &str)> {
+    // The marks of a list item, which the rest of a broken word may begin with, too.
+    let content = content.trim_start_matches(['•', '*', '-', ' ']);
+    let Some((text, value)) = content.split_once(':') else {
+        // The usage page has no colons.
+        let label = limit_label(content)?;
+        let is_of_page = label.is_usage && label.minutes.is_some() && label.name.is_empty();
+        return is_of_page.then_some((Label::Limit(label), content, ""));
+    };
+    let text = text.trim();
+    let label = match text.to_lowercase().as_str() {
+        "account" | "email" | "login" => Label::Account,
+        "plan" => Label::Plan,
+        "quota" => Label::Quota,
+        _ => Label::Limit(limit_label(text)?),
+    };
+    Some((label, text, value.trim_start_matches(['*', ' ']).trim_end()))
+}
+
+/// Whether a line begins with a label that is not read, such as `Session:`. Before the colon of a time
+/// there is a digit.
+fn has_other_label(line: &str) -> bool {
+    let text = line.split_once(':').map_or("", |(text, _)| text);
+    let is_of_label = |c: char| is_of_label(c) && !c.is_numeric();
+    text.starts_with(char::is_alphabetic) && text.chars().all(is_of_label)
+}
+
+fn is_of_label(c: char) -> bool {
+    c.is_alphanumeric() || " ._-+/()&'".contains(c)
+}
+
+/// Reads `5h limit`, `Weekly usage limit`, `GPT-5.3-Codex-Spark limit`. A sentence that ends in "limit"
+/// and has a figure or a comma in it is no label.
+fn limit_label(text: &str) -> Option<LimitLabel<'_>> {
+    if !text.starts_with(char::is_alphanumeric) || !text.chars().all(is_of_label) {
+        return None;
+    }
+    let mut name: Vec<_> = text.split_whitespace().collect();
+    let ends_with = |name: &mut Vec<&str>, word: &str| {
+        let found = name.last().is_some_and(|w| w.eq_ignore_ascii_case(word));
+        name.truncate(name.len() - usize::from(found));
+        found
+    };
+    if !ends_with(&mut name, "limit") {
+        return None;
+    }
+    let is_usage = ends_with(&mut name, "usage");
+    let length = (1..=name.len().min(2)).find_map(|words| {
+        let minutes = window_minutes(&name[name.len() - words..].concat())?;
+        Some((minutes, words))
+    });
+    name.truncate(name.len() - length.map_or(0, |(_, words)| words));
+    let is_secondary = is_usage && length.is_none() && ends_with(&mut name, "secondary");
+    Some(LimitLabel {
+        name,
+        minutes: length.map(|(minutes, _)| minutes),
+        is_secondary,
+        is_usage,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(text: &str) -> Vec<String> {
+        let fields = split(text);
+        let line = |field: &Field| format!("{}={}", field.text, field.lines.join("|"));
+        fields.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_value_goes_on_until_it_is_complete() {
+        let wrapped = "
+  Account:
+             alice@exampl
+             e.com (Pro
+             200)
+  Session:
+             01a1fd23
+  5h limit:  15%
+             left
+
+             (reset
+             s
+             10:15)
+                  more
+  Spark limit:
+  5h limit:  97% left
+     ⚠ weekly limit: 9% left
+             (resets 08:15
+on 24 Nov)
+";
+        assert_eq!(
+            shown(wrapped),
+            [
+                "Account=alice@exampl|e.com (Pro|200)",
+                "5h limit=15%|left|(reset|s|10:15)",
+                "Spark limit=",
+                "5h limit=97% left|(resets 08:15|on 24 Nov)",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_indentation_a_line_belongs_to_what_lacks_it() {
+        assert_eq!(
+            shown("Weekly usage limit\n82%\nremaining\nResets 3:05 PM\nCredits\n5"),
+            ["Weekly usage limit=82%|remaining|Resets 3:05 PM"]
+        );
+        assert_eq!(
+            shown("Account:\nalice@example.com\n5h limit:\n88% left\n\n(resets\n\n10:06)\n12"),
+            [
+                "Account=alice@example.com",
+                "5h limit=88% left|(resets|10:06)"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_bracket_that_is_never_closed_takes_no_more_than_the_longest_value() {
+        let text = format!("Weekly limit: (\n{}", "x\n".repeat(100_000));
+        let fields = split(&text);
+        assert_eq!((fields.len(), fields[0].lines.len()), (1, MAX_LINES));
+    }
+
+    #[test]
+    fn labels_of_limits_name_a_limit_and_a_window() {
+        let read = |text: &str| {
+            let label = limit_label(text)?;
+            let length = match (label.minutes, label.is_usage, label.is_secondary) {
+                (Some(minutes), ..) => minutes.to_string(),
+                (None, true, true) => "secondary".into(),
+                (None, true, false) => "usage".into(),
+                (None, false, _) => "-".into(),
+            };
+            Some(format!("{} {length}", label.name.join("_")))
+        };
+        for (text, expected) in [
+            ("5h limit", " 300"),
+            ("WEEKLY LIMIT", " 10080"),
+            ("5 hour usage limit", " 300"),
+            ("5-hour limit", " 300"),
+            ("Weekly usage limit", " 10080"),
+            ("Usage limit", " usage"),
+            ("Secondary usage limit", " secondary"),
+            ("GPT-5.3-Codex-Spark limit", "GPT-5.3-Codex-Spark -"),
+            ("GPT-5.3-Codex-Spark 5h limit", "GPT-5.3-Codex-Spark 300"),
+            ("Spark Secondary usage limit", "Spark secondary"),
+            ("Monthly credit limit", "Monthly_credit -"),
+            ("limit", " -"),
+        ] {
+            assert_eq!(read(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            "⚠ weekly limit",
+            "Limits",
+            "Heads up, you have less than 10% of your weekly limit",
+            "Context window",
+            "",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}

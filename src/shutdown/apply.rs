@@ -1,0 +1,207 @@
+//! Ends the processes that use a home.
+//!
+//! Codex programs get SIGTERM first, so that none of them starts the daemon again. Then Codex's own
+//! command stops the daemon, and the processes that Codex started get time to end. One time limit
+//! covers all of it. Finally the home is scanned again: success means that no process uses it.
+
+use super::{
+    ConfirmationRequest, ShutdownError, ShutdownPlan, ShutdownSettings, ShutdownTargets, TargetOs,
+    must_ask, plan,
+};
+use crate::codex::daemon;
+use crate::codex::process::{self, HomeProcess, Role, Seen};
+use crate::codex::program::Program;
+use crate::io::environment::Environment;
+use crate::io::events;
+use crate::io::processes::{EndTarget, terminate_all};
+use crate::io::progress::is_interrupted;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The interval at which Ctrl-C is checked during a wait.
+const INTERRUPT_POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The home to free of processes, and the means.
+#[derive(Debug)]
+pub struct ShutdownRequest<'a> {
+    /// The Codex home to free.
+    pub home: &'a Path,
+    /// Folders outside the home that hold its data, such as databases.
+    pub outside: &'a [PathBuf],
+    /// The configured Codex program; `None` searches `PATH`.
+    pub codex_bin: Option<&'a Path>,
+    /// The environment for running Codex.
+    pub env: &'a Environment,
+    /// The rules for ending Codex.
+    pub settings: &'a ShutdownSettings,
+}
+
+/// The result of a shutdown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// The processes that were ended.
+    pub ended: Vec<HomeProcess>,
+}
+
+impl ShutdownRequest<'_> {
+    /// Finds the processes that use the home now.
+    pub fn scan(&self) -> Seen {
+        process::look(self.home, self.outside, &self.settings.names)
+    }
+}
+
+/// Waits until no process uses the home, at most for the grace period. Returns the processes that
+/// use it afterwards.
+///
+/// # Errors
+/// The user pressed Ctrl-C.
+pub fn wait_grace_period(request: &ShutdownRequest<'_>, seen: Seen) -> Result<Seen, ShutdownError> {
+    let grace = request.settings.grace_period;
+    if seen.is_nobody() || grace.is_zero() {
+        return Ok(seen);
+    }
+    wait(&seen.processes, |_| false, Instant::now() + grace)?;
+    Ok(request.scan())
+}
+
+/// Shows the processes to the user and asks for consent.
+pub trait Prompter {
+    /// Shows the processes that use the home.
+    fn show(&mut self, seen: &Seen);
+    /// Asks for consent to end these processes; `None` if there is no way to ask.
+    fn ask(&mut self, targets: &ShutdownTargets) -> Option<bool>;
+}
+
+/// Ensures that no process uses the home: waits for the grace period, plans, asks if needed, and
+/// ends the processes.
+///
+/// # Errors
+/// Codex runs and was not ended (exit code 3), or did not end within the time limit (5).
+pub fn shut_down(
+    request: &ShutdownRequest<'_>,
+    wish: ConfirmationRequest,
+    prompter: &mut dyn Prompter,
+) -> Result<ShutdownReport, ShutdownError> {
+    let seen = wait_grace_period(request, request.scan())?;
+    prompter.show(&seen);
+    for process in &seen.processes {
+        events::info!(
+            pid = process.pid,
+            name = process.name,
+            role = %process.role,
+            command_line = process.command_line,
+            "uses the home"
+        );
+    }
+    let asks = must_ask(request.settings, wish, TargetOs::of_this_build());
+    let targets = match plan(&seen, request.settings, asks) {
+        ShutdownPlan::Nothing => return Ok(ShutdownReport { ended: Vec::new() }),
+        ShutdownPlan::Refuse(refusal) => return Err(ShutdownError::Refused(refusal)),
+        ShutdownPlan::Terminate(targets) => targets,
+        ShutdownPlan::Ask(targets) => match prompter.ask(&targets) {
+            Some(true) => targets,
+            Some(false) => return Err(ShutdownError::Declined(targets.processes)),
+            None => return Err(ShutdownError::NoPrompter(targets.processes)),
+        },
+    };
+    apply(request, &targets)
+}
+
+/// Ends the processes in `targets` and checks that no process uses the home any more.
+///
+/// # Errors
+/// A process remains when the time is over, the daemon cannot be stopped, or the user pressed
+/// Ctrl-C.
+pub fn apply(
+    request: &ShutdownRequest<'_>,
+    targets: &ShutdownTargets,
+) -> Result<ShutdownReport, ShutdownError> {
+    let limit = request.settings.terminate_timeout;
+    let deadline = Instant::now() + limit;
+    let (daemons, others): (Vec<_>, Vec<_>) = targets
+        .processes
+        .iter()
+        .cloned()
+        .partition(|process| process.role == Role::Daemon);
+    // A launcher passes SIGTERM on and ends with its program, so it is only waited for.
+    let (clients, offspring): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .partition(|process| matches!(process.role, Role::Codex | Role::Launcher));
+    let not_gone = |left: Vec<String>| ShutdownError::NotGone { left, limit };
+    let left = wait(&clients, |process| process.role == Role::Codex, deadline)?;
+    if !left.is_empty() {
+        return Err(not_gone(left));
+    }
+    for process in &daemons {
+        stop(request, process, deadline)?;
+    }
+    let left = wait(&offspring, |_| false, deadline)?;
+    if !left.is_empty() {
+        return Err(not_gone(left));
+    }
+    let seen = request.scan();
+    if seen.is_nobody() {
+        events::info!(processes = targets.processes.len(), "codex was ended");
+        Ok(ShutdownReport {
+            ended: targets.processes.clone(),
+        })
+    } else {
+        Err(not_gone(
+            seen.holders().iter().map(ToString::to_string).collect(),
+        ))
+    }
+}
+
+fn stop(
+    request: &ShutdownRequest<'_>,
+    process: &HomeProcess,
+    deadline: Instant,
+) -> Result<(), ShutdownError> {
+    // Where no Codex is installed any more, the daemon's own program knows the command too.
+    let program = Program::find(request.codex_bin, request.env)
+        .or_else(|e| match &process.program {
+            Some(own) => Program::find(Some(own), request.env).map_err(|_| e),
+            None => Err(e),
+        })
+        .map_err(|source| ShutdownError::NoProgram {
+            pid: process.pid,
+            source,
+        })?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    daemon::stop(&program, request.home, request.env, left)
+        .map(|_| ())
+        .map_err(ShutdownError::Daemon)
+}
+
+/// Sends SIGTERM to the selected processes and waits. Returns those that remain at the deadline,
+/// one text each.
+fn wait(
+    processes: &[HomeProcess],
+    send_sigterm: fn(&HomeProcess) -> bool,
+    deadline: Instant,
+) -> Result<Vec<String>, ShutdownError> {
+    let end_targets = |told: bool| -> Vec<EndTarget> {
+        let with_start = processes.iter().filter_map(|process| {
+            Some(EndTarget {
+                pid: process.pid,
+                started: process.started?,
+                send_sigterm: told && send_sigterm(process),
+            })
+        });
+        with_start.collect()
+    };
+    // One SIGTERM each; later calls only wait.
+    let mut left = terminate_all(&end_targets(true), Instant::now());
+    while !left.is_empty() && Instant::now() < deadline {
+        if is_interrupted() {
+            return Err(ShutdownError::Interrupted);
+        }
+        let slice = deadline.min(Instant::now() + INTERRUPT_POLL_INTERVAL);
+        left = terminate_all(&end_targets(false), slice);
+    }
+    Ok(processes
+        .iter()
+        .filter(|process| left.contains(&process.pid))
+        .map(ToString::to_string)
+        .collect())
+}

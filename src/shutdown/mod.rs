@@ -1,0 +1,447 @@
+//! Ends the Codex processes on a home before a command that a running Codex would disturb.
+//!
+//! [`plan`] decides: do nothing, ask, end them, or refuse. It is pure. [`apply()`] ends them and
+//! checks that they are gone; [`shut_down`] does everything in order. Only programs of Codex are
+//! asked to end, and none is killed: a process that does not end may be in the middle of a write.
+
+mod apply;
+
+pub use apply::{Prompter, ShutdownReport, ShutdownRequest, apply, shut_down, wait_grace_period};
+
+use crate::codex::daemon::DaemonError;
+use crate::codex::process::{HomeProcess, ProgramNames, Role, Seen};
+use crate::codex::program::ProgramError;
+use serde::Serialize;
+use std::time::Duration;
+
+/// The place where the user is asked whether Codex may be ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PromptChannel {
+    /// A dialog window if a program for that is installed; else the terminal.
+    #[default]
+    Gui,
+    /// The terminal, never a window.
+    Console,
+}
+
+/// The setting that allows or forbids ending Codex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Termination {
+    /// Codex may be ended, with consent.
+    Allowed,
+    /// Codex is never ended.
+    Forbidden,
+}
+
+/// The setting that requires or waives the user's consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// The user has to consent.
+    Required,
+    /// No consent is needed. Has an effect on Windows only; on other systems it takes a flag.
+    Waived,
+}
+
+/// The settings of `[process_detection]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShutdownSettings {
+    /// The program names that count as Codex.
+    pub names: ProgramNames,
+    /// The wait for processes to end by themselves before anything else happens.
+    pub grace_period: Duration,
+    /// Permission to end Codex.
+    pub termination: Termination,
+    /// The need for the user's consent.
+    pub confirmation: Confirmation,
+    /// The place where the user is asked.
+    pub channel: PromptChannel,
+    /// The time limit for Codex to end after it was asked to.
+    pub terminate_timeout: Duration,
+}
+
+impl Default for ShutdownSettings {
+    /// The defaults of codexsync's `[process_detection]`.
+    fn default() -> Self {
+        Self {
+            names: ProgramNames {
+                background: default_background_names(TargetOs::of_this_build()),
+                ..ProgramNames::default()
+            },
+            grace_period: Duration::from_secs(2),
+            termination: Termination::Allowed,
+            confirmation: Confirmation::Required,
+            channel: PromptChannel::Gui,
+            terminate_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// An operating system family, as far as ending Codex differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetOs {
+    /// Any version of Windows.
+    Windows,
+    /// Any version of macOS.
+    Macos,
+    /// Linux and other Unix systems.
+    Linux,
+}
+
+impl TargetOs {
+    /// The system that this program was built for.
+    pub fn of_this_build() -> Self {
+        if cfg!(windows) {
+            Self::Windows
+        } else if cfg!(target_os = "macos") {
+            Self::Macos
+        } else {
+            Self::Linux
+        }
+    }
+}
+
+/// The default list of Codex background programs that are never ended.
+pub fn default_background_names(system: TargetOs) -> Vec<String> {
+    match system {
+        TargetOs::Windows => vec!["codex-windows-sandbox".into()],
+        TargetOs::Macos | TargetOs::Linux => Vec::new(),
+    }
+}
+
+/// The command-line flags about confirmation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConfirmationRequest {
+    /// No flag: the configuration decides.
+    #[default]
+    AsConfigured,
+    /// `--yes`: consent to every question.
+    Yes,
+    /// Ask, overriding the configuration and other flags.
+    Ask,
+    /// End Codex without asking, in this run.
+    DoNotAsk,
+}
+
+/// Returns true if the user has to consent before Codex is ended.
+pub fn must_ask(settings: &ShutdownSettings, wish: ConfirmationRequest, system: TargetOs) -> bool {
+    match wish {
+        ConfirmationRequest::Ask => true,
+        ConfirmationRequest::DoNotAsk | ConfirmationRequest::Yes => false,
+        // On other systems the configuration file alone must not end Codex.
+        ConfirmationRequest::AsConfigured => {
+            system != TargetOs::Windows || settings.confirmation == Confirmation::Required
+        }
+    }
+}
+
+/// The planned action for the processes on a home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+pub enum ShutdownPlan {
+    /// No process uses the home.
+    Nothing,
+    /// These processes are ended if the user consents.
+    Ask(ShutdownTargets),
+    /// These processes are ended without asking.
+    Terminate(ShutdownTargets),
+    /// At least one process cannot or must not be ended.
+    Refuse(Refusal),
+}
+
+/// The processes to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShutdownTargets {
+    /// The processes, ordered by id.
+    pub processes: Vec<HomeProcess>,
+    /// The conversations that they are writing. Ending them cuts off a running turn.
+    pub conversations: Vec<String>,
+}
+
+/// A refusal to end Codex.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// The first reason that applies.
+    pub reason: RefusalReason,
+    /// The processes that use the home, one text each.
+    pub holders: Vec<String>,
+}
+
+/// The reason why Codex is not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalReason {
+    /// A background program of Codex runs, which is never ended.
+    Background,
+    /// Codex itself started this command.
+    InsideCodex,
+    /// Codex runs for another user.
+    AnotherUser,
+    /// A program other than Codex has a file of the home open.
+    Stranger,
+    /// A conversation is being written by an unknown process.
+    Unexplained,
+    /// The configuration forbids to end Codex.
+    Forbidden,
+}
+
+impl RefusalReason {
+    /// The hint for the user. No flag overrides a refusal.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Background => "wait for it to end, or end Codex yourself",
+            Self::InsideCodex => "run the command in a separate terminal",
+            Self::AnotherUser | Self::Stranger | Self::Unexplained => "end these processes first",
+            Self::Forbidden => {
+                "end Codex yourself, or set process_detection.allow_terminate_if_running = true"
+            }
+        }
+    }
+}
+
+/// Plans the action for the processes that use the home. Pure.
+pub fn plan(seen: &Seen, settings: &ShutdownSettings, must_ask: bool) -> ShutdownPlan {
+    if seen.is_nobody() {
+        return ShutdownPlan::Nothing;
+    }
+    if let Some(reason) = reason_against(seen, settings) {
+        let holders = seen.holders().iter().map(ToString::to_string).collect();
+        return ShutdownPlan::Refuse(Refusal { reason, holders });
+    }
+    let closing = ShutdownTargets {
+        processes: seen.processes.clone(),
+        conversations: seen.conversations.clone(),
+    };
+    if must_ask {
+        ShutdownPlan::Ask(closing)
+    } else {
+        ShutdownPlan::Terminate(closing)
+    }
+}
+
+fn reason_against(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalReason> {
+    let any = |of: fn(&HomeProcess) -> bool| seen.processes.iter().any(of);
+    let is_told = |p: &HomeProcess| matches!(p.role, Role::Codex | Role::Daemon | Role::Launcher);
+    if any(|p| p.role == Role::Background) {
+        Some(RefusalReason::Background)
+    } else if seen.around_us.is_some() {
+        Some(RefusalReason::InsideCodex)
+    } else if seen.processes.iter().any(|p| is_told(p) && !p.is_own) {
+        Some(RefusalReason::AnotherUser)
+    } else if any(|p| matches!(p.role, Role::Stranger { .. })) {
+        Some(RefusalReason::Stranger)
+    } else if !seen.unexplained.is_empty() {
+        Some(RefusalReason::Unexplained)
+    } else if settings.termination == Termination::Forbidden {
+        Some(RefusalReason::Forbidden)
+    } else {
+        None
+    }
+}
+
+/// The reason why the home is still in use.
+#[derive(Debug, thiserror::Error)]
+pub enum ShutdownError {
+    /// At least one process cannot or must not be ended.
+    #[error("{}: {}", refused(.0.reason), .0.holders.join(", "))]
+    Refused(Refusal),
+    /// The user answered no.
+    #[error("codex is running, and you chose not to end it: {}", named(.0))]
+    Declined(Vec<HomeProcess>),
+    /// Consent was needed, but there is neither a terminal nor a dialog to ask in.
+    #[error("codex is running, and there is no terminal to ask whether to end it: {}", named(.0))]
+    NoPrompter(Vec<HomeProcess>),
+    /// Processes did not end within the time limit.
+    #[error("codex was asked to end and is still running after {} s: {}", limit.as_secs(), left.join(", "))]
+    NotGone {
+        /// The remaining processes, one text each.
+        left: Vec<String>,
+        /// The time limit.
+        limit: Duration,
+    },
+    /// No Codex program was found to stop the daemon with.
+    #[error("cannot stop Codex's background daemon (PID {pid})")]
+    NoProgram {
+        /// The process id of the daemon.
+        pid: u32,
+        /// The reason why no program was found.
+        #[source]
+        source: ProgramError,
+    },
+    /// Codex's command to stop the daemon failed.
+    #[error("cannot stop Codex's background daemon")]
+    Daemon(#[source] DaemonError),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+fn refused(reason: RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::Background => {
+            "a background process of codex is running, and it is never ended"
+        }
+        RefusalReason::InsideCodex => "codex itself started this command and cannot be ended by it",
+        RefusalReason::AnotherUser => "codex runs for another user",
+        RefusalReason::Stranger => "a program other than codex uses the home",
+        RefusalReason::Unexplained => "an unknown process is writing in the home",
+        RefusalReason::Forbidden => "codex is running, and the configuration forbids ending it",
+    }
+}
+
+/// Joins the processes into one line.
+pub fn named(processes: &[HomeProcess]) -> String {
+    let lines: Vec<_> = processes.iter().map(ToString::to_string).collect();
+    lines.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn process(pid: u32, role: Role) -> HomeProcess {
+        HomeProcess {
+            pid,
+            started: Some(1),
+            is_own: true,
+            name: "codex".into(),
+            command_line: "codex exec".into(),
+            program: None,
+            role,
+        }
+    }
+
+    fn seen(processes: Vec<HomeProcess>) -> Seen {
+        Seen {
+            processes,
+            ..Seen::default()
+        }
+    }
+
+    fn reason(seen: &Seen, settings: &ShutdownSettings) -> Option<RefusalReason> {
+        // Neither a flag nor a yes changes a refusal.
+        let plans = [plan(seen, settings, true), plan(seen, settings, false)];
+        let reasons: Vec<_> = plans
+            .iter()
+            .map(|plan| match plan {
+                ShutdownPlan::Refuse(refusal) => Some(refusal.reason),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(reasons[0], reasons[1]);
+        reasons[0]
+    }
+
+    #[test]
+    fn an_unused_home_needs_nothing_and_a_codex_needs_consent() {
+        let settings = ShutdownSettings::default();
+        assert_eq!(plan(&seen(vec![]), &settings, true), ShutdownPlan::Nothing);
+        // A launcher whose program has ended holds nothing.
+        let launcher = seen(vec![process(4, Role::Launcher)]);
+        assert_eq!(plan(&launcher, &settings, false), ShutdownPlan::Nothing);
+        let codex = seen(vec![process(4, Role::Codex), process(5, Role::Daemon)]);
+        assert!(
+            matches!(plan(&codex, &settings, true), ShutdownPlan::Ask(c) if c.processes.len() == 2)
+        );
+        assert!(matches!(
+            plan(&codex, &settings, false),
+            ShutdownPlan::Terminate(_)
+        ));
+    }
+
+    #[test]
+    fn what_must_not_be_ended_is_refused_whatever_is_said() {
+        let settings = ShutdownSettings::default();
+        let codex = || process(4, Role::Codex);
+        let open = || PathBuf::from("x");
+        let with = |other: HomeProcess| seen(vec![codex(), other]);
+        assert_eq!(reason(&with(process(5, Role::Daemon)), &settings), None);
+        assert_eq!(
+            reason(&with(process(5, Role::Background)), &settings),
+            Some(RefusalReason::Background)
+        );
+        let others = HomeProcess {
+            is_own: false,
+            ..process(5, Role::Codex)
+        };
+        assert_eq!(
+            reason(&with(others), &settings),
+            Some(RefusalReason::AnotherUser)
+        );
+        let stranger = process(5, Role::Stranger { open: open() });
+        assert_eq!(
+            reason(&with(stranger), &settings),
+            Some(RefusalReason::Stranger)
+        );
+        let offspring = process(5, Role::Offspring { open: open() });
+        assert_eq!(reason(&with(offspring), &settings), None);
+        let inside = Seen {
+            around_us: Some(4),
+            ..seen(vec![codex()])
+        };
+        assert_eq!(reason(&inside, &settings), Some(RefusalReason::InsideCodex));
+        let unexplained = Seen {
+            unexplained: vec!["abc".into()],
+            ..Seen::default()
+        };
+        assert_eq!(
+            reason(&unexplained, &settings),
+            Some(RefusalReason::Unexplained)
+        );
+        let forbidden = ShutdownSettings {
+            termination: Termination::Forbidden,
+            ..settings
+        };
+        assert_eq!(
+            reason(&seen(vec![codex()]), &forbidden),
+            Some(RefusalReason::Forbidden)
+        );
+    }
+
+    #[test]
+    fn only_windows_lets_the_configuration_alone_end_codex() {
+        let waived = ShutdownSettings {
+            confirmation: Confirmation::Waived,
+            ..ShutdownSettings::default()
+        };
+        let asked = |wish, system| must_ask(&waived, wish, system);
+        assert!(!asked(ConfirmationRequest::AsConfigured, TargetOs::Windows));
+        for system in [TargetOs::Macos, TargetOs::Linux] {
+            assert!(asked(ConfirmationRequest::AsConfigured, system));
+            assert!(!asked(ConfirmationRequest::Yes, system));
+            assert!(!asked(ConfirmationRequest::DoNotAsk, system));
+            assert!(asked(ConfirmationRequest::Ask, system));
+        }
+        let required = ShutdownSettings::default();
+        assert!(must_ask(
+            &required,
+            ConfirmationRequest::AsConfigured,
+            TargetOs::Windows
+        ));
+        assert!(!must_ask(
+            &required,
+            ConfirmationRequest::DoNotAsk,
+            TargetOs::Windows
+        ));
+        assert!(must_ask(
+            &waived,
+            ConfirmationRequest::Ask,
+            TargetOs::Windows
+        ));
+    }
+
+    #[test]
+    fn a_plan_is_one_flat_json_object() {
+        let plan = ShutdownPlan::Ask(ShutdownTargets {
+            processes: vec![process(4, Role::Codex)],
+            conversations: vec![],
+        });
+        let json = serde_json::to_value(&plan).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({"do": "ask", "conversations": [], "processes": [
+                {"pid": 4, "name": "codex", "command_line": "codex exec", "role": "codex process"}
+            ]})
+        );
+    }
+}

@@ -1,0 +1,45 @@
+//! What a conflict is called, and how it ends where `conflict.policy` decides it.
+
+use super::Planner;
+use crate::codex::rollout::Relation;
+use crate::sync::decide::{Facts, FileKind, Presence};
+use crate::sync::lineage::Descent;
+use crate::sync::scan::Side;
+
+impl Planner<'_> {
+    /// How a conflict between two versions of a plain file ends by `conflict.policy`: the one on `from`
+    /// goes on.
+    pub(super) fn end_of_conflict(&self, facts: Facts, from: Side) -> String {
+        let loser = if self.request.config.backup.before_overwrite {
+            "the other one is in the snapshot"
+        } else {
+            "the other one is overwritten"
+        };
+        format!("{}: {}, {loser}", reason_of_conflict(facts), goes_on(from))
+    }
+}
+
+/// Which version of a conflict goes on.
+pub(super) fn goes_on(from: Side) -> &'static str {
+    match from {
+        Side::Here => "the version of this machine goes on",
+        Side::There => "the version in the cloud folder goes on",
+    }
+}
+
+pub(super) fn reason_of_conflict(facts: Facts) -> String {
+    let known = facts.here != Presence::New && facts.there != Presence::New;
+    match (facts.kind, known) {
+        _ if facts.descent == Descent::Doubtful => {
+            "an older version is in the cloud folder, and nobody says that it was put there"
+        }
+        (FileKind::Rollout, true) => "went on differently on both sides since the last sync",
+        (FileKind::Rollout, false) => "went on differently on both sides",
+        (_, true) => "changed on both sides since the last sync",
+        (_, false) if facts.relation == Some(Relation::Diverged) => {
+            "differs, and no sync has seen it before"
+        }
+        (_, false) => "differs at equal times, and no sync has seen it before",
+    }
+    .into()
+}

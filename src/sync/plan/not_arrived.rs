@@ -1,0 +1,459 @@
+//! Versions that other machines list in their manifests and that have not arrived: newer ones of files that are
+//! here, and files that neither side has. Manifests are small and often arrive first.
+//!
+//! A manifest keeps listing what its machine wrote last, also when another machine has written the file since.
+//! So a listed version counts as newer only if its history says so; of a conversation and of a file of lines,
+//! which only ever grow, if it is longer than all that is here.
+
+use super::deleted::is_deleted;
+use super::versions::is_as;
+use super::{Group, Plan, PlanError, Planner, Seen, key_of};
+use crate::codex::rollout::ZST;
+use crate::io::hash::Sha256Digest;
+use crate::io::quantity::pluralize;
+use crate::io::{IoContext, IoError};
+use crate::sync::cloud_names::{self, CloudName};
+use crate::sync::config::SessionMode;
+use crate::sync::contents;
+use crate::sync::decisions;
+use crate::sync::forks;
+use crate::sync::lineage::{Descent, History, descent};
+use crate::sync::lines;
+use crate::sync::manifest::{self, Written};
+use crate::sync::peers::ListedVersion;
+use crate::sync::rollouts;
+use crate::sync::scan::{Found, Side};
+use crate::sync::state::Last;
+use crate::sync::travel::{Scope, Take};
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// A version that another machine lists and that has not arrived.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NotArrived {
+    /// The machine that lists it.
+    pub machine: String,
+    /// Its path in the cloud folder.
+    pub path: String,
+    /// Whether it is one of a conversation.
+    pub is_conversation: bool,
+    /// Whether this machine has no version of the file.
+    pub is_new: bool,
+}
+
+impl NotArrived {
+    /// What is said of it behind its path.
+    pub fn reason(&self) -> String {
+        let what = if self.is_new {
+            "has it"
+        } else {
+            "has a newer version"
+        };
+        format!("{} {what}, which has not arrived yet", self.machine)
+    }
+
+    /// How many files which machine has, as lines for people: "desk has 3 conversations that have not arrived yet".
+    pub fn by_machine(all: &[Self]) -> Vec<String> {
+        let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
+        let told = machines.into_iter().map(|machine| {
+            let of_it = all.iter().filter(|file| file.machine == machine);
+            let (conversations, files): (Vec<_>, Vec<_>) =
+                of_it.partition(|file| file.is_conversation);
+            let counts = [(conversations.len(), "conversation"), (files.len(), "file")];
+            let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+            let counts: Vec<_> = counts.map(|(count, noun)| pluralize(count, noun)).collect();
+            let verb = if conversations.len() + files.len() == 1 {
+                "has"
+            } else {
+                "have"
+            };
+            format!(
+                "{machine} has {} that {verb} not arrived yet",
+                counts.join(" and ")
+            )
+        });
+        told.collect()
+    }
+}
+
+/// What others list of a file and may not have arrived.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    /// Each with whether it is certain that it has not: a file in the cloud folder that no sync has seen may be
+    /// it, and is read only when it is planned.
+    versions: Vec<(Written, bool)>,
+    /// Whether this machine has no version of the file.
+    is_new: bool,
+    /// Whether the cloud folder has none either.
+    is_absent: bool,
+}
+
+/// By the key of manifests.
+pub(super) type AllAhead = HashMap<String, Ahead>;
+
+impl Planner<'_> {
+    /// Finds all that is listed and has not arrived. To be called before the groups are planned.
+    pub(super) fn all_ahead(&self, groups: &HashMap<String, Group>) -> Result<AllAhead, PlanError> {
+        let mut all = AllAhead::new();
+        let manifests = self.manifests()?;
+        if manifests.machines == 0 {
+            return Ok(all);
+        }
+        let mut known = HashSet::with_capacity(groups.len());
+        for (key, group) in groups {
+            let listed_as = manifest::folded(key);
+            // A file that cannot be read now is reported by the plan for it.
+            let versions = self.ahead(key, Some(group)).unwrap_or_default();
+            if !versions.is_empty() {
+                let ahead = Ahead {
+                    versions,
+                    is_new: group.here.is_empty(),
+                    is_absent: false,
+                };
+                all.insert(listed_as.clone(), ahead);
+            }
+            known.insert(listed_as);
+        }
+        let of_state = self.state.files.keys().chain(self.state.deleted.keys());
+        let gone = of_state.filter(|key| !groups.contains_key(*key));
+        let gone: HashMap<String, &String> = gone.map(|key| (manifest::folded(key), key)).collect();
+        for listed_as in manifests.keys().filter(|key| !known.contains(*key)) {
+            let key = gone.get(listed_as).map_or(listed_as, |key| key.as_str());
+            let versions = self.ahead(key, None)?;
+            if !versions.is_empty() {
+                let ahead = Ahead {
+                    versions,
+                    is_new: true,
+                    is_absent: true,
+                };
+                all.insert(listed_as.to_owned(), ahead);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The versions of a file that others list and that are newer than what is here, as in [`Ahead`]. `None` for
+    /// the group where neither side has the file.
+    fn ahead(&self, key: &str, group: Option<&Group>) -> Result<Vec<(Written, bool)>, IoError> {
+        let listed = self.manifests()?.of_others(key);
+        if listed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let last = self.state.files.get(key);
+        let mut ahead = if rollouts::is_key(key) {
+            self.longer(key, group, last, listed)?
+        } else if lines::is_lines(key) {
+            certain(longer_lines(group, listed))
+        } else if last.is_some_and(|last| listed.iter().all(|version| is_no_news(version, last))) {
+            Vec::new()
+        } else if let ([version], Some(group)) = (listed, group)
+            && last.is_none()
+            && group.here.is_empty()
+        {
+            let mut there = group.there.iter();
+            let may_be_it = there.any(|found| found.stat.size == version.size);
+            vec![(version.clone(), !may_be_it)]
+        } else {
+            let known = self.known_texts(key, group, last, listed)?;
+            // Where nothing tells what the file in the cloud folder is, it may be any of them.
+            if known.is_empty() && group.is_some_and(|group| !group.there.is_empty()) {
+                return Ok(Vec::new());
+            }
+            certain(newer_than(&known, listed))
+        };
+        if !ahead.is_empty() {
+            let gone = self.deleted_versions(key)?;
+            ahead.retain(|(version, _)| !is_deleted(key, version, &gone));
+        }
+        Ok(ahead)
+    }
+
+    /// The texts that this machine has or can take from the cloud folder: that of the last sync, and those
+    /// whose size is one that a machine lists.
+    fn known_texts(
+        &self,
+        key: &str,
+        group: Option<&Group>,
+        last: Option<&Last>,
+        listed: &[Written],
+    ) -> Result<Vec<(History, Sha256Digest)>, IoError> {
+        let mut texts: Vec<_> = last
+            .and_then(|last| last.contents)
+            .map(|(_, text)| text)
+            .into_iter()
+            .collect();
+        let own = self.own_versions(key)?;
+        let all = || listed.iter().chain(own);
+        let is_quiet = last
+            .zip(group)
+            .is_some_and(|(last, group)| group.is_as(last));
+        let files = sides_of(group.filter(|_| texts.is_empty() || !is_quiet));
+        for (side, found) in files {
+            if all().any(|version| version.size == found.stat.size) {
+                let path = self.full(&seen(side, found));
+                let text = contents::raw_digest(&path).at("read", &path)?;
+                if all().any(|version| version.digest == text) && !texts.contains(&text) {
+                    texts.push(text);
+                }
+            }
+        }
+        let with_history = texts
+            .into_iter()
+            .map(|text| Ok((self.history_of(key, &text)?, text)));
+        with_history.collect()
+    }
+
+    /// The listed versions of a conversation that are longer than all that is here, without those that were set
+    /// aside.
+    fn longer(
+        &self,
+        key: &str,
+        group: Option<&Group>,
+        last: Option<&Last>,
+        listed: &[Written],
+    ) -> Result<Vec<(Written, bool)>, IoError> {
+        // A file that came to the cloud folder since may be half of what is listed.
+        let is_new = |side, found: &Found| {
+            side == Side::There && !last.is_some_and(|last| is_as(found, &last.there))
+        };
+        let (new, known): (Vec<_>, Vec<_>) =
+            sides_of(group).partition(|(side, found)| is_new(*side, found));
+        let plain = known.iter().filter(|(_, found)| !found.path.ends_with(ZST));
+        let of_last = last
+            .and_then(|last| last.contents)
+            .map(|(length, _)| length);
+        let sizes = plain.map(|(_, found)| found.stat.size).chain(of_last);
+        let mut longest = sizes.max().unwrap_or(0);
+        // How long the text of a packed version is, no manifest says: it counts where there is no other.
+        let manifests = self.manifests()?;
+        let has_none = group.is_none() && last.is_none();
+        let counts = |version: &&Written| has_none || !manifests.is_packed(version);
+        if listed
+            .iter()
+            .filter(counts)
+            .all(|version| version.size <= longest)
+        {
+            return Ok(Vec::new());
+        }
+        // The length of a packed text is known by unpacking it.
+        for (side, found) in known
+            .into_iter()
+            .filter(|(_, found)| found.path.ends_with(ZST))
+        {
+            let path = self.full(&seen(side, found));
+            longest = longest.max(contents::read(&path, None).at("read", &path)?.len);
+        }
+        let copies = group.into_iter().flat_map(|group| &group.copies);
+        let new: Vec<_> = new
+            .into_iter()
+            .map(|(_, found)| found)
+            .chain(copies)
+            .collect();
+        let may_be_in = |version: &Written| {
+            let mut new = new.iter();
+            new.any(|found| found.path.ends_with(ZST) || found.stat.size >= version.size)
+        };
+        let mut longer = Vec::new();
+        let listed = listed.iter().filter(counts);
+        for version in listed.filter(|version| version.size > longest) {
+            if !self.was_set_aside(key, version)? {
+                let certain = !may_be_in(version);
+                longer.push((version.clone(), certain));
+            }
+        }
+        Ok(longer)
+    }
+
+    /// Whether a version of a conversation is, or is the beginning of, one that is or was kept for a decision.
+    fn was_set_aside(&self, key: &str, version: &Written) -> Result<bool, IoError> {
+        let name = forks::name(key, &version.digest);
+        let words = [&self.state.resolved, &self.manifests()?.resolved];
+        if self.forks.all.contains_key(&name) || decisions::was_decided(&name, words) {
+            return Ok(true);
+        }
+        let label = forks::label(key);
+        let kept = self
+            .forks
+            .all
+            .values()
+            .filter(|fork| fork.conversation() == label);
+        for fork in kept {
+            let side = if fork.here.is_some() {
+                Side::Here
+            } else {
+                Side::There
+            };
+            let path = self.fork_file(side, &fork.name);
+            let beginning = contents::read(&path, Some(version.size)).ok();
+            if beginning.and_then(|read| read.beginning) == Some(version.digest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Puts what has not arrived into the plan, with the machine that has it, unless the plan already says
+    /// something of the file.
+    pub(super) fn report_not_arrived(
+        &mut self,
+        all: &AllAhead,
+        listed: &HashMap<String, Vec<ListedVersion>>,
+        scope: &Scope,
+    ) -> Result<(), PlanError> {
+        let reported = reported(&self.plan);
+        for (key, ahead) in all {
+            let versions = listed.get(key).into_iter().flatten();
+            let late = versions.filter(|version| ahead.has_not_arrived(version));
+            let Some(newest) = newest(key, late).into_iter().next() else {
+                continue;
+            };
+            let path = &newest.path;
+            if reported.contains(key) || ahead.is_absent && !self.is_expected(newest, scope)? {
+                continue;
+            }
+            self.plan.not_arrived.push(NotArrived {
+                machine: newest.machine.clone(),
+                path: path.clone(),
+                is_conversation: rollouts::key(path).is_some(),
+                is_new: ahead.is_new,
+            });
+        }
+        self.plan.not_arrived.sort();
+        Ok(())
+    }
+
+    /// Whether a file that is not here would be taken if it were in the cloud folder.
+    fn is_expected(&self, version: &ListedVersion, scope: &Scope) -> Result<bool, IoError> {
+        let path = &*version.path;
+        // The key that it was found by has lost its letter case, which names of kept versions have.
+        if let Some(key) = rollouts::key(path)
+            && self.was_set_aside(&key, &version.written)?
+        {
+            return Ok(false);
+        }
+        let is_taken = scope.takes(path) == Take::Yes && cloud_names::of(path) == CloudName::Own;
+        let of_day = rollouts::date(path);
+        let is_of_other_day = self.request.config.session_mode == SessionMode::LastDateOnly
+            && of_day.is_some_and(|day| Some(&day) < self.latest_date.as_ref());
+        let is_there = || self.root(Side::There).join(path).symlink_metadata().is_ok();
+        Ok(is_taken && !is_of_other_day && !is_there())
+    }
+}
+
+impl Ahead {
+    /// Whether this version may not have arrived.
+    pub(super) fn may_lack(&self, version: &ListedVersion) -> bool {
+        let mut versions = self.versions.iter();
+        versions.any(|(ahead, _)| ahead.digest == version.written.digest)
+    }
+
+    /// Whether it is certain that this version has not arrived.
+    fn has_not_arrived(&self, version: &ListedVersion) -> bool {
+        let mut versions = self.versions.iter();
+        versions.any(|(ahead, certain)| *certain && ahead.digest == version.written.digest)
+    }
+
+    /// Whether any version has not arrived, where `there` is the digest of the file in the cloud folder.
+    pub(super) fn is_late(&self, there: Option<Sha256Digest>) -> bool {
+        let is_other = |version: &Written| {
+            there.is_some_and(|there| {
+                let (newer, older) = (version.history(), History::first(&there));
+                descent((&newer, &version.digest), (&older, &there)) == Descent::Newer
+            })
+        };
+        let mut versions = self.versions.iter();
+        versions.any(|(version, certain)| *certain || is_other(version))
+    }
+}
+
+fn certain(versions: Vec<Written>) -> Vec<(Written, bool)> {
+    versions
+        .into_iter()
+        .map(|version| (version, true))
+        .collect()
+}
+
+/// The newest of these versions of a file, one for each machine that lists it.
+pub(super) fn newest<'a>(
+    key: &str,
+    versions: impl Iterator<Item = &'a ListedVersion>,
+) -> Vec<&'a ListedVersion> {
+    let versions: Vec<_> = versions.collect();
+    let grows = rollouts::is_key(key) || lines::is_lines(key);
+    let is_newer = |a: &Written, b: &Written| {
+        let (of_a, of_b) = (a.history(), b.history());
+        descent((&of_a, &a.digest), (&of_b, &b.digest)) == Descent::Newer
+    };
+    let latest = versions.iter().filter(|version| {
+        grows
+            || !versions
+                .iter()
+                .any(|other| is_newer(&other.written, &version.written))
+    });
+    let order = |version: &&&ListedVersion| {
+        let size = if grows { version.written.size } else { 0 };
+        (size, version.written.mtime_ns)
+    };
+    let Some(best) = latest.max_by_key(order) else {
+        return Vec::new();
+    };
+    let is_it = |version: &&&ListedVersion| version.written.digest == best.written.digest;
+    let mut newest: Vec<_> = versions.iter().filter(is_it).copied().collect();
+    newest.sort_by(|a, b| a.machine.cmp(&b.machine));
+    newest.dedup_by(|a, b| a.machine == b.machine);
+    newest
+}
+
+/// Whether a version is, as far as can be told without reading, what the last sync left, or a first version, which
+/// came of nothing.
+fn is_no_news(version: &Written, last: &Last) -> bool {
+    let is_last = match last.contents {
+        Some((_, text)) => version.digest == text,
+        None => version.size == last.there.stat.size,
+    };
+    is_last || version.history.is_none()
+}
+
+/// The listed versions that came of all of these texts; all of them where there is none.
+fn newer_than(known: &[(History, Sha256Digest)], listed: &[Written]) -> Vec<Written> {
+    let is_newer = |version: &&Written| {
+        known.iter().all(|(history, text)| {
+            let of_version = version.history();
+            *text != version.digest
+                && descent((&of_version, &version.digest), (history, text)) == Descent::Newer
+        })
+    };
+    listed.iter().filter(is_newer).cloned().collect()
+}
+
+/// The listed versions of a file of lines that are longer and later than what is on both sides.
+fn longer_lines(group: Option<&Group>, listed: &[Written]) -> Vec<Written> {
+    let files = || group.into_iter().flat_map(Group::files);
+    let longest = files().map(|found| found.stat.size).max();
+    let latest = files().map(|found| found.stat.mtime_ns).max();
+    let is_longer =
+        |version: &&Written| Some(version.size) > longest && Some(version.mtime_ns) > latest;
+    listed.iter().filter(is_longer).cloned().collect()
+}
+
+fn sides_of(group: Option<&Group>) -> impl Iterator<Item = (Side, &Found)> {
+    group.into_iter().flat_map(|group| {
+        let here = group.here.iter().map(|found| (Side::Here, found));
+        here.chain(group.there.iter().map(|found| (Side::There, found)))
+    })
+}
+
+fn seen(side: Side, found: &Found) -> Seen {
+    Seen {
+        side,
+        path: found.path.clone(),
+        stat: found.stat,
+    }
+}
+
+/// The files of which a plan says already why they are not synced, by the key of manifests.
+fn reported(plan: &Plan) -> HashSet<String> {
+    let lists = [&plan.waiting, &plan.skipped, &plan.warnings];
+    let paths = lists.into_iter().flatten().map(|(path, _)| path);
+    let paths = paths.chain(plan.conflicts.iter().map(|conflict| &conflict.path));
+    paths.map(|path| manifest::folded(&key_of(path))).collect()
+}

@@ -1,0 +1,294 @@
+//! `/status` of the real Codex, in terminals of every width: the text that users paste.
+
+use crate::shells::has;
+use crate::support::env::TestEnv;
+use crate::support::mock_backend::{Account, ExtraLimit, MockBackend, SpendControl, Window};
+use crate::support::processes;
+use crate::support::real_codex::RealCodex;
+use crate::support::sign_in::{SignIn, signed_in_home, unix_now};
+use codex_manager::codex::process::find_holders;
+use codex_manager::codex::status_text::{self, StatusText};
+use codex_manager::codex::window::{CapKind, SpendCap, Window as Shown};
+use codex_manager::io::clock::{Timestamp, Zone};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// The zone of the terminal, which no machine of the tests has by itself.
+const ZONE: &str = "Asia/Kolkata";
+
+/// The number of terminals at a time.
+const WORKERS: usize = 4;
+
+/// An account, and the limits that its `/status` has to show.
+struct Case {
+    home: PathBuf,
+    email: &'static str,
+    windows: Vec<Shown>,
+    spend_cap: Option<SpendCap>,
+    /// Part of the last row of the table.
+    end: &'static str,
+}
+
+fn at(unix_seconds: i64) -> Timestamp {
+    let at = chrono::DateTime::from_timestamp(unix_seconds, 0).expect("a time");
+    Zone::named(ZONE).expect("a zone").at(&at)
+}
+
+fn shown(limit_id: &str, minutes: Option<u32>, used_percent: f64, resets_at: i64) -> Shown {
+    Shown {
+        limit_id: limit_id.into(),
+        minutes,
+        used_percent,
+        resets_at: Some(at(resets_at)),
+    }
+}
+
+/// A window of this length, and as the text shows it: unusual lengths are not named.
+fn window(limit_id: &str, minutes: i64, used: f64, resets_at: i64) -> (Window, Shown) {
+    let window = Window {
+        window_minutes: minutes,
+        ..Window::weekly(used).reset_at(resets_at)
+    };
+    let named = [300, 10_080].contains(&minutes);
+    let minutes = u32::try_from(minutes).ok().filter(|_| named);
+    (window, shown(limit_id, minutes, used, resets_at))
+}
+
+/// Signs an account in at a home of its own.
+fn case(env: &TestEnv, backend: &MockBackend, account: &Account, case: Case) -> Case {
+    backend.add(account.clone());
+    signed_in_home(&case.home, backend, &SignIn::to_account(account));
+    let home = case.home.canonicalize().expect("the home");
+    assert!(home.starts_with(env.path("home").canonicalize().expect("the home")));
+    Case { home, ..case }
+}
+
+/// A plain account with little left, which the footer warns of.
+fn plain(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
+    let (primary, five_hours) = window("codex", 300, 12.0, minute + 7_200);
+    let (secondary, weekly) = window("codex", 10_080, 91.0, minute + 3 * 86_400);
+    let mut account = Account::alice();
+    (account.primary, account.secondary) = (Some(primary), Some(secondary));
+    let expected = Case {
+        home: env.path("home/plain"),
+        email: "alice@example.com",
+        windows: vec![five_hours, weekly],
+        spend_cap: None,
+        end: "9%",
+    };
+    case(env, backend, &account, expected)
+}
+
+/// A second limit with a heading, which widens the column of the labels.
+fn named(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
+    let (primary, five_hours) = window("codex", 300, 12.0, minute + 7_200);
+    let (secondary, weekly) = window("codex", 10_080, 91.0, minute + 3 * 86_400);
+    let name = "GPT-5.3-Codex-Spark";
+    let (own_primary, own_five_hours) = window(name, 300, 3.0, minute + 14_400);
+    let (own_secondary, own_weekly) = window(name, 10_080, 50.0, minute + 6 * 86_400);
+    let mut account = Account::bob();
+    (account.primary, account.secondary) = (Some(primary), Some(secondary));
+    account.extra_limits = vec![ExtraLimit {
+        limit_id: "codex_spark".into(),
+        limit_name: name.into(),
+        primary: Some(own_primary),
+        secondary: Some(own_secondary),
+    }];
+    let expected = Case {
+        home: env.path("home/named"),
+        email: "bob@example.com",
+        windows: vec![five_hours, weekly, own_five_hours, own_weekly],
+        spend_cap: None,
+        end: "50%",
+    };
+    case(env, backend, &account, expected)
+}
+
+/// Windows of unusual length, and a limit on spending that is used up.
+fn capped(env: &TestEnv, backend: &MockBackend, minute: i64) -> Case {
+    let (primary, first) = window("codex", 2_880, 12.0, minute + 7_200);
+    let (secondary, second) = window("codex", 20_160, 50.0, minute + 8 * 86_400);
+    let reset = minute + 9 * 86_400;
+    let mut account = Account::new("acct-carol", "carol.of-a-long.name@subdomain.example.com");
+    (account.primary, account.secondary) = (Some(primary), Some(secondary));
+    account.spend_control = Some(SpendControl {
+        reached: true,
+        individual: Some((0, reset)),
+    });
+    let expected = Case {
+        home: env.path("home/capped"),
+        email: "carol.of-a-long.name@subdomain.example.com",
+        windows: vec![first, second],
+        spend_cap: Some(SpendCap {
+            kind: CapKind::SpendLimit,
+            resets_at: Some(at(reset)),
+        }),
+        end: "0%",
+    };
+    case(env, backend, &account, expected)
+}
+
+/// A tmux server of our own, which ends with all that runs in it when this is dropped.
+struct Tmux {
+    socket: PathBuf,
+    codex: PathBuf,
+    environment: Command,
+}
+
+impl Tmux {
+    fn run(&self, args: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        let environment = self.environment.get_envs();
+        tmux.env_clear()
+            .envs(environment.filter_map(|(name, value)| Some((name, value?))))
+            .args(["-f", "/dev/null", "-S"])
+            .arg(&self.socket)
+            .args(args)
+            // Codex asks whether it may trust any other folder.
+            .current_dir(self.environment.get_current_dir().expect("a folder"));
+        let done = tmux.output().expect("tmux");
+        assert!(done.status.success(), "{args:?}: {done:?}");
+        String::from_utf8(done.stdout).expect("UTF-8")
+    }
+
+    /// The screen of a terminal once it is as wanted.
+    fn wait(&self, terminal: &str, is_wanted: impl Fn(&str) -> bool) -> String {
+        let limit = Instant::now() + Duration::from_secs(60);
+        loop {
+            let screen = self.run(&["capture-pane", "-p", "-t", terminal]);
+            if is_wanted(&screen) {
+                return screen;
+            }
+            assert!(Instant::now() < limit, "{terminal}:\n{screen}");
+            std::thread::sleep(Duration::from_millis(30));
+        }
+    }
+
+    /// What `/status` shows in a new terminal of so many columns.
+    fn status(&self, case: &Case, columns: usize) -> String {
+        let name = format!("{}-{columns}", case.end.trim_end_matches('%'));
+        let (home, width) = (case.home.display(), columns.to_string());
+        let codex = self.codex.display();
+        let start = format!("CODEX_HOME='{home}' exec '{codex}' --no-daemon");
+        let size = ["-x", &width, "-y", "120"];
+        self.run(&[&["new-session", "-d", "-s", &name], &size[..], &[&start]].concat());
+        // The last line of the greeting: the session is open.
+        self.wait(&name, |screen| screen.contains("/review"));
+        let screen = loop {
+            self.run(&["send-keys", "-t", &name, "-l", "/status"]);
+            // Codex takes keys that come too fast for pasted text, and Enter for a line end in it.
+            self.wait(&name, |screen| screen.contains("› /status"));
+            self.run(&["send-keys", "-t", &name, "Enter"]);
+            let is_early = |screen: &str| screen.contains("available yet");
+            let screen = self.wait(&name, |s| is_early(s) || has_table(s, case.end));
+            if !is_early(&screen) {
+                break screen;
+            }
+            // Codex has not asked the server yet.
+            self.run(&["send-keys", "-t", &name, "-l", "/clear"]);
+            self.wait(&name, |screen| screen.contains("› /clear"));
+            self.run(&["send-keys", "-t", &name, "Enter"]);
+            self.wait(&name, |screen| !is_early(screen));
+        };
+        self.run(&["kill-session", "-t", &name]);
+        screen
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux")
+            .arg("-S")
+            .arg(&self.socket)
+            .arg("kill-server")
+            .output();
+    }
+}
+
+/// Whether all of the table is drawn.
+fn has_table(screen: &str, end: &str) -> bool {
+    let (_, table) = screen.split_once("Session:").unwrap_or_default();
+    let (table, _) = table.split_once("› Ask Codex").unwrap_or_default();
+    // The figure of the last row, and the bracket behind its reset.
+    let row = table.split_whitespace().skip_while(|word| *word != end);
+    row.into_iter().any(|word| word.ends_with(')'))
+}
+
+fn check(case: &Case, columns: usize, screen: &str) -> Result<(), String> {
+    let zone = Zone::named(ZONE).expect("a zone");
+    let read = status_text::parse(screen, chrono::Utc::now(), zone);
+    let expected = StatusText {
+        email: Some(case.email.into()),
+        windows: case.windows.clone(),
+        spend_cap: case.spend_cap,
+        plan: read.as_ref().ok().and_then(|read| read.plan.clone()),
+        unreadable_account: None,
+    };
+    if read.as_ref() == Ok(&expected) {
+        return Ok(());
+    }
+    Err(format!("{columns} columns: {read:#?}\n{screen}"))
+}
+
+#[test]
+fn at_every_width_the_account_and_its_windows_are_read() {
+    let Some(codex) = RealCodex::get() else {
+        return;
+    };
+    if !has("tmux") {
+        return;
+    }
+    let env = TestEnv::new();
+    let backend = MockBackend::start();
+    // Screens show whole minutes.
+    let minute = unix_now() / 60 * 60;
+    let cases = [
+        named(&env, &backend, minute),
+        plain(&env, &backend, minute),
+        capped(&env, &backend, minute),
+    ];
+    let mut environment = codex.command(&env.codex_home(), &backend, &env.path("home"));
+    environment
+        .env("TZ", ZONE)
+        .env("TERM", "xterm-256color")
+        .env("LANG", "C.UTF-8")
+        .env("SHELL", "/bin/sh");
+    let tmux = Tmux {
+        socket: env.path("tmux"),
+        codex: codex.native().to_path_buf(),
+        environment,
+    };
+    // Keeps the server up between two screens.
+    tmux.run(&["new-session", "-d", "-s", "idle", "exec sleep 3600"]);
+    let every = (36..=120).map(|columns| (&cases[0], columns));
+    // The others have another column of labels.
+    let others = (36..=60).step_by(3).map(|columns| (&cases[1], columns));
+    let capped = (36..=120).step_by(4).map(|columns| (&cases[2], columns));
+    let screens: Vec<_> = every.chain(others).chain(capped).collect();
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some((case, columns)) = screens.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let screen = tmux.status(case, *columns);
+            wrong.extend(check(case, *columns, &screen).err());
+        }
+        wrong
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().expect("a worker"))
+            .collect()
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    drop(tmux);
+    for case in &cases {
+        let holders = find_holders(&case.home, &[]);
+        let pids: Vec<u32> = holders.iter().filter_map(|holder| holder.pid).collect();
+        let left = processes::wait_for_end(&pids, Duration::from_secs(10));
+        assert_eq!(left, [] as [u32; 0], "left running");
+    }
+}

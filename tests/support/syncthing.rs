@@ -1,0 +1,284 @@
+//! Two real Syncthing that share one folder, on loopback alone: no discovery, no relays, no port mapping, no usage
+//! reports, no upgrades. They do not watch the folder: changes travel when a test asks for it.
+
+#![allow(
+    clippy::print_stdout,
+    reason = "a skip is said where the test's output goes"
+)]
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::real_codex::E2E_VARIABLE;
+
+/// The id of the shared folder.
+const FOLDER: &str = "codex";
+const API_KEY: &str = "loopback-test";
+/// How long anything may take that is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One Syncthing. Killed when dropped.
+pub(crate) struct Syncthing {
+    child: Child,
+    api_port: u16,
+    folder: PathBuf,
+}
+
+/// Two that share a folder: the copy of the first and the copy of the second.
+pub(crate) struct SharedFolder {
+    nodes: [Syncthing; 2],
+}
+
+/// A port of loopback that nothing listens on now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn command(home: &Path) -> Command {
+    let mut command = Command::new("syncthing");
+    command.env_clear().env("PATH", "/usr/bin:/bin");
+    command.env("HOME", home).env("STNODEFAULTFOLDER", "1");
+    // Without the process that restarts it.
+    command.env("STMONITORED", "yes").env("STNOUPGRADE", "1");
+    command.stdin(Stdio::null());
+    command
+}
+
+impl SharedFolder {
+    /// Starts both, with their settings below `root`; `None` where Syncthing is not installed, which is a failure
+    /// where all is required.
+    pub(crate) fn start(root: &Path, folders: [&Path; 2]) -> Option<Self> {
+        let version = Command::new("syncthing").arg("--version").output();
+        if !version.is_ok_and(|output| output.status.success()) {
+            let required = std::env::var_os(E2E_VARIABLE).is_some_and(|value| value == "require");
+            assert!(!required, "syncthing is missing");
+            println!("SKIPPED: syncthing is missing");
+            return None;
+        }
+        let homes = ["syncthing-a", "syncthing-b"].map(|name| root.join(name));
+        let ids = homes.each_ref().map(|home| generate(home));
+        let ports = [free_port(), free_port()];
+        let mut nodes = Vec::new();
+        for (n, (home, folder)) in homes.iter().zip(folders).enumerate() {
+            let api_port = free_port();
+            let text = configuration(&ids, ports, n, folder, api_port);
+            fs::write(home.join("config.xml"), text).expect("its configuration");
+            // It shares a folder only that is marked.
+            fs::create_dir_all(folder.join(".stfolder")).expect("the folder");
+            nodes.push(Syncthing::start(home, folder, api_port));
+        }
+        let nodes: [Syncthing; 2] = nodes.try_into().ok().expect("two");
+        let shared = Self { nodes };
+        for (node, other) in shared.nodes.iter().zip([&ids[1], &ids[0]]) {
+            node.until("they are connected", || {
+                let all = node.get("/rest/system/connections");
+                all["connections"][other]["connected"] == true
+            });
+        }
+        Some(shared)
+    }
+
+    /// Both look for changes, and have the same files when this returns, but for those that are ignored.
+    pub(crate) fn exchange(&self) {
+        for node in &self.nodes {
+            node.scan();
+        }
+        let [a, b] = &self.nodes;
+        b.until("both have the same files", || {
+            let is_done = |node: &Syncthing| {
+                let status = node.get(&format!("/rest/db/status?folder={FOLDER}"));
+                status["state"] == "idle" && status["needTotalItems"] == 0
+            };
+            let ignored = [a, b].map(Syncthing::ignored).concat();
+            let files = |node: &Syncthing| {
+                let mut files = files_below(&node.folder);
+                files.retain(|path, _| !ignored.iter().any(|top| path.starts_with(top)));
+                files
+            };
+            is_done(a) && is_done(b) && files(a) == files(b)
+        });
+    }
+
+    /// The second one does not receive what is below this entry, until it is given none.
+    pub(crate) fn hold_back(&self, entry: Option<&str>) {
+        let patterns: Vec<&str> = entry.into_iter().collect();
+        let body = json!({ "ignore": patterns });
+        let path = format!("/rest/db/ignores?folder={FOLDER}");
+        self.nodes[1].request("POST", &path, Some(&body));
+    }
+}
+
+impl Syncthing {
+    fn start(home: &Path, folder: &Path, api_port: u16) -> Self {
+        let mut command = command(home);
+        command.args(["serve", "--no-browser", "--logflags=0"]);
+        command.arg("--home").arg(home);
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("start syncthing");
+        let output = child.stdout.take().expect("piped");
+        let (sender, lines) = mpsc::channel();
+        // Until it ends, so that it never waits for room.
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let node = Self {
+            child,
+            api_port,
+            folder: folder.to_path_buf(),
+        };
+        let mut told = Vec::new();
+        let until = Instant::now() + LIMIT;
+        while !told
+            .iter()
+            .any(|line: &String| line.contains("API listening on"))
+        {
+            let left = until.saturating_duration_since(Instant::now());
+            match lines.recv_timeout(left) {
+                Ok(line) => told.push(line),
+                Err(e) => panic!("syncthing does not listen ({e}): {told:#?}"),
+            }
+        }
+        node
+    }
+
+    fn scan(&self) {
+        let path = format!("/rest/db/scan?folder={FOLDER}");
+        self.request("POST", &path, None);
+    }
+
+    /// What its ignore patterns name.
+    fn ignored(&self) -> Vec<String> {
+        let answer = self.get(&format!("/rest/db/ignores?folder={FOLDER}"));
+        let patterns = answer["ignore"].as_array().into_iter().flatten();
+        patterns
+            .filter_map(|p| p.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// Waits until something holds: looks whenever this node reports an event.
+    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+        let until = Instant::now() + LIMIT;
+        let mut since = 0;
+        while !holds() {
+            assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
+            // Answers when there is one, or after a second.
+            let events = self.get(&format!("/rest/events?since={since}&timeout=1"));
+            let last = events.as_array().and_then(|events| events.last());
+            since = last.map_or(since, |event| event["id"].as_u64().expect("an id"));
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.request("GET", path, None)
+    }
+
+    fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.api_port)).expect("its API");
+        stream.set_read_timeout(Some(LIMIT)).expect("a limit");
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nX-API-Key: {API_KEY}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .expect("ask it");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("its answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(" 200 "), "{method} {path}: {answer}");
+        serde_json::from_str(body).unwrap_or(Value::Null)
+    }
+}
+
+impl Drop for Syncthing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Makes the keys of a node; its id.
+fn generate(home: &Path) -> String {
+    fs::create_dir_all(home).expect("folder");
+    let mut keys = command(home);
+    keys.args(["generate", "--no-default-folder", "--skip-port-probing"]);
+    let output = keys
+        .arg("--home")
+        .arg(home)
+        .output()
+        .expect("syncthing generate");
+    assert!(output.status.success(), "{output:?}");
+    let mut ask = command(home);
+    let asked = ask
+        .arg("--home")
+        .arg(home)
+        .arg("--device-id")
+        .output()
+        .expect("its id");
+    assert!(asked.status.success(), "{asked:?}");
+    String::from_utf8_lossy(&asked.stdout).trim().to_owned()
+}
+
+fn configuration(
+    ids: &[String; 2],
+    ports: [u16; 2],
+    own: usize,
+    folder: &Path,
+    api_port: u16,
+) -> String {
+    let member = |id: &String| format!("<device id=\"{id}\"/>");
+    let members = ids.each_ref().map(member).concat();
+    let device = |n: usize| {
+        let (id, port) = (&ids[n], ports[n]);
+        format!("<device id=\"{id}\"><address>tcp://127.0.0.1:{port}</address></device>")
+    };
+    let devices = [0, 1].map(device).concat();
+    format!(
+        "<configuration version=\"35\">\
+         <folder id=\"{FOLDER}\" path=\"{}\" type=\"sendreceive\" rescanIntervalS=\"0\" fsWatcherEnabled=\"false\">\
+         {members}<maxConflicts>10</maxConflicts></folder>{devices}\
+         <gui enabled=\"true\" tls=\"false\"><address>127.0.0.1:{api_port}</address><apikey>{API_KEY}</apikey></gui>\
+         <options><listenAddress>tcp://127.0.0.1:{}</listenAddress>\
+         <globalAnnounceEnabled>false</globalAnnounceEnabled><localAnnounceEnabled>false</localAnnounceEnabled>\
+         <relaysEnabled>false</relaysEnabled><natEnabled>false</natEnabled>\
+         <stunKeepaliveStartS>0</stunKeepaliveStartS><reconnectionIntervalS>1</reconnectionIntervalS>\
+         <urAccepted>-1</urAccepted><crashReportingEnabled>false</crashReportingEnabled>\
+         <autoUpgradeIntervalH>0</autoUpgradeIntervalH><startBrowser>false</startBrowser>\
+         </options></configuration>",
+        folder.display(),
+        ports[own]
+    )
+}
+
+/// The files of a folder, but for what Syncthing keeps there for itself.
+fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".st") || name.starts_with(".syncthing.") {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if let Ok(bytes) = fs::read(&path) {
+                let relative = path.strip_prefix(folder).expect("below it");
+                files.insert(relative.to_string_lossy().into_owned(), bytes);
+            }
+        }
+    }
+    files
+}

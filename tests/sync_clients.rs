@@ -1,0 +1,120 @@
+//! Files that cloud clients put beside those of the user, and files that they take away amid a run.
+
+use crate::support::injection::{can_inject, traced};
+use crate::support::pair::{META, Pair, ROLLOUT, SKILL, actions};
+use std::fs;
+
+#[test]
+fn copies_of_rclone_are_versions_of_conversations_and_prompts_and_other_files_are_left_alone() {
+    let line = |n: u8| format!("{{\"session_id\":\"x\",\"ts\":{n},\"text\":\"{n}\"}}\n");
+    let pair = Pair::synced(&[(ROLLOUT, META), (SKILL, "one"), ("history.jsonl", &line(1))]);
+    pair.apply("a");
+    pair.put("cloud", "history.jsonl..path1", &(line(1) + &line(2)));
+    pair.put("cloud", "history.conflict1.jsonl", &(line(1) + &line(3)));
+    let copy = ROLLOUT.replace(".jsonl", ".jsonl.path2");
+    pair.put("cloud", &copy, &format!("{META}{{\"n\":1}}\n"));
+    for copy in ["SKILL.conflict2.md", "SKILL.md..path1", "SKILL.laptop1.md"] {
+        pair.put("cloud", &format!("skills/mine/{copy}"), "theirs");
+    }
+    for name in ["a", "b", "a"] {
+        let json = pair.apply(name);
+        assert_eq!(json["notes"].as_array().unwrap().len(), 3, "{json}");
+    }
+    for name in ["a", "b"] {
+        assert_eq!(
+            pair.text(name, "history.jsonl"),
+            line(1) + &line(2) + &line(3)
+        );
+        assert_eq!(pair.text(name, ROLLOUT), format!("{META}{{\"n\":1}}\n"));
+        assert_eq!(pair.text(name, SKILL), "one");
+        assert_eq!(
+            fs::read_dir(pair.home(name).join("skills/mine"))
+                .unwrap()
+                .count(),
+            1
+        );
+    }
+}
+
+#[test]
+fn what_unison_is_copying_is_not_taken() {
+    let pair = Pair::synced(&[(SKILL, "one")]);
+    let temp = "skills/.unison.other.2b7c1f.unison.tmp";
+    pair.put("cloud", &format!("{temp}/SKILL.md"), "half of a folder");
+    pair.put(
+        "cloud",
+        ".unison.history.jsonl.2b7c1f.unison.tmp",
+        "{\"ts\":1}\n",
+    );
+    pair.configure("c", "[targets]\ninclude_roots = []\n");
+    pair.apply("c");
+    assert_eq!(pair.text("c", SKILL), "one");
+    assert_eq!(
+        fs::read_dir(pair.home("c").join("skills")).unwrap().count(),
+        1
+    );
+    assert_eq!(fs::read_dir(pair.home("c")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_a_client_takes_away_amid_a_run_is_named_with_a_plain_reason() {
+    if !can_inject() {
+        return;
+    }
+    // It is there to be listed, and gone when it is opened: while it is judged, while it is copied, while it is
+    // merged.
+    let history = "history.jsonl";
+    for (path, older, newer) in [
+        (SKILL, "one", "two, and more"),
+        (ROLLOUT, META, &*format!("{META}{{\"n\":1}}\n")),
+        (history, "{\"ts\":1}\n", "{\"ts\":1}\n{\"ts\":3}\n"),
+    ] {
+        for side in ["a", "cloud"] {
+            let pair = Pair::synced(&[(path, older)]);
+            pair.put("b", path, newer);
+            pair.apply("b");
+            if path == history || side == "a" {
+                pair.put("a", path, &format!("{older}{{\"ts\":2}}\n"));
+            }
+            pair.put("a", "skills/other/SKILL.md", "other");
+            let root = if side == "a" {
+                pair.home("a")
+            } else {
+                pair.cloud()
+            };
+            let full = root.join(path).to_string_lossy().into_owned();
+            let options = [
+                "-P",
+                &full,
+                "-e",
+                "trace=openat",
+                "-e",
+                "inject=openat:error=ENOENT",
+            ];
+            let options = options.map(str::to_owned);
+            let args = [
+                "--manager-home",
+                "manager-a",
+                "sync",
+                "-c",
+                "a.toml",
+                "run",
+                "--apply",
+            ];
+            let (output, log) = traced(&pair.0, &options, &args);
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            let told = format!("{side} {path}: {stderr}");
+            assert!(log.contains("INJECTED"), "{told}");
+            assert_eq!(output.status.code(), Some(6), "{told}");
+            assert!(!stderr.contains("os error"), "{told}");
+            let said = stderr
+                .lines()
+                .find(|line| line.contains(path))
+                .expect(&told);
+            assert!(said.contains("removed"), "{told}");
+            // All else is synced.
+            assert_eq!(pair.text("cloud", "skills/other/SKILL.md"), "other");
+            assert_eq!(actions(&pair.apply("b")).len(), 1, "{told}");
+        }
+    }
+}
