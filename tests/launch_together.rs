@@ -1,6 +1,11 @@
 //! Launches at the same time, with the real Codex: several accounts, several of one account, and
 //! what other commands do meanwhile.
 
+#![allow(
+    clippy::unnecessary_debug_formatting,
+    reason = "TOML quotes as Rust does"
+)]
+
 use crate::support::env::{Tree, assert_same_tree};
 use crate::support::lab::{Lab, creator, rollout, rows, said};
 use crate::support::launched::{
@@ -26,12 +31,13 @@ fn only_isolated_home(lab: &Lab) -> PathBuf {
     login.parent().expect("a home").to_path_buf()
 }
 
-/// Everything but locks and the times of folders.
+/// Everything but locks, logs and the times of folders.
 fn world(lab: &Lab) -> Tree {
     let mut tree = lab.world.tree("home");
     tree.0.retain(|path, text| {
         path.extension().is_none_or(|e| e != "lock")
             && path.file_name().is_none_or(|n| n != ".lock")
+            && !path.starts_with(".codex-manager/logs")
             && !text.starts_with("folder")
     });
     tree
@@ -206,8 +212,17 @@ fn what_would_take_an_isolated_login_or_its_files_is_refused_and_changes_nothing
     };
     let archive = lab.back_up();
     let archive = archive.to_str().expect("text");
-    let folder = lab.world.path("cloud");
-    fs::create_dir(&folder).expect("folder");
+    let cloud = lab.world.path("cloud");
+    fs::create_dir(&cloud).expect("folder");
+    let config = format!(
+        "[identity]\nmachine_id = \"a\"\n[paths]\ncloud_root_dir = {cloud:?}\nlocal_state_dir = {:?}\n\
+         backup_dir = {:?}\n[process_detection]\ngrace_period_seconds = 0\n",
+        lab.home(),
+        lab.world.path("backups"),
+    );
+    lab.world.write("a.toml", config);
+    let sync = ["sync", "-c", "a.toml", "run", "--apply"];
+    let ending = [&sync[..], &["--auto-terminate-without-confirmation"]].concat();
     let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
     let pid = format!("PID {}", running.codex());
     let before = world(&lab);
@@ -216,13 +231,16 @@ fn what_would_take_an_isolated_login_or_its_files_is_refused_and_changes_nothing
         &["use", "bob", "--dry-run"],
         &["launch", "bob", "--", "exec", "x"],
         &["restore", archive, "--yes"],
+        &sync,
+        &ending,
     ] {
         let refused = lab.manager(args).code(3);
         assert!(refused.stderr.contains(&pid), "{args:?} {refused}");
         assert_same_tree(&before, &world(&lab));
     }
+    assert!(fs::read_dir(&cloud).expect("list").next().is_none());
     lab.backend.account("acct-bob").release_turns();
-    running.rest();
+    assert_eq!(running.end(), 0, "{}", running.printed());
 }
 
 #[test]
@@ -313,6 +331,8 @@ fn a_daemon_of_an_isolated_home_keeps_the_login_until_it_is_stopped() {
             .contains(&format!("PID {pid}, background daemon")),
         "{refused}"
     );
+    let hint = refused.stderr.replace('\n', " ");
+    assert!(hint.contains("codex app-server daemon stop"), "{refused}");
     // Running there again is no second owner.
     let args = [&isolated("bob")[..], &EXEC].concat();
     let mut again = Running::start(&lab.world, &args);
@@ -392,4 +412,24 @@ fn a_home_in_which_codex_has_never_run_can_be_isolated_first() {
     for shared in ["skills", "rules", "config.toml", "sessions"] {
         assert!(isolated.join(shared).is_symlink(), "{shared}");
     }
+}
+
+#[test]
+fn in_a_shell_of_an_isolated_codex_its_home_gets_no_other_account() {
+    let Some(mut lab) = lab_of_three() else {
+        return;
+    };
+    let mut running = Running::held(&lab, "acct-bob", &isolated("bob"));
+    lab.world.set("CODEX_HOME", only_isolated_home(&lab));
+    let before = world(&lab);
+    for args in [
+        &["use", "carol"][..],
+        &["launch", "carol", "--", "exec", "x"],
+    ] {
+        let refused = lab.manager(args).code(5);
+        assert!(refused.stderr.contains("--codex-home"), "{refused}");
+        assert_same_tree(&before, &world(&lab));
+    }
+    lab.backend.account("acct-bob").release_turns();
+    assert_eq!(running.end(), 0, "{}", running.printed());
 }

@@ -203,18 +203,14 @@ impl Story {
             self.age();
         }
         let known = rollouts(&self.lab.home());
-        let (mut account, mut id) = (account.to_owned(), String::new());
-        if is_resume && !known.is_empty() {
+        let resumed = (is_resume && !known.is_empty()).then(|| {
             let file = chosen(&known, dice);
             let stem = file.file_stem().expect("a name").to_string_lossy();
-            stem[stem.len() - 36..].clone_into(&mut id);
-            let creator = creator(file);
-            creator.trim_start_matches("acct-").clone_into(&mut account);
-        }
-        let mut args = if id.is_empty() {
-            vec!["launch", &account]
-        } else {
-            vec!["resume", &id]
+            (stem[stem.len() - 36..].to_owned(), creator(file))
+        });
+        let mut args = match &resumed {
+            Some((id, _)) => vec!["resume", id],
+            None => vec!["launch", account],
         };
         args.extend((dice.below(2) == 0).then_some("--isolated"));
         args.extend(["--", "exec", "--skip-git-repo-check", "hello"]);
@@ -225,10 +221,11 @@ impl Story {
         self.manage(&args, &[0]);
         self.launched += 1;
         let paid = &turns(&self.lab)[before..];
-        assert_eq!(paid, [format!("acct-{account}")]);
         let row = launches(&self.lab).remove(0);
         assert_eq!(row["state"], "bound", "{row}");
         assert_eq!(row["account_id"], paid[0], "{row}");
+        let (id, account) = resumed.unwrap_or_else(|| (String::new(), format!("acct-{account}")));
+        assert_eq!(paid, [account]);
         assert!(id.is_empty() || row["session_id"] == *id, "{row}");
     }
 

@@ -1,6 +1,7 @@
 //! I10: commands at the same time.
 
 use crate::support::env::{TestEnv, assert_same_tree};
+use crate::support::processes;
 use crate::support::sample::{assert_same_home, backup, put, sample_home, text};
 use crate::support::sign_in::{SignIn, auth_json};
 use std::process::{Child, Stdio};
@@ -101,7 +102,10 @@ fn i10_of_two_restores_at_once_one_wins_and_the_other_says_so() {
     let (env, archive) = slow();
     let first = start(&env, &["restore", &archive]);
     until_at_work(&env);
+    // Held where it is: on a busy machine it could be done before the other one looks.
+    processes::signal("STOP", first.id());
     let (code, said) = end(start(&env, &["restore", &archive]));
+    processes::signal("CONT", first.id());
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("another restore is at work"), "{said}");
     let (code, said) = end(first);

@@ -14,7 +14,7 @@ use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::daemon;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::Identity;
-use crate::codex::process::{Holder, find_codex};
+use crate::codex::process::{Holder, Role, find_codex};
 use crate::io::clock::Timestamp;
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, atomic};
@@ -84,7 +84,7 @@ fn users_of(home: &Path) -> Vec<Holder> {
     users.extend(daemon::find(home).map(|daemon| Holder {
         pid: Some(daemon.pid),
         name: "codex".into(),
-        why: "background daemon".into(),
+        why: Role::Daemon.to_string(),
     }));
     users
 }
@@ -108,6 +108,7 @@ impl Profiles {
         let is_isolated = is_beneath(home, &self.folder.join(ISOLATED));
         is_isolated.then(|| LeaseError::Isolated {
             profile: profile.to_owned(),
+            home: home.to_path_buf(),
             holders: users_of(home),
         })
     }

@@ -88,6 +88,8 @@ pub enum LeaseError {
     Isolated {
         /// The name of the profile.
         profile: String,
+        /// The home.
+        home: PathBuf,
         /// The Codex programs that run there.
         holders: Vec<Holder>,
     },

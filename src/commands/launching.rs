@@ -1,7 +1,7 @@
 //! Starting Codex for an account: what `launch` and `resume` share.
 
 use super::account::{printable, warn_all};
-use super::profile::check_store;
+use super::profile::{check_not_isolated, check_store};
 use crate::codex::identity::Identity;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -47,6 +47,7 @@ impl StartArgs {
         context: &Context,
     ) -> Result<Outcome, CommandError> {
         check_store(context)?;
+        check_not_isolated(context)?;
         let settings = &context.settings;
         let request = LaunchRequest {
             codex_home: &settings.codex_home,

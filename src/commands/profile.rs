@@ -7,6 +7,7 @@ use super::profile_import::ImportArgs;
 use super::profile_login::{self, LoginArgs};
 use super::profile_remove::RemoveArgs;
 use super::profile_save::SaveArgs;
+use crate::accounts::isolated::is_isolated;
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::profile::{Owner, ProfileError, Profiles};
 use crate::accounts::profile_ops::RestoredLogin;
@@ -168,6 +169,20 @@ pub(super) fn check_store(context: &Context) -> Result<(), CommandError> {
         "write cli_auth_credentials_store = \"file\" into {} and sign in again; nothing was changed",
         home.join("config.toml").display()
     )))
+}
+
+/// That the Codex home is not one that this program isolates, as in a shell that an isolated Codex
+/// started: an isolated home has one account.
+pub(super) fn check_not_isolated(context: &Context) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    if !is_isolated(&settings.codex_home, &settings.manager_home) {
+        return Ok(());
+    }
+    Err(CommandError::refused(format!(
+        "this Codex home is the isolated one of an account: {}",
+        settings.codex_home.display()
+    ))
+    .hint("name the real one with --codex-home DIR; nothing was changed"))
 }
 
 /// When a login was made or renewed, as far as it says.

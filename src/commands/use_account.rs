@@ -1,7 +1,7 @@
 //! `use`: another account in the live home.
 
 use super::account::{judged, label, printable, shortened, warn_all, with_profiles};
-use super::profile::{check_store, warn_of_two};
+use super::profile::{check_not_isolated, check_store, warn_of_two};
 use crate::accounts::save::SaveOutcome;
 use crate::accounts::switch::{self, DaemonPolicy, SwitchPlan, SwitchReport, SwitchRequest};
 use crate::codex::daemon;
@@ -146,6 +146,7 @@ impl SwitchArgs {
 
     /// Switches to this account and shows it.
     pub(super) fn run(&self, to: &Identity, context: &Context) -> Result<Outcome, CommandError> {
+        check_not_isolated(context)?;
         let settings = &context.settings;
         let request = SwitchRequest {
             codex_home: &settings.codex_home,

@@ -1,6 +1,8 @@
 //! Exit codes and hints for errors about profiles, logins and switches.
 
 use super::{CommandError, ErrorKind};
+use crate::codex::process::Role;
+use crate::io::shell;
 
 impl From<crate::accounts::profile::ProfileError> for CommandError {
     fn from(error: crate::accounts::profile::ProfileError) -> Self {
@@ -106,7 +108,20 @@ impl From<crate::accounts::lease::LeaseError> for CommandError {
                 .hint("free some disk space, then run the same command again; nothing was changed"),
             LeaseError::AlreadyLeased(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("return it to the profile: codex-manager status --all; nothing was changed"),
-            LeaseError::Isolated { ref profile, .. } => {
+            LeaseError::Isolated {
+                ref profile,
+                ref home,
+                ref holders,
+            } => {
+                let daemon = Role::Daemon.to_string();
+                if holders.iter().any(|holder| holder.why == daemon) {
+                    let hint = format!(
+                        "the login returns to the profile when the daemon is stopped: CODEX_HOME={} codex \
+                         app-server daemon stop; nothing was changed",
+                        shell::word(&home.to_string_lossy())
+                    );
+                    return Self::wrap(ErrorKind::CodexRunning, error).hint(hint);
+                }
                 let hint = format!(
                     "codex-manager launch {profile} --isolated joins it; the login returns to the profile \
                      when the last Codex there ends; nothing was changed"

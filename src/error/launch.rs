@@ -37,6 +37,8 @@ impl From<crate::launch::isolated_home::IsolationError> for CommandError {
             IsolationError::Io(e) => e.into(),
             IsolationError::NotALink { .. } => Self::wrap(ErrorKind::Refused, error)
                 .hint("move what is in it to the real Codex home, then remove it"),
+            IsolationError::OtherHome(_) => Self::wrap(ErrorKind::CodexRunning, error)
+                .hint("end that Codex first: codex-manager launches; nothing was changed"),
             IsolationError::Unsupported => Self::wrap(ErrorKind::Refused, error)
                 .hint("leave --isolated out; nothing was changed"),
         }

@@ -6,7 +6,9 @@
 //! link, so [`crate::codex::thread_index::move_rollouts`] puts it right afterwards. Databases are
 //! never linked: SQLite would keep `-wal` files beside the link. `CODEX_SQLITE_HOME` shares them.
 
-use crate::codex::home::{ARCHIVED_SESSIONS, CONFIG_TOML, Kind, SESSIONS, THREAD_LOCKS, kind_of};
+use crate::codex::home::{
+    ARCHIVED_SESSIONS, AUTH_JSON, CONFIG_TOML, Kind, SESSIONS, THREAD_LOCKS, kind_of,
+};
 use crate::io::{IoContext, IoError, atomic, tree};
 use std::fs;
 use std::io::ErrorKind;
@@ -50,6 +52,9 @@ pub enum IsolationError {
         /// Where it should lead.
         real: PathBuf,
     },
+    /// A Codex that runs there would go on in another home.
+    #[error("a Codex runs in the isolated home beside another Codex home: {}", .0.display())]
+    OtherHome(PathBuf),
     /// Links for every user do not exist here.
     #[error("isolated homes need symbolic links, which this system does not give to every user")]
     Unsupported,
@@ -84,16 +89,24 @@ fn is_shared(name: &Path) -> bool {
 }
 
 /// Links everything that is shared from `isolated` to `real`. What is linked already stays; a link
-/// to another home is replaced.
+/// to another home is replaced while no login is in the isolated one.
 ///
 /// # Errors
-/// The file system refuses, or a folder of conversations stands where a link belongs.
+/// The file system refuses, a folder stands where a link belongs, or a Codex runs there that shares
+/// the files of another home.
 pub fn prepare(isolated: &Path, real: &Path) -> Result<(), IsolationError> {
     if !cfg!(unix) {
         return Err(IsolationError::Unsupported);
     }
     let real = &real.canonicalize().at("look at", real)?;
     atomic::create_private_folder(isolated)?;
+    if isolated.join(AUTH_JSON).exists()
+        && let Ok(linked) = fs::read_link(isolated.join(SESSIONS))
+        && linked != real.join(SESSIONS)
+    {
+        let other = atomic::parent_of(&linked).to_path_buf();
+        return Err(IsolationError::OtherHome(other));
+    }
     for folder in SHARED_FOLDERS {
         atomic::create_private_folder(&real.join(folder))?;
     }
@@ -213,5 +226,24 @@ mod tests {
         for entry in fs::read_dir(&isolated).unwrap() {
             assert!(entry.unwrap().file_type().unwrap().is_symlink());
         }
+    }
+
+    #[test]
+    fn a_codex_that_runs_keeps_the_home_whose_files_it_shares() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for real in ["first", "second"] {
+            fs::create_dir(path(real)).unwrap();
+        }
+        let isolated = path("isolated");
+        prepare(&isolated, &path("first")).unwrap();
+        fs::write(isolated.join("auth.json"), "in use").unwrap();
+        let refused = prepare(&isolated, &path("second")).unwrap_err();
+        assert!(refused.to_string().ends_with("/first"), "{refused}");
+        prepare(&isolated, &path("first")).unwrap();
+        fs::remove_file(isolated.join("auth.json")).unwrap();
+        prepare(&isolated, &path("second")).unwrap();
+        let sessions = fs::read_link(isolated.join("sessions")).unwrap();
+        assert!(sessions.ends_with("second/sessions"));
     }
 }
