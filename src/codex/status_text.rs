@@ -7,8 +7,8 @@
 //! heading of its own (`X limit:`), with its windows below, or one line (`X 5h limit: …`); both are
 //! kept under that name.
 //!
-//! Three steps: [`decode`] makes text of bytes, `fields` joins lines to labelled values, and the
-//! [`Reader`] gives them a meaning. A value has to follow its grammar to the end: text that is cut off
+//! Three steps: [`decode()`] makes text of bytes, `fields` joins lines to labelled values, and the
+//! `Reader` gives them a meaning. A value has to follow its grammar to the end: text that is cut off
 //! or torn is refused, because a wrong figure is worse than none.
 
 mod decode;

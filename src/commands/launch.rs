@@ -51,7 +51,7 @@ impl LaunchArgs {
     /// Runs the command.
     ///
     /// # Errors
-    /// No account is named, or it cannot be used; see [`StartArgs::start`].
+    /// No account is named, or it cannot be used; see `StartArgs::start`.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         if self.if_folder {
             return self.run_for_folder(context);

@@ -78,7 +78,7 @@ impl ResumeArgs {
     ///
     /// # Errors
     /// No conversation or several fit; its account is not known, or another one was named; see
-    /// [`StartArgs::start`].
+    /// `StartArgs::start`.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let conversation = self.conversation(context)?;
         let args = resume_args(&conversation.id, &self.args);

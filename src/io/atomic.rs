@@ -25,7 +25,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// Replaces `path` with `bytes` like [`write`], keeping its permissions, for files of other
+/// Replaces `path` with `bytes` like [`write()`], keeping its permissions, for files of other
 /// programs.
 pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;
@@ -37,7 +37,7 @@ pub fn write_as_it_was(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     temp.replace(path)
 }
 
-/// Replaces `path` with `bytes` like [`write`], readable by other users, for generated files
+/// Replaces `path` with `bytes` like [`write()`], readable by other users, for generated files
 /// without secrets.
 pub fn write_shared(path: &Path, bytes: &[u8]) -> Result<(), IoError> {
     let mut temp = TempFile::beside(path)?;

@@ -23,7 +23,7 @@ pub struct ForegroundExit {
 /// Runs `command` with the standard input and error of the manager. The child's standard output
 /// goes to standard error, because standard output is reserved for the result.
 ///
-/// On Ctrl-C, which reaches the child too, the child gets [`SIGNAL_GRACE`] to end by itself. Then
+/// On Ctrl-C, which reaches the child too, the child gets `SIGNAL_GRACE` to end by itself. Then
 /// `stop` is called to end what the child started, and the child is killed.
 ///
 /// # Errors

@@ -116,7 +116,7 @@ fn is_stale(newest: &Freshness, login: &Freshness) -> bool {
 }
 
 /// Plans a switch from the current state on disk. Takes no lock and writes nothing. A login that a
-/// killed launch left in its isolated home counts as returned: [`apply`](super::apply) returns it
+/// killed launch left in its isolated home counts as returned: [`apply`](super::apply()) returns it
 /// first.
 ///
 /// # Errors
