@@ -38,6 +38,8 @@ fn world(lab: &Lab) -> Tree {
         path.extension().is_none_or(|e| e != "lock")
             && path.file_name().is_none_or(|n| n != ".lock")
             && !path.starts_with(".codex-manager/logs")
+            // What a Codex that runs writes at any moment.
+            && !path.iter().any(|part| part == "shell_snapshots")
             && !text.starts_with("folder")
     });
     tree
