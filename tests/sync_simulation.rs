@@ -242,11 +242,15 @@ fn schedule(seed: u64) {
     // A state that was put back does not know what it has seen, and a machine and its copy count their
     // changes under one name until that is noticed: there the policy may decide.
     if Fate::of(seed) == Fate::Nothing {
+        let deleted = |text: &String| machines.iter().any(|m| m.skills_deleted.contains(text));
+        let chosen = |path: &String| machines.iter().any(|m| m.skills_chosen.contains(path));
         let replaced = machines.iter().flat_map(|m| &m.skills_over);
         for (older, newer) in replaced {
-            let wins = first
-                .iter()
-                .any(|(path, text)| path.starts_with("skills/") && text == older);
+            // Where the newer one was deleted, the older one may have been chosen over a third.
+            let mut skills = first.iter().filter(|(path, _)| {
+                path.ends_with("/SKILL.md") && !(deleted(newer) && chosen(path))
+            });
+            let wins = skills.any(|(_, text)| text == older);
             assert!(!wins, "{older} has won over {newer}\n{}", told());
         }
     }

@@ -154,6 +154,12 @@ impl Manifests {
         self.packed.contains(&version.digest)
     }
 
+    /// The key that other machines list a file under, where one does; `key` in any spelling.
+    pub fn listed_key(&self, key: &str) -> Option<&str> {
+        let found = self.others.get_key_value(&folded(key));
+        found.map(|(key, _)| key.as_str())
+    }
+
     /// The keys of all files that other machines list.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.others.keys().map(String::as_str)

@@ -362,6 +362,10 @@ pub(crate) struct Machine {
     pub(crate) skills_over: Vec<(String, String)>,
     /// Those that it has put into the cloud folder.
     skills_sent: BTreeSet<String>,
+    /// Those that the user has deleted.
+    pub(crate) skills_deleted: BTreeSet<String>,
+    /// Skills of which `conflict.policy` has chosen a version, by path.
+    pub(crate) skills_chosen: BTreeSet<String>,
     /// At rest the user takes what nobody vouches for.
     pub(crate) accepts_unlisted: bool,
     /// What its last run found listed by others and not arrived.
@@ -421,6 +425,8 @@ impl Machine {
             skills_replaced: BTreeSet::new(),
             skills_over: Vec::new(),
             skills_sent: BTreeSet::new(),
+            skills_deleted: BTreeSet::new(),
+            skills_chosen: BTreeSet::new(),
             accepts_unlisted: false,
             not_arrived: Vec::new(),
             is_untold: false,
@@ -526,6 +532,9 @@ impl Machine {
             assert!(waiting.is_empty(), "{}: at rest {waiting:?}", self.name);
         }
         self.not_arrived.clone_from(&plan.not_arrived);
+        let chosen = plan.steps.iter().filter(|step| step.conflict.is_some());
+        self.skills_chosen
+            .extend(chosen.map(|step| step.path.clone()));
         let left = Cell::new(killed_before.unwrap_or(usize::MAX));
         // Whoever is asked to end puts things in order first; whoever is killed does not.
         let is_killed = killed_before.is_some_and(|n| n % 2 == 1);
@@ -670,6 +679,10 @@ impl Machine {
                 // It came over nothing that another machine has.
                 self.skills_over.retain(|(_, newer)| *newer != text);
             }
+            self.skills_deleted.insert(text.clone());
+            // What both sides had goes with it.
+            let there = self.cloud.join(format!("skills/{name}/SKILL.md"));
+            self.skills_deleted.extend(fs::read_to_string(there));
             self.skills_replaced.insert(text);
             fs::remove_file(path).unwrap();
         }

@@ -41,7 +41,7 @@ pub struct NotArrived {
 }
 
 impl NotArrived {
-    /// What is said of it behind its path.
+    /// The reason that is printed behind its path.
     pub fn reason(&self) -> String {
         let what = if self.is_new {
             "has it"
@@ -51,7 +51,7 @@ impl NotArrived {
         format!("{} {what}, which has not arrived yet", self.machine)
     }
 
-    /// How many files which machine has, as lines for people: "desk has 3 conversations that have not arrived yet".
+    /// One line for each machine: "desk has 3 conversations that have not arrived yet".
     pub fn by_machine(all: &[Self]) -> Vec<String> {
         let machines: BTreeSet<&str> = all.iter().map(|file| &*file.machine).collect();
         let told = machines.into_iter().map(|machine| {
@@ -98,9 +98,15 @@ impl Planner<'_> {
         if manifests.machines == 0 {
             return Ok(all);
         }
-        let mut known = HashSet::with_capacity(groups.len());
+        let mut known = HashSet::new();
         for (key, group) in groups {
-            let listed_as = manifest::folded(key);
+            let Some(listed_as) = manifests.listed_key(key) else {
+                continue;
+            };
+            known.insert(listed_as);
+            if group.files().all(|found| found.companion) {
+                continue;
+            }
             // A file that cannot be read now is reported by the plan for it.
             let versions = self.ahead(key, Some(group)).unwrap_or_default();
             if !versions.is_empty() {
@@ -109,14 +115,13 @@ impl Planner<'_> {
                     is_new: group.here.is_empty(),
                     is_absent: false,
                 };
-                all.insert(listed_as.clone(), ahead);
+                all.insert(listed_as.to_owned(), ahead);
             }
-            known.insert(listed_as);
         }
         let of_state = self.state.files.keys().chain(self.state.deleted.keys());
         let gone = of_state.filter(|key| !groups.contains_key(*key));
         let gone: HashMap<String, &String> = gone.map(|key| (manifest::folded(key), key)).collect();
-        for listed_as in manifests.keys().filter(|key| !known.contains(*key)) {
+        for listed_as in manifests.keys().filter(|key| !known.contains(key)) {
             let key = gone.get(listed_as).map_or(listed_as, |key| key.as_str());
             let versions = self.ahead(key, None)?;
             if !versions.is_empty() {
@@ -218,9 +223,10 @@ impl Planner<'_> {
         let (new, known): (Vec<_>, Vec<_>) =
             sides_of(group).partition(|(side, found)| is_new(*side, found));
         let plain = known.iter().filter(|(_, found)| !found.path.ends_with(ZST));
-        let of_last = last
-            .and_then(|last| last.contents)
-            .map(|(length, _)| length);
+        let of_last = last.map(|last| match last.contents {
+            Some((length, _)) => length,
+            None => last.here.stat.size,
+        });
         let sizes = plain.map(|(_, found)| found.stat.size).chain(of_last);
         let mut longest = sizes.max().unwrap_or(0);
         // How long the text of a packed version is, no manifest says: it counts where there is no other.
@@ -307,7 +313,9 @@ impl Planner<'_> {
                 continue;
             };
             let path = &newest.path;
-            if reported.contains(key) || ahead.is_absent && !self.is_expected(newest, scope)? {
+            // A manifest may say anything; what is printed has no control characters.
+            let is_named = !path.chars().any(char::is_control) && !reported.contains(key);
+            if !is_named || ahead.is_absent && !self.is_expected(newest, scope)? {
                 continue;
             }
             self.plan.not_arrived.push(NotArrived {
