@@ -5,6 +5,7 @@
 //! between leaves either the old or the new login live, complete, and the other one in its profile.
 
 mod apply;
+mod idle_login;
 mod note;
 mod plan;
 

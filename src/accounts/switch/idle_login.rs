@@ -1,0 +1,117 @@
+//! The live login while it may be replaced: locked against Codex, and due for no renewal.
+
+use super::plan::plan_switch;
+use super::{SwitchError, SwitchPlan, SwitchRequest};
+use crate::accounts::profile::{Profile, Profiles};
+use crate::codex::auth::{AuthFile, AuthSnapshot};
+use crate::codex::daemon;
+use crate::codex::home::AUTH_JSON;
+use crate::codex::login_lock::LoginLock;
+use crate::codex::process::{Holder, find_codex, turns_of_daemon};
+use crate::io::lock::LockError;
+use crate::io::progress::is_interrupted;
+use crate::io::{IoError, atomic};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// The interval at which a pending renewal by Codex is checked.
+const RENEWAL_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The live login of a Codex home, with the plan that was made of it. While the value exists, this
+/// process holds Codex's locks on the login, and when it was created no Codex could be renewing it.
+pub(super) struct IdleLogin<'a> {
+    codex_home: &'a Path,
+    /// True if a Codex that reads the login would renew it; a switch at that moment would lose the
+    /// renewed login.
+    is_renewal_due: bool,
+    pub(super) live: AuthFile,
+    pub(super) profiles: Vec<Profile>,
+    pub(super) plan: SwitchPlan,
+    _lock: LoginLock,
+}
+
+impl<'a> IdleLogin<'a> {
+    /// Locks the live login and plans the switch, once no Codex can be renewing the login or the
+    /// plan leaves it in place. Codex asks the server before it takes the locks (0.169), and
+    /// discards the answer if it then finds the login of another account. An idle daemon renews
+    /// nothing.
+    ///
+    /// # Errors
+    /// The plan refuses, or the locks or a renewal last beyond `deadline`.
+    pub(super) fn acquire(
+        request: &SwitchRequest<'a>,
+        deadline: Instant,
+    ) -> Result<Self, SwitchError> {
+        loop {
+            let idle = Self::lock(request, deadline)?;
+            if idle.plan.is_current || !idle.is_renewal_due {
+                return Ok(idle);
+            }
+            let holders = possible_renewers(request.codex_home);
+            if holders.is_empty() {
+                return Ok(idle);
+            }
+            // Codex needs the locks to finish the renewal.
+            drop(idle);
+            if Instant::now() >= deadline {
+                return Err(SwitchError::Renewing { holders });
+            }
+            if is_interrupted() {
+                return Err(SwitchError::Interrupted);
+            }
+            std::thread::sleep(RENEWAL_POLL_INTERVAL);
+        }
+    }
+
+    fn lock(request: &SwitchRequest<'a>, deadline: Instant) -> Result<Self, SwitchError> {
+        let time_left = deadline.saturating_duration_since(Instant::now());
+        let lock = LoginLock::take(request.codex_home, time_left).map_err(|e| match e {
+            LockError::Io(e) => e.into(),
+            LockError::Held(path) => SwitchError::Locked(path),
+        })?;
+        let live = AuthFile::read(&request.codex_home.join(AUTH_JSON))?;
+        let profiles = Profiles::of(request.manager_home).list()?;
+        let now = request.now.to_utc();
+        Ok(Self {
+            codex_home: request.codex_home,
+            is_renewal_due: live.login().is_some_and(|login| login.is_renewal_due(&now)),
+            plan: plan_switch(&live, &profiles, request)?,
+            live,
+            profiles,
+            _lock: lock,
+        })
+    }
+
+    /// Returns true if a Codex that was started meanwhile may have read the login, and would renew
+    /// it. It waits for the locks of this value, so it has not renewed it yet.
+    pub(super) fn may_be_renewed(&self) -> bool {
+        self.is_renewal_due && !find_codex(self.codex_home).is_empty()
+    }
+
+    /// Replaces the login by one rename, and puts it back if a Codex was started in that moment: it
+    /// may have read the old login, and its renewal would then be lost. Returns true if the new
+    /// login is live.
+    pub(super) fn replace(&self, new: &AuthSnapshot) -> Result<bool, IoError> {
+        let path = self.codex_home.join(AUTH_JSON);
+        atomic::write(&path, new.bytes.expose())?;
+        match &self.live {
+            AuthFile::Present(old) if self.may_be_renewed() => {
+                atomic::write(&path, old.bytes.expose())?;
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
+}
+
+/// Returns the Codex processes that may be renewing the login of `codex_home`.
+fn possible_renewers(codex_home: &Path) -> Vec<Holder> {
+    let mut holders = find_codex(codex_home);
+    let daemon = daemon::find(codex_home).filter(|_| !turns_of_daemon(codex_home).is_empty());
+    holders.extend(daemon.map(|daemon| Holder {
+        pid: Some(daemon.pid),
+        name: "codex".into(),
+        why: "background daemon".into(),
+    }));
+    holders
+}
