@@ -10,7 +10,7 @@ use crate::archive::metadata::Mode;
 use crate::archive::reader::Archive;
 use crate::archive::restore::RestoreError;
 use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
-use crate::archive::restore::plan::{RestorePlan, Selection, Target};
+use crate::archive::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::daemon;
 use crate::codex::program::Program;
@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long Codex may take to stop its daemon.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Put an archive back
 ///
@@ -88,16 +88,16 @@ impl RestoreArgs {
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let (folder, target) = match &self.to {
-            Some(folder) => (context.env.absolute(folder), Target::Elsewhere),
-            None => (settings.codex_home.clone(), Target::Home),
+            Some(folder) => (context.env.absolute(folder), RestoreTarget::Elsewhere),
+            None => (settings.codex_home.clone(), RestoreTarget::Home),
         };
-        let is_among = |home: &PathBuf| {
+        let overlaps = |home: &PathBuf| {
             // One that is there already makes a folder around it no empty one.
             tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
         };
         let homes = [&settings.codex_home, &settings.manager_home];
-        if target == Target::Elsewhere && homes.into_iter().any(is_among) {
-            return Err(RestoreError::AmongHomes(folder).into());
+        if target == RestoreTarget::Elsewhere && homes.into_iter().any(overlaps) {
+            return Err(RestoreError::OverlapsHome(folder).into());
         }
         let path = self.resolve(context)?;
         let archive = Archive::open(&path)?;
@@ -119,7 +119,7 @@ impl RestoreArgs {
         };
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && Self::agrees(context, &archive, &live) =>
+                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
             {
                 request.may_switch_account = true;
                 apply::plan(&request)?
@@ -136,13 +136,13 @@ impl RestoreArgs {
             }
             return Ok(Outcome::Done);
         }
-        if self.stop_daemon && target == Target::Home {
+        if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
         }
         let bar = context.ui.bar("restoring", plan.bytes);
         // Before anything is exchanged: a sync is not to take for deleted what the archive lacks.
         let marks = match target {
-            Target::Home if !plan.partial || !plan.removed.is_empty() => {
+            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
                 Some(Marks::leave(&settings.manager_home, &request.folder)?)
             }
             _ => None,
@@ -153,12 +153,12 @@ impl RestoreArgs {
             marks.take_back();
         }
         let mut report = applied?;
-        let is_noted = note(context, target, &mut report);
-        show_done(context, &archive, &request, &report);
-        Ok(Outcome::partial_if(!is_noted))
+        let is_recorded = record_result(context, target, &mut report);
+        show_report(context, &archive, &request, &report);
+        Ok(Outcome::partial_if(!is_recorded))
     }
 
-    fn agrees(context: &Context, archive: &str, live: &str) -> bool {
+    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
         let question = format!(
             "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
         );
@@ -168,7 +168,7 @@ impl RestoreArgs {
     /// The archive that was meant.
     fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let Some(what) = self.what.as_deref() else {
-            return pick(context);
+            return pick_archive(context);
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
         if is_path {
@@ -177,7 +177,7 @@ impl RestoreArgs {
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
         let found = if what == LATEST {
-            best_of(&records, |_| true)
+            newest_matching(&records, |_| true)
         } else {
             if let Ok(path) = find_archive(context, Path::new(what)) {
                 return Ok(path);
@@ -188,7 +188,7 @@ impl RestoreArgs {
                 .collect();
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, what)?].identity;
-            best_of(&records, |r| {
+            newest_matching(&records, |r| {
                 r.metadata.identity().is_some_and(|i| i.is_same(wanted))
             })
         };
@@ -222,19 +222,19 @@ impl RestoreArgs {
 }
 
 /// Notes what is done; whether all of it is noted.
-fn note(context: &Context, target: Target, report: &mut RestoreReport) -> bool {
+fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreReport) -> bool {
     let (ui, settings) = (&context.ui, &context.settings);
     let (manager, now, zone) = (&settings.manager_home, context.now(), settings.zone);
     let mut failures: Vec<CommandError> = Vec::new();
-    failures.extend(report.unsettled.take().map(Into::into));
+    failures.extend(report.owner_error.take().map(Into::into));
     if let Some(safety) = &report.safety {
-        let noted = store::note_archive(manager, safety, &now, zone);
-        warn_all(ui, &noted.warnings);
-        failures.extend(noted.failures.into_iter().map(Into::into));
+        let recorded = store::note_archive(manager, safety, &now, zone);
+        warn_all(ui, &recorded.warnings);
+        failures.extend(recorded.failures.into_iter().map(Into::into));
     }
-    if target == Target::Home {
+    if target == RestoreTarget::Home {
         match store::note_profiles(manager, &now, zone) {
-            Ok(noted) => warn_all(ui, &noted.warnings),
+            Ok(recorded) => warn_all(ui, &recorded.warnings),
             Err(e) => failures.push(e.into()),
         }
     }
@@ -245,7 +245,7 @@ fn note(context: &Context, target: Target, report: &mut RestoreReport) -> bool {
 pub const LATEST: &str = "latest";
 
 /// Lets somebody at a terminal choose; elsewhere the archive has to be named.
-fn pick(context: &Context) -> Result<PathBuf, CommandError> {
+fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     let manager = &context.settings.manager_home;
     let mut records = store::archives(manager)?;
     records.retain(ArchiveRecord::is_usable);
@@ -266,7 +266,7 @@ fn pick(context: &Context) -> Result<PathBuf, CommandError> {
 
 /// The newest full archive that `wanted` takes; where there is none, the newest of any mode.
 /// Safety backups are put back by their names alone.
-fn best_of(
+fn newest_matching(
     records: &[ArchiveRecord],
     wanted: impl Fn(&ArchiveRecord) -> bool,
 ) -> Option<&ArchiveRecord> {
@@ -290,8 +290,13 @@ fn stop_daemon(context: &Context) -> Result<(), CommandError> {
     }
     let program = Program::find(settings.codex_bin.as_deref(), &context.env)
         .map_err(|e| CommandError::failed("cannot stop Codex's background daemon").because(e))?;
-    daemon::stop(&program, &settings.codex_home, &context.env, STOP_PATIENCE)
-        .map_err(|e| CommandError::codex_running(e.to_string()))?;
+    daemon::stop(
+        &program,
+        &settings.codex_home,
+        &context.env,
+        DAEMON_STOP_TIMEOUT,
+    )
+    .map_err(|e| CommandError::codex_running(e.to_string()))?;
     context.ui.note("stopped Codex's background daemon");
     Ok(())
 }
@@ -320,7 +325,7 @@ fn name_of(archive: &Archive) -> String {
         .into_owned()
 }
 
-fn shown(names: &[EntryName]) -> Vec<String> {
+fn names_as_text(names: &[EntryName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
@@ -330,7 +335,7 @@ fn show_plan(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) {
-    let removed = shown(&plan.removed.sorted());
+    let removed = names_as_text(&plan.removed.sorted());
     context.ui.document(
         "restore",
         &RestoreJson {
@@ -353,7 +358,7 @@ fn show_plan(
         bytes(plan.bytes),
         request.folder.display(),
     ));
-    if request.target == Target::Home {
+    if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  {} replaced, {} added, {} removed",
             plan.writes.len() - plan.added.len(),
@@ -367,7 +372,7 @@ fn show_plan(
     ui.note("nothing was written (--dry-run)");
 }
 
-fn show_done(
+fn show_report(
     context: &Context,
     archive: &Archive,
     request: &RestoreRequest<'_>,
@@ -384,7 +389,7 @@ fn show_done(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
-            removed: shown(&report.removed.sorted()),
+            removed: names_as_text(&report.removed.sorted()),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
             notes: &report.notes,
@@ -408,15 +413,15 @@ fn show_done(
         let removed = pluralize(report.removed.len(), "file");
         ui.report(format_args!("removed {removed} that the archive lacks"));
     }
-    for note in &report.notes {
-        ui.note(format_args!("note: {note}"));
+    for record_result in &report.notes {
+        ui.note(format_args!("note: {record_result}"));
     }
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
             shell::word(&safety)
         )),
-        None if request.target == Target::Elsewhere => ui.note(format_args!(
+        None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",
             shell::word(&request.folder.to_string_lossy())
         )),

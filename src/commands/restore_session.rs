@@ -42,7 +42,7 @@ pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<Strin
         [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
         [_] => with_parents(archive, found),
         several => {
-            let named = &several[..several.len().min(SHOWN_CONVERSATIONS)];
+            let named = &several[..several.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if named.len() < several.len() {
                 ", …"
             } else {
@@ -83,7 +83,7 @@ fn parent_of(archive: &Archive, name: &str) -> Result<Option<String>, CommandErr
     let Some(entry) = found else {
         return Ok(None);
     };
-    let head = Head {
+    let head = RolloutHeadSink {
         entry: &entry,
         beginning: Mutex::default(),
     };
@@ -95,12 +95,12 @@ fn parent_of(archive: &Archive, name: &str) -> Result<Option<String>, CommandErr
 }
 
 /// Takes the beginning of one file out of an archive: what comes in one part.
-struct Head<'a> {
+struct RolloutHeadSink<'a> {
     entry: &'a FileEntry,
     beginning: Mutex<Vec<u8>>,
 }
 
-impl Sink for Head<'_> {
+impl Sink for RolloutHeadSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         entry.path == self.entry.path
     }
@@ -120,24 +120,24 @@ impl Sink for Head<'_> {
 }
 
 /// How many conversations are named when one was not told enough.
-const SHOWN_CONVERSATIONS: usize = 8;
+const MAX_LISTED_CONVERSATIONS: usize = 8;
 
 /// The longest line of `session_index.jsonl` that is looked at.
-const MAX_LINE_BYTES: u64 = 1024 * 1024;
+const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
 
 /// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
 /// counts.
 fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
     // Without a name on the disk, and gone when it is closed.
     let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &SessionIndex(&index), &Silent)?;
+    archive.read(Extent::Wanted, &SessionIndexSink(&index), &Silent)?;
     let mut ids: Vec<String> = Vec::new();
     let mut lines = BufReader::new(&index);
     lines.rewind().at("read", archive.path())?;
     let mut line = Vec::new();
     // Codex's lines are short; what is longer is none of them.
     while (&mut lines)
-        .take(MAX_LINE_BYTES)
+        .take(MAX_INDEX_LINE_BYTES)
         .read_until(b'\n', &mut line)
         .at("read", archive.path())?
         > 0
@@ -157,9 +157,9 @@ fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandEr
 }
 
 /// Takes `session_index.jsonl` out of an archive.
-struct SessionIndex<'a>(&'a File);
+struct SessionIndexSink<'a>(&'a File);
 
-impl Sink for SessionIndex<'_> {
+impl Sink for SessionIndexSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         kind_of(entry.path.as_path()) == Kind::SessionIndex
     }

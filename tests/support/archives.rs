@@ -10,7 +10,7 @@ use codex_manager::archive::pack::Packed;
 use codex_manager::archive::reader::Archive;
 use codex_manager::archive::restore::RestoreError;
 use codex_manager::archive::restore::apply::{self, RestoreRequest};
-use codex_manager::archive::restore::plan::{Selection, Target};
+use codex_manager::archive::restore::plan::{RestoreTarget, Selection};
 use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
 use codex_manager::archive::scan::LeftOut;
 use codex_manager::archive::scope::CaptureScope;
@@ -92,7 +92,7 @@ pub(crate) fn put_back_onto(
     let request = RestoreRequest {
         archive: &archive,
         folder: folder.clone(),
-        target: Target::Elsewhere,
+        target: RestoreTarget::Elsewhere,
         selection: Selection::default(),
         merge: false,
         auth: AuthPolicy::default(),

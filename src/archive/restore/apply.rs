@@ -7,12 +7,12 @@ use super::exchange_steps::{add_root, linked_roots};
 use super::leftovers;
 use super::live_files::{self, LiveFiles};
 use super::login::{self, StagedLogin};
-use super::login_guard::Keeping;
-use super::merge::{self, Merged};
-use super::pending::Note;
-use super::plan::{self, RestorePlan, Selection, Target};
-use super::rollout_index::Rollouts;
-use super::stage::{self, Carry, Extract, Root, Stage};
+use super::login_guard::LoginGuard;
+use super::merge::{self, MergeResult};
+use super::pending::JournalPointer;
+use super::plan::{self, RestorePlan, RestoreTarget, Selection};
+use super::rollout_index::RolloutIndex;
+use super::stage::{self, ExtractSink, HardLinker, Stage, StageRoot};
 use super::swap::{self, Swap};
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::check::check_spellings;
@@ -31,7 +31,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// So many files are exchanged one by one when a part is put back.
-const FEW_FILES: usize = 16;
+const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
 /// What to put back, and where.
 #[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
@@ -42,7 +42,7 @@ pub struct RestoreRequest<'a> {
     /// The folder that it is put into, absolute.
     pub folder: PathBuf,
     /// Whether that is the Codex home.
-    pub target: Target,
+    pub target: RestoreTarget,
     /// Which part.
     pub selection: Selection,
     /// Whether conversations that exist only here are kept.
@@ -81,7 +81,7 @@ pub struct RestoreReport {
     /// What the user should know.
     pub notes: Vec<String>,
     /// Why it is not noted who owns the login. The home is replaced all the same.
-    pub unsettled: Option<RestoreError>,
+    pub owner_error: Option<RestoreError>,
 }
 
 /// Checks a request and decides what it would do. Writes nothing, not even beside a database.
@@ -89,11 +89,13 @@ pub struct RestoreReport {
 /// # Errors
 /// Whatever would stop [`apply`] before it changes anything, as far as it can be known by looking.
 pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
-    look(request).map(|(plan, _)| plan)
+    plan_with_live_files(request).map(|(plan, _)| plan)
 }
 
-fn look(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
-    let live = prepare(request)?;
+fn plan_with_live_files(
+    request: &RestoreRequest<'_>,
+) -> Result<(RestorePlan, LiveFiles), RestoreError> {
+    let live = list_target(request)?;
     let mut plan = plan::plan_restore(
         request.archive,
         request.target,
@@ -109,7 +111,7 @@ fn look(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), Restor
 /// Who uses the home that would be replaced.
 pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
-        Target::Home if request.folder.exists() => {
+        RestoreTarget::Home if request.folder.exists() => {
             let outside = process::outside_folders(&request.folder, request.env);
             process::find_holders(&request.folder, &outside)
         }
@@ -117,15 +119,15 @@ pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     }
 }
 
-fn prepare(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
+fn list_target(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     let names = request.archive.contents().files.names();
     match request.target {
         // Replacing the link would put the home beside the disk that is not mounted.
-        Target::Home if request.folder.is_symlink() && !request.folder.exists() => {
+        RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
             Err(RestoreError::DanglingHome(request.folder.clone()))
         }
-        Target::Home => Ok(live_files::list(&request.folder, names)?),
-        Target::Elsewhere => {
+        RestoreTarget::Home => Ok(live_files::list(&request.folder, names)?),
+        RestoreTarget::Elsewhere => {
             let is_empty = match fs::read_dir(&request.folder) {
                 Ok(mut entries) => entries.next().is_none(),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
@@ -156,21 +158,21 @@ pub fn apply(
         .folder
         .canonicalize()
         .unwrap_or_else(|_| request.folder.clone());
-    let mut work = Work::begin(request, folder)?;
+    let mut work = RestoreRun::begin(request, folder)?;
     work.extract(progress)?;
     work.check_databases()?;
-    work.unite()?;
+    work.merge()?;
     work.settle_databases()?;
     // Needed no more; the safety backup takes room of its own.
-    work.stage.rollouts = Rollouts::default();
+    work.stage.rollouts = RolloutIndex::default();
     let safety = work.safety_backup(progress)?;
-    work.carry()?;
-    let login = work.login()?;
+    work.link_unchanged()?;
+    let login = work.stage_login()?;
     work.commit(&login, safety)
 }
 
 /// A restore that is being staged.
-pub(super) struct Work<'a> {
+pub(super) struct RestoreRun<'a> {
     pub(super) request: &'a RestoreRequest<'a>,
     pub(super) plan: RestorePlan,
     /// The real folder that is replaced.
@@ -182,10 +184,10 @@ pub(super) struct Work<'a> {
     /// Whether the whole folder is exchanged in one call.
     pub(super) whole: bool,
     /// Whether each file is exchanged by itself: for a few files of a large home.
-    pub(super) by_file: bool,
+    pub(super) file_by_file: bool,
     /// Folders that are exchanged as a whole all the same, by their paths in the home.
     pub(super) whole_folders: BTreeSet<PathBuf>,
-    pub(super) merged: Merged,
+    pub(super) merged: MergeResult,
     /// Where Codex looks for databases, if outside the home.
     pub(super) sqlite_home: Option<PathBuf>,
     /// Databases that lie outside the home and are replaced: live folder and staged folder.
@@ -195,39 +197,46 @@ pub(super) struct Work<'a> {
     /// Databases there that only go.
     pub(super) outside_removed: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
-    pub(super) _note: Note,
+    pub(super) _pointer: JournalPointer,
 }
 
-impl<'a> Work<'a> {
+impl<'a> RestoreRun<'a> {
     fn begin(request: &'a RestoreRequest<'a>, folder: PathBuf) -> Result<Self, RestoreError> {
         atomic::create_private_folder(atomic::parent_of(&folder))?;
-        let (swap, note) = begin_swap(request, &folder)?;
+        let (swap, pointer) = begin_swap(request, &folder)?;
         // Again: another restore may have ended between the look before and the lock.
-        let (plan, live) = look(request)?;
+        let (plan, live) = plan_with_live_files(request)?;
         check_mounts(&folder, &plan)?;
-        for place in leftovers::places_apart(&folder) {
-            leftovers::retry(&place);
+        for place in leftovers::separate_restore_folders(&folder) {
+            leftovers::retry_removal(&place);
         }
         let linked = linked_roots(&folder, &plan)?;
-        let outside = databases::outside_folder(request, &folder);
+        let outside = databases::outside_database_folder(request, &folder);
         let (archive, staging) = (request.archive, swap.folder());
-        let disks = &disk_space::System;
+        let disks = &disk_space::SystemDisks;
         let needs = disk_space::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
         disk_space::check(&needs, disks)?;
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
-        Self::with(request, (plan, live), folder, linked, (swap, note), whole)
+        Self::new(
+            request,
+            (plan, live),
+            folder,
+            linked,
+            (swap, pointer),
+            whole,
+        )
     }
 
-    fn with(
+    fn new(
         request: &'a RestoreRequest<'a>,
         (plan, live): (RestorePlan, LiveFiles),
         folder: PathBuf,
-        linked: Vec<Root>,
-        (mut swap, note): (Swap, Note),
+        linked: Vec<StageRoot>,
+        (mut swap, pointer): (Swap, JournalPointer),
         whole: bool,
     ) -> Result<Self, RestoreError> {
-        let mut roots = vec![Root {
+        let mut roots = vec![StageRoot {
             prefix: PathBuf::new(),
             live: folder.clone(),
             staged: swap.folder().join("new"),
@@ -244,8 +253,8 @@ impl<'a> Work<'a> {
             roots,
             outside,
             login: None,
-            rollouts: Rollouts::default(),
-            left_out: BTreeSet::new(),
+            rollouts: RolloutIndex::default(),
+            blocked_folders: BTreeSet::new(),
         };
         Ok(Self {
             request,
@@ -256,15 +265,15 @@ impl<'a> Work<'a> {
             stage,
             swap,
             whole,
-            by_file: false,
+            file_by_file: false,
             whole_folders: BTreeSet::new(),
-            merged: Merged::default(),
+            merged: MergeResult::default(),
             sqlite_home: None,
             outside: None,
             outside_restored: Vec::new(),
             outside_removed: Vec::new(),
             notes: Vec::new(),
-            _note: note,
+            _pointer: pointer,
         })
     }
 
@@ -275,15 +284,17 @@ impl<'a> Work<'a> {
         } else {
             Extent::All
         };
-        let extract = Extract::new(&self.stage, &self.plan);
+        let extract = ExtractSink::new(&self.stage, &self.plan);
         self.request.archive.read(extent, &extract, progress)?;
         self.stage.login = extract.into_login();
-        self.stage.rollouts = Rollouts::among(&self.plan.writes);
-        self.stage.structure(self.contents, &self.plan)?;
-        self.notes.extend(self.stage.left_out.iter().map(|kept| {
-            let kept = kept.display();
-            format!("left as it is, though the archive has a folder in its place: {kept}")
-        }));
+        self.stage.rollouts = RolloutIndex::of_files(&self.plan.writes);
+        self.stage
+            .create_links_and_folders(self.contents, &self.plan)?;
+        self.notes
+            .extend(self.stage.blocked_folders.iter().map(|kept| {
+                let kept = kept.display();
+                format!("left as it is, though the archive has a folder in its place: {kept}")
+            }));
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
                 "made by the Python codex-manager: no digests; names, CRC and databases were checked"
@@ -293,8 +304,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn unite(&mut self) -> Result<(), RestoreError> {
-        if self.plan.merge && self.plan.target == Target::Home {
+    fn merge(&mut self) -> Result<(), RestoreError> {
+        if self.plan.merge && self.plan.target == RestoreTarget::Home {
             self.merged = merge::merge(
                 &mut self.stage,
                 &mut self.plan,
@@ -305,32 +316,34 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn carry(&mut self) -> Result<(), RestoreError> {
+    fn link_unchanged(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
-        let is_small = self.plan.partial && files <= FEW_FILES;
-        if self.target_is_home_alone() && is_small {
+        let is_few_files = self.plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
+        if self.changes_home_only() && is_few_files {
             // Linking all that stays would cost more than the restore itself.
-            return self.leave_what_stays();
+            return self.exchange_single_files();
         }
-        if self.target_is_home_alone() && self.is_layered()? {
-            return self.carry_pieces();
+        if self.changes_home_only() && self.needs_partial_swap()? {
+            return self.link_movable_folders();
         }
-        match self.carry_what_stays() {
+        match self.link_into_stage() {
             // A file of another user, which may be neither read nor linked, can stay where it is.
-            Err(e) if is_denied(&e) && self.target_is_home_alone() => self.leave_what_stays(),
-            carried => Ok(carried?),
+            Err(e) if is_access_denied(&e) && self.changes_home_only() => {
+                self.exchange_single_files()
+            }
+            linked => Ok(linked?),
         }
     }
 
     /// Has each file exchanged by itself: what stays need not be carried.
-    fn leave_what_stays(&mut self) -> Result<(), RestoreError> {
-        (self.by_file, self.whole) = (true, false);
+    fn exchange_single_files(&mut self) -> Result<(), RestoreError> {
+        (self.file_by_file, self.whole) = (true, false);
         let kept = Some(self.folder.as_path());
-        Ok(self.stage.finish_folders(self.contents, kept)?)
+        Ok(self.stage.set_folder_attributes(self.contents, kept)?)
     }
 
     /// Folders of ours in the home, by their paths there.
-    pub(super) fn own_folders(&self) -> BTreeSet<PathBuf> {
+    pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.stage.roots.iter();
         let own = roots.map(|root| {
             let within = swap::folder_within(&root.live);
@@ -341,36 +354,36 @@ impl<'a> Work<'a> {
     }
 
     /// What carries over what stays, but for the folders `own`.
-    pub(super) fn carrier<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> Carry<'b> {
-        Carry {
+    pub(super) fn hard_linker<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> HardLinker<'b> {
+        HardLinker {
             plan: &self.plan,
-            skip: own,
-            exact: !self.plan.partial && !self.plan.merge,
+            staging_folders: own,
+            drop_empty_folders: !self.plan.partial && !self.plan.merge,
         }
     }
 
     /// Carries what stays into the new state.
-    fn carry_what_stays(&self) -> Result<(), IoError> {
-        let own = self.own_folders();
-        let carry = self.carrier(&own);
+    fn link_into_stage(&self) -> Result<(), IoError> {
+        let own = self.staging_folders();
+        let linker = self.hard_linker(&own);
         // The linked folders first: where nothing of theirs is staged, nothing is exchanged.
         for root in &self.stage.roots[1..] {
-            carry.root(root)?;
+            linker.link_root(root)?;
         }
         if self.whole {
-            carry.root(self.stage.home())?;
+            linker.link_root(self.stage.home())?;
         } else {
-            for top in self.tops() {
-                carry.within(self.stage.home(), Path::new(&top))?;
+            for top in self.changed_top_names() {
+                linker.link_entry_of(self.stage.home(), Path::new(&top))?;
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
-        self.stage.finish_folders(self.contents, kept)
+        self.stage.set_folder_attributes(self.contents, kept)
     }
 
     /// Whether files of the home are replaced, and none outside of it.
-    fn target_is_home_alone(&self) -> bool {
-        self.plan.target == Target::Home && self.outside.is_none()
+    fn changes_home_only(&self) -> bool {
+        self.plan.target == RestoreTarget::Home && self.outside.is_none()
     }
 
     /// Exchanges the states. The login's locks are held all the while.
@@ -380,7 +393,7 @@ impl<'a> Work<'a> {
         safety: Option<Published>,
     ) -> Result<RestoreReport, RestoreError> {
         let steps = self.steps()?;
-        let leave_at = self.leave_at();
+        let undo_destinations = self.undo_destinations();
         let Self {
             request,
             plan,
@@ -399,23 +412,23 @@ impl<'a> Work<'a> {
             started = holders(request);
             started.is_empty()
         };
-        let outcome = swap.commit(steps, confirm, &leave_at)?;
+        let outcome = swap.commit(steps, confirm, &undo_destinations)?;
         match outcome {
-            swap::Outcome::Done(remains) => notes.extend(remains.iter().map(|path| {
+            swap::SwapOutcome::Done(leftovers) => notes.extend(leftovers.iter().map(|path| {
                 format!(
                     "what was replaced could not be removed and only takes room: {}",
                     path.display()
                 )
             })),
-            swap::Outcome::Undone(left_at) => {
-                return Err(RestoreError::StartedMeanwhile {
+            swap::SwapOutcome::Undone(left_at) => {
+                return Err(RestoreError::CodexStarted {
                     holders: started,
                     left_at,
                 });
             }
         }
         // The exchange is done: nothing that fails from here on is a failed restore.
-        let unsettled = login.settle_owners(request).err();
+        let owner_error = login.record_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
         let is_restored = |path: &Path| {
             plan.writes.contains(path)
@@ -432,7 +445,7 @@ impl<'a> Work<'a> {
             safety,
             auth: login.outcome,
             notes,
-            unsettled,
+            owner_error,
         })
     }
 }
@@ -443,15 +456,15 @@ fn check_case(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     live: &LiveFiles,
-    roots: &[Root],
+    roots: &[StageRoot],
 ) -> Result<(), RestoreError> {
-    let asked = || {
+    let probe = || {
         let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
         folders.try_fold(false, |ignores, folder| {
             Ok::<_, IoError>(ignores || stage::ignores_case(folder)?)
         })
     };
-    if !request.ignores_case.map_or_else(asked, Ok)? {
+    if !request.ignores_case.map_or_else(probe, Ok)? {
         return Ok(());
     }
     let kept = live.names.without(&plan.writes).without(&plan.removed);
@@ -475,7 +488,7 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
         };
         let top = Path::new(relative.iter().next().unwrap_or_default());
         if relative.components().count() > 1 && plan.changes_below(top) {
-            return Err(RestoreError::Mounted(mount));
+            return Err(RestoreError::MountInside(mount));
         }
     }
     Ok(())
@@ -483,30 +496,33 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
 
 /// Begins the swap beside the home; within it where nothing can be made beside it, or where the
 /// home is a file system of its own.
-fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note), RestoreError> {
+fn begin_swap(
+    request: &RestoreRequest<'_>,
+    folder: &Path,
+) -> Result<(Swap, JournalPointer), RestoreError> {
     let beside = swap::folder_beside(folder);
     let is_mount = stage::mounts_in(folder)?.iter().any(|m| m == folder);
-    let note = Note::leave(request.manager_home, &beside)?;
-    let keeping = Keeping {
+    let pointer = JournalPointer::create(request.manager_home, &beside)?;
+    let guard = LoginGuard {
         manager_home: request.manager_home,
         env: request.env,
         now: request.now,
     };
-    match Swap::begin(&beside, folder, &keeping) {
+    match Swap::begin(&beside, folder, &guard) {
         Ok(swap) if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) => {
-            return Ok((swap, note));
+            return Ok((swap, pointer));
         }
-        Err(swap::SwapError::Io(e)) if folder.exists() && is_denied(&e) => {}
+        Err(swap::SwapError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
         Ok(_) => {}
         Err(e) => return Err(e.into()),
     }
-    drop(note);
+    drop(pointer);
     let within = swap::folder_within(folder);
-    let note = Note::leave(request.manager_home, &within)?;
-    Ok((Swap::begin(&within, folder, &keeping)?, note))
+    let pointer = JournalPointer::create(request.manager_home, &within)?;
+    Ok((Swap::begin(&within, folder, &guard)?, pointer))
 }
 
-pub(super) fn is_denied(error: &IoError) -> bool {
+pub(super) fn is_access_denied(error: &IoError) -> bool {
     matches!(
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem

@@ -2,7 +2,7 @@
 //! those that links and mounts in the home lead to, and that of databases outside of it.
 
 use super::plan::RestorePlan;
-use super::stage::Root;
+use super::stage::StageRoot;
 use crate::archive::ArchiveError;
 use crate::archive::manifest::{Holds, OUTSIDE_DATABASES};
 use crate::archive::reader::Archive;
@@ -20,9 +20,9 @@ pub(super) trait Disks {
 }
 
 /// Those of this machine.
-pub(super) struct System;
+pub(super) struct SystemDisks;
 
-impl Disks for System {
+impl Disks for SystemDisks {
     fn disk_of(&self, folder: &Path) -> Option<u64> {
         space::disk_of(folder)
     }
@@ -34,7 +34,7 @@ impl Disks for System {
 
 /// So many bytes will be written below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Need {
+pub(super) struct SpaceNeed {
     /// It, or what is above it, exists.
     pub(super) folder: PathBuf,
     pub(super) bytes: u64,
@@ -46,13 +46,13 @@ pub(super) fn needs(
     archive: &Archive,
     plan: &RestorePlan,
     staging: &Path,
-    linked: &[Root],
+    linked: &[StageRoot],
     outside: Option<&Path>,
     disks: &dyn Disks,
-) -> Vec<Need> {
-    let mut needs: Vec<Need> = std::iter::once(staging)
+) -> Vec<SpaceNeed> {
+    let mut needs: Vec<SpaceNeed> = std::iter::once(staging)
         .chain(linked.iter().map(|root| root.staged.as_path()))
-        .map(|folder| Need {
+        .map(|folder| SpaceNeed {
             folder: folder.to_path_buf(),
             bytes: 0,
         })
@@ -66,7 +66,7 @@ pub(super) fn needs(
             kind_of(path) == Kind::Database
         }
     };
-    let mut beyond = 0_u64;
+    let mut outside_bytes = 0_u64;
     let place = |path: &Path| {
         let root = linked
             .iter()
@@ -81,25 +81,25 @@ pub(super) fn needs(
         let bytes = &mut needs[place(path)].bytes;
         *bytes = bytes.saturating_add(file.size);
         if outside.is_some() && is_for_outside(path) {
-            beyond = beyond.saturating_add(file.size);
+            outside_bytes = outside_bytes.saturating_add(file.size);
         }
     }
-    for (path, bytes) in holes(archive) {
+    for (path, bytes) in zero_chunks(archive) {
         if plan.writes.contains(&path) {
             let needed = &mut needs[place(&path)].bytes;
             *needed = needed.saturating_sub(bytes);
         }
     }
-    needs.extend(outside.map(|folder| Need {
+    needs.extend(outside.map(|folder| SpaceNeed {
         folder: folder.to_path_buf(),
-        bytes: beyond,
+        bytes: outside_bytes,
     }));
     needs
 }
 
 /// Whether what is staged in `staging` has to be copied to get into `folder`. Unknown disks count as one.
 pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disks) -> bool {
-    let disk = |folder: &Path| disks.disk_of(existing(folder));
+    let disk = |folder: &Path| disks.disk_of(nearest_existing_folder(folder));
     let (one, other) = (disk(folder), disk(staging));
     one.is_some() && other.is_some() && one != other
 }
@@ -108,10 +108,10 @@ pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disk
 ///
 /// # Errors
 /// [`ArchiveError::NoSpace`], with the first folder on the disk that is too small.
-pub(super) fn check(needs: &[Need], disks: &dyn Disks) -> Result<(), ArchiveError> {
+pub(super) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
     let mut left: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
-        let folder = existing(&need.folder);
+        let folder = nearest_existing_folder(&need.folder);
         let disk = disks.disk_of(folder);
         let known = left
             .iter_mut()
@@ -134,21 +134,21 @@ pub(super) fn check(needs: &[Need], disks: &dyn Disks) -> Result<(), ArchiveErro
 }
 
 /// The nearest folder that exists at `folder` or above it.
-fn existing(folder: &Path) -> &Path {
+fn nearest_existing_folder(folder: &Path) -> &Path {
     let mut above = folder.ancestors().filter(|path| path.is_dir());
     above.next().unwrap_or(folder)
 }
 
 /// Chunks of large files that are zeros, as far as their members tell: nothing packs as well as zeros do,
 /// to a thousandth. They are holes again and need no room. Found out without unpacking them.
-fn holes(archive: &Archive) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
-    const ZEROS_PACK_BY: u64 = 900;
+fn zero_chunks(archive: &Archive) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
+    const MIN_ZERO_CHUNK_RATIO: u64 = 900;
     let manifest = archive.manifest();
     let members = manifest.into_iter().flat_map(|manifest| {
         let zeros = manifest
             .members
             .iter()
-            .filter(|member| member.size / ZEROS_PACK_BY > member.len);
+            .filter(|member| member.size / MIN_ZERO_CHUNK_RATIO > member.len);
         zeros.map(move |member| (manifest, member))
     });
     members.filter_map(|(manifest, member)| match member.holds {
@@ -165,15 +165,15 @@ mod tests {
     use super::*;
 
     /// Disks by the beginning of a path, and their room.
-    struct Made(&'static [(&'static str, u64)]);
+    struct FakeDisks(&'static [(&'static str, u64)]);
 
-    impl Made {
+    impl FakeDisks {
         fn place(&self, folder: &Path) -> Option<usize> {
             self.0.iter().position(|(begin, _)| folder.ends_with(begin))
         }
     }
 
-    impl Disks for Made {
+    impl Disks for FakeDisks {
         fn disk_of(&self, folder: &Path) -> Option<u64> {
             // The first two are one.
             Some(self.place(folder)?.max(1) as u64)
@@ -190,11 +190,11 @@ mod tests {
         for name in ["home", "beside", "other"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
-        let disks = Made(&[("home", 100), ("beside", 100), ("other", 50)]);
+        let disks = FakeDisks(&[("home", 100), ("beside", 100), ("other", 50)]);
         let short = |needs: &[(&str, u64)]| {
             let needs: Vec<_> = needs
                 .iter()
-                .map(|(name, bytes)| Need {
+                .map(|(name, bytes)| SpaceNeed {
                     folder: root.path().join(name),
                     bytes: *bytes,
                 })
@@ -219,10 +219,10 @@ mod tests {
         let found = short(&[("home", 60), ("beside", 60)]);
         assert_eq!(found, Some(("home".into(), 120, 100)));
         // Where nothing is known nothing is refused.
-        let needs = [Need {
+        let needs = [SpaceNeed {
             folder: root.path().join("unknown/x"),
             bytes: u64::MAX,
         }];
-        check(&needs, &Made(&[])).unwrap();
+        check(&needs, &FakeDisks(&[])).unwrap();
     }
 }

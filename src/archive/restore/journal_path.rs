@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// One in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct AnyPath(#[serde(with = "self")] pub(super) PathBuf);
+pub(super) struct JournalPath(#[serde(with = "self")] pub(super) PathBuf);
 
 pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     // What could not be read again is not written.

@@ -16,7 +16,7 @@ pub struct LiveFiles {
     pub names: NameSet,
     /// Those among them that no archive could hold: a link out of the home, a socket, a pipe. Their
     /// absence from an archive says nothing.
-    pub uncapturable: NameSet,
+    pub not_archivable: NameSet,
 }
 
 impl LiveFiles {
@@ -24,7 +24,7 @@ impl LiveFiles {
     pub fn none(names: &Arc<NameTable>) -> Self {
         Self {
             names: NameSet::sharing(names),
-            uncapturable: NameSet::sharing(names),
+            not_archivable: NameSet::sharing(names),
         }
     }
 }
@@ -79,14 +79,14 @@ fn visit(
         }
     } else if let Ok(name) = EntryName::of_path(relative) {
         files.names.insert(&name);
-        if !is_capturable(path, relative, kind) {
-            files.uncapturable.insert(&name);
+        if !is_archivable(path, relative, kind) {
+            files.not_archivable.insert(&name);
         }
     }
     Ok(())
 }
 
-fn is_capturable(path: &Path, relative: &Path, kind: FileType) -> bool {
+fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }

@@ -1,8 +1,8 @@
 //! The login of a restore: which one goes live, and what happens to the one that was.
 
 use super::RestoreError;
-use super::apply::{RestoreRequest, Work};
-use super::plan::{RestorePlan, Target};
+use super::apply::{RestoreRequest, RestoreRun};
+use super::plan::{RestorePlan, RestoreTarget};
 use super::stage::set_attributes;
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
@@ -27,14 +27,14 @@ pub(super) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) -> Result<(), RestoreError> {
-    if request.target != Target::Home || !plan.wants_login {
+    if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
     let store = CodexConfig::read(&request.folder).store;
     if !store.reads_auth_json() && request.archive.metadata().mode == Mode::Auth {
-        return Err(RestoreError::OtherStore(store.name()));
+        return Err(RestoreError::OtherCredentialStore(store.name()));
     }
-    let live = Standing::read(&request.folder.join(home::AUTH_JSON))?;
+    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
     let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
         return Ok(());
     };
@@ -48,34 +48,34 @@ pub(super) fn check_account(
 }
 
 /// What stands in the place of the live login.
-pub(super) enum Standing {
+pub(super) enum AuthJsonState {
     /// A login, or what is left of one.
-    Auth(AuthFile),
+    File(AuthFile),
     /// What can be none: a folder, a pipe, a file far too large; why.
-    Wreck(String),
+    NotAFile(String),
 }
 
-impl Standing {
+impl AuthJsonState {
     /// Looks at it.
     pub(super) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
-            Err(e) if AuthFile::is_no_login(&e) => Ok(Self::Wreck(e.source.to_string())),
-            auth => auth.map(Self::Auth),
+            Err(e) if AuthFile::is_no_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
+            auth => auth.map(Self::File),
         }
     }
 
     /// The login, where there is one.
     pub(super) fn login(&self) -> Option<&Login> {
         match self {
-            Self::Auth(auth) => auth.login(),
-            Self::Wreck(_) => None,
+            Self::File(auth) => auth.login(),
+            Self::NotAFile(_) => None,
         }
     }
 
     fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
-            Self::Auth(auth) => auth.snapshot(),
-            Self::Wreck(_) => None,
+            Self::File(auth) => auth.snapshot(),
+            Self::NotAFile(_) => None,
         }
     }
 }
@@ -87,15 +87,15 @@ fn archived_identity(archive: &Archive) -> Option<Identity> {
     }
 }
 
-impl Work<'_> {
+impl RestoreRun<'_> {
     /// Decides which login will be live and stages it, under Codex's own locks.
-    pub(super) fn login(&mut self) -> Result<StagedLogin, RestoreError> {
+    pub(super) fn stage_login(&mut self) -> Result<StagedLogin, RestoreError> {
         let staged = self.stage.home().staged.join(home::AUTH_JSON);
-        if self.plan.target == Target::Elsewhere {
-            return self.login_elsewhere(&staged);
+        if self.plan.target == RestoreTarget::Elsewhere {
+            return self.stage_login_elsewhere(&staged);
         }
         let live_path = self.folder.join(home::AUTH_JSON);
-        let before = Standing::read(&live_path)?;
+        let before = AuthJsonState::read(&live_path)?;
         let archived = archived_identity(self.request.archive);
         let accounts = before.login().map(|login| &login.identity);
         let accounts: Vec<_> = accounts.into_iter().chain(&archived).collect();
@@ -107,23 +107,23 @@ impl Work<'_> {
         let profiles = Profiles::of(self.request.manager_home);
         let claimed = profiles.lock_accounts(&accounts, self.request.now, login_lock::PATIENCE)?;
         let lock = if self.folder.exists() {
-            Some(take_login_lock(&self.folder)?)
+            Some(acquire_login_lock(&self.folder)?)
         } else {
             None
         };
-        let live = Standing::read(&live_path)?;
+        let live = AuthJsonState::read(&live_path)?;
         let mut login = StagedLogin {
             _account_locks: Some(claimed),
             _lock: lock,
             ..StagedLogin::default()
         };
-        match self.decide(&live)? {
+        match self.choose_login(&live)? {
             Some((decision, Some(snapshot))) => {
                 login.outcome = decision.outcome;
                 let mtime_ns = (decision.choice == LoginChoice::Archive)
                     .then(|| self.stage.login.as_ref().map(|l| l.mtime_ns))
                     .flatten();
-                self.save_live(&live, &live_path, &mut login)?;
+                self.save_live_login(&live, &live_path, &mut login)?;
                 write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
                 if decision.is_stale {
                     self.notes.push(
@@ -145,15 +145,15 @@ impl Work<'_> {
                 }
                 // What is live stays, but never as a hard link: Codex loses a login that it renews
                 // through one.
-                if self.whole || has_other_names(&live_path) {
-                    keep_login(&live_path, &live, &staged)?;
+                if self.whole || is_hard_linked(&live_path) {
+                    copy_live_login(&live_path, &live, &staged)?;
                 }
             }
         }
         Ok(login)
     }
 
-    fn login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
+    fn stage_login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
         let Some(login) = self.stage.login.take() else {
             return Ok(StagedLogin::default());
         };
@@ -169,9 +169,9 @@ impl Work<'_> {
     }
 
     /// Which login goes live, and its bytes where that is not the live one.
-    fn decide(
+    fn choose_login(
         &mut self,
-        live: &Standing,
+        live: &AuthJsonState,
     ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
         if !self.plan.wants_login {
             return Ok(None);
@@ -233,11 +233,11 @@ impl Work<'_> {
                     .is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
             },
         );
-        let is_free =
+        let needs_no_owner =
             self.request.auth == AuthPolicy::Archive || decision.choice == LoginChoice::KeepLive;
         if let Some(profile) = &profile
             && let Some(home) = profile.live_apart_from(Some(&self.folder))
-            && !is_free
+            && !needs_no_owner
         {
             self.notes.push(format!(
                 "the login was not restored: {} is signed in in another Codex home: {}",
@@ -248,7 +248,7 @@ impl Work<'_> {
         }
         let moved = profile.as_ref().filter(|p| p.file.owner == Owner::Moved);
         if let Some(moved) = moved
-            && !is_free
+            && !needs_no_owner
             && !login.freshness.is_newer_than(&moved.newest())
         {
             self.notes.push(format!(
@@ -266,15 +266,15 @@ impl Work<'_> {
     }
 
     /// Saves the login that will no longer be live, before it is replaced.
-    fn save_live(
+    fn save_live_login(
         &mut self,
-        live: &Standing,
+        live: &AuthJsonState,
         path: &Path,
         staged: &mut StagedLogin,
     ) -> Result<(), RestoreError> {
         let profiles = Profiles::of(self.request.manager_home);
         match live {
-            Standing::Auth(AuthFile::Present(snapshot)) => {
+            AuthJsonState::File(AuthFile::Present(snapshot)) => {
                 if let Some(login) = &snapshot.login {
                     // Until the exchange is done the live home owns it.
                     let saved = profiles.save_back(
@@ -296,15 +296,15 @@ impl Work<'_> {
                     ));
                 }
             }
-            Standing::Auth(AuthFile::Unreadable { bytes, reason }) => {
+            AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
                 let kept = profiles.quarantine_bytes(bytes)?;
                 self.notes.push(format!(
                     "auth.json was {reason}; its bytes were kept in {}",
                     kept.display()
                 ));
             }
-            Standing::Auth(AuthFile::Missing) => {}
-            Standing::Wreck(reason) => {
+            AuthJsonState::File(AuthFile::Missing) => {}
+            AuthJsonState::NotAFile(reason) => {
                 let kept = profiles.quarantine(path, self.request.now)?;
                 let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
                 self.notes.push(format!(
@@ -342,7 +342,7 @@ impl Default for StagedLogin {
 impl StagedLogin {
     /// Writes down who owns which login, once the exchange is done. The bytes were saved before:
     /// a crash in between leaves a wrong note, not a lost login.
-    pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+    pub(super) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let went_live = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
@@ -352,19 +352,19 @@ impl StagedLogin {
             (&self.was_live, OwnerLocation::Profile),
             (&self.went_live, went_live),
         ];
-        for (snapshot, keeper) in owners {
+        for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot
                 && let Some(login) = &snapshot.login
                 && profiles.find(&login.identity)?.is_some()
             {
-                profiles.save_back(snapshot, login, keeper, request.now)?;
+                profiles.save_back(snapshot, login, location, request.now)?;
             }
         }
         Ok(())
     }
 }
 
-fn take_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
+fn acquire_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
     LoginLock::take(home, login_lock::PATIENCE).map_err(|e| match e {
         LockError::Io(e) => e.into(),
         LockError::Held(path) => RestoreError::Io(IoError {
@@ -387,7 +387,7 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
 }
 
 /// Whether a file has hard links.
-fn has_other_names(path: &Path) -> bool {
+fn is_hard_linked(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -402,13 +402,13 @@ fn has_other_names(path: &Path) -> bool {
 }
 
 /// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
-fn keep_login(live: &Path, standing: &Standing, staged: &Path) -> Result<(), IoError> {
+fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e).at("read", live),
     };
-    if meta.is_symlink() || matches!(standing, Standing::Wreck(_)) {
+    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
         return tree::share(live, staged);
     }
     let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);

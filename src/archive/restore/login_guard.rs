@@ -1,8 +1,8 @@
 //! What a recovery asks: the login that Codex may have renewed since a restore was killed is kept, and
 //! whoever uses the home is in the way.
 
-use super::login::Standing;
-use super::swap::{FOLDER_SUFFIX, Guard};
+use super::login::AuthJsonState;
+use super::swap::{FOLDER_SUFFIX, RecoveryGuard};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
@@ -14,38 +14,38 @@ use crate::io::{IoError, atomic};
 use std::path::Path;
 
 /// Of the homes and profiles of this machine.
-pub(super) struct Keeping<'a> {
+pub(super) struct LoginGuard<'a> {
     pub(super) manager_home: &'a Path,
     pub(super) env: &'a Environment,
     pub(super) now: Timestamp,
 }
 
-impl Guard for Keeping<'_> {
+impl RecoveryGuard for LoginGuard<'_> {
     /// The newer one of an account goes live, and another account's is saved. What no login is
     /// recognised in is kept as it is.
-    fn keep_login(&self, going: &Path, coming: &Path) -> Result<(), IoError> {
-        let Some((old, login)) = self.login_of(going, coming)? else {
+    fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError> {
+        let Some((old, login)) = self.read_or_quarantine(outgoing, incoming)? else {
             return Ok(());
         };
-        let new = Standing::read(coming)?;
+        let new = AuthJsonState::read(incoming)?;
         match new.login() {
             Some(new) if new.identity.is_same(&login.identity) => {
                 if login.freshness.is_newer_than(&new.freshness) {
-                    atomic::write(coming, old.bytes.expose())?;
+                    atomic::write(incoming, old.bytes.expose())?;
                 }
                 Ok(())
             }
-            _ => self.save(going, &old, &login),
+            _ => self.save_to_profile(outgoing, &old, &login),
         }
     }
 
-    fn save_login(&self, going: &Path, staying: &Path) -> Result<(), IoError> {
-        let Some((old, login)) = self.login_of(going, staying)? else {
+    fn save_dropped_login(&self, outgoing: &Path, remaining: &Path) -> Result<(), IoError> {
+        let Some((old, login)) = self.read_or_quarantine(outgoing, remaining)? else {
             return Ok(());
         };
-        match Standing::read(staying)?.login() {
+        match AuthJsonState::read(remaining)?.login() {
             Some(live) if live.identity.is_same(&login.identity) => Ok(()),
-            _ => self.save(going, &old, &login),
+            _ => self.save_to_profile(outgoing, &old, &login),
         }
     }
 
@@ -59,36 +59,41 @@ impl Guard for Keeping<'_> {
     }
 }
 
-impl Keeping<'_> {
+impl LoginGuard<'_> {
     /// The login at `path`. Other bytes there are kept, unless they are at `other`, too.
-    fn login_of(
+    fn read_or_quarantine(
         &self,
         path: &Path,
         other: &Path,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
         let profiles = Profiles::of(self.manager_home);
-        let is_at_other = |bytes: &SecretBytes| match Standing::read(other) {
-            Ok(Standing::Auth(AuthFile::Present(there))) => there.bytes == *bytes,
-            Ok(Standing::Auth(AuthFile::Unreadable { bytes: there, .. })) => there == *bytes,
+        let is_at_other = |bytes: &SecretBytes| match AuthJsonState::read(other) {
+            Ok(AuthJsonState::File(AuthFile::Present(there))) => there.bytes == *bytes,
+            Ok(AuthJsonState::File(AuthFile::Unreadable { bytes: there, .. })) => there == *bytes,
             _ => false,
         };
-        match Standing::read(path)? {
-            Standing::Auth(AuthFile::Missing) => {}
-            Standing::Auth(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
+        match AuthJsonState::read(path)? {
+            AuthJsonState::File(AuthFile::Missing) => {}
+            AuthJsonState::File(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
                 Some(login) => return Ok(Some((snapshot, login))),
                 None if is_at_other(&snapshot.bytes) => {}
                 None => drop(profiles.quarantine_bytes(&snapshot.bytes)?),
             },
-            Standing::Auth(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
-            Standing::Auth(AuthFile::Unreadable { bytes, .. }) => {
+            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
+            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) => {
                 drop(profiles.quarantine_bytes(&bytes)?);
             }
-            Standing::Wreck(_) => drop(profiles.quarantine(path, self.now)?),
+            AuthJsonState::NotAFile(_) => drop(profiles.quarantine(path, self.now)?),
         }
         Ok(None)
     }
 
-    fn save(&self, path: &Path, auth: &AuthSnapshot, login: &Login) -> Result<(), IoError> {
+    fn save_to_profile(
+        &self,
+        path: &Path,
+        auth: &AuthSnapshot,
+        login: &Login,
+    ) -> Result<(), IoError> {
         Profiles::of(self.manager_home)
             .save_back(auth, login, OwnerLocation::Profile, self.now)
             .map(drop)
@@ -114,7 +119,7 @@ mod tests {
         let at = |name: &str| root.path().join(name);
         let manager_home = at("manager");
         let env = Environment::default();
-        let keeping = Keeping {
+        let guard = LoginGuard {
             manager_home: &manager_home,
             env: &env,
             now: Timestamp::parse_from_rfc3339("2026-11-20T10:00:00Z").unwrap(),
@@ -130,24 +135,24 @@ mod tests {
             texts.sort();
             texts
         };
-        let (going, coming) = (at("going"), at("coming"));
-        fs::write(&coming, "{}").unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
+        let (outgoing, incoming) = (at("going"), at("coming"));
+        fs::write(&incoming, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
         // What will be live as well needs not be kept.
-        fs::write(&going, "{}").unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
+        fs::write(&outgoing, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
         assert_eq!(kept(), [""; 0]);
-        fs::write(&going, r#"{"a":1}"#).unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
-        fs::write(&going, "torn").unwrap();
-        keeping.save_login(&going, &coming).unwrap();
-        fs::remove_file(&going).unwrap();
-        fs::create_dir(&going).unwrap();
-        fs::write(going.join("in"), "wreck").unwrap();
+        fs::write(&outgoing, r#"{"a":1}"#).unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        fs::write(&outgoing, "torn").unwrap();
+        guard.save_dropped_login(&outgoing, &incoming).unwrap();
+        fs::remove_file(&outgoing).unwrap();
+        fs::create_dir(&outgoing).unwrap();
+        fs::write(outgoing.join("in"), "wreck").unwrap();
         // Whatever is to come.
-        fs::remove_file(&coming).unwrap();
-        fs::create_dir(&coming).unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
+        fs::remove_file(&incoming).unwrap();
+        fs::create_dir(&incoming).unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
         assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
     }
 }

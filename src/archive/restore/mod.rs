@@ -60,7 +60,7 @@ pub enum RestoreError {
     Busy(Vec<Holder>),
     /// Codex was started while the home was being replaced; the old state was put back.
     #[error("Codex was started during the restore, so it was undone: {}", join(.holders))]
-    StartedMeanwhile {
+    CodexStarted {
         /// Who.
         holders: Vec<Holder>,
         /// Where the new state was left, for what they may have written.
@@ -85,13 +85,13 @@ pub enum RestoreError {
     OutsideDatabases(PathBuf),
     /// Another file system is mounted below what would be replaced.
     #[error("a file system is mounted in what would be replaced: {}", .0.display())]
-    Mounted(PathBuf),
+    MountInside(PathBuf),
     /// `--to` names a folder with something in it.
     #[error("the folder is not empty: {}", .0.display())]
     NotEmpty(PathBuf),
     /// The folder lies inside a home, where it would be taken for a part of that, or around one.
     #[error("the folder lies inside a home, or around one: {}", .0.display())]
-    AmongHomes(PathBuf),
+    OverlapsHome(PathBuf),
     /// The home is a link that leads nowhere: its disk may not be mounted.
     #[error("the home is a link to what is not there: {}", .0.display())]
     DanglingHome(PathBuf),
@@ -100,17 +100,17 @@ pub enum RestoreError {
     NotFound(String),
     /// What is to be replaced could not be saved first.
     #[error("the safety backup could not take {} of what would be replaced, first {}: {}", items.len(), items[0].path.display(), items[0].reason)]
-    Unsaved {
+    BackupIncomplete {
         /// What.
         items: Vec<LeftOut>,
         /// Whether the restore could be done without saving them.
-        may_go_without: bool,
+        can_skip_backup: bool,
     },
     /// Codex does not read auth.json here.
     #[error(
         "Codex keeps its login by cli_auth_credentials_store = \"{0}\" and would not read auth.json"
     )]
-    OtherStore(&'static str),
+    OtherCredentialStore(&'static str),
 }
 
 fn join(holders: &[Holder]) -> String {

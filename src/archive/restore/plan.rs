@@ -43,7 +43,7 @@ impl Selection {
 /// Where an archive is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Target {
+pub enum RestoreTarget {
     /// Into the Codex home.
     Home,
     /// Into a folder that nothing stands in.
@@ -54,7 +54,7 @@ pub enum Target {
 #[derive(Debug, Clone, Serialize)]
 pub struct RestorePlan {
     /// Into what.
-    pub target: Target,
+    pub target: RestoreTarget,
     /// Files of the archive that are put back; auth.json is decided apart.
     pub writes: NameSet,
     /// Files among them where none stands now.
@@ -79,16 +79,16 @@ pub struct RestorePlan {
 /// Nothing in the archive fits the selection.
 pub fn plan_restore(
     archive: &Archive,
-    target: Target,
+    target: RestoreTarget,
     selection: &Selection,
     merge: bool,
     live: &LiveFiles,
 ) -> Result<RestorePlan, RestoreError> {
     let contents = archive.contents();
-    if let Some(missing) = selection.only.iter().find(|p| !holds(contents, p)) {
+    if let Some(missing) = selection.only.iter().find(|p| !contains_path(contents, p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
-    let standing = &live.names;
+    let live_names = &live.names;
     let manifest = archive.manifest();
     let links = contents.links.iter().map(|l| (l.path.clone(), 0));
     let files = contents.files.iter().map(|f| (f.path, f.size));
@@ -117,26 +117,26 @@ pub fn plan_restore(
             }
             // Bound to one installation, or the user's own original: put back only where there is
             // none.
-            Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
+            Kind::InstallationId | Kind::LegacyAuth if live_names.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
             Kind::Transient if !name.is_own() => continue,
             _ => {}
         }
         plan.bytes = plan.bytes.saturating_add(size);
         let is_sidecar = kind == Kind::DatabaseSidecar;
-        if !is_sidecar && !name.is_own() && !standing.contains(path) {
+        if !is_sidecar && !name.is_own() && !live_names.contains(path) {
             plan.added.insert(&name);
         }
         plan.writes.insert(&name);
     }
-    if target == Target::Home {
+    if target == RestoreTarget::Home {
         let globs = manifest
             .map(|m| m.excluded_globs.clone())
             .unwrap_or_default();
         // They compiled when the archive was made; ones that do not any more protect nothing.
         let excludes = Excludes::new(&globs).unwrap_or_default();
         let exact = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
-        let undone: HashSet<&Path> = manifest
+        let undo_removes: HashSet<&Path> = manifest
             .iter()
             .flat_map(|m| &m.undo_removes)
             .map(EntryName::as_path)
@@ -146,27 +146,27 @@ pub fn plan_restore(
             .flat_map(|m| &m.skipped)
             .map(EntryName::as_path)
             .collect();
-        let mut kept = contents.files.name_set();
-        kept.extend(contents.links.iter().map(|l| l.path.clone()));
-        for name in standing.without(&kept).iter() {
+        let mut archived = contents.files.name_set();
+        archived.extend(contents.links.iter().map(|l| l.path.clone()));
+        for name in live_names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
-            let lacking = exact
-                && removes(archive.metadata().mode, kind)
-                && !live.uncapturable.contains(path)
+            let is_missing = exact
+                && removes_absent(archive.metadata().mode, kind)
+                && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
-            let undo = !plan.partial
-                && undone.contains(path)
+            let is_undone = !plan.partial
+                && undo_removes.contains(path)
                 && !matches!(kind, Kind::Auth | Kind::LegacyAuth);
-            if lacking || undo {
+            if is_missing || is_undone {
                 plan.removed.insert(&name);
             }
         }
         if !merge {
-            plan.remove_other_forms(standing);
+            plan.remove_other_rollout_names(live_names);
         }
-        plan.remove_what_is_in_the_way(standing);
-        plan.remove_beside_databases(standing);
+        plan.remove_path_conflicts(live_names);
+        plan.remove_database_sidecars(live_names);
     }
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     if is_empty && selection.is_partial() {
@@ -181,7 +181,7 @@ pub fn plan_restore(
 impl RestorePlan {
     /// One conversation, one file: what stands of a conversation that is put back under another
     /// name (archived or compressed since) goes.
-    fn remove_other_forms(&mut self, standing: &NameSet) {
+    fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
         let conversation = |name: &EntryName| Some(conversation_of(name.as_path())?.name);
         // By a hash first: the names of all would take more than everything else.
         let hashes = RandomState::new();
@@ -191,7 +191,7 @@ impl RestorePlan {
             .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
             .collect();
         let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
-        for name in standing.without(&self.writes).iter() {
+        for name in live_names.without(&self.writes).iter() {
             if let Some(of) = conversation(&name)
                 && written.contains(&hashes.hash_one(&of))
             {
@@ -208,31 +208,31 @@ impl RestorePlan {
     }
 
     /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
-    fn remove_beside_databases(&mut self, standing: &NameSet) {
+    fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
-        let beside: Vec<_> = changed
+        let sidecars: Vec<_> = changed
             .filter(|name| kind_of(name.as_path()) == Kind::Database)
             .flat_map(|name| home::database_sidecars(name.as_path()))
-            .filter(|path| standing.contains(path))
+            .filter(|path| live_names.contains(path))
             .filter_map(|path| EntryName::of_path(&path).ok())
             .collect();
-        self.removed.extend(beside);
+        self.removed.extend(sidecars);
     }
 
     /// Live files where a folder of the archive has to be, and those in a folder where one of its
     /// files has to be: saved and removed like all that is replaced.
-    fn remove_what_is_in_the_way(&mut self, standing: &NameSet) {
-        let (mut in_file, mut in_live) = (Below::new(&self.writes), Below::new(standing));
-        let mut gone: Vec<EntryName> = standing
+    fn remove_path_conflicts(&mut self, live_names: &NameSet) {
+        let (mut in_file, mut in_live) = (Below::new(&self.writes), Below::new(live_names));
+        let mut conflicting: Vec<EntryName> = live_names
             .iter()
             .filter(|name| in_file.has(name.as_path()))
             .collect();
         for name in self.writes.iter().filter(|n| in_live.has(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
-            let standing = above.filter(|path| standing.contains(path));
-            gone.extend(standing.filter_map(|path| EntryName::of_path(path).ok()));
+            let live_names = above.filter(|path| live_names.contains(path));
+            conflicting.extend(live_names.filter_map(|path| EntryName::of_path(path).ok()));
         }
-        self.removed.extend(gone);
+        self.removed.extend(conflicting);
     }
 
     /// Whether this live file will be replaced or removed.
@@ -261,7 +261,7 @@ impl RestorePlan {
 }
 
 /// Whether a file of this kind goes when an archive of this mode lacks it.
-fn removes(mode: Mode, kind: Kind) -> bool {
+fn removes_absent(mode: Mode, kind: Kind) -> bool {
     match kind {
         // Never by absence: the login has rules of its own, the id stays, the rest is the user's
         // or not known.
@@ -280,7 +280,7 @@ fn removes(mode: Mode, kind: Kind) -> bool {
     }
 }
 
-fn holds(contents: Listing<'_>, path: &Path) -> bool {
+fn contains_path(contents: Listing<'_>, path: &Path) -> bool {
     let folders = contents.folders.iter().map(|f| &f.path);
     let mut others = folders.chain(contents.links.iter().map(|l| &l.path));
     others.any(|name| name.as_path().starts_with(path))
@@ -313,9 +313,9 @@ mod tests {
             ("tmp/x", false, false, false),
         ] {
             let kind = kind_of(Path::new(path));
-            assert_eq!(removes(Mode::Full, kind), full, "{path}");
-            assert_eq!(removes(Mode::Auth, kind), auth, "{path}");
-            assert_eq!(removes(Mode::Sessions, kind), sessions, "{path}");
+            assert_eq!(removes_absent(Mode::Full, kind), full, "{path}");
+            assert_eq!(removes_absent(Mode::Auth, kind), auth, "{path}");
+            assert_eq!(removes_absent(Mode::Sessions, kind), sessions, "{path}");
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// Rollouts by id.
 #[derive(Debug, Default)]
-pub(super) struct Rollouts {
+pub(super) struct RolloutIndex {
     names: Arc<NameTable>,
     /// By a hash of the id.
     by_id: HashMap<u64, NameId>,
@@ -20,9 +20,9 @@ pub(super) struct Rollouts {
     files: NameSet,
 }
 
-impl Rollouts {
+impl RolloutIndex {
     /// The rollouts among `files`.
-    pub(super) fn among(files: &NameSet) -> Self {
+    pub(super) fn of_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
             names: Arc::clone(files.names()),
             files: NameSet::sharing(files.names()),
@@ -77,9 +77,9 @@ pub(super) fn conversation_of(path: &Path) -> Option<ConversationFile> {
 }
 
 /// Several lists of rollouts: the first that knows a conversation counts.
-pub(super) struct FirstOf<'a>(pub(super) Vec<&'a Rollouts>);
+pub(super) struct RolloutOverlay<'a>(pub(super) Vec<&'a RolloutIndex>);
 
-impl thread_rows::Rollouts for FirstOf<'_> {
+impl thread_rows::Rollouts for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let found = self.0.iter().find_map(|rollouts| rollouts.get(id));
         found.map(|name| name.as_path().to_path_buf())

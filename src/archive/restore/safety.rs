@@ -1,9 +1,9 @@
 //! The safety backup: an archive of everything that a restore will change.
 
 use super::RestoreError;
-use super::apply::Work;
-use super::login::Standing;
-use super::plan::Target;
+use super::apply::RestoreRun;
+use super::login::AuthJsonState;
+use super::plan::RestoreTarget;
 use crate::archive::ArchiveError;
 use crate::archive::capture::{self, Workplace};
 use crate::archive::entry_name::EntryName;
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// The label of archives that are made before a restore.
 pub const SAFETY_LABEL: &str = "safety";
 
-impl Work<'_> {
+impl RestoreRun<'_> {
     /// Archives what will change.
     pub(super) fn safety_backup(
         &mut self,
@@ -35,8 +35,11 @@ impl Work<'_> {
             self.plan.removed.is_empty() && self.plan.writes.without(&self.plan.added).is_empty();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
         let replaced_outside = self.replaced_outside()?;
-        let nothing = changes_none && !replaces_login && replaced_outside.is_empty();
-        if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
+        let nothing_changes = changes_none && !replaces_login && replaced_outside.is_empty();
+        if !self.request.safety_backup
+            || self.plan.target == RestoreTarget::Elsewhere
+            || nothing_changes
+        {
             self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
         }
@@ -64,7 +67,7 @@ impl Work<'_> {
         let manager = self.request.manager_home;
         let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
         atomic::create_private_folder(&backups)?;
-        let live = Standing::read(&self.folder.join(home::AUTH_JSON))?;
+        let live = AuthJsonState::read(&self.folder.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
@@ -103,7 +106,7 @@ impl Work<'_> {
             captured => captured?,
         };
         let mut unsaved = captured.skipped;
-        let damaged = self.damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
+        let damaged = self.split_damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
         // An unreadable login is kept beside the profiles, apart from archives.
         unsaved.retain(|s| {
             s.path != Path::new(home::AUTH_JSON)
@@ -114,10 +117,10 @@ impl Work<'_> {
         });
         if !unsaved.is_empty() {
             // What stays in a folder has to be carried over, and for that be read as well.
-            let may_go_without = !unsaved.iter().any(|s| self.is_folder(&s.path));
-            return Err(RestoreError::Unsaved {
+            let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
+            return Err(RestoreError::BackupIncomplete {
                 items: unsaved,
-                may_go_without,
+                can_skip_backup,
             });
         }
         self.keep_damaged_databases(&damaged)?;
@@ -133,7 +136,7 @@ impl Work<'_> {
     }
 
     /// Takes the databases that are damaged, not only unreadable, out of what is not in the safety backup.
-    fn damaged(
+    fn split_damaged(
         &self,
         unsaved: &mut Vec<LeftOut>,
         unreadable: &HashSet<PathBuf>,
@@ -149,7 +152,7 @@ impl Work<'_> {
             .collect();
         // What is no database is not archived from there.
         let is_foreign = |name: &&PathBuf| {
-            let path = self.live_place(name);
+            let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
                 && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
         };
@@ -191,7 +194,7 @@ impl Work<'_> {
     }
 
     /// Where the live file with this name in an archive is.
-    fn live_place(&self, name: &Path) -> PathBuf {
+    fn live_path(&self, name: &Path) -> PathBuf {
         match (&self.outside, name.strip_prefix(OUTSIDE_DATABASES)) {
             (Some((folder, _)), Ok(name)) => folder.join(name),
             _ => self.folder.join(name),
@@ -202,7 +205,7 @@ impl Work<'_> {
     /// that nothing is lost by replacing it.
     fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
         for relative in damaged {
-            let live = self.live_place(relative);
+            let live = self.live_path(relative);
             // One of the home may have the name of one outside.
             let first = if relative.starts_with(OUTSIDE_DATABASES) {
                 2
@@ -225,7 +228,7 @@ impl Work<'_> {
                 let kept = Path::new(home::DB_BACKUPS)
                     .join(&folder)
                     .join(here.file_name().unwrap_or_default());
-                let staged = self.stage.place(&kept);
+                let staged = self.stage.staged_path(&kept);
                 atomic::create_private_folder(atomic::parent_of(&staged))?;
                 tree::share(&here, &staged)?;
             }

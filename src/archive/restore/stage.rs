@@ -3,8 +3,8 @@
 
 use super::leftovers;
 use super::plan::RestorePlan;
-use super::rollout_index::Rollouts;
-use super::step::Step;
+use super::rollout_index::RolloutIndex;
+use super::step::ExchangeStep;
 use crate::archive::ArchiveError;
 use crate::archive::format::OWNERS_MODE;
 use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
@@ -32,7 +32,7 @@ const LARGE_PART_BYTES: usize = 512 * 1024;
 /// A live folder or file that is replaced as a whole: the home, or what a top-level link of it
 /// leads to.
 #[derive(Debug, Clone)]
-pub(super) struct Root {
+pub(super) struct StageRoot {
     /// Its path in the home; empty for the home itself.
     pub(super) prefix: PathBuf,
     /// Where it is.
@@ -44,9 +44,9 @@ pub(super) struct Root {
     pub(super) whole: bool,
 }
 
-impl Root {
+impl StageRoot {
     /// Where the live file `relative` is, a path in the home.
-    pub(super) fn live_place(&self, relative: &Path) -> PathBuf {
+    pub(super) fn live_path(&self, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
             Ok(rest) if rest.as_os_str().is_empty() => self.live.clone(),
             Ok(rest) => self.live.join(rest),
@@ -66,20 +66,20 @@ pub(super) struct ArchivedLogin {
 #[derive(Debug)]
 pub(super) struct Stage {
     /// The home first.
-    pub(super) roots: Vec<Root>,
+    pub(super) roots: Vec<StageRoot>,
     /// Where databases go that lay outside the archived home.
     pub(super) outside: PathBuf,
     /// The archive's login.
     pub(super) login: Option<ArchivedLogin>,
     /// Rollouts of the archive that are written.
-    pub(super) rollouts: Rollouts,
+    pub(super) rollouts: RolloutIndex,
     /// Folders of the archive that are not made, because something that stays stands there.
-    pub(super) left_out: BTreeSet<PathBuf>,
+    pub(super) blocked_folders: BTreeSet<PathBuf>,
 }
 
 impl Stage {
     /// Where the file `relative` of the new state is built.
-    pub(super) fn place(&self, relative: &Path) -> PathBuf {
+    pub(super) fn staged_path(&self, relative: &Path) -> PathBuf {
         if let Ok(name) = relative.strip_prefix(OUTSIDE_DATABASES) {
             return self.outside.join(name);
         }
@@ -99,7 +99,7 @@ impl Stage {
     }
 
     /// The root that the file `relative` is in.
-    pub(super) fn root_of(&self, relative: &Path) -> &Root {
+    pub(super) fn root_of(&self, relative: &Path) -> &StageRoot {
         let inner = self.roots[1..]
             .iter()
             .find(|root| relative.starts_with(&root.prefix));
@@ -107,13 +107,13 @@ impl Stage {
     }
 
     /// The home's root.
-    pub(super) fn home(&self) -> &Root {
+    pub(super) fn home(&self) -> &StageRoot {
         &self.roots[0]
     }
 
     /// Makes the links and folders that the plan takes from the archive. Where a file or link stands
     /// that stays, a folder is left out.
-    pub(super) fn structure(
+    pub(super) fn create_links_and_folders(
         &mut self,
         contents: Listing<'_>,
         plan: &RestorePlan,
@@ -123,19 +123,19 @@ impl Stage {
             .iter()
             .filter(|l| plan.writes.contains(l.path.as_path()))
         {
-            let path = self.place(link.path.as_path());
+            let path = self.staged_path(link.path.as_path());
             atomic::create_private_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
         }
-        let mut clear = PathBuf::new();
+        let mut last_clear = PathBuf::new();
         for folder in contents.folders {
             let name = folder.path.as_path();
-            let path = self.place(name);
-            if plan.partial || !is_restored(name) || look(&path).is_ok() {
+            let path = self.staged_path(name);
+            if plan.partial || !is_restored(name) || lstat(&path).is_ok() {
                 continue;
             }
-            if let Some(kept) = self.kept_on_the_way(name, plan, &mut clear)? {
-                self.left_out.insert(kept);
+            if let Some(kept) = self.blocking_entry(name, plan, &mut last_clear)? {
+                self.blocked_folders.insert(kept);
             } else {
                 atomic::create_private_folder(&path)?;
             }
@@ -143,23 +143,23 @@ impl Stage {
         Ok(())
     }
 
-    /// The live file or link at `folder` or above it that the plan does not remove. `clear` is the
+    /// The live file or link at `folder` or above it that the plan does not remove. `last_clear` is the
     /// folder before, which has none: folders follow each other by what is above them.
-    fn kept_on_the_way(
+    fn blocking_entry(
         &self,
         folder: &Path,
         plan: &RestorePlan,
-        clear: &mut PathBuf,
+        last_clear: &mut PathBuf,
     ) -> Result<Option<PathBuf>, IoError> {
         let root = self.root_of(folder);
         let (mut live, mut relative) = (root.live.clone(), root.prefix.clone());
         for part in folder.strip_prefix(&root.prefix).unwrap_or(folder) {
             live.push(part);
             relative.push(part);
-            if clear.starts_with(&relative) {
+            if last_clear.starts_with(&relative) {
                 continue;
             }
-            match look(&live) {
+            match lstat(&live) {
                 Ok(meta) if meta.is_dir() => {}
                 Ok(_) if !plan.removed.contains(&relative) => return Ok(Some(relative)),
                 Ok(_) => break,
@@ -174,14 +174,14 @@ impl Stage {
                 Err(e) => return Err(e).at("read", &live),
             }
         }
-        folder.clone_into(clear);
+        folder.clone_into(last_clear);
         Ok(None)
     }
 
     /// Gives the folders that came from the archive their mode and time. Last, because whatever is
     /// put into a folder changes its time.
     /// Those of `kept` have theirs from it.
-    pub(super) fn finish_folders(
+    pub(super) fn set_folder_attributes(
         &self,
         contents: Listing<'_>,
         kept: Option<&Path>,
@@ -193,12 +193,15 @@ impl Stage {
             };
             let name = folder.path.as_path();
             // What is carried over in its place may be a link to somebody's folder.
-            let is_left_out = || name.ancestors().any(|above| self.left_out.contains(above));
-            if kept.is_some_and(stands) || (!self.left_out.is_empty() && is_left_out()) {
+            let is_left_out = || {
+                name.ancestors()
+                    .any(|above| self.blocked_folders.contains(above))
+            };
+            if kept.is_some_and(stands) || (!self.blocked_folders.is_empty() && is_left_out()) {
                 continue;
             }
-            let path = self.place(name);
-            if is_restored(name) && look(&path).is_ok_and(|m| m.is_dir()) {
+            let path = self.staged_path(name);
+            if is_restored(name) && lstat(&path).is_ok_and(|m| m.is_dir()) {
                 set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
             }
         }
@@ -211,13 +214,13 @@ fn is_restored(path: &Path) -> bool {
 }
 
 /// Takes the planned files out of an archive.
-pub(super) struct Extract<'a> {
+pub(super) struct ExtractSink<'a> {
     stage: &'a Stage,
     plan: &'a RestorePlan,
     login: Mutex<Option<(Vec<u8>, i64)>>,
 }
 
-impl<'a> Extract<'a> {
+impl<'a> ExtractSink<'a> {
     pub(super) fn new(stage: &'a Stage, plan: &'a RestorePlan) -> Self {
         Self {
             stage,
@@ -243,7 +246,7 @@ impl<'a> Extract<'a> {
     }
 }
 
-impl Sink for Extract<'_> {
+impl Sink for ExtractSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         self.is_login(entry) || self.plan.writes.contains(entry.path.as_path())
     }
@@ -258,7 +261,7 @@ impl Sink for Extract<'_> {
             }
             return Ok(());
         }
-        let path = self.stage.place(entry.path.as_path());
+        let path = self.stage.staged_path(entry.path.as_path());
         let file = match open_private(&path) {
             Err(e) if e.is_not_found() => {
                 atomic::create_private_folder(atomic::parent_of(&path))?;
@@ -274,7 +277,7 @@ impl Sink for Extract<'_> {
             return Ok(());
         }
         Ok(set_attributes(
-            &self.stage.place(entry.path.as_path()),
+            &self.stage.staged_path(entry.path.as_path()),
             entry.mode,
             entry.mtime,
         )?)
@@ -320,22 +323,22 @@ fn open_private(path: &Path) -> Result<File, IoError> {
 }
 
 /// What stands at a path; a link is not followed.
-pub(super) fn look(path: &Path) -> io::Result<Metadata> {
+pub(super) fn lstat(path: &Path) -> io::Result<Metadata> {
     long_path::with(path, Path::symlink_metadata)
 }
 
 /// Carries what stays from the live state into the new one, by hard links.
-pub(super) struct Carry<'a> {
+pub(super) struct HardLinker<'a> {
     pub(super) plan: &'a RestorePlan,
     /// Names that are never carried: our own folders in a home.
-    pub(super) skip: &'a BTreeSet<PathBuf>,
+    pub(super) staging_folders: &'a BTreeSet<PathBuf>,
     /// The conversations' folders and the like are left out when nothing is in them any more.
-    pub(super) exact: bool,
+    pub(super) drop_empty_folders: bool,
 }
 
-impl Carry<'_> {
+impl HardLinker<'_> {
     /// Carries the whole of `root`; for a file there is nothing to carry.
-    pub(super) fn root(&self, root: &Root) -> Result<(), IoError> {
+    pub(super) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Ok(meta) if !meta.is_dir() => return Ok(()),
@@ -343,7 +346,7 @@ impl Carry<'_> {
             Err(e) => return Err(e).at("read", &root.live),
         }
         atomic::create_private_folder(&root.staged)?;
-        self.folder(&root.live, &root.prefix, &root.staged)?;
+        self.link_folder_contents(&root.live, &root.prefix, &root.staged)?;
         if root.staged.is_dir() {
             copy_attributes(&root.live, &root.staged)?;
         }
@@ -352,7 +355,7 @@ impl Carry<'_> {
 
     /// Whether this is what SQLite kept beside a database that is replaced or removed. It would
     /// not fit the new one; it may have come after the plan was made.
-    fn is_beside_replaced(&self, relative: &Path) -> bool {
+    fn is_stale_sidecar(&self, relative: &Path) -> bool {
         kind_of(relative) == Kind::DatabaseSidecar
             && relative.to_str().is_some_and(|text| {
                 home::SIDECAR_SUFFIXES
@@ -366,23 +369,23 @@ impl Carry<'_> {
     }
 
     /// Carries one entry of a root, by its path there.
-    pub(super) fn within(&self, root: &Root, path: &Path) -> Result<(), IoError> {
+    pub(super) fn link_entry_of(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
         let relative = root.prefix.join(path);
-        self.entry(&root.live.join(path), &relative, &root.staged.join(path))
+        self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
     /// Whether the live file `relative` is not to be carried over.
-    fn goes(&self, relative: &Path) -> bool {
+    fn is_dropped(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
-            || self.is_beside_replaced(relative)
-            || self.skip.contains(relative)
+            || self.is_stale_sidecar(relative)
+            || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
-            || (kind_of(relative) == Kind::Transient && leftovers::is_named_remains(relative))
+            || (kind_of(relative) == Kind::Transient && leftovers::is_leftover_name(relative))
     }
 
     /// Whether the live file `relative` is replaced or goes.
-    pub(super) fn replaces(&self, relative: &Path) -> bool {
-        self.goes(relative) || self.plan.writes.contains(relative)
+    pub(super) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
+        self.is_dropped(relative) || self.plan.writes.contains(relative)
     }
 
     /// Sees to it that nothing at `live` goes with what is exchanged for it but what is replaced or
@@ -390,12 +393,12 @@ impl Carry<'_> {
     ///
     /// # Errors
     /// There is something else.
-    pub(super) fn check_replaced(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
-        let meta = match look(live) {
+    pub(super) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
+        let meta = match lstat(live) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
         };
-        if self.goes(relative) || (!meta.is_dir() && self.replaces(relative)) {
+        if self.is_dropped(relative) || (!meta.is_dir() && self.is_replaced_or_dropped(relative)) {
             return Ok(());
         }
         if meta.is_dir() {
@@ -403,17 +406,22 @@ impl Carry<'_> {
                 .at("list", live)?
                 .into_iter()
                 .try_for_each(|(name, _)| {
-                    self.check_replaced(&live.join(&name), &relative.join(&name))
+                    self.check_no_loss(&live.join(&name), &relative.join(&name))
                 });
         }
         let why = "the archive has something else in its place";
         Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
     }
 
-    fn folder(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
+    fn link_folder_contents(
+        &self,
+        live: &Path,
+        relative: &Path,
+        staged: &Path,
+    ) -> Result<(), IoError> {
         // The whole list first: a folder that stays open at each level is too much for a deep path.
         for (name, _) in tree::list(live).at("list", live)? {
-            self.entry(
+            self.link_entry(
                 &live.join(&name),
                 &relative.join(&name),
                 &staged.join(&name),
@@ -422,26 +430,26 @@ impl Carry<'_> {
         Ok(())
     }
 
-    fn entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        if self.goes(relative) {
+    fn link_entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
+        if self.is_dropped(relative) {
             return Ok(());
         }
-        let meta = match look(live) {
+        let meta = match lstat(live) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             // What is not carried over would be removed with the old home.
             other => other.at("read", live)?,
         };
-        let standing = look(staged);
+        let staged_meta = lstat(staged);
         if meta.is_dir() {
-            match standing {
-                Ok(new) if !new.is_dir() => return self.check_replaced(live, relative),
+            match staged_meta {
+                Ok(new) if !new.is_dir() => return self.check_no_loss(live, relative),
                 Ok(_) => {
-                    self.folder(live, relative, staged)?;
+                    self.link_folder_contents(live, relative, staged)?;
                     return copy_attributes(live, staged);
                 }
                 Err(_) => {}
             }
-            let captured = self.exact
+            let captured = self.drop_empty_folders
                 && !matches!(
                     kind_of(relative),
                     Kind::Unknown | Kind::Transient | Kind::Tmp
@@ -449,14 +457,14 @@ impl Carry<'_> {
             if !captured {
                 atomic::create_private_folder(staged)?;
             }
-            self.folder(live, relative, staged)?;
-            if look(staged).is_ok_and(|m| m.is_dir()) {
+            self.link_folder_contents(live, relative, staged)?;
+            if lstat(staged).is_ok_and(|m| m.is_dir()) {
                 copy_attributes(live, staged)?;
             }
             return Ok(());
         }
-        if standing.is_ok() {
-            return self.check_replaced(live, relative);
+        if staged_meta.is_ok() {
+            return self.check_no_loss(live, relative);
         }
         atomic::create_private_folder(atomic::parent_of(staged))?;
         tree::share_file(live, &meta, staged)
@@ -471,7 +479,7 @@ pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoE
     }
     Ok(crate::io::space::same_file_system(home, beside)
         && mounts_in(home)?.is_empty()
-        && exchanges_folders(beside))
+        && supports_folder_exchange(beside))
 }
 
 /// Whether the disk of this folder of ours takes names for one that differ in letter case alone. Asked
@@ -485,10 +493,10 @@ pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
 }
 
 /// Tries it with two empty folders.
-fn exchanges_folders(folder: &Path) -> bool {
+fn supports_folder_exchange(folder: &Path) -> bool {
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    let made = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
-    let works = made && crate::io::exchange::exchange(&a, &b).is_ok();
+    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
+    let works = created && crate::io::exchange::exchange(&a, &b).is_ok();
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
     works
 }
@@ -507,14 +515,14 @@ pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(mounts
         .split(|b| *b == b'\n')
         .filter_map(|line| line.split(|b| *b == b' ').nth(4))
-        .map(|escaped| PathBuf::from(OsString::from_vec(unescape(escaped))))
+        .map(|escaped| PathBuf::from(OsString::from_vec(unescape_octal(escaped))))
         .filter(|mount| mount.starts_with(folder))
         .collect())
 }
 
 /// Undoes the octal escapes of the list of mounts.
 #[cfg(target_os = "linux")]
-fn unescape(mut text: &[u8]) -> Vec<u8> {
+fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     while let [first, rest @ ..] = text {
         let escape = rest.get(..3).filter(|_| *first == b'\\');
@@ -533,21 +541,24 @@ pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
 
 /// The steps that put the new state of the home's top-level entries into place one by one.
 pub(super) fn steps_by_entry(
-    home: &Root,
-    tops: &BTreeSet<OsString>,
+    home: &StageRoot,
+    top_names: &BTreeSet<OsString>,
     old: &Path,
-) -> Result<Vec<Step>, IoError> {
+) -> Result<Vec<ExchangeStep>, IoError> {
     atomic::create_private_folder(old)?;
     let mut steps = Vec::new();
     // The login last: while it is not replaced, the old account is whole.
     let login = OsString::from(home::AUTH_JSON);
-    let ordered = tops.iter().filter(|t| **t != login).chain(tops.get(&login));
+    let ordered = top_names
+        .iter()
+        .filter(|t| **t != login)
+        .chain(top_names.get(&login));
     for top in ordered {
         let (live, staged) = (home.live.join(top), home.staged.join(top));
         if staged.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, staged));
+            steps.push(ExchangeStep::new(live, staged));
         } else if live.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, old.join(top)));
+            steps.push(ExchangeStep::new(live, old.join(top)));
         }
     }
     Ok(steps)

@@ -1,7 +1,7 @@
 //! `journal.json`: which exchange is under way, for whoever finds it.
 
-use super::super::journal_path::AnyPath;
-use super::super::step::{Aside, Step};
+use super::super::journal_path::JournalPath;
+use super::super::step::{Backup, ExchangeStep};
 use super::{FOLDER_SUFFIX, SwapError};
 use crate::codex::home::AUTH_JSON;
 use crate::io::document::Document;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
+pub(super) enum JournalState {
     /// Being staged; nothing live has been touched.
     #[default]
     Prepared,
@@ -25,20 +25,20 @@ pub(super) enum State {
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct JournalFile {
-    pub(super) state: State,
-    pub(super) steps: Vec<Step>,
+    pub(super) state: JournalState,
+    pub(super) steps: Vec<ExchangeStep>,
     /// Every folder of this restore, on whatever file system; the first holds the journal.
-    pub(super) folders: Vec<AnyPath>,
+    pub(super) folders: Vec<JournalPath>,
     /// What is replaced. Older versions do not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) home: Option<AnyPath>,
+    pub(super) home: Option<JournalPath>,
     /// For each folder, what the clock of its file system was just before the first step, in nanoseconds
     /// since 1970. Empty until then, and where an older version wrote it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) since: Vec<i64>,
+    #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) since_ns: Vec<i64>,
     /// Where the new state is left when all is undone: from and to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) leave_at: Vec<(AnyPath, AnyPath)>,
+    #[serde(rename = "leave_at", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) undo_destinations: Vec<(JournalPath, JournalPath)>,
 }
 
 impl Document for JournalFile {
@@ -49,7 +49,7 @@ impl Document for JournalFile {
 
 impl JournalFile {
     /// One that asks for nothing.
-    pub(super) fn prepared(folders: Vec<AnyPath>, home: Option<AnyPath>) -> Self {
+    pub(super) fn prepared(folders: Vec<JournalPath>, home: Option<JournalPath>) -> Self {
         Self {
             folders,
             home,
@@ -58,7 +58,7 @@ impl JournalFile {
     }
 
     /// The folder that a step works in.
-    fn folder_of(&self, step: &Step) -> Result<usize, SwapError> {
+    fn folder_of(&self, step: &ExchangeStep) -> Result<usize, SwapError> {
         let folders = self.folders.iter().enumerate();
         let within = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
         let nearest = within.max_by_key(|(_, folder)| folder.0.as_os_str().len());
@@ -72,24 +72,25 @@ impl JournalFile {
     }
 
     /// Where the step `number` sets aside what is live.
-    pub(super) fn aside(&self, number: usize) -> Result<Aside, SwapError> {
+    pub(super) fn backup(&self, number: usize) -> Result<Backup, SwapError> {
         let folder = self.folder_of(&self.steps[number])?;
-        Ok(Aside::of(&self.folders[folder].0.join("aside"), number))
+        Ok(Backup::of(&self.folders[folder].0.join("aside"), number))
     }
 
     /// A name of ours on the file system of the step `number`, for what is found there, and when its
     /// exchange began.
-    pub(super) fn finding(&self, number: usize) -> Result<(PathBuf, i64), SwapError> {
+    pub(super) fn late_write_scratch(&self, number: usize) -> Result<(PathBuf, i64), SwapError> {
         let folder = self.folder_of(&self.steps[number])?;
         let scratch = self.folders[folder].0.join("found");
-        let since = self.since.get(folder).copied().unwrap_or_default();
-        Ok((scratch.join(number.to_string()), since))
+        let since_ns = self.since_ns.get(folder).copied().unwrap_or_default();
+        Ok((scratch.join(number.to_string()), since_ns))
     }
 
     /// The home that is replaced.
     pub(super) fn home(&self) -> PathBuf {
-        let told = self.home.as_ref().map(|home| home.0.clone());
-        told.or_else(|| self.folders.first().and_then(|own| home_of(&own.0)))
+        let recorded = self.home.as_ref().map(|home| home.0.clone());
+        recorded
+            .or_else(|| self.folders.first().and_then(|own| home_of(&own.0)))
             .unwrap_or_default()
     }
 
