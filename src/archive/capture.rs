@@ -4,20 +4,20 @@
 //! what its projection in a database knows is caught up by Codex; a shorter one hides turns.
 
 use super::ArchiveError;
-use super::conversations::Copies;
+use super::database_snapshots::{Databases, Snapshot};
+use super::duplicates::Copies;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{Compression, LARGE_BYTES};
-use super::look::{Look, Seen, look, wait_for_growth};
 use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata;
-use super::moved::{Opened, Whereabouts};
 use super::name_table::NameSet;
 use super::pack::{self, Closing, PackWriter, Packed};
+use super::relocation::{Opened, Whereabouts};
 use super::reuse::Source;
 use super::scan::{self, LeftOut, Scan};
 use super::scope::CaptureScope;
-use super::snapshots::{Databases, Snapshot};
+use super::stable_read::{Look, Seen, look, wait_for_growth};
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};

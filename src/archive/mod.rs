@@ -3,37 +3,37 @@
 //! The format is described in `docs/archive-format.md`; [`manifest`], [`pack`] and [`reader`] are
 //! its only implementation.
 
+mod archive_file;
 pub mod capture;
-mod check;
-mod conversations;
+mod database_snapshots;
+mod duplicates;
 pub mod entry_name;
 pub mod file_list;
 pub mod footer;
 pub mod format;
-mod index;
-mod look;
+mod index_check;
 pub mod manifest;
-mod members;
+mod member_writer;
 pub mod metadata;
-mod moved;
 pub mod name_table;
 pub mod names;
 pub mod pack;
+mod path_checks;
 pub mod publish;
 pub mod python;
 pub mod reader;
+mod relocation;
 pub mod restore;
 pub mod reuse;
 pub mod scan;
 pub mod scope;
 pub mod sidecar;
 pub mod sink;
-mod snapshots;
-mod source;
-mod stream;
+mod stable_read;
 mod tar_head;
 mod tar_stream;
-mod unpack;
+mod unpack_indexed;
+mod unpack_stream;
 pub mod verify;
 
 use crate::codex::database::DatabaseError;

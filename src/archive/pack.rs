@@ -12,8 +12,8 @@ use super::format::{
     padding_of,
 };
 use super::manifest::{FileEntry, FolderEntry, Holds, LinkEntry};
-pub use super::members::{Closing, Packed};
-use super::members::{Done, Entries, Files, Job, MemberSink, locked};
+pub use super::member_writer::{Closing, Packed};
+use super::member_writer::{Done, Entries, Files, Job, MemberSink, locked};
 use super::name_table::NameTable;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};

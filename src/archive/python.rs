@@ -5,10 +5,10 @@
 //! in for them.
 
 use super::ArchiveError;
-use super::check::{Clash, check_names};
 use super::entry_name::EntryName;
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, Stamp};
 use super::metadata::{Metadata, Mode};
+use super::path_checks::{Clash, check_names};
 use super::reader::Contents;
 use super::sidecar;
 use super::tar_stream::{Content, RawEntry, RawKind};

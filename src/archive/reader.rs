@@ -1,18 +1,18 @@
 //! Reading an archive: entry by entry, in constant memory, trusting nothing.
 
 use super::ArchiveError;
-use super::check::check_manifest;
+use super::archive_file;
 use super::file_list::FileList;
 use super::footer::{self, Footer};
 use super::format::max_manifest_bytes;
-use super::index;
+use super::index_check;
 use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
 use super::metadata::Metadata;
+use super::path_checks::check_manifest;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
-use super::source;
-use super::stream::{self, Told};
-use super::unpack;
+use super::unpack_indexed;
+use super::unpack_stream::{self, Told};
 use crate::io::file_open;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
@@ -76,7 +76,7 @@ impl Archive {
         let (layout, has_index) = match manifest_by_footer(path)? {
             Some((manifest, end)) => {
                 check_manifest(path, &manifest)?;
-                index::check(path, &manifest, end)?;
+                index_check::check(path, &manifest, end)?;
                 (Layout::Ours(Box::new(manifest)), true)
             }
             // Packed again by another gzip, or of the Python tool: it must be read through.
@@ -157,13 +157,13 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         match &self.layout {
             Layout::Ours(manifest) if self.has_index => {
-                unpack::by_index(&self.path, manifest, extent, sink, progress)
+                unpack_indexed::by_index(&self.path, manifest, extent, sink, progress)
             }
             Layout::Ours(manifest) => {
-                stream::unpack(&self.path, Told::Ours(manifest), sink, progress)
+                unpack_stream::unpack(&self.path, Told::Ours(manifest), sink, progress)
             }
             Layout::Python(python) => {
-                stream::unpack(&self.path, Told::Python(python), sink, progress)
+                unpack_stream::unpack(&self.path, Told::Python(python), sink, progress)
             }
         }
     }
@@ -197,7 +197,7 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
         return Err(ArchiveError::damaged(path, "the footer points nowhere"));
     }
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
-    let manifest = source::reading(path, file, |source| {
+    let manifest = archive_file::read_with(path, file, |source| {
         manifest_member(path, source.take(packed), packed)
     })?;
     Ok(Some((manifest, offset)))
@@ -302,7 +302,7 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
     let mut python = super::python::Scan::new(path, packed);
-    stream::read(path, &mut |entry, content| {
+    unpack_stream::read(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
                 return Err(ArchiveError::unsafe_entry(

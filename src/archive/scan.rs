@@ -1,11 +1,11 @@
 //! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
 
-use super::check::{misplaced_folder, misplaced_link, portable_target};
-use super::conversations::{self, Copies};
+use super::duplicates::{self, Copies};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::manifest::{FileEntry, FolderEntry, OUTSIDE_DATABASES, Stamp};
 use super::name_table::NameTable;
+use super::path_checks::{misplaced_folder, misplaced_link, portable_target};
 use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
@@ -174,7 +174,7 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoErro
         walk.outside_databases(folder);
     }
     add_archived_meanwhile(scope, &canonical, &mut scan);
-    scan.copies = conversations::keep_one_file_each(&mut scan);
+    scan.copies = duplicates::keep_one_file_each(&mut scan);
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }

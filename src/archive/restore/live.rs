@@ -1,8 +1,8 @@
 //! The files that stand in a home now.
 
-use crate::archive::check::{misplaced_link, portable_target};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
+use crate::archive::path_checks::{misplaced_link, portable_target};
 use crate::codex::home::{Kind, kind_of};
 use crate::io::{IoContext, IoError, long_path, tree};
 use std::fs::{self, FileType};

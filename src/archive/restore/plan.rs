@@ -4,11 +4,11 @@
 use super::RestoreError;
 use super::live::LiveFiles;
 use super::rollouts::conversation_of;
-use crate::archive::check::Below;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::OUTSIDE_DATABASES;
 use crate::archive::metadata::Mode;
 use crate::archive::name_table::NameSet;
+use crate::archive::path_checks::Below;
 use crate::archive::reader::{Archive, Listing};
 use crate::archive::scope::Excludes;
 use crate::codex::home::{self, Kind, kind_of};

@@ -1,6 +1,7 @@
 //! Unpacking an archive without an index: entry by entry, as one stream.
 
 use super::ArchiveError;
+use super::archive_file;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::manifest::{FileEntry, LinkEntry, MANIFEST_NAME, Manifest};
@@ -8,9 +9,8 @@ use super::name_table::NameId;
 use super::python::{self, PythonArchive};
 use super::reader;
 use super::sink::Sink;
-use super::source;
 use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry};
-use super::unpack::wrong_digest;
+use super::unpack_indexed::wrong_digest;
 use crate::io::Progress;
 use crate::io::hash::Hasher;
 use flate2::read::MultiGzDecoder;
@@ -30,7 +30,7 @@ pub(super) enum Told<'a> {
 
 /// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
 pub(super) fn read(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
-    source::reading(path, reader::open(path)?, |source| {
+    archive_file::read_with(path, reader::open(path)?, |source| {
         read_all(path, source, visit)
     })
 }

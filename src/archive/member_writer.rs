@@ -2,7 +2,6 @@
 //! manifest that lists them.
 
 use super::ArchiveError;
-use super::check::check_manifest;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::footer;
@@ -13,6 +12,7 @@ use super::manifest::{
     AccountAuth, FolderEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member, SCHEMA,
 };
 use super::metadata::Metadata;
+use super::path_checks::check_manifest;
 use super::reuse::{OldMember, Source};
 use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;

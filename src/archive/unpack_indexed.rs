@@ -1,5 +1,5 @@
 //! Unpacking an archive with an index: member by member, on several threads. Others go [as one
-//! stream](super::stream).
+//! stream](super::unpack_stream).
 
 use super::ArchiveError;
 use super::entry_name::EntryName;

@@ -34,7 +34,7 @@ impl Read for &Source {
 ///
 /// # Errors
 /// That of the disk, if it refused to read, whatever `work` made of it; else that of `work`.
-pub(super) fn reading<T>(
+pub(super) fn read_with<T>(
     path: &Path,
     file: File,
     work: impl FnOnce(&Source) -> Result<T, ArchiveError>,
