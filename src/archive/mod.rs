@@ -99,7 +99,7 @@ pub enum ArchiveError {
 
 impl ArchiveError {
     /// Whether the machine or the user ended the work, and nothing was learned of the archive.
-    pub fn is_of_machine(&self) -> bool {
+    pub fn is_environmental(&self) -> bool {
         match self {
             Self::Io(_) | Self::Interrupted | Self::NoSpace { .. } => true,
             Self::Database(e) => e.is_of_machine(),

@@ -23,8 +23,8 @@ impl LiveFiles {
     /// None, with names that would be kept in `names`.
     pub fn none(names: &Arc<NameTable>) -> Self {
         Self {
-            names: NameSet::sharing(names),
-            uncapturable: NameSet::sharing(names),
+            names: NameSet::with_names(names),
+            uncapturable: NameSet::with_names(names),
         }
     }
 }

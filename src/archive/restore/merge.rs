@@ -43,7 +43,7 @@ pub(super) fn merge(
         }
     }
     let mut merged = Merged {
-        only_here: Rollouts::among(&NameSet::sharing(live.names())),
+        only_here: Rollouts::among(&NameSet::with_names(live.names())),
         ..Merged::default()
     };
     let mut diverged = Vec::new();

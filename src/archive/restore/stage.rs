@@ -6,9 +6,9 @@ use super::remains;
 use super::rollouts::Rollouts;
 use super::step::Step;
 use crate::archive::ArchiveError;
-use crate::archive::format::OWNERS_MODE;
-use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
-use crate::archive::reader::Listing;
+use crate::archive::format::OWNER_ACCESS_MODE;
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
+use crate::archive::reader::ArchiveListing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::long_path;
@@ -80,7 +80,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Where the file `relative` of the new state is built.
     pub(super) fn place(&self, relative: &Path) -> PathBuf {
-        if let Ok(name) = relative.strip_prefix(OUTSIDE_DATABASES) {
+        if let Ok(name) = relative.strip_prefix(EXTERNAL_DATABASES_FOLDER) {
             return self.outside.join(name);
         }
         let root = self
@@ -115,7 +115,7 @@ impl Stage {
     /// that stays, a folder is left out.
     pub(super) fn structure(
         &mut self,
-        contents: Listing<'_>,
+        contents: ArchiveListing<'_>,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
         for link in contents
@@ -183,7 +183,7 @@ impl Stage {
     /// Those of `kept` have theirs from it.
     pub(super) fn finish_folders(
         &self,
-        contents: Listing<'_>,
+        contents: ArchiveListing<'_>,
         kept: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
@@ -199,7 +199,7 @@ impl Stage {
             }
             let path = self.place(name);
             if is_restored(name) && look(&path).is_ok_and(|m| m.is_dir()) {
-                set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
+                set_attributes(&path, folder.mode | OWNER_ACCESS_MODE, folder.mtime)?;
             }
         }
         Ok(())
@@ -248,7 +248,12 @@ impl Sink for Extract<'_> {
         self.is_login(entry) || self.plan.writes.contains(entry.path.as_path())
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
             let (whole, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
@@ -269,7 +274,7 @@ impl Sink for Extract<'_> {
         Ok(write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?)
     }
 
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             return Ok(());
         }
