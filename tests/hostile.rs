@@ -7,7 +7,7 @@ use crate::support::sample::{
 };
 use crate::support::sign_in::auth_json;
 use codex_manager::archive::footer;
-use codex_manager::archive::reader::Archive;
+use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::verify::verify;
 use codex_manager::io::progress::Silent;
 use serde_json::json;
@@ -426,7 +426,7 @@ fn an_archive_cut_anywhere_is_refused() {
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
-    let expected = Archive::open(&world.env.write(NAME, &world.good)).expect("good");
+    let expected = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = expected.contents();
     let len = world.good.len();
     // Of what is left the tar is whole: it is what another gzip would have made of it.
@@ -441,7 +441,7 @@ fn an_archive_cut_anywhere_is_refused() {
         assert_eq!(told, cut != without_footer, "cut at {cut} of {len}");
     }
     fs::write(&path, &world.good[..without_footer]).expect("write");
-    let left = Archive::open(&path).expect("opens");
+    let left = ArchiveReader::open(&path).expect("opens");
     let left = left.contents();
     assert_eq!(left.files, expected.files);
     assert_eq!(left.folders, expected.folders);
@@ -457,7 +457,7 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
-    let good = Archive::open(&world.env.write(NAME, &world.good)).expect("good");
+    let good = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = good.contents();
     let bits = world.good.len() * 8;
     let positions: Vec<usize> = (0..300)
@@ -477,7 +477,7 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
             refused += 1;
             continue;
         }
-        let archive = Archive::open(&path).expect("opens");
+        let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
         assert_eq!(contents.files, expected.files, "bit {bit}");
         assert_eq!(contents.folders, expected.folders, "bit {bit}");

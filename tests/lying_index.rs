@@ -5,7 +5,7 @@ use crate::hostile::{NAME, World};
 use crate::support::env::assert_same_tree;
 use crate::support::hostile::{Entry, Parts, Piece, digest, gzip};
 use crate::support::sample::{assert_same_home, put, text};
-use codex_manager::archive::reader::Archive;
+use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::sidecar::SidecarProblem;
 use codex_manager::archive::verify::verify;
 use codex_manager::io::progress::Silent;
@@ -771,7 +771,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
     let world = world();
     let path = world.env.write(NAME, &world.good);
     let tmp = world.env.path("tmp");
-    let expected = Archive::open(&path).expect("good");
+    let expected = ArchiveReader::open(&path).expect("good");
     let members = expected.manifest().expect("ours").members.clone();
     let expected = expected.contents();
     // In each member: its header, its middle, its checksum and its length; then anywhere.
@@ -802,7 +802,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
         // Only of the manifest's members and the footer is there no digest beside the sidecar's.
         let end = members.last().expect("one");
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
-        let archive = Archive::open(&path).expect("opens");
+        let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
         assert_eq!(contents.files, expected.files, "bit {bit}");
         assert_eq!(contents.folders, expected.folders, "bit {bit}");

@@ -4,8 +4,8 @@
 use crate::support::archives::{COPYING, put_back, take};
 use crate::support::env::{TestEnv, Tree, assert_same_tree};
 use codex_manager::archive::format::Compression;
-use codex_manager::archive::manifest::Manifest;
-use codex_manager::archive::reuse::Source;
+use codex_manager::archive::manifest::ArchiveManifest;
+use codex_manager::archive::reuse::PreviousArchive;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::ffi::OsStr;
@@ -332,7 +332,7 @@ fn below(folder: &Path) -> Tree {
 
 /// What a restore has to give of a home: all but what the archive says it lacks. A link to a place in
 /// the home is one whatever the home is called, and a folder is open to whoever owns it.
-fn expected(home: &Path, manifest: &Manifest) -> Tree {
+fn expected(home: &Path, manifest: &ArchiveManifest) -> Tree {
     let mut tree = below(home);
     let lacks = |path: &Path| {
         let mut skipped = manifest.skipped.iter();
@@ -407,7 +407,7 @@ fn check(nodes: &[(PathBuf, Node)], rounds: &[Vec<Change>]) {
             apply(&home, change);
         }
         make(&home, Path::new("AGENTS.md"), &always);
-        let source = Source::open(&archives[i].0, COPYING).expect("a source");
+        let source = PreviousArchive::open(&archives[i].0, COPYING).expect("a source");
         let name = format!("{}.tar.gz", i + 1);
         let taken = take(&env, &name, Compression::Default, Some(&source)).expect("take");
         archives.push((taken.0, expected(&home, &taken.1.manifest)));

@@ -4,20 +4,20 @@
 //! what its projection in a database knows is caught up by Codex; a shorter one hides turns.
 
 use super::ArchiveError;
-use super::conversations::Copies;
+use super::database_snapshots::{DatabaseSnapshot, DatabaseSnapshots};
+use super::duplicates::DuplicateConversations;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{Compression, LARGE_BYTES};
-use super::look::{Look, Seen, look, wait_for_growth};
-use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
+use super::manifest::{AccountAuth, FileEntry, FolderEntry, InodeStamp, LinkEntry};
 use super::metadata;
-use super::moved::{Opened, Whereabouts};
 use super::name_table::NameSet;
-use super::pack::{self, Closing, PackWriter, Packed};
-use super::reuse::Source;
-use super::scan::{self, LeftOut, Scan};
+use super::pack::{self, FinishedArchive, ManifestDetails, PackWriter};
+use super::relocation::{FileLocator, OpenedFile};
+use super::reuse::PreviousArchive;
+use super::scan::{self, HomeScan, PathNote};
 use super::scope::CaptureScope;
-use super::snapshots::{Databases, Snapshot};
+use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
@@ -34,33 +34,33 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// How often a file is looked at that is shorter each time it is read.
-const LOOKS: u32 = 8;
+const MAX_READ_ATTEMPTS: u32 = 8;
 
 /// Room that is left on the disk for others.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A captured home: an archive that has no name yet.
 #[derive(Debug)]
-pub struct Captured {
+pub struct CapturedHome {
     /// The archive. Dropped, it is gone.
     pub file: TempFile,
     /// What it is.
-    pub packed: Packed,
+    pub packed: FinishedArchive,
     /// The login that was captured.
     pub login: Option<Login>,
     /// Left out by rule or by the user's wish.
-    pub excluded: Vec<LeftOut>,
+    pub excluded: Vec<PathNote>,
     /// Left out because it could not be taken.
-    pub skipped: Vec<LeftOut>,
+    pub skipped: Vec<PathNote>,
     /// The databases among them that may be sound, but could not be read.
     pub unreadable: HashSet<PathBuf>,
     /// In the archive as it is, though it is not what its name says.
-    pub damaged: Vec<LeftOut>,
+    pub damaged: Vec<PathNote>,
 }
 
 /// Where a capture works.
 #[derive(Debug)]
-pub struct Workplace<'a> {
+pub struct CaptureOptions<'a> {
     /// The folder that the archive will stand in.
     pub backups: &'a Path,
     /// The folder for snapshots of databases.
@@ -68,31 +68,31 @@ pub struct Workplace<'a> {
     /// How hard to compress.
     pub compression: Compression,
     /// An earlier archive to copy unchanged members from.
-    pub source: Option<&'a Source<'a>>,
+    pub source: Option<&'a PreviousArchive<'a>>,
 }
 
 /// Takes what `scope` names. `metadata` says the rest; its file counts are filled in.
 pub fn capture(
     scope: &CaptureScope,
-    workplace: &Workplace<'_>,
+    options: &CaptureOptions<'_>,
     mut metadata: metadata::Metadata,
     progress: &dyn Progress,
-) -> Result<Captured, ArchiveError> {
-    let staging = Staging::inside(workplace.tmp)?;
+) -> Result<CapturedHome, ArchiveError> {
+    let staging = Staging::inside(options.tmp)?;
     let folders = folder_ids(&scope.home);
-    let names = workplace.source.and_then(Source::names);
+    let names = options.source.and_then(PreviousArchive::names);
     let names = names.map(Arc::clone).unwrap_or_default();
-    let mut databases = Databases::default();
+    let mut databases = DatabaseSnapshots::default();
     {
         let before = scan::scan(scope, &names)?;
-        check_space(&before, workplace)?;
+        check_space(&before, options)?;
         databases.take(&before, &staging)?;
     }
     // Walked again: what appeared while the databases were taken belongs to this capture.
     let mut scan = scan::scan(scope, &names)?;
     databases.take(&scan, &staging)?;
     scan.skipped.retain(|s| !databases.has(&s.path));
-    let Databases {
+    let DatabaseSnapshots {
         taken: snapshots,
         skipped: not_taken,
         unreadable,
@@ -100,20 +100,20 @@ pub fn capture(
     scan.skipped.extend(not_taken);
     progress.expect_bytes(scan.bytes());
 
-    let mut file = TempFile::inside(workplace.backups)?;
+    let mut file = TempFile::inside(options.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
-    let began = Stamp::of(&file.file().metadata().at("read", &path)?).ctime;
+    let began = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(
         out,
         &path,
-        workplace.compression,
-        workplace.source,
+        options.compression,
+        options.source,
         &names,
         |writer| {
-            let mut packing = Packing {
-                whereabouts: Whereabouts::new(scope, &scan.places, &scan.links, &names),
+            let mut packing = HomePacker {
+                locator: FileLocator::new(scope, &scan.places, &scan.links, &names),
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 moved: HashSet::new(),
@@ -127,7 +127,7 @@ pub fn capture(
             let tops = scan.top_entries();
             let mut files = std::mem::take(&mut scan.files);
             // What is no database any more was one when it was taken.
-            let mut taken = NameSet::sharing(&names);
+            let mut taken = NameSet::with_names(&names);
             taken.extend(snapshots.iter().map(|s| s.planned.path.clone()));
             files.remove_all(&taken);
             scan.damaged.retain(|found| !taken.contains(&found.path));
@@ -141,10 +141,10 @@ pub fn capture(
             skipped.dedup_by(|again, first| again.path == first.path);
             metadata.captured_files = tops;
             metadata.skipped = skipped.len() as u64;
-            metadata.bound();
+            metadata.limit_size();
             let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
             login = captured;
-            Ok(Closing {
+            Ok(ManifestDetails {
                 metadata,
                 account_auth,
                 excluded_globs: scope.excludes.globs().to_vec(),
@@ -158,7 +158,7 @@ pub fn capture(
             })
         },
     )?;
-    Ok(Captured {
+    Ok(CapturedHome {
         file,
         packed,
         login,
@@ -185,11 +185,11 @@ fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
 
 /// Refuses early what would fill the disk. Conversations compress by four at least, and holes take next
 /// to nothing; what does not compress fails later, at the write, and leaves nothing behind.
-fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveError> {
+fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let needs = [
-        (workplace.tmp, databases),
-        (workplace.backups, scan.stored_bytes / 8),
+        (options.tmp, databases),
+        (options.backups, scan.stored_bytes / 8),
     ];
     for (folder, needed) in needs {
         let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
@@ -205,30 +205,30 @@ fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveErro
 }
 
 /// What became of one attempt to add a file.
-enum Added {
+enum AddOutcome {
     /// It is in the archive, or there is nothing to add.
-    Done,
+    Handled,
     /// Its last line is not whole: look again when the others are done.
-    Later,
+    Deferred,
 }
 
 /// Why a file that was to be taken is not in the archive.
 #[derive(Debug, thiserror::Error)]
-enum NotTaken {
+enum SkipReason {
     #[error("it became shorter while it was read")]
     Shorter,
     #[error("{0}")]
     Never(String),
 }
 
-struct Packing<'a, 'w> {
-    whereabouts: Whereabouts<'a>,
+struct HomePacker<'a, 'w> {
+    locator: FileLocator<'a>,
     writer: &'a mut PackWriter<'w>,
-    skipped: Vec<LeftOut>,
+    skipped: Vec<PathNote>,
     /// What was captured where it was found in place of another: it has had its turn.
     moved: HashSet<EntryName>,
     /// The conversations that more than one file was listed of.
-    copies: &'a Copies,
+    copies: &'a DuplicateConversations,
     /// Those of their files that are in the archive.
     rollouts: HashSet<RolloutKey>,
     /// When the capture began, by the clock that stamps files.
@@ -236,7 +236,7 @@ struct Packing<'a, 'w> {
     progress: &'a dyn Progress,
 }
 
-impl Packing<'_, '_> {
+impl HomePacker<'_, '_> {
     fn structure(
         &mut self,
         folders: &[FolderEntry],
@@ -255,7 +255,7 @@ impl Packing<'_, '_> {
         Ok(())
     }
 
-    fn databases(&mut self, snapshots: &[Snapshot]) -> Result<(), ArchiveError> {
+    fn databases(&mut self, snapshots: &[DatabaseSnapshot]) -> Result<(), ArchiveError> {
         for snapshot in snapshots {
             let mut file = file_open::open(&snapshot.copy).at("read", &snapshot.copy)?;
             let size = file.metadata().at("read", &snapshot.copy)?.len();
@@ -281,14 +281,14 @@ impl Packing<'_, '_> {
             } else if let Some(planned) = files.pop_front() {
                 coming.remove(planned.path.as_path());
                 match self.file(&planned, &coming, true)? {
-                    Added::Done => {}
-                    Added::Later => later.push(planned),
+                    AddOutcome::Handled => {}
+                    AddOutcome::Deferred => later.push(planned),
                 }
             }
         }
         // One that is still the same after a while is at rest, one that has grown is being written.
         for planned in later {
-            wait_for_growth(&planned, &self.whereabouts.listed(&planned.path));
+            wait_for_growth(&planned, &self.locator.listed(&planned.path));
             self.file(&planned, &coming, false)?;
         }
         Ok(())
@@ -300,7 +300,7 @@ impl Packing<'_, '_> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let count = self.writer.reusable(|i| files.get(i));
+        let count = self.writer.count_reusable(|i| files.get(i));
         let is_taken = |f: FileEntry| {
             self.moved.contains(&f.path)
                 || self
@@ -325,38 +325,40 @@ impl Packing<'_, '_> {
         planned: &FileEntry,
         coming: &NameSet,
         may_defer: bool,
-    ) -> Result<Added, ArchiveError> {
+    ) -> Result<AddOutcome, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
         if self.moved.contains(&planned.path) {
-            return Ok(Added::Done);
+            return Ok(AddOutcome::Handled);
         }
-        let mut opened = match self.whereabouts.open(&planned.path) {
+        let mut opened = match self.locator.open(&planned.path) {
             Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Added::Done),
+            Ok(None) => return Ok(AddOutcome::Handled),
             Err(e) => {
                 self.skip(&planned.path, e.source.to_string());
-                return Ok(Added::Done);
+                return Ok(AddOutcome::Handled);
             }
         };
-        let mut looks = 0;
+        let mut attempts = 0;
         loop {
-            looks += 1;
-            let reason = match look(&mut opened.file, planned, may_defer) {
-                Ok(Look::Later) => return Ok(Added::Later),
-                Ok(Look::Take(seen)) => match self.take(planned, &mut opened, seen, coming)? {
-                    None => return Ok(Added::Done),
-                    Some(reason) => reason,
-                },
-                Ok(Look::Leave(reason)) => NotTaken::Never(reason.to_owned()),
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => NotTaken::Shorter,
-                Err(e) => NotTaken::Never(e.to_string()),
+            attempts += 1;
+            let reason = match decide_read(&mut opened.file, planned, may_defer) {
+                Ok(ReadDecision::Defer) => return Ok(AddOutcome::Deferred),
+                Ok(ReadDecision::Read(seen)) => {
+                    match self.take(planned, &mut opened, seen, coming)? {
+                        None => return Ok(AddOutcome::Handled),
+                        Some(reason) => reason,
+                    }
+                }
+                Ok(ReadDecision::Skip(reason)) => SkipReason::Never(reason.to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
+                Err(e) => SkipReason::Never(e.to_string()),
             };
             // Somebody writes it anew meanwhile: what stands there now may be whole.
-            if looks == LOOKS || !matches!(reason, NotTaken::Shorter) {
+            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
                 self.skip(&opened.name, reason.to_string());
-                return Ok(Added::Done);
+                return Ok(AddOutcome::Handled);
             }
         }
     }
@@ -365,30 +367,30 @@ impl Packing<'_, '_> {
     fn take(
         &mut self,
         planned: &FileEntry,
-        opened: &mut Opened,
-        seen: Seen,
+        opened: &mut OpenedFile,
+        seen: StablePrefix,
         coming: &NameSet,
-    ) -> Result<Option<NotTaken>, ArchiveError> {
-        let Seen { meta, size } = seen;
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = seen;
         // Codex moves conversations between their folders: this very file may have been taken under
         // another name. Copies of one that went different ways are files of their own.
-        let rollout = self.rollout_of(planned, Stamp::of(&meta));
+        let rollout = self.rollout_of(planned, InodeStamp::of(&meta));
         if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
             return Ok(None);
         }
         let name = &opened.name;
         if *name != planned.path {
             let has_turn = coming.contains(name.as_path());
-            if has_turn || self.writer.holds(name) || self.moved.contains(name) {
+            if has_turn || self.writer.contains(name) || self.moved.contains(name) {
                 return Ok(None);
             }
         }
         let entry = FileEntry {
             // What was cut, or is growing, is not what a later look will find.
             stamp: if size == meta.len() {
-                Stamp::of(&meta).settled(self.began)
+                InodeStamp::of(&meta).if_unambiguous(self.began)
             } else {
-                Stamp::default()
+                InodeStamp::default()
             },
             ..scan::entry_of(name.clone(), &meta)
         };
@@ -403,12 +405,12 @@ impl Packing<'_, '_> {
     }
 
     fn skip(&mut self, name: &EntryName, reason: String) {
-        self.skipped.push(LeftOut::new(name.as_path(), reason));
+        self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
     /// What a rollout would be found again by under another name; `None` for what cannot be listed
     /// under another.
-    fn rollout_of(&self, file: &FileEntry, stamp: Stamp) -> Option<RolloutKey> {
+    fn rollout_of(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
         // Zero where the system has no such numbers.
         if stamp.ino == 0 || !self.copies.has(file.path.as_path()) {
             return None;
@@ -427,12 +429,12 @@ impl Packing<'_, '_> {
         planned: &FileEntry,
         size: u64,
         content: &mut dyn Read,
-    ) -> Result<Option<NotTaken>, ArchiveError> {
+    ) -> Result<Option<SkipReason>, ArchiveError> {
         let entry = FileEntry {
             size,
             ..planned.clone()
         };
-        let mut reading = Reading {
+        let mut reading = ProgressReader {
             content,
             error: None,
             progress: self.progress,
@@ -443,10 +445,10 @@ impl Packing<'_, '_> {
             return Err(ArchiveError::Interrupted);
         }
         Ok((!added).then(|| match error {
-            Some(error) => NotTaken::Never(error.to_string()),
-            None if size < LARGE_BYTES => NotTaken::Shorter,
+            Some(error) => SkipReason::Never(error.to_string()),
+            None if size < LARGE_BYTES => SkipReason::Shorter,
             // The beginning of it is in the archive under this name already, and counts for nothing.
-            None => NotTaken::Never(NotTaken::Shorter.to_string()),
+            None => SkipReason::Never(SkipReason::Shorter.to_string()),
         }))
     }
 
@@ -468,7 +470,7 @@ impl Packing<'_, '_> {
         let snapshot = match read.unwrap_or_else(|e| AuthFile::not_read(&e)) {
             AuthFile::Missing => return Ok(None),
             AuthFile::Unreadable { reason, .. } => {
-                self.skipped.push(LeftOut::new(home::AUTH_JSON, reason));
+                self.skipped.push(PathNote::new(home::AUTH_JSON, reason));
                 return Ok(None);
             }
             AuthFile::Present(snapshot) => snapshot,
@@ -522,13 +524,13 @@ type RolloutKey = [u8; 16];
 
 /// Reads for the writer: counts, and keeps a read error to itself, so that it is not taken for one
 /// of the archive.
-struct Reading<'a> {
+struct ProgressReader<'a> {
     content: &'a mut dyn Read,
     error: Option<io::Error>,
     progress: &'a dyn Progress,
 }
 
-impl Read for Reading<'_> {
+impl Read for ProgressReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.error.is_some() || is_interrupted() {
             return Ok(0);

@@ -52,7 +52,7 @@ impl EntryName {
     }
 
     /// A name that was checked before it was stored as these bytes.
-    pub(super) fn of_stored(bytes: &[u8]) -> Self {
+    pub(super) fn from_checked_bytes(bytes: &[u8]) -> Self {
         #[cfg(unix)]
         {
             use std::os::unix::ffi::OsStrExt;
@@ -74,12 +74,12 @@ impl EntryName {
     }
 
     /// Whether its first component is a name of ours.
-    pub fn is_own(&self) -> bool {
+    pub fn is_reserved(&self) -> bool {
         crate::codex::home::is_ours(self.top())
     }
 
     /// The form that two names share when a disk that ignores letter case cannot hold both.
-    pub fn folded(&self) -> String {
+    pub fn case_folded(&self) -> String {
         self.0.to_string_lossy().to_lowercase()
     }
 }
@@ -134,7 +134,7 @@ impl fmt::Display for EntryName {
 /// In JSON a name is text with `/`; one that is not Unicode is `{"base64": …}` of its bytes.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum JsonName {
     Text(String),
     Bytes { base64: String },
 }
@@ -145,7 +145,7 @@ impl Serialize for EntryName {
         match self.0.to_str() {
             Some(text) if cfg!(windows) => serializer.serialize_str(&text.replace('\\', "/")),
             Some(text) => serializer.serialize_str(text),
-            None => Written::Bytes {
+            None => JsonName::Bytes {
                 base64: base64::engine::general_purpose::STANDARD
                     .encode(self.0.as_os_str().as_encoded_bytes()),
             }
@@ -158,9 +158,9 @@ impl<'de> Deserialize<'de> for EntryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64::Engine;
         use serde::de::Error;
-        let raw = match Written::deserialize(deserializer)? {
-            Written::Text(text) => text.into_bytes(),
-            Written::Bytes { base64 } => base64::engine::general_purpose::STANDARD
+        let raw = match JsonName::deserialize(deserializer)? {
+            JsonName::Text(text) => text.into_bytes(),
+            JsonName::Bytes { base64 } => base64::engine::general_purpose::STANDARD
                 .decode(base64)
                 .map_err(D::Error::custom)?,
         };
@@ -170,7 +170,7 @@ impl<'de> Deserialize<'de> for EntryName {
 
 /// The text of a link, written as names are, but not checked: it may lead anywhere.
 pub(super) mod link_target {
-    use super::{Written, os_string};
+    use super::{JsonName, os_string};
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use serde::de::Error;
@@ -183,7 +183,7 @@ pub(super) mod link_target {
     ) -> Result<S::Ok, S::Error> {
         match target.to_str() {
             Some(text) => serializer.serialize_str(text),
-            None => Written::Bytes {
+            None => JsonName::Bytes {
                 base64: STANDARD.encode(target.as_os_str().as_encoded_bytes()),
             }
             .serialize(serializer),
@@ -193,9 +193,9 @@ pub(super) mod link_target {
     pub(in crate::archive) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<PathBuf, D::Error> {
-        let raw = match Written::deserialize(deserializer)? {
-            Written::Text(text) => return Ok(text.into()),
-            Written::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
+        let raw = match JsonName::deserialize(deserializer)? {
+            JsonName::Text(text) => return Ok(text.into()),
+            JsonName::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
         };
         os_string(&raw).map(Into::into).map_err(D::Error::custom)
     }

@@ -1,7 +1,7 @@
 //! Very many files in little memory: 72 bytes for each, and its name once in a [`NameTable`].
 
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, Stamp};
+use super::manifest::{FileEntry, InodeStamp};
 use super::name_table::{NameId, NameSet, NameTable};
 use crate::io::hash::Sha256Digest;
 use serde::de::{SeqAccess, Visitor};
@@ -23,12 +23,12 @@ pub struct FileList {
     names: Arc<NameTable>,
     /// Mostly one.
     devices: Vec<u64>,
-    rows: VecDeque<Row>,
+    rows: VecDeque<FileRow>,
 }
 
 /// Ordered so that nothing is lost to alignment.
 #[derive(Clone)]
-struct Row {
+struct FileRow {
     size: u64,
     mtime: i64,
     ctime: i64,
@@ -41,7 +41,7 @@ struct Row {
 
 impl FileList {
     /// An empty list whose names are kept in `names`.
-    pub fn sharing(names: &Arc<NameTable>) -> Self {
+    pub fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             ..Self::default()
@@ -57,10 +57,10 @@ impl FileList {
     pub fn push(&mut self, file: &FileEntry) {
         let (device, stamp) = match self.device(file.stamp.dev) {
             Some(device) => (device, file.stamp),
-            None => (0, Stamp::default()),
+            None => (0, InodeStamp::default()),
         };
         let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
-        self.rows.push_back(Row {
+        self.rows.push_back(FileRow {
             size: file.size,
             mtime: file.mtime,
             ctime: stamp.ctime,
@@ -115,7 +115,7 @@ impl FileList {
 
     /// The set of their names.
     pub(super) fn name_set(&self) -> NameSet {
-        let mut set = NameSet::sharing(&self.names);
+        let mut set = NameSet::with_names(&self.names);
         for id in self.name_ids() {
             set.insert_id(id);
         }
@@ -144,18 +144,18 @@ impl FileList {
     /// Takes out the first file.
     pub(super) fn pop_front(&mut self) -> Option<FileEntry> {
         let row = self.rows.pop_front()?;
-        self.give_back();
+        self.release_spare_capacity();
         Some(self.entry(&row))
     }
 
     /// Takes out so many from the first on.
     pub(super) fn drop_front(&mut self, count: usize) {
         self.rows.drain(..count.min(self.rows.len()));
-        self.give_back();
+        self.release_spare_capacity();
     }
 
     /// What is taken out is let go: another list is made of it meanwhile.
-    fn give_back(&mut self) {
+    fn release_spare_capacity(&mut self) {
         if self.rows.len() < self.rows.capacity() / 16 * 15 {
             self.rows.shrink_to_fit();
         }
@@ -176,7 +176,7 @@ impl FileList {
         rows.sort_by_key(|row| names.name(row.name));
     }
 
-    fn entry(&self, row: &Row) -> FileEntry {
+    fn entry(&self, row: &FileRow) -> FileEntry {
         let has_digest = row.mode & HAS_DIGEST != 0;
         let dev = self.devices.get(usize::from(row.device));
         FileEntry {
@@ -185,7 +185,7 @@ impl FileList {
             mode: u32::from(row.mode & MODE),
             mtime: row.mtime,
             sha256: has_digest.then(|| Sha256Digest::from_bytes(row.sha256)),
-            stamp: Stamp {
+            stamp: InodeStamp {
                 ctime: row.ctime,
                 ino: row.ino,
                 dev: dev.copied().unwrap_or_default(),
@@ -269,7 +269,7 @@ mod tests {
             mode: 0o4755,
             mtime: i64::MIN,
             sha256,
-            stamp: Stamp {
+            stamp: InodeStamp {
                 ctime: -1,
                 ino: u64::MAX,
                 dev: 7,
@@ -290,6 +290,6 @@ mod tests {
 
     #[test]
     fn a_row_is_small() {
-        assert_eq!(size_of::<Row>(), 72);
+        assert_eq!(size_of::<FileRow>(), 72);
     }
 }

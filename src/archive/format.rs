@@ -19,7 +19,7 @@ pub const IN_FLIGHT: usize = 4;
 
 /// What the owner of a folder may do with it, whatever its mode says: or nothing could be put into it
 /// when it is unpacked.
-pub const OWNERS_MODE: u32 = 0o700;
+pub const OWNER_ACCESS_MODE: u32 = 0o700;
 
 /// A manifest larger than this must not unpack to more than [`MAX_MANIFEST_RATIO`] times its size, or
 /// a small archive could take much memory.
@@ -34,7 +34,7 @@ pub fn max_manifest_bytes(packed: u64) -> u64 {
 }
 
 /// How many bytes of the archive a part of a large manifest takes at least, well within the limit.
-pub fn least_packed_bytes(part: usize) -> usize {
+pub fn min_packed_bytes(part: usize) -> usize {
     part / 24
 }
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 
 /// The folder inside the archive for databases that lay outside the home.
-pub const OUTSIDE_DATABASES: &str = ".codex-manager/sqlite";
+pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
 
 /// The schema number of manifests.
 pub const SCHEMA: u64 = 1;
@@ -33,13 +33,13 @@ pub struct FileEntry {
     pub sha256: Option<Sha256Digest>,
     /// What told it from an earlier state of itself when it was taken.
     #[serde(default)]
-    pub stamp: Stamp,
+    pub stamp: InodeStamp,
 }
 
 /// Tells a file from an earlier state of it, beside size and modification time: what no program
 /// sets at will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Stamp {
+pub struct InodeStamp {
     /// When the inode last changed, in nanoseconds since 1970; 0 where that is not known, which
     /// never counts as unchanged.
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Stamp {
     pub dev: u64,
 }
 
-impl Stamp {
+impl InodeStamp {
     /// That of a file.
     pub fn of(meta: &std::fs::Metadata) -> Self {
         #[cfg(unix)]
@@ -79,7 +79,7 @@ impl Stamp {
     /// that never counts as unchanged. Systems stamp with a clock that stands still for some
     /// milliseconds: a file may change again within the moment that it was read in.
     #[must_use]
-    pub fn settled(self, began: i64) -> Self {
+    pub fn if_unambiguous(self, began: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
         // File systems that count whole seconds, or two.
         let grain = if self.ctime % SECOND == 0 {
@@ -107,13 +107,13 @@ pub struct Member {
     /// The digest of its bytes in the archive.
     pub sha256: Sha256Digest,
     /// What it holds.
-    pub holds: Holds,
+    pub holds: MemberContents,
 }
 
 /// What a gzip member holds of the tar stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Holds {
+pub enum MemberContents {
     /// Headers of so many entries of `folders`, then `links`, from this one on.
     Structure(u64, u64),
     /// So many whole files of `files`, from this one on.
@@ -161,7 +161,7 @@ pub struct AccountAuth {
 
 /// The manifest document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct ArchiveManifest {
     /// [`SCHEMA`].
     pub schema: u64,
     /// What the sidecar says too.

@@ -26,7 +26,7 @@ const MAX_CAPTURED_BYTES: usize = 8 * 1024;
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum BackupMode {
     /// Everything but what Codex makes again.
     #[default]
     Full,
@@ -36,7 +36,7 @@ pub enum Mode {
     Sessions,
 }
 
-impl Mode {
+impl BackupMode {
     /// The name used in documents and output.
     pub fn name(self) -> &'static str {
         match self {
@@ -107,7 +107,7 @@ pub struct Metadata {
     /// The home that was captured, or the folder of the legacy file.
     #[serde(default)]
     pub source_codex_home: String,
-    /// The top-level entries in it, as many as find room; see [`Metadata::bound`].
+    /// The top-level entries in it, as many as find room; see [`Metadata::limit_size`].
     #[serde(default)]
     pub captured_files: Vec<String>,
     /// How many more there are.
@@ -129,7 +129,7 @@ pub struct Metadata {
     pub windows_observed_at: Option<Timestamp>,
     /// What it captures.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: BackupMode,
     /// Whether the user has left something of that out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub excludes: bool,
@@ -188,7 +188,7 @@ impl Default for Metadata {
             status_source: "none".into(),
             windows: Vec::new(),
             windows_observed_at: None,
-            mode: Mode::Full,
+            mode: BackupMode::Full,
             excludes: false,
             skipped: 0,
             label: None,
@@ -219,7 +219,7 @@ impl Metadata {
 
     /// Leaves out top-level entries that would make the sidecar larger than it may be: the last that are
     /// not Codex's.
-    pub fn bound(&mut self) {
+    pub fn limit_size(&mut self) {
         // A line for each, indented, with quotes and what is escaped in it.
         let taken =
             |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
@@ -267,7 +267,7 @@ mod tests {
                 .collect(),
             ..Metadata::default()
         };
-        metadata.bound();
+        metadata.limit_size();
         let bytes = document::encode(Path::new("x"), &metadata).unwrap();
         assert!(bytes.len() < 16_000, "{}", bytes.len());
         for own in ["auth.json", "sessions/"] {
@@ -276,7 +276,7 @@ mod tests {
         let named = metadata.captured_files.len() as u64;
         assert_eq!(named + metadata.captured_files_more, 20_002);
         let before = metadata.clone();
-        metadata.bound();
+        metadata.limit_size();
         assert_eq!(metadata, before, "a second time nothing goes");
     }
 }

@@ -3,37 +3,37 @@
 //! The format is described in `docs/archive-format.md`; [`manifest`], [`pack`] and [`reader`] are
 //! its only implementation.
 
+mod archive_file;
 pub mod capture;
-mod check;
-mod conversations;
+mod database_snapshots;
+mod duplicates;
 pub mod entry_name;
 pub mod file_list;
 pub mod footer;
 pub mod format;
-mod index;
-mod look;
+mod index_check;
 pub mod manifest;
-mod members;
+mod member_writer;
 pub mod metadata;
-mod moved;
 pub mod name_table;
 pub mod names;
 pub mod pack;
+mod path_checks;
 pub mod publish;
 pub mod python;
 pub mod reader;
+mod relocation;
 pub mod restore;
 pub mod reuse;
 pub mod scan;
 pub mod scope;
 pub mod sidecar;
 pub mod sink;
-mod snapshots;
-mod source;
-mod stream;
+mod stable_read;
 mod tar_head;
 mod tar_stream;
-mod unpack;
+mod unpack_indexed;
+mod unpack_stream;
 pub mod verify;
 
 use crate::codex::database::DatabaseError;
@@ -99,7 +99,7 @@ pub enum ArchiveError {
 
 impl ArchiveError {
     /// Whether the machine or the user ended the work, and nothing was learned of the archive.
-    pub fn is_of_machine(&self) -> bool {
+    pub fn is_environmental(&self) -> bool {
         match self {
             Self::Io(_) | Self::Interrupted | Self::NoSpace { .. } => true,
             Self::Database(e) => e.is_of_machine(),

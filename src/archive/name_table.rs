@@ -26,7 +26,7 @@ impl NameId {
 
 /// Names, each of them once. Names are added and never taken away.
 #[derive(Default)]
-pub struct NameTable(RwLock<Names>);
+pub struct NameTable(RwLock<NameTableInner>);
 
 impl NameTable {
     /// The number of `name`, which is added if it is new.
@@ -49,10 +49,10 @@ impl NameTable {
     pub fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
         self.read().decode(id.index(), &mut bytes);
-        EntryName::of_stored(&bytes)
+        EntryName::from_checked_bytes(&bytes)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Names> {
+    fn read(&self) -> RwLockReadGuard<'_, NameTableInner> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,7 +66,7 @@ impl std::fmt::Debug for NameTable {
 }
 
 #[derive(Default)]
-struct Names {
+struct NameTableInner {
     /// For each name: how many bytes it shares with the one before, how many follow, and those.
     text: Vec<u8>,
     /// Where every [`BLOCK`]th name begins.
@@ -78,7 +78,7 @@ struct Names {
     hashes: RandomState,
 }
 
-impl Names {
+impl NameTableInner {
     fn find(&self, bytes: &[u8]) -> Option<NameId> {
         let mut scratch = Vec::with_capacity(bytes.len() + 64);
         for slot in self.slots_of(bytes) {
@@ -193,7 +193,7 @@ pub struct NameSet {
 
 impl NameSet {
     /// An empty set whose names are kept in `names`.
-    pub fn sharing(names: &Arc<NameTable>) -> Self {
+    pub fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             bits: Vec::new(),
@@ -275,7 +275,7 @@ impl NameSet {
     /// The names of this set that `other`, of the same table, lacks.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let mut left = Self::sharing(&self.names);
+        let mut left = Self::with_names(&self.names);
         for id in self.ids().filter(|id| !other.has(*id)) {
             left.insert_id(id);
         }
@@ -283,7 +283,7 @@ impl NameSet {
     }
 
     /// Whether something above `path` is in it.
-    pub fn has_above(&self, path: &Path) -> bool {
+    pub fn contains_ancestor_of(&self, path: &Path) -> bool {
         !self.is_empty() && path.ancestors().skip(1).any(|above| self.contains(above))
     }
 }
@@ -332,7 +332,7 @@ mod tests {
             taken_out in prop::collection::vec(0_usize..200, 0..50),
         ) {
             let table = Arc::new(NameTable::default());
-            let (mut set, mut plain) = (NameSet::sharing(&table), BTreeSet::new());
+            let (mut set, mut plain) = (NameSet::with_names(&table), BTreeSet::new());
             for name in names.iter().map(|n| name(n)) {
                 prop_assert_eq!(set.insert(&name), plain.insert(name));
             }

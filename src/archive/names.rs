@@ -72,15 +72,15 @@ pub fn sidecar_path(archive: &Path) -> Option<PathBuf> {
 /// Whether `name` has the form of an archive's name:
 /// `^\d{4}-\d{2}-\d{2}-\d{6}-.+-codex\.tar\.gz$`.
 pub fn is_archive_name(name: &str) -> bool {
-    has_form(name, ARCHIVE_SUFFIX)
+    has_pattern(name, ARCHIVE_SUFFIX)
 }
 
 /// Whether `name` has the form of a sidecar's name.
 pub fn is_sidecar_name(name: &str) -> bool {
-    has_form(name, SIDECAR_SUFFIX)
+    has_pattern(name, SIDECAR_SUFFIX)
 }
 
-fn has_form(name: &str, suffix: &str) -> bool {
+fn has_pattern(name: &str, suffix: &str) -> bool {
     let Some(rest) = name.strip_suffix(suffix) else {
         return false;
     };

@@ -2,7 +2,7 @@
 
 use super::metadata::Metadata;
 use super::names;
-use super::pack::Packed;
+use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
 use crate::io::document;
 use crate::io::lock::FileLock;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// An archive under its name.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub struct PublishedArchive {
     /// Its path.
     pub archive: PathBuf,
     /// Its sidecar's path.
@@ -27,11 +27,11 @@ pub struct Published {
 /// Killed in between, the archive stands there without a sidecar: it describes itself.
 pub fn publish(
     mut file: TempFile,
-    packed: &Packed,
+    packed: &FinishedArchive,
     stem: &str,
     backups: &Path,
     lock: &Path,
-) -> Result<Published, IoError> {
+) -> Result<PublishedArchive, IoError> {
     let metadata = Metadata {
         archive_bytes: packed.archive_bytes,
         archive_sha256: packed.archive_sha256.clone(),
@@ -58,7 +58,7 @@ pub fn publish(
         match file.publish(&archive)? {
             Ok(()) => {
                 described.replace(&sidecar)?;
-                return Ok(Published {
+                return Ok(PublishedArchive {
                     archive,
                     sidecar,
                     metadata,

@@ -5,13 +5,13 @@
 //! in for them.
 
 use super::ArchiveError;
-use super::check::{Clash, check_names};
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, FolderEntry, LinkEntry, Stamp};
-use super::metadata::{Metadata, Mode};
-use super::reader::Contents;
+use super::manifest::{FileEntry, FolderEntry, InodeStamp, LinkEntry};
+use super::metadata::{BackupMode, Metadata};
+use super::path_checks::{CaseClashScope, check_names};
+use super::reader::ArchiveContents;
 use super::sidecar;
-use super::tar_stream::{Content, RawEntry, RawKind};
+use super::tar_stream::{EntryContent, RawEntry, RawKind};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
 use serde::Deserialize;
@@ -34,7 +34,7 @@ pub struct PythonArchive {
     /// Its sidecar in our words.
     pub metadata: Metadata,
     /// Its entries, without digests.
-    pub contents: Contents,
+    pub contents: ArchiveContents,
 }
 
 /// Whether this entry is the sidecar's copy inside the archive.
@@ -44,18 +44,18 @@ pub(super) fn is_description(name: &EntryName) -> bool {
 }
 
 /// Collects what an archive without a manifest holds.
-pub(super) struct Scan<'a> {
+pub(super) struct PythonScan<'a> {
     archive: &'a Path,
     packed: u64,
     bytes: u64,
     entries: u64,
-    contents: Contents,
+    contents: ArchiveContents,
     description: Option<Metadata>,
     /// The first entry with a name of ours.
     own: Option<EntryName>,
 }
 
-impl<'a> Scan<'a> {
+impl<'a> PythonScan<'a> {
     /// Of the archive's `packed` bytes.
     pub(super) fn new(archive: &'a Path, packed: u64) -> Self {
         Self {
@@ -63,7 +63,7 @@ impl<'a> Scan<'a> {
             packed,
             bytes: 0,
             entries: 0,
-            contents: Contents::default(),
+            contents: ArchiveContents::default(),
             description: None,
             own: None,
         }
@@ -72,7 +72,7 @@ impl<'a> Scan<'a> {
     pub(super) fn entry(
         &mut self,
         entry: &RawEntry,
-        content: &mut Content<'_>,
+        content: &mut EntryContent<'_>,
     ) -> Result<(), ArchiveError> {
         let name = entry.name.clone();
         // By what the header says, before any of it is unpacked: with all the headers before it.
@@ -93,7 +93,7 @@ impl<'a> Scan<'a> {
                 format!("{} bytes claim to hold {}", self.packed, self.bytes),
             ));
         }
-        if name.is_own() {
+        if name.is_reserved() {
             // With a manifest it is one of ours, packed again: that comes last.
             self.own.get_or_insert(name);
             return Ok(());
@@ -109,7 +109,7 @@ impl<'a> Scan<'a> {
                 mode: entry.mode & 0o777,
                 mtime: entry.mtime_ns,
                 sha256: None,
-                stamp: Stamp::default(),
+                stamp: InodeStamp::default(),
             }),
             RawKind::Folder => self.contents.folders.push(FolderEntry {
                 path: name,
@@ -147,7 +147,13 @@ impl<'a> Scan<'a> {
             .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
             .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
         let (files, folders) = (&contents.files, &contents.folders);
-        check_names(archive, files, folders, &contents.links, Clash::OfAll)?;
+        check_names(
+            archive,
+            files,
+            folders,
+            &contents.links,
+            CaseClashScope::AllNames,
+        )?;
         Ok(PythonArchive { metadata, contents })
     }
 }
@@ -227,9 +233,9 @@ pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
         status_source: sidecar.status_source.unwrap_or_else(|| "none".into()),
         windows,
         mode: match sidecar.backup_mode.as_deref() {
-            Some("auth-only") => Mode::Auth,
-            Some("session-only") => Mode::Sessions,
-            _ => Mode::Full,
+            Some("auth-only") => BackupMode::Auth,
+            Some("session-only") => BackupMode::Sessions,
+            _ => BackupMode::Full,
         },
         label: sidecar.metadata_only.then(|| "record".to_owned()),
         ..Metadata::default()

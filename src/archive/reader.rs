@@ -1,18 +1,18 @@
 //! Reading an archive: entry by entry, in constant memory, trusting nothing.
 
 use super::ArchiveError;
-use super::check::check_manifest;
+use super::archive_file;
 use super::file_list::FileList;
 use super::footer::{self, Footer};
 use super::format::max_manifest_bytes;
-use super::index;
-use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
+use super::index_check;
+use super::manifest::{ArchiveManifest, FolderEntry, LinkEntry, MANIFEST_NAME, SCHEMA};
 use super::metadata::Metadata;
+use super::path_checks::check_manifest;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
-use super::source;
-use super::stream::{self, Told};
-use super::unpack;
+use super::unpack_indexed;
+use super::unpack_stream::{self, ArchiveDescription};
 use crate::io::file_open;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
@@ -24,14 +24,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub enum Layout {
     /// This program: every byte has a digest.
-    Ours(Box<Manifest>),
+    Native(Box<ArchiveManifest>),
     /// The Python codex-manager: no digests.
     Python(Box<PythonArchive>),
 }
 
 /// An archive whose description has been read; its content has not.
 #[derive(Debug)]
-pub struct Archive {
+pub struct ArchiveReader {
     path: PathBuf,
     layout: Layout,
     /// Whether its members can be read apart from each other.
@@ -40,7 +40,7 @@ pub struct Archive {
 
 /// What is in an archive, checked.
 #[derive(Debug, Default, Clone)]
-pub struct Contents {
+pub struct ArchiveContents {
     /// Files. Those of the Python tool have no digest.
     pub files: FileList,
     /// Folders, parents first.
@@ -49,7 +49,7 @@ pub struct Contents {
     pub links: Vec<LinkEntry>,
 }
 
-impl Contents {
+impl ArchiveContents {
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.files.bytes()
@@ -58,16 +58,16 @@ impl Contents {
 
 /// What an archive says that it holds, where it says so.
 #[derive(Debug, Clone, Copy)]
-pub struct Listing<'a> {
-    /// See [`Contents::files`].
+pub struct ArchiveListing<'a> {
+    /// See [`ArchiveContents::files`].
     pub files: &'a FileList,
-    /// See [`Contents::folders`].
+    /// See [`ArchiveContents::folders`].
     pub folders: &'a [FolderEntry],
-    /// See [`Contents::links`].
+    /// See [`ArchiveContents::links`].
     pub links: &'a [LinkEntry],
 }
 
-impl Archive {
+impl ArchiveReader {
     /// Opens an archive and reads its description.
     ///
     /// # Errors
@@ -76,13 +76,13 @@ impl Archive {
         let (layout, has_index) = match manifest_by_footer(path)? {
             Some((manifest, end)) => {
                 check_manifest(path, &manifest)?;
-                index::check(path, &manifest, end)?;
-                (Layout::Ours(Box::new(manifest)), true)
+                index_check::check(path, &manifest, end)?;
+                (Layout::Native(Box::new(manifest)), true)
             }
             // Packed again by another gzip, or of the Python tool: it must be read through.
             None => (scan_for_layout(path)?, false),
         };
-        if let (Layout::Ours(manifest), false) = (&layout, has_index) {
+        if let (Layout::Native(manifest), false) = (&layout, has_index) {
             check_manifest(path, manifest)?;
         }
         Ok(Self {
@@ -109,9 +109,9 @@ impl Archive {
     }
 
     /// The manifest; absent in archives of the Python tool.
-    pub fn manifest(&self) -> Option<&Manifest> {
+    pub fn manifest(&self) -> Option<&ArchiveManifest> {
         match &self.layout {
-            Layout::Ours(manifest) => Some(manifest),
+            Layout::Native(manifest) => Some(manifest),
             Layout::Python(_) => None,
         }
     }
@@ -119,20 +119,20 @@ impl Archive {
     /// What it says of itself.
     pub fn metadata(&self) -> &Metadata {
         match &self.layout {
-            Layout::Ours(manifest) => &manifest.metadata,
+            Layout::Native(manifest) => &manifest.metadata,
             Layout::Python(python) => &python.metadata,
         }
     }
 
     /// What it says that it holds.
-    pub fn contents(&self) -> Listing<'_> {
+    pub fn contents(&self) -> ArchiveListing<'_> {
         match &self.layout {
-            Layout::Ours(manifest) => Listing {
+            Layout::Native(manifest) => ArchiveListing {
                 files: &manifest.files,
                 folders: &manifest.folders,
                 links: &manifest.links,
             },
-            Layout::Python(python) => Listing {
+            Layout::Python(python) => ArchiveListing {
                 files: &python.contents.files,
                 folders: &python.contents.folders,
                 links: &python.contents.links,
@@ -140,8 +140,8 @@ impl Archive {
         }
     }
 
-    /// The manifest, if its members are where it says; see [`Archive::has_index`].
-    pub fn indexed(&self) -> Option<&Manifest> {
+    /// The manifest, if its members are where it says; see [`ArchiveReader::has_index`].
+    pub fn indexed(&self) -> Option<&ArchiveManifest> {
         self.manifest().filter(|_| self.has_index)
     }
 
@@ -156,22 +156,28 @@ impl Archive {
         progress: &dyn Progress,
     ) -> Result<(), ArchiveError> {
         match &self.layout {
-            Layout::Ours(manifest) if self.has_index => {
-                unpack::by_index(&self.path, manifest, extent, sink, progress)
+            Layout::Native(manifest) if self.has_index => {
+                unpack_indexed::by_index(&self.path, manifest, extent, sink, progress)
             }
-            Layout::Ours(manifest) => {
-                stream::unpack(&self.path, Told::Ours(manifest), sink, progress)
-            }
-            Layout::Python(python) => {
-                stream::unpack(&self.path, Told::Python(python), sink, progress)
-            }
+            Layout::Native(manifest) => unpack_stream::unpack(
+                &self.path,
+                ArchiveDescription::Native(manifest),
+                sink,
+                progress,
+            ),
+            Layout::Python(python) => unpack_stream::unpack(
+                &self.path,
+                ArchiveDescription::Python(python),
+                sink,
+                progress,
+            ),
         }
     }
 }
 
 /// Reads the manifest where the footer says it is, and where that begins; `None` if there is no
 /// footer of ours.
-fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveError> {
+fn manifest_by_footer(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = open(path)?;
     let len = file.metadata().at("read", path)?.len();
     let footer_len = footer::LEN as u64;
@@ -197,14 +203,18 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
         return Err(ArchiveError::damaged(path, "the footer points nowhere"));
     }
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
-    let manifest = source::reading(path, file, |source| {
+    let manifest = archive_file::read_with(path, file, |source| {
         manifest_member(path, source.take(packed), packed)
     })?;
     Ok(Some((manifest, offset)))
 }
 
 /// Reads the last member, which is `packed` bytes long and holds the manifest alone.
-fn manifest_member(path: &Path, member: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
+fn manifest_member(
+    path: &Path,
+    member: impl Read,
+    packed: u64,
+) -> Result<ArchiveManifest, ArchiveError> {
     let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
     let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
@@ -244,13 +254,17 @@ fn manifest_member(path: &Path, member: impl Read, packed: u64) -> Result<Manife
 
 /// Parses a manifest as it is unpacked: as text it is larger than all it says. It takes at most
 /// `packed` bytes of the archive.
-fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
+fn parse_manifest(
+    path: &Path,
+    content: impl Read,
+    packed: u64,
+) -> Result<ArchiveManifest, ArchiveError> {
     let limit = max_manifest_bytes(packed);
-    let mut content = Beginning {
+    let mut content = PrefixRecorder {
         inner: content.take(limit),
         bytes: Vec::new(),
     };
-    let parsed = serde_json::from_reader::<_, Manifest>(BufReader::new(&mut content));
+    let parsed = serde_json::from_reader::<_, ArchiveManifest>(BufReader::new(&mut content));
     let schema = match &parsed {
         Ok(manifest) => Some(manifest.schema),
         // One of a newer version may have another form; it begins the same way.
@@ -283,12 +297,12 @@ fn schema_of(beginning: &[u8]) -> Option<u64> {
 }
 
 /// Remembers the first bytes that were read.
-struct Beginning<R> {
+struct PrefixRecorder<R> {
     inner: R,
     bytes: Vec<u8>,
 }
 
-impl<R: Read> Read for Beginning<R> {
+impl<R: Read> Read for PrefixRecorder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         let keep = n.min(64usize.saturating_sub(self.bytes.len()));
@@ -301,8 +315,8 @@ impl<R: Read> Read for Beginning<R> {
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = super::python::Scan::new(path, packed);
-    stream::read(path, &mut |entry, content| {
+    let mut python = super::python::PythonScan::new(path, packed);
+    unpack_stream::read(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
                 return Err(ArchiveError::unsafe_entry(
@@ -317,7 +331,7 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
         python.entry(&entry, content)
     })?;
     match manifest {
-        Some(manifest) => Ok(Layout::Ours(Box::new(manifest))),
+        Some(manifest) => Ok(Layout::Native(Box::new(manifest))),
         None => python.finish().map(|p| Layout::Python(Box::new(p))),
     }
 }

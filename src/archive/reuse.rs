@@ -3,9 +3,9 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::format::Compression;
-use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
 use super::name_table::NameTable;
-use super::reader::Archive;
+use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
@@ -28,24 +28,24 @@ pub enum VerifyReused {
 }
 
 /// Of how many members one is checked when a sample is.
-const SAMPLE: u64 = 8;
+const SAMPLE_INTERVAL: u64 = 8;
 
 /// A member of the earlier archive.
 #[derive(Debug, Clone)]
-pub struct OldMember {
+pub struct PreviousMember {
     offset: u64,
     len: u64,
     pub(super) size: u64,
     pub(super) sha256: Sha256Digest,
-    pub(super) holds: Holds,
+    pub(super) holds: MemberContents,
     checked: bool,
 }
 
 /// Files that need not be read again.
 #[derive(Debug)]
-pub(super) struct Reuse {
+pub(super) struct ReusableFiles {
     pub(super) digests: Vec<Sha256Digest>,
-    pub(super) members: Vec<OldMember>,
+    pub(super) members: Vec<PreviousMember>,
 }
 
 /// What of an earlier archive may be used.
@@ -61,8 +61,8 @@ pub struct ReuseOptions {
 
 /// An earlier archive of the same home.
 #[derive(Debug)]
-pub struct Source<'a> {
-    archive: Held<'a>,
+pub struct PreviousArchive<'a> {
+    archive: ReaderRef<'a>,
     file: File,
     /// By the number of a name: the place of its file and one, or zero.
     places: Vec<u32>,
@@ -74,31 +74,34 @@ pub struct Source<'a> {
 }
 
 #[derive(Debug)]
-enum Held<'a> {
-    Own(Box<Archive>),
-    Others(&'a Archive),
+enum ReaderRef<'a> {
+    Owned(Box<ArchiveReader>),
+    Borrowed(&'a ArchiveReader),
 }
 
-impl<'a> Source<'a> {
+impl<'a> PreviousArchive<'a> {
     /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
     /// copied, and nothing is lost but time.
     pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        Self::held(Held::Own(Box::new(Archive::open(path).ok()?)), options)
+        Self::held(
+            ReaderRef::Owned(Box::new(ArchiveReader::open(path).ok()?)),
+            options,
+        )
     }
 
     /// An archive that is open already.
-    pub fn of(archive: &'a Archive, options: ReuseOptions) -> Option<Self> {
-        Self::held(Held::Others(archive), options)
+    pub fn of(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
+        Self::held(ReaderRef::Borrowed(archive), options)
     }
 
-    fn held(archive: Held<'a>, options: ReuseOptions) -> Option<Self> {
+    fn held(archive: ReaderRef<'a>, options: ReuseOptions) -> Option<Self> {
         let manifest = archive.archive().indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
         }
         let mut starts = Vec::new();
         for (number, member) in manifest.members.iter().enumerate() {
-            if let Holds::Files(first, _) | Holds::Head(first) = member.holds {
+            if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
                 starts.push((first, u32::try_from(number).ok()?));
             }
         }
@@ -126,7 +129,7 @@ impl<'a> Source<'a> {
         self.manifest().map(|manifest| manifest.files.names())
     }
 
-    fn manifest(&self) -> Option<&Manifest> {
+    fn manifest(&self) -> Option<&ArchiveManifest> {
         self.archive.archive().indexed()
     }
 
@@ -137,7 +140,10 @@ impl<'a> Source<'a> {
 
     /// The members that hold the first file, and as many after it as they hold, if all of these are
     /// as they were; `file` gives the one at a place.
-    pub(super) fn unchanged(&self, file: impl Fn(usize) -> Option<FileEntry>) -> Option<Reuse> {
+    pub(super) fn reusable_files(
+        &self,
+        file: impl Fn(usize) -> Option<FileEntry>,
+    ) -> Option<ReusableFiles> {
         if self.options.rehash {
             return None;
         }
@@ -145,30 +151,32 @@ impl<'a> Source<'a> {
         let manifest = self.manifest()?;
         let (place, number) = self.place(&first_now.path)?;
         match manifest.members.get(number)?.holds {
-            Holds::Files(first, count) if first == place as u64 => {
+            MemberContents::Files(first, count) if first == place as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
                 for (i, old) in manifest.files.range(place..place + count).enumerate() {
                     digests.push(old.sha256?);
-                    file(i).filter(|now| is_unchanged(&old, now))?;
+                    file(i).filter(|now| is_reusable_files(&old, now))?;
                 }
-                Some(Reuse {
+                Some(ReusableFiles {
                     digests,
                     members: vec![self.old(number)?],
                 })
             }
-            Holds::Head(head) => {
+            MemberContents::Head(head) => {
                 let old = manifest.files.get(place)?;
-                if !is_unchanged(&old, &first_now) {
+                if !is_reusable_files(&old, &first_now) {
                     return None;
                 }
                 let mut members = vec![self.old(number)?];
                 let chunks = manifest.members.iter().enumerate().skip(number + 1);
                 let of_it = chunks
-                    .take_while(|(_, m)| matches!(m.holds, Holds::Chunk(of, _) if of == head))
+                    .take_while(
+                        |(_, m)| matches!(m.holds, MemberContents::Chunk(of, _) if of == head),
+                    )
                     .filter_map(|(number, _)| self.old(number));
                 members.extend(of_it);
-                Some(Reuse {
+                Some(ReusableFiles {
                     digests: vec![old.sha256?],
                     members,
                 })
@@ -178,15 +186,17 @@ impl<'a> Source<'a> {
     }
 
     /// The chunks of a large file.
-    pub(super) fn large(&self, name: &EntryName) -> Option<OldLarge<'_>> {
+    pub(super) fn large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
         let (place, number) = self.place(name)?;
         let manifest = self.manifest()?;
-        matches!(manifest.members.get(number)?.holds, Holds::Head(_)).then_some(OldLarge {
-            source: self,
-            members: &manifest.members,
-            place: place as u64,
-            head: number,
-        })
+        matches!(manifest.members.get(number)?.holds, MemberContents::Head(_)).then_some(
+            PreviousLargeFile {
+                source: self,
+                members: &manifest.members,
+                place: place as u64,
+                head: number,
+            },
+        )
     }
 
     /// The place of a file, and the number of the member that it begins in.
@@ -198,14 +208,14 @@ impl<'a> Source<'a> {
         Some((place as usize, *member as usize))
     }
 
-    fn old(&self, number: usize) -> Option<OldMember> {
+    fn old(&self, number: usize) -> Option<PreviousMember> {
         let member = self.manifest()?.members.get(number)?;
         let checked = match self.options.verify {
             VerifyReused::All => true,
-            VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE),
+            VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
             VerifyReused::None => false,
         };
-        Some(OldMember {
+        Some(PreviousMember {
             offset: member.offset,
             len: member.len,
             size: member.size,
@@ -218,7 +228,7 @@ impl<'a> Source<'a> {
     /// Reads the bytes of a member, checked if its turn has come.
     pub(super) fn read(
         &self,
-        old: &OldMember,
+        old: &PreviousMember,
         buffers: &BufferPool,
     ) -> Result<AlignedBuffer, ArchiveError> {
         let len = usize::try_from(old.len)
@@ -237,7 +247,12 @@ impl<'a> Source<'a> {
     }
 
     /// Appends a member to `out`; the system copies it itself where it can.
-    pub(super) fn copy_to(&self, old: &OldMember, bytes: &[u8], out: &mut File) -> io::Result<()> {
+    pub(super) fn copy_to(
+        &self,
+        old: &PreviousMember,
+        bytes: &[u8],
+        out: &mut File,
+    ) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         {
             let mut offset = old.offset;
@@ -262,38 +277,40 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Held<'_> {
-    fn archive(&self) -> &Archive {
+impl ReaderRef<'_> {
+    fn archive(&self) -> &ArchiveReader {
         match self {
-            Self::Own(archive) => archive,
-            Self::Others(archive) => archive,
+            Self::Owned(archive) => archive,
+            Self::Borrowed(archive) => archive,
         }
     }
 }
 
 /// A large file in the earlier archive.
 #[derive(Debug)]
-pub(super) struct OldLarge<'a> {
-    source: &'a Source<'a>,
+pub(super) struct PreviousLargeFile<'a> {
+    source: &'a PreviousArchive<'a>,
     members: &'a [Member],
     place: u64,
     /// The number of the member that holds its header.
     head: usize,
 }
 
-impl OldLarge<'_> {
+impl PreviousLargeFile<'_> {
     /// The chunk at `position`, with the digest of the file's content up to its end.
-    pub(super) fn chunk(&self, position: usize) -> Option<(OldMember, Sha256Digest)> {
+    pub(super) fn chunk(&self, position: usize) -> Option<(PreviousMember, Sha256Digest)> {
         let number = self.head + 1 + position;
         match self.members.get(number)?.holds {
-            Holds::Chunk(of, upto) if of == self.place => Some((self.source.old(number)?, upto)),
+            MemberContents::Chunk(of, upto) if of == self.place => {
+                Some((self.source.old(number)?, upto))
+            }
             _ => None,
         }
     }
 }
 
 /// Whether a file is surely as it was. The tar header holds its mode and time, so those count too.
-fn is_unchanged(old: &FileEntry, now: &FileEntry) -> bool {
+fn is_reusable_files(old: &FileEntry, now: &FileEntry) -> bool {
     let same = (&old.path, old.size, old.mode, old.mtime, old.stamp)
         == (&now.path, now.size, now.mode, now.mtime, now.stamp);
     same && now.stamp.ctime != 0

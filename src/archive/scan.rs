@@ -1,11 +1,11 @@
 //! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
 
-use super::check::{misplaced_folder, misplaced_link, portable_target};
-use super::conversations::{self, Copies};
+use super::duplicates::{self, DuplicateConversations};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::manifest::{FileEntry, FolderEntry, OUTSIDE_DATABASES, Stamp};
+use super::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry, FolderEntry, InodeStamp};
 use super::name_table::NameTable;
+use super::path_checks::{misplaced_folder, misplaced_link, portable_target};
 use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 /// Something that is not in the archive as it should be, and why.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct LeftOut {
+pub struct PathNote {
     /// Relative to the home. Shown as text, kept as it is: it may be none.
     #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
@@ -27,7 +27,7 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-impl LeftOut {
+impl PathNote {
     pub(super) fn new(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self {
             path: path.as_ref().to_path_buf(),
@@ -43,19 +43,21 @@ fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error
 /// Where files are, by their names in the archive: there are too many of them to keep two paths of
 /// each.
 #[derive(Debug, Default, Clone)]
-pub struct Places {
+pub struct SourcePaths {
     home: PathBuf,
     /// Top-level links to elsewhere, and where they lead.
     links: HashMap<OsString, PathBuf>,
     sqlite_home: Option<PathBuf>,
 }
 
-impl Places {
+impl SourcePaths {
     /// The path of a file.
     pub fn source(&self, name: &EntryName) -> PathBuf {
         let path = name.as_path();
-        if let (Some(folder), Ok(rest)) = (&self.sqlite_home, path.strip_prefix(OUTSIDE_DATABASES))
-        {
+        if let (Some(folder), Ok(rest)) = (
+            &self.sqlite_home,
+            path.strip_prefix(EXTERNAL_DATABASES_FOLDER),
+        ) {
             return folder.join(rest);
         }
         match self.links.get(name.top()) {
@@ -69,9 +71,9 @@ impl Places {
 
 /// What there is to capture.
 #[derive(Debug, Default)]
-pub struct Scan {
+pub struct HomeScan {
     /// Where the files are.
-    pub places: Places,
+    pub places: SourcePaths,
     /// Folders, parents first.
     pub folders: Vec<FolderEntry>,
     /// Links that stay inside the home.
@@ -87,16 +89,16 @@ pub struct Scan {
     /// Top-level entries that are links to elsewhere.
     pub linked: Vec<EntryName>,
     /// Left out by rule or by the user's wish.
-    pub excluded: Vec<LeftOut>,
+    pub excluded: Vec<PathNote>,
     /// Left out because it could not be taken.
-    pub skipped: Vec<LeftOut>,
+    pub skipped: Vec<PathNote>,
     /// In the archive as it is, though it is not what its name says.
-    pub damaged: Vec<LeftOut>,
+    pub damaged: Vec<PathNote>,
     /// What was listed more than once.
-    pub(super) copies: Copies,
+    pub(super) copies: DuplicateConversations,
 }
 
-impl Scan {
+impl HomeScan {
     /// The bytes of all files.
     pub fn bytes(&self) -> u64 {
         let apart = self.databases.iter().chain(&self.login);
@@ -136,10 +138,10 @@ impl Scan {
 }
 
 /// Walks the home. Files that vanish meanwhile are no error. The names are kept in `names`.
-pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoError> {
-    let mut scan = Scan {
-        files: FileList::sharing(names),
-        ..Scan::default()
+pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
+    let mut scan = HomeScan {
+        files: FileList::with_names(names),
+        ..HomeScan::default()
     };
     let canonical = match scope.home.canonicalize() {
         // Databases that lie outside outlive a home that was lost.
@@ -156,15 +158,15 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoErro
     scan.places.home.clone_from(&canonical);
     scan.places.sqlite_home.clone_from(&scope.sqlite_home);
     tops.sort_by_key(fs::DirEntry::file_name);
-    let second = second_spellings(&tops);
-    let mut walk = Walk {
+    let second = case_variants(&tops);
+    let mut walk = HomeWalk {
         scope,
         home: &canonical,
         scan: &mut scan,
     };
     for entry in tops {
         let name = entry.file_name();
-        if second.contains(&name) && scope.wants(Path::new(&name)) {
+        if second.contains(&name) && scope.selects(Path::new(&name)) {
             walk.skip(Path::new(&name), "another spelling of a name of Codex's");
         } else {
             walk.top(&entry.path(), Path::new(&name));
@@ -173,21 +175,21 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoErro
     if let Some(folder) = &scope.sqlite_home {
         walk.outside_databases(folder);
     }
-    add_archived_meanwhile(scope, &canonical, &mut scan);
-    scan.copies = conversations::keep_one_file_each(&mut scan);
+    add_newly_archived(scope, &canonical, &mut scan);
+    scan.copies = duplicates::drop_duplicates(&mut scan);
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
 
 /// Looks into `archived_sessions/` once more: a conversation that Codex moved there after it was
 /// listed, and before its day in `sessions/` was, has been seen in neither.
-fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Scan) {
+fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
-    let mut again = Scan {
-        files: FileList::sharing(scan.files.names()),
-        ..Scan::default()
+    let mut again = HomeScan {
+        files: FileList::with_names(scan.files.names()),
+        ..HomeScan::default()
     };
-    let mut walk = Walk {
+    let mut walk = HomeWalk {
         scope,
         home: canonical,
         scan: &mut again,
@@ -202,7 +204,7 @@ fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Sca
 
 /// Names that differ from one of Codex's that stands here in letter case alone: all spellings but
 /// Codex's own or, without that, the first. No disk that ignores case could take two of them back.
-fn second_spellings(tops: &[fs::DirEntry]) -> HashSet<OsString> {
+fn case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut spellings: HashMap<String, Vec<OsString>> = HashMap::new();
     for name in tops.iter().map(fs::DirEntry::file_name) {
         if let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) {
@@ -221,18 +223,18 @@ fn second_spellings(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     second
 }
 
-struct Walk<'a> {
+struct HomeWalk<'a> {
     scope: &'a CaptureScope,
     home: &'a Path,
-    scan: &'a mut Scan,
+    scan: &'a mut HomeScan,
 }
 
-impl Walk<'_> {
+impl HomeWalk<'_> {
     fn top(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) if self.scope.wants(relative) && self.scope.captures(kind_of(relative)) => {
+            Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
                 return self.skip(relative, e.to_string());
             }
             Err(_) => return,
@@ -261,7 +263,7 @@ impl Walk<'_> {
 
     /// Whether this path is wanted; what is left out by rule is noted once, at its top.
     fn takes(&mut self, relative: &Path, meta: &Metadata) -> bool {
-        if !self.scope.wants(relative) {
+        if !self.scope.selects(relative) {
             return false;
         }
         if self.scope.manager_home.as_deref() == Some(relative) {
@@ -345,7 +347,7 @@ impl Walk<'_> {
                 Ok(false) => {
                     if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
                         let reason = "it does not begin as a database";
-                        let damaged = LeftOut::new(file.path.as_path(), reason);
+                        let damaged = PathNote::new(file.path.as_path(), reason);
                         self.scan.damaged.push(damaged);
                     }
                     self.scan.files.push(&file);
@@ -376,15 +378,15 @@ impl Walk<'_> {
         let entries = match tree::list(folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) => return self.skip(Path::new(OUTSIDE_DATABASES), e.to_string()),
+            Err(e) => return self.skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string()),
         };
         for path in entries.iter().map(|(name, _)| folder.join(name)) {
             let Some(file_name) = path.file_name() else {
                 continue;
             };
-            let relative = Path::new(OUTSIDE_DATABASES).join(file_name);
+            let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
             let named = kind_of(Path::new(file_name)) == Kind::Database;
-            if !named || !self.scope.wants(&relative) {
+            if !named || !self.scope.selects(&relative) {
                 continue;
             }
             if !database::is_sqlite(&path) {
@@ -397,7 +399,7 @@ impl Walk<'_> {
             if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
                 self.scan.stored_bytes += space::stored_bytes(&meta);
                 self.scan.databases.push(FileEntry {
-                    stamp: Stamp::default(),
+                    stamp: InodeStamp::default(),
                     ..entry_of(name, &meta)
                 });
             }
@@ -405,11 +407,11 @@ impl Walk<'_> {
     }
 
     fn exclude(&mut self, relative: &Path, reason: &str) {
-        self.scan.excluded.push(LeftOut::new(relative, reason));
+        self.scan.excluded.push(PathNote::new(relative, reason));
     }
 
     fn skip(&mut self, relative: &Path, reason: impl Into<String>) {
-        self.scan.skipped.push(LeftOut::new(relative, reason));
+        self.scan.skipped.push(PathNote::new(relative, reason));
     }
 }
 
@@ -421,7 +423,7 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
         mode: mode_of(meta),
         mtime: mtime_ns_of(meta),
         sha256: None,
-        stamp: Stamp::of(meta),
+        stamp: InodeStamp::of(meta),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What of a home is to be captured: kinds, paths, and what the user leaves out.
 
 use super::entry_name::EntryName;
-use super::metadata::Mode;
+use super::metadata::BackupMode;
 use super::name_table::NameSet;
 use crate::codex::home::Kind;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
@@ -15,13 +15,13 @@ pub struct CaptureScope {
     /// Where the databases are, if outside the home (`sqlite_home`, `CODEX_SQLITE_HOME`).
     pub sqlite_home: Option<PathBuf>,
     /// Which kinds.
-    pub mode: Mode,
+    pub mode: BackupMode,
     /// `tmp/` and `.tmp/` too.
     pub include_tmp: bool,
     /// What the user left out, relative to the home.
     pub excludes: Excludes,
     /// Where given: only this (safety backups).
-    pub only: Option<Part>,
+    pub only: Option<HomeSubset>,
     /// What putting the archive back removes (safety backups).
     pub undo_removes: Vec<EntryName>,
     /// The manager home, where that is in the home: archives do not hold archives.
@@ -30,7 +30,7 @@ pub struct CaptureScope {
 
 impl CaptureScope {
     /// Everything that `mode` captures of `home`.
-    pub fn new(home: &Path, mode: Mode) -> Self {
+    pub fn new(home: &Path, mode: BackupMode) -> Self {
         Self {
             home: home.to_path_buf(),
             sqlite_home: None,
@@ -44,7 +44,7 @@ impl CaptureScope {
     }
 
     /// Leaves the manager home out, should it lie in the Codex home.
-    pub fn set_manager_home(&mut self, manager_home: &Path) {
+    pub fn exclude_manager_home(&mut self, manager_home: &Path) {
         // It may be about to be made: what is above it stands.
         let real = manager_home.ancestors().find_map(|above| {
             let rest = manager_home.strip_prefix(above).ok()?;
@@ -66,29 +66,31 @@ impl CaptureScope {
             return false;
         }
         match self.mode {
-            Mode::Full => true,
-            Mode::Auth => kind.is_account(),
-            Mode::Sessions => kind.is_conversation(),
+            BackupMode::Full => true,
+            BackupMode::Auth => kind.is_account(),
+            BackupMode::Sessions => kind.is_conversation(),
         }
     }
 
     /// Whether `only` names `relative`, a folder above it, or something below it.
-    pub(super) fn wants(&self, relative: &Path) -> bool {
-        self.only.as_ref().is_none_or(|part| part.touches(relative))
+    pub(super) fn selects(&self, relative: &Path) -> bool {
+        self.only
+            .as_ref()
+            .is_none_or(|part| part.includes(relative))
     }
 }
 
 /// Part of a home: some paths and what is below them.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct HomeSubset {
     named: NameSet,
     /// The folders that something named is in.
     above: NameSet,
 }
 
-impl Part {
+impl HomeSubset {
     /// The part that `named` names.
-    pub fn of(named: NameSet) -> Self {
+    pub fn new(named: NameSet) -> Self {
         let mut above = named.without(&named);
         let mut last = PathBuf::new();
         for name in named.iter() {
@@ -103,9 +105,9 @@ impl Part {
         Self { named, above }
     }
 
-    fn touches(&self, relative: &Path) -> bool {
+    fn includes(&self, relative: &Path) -> bool {
         self.named.contains(relative)
-            || self.named.has_above(relative)
+            || self.named.contains_ancestor_of(relative)
             || self.above.contains(relative)
     }
 }
@@ -142,7 +144,7 @@ impl Excludes {
 
     /// Whether a glob, one that compiles, fits none of the paths that were left out, nor asks for something
     /// below one of them, which nobody has looked at.
-    pub fn is_idle<'a>(glob: &str, mut left_out: impl Iterator<Item = &'a Path>) -> bool {
+    pub fn matches_nothing<'a>(glob: &str, mut left_out: impl Iterator<Item = &'a Path>) -> bool {
         let Ok(alone) = Self::new(&[glob.to_owned()]) else {
             return false;
         };
@@ -181,7 +183,7 @@ mod tests {
             ("sessions/*.bin", true),
             ("*.dat", true),
         ] {
-            let found = Excludes::is_idle(glob, left_out.iter().map(Path::new));
+            let found = Excludes::matches_nothing(glob, left_out.iter().map(Path::new));
             assert_eq!(found, idle, "{glob}");
         }
     }

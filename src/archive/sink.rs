@@ -10,10 +10,11 @@ pub trait Sink: Sync {
 
     /// A part of a wanted file's content. Parts come from several threads and in any order; a small
     /// file, also an empty one, comes in one.
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError>;
+    fn write_chunk(&self, entry: &FileEntry, offset: u64, bytes: &[u8])
+    -> Result<(), ArchiveError>;
 
     /// All parts of a wanted file have come, and they fit its digest.
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError>;
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError>;
 }
 
 /// How much of an archive is read.

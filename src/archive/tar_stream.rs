@@ -32,13 +32,13 @@ pub(super) enum RawKind {
 }
 
 /// The content of one file, in chunks.
-pub(super) struct Content<'a> {
+pub(super) struct EntryContent<'a> {
     archive: &'a Path,
     reader: &'a mut dyn Read,
     buffer: Vec<u8>,
 }
 
-impl Content<'_> {
+impl EntryContent<'_> {
     /// The next bytes; `None` at the end.
     pub(super) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
         if is_interrupted() {
@@ -76,7 +76,7 @@ impl Content<'_> {
     }
 }
 
-impl std::fmt::Debug for Content<'_> {
+impl std::fmt::Debug for EntryContent<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Content")
             .field("archive", &self.archive)
@@ -84,24 +84,25 @@ impl std::fmt::Debug for Content<'_> {
     }
 }
 
-impl Read for Content<'_> {
+impl Read for EntryContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
     }
 }
 
-pub(super) type Visit<'a> = dyn FnMut(RawEntry, &mut Content<'_>) -> Result<(), ArchiveError> + 'a;
+pub(super) type EntryVisitor<'a> =
+    dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ArchiveError> + 'a;
 
 /// Reads a tar stream to its very end and gives each entry to `visit`; `archive` is for errors.
 /// Returns what follows the end of the tar.
 pub(super) fn for_each_entry<R: Read>(
     stream: R,
     archive: &Path,
-    visit: &mut Visit<'_>,
+    visit: &mut EntryVisitor<'_>,
 ) -> Result<R, ArchiveError> {
     let broken = |e: &io::Error| ArchiveError::damaged(archive, e.to_string());
     let mut tar = tar::Archive::new(stream);
-    let mut pending = Extensions::default();
+    let mut pending = PendingExtensions::default();
     let mut buffer = vec![0; 128 * 1024];
     // Raw entries: the long names and extended headers are read here, with a limit.
     for entry in tar.entries().map_err(|e| broken(&e))?.raw(true) {
@@ -112,7 +113,7 @@ pub(super) fn for_each_entry<R: Read>(
         }
         let extensions = std::mem::take(&mut pending);
         let raw = extensions.apply(archive, &entry)?;
-        let mut content = Content {
+        let mut content = EntryContent {
             archive,
             reader: &mut entry,
             buffer: std::mem::take(&mut buffer),
@@ -128,7 +129,7 @@ pub(super) fn for_each_entry<R: Read>(
 pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
     let mut found = None;
     let mut tar = tar::Archive::new(bytes);
-    let mut pending = Extensions::default();
+    let mut pending = PendingExtensions::default();
     for entry in tar
         .entries()
         .map_err(|e| ArchiveError::damaged(archive, e.to_string()))?
@@ -156,13 +157,13 @@ pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, Archiv
 
 /// What extension entries said about the entry that follows them.
 #[derive(Debug, Default)]
-struct Extensions {
+struct PendingExtensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     mtime_ns: Option<i64>,
 }
 
-impl Extensions {
+impl PendingExtensions {
     /// Takes an extension entry in; false if `entry` is none.
     fn take(
         &mut self,

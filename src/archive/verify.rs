@@ -3,7 +3,7 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::FileEntry;
-use super::reader::{Archive, Layout};
+use super::reader::{ArchiveReader, Layout};
 use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
@@ -60,13 +60,13 @@ pub fn verify(
         sidecar: None,
         notes: Vec::new(),
     };
-    match read_through(path, tmp, progress, &mut report) {
+    match read_completely(path, tmp, progress, &mut report) {
         Ok(()) => Ok(report),
         Err(ArchiveError::Io(e)) if e.path == path => {
             report.unread = Some(e);
             Ok(report)
         }
-        Err(e) if e.is_of_machine() => Err(e),
+        Err(e) if e.is_environmental() => Err(e),
         Err(e) => {
             report.problems.push(e.to_string());
             Ok(report)
@@ -74,15 +74,15 @@ pub fn verify(
     }
 }
 
-fn read_through(
+fn read_completely(
     path: &Path,
     tmp: &Path,
     progress: &dyn Progress,
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
-    let archive = Archive::open(path)?;
+    let archive = ArchiveReader::open(path)?;
     let checker = Checker::new(&archive, Staging::inside(tmp)?);
-    let needed_bytes = contents_of_databases(&archive);
+    let needed_bytes = database_bytes(&archive);
     if let Some(free_bytes) = space::free_bytes(tmp).filter(|free| *free < needed_bytes) {
         return Err(ArchiveError::NoSpace {
             folder: tmp.to_path_buf(),
@@ -96,13 +96,13 @@ fn read_through(
         report.problems.push(torn.to_string());
     }
     // Another reader of the same bytes: the two keep each other's disk warm.
-    let is_ours = matches!(archive.layout(), Layout::Ours(_));
+    let is_ours = matches!(archive.layout(), Layout::Native(_));
     let (sidecar, read) = parallel::both(
         || is_ours.then(|| compare_with_sidecar(path)),
         || archive.read(Extent::All, &checker, progress),
     );
     match read {
-        Err(e) if e.is_of_machine() => return Err(e),
+        Err(e) if e.is_environmental() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
     }
@@ -124,13 +124,13 @@ fn read_through(
     Ok(())
 }
 
-fn contents_of_databases(archive: &Archive) -> u64 {
+fn database_bytes(archive: &ArchiveReader) -> u64 {
     let files = archive.contents().files;
     let databases = files.iter().filter(is_database);
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
-fn digest_of(archive: &Archive, name: &EntryName) -> Option<Sha256Digest> {
+fn digest_of(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest> {
     let files = archive.contents().files;
     files.iter().find(|f| f.path == *name)?.sha256
 }
@@ -189,11 +189,11 @@ struct Checker {
     journals: Vec<EntryName>,
     /// Whether what is no database at all may stand in the place of one: ours tell of it when they are
     /// made, and have digests.
-    takes_wrecks: bool,
+    allows_non_databases: bool,
 }
 
 impl Checker {
-    fn new(archive: &Archive, staging: Staging) -> Self {
+    fn new(archive: &ArchiveReader, staging: Staging) -> Self {
         let contents = archive.contents();
         let databases = contents.files.iter().filter(is_database);
         let mut places: HashMap<_, _> = databases
@@ -222,7 +222,7 @@ impl Checker {
             _staging: staging,
             places,
             journals,
-            takes_wrecks: !matches!(archive.layout(), Layout::Python(_)),
+            allows_non_databases: !matches!(archive.layout(), Layout::Python(_)),
         }
     }
 
@@ -235,7 +235,7 @@ impl Checker {
             .filter(|(_, copy)| {
                 let is_empty = || copy.metadata().is_ok_and(|meta| meta.len() == 0);
                 copy.extension().is_some_and(|e| e == "sqlite")
-                    && (database::is_sqlite(copy) || !(self.takes_wrecks || is_empty()))
+                    && (database::is_sqlite(copy) || !(self.allows_non_databases || is_empty()))
             })
             .collect();
         databases.sort();
@@ -248,7 +248,12 @@ impl Sink for Checker {
         self.places.contains_key(&entry.path)
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         let Some(copy) = self.places.get(&entry.path) else {
             return Ok(());
         };
@@ -261,7 +266,7 @@ impl Sink for Checker {
         Ok(position::write_all_at(&file, bytes, offset).at("write", copy)?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }
@@ -276,7 +281,7 @@ fn is_journal(entry: &FileEntry) -> bool {
 pub(super) fn is_database(entry: &FileEntry) -> bool {
     let path = entry.path.as_path();
     kind_of(path) == Kind::Database
-        || path.parent() == Some(Path::new(super::manifest::OUTSIDE_DATABASES))
+        || path.parent() == Some(Path::new(super::manifest::EXTERNAL_DATABASES_FOLDER))
 }
 
 #[cfg(test)]
@@ -294,7 +299,7 @@ mod tests {
             Some(hasher.digest())
         };
         let gone = check_database(&copy, || None).unwrap_err();
-        assert!(gone.is_of_machine(), "{gone}");
+        assert!(gone.is_environmental(), "{gone}");
 
         let wreck = [b"SQLite format 3\0".as_slice(), &[0xff; 4096]].concat();
         fs::write(&copy, &wreck).unwrap();
@@ -302,6 +307,6 @@ mod tests {
             check_database(&copy, || told).unwrap().unwrap_err();
         }
         let changed = check_database(&copy, || told(b"another")).unwrap_err();
-        assert!(changed.is_of_machine(), "{changed}");
+        assert!(changed.is_environmental(), "{changed}");
     }
 }

@@ -6,8 +6,8 @@ use super::restore_session;
 use super::verify::find_archive;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
-use crate::archive::metadata::Mode;
-use crate::archive::reader::Archive;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::restore::RestoreError;
 use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
 use crate::archive::restore::plan::{RestorePlan, RestoreTarget, Selection};
@@ -100,7 +100,7 @@ impl RestoreArgs {
             return Err(RestoreError::OverlapsHome(folder).into());
         }
         let path = self.resolve(context)?;
-        let archive = Archive::open(&path)?;
+        let archive = ArchiveReader::open(&path)?;
         let selection = self.selection(&archive)?;
         let mut request = RestoreRequest {
             archive: &archive,
@@ -203,7 +203,7 @@ impl RestoreArgs {
         })
     }
 
-    fn selection(&self, archive: &Archive) -> Result<Selection, CommandError> {
+    fn selection(&self, archive: &ArchiveReader) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
             let name = EntryName::of_path(path).map_err(|reason| {
@@ -276,9 +276,9 @@ fn newest_matching(
         .filter(|r| r.metadata.label.as_deref() != Some(SAFETY_LABEL))
         .max_by_key(|r| {
             (
-                r.metadata.mode == Mode::Full,
+                r.metadata.mode == BackupMode::Full,
                 r.metadata.created_at,
-                r.metadata.mode == Mode::Sessions,
+                r.metadata.mode == BackupMode::Sessions,
             )
         })
 }
@@ -316,7 +316,7 @@ struct RestoreJson<'a> {
     dry_run: bool,
 }
 
-fn name_of(archive: &Archive) -> String {
+fn name_of(archive: &ArchiveReader) -> String {
     archive
         .path()
         .file_name()
@@ -331,7 +331,7 @@ fn names_as_text(names: &[EntryName]) -> Vec<String> {
 
 fn show_plan(
     context: &Context,
-    archive: &Archive,
+    archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) {
@@ -374,7 +374,7 @@ fn show_plan(
 
 fn show_report(
     context: &Context,
-    archive: &Archive,
+    archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {

@@ -2,7 +2,7 @@
 
 use crate::archive::ArchiveError;
 use crate::archive::manifest::FileEntry;
-use crate::archive::reader::Archive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::restore::RestoreError;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{Kind, kind_of};
@@ -18,7 +18,10 @@ use std::sync::Mutex;
 /// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
 /// index gives it.
 /// It brings those along whose beginnings it continues.
-pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
+pub(super) fn conversations(
+    archive: &ArchiveReader,
+    wanted: &str,
+) -> Result<Vec<String>, CommandError> {
     if wanted.trim().is_empty() {
         return Err(CommandError::usage("--session wants an id or a name"));
     }
@@ -58,7 +61,10 @@ pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<Strin
 }
 
 /// The same rollouts, and those that they continue (`history_base`), as far as the archive has them.
-fn with_parents(archive: &Archive, mut names: Vec<String>) -> Result<Vec<String>, CommandError> {
+fn with_parents(
+    archive: &ArchiveReader,
+    mut names: Vec<String>,
+) -> Result<Vec<String>, CommandError> {
     let mut next = 0;
     while next < names.len() {
         let parent = parent_of(archive, &names[next])?;
@@ -76,7 +82,7 @@ fn with_parents(archive: &Archive, mut names: Vec<String>) -> Result<Vec<String>
 }
 
 /// The conversation whose beginning the rollout of this name continues.
-fn parent_of(archive: &Archive, name: &str) -> Result<Option<String>, CommandError> {
+fn parent_of(archive: &ArchiveReader, name: &str) -> Result<Option<String>, CommandError> {
     let mut files = archive.contents().files.iter();
     let found =
         files.find(|f| ConversationFile::of(f.path.as_path()).is_some_and(|c| c.name == name));
@@ -105,7 +111,12 @@ impl Sink for RolloutHeadSink<'_> {
         entry.path == self.entry.path
     }
 
-    fn part(&self, _entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        _entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         if offset == 0
             && let Ok(mut beginning) = self.beginning.lock()
         {
@@ -114,7 +125,7 @@ impl Sink for RolloutHeadSink<'_> {
         Ok(())
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }
@@ -127,7 +138,7 @@ const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
 
 /// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
 /// counts.
-fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
+fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, CommandError> {
     // Without a name on the disk, and gone when it is closed.
     let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
     archive.read(Extent::Wanted, &SessionIndexSink(&index), &Silent)?;
@@ -164,11 +175,16 @@ impl Sink for SessionIndexSink<'_> {
         kind_of(entry.path.as_path()) == Kind::SessionIndex
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }

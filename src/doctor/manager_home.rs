@@ -3,7 +3,7 @@
 use super::machine::SKEW_MINUTES;
 use super::{Check, Remedy, World, first_of, privacy};
 use crate::accounts::profile::{Profile, Profiles};
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::restore::{pending, swap};
 use crate::archive::sidecar::SidecarProblem;
@@ -458,7 +458,7 @@ fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
 
 /// When the newest archive of everything was made, of those that are not dated ahead.
 fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let wanted = |m: &Metadata| m.mode == Mode::Full && !is_ahead(m, now);
+    let wanted = |m: &Metadata| m.mode == BackupMode::Full && !is_ahead(m, now);
     store::newest(records, wanted).map(|record| record.metadata.created_at.to_utc())
 }
 

@@ -15,11 +15,11 @@ use super::rollout_index::RolloutIndex;
 use super::stage::{self, ExtractSink, HardLinker, Stage, StageRoot};
 use super::swap::{self, Swap};
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
-use crate::archive::check::check_spellings;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
-use crate::archive::publish::Published;
-use crate::archive::reader::{Archive, Layout, Listing};
+use crate::archive::path_checks::check_case_collisions;
+use crate::archive::publish::PublishedArchive;
+use crate::archive::reader::{ArchiveListing, ArchiveReader, Layout};
 use crate::archive::sink::Extent;
 use crate::codex::process::{self, Holder};
 use crate::io::clock::Timestamp;
@@ -38,7 +38,7 @@ const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
     /// The archive.
-    pub archive: &'a Archive,
+    pub archive: &'a ArchiveReader,
     /// The folder that it is put into, absolute.
     pub folder: PathBuf,
     /// Whether that is the Codex home.
@@ -75,7 +75,7 @@ pub struct RestoreReport {
     /// What was removed.
     pub removed: NameSet,
     /// The safety backup.
-    pub safety: Option<Published>,
+    pub safety: Option<PublishedArchive>,
     /// What became of the login.
     pub auth: AuthOutcome,
     /// What the user should know.
@@ -177,7 +177,7 @@ pub(super) struct RestoreRun<'a> {
     pub(super) plan: RestorePlan,
     /// The real folder that is replaced.
     pub(super) folder: PathBuf,
-    pub(super) contents: Listing<'a>,
+    pub(super) contents: ArchiveListing<'a>,
     pub(super) live: LiveFiles,
     pub(super) stage: Stage,
     pub(super) swap: Swap,
@@ -390,7 +390,7 @@ impl<'a> RestoreRun<'a> {
     fn commit(
         self,
         login: &StagedLogin,
-        safety: Option<Published>,
+        safety: Option<PublishedArchive>,
     ) -> Result<RestoreReport, RestoreError> {
         let steps = self.steps()?;
         let undo_destinations = self.undo_destinations();
@@ -469,7 +469,7 @@ fn check_case(
     }
     let kept = live.names.without(&plan.writes).without(&plan.removed);
     let folders = request.archive.contents().folders;
-    check_spellings(request.archive.path(), || {
+    check_case_collisions(request.archive.path(), || {
         let folders = folders
             .iter()
             .filter(|_| !plan.partial)

@@ -9,7 +9,7 @@ use super::plan::RestoreTarget;
 use super::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::OUTSIDE_DATABASES;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::reader::Layout;
 use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, DatabaseError};
@@ -38,7 +38,7 @@ impl RestoreRun<'_> {
             .writes
             .iter()
             .filter(|name| {
-                name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
+                name.as_path().parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
                     || kind_of(name.as_path()) == Kind::Database
             })
             .map(|name| {
@@ -354,7 +354,7 @@ impl RestoreRun<'_> {
                 let databases: Vec<_> = self
                     .staged_databases()
                     .into_iter()
-                    .filter(|(name, _)| !from_outside || name.is_own())
+                    .filter(|(name, _)| !from_outside || name.is_reserved())
                     .collect();
                 if databases.is_empty() {
                     return Ok(());
@@ -450,7 +450,12 @@ impl RestoreRun<'_> {
     }
 
     fn move_outside_into_home(&mut self) -> Result<(), RestoreError> {
-        let names: Vec<_> = self.plan.writes.iter().filter(EntryName::is_own).collect();
+        let names: Vec<_> = self
+            .plan
+            .writes
+            .iter()
+            .filter(EntryName::is_reserved)
+            .collect();
         for name in names {
             let file_name = name.as_path().file_name().unwrap_or_default();
             let staged = self.stage.staged_path(name.as_path());

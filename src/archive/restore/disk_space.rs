@@ -4,8 +4,8 @@
 use super::plan::RestorePlan;
 use super::stage::StageRoot;
 use crate::archive::ArchiveError;
-use crate::archive::manifest::{Holds, OUTSIDE_DATABASES};
-use crate::archive::reader::Archive;
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
+use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{Kind, kind_of};
 use crate::io::space;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub(super) struct SpaceNeed {
 /// What a plan stages: most of it in `staging`, what is below a linked root beside that, and databases
 /// for a folder `outside` of the home there as well, where that is on another disk.
 pub(super) fn needs(
-    archive: &Archive,
+    archive: &ArchiveReader,
     plan: &RestorePlan,
     staging: &Path,
     linked: &[StageRoot],
@@ -61,7 +61,7 @@ pub(super) fn needs(
     let from_outside = plan.has_outside_databases();
     let is_for_outside = |path: &Path| {
         if from_outside {
-            path.starts_with(OUTSIDE_DATABASES)
+            path.starts_with(EXTERNAL_DATABASES_FOLDER)
         } else {
             kind_of(path) == Kind::Database
         }
@@ -141,7 +141,7 @@ fn nearest_existing_folder(folder: &Path) -> &Path {
 
 /// Chunks of large files that are zeros, as far as their members tell: nothing packs as well as zeros do,
 /// to a thousandth. They are holes again and need no room. Found out without unpacking them.
-fn zero_chunks(archive: &Archive) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
+fn zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
     const MIN_ZERO_CHUNK_RATIO: u64 = 900;
     let manifest = archive.manifest();
     let members = manifest.into_iter().flat_map(|manifest| {
@@ -152,7 +152,7 @@ fn zero_chunks(archive: &Archive) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
         zeros.map(move |member| (manifest, member))
     });
     members.filter_map(|(manifest, member)| match member.holds {
-        Holds::Chunk(file, _) => {
+        MemberContents::Chunk(file, _) => {
             let name = manifest.files.name(usize::try_from(file).ok()?)?;
             Some((name.as_path().to_path_buf(), member.size))
         }

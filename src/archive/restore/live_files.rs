@@ -1,8 +1,8 @@
 //! The files that stand in a home now.
 
-use crate::archive::check::{misplaced_link, portable_target};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
+use crate::archive::path_checks::{misplaced_link, portable_target};
 use crate::codex::home::{Kind, kind_of};
 use crate::io::{IoContext, IoError, long_path, tree};
 use std::fs::{self, FileType};
@@ -23,8 +23,8 @@ impl LiveFiles {
     /// None, with names that would be kept in `names`.
     pub fn none(names: &Arc<NameTable>) -> Self {
         Self {
-            names: NameSet::sharing(names),
-            not_archivable: NameSet::sharing(names),
+            names: NameSet::with_names(names),
+            not_archivable: NameSet::with_names(names),
         }
     }
 }

@@ -10,8 +10,8 @@ use crate::accounts::login_selection::{
 };
 use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::accounts::save::OwnerLocation;
-use crate::archive::metadata::Mode;
-use crate::archive::reader::Archive;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home;
@@ -31,7 +31,7 @@ pub(super) fn check_account(
         return Ok(());
     }
     let store = CodexConfig::read(&request.folder).store;
-    if !store.reads_auth_json() && request.archive.metadata().mode == Mode::Auth {
+    if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
         return Err(RestoreError::OtherCredentialStore(store.name()));
     }
     let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
@@ -80,7 +80,7 @@ impl AuthJsonState {
     }
 }
 
-fn archived_identity(archive: &Archive) -> Option<Identity> {
+fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
     match archive.manifest() {
         Some(manifest) => manifest.account_auth.as_ref()?.identity.clone(),
         None => archive.metadata().identity(),

@@ -43,7 +43,7 @@ pub(super) fn merge(
         }
     }
     let mut merged = MergeResult {
-        local_only: RolloutIndex::of_files(&NameSet::sharing(live.names())),
+        local_only: RolloutIndex::of_files(&NameSet::with_names(live.names())),
         ..MergeResult::default()
     };
     let mut diverged = Vec::new();

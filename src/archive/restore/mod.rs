@@ -25,7 +25,7 @@ mod step;
 pub mod swap;
 
 use super::ArchiveError;
-use super::scan::LeftOut;
+use super::scan::PathNote;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
@@ -102,7 +102,7 @@ pub enum RestoreError {
     #[error("the safety backup could not take {} of what would be replaced, first {}: {}", items.len(), items[0].path.display(), items[0].reason)]
     BackupIncomplete {
         /// What.
-        items: Vec<LeftOut>,
+        items: Vec<PathNote>,
         /// Whether the restore could be done without saving them.
         can_skip_backup: bool,
     },

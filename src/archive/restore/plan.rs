@@ -4,12 +4,12 @@
 use super::RestoreError;
 use super::live_files::LiveFiles;
 use super::rollout_index::conversation_of;
-use crate::archive::check::Below;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::OUTSIDE_DATABASES;
-use crate::archive::metadata::Mode;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::metadata::BackupMode;
 use crate::archive::name_table::NameSet;
-use crate::archive::reader::{Archive, Listing};
+use crate::archive::path_checks::AncestorLookup;
+use crate::archive::reader::{ArchiveListing, ArchiveReader};
 use crate::archive::scope::Excludes;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::ConversationFile;
@@ -78,7 +78,7 @@ pub struct RestorePlan {
 /// # Errors
 /// Nothing in the archive fits the selection.
 pub fn plan_restore(
-    archive: &Archive,
+    archive: &ArchiveReader,
     target: RestoreTarget,
     selection: &Selection,
     merge: bool,
@@ -92,7 +92,7 @@ pub fn plan_restore(
     let manifest = archive.manifest();
     let links = contents.links.iter().map(|l| (l.path.clone(), 0));
     let files = contents.files.iter().map(|f| (f.path, f.size));
-    let none = || NameSet::sharing(contents.files.names());
+    let none = || NameSet::with_names(contents.files.names());
     let mut plan = RestorePlan {
         target,
         writes: none(),
@@ -119,12 +119,12 @@ pub fn plan_restore(
             // none.
             Kind::InstallationId | Kind::LegacyAuth if live_names.contains(path) => continue,
             // Named by foreign archives alone; a `-wal` there is folded into its database.
-            Kind::Transient if !name.is_own() => continue,
+            Kind::Transient if !name.is_reserved() => continue,
             _ => {}
         }
         plan.bytes = plan.bytes.saturating_add(size);
         let is_sidecar = kind == Kind::DatabaseSidecar;
-        if !is_sidecar && !name.is_own() && !live_names.contains(path) {
+        if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
             plan.added.insert(&name);
         }
         plan.writes.insert(&name);
@@ -222,7 +222,10 @@ impl RestorePlan {
     /// Live files where a folder of the archive has to be, and those in a folder where one of its
     /// files has to be: saved and removed like all that is replaced.
     fn remove_path_conflicts(&mut self, live_names: &NameSet) {
-        let (mut in_file, mut in_live) = (Below::new(&self.writes), Below::new(live_names));
+        let (mut in_file, mut in_live) = (
+            AncestorLookup::new(&self.writes),
+            AncestorLookup::new(live_names),
+        );
         let mut conflicting: Vec<EntryName> = live_names
             .iter()
             .filter(|name| in_file.has(name.as_path()))
@@ -256,12 +259,12 @@ impl RestorePlan {
     /// Whether a database that lay outside the archived home is put back.
     pub fn has_outside_databases(&self) -> bool {
         let mut written = self.writes.iter();
-        written.any(|n| n.as_path().starts_with(OUTSIDE_DATABASES))
+        written.any(|n| n.as_path().starts_with(EXTERNAL_DATABASES_FOLDER))
     }
 }
 
 /// Whether a file of this kind goes when an archive of this mode lacks it.
-fn removes_absent(mode: Mode, kind: Kind) -> bool {
+fn removes_absent(mode: BackupMode, kind: Kind) -> bool {
     match kind {
         // Never by absence: the login has rules of its own, the id stays, the rest is the user's
         // or not known.
@@ -273,14 +276,14 @@ fn removes_absent(mode: Mode, kind: Kind) -> bool {
         | Kind::Transient
         | Kind::DatabaseSidecar => false,
         _ => match mode {
-            Mode::Full => true,
-            Mode::Auth => kind.is_account(),
-            Mode::Sessions => kind.is_conversation(),
+            BackupMode::Full => true,
+            BackupMode::Auth => kind.is_account(),
+            BackupMode::Sessions => kind.is_conversation(),
         },
     }
 }
 
-fn contains_path(contents: Listing<'_>, path: &Path) -> bool {
+fn contains_path(contents: ArchiveListing<'_>, path: &Path) -> bool {
     let folders = contents.folders.iter().map(|f| &f.path);
     let mut others = folders.chain(contents.links.iter().map(|l| &l.path));
     others.any(|name| name.as_path().starts_with(path))
@@ -313,9 +316,13 @@ mod tests {
             ("tmp/x", false, false, false),
         ] {
             let kind = kind_of(Path::new(path));
-            assert_eq!(removes_absent(Mode::Full, kind), full, "{path}");
-            assert_eq!(removes_absent(Mode::Auth, kind), auth, "{path}");
-            assert_eq!(removes_absent(Mode::Sessions, kind), sessions, "{path}");
+            assert_eq!(removes_absent(BackupMode::Full, kind), full, "{path}");
+            assert_eq!(removes_absent(BackupMode::Auth, kind), auth, "{path}");
+            assert_eq!(
+                removes_absent(BackupMode::Sessions, kind),
+                sessions,
+                "{path}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use super::apply::RestoreRun;
 use super::plan::RestoreTarget;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
@@ -123,7 +123,7 @@ impl RestoreRun<'_> {
 
 /// The version of the state database that an archive holds under this name; `None` for other files.
 fn state_version(name: &Path) -> Option<u64> {
-    let is_outside = name.parent() == Some(Path::new(OUTSIDE_DATABASES));
+    let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
     if !is_outside && kind_of(name) != Kind::Database {
         return None;
     }
@@ -155,11 +155,16 @@ impl Sink for SingleFileSink<'_> {
         entry.path.as_path() == self.path
     }
 
-    fn part(&self, _entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        _entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         Ok(position::write_all_at(&self.file, bytes, offset).at("write", self.to)?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }

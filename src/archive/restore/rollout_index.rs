@@ -25,7 +25,7 @@ impl RolloutIndex {
     pub(super) fn of_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
             names: Arc::clone(files.names()),
-            files: NameSet::sharing(files.names()),
+            files: NameSet::with_names(files.names()),
             ..Self::default()
         };
         for name in files.iter() {

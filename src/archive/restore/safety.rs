@@ -5,16 +5,16 @@ use super::apply::RestoreRun;
 use super::login::AuthJsonState;
 use super::plan::RestoreTarget;
 use crate::archive::ArchiveError;
-use crate::archive::capture::{self, Workplace};
+use crate::archive::capture::{self, CaptureOptions};
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
-use crate::archive::manifest::OUTSIDE_DATABASES;
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
-use crate::archive::publish::{self, Published};
-use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::LeftOut;
-use crate::archive::scope::{CaptureScope, Part};
+use crate::archive::publish::{self, PublishedArchive};
+use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use crate::archive::scan::PathNote;
+use crate::archive::scope::{CaptureScope, HomeSubset};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::{IoContext, Progress, atomic, tree};
@@ -30,7 +30,7 @@ impl RestoreRun<'_> {
     pub(super) fn safety_backup(
         &mut self,
         progress: &dyn Progress,
-    ) -> Result<Option<Published>, RestoreError> {
+    ) -> Result<Option<PublishedArchive>, RestoreError> {
         let changes_none =
             self.plan.removed.is_empty() && self.plan.writes.without(&self.plan.added).is_empty();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
@@ -51,18 +51,18 @@ impl RestoreRun<'_> {
             .iter()
             .any(|n| kind_of(n.as_path()) == Kind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
-        scope.set_manager_home(self.request.manager_home);
+        scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
         if self.plan.partial
             || self.plan.merge
             || self.request.archive.manifest().is_some_and(|m| m.partial)
         {
-            scope.mode = Mode::Full;
+            scope.mode = BackupMode::Full;
             let mut only = self.plan.changes();
             let login = replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
             let others = login.into_iter().chain(replaced_outside.iter().cloned());
             only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
-            scope.only = Some(Part::of(only));
+            scope.only = Some(HomeSubset::new(only));
         }
         let manager = self.request.manager_home;
         let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
@@ -88,20 +88,20 @@ impl RestoreRun<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = Source::of(self.request.archive, options);
-        let mut workplace = Workplace {
+        let source = PreviousArchive::of(self.request.archive, options);
+        let mut options = CaptureOptions {
             backups: &backups,
             tmp: &tmp,
             compression: Compression::Fast,
             source: source.as_ref(),
         };
-        let captured = match capture::capture(&scope, &workplace, metadata.clone(), progress) {
+        let captured = match capture::capture(&scope, &options, metadata.clone(), progress) {
             // Of an archive that is put back in part, the other part may be damaged.
             Err(ArchiveError::Damaged { archive, .. })
                 if archive == self.request.archive.path() =>
             {
-                workplace.source = None;
-                capture::capture(&scope, &workplace, metadata, progress)?
+                options.source = None;
+                capture::capture(&scope, &options, metadata, progress)?
             }
             captured => captured?,
         };
@@ -138,7 +138,7 @@ impl RestoreRun<'_> {
     /// Takes the databases that are damaged, not only unreadable, out of what is not in the safety backup.
     fn split_damaged(
         &self,
-        unsaved: &mut Vec<LeftOut>,
+        unsaved: &mut Vec<PathNote>,
         unreadable: &HashSet<PathBuf>,
         replaced_outside: &[PathBuf],
     ) -> HashSet<PathBuf> {
@@ -185,17 +185,17 @@ impl RestoreRun<'_> {
         for entry in fs::read_dir(staging).at("list", staging)? {
             let name = entry.at("list", staging)?.file_name();
             if folder.join(&name).exists() {
-                names.push(Path::new(OUTSIDE_DATABASES).join(name));
+                names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
             }
         }
         let removed = self.outside_removed.iter().filter_map(|p| p.file_name());
-        names.extend(removed.map(|name| Path::new(OUTSIDE_DATABASES).join(name)));
+        names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
         Ok(names)
     }
 
     /// Where the live file with this name in an archive is.
     fn live_path(&self, name: &Path) -> PathBuf {
-        match (&self.outside, name.strip_prefix(OUTSIDE_DATABASES)) {
+        match (&self.outside, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
             (Some((folder, _)), Ok(name)) => folder.join(name),
             _ => self.folder.join(name),
         }
@@ -207,7 +207,7 @@ impl RestoreRun<'_> {
         for relative in damaged {
             let live = self.live_path(relative);
             // One of the home may have the name of one outside.
-            let first = if relative.starts_with(OUTSIDE_DATABASES) {
+            let first = if relative.starts_with(EXTERNAL_DATABASES_FOLDER) {
                 2
             } else {
                 1

@@ -6,9 +6,9 @@ use super::plan::RestorePlan;
 use super::rollout_index::RolloutIndex;
 use super::step::ExchangeStep;
 use crate::archive::ArchiveError;
-use crate::archive::format::OWNERS_MODE;
-use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
-use crate::archive::reader::Listing;
+use crate::archive::format::OWNER_ACCESS_MODE;
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
+use crate::archive::reader::ArchiveListing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::long_path;
@@ -80,7 +80,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Where the file `relative` of the new state is built.
     pub(super) fn staged_path(&self, relative: &Path) -> PathBuf {
-        if let Ok(name) = relative.strip_prefix(OUTSIDE_DATABASES) {
+        if let Ok(name) = relative.strip_prefix(EXTERNAL_DATABASES_FOLDER) {
             return self.outside.join(name);
         }
         let root = self
@@ -115,7 +115,7 @@ impl Stage {
     /// that stays, a folder is left out.
     pub(super) fn create_links_and_folders(
         &mut self,
-        contents: Listing<'_>,
+        contents: ArchiveListing<'_>,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
         for link in contents
@@ -183,7 +183,7 @@ impl Stage {
     /// Those of `kept` have theirs from it.
     pub(super) fn set_folder_attributes(
         &self,
-        contents: Listing<'_>,
+        contents: ArchiveListing<'_>,
         kept: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
@@ -202,7 +202,7 @@ impl Stage {
             }
             let path = self.staged_path(name);
             if is_restored(name) && lstat(&path).is_ok_and(|m| m.is_dir()) {
-                set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
+                set_attributes(&path, folder.mode | OWNER_ACCESS_MODE, folder.mtime)?;
             }
         }
         Ok(())
@@ -251,7 +251,12 @@ impl Sink for ExtractSink<'_> {
         self.is_login(entry) || self.plan.writes.contains(entry.path.as_path())
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
             let (whole, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
@@ -272,7 +277,7 @@ impl Sink for ExtractSink<'_> {
         Ok(write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?)
     }
 
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             return Ok(());
         }

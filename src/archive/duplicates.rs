@@ -1,7 +1,7 @@
 //! One file a conversation: of two that hold the same, one is captured.
 
 use super::name_table::NameSet;
-use super::scan::{LeftOut, Scan};
+use super::scan::{HomeScan, PathNote};
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, ConversationFile, Relation};
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,7 @@ use std::path::Path;
 
 /// Where a conversation stands twice (plain and compressed, archived and not), keeps the copy that
 /// has all of it. Copies that have diverged are both kept: nothing is lost here.
-pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
+pub(super) fn drop_duplicates(scan: &mut HomeScan) -> DuplicateConversations {
     let conversation = |i: usize| of(scan.files.name(i)?.as_path());
     // By a hash first: the names of all would take as much as the list itself.
     let hashes = RandomState::new();
@@ -22,7 +22,7 @@ pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
     let twice: HashSet<u64> = twice.collect();
     drop(all);
     if twice.is_empty() {
-        return Copies::default();
+        return DuplicateConversations::default();
     }
     let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
     for i in 0..scan.files.len() {
@@ -36,7 +36,7 @@ pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
         let name = scan.files.name(i);
         name.map(|n| scan.places.source(&n)).unwrap_or_default()
     };
-    let mut dropped = NameSet::sharing(scan.files.names());
+    let mut dropped = NameSet::with_names(scan.files.names());
     let mut leave_out = |i: usize| dropped.extend(scan.files.name(i));
     for copies in by_name.into_values().filter(|c| c.len() > 1) {
         let mut best = copies[0];
@@ -71,18 +71,18 @@ pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
     let reason = "the same conversation stands elsewhere";
     let left_out = dropped.sorted().into_iter();
     scan.excluded
-        .extend(left_out.map(|name| LeftOut::new(name.as_path(), reason)));
-    Copies { hashes, twice }
+        .extend(left_out.map(|name| PathNote::new(name.as_path(), reason)));
+    DuplicateConversations { hashes, twice }
 }
 
 /// The conversations that more than one file was listed of.
 #[derive(Debug, Default)]
-pub(super) struct Copies {
+pub(super) struct DuplicateConversations {
     hashes: RandomState,
     twice: HashSet<u64>,
 }
 
-impl Copies {
+impl DuplicateConversations {
     /// Whether a file is of one of them; seldom also one that is not.
     pub(super) fn has(&self, path: &Path) -> bool {
         !self.twice.is_empty()

@@ -12,12 +12,12 @@ use std::path::Path;
 
 /// An open archive that remembers the first error of the disk.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ArchiveFile {
     file: File,
     refused: RefCell<Option<io::Error>>,
 }
 
-impl Read for &Source {
+impl Read for &ArchiveFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.file).read(buffer).map_err(|e| {
             if e.kind() == io::ErrorKind::Interrupted {
@@ -34,12 +34,12 @@ impl Read for &Source {
 ///
 /// # Errors
 /// That of the disk, if it refused to read, whatever `work` made of it; else that of `work`.
-pub(super) fn reading<T>(
+pub(super) fn read_with<T>(
     path: &Path,
     file: File,
-    work: impl FnOnce(&Source) -> Result<T, ArchiveError>,
+    work: impl FnOnce(&ArchiveFile) -> Result<T, ArchiveError>,
 ) -> Result<T, ArchiveError> {
-    let source = Source {
+    let source = ArchiveFile {
         file,
         refused: RefCell::default(),
     };

@@ -3,7 +3,7 @@
 
 use super::ArchiveError;
 use super::format::{BLOCK_BYTES, CHUNK_BYTES, padding_of};
-use super::manifest::{Holds, Manifest};
+use super::manifest::{ArchiveManifest, MemberContents};
 use std::path::Path;
 
 /// No member unpacks to more than this: a chunk, or a group that ends with a file below the limit for
@@ -14,7 +14,7 @@ const MAX_MEMBER_BYTES: u64 = 2 * CHUNK_BYTES;
 const MAX_OVERHEAD_BYTES: u64 = 64 * 1024;
 
 /// Checks the index; `end` is where the manifest begins.
-pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), ArchiveError> {
+pub(super) fn check(path: &Path, manifest: &ArchiveManifest, end: u64) -> Result<(), ArchiveError> {
     let wrong = |what: &str| {
         Err(ArchiveError::damaged(
             path,
@@ -39,21 +39,21 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
         if member.size > MAX_MEMBER_BYTES || member.len > member.size + MAX_OVERHEAD_BYTES {
             return wrong("an oversized member");
         }
-        if !matches!(member.holds, Holds::Chunk(..)) && left > 0 {
+        if !matches!(member.holds, MemberContents::Chunk(..)) && left > 0 {
             return wrong("a large file ends early");
         }
         match member.holds {
-            Holds::Structure(first, count) if first == structures && count > 0 => {
+            MemberContents::Structure(first, count) if first == structures && count > 0 => {
                 structures = structures.saturating_add(count);
             }
-            Holds::Files(first, count) if first == files && count > 0 => {
+            MemberContents::Files(first, count) if first == files && count > 0 => {
                 files = files.saturating_add(count);
                 let needed = bytes_of(manifest, first, files);
                 if needed.is_none_or(|bytes| bytes > member.size) {
                     return wrong("files that their member has no room for");
                 }
             }
-            Holds::Head(file) if file == files => {
+            MemberContents::Head(file) if file == files => {
                 let size = usize::try_from(file)
                     .ok()
                     .and_then(|i| manifest.files.size(i));
@@ -67,7 +67,7 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
                 (open, left) = (Some(file), size);
                 files += 1;
             }
-            Holds::Chunk(file, _) if open == Some(file) && left > 0 => {
+            MemberContents::Chunk(file, _) if open == Some(file) && left > 0 => {
                 let content = left.min(CHUNK_BYTES);
                 left -= content;
                 let padding = if left == 0 { padding_of(content) } else { 0 };
@@ -75,7 +75,7 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
                     return wrong("a chunk of another size");
                 }
             }
-            Holds::Void if member.size % BLOCK_BYTES == 0 => {}
+            MemberContents::Void if member.size % BLOCK_BYTES == 0 => {}
             _ => return wrong("members are out of order"),
         }
     }
@@ -92,7 +92,7 @@ pub(super) fn check(path: &Path, manifest: &Manifest, end: u64) -> Result<(), Ar
 
 /// What the files from `first` on, up to `end`, take at least in a tar: a header each, the content and
 /// what fills its last block. `None` where one of them is not listed, or it is too much.
-fn bytes_of(manifest: &Manifest, first: u64, end: u64) -> Option<u64> {
+fn bytes_of(manifest: &ArchiveManifest, first: u64, end: u64) -> Option<u64> {
     let end = usize::try_from(end).ok()?;
     let mut bytes = 0_u64;
     for place in usize::try_from(first).ok()?..end {

@@ -1,10 +1,10 @@
 //! Unpacking an archive with an index: member by member, on several threads. Others go [as one
-//! stream](super::stream).
+//! stream](super::unpack_stream).
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
-use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
 use super::sink::{Extent, Sink};
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
@@ -22,7 +22,7 @@ use std::io;
 use std::path::Path;
 
 /// A member that has been unpacked and checked as far as it can be by itself.
-enum Done {
+enum UnpackedMember {
     /// Nothing is left to do.
     Checked,
     /// A part of a large file, on its way to being hashed in order.
@@ -39,7 +39,7 @@ enum Done {
 /// Unpacks an archive whose index has been checked.
 pub(super) fn by_index(
     path: &Path,
-    manifest: &Manifest,
+    manifest: &ArchiveManifest,
     extent: Extent,
     sink: &dyn Sink,
     progress: &dyn Progress,
@@ -55,7 +55,7 @@ pub(super) fn by_index(
         sink,
         progress,
     };
-    let mut in_order = InOrder {
+    let mut in_order = OrderedChecks {
         path,
         manifest,
         sink,
@@ -71,17 +71,17 @@ pub(super) fn by_index(
             parallel::threads() + 1,
             IN_FLIGHT,
             |job: (&Member, u64)| unpacker.member(job),
-            |done: Result<Done, ArchiveError>| in_order.take(done?),
+            |done: Result<UnpackedMember, ArchiveError>| in_order.take(done?),
             |jobs| {
                 // Where in its file the next chunk belongs.
                 let mut position = 0;
                 for member in &manifest.members {
                     let at = match member.holds {
-                        Holds::Chunk(..) => position,
+                        MemberContents::Chunk(..) => position,
                         _ => 0,
                     };
                     position = match member.holds {
-                        Holds::Chunk(..) => position + member.size,
+                        MemberContents::Chunk(..) => position + member.size,
                         _ => 0,
                     };
                     if extent == Extent::All || unpacker.is_wanted(member) {
@@ -100,9 +100,9 @@ pub(super) fn by_index(
 }
 
 /// Checks what takes several members, as they come in their order.
-struct InOrder<'a> {
+struct OrderedChecks<'a> {
     path: &'a Path,
-    manifest: &'a Manifest,
+    manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
     /// Over the large file whose chunks are coming, and how much of it has come.
     running: Hasher,
@@ -112,14 +112,14 @@ struct InOrder<'a> {
     void_left: u64,
 }
 
-impl InOrder<'_> {
-    fn take(&mut self, done: Done) -> Result<(), ArchiveError> {
-        if self.void_left > 0 && !matches!(done, Done::Void(_)) {
-            return Err(self.wrong_void());
+impl OrderedChecks<'_> {
+    fn take(&mut self, done: UnpackedMember) -> Result<(), ArchiveError> {
+        if self.void_left > 0 && !matches!(done, UnpackedMember::Void(_)) {
+            return Err(self.void_mismatch());
         }
         match done {
-            Done::Checked => Ok(()),
-            Done::Chunk {
+            UnpackedMember::Checked => Ok(()),
+            UnpackedMember::Chunk {
                 file,
                 bytes,
                 content,
@@ -128,7 +128,7 @@ impl InOrder<'_> {
                 Some(entry) => self.chunk(&entry, &bytes[..content], upto),
                 None => Err(unlisted_file(self.path)),
             },
-            Done::Void(bytes) => self.void(&bytes),
+            UnpackedMember::Void(bytes) => self.void(&bytes),
         }
     }
 
@@ -151,7 +151,7 @@ impl InOrder<'_> {
         if ends {
             self.hashed = 0;
             if self.sink.wants(entry) {
-                self.sink.done(entry)?;
+                self.sink.finish_file(entry)?;
             }
         }
         Ok(())
@@ -161,7 +161,7 @@ impl InOrder<'_> {
     fn void(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         if self.void_left > 0 {
             let left = self.void_left.checked_sub(bytes.len() as u64);
-            self.void_left = left.ok_or_else(|| self.wrong_void())?;
+            self.void_left = left.ok_or_else(|| self.void_mismatch())?;
             return Ok(());
         }
         let entry = read_head(bytes, self.path)?;
@@ -172,7 +172,7 @@ impl InOrder<'_> {
         self.void_left = entry
             .size
             .checked_next_multiple_of(BLOCK_BYTES)
-            .ok_or_else(|| self.wrong_void())?;
+            .ok_or_else(|| self.void_mismatch())?;
         Ok(())
     }
 
@@ -180,11 +180,11 @@ impl InOrder<'_> {
         if self.void_left == 0 && self.void == self.manifest.void.len() {
             Ok(())
         } else {
-            Err(self.wrong_void())
+            Err(self.void_mismatch())
         }
     }
 
-    fn wrong_void(&self) -> ArchiveError {
+    fn void_mismatch(&self) -> ArchiveError {
         ArchiveError::damaged(
             self.path,
             "what counts for nothing is not what the manifest lists",
@@ -196,7 +196,7 @@ struct Unpacker<'a> {
     path: &'a Path,
     buffers: &'a BufferPool,
     file: &'a File,
-    manifest: &'a Manifest,
+    manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
     progress: &'a dyn Progress,
 }
@@ -206,11 +206,13 @@ impl Unpacker<'_> {
     /// are within the lists.
     fn is_wanted(&self, member: &Member) -> bool {
         match member.holds {
-            Holds::Files(first, count) => self.files(first, count).any(|f| self.sink.wants(&f)),
-            Holds::Head(file) | Holds::Chunk(file, _) => {
+            MemberContents::Files(first, count) => {
+                self.files(first, count).any(|f| self.sink.wants(&f))
+            }
+            MemberContents::Head(file) | MemberContents::Chunk(file, _) => {
                 self.files(file, 1).any(|f| self.sink.wants(&f))
             }
-            Holds::Structure(..) | Holds::Void => false,
+            MemberContents::Structure(..) | MemberContents::Void => false,
         }
     }
 
@@ -220,19 +222,19 @@ impl Unpacker<'_> {
         self.manifest.files.range(places)
     }
 
-    fn member(&self, (member, position): (&Member, u64)) -> Result<Done, ArchiveError> {
+    fn member(&self, (member, position): (&Member, u64)) -> Result<UnpackedMember, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
         let bytes = self.unpack(member)?;
         match member.holds {
-            Holds::Structure(first, count) => self.structure(&bytes, first, count)?,
-            Holds::Files(first, count) => self.small_files(&bytes, first, count)?,
-            Holds::Head(file) => self.head(&bytes, file)?,
-            Holds::Chunk(file, upto) => return self.chunk(bytes, file, upto, position),
-            Holds::Void => return Ok(Done::Void(bytes)),
+            MemberContents::Structure(first, count) => self.structure(&bytes, first, count)?,
+            MemberContents::Files(first, count) => self.small_files(&bytes, first, count)?,
+            MemberContents::Head(file) => self.head(&bytes, file)?,
+            MemberContents::Chunk(file, upto) => return self.chunk(bytes, file, upto, position),
+            MemberContents::Void => return Ok(UnpackedMember::Void(bytes)),
         }
-        Ok(Done::Checked)
+        Ok(UnpackedMember::Checked)
     }
 
     /// The part of the tar stream that a member holds.
@@ -256,14 +258,14 @@ impl Unpacker<'_> {
         let mut bytes = self.buffers.aligned(size);
         let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
         match unpacked {
-            Ok(n) if n == size && ends_with_its_stream(&packed, &bytes) => Ok(bytes),
+            Ok(n) if n == size && is_exactly_one_stream(&packed, &bytes) => Ok(bytes),
             Ok(n) if n == size => Err(bad("has something behind its end")),
             _ => Err(bad("cannot be unpacked")),
         }
     }
 
     /// Other programs read a member to its last byte, so nothing may stand behind the last entry.
-    fn nothing_behind(&self, bytes: &[u8], end: u64) -> Result<(), ArchiveError> {
+    fn expect_end(&self, bytes: &[u8], end: u64) -> Result<(), ArchiveError> {
         if end == bytes.len() as u64 {
             Ok(())
         } else {
@@ -293,11 +295,11 @@ impl Unpacker<'_> {
             if fits && entry.size == 0 {
                 Ok(())
             } else {
-                Err(self.surprise(&entry.name))
+                Err(self.unexpected_entry(&entry.name))
             }
         })?;
         if next == end {
-            self.nothing_behind(bytes, read)
+            self.expect_end(bytes, read)
         } else {
             Err(ArchiveError::damaged(self.path, "folders are missing"))
         }
@@ -307,9 +309,9 @@ impl Unpacker<'_> {
         let mut told = self.files(first, count);
         let mut read = 0;
         for_each_entry(bytes, self.path, &mut |entry, content| {
-            let file = told.next().filter(|file| is_told(&entry, file));
+            let file = told.next().filter(|file| matches_manifest(&entry, file));
             let Some(file) = file else {
-                return Err(self.surprise(&entry.name));
+                return Err(self.unexpected_entry(&entry.name));
             };
             // At most a member's size, and checked to be what was told.
             let limit = usize::try_from(file.size).unwrap_or(0);
@@ -320,17 +322,17 @@ impl Unpacker<'_> {
             let content_end = entry.content_at + file.size;
             read = content_end + padding_of(file.size);
             if !is_zero(bytes, content_end, read) {
-                return Err(hidden(self.path, &file));
+                return Err(hidden_data(self.path, &file));
             }
             self.progress.add_bytes(file.size);
             if self.sink.wants(&file) {
-                self.sink.part(&file, 0, &text)?;
-                self.sink.done(&file)?;
+                self.sink.write_chunk(&file, 0, &text)?;
+                self.sink.finish_file(&file)?;
             }
             Ok(())
         })?;
         match told.next() {
-            None => self.nothing_behind(bytes, read),
+            None => self.expect_end(bytes, read),
             Some(file) => Err(ArchiveError::damaged(
                 self.path,
                 format!("{} is missing", file.path),
@@ -343,10 +345,10 @@ impl Unpacker<'_> {
             return Err(unlisted_file(self.path));
         };
         let entry = read_head(bytes, self.path)?;
-        if is_told(&entry, &file) {
+        if matches_manifest(&entry, &file) {
             Ok(())
         } else {
-            Err(self.surprise(&entry.name))
+            Err(self.unexpected_entry(&entry.name))
         }
     }
 
@@ -356,20 +358,20 @@ impl Unpacker<'_> {
         file: u64,
         upto: Sha256Digest,
         position: u64,
-    ) -> Result<Done, ArchiveError> {
+    ) -> Result<UnpackedMember, ArchiveError> {
         let (Some(entry), Ok(index)) = (self.files(file, 1).next(), usize::try_from(file)) else {
             return Err(unlisted_file(self.path));
         };
         let left = entry.size.saturating_sub(position);
         let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         if bytes[content..].iter().any(|b| *b != 0) {
-            return Err(hidden(self.path, &entry));
+            return Err(hidden_data(self.path, &entry));
         }
         self.progress.add_bytes(content as u64);
         if self.sink.wants(&entry) {
-            self.sink.part(&entry, position, &bytes[..content])?;
+            self.sink.write_chunk(&entry, position, &bytes[..content])?;
         }
-        Ok(Done::Chunk {
+        Ok(UnpackedMember::Chunk {
             file: index,
             bytes,
             content,
@@ -377,7 +379,7 @@ impl Unpacker<'_> {
         })
     }
 
-    fn surprise(&self, name: &EntryName) -> ArchiveError {
+    fn unexpected_entry(&self, name: &EntryName) -> ArchiveError {
         ArchiveError::unsafe_entry(self.path, name, UNLISTED)
     }
 }
@@ -387,7 +389,7 @@ const UNLISTED: &str = "not what the manifest lists here";
 /// Whether the gzip stream at the beginning of `packed`, which holds `bytes`, ends where `packed`
 /// does. It ends with the checksum and the length of `bytes`. Where that stands earlier too, be it
 /// only as content that did not compress, the stream has to be gone through once more.
-fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
+fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let mut crc = Crc::new();
     crc.update(bytes);
     let mut trailer = [0; 8];
@@ -398,12 +400,12 @@ fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
     match memchr::memmem::find(packed, &trailer) {
         None => false,
         first if first == packed.len().checked_sub(trailer.len()) => true,
-        Some(_) => is_one_stream(packed),
+        Some(_) => decodes_as_one_stream(packed),
     }
 }
 
 /// Whether a gzip stream takes all of `packed`.
-fn is_one_stream(packed: &[u8]) -> bool {
+fn decodes_as_one_stream(packed: &[u8]) -> bool {
     let mut rest = packed;
     let unpacked = io::copy(&mut GzDecoder::new(&mut rest), &mut io::sink());
     unpacked.is_ok() && rest.is_empty()
@@ -417,12 +419,12 @@ fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
         .is_some_and(|part| part.iter().all(|b| *b == 0))
 }
 
-fn hidden(path: &Path, file: &FileEntry) -> ArchiveError {
+fn hidden_data(path: &Path, file: &FileEntry) -> ArchiveError {
     ArchiveError::damaged(path, format!("something hides behind {}", file.path))
 }
 
 /// Whether an entry of the tar is the file that the manifest tells of.
-fn is_told(entry: &RawEntry, file: &FileEntry) -> bool {
+fn matches_manifest(entry: &RawEntry, file: &FileEntry) -> bool {
     matches!(entry.kind, RawKind::File) && entry.name == file.path && entry.size == file.size
 }
 
@@ -477,10 +479,10 @@ mod tests {
         let len = stored.gzip_compress(&bytes, &mut packed).unwrap();
         packed.truncate(len);
         assert_eq!(packed[len - 8..len - 4], SUM.to_le_bytes(), "as forged");
-        assert!(ends_with_its_stream(&packed, &bytes));
+        assert!(is_exactly_one_stream(&packed, &bytes));
         packed.push(0);
-        assert!(!ends_with_its_stream(&packed, &bytes));
+        assert!(!is_exactly_one_stream(&packed, &bytes));
         packed.extend_from_within(len - 8..len);
-        assert!(!ends_with_its_stream(&packed, &bytes));
+        assert!(!is_exactly_one_stream(&packed, &bytes));
     }
 }

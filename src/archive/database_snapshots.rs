@@ -2,7 +2,7 @@
 
 use super::ArchiveError;
 use super::manifest::FileEntry;
-use super::scan::{LeftOut, Scan};
+use super::scan::{HomeScan, PathNote};
 use crate::codex::database;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
@@ -11,20 +11,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A database that was taken, and where its copy is.
-pub(super) struct Snapshot {
+pub(super) struct DatabaseSnapshot {
     pub(super) planned: FileEntry,
     pub(super) copy: PathBuf,
 }
 
 /// The databases of a home, each looked at once.
 #[derive(Default)]
-pub(super) struct Databases {
-    pub(super) taken: Vec<Snapshot>,
-    pub(super) skipped: Vec<LeftOut>,
+pub(super) struct DatabaseSnapshots {
+    pub(super) taken: Vec<DatabaseSnapshot>,
+    pub(super) skipped: Vec<PathNote>,
     pub(super) unreadable: HashSet<PathBuf>,
 }
 
-impl Databases {
+impl DatabaseSnapshots {
     pub(super) fn has(&self, path: &Path) -> bool {
         let taken = self.taken.iter().map(|s| s.planned.path.as_path());
         taken
@@ -33,7 +33,7 @@ impl Databases {
     }
 
     /// Takes those of a scan that were not seen before.
-    pub(super) fn take(&mut self, scan: &Scan, staging: &Staging) -> Result<(), ArchiveError> {
+    pub(super) fn take(&mut self, scan: &HomeScan, staging: &Staging) -> Result<(), ArchiveError> {
         for planned in &scan.databases {
             if is_interrupted() {
                 return Err(ArchiveError::Interrupted);
@@ -45,7 +45,7 @@ impl Databases {
             let copy = staging.path(&format!("{}.sqlite", self.taken.len()));
             let source = scan.places.source(&planned.path);
             match database::snapshot(&source, &copy) {
-                Ok(()) => self.taken.push(Snapshot {
+                Ok(()) => self.taken.push(DatabaseSnapshot {
                     planned: planned.clone(),
                     copy,
                 }),
@@ -57,7 +57,7 @@ impl Databases {
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());
                     }
-                    self.skipped.push(LeftOut::new(path, chain(&error)));
+                    self.skipped.push(PathNote::new(path, chain(&error)));
                 }
                 Err(error) => return Err(error.into()),
             }

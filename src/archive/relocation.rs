@@ -3,7 +3,7 @@
 
 use super::entry_name::EntryName;
 use super::name_table::{NameSet, NameTable};
-use super::scan::Places;
+use super::scan::SourcePaths;
 use super::scope::CaptureScope;
 use crate::codex::home::{self, kind_of};
 use crate::codex::rollout::{self, ConversationFile};
@@ -14,28 +14,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A listed file, open.
-pub(super) struct Opened {
+pub(super) struct OpenedFile {
     pub(super) file: File,
     /// The name that it has now.
     pub(super) name: EntryName,
 }
 
 /// Where the files of a scan are to be found.
-pub(super) struct Whereabouts<'a> {
+pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
-    places: &'a Places,
+    places: &'a SourcePaths,
     links: NameSet,
 }
 
-impl<'a> Whereabouts<'a> {
+impl<'a> FileLocator<'a> {
     /// Those in `places`, where `links` are in the archive.
     pub(super) fn new(
         scope: &'a CaptureScope,
-        places: &'a Places,
+        places: &'a SourcePaths,
         links: &[(EntryName, PathBuf)],
         names: &Arc<NameTable>,
     ) -> Self {
-        let mut above = NameSet::sharing(names);
+        let mut above = NameSet::with_names(names);
         above.extend(links.iter().map(|(name, _)| name.clone()));
         Self {
             scope,
@@ -51,11 +51,11 @@ impl<'a> Whereabouts<'a> {
 
     /// Opens a file. A rollout that has gone is sought where Codex may have moved it; `None` when
     /// something is really gone.
-    pub(super) fn open(&self, planned: &EntryName) -> Result<Option<Opened>, IoError> {
+    pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
         let source = self.places.source(planned);
         let gone = match file_open::open_no_link(&source) {
             Ok(file) => {
-                return Ok(Some(Opened {
+                return Ok(Some(OpenedFile {
                     file,
                     name: planned.clone(),
                 }));
@@ -79,17 +79,17 @@ impl<'a> Whereabouts<'a> {
         Err(gone).at("read", &source)
     }
 
-    fn open_at(&self, relative: &Path) -> Option<Opened> {
+    fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
         let source = self.scope.home.join(relative);
         let file = file_open::open_no_link(&source).ok()?;
         let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
-        Some(Opened { file, name })
+        Some(OpenedFile { file, name })
     }
 
     /// The name of a file of the home that leads through none of the archive's links: nothing may
     /// stand below one. `None` for what is not captured.
     fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
-        let name = if self.links.has_above(relative) {
+        let name = if self.links.contains_ancestor_of(relative) {
             let real = self.scope.home.join(relative).canonicalize().ok()?;
             let home = self.scope.home.canonicalize().ok()?;
             real.strip_prefix(home).ok()?.to_path_buf()
@@ -97,9 +97,9 @@ impl<'a> Whereabouts<'a> {
             relative.to_path_buf()
         };
         let is_captured = self.scope.captures(kind_of(&name))
-            && self.scope.wants(&name)
+            && self.scope.selects(&name)
             && !self.scope.excludes.matches(&name)
-            && !self.links.has_above(&name);
+            && !self.links.contains_ancestor_of(&name);
         is_captured.then_some(name)
     }
 }
@@ -121,7 +121,7 @@ fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::metadata::Mode;
+    use crate::archive::metadata::BackupMode;
     use crate::archive::scope::Excludes;
     use std::fs;
 
@@ -133,12 +133,12 @@ mod tests {
         let moved = home.path().join(home::ARCHIVED_SESSIONS).join(name);
         fs::write(moved, "x").unwrap();
         let planned = EntryName::of_path(&Path::new("sessions/2026/11/18").join(name)).unwrap();
-        let mut scope = CaptureScope::new(home.path(), Mode::Full);
-        let places = Places::default();
+        let mut scope = CaptureScope::new(home.path(), BackupMode::Full);
+        let places = SourcePaths::default();
         let open = |scope: &CaptureScope| {
             let names = Arc::default();
-            let whereabouts = Whereabouts::new(scope, &places, &[], &names);
-            whereabouts.open(&planned).map(|opened| opened.is_some())
+            let locator = FileLocator::new(scope, &places, &[], &names);
+            locator.open(&planned).map(|opened| opened.is_some())
         };
         assert!(open(&scope).unwrap());
         scope.excludes = Excludes::new(&["archived_sessions".to_owned()]).unwrap();

@@ -3,7 +3,7 @@
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::manifest::{FolderEntry, LinkEntry, Manifest, OUTSIDE_DATABASES};
+use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER, FolderEntry, LinkEntry};
 use super::name_table::NameSet;
 use crate::codex::home::{self, Kind, kind_of};
 use std::collections::{HashMap, HashSet};
@@ -11,9 +11,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Component, Path, PathBuf};
 
 /// Whether the manifest itself asks for nothing unsafe.
-pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> {
+pub(super) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
     let (files, folders) = (&manifest.files, &manifest.folders);
-    check_names(path, files, folders, &manifest.links, Clash::OfCodexNames)?;
+    check_names(
+        path,
+        files,
+        folders,
+        &manifest.links,
+        CaseClashScope::CodexNames,
+    )?;
     // What counts for nothing must not be what counts.
     let void: HashSet<_> = manifest.void.iter().collect();
     let links = manifest.links.iter().map(|l| l.path.clone());
@@ -35,12 +41,13 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
     }
     for name in files.iter().map(|f| f.path).chain(others) {
         let kind = kind_of(name.as_path());
-        let outside_database = name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
+        let outside_database = name.as_path().parent()
+            == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
             && name
                 .as_path()
                 .file_name()
                 .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
-        if name.is_own() && !outside_database {
+        if name.is_reserved() && !outside_database {
             return Err(ArchiveError::unsafe_entry(
                 path,
                 &name,
@@ -62,12 +69,12 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
 
 /// Which names may not differ in letter case alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Clash {
+pub(super) enum CaseClashScope {
     /// Codex's own top-level names. Others may stand twice on a disk that keeps case, and our own
     /// archives list what such a disk held.
-    OfCodexNames,
+    CodexNames,
     /// All of them.
-    OfAll,
+    AllNames,
 }
 
 /// Checks names against each other: no duplicate, no second spelling, no file that is also a
@@ -77,20 +84,20 @@ pub(super) fn check_names(
     files: &FileList,
     folders: &[FolderEntry],
     links: &[LinkEntry],
-    clash: Clash,
+    clash: CaseClashScope,
 ) -> Result<(), ArchiveError> {
     let refuse = |name: &EntryName, reason| Err(ArchiveError::unsafe_entry(archive, name, reason));
     let of_files = || files.iter().map(|f| f.path);
     let of_links = || links.iter().map(|l| l.path.clone());
     let of_folders = || folders.iter().map(|f| f.path.clone());
-    let mut leaves = NameSet::sharing(files.names());
-    let mut seen = NameSet::sharing(files.names());
+    let mut leaves = NameSet::with_names(files.names());
+    let mut seen = NameSet::with_names(files.names());
     // Few, unless all are compared: only they can clash by letter case.
     let mut folded: HashMap<String, EntryName> = HashMap::new();
     for name in of_files().chain(of_links()).chain(of_folders()) {
         let is_top = name.as_path().components().count() == 1;
-        if clash == Clash::OfAll || (is_top && home::is_codex_name(name.top())) {
-            match folded.insert(name.folded(), name.clone()) {
+        if clash == CaseClashScope::AllNames || (is_top && home::is_codex_name(name.top())) {
+            match folded.insert(name.case_folded(), name.clone()) {
                 Some(other) if other != name => {
                     return refuse(&name, "differs from another only in letter case");
                 }
@@ -105,7 +112,7 @@ pub(super) fn check_names(
         }
     }
     drop((folded, seen));
-    let mut below = Below::new(&leaves);
+    let mut below = AncestorLookup::new(&leaves);
     let places = of_files().map(|name| (name, true));
     for (name, is_file) in places.chain(of_folders().map(|name| (name, false))) {
         check_place(archive, &name, is_file)?;
@@ -124,7 +131,7 @@ pub(super) fn check_names(
 
 /// Whether no two of these names, nor folders that they are in, differ in letter case alone: a disk that
 /// ignores case would take them for one. Most are only known by hashes meanwhile.
-pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
+pub(in crate::archive) fn check_case_collisions<I: Iterator<Item = EntryName>>(
     archive: &Path,
     names: impl Fn() -> I,
 ) -> Result<(), ArchiveError> {
@@ -132,7 +139,7 @@ pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
     let folded = |path: &Path| path.to_string_lossy().to_lowercase();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
     let mut clashing: HashSet<u64> = HashSet::new();
-    each_with_its_folders(names(), |path| {
+    visit_with_parents(names(), |path| {
         let (one, exact) = (hashes.hash_one(folded(path)), hashes.hash_one(path));
         if *spellings.entry(one).or_insert(exact) != exact {
             clashing.insert(one);
@@ -144,7 +151,7 @@ pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
         return Ok(());
     }
     let mut first: HashMap<String, PathBuf> = HashMap::new();
-    each_with_its_folders(names(), |path| {
+    visit_with_parents(names(), |path| {
         let text = folded(path);
         if !clashing.contains(&hashes.hash_one(&text)) {
             return Ok(());
@@ -162,7 +169,7 @@ pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
 }
 
 /// Gives each name, and the folders that it is in unless those are of the name before as well.
-fn each_with_its_folders(
+fn visit_with_parents(
     names: impl Iterator<Item = EntryName>,
     mut visit: impl FnMut(&Path) -> Result<(), ArchiveError>,
 ) -> Result<(), ArchiveError> {
@@ -184,7 +191,7 @@ fn each_with_its_folders(
 }
 
 /// Tells which paths lie below a name of a set.
-pub(super) struct Below<'a> {
+pub(super) struct AncestorLookup<'a> {
     names: &'a NameSet,
     /// The folder that was looked at last, and how many of its components lead to a name of the set:
     /// names follow each other by their folders mostly.
@@ -192,7 +199,7 @@ pub(super) struct Below<'a> {
     found: Option<usize>,
 }
 
-impl<'a> Below<'a> {
+impl<'a> AncestorLookup<'a> {
     pub(super) fn new(names: &'a NameSet) -> Self {
         Self {
             names,
@@ -307,7 +314,7 @@ mod tests {
                 .iter()
                 .map(|name| EntryName::of_path(Path::new(name)).unwrap())
                 .collect();
-            check_spellings(Path::new("x.tar.gz"), || names.iter().cloned())
+            check_case_collisions(Path::new("x.tar.gz"), || names.iter().cloned())
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
         // Folders alone would become one, with the files of both.

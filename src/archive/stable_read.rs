@@ -9,20 +9,20 @@ use std::path::Path;
 use std::time::Duration;
 
 /// How long a writer may pause within a line before the line counts as cut off.
-const AT_REST: Duration = Duration::from_millis(250);
+const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// What a look at an open file says.
-pub(super) enum Look {
+pub(super) enum ReadDecision {
     /// It can be taken.
-    Take(Seen),
+    Read(StablePrefix),
     /// Its last line is not whole.
-    Later,
+    Defer,
     /// It is not to be taken.
-    Leave(&'static str),
+    Skip(&'static str),
 }
 
 /// A file as it was seen, and how much of it is taken.
-pub(super) struct Seen {
+pub(super) struct StablePrefix {
     pub(super) meta: Metadata,
     pub(super) size: u64,
 }
@@ -35,36 +35,40 @@ pub(super) fn is_append_only(planned: &FileEntry) -> bool {
     jsonl && (kind.is_rollout_folder() || matches!(kind, Kind::History | Kind::SessionIndex))
 }
 
-/// Waits until a file has grown or has been left alone for [`AT_REST`].
+/// Waits until a file has grown or has been left alone for [`PARTIAL_LINE_TIMEOUT`].
 pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     let unchanged = || {
         let meta = source.metadata().ok()?;
         let idle = meta.modified().ok()?.elapsed().ok()?;
         (meta.len() == planned.size).then_some(idle)
     };
-    while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
+    while let Some(left) = unchanged().and_then(|idle| PARTIAL_LINE_TIMEOUT.checked_sub(idle)) {
         std::thread::sleep(left.min(Duration::from_millis(10)));
     }
 }
 
 /// How much of an open file is to be taken.
-pub(super) fn look(file: &mut File, planned: &FileEntry, may_defer: bool) -> io::Result<Look> {
+pub(super) fn decide_read(
+    file: &mut File,
+    planned: &FileEntry,
+    may_defer: bool,
+) -> io::Result<ReadDecision> {
     let meta = file.metadata()?;
     let mut size = meta.len();
     if is_append_only(planned) && !ends_in_newline(file, size)? {
         let grew = size != planned.size;
         if !grew && may_defer {
-            return Ok(Look::Later);
+            return Ok(ReadDecision::Defer);
         }
         if grew {
             size = rollout::whole_lines(file, size)?;
         }
     }
     if kind_of(planned.path.as_path()) == Kind::Config && is_nul_filled(file)? {
-        return Ok(Look::Leave("filled with NUL bytes"));
+        return Ok(ReadDecision::Skip("filled with NUL bytes"));
     }
     file.seek(SeekFrom::Start(0))?;
-    Ok(Look::Take(Seen { meta, size }))
+    Ok(ReadDecision::Read(StablePrefix { meta, size }))
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
