@@ -1,4 +1,4 @@
-//! `restore`: an archive goes back into the Codex home, or into a folder.
+//! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_noted};
 use super::list_backups::entries_of;
@@ -31,14 +31,14 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long Codex may take to stop its daemon.
+/// The time limit for Codex's daemon to stop.
 const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Put an archive back
+/// Restore an archive into the Codex home
 ///
-/// Everything is checked before anything is touched, what will change is archived first, and the
-/// new state is exchanged for the old in one step: a crash leaves the one or the other. The live
-/// login is kept when it is newer than the archive's.
+/// Everything is checked before the first change. A safety backup saves what will change. Then the
+/// old state is exchanged for the new one in one step, so a crash leaves one or the other. The live
+/// login is kept if it is newer than the archive's.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -54,37 +54,37 @@ pub struct RestoreArgs {
     /// A name under backups/, a path, an account, or `latest`
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
-    /// Only this file or folder, relative to the Codex home; may be given several times
+    /// Restore only this file or folder, relative to the Codex home; may be given several times
     #[arg(long, value_name = "PATH", num_args = 1..)]
     only: Vec<PathBuf>,
-    /// Only this conversation: its id, the beginning of one, or its name
+    /// Restore only this conversation: its id, a prefix of the id, or its name
     #[arg(long, value_name = "ID|NAME")]
     session: Option<String>,
-    /// Into this empty or new folder instead of the Codex home
+    /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
     to: Option<PathBuf>,
-    /// Which login goes live
+    /// The login that goes live
     #[arg(long, value_enum, default_value = "newest")]
     auth: AuthPolicy,
-    /// Keep what exists only here, and the longer of two conversations
+    /// Keep files that only the home has, and the longer version of each conversation
     #[arg(long)]
     merge: bool,
     /// Stop Codex's background daemon first
     #[arg(long)]
     stop_daemon: bool,
-    /// Do not archive what will change
+    /// Do not make a safety backup of what will change
     #[arg(long)]
     no_safety_backup: bool,
-    /// Show what would be done; write nothing
+    /// Print what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl RestoreArgs {
-    /// Runs the command.
+    /// Runs the command. Asks before it replaces the login of another account.
     ///
     /// # Errors
-    /// See [`RestoreError`]; unless it says otherwise nothing was changed.
+    /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let (folder, target) = match &self.to {
@@ -92,7 +92,7 @@ impl RestoreArgs {
             None => (settings.codex_home.clone(), RestoreTarget::Home),
         };
         let overlaps = |home: &PathBuf| {
-            // One that is there already makes a folder around it no empty one.
+            // An existing home makes a folder around it not empty, which has an error of its own.
             tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
         };
         let homes = [&settings.codex_home, &settings.manager_home];
@@ -140,7 +140,8 @@ impl RestoreArgs {
             stop_daemon(context)?;
         }
         let bar = context.ui.bar("restoring", plan.bytes);
-        // Before anything is exchanged: a sync is not to take for deleted what the archive lacks.
+        // Before the exchange, so that a sync does not take files that the archive lacks for
+        // deleted.
         let marks = match target {
             RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
                 Some(Marks::leave(&settings.manager_home, &request.folder)?)
@@ -165,7 +166,7 @@ impl RestoreArgs {
         context.ui.confirm(question) == Some(true)
     }
 
-    /// The archive that was meant.
+    /// Returns the path of the archive that the argument names.
     fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let Some(what) = self.what.as_deref() else {
             return pick_archive(context);
@@ -193,7 +194,7 @@ impl RestoreArgs {
             })
         };
         found.map(|r| backups.join(&r.path)).ok_or_else(|| {
-            CommandError::failed(format!("no archive to restore: {what}")).hint(
+            CommandError::failed(format!("no archive found for {what}")).hint(
                 if records.is_empty() {
                     "make the first one: codex-manager backup"
                 } else {
@@ -221,7 +222,8 @@ impl RestoreArgs {
     }
 }
 
-/// Notes what is done; whether all of it is noted.
+/// Records the result in `inventory.json` and the profiles. Returns false, after a warning, if that
+/// failed in part.
 fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreReport) -> bool {
     let (ui, settings) = (&context.ui, &context.settings);
     let (manager, now, zone) = (&settings.manager_home, context.now(), settings.zone);
@@ -241,10 +243,10 @@ fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreR
     warn_not_noted(ui, failures)
 }
 
-/// How the newest archive is called.
+/// The argument that means the newest archive.
 pub const LATEST: &str = "latest";
 
-/// Lets somebody at a terminal choose; elsewhere the archive has to be named.
+/// Lets the user choose at a terminal. Elsewhere the archive has to be an argument.
 fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     let manager = &context.settings.manager_home;
     let mut records = store::archives(manager)?;
@@ -264,8 +266,8 @@ fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// The newest full archive that `wanted` takes; where there is none, the newest of any mode.
-/// Safety backups are put back by their names alone.
+/// Returns the newest full archive that `wanted` accepts, or else the newest of any mode. Never a
+/// safety backup: these are restored by name only.
 fn newest_matching(
     records: &[ArchiveRecord],
     wanted: impl Fn(&ArchiveRecord) -> bool,
@@ -301,7 +303,7 @@ fn stop_daemon(context: &Context) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
 struct RestoreJson<'a> {
     archive: String,
@@ -353,7 +355,7 @@ fn show_plan(
     );
     let ui = &context.ui;
     ui.report(format_args!(
-        "would put back {} ({}) into {}",
+        "would restore {} ({}) into {}",
         pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
         bytes(plan.bytes),
         request.folder.display(),
@@ -407,11 +409,13 @@ fn show_report(
     ui.report(match report.auth {
         AuthOutcome::Restored => "login: as in the archive",
         AuthOutcome::KeptNewer => "login: kept the newer one",
-        AuthOutcome::Skipped => "login: not touched",
+        AuthOutcome::Skipped => "login: unchanged",
     });
     if !report.removed.is_empty() {
         let removed = pluralize(report.removed.len(), "file");
-        ui.report(format_args!("removed {removed} that the archive lacks"));
+        ui.report(format_args!(
+            "removed {removed} that are not in the archive"
+        ));
     }
     for record_result in &report.notes {
         ui.note(format_args!("note: {record_result}"));

@@ -54,7 +54,7 @@ impl From<crate::archive::restore::swap::SwapError> for CommandError {
                     "end Codex, then finish it with: codex-manager doctor; nothing was changed",
                 )
             }
-            SwapError::Deferred(RecoveryObstacle::Unrecognised { .. }) => Self::wrap(
+            SwapError::Deferred(RecoveryObstacle::Unrecognized { .. }) => Self::wrap(
                 ErrorKind::Refused,
                 error,
             )

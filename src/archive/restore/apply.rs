@@ -1,4 +1,4 @@
-//! The work of a restore, from the first check to the last.
+//! Runs a restore from the first check to the exchange.
 
 use super::RestoreError;
 use super::databases;
@@ -30,64 +30,66 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// So many files are exchanged one by one when a part is put back.
+/// The largest number of changed files that a partial restore exchanges one by one instead of
+/// linking the rest of the home.
 const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// What to put back, and where.
+/// The archive, the target and the options of a restore.
 #[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
-    /// The archive.
+    /// The archive to restore.
     pub archive: &'a ArchiveReader,
-    /// The folder that it is put into, absolute.
+    /// The absolute path of the folder to restore into.
     pub folder: PathBuf,
-    /// Whether that is the Codex home.
+    /// The kind of that folder.
     pub target: RestoreTarget,
-    /// Which part.
+    /// The part of the archive to restore.
     pub selection: Selection,
-    /// Whether conversations that exist only here are kept.
+    /// Keeps conversations that only the home has (`--merge`).
     pub merge: bool,
-    /// Which login goes live.
+    /// The rule that chooses the login that goes live.
     pub auth: AuthPolicy,
-    /// Whether another account's archive may be put over the live one's.
+    /// Allows an archive of another account than the live one (`--yes`).
     pub may_switch_account: bool,
-    /// Whether what will change is archived first.
+    /// Makes a safety backup of everything that will change.
     pub safety_backup: bool,
-    /// Whether databases may go where only the archive's settings say (`sqlite_home`).
+    /// Allows databases in a folder that only the archive's `sqlite_home` names (`--yes`).
     pub may_write_outside: bool,
-    /// Whether the disk takes names for one that differ in letter case alone; where absent, it is asked.
+    /// True if the disk ignores letter case; `None` probes the disk.
     pub ignores_case: Option<bool>,
-    /// The manager home.
+    /// The manager home, for profiles, safety backups and pointers to journals.
     pub manager_home: &'a Path,
-    /// The process's environment.
+    /// The environment of the process.
     pub env: &'a Environment,
-    /// The current instant in the local zone.
+    /// The current time in the local zone.
     pub now: Timestamp,
 }
 
-/// What was done.
+/// The result of a completed restore.
 #[derive(Debug)]
 pub struct RestoreReport {
-    /// How many files were put back, the login among them.
+    /// The number of restored files, including the login.
     pub files: u64,
-    /// Their bytes.
+    /// The size of the restored files in bytes.
     pub bytes: u64,
-    /// What was removed.
+    /// The live files that were removed.
     pub removed: NameSet,
-    /// The safety backup.
+    /// The safety backup; `None` if nothing live changed, or if it was not wanted.
     pub safety: Option<PublishedArchive>,
-    /// What became of the login.
+    /// The login that is live now.
     pub auth: AuthOutcome,
-    /// What the user should know.
+    /// Sentences for the user about exceptions, without a final period.
     pub notes: Vec<String>,
-    /// Why it is not noted who owns the login. The home is replaced all the same.
+    /// The error that kept the new owner of the login from being recorded. The home is replaced all
+    /// the same.
     pub owner_error: Option<RestoreError>,
 }
 
-/// Checks a request and decides what it would do. Writes nothing, not even beside a database.
+/// Checks a request and computes its plan. Writes nothing, not even `-shm` files of databases.
 ///
 /// # Errors
-/// Whatever would stop [`apply`] before it changes anything, as far as it can be known by looking.
+/// Every error of [`apply`] that can be found without writing.
 pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
     plan_with_live_files(request).map(|(plan, _)| plan)
 }
@@ -108,7 +110,7 @@ fn plan_with_live_files(
     Ok((plan, live))
 }
 
-/// Who uses the home that would be replaced.
+/// Returns the processes that use the home that would be replaced.
 pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
         RestoreTarget::Home if request.folder.exists() => {
@@ -122,7 +124,7 @@ pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
 fn list_target(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     let names = request.archive.contents().files.names();
     match request.target {
-        // Replacing the link would put the home beside the disk that is not mounted.
+        // Replacing the link itself would create a home on the wrong disk.
         RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
             Err(RestoreError::DanglingHome(request.folder.clone()))
         }
@@ -142,8 +144,8 @@ fn list_target(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> 
     }
 }
 
-/// Puts the archive back. Nothing live is touched before everything is checked, saved and staged;
-/// then it is exchanged, and a kill at any moment leaves the old state or the new one.
+/// Restores the archive. Checks, saves and stages everything before it touches a live file. Then it
+/// exchanges the states; a kill at any moment leaves the old state or the new one.
 pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
@@ -153,7 +155,7 @@ pub fn apply(
         return Err(RestoreError::Busy(busy));
     }
     plan(request)?;
-    // A link is a name for the home; the exchange is done where the home is.
+    // The home may be a symbolic link: the exchange has to happen at its target.
     let folder = request
         .folder
         .canonicalize()
@@ -163,7 +165,7 @@ pub fn apply(
     work.check_databases()?;
     work.merge()?;
     work.settle_databases()?;
-    // Needed no more; the safety backup takes room of its own.
+    // Freed because the safety backup needs memory of its own.
     work.stage.rollouts = RolloutIndex::default();
     let safety = work.safety_backup(progress)?;
     work.link_unchanged()?;
@@ -171,30 +173,31 @@ pub fn apply(
     work.commit(&login, safety)
 }
 
-/// A restore that is being staged.
+/// A restore while it is staged. Dropping it removes everything that was staged.
 pub(super) struct RestoreRun<'a> {
     pub(super) request: &'a RestoreRequest<'a>,
     pub(super) plan: RestorePlan,
-    /// The real folder that is replaced.
+    /// The folder that is replaced, without symbolic links.
     pub(super) folder: PathBuf,
     pub(super) contents: ArchiveListing<'a>,
     pub(super) live: LiveFiles,
     pub(super) stage: Stage,
     pub(super) swap: Swap,
-    /// Whether the whole folder is exchanged in one call.
+    /// True if the whole folder is exchanged in one call.
     pub(super) whole: bool,
-    /// Whether each file is exchanged by itself: for a few files of a large home.
+    /// True if each file is exchanged by itself, as for a few files of a large home.
     pub(super) file_by_file: bool,
-    /// Folders that are exchanged as a whole all the same, by their paths in the home.
+    /// Folders that are exchanged as a whole even if `file_by_file` is set, by their paths in the
+    /// home.
     pub(super) whole_folders: BTreeSet<PathBuf>,
     pub(super) merged: MergeResult,
-    /// Where Codex looks for databases, if outside the home.
+    /// The folder of Codex's databases, if outside of the home.
     pub(super) sqlite_home: Option<PathBuf>,
-    /// Databases that lie outside the home and are replaced: live folder and staged folder.
+    /// The live folder and the staging folder of databases outside of the home.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
-    /// Databases of the archive that go there, and where each is staged.
+    /// The archive's databases that go to `outside`, and their staged paths.
     pub(super) outside_restored: Vec<(EntryName, PathBuf)>,
-    /// Databases there that only go.
+    /// Live databases in `outside` that are removed.
     pub(super) outside_removed: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
     pub(super) _pointer: JournalPointer,
@@ -204,7 +207,7 @@ impl<'a> RestoreRun<'a> {
     fn begin(request: &'a RestoreRequest<'a>, folder: PathBuf) -> Result<Self, RestoreError> {
         atomic::create_private_folder(atomic::parent_of(&folder))?;
         let (swap, pointer) = begin_swap(request, &folder)?;
-        // Again: another restore may have ended between the look before and the lock.
+        // Planned again: another restore may have ended between the first plan and the lock.
         let (plan, live) = plan_with_live_files(request)?;
         check_mounts(&folder, &plan)?;
         for place in leftovers::separate_restore_folders(&folder) {
@@ -277,7 +280,8 @@ impl<'a> RestoreRun<'a> {
         })
     }
 
-    /// Unpacks what is wanted into the stage; all of the archive is checked on the way.
+    /// Unpacks the planned files into the stage. A restore of the whole archive checks all of its
+    /// digests.
     fn extract(&mut self, progress: &dyn Progress) -> Result<(), RestoreError> {
         let extent = if self.plan.partial {
             Extent::Wanted
@@ -293,11 +297,11 @@ impl<'a> RestoreRun<'a> {
         self.notes
             .extend(self.stage.blocked_folders.iter().map(|kept| {
                 let kept = kept.display();
-                format!("left as it is, though the archive has a folder in its place: {kept}")
+                format!("kept {kept}, although the archive has a folder at this path")
             }));
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
-                "made by the Python codex-manager: no digests; names, CRC and databases were checked"
+                "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
                     .into(),
             );
         }
@@ -320,14 +324,14 @@ impl<'a> RestoreRun<'a> {
         let files = self.plan.writes.len() + self.plan.removed.len();
         let is_few_files = self.plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
         if self.changes_home_only() && is_few_files {
-            // Linking all that stays would cost more than the restore itself.
+            // Linking all unchanged files would cost more than the restore itself.
             return self.exchange_single_files();
         }
         if self.changes_home_only() && self.needs_partial_swap()? {
             return self.link_movable_folders();
         }
         match self.link_into_stage() {
-            // A file of another user, which may be neither read nor linked, can stay where it is.
+            // A file of another user may allow neither reads nor links. It can stay in place.
             Err(e) if is_access_denied(&e) && self.changes_home_only() => {
                 self.exchange_single_files()
             }
@@ -335,14 +339,14 @@ impl<'a> RestoreRun<'a> {
         }
     }
 
-    /// Has each file exchanged by itself: what stays need not be carried.
+    /// Exchanges each file by itself, so unchanged files need no link in the stage.
     fn exchange_single_files(&mut self) -> Result<(), RestoreError> {
         (self.file_by_file, self.whole) = (true, false);
         let kept = Some(self.folder.as_path());
         Ok(self.stage.set_folder_attributes(self.contents, kept)?)
     }
 
-    /// Folders of ours in the home, by their paths there.
+    /// Returns the paths in the home that staging folders within it have.
     pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.stage.roots.iter();
         let own = roots.map(|root| {
@@ -353,7 +357,7 @@ impl<'a> RestoreRun<'a> {
         own.collect()
     }
 
-    /// What carries over what stays, but for the folders `own`.
+    /// Returns the linker for unchanged files, which skips the staging folders `own`.
     pub(super) fn hard_linker<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> HardLinker<'b> {
         HardLinker {
             plan: &self.plan,
@@ -362,11 +366,11 @@ impl<'a> RestoreRun<'a> {
         }
     }
 
-    /// Carries what stays into the new state.
+    /// Links unchanged live files into the stage.
     fn link_into_stage(&self) -> Result<(), IoError> {
         let own = self.staging_folders();
         let linker = self.hard_linker(&own);
-        // The linked folders first: where nothing of theirs is staged, nothing is exchanged.
+        // Linked folders first: one with nothing staged is not exchanged at all.
         for root in &self.stage.roots[1..] {
             linker.link_root(root)?;
         }
@@ -381,12 +385,12 @@ impl<'a> RestoreRun<'a> {
         self.stage.set_folder_attributes(self.contents, kept)
     }
 
-    /// Whether files of the home are replaced, and none outside of it.
+    /// Returns true if only files of the home are replaced, none outside of it.
     fn changes_home_only(&self) -> bool {
         self.plan.target == RestoreTarget::Home && self.outside.is_none()
     }
 
-    /// Exchanges the states. The login's locks are held all the while.
+    /// Exchanges the states. The locks on the login are held until this returns.
     fn commit(
         self,
         login: &StagedLogin,
@@ -416,7 +420,7 @@ impl<'a> RestoreRun<'a> {
         match outcome {
             swap::SwapOutcome::Done(leftovers) => notes.extend(leftovers.iter().map(|path| {
                 format!(
-                    "what was replaced could not be removed and only takes room: {}",
+                    "the replaced files could not be removed and only take up space: {}",
                     path.display()
                 )
             })),
@@ -427,7 +431,7 @@ impl<'a> RestoreRun<'a> {
                 });
             }
         }
-        // The exchange is done: nothing that fails from here on is a failed restore.
+        // The exchange is done. No error from here on means that the restore failed.
         let owner_error = login.record_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
         let is_restored = |path: &Path| {
@@ -450,8 +454,8 @@ impl<'a> RestoreRun<'a> {
     }
 }
 
-/// Refuses what a disk that ignores case would take for one: files, and folders that would become one
-/// with the files of both. What stays here is not to be taken for the archive's either.
+/// Refuses names that a case-insensitive disk would merge: two files, or two folders with the files
+/// of both. Includes the live files that stay.
 fn check_case(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -479,8 +483,8 @@ fn check_case(
     Ok(())
 }
 
-/// Refuses to replace folders that other file systems are mounted in: one at the top is replaced
-/// entry by entry, one further down cannot be.
+/// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
+/// entry by entry; one below it cannot be.
 fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     for mount in stage::mounts_in(folder)? {
         let Ok(relative) = mount.strip_prefix(folder) else {
@@ -494,8 +498,8 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     Ok(())
 }
 
-/// Begins the swap beside the home; within it where nothing can be made beside it, or where the
-/// home is a file system of its own.
+/// Begins the swap beside the home; within it, if nothing can be created beside it or the home is a
+/// mount point.
 fn begin_swap(
     request: &RestoreRequest<'_>,
     folder: &Path,

@@ -1,5 +1,5 @@
-//! The databases of a restore: where they go, the paths in them, and what they remember of rollouts
-//! that are no longer the same.
+//! The databases of a restore: chooses their folder, rewrites the paths in them, and removes
+//! projections of rollouts that are replaced by other content.
 
 use super::RestoreError;
 use super::apply::{RestoreRequest, RestoreRun};
@@ -24,7 +24,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 impl RestoreRun<'_> {
-    /// The databases that the archive brings, into the home and outside of it.
+    /// Returns the databases from the archive, for the home and outside of it, with their staged
+    /// paths.
     fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
         let mut staged = self.staged_database_files();
         staged.extend(self.outside_restored.iter().cloned());
@@ -32,7 +33,8 @@ impl RestoreRun<'_> {
         staged
     }
 
-    /// What comes where Codex has databases, whatever it is.
+    /// Returns the archive's files at paths where Codex keeps databases, whether they are databases
+    /// or not.
     fn staged_database_files(&self) -> Vec<(EntryName, PathBuf)> {
         self.plan
             .writes
@@ -48,8 +50,8 @@ impl RestoreRun<'_> {
             .collect()
     }
 
-    /// Ours were checked when they were taken and have digests; the Python tool's are copies of
-    /// live files and may be torn.
+    /// Checks the databases of an archive of the Python tool, because they are copies of live files
+    /// and may be torn. Databases in other archives were checked at their capture and have digests.
     pub(super) fn check_databases(&mut self) -> Result<(), RestoreError> {
         if !matches!(self.request.archive.layout(), Layout::Python(_)) {
             return Ok(());
@@ -58,13 +60,15 @@ impl RestoreRun<'_> {
             if path.metadata().is_ok_and(|meta| meta.len() == 0) {
                 continue;
             }
-            // Nothing but the log: SQLite removes files that a rollback journal names.
+            // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
             let [_, shm, journal] = home::database_sidecars(&path);
             tree::remove(&shm)?;
             if journal.metadata().is_ok_and(|m| m.len() > 0) {
                 return Err(ArchiveError::Damaged {
                     archive: self.request.archive.path().to_path_buf(),
-                    detail: format!("{name}: copied in the middle of a write (it has a journal)"),
+                    detail: format!(
+                        "{name}: copied in the middle of a write (it has a rollback journal)"
+                    ),
                 }
                 .into());
             }
@@ -91,8 +95,8 @@ impl RestoreRun<'_> {
         Ok(())
     }
 
-    /// Brings the databases into line: where they go, the paths in them, and what they remember of
-    /// rollouts that are no longer the same.
+    /// Adapts the databases to the restored files: their folder, the paths in them, and their
+    /// projections.
     pub(super) fn settle_databases(&mut self) -> Result<(), RestoreError> {
         self.place_outside_databases()?;
         let source = PathBuf::from(&self.request.archive.metadata().source_codex_home);
@@ -117,8 +121,8 @@ impl RestoreRun<'_> {
             };
             let rollouts =
                 RolloutOverlay(vec![&self.merged.local_only, &self.stage.rollouts, &live]);
-            // In the same home a row is wrong only when its conversation moved between the capture
-            // of the database and its own.
+            // In the same home a row is wrong only if its conversation moved between the capture of
+            // the database and that of the rollout.
             let strays = if same_home && !self.plan.merge {
                 Strays::Kept
             } else {
@@ -129,7 +133,7 @@ impl RestoreRun<'_> {
             if changed > 0 {
                 let paths = pluralize(changed, "path");
                 self.notes
-                    .push(format!("made to point into this home: {paths} in {name}"));
+                    .push(format!("updated {paths} in {name} to this home"));
             }
         }
         self.update_live_rows()?;
@@ -137,9 +141,8 @@ impl RestoreRun<'_> {
         self.forget_projections()
     }
 
-    /// Where the live state database stays: rows follow conversations that are put back under
-    /// another name than they have here (archived since, or no longer), and conversations that
-    /// come back bring their rows.
+    /// Updates the live state database, if it stays: rows follow conversations that were archived
+    /// or unarchived by the restore, and restored conversations bring their rows.
     fn update_live_rows(&mut self) -> Result<(), RestoreError> {
         if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
@@ -167,12 +170,12 @@ impl RestoreRun<'_> {
         }
         let home = self.home_path_in_rows();
         if let Some(of) = &reinstated {
-            // They may come from another home.
+            // The rows may come from another home.
             let here = RolloutOverlay(vec![&self.stage.rollouts]);
             thread_rows::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
         }
         for found in found {
-            // A damaged one is Codex's to set aside and make again.
+            // A damaged database is left to Codex, which moves it aside and creates a new one.
             if !self.copy_live(&found)? {
                 continue;
             }
@@ -194,7 +197,7 @@ impl RestoreRun<'_> {
         Ok(())
     }
 
-    /// The live databases of this name that the archive does not replace.
+    /// Returns the live databases with this name prefix that the archive does not replace.
     fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
         for name in self.live.names.iter() {
@@ -231,7 +234,7 @@ impl RestoreRun<'_> {
         found
     }
 
-    /// Copies a live database to where its changed copy is built; `false` when it is damaged.
+    /// Copies a live database to its staged path. Returns false if it is damaged.
     fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
             self.stage_outside(atomic::parent_of(&database.live))?;
@@ -240,8 +243,8 @@ impl RestoreRun<'_> {
         copy_unless_damaged(&database.live, &database.staged)
     }
 
-    /// Notes that a live database of the home is replaced by its staged copy, or goes where there
-    /// is none. Outside the home whatever is staged replaces what is live.
+    /// Adds a live database of the home to the plan: as replaced by its staged copy, or as removed
+    /// if there is none. Outside of the home, every staged file replaces a live one.
     fn plan_live_replacement(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else {
             if !database.staged.exists() {
@@ -261,7 +264,7 @@ impl RestoreRun<'_> {
         }
     }
 
-    /// The home as its owner names it: what Codex would write into its rows.
+    /// Returns the home as the user names it, which is how Codex writes it into rows.
     fn home_path_in_rows(&self) -> PathBuf {
         if self.request.folder.exists() {
             self.request.folder.clone()
@@ -270,8 +273,8 @@ impl RestoreRun<'_> {
         }
     }
 
-    /// Takes rows of the live database `name` over into its staged one, for conversations whose
-    /// files here stay.
+    /// Copies rows of the live database `name` into its staged one, for the conversations `ids`,
+    /// whose live files stay.
     fn import_live_rows(
         &self,
         name: &EntryName,
@@ -293,7 +296,7 @@ impl RestoreRun<'_> {
             return Ok(());
         }
         let copy = self.swap.folder().join("live.sqlite");
-        // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
+        // A damaged live database offers no rows. Codex creates them again from the rollouts.
         if copy_unless_damaged(&live, &copy)? {
             thread_rows::adopt_rows(staged, &copy, ids, rows)?;
         }
@@ -301,8 +304,8 @@ impl RestoreRun<'_> {
         Ok(())
     }
 
-    /// Decides where databases go that lay outside the archived home, or that Codex will look for
-    /// outside this one.
+    /// Decides where databases go that were outside of the archived home, or that Codex expects
+    /// outside of this one.
     fn place_outside_databases(&mut self) -> Result<(), RestoreError> {
         let from_outside = self.plan.has_outside_databases();
         let staged_config = self.stage.home().staged.join(home::CONFIG_TOML);
@@ -322,7 +325,7 @@ impl RestoreRun<'_> {
             if config.sqlite_home.is_some() && staged_config.exists() {
                 remove_sqlite_home_setting(&staged_config)?;
                 self.notes.push(
-                    "sqlite_home was taken out of config.toml: the databases are in the folder itself"
+                    "removed sqlite_home from config.toml: the databases are in the folder itself"
                         .into(),
                 );
             }
@@ -359,7 +362,7 @@ impl RestoreRun<'_> {
                 if databases.is_empty() {
                     return Ok(());
                 }
-                // Settings in an archive must not choose where we write.
+                // The settings in an archive must not choose a folder to write to.
                 let is_own = own.iter().any(|own| real(own) == folder);
                 if !is_own && !self.request.may_write_outside {
                     return Err(RestoreError::OutsideDatabases(folder));
@@ -382,8 +385,8 @@ impl RestoreRun<'_> {
         }
     }
 
-    /// Whether the disk of `folder`, where that is not the home's, has room for these databases: which
-    /// folder it is may have come from the archive's own settings.
+    /// Fails if the disk of `folder` is not the home's and has too little space for these
+    /// databases. Checked late, because the archive's settings may name the folder.
     fn check_space_outside(
         &self,
         folder: &Path,
@@ -403,8 +406,8 @@ impl RestoreRun<'_> {
         disk_space::check(&[need], disks)
     }
 
-    /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
-    /// conversations that lie elsewhere, in the log of a database maybe.
+    /// Returns true if another home uses the databases in `folder`: it is a home itself, or a
+    /// database has rows (possibly in its `-wal`) of conversations in another home.
     fn is_shared(&self, folder: &Path) -> Result<bool, RestoreError> {
         let of_homes = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
         if of_homes.iter().any(|name| folder.join(name).exists()) {
@@ -423,7 +426,7 @@ impl RestoreRun<'_> {
             let taken = database::snapshot(&path, &copy);
             let is_foreign = match taken {
                 Ok(()) => has_foreign_rows(&thread_rows::rollout_paths(&copy)?, &self.folder),
-                // What can still be read of it tells.
+                // The readable rows of a damaged database decide.
                 Err(DatabaseError::Damaged { .. }) => thread_rows::rollout_paths(&path)
                     .is_ok_and(|rows| has_foreign_rows(&rows, &self.folder)),
                 Err(e) => return Err(e.into()),
@@ -436,7 +439,8 @@ impl RestoreRun<'_> {
         Ok(false)
     }
 
-    /// Where databases are staged that replace those in `folder`, outside the home.
+    /// Returns the staging folder for databases in `folder`, outside of the home, and adds it to
+    /// the swap.
     fn stage_outside(&mut self, folder: &Path) -> Result<PathBuf, RestoreError> {
         if let Some((_, staging)) = &self.outside {
             return Ok(staging.clone());
@@ -475,16 +479,16 @@ impl RestoreRun<'_> {
         Ok(())
     }
 
-    /// Where the live projection database stays, what it remembers of rollouts that are replaced
-    /// by something that is not an extension has to go. One that comes from the archive was taken
-    /// before the archive's rollouts and fits them.
+    /// Removes projections of rollouts that are replaced by anything but a continuation, if the
+    /// live projection database stays. A database from the archive needs no change: it was captured
+    /// before the archive's rollouts.
     fn forget_projections(&mut self) -> Result<(), RestoreError> {
         if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
         let projections = self.live_databases(home::HISTORY_DATABASE_PREFIX);
         if projections.is_empty() {
-            // Nothing remembers anything: the rollouts need not be compared.
+            // Without projections the rollouts need no comparison.
             return Ok(());
         }
         let stale = self.discontinued_rollouts()?;
@@ -492,7 +496,7 @@ impl RestoreRun<'_> {
             return Ok(());
         }
         for found in projections {
-            // One that cannot be mended goes: Codex makes it again.
+            // A database that cannot be changed is removed: Codex creates it again.
             if self.copy_live(&found)?
                 && thread_rows::forget_projections(&found.staged, &stale).is_err()
             {
@@ -532,7 +536,8 @@ impl RestoreRun<'_> {
     }
 }
 
-/// Where this home has its databases, if outside of it, as far as is known before anything is unpacked.
+/// Returns the folder of this home's databases if it is outside of the home, as far as that is
+/// known before anything is unpacked.
 pub(super) fn outside_database_folder(
     request: &RestoreRequest<'_>,
     folder: &Path,
@@ -548,18 +553,19 @@ pub(super) fn outside_database_folder(
 /// A live database that the archive does not replace.
 struct LiveDatabase {
     live: PathBuf,
-    /// Where a changed copy of it is built.
+    /// The path that its changed copy is built at.
     staged: PathBuf,
-    /// Its name in the home; `None` for one outside.
+    /// The name in the home; `None` for a database outside of it.
     name: Option<EntryName>,
 }
 
-/// Where databases are staged that replace those in `folder`.
+/// Returns the staging folder for databases in `folder`.
 fn outside_staging(folder: &Path) -> PathBuf {
     folder.join(".codex-manager-restore")
 }
 
-/// Whether these rows of a state database are of conversations that lie outside `home`.
+/// Returns true if any of these rows of a state database belongs to a conversation outside of
+/// `home`.
 fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
@@ -568,7 +574,7 @@ fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     })
 }
 
-/// Takes `sqlite_home` out of a staged config.toml; everything else stays as it is written.
+/// Removes `sqlite_home` from a staged config.toml and keeps the rest of the text.
 fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
     let text = config::read_text(path).at("read", path)?;
     if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
@@ -578,10 +584,12 @@ fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Copies the database `live`; `false`, and no copy, where it is damaged, cannot be read or has gone.
+/// Copies the database `live`. Returns false, without a copy, if it is damaged, unreadable or
+/// missing.
 ///
 /// # Errors
-/// The copy could not be made, which says nothing about the database: a disk without room for it.
+/// The copy cannot be written, for example because the disk is full. That proves nothing about the
+/// database.
 fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     match database::snapshot(live, copy) {
         Ok(()) => Ok(true),
@@ -593,7 +601,7 @@ fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     }
 }
 
-/// Moves a staged file; copies it where the places are on different file systems.
+/// Moves a staged file; copies it if the paths are on different file systems.
 #[allow(
     clippy::disallowed_methods,
     reason = "staged files: made durable before they count"

@@ -1,5 +1,5 @@
-//! Whether there is room for what a restore stages, on each disk that it stages something on: the home's,
-//! those that links and mounts in the home lead to, and that of databases outside of it.
+//! Checks the free space on every disk that a restore stages on: those of the home, of links and
+//! mounts in it, and of databases outside of it.
 
 use super::plan::RestorePlan;
 use super::stage::StageRoot;
@@ -10,16 +10,16 @@ use crate::codex::home::{Kind, kind_of};
 use crate::io::space;
 use std::path::{Path, PathBuf};
 
-/// What is asked of disks.
+/// The queries about disks.
 pub(super) trait Disks {
-    /// Which disk an existing folder is on; `None` where the system does not say.
+    /// Returns the id of the disk of an existing folder; `None` if the system does not know it.
     fn disk_of(&self, folder: &Path) -> Option<u64>;
 
-    /// How many bytes may still be written there; `None` where the system does not say.
+    /// Returns the bytes that can still be written there; `None` if the system does not know it.
     fn free_bytes(&self, folder: &Path) -> Option<u64>;
 }
 
-/// Those of this machine.
+/// The disks of this machine.
 pub(super) struct SystemDisks;
 
 impl Disks for SystemDisks {
@@ -32,16 +32,16 @@ impl Disks for SystemDisks {
     }
 }
 
-/// So many bytes will be written below a folder.
+/// The number of bytes that will be written below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SpaceNeed {
-    /// It, or what is above it, exists.
+    /// The folder may not exist yet.
     pub(super) folder: PathBuf,
     pub(super) bytes: u64,
 }
 
-/// What a plan stages: most of it in `staging`, what is below a linked root beside that, and databases
-/// for a folder `outside` of the home there as well, where that is on another disk.
+/// Returns the space that a plan needs: in `staging`, beside the targets of linked roots, and in
+/// the folder `outside` of the databases, if that is on another disk.
 pub(super) fn needs(
     archive: &ArchiveReader,
     plan: &RestorePlan,
@@ -97,17 +97,18 @@ pub(super) fn needs(
     needs
 }
 
-/// Whether what is staged in `staging` has to be copied to get into `folder`. Unknown disks count as one.
+/// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if
+/// a disk is unknown.
 pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disks) -> bool {
     let disk = |folder: &Path| disks.disk_of(nearest_existing_folder(folder));
     let (one, other) = (disk(folder), disk(staging));
     one.is_some() && other.is_some() && one != other
 }
 
-/// Refuses what does not find room: `needs` on one disk count together.
+/// Fails if a disk has too little space for the sum of the `needs` on it.
 ///
 /// # Errors
-/// [`ArchiveError::NoSpace`], with the first folder on the disk that is too small.
+/// [`ArchiveError::NoSpace`] with the first folder on that disk.
 pub(super) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
     let mut left: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
@@ -133,14 +134,14 @@ pub(super) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), Archiv
     Ok(())
 }
 
-/// The nearest folder that exists at `folder` or above it.
+/// Returns the nearest existing folder at `folder` or above it.
 fn nearest_existing_folder(folder: &Path) -> &Path {
     let mut above = folder.ancestors().filter(|path| path.is_dir());
     above.next().unwrap_or(folder)
 }
 
-/// Chunks of large files that are zeros, as far as their members tell: nothing packs as well as zeros do,
-/// to a thousandth. They are holes again and need no room. Found out without unpacking them.
+/// Returns the chunks of large files that contain only zeros, judged by the size of their members:
+/// nothing else compresses by a factor of 900. They become holes and need no space.
 fn zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
     const MIN_ZERO_CHUNK_RATIO: u64 = 900;
     let manifest = archive.manifest();
@@ -164,7 +165,7 @@ fn zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> 
 mod tests {
     use super::*;
 
-    /// Disks by the beginning of a path, and their room.
+    /// Disks by the last component of a path, with their free bytes.
     struct FakeDisks(&'static [(&'static str, u64)]);
 
     impl FakeDisks {
@@ -175,7 +176,7 @@ mod tests {
 
     impl Disks for FakeDisks {
         fn disk_of(&self, folder: &Path) -> Option<u64> {
-            // The first two are one.
+            // The first two folders are on one disk.
             Some(self.place(folder)?.max(1) as u64)
         }
 
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn each_disk_needs_room_for_all_that_comes_onto_it() {
+    fn each_disk_needs_space_for_the_sum_of_its_needs() {
         let root = tempfile::tempdir().unwrap();
         for name in ["home", "beside", "other"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
@@ -213,12 +214,12 @@ mod tests {
             }
         };
         assert_eq!(short(&[("home", 100), ("other", 50)]), None);
-        // A folder that is not there yet is on the disk of what is above it.
+        // A missing folder counts as on the disk of its nearest existing ancestor.
         let found = short(&[("home", 1), ("other/new/deep", 51)]);
         assert_eq!(found, Some(("other".into(), 51, 50)));
         let found = short(&[("home", 60), ("beside", 60)]);
         assert_eq!(found, Some(("home".into(), 120, 100)));
-        // Where nothing is known nothing is refused.
+        // Unknown disks refuse nothing.
         let needs = [SpaceNeed {
             folder: root.path().join("unknown/x"),
             bytes: u64::MAX,

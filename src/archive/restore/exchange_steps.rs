@@ -1,4 +1,4 @@
-//! Which names a restore exchanges: the places that it works in, and the steps for what was staged there.
+//! Computes the exchange steps of a restore, and the folders that it works in.
 
 use super::RestoreError;
 use super::apply::{RestoreRun, is_access_denied};
@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 impl RestoreRun<'_> {
-    /// The top-level names that change.
+    /// Returns the top-level names of the home that change.
     pub(super) fn changed_top_names(&self) -> BTreeSet<OsString> {
         let linked = &self.stage.roots[1..];
         let mut tops: BTreeSet<OsString> = BTreeSet::new();
@@ -32,8 +32,8 @@ impl RestoreRun<'_> {
         tops
     }
 
-    /// Where the new state of each root goes should the restore have to be undone: beside what it
-    /// would have replaced; within it, under a name of ours, where nothing can be moved out.
+    /// Returns for each root its staged path and the path that the new state is moved to if the
+    /// restore is undone: beside the live folder, or within it if nothing can be moved out.
     pub(super) fn undo_destinations(&self) -> Vec<(PathBuf, PathBuf)> {
         let at = self.request.now.timestamp();
         let place = |root: &StageRoot| {
@@ -50,7 +50,7 @@ impl RestoreRun<'_> {
         roots.map(|r| (r.staged.clone(), place(r))).collect()
     }
 
-    /// The steps that put what is staged into place.
+    /// Returns the steps that exchange the staged paths with the live ones.
     pub(super) fn steps(&self) -> Result<Vec<ExchangeStep>, RestoreError> {
         if self.file_by_file {
             return self.partial_steps();
@@ -111,9 +111,9 @@ impl RestoreRun<'_> {
     }
 }
 
-/// The top-level links to elsewhere whose content the archive replaces: what they lead to is
-/// replaced, the links stay. Never so for logins, settings and databases: those are replaced as
-/// names.
+/// Returns the top-level links and mounts whose content the archive replaces: the target is
+/// replaced, the link stays. Logins, settings and databases are not among them, because there the
+/// link itself is replaced.
 pub(super) fn linked_roots(
     folder: &Path,
     plan: &RestorePlan,
@@ -154,8 +154,8 @@ pub(super) fn linked_roots(
     Ok(roots)
 }
 
-/// Adds the folder that `root` is staged in to the swap: within the live one where nothing can be made
-/// beside it.
+/// Adds the staging folder of `root` to the swap. If it cannot be created beside the live folder,
+/// it is created within it.
 pub(super) fn add_root(swap: &mut Swap, mut root: StageRoot) -> Result<StageRoot, RestoreError> {
     match swap.add_folder(atomic::parent_of(&root.staged)) {
         Err(SwapError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {

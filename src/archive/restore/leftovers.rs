@@ -1,5 +1,6 @@
-//! What restores replaced and could not remove: a file of another user, an immutable one. It only takes
-//! room, so it gets a name that no restore looks at, and later commands try again.
+//! Replaced folders that a restore could not remove, because a file in them is immutable or belongs
+//! to another user. They only take up space, so they get a name that no restore uses, and later
+//! commands try again.
 
 use super::stage;
 use super::swap::{FOLDER_SUFFIX, check_private_folder, folder_beside, folder_within, is_pending};
@@ -9,14 +10,14 @@ use crate::io::tree;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// How the names of folders end that could not be removed.
+/// The suffix of the names of such folders, before `-N`.
 const LEFTOVER_SUFFIX: &str = ".old";
 
-/// Gives a folder a name that no restore looks at, so that nobody has to wait for it, and tries again
-/// to remove it. Gives where it is, if it still is.
+/// Renames a folder, so that it blocks no later restore, and tries again to remove it. Returns its
+/// path if it still exists.
 #[allow(
     clippy::disallowed_methods,
-    reason = "to be found under either name is good enough"
+    reason = "needs no fsync: a leftover is found under either name"
 )]
 pub(super) fn rename_and_remove(folder: &Path) -> Option<PathBuf> {
     let names = (1..1000).map(|n| with_suffix(folder, &format!("{LEFTOVER_SUFFIX}-{n}")));
@@ -26,7 +27,7 @@ pub(super) fn rename_and_remove(folder: &Path) -> Option<PathBuf> {
     tree::remove(&place).is_err().then_some(place)
 }
 
-/// Whether this is the name of what a restore could not remove.
+/// Returns true if this is the name of a leftover folder.
 pub(super) fn is_leftover_name(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let number = name
@@ -36,8 +37,7 @@ pub(super) fn is_leftover_name(folder: &Path) -> bool {
     number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Tries again to remove what restores in `folder` could not remove. Costs a listing of what is beside
-/// that.
+/// Tries again to remove the leftovers of restores in `folder`. Costs one listing of its parent.
 pub(super) fn retry_removal(folder: &Path) {
     for leftovers in list(folder) {
         if is_pending(&leftovers) && check_private_folder(&leftovers).is_ok() {
@@ -46,8 +46,8 @@ pub(super) fn retry_removal(folder: &Path) {
     }
 }
 
-/// Where restores of `home` work apart from beside it and in it: at what its links lead to, in what is
-/// mounted in it, and where its settings put databases.
+/// Returns the staging folders of restores of `home` that are neither beside it nor in it: at the
+/// targets of its links, in its mounts, and in the folder of its databases.
 pub(super) fn separate_restore_folders(home: &Path) -> Vec<PathBuf> {
     let home = &home.canonicalize().unwrap_or_else(|_| home.to_path_buf());
     let mut places = Vec::new();
@@ -66,7 +66,7 @@ pub(super) fn separate_restore_folders(home: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// What restores in `folder` could not remove.
+/// Returns the leftovers of restores in `folder`, sorted.
 pub(super) fn list(folder: &Path) -> Vec<PathBuf> {
     let begin = with_suffix(folder, LEFTOVER_SUFFIX);
     let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_stands_aside_under_any_number_is_tried_again() {
+    fn leftovers_with_any_number_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("x.codex-manager-restore");
         for number in [2, 17] {

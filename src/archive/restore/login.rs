@@ -1,4 +1,4 @@
-//! The login of a restore: which one goes live, and what happens to the one that was.
+//! The login of a restore: chooses the one that goes live, and saves the live one first.
 
 use super::RestoreError;
 use super::apply::{RestoreRequest, RestoreRun};
@@ -22,7 +22,8 @@ use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use std::io;
 use std::path::Path;
 
-/// A login of another account is only replaced when that was asked for.
+/// Fails if the archive belongs to another account than the live login, unless the request allows
+/// it.
 pub(super) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
@@ -47,16 +48,16 @@ pub(super) fn check_account(
     })
 }
 
-/// What stands in the place of the live login.
+/// The state of the path of auth.json.
 pub(super) enum AuthJsonState {
-    /// A login, or what is left of one.
+    /// A file of readable size, or none.
     File(AuthFile),
-    /// What can be none: a folder, a pipe, a file far too large; why.
+    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
     NotAFile(String),
 }
 
 impl AuthJsonState {
-    /// Looks at it.
+    /// Reads auth.json, or what is at its path.
     pub(super) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
             Err(e) if AuthFile::is_no_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
@@ -64,7 +65,7 @@ impl AuthJsonState {
         }
     }
 
-    /// The login, where there is one.
+    /// Returns the login, if the file holds one.
     pub(super) fn login(&self) -> Option<&Login> {
         match self {
             Self::File(auth) => auth.login(),
@@ -88,7 +89,8 @@ fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
 }
 
 impl RestoreRun<'_> {
-    /// Decides which login will be live and stages it, under Codex's own locks.
+    /// Chooses the login that goes live and stages it. Takes the locks on the accounts, then
+    /// Codex's own lock on the login; they are held until the result is dropped.
     pub(super) fn stage_login(&mut self) -> Result<StagedLogin, RestoreError> {
         let staged = self.stage.home().staged.join(home::AUTH_JSON);
         if self.plan.target == RestoreTarget::Elsewhere {
@@ -134,7 +136,8 @@ impl RestoreRun<'_> {
                 }
                 if decision.outcome == AuthOutcome::KeptNewer {
                     self.notes.push(
-                        "the login of the profile went live: it is newer than the archive's".into(),
+                        "restored the login of the profile, because it is newer than the archive's"
+                            .into(),
                     );
                 }
                 login.went_live = Some(snapshot);
@@ -143,8 +146,8 @@ impl RestoreRun<'_> {
                 if let Some((decision, None)) = kept {
                     login.outcome = decision.outcome;
                 }
-                // What is live stays, but never as a hard link: Codex loses a login that it renews
-                // through one.
+                // The live login stays, but never as a hard link: Codex loses a login that it
+                // renews through one.
                 if self.whole || is_hard_linked(&live_path) {
                     copy_live_login(&live_path, &live, &staged)?;
                 }
@@ -159,7 +162,7 @@ impl RestoreRun<'_> {
         };
         write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
         self.notes.push(
-            "the login in this folder is history: used in two places it stops working in both"
+            "the login in this folder is a copy: if two homes use a login, it stops working in both"
                 .into(),
         );
         Ok(StagedLogin {
@@ -168,7 +171,8 @@ impl RestoreRun<'_> {
         })
     }
 
-    /// Which login goes live, and its bytes where that is not the live one.
+    /// Returns the decision, and the bytes of the chosen login if it is not the live one. `None` if
+    /// the login is not restored at all.
     fn choose_login(
         &mut self,
         live: &AuthJsonState,
@@ -184,7 +188,7 @@ impl RestoreRun<'_> {
         };
         if !store.reads_auth_json() {
             self.notes.push(format!(
-                "the login was not restored: Codex keeps it by cli_auth_credentials_store = \"{}\"",
+                "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
                 store.name()
             ));
             return Ok(None);
@@ -194,7 +198,7 @@ impl RestoreRun<'_> {
         };
         let Ok(archived) = AuthSnapshot::parse(bytes.to_vec()) else {
             self.notes
-                .push("the archive's auth.json is none; the live one stays".into());
+                .push("the archive's auth.json cannot be read; the live login was kept".into());
             return Ok(None);
         };
         let Some(login) = archived.login.clone() else {
@@ -212,7 +216,7 @@ impl RestoreRun<'_> {
         let profiles = Profiles::of(self.request.manager_home);
         let profile = match profiles.find(&login.identity)? {
             Some(profile) => Some(profile),
-            // What is known of the account outlives its profile.
+            // Records about an account outlive its profile.
             None => profiles.remembered(login.identity.email.as_str(), &login),
         };
         let same = |s: &&AuthSnapshot| {
@@ -240,7 +244,7 @@ impl RestoreRun<'_> {
             && !needs_no_owner
         {
             self.notes.push(format!(
-                "the login was not restored: {} is signed in in another Codex home: {}",
+                "the login was not restored: {} is signed in to another Codex home: {}",
                 profile.name,
                 home.display()
             ));
@@ -252,7 +256,7 @@ impl RestoreRun<'_> {
             && !login.freshness.is_newer_than(&moved.newest())
         {
             self.notes.push(format!(
-                "the login was not restored: that of {} was moved to another machine",
+                "the login was not restored: the login of {} was moved to another machine",
                 moved.name
             ));
             return Ok(None);
@@ -265,7 +269,8 @@ impl RestoreRun<'_> {
         Ok(Some((decision, bytes)))
     }
 
-    /// Saves the login that will no longer be live, before it is replaced.
+    /// Saves the live login to its profile, before it is replaced. Keeps unrecognized bytes in
+    /// quarantine.
     fn save_live_login(
         &mut self,
         live: &AuthJsonState,
@@ -276,7 +281,7 @@ impl RestoreRun<'_> {
         match live {
             AuthJsonState::File(AuthFile::Present(snapshot)) => {
                 if let Some(login) = &snapshot.login {
-                    // Until the exchange is done the live home owns it.
+                    // The live home stays the owner until the exchange is done.
                     let saved = profiles.save_back(
                         snapshot,
                         login,
@@ -288,10 +293,10 @@ impl RestoreRun<'_> {
                         .push(format!("the live login was saved to the profile {name}"));
                     staged.was_live = Some(snapshot.clone());
                 } else {
-                    // Perhaps a login of a kind that is not known here.
+                    // The bytes may be a login of a kind that this version does not know.
                     let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
                     self.notes.push(format!(
-                        "no login was recognised in auth.json; its bytes were kept in {}",
+                        "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
                         kept.display()
                     ));
                 }
@@ -299,7 +304,7 @@ impl RestoreRun<'_> {
             AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
                 let kept = profiles.quarantine_bytes(bytes)?;
                 self.notes.push(format!(
-                    "auth.json was {reason}; its bytes were kept in {}",
+                    "auth.json was {reason}; a copy was kept in {}",
                     kept.display()
                 ));
             }
@@ -317,7 +322,8 @@ impl RestoreRun<'_> {
     }
 }
 
-/// The login that is staged, and the locks that keep Codex, and others of ours, from it meanwhile.
+/// The staged login, with the locks that keep Codex and other codex-manager processes from changing
+/// it.
 #[derive(Debug)]
 pub(super) struct StagedLogin {
     pub(super) outcome: AuthOutcome,
@@ -340,8 +346,8 @@ impl Default for StagedLogin {
 }
 
 impl StagedLogin {
-    /// Writes down who owns which login, once the exchange is done. The bytes were saved before:
-    /// a crash in between leaves a wrong note, not a lost login.
+    /// Records the owner of each login after the exchange. The bytes were saved before, so a kill
+    /// in between leaves a wrong record, never a lost login.
     pub(super) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let went_live = match request.auth {
@@ -370,12 +376,12 @@ fn acquire_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
         LockError::Held(path) => RestoreError::Io(IoError {
             action: "lock",
             path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds it for too long"),
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex did not release it in time"),
         }),
     })
 }
 
-/// A new auth.json (0600), with this time or that of now.
+/// Writes a new auth.json (0600). `None` as the time leaves the current one.
 fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
     let mut file = atomic::create_private(path)?;
@@ -386,7 +392,7 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
     file.sync_all().at("fsync", path)
 }
 
-/// Whether a file has hard links.
+/// Returns true if the file has more than one hard link.
 fn is_hard_linked(path: &Path) -> bool {
     #[cfg(unix)]
     {
@@ -401,7 +407,7 @@ fn is_hard_linked(path: &Path) -> bool {
     }
 }
 
-/// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
+/// Stages the live login: a link stays a link, a file is copied with its modification time.
 fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,

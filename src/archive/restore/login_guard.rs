@@ -1,5 +1,5 @@
-//! What a recovery asks: the login that Codex may have renewed since a restore was killed is kept, and
-//! whoever uses the home is in the way.
+//! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
+//! killed, and reports the processes that use the home.
 
 use super::login::AuthJsonState;
 use super::swap::{FOLDER_SUFFIX, RecoveryGuard};
@@ -13,7 +13,7 @@ use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use std::path::Path;
 
-/// Of the homes and profiles of this machine.
+/// The recovery guard for the homes and profiles of this machine.
 pub(super) struct LoginGuard<'a> {
     pub(super) manager_home: &'a Path,
     pub(super) env: &'a Environment,
@@ -21,8 +21,8 @@ pub(super) struct LoginGuard<'a> {
 }
 
 impl RecoveryGuard for LoginGuard<'_> {
-    /// The newer one of an account goes live, and another account's is saved. What no login is
-    /// recognised in is kept as it is.
+    /// Of two logins of one account, the newer one goes live. The login of another account is saved
+    /// to its profile. Bytes without a recognized login go to quarantine.
     fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError> {
         let Some((old, login)) = self.read_or_quarantine(outgoing, incoming)? else {
             return Ok(());
@@ -52,15 +52,18 @@ impl RecoveryGuard for LoginGuard<'_> {
     fn holders(&self, home: &Path) -> Vec<Holder> {
         let outside = process::outside_folders(home, self.env);
         let mut seen = process::look(home, &outside, &ProgramNames::default());
-        // Other commands of ours look for an interrupted restore, too.
-        let is_look = |role: &Role| matches!(role, Role::Stranger { open } if open.starts_with(FOLDER_SUFFIX));
-        seen.processes.retain(|process| !is_look(&process.role));
+        // Other codex-manager commands open the journal's folder to look for an interrupted
+        // restore. They do not use the home.
+        let is_recovery_check = |role: &Role| matches!(role, Role::Stranger { open } if open.starts_with(FOLDER_SUFFIX));
+        seen.processes
+            .retain(|process| !is_recovery_check(&process.role));
         seen.holders()
     }
 }
 
 impl LoginGuard<'_> {
-    /// The login at `path`. Other bytes there are kept, unless they are at `other`, too.
+    /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
+    /// bytes.
     fn read_or_quarantine(
         &self,
         path: &Path,
@@ -114,7 +117,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn what_no_login_is_recognised_in_is_kept_before_it_goes() {
+    fn unrecognized_bytes_are_quarantined_before_they_are_replaced() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let manager_home = at("manager");
@@ -138,7 +141,7 @@ mod tests {
         let (outgoing, incoming) = (at("going"), at("coming"));
         fs::write(&incoming, "{}").unwrap();
         guard.keep_newer_login(&outgoing, &incoming).unwrap();
-        // What will be live as well needs not be kept.
+        // Bytes that stay live need no copy.
         fs::write(&outgoing, "{}").unwrap();
         guard.keep_newer_login(&outgoing, &incoming).unwrap();
         assert_eq!(kept(), [""; 0]);
@@ -149,7 +152,7 @@ mod tests {
         fs::remove_file(&outgoing).unwrap();
         fs::create_dir(&outgoing).unwrap();
         fs::write(outgoing.join("in"), "wreck").unwrap();
-        // Whatever is to come.
+        // Whatever the incoming path is.
         fs::remove_file(&incoming).unwrap();
         fs::create_dir(&incoming).unwrap();
         guard.keep_newer_login(&outgoing, &incoming).unwrap();

@@ -1,4 +1,4 @@
-//! `--merge`: what exists only here is kept, and of two rollouts the longer one.
+//! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
 use super::RestoreError;
 use super::plan::RestorePlan;
@@ -17,19 +17,20 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// What a merge found.
+/// The conversations that a merge keeps.
 #[derive(Debug, Default)]
 pub(super) struct MergeResult {
-    /// Conversations that exist only here.
+    /// Conversations that only the home has.
     pub(super) local_only: RolloutIndex,
-    /// Conversations whose file here stays, those that exist only here among them.
+    /// The ids of all conversations whose live file stays, including those in `local_only`.
     pub(super) kept_ids: HashSet<String>,
 }
 
-/// Goes through the staged files and takes back what the live state has more of.
+/// Removes staged rollouts from the plan if the live version is equal or longer, and merges
+/// line-based files.
 ///
 /// # Errors
-/// Conversations that went on differently on both sides.
+/// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
 pub(super) fn merge(
     stage: &mut Stage,
     plan: &mut RestorePlan,
@@ -60,18 +61,18 @@ pub(super) fn merge(
         };
         let (here, staged) = (home.join(path), stage.staged_path(name.as_path()));
         match long_path::with_both(&here, &staged, rollout::compare).at("compare", &here)? {
-            // Nothing to win: the file that stands here stays, with its own name and inode.
+            // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
                 long_path::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);
                 merged.kept_ids.insert(id);
-                // Should it stand here a second time, there is nothing to compare with any more.
+                // A second live file of the conversation has nothing left to be compared with.
                 archived.remove(&conversation.name);
             }
             Relation::SecondExtends if *name != file => {
-                // One conversation, one file: the shorter one under the other name goes.
+                // A conversation has one file: the shorter one under the other name is removed.
                 plan.removed.insert(&file);
             }
             Relation::SecondExtends => {}
@@ -95,7 +96,7 @@ pub(super) fn merge(
 /// Appends to `staged` the lines that only `live` has, in their order.
 fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
-    // Digests and places, not lines: the files may be large, and so may each line.
+    // Keeps digests, not lines: the file and each line may be large.
     let mut seen: HashSet<[u8; 32]> = HashSet::new();
     let mut is_terminated = true;
     for_each_line(staged, &mut |line| {
@@ -126,7 +127,7 @@ fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     }
 }
 
-/// A line of a file: where it is, with its end, and the digest of it without.
+/// The position of a line in a file, including its newline, and the SHA-256 of the line without it.
 struct LineSpan {
     start: u64,
     len: u64,

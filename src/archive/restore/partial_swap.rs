@@ -1,8 +1,8 @@
-//! Exchanging a home in pieces where it cannot be exchanged as a whole: each file by itself, and what can
-//! be moved of its folders as a whole.
+//! Exchange steps for a home that cannot be exchanged as a whole: its files one by one, and those
+//! of its folders that can be renamed as a whole.
 //!
-//! On an overlay, as in a container, a folder of a lower layer cannot be renamed; one that was made since
-//! can, with all that is in it.
+//! On an overlay, as in a container, a folder of a lower layer cannot be renamed. A folder that was
+//! created in the container can be, with everything in it.
 
 use super::RestoreError;
 use super::apply::{RestoreRun, is_access_denied};
@@ -15,9 +15,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Whether the system would rename the folder `live`. It is asked to put it into the place of `occupied`, a
-/// folder that something is in: that is refused either way, and before, with another answer, what is
-/// of a lower layer.
+/// Returns true if the system can rename the folder `live`. Tries to rename it over `occupied`, a
+/// folder with an entry. That fails either way, but with EXDEV instead of ENOTEMPTY for a folder of
+/// a lower layer.
 fn can_rename_folder(live: &Path, occupied: &Path) -> bool {
     #[allow(clippy::disallowed_methods, reason = "nothing is renamed")]
     let rename =
@@ -28,12 +28,12 @@ fn can_rename_folder(live: &Path, occupied: &Path) -> bool {
             io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists
         );
     }
-    // No system that is known does that: back, at once.
+    // No known system allows this rename. Undone at once.
     let _ = rename(occupied, live);
     false
 }
 
-/// Where a folder of ours is beside the new state of `root` that has something in it.
+/// Returns the path of the folder with an entry that [`can_rename_folder`] needs.
 fn rename_probe(root: &StageRoot) -> PathBuf {
     atomic::parent_of(&root.staged).join("full")
 }
@@ -49,7 +49,7 @@ fn is_folder(path: &Path) -> bool {
 }
 
 impl RestoreRun<'_> {
-    /// Whether the home has to be exchanged in pieces because of the layers that it lies in.
+    /// Returns true if the home is on an overlay and its own folder cannot be renamed.
     pub(super) fn needs_partial_swap(&self) -> Result<bool, IoError> {
         if !space::has_layers(&self.folder) {
             return Ok(false);
@@ -58,8 +58,8 @@ impl RestoreRun<'_> {
         Ok(!self.whole || !can_rename_folder(&self.folder, &occupied))
     }
 
-    /// Carries what stays over in those folders that are exchanged as a whole; elsewhere it stays where
-    /// it is.
+    /// Links unchanged files into the stage for folders that are exchanged as a whole. All other
+    /// unchanged files stay in place.
     pub(super) fn link_movable_folders(&mut self) -> Result<(), RestoreError> {
         let own = self.staging_folders();
         let mut whole_folders = self.movable_folders()?;
@@ -72,7 +72,7 @@ impl RestoreRun<'_> {
                 _ => linker.link_root(root),
             };
             match linked {
-                // A file of another user, which may be neither read nor linked, stays where it is.
+                // A file of another user may allow neither reads nor links. It stays in place.
                 Err(e) if is_access_denied(&e) => failed.push(folder.clone()),
                 other => other?,
             }
@@ -86,8 +86,8 @@ impl RestoreRun<'_> {
         Ok(self.stage.set_folder_attributes(self.contents, kept)?)
     }
 
-    /// The outermost folders that can be exchanged as a whole, of those that something changes in; by
-    /// their paths in the home.
+    /// Returns the outermost folders with changes that can be exchanged as a whole, by their paths
+    /// in the home.
     fn movable_folders(&self) -> Result<BTreeSet<PathBuf>, RestoreError> {
         for root in &self.stage.roots {
             create_rename_probe(root)?;
@@ -101,7 +101,7 @@ impl RestoreRun<'_> {
                 folder.clone_into(&mut last);
             }
         }
-        // Those that only get the archive's mode and time.
+        // Folders in which only mode and time change.
         for folder in self.contents.folders.iter().filter(|_| !self.plan.partial) {
             let path = folder.path.as_path();
             if kind_of(path) != Kind::Transient {
@@ -111,8 +111,8 @@ impl RestoreRun<'_> {
         Ok(movable.movable)
     }
 
-    /// A step for each file, for each folder that is new, and for each that goes as a whole; the login
-    /// last.
+    /// Returns a step for each file, for each new folder, and for each folder that is removed as a
+    /// whole. The login is last.
     pub(super) fn partial_steps(&self) -> Result<Vec<ExchangeStep>, RestoreError> {
         let own = self.staging_folders();
         let mut steps = PartialSteps {
@@ -128,8 +128,7 @@ impl RestoreRun<'_> {
                 steps.remove(self.stage.root_of(folder), folder)?;
             }
         }
-        // What is exchanged takes its name along: a second step of that, or of one below it, would take
-        // the new one away.
+        // A second step for an exchanged path, or for one below it, would move the new state away.
         let exchanged = steps.steps.iter().map(|step| step.live.clone());
         let exchanged: HashSet<PathBuf> = exchanged.collect();
         for name in self.plan.removed.iter() {
@@ -145,16 +144,16 @@ impl RestoreRun<'_> {
     }
 }
 
-/// Finds folders that can be exchanged as a whole; by their paths in the home.
+/// Finds the folders that can be exchanged as a whole. Paths are relative to the home.
 #[derive(Default)]
 struct MovableFolders {
     movable: BTreeSet<PathBuf>,
-    /// Those that cannot be.
+    /// Folders that cannot be renamed.
     fixed: HashSet<PathBuf>,
 }
 
 impl MovableFolders {
-    /// Adds the outermost one of `folder` and what is above it in `root`, if there is one.
+    /// Adds the outermost folder that can be renamed, of `folder` and its ancestors in `root`.
     fn add(&mut self, root: &StageRoot, folder: &Path) {
         let occupied = rename_probe(root);
         let (mut relative, mut live) = (root.prefix.clone(), root.live.clone());
@@ -189,7 +188,7 @@ impl MovableFolders {
     }
 }
 
-/// Steps that are being collected.
+/// Collects the exchange steps of files and folders.
 struct PartialSteps<'a> {
     linker: HardLinker<'a>,
     whole_folders: &'a BTreeSet<PathBuf>,
@@ -197,7 +196,7 @@ struct PartialSteps<'a> {
 }
 
 impl PartialSteps<'_> {
-    /// Adds the steps for what is staged at `staged`; `relative` is its path in the home.
+    /// Adds the steps for the staged path `staged`; `relative` is its path in the home.
     fn add(&mut self, relative: &Path, live: &Path, staged: &Path) -> Result<(), IoError> {
         let Ok(new) = lstat(staged) else {
             return Ok(());
@@ -215,7 +214,8 @@ impl PartialSteps<'_> {
             return Ok(());
         }
         if !is_new && !are_folders {
-            // What was carried over before that turned out to be impossible for all: it is there.
+            // An unchanged file that was linked before linking the whole folder failed. It is in
+            // place already.
             if !new.is_dir() && !is_folder(live) && !self.linker.is_replaced_or_dropped(relative) {
                 return Ok(());
             }
@@ -228,7 +228,7 @@ impl PartialSteps<'_> {
         Ok(())
     }
 
-    /// Adds the step that takes away what stands at `relative`, a path in the home.
+    /// Adds the step that removes the live path `relative`, a path in the home.
     fn remove(&mut self, root: &StageRoot, relative: &Path) -> Result<(), IoError> {
         let live = root.live_path(relative);
         if lstat(&live).is_ok() {

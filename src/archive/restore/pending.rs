@@ -1,7 +1,8 @@
-//! Restores that were interrupted: where to look for them, and finishing them.
+//! Finds interrupted restores and finishes them.
 //!
-//! The journal lies beside the home that was being replaced. So that any command finds it, whatever
-//! home it works on, a note in the manager home says where; both places are looked at.
+//! The journal lies beside the home that was being replaced. A pointer file in the manager home
+//! (`tmp/restores/`) names its folder, so that a command for another home finds it too. Both places
+//! are searched.
 
 use super::leftovers;
 use super::login_guard::LoginGuard;
@@ -14,27 +15,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a look at a note may hold its lock.
+/// The wait for the lock of a pointer, which another command holds only while it looks at it.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The folder of notes in the manager home.
+/// Returns the folder of the pointers in the manager home.
 fn pointers_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("tmp").join("restores")
 }
 
-/// A note that a restore works in a folder. Removed when dropped.
+/// A file that names the folder of a running restore. Removed on drop.
 #[derive(Debug)]
 pub(super) struct JournalPointer {
     path: PathBuf,
-    /// Tells others that its writer is alive, also before the folder is there.
+    /// Held while the restore runs. It shows that the restore is alive even before its folder
+    /// exists.
     lock: FileLock,
 }
 
 impl JournalPointer {
-    /// Leaves a note of `folder`; durable before anything is staged there.
+    /// Writes the pointer to `folder`. It is durable before anything is staged there.
     ///
     /// # Errors
-    /// Another restore that works there has left one.
+    /// [`SwapError::InProgress`] if another restore runs there.
     pub(super) fn create(manager_home: &Path, folder: &Path) -> Result<Self, SwapError> {
         let pointers = pointers_folder(manager_home);
         atomic::create_private_folder(&pointers)?;
@@ -46,9 +48,10 @@ impl JournalPointer {
                 Err(LockError::Held(_)) => return Err(SwapError::InProgress(folder.to_path_buf())),
                 Err(LockError::Io(e)) => return Err(e.into()),
             };
-            // A command that found it before it was locked may have taken it for an old one.
+            // Another command may have removed the file, as one without an owner, before it was
+            // locked.
             if lock.is_current(&path) {
-                // It removes itself, should it not get its text.
+                // Dropping it removes the file if writing fails.
                 let pointer = Self { path, lock };
                 pointer.lock.fill(text).at("write", &pointer.path)?;
                 atomic::sync_folder(&pointers)?;
@@ -57,14 +60,14 @@ impl JournalPointer {
         }
     }
 
-    /// Removes the note of a process that is gone.
+    /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
     fn remove(path: &Path) -> Result<(), SwapError> {
         match FileLock::try_exclusive(path) {
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
                 lock,
             }),
-            // Its folder is worked in again.
+            // A new restore runs in its folder.
             Err(LockError::Held(_)) => {}
             Err(LockError::Io(e)) => return Err(e.into()),
         }
@@ -74,14 +77,14 @@ impl JournalPointer {
 
 impl Drop for JournalPointer {
     fn drop(&mut self) {
-        // One that stays behind names a folder that is gone, and is removed by the next command.
+        // A pointer that stays behind names a missing folder. The next command removes it.
         if self.lock.is_current(&self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The folders in which a restore may have been interrupted.
+/// Returns the folders in which a restore may have been interrupted, with their pointers.
 pub fn candidate_folders(
     codex_home: &Path,
     manager_home: &Path,
@@ -101,14 +104,14 @@ pub fn candidate_folders(
     found
 }
 
-/// Whether a restore of `codex_home` is at work in another process.
+/// Returns true if another process is restoring `codex_home`.
 pub fn is_in_progress(codex_home: &Path) -> bool {
     restore_folders(codex_home)
         .iter()
         .any(|folder| swap::is_in_progress(folder))
 }
 
-/// Where a restore of a home works.
+/// Returns the folders that a restore of a home can have its journal in.
 fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonicalize()
@@ -116,7 +119,7 @@ fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     [swap::folder_beside(&home), swap::folder_within(&home)]
 }
 
-/// What restores of `codex_home` replaced and could not remove: it only takes room.
+/// Returns the replaced folders of `codex_home` that could not be removed. They only take up space.
 pub fn leftovers(codex_home: &Path) -> Vec<PathBuf> {
     let apart = leftovers::separate_restore_folders(codex_home);
     let restore_folders = restore_folders(codex_home).into_iter().chain(apart);
@@ -125,10 +128,11 @@ pub fn leftovers(codex_home: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Finishes or undoes every interrupted restore. Costs a few listings when there is none.
+/// Finishes or undoes every interrupted restore. Costs a few listings if there is none.
 ///
 /// # Errors
-/// One could not be finished.
+/// A restore of `codex_home` cannot be finished. Failures for other homes are reported as
+/// [`Recovery::Failed`].
 pub fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
@@ -145,24 +149,24 @@ pub fn recover_all(
         env,
         now,
     };
-    // That a restore of this home is put off is told once.
-    let mut done = Vec::new();
+    // A restore with a pointer is found twice, but reported once.
+    let mut reported = Vec::new();
     for (folder, pointer) in candidate_folders(codex_home, manager_home) {
         let is_own = own.contains(&folder);
         let recovery = match swap::recover(&folder, &guard) {
-            // Nobody has to wait for a disk with another home on it.
+            // A missing disk with another home must not block commands for this one.
             Err(e) if !is_own => {
                 recovered.push(Recovery::Failed(e.to_string()));
                 continue;
             }
             Ok(Recovery::Deferred(obstacle)) => {
-                if !done.contains(&folder) {
+                if !reported.contains(&folder) {
                     recovered.push(if is_own {
                         Recovery::Deferred(obstacle)
                     } else {
                         Recovery::Failed(obstacle.to_string())
                     });
-                    done.push(folder);
+                    reported.push(folder);
                 }
                 continue;
             }
@@ -199,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_restore_leaves_the_note_of_the_first_alone() {
+    fn a_second_restore_does_not_change_the_pointer_of_the_first() {
         let root = tempfile::tempdir().unwrap();
         let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
         let first = JournalPointer::create(&manager, &folder).unwrap();
@@ -207,10 +211,10 @@ mod tests {
         assert!(matches!(second, Err(SwapError::InProgress(_))));
         let text = fs::read(&first.path).unwrap();
         assert_eq!(text, folder.as_os_str().as_encoded_bytes());
-        // Nor does a look at it.
+        // Removing it as an old one does not either.
         JournalPointer::remove(&first.path).unwrap();
         assert!(first.path.exists());
-        // One that is another's by now is not removed.
+        // A dropped pointer does not remove the file of another restore.
         fs::remove_file(&first.path).unwrap();
         let path = first.path.clone();
         let third = JournalPointer::create(&manager, &folder).unwrap();

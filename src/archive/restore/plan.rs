@@ -1,5 +1,5 @@
-//! What a restore would write, remove and leave alone. Pure: from the archive's list and the
-//! home's list.
+//! Decides which files a restore writes, removes and keeps. Pure: compares the archive's list with
+//! the home's list.
 
 use super::RestoreError;
 use super::live_files::LiveFiles;
@@ -18,17 +18,17 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
-/// Which part of an archive is wanted.
+/// The part of an archive that is restored. The default is all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// `--only`: paths relative to the home, and what is below them.
+    /// The paths of `--only`, relative to the Codex home; each includes everything below it.
     pub only: Vec<PathBuf>,
-    /// `--session`: names of rollouts, see [`ConversationFile::name`].
+    /// The file names of the rollouts of `--session`; see [`ConversationFile::name`].
     pub conversations: Vec<String>,
 }
 
 impl Selection {
-    /// Whether it is less than everything.
+    /// Returns true if anything is selected, so that the rest of the archive is not restored.
     pub fn is_partial(&self) -> bool {
         !self.only.is_empty() || !self.conversations.is_empty()
     }
@@ -40,43 +40,43 @@ impl Selection {
     }
 }
 
-/// Where an archive is put.
+/// The kind of folder that an archive is restored into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RestoreTarget {
-    /// Into the Codex home.
+    /// The Codex home, whose files are replaced.
     Home,
-    /// Into a folder that nothing stands in.
+    /// An empty or new folder outside of the homes (`--to`).
     Elsewhere,
 }
 
-/// What would happen.
+/// The changes that a restore would make.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestorePlan {
-    /// Into what.
+    /// The kind of folder that is restored into.
     pub target: RestoreTarget,
-    /// Files of the archive that are put back; auth.json is decided apart.
+    /// The files of the archive that are written. auth.json is decided apart.
     pub writes: NameSet,
-    /// Files among them where none stands now.
+    /// The files among `writes` that the home does not have.
     pub added: NameSet,
-    /// Files that go: captured kinds that the archive lacks, and what stands beside databases
-    /// that are replaced.
+    /// The live files that are removed: those that the archive covers but lacks, and `-wal`, `-shm`
+    /// and `-journal` files of replaced databases.
     pub removed: NameSet,
-    /// Whether the archive's login is part of what is wanted.
+    /// True if the archive's login is part of the selection.
     pub wants_login: bool,
-    /// Whether only a part of the archive is put back.
+    /// True if only a selection of the archive is restored.
     pub partial: bool,
-    /// Whether conversations that exist only here are kept.
+    /// True if conversations that only the home has are kept (`--merge`).
     pub merge: bool,
-    /// The bytes that are written.
+    /// The size of the written files in bytes.
     pub bytes: u64,
 }
 
-/// Decides. `live` is empty when the target is elsewhere; its names are kept where those of the
-/// archive are.
+/// Computes the plan. `live` is empty when the target is elsewhere; its names share the archive's
+/// name table.
 ///
 /// # Errors
-/// Nothing in the archive fits the selection.
+/// Nothing in the archive matches the selection.
 pub fn plan_restore(
     archive: &ArchiveReader,
     target: RestoreTarget,
@@ -115,10 +115,11 @@ pub fn plan_restore(
                 plan.bytes = plan.bytes.saturating_add(size);
                 continue;
             }
-            // Bound to one installation, or the user's own original: put back only where there is
+            // Bound to one installation, or the user's own original: restored only if the home has
             // none.
             Kind::InstallationId | Kind::LegacyAuth if live_names.contains(path) => continue,
-            // Named by foreign archives alone; a `-wal` there is folded into its database.
+            // Only foreign archives hold such files. A `-wal` among them is merged into its
+            // database.
             Kind::Transient if !name.is_reserved() => continue,
             _ => {}
         }
@@ -133,7 +134,7 @@ pub fn plan_restore(
         let globs = manifest
             .map(|m| m.excluded_globs.clone())
             .unwrap_or_default();
-        // They compiled when the archive was made; ones that do not any more protect nothing.
+        // They compiled when the archive was made. If they no longer do, they protect nothing.
         let excludes = Excludes::new(&globs).unwrap_or_default();
         let exact = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
         let undo_removes: HashSet<&Path> = manifest
@@ -179,11 +180,12 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
-    /// One conversation, one file: what stands of a conversation that is put back under another
-    /// name (archived or compressed since) goes.
+    /// Removes live files of a restored conversation that have another name, because the
+    /// conversation was archived or compressed since. A conversation has one file.
     fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
         let conversation = |name: &EntryName| Some(conversation_of(name.as_path())?.name);
-        // By a hash first: the names of all would take more than everything else.
+        // Compares hashes first: a set of all names would need more memory than the rest of the
+        // plan.
         let hashes = RandomState::new();
         let written: HashSet<u64> = self
             .writes
@@ -207,7 +209,7 @@ impl RestorePlan {
         }
     }
 
-    /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    /// Removes the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
     fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
         let sidecars: Vec<_> = changed
@@ -219,8 +221,8 @@ impl RestorePlan {
         self.removed.extend(sidecars);
     }
 
-    /// Live files where a folder of the archive has to be, and those in a folder where one of its
-    /// files has to be: saved and removed like all that is replaced.
+    /// Removes live files at a path where the archive has a folder, and live files below a path
+    /// where the archive has a file. The safety backup saves them like everything that is replaced.
     fn remove_path_conflicts(&mut self, live_names: &NameSet) {
         let (mut in_file, mut in_live) = (
             AncestorLookup::new(&self.writes),
@@ -238,36 +240,36 @@ impl RestorePlan {
         self.removed.extend(conflicting);
     }
 
-    /// Whether this live file will be replaced or removed.
+    /// Returns true if the live file at `path` is replaced or removed.
     pub fn changes_file(&self, path: &Path) -> bool {
         self.removed.contains(path) || (self.writes.contains(path) && !self.added.contains(path))
     }
 
-    /// Whether something at `folder` or below it is written or removed.
+    /// Returns true if anything at `folder` or below it is written or removed.
     pub fn changes_below(&self, folder: &Path) -> bool {
         let mut changed = self.writes.iter().chain(self.removed.iter());
         changed.any(|name| name.as_path().starts_with(folder))
     }
 
-    /// The live files that will be replaced or removed.
+    /// Returns the live files that are replaced or removed.
     pub fn changes(&self) -> NameSet {
         let mut changes = self.writes.without(&self.added);
         changes.extend(self.removed.iter());
         changes
     }
 
-    /// Whether a database that lay outside the archived home is put back.
+    /// Returns true if the plan writes a database that was outside of the archived home.
     pub fn has_outside_databases(&self) -> bool {
         let mut written = self.writes.iter();
         written.any(|n| n.as_path().starts_with(EXTERNAL_DATABASES_FOLDER))
     }
 }
 
-/// Whether a file of this kind goes when an archive of this mode lacks it.
+/// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
 fn removes_absent(mode: BackupMode, kind: Kind) -> bool {
     match kind {
-        // Never by absence: the login has rules of its own, the id stays, the rest is the user's
-        // or not known.
+        // Never removed because of absence: the login has its own rules, the id stays, the rest
+        // belongs to the user or is unknown.
         Kind::Auth
         | Kind::InstallationId
         | Kind::LegacyAuth
@@ -298,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absence_removes_captured_kinds_and_nothing_else() {
+    fn absence_from_the_archive_removes_only_captured_kinds() {
         for (path, full, auth, sessions) in [
             ("sessions/2026/11/01/r.jsonl", true, false, true),
             ("archived_sessions/r.jsonl", true, false, true),

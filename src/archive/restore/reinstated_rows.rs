@@ -1,5 +1,5 @@
-//! What belongs to conversations that come back by themselves: their rows of the state database and
-//! their names. What is known of them here stays as it is.
+//! Rows and names of conversations that are restored without their databases: copied from the
+//! archive's state database and session index. Existing entries of the home stay unchanged.
 
 use super::RestoreError;
 use super::apply::RestoreRun;
@@ -20,19 +20,21 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The longest archived index that names are taken from; Codex writes a hundred bytes a name.
+/// The largest archived session index that names are read from, in bytes. Codex writes about a
+/// hundred bytes per name.
 const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Rows that an archive has of conversations that come back.
+/// The archive's rows of restored conversations.
 pub(super) struct ReinstatedRows {
-    /// The archived database, unpacked.
+    /// The path of the unpacked state database.
     pub(super) database: PathBuf,
-    /// The conversations.
+    /// The ids of the conversations.
     pub(super) ids: HashSet<String>,
 }
 
 impl RestoreRun<'_> {
-    /// The conversations that come back while the lists of the home stay its own.
+    /// Returns the ids of the restored conversations, for a restore that leaves the home's own
+    /// lists in place.
     fn reinstated_ids(&self) -> HashSet<String> {
         if self.plan.partial && self.plan.target == RestoreTarget::Home {
             self.stage.rollouts.ids()
@@ -41,10 +43,11 @@ impl RestoreRun<'_> {
         }
     }
 
-    /// Unpacks the archive's state database, if there are conversations whose rows may be in it.
+    /// Unpacks the archive's state database. `None` if no row is needed, or if the database is
+    /// missing or damaged.
     pub(super) fn unpack_reinstated_rows(&self) -> Result<Option<ReinstatedRows>, RestoreError> {
         let ids = self.reinstated_ids();
-        // Codex uses the newest of them.
+        // Codex uses the database with the highest version.
         let states = self.contents.files.iter();
         let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
         let found = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
@@ -53,12 +56,14 @@ impl RestoreRun<'_> {
         };
         let database = self.swap.folder().join("archived.sqlite");
         self.unpack(&entry, &database)?;
-        // One that the Python tool copied may be torn. Codex makes rows again from the rollouts.
+        // A copy made by the Python tool may be torn. Codex creates the rows again from the
+        // rollouts.
         let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
         Ok(is_sound.then_some(ReinstatedRows { database, ids }))
     }
 
-    /// Stages an index with the names that conversations had which come back without one.
+    /// Stages a session index to which the archived names are added, for restored conversations
+    /// that have no name in the home.
     pub(super) fn reinstate_names(&mut self) -> Result<(), RestoreError> {
         let name = Path::new(names::FILE_NAME);
         let mut ids: Vec<_> = self.reinstated_ids().into_iter().collect();
@@ -109,7 +114,7 @@ impl RestoreRun<'_> {
         Ok(())
     }
 
-    /// Unpacks one file of the archive, whatever is restored.
+    /// Unpacks one file of the archive, even if the plan does not restore it.
     fn unpack(&self, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
         let one = SingleFileSink {
             path: entry.path.as_path(),
@@ -121,7 +126,7 @@ impl RestoreRun<'_> {
     }
 }
 
-/// The version of the state database that an archive holds under this name; `None` for other files.
+/// Returns the version in the name of a state database; `None` for other files.
 fn state_version(name: &Path) -> Option<u64> {
     let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
     if !is_outside && kind_of(name) != Kind::Database {
@@ -143,7 +148,7 @@ fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Takes one file out of an archive.
+/// Writes a single file of an archive.
 struct SingleFileSink<'a> {
     path: &'a Path,
     file: File,

@@ -22,11 +22,11 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The label of archives that are made before a restore.
+/// The label of safety backups in file names and metadata.
 pub const SAFETY_LABEL: &str = "safety";
 
 impl RestoreRun<'_> {
-    /// Archives what will change.
+    /// Makes the safety backup. `None` if the request does not want one or nothing live changes.
     pub(super) fn safety_backup(
         &mut self,
         progress: &dyn Progress,
@@ -82,7 +82,7 @@ impl RestoreRun<'_> {
             metadata.plan.clone_from(&login.plan);
             label = login.identity.email.to_string();
         }
-        // The archive that is being put back often holds most of what it replaces.
+        // The archive that is restored often holds most of the files that it replaces.
         let options = ReuseOptions {
             verify: VerifyReused::All,
             rehash: false,
@@ -96,7 +96,7 @@ impl RestoreRun<'_> {
             source: source.as_ref(),
         };
         let captured = match capture::capture(&scope, &options, metadata.clone(), progress) {
-            // Of an archive that is put back in part, the other part may be damaged.
+            // For a partial restore, the other part of the archive may be damaged.
             Err(ArchiveError::Damaged { archive, .. })
                 if archive == self.request.archive.path() =>
             {
@@ -107,7 +107,7 @@ impl RestoreRun<'_> {
         };
         let mut unsaved = captured.skipped;
         let damaged = self.split_damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
-        // An unreadable login is kept beside the profiles, apart from archives.
+        // An unreadable login is kept in quarantine, not in an archive.
         unsaved.retain(|s| {
             s.path != Path::new(home::AUTH_JSON)
                 && (replaced_outside
@@ -116,7 +116,8 @@ impl RestoreRun<'_> {
                     || self.would_be_lost(&s.path))
         });
         if !unsaved.is_empty() {
-            // What stays in a folder has to be carried over, and for that be read as well.
+            // The files that stay in a folder must be linked, so the folder must be readable in any
+            // case.
             let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
             return Err(RestoreError::BackupIncomplete {
                 items: unsaved,
@@ -135,7 +136,7 @@ impl RestoreRun<'_> {
         Ok(Some(published))
     }
 
-    /// Takes the databases that are damaged, not only unreadable, out of what is not in the safety backup.
+    /// Removes damaged databases, not merely unreadable ones, from `unsaved` and returns them.
     fn split_damaged(
         &self,
         unsaved: &mut Vec<PathNote>,
@@ -150,7 +151,7 @@ impl RestoreRun<'_> {
             })
             .map(|s| s.path)
             .collect();
-        // What is no database is not archived from there.
+        // Outside of the home, files that are not databases are not archived.
         let is_foreign = |name: &&PathBuf| {
             let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
@@ -160,7 +161,8 @@ impl RestoreRun<'_> {
         damaged
     }
 
-    /// Whether something of what stands at `path` and is not in the safety backup would be gone.
+    /// Returns true if the restore would remove anything at `path`, which is not in the safety
+    /// backup.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changed_below = || {
             self.plan
@@ -176,7 +178,7 @@ impl RestoreRun<'_> {
         here.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
 
-    /// The databases outside the home that are replaced, by their names in an archive.
+    /// Returns the databases outside of the home that are replaced, by their names in an archive.
     fn replaced_outside(&self) -> Result<Vec<PathBuf>, RestoreError> {
         let Some((folder, staging)) = &self.outside else {
             return Ok(Vec::new());
@@ -193,7 +195,7 @@ impl RestoreRun<'_> {
         Ok(names)
     }
 
-    /// Where the live file with this name in an archive is.
+    /// Returns the live path of a file by its name in an archive.
     fn live_path(&self, name: &Path) -> PathBuf {
         match (&self.outside, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
             (Some((folder, _)), Ok(name)) => folder.join(name),
@@ -201,19 +203,19 @@ impl RestoreRun<'_> {
         }
     }
 
-    /// A live database that is too damaged to be archived gets a name where Codex puts such ones, so
-    /// that nothing is lost by replacing it.
+    /// Keeps each damaged live database under `db-backups`, where Codex keeps its own, so that the
+    /// restore discards nothing.
     fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
         for relative in damaged {
             let live = self.live_path(relative);
-            // One of the home may have the name of one outside.
+            // A database of the home may have the same name as one outside.
             let first = if relative.starts_with(EXTERNAL_DATABASES_FOLDER) {
                 2
             } else {
                 1
             };
             let second = self.request.now.timestamp();
-            // Nor must what another restore has kept in the same second be replaced.
+            // The number also avoids the folder of another restore in the same second.
             let names = (first..).step_by(2).map(|n| format!("sqlite-{second}-{n}"));
             let is_free = |name: &String| {
                 let place = self.folder.join(home::DB_BACKUPS).join(name);
@@ -233,7 +235,7 @@ impl RestoreRun<'_> {
                 tree::share(&here, &staged)?;
             }
             self.notes.push(format!(
-                "{} could not be archived; it was kept in {}/{folder}",
+                "{folder}/{} is damaged and not in the safety backup; it was kept in {}/{folder}/{folder}",
                 live.display(),
                 home::DB_BACKUPS,
             ));

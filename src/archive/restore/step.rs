@@ -1,8 +1,9 @@
-//! One exchange of a live name with a staged one, which can be told done from not done at any moment.
+//! One exchange of a live path with a staged one. Inode numbers show at any time whether it is
+//! done.
 //!
-//! What is staged is in a folder that nobody but us works in, so what stands there tells most: the new
-//! side, before the exchange; the old one, after it. That something live is gone tells nothing, since
-//! anybody may have removed it.
+//! No other program works in the staging folder, so the staged path is the best evidence: before
+//! the exchange it has the new state, after it the old one. A missing live file proves nothing,
+//! because any program may have removed it.
 
 use super::journal_path;
 use super::swap::late_writes::{self, LateWrites};
@@ -16,7 +17,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One exchange of a live name with a staged one. Either may be absent: then it is a move.
+/// One exchange of a live path with a staged one. If either is absent, it is a move. A step is an
+/// element of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExchangeStep {
     #[serde(with = "journal_path")]
@@ -25,36 +27,36 @@ pub struct ExchangeStep {
     pub(super) staged: PathBuf,
     live_id: Option<FileId>,
     staged_id: Option<FileId>,
-    /// What a recovery has to keep of what it exchanges away.
+    /// The later writes that a recovery has to keep of the side that it moves away.
     #[serde(rename = "late", default, skip_serializing_if = "Option::is_none")]
     pub(super) late_writes: Option<LateWrites>,
 }
 
-/// How far a step is.
+/// The progress of a step, judged by the inodes at its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StepStatus {
-    /// Not begun: what is staged is the new side.
+    /// Still to do: the staged path has the new state.
     Pending,
-    /// Cut off between the renames of an exchange.
+    /// Killed between the renames of an exchange: a backup exists.
     Interrupted,
-    /// Something of ours is provably in its place.
+    /// The new state is in place, or was and has been replaced since.
     Done,
-    /// There is nothing to do, forward or backward.
+    /// Nothing to do in either direction.
     NotNeeded,
-    /// What was staged is gone, but not into its place.
+    /// The staged file is gone, but not in place.
     Lost,
-    /// Neither side is known by either name.
+    /// The inodes at both paths are neither the old nor the new ones.
     Unknown,
 }
 
-/// Which state the steps lead to.
+/// The state that a recovery leads to: back to the old one, or forward to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
     Back,
     Forward,
 }
 
-/// What a name was found to be.
+/// The inode found at a path, compared with those in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum EntryIdentity {
     Absent,
@@ -63,18 +65,18 @@ enum EntryIdentity {
     Foreign,
 }
 
-/// Where the side that is live is while the other is moved into its place: in a folder of ours alone. The
-/// name says whether the live name was there all the while.
+/// The paths, in a staging folder, that keep the live file during an exchange by renames. The
+/// file's name shows whether the live path existed throughout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Backup {
-    /// A second name of what is live.
+    /// A hard link to the live file. The live path existed throughout.
     pub(super) linked: PathBuf,
-    /// The only name of what was live.
+    /// The moved live file. The live path was missing for a moment.
     pub(super) moved: PathBuf,
 }
 
 impl Backup {
-    /// Those of the step `number`, in this folder.
+    /// Returns the backup paths of step `number` in `folder`.
     pub(super) fn of(folder: &Path, number: usize) -> Self {
         let base = folder.join(number.to_string());
         Self {
@@ -83,7 +85,7 @@ impl Backup {
         }
     }
 
-    /// The one that is there.
+    /// Returns the backup that exists.
     fn existing(&self) -> Result<Option<&Path>, IoError> {
         for path in [&self.linked, &self.moved] {
             if look(path)?.is_some() {
@@ -95,7 +97,7 @@ impl Backup {
 }
 
 impl ExchangeStep {
-    /// The step that exchanges what now stands at `live` and at `staged`.
+    /// Records the step that exchanges the current files at `live` and `staged`.
     pub fn new(live: PathBuf, staged: PathBuf) -> Self {
         let note = |path: &Path| FileId::note(path).ok().flatten();
         let (live_id, staged_id) = (note(&live), note(&staged));
@@ -108,18 +110,19 @@ impl ExchangeStep {
         }
     }
 
-    /// Whether it is about this live name.
+    /// Returns true if the step changes the live path `live`.
     pub fn is_for(&self, live: &Path) -> bool {
         self.live == live
     }
 
-    /// Whether both names are of one file: there is nothing to exchange.
+    /// Returns true if both paths are one file, so that there is nothing to exchange.
     pub(super) fn is_same_file(&self) -> bool {
         let both = self.live_id.zip(self.staged_id);
         both.is_some_and(|(live, staged)| live.is(staged))
     }
 
-    /// The logins of both sides, where this step exchanges the login `auth_json`.
+    /// Returns the live and the staged path of the login, if this step exchanges the login
+    /// `auth_json`.
     pub(super) fn login_paths(&self, auth_json: &Path) -> Option<(PathBuf, PathBuf)> {
         if self.live == auth_json {
             return Some((self.live.clone(), self.staged.clone()));
@@ -128,7 +131,7 @@ impl ExchangeStep {
         is_home.then(|| (self.live.join(AUTH_JSON), self.staged.join(AUTH_JSON)))
     }
 
-    /// How far it is.
+    /// Reads the inodes at the paths and returns the status.
     pub(super) fn status(&self, backup: &Backup) -> Result<StepStatus, IoError> {
         let side = |path: &Path| {
             Ok(match look(path)? {
@@ -144,7 +147,7 @@ impl ExchangeStep {
         Ok(self.status_of(side(&self.live)?, side(&self.staged)?))
     }
 
-    /// The same of what was found, where nothing is aside.
+    /// Returns the status for the inodes at the two paths, if there is no backup.
     fn status_of(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) => match (staged, live) {
@@ -152,7 +155,8 @@ impl ExchangeStep {
                     StepStatus::Pending
                 }
                 (EntryIdentity::Absent, EntryIdentity::Old) => StepStatus::Lost,
-                // Codex may have replaced what is live since; what was replaced may have been removed.
+                // Codex may have replaced the live file since, and the replaced file may have been
+                // removed.
                 (EntryIdentity::Old | EntryIdentity::Absent, _)
                 | (EntryIdentity::Foreign, EntryIdentity::New) => StepStatus::Done,
                 (EntryIdentity::Foreign, EntryIdentity::Absent | EntryIdentity::Foreign) => {
@@ -167,7 +171,7 @@ impl ExchangeStep {
         }
     }
 
-    /// Exchanges the two, unless that is done.
+    /// Exchanges the two paths if the step is pending.
     pub(super) fn apply(&self, backup: &Backup) -> Result<(), IoError> {
         if self.status(backup)? != StepStatus::Pending {
             return Ok(());
@@ -176,13 +180,13 @@ impl ExchangeStep {
             (Some(_), Some(_)) if exists(&self.live)? => {
                 exchange_names(&self.live, &self.staged, backup)
             }
-            // Somebody may have removed what was live.
+            // Another program has removed the live file.
             (_, Some(_)) => move_to_free_name(&self.staged, &self.live),
             (_, None) => move_to_free_name(&self.live, &self.staged),
         }
     }
 
-    /// Exchanges them back, if they are exchanged.
+    /// Exchanges the two paths back if the step is done.
     pub(super) fn undo(&self, backup: &Backup) -> Result<(), IoError> {
         if self.status(backup)? != StepStatus::Done {
             return Ok(());
@@ -194,19 +198,20 @@ impl ExchangeStep {
             }
             (Some(_), _) if staged => move_to_free_name(&self.staged, &self.live),
             (None, Some(_)) if live => move_to_free_name(&self.live, &self.staged),
-            // What was replaced is there no more, or what is new is not.
+            // The old or the new file is gone, so nothing can be moved back.
             _ => Ok(()),
         }
     }
 
-    /// Whether there is something to exchange back, once it is done.
+    /// Returns true if the old state still exists, or if there was none.
     pub(super) fn can_be_undone(&self) -> Result<bool, IoError> {
         Ok(self.live_id.is_none() || exists(&self.staged)?)
     }
 
-    /// Ends an exchange that was cut off between its renames, so that the step is either done or not.
-    /// What was live all the while, or is a login, stays live, whatever is aside: `save` is given a login
-    /// that is then dropped. Gives where something was left that somebody put into a gap meanwhile.
+    /// Completes or reverts an exchange that was killed between its renames, so that the step is
+    /// done or pending. A live file that existed throughout stays live, and so does a login. `save`
+    /// saves a login whose backup is removed. Returns the path that a file was moved to which
+    /// another program had created at the live path.
     pub(super) fn resolve_interrupted(
         &self,
         backup: &Backup,
@@ -222,7 +227,7 @@ impl ExchangeStep {
             .zip(live.as_ref())
             .is_some_and(|((set, _), (live, _))| set.is(*live));
         if is_second_name {
-            // Whatever has become of what was staged.
+            // Correct whatever happened to the staged file.
             remove_file(path)?;
             return Ok(None);
         }
@@ -242,14 +247,14 @@ impl ExchangeStep {
         Ok(None)
     }
 
-    /// Gives what an older version set aside, beside what is staged, the name of now.
+    /// Renames a backup of an older version, beside the staged path, to its name in this version.
     pub(super) fn adopt_legacy_backup(&self, backup: &Backup) -> Result<(), IoError> {
         let older = with_suffix(&self.staged, ".aside");
         let Some((id, meta)) = look(&older)? else {
             return Ok(());
         };
         let sides = [self.live_id, self.staged_id];
-        // A file of the user may have such a name.
+        // The user may have a file with this name.
         if !sides.iter().flatten().any(|side| side.is(id)) {
             return Ok(());
         }
@@ -263,8 +268,8 @@ impl ExchangeStep {
         rename(&older, name).at("rename", &older)
     }
 
-    /// Frees the name that this step moves something to, should somebody have taken it since; gives
-    /// where that is now.
+    /// Frees the path that this step moves a file to, if another program has created a file there
+    /// since. Returns the path that this file was moved to.
     pub(super) fn free_target_name(
         &self,
         direction: Direction,
@@ -280,9 +285,8 @@ impl ExchangeStep {
         }
     }
 
-    /// Notes what has to be kept of what stands live now and will be exchanged away: whether that is
-    /// another than was noted, or was written to after the instant `since_ns`. Then the two are noted as
-    /// they are now.
+    /// Records the later writes to keep: whether the live file is another one than recorded, or was
+    /// written after `since_ns`. Then records the current inodes of both paths.
     pub(super) fn record_again(
         &mut self,
         direction: Direction,
@@ -315,7 +319,7 @@ fn exists(path: &Path) -> Result<bool, IoError> {
     Ok(look(path)?.is_some())
 }
 
-/// Moves what has a live name to a free one beside it; gives that.
+/// Moves the file at `live` to a free name beside it, and returns that.
 fn free_live_name(live: &Path) -> Result<Option<PathBuf>, IoError> {
     if exists(live)? {
         move_beside(live, live).map(Some)
@@ -324,7 +328,8 @@ fn free_live_name(live: &Path) -> Result<Option<PathBuf>, IoError> {
     }
 }
 
-/// Moves what stands at `from` to a free name beside `live`; gives that.
+/// Moves the file at `from` to the first free `NAME.found-after-restore-N` beside `live`, and
+/// returns that.
 pub(super) fn move_beside(from: &Path, live: &Path) -> Result<PathBuf, IoError> {
     let names = (1..).map(|n| with_suffix(live, &format!(".found-after-restore-{n}")));
     for name in names {
@@ -336,8 +341,8 @@ pub(super) fn move_beside(from: &Path, live: &Path) -> Result<PathBuf, IoError> 
     unreachable!("the names have no end")
 }
 
-/// Exchanges two names; by three renames where the system cannot do it in one call. Killed in these,
-/// [`ExchangeStep::resolve_interrupted`] ends it.
+/// Exchanges two paths; with three renames if the system has no call for it. After a kill between
+/// these, [`ExchangeStep::resolve_interrupted`] continues.
 fn exchange_names(live: &Path, staged: &Path, backup: &Backup) -> Result<(), IoError> {
     match exchange_in_one_call(live, staged) {
         Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
@@ -346,7 +351,7 @@ fn exchange_names(live: &Path, staged: &Path, backup: &Backup) -> Result<(), IoE
     let is_file = long_path::with(live, Path::symlink_metadata).is_ok_and(|m| !m.is_dir());
     let link = |live: &Path, linked: &Path| fs::hard_link(live, linked);
     if is_file && long_path::with_both(live, &backup.linked, link).is_ok() {
-        // A file is replaced by one rename: no moment is without it.
+        // One rename replaces a file, so the live path is never missing.
         if let Err(e) = rename(staged, live) {
             #[cfg(test)]
             tests::fail_if_killed()?;
@@ -367,7 +372,7 @@ fn remove_file(path: &Path) -> Result<(), IoError> {
     long_path::with(path, |path| fs::remove_file(path)).at("remove", path)
 }
 
-/// Moves to a name that is free.
+/// Renames to a path that must be free.
 fn move_to_free_name(from: &Path, to: &Path) -> Result<(), IoError> {
     if exists(to)? {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("move to", to);
@@ -397,13 +402,12 @@ pub(super) mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        /// How many renames are left before this thread counts as killed; `None` where the system
-        /// exchanges in one call.
+        /// The renames left before this thread counts as killed; `None` allows calls that exchange.
         static RENAMES_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    /// Does `work` without calls that exchange, and as if it were killed after so many renames. Says
-    /// whether it was.
+    /// Runs `work` without calls that exchange, and fails every rename after the first `renames`.
+    /// Returns true if it was stopped.
     pub(in super::super) fn killed_after_renames(renames: usize, work: impl FnOnce()) -> bool {
         RENAMES_LEFT.set(Some(renames));
         work();
@@ -421,10 +425,10 @@ pub(super) mod tests {
         }
     }
 
-    /// Whoever was killed clears nothing up.
+    /// Fails after a simulated kill, so that no cleanup runs.
     pub(super) fn fail_if_killed() -> Result<(), IoError> {
         match RENAMES_LEFT.get() {
-            Some(0) => Err(io::Error::other("killed")).at("clear up", Path::new("aside")),
+            Some(0) => Err(io::Error::other("killed")).at("clean up", Path::new("aside")),
             _ => Ok(()),
         }
     }
@@ -436,9 +440,8 @@ pub(super) mod tests {
         }
     }
 
-    /// What is put at each of the names of a step, and what that makes of it.
     #[test]
-    fn how_far_a_step_is_told_by_what_stands_at_its_names() {
+    fn the_inodes_at_both_paths_determine_the_status() {
         use StepStatus::{Done, Lost, NotNeeded, Pending, Unknown};
         const IDENTITIES: [EntryIdentity; 4] = [
             EntryIdentity::Absent,
@@ -446,7 +449,8 @@ pub(super) mod tests {
             EntryIdentity::New,
             EntryIdentity::Foreign,
         ];
-        // For each staged side the four live ones, in the order of SIDES.
+        // For each staged identity, the results for the four live ones in the order of
+        // `IDENTITIES`.
         let replace = [
             [Done, Lost, Done, Done],
             [Done, Done, Done, Done],
@@ -482,7 +486,7 @@ pub(super) mod tests {
                     let fixture = StepFixture::new(has_old, has_new, live, staged);
                     let status = fixture.step.status(&fixture.backup).unwrap();
                     assert_eq!(status, expected[row][column], "{context}");
-                    // Whatever is aside, it is cut off.
+                    // Any backup means that the step was interrupted.
                     for backup in [&fixture.backup.linked, &fixture.backup.moved] {
                         fs::write(backup, "aside").unwrap();
                         let status = fixture.step.status(&fixture.backup).unwrap();
@@ -494,10 +498,10 @@ pub(super) mod tests {
         }
     }
 
-    /// What is aside, by which way, what stands live and staged; what stands there after it is settled,
-    /// and what was left beside.
+    /// Columns: the backup was moved, the path is a login, live before, staged before; and the
+    /// expected live file, staged file and file beside the live path.
     #[test]
-    fn what_was_cut_off_is_settled_by_what_stands_at_its_names() {
+    fn an_interrupted_exchange_is_resolved_by_the_files_at_its_paths() {
         for (is_moved, is_login, live, staged, expected) in [
             (false, false, "old", "new", "old new -"),
             (false, false, "since", "new", "since new -"),
@@ -549,7 +553,7 @@ pub(super) mod tests {
         }
     }
 
-    /// A step, and what stands at its names since.
+    /// A step, and the files that are at its paths later.
     struct StepFixture {
         _root: tempfile::TempDir,
         step: ExchangeStep,
@@ -566,7 +570,7 @@ pub(super) mod tests {
                 }
             }
             let step = ExchangeStep::new(at("live"), at("staged"));
-            // Both are kept, so that nobody else gets their numbers.
+            // Both stay open under another name, so that no new file gets their inode numbers.
             for (exists, name, kept) in [(has_old, "live", "old"), (has_new, "staged", "new")] {
                 if exists {
                     fs::rename(at(name), at(kept)).unwrap();

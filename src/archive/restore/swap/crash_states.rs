@@ -1,5 +1,5 @@
-//! Every state that a step is found in, and what a recovery makes of it: the old or the new, with nothing
-//! lost that was written since.
+//! Tests the recovery of one step from every state that a kill, and later writes, can leave: the
+//! result is the old or the new state, and no later write is lost.
 
 use super::super::step::ExchangeStep;
 use super::super::step::tests::killed_after_renames;
@@ -13,37 +13,37 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// What a name may mean when a recovery looks.
+/// The file at a path when a recovery starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PathContent {
     Missing,
     Old,
     New,
-    /// Something that somebody has put there since; or a login that was kept, where it is staged.
+    /// A file created after the kill; at the staged path, a login that was kept.
     Later,
 }
 
-/// What an exchange without a call of the system for it had set aside.
+/// The backup of an exchange by renames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BackupContent {
-    /// Nothing.
+    /// There is no backup.
     Absent,
-    /// What was live then, and is no more.
+    /// A hard link to a file that was live and is not any more.
     Linked(PathContent),
-    /// What is live.
+    /// A hard link to the live file.
     SecondName,
-    /// What was live then, without another name.
+    /// The only name of a file that was live.
     Moved(PathContent),
 }
 
-/// One state that a step is found in.
+/// A state of a step after a kill.
 #[derive(Debug, Clone, Copy)]
 struct CrashState {
-    /// Of the journal.
+    /// The state in the journal.
     state: JournalState,
-    /// Whether another step is done.
+    /// True if another step of the journal is done.
     other_step_done: bool,
-    /// Whether something was live, and whether something was staged, when the step was written down.
+    /// Existence of the live and of the staged file when the step was recorded.
     initial: (bool, bool),
     is_folder: bool,
     live: PathContent,
@@ -93,7 +93,7 @@ impl CrashState {
         cases
     }
 
-    /// Nothing is at two places at once, and nothing that never was is at any.
+    /// Returns true if no file is at two paths, and none at any path if it never existed.
     fn is_possible(&self) -> bool {
         let set = match self.backup {
             Linked(at) | Moved(at) => at,
@@ -106,18 +106,18 @@ impl CrashState {
             && count(New) <= usize::from(self.initial.1)
             && !(is_link && self.is_folder)
             && !(self.backup == SecondName && self.live == Missing)
-            // Only an exchange sets aside.
+            // Only an exchange makes a backup.
             && (self.backup == BackupContent::Absent || self.initial == (true, true))
-            // What is staged for it, and then set aside for it, goes live with nothing left in its place.
+            // A login that was kept goes live by a rename that leaves its staged path empty.
             && (self.staged != Later
                 || (self.initial.1
-                    // Nothing comes to be where something new was moved away from.
+                    // No new file is created where the new state was moved away.
                     && (self.initial.0 || self.live != New)
                     && (matches!(self.backup, BackupContent::Absent | SecondName)
                         || matches!(self.live, Missing | Later))))
     }
 
-    /// What was set aside is given up where its name got, or lost, something else meanwhile.
+    /// Returns true if the recovery may remove the backup with this text.
     fn may_drop_backup(&self, text: &str) -> bool {
         match self.backup {
             Linked(Old) => text == "old item",
@@ -126,7 +126,7 @@ impl CrashState {
         }
     }
 
-    /// Makes it.
+    /// Creates the files of this state.
     fn create(&self, fixture: &SwapFixture) -> ExchangeStep {
         let mut swap = fixture.begin_in_state(JournalState::Prepared);
         let (live, staged) = (
@@ -159,7 +159,7 @@ impl CrashState {
             }
         });
         fixture.wait_for_clock_tick();
-        // What is nowhere is kept, so that nothing new gets its number.
+        // Files that are at no path are kept, so that no new file gets their inode numbers.
         let kept = fixture.path("kept");
         fs::create_dir(&kept).unwrap();
         for (path, name) in [(&live, "old"), (&staged, "new")] {
@@ -189,7 +189,7 @@ impl CrashState {
     }
 }
 
-/// What is held of the item, wherever.
+/// Returns the texts of all files of the item, at any path.
 fn item_contents(fixture: &SwapFixture) -> BTreeSet<String> {
     let texts = fixture.file_contents().into_iter();
     texts.filter(|text| text.ends_with(" item")).collect()
@@ -202,16 +202,16 @@ fn text_of(path: &Path) -> String {
 
 fn recover_fixture(fixture: &SwapFixture) -> Recovery {
     let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress));
-    let look = || recover(&fixture.path(STAGING), NO_GUARD);
-    once_free(look, is_held).unwrap()
+    let attempt = || recover(&fixture.path(STAGING), NO_GUARD);
+    once_free(attempt, is_held).unwrap()
 }
 
 #[test]
-fn from_every_state_a_step_leads_to_the_old_or_the_new_and_loses_nothing() {
+fn every_crash_state_recovers_to_old_or_new_without_losing_later_writes() {
     let cases = CrashState::all();
     assert!(cases.len() > 300, "{}", cases.len());
     let mut outcomes = [0; 3];
-    // Each waits for the disk most of the time.
+    // The threads wait for the disk most of the time.
     std::thread::scope(|scope| {
         let some = cases.chunks(cases.len().div_ceil(16));
         let threads: Vec<_> = some
@@ -250,7 +250,7 @@ fn check(case: CrashState, in_one_call: bool) -> usize {
     let has = item_contents(&fixture);
     let now = text_of(&step.live);
     let context = format!("{context}: {recovery:?}: {had:?} {has:?} {now}");
-    // What is live now is the state that it leads to, if that is anywhere.
+    // The live file is the one of the resulting state, if that exists anywhere.
     let is_at = |text: &str| !has.contains(text) || now == text;
     let (outcome, goes) = match &recovery {
         Recovery::Finished(_) => {
@@ -261,7 +261,8 @@ fn check(case: CrashState, in_one_call: bool) -> usize {
         Recovery::Undone(_) => {
             let other_step_done = case.state == JournalState::Committing && case.other_step_done;
             assert!(!other_step_done, "{context}");
-            // Where somebody took the old one out of our folder, there is nothing to go back to.
+            // If another program took the old file out of the staging folder, nothing can be
+            // restored.
             let is_new = now == "new item";
             assert!(
                 is_at("old item") && (case.initial.0 || !is_new),
@@ -276,12 +277,12 @@ fn check(case: CrashState, in_one_call: bool) -> usize {
         _ => panic!("{context}"),
     };
     for lost in had.difference(&has) {
-        // Nothing was begun: a login that was kept is in its old place, too.
+        // No step was begun: a kept login is also at its old path.
         let is_kept = lost == "kept item" && outcome == 1;
         let may_go = lost == goes || is_kept || case.may_drop_backup(lost);
         assert!(may_go, "{context}: {lost} is lost");
     }
-    // The next one finds nothing to do.
+    // A second recovery has nothing to do.
     let again = recover_fixture(&fixture);
     if outcome == 2 {
         assert_eq!(again, recovery, "{context}");

@@ -1,4 +1,4 @@
-//! `journal.json`: which exchange is under way, for whoever finds it.
+//! `journal.json`: the steps of a running exchange, for the process that has to recover it.
 
 use super::super::journal_path::JournalPath;
 use super::super::step::{Backup, ExchangeStep};
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum JournalState {
-    /// Being staged; nothing live has been touched.
+    /// The new state is being staged. No live file was changed.
     #[default]
     Prepared,
-    /// Steps are being done: go on.
+    /// Steps are being done. A recovery continues if any step is done.
     Committing,
-    /// Steps are being undone: go on undoing.
+    /// Steps are being undone. A recovery continues to undo them.
     Undoing,
-    /// All steps are done; what is staged now is the old state.
+    /// All steps are done. The staged files are the old state.
     Committed,
 }
 
@@ -27,28 +27,29 @@ pub(super) enum JournalState {
 pub(super) struct JournalFile {
     pub(super) state: JournalState,
     pub(super) steps: Vec<ExchangeStep>,
-    /// Every folder of this restore, on whatever file system; the first holds the journal.
+    /// Every staging folder of this restore. The first holds the journal.
     pub(super) folders: Vec<JournalPath>,
-    /// What is replaced. Older versions do not tell.
+    /// The folder that is replaced. Older versions did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) home: Option<JournalPath>,
-    /// For each folder, what the clock of its file system was just before the first step, in nanoseconds
-    /// since 1970. Empty until then, and where an older version wrote it.
+    /// For each folder, the time of its file system's clock just before the first step, in
+    /// nanoseconds since 1970. Empty until then, and in journals of older versions.
     #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) since_ns: Vec<i64>,
-    /// Where the new state is left when all is undone: from and to.
+    /// Source and destination of the new state, for a restore that is undone while processes may
+    /// write to it.
     #[serde(rename = "leave_at", default, skip_serializing_if = "Vec::is_empty")]
     pub(super) undo_destinations: Vec<(JournalPath, JournalPath)>,
 }
 
 impl Document for JournalFile {
     const SCHEMA: u64 = 1;
-    // Of a home that is exchanged file by file it is as long as the list of its files.
+    // Indentation would double a journal with one step per file.
     const INDENTED: bool = false;
 }
 
 impl JournalFile {
-    /// One that asks for nothing.
+    /// Returns a journal without steps.
     pub(super) fn prepared(folders: Vec<JournalPath>, home: Option<JournalPath>) -> Self {
         Self {
             folders,
@@ -57,7 +58,7 @@ impl JournalFile {
         }
     }
 
-    /// The folder that a step works in.
+    /// Returns the index of the staging folder of a step.
     fn folder_of(&self, step: &ExchangeStep) -> Result<usize, SwapError> {
         let folders = self.folders.iter().enumerate();
         let within = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
@@ -71,14 +72,14 @@ impl JournalFile {
         })
     }
 
-    /// Where the step `number` sets aside what is live.
+    /// Returns the backup paths of step `number`.
     pub(super) fn backup(&self, number: usize) -> Result<Backup, SwapError> {
         let folder = self.folder_of(&self.steps[number])?;
         Ok(Backup::of(&self.folders[folder].0.join("aside"), number))
     }
 
-    /// A name of ours on the file system of the step `number`, for what is found there, and when its
-    /// exchange began.
+    /// Returns the scratch folder for later writes to step `number`, on its file system, and the
+    /// time when the exchange began there.
     pub(super) fn late_write_scratch(&self, number: usize) -> Result<(PathBuf, i64), SwapError> {
         let folder = self.folder_of(&self.steps[number])?;
         let scratch = self.folders[folder].0.join("found");
@@ -86,7 +87,7 @@ impl JournalFile {
         Ok((scratch.join(number.to_string()), since_ns))
     }
 
-    /// The home that is replaced.
+    /// Returns the folder that is replaced.
     pub(super) fn home(&self) -> PathBuf {
         let recorded = self.home.as_ref().map(|home| home.0.clone());
         recorded
@@ -94,13 +95,13 @@ impl JournalFile {
             .unwrap_or_default()
     }
 
-    /// Its login.
+    /// Returns the path of its login.
     pub(super) fn auth_json(&self) -> PathBuf {
         self.home().join(AUTH_JSON)
     }
 }
 
-/// The home that a folder of ours is made for.
+/// Returns the home that a staging folder belongs to, judged by its name.
 fn home_of(folder: &Path) -> Option<PathBuf> {
     let name = folder.file_name()?;
     if name == OsStr::new(FOLDER_SUFFIX) {

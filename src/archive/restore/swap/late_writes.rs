@@ -1,5 +1,5 @@
-//! What somebody wrote after a restore was killed, in what its recovery is about to drop: it is left
-//! beside the live name.
+//! Keeps later writes: files that were written after a restore was killed, in a state that its
+//! recovery is about to remove. They stay beside the live path.
 
 use super::super::step::{ExchangeStep, move_beside, rename};
 use crate::codex::home::{Kind, kind_of};
@@ -9,18 +9,19 @@ use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// What is to be kept of one side of a step that a recovery exchanges itself: until then it was live.
+/// The later writes of a side that was live until the recovery moved it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(in super::super) enum LateWrites {
-    /// What was changed within the folder.
+    /// Changed files inside the folder.
     #[serde(rename = "within")]
     FilesInside,
     #[serde(rename = "whole")]
-    /// All of it: it came after the restore was killed.
+    /// The whole file or folder, because it was created after the kill.
     WholeEntry,
 }
 
-/// The clock of the file system that `folder` is on, in nanoseconds since 1970.
+/// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
+/// file for it, because that clock may differ from the system's.
 pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     let probe = folder.join("clock");
     drop(atomic::create_private(&probe)?);
@@ -29,7 +30,7 @@ pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     Ok(modified_ns(&meta))
 }
 
-/// When the content was written, as far as nobody has set that time.
+/// Returns the mtime in nanoseconds. Programs can set it.
 pub(super) fn modified_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
@@ -42,7 +43,8 @@ pub(super) fn modified_ns(meta: &Metadata) -> i64 {
     }
 }
 
-/// When the file was changed in any way, or got its name.
+/// Returns the ctime in nanoseconds: the last change of content, metadata or name. Elsewhere than
+/// on Unix, the later of mtime and birth time.
 fn changed_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
@@ -70,22 +72,23 @@ fn since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
     })
 }
 
-/// Whether it was written to after this instant. A time in the future alone does not say so.
+/// Returns true if the file was written after `since_ns`. Needs both times, because a program can
+/// set an mtime in the future.
 pub(in super::super) fn is_written_since(meta: &Metadata, since_ns: i64) -> bool {
     modified_ns(meta) > since_ns && changed_ns(meta) > since_ns
 }
 
-/// Looks through what a recovery drops.
+/// Finds later writes in the state that a recovery removes.
 pub(super) struct LateWriteFinder<'a> {
     /// The home that was restored.
     pub(super) home: &'a Path,
-    /// Its login, which goes a way of its own.
+    /// The path of its login, which [`super::RecoveryGuard`] handles.
     pub(super) auth_json: &'a Path,
 }
 
 impl LateWriteFinder<'_> {
-    /// Leaves what was written after `since_ns` into the side of `step` that is staged now beside its live
-    /// name; gives where. `scratch` is a name of ours for this step, on its file system.
+    /// Moves later writes in the staged side of `step` beside its live path, and returns where.
+    /// `scratch` is a folder for this step on the same file system.
     pub(super) fn keep_late_writes(
         &self,
         step: &ExchangeStep,
@@ -109,7 +112,7 @@ impl LateWriteFinder<'_> {
                 }
             }
         }
-        // Also what a recovery put there that was killed then.
+        // Includes files that an interrupted recovery put there.
         if look(scratch)?.is_none() {
             return Ok(None);
         }
@@ -117,7 +120,7 @@ impl LateWriteFinder<'_> {
         move_beside(scratch, &step.live).map(Some)
     }
 
-    /// The files below `folder` of the staged side that are to be kept.
+    /// Collects the files below `folder` of the staged side that have to be kept.
     fn collect_late_files(
         &self,
         step: &ExchangeStep,
@@ -135,7 +138,7 @@ impl LateWriteFinder<'_> {
             };
             let is_changed = changed_ns(&meta) > since_ns && step.late_writes.is_some();
             if meta.is_dir() {
-                // What lies in a folder that was moved here is not changed itself.
+                // Files in a folder that was moved here have no new ctime themselves.
                 let is_new = is_new || (is_changed && live.is_none());
                 self.collect_late_files(step, since_ns, &name, is_new, names)?;
                 continue;
@@ -149,7 +152,7 @@ impl LateWriteFinder<'_> {
         Ok(())
     }
 
-    /// Whether Codex makes it again; the login is kept elsewhere.
+    /// Returns true for files that Codex creates again, and for the login, which is handled apart.
     fn is_disposable(&self, live: &Path) -> bool {
         let transient = |name: &Path| {
             let is_index = name.as_os_str().as_encoded_bytes().ends_with(b"-shm");

@@ -1,4 +1,4 @@
-//! What a killed restore left: whether there is something, and finishing or undoing it.
+//! Recovers a restore that was killed: finds its journal, then finishes or undoes it.
 
 use super::super::journal_path::JournalPath;
 use super::super::step::{Direction, StepStatus};
@@ -11,85 +11,87 @@ use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic};
 use std::path::{Path, PathBuf};
 
-/// What was found of an interrupted restore.
+/// The result of looking for an interrupted restore and recovering it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
-    /// Nothing.
+    /// There is no interrupted restore.
     None,
-    /// A restore is at work in another process.
+    /// Another process is restoring the home.
     InProgress,
-    /// It had not begun to replace anything, or was being undone: the old state is there. What
-    /// somebody had put in its way is at these places.
+    /// The old state is live: no step was done, or the steps were undone. Files that other programs
+    /// had created at paths of the old state were moved to these paths.
     Undone(Vec<PathBuf>),
-    /// It had begun: the new state is there. So are these.
+    /// The new state is live. Later writes to replaced files were moved to these paths.
     Finished(Vec<PathBuf>),
-    /// It is as it was found, since it cannot be finished now.
+    /// The restore cannot be recovered now. Nothing was changed.
     Deferred(RecoveryObstacle),
-    /// It is another home's, and could not be looked at, or not be finished now.
+    /// A restore of another home cannot be recovered now. Holds the reason.
     Failed(String),
 }
 
-/// Why a restore that was interrupted cannot be finished now.
+/// The reason why an interrupted restore cannot be finished now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecoveryObstacle {
-    /// Somebody uses the home, of which a part would be exchanged.
-    #[error("an interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), super::super::join(.holders))]
+    /// Processes use the home, and a file of it would be exchanged.
+    #[error("the interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), super::super::join(.holders))]
     InUse {
-        /// The home.
+        /// The home that was being replaced.
         home: PathBuf,
-        /// Who.
+        /// The processes that use it.
         holders: Vec<Holder>,
     },
-    /// What stands there is neither what was replaced nor what replaces it: all of it was copied, perhaps.
-    #[error("an interrupted restore of {} does not fit what stands there and in {}", .home.display(), .folder.display())]
-    Unrecognised {
-        /// The home.
+    /// The files at the paths are neither the old nor the new ones; the folders may have been
+    /// copied.
+    #[error("the interrupted restore of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
+    Unrecognized {
+        /// The home that was being replaced.
         home: PathBuf,
-        /// The folder with the journal.
+        /// The staging folder with the journal.
         folder: PathBuf,
     },
-    /// A folder in which it works is not there.
-    #[error("an interrupted restore cannot be finished without {}", .0.display())]
+    /// A staging folder is missing, because its disk is not mounted, for example.
+    #[error("an interrupted restore cannot be finished: missing folder {}", .0.display())]
     MissingFolder(PathBuf),
 }
 
-/// What a recovery asks of those who know homes and logins.
+/// The knowledge about homes and logins that a recovery needs.
 pub trait RecoveryGuard {
-    /// Before the login `outgoing` is exchanged for `incoming`: keeps it, where it is newer or another
-    /// account's. There may be neither.
+    /// Called before the login at `outgoing` is exchanged for the one at `incoming`. Keeps
+    /// `outgoing` if it is newer or belongs to another account. Either may be missing.
     ///
     /// # Errors
-    /// It could not be kept.
+    /// The login could not be saved.
     fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError>;
 
-    /// Before the login `outgoing` is dropped while `remaining` stays live: keeps it, where it is another
-    /// account's.
+    /// Called before the login at `outgoing` is removed while `remaining` stays live. Saves
+    /// `outgoing` if it belongs to another account.
     ///
     /// # Errors
-    /// It could not be kept.
+    /// The login could not be saved.
     fn save_dropped_login(&self, outgoing: &Path, remaining: &Path) -> Result<(), IoError>;
 
-    /// Who uses a home.
+    /// Returns the processes that use a home.
     fn holders(&self, home: &Path) -> Vec<Holder>;
 }
 
-/// Whether a restore of the files in `folder` was interrupted or is at work. Touches nothing.
+/// Returns true if a restore in `folder` runs or was interrupted. Changes nothing.
 pub fn is_pending(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
-/// Whether another process restores in `folder` now. Touches nothing.
+/// Returns true if another process is restoring in `folder`. Changes nothing.
 pub fn is_in_progress(folder: &Path) -> bool {
     crate::io::lock::is_held(&folder.join(LOCK))
 }
 
-/// Finishes or undoes the restore whose journal is in `folder`, and removes what it staged.
+/// Finishes or undoes the restore whose journal is in `folder`, and removes its staging folders.
 ///
-/// Codex may have been used since: where no step is done, none is begun. While somebody uses the home
-/// nothing is exchanged; and what was written since into what is exchanged away is left beside.
+/// If no step is done, none is begun, because Codex may have been used since. While a process uses
+/// the home, nothing is exchanged. Later writes to files that are moved away stay beside the live
+/// paths.
 ///
 /// # Errors
-/// The file system refuses, or the journal cannot be read: then nothing is touched.
+/// An I/O error, or an unreadable journal; then nothing is changed.
 pub fn recover(folder: &Path, guard: &dyn RecoveryGuard) -> Result<Recovery, SwapError> {
     if !is_pending(folder) {
         return Ok(Recovery::None);
@@ -97,17 +99,18 @@ pub fn recover(folder: &Path, guard: &dyn RecoveryGuard) -> Result<Recovery, Swa
     check_private_folder(folder)?;
     let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
         Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
-        // Another process was faster.
+        // Another process removed the folder first.
         Ok(_) => return Ok(Recovery::None),
         Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
-        // Another process removed it between our look and the lock.
+        // Another process removed it between the check above and the lock.
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
     recover_locked(folder, lock, guard)
 }
 
-/// A journal is only believed where nobody but us can have put it: in a private folder of ours.
+/// Fails if `folder` is not a private folder of this user. Only then can no other user have written
+/// the journal in it.
 pub(in super::super) fn check_private_folder(folder: &Path) -> Result<(), SwapError> {
     #[cfg(unix)]
     {
@@ -130,7 +133,7 @@ fn has_staging_suffix(folder: &Path) -> bool {
             .is_some_and(|n| n.as_encoded_bytes().ends_with(FOLDER_SUFFIX.as_bytes()))
 }
 
-/// As [`recover`], where `lock` is that of the folder.
+/// Same as [`recover`], for the caller that holds the lock of the folder.
 pub(super) fn recover_locked(
     folder: &Path,
     lock: FileLock,
@@ -140,16 +143,16 @@ pub(super) fn recover_locked(
     let journal = match document::read::<JournalFile>(&path)? {
         DocumentState::Good(journal) => journal,
         DocumentState::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
-        // Killed before the first journal was written: nothing else is there.
+        // Killed before the first journal was written: the folder is empty.
         DocumentState::Absent => {
             JournalFile::prepared(vec![JournalPath(folder.to_path_buf())], None)
         }
     };
-    // What it names is removed in the end.
+    // The folders in the journal are removed in the end.
     if journal.folders.first().map(|f| f.0.as_path()) != Some(folder)
         || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
     {
-        let detail = "it names folders that are not ours".to_owned();
+        let detail = "it names folders that are no staging folders".to_owned();
         return Err(SwapError::DamagedJournal { path, detail });
     }
     let mut swap = Swap {
@@ -173,13 +176,13 @@ pub(super) fn recover_locked(
 }
 
 impl Swap {
-    /// Finishes or undoes what a killed process began. Nothing is removed before that is durable.
+    /// Finishes or undoes the exchange of a killed process. Removes nothing before that is durable.
     fn complete(
         &mut self,
         direction: Direction,
         guard: &dyn RecoveryGuard,
     ) -> Result<Recovery, SwapError> {
-        // Without the disk that it is on, a step looks as if it were done.
+        // Without its disk, a step would look done.
         let missing = self.journal.folders.iter().find(|f| !is_pending(&f.0));
         if let Some(JournalPath(missing)) = missing {
             return Ok(Recovery::Deferred(RecoveryObstacle::MissingFolder(
@@ -191,16 +194,16 @@ impl Swap {
         }
         let home = self.journal.home();
         let mut statuses = self.statuses()?;
-        let unrecognised = RecoveryObstacle::Unrecognised {
+        let unrecognized = RecoveryObstacle::Unrecognized {
             home: home.clone(),
             folder: self.folder().to_path_buf(),
         };
         if self.has_unknown_step(&statuses, direction) {
-            return Ok(Recovery::Deferred(unrecognised));
+            return Ok(Recovery::Deferred(unrecognized));
         }
         let is = |wanted: StepStatus| move |status: &StepStatus| *status == wanted;
         let has_interrupted = statuses.iter().any(is(StepStatus::Interrupted));
-        // Without a call of the system that exchanges, a step may have gone no further than that.
+        // Exchanges by renames may have stopped in the first step.
         let has_begun = has_interrupted || statuses.iter().any(is(StepStatus::Done));
         let needs_exchange = has_interrupted
             || has_begun && statuses.iter().any(is(pending_status(direction)))
@@ -214,53 +217,54 @@ impl Swap {
                 }));
             }
         }
-        let mut left = Vec::new();
+        let mut kept_beside = Vec::new();
         if has_interrupted {
-            left.extend(self.resolve_interrupted(guard)?);
+            kept_beside.extend(self.resolve_interrupted(guard)?);
             statuses = self.statuses()?;
             if self.has_unknown_step(&statuses, direction) {
-                return Ok(Recovery::Deferred(unrecognised));
+                return Ok(Recovery::Deferred(unrecognized));
             }
         }
         if direction == Direction::Forward && !statuses.iter().any(is(StepStatus::Done)) {
-            // The home is whole, and may have been used since: nothing of that may be lost.
-            return Ok(Recovery::Undone(left));
+            // The home is complete and may have been used since. Going forward could lose later
+            // changes.
+            return Ok(Recovery::Undone(kept_beside));
         }
-        left.extend(self.exchange_remaining(&statuses, direction, guard)?);
+        kept_beside.extend(self.exchange_remaining(&statuses, direction, guard)?);
         self.sync_parents()?;
         if direction == Direction::Back {
-            left.extend(self.move_out_new_state()?);
+            kept_beside.extend(self.move_out_new_state()?);
         }
         let kept = self.keep_late_writes()?;
         if !kept.is_empty() {
-            left.extend(kept);
+            kept_beside.extend(kept);
             self.sync_parents()?;
         }
         Ok(match direction {
             Direction::Forward => {
                 self.record_committed()?;
-                Recovery::Finished(left)
+                Recovery::Finished(kept_beside)
             }
             Direction::Back => {
                 self.reset_journal()?;
-                Recovery::Undone(left)
+                Recovery::Undone(kept_beside)
             }
         })
     }
 
-    /// Whether neither side of a step is known by its names, or what it needs is lost.
+    /// Returns true if the inodes of a step fit neither state, or the new state of one is lost.
     fn has_unknown_step(&self, statuses: &[StepStatus], direction: Direction) -> bool {
         let auth_json = self.journal.auth_json();
         let mut steps = statuses.iter().zip(&self.journal.steps);
         steps.any(|(status, step)| match status {
-            // Of a login that was renewed on both sides the live one stays.
+            // If both logins were renewed, the live one stays.
             StepStatus::Unknown => !step.is_for(&auth_json),
             StepStatus::Lost => direction == Direction::Forward,
             _ => false,
         })
     }
 
-    /// Takes over what an older version noted, and set aside.
+    /// Converts a journal of an older version: adds the clock, and renames backups.
     fn adopt_legacy_journal(&mut self) -> Result<(), SwapError> {
         let meta = self.path.symlink_metadata().at("look at", &self.path)?;
         for JournalPath(folder) in &self.journal.folders {
@@ -281,20 +285,22 @@ impl Swap {
         steps.map(status).collect()
     }
 
-    /// Ends each exchange that was cut off; gives what was put into the gaps.
+    /// Completes or reverts the steps that were killed between renames. Returns where files were
+    /// moved that other programs had created meanwhile.
     fn resolve_interrupted(&self, guard: &dyn RecoveryGuard) -> Result<Vec<PathBuf>, SwapError> {
         let auth_json = self.journal.auth_json();
-        let mut left = Vec::new();
+        let mut kept_beside = Vec::new();
         for (number, step) in self.journal.steps.iter().enumerate() {
             let backup = self.journal.backup(number)?;
             let save = |outgoing: &Path| guard.save_dropped_login(outgoing, &step.live);
-            left.extend(step.resolve_interrupted(&backup, step.is_for(&auth_json), save)?);
+            kept_beside.extend(step.resolve_interrupted(&backup, step.is_for(&auth_json), save)?);
         }
         self.sync_parents()?;
-        Ok(left)
+        Ok(kept_beside)
     }
 
-    /// Exchanges, forward or back, what the killed process did not; gives what was in the way.
+    /// Performs the remaining exchanges in `direction`. Returns where files in their way were
+    /// moved.
     fn exchange_remaining(
         &mut self,
         statuses: &[StepStatus],
@@ -302,7 +308,7 @@ impl Swap {
         guard: &dyn RecoveryGuard,
     ) -> Result<Vec<PathBuf>, SwapError> {
         let auth_json = self.journal.auth_json();
-        let mut left = Vec::new();
+        let mut kept_beside = Vec::new();
         let mut numbers = Vec::new();
         for (number, status) in statuses.iter().enumerate() {
             let step = &self.journal.steps[number];
@@ -316,15 +322,15 @@ impl Swap {
             if let Some((outgoing, incoming)) = step.login_paths(&auth_json) {
                 guard.keep_newer_login(&outgoing, &incoming)?;
             }
-            left.extend(step.free_target_name(direction)?);
+            kept_beside.extend(step.free_target_name(direction)?);
             step.record_again(direction, since_ns)?;
             numbers.push(number);
         }
         if numbers.is_empty() {
-            return Ok(left);
+            return Ok(kept_beside);
         }
         match self.write_journal() {
-            // Killed once more, the next recovery knows as much as this one did.
+            // If this process is killed too, the next recovery still has the journal as it was.
             Err(SwapError::Io(e)) if e.is_no_space() => {}
             written => written?,
         }
@@ -338,11 +344,11 @@ impl Swap {
                 Direction::Back => step.undo(&backup)?,
             }
         }
-        Ok(left)
+        Ok(kept_beside)
     }
 
-    /// Leaves what was written, since the restore was killed, into what is about to be dropped beside
-    /// the live names; gives where.
+    /// Moves later writes out of the state that is about to be removed, to paths beside the live
+    /// ones. Returns these.
     fn keep_late_writes(&self) -> Result<Vec<PathBuf>, SwapError> {
         let (home, auth_json) = (self.journal.home(), self.journal.auth_json());
         let finder = LateWriteFinder {
@@ -358,7 +364,7 @@ impl Swap {
     }
 }
 
-/// How far a step is that has to be exchanged yet.
+/// Returns the status of steps that still have to be exchanged.
 fn pending_status(direction: Direction) -> StepStatus {
     match direction {
         Direction::Forward => StepStatus::Pending,
@@ -377,7 +383,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn killed_between_any_two_steps_the_next_process_finishes() {
+    fn a_kill_between_any_two_steps_is_recovered() {
         for state in [JournalState::Committing, JournalState::Undoing] {
             for done in 0..=4 {
                 let fixture = SwapFixture::new();
@@ -403,7 +409,7 @@ mod tests {
         }
     }
 
-    /// Does the first steps.
+    /// Performs the first `steps` steps.
     fn apply(swap: &Swap, steps: usize) -> Result<(), SwapError> {
         for (number, step) in swap.journal.steps.iter().enumerate().take(steps) {
             step.apply(&swap.journal.backup(number)?)?;
@@ -418,8 +424,8 @@ mod tests {
         Ok(())
     }
 
-    /// What a kill leaves after so many renames of `work`: no destructor is run, but the lock goes. True
-    /// when `work` was at its end before.
+    /// Runs `work` and kills it after `renames` renames: no destructor runs, but the lock is
+    /// released. Returns true if `work` had ended before.
     fn kill(fixture: &SwapFixture, swap: Swap, renames: usize, work: impl FnOnce(&Swap)) -> bool {
         let mut killed = false;
         fixture.kill(swap, |swap| {
@@ -428,16 +434,15 @@ mod tests {
         !killed
     }
 
-    /// Where the system has no call that exchanges.
     #[test]
-    fn killed_between_any_two_renames_the_next_process_finishes() {
-        // The first step is one of a file, or of a folder.
+    fn a_kill_between_any_two_renames_is_recovered() {
+        // The first step changes a file, or a folder.
         let ways =
             [JournalState::Committing, JournalState::Undoing].map(|state| [(state, 0), (state, 1)]);
         for (state, first) in ways.into_iter().flatten() {
             let mut ended = false;
             for renames in 0.. {
-                // A recovery may be killed as well, after each number of renames.
+                // The recovery is killed too, after each number of renames.
                 for again in 0.. {
                     let fixture = SwapFixture::new();
                     let mut swap = fixture.begin_in_state(JournalState::Prepared);
@@ -484,34 +489,35 @@ mod tests {
     }
 
     #[test]
-    fn what_appeared_in_the_gap_of_a_killed_restore_is_kept_beside() {
+    fn files_created_while_a_path_was_missing_are_kept() {
         for renames in 0..=11 {
             let fixture = SwapFixture::new();
             let swap = fixture.begin_in_state(JournalState::Committing);
             kill(&fixture, swap, renames, |swap| drop(apply(swap, 4)));
-            // Codex was started before the next command, and makes what it misses.
-            let mut made = 0;
+            // Codex is started before the next command and creates the missing files.
+            let mut created = 0;
             for name in ["auth", "added", "folder/x"] {
                 let path = fixture.path("live").join(name);
                 if !path.exists() {
                     fs::create_dir_all(path.parent().unwrap()).unwrap();
                     fs::write(path, "made since").unwrap();
-                    made += 1;
+                    created += 1;
                 }
             }
             let recovery = recover_fixture(&fixture);
-            let (Recovery::Finished(left) | Recovery::Undone(left)) = &recovery else {
+            let (Recovery::Finished(kept_beside) | Recovery::Undone(kept_beside)) = &recovery
+            else {
                 panic!("{recovery:?}");
             };
             let is_new = matches!(recovery, Recovery::Finished(_));
             let context = format!("after {renames} renames");
             if is_new {
                 assert_eq!(fixture.live_state(), NEW, "{context}");
-                assert_eq!(left.len(), made, "{context}: {left:?}");
+                assert_eq!(kept_beside.len(), created, "{context}: {kept_beside:?}");
             } else {
                 assert_eq!(fixture.live_state(), "old made since old old", "{context}");
             }
-            for path in left {
+            for path in kept_beside {
                 let text = fs::read_to_string(path).or_else(|_| fs::read_to_string(path.join("x")));
                 assert_eq!(text.unwrap(), "made since", "{context}");
             }
@@ -519,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn what_codex_replaced_after_its_exchange_is_not_exchanged_back() {
+    fn files_that_codex_replaced_after_the_exchange_stay() {
         let fixture = SwapFixture::new();
         let swap = fixture.begin_in_state(JournalState::Committing);
         fixture.kill(swap, |swap| apply(swap, 3).unwrap());
@@ -531,11 +537,11 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_removed_has_not_begun() {
+    fn a_removed_live_file_does_not_count_as_a_done_step() {
         let fixture = SwapFixture::new();
         let swap = fixture.begin_in_state(JournalState::Committing);
         fixture.kill(swap, |_| ());
-        // As SQLite does with its log when Codex ends.
+        // SQLite does this with its log when Codex ends.
         fs::remove_file(fixture.path("live/gone")).unwrap();
         fs::write(fixture.path("live/auth"), "since").unwrap();
         assert_eq!(recover_fixture(&fixture), Recovery::Undone(vec![]));
@@ -544,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_since_is_left_beside_what_takes_its_place() {
+    fn later_writes_are_kept_beside_the_live_paths() {
         for (state, done) in [(JournalState::Committing, 1), (JournalState::Undoing, 4)] {
             let fixture = SwapFixture::new();
             let live = |name: &str| fixture.path("live").join(name);
@@ -567,7 +573,9 @@ mod tests {
                 ("added.found-after-restore-1", "replaced")
             };
             let recovery = recover_fixture(&fixture);
-            let (Recovery::Finished(mut left) | Recovery::Undone(mut left)) = recovery else {
+            let (Recovery::Finished(mut kept_beside) | Recovery::Undone(mut kept_beside)) =
+                recovery
+            else {
                 panic!("{recovery:?}");
             };
             assert_eq!(
@@ -576,10 +584,10 @@ mod tests {
                 "{state:?}"
             );
             let folder = live("folder.found-after-restore-1");
-            left.sort();
+            kept_beside.sort();
             let mut expected = vec![folder.clone(), live(since_ns)];
             expected.sort();
-            assert_eq!(left, expected, "{state:?}");
+            assert_eq!(kept_beside, expected, "{state:?}");
             let read = |path: PathBuf| fs::read_to_string(path).unwrap();
             assert_eq!(read(live(since_ns)), text);
             assert_eq!(read(folder.join("new")), "a new conversation");
@@ -591,8 +599,8 @@ mod tests {
     }
 
     #[test]
-    fn the_new_state_is_left_where_somebody_may_write_into_it() {
-        // All is undone, or nothing of it; the state was left, or not.
+    fn an_undone_new_state_is_moved_out_because_processes_may_write_to_it() {
+        // (steps were undone, the new state was moved out)
         for (undone, was_left) in [(false, false), (true, false), (true, true)] {
             let fixture = SwapFixture::new();
             let mut swap = fixture.begin_in_state(JournalState::Committing);
@@ -627,15 +635,15 @@ mod tests {
         }
     }
 
-    /// Somebody uses the home.
-    struct Busy;
+    /// A guard that reports a process that uses the home.
+    struct BusyGuard;
 
-    impl RecoveryGuard for Busy {
-        fn keep_newer_login(&self, _going: &Path, _coming: &Path) -> Result<(), IoError> {
+    impl RecoveryGuard for BusyGuard {
+        fn keep_newer_login(&self, _outgoing: &Path, _incoming: &Path) -> Result<(), IoError> {
             Err(std::io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
         }
 
-        fn save_dropped_login(&self, _going: &Path, _staying: &Path) -> Result<(), IoError> {
+        fn save_dropped_login(&self, _outgoing: &Path, _remaining: &Path) -> Result<(), IoError> {
             Err(std::io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
         }
 
@@ -662,15 +670,15 @@ mod tests {
             let swap = fixture.begin_in_state(state);
             fixture.kill(swap, |swap| apply(swap, done).unwrap());
             let before = fixture.file_contents();
-            let recovery = recover_when_unlocked(&fixture, &Busy).unwrap();
-            // Where there is nothing to exchange it is in nobody's way.
+            let recovery = recover_when_unlocked(&fixture, &BusyGuard).unwrap();
+            // A home without anything to exchange is recovered even while it is used.
             if done == 1 {
                 let Recovery::Deferred(RecoveryObstacle::InUse { holders, .. }) = recovery else {
                     panic!("{recovery:?}");
                 };
                 assert_eq!(holders[0].pid, Some(7));
                 assert_eq!(fixture.file_contents(), before);
-                let begun = Swap::begin(&fixture.path(STAGING), &fixture.path("live"), &Busy);
+                let begun = Swap::begin(&fixture.path(STAGING), &fixture.path("live"), &BusyGuard);
                 assert!(matches!(begun, Err(SwapError::Deferred(_))));
                 let _ = recover_fixture(&fixture);
             }
@@ -684,11 +692,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_copied_elsewhere_or_is_not_mounted_is_not_touched() {
+    fn copied_or_unmounted_folders_are_not_changed() {
         let fixture = SwapFixture::new();
         let swap = fixture.begin_in_state(JournalState::Committing);
         fixture.kill(swap, |swap| apply(swap, 1).unwrap());
-        // The same names and texts, other files.
+        // Same names and texts, different inodes.
         for name in [
             "live/auth",
             "live/folder",
@@ -710,11 +718,11 @@ mod tests {
         }
         let before = fixture.file_contents();
         let recovery = recover_fixture(&fixture);
-        let unrecognised = matches!(
+        let unrecognized = matches!(
             &recovery,
-            Recovery::Deferred(RecoveryObstacle::Unrecognised { .. })
+            Recovery::Deferred(RecoveryObstacle::Unrecognized { .. })
         );
-        assert!(unrecognised, "{recovery:?}");
+        assert!(unrecognized, "{recovery:?}");
         assert_eq!(fixture.file_contents(), before);
 
         let fixture = SwapFixture::new();
@@ -729,13 +737,13 @@ mod tests {
         assert_eq!(fixture.file_contents(), before);
     }
 
-    /// As they were written before there were `home`, `since_ns` and `undo_destinations`, with the number of the file
-    /// system, which may be another now.
+    /// Journals before `home`, `since` and `leave_at`, and with the device number, which can
+    /// change.
     #[cfg(unix)]
     #[test]
     fn journals_of_older_versions_are_read() {
         use std::os::unix::fs::MetadataExt;
-        // The rename of the last step was to come.
+        // Killed before the last rename of a step.
         for cut in [false, true] {
             let fixture = SwapFixture::new();
             let swap = fixture.begin_in_state(JournalState::Prepared);
@@ -781,7 +789,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn names_that_are_no_text_survive_a_kill() {
+    fn names_that_are_not_unicode_survive_a_kill() {
         use std::os::unix::ffi::OsStrExt;
         let fixture = SwapFixture::new();
         let mut swap = fixture.begin_in_state(JournalState::Prepared);
@@ -812,7 +820,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restore_at_work_is_not_recovered_by_another() {
+    fn a_running_restore_is_not_recovered_by_another_process() {
         let fixture = SwapFixture::new();
         let (_swap, _) = fixture.begin();
         assert_eq!(

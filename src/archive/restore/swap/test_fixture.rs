@@ -1,4 +1,4 @@
-//! A folder with an old state and a new one to put into its place, for the tests of a swap.
+//! The fixture of the tests of a swap: a folder with an old state and a staged new one.
 
 use super::super::step::ExchangeStep;
 use super::Swap;
@@ -10,7 +10,7 @@ use crate::io::IoError;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A live file, a live folder, a name to add and a name to remove, and what is staged for them.
+/// A live file, a live folder, a name to add and a name to remove, with their staged versions.
 pub(super) struct SwapFixture {
     pub(super) root: tempfile::TempDir,
 }
@@ -45,7 +45,7 @@ impl SwapFixture {
         (swap, steps.into())
     }
 
-    /// A swap that is about to do its first step, with this state in its journal.
+    /// Begins a swap that is about to do its first step, with `state` in its journal.
     pub(super) fn begin_in_state(&self, state: JournalState) -> Swap {
         let (mut swap, steps) = self.begin();
         swap.journal.since_ns = swap.prepare_backup_folders().unwrap();
@@ -54,21 +54,21 @@ impl SwapFixture {
         swap
     }
 
-    /// Does `work` and ends as a kill does: no destructor is run, but the lock goes.
-    #[allow(clippy::unused_self, reason = "read as what happens to the world")]
+    /// Runs `work`, then ends as after a kill: no destructor runs, but the lock is released.
+    #[allow(clippy::unused_self, reason = "reads as an action on the fixture")]
     pub(super) fn kill(&self, mut swap: Swap, work: impl FnOnce(&Swap)) {
         work(&swap);
         swap.finished = true;
     }
 
-    /// Waits for the next tick of the disk's clock.
+    /// Waits for the next tick of the file system's clock.
     pub(super) fn wait_for_clock_tick(&self) {
         let now = || filesystem_clock_ns(self.root.path()).unwrap();
         let before = now();
         while now() <= before {}
     }
 
-    /// The text of every file, but for those that a test put by.
+    /// Returns the text of every file, except for those in `kept`.
     pub(super) fn file_contents(&self) -> Vec<String> {
         let walk = walkdir::WalkDir::new(self.root.path()).sort_by_file_name();
         let files = walk.into_iter().map(Result::unwrap);
@@ -79,7 +79,7 @@ impl SwapFixture {
             .collect()
     }
 
-    /// The names of what was left beside live ones.
+    /// Returns the names of later writes beside live files.
     pub(super) fn late_write_names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.path("live")).unwrap();
         let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -93,15 +93,15 @@ impl SwapFixture {
     }
 }
 
-/// Knows of no logins and of nobody.
+/// A guard without logins and without processes.
 pub(super) struct NoGuard;
 
 impl RecoveryGuard for NoGuard {
-    fn keep_newer_login(&self, _going: &Path, _coming: &Path) -> Result<(), IoError> {
+    fn keep_newer_login(&self, _outgoing: &Path, _incoming: &Path) -> Result<(), IoError> {
         Ok(())
     }
 
-    fn save_dropped_login(&self, _going: &Path, _staying: &Path) -> Result<(), IoError> {
+    fn save_dropped_login(&self, _outgoing: &Path, _remaining: &Path) -> Result<(), IoError> {
         Ok(())
     }
 
