@@ -2,16 +2,16 @@
 
 use super::RestoreError;
 use super::databases;
+use super::disk_space;
 use super::exchange_steps::{add_root, linked_roots};
-use super::live::{self, LiveFiles};
+use super::leftovers;
+use super::live_files::{self, LiveFiles};
 use super::login::{self, StagedLogin};
-use super::login_kept::Keeping;
+use super::login_guard::Keeping;
 use super::merge::{self, Merged};
 use super::pending::Note;
 use super::plan::{self, RestorePlan, Selection, Target};
-use super::remains;
-use super::rollouts::Rollouts;
-use super::room;
+use super::rollout_index::Rollouts;
 use super::stage::{self, Carry, Extract, Root, Stage};
 use super::swap::{self, Swap};
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
@@ -124,7 +124,7 @@ fn prepare(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
         Target::Home if request.folder.is_symlink() && !request.folder.exists() => {
             Err(RestoreError::DanglingHome(request.folder.clone()))
         }
-        Target::Home => Ok(live::list(&request.folder, names)?),
+        Target::Home => Ok(live_files::list(&request.folder, names)?),
         Target::Elsewhere => {
             let is_empty = match fs::read_dir(&request.folder) {
                 Ok(mut entries) => entries.next().is_none(),
@@ -205,15 +205,15 @@ impl<'a> Work<'a> {
         // Again: another restore may have ended between the look before and the lock.
         let (plan, live) = look(request)?;
         check_mounts(&folder, &plan)?;
-        for place in remains::places_apart(&folder) {
-            remains::retry(&place);
+        for place in leftovers::places_apart(&folder) {
+            leftovers::retry(&place);
         }
         let linked = linked_roots(&folder, &plan)?;
         let outside = databases::outside_folder(request, &folder);
         let (archive, staging) = (request.archive, swap.folder());
-        let disks = &room::System;
-        let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
-        room::check(&needs, disks)?;
+        let disks = &disk_space::System;
+        let needs = disk_space::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
+        disk_space::check(&needs, disks)?;
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
         Self::with(request, (plan, live), folder, linked, (swap, note), whole)

@@ -3,10 +3,10 @@
 
 use super::RestoreError;
 use super::apply::{RestoreRequest, Work};
+use super::disk_space::{self, Need};
+use super::leftovers;
 use super::plan::Target;
-use super::remains;
-use super::rollouts::{FirstOf, Rollouts, conversation_of};
-use super::room::{self, Need};
+use super::rollout_index::{FirstOf, Rollouts, conversation_of};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
@@ -383,8 +383,8 @@ impl Work<'_> {
         folder: &Path,
         databases: &[(EntryName, PathBuf)],
     ) -> Result<(), ArchiveError> {
-        let disks = &room::System;
-        if !room::is_on_another_disk(folder, self.swap.folder(), disks) {
+        let disks = &disk_space::System;
+        if !disk_space::is_on_another_disk(folder, self.swap.folder(), disks) {
             return Ok(());
         }
         let sizes = databases
@@ -394,7 +394,7 @@ impl Work<'_> {
             folder: folder.to_path_buf(),
             bytes: sizes.map(|meta| meta.len()).sum(),
         };
-        room::check(&[need], disks)
+        disk_space::check(&[need], disks)
     }
 
     /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
@@ -437,7 +437,7 @@ impl Work<'_> {
         }
         atomic::create_private_folder(folder)?;
         let staging = outside_staging(folder);
-        remains::retry(&staging);
+        leftovers::retry(&staging);
         self.swap.add_folder(&staging)?;
         self.outside = Some((folder.to_path_buf(), staging.clone()));
         Ok(staging)

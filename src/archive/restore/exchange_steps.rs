@@ -2,8 +2,8 @@
 
 use super::RestoreError;
 use super::apply::{Work, is_denied};
+use super::leftovers;
 use super::plan::RestorePlan;
-use super::remains;
 use super::stage::{self, Root};
 use super::step::Step;
 use super::swap::{self, Swap, SwapError};
@@ -68,7 +68,7 @@ impl Work<'_> {
             names.extend(entry_names(&root.staged)?);
             let within = swap::folder_within(&root.live);
             names.remove(within.file_name().unwrap_or_default());
-            names.retain(|name| !remains::is_named_remains(Path::new(name)));
+            names.retain(|name| !leftovers::is_named_remains(Path::new(name)));
             steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {

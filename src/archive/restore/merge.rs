@@ -2,7 +2,7 @@
 
 use super::RestoreError;
 use super::plan::RestorePlan;
-use super::rollouts::{Rollouts, conversation_of};
+use super::rollout_index::{Rollouts, conversation_of};
 use super::stage::{Stage, set_attributes};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;

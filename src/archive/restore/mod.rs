@@ -4,21 +4,21 @@
 //! look again, replace in one exchange, look once more. See [`plan`] for what is replaced, removed
 //! and left alone, [`apply`] for the work and [`swap`] for what a crash leaves.
 
-mod any_path;
 pub mod apply;
 mod databases;
+mod disk_space;
 mod exchange_steps;
-pub mod live;
+mod journal_path;
+mod leftovers;
+pub mod live_files;
 mod login;
-mod login_kept;
+mod login_guard;
 mod merge;
+mod partial_swap;
 pub mod pending;
-mod pieces;
 pub mod plan;
-mod remains;
-mod returning;
-mod rollouts;
-mod room;
+mod reinstated_rows;
+mod rollout_index;
 pub mod safety;
 mod stage;
 mod step;

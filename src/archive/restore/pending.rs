@@ -3,8 +3,8 @@
 //! The journal lies beside the home that was being replaced. So that any command finds it, whatever
 //! home it works on, a note in the manager home says where; both places are looked at.
 
-use super::login_kept::Keeping;
-use super::remains;
+use super::leftovers;
+use super::login_guard::Keeping;
 use super::swap::{self, Recovery, SwapError};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
@@ -115,9 +115,9 @@ fn places(codex_home: &Path) -> [PathBuf; 2] {
 
 /// What restores of `codex_home` replaced and could not remove: it only takes room.
 pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
-    let apart = remains::places_apart(codex_home);
+    let apart = leftovers::places_apart(codex_home);
     let places = places(codex_home).into_iter().chain(apart);
-    places.flat_map(|place| remains::of(&place)).collect()
+    places.flat_map(|place| leftovers::of(&place)).collect()
 }
 
 /// Finishes or undoes every interrupted restore. Costs a few listings when there is none.
@@ -133,7 +133,7 @@ pub fn recover_all(
     let mut recovered = Vec::new();
     let own = places(codex_home);
     for place in &own {
-        remains::retry(place);
+        leftovers::retry(place);
     }
     let keeping = Keeping {
         manager_home,

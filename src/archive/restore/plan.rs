@@ -2,8 +2,8 @@
 //! home's list.
 
 use super::RestoreError;
-use super::live::LiveFiles;
-use super::rollouts::conversation_of;
+use super::live_files::LiveFiles;
+use super::rollout_index::conversation_of;
 use crate::archive::entry_name::EntryName;
 use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::metadata::BackupMode;

@@ -1,9 +1,9 @@
 //! Building the new state beside the live one: what the archive brings, and hard links to what
 //! stays.
 
+use super::leftovers;
 use super::plan::RestorePlan;
-use super::remains;
-use super::rollouts::Rollouts;
+use super::rollout_index::Rollouts;
 use super::step::Step;
 use crate::archive::ArchiveError;
 use crate::archive::format::OWNER_ACCESS_MODE;
@@ -382,7 +382,7 @@ impl Carry<'_> {
             || self.is_beside_replaced(relative)
             || self.skip.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
-            || (kind_of(relative) == Kind::Transient && remains::is_named_remains(relative))
+            || (kind_of(relative) == Kind::Transient && leftovers::is_named_remains(relative))
     }
 
     /// Whether the live file `relative` is replaced or goes.

@@ -4,8 +4,8 @@
 //! side, before the exchange; the old one, after it. That something live is gone tells nothing, since
 //! anybody may have removed it.
 
-use super::any_path;
-use super::swap::found::{self, Late};
+use super::journal_path;
+use super::swap::late_writes::{self, Late};
 use crate::codex::home::AUTH_JSON;
 use crate::io::atomic::with_suffix;
 use crate::io::exchange::exchange;
@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 /// One exchange of a live name with a staged one. Either may be absent: then it is a move.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    #[serde(with = "any_path")]
+    #[serde(with = "journal_path")]
     pub(super) live: PathBuf,
-    #[serde(with = "any_path")]
+    #[serde(with = "journal_path")]
     pub(super) staged: PathBuf,
     live_id: Option<FileId>,
     staged_id: Option<FileId>,
@@ -284,7 +284,7 @@ impl Step {
             } else if meta.is_dir() {
                 Some(Late::Within)
             } else {
-                found::is_written_since(&meta, since).then_some(Late::Whole)
+                late_writes::is_written_since(&meta, since).then_some(Late::Whole)
             }
         });
         self.late = self.late.max(late);

@@ -1,6 +1,6 @@
 //! `journal.json`: which exchange is under way, for whoever finds it.
 
-use super::super::any_path::AnyPath;
+use super::super::journal_path::AnyPath;
 use super::super::step::{Aside, Step};
 use super::{FOLDER_SUFFIX, SwapError};
 use crate::codex::home::AUTH_JSON;

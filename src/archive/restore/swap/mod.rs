@@ -5,19 +5,19 @@
 //! system can do that. A journal beside the home says which steps there are; whether one is done is
 //! told by the inodes, so no write has to follow a step. Any later process finishes what was begun.
 
-pub(super) mod found;
+#[cfg(test)]
+mod crash_states;
 mod journal;
+pub(super) mod late_writes;
 mod recovery;
 #[cfg(test)]
-mod states;
-#[cfg(test)]
-mod world;
+mod test_fixture;
 
 pub(super) use recovery::check_ours;
 pub use recovery::{Guard, Obstacle, Recovery, is_at_work, is_pending, recover};
 
-use super::any_path::AnyPath;
-use super::remains;
+use super::journal_path::AnyPath;
+use super::leftovers;
 use super::step::{Position, Step};
 use crate::io::document::{self, DocumentError};
 use crate::io::lock::{FileLock, LockError};
@@ -210,7 +210,7 @@ impl Swap {
         let folders = self.journal.folders.iter();
         let prepare = |folder: &AnyPath| {
             atomic::create_private_folder(&folder.0.join("aside"))?;
-            found::clock_of(&folder.0)
+            late_writes::clock_of(&folder.0)
         };
         folders.map(prepare).collect()
     }
@@ -349,7 +349,7 @@ fn check_apart<'a>(mut names: impl Iterator<Item = &'a Path> + Clone) -> Result<
 /// Sets a folder aside in which nothing is to be done any more.
 fn without_journal(folder: &Path) -> Option<PathBuf> {
     let _ = tree::remove(&folder.join(JOURNAL));
-    remains::set_aside(folder)
+    leftovers::set_aside(folder)
 }
 
 /// Removes the journal's folder. Another restore may begin there as soon as the lock is gone.
@@ -394,7 +394,7 @@ pub enum Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::world::*;
+    use super::test_fixture::*;
     use super::*;
 
     #[test]

@@ -1,9 +1,9 @@
 //! What a killed restore left: whether there is something, and finishing or undoing it.
 
-use super::super::any_path::AnyPath;
+use super::super::journal_path::AnyPath;
 use super::super::step::{Position, Towards};
-use super::found::{Finder, written_ns};
 use super::journal::{JournalFile, State};
+use super::late_writes::{Finder, written_ns};
 use super::{FOLDER_SUFFIX, JOURNAL, LOCK, Swap, SwapError, without_journal};
 use crate::codex::process::Holder;
 use crate::io::document::{self, DocumentState};
@@ -357,7 +357,7 @@ fn due(towards: Towards) -> Position {
 mod tests {
     use super::super::super::step::Step;
     use super::super::super::step::tests::killed_after;
-    use super::super::world::*;
+    use super::super::test_fixture::*;
     use super::*;
     use crate::io::lock::once_free;
     use crate::io::tree;

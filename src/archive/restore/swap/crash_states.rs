@@ -5,7 +5,7 @@ use super::super::step::Step;
 use super::super::step::tests::killed_after;
 use super::journal::State;
 use super::recovery::{Recovery, recover};
-use super::world::{NOTHING, STAGING, World};
+use super::test_fixture::{NOTHING, STAGING, World};
 use crate::io::lock::once_free;
 use At::{New, Nothing, Old, Since};
 use Set::{Linked, Moved, Second};

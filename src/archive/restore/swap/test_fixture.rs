@@ -2,8 +2,8 @@
 
 use super::super::step::Step;
 use super::Swap;
-use super::found::clock_of;
 use super::journal::State;
+use super::late_writes::clock_of;
 use super::recovery::Guard;
 use crate::codex::process::Holder;
 use crate::io::IoError;
