@@ -21,7 +21,7 @@ pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.ta
 /// What the reader that goes by the index says of an entry that it did not expect.
 const SURPRISE: &str = "not what the manifest lists here";
 /// What is said of an index that lists more than its members can hold.
-const NO_ROOM: &str = "files that their member has no room for";
+const NO_ROOM: &str = "files that are larger than their member";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);

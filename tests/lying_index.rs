@@ -160,7 +160,7 @@ fn an_index_that_lies_about_places_is_refused() {
             "an oversized member",
         ),
         (
-            "a chunk of another size",
+            "a chunk has the wrong size",
             |i| {
                 let c = place(i, "chunk");
                 add(&mut i[c]["size"], -1);

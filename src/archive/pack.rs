@@ -8,8 +8,8 @@ use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, IN_FLIGHT, LARGE_BYTES, OWNER_ACCESS_MODE,
-    padding_of,
+    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
+    OWNER_ACCESS_MODE, padding_of,
 };
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, MemberContents};
 use super::member_writer::{
@@ -49,7 +49,7 @@ pub fn pack(
     let filled = {
         let sink = &mut sink;
         let take = |done: Result<CompressedMember, ArchiveError>| sink.take(done?);
-        parallel::ordered(IN_FLIGHT, work, take, |jobs| {
+        parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
             let closing = fill(&mut writer)?;
             writer.flush()?;

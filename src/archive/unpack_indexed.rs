@@ -3,7 +3,7 @@
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
+use super::format::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT, padding_of};
 use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
 use super::sink::{Extent, Sink};
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
@@ -69,7 +69,7 @@ pub(super) fn by_index(
         parallel::ordered_on(
             // One more than there are processors, for the time in which one waits for the disk.
             parallel::threads() + 1,
-            IN_FLIGHT,
+            MAX_MEMBERS_IN_FLIGHT,
             |job: (&Member, u64)| unpacker.member(job),
             |done: Result<UnpackedMember, ArchiveError>| in_order.take(done?),
             |jobs| {
