@@ -67,7 +67,7 @@ pub struct CaptureOptions<'a> {
     pub tmp: &'a Path,
     /// Compression level of the archive.
     pub compression: Compression,
-    /// An earlier archive from which unchanged members are copied.
+    /// An previous archive from which unchanged members are copied.
     pub source: Option<&'a PreviousArchive<'a>>,
 }
 
@@ -305,7 +305,7 @@ impl HomePacker<'_, '_> {
         Ok(())
     }
 
-    /// Copies unchanged members from the earlier archive. Returns the number of files, from the
+    /// Copies unchanged members from the previous archive. Returns the number of files, from the
     /// start of `files`, that they cover.
     fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
         if is_interrupted() {

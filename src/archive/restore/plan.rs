@@ -228,9 +228,9 @@ impl RestorePlan {
         );
         let mut gone: Vec<EntryName> = standing
             .iter()
-            .filter(|name| in_file.has(name.as_path()))
+            .filter(|name| in_file.is_below(name.as_path()))
             .collect();
-        for name in self.writes.iter().filter(|n| in_live.has(n.as_path())) {
+        for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let standing = above.filter(|path| standing.contains(path));
             gone.extend(standing.filter_map(|path| EntryName::of_path(path).ok()));
