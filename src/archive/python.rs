@@ -128,7 +128,7 @@ impl<'a> PythonScan<'a> {
         Ok(())
     }
 
-    /// Completes the scan.
+    /// Completes the scan and checks all names.
     ///
     /// # Errors
     /// The archive is not one of the Python tool, or has an unsafe entry.

@@ -18,12 +18,12 @@ use std::sync::Arc;
 /// The share of copied members that is compared with its digest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum VerifyReused {
-    /// Every member
+    /// Check every member first
     All,
-    /// Every eighth member, other ones on other days
+    /// Check every eighth member, other ones on other days
     #[default]
     Sample,
-    /// None
+    /// Copy without checking
     None,
 }
 

@@ -20,7 +20,7 @@ pub trait Sink: Sync {
 /// The part of an archive that is read and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All members.
+    /// All members of the archive.
     All,
     /// The members with content of wanted files.
     Wanted,
