@@ -374,7 +374,7 @@ impl BackupArgs {
 
 /// Half of one state and half of another is no archive.
 fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
-    if pending::is_at_work(&context.settings.codex_home) {
+    if pending::is_in_progress(&context.settings.codex_home) {
         return Err(
             CommandError::failed("a restore of this home is at work in another process")
                 .hint("wait for it to end, then run the same command again; no archive was made"),

@@ -1,4 +1,4 @@
-//! `restore --session`: which rollouts of an archive a conversation needs.
+//! `restore --session`: finds the rollouts that a conversation needs in an archive.
 
 use crate::archive::ArchiveError;
 use crate::archive::manifest::FileEntry;
@@ -15,15 +15,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::sync::Mutex;
 
-/// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
-/// index gives it.
-/// It brings those along whose beginnings it continues.
+/// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
+/// name in the archived index; and of the rollouts that it continues.
 pub(super) fn conversations(
     archive: &ArchiveReader,
     wanted: &str,
 ) -> Result<Vec<String>, CommandError> {
     if wanted.trim().is_empty() {
-        return Err(CommandError::usage("--session wants an id or a name"));
+        return Err(CommandError::usage("--session needs an id or a name"));
     }
     let by_id = |id: &str| -> Vec<String> {
         let files = archive.contents().files.iter();
@@ -45,14 +44,14 @@ pub(super) fn conversations(
         [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
         [_] => with_parents(archive, found),
         several => {
-            let named = &several[..several.len().min(SHOWN_CONVERSATIONS)];
+            let named = &several[..several.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if named.len() < several.len() {
                 ", …"
             } else {
                 ""
             };
             Err(CommandError::failed(format!(
-                "{wanted:?} may be one of {} conversations",
+                "{wanted:?} matches {} conversations",
                 several.len()
             ))
             .hint(format!("they are: {}{more}", named.join(", "))))
@@ -60,7 +59,7 @@ pub(super) fn conversations(
     }
 }
 
-/// The same rollouts, and those that they continue (`history_base`), as far as the archive has them.
+/// Adds the rollouts that these continue (`history_base`), if the archive has them.
 fn with_parents(
     archive: &ArchiveReader,
     mut names: Vec<String>,
@@ -81,7 +80,7 @@ fn with_parents(
     Ok(names)
 }
 
-/// The conversation whose beginning the rollout of this name continues.
+/// Returns the id of the conversation that the rollout `name` continues.
 fn parent_of(archive: &ArchiveReader, name: &str) -> Result<Option<String>, CommandError> {
     let mut files = archive.contents().files.iter();
     let found =
@@ -89,24 +88,24 @@ fn parent_of(archive: &ArchiveReader, name: &str) -> Result<Option<String>, Comm
     let Some(entry) = found else {
         return Ok(None);
     };
-    let head = Head {
+    let head = RolloutHeadSink {
         entry: &entry,
         beginning: Mutex::default(),
     };
     archive.read(Extent::Wanted, &head, &Silent)?;
     let beginning = head.beginning.into_inner().unwrap_or_default();
-    // What cannot be read of it says nothing of others; it comes back as it is.
+    // An unreadable rollout continues nothing. It is restored as it is.
     let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
     Ok(meta.and_then(|meta| meta.parent()))
 }
 
-/// Takes the beginning of one file out of an archive: what comes in one part.
-struct Head<'a> {
+/// Reads the first part of one file of an archive.
+struct RolloutHeadSink<'a> {
     entry: &'a FileEntry,
     beginning: Mutex<Vec<u8>>,
 }
 
-impl Sink for Head<'_> {
+impl Sink for RolloutHeadSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         entry.path == self.entry.path
     }
@@ -130,25 +129,25 @@ impl Sink for Head<'_> {
     }
 }
 
-/// How many conversations are named when one was not told enough.
-const SHOWN_CONVERSATIONS: usize = 8;
+/// The number of conversations that the hint for an ambiguous name lists.
+const MAX_LISTED_CONVERSATIONS: usize = 8;
 
-/// The longest line of `session_index.jsonl` that is looked at.
-const MAX_LINE_BYTES: u64 = 1024 * 1024;
+/// The longest line of `session_index.jsonl` that is parsed, in bytes.
+const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
 
-/// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
-/// counts.
+/// Returns the ids of the conversations that the archived `session_index.jsonl` names `wanted`. The
+/// last line of an id counts.
 fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, CommandError> {
-    // Without a name on the disk, and gone when it is closed.
+    // A file without a name, which is removed when it is closed.
     let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &SessionIndex(&index), &Silent)?;
+    archive.read(Extent::Wanted, &SessionIndexSink(&index), &Silent)?;
     let mut ids: Vec<String> = Vec::new();
     let mut lines = BufReader::new(&index);
     lines.rewind().at("read", archive.path())?;
     let mut line = Vec::new();
-    // Codex's lines are short; what is longer is none of them.
+    // A longer line is not from Codex.
     while (&mut lines)
-        .take(MAX_LINE_BYTES)
+        .take(MAX_INDEX_LINE_BYTES)
         .read_until(b'\n', &mut line)
         .at("read", archive.path())?
         > 0
@@ -167,10 +166,10 @@ fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, Com
     Ok(ids)
 }
 
-/// Takes `session_index.jsonl` out of an archive.
-struct SessionIndex<'a>(&'a File);
+/// Writes `session_index.jsonl` of an archive into a file.
+struct SessionIndexSink<'a>(&'a File);
 
-impl Sink for SessionIndex<'_> {
+impl Sink for SessionIndexSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         kind_of(entry.path.as_path()) == Kind::SessionIndex
     }

@@ -10,7 +10,7 @@ use codex_manager::archive::pack::FinishedArchive;
 use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::restore::RestoreError;
 use codex_manager::archive::restore::apply::{self, RestoreRequest};
-use codex_manager::archive::restore::plan::{Selection, Target};
+use codex_manager::archive::restore::plan::{RestoreTarget, Selection};
 use codex_manager::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use codex_manager::archive::scan::PathNote;
 use codex_manager::archive::scope::CaptureScope;
@@ -92,7 +92,7 @@ pub(crate) fn put_back_onto(
     let request = RestoreRequest {
         archive: &archive,
         folder: folder.clone(),
-        target: Target::Elsewhere,
+        target: RestoreTarget::Elsewhere,
         selection: Selection::default(),
         merge: false,
         auth: AuthPolicy::default(),

@@ -1,8 +1,8 @@
-//! What a recovery asks: the login that Codex may have renewed since a restore was killed is kept, and
-//! whoever uses the home is in the way.
+//! Protects logins during a recovery: keeps a login that Codex has renewed since the restore was
+//! killed, and reports the processes that use the home.
 
-use super::login::Standing;
-use super::swap::{FOLDER_SUFFIX, Guard};
+use super::login::AuthJsonState;
+use super::swap::{FOLDER_SUFFIX, RecoveryGuard};
 use crate::accounts::profile::{ProfileError, Profiles};
 use crate::accounts::save::OwnerLocation;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
@@ -13,82 +13,90 @@ use crate::io::secret::SecretBytes;
 use crate::io::{IoError, atomic};
 use std::path::Path;
 
-/// Of the homes and profiles of this machine.
-pub(super) struct Keeping<'a> {
+/// The recovery guard for the homes and profiles of this machine.
+pub(super) struct LoginGuard<'a> {
     pub(super) manager_home: &'a Path,
     pub(super) env: &'a Environment,
     pub(super) now: Timestamp,
 }
 
-impl Guard for Keeping<'_> {
-    /// The newer one of an account goes live, and another account's is saved. What no login is
-    /// recognised in is kept as it is.
-    fn keep_login(&self, going: &Path, coming: &Path) -> Result<(), IoError> {
-        let Some((old, login)) = self.login_of(going, coming)? else {
+impl RecoveryGuard for LoginGuard<'_> {
+    /// Of two logins of one account, the newer one goes live. The login of another account is saved
+    /// to its profile. Bytes without a recognized login go to quarantine.
+    fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError> {
+        let Some((old, login)) = self.read_or_quarantine(outgoing, incoming)? else {
             return Ok(());
         };
-        let new = Standing::read(coming)?;
+        let new = AuthJsonState::read(incoming)?;
         match new.login() {
             Some(new) if new.identity.is_same(&login.identity) => {
                 if login.freshness.is_newer_than(&new.freshness) {
-                    atomic::write(coming, old.bytes.expose())?;
+                    atomic::write(incoming, old.bytes.expose())?;
                 }
                 Ok(())
             }
-            _ => self.save(going, &old, &login),
+            _ => self.save_to_profile(outgoing, &old, &login),
         }
     }
 
-    fn save_login(&self, going: &Path, staying: &Path) -> Result<(), IoError> {
-        let Some((old, login)) = self.login_of(going, staying)? else {
+    fn save_dropped_login(&self, outgoing: &Path, remaining: &Path) -> Result<(), IoError> {
+        let Some((old, login)) = self.read_or_quarantine(outgoing, remaining)? else {
             return Ok(());
         };
-        match Standing::read(staying)?.login() {
+        match AuthJsonState::read(remaining)?.login() {
             Some(live) if live.identity.is_same(&login.identity) => Ok(()),
-            _ => self.save(going, &old, &login),
+            _ => self.save_to_profile(outgoing, &old, &login),
         }
     }
 
     fn holders(&self, home: &Path) -> Vec<Holder> {
         let outside = process::outside_folders(home, self.env);
         let mut seen = process::look(home, &outside, &ProgramNames::default());
-        // Other commands of ours look for an interrupted restore, too.
-        let is_look = |role: &Role| matches!(role, Role::Stranger { open } if open.starts_with(FOLDER_SUFFIX));
-        seen.processes.retain(|process| !is_look(&process.role));
+        // Other codex-manager commands open the journal's folder to look for an interrupted
+        // restore. They do not use the home.
+        let is_recovery_check = |role: &Role| matches!(role, Role::Stranger { open } if open.starts_with(FOLDER_SUFFIX));
+        seen.processes
+            .retain(|process| !is_recovery_check(&process.role));
         seen.holders()
     }
 }
 
-impl Keeping<'_> {
-    /// The login at `path`. Other bytes there are kept, unless they are at `other`, too.
-    fn login_of(
+impl LoginGuard<'_> {
+    /// Returns the login at `path`. Puts other content into quarantine, unless `other` has the same
+    /// bytes.
+    fn read_or_quarantine(
         &self,
         path: &Path,
         other: &Path,
     ) -> Result<Option<(AuthSnapshot, Login)>, IoError> {
         let profiles = Profiles::of(self.manager_home);
-        let is_at_other = |bytes: &SecretBytes| match Standing::read(other) {
-            Ok(Standing::Auth(AuthFile::Present(there))) => there.bytes == *bytes,
-            Ok(Standing::Auth(AuthFile::Unreadable { bytes: there, .. })) => there == *bytes,
+        let is_at_other = |bytes: &SecretBytes| match AuthJsonState::read(other) {
+            Ok(AuthJsonState::File(AuthFile::Present(there))) => there.bytes == *bytes,
+            Ok(AuthJsonState::File(AuthFile::Unreadable { bytes: there, .. })) => there == *bytes,
             _ => false,
         };
-        match Standing::read(path)? {
-            Standing::Auth(AuthFile::Missing) => {}
-            Standing::Auth(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
+        match AuthJsonState::read(path)? {
+            AuthJsonState::File(AuthFile::Missing) => {}
+            AuthJsonState::File(AuthFile::Present(snapshot)) => match snapshot.login.clone() {
                 Some(login) => return Ok(Some((snapshot, login))),
                 None if is_at_other(&snapshot.bytes) => {}
                 None => drop(profiles.quarantine_bytes(&snapshot.bytes)?),
             },
-            Standing::Auth(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
-            Standing::Auth(AuthFile::Unreadable { bytes, .. }) => {
+            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) if is_at_other(&bytes) => {}
+            AuthJsonState::File(AuthFile::Unreadable { bytes, .. }) => {
                 drop(profiles.quarantine_bytes(&bytes)?);
             }
-            Standing::Wreck(_) => drop(profiles.quarantine(path, self.now)?),
+            AuthJsonState::NotAFile(_) => drop(profiles.quarantine(path, self.now)?),
         }
         Ok(None)
     }
 
-    fn save(&self, path: &Path, auth: &AuthSnapshot, login: &Login) -> Result<(), IoError> {
+    fn save_to_profile(
+        &self,
+        path: &Path,
+        auth: &AuthSnapshot,
+        login: &Login,
+    ) -> Result<(), IoError> {
         Profiles::of(self.manager_home)
             .save_back(auth, login, OwnerLocation::Profile, self.now)
             .map(drop)
@@ -109,12 +117,12 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn what_no_login_is_recognised_in_is_kept_before_it_goes() {
+    fn unrecognized_bytes_are_quarantined_before_they_are_replaced() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         let manager_home = at("manager");
         let env = Environment::default();
-        let keeping = Keeping {
+        let guard = LoginGuard {
             manager_home: &manager_home,
             env: &env,
             now: Timestamp::parse_from_rfc3339("2026-11-20T10:00:00Z").unwrap(),
@@ -130,24 +138,24 @@ mod tests {
             texts.sort();
             texts
         };
-        let (going, coming) = (at("going"), at("coming"));
-        fs::write(&coming, "{}").unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
-        // What will be live as well needs not be kept.
-        fs::write(&going, "{}").unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
+        let (outgoing, incoming) = (at("going"), at("coming"));
+        fs::write(&incoming, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        // Bytes that stay live need no copy.
+        fs::write(&outgoing, "{}").unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
         assert_eq!(kept(), [""; 0]);
-        fs::write(&going, r#"{"a":1}"#).unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
-        fs::write(&going, "torn").unwrap();
-        keeping.save_login(&going, &coming).unwrap();
-        fs::remove_file(&going).unwrap();
-        fs::create_dir(&going).unwrap();
-        fs::write(going.join("in"), "wreck").unwrap();
-        // Whatever is to come.
-        fs::remove_file(&coming).unwrap();
-        fs::create_dir(&coming).unwrap();
-        keeping.keep_login(&going, &coming).unwrap();
+        fs::write(&outgoing, r#"{"a":1}"#).unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
+        fs::write(&outgoing, "torn").unwrap();
+        guard.save_dropped_login(&outgoing, &incoming).unwrap();
+        fs::remove_file(&outgoing).unwrap();
+        fs::create_dir(&outgoing).unwrap();
+        fs::write(outgoing.join("in"), "wreck").unwrap();
+        // Whatever the incoming path is.
+        fs::remove_file(&incoming).unwrap();
+        fs::create_dir(&incoming).unwrap();
+        guard.keep_newer_login(&outgoing, &incoming).unwrap();
         assert_eq!(kept(), ["torn", "wreck", r#"{"a":1}"#]);
     }
 }

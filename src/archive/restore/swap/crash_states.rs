@@ -1,134 +1,137 @@
-//! Every state that a step is found in, and what a recovery makes of it: the old or the new, with nothing
-//! lost that was written since.
+//! Tests the recovery of one step from every state that a kill, and later writes, can leave: the
+//! result is the old or the new state, and no later write is lost.
 
-use super::super::step::Step;
-use super::super::step::tests::killed_after;
-use super::journal::State;
+use super::super::step::ExchangeStep;
+use super::super::step::tests::killed_after_renames;
+use super::journal::JournalState;
 use super::recovery::{Recovery, recover};
-use super::test_fixture::{NOTHING, STAGING, World};
+use super::test_fixture::{NO_GUARD, STAGING, SwapFixture};
 use crate::io::lock::once_free;
-use At::{New, Nothing, Old, Since};
-use Set::{Linked, Moved, Second};
+use BackupContent::{Linked, Moved, SecondName};
+use PathContent::{Later, Missing, New, Old};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// What a name may mean when a recovery looks.
+/// The file at a path when a recovery starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
-    Nothing,
+enum PathContent {
+    Missing,
     Old,
     New,
-    /// Something that somebody has put there since; or a login that was kept, where it is staged.
-    Since,
+    /// A file created after the kill; at the staged path, a login that was kept.
+    Later,
 }
 
-/// What an exchange without a call of the system for it had set aside.
+/// The backup of an exchange by renames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Set {
-    /// Nothing.
-    Not,
-    /// What was live then, and is no more.
-    Linked(At),
-    /// What is live.
-    Second,
-    /// What was live then, without another name.
-    Moved(At),
+enum BackupContent {
+    /// There is no backup.
+    Absent,
+    /// A hard link to a file that was live and is not any more.
+    Linked(PathContent),
+    /// A hard link to the live file.
+    SecondName,
+    /// The only name of a file that was live.
+    Moved(PathContent),
 }
 
-/// One state that a step is found in.
+/// A state of a step after a kill.
 #[derive(Debug, Clone, Copy)]
-struct Case {
-    /// Of the journal.
-    state: State,
-    /// Whether another step is done.
-    has_begun: bool,
-    /// Whether something was live, and whether something was staged, when the step was written down.
-    was: (bool, bool),
+struct CrashState {
+    /// The state in the journal.
+    state: JournalState,
+    /// True if another step of the journal is done.
+    other_step_done: bool,
+    /// Existence of the live and of the staged file when the step was recorded.
+    initial: (bool, bool),
     is_folder: bool,
-    live: At,
-    staged: At,
-    aside: Set,
+    live: PathContent,
+    staged: PathContent,
+    backup: BackupContent,
 }
 
-impl Case {
+impl CrashState {
     fn all() -> Vec<Self> {
-        let states = [State::Committing, State::Undoing];
+        let states = [JournalState::Committing, JournalState::Undoing];
         let mut ways = Vec::new();
         for state in states {
-            for has_begun in [false, true] {
-                for was in [(true, true), (false, true), (true, false)] {
-                    ways.extend([false, true].map(|is_folder| (state, has_begun, was, is_folder)));
+            for other_step_done in [false, true] {
+                for initial in [(true, true), (false, true), (true, false)] {
+                    ways.extend(
+                        [false, true].map(|is_folder| (state, other_step_done, initial, is_folder)),
+                    );
                 }
             }
         }
-        let places = [Nothing, Old, New, Since];
+        let places = [Missing, Old, New, Later];
         let asides = [
-            Set::Not,
+            BackupContent::Absent,
             Linked(Old),
             Linked(New),
-            Second,
+            SecondName,
             Moved(Old),
             Moved(New),
         ];
         let mut cases = Vec::new();
-        for (state, has_begun, was, is_folder) in ways {
+        for (state, other_step_done, initial, is_folder) in ways {
             for (live, staged) in places.iter().flat_map(|l| places.map(|s| (*l, s))) {
-                cases.extend(asides.map(|aside| Self {
+                cases.extend(asides.map(|backup| Self {
                     state,
-                    has_begun,
-                    was,
+                    other_step_done,
+                    initial,
                     is_folder,
                     live,
                     staged,
-                    aside,
+                    backup,
                 }));
             }
         }
-        cases
-            .retain(|case| case.is_possible() && (case.state != State::Undoing || !case.has_begun));
+        cases.retain(|case| {
+            case.is_possible() && (case.state != JournalState::Undoing || !case.other_step_done)
+        });
         cases
     }
 
-    /// Nothing is at two places at once, and nothing that never was is at any.
+    /// Returns true if no file is at two paths, and none at any path if it never existed.
     fn is_possible(&self) -> bool {
-        let set = match self.aside {
+        let set = match self.backup {
             Linked(at) | Moved(at) => at,
-            _ => Nothing,
+            _ => Missing,
         };
-        let held = [self.live, self.staged, set];
-        let count = |at: At| held.iter().filter(|h| **h == at).count();
-        let is_link = matches!(self.aside, Linked(_) | Second);
-        count(Old) <= usize::from(self.was.0)
-            && count(New) <= usize::from(self.was.1)
+        let item_contents = [self.live, self.staged, set];
+        let count = |at: PathContent| item_contents.iter().filter(|h| **h == at).count();
+        let is_link = matches!(self.backup, Linked(_) | SecondName);
+        count(Old) <= usize::from(self.initial.0)
+            && count(New) <= usize::from(self.initial.1)
             && !(is_link && self.is_folder)
-            && !(self.aside == Second && self.live == Nothing)
-            // Only an exchange sets aside.
-            && (self.aside == Set::Not || self.was == (true, true))
-            // What is staged for it, and then set aside for it, goes live with nothing left in its place.
-            && (self.staged != Since
-                || (self.was.1
-                    // Nothing comes to be where something new was moved away from.
-                    && (self.was.0 || self.live != New)
-                    && (matches!(self.aside, Set::Not | Second)
-                        || matches!(self.live, Nothing | Since))))
+            && !(self.backup == SecondName && self.live == Missing)
+            // Only an exchange makes a backup.
+            && (self.backup == BackupContent::Absent || self.initial == (true, true))
+            // A login that was kept goes live by a rename that leaves its staged path empty.
+            && (self.staged != Later
+                || (self.initial.1
+                    // No new file is created where the new state was moved away.
+                    && (self.initial.0 || self.live != New)
+                    && (matches!(self.backup, BackupContent::Absent | SecondName)
+                        || matches!(self.live, Missing | Later))))
     }
 
-    /// What was set aside is given up where its name got, or lost, something else meanwhile.
-    fn may_be_given_up(&self, text: &str) -> bool {
-        match self.aside {
+    /// Returns true if the recovery may remove the backup with this text.
+    fn may_drop_backup(&self, text: &str) -> bool {
+        match self.backup {
             Linked(Old) => text == "old item",
             Linked(New) => text == "new item",
             _ => false,
         }
     }
 
-    /// Makes it.
-    fn make(&self, world: &World) -> Step {
-        let mut swap = world.begin_to(State::Prepared);
+    /// Creates the files of this state.
+    fn create(&self, fixture: &SwapFixture) -> ExchangeStep {
+        let mut swap = fixture.begin_in_state(JournalState::Prepared);
         let (live, staged) = (
-            world.at("live/item"),
-            world.at(STAGING).join("new").join("item"),
+            fixture.path("live/item"),
+            fixture.path(STAGING).join("new").join("item"),
         );
         let make = |path: &Path, text: &str| {
             let file = if self.is_folder {
@@ -139,25 +142,25 @@ impl Case {
             };
             fs::write(file, text).unwrap();
         };
-        if self.was.0 {
+        if self.initial.0 {
             make(&live, "old item");
         }
-        if self.was.1 {
+        if self.initial.1 {
             make(&staged, "new item");
         }
-        let step = Step::new(live.clone(), staged.clone());
+        let step = ExchangeStep::new(live.clone(), staged.clone());
         swap.journal.steps = vec![swap.journal.steps[2].clone(), step.clone()];
-        swap.set(self.state).unwrap();
-        let names = swap.journal.aside(1).unwrap();
-        world.kill(swap, |swap| {
-            if self.has_begun {
-                let other = swap.journal.aside(0).unwrap();
+        swap.set_state(self.state).unwrap();
+        let names = swap.journal.backup(1).unwrap();
+        fixture.kill(swap, |swap| {
+            if self.other_step_done {
+                let other = swap.journal.backup(0).unwrap();
                 swap.journal.steps[0].apply(&other).unwrap();
             }
         });
-        world.pass_time();
-        // What is nowhere is kept, so that nothing new gets its number.
-        let kept = world.at("kept");
+        fixture.wait_for_clock_tick();
+        // Files that are at no path are kept, so that no new file gets their inode numbers.
+        let kept = fixture.path("kept");
         fs::create_dir(&kept).unwrap();
         for (path, name) in [(&live, "old"), (&staged, "new")] {
             if path.exists() {
@@ -165,7 +168,7 @@ impl Case {
             }
         }
         let mut places = vec![(&live, self.live), (&staged, self.staged)];
-        match self.aside {
+        match self.backup {
             Linked(at) => places.push((&names.linked, at)),
             Moved(at) => places.push((&names.moved, at)),
             _ => {}
@@ -174,21 +177,21 @@ impl Case {
             match at {
                 Old => fs::rename(kept.join("old"), path).unwrap(),
                 New => fs::rename(kept.join("new"), path).unwrap(),
-                Since if *path == live => make(path, "since item"),
-                Since => make(path, "kept item"),
-                Nothing => {}
+                Later if *path == live => make(path, "since item"),
+                Later => make(path, "kept item"),
+                Missing => {}
             }
         }
-        if self.aside == Second {
+        if self.backup == SecondName {
             fs::hard_link(&live, &names.linked).unwrap();
         }
         step
     }
 }
 
-/// What is held of the item, wherever.
-fn held(world: &World) -> BTreeSet<String> {
-    let texts = world.texts().into_iter();
+/// Returns the texts of all files of the item, at any path.
+fn item_contents(fixture: &SwapFixture) -> BTreeSet<String> {
+    let texts = fixture.file_contents().into_iter();
     texts.filter(|text| text.ends_with(" item")).collect()
 }
 
@@ -197,18 +200,18 @@ fn text_of(path: &Path) -> String {
     text.unwrap_or_else(|_| "-".into())
 }
 
-fn recovered(world: &World) -> Recovery {
+fn recover_fixture(fixture: &SwapFixture) -> Recovery {
     let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress));
-    let look = || recover(&world.at(STAGING), NOTHING);
-    once_free(look, is_held).unwrap()
+    let attempt = || recover(&fixture.path(STAGING), NO_GUARD);
+    once_free(attempt, is_held).unwrap()
 }
 
 #[test]
-fn from_every_state_a_step_leads_to_the_old_or_the_new_and_loses_nothing() {
-    let cases = Case::all();
+fn every_crash_state_recovers_to_old_or_new_without_losing_later_writes() {
+    let cases = CrashState::all();
     assert!(cases.len() > 300, "{}", cases.len());
     let mut outcomes = [0; 3];
-    // Each waits for the disk most of the time.
+    // The threads wait for the disk most of the time.
     std::thread::scope(|scope| {
         let some = cases.chunks(cases.len().div_ceil(16));
         let threads: Vec<_> = some
@@ -231,59 +234,63 @@ fn from_every_state_a_step_leads_to_the_old_or_the_new_and_loses_nothing() {
     assert!(outcomes.iter().all(|n| *n > 20), "{outcomes:?}");
 }
 
-fn check(case: Case, in_one_call: bool) -> usize {
-    let told = format!("{case:?}, in one call: {in_one_call}");
-    let world = World::new();
-    let step = case.make(&world);
-    let had = held(&world);
+fn check(case: CrashState, in_one_call: bool) -> usize {
+    let context = format!("{case:?}, in one call: {in_one_call}");
+    let fixture = SwapFixture::new();
+    let step = case.create(&fixture);
+    let had = item_contents(&fixture);
     let was_live = text_of(&step.live);
     let recovery = if in_one_call {
-        recovered(&world)
+        recover_fixture(&fixture)
     } else {
         let mut recovery = None;
-        let _ = killed_after(usize::MAX, || recovery = Some(recovered(&world)));
+        let _ = killed_after_renames(usize::MAX, || recovery = Some(recover_fixture(&fixture)));
         recovery.unwrap()
     };
-    let has = held(&world);
+    let has = item_contents(&fixture);
     let now = text_of(&step.live);
-    let told = format!("{told}: {recovery:?}: {had:?} {has:?} {now}");
-    // What is live now is the state that it leads to, if that is anywhere.
+    let context = format!("{context}: {recovery:?}: {had:?} {has:?} {now}");
+    // The live file is the one of the resulting state, if that exists anywhere.
     let is_at = |text: &str| !has.contains(text) || now == text;
     let (outcome, goes) = match &recovery {
         Recovery::Finished(_) => {
-            assert_eq!(case.state, State::Committing, "{told}");
-            assert!(is_at("new item") && now != "old item", "{told}");
+            assert_eq!(case.state, JournalState::Committing, "{context}");
+            assert!(is_at("new item") && now != "old item", "{context}");
             (0, "old item")
         }
         Recovery::Undone(_) => {
-            let has_begun = case.state == State::Committing && case.has_begun;
-            assert!(!has_begun, "{told}");
-            // Where somebody took the old one out of our folder, there is nothing to go back to.
+            let other_step_done = case.state == JournalState::Committing && case.other_step_done;
+            assert!(!other_step_done, "{context}");
+            // If another program took the old file out of the staging folder, nothing can be
+            // restored.
             let is_new = now == "new item";
-            assert!(is_at("old item") && (case.was.0 || !is_new), "{told}");
+            assert!(
+                is_at("old item") && (case.initial.0 || !is_new),
+                "{context}"
+            );
             (1, "new item")
         }
-        Recovery::PutOff(_) => {
-            assert!(now == was_live, "{told}");
+        Recovery::Deferred(_) => {
+            assert!(now == was_live, "{context}");
             (2, "")
         }
-        _ => panic!("{told}"),
+        _ => panic!("{context}"),
     };
     for lost in had.difference(&has) {
-        // Nothing was begun: a login that was kept is in its old place, too.
+        // No step was begun: a kept login is also at its old path.
         let is_kept = lost == "kept item" && outcome == 1;
-        let may_go = lost == goes || is_kept || case.may_be_given_up(lost);
-        assert!(may_go, "{told}: {lost} is lost");
+        let may_go = lost == goes || is_kept || case.may_drop_backup(lost);
+        assert!(may_go, "{context}: {lost} is lost");
     }
-    // The next one finds nothing to do.
-    let again = recovered(&world);
+    // A second recovery has nothing to do.
+    let again = recover_fixture(&fixture);
     if outcome == 2 {
-        assert_eq!(again, recovery, "{told}");
+        assert_eq!(again, recovery, "{context}");
     } else {
-        assert_eq!(again, Recovery::None, "{told}");
-        assert!(!world.at(STAGING).exists(), "{told}");
+        assert_eq!(again, Recovery::None, "{context}");
+        assert!(!fixture.path(STAGING).exists(), "{context}");
     }
-    assert_eq!(held(&world), has, "{told}");
-    assert_eq!(text_of(&step.live), now, "{told}");
+    assert_eq!(item_contents(&fixture), has, "{context}");
+    assert_eq!(text_of(&step.live), now, "{context}");
     outcome
 }
