@@ -19,9 +19,9 @@ use std::path::PathBuf;
 pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
 
 /// What the reader that goes by the index says of an entry that it did not expect.
-const SURPRISE: &str = "not what the manifest lists here";
+const SURPRISE: &str = "not the entry that the manifest lists";
 /// What is said of an index that lists more than its members can hold.
-const NO_ROOM: &str = "files that their member has no room for";
+const NO_ROOM: &str = "files that are larger than their member";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);
@@ -183,10 +183,10 @@ fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
     for name in ["auth.json", "config.toml", "state_5.sqlite"] {
         let link = Entry::special(b'2', name, "notes.txt");
         let parts = world.parts().without(name).with_told(link);
-        world.refuses_parts(name, &parts, "a link in the place of a login");
+        world.refuses_parts(name, &parts, "a link in place of a login");
         let folder = Entry::file(format!("{name}/x"), "x");
         let parts = world.parts().without(name).with_told(folder);
-        world.refuses_parts(name, &parts, "a folder in the place of a login");
+        world.refuses_parts(name, &parts, "a folder in place of a login");
     }
     let below = world
         .parts()
@@ -215,11 +215,11 @@ fn i12_names_of_ours_are_refused() {
         world.refuses_parts(
             name,
             &world.parts().with_told(entry.clone()),
-            "a name that is ours",
+            "a name reserved for codex-manager",
         );
         let mut python = world.parts().with(entry);
         python.manifest = None;
-        world.refuses(name, &python.pack(), "a name that is ours");
+        world.refuses(name, &python.pack(), "a name reserved for codex-manager");
     }
     assert!(precious.join("file").exists());
 }
@@ -263,7 +263,7 @@ fn i12_a_journal_beside_a_database_removes_nothing() {
     let database = fs::read(scratch.join("state_5.sqlite")).expect("read");
     let journal = Entry::file("state_5.sqlite-journal", journal_naming(&victim));
     let parts = world.parts().with_told(journal.clone());
-    world.refuses_parts("ours", &parts, "a journal beside a database");
+    world.refuses_parts("ours", &parts, "a SQLite journal beside a database");
     let python = Parts {
         entries: vec![
             Entry::file("state_5.sqlite", database),
@@ -389,7 +389,7 @@ fn what_is_no_archive_is_refused() {
             "not an archive of codex-manager",
         ),
         ("trailing garbage", garbage, "damaged"),
-        ("more behind the end", more, "more data behind"),
+        ("more behind the end", more, "too much data after"),
     ] {
         world.refuses(what, &archive, because);
     }
@@ -586,7 +586,7 @@ fn i12_a_link_that_leads_out_by_another_link_is_refused() {
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
         let parts = parts.with_told(Entry::special(b'2', name, "notes.txt"));
-        world.refuses_parts(name, &parts, "a link in the place of a login");
+        world.refuses_parts(name, &parts, "a link in place of a login");
     }
 }
 

@@ -256,7 +256,7 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
 #[track_caller]
 fn told_by_verify(env: &TestEnv, archive: &Path) {
     let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
-    let told = report.problems[0].contains("does not fit its digest");
+    let told = report.problems[0].contains("does not match its digest");
     assert!(told, "{report:?}");
 }
 

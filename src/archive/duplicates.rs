@@ -1,4 +1,4 @@
-//! One file a conversation: of two that hold the same, one is captured.
+//! Duplicate rollouts: of several files with the same conversation, one is archived.
 
 use super::name_table::NameSet;
 use super::scan::{HomeScan, PathNote};
@@ -8,11 +8,12 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// Where a conversation stands twice (plain and compressed, archived and not), keeps the copy that
-/// has all of it. Copies that have diverged are both kept: nothing is lost here.
+/// Removes duplicate rollouts from `scan` (plain and compressed, archived and not) and lists them
+/// as excluded. The most complete file stays. Files that diverged all stay, so no turn is lost.
+/// Returns the conversations with more than one file.
 pub(super) fn drop_duplicates(scan: &mut HomeScan) -> DuplicateConversations {
     let conversation = |i: usize| of(scan.files.name(i)?.as_path());
-    // By a hash first: the names of all would take as much as the list itself.
+    // Compares hashes first: a table of all names would need as much memory as the file list.
     let hashes = RandomState::new();
     let hash = |i: usize| Some(hashes.hash_one(conversation(i)?.name));
     let mut all: Vec<u64> = Vec::with_capacity(scan.files.len());
@@ -43,7 +44,7 @@ pub(super) fn drop_duplicates(scan: &mut HomeScan) -> DuplicateConversations {
         for &other in &copies[1..] {
             let relation = rollout::compare(&source(best), &source(other));
             match relation {
-                // Equal texts: the plain file wins, as it does for Codex.
+                // For equal texts Codex uses the plain file.
                 Ok(Relation::Equal) => {
                     let zst = |i: usize| conversation(i).is_some_and(|c| c.compressed);
                     let loser = if zst(best) && !zst(other) {
@@ -68,14 +69,14 @@ pub(super) fn drop_duplicates(scan: &mut HomeScan) -> DuplicateConversations {
         }
     }
     scan.files.remove_all(&dropped);
-    let reason = "the same conversation stands elsewhere";
+    let reason = "another file has the same conversation";
     let left_out = dropped.sorted().into_iter();
     scan.excluded
         .extend(left_out.map(|name| PathNote::new(name.as_path(), reason)));
     DuplicateConversations { hashes, twice }
 }
 
-/// The conversations that more than one file was listed of.
+/// The conversations of a scan that have more than one file, as hashes of their names.
 #[derive(Debug, Default)]
 pub(super) struct DuplicateConversations {
     hashes: RandomState,
@@ -83,7 +84,8 @@ pub(super) struct DuplicateConversations {
 }
 
 impl DuplicateConversations {
-    /// Whether a file is of one of them; seldom also one that is not.
+    /// Returns true if the rollout at `path` belongs to such a conversation. A hash collision can
+    /// give a false positive, never a false negative.
     pub(super) fn has(&self, path: &Path) -> bool {
         !self.twice.is_empty()
             && of(path).is_some_and(|c| self.twice.contains(&self.hashes.hash_one(c.name)))

@@ -1,5 +1,5 @@
-//! The gzip members of an archive: made on several threads, written in their order, and closed by the
-//! manifest that lists them.
+//! The gzip members of a new archive: compressed on several threads, written in order, followed by
+//! the manifest that lists them.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
@@ -28,73 +28,74 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tar::EntryType;
 
-/// What a manifest says besides the list of entries.
+/// The fields of a manifest besides the lists of entries and members.
 #[derive(Debug)]
 pub struct ManifestDetails {
-    /// Of the home and the account. `files` and `bytes` are filled in.
+    /// Metadata of home and account. `files` and `bytes` are filled in.
     pub metadata: Metadata,
-    /// The login.
+    /// Identity and digest of the archived login.
     pub account_auth: Option<AccountAuth>,
-    /// What the user left out.
+    /// Exclude globs of the user.
     pub excluded_globs: Vec<String>,
-    /// See [`ArchiveManifest::skipped`].
+    /// Paths that could not be archived; see [`ArchiveManifest::skipped`].
     pub skipped: Vec<EntryName>,
-    /// Top-level entries archived through a link.
+    /// Top-level entries that are archived through a link.
     pub linked: Vec<EntryName>,
-    /// See [`ArchiveManifest::partial`].
+    /// True for a part of what the mode captures; see [`ArchiveManifest::partial`].
     pub partial: bool,
-    /// See [`ArchiveManifest::undo_removes`].
+    /// Files that a restore of the archive removes; see [`ArchiveManifest::undo_removes`].
     pub undo_removes: Vec<EntryName>,
 }
 
-/// What a finished archive is.
+/// Size, digest and manifest of a finished archive.
 #[derive(Debug)]
 pub struct FinishedArchive {
-    /// Its size.
+    /// Size of the archive in bytes.
     pub archive_bytes: u64,
-    /// Its digest.
+    /// SHA-256 of the archive, in hexadecimal.
     pub archive_sha256: String,
-    /// How many bytes of it were copied from an earlier archive.
+    /// Number of its bytes that were copied from the previous archive.
     pub reused_bytes: u64,
-    /// What is in it.
+    /// The manifest that the archive ends with.
     pub manifest: ArchiveManifest,
 }
 
-/// The files of a manifest: one thread adds them, another their digests.
+/// The files of a manifest. One thread adds files, another one sets their digests.
 pub(super) type SharedFileList = Mutex<FileList>;
 
 pub(super) fn lock_files(files: &SharedFileList) -> MutexGuard<'_, FileList> {
     files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The other lists of a manifest.
+/// The lists of a manifest other than its files.
 #[derive(Debug, Default)]
 pub(super) struct NonFileEntries {
     pub(super) folders: Vec<FolderEntry>,
     pub(super) links: Vec<LinkEntry>,
     pub(super) void: Vec<EntryName>,
-    /// The members of what is void, by their place among all.
+    /// Positions of the members that hold void entries.
     pub(super) void_members: Vec<std::ops::Range<usize>>,
 }
 
-/// A member that is to be made.
+/// A member to be written.
 pub(super) enum MemberJob {
-    /// From this part of the tar stream; with the places of whole files in it.
+    /// Compresses this part of the tar stream. `files` has the position and byte range of each
+    /// complete file in it.
     Fresh {
         bytes: Buffer,
         holds: MemberContents,
         files: Vec<(usize, std::ops::Range<usize>)>,
     },
-    /// By copying one of the earlier archive.
+    /// Copies a member of the previous archive.
     Reused {
         old: PreviousMember,
         holds: MemberContents,
     },
 }
 
-/// A member that is made.
+/// A member that is ready to be written.
 pub(super) struct CompressedMember {
-    /// Its bytes in the archive; those of a reused one are still in the earlier archive.
+    /// Compressed bytes. For a reused member they come from the previous archive.
     bytes: AlignedBuffer,
     size: u64,
     sha256: Sha256Digest,
@@ -148,14 +149,14 @@ impl MemberJob {
     }
 }
 
-/// Makes one gzip member of `bytes`.
+/// Compresses `bytes` into one gzip member.
 fn compress(
     bytes: &[u8],
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
     thread_local! {
-        // Setting one up costs more than compressing a small member.
+        // Creating a compressor takes longer than compressing a small member.
         static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
     }
     COMPRESSOR.with_borrow_mut(|slot| {
@@ -180,7 +181,7 @@ fn gzip(
     Ok(packed)
 }
 
-/// Takes finished members in order.
+/// Writes members in order and collects the index.
 pub(super) struct MemberSink<'a> {
     out: &'a mut File,
     path: &'a Path,
@@ -248,6 +249,9 @@ impl<'a> MemberSink<'a> {
     }
 
     /// Writes the manifest and the footer.
+    ///
+    /// # Errors
+    /// Returns the reason why readers would refuse the manifest, or a write error.
     pub(super) fn finish(
         mut self,
         entries: NonFileEntries,
@@ -280,7 +284,8 @@ impl<'a> MemberSink<'a> {
             members: std::mem::take(&mut self.members),
         };
         let path = self.path;
-        // As whoever reads it will: what could not be put back must not pass for a good archive.
+        // Applies the checks of a reader: an archive that cannot be restored must not be published
+        // as a good one.
         check_manifest(path, &manifest)?;
         let text_bytes = self
             .put_manifest(&manifest, compression)
@@ -299,8 +304,8 @@ impl<'a> MemberSink<'a> {
         })
     }
 
-    /// Twice through the manifest: once for its length, which the tar header needs, once for its
-    /// bytes; so it is never in memory as text. Returns its length.
+    /// Serializes the manifest twice: once for its length, which the tar header needs, and once for
+    /// its bytes. So its text is never completely in memory. Returns the length in bytes.
     fn put_manifest(
         &mut self,
         manifest: &ArchiveManifest,
@@ -322,7 +327,7 @@ impl<'a> MemberSink<'a> {
             buffers: BufferPool::default(),
         };
         serde_json::to_writer(&mut stream, manifest)?;
-        // The padding of the entry, and the two empty blocks that end the tar.
+        // The padding of the entry, and the two zero blocks that end a tar.
         let padding = padding_of(count.0) + 2 * BLOCK_BYTES;
         io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
         stream.close()?;
@@ -330,7 +335,7 @@ impl<'a> MemberSink<'a> {
     }
 }
 
-/// Counts what is written to it.
+/// Counts the bytes that are written to it.
 struct ByteCounter(u64);
 
 impl Write for ByteCounter {
@@ -344,11 +349,11 @@ impl Write for ByteCounter {
     }
 }
 
-/// Cuts what is written to it into members.
+/// Cuts the manifest's tar entry into gzip members.
 struct ManifestMemberWriter<'a, 'b> {
     sink: &'a mut MemberSink<'b>,
     compression: Compression,
-    /// Whether it is so large that readers limit how much it may be compressed.
+    /// True if the manifest is so large that readers limit its compression ratio.
     is_large: bool,
     member: Vec<u8>,
     buffers: BufferPool,
@@ -359,7 +364,8 @@ impl ManifestMemberWriter<'_, '_> {
         let mut packed = compress(&self.member, self.compression, &self.buffers)?;
         let min_bytes = min_packed_bytes(self.member.len());
         if self.is_large && packed.len() < min_bytes {
-            // Very many names that are much alike: some of it stands in a member as it is.
+            // Very similar names can compress beyond the ratio that readers accept. A part of them
+            // is then stored uncompressed in a member of its own.
             let (plain, rest) = self.member.split_at(min_bytes);
             let mut store = Compressor::new(CompressionLvl::new(0).unwrap_or_default());
             self.sink.put(&gzip(&mut store, plain, &self.buffers)?)?;

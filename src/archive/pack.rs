@@ -1,15 +1,15 @@
-//! Writing an archive: a tar stream cut into gzip members, compressed on several threads, with an
-//! index of the members in the manifest at its end and a footer that tells where that is.
+//! Writes an archive: a tar stream cut into gzip members that several threads compress, then the
+//! manifest with the index of the members, then the footer.
 //!
-//! Members are cut where files begin, so that each can be unpacked, or copied into the next archive,
+//! Members begin where files begin, so that each can be unpacked, or copied into the next archive,
 //! without the others. See `docs/archive-format.md`.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, IN_FLIGHT, LARGE_BYTES, OWNER_ACCESS_MODE,
-    padding_of,
+    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
+    OWNER_ACCESS_MODE, padding_of,
 };
 use super::manifest::{FileEntry, FolderEntry, LinkEntry, MemberContents};
 use super::member_writer::{
@@ -29,11 +29,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tar::EntryType;
 
-/// Writes an archive into the empty file `out`, which is complete on return, but not yet durable.
+/// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` gives the entries; it runs on the calling thread while others compress and write. `path`
-/// is for errors alone. `source` is an earlier archive whose members may be copied. `names` is where
-/// the names are kept.
+/// `fill` adds the entries. It runs on the calling thread while other threads compress and write.
+/// `path` is the path of `out` for error messages. `source` is an previous archive whose members may
+/// be copied. `names` stores the names of the manifest.
+///
+/// # Errors
+/// Returns the error of `fill`, or that of compressing, copying or writing.
 pub fn pack(
     mut out: File,
     path: &Path,
@@ -49,7 +52,7 @@ pub fn pack(
     let filled = {
         let sink = &mut sink;
         let take = |done: Result<CompressedMember, ArchiveError>| sink.take(done?);
-        parallel::ordered(IN_FLIGHT, work, take, |jobs| {
+        parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
             let closing = fill(&mut writer)?;
             writer.flush()?;
@@ -60,7 +63,7 @@ pub fn pack(
     sink.finish(entries, closing, compression)
 }
 
-/// Takes the entries of an archive, in the order in which they will stand in it.
+/// Receives the entries of a new archive in their final order.
 pub struct PackWriter<'a> {
     jobs: &'a Jobs<'a>,
     path: &'a Path,
@@ -74,7 +77,7 @@ pub struct PackWriter<'a> {
 
 type Jobs<'a> = Submitter<'a, MemberJob, Result<CompressedMember, ArchiveError>>;
 
-/// Small entries that will share a member.
+/// Small entries that share a gzip member.
 struct EntryGroup {
     bytes: Buffer,
     kind: EntryGroupKind,
@@ -115,9 +118,9 @@ impl<'a> PackWriter<'a> {
         }
     }
 
-    /// Adds a folder. Folders come before links, links before files.
+    /// Adds a folder. All folders must be added before links, and all links before files.
     pub fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
-        // Other programs give a folder its mode before they put anything into it.
+        // tar programs set the mode of a folder before they create files in it.
         let mode = folder.mode | OWNER_ACCESS_MODE;
         let header = header(EntryType::Directory, 0, mode, folder.mtime);
         let bytes = head_bytes(header, &with_slash(&folder.path)).at("write", self.path)?;
@@ -125,7 +128,7 @@ impl<'a> PackWriter<'a> {
         self.add_structure(&bytes)
     }
 
-    /// Adds a link.
+    /// Adds a symbolic link, after all folders and before all files.
     pub fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
         let header = header(EntryType::Symlink, 0, 0o777, 0);
         let bytes = link_bytes(header, link.path.as_path(), &link.target).at("write", self.path)?;
@@ -143,11 +146,14 @@ impl<'a> PackWriter<'a> {
         }
     }
 
-    /// Adds a file of `entry.size` bytes read from `content`. The digest is that of the bytes that
+    /// Adds a file of `entry.size` bytes from `content`. The digest is computed from the bytes that
     /// were read.
     ///
-    /// False when `content` ended early: then it is not in the archive, or what is there counts for
-    /// nothing, and the manifest says so.
+    /// Returns false if `content` ended early. A small file is not in the archive then; a large one
+    /// is listed as void in the manifest.
+    ///
+    /// # Errors
+    /// `content` cannot be read, or the archive cannot be written.
     pub fn add_file(
         &mut self,
         entry: FileEntry,
@@ -192,7 +198,7 @@ impl<'a> PackWriter<'a> {
         Ok(true)
     }
 
-    /// Makes the group be one of files of the folder of `name`.
+    /// Starts a group for files of the folder of `name`, unless it is the current group.
     fn open_group(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
         let same = matches!(&self.group.kind, EntryGroupKind::FilesOf(of) if of == folder);
@@ -234,7 +240,8 @@ impl<'a> PackWriter<'a> {
                     .at("read", entry.path.as_path())?;
             }
             if (bytes.len() as u64) < want {
-                // The tar header has told a size: zeros stand in, and all of it is void.
+                // The tar header already has the old size, so the rest is filled with zeros and the
+                // entry becomes void.
                 short = true;
             }
             hasher.update(&bytes);
@@ -243,7 +250,7 @@ impl<'a> PackWriter<'a> {
             let padding = if left == 0 { padding_of(entry.size) } else { 0 };
             bytes.resize(usize::try_from(want + padding).unwrap_or(0), 0);
             let holds = MemberContents::Chunk(number, upto);
-            // Only whole chunks are compared: the last one carries padding and may grow.
+            // Only complete chunks are compared: the last one has padding and may grow.
             let whole = want == CHUNK_BYTES && padding == 0;
             match old
                 .as_ref()
@@ -271,23 +278,24 @@ impl<'a> PackWriter<'a> {
         lock_files(self.files).len() as u64
     }
 
-    /// Whether a file of this name is in the archive already. Looks through all of them.
+    /// Returns true if the archive has a file of this name. Searches the whole list.
     pub fn contains(&self, name: &EntryName) -> bool {
         let files = lock_files(self.files);
         let known = files.names().find(name.as_path());
         known.is_some_and(|id| files.name_ids().any(|of| of == id))
     }
 
-    /// How many files stand in one member of the earlier archive, from the first on, as they are
-    /// now; `file` gives the one at a place. Zero if there is no such member.
+    /// Returns the number of files, from the first one on, that are unchanged in one member of the
+    /// previous archive. `file` returns the file at a position. Zero means that no member can be
+    /// copied.
     pub fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
         self.source
             .and_then(|s| s.reusable_files(file))
             .map_or(0, |reuse| reuse.digests.len())
     }
 
-    /// Takes the first of `files`, which [`PackWriter::count_reusable`] has counted, over from the earlier
-    /// archive: their members are copied, and none of them is read.
+    /// Copies the members with the first of `files`, as counted by [`PackWriter::count_reusable`],
+    /// from the previous archive. Their files are not read.
     pub fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
         let Some(reuse) = self.source.and_then(|s| s.reusable_files(|i| files.get(i))) else {
             return Ok(());
@@ -335,7 +343,7 @@ impl<'a> PackWriter<'a> {
 
     fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {
         self.submitted += 1;
-        // The writing thread has failed; what it says is what the caller gets.
+        // The writing thread has failed. `parallel::ordered` returns its error instead of this one.
         self.jobs.submit(job).map_err(|ConsumerFailed| {
             ArchiveError::Io(IoError {
                 action: "write",
@@ -345,7 +353,7 @@ impl<'a> PackWriter<'a> {
         })
     }
 
-    /// Closes the member that small entries share.
+    /// Submits the current group as a member.
     fn flush(&mut self) -> Result<(), ArchiveError> {
         let (first, count) = (self.group.first, self.group.count);
         if count == 0 {
@@ -355,7 +363,7 @@ impl<'a> PackWriter<'a> {
             EntryGroupKind::Structure => MemberContents::Structure(first, count),
             EntryGroupKind::FilesOf(_) => MemberContents::Files(first, count),
         };
-        // Of files, the first of the next group is known when it comes.
+        // For files, `open_group` sets the first number of the next group.
         (self.group.first, self.group.count) = (first + count, 0);
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);

@@ -1,4 +1,4 @@
-//! Reading an archive: entry by entry, in constant memory, trusting nothing.
+//! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
 use super::ArchiveError;
 use super::archive_file;
@@ -20,58 +20,59 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Who wrote an archive, and what that says about its content.
+/// The program that wrote an archive, with its description of the content.
 #[derive(Debug)]
 pub enum Layout {
-    /// This program: every byte has a digest.
+    /// Written by this program: digests cover every byte.
     Native(Box<ArchiveManifest>),
-    /// The Python codex-manager: no digests.
+    /// Written by the Python codex-manager: without digests.
     Python(Box<PythonArchive>),
 }
 
-/// An archive whose description has been read; its content has not.
+/// An archive whose manifest has been read and checked, but not its content.
 #[derive(Debug)]
 pub struct ArchiveReader {
     path: PathBuf,
     layout: Layout,
-    /// Whether its members can be read apart from each other.
+    /// True if the members can be read independently.
     has_index: bool,
 }
 
-/// What is in an archive, checked.
+/// The entries of an archive that passed the name checks.
 #[derive(Debug, Default, Clone)]
 pub struct ArchiveContents {
-    /// Files. Those of the Python tool have no digest.
+    /// Files. Those of archives of the Python tool have no digest.
     pub files: FileList,
-    /// Folders, parents first.
+    /// Folders, parents before children.
     pub folders: Vec<FolderEntry>,
-    /// Links that stay inside the home.
+    /// Symbolic links with targets inside the home.
     pub links: Vec<LinkEntry>,
 }
 
 impl ArchiveContents {
-    /// The bytes of all files.
+    /// Returns the size of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.bytes()
     }
 }
 
-/// What an archive says that it holds, where it says so.
+/// The entries of an archive, borrowed from its manifest.
 #[derive(Debug, Clone, Copy)]
 pub struct ArchiveListing<'a> {
-    /// See [`ArchiveContents::files`].
+    /// All files; see [`ArchiveContents::files`].
     pub files: &'a FileList,
-    /// See [`ArchiveContents::folders`].
+    /// All folders, parents before children.
     pub folders: &'a [FolderEntry],
-    /// See [`ArchiveContents::links`].
+    /// All symbolic links; see [`ArchiveContents::links`].
     pub links: &'a [LinkEntry],
 }
 
 impl ArchiveReader {
-    /// Opens an archive and reads its description.
+    /// Opens an archive and reads its manifest. An archive without a footer is read to its end.
     ///
     /// # Errors
-    /// It cannot be read, is damaged, is of a newer version, or is no archive of ours.
+    /// The archive cannot be read, is damaged, has an unsafe entry, is of a newer version, or was
+    /// not written by codex-manager.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
         let (layout, has_index) = match manifest_by_footer(path)? {
             Some((manifest, end)) => {
@@ -79,7 +80,8 @@ impl ArchiveReader {
                 index_check::check(path, &manifest, end)?;
                 (Layout::Native(Box::new(manifest)), true)
             }
-            // Packed again by another gzip, or of the Python tool: it must be read through.
+            // Compressed again by another program, or written by the Python tool: only a complete
+            // read shows the content.
             None => (scan_for_layout(path)?, false),
         };
         if let (Layout::Native(manifest), false) = (&layout, has_index) {
@@ -92,23 +94,23 @@ impl ArchiveReader {
         })
     }
 
-    /// Where it lies.
+    /// Returns the path of the archive.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the members that its manifest lists are where they are said to be. One that another
-    /// gzip has packed again still lists those it had.
+    /// Returns true if the members are where the manifest lists them. The manifest of an archive
+    /// that another program compressed again lists members that no longer exist.
     pub fn has_index(&self) -> bool {
         self.has_index
     }
 
-    /// Who wrote it.
+    /// Returns the archive's origin with its description.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The manifest; absent in archives of the Python tool.
+    /// Returns the manifest, or `None` for an archive of the Python tool.
     pub fn manifest(&self) -> Option<&ArchiveManifest> {
         match &self.layout {
             Layout::Native(manifest) => Some(manifest),
@@ -116,7 +118,7 @@ impl ArchiveReader {
         }
     }
 
-    /// What it says of itself.
+    /// Returns the metadata in the manifest, or in the sidecar of the Python tool.
     pub fn metadata(&self) -> &Metadata {
         match &self.layout {
             Layout::Native(manifest) => &manifest.metadata,
@@ -124,7 +126,7 @@ impl ArchiveReader {
         }
     }
 
-    /// What it says that it holds.
+    /// Returns the entries that the archive lists.
     pub fn contents(&self) -> ArchiveListing<'_> {
         match &self.layout {
             Layout::Native(manifest) => ArchiveListing {
@@ -140,15 +142,19 @@ impl ArchiveReader {
         }
     }
 
-    /// The manifest, if its members are where it says; see [`ArchiveReader::has_index`].
+    /// Returns the manifest if its index is usable; see [`ArchiveReader::has_index`].
     pub fn indexed(&self) -> Option<&ArchiveManifest> {
         self.manifest().filter(|_| self.has_index)
     }
 
-    /// Reads the archive, checks it, and gives the wanted files to `sink`.
+    /// Reads and checks the archive and passes the wanted files to `sink`.
     ///
-    /// Names, kinds, sizes and digests are compared with what the archive says of itself, and no
-    /// entry may be missing or more than told. One with an index is read on several threads.
+    /// Compares names, kinds, sizes and digests with the manifest; no entry may be missing or
+    /// extra. An archive with an index is read on several threads.
+    ///
+    /// # Errors
+    /// The archive cannot be read, its content differs from its manifest, `sink` failed, or the
+    /// user interrupted the operation.
     pub fn read(
         &self,
         extent: Extent,
@@ -175,8 +181,8 @@ impl ArchiveReader {
     }
 }
 
-/// Reads the manifest where the footer says it is, and where that begins; `None` if there is no
-/// footer of ours.
+/// Reads the manifest by the footer. Returns it with its byte offset, or `None` if the file has no
+/// footer of this format.
 fn manifest_by_footer(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = open(path)?;
     let len = file.metadata().at("read", path)?.len();
@@ -209,7 +215,7 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, Arc
     Ok(Some((manifest, offset)))
 }
 
-/// Reads the last member, which is `packed` bytes long and holds the manifest alone.
+/// Reads the manifest from its members, which have `packed` bytes and hold nothing else.
 fn manifest_member(
     path: &Path,
     member: impl Read,
@@ -232,17 +238,22 @@ fn manifest_member(
             ));
         }
     };
-    // To the end: the CRC stands there, and nothing else does.
+    // Reads to the end, where the gzip CRC is, and where no other data may be.
     let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
     let mut buffer = [0; 4096];
     loop {
         match rest.read(&mut buffer) {
             Ok(0) if rest.limit() > 0 => return Ok(manifest),
-            Ok(0) => return Err(ArchiveError::damaged(path, "more data behind the manifest")),
+            Ok(0) => {
+                return Err(ArchiveError::damaged(
+                    path,
+                    "too much data after the manifest",
+                ));
+            }
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
                 return Err(ArchiveError::damaged(
                     path,
-                    "something hides behind the manifest",
+                    "hidden data after the manifest",
                 ));
             }
             Ok(_) => {}
@@ -252,8 +263,8 @@ fn manifest_member(
     }
 }
 
-/// Parses a manifest as it is unpacked: as text it is larger than all it says. It takes at most
-/// `packed` bytes of the archive.
+/// Parses a manifest while it is unpacked, because its text is larger than the parsed value.
+/// `packed` is its maximum compressed size in bytes.
 fn parse_manifest(
     path: &Path,
     content: impl Read,
@@ -267,7 +278,7 @@ fn parse_manifest(
     let parsed = serde_json::from_reader::<_, ArchiveManifest>(BufReader::new(&mut content));
     let schema = match &parsed {
         Ok(manifest) => Some(manifest.schema),
-        // One of a newer version may have another form; it begins the same way.
+        // The manifest of a newer version may have other fields, but begins with its schema.
         Err(_) => schema_of(&content.bytes),
     };
     if let Some(found) = schema.filter(|schema| *schema > SCHEMA) {
@@ -282,7 +293,7 @@ fn parse_manifest(
     parsed.map_err(|e| ArchiveError::damaged(path, format!("manifest: {e}")))
 }
 
-/// The number in `{"schema":1,…`.
+/// Returns the number in `{"schema":1,…`.
 fn schema_of(beginning: &[u8]) -> Option<u64> {
     let text: String = String::from_utf8_lossy(beginning)
         .chars()
@@ -296,7 +307,7 @@ fn schema_of(beginning: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// Remembers the first bytes that were read.
+/// Records the first 64 bytes that are read through it.
 struct PrefixRecorder<R> {
     inner: R,
     bytes: Vec<u8>,
@@ -311,7 +322,7 @@ impl<R: Read> Read for PrefixRecorder<R> {
     }
 }
 
-/// Reads an archive without our footer to its end to learn what it is.
+/// Reads an archive without a footer to its end, to find out its origin.
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
@@ -337,7 +348,7 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
 }
 
 pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
-    // Looked at first: to open a pipe is to wait for somebody at its other end.
+    // Checks the file type first, because opening a pipe blocks until another process writes to it.
     if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }

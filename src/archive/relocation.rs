@@ -1,5 +1,4 @@
-//! Opening what was listed, also where Codex has moved it since: archived, taken out of the archive,
-//! or compressed.
+//! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
 use super::entry_name::EntryName;
 use super::name_table::{NameSet, NameTable};
@@ -13,14 +12,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A listed file, open.
+/// A listed file that was opened under its current name.
 pub(super) struct OpenedFile {
     pub(super) file: File,
-    /// The name that it has now.
+    /// Name of the file now; differs from the listed name after a move.
     pub(super) name: EntryName,
 }
 
-/// Where the files of a scan are to be found.
+/// Finds the files of a scan on disk.
 pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
     places: &'a SourcePaths,
@@ -28,7 +27,7 @@ pub(super) struct FileLocator<'a> {
 }
 
 impl<'a> FileLocator<'a> {
-    /// Those in `places`, where `links` are in the archive.
+    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive.
     pub(super) fn new(
         scope: &'a CaptureScope,
         places: &'a SourcePaths,
@@ -44,13 +43,16 @@ impl<'a> FileLocator<'a> {
         }
     }
 
-    /// Where a file was when it was listed.
+    /// Returns the path at which a file was listed.
     pub(super) fn listed(&self, name: &EntryName) -> PathBuf {
         self.places.source(name)
     }
 
-    /// Opens a file. A rollout that has gone is sought where Codex may have moved it; `None` when
-    /// something is really gone.
+    /// Opens a file. Searches a missing rollout in the folders where Codex may have moved it.
+    /// Returns `None` if another kind of file is missing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a rollout was not found in any folder.
     pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
         let source = self.places.source(planned);
         let gone = match file_open::open_no_link(&source) {
@@ -69,7 +71,7 @@ impl<'a> FileLocator<'a> {
             return Ok(None);
         };
         let places = other_places(planned.as_path(), &conversation.name);
-        // Three rounds: it may move on while it is sought.
+        // Three rounds, because the rollout may move again during the search.
         let rounds = std::iter::repeat_n(&places, 3).flatten();
         for relative in rounds {
             if let Some(found) = self.open_at(relative) {
@@ -86,8 +88,8 @@ impl<'a> FileLocator<'a> {
         Some(OpenedFile { file, name })
     }
 
-    /// The name of a file of the home that leads through none of the archive's links: nothing may
-    /// stand below one. `None` for what is not captured.
+    /// Returns the name of a file without symbolic links in its path, because no entry may be below
+    /// a link of the archive. Returns `None` if the scope does not capture the file.
     fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
         let name = if self.links.contains_ancestor_of(relative) {
             let real = self.scope.home.join(relative).canonicalize().ok()?;
@@ -104,13 +106,14 @@ impl<'a> FileLocator<'a> {
     }
 }
 
-/// Where Codex may have moved the conversation at `path`, whose plain file has this name.
+/// Returns the paths to which Codex may have moved the rollout at `path`. `name` is the file name
+/// without `.zst`.
 fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
     let zst = format!("{name}{}", rollout::ZST);
     let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
     for name in [name, &zst] {
         places.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
-        // rollout-YYYY-MM-DDT…: the folder of its date.
+        // rollout-YYYY-MM-DDT…: sessions/YYYY/MM/DD.
         if let (Some(y), Some(m), Some(d)) = (name.get(8..12), name.get(13..15), name.get(16..18)) {
             places.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
         }
@@ -126,7 +129,7 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn a_conversation_that_moved_to_what_is_left_out_is_left_out() {
+    fn a_rollout_that_moved_into_an_excluded_folder_is_not_opened() {
         let home = tempfile::tempdir().unwrap();
         let name = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
         fs::create_dir(home.path().join(home::ARCHIVED_SESSIONS)).unwrap();

@@ -1,4 +1,4 @@
-//! Members of an earlier archive that can be copied into the next one as they are.
+//! Members of the previous archive of a home that can be copied into the next one unchanged.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
@@ -15,22 +15,22 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How much of what is copied is checked against its digest first.
+/// The share of copied members that is compared with its digest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum VerifyReused {
-    /// Every member
+    /// Check every member first
     All,
-    /// Every eighth member, others on another day
+    /// Check every eighth member, other ones on other days
     #[default]
     Sample,
-    /// None
+    /// Copy without checking
     None,
 }
 
-/// Of how many members one is checked when a sample is.
+/// A sample checks one of this many members.
 const SAMPLE_INTERVAL: u64 = 8;
 
-/// A member of the earlier archive.
+/// A member of the previous archive.
 #[derive(Debug, Clone)]
 pub struct PreviousMember {
     offset: u64,
@@ -41,34 +41,35 @@ pub struct PreviousMember {
     checked: bool,
 }
 
-/// Files that need not be read again.
+/// Unchanged files that do not have to be read, with their members.
 #[derive(Debug)]
 pub(super) struct ReusableFiles {
     pub(super) digests: Vec<Sha256Digest>,
     pub(super) members: Vec<PreviousMember>,
 }
 
-/// What of an earlier archive may be used.
+/// Rules for copying from the previous archive.
 #[derive(Debug, Clone, Copy)]
 pub struct ReuseOptions {
-    /// How much is checked before it is copied.
+    /// The share of members that is checked before it is copied.
     pub verify: VerifyReused,
-    /// Whether every file is read again, and only content counts as unchanged.
+    /// True to read every file again and to copy only members with equal content.
     pub rehash: bool,
-    /// How hard it must have been compressed at least.
+    /// Minimum compression level of the previous archive.
     pub compression: Compression,
 }
 
-/// An earlier archive of the same home.
+/// The previous archive of the same home, opened to copy members from.
 #[derive(Debug)]
 pub struct PreviousArchive<'a> {
     archive: ReaderRef<'a>,
     file: File,
-    /// By the number of a name: the place of its file and one, or zero.
+    /// By the number of a name: the position of its file plus one, or zero for no file.
     places: Vec<u32>,
-    /// The members that files begin in, and the place of the first file of each. Ordered.
+    /// The members in which files begin: (position of the first file, number of the member),
+    /// sorted.
     starts: Vec<(u64, u32)>,
-    /// When it was made, in days: which members a sample takes.
+    /// Creation day in days since 1970; varies which members a sample checks.
     day: u64,
     options: ReuseOptions,
 }
@@ -80,21 +81,21 @@ enum ReaderRef<'a> {
 }
 
 impl<'a> PreviousArchive<'a> {
-    /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
-    /// copied, and nothing is lost but time.
+    /// Opens an archive to copy from. Returns `None` if it has no index, is damaged, or was
+    /// compressed less than `options` asks for. The backup then reads every file.
     pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        Self::held(
+        Self::from_ref(
             ReaderRef::Owned(Box::new(ArchiveReader::open(path).ok()?)),
             options,
         )
     }
 
-    /// An archive that is open already.
-    pub fn of(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
-        Self::held(ReaderRef::Borrowed(archive), options)
+    /// Like [`PreviousArchive::open`], for an archive that is already open.
+    pub fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
+        Self::from_ref(ReaderRef::Borrowed(archive), options)
     }
 
-    fn held(archive: ReaderRef<'a>, options: ReuseOptions) -> Option<Self> {
+    fn from_ref(archive: ReaderRef<'a>, options: ReuseOptions) -> Option<Self> {
         let manifest = archive.archive().indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
@@ -124,7 +125,7 @@ impl<'a> PreviousArchive<'a> {
         })
     }
 
-    /// Where its names are kept.
+    /// Returns the table that stores the names of the archive.
     pub(super) fn names(&self) -> Option<&Arc<NameTable>> {
         self.manifest().map(|manifest| manifest.files.names())
     }
@@ -133,13 +134,13 @@ impl<'a> PreviousArchive<'a> {
         self.archive.archive().indexed()
     }
 
-    /// Where it lies.
+    /// Returns the path of the archive.
     pub fn path(&self) -> &Path {
         self.archive.archive().path()
     }
 
-    /// The members that hold the first file, and as many after it as they hold, if all of these are
-    /// as they were; `file` gives the one at a place.
+    /// Returns the members that hold the first file and the files after it in the same member, if
+    /// all of these are unchanged. `file` returns the file of the home at a position.
     pub(super) fn reusable_files(
         &self,
         file: impl Fn(usize) -> Option<FileEntry>,
@@ -149,7 +150,7 @@ impl<'a> PreviousArchive<'a> {
         }
         let first_now = file(0)?;
         let manifest = self.manifest()?;
-        let (place, number) = self.place(&first_now.path)?;
+        let (place, number) = self.locate(&first_now.path)?;
         match manifest.members.get(number)?.holds {
             MemberContents::Files(first, count) if first == place as u64 => {
                 let count = usize::try_from(count).ok()?;
@@ -160,7 +161,7 @@ impl<'a> PreviousArchive<'a> {
                 }
                 Some(ReusableFiles {
                     digests,
-                    members: vec![self.old(number)?],
+                    members: vec![self.member(number)?],
                 })
             }
             MemberContents::Head(head) => {
@@ -168,13 +169,13 @@ impl<'a> PreviousArchive<'a> {
                 if !is_reusable_files(&old, &first_now) {
                     return None;
                 }
-                let mut members = vec![self.old(number)?];
+                let mut members = vec![self.member(number)?];
                 let chunks = manifest.members.iter().enumerate().skip(number + 1);
                 let of_it = chunks
                     .take_while(
                         |(_, m)| matches!(m.holds, MemberContents::Chunk(of, _) if of == head),
                     )
-                    .filter_map(|(number, _)| self.old(number));
+                    .filter_map(|(number, _)| self.member(number));
                 members.extend(of_it);
                 Some(ReusableFiles {
                     digests: vec![old.sha256?],
@@ -185,9 +186,9 @@ impl<'a> PreviousArchive<'a> {
         }
     }
 
-    /// The chunks of a large file.
+    /// Returns the chunks of a large file.
     pub(super) fn large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
-        let (place, number) = self.place(name)?;
+        let (place, number) = self.locate(name)?;
         let manifest = self.manifest()?;
         matches!(manifest.members.get(number)?.holds, MemberContents::Head(_)).then_some(
             PreviousLargeFile {
@@ -199,8 +200,8 @@ impl<'a> PreviousArchive<'a> {
         )
     }
 
-    /// The place of a file, and the number of the member that it begins in.
-    fn place(&self, name: &EntryName) -> Option<(usize, usize)> {
+    /// Returns the position of a file and the number of the member in which it begins.
+    fn locate(&self, name: &EntryName) -> Option<(usize, usize)> {
         let id = self.names()?.find(name.as_path())?;
         let place = self.places.get(id.index())?.checked_sub(1)?;
         let after = self.starts.partition_point(|s| s.0 <= u64::from(place));
@@ -208,7 +209,7 @@ impl<'a> PreviousArchive<'a> {
         Some((place as usize, *member as usize))
     }
 
-    fn old(&self, number: usize) -> Option<PreviousMember> {
+    fn member(&self, number: usize) -> Option<PreviousMember> {
         let member = self.manifest()?.members.get(number)?;
         let checked = match self.options.verify {
             VerifyReused::All => true,
@@ -225,7 +226,10 @@ impl<'a> PreviousArchive<'a> {
         })
     }
 
-    /// Reads the bytes of a member, checked if its turn has come.
+    /// Reads the bytes of a member. Compares them with the digest if the member is in the sample.
+    ///
+    /// # Errors
+    /// Reports read errors and wrong digests as damage of the previous archive.
     pub(super) fn read(
         &self,
         old: &PreviousMember,
@@ -234,19 +238,20 @@ impl<'a> PreviousArchive<'a> {
         let len = usize::try_from(old.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
         let mut bytes = buffers.aligned(len);
-        // A disk that cannot read it any more is damage, too: the home is still there.
+        // An unreadable previous archive counts as damaged: the home is still complete, so the
+        // backup goes on without copying.
         position::read_exact_at(&self.file, &mut bytes, old.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
         if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
             return Err(ArchiveError::damaged(
                 self.path(),
-                "a member does not fit its digest",
+                "a member does not match its digest",
             ));
         }
         Ok(bytes)
     }
 
-    /// Appends a member to `out`; the system copies it itself where it can.
+    /// Appends a member to `out`, with `copy_file_range` where the system supports it.
     pub(super) fn copy_to(
         &self,
         old: &PreviousMember,
@@ -262,7 +267,7 @@ impl<'a> PreviousArchive<'a> {
                 {
                     Ok(0) => break,
                     Ok(n) => left -= n,
-                    // Not between these file systems, or nothing was copied yet: write it.
+                    // Not supported between these file systems: write the bytes.
                     Err(_) if left == bytes.len() => break,
                     Err(e) => return Err(e.into()),
                 }
@@ -286,30 +291,32 @@ impl ReaderRef<'_> {
     }
 }
 
-/// A large file in the earlier archive.
+/// A large file in the previous archive.
 #[derive(Debug)]
 pub(super) struct PreviousLargeFile<'a> {
     source: &'a PreviousArchive<'a>,
     members: &'a [Member],
     place: u64,
-    /// The number of the member that holds its header.
+    /// Number of the member that holds the tar header.
     head: usize,
 }
 
 impl PreviousLargeFile<'_> {
-    /// The chunk at `position`, with the digest of the file's content up to its end.
+    /// Returns the chunk at `position`, counted from 0, with the digest of the file's content up to
+    /// its end.
     pub(super) fn chunk(&self, position: usize) -> Option<(PreviousMember, Sha256Digest)> {
         let number = self.head + 1 + position;
         match self.members.get(number)?.holds {
             MemberContents::Chunk(of, upto) if of == self.place => {
-                Some((self.source.old(number)?, upto))
+                Some((self.source.member(number)?, upto))
             }
             _ => None,
         }
     }
 }
 
-/// Whether a file is surely as it was. The tar header holds its mode and time, so those count too.
+/// Returns true if a file is certainly unchanged. Compares mode and time as well, because they are
+/// in the tar header.
 fn is_reusable_files(old: &FileEntry, now: &FileEntry) -> bool {
     let same = (&old.path, old.size, old.mode, old.mtime, old.stamp)
         == (&now.path, now.size, now.mode, now.mtime, now.stamp);

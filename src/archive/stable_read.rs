@@ -1,4 +1,5 @@
-//! A look at a file that somebody may be writing: how much of it can be taken, and whether now.
+//! Consistent reads of a file that Codex may be writing: how many bytes to archive, and whether to
+//! wait.
 
 use super::manifest::FileEntry;
 use crate::codex::home::{Kind, kind_of};
@@ -8,26 +9,27 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a writer may pause within a line before the line counts as cut off.
+/// Time without a write after which a line without a newline counts as cut off.
 const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a look at an open file says.
+/// Decision whether an open file can be archived now.
 pub(super) enum ReadDecision {
-    /// It can be taken.
+    /// Archive this prefix of the file.
     Read(StablePrefix),
-    /// Its last line is not whole.
+    /// Try again later: the last line is incomplete.
     Defer,
-    /// It is not to be taken.
+    /// Do not archive the file, for this reason.
     Skip(&'static str),
 }
 
-/// A file as it was seen, and how much of it is taken.
+/// The metadata of a file when it was examined, and the number of bytes to archive.
 pub(super) struct StablePrefix {
     pub(super) meta: Metadata,
     pub(super) size: u64,
 }
 
-/// Files that grow by whole lines: rollouts, the prompt history, the index of names.
+/// Returns true for files that Codex extends line by line: rollouts, the prompt history and
+/// `session_index.jsonl`.
 pub(super) fn is_append_only(planned: &FileEntry) -> bool {
     let path = planned.path.as_path();
     let jsonl = path.extension().is_some_and(|e| e == "jsonl");
@@ -35,7 +37,7 @@ pub(super) fn is_append_only(planned: &FileEntry) -> bool {
     jsonl && (kind.is_rollout_folder() || matches!(kind, Kind::History | Kind::SessionIndex))
 }
 
-/// Waits until a file has grown or has been left alone for [`PARTIAL_LINE_TIMEOUT`].
+/// Waits until a file has grown, or has not been written for [`PARTIAL_LINE_TIMEOUT`].
 pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     let unchanged = || {
         let meta = source.metadata().ok()?;
@@ -47,7 +49,9 @@ pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     }
 }
 
-/// How much of an open file is to be taken.
+/// Decides how much of an open file to archive. A file that grew since it was listed (`planned`) is
+/// cut at its last newline. A file that did not grow is deferred if `may_defer`, else archived
+/// whole. Leaves the position of `file` at its start.
 pub(super) fn decide_read(
     file: &mut File,
     planned: &FileEntry,
@@ -81,7 +85,7 @@ fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// What a power loss leaves of a small file.
+/// Returns true if the file has NUL bytes only, which a power loss can leave of a small file.
 fn is_nul_filled(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

@@ -1,9 +1,9 @@
-//! Unpacking an archive with an index: member by member, on several threads. Others go [as one
-//! stream](super::unpack_stream).
+//! Unpacks an archive with an index, member by member on several threads. Archives without an index
+//! are read [as one stream](super::unpack_stream).
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
+use super::format::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT, padding_of};
 use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
 use super::sink::{Extent, Sink};
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
@@ -21,22 +21,22 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// A member that has been unpacked and checked as far as it can be by itself.
+/// A member that was unpacked, and checked as far as possible without the members before it.
 enum UnpackedMember {
-    /// Nothing is left to do.
+    /// The member is completely checked.
     Checked,
-    /// A part of a large file, on its way to being hashed in order.
+    /// A chunk of a large file, to be hashed in order.
     Chunk {
         file: usize,
         bytes: AlignedBuffer,
         content: usize,
         upto: Sha256Digest,
     },
-    /// A part of what counts for nothing.
+    /// A part of a void entry.
     Void(AlignedBuffer),
 }
 
-/// Unpacks an archive whose index has been checked.
+/// Unpacks an archive whose index was checked.
 pub(super) fn by_index(
     path: &Path,
     manifest: &ArchiveManifest,
@@ -67,13 +67,13 @@ pub(super) fn by_index(
     {
         let in_order = &mut in_order;
         parallel::ordered_on(
-            // One more than there are processors, for the time in which one waits for the disk.
+            // One thread more than processors, because a thread may wait for the disk.
             parallel::threads() + 1,
-            IN_FLIGHT,
+            MAX_MEMBERS_IN_FLIGHT,
             |job: (&Member, u64)| unpacker.member(job),
             |done: Result<UnpackedMember, ArchiveError>| in_order.take(done?),
             |jobs| {
-                // Where in its file the next chunk belongs.
+                // Offset of the next chunk in its file.
                 let mut position = 0;
                 for member in &manifest.members {
                     let at = match member.holds {
@@ -99,15 +99,16 @@ pub(super) fn by_index(
     }
 }
 
-/// Checks what takes several members, as they come in their order.
+/// Checks that span several members, applied in the order of the archive.
 struct OrderedChecks<'a> {
     path: &'a Path,
     manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
-    /// Over the large file whose chunks are coming, and how much of it has come.
+    /// Digest of the current large file so far, and the number of hashed bytes.
     running: Hasher,
     hashed: u64,
-    /// How many entries that count for nothing have begun, and how much of the last is to come.
+    /// Number of void entries that have begun, and the bytes of the last one that are still
+    /// missing.
     void: usize,
     void_left: u64,
 }
@@ -157,7 +158,8 @@ impl OrderedChecks<'_> {
         Ok(())
     }
 
-    /// Only what the manifest lists as such may count for nothing: the header of one, then its content.
+    /// Checks one part of a void entry. Only entries that the manifest lists as void are accepted:
+    /// the header of one, then its content.
     fn void(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         if self.void_left > 0 {
             let left = self.void_left.checked_sub(bytes.len() as u64);
@@ -187,7 +189,7 @@ impl OrderedChecks<'_> {
     fn void_mismatch(&self) -> ArchiveError {
         ArchiveError::damaged(
             self.path,
-            "what counts for nothing is not what the manifest lists",
+            "the void entries differ from those in the manifest",
         )
     }
 }
@@ -202,8 +204,8 @@ struct Unpacker<'a> {
 }
 
 impl Unpacker<'_> {
-    /// Whether a member holds a file that is wanted. The index has been checked: all numbers in it
-    /// are within the lists.
+    /// Returns true if the member holds a wanted file. The index was checked, so its numbers are
+    /// within the lists.
     fn is_wanted(&self, member: &Member) -> bool {
         match member.holds {
             MemberContents::Files(first, count) => {
@@ -237,7 +239,8 @@ impl Unpacker<'_> {
         Ok(UnpackedMember::Checked)
     }
 
-    /// The part of the tar stream that a member holds.
+    /// Unpacks a member into its part of the tar stream, after comparing the compressed bytes with
+    /// their digest.
     fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
         thread_local! {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
@@ -253,25 +256,26 @@ impl Unpacker<'_> {
             other => other.at("read", self.path)?,
         }
         if Sha256Digest::of(&packed) != member.sha256 {
-            return Err(bad("does not fit its digest"));
+            return Err(bad("does not match its digest"));
         }
         let mut bytes = self.buffers.aligned(size);
         let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
         match unpacked {
             Ok(n) if n == size && is_exactly_one_stream(&packed, &bytes) => Ok(bytes),
-            Ok(n) if n == size => Err(bad("has something behind its end")),
+            Ok(n) if n == size => Err(bad("has data after its end")),
             _ => Err(bad("cannot be unpacked")),
         }
     }
 
-    /// Other programs read a member to its last byte, so nothing may stand behind the last entry.
+    /// Fails if data follows the last entry of a member: tar programs would unpack it, without any
+    /// digest.
     fn expect_end(&self, bytes: &[u8], end: u64) -> Result<(), ArchiveError> {
         if end == bytes.len() as u64 {
             Ok(())
         } else {
             Err(ArchiveError::damaged(
                 self.path,
-                "something hides behind the entries of a member",
+                "hidden data after the entries of a member",
             ))
         }
     }
@@ -306,14 +310,14 @@ impl Unpacker<'_> {
     }
 
     fn small_files(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
-        let mut told = self.files(first, count);
+        let mut listed = self.files(first, count);
         let mut read = 0;
         for_each_entry(bytes, self.path, &mut |entry, content| {
-            let file = told.next().filter(|file| matches_manifest(&entry, file));
+            let file = listed.next().filter(|file| matches_manifest(&entry, file));
             let Some(file) = file else {
                 return Err(self.unexpected_entry(&entry.name));
             };
-            // At most a member's size, and checked to be what was told.
+            // The size was compared with the entry, and is at most that of a member.
             let limit = usize::try_from(file.size).unwrap_or(0);
             let text = content.read_all(limit)?.unwrap_or_default();
             if file.sha256 != Some(Sha256Digest::of(&text)) {
@@ -331,7 +335,7 @@ impl Unpacker<'_> {
             }
             Ok(())
         })?;
-        match told.next() {
+        match listed.next() {
             None => self.expect_end(bytes, read),
             Some(file) => Err(ArchiveError::damaged(
                 self.path,
@@ -384,17 +388,19 @@ impl Unpacker<'_> {
     }
 }
 
-const UNLISTED: &str = "not what the manifest lists here";
+const UNLISTED: &str = "not the entry that the manifest lists";
 
-/// Whether the gzip stream at the beginning of `packed`, which holds `bytes`, ends where `packed`
-/// does. It ends with the checksum and the length of `bytes`. Where that stands earlier too, be it
-/// only as content that did not compress, the stream has to be gone through once more.
+/// Returns true if the gzip stream that `packed` starts with, and that unpacks to `bytes`, ends
+/// where `packed` ends.
+///
+/// A stream ends with the checksum and length of `bytes`. If these eight bytes also occur earlier,
+/// for instance in content that did not compress, the stream is decoded once more.
 fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let mut crc = Crc::new();
     crc.update(bytes);
     let mut trailer = [0; 8];
     trailer[..4].copy_from_slice(&crc.sum().to_le_bytes());
-    // Members are far below 4 GiB.
+    // Members are much smaller than 4 GiB.
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
     match memchr::memmem::find(packed, &trailer) {
@@ -404,14 +410,14 @@ fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a gzip stream takes all of `packed`.
+/// Returns true if one gzip stream takes all of `packed`.
 fn decodes_as_one_stream(packed: &[u8]) -> bool {
     let mut rest = packed;
     let unpacked = io::copy(&mut GzDecoder::new(&mut rest), &mut io::sink());
     unpacked.is_ok() && rest.is_empty()
 }
 
-/// Whether a part of `bytes` is there and all zero.
+/// Returns true if `bytes` has the range `from..to` and it is zero.
 fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
     let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     range
@@ -420,10 +426,10 @@ fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
 }
 
 fn hidden_data(path: &Path, file: &FileEntry) -> ArchiveError {
-    ArchiveError::damaged(path, format!("something hides behind {}", file.path))
+    ArchiveError::damaged(path, format!("hidden data after {}", file.path))
 }
 
-/// Whether an entry of the tar is the file that the manifest tells of.
+/// Returns true if the tar entry is `file` by kind, name and size.
 fn matches_manifest(entry: &RawEntry, file: &FileEntry) -> bool {
     matches!(entry.kind, RawKind::File) && entry.name == file.path && entry.size == file.size
 }
@@ -435,7 +441,7 @@ fn unlisted_file(path: &Path) -> ArchiveError {
 pub(super) fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
     ArchiveError::damaged(
         path,
-        format!("the content of {} does not fit its digest", file.path),
+        format!("the content of {} does not match its digest", file.path),
     )
 }
 
@@ -444,11 +450,11 @@ mod tests {
     use super::*;
     use libdeflater::{CompressionLvl, Compressor};
 
-    /// The four bytes that give `bytes` with them behind it this checksum.
+    /// Returns four bytes that, appended to `bytes`, give the CRC `wanted`.
     fn forge(bytes: &[u8], wanted: u32) -> [u8; 4] {
         let step = |byte: u32| (0..8).fold(byte, |sum, _| (sum >> 1) ^ (0xEDB8_8320 * (sum & 1)));
         let table: Vec<u32> = (0..256).map(step).collect();
-        // Backwards: each step is known by its highest byte.
+        // Walks backwards: the highest byte of each sum determines the table index.
         let (mut sum, mut steps) = (!wanted, Vec::new());
         for _ in 0..4 {
             let index = table.iter().position(|t| t >> 24 == sum >> 24).unwrap();
@@ -467,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_looks_like_the_end_of_its_stream_is_not_the_end() {
+    fn content_equal_to_the_gzip_trailer_does_not_end_the_stream() {
         const SUM: u32 = 0xDEAD_BEEF;
         let mut bytes = b"before ".to_vec();
         bytes.extend(SUM.to_le_bytes());

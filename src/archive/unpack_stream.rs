@@ -1,4 +1,4 @@
-//! Unpacking an archive without an index: entry by entry, as one stream.
+//! Unpacks an archive without an index, entry by entry as one stream.
 
 use super::ArchiveError;
 use super::archive_file;
@@ -18,17 +18,18 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// How many bytes may follow the end of the tar stream: tar pads to full records.
+/// Maximum number of bytes after the end of the tar stream. tar pads archives to full records.
 const MAX_PADDING_BYTES: u64 = 1 << 20;
 
-/// What an archive says of itself.
+/// The description that the content of an archive is compared with.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ArchiveDescription<'a> {
     Native(&'a ArchiveManifest),
     Python(&'a PythonArchive),
 }
 
-/// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
+/// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
+/// of every gzip member.
 pub(super) fn read(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
     archive_file::read_with(path, reader::open(path)?, |source| {
         read_all(path, source, visit)
@@ -48,20 +49,20 @@ fn read_all(
     if padding > MAX_PADDING_BYTES {
         return Err(ArchiveError::damaged(
             path,
-            "more data behind the end of the tar",
+            "too much data after the end of the tar",
         ));
     }
     Ok(())
 }
 
-/// Unpacks an archive without an index.
+/// Unpacks an archive without an index, and checks it against `description`.
 pub(super) fn unpack(
     path: &Path,
-    told: ArchiveDescription<'_>,
+    description: ArchiveDescription<'_>,
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let mut list = Checklist::new(path, told);
+    let mut list = Checklist::new(path, description);
     progress.expect_bytes(list.files.bytes());
     read(path, &mut |entry, content| match list.take(&entry)? {
         Some(file) => stream_file(path, &file, content, sink, progress),
@@ -91,7 +92,7 @@ fn stream_file(
         position += bytes.len() as u64;
         progress.add_bytes(bytes.len() as u64);
     }
-    if file.sha256.is_some_and(|told| told != hasher.digest()) {
+    if file.sha256.is_some_and(|listed| listed != hasher.digest()) {
         return Err(wrong_digest(path, file));
     }
     if wanted {
@@ -101,23 +102,23 @@ fn stream_file(
     }
 }
 
-/// What an archive says it holds, ticked off as it comes.
+/// The listed entries of an archive that were not read yet.
 struct Checklist<'a> {
     path: &'a Path,
     python: bool,
     files: &'a FileList,
-    /// Where in `files` those are that have not come.
+    /// Positions in `files` of the files that were not read yet.
     missing: HashMap<NameId, usize>,
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
-    /// How often each is still to come.
+    /// Number of times that each void name is still expected.
     void: HashMap<&'a EntryName, usize>,
     described: bool,
 }
 
 impl<'a> Checklist<'a> {
-    fn new(path: &'a Path, told: ArchiveDescription<'a>) -> Self {
-        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match told {
+    fn new(path: &'a Path, description: ArchiveDescription<'a>) -> Self {
+        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match description {
             ArchiveDescription::Native(m) => (&m.files, &m.folders, &m.links, &m.void),
             ArchiveDescription::Python(p) => (
                 &p.contents.files,
@@ -128,7 +129,7 @@ impl<'a> Checklist<'a> {
         };
         Self {
             path,
-            python: matches!(told, ArchiveDescription::Python(_)),
+            python: matches!(description, ArchiveDescription::Python(_)),
             missing: files.name_ids().zip(0..).collect(),
             files,
             folders: folders.iter().map(|f| &f.path).collect(),
@@ -141,7 +142,7 @@ impl<'a> Checklist<'a> {
         }
     }
 
-    /// Ticks an entry off; gives the file that it is.
+    /// Removes an entry from the list. Returns it if it is a file with content to check.
     fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ArchiveError> {
         let unexpected_entry =
             |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
@@ -159,7 +160,7 @@ impl<'a> Checklist<'a> {
             RawKind::Folder if self.folders.remove(&entry.name) || self.python => Ok(None),
             RawKind::Folder => unexpected_entry("not in the manifest, or twice in the archive"),
             RawKind::Link(target) => match self.links.remove(&entry.name) {
-                Some(told) if told == target => Ok(None),
+                Some(listed) if listed == target => Ok(None),
                 _ => unexpected_entry("not the link of the manifest"),
             },
         }

@@ -230,9 +230,9 @@ impl RestorePlan {
         );
         let mut conflicting: Vec<EntryName> = live_names
             .iter()
-            .filter(|name| in_file.has(name.as_path()))
+            .filter(|name| in_file.is_below(name.as_path()))
             .collect();
-        for name in self.writes.iter().filter(|n| in_live.has(n.as_path())) {
+        for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
             let live_names = above.filter(|path| live_names.contains(path));
             conflicting.extend(live_names.filter_map(|path| EntryName::of_path(path).ok()));

@@ -88,7 +88,7 @@ impl RestoreRun<'_> {
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = PreviousArchive::of(self.request.archive, options);
+        let source = PreviousArchive::borrow(self.request.archive, options);
         let mut options = CaptureOptions {
             backups: &backups,
             tmp: &tmp,

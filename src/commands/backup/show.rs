@@ -148,7 +148,7 @@ fn show_left_out(
     // The SQLite files beside a database are in the archive by way of the database.
     let names: Vec<_> = excluded
         .iter()
-        .filter(|e| !e.reason.starts_with("folded"))
+        .filter(|e| !e.reason.starts_with("included in"))
         .map(|e| e.path.display().to_string())
         .collect();
     if !names.is_empty() {
