@@ -334,7 +334,7 @@ fn finish_interrupted(context: &Context, command: &Command) -> Result<(), Comman
             Recovery::Failed(why) => context.ui.warn(format_args!(
                 "an interrupted restore of another home is not finished: {why}"
             )),
-            Recovery::PutOff(obstacle) => {
+            Recovery::Deferred(obstacle) => {
                 let error = CommandError::from(SwapError::from(obstacle));
                 if command.needs_whole_home() {
                     return Err(error);

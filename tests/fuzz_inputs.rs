@@ -10,7 +10,7 @@ use crate::support::sample::put;
 use codex_manager::archive::ArchiveError;
 use codex_manager::archive::format::Compression;
 use codex_manager::archive::metadata::Metadata;
-use codex_manager::archive::reader::Contents;
+use codex_manager::archive::reader::ArchiveContents;
 use codex_manager::io::document;
 use serde_json::Value;
 use std::fs;
@@ -96,7 +96,7 @@ impl Dice {
 struct Good {
     env: TestEnv,
     bytes: Vec<u8>,
-    contents: Contents,
+    contents: ArchiveContents,
     read: Read,
 }
 
@@ -130,7 +130,7 @@ impl Good {
             Err(ArchiveError::Io(e)) => panic!("round {round}: {e}"),
             Err(_) => return true,
         };
-        let essence = |contents: &Contents| {
+        let essence = |contents: &ArchiveContents| {
             let files = contents.files.iter();
             let files: Vec<_> = files.map(|f| (f.path.clone(), f.size, f.sha256)).collect();
             let folders: Vec<_> = contents.folders.iter().map(|f| f.path.clone()).collect();

@@ -7,7 +7,7 @@ use crate::support::sample::{
 };
 use crate::support::sign_in::auth_json;
 use codex_manager::archive::footer;
-use codex_manager::archive::reader::Archive;
+use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::verify::verify;
 use codex_manager::io::progress::Silent;
 use serde_json::json;
@@ -19,9 +19,9 @@ use std::path::PathBuf;
 pub(crate) const NAME: &str = "evil/2026-11-20-120000-alice@example.com-codex.tar.gz";
 
 /// What the reader that goes by the index says of an entry that it did not expect.
-const SURPRISE: &str = "not what the manifest lists here";
+const SURPRISE: &str = "not the entry that the manifest lists";
 /// What is said of an index that lists more than its members can hold.
-const NO_ROOM: &str = "files that their member has no room for";
+const NO_ROOM: &str = "files that are larger than their member";
 
 /// One change of an archive.
 type Edit = fn(&mut Parts);
@@ -183,10 +183,10 @@ fn i12_kinds_of_entries_that_a_home_cannot_hold_are_refused() {
     for name in ["auth.json", "config.toml", "state_5.sqlite"] {
         let link = Entry::special(b'2', name, "notes.txt");
         let parts = world.parts().without(name).with_told(link);
-        world.refuses_parts(name, &parts, "a link in the place of a login");
+        world.refuses_parts(name, &parts, "a link in place of a login");
         let folder = Entry::file(format!("{name}/x"), "x");
         let parts = world.parts().without(name).with_told(folder);
-        world.refuses_parts(name, &parts, "a folder in the place of a login");
+        world.refuses_parts(name, &parts, "a folder in place of a login");
     }
     let below = world
         .parts()
@@ -215,11 +215,11 @@ fn i12_names_of_ours_are_refused() {
         world.refuses_parts(
             name,
             &world.parts().with_told(entry.clone()),
-            "a name that is ours",
+            "a name reserved for codex-manager",
         );
         let mut python = world.parts().with(entry);
         python.manifest = None;
-        world.refuses(name, &python.pack(), "a name that is ours");
+        world.refuses(name, &python.pack(), "a name reserved for codex-manager");
     }
     assert!(precious.join("file").exists());
 }
@@ -241,8 +241,7 @@ fn i12_a_journal_that_others_put_into_the_home_is_not_believed() {
     );
     let run = env.run(["recommend"]).code(5);
     assert!(
-        run.stderr
-            .contains("not a folder of an interrupted restore"),
+        run.stderr.contains("is not a private folder of this user"),
         "{run}"
     );
     // Private, but it names what is not ours.
@@ -264,7 +263,7 @@ fn i12_a_journal_beside_a_database_removes_nothing() {
     let database = fs::read(scratch.join("state_5.sqlite")).expect("read");
     let journal = Entry::file("state_5.sqlite-journal", journal_naming(&victim));
     let parts = world.parts().with_told(journal.clone());
-    world.refuses_parts("ours", &parts, "a journal beside a database");
+    world.refuses_parts("ours", &parts, "a SQLite journal beside a database");
     let python = Parts {
         entries: vec![
             Entry::file("state_5.sqlite", database),
@@ -390,7 +389,7 @@ fn what_is_no_archive_is_refused() {
             "not an archive of codex-manager",
         ),
         ("trailing garbage", garbage, "damaged"),
-        ("more behind the end", more, "more data behind"),
+        ("more behind the end", more, "too much data after"),
     ] {
         world.refuses(what, &archive, because);
     }
@@ -426,7 +425,7 @@ fn an_archive_cut_anywhere_is_refused() {
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
-    let expected = Archive::open(&world.env.write(NAME, &world.good)).expect("good");
+    let expected = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = expected.contents();
     let len = world.good.len();
     // Of what is left the tar is whole: it is what another gzip would have made of it.
@@ -441,7 +440,7 @@ fn an_archive_cut_anywhere_is_refused() {
         assert_eq!(told, cut != without_footer, "cut at {cut} of {len}");
     }
     fs::write(&path, &world.good[..without_footer]).expect("write");
-    let left = Archive::open(&path).expect("opens");
+    let left = ArchiveReader::open(&path).expect("opens");
     let left = left.contents();
     assert_eq!(left.files, expected.files);
     assert_eq!(left.folders, expected.folders);
@@ -457,7 +456,7 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
     let path = world.env.path(NAME);
     fs::create_dir_all(path.parent().expect("parent")).expect("folder");
     let tmp = world.env.path("tmp");
-    let good = Archive::open(&world.env.write(NAME, &world.good)).expect("good");
+    let good = ArchiveReader::open(&world.env.write(NAME, &world.good)).expect("good");
     let expected = good.contents();
     let bits = world.good.len() * 8;
     let positions: Vec<usize> = (0..300)
@@ -477,7 +476,7 @@ fn a_flipped_bit_is_refused_or_means_nothing() {
             refused += 1;
             continue;
         }
-        let archive = Archive::open(&path).expect("opens");
+        let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
         assert_eq!(contents.files, expected.files, "bit {bit}");
         assert_eq!(contents.folders, expected.folders, "bit {bit}");
@@ -587,7 +586,7 @@ fn i12_a_link_that_leads_out_by_another_link_is_refused() {
     for name in ["history.jsonl", "session_index.jsonl"] {
         let parts = world.parts().without(name);
         let parts = parts.with_told(Entry::special(b'2', name, "notes.txt"));
-        world.refuses_parts(name, &parts, "a link in the place of a login");
+        world.refuses_parts(name, &parts, "a link in place of a login");
     }
 }
 

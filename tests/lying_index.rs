@@ -5,7 +5,7 @@ use crate::hostile::{NAME, World};
 use crate::support::env::assert_same_tree;
 use crate::support::hostile::{Entry, Parts, Piece, digest, gzip};
 use crate::support::sample::{assert_same_home, put, text};
-use codex_manager::archive::reader::Archive;
+use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::sidecar::SidecarProblem;
 use codex_manager::archive::verify::verify;
 use codex_manager::io::progress::Silent;
@@ -137,7 +137,7 @@ fn an_index_that_lies_about_places_is_refused() {
                 add(&mut i[3]["offset"], 1);
                 add(&mut i[3]["len"], -1);
             },
-            "does not fit its digest",
+            "does not match its digest",
         ),
         (
             "unpacks to more",
@@ -160,7 +160,7 @@ fn an_index_that_lies_about_places_is_refused() {
             "an oversized member",
         ),
         (
-            "a chunk of another size",
+            "a chunk has the wrong size",
             |i| {
                 let c = place(i, "chunk");
                 add(&mut i[c]["size"], -1);
@@ -172,7 +172,7 @@ fn an_index_that_lies_about_places_is_refused() {
         (
             "digest",
             |i| i[2]["sha256"] = digest(b"x").into(),
-            "does not fit its digest",
+            "does not match its digest",
         ),
         ("no digest", |i| i[2]["sha256"] = "".into(), "manifest"),
     ];
@@ -453,7 +453,7 @@ fn what_hides_in_a_member_is_refused() {
                 let tar = &mut p[last.expect("one")].tar;
                 *tar.last_mut().expect("padding") = 1;
             },
-            "something hides behind",
+            "hidden data after",
         ),
         (
             "padding of a small file",
@@ -464,7 +464,7 @@ fn what_hides_in_a_member_is_refused() {
                     .expect("one");
                 *p[files].tar.last_mut().expect("padding") = 1;
             },
-            "something hides behind",
+            "hidden data after",
         ),
         (
             "an entry among small files",
@@ -474,7 +474,7 @@ fn what_hides_in_a_member_is_refused() {
         (
             "an entry behind the end of a tar",
             |p| hide(p, "files", true),
-            "something hides behind",
+            "hidden data after",
         ),
         (
             "a file among folders",
@@ -484,7 +484,7 @@ fn what_hides_in_a_member_is_refused() {
         (
             "a file behind folders",
             |p| hide(p, "structure", true),
-            "something hides behind",
+            "hidden data after",
         ),
         (
             "an entry behind a head",
@@ -510,7 +510,7 @@ fn what_hides_in_a_member_is_refused() {
                 tar.truncate(tar.len() - 512);
                 p[files].tar.extend(tar);
             },
-            "something hides behind",
+            "hidden data after",
         ),
         (
             "half an entry",
@@ -541,7 +541,7 @@ fn what_hides_in_a_member_is_refused() {
     world.refuses(
         "an entry behind the manifest",
         &behind.pack(),
-        "hides behind the manifest",
+        "hidden data after the manifest",
     );
     world.refuses(
         "the same as a stream",
@@ -576,15 +576,15 @@ fn what_stands_behind_the_gzip_stream_of_a_member_is_refused() {
         // Other programs unpack it.
         pieces[place].tail = gzip(&hidden());
         let archive = parts.pack_pieces(&pieces, |_| {});
-        world.refuses("a second gzip stream", &archive, "something behind its end");
+        world.refuses("a second gzip stream", &archive, "data after its end");
         // The same, but it ends as the first does.
         let trailer = gzip(&pieces[place].tar);
         pieces[place].tail.extend(&trailer[trailer.len() - 8..]);
         let archive = parts.pack_pieces(&pieces, |_| {});
-        world.refuses("its trailer again", &archive, "something behind its end");
+        world.refuses("its trailer again", &archive, "data after its end");
         pieces[place].tail = vec![0; 8];
         let archive = parts.pack_pieces(&pieces, |_| {});
-        world.refuses("zeros", &archive, "something behind its end");
+        world.refuses("zeros", &archive, "data after its end");
     }
 }
 
@@ -694,7 +694,7 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
     world.refuses(
         "cut",
         &listed.pack_pieces(&pieces, |_| {}),
-        "counts for nothing",
+        "the void entries differ",
     );
     pieces.push(cut);
     pieces.push(Piece::new(hidden(), "void".into()));
@@ -717,7 +717,7 @@ fn only_what_the_manifest_lists_may_count_for_nothing() {
     );
     let mut missing = world.parts();
     missing.told()["void"] = json!(["prompts/never"]);
-    world.refuses("never there", &missing.pack(), "counts for nothing");
+    world.refuses("never there", &missing.pack(), "the void entries differ");
     let mut outside = world.parts();
     outside.told()["void"] = json!(["../outside"]);
     world.refuses("outside", &outside.pack(), "manifest");
@@ -771,7 +771,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
     let world = world();
     let path = world.env.write(NAME, &world.good);
     let tmp = world.env.path("tmp");
-    let expected = Archive::open(&path).expect("good");
+    let expected = ArchiveReader::open(&path).expect("good");
     let members = expected.manifest().expect("ours").members.clone();
     let expected = expected.contents();
     // In each member: its header, its middle, its checksum and its length; then anywhere.
@@ -802,7 +802,7 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
         // Only of the manifest's members and the footer is there no digest beside the sidecar's.
         let end = members.last().expect("one");
         assert!(bit / 8 >= end.offset + end.len, "bit {bit}");
-        let archive = Archive::open(&path).expect("opens");
+        let archive = ArchiveReader::open(&path).expect("opens");
         let contents = archive.contents();
         assert_eq!(contents.files, expected.files, "bit {bit}");
         assert_eq!(contents.folders, expected.folders, "bit {bit}");
@@ -811,5 +811,5 @@ fn a_flipped_bit_in_a_large_archive_is_refused_or_means_nothing() {
     let chunk = members.iter().rfind(|m| m.len > 1000).expect("one");
     let mut archive = world.good.clone();
     archive[usize::try_from(chunk.offset + 500).expect("small")] ^= 4;
-    world.refuses("flipped", &archive, "does not fit its digest");
+    world.refuses("flipped", &archive, "does not match its digest");
 }

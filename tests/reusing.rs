@@ -6,8 +6,8 @@ use crate::support::hostile::{Parts, digest, gzip};
 use crate::support::sample::{backup, put, sample_home, text};
 use codex_manager::archive::ArchiveError;
 use codex_manager::archive::format::Compression;
-use codex_manager::archive::manifest::{Holds, Manifest, Member};
-use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
+use codex_manager::archive::manifest::{ArchiveManifest, Member, MemberContents};
+use codex_manager::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
 use codex_manager::archive::verify::verify;
 use codex_manager::io::progress::Silent;
 use flate2::read::MultiGzDecoder;
@@ -37,9 +37,9 @@ fn lines(len: usize, seed: u64) -> Vec<u8> {
 }
 
 /// The chunks of the large file, in order.
-fn chunks(manifest: &Manifest) -> Vec<&Member> {
+fn chunks(manifest: &ArchiveManifest) -> Vec<&Member> {
     let all = manifest.members.iter();
-    all.filter(|m| matches!(m.holds, Holds::Chunk(..)))
+    all.filter(|m| matches!(m.holds, MemberContents::Chunk(..)))
         .collect()
 }
 
@@ -81,7 +81,7 @@ fn little_is_written_when_little_changed() {
     put(&env, ROLLOUT, lines(6 * MIB, 1000));
     let (first, full) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
     assert_eq!(full.reused_bytes, 0);
-    let source = Source::open(&first, COPYING).expect("a source");
+    let source = PreviousArchive::open(&first, COPYING).expect("a source");
     let (same, packed) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
     let members: u64 = packed.manifest.members.iter().map(|m| m.len).sum();
     assert!(
@@ -92,7 +92,7 @@ fn little_is_written_when_little_changed() {
     assert_good(&env, &same);
 
     put(&env, "sessions/2026/11/03/3.jsonl", lines(60 * KIB, 77));
-    let source = Source::open(&same, COPYING).expect("a source");
+    let source = PreviousArchive::open(&same, COPYING).expect("a source");
     let (next, packed) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
     assert!(
         packed.reused_bytes * 100 >= packed.archive_bytes * 93,
@@ -113,7 +113,7 @@ fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
     let (first, old) = take(&env, "0.tar.gz", Compression::Default, None).expect("take");
     let mut file = File::options().append(true).open(&path).expect("open");
     file.write_all(&lines(300, 2)).expect("append");
-    let source = Source::open(&first, COPYING).expect("a source");
+    let source = PreviousArchive::open(&first, COPYING).expect("a source");
     let (second, new) = take(&env, "1.tar.gz", Compression::Default, Some(&source)).expect("take");
     let (a, b) = (chunks(&old.manifest), chunks(&new.manifest));
     assert_eq!((a.len(), b.len()), (6, 6));
@@ -127,7 +127,7 @@ fn a_rollout_that_grew_keeps_every_full_chunk_before_the_change() {
 
     // A change in the third chunk: two are kept.
     change_in_place(&path, 9 * MIB as u64);
-    let source = Source::open(&second, COPYING).expect("a source");
+    let source = PreviousArchive::open(&second, COPYING).expect("a source");
     let (third, new) = take(&env, "2.tar.gz", Compression::Default, Some(&source)).expect("take");
     let kept: u64 = a[..2].iter().map(|m| m.len).sum();
     assert_eq!(new.reused_bytes, kept);
@@ -150,14 +150,14 @@ fn a_change_in_place_is_noticed_though_size_and_time_are_the_same() {
             compression: Compression::Fast,
             ..COPYING
         };
-        let source = Source::open(&archive, options).expect("a source");
+        let source = PreviousArchive::open(&archive, options).expect("a source");
         let name = format!("{round}.tar.gz");
         let (next, packed) = take(&env, &name, Compression::Fast, Some(&source)).expect("take");
         change_in_place(&small, 0);
-        let source = Source::open(&next, options).expect("a source");
+        let source = PreviousArchive::open(&next, options).expect("a source");
         let (again, second) =
             take(&env, "again.tar.gz", Compression::Fast, Some(&source)).expect("take");
-        let told = |packed: &codex_manager::archive::pack::Packed| {
+        let told = |packed: &codex_manager::archive::pack::FinishedArchive| {
             let files = packed.manifest.files.iter();
             files
                 .map(|f| f.sha256.expect("a digest").to_string())
@@ -194,7 +194,7 @@ fn rehash_reads_everything_whatever_the_stamps_say() {
     let forged = env.write("backups/forged.tar.gz", parts.pack());
     assert_good(&env, &forged);
     let seen = |options: ReuseOptions, name: &str| {
-        let source = Source::open(&forged, options).expect("a source");
+        let source = PreviousArchive::open(&forged, options).expect("a source");
         let (archive, packed) =
             take(&env, name, Compression::Default, Some(&source)).expect("take");
         let small = put_back(&env, &archive, &format!("restored-{name}")).join("notes/small");
@@ -239,7 +239,7 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
     assert_eq!(fs::read(&first).expect("read"), bytes);
     // The library says whose fault it was.
     let home = env.codex_home();
-    let source = Source::open(&first, COPYING).expect("its index is whole");
+    let source = PreviousArchive::open(&first, COPYING).expect("its index is whole");
     match take(&env, "x.tar.gz", Compression::Default, Some(&source)) {
         Err(ArchiveError::Damaged { archive, .. }) => assert_eq!(archive, first),
         other => panic!("{other:?}"),
@@ -250,13 +250,13 @@ fn a_damaged_archive_is_never_copied_from_when_all_is_checked() {
     let end = bytes.len();
     bytes[end - 100] ^= 1;
     fs::write(&first, &bytes).expect("write");
-    assert!(Source::open(&first, COPYING).is_none());
+    assert!(PreviousArchive::open(&first, COPYING).is_none());
 }
 
 #[track_caller]
 fn told_by_verify(env: &TestEnv, archive: &Path) {
     let report = verify(archive, &env.path("tmp"), &Silent).expect("verify");
-    let told = report.problems[0].contains("does not fit its digest");
+    let told = report.problems[0].contains("does not match its digest");
     assert!(told, "{report:?}");
 }
 
@@ -273,10 +273,10 @@ fn a_sample_finds_an_eighth_of_the_damage_none_nothing_and_verify_the_rest() {
         let mut bytes = good.clone();
         bytes[usize::try_from(member.offset + member.len / 2).expect("small")] ^= 1;
         fs::write(&first, bytes).expect("write");
-        let trusting = Source::open(&first, with(VerifyReused::None)).expect("a source");
+        let trusting = PreviousArchive::open(&first, with(VerifyReused::None)).expect("a source");
         let taken = take(&env, "1.tar.gz", Compression::Default, Some(&trusting));
         told_by_verify(&env, &taken.expect("nothing is compared").0);
-        let source = Source::open(&first, with(VerifyReused::Sample)).expect("a source");
+        let source = PreviousArchive::open(&first, with(VerifyReused::Sample)).expect("a source");
         match take(&env, "1.tar.gz", Compression::Default, Some(&source)) {
             Err(ArchiveError::Damaged { archive, .. }) => {
                 assert_eq!(archive, first);
@@ -308,7 +308,7 @@ fn what_was_compressed_less_is_compressed_again() {
                 compression: to,
                 ..COPYING
             };
-            let opened = Source::open(&source, options);
+            let opened = PreviousArchive::open(&source, options);
             assert_eq!(opened.is_some(), from >= to, "{from:?} to {to:?}");
             let (archive, packed) = take(&env, "next.tar.gz", to, opened.as_ref()).expect("take");
             assert_eq!(packed.reused_bytes > 0, from >= to, "{from:?} to {to:?}");
@@ -330,9 +330,9 @@ fn an_archive_that_was_packed_again_is_no_source() {
         .expect("unpack");
     fs::write(&archive, gzip(&tar)).expect("write");
     assert_good(&env, &archive);
-    assert!(Source::open(&archive, COPYING).is_none());
+    assert!(PreviousArchive::open(&archive, COPYING).is_none());
     fs::remove_file(&archive).expect("remove");
-    assert!(Source::open(&archive, COPYING).is_none());
+    assert!(PreviousArchive::open(&archive, COPYING).is_none());
 }
 
 #[test]

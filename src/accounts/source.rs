@@ -2,7 +2,7 @@
 
 use crate::archive::ArchiveError;
 use crate::archive::manifest::FileEntry;
-use crate::archive::reader::Archive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::auth::{AuthFile, AuthSnapshot};
 use crate::codex::home::{Kind, kind_of};
@@ -56,7 +56,7 @@ pub fn read(path: &Path) -> Result<AuthSnapshot, SourceError> {
 }
 
 fn archived(path: &Path) -> Result<AuthFile, SourceError> {
-    let archive = Archive::open(path)?;
+    let archive = ArchiveReader::open(path)?;
     // Without a name on the disk, and gone when it is closed.
     let mut file = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
     archive.read(Extent::Wanted, &LoginOf(&file), &Silent)?;
@@ -81,11 +81,16 @@ impl Sink for LoginOf<'_> {
         kind_of(entry.path.as_path()) == Kind::Auth
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }

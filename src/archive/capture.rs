@@ -1,23 +1,23 @@
-//! Taking a home into an archive while Codex may be at work in it.
+//! Captures a home into an archive while Codex may be running.
 //!
-//! The order matters: databases first, then files, then the login. A rollout that is longer than
-//! what its projection in a database knows is caught up by Codex; a shorter one hides turns.
+//! The order matters: databases first, then files, then the login. If a rollout is longer than its
+//! projection in a database, Codex catches up. A shorter rollout would hide turns.
 
 use super::ArchiveError;
-use super::conversations::Copies;
+use super::database_snapshots::{DatabaseSnapshot, DatabaseSnapshots};
+use super::duplicates::DuplicateConversations;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{Compression, LARGE_BYTES};
-use super::look::{Look, Seen, look, wait_for_growth};
-use super::manifest::{AccountAuth, FileEntry, FolderEntry, LinkEntry, Stamp};
+use super::manifest::{AccountAuth, FileEntry, FolderEntry, InodeStamp, LinkEntry};
 use super::metadata;
-use super::moved::{Opened, Whereabouts};
 use super::name_table::NameSet;
-use super::pack::{self, Closing, PackWriter, Packed};
-use super::reuse::Source;
-use super::scan::{self, LeftOut, Scan};
+use super::pack::{self, FinishedArchive, ManifestDetails, PackWriter};
+use super::relocation::{FileLocator, OpenedFile};
+use super::reuse::PreviousArchive;
+use super::scan::{self, HomeScan, PathNote};
 use super::scope::CaptureScope;
-use super::snapshots::{Databases, Snapshot};
+use super::stable_read::{ReadDecision, StablePrefix, decide_read, wait_for_growth};
 use crate::codex::auth::{AuthFile, Login};
 use crate::codex::home;
 use crate::codex::login_lock::{self, LoginLock};
@@ -33,118 +33,126 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How often a file is looked at that is shorter each time it is read.
-const LOOKS: u32 = 8;
+/// Maximum number of attempts to read a file that becomes shorter while it is read.
+const MAX_READ_ATTEMPTS: u32 = 8;
 
-/// Room that is left on the disk for others.
+/// Free disk space that a backup leaves for other programs.
 const SPACE_MARGIN_BYTES: u64 = 4 * 1024 * 1024;
 
-/// A captured home: an archive that has no name yet.
+/// A captured home: an archive that is not published yet.
 #[derive(Debug)]
-pub struct Captured {
-    /// The archive. Dropped, it is gone.
+pub struct CapturedHome {
+    /// The archive as a temporary file, deleted when dropped.
     pub file: TempFile,
-    /// What it is.
-    pub packed: Packed,
-    /// The login that was captured.
+    /// Size, digest and manifest of the archive.
+    pub packed: FinishedArchive,
+    /// The archived login, or `None` if the home was signed out.
     pub login: Option<Login>,
-    /// Left out by rule or by the user's wish.
-    pub excluded: Vec<LeftOut>,
-    /// Left out because it could not be taken.
-    pub skipped: Vec<LeftOut>,
-    /// The databases among them that may be sound, but could not be read.
+    /// Paths that a rule or `--exclude` left out.
+    pub excluded: Vec<PathNote>,
+    /// Paths that could not be archived.
+    pub skipped: Vec<PathNote>,
+    /// Skipped databases that may be sound: they could not be read, rather than failed the check.
     pub unreadable: HashSet<PathBuf>,
-    /// In the archive as it is, though it is not what its name says.
-    pub damaged: Vec<LeftOut>,
+    /// Files that are archived although their content is not what their name says.
+    pub damaged: Vec<PathNote>,
 }
 
-/// Where a capture works.
+/// Folders and options of a capture.
 #[derive(Debug)]
-pub struct Workplace<'a> {
-    /// The folder that the archive will stand in.
+pub struct CaptureOptions<'a> {
+    /// Folder in which the archive is written.
     pub backups: &'a Path,
-    /// The folder for snapshots of databases.
+    /// Folder for snapshots of databases.
     pub tmp: &'a Path,
-    /// How hard to compress.
+    /// Compression level of the archive.
     pub compression: Compression,
-    /// An earlier archive to copy unchanged members from.
-    pub source: Option<&'a Source<'a>>,
+    /// An previous archive from which unchanged members are copied.
+    pub source: Option<&'a PreviousArchive<'a>>,
 }
 
-/// Takes what `scope` names. `metadata` says the rest; its file counts are filled in.
+/// Captures the files that `scope` selects. Fills in the file counts of `metadata`.
+///
+/// # Errors
+/// The archive cannot be written, the disk has too little space, `source` is damaged, a restore
+/// replaced the home meanwhile, or the user interrupted the backup. Files of the home that cannot
+/// be read are no error; they are listed as skipped.
 pub fn capture(
     scope: &CaptureScope,
-    workplace: &Workplace<'_>,
+    options: &CaptureOptions<'_>,
     mut metadata: metadata::Metadata,
     progress: &dyn Progress,
-) -> Result<Captured, ArchiveError> {
-    let staging = Staging::inside(workplace.tmp)?;
+) -> Result<CapturedHome, ArchiveError> {
+    let staging = Staging::inside(options.tmp)?;
     let folders = folder_ids(&scope.home);
-    let names = workplace.source.and_then(Source::names);
+    let names = options.source.and_then(PreviousArchive::names);
     let names = names.map(Arc::clone).unwrap_or_default();
-    let mut databases = Databases::default();
+    let mut databases = DatabaseSnapshots::default();
     {
         let before = scan::scan(scope, &names)?;
-        check_space(&before, workplace)?;
-        databases.take(&before, &staging)?;
+        check_space(&before, options)?;
+        databases.snapshot_all(&before, &staging)?;
     }
-    // Walked again: what appeared while the databases were taken belongs to this capture.
+    // Scans again: files that Codex created while the snapshots were made belong to this capture,
+    // and new databases may be among them.
     let mut scan = scan::scan(scope, &names)?;
-    databases.take(&scan, &staging)?;
-    scan.skipped.retain(|s| !databases.has(&s.path));
-    let Databases {
-        taken: snapshots,
-        skipped: not_taken,
+    databases.snapshot_all(&scan, &staging)?;
+    scan.skipped.retain(|s| !databases.was_attempted(&s.path));
+    let DatabaseSnapshots {
+        snapshots,
+        skipped: skip_reason,
         unreadable,
     } = databases;
-    scan.skipped.extend(not_taken);
+    scan.skipped.extend(skip_reason);
     progress.expect_bytes(scan.bytes());
 
-    let mut file = TempFile::inside(workplace.backups)?;
+    let mut file = TempFile::inside(options.backups)?;
     let path = file.path().to_path_buf();
     let out = file.file().try_clone().at("write", &path)?;
-    let began = Stamp::of(&file.file().metadata().at("read", &path)?).ctime;
+    let started_at = InodeStamp::of(&file.file().metadata().at("read", &path)?).ctime;
     let (mut skipped, mut login) = (Vec::new(), None);
     let packed = pack::pack(
         out,
         &path,
-        workplace.compression,
-        workplace.source,
+        options.compression,
+        options.source,
         &names,
         |writer| {
-            let mut packing = Packing {
-                whereabouts: Whereabouts::new(scope, &scan.places, &scan.links, &names),
+            let mut packer = HomePacker {
+                locator: FileLocator::new(scope, &scan.places, &scan.links, &names),
                 writer,
                 skipped: std::mem::take(&mut scan.skipped),
                 moved: HashSet::new(),
                 copies: &scan.copies,
                 rollouts: HashSet::new(),
-                began,
+                started_at,
                 progress,
             };
-            packing.structure(&scan.folders, &scan.links)?;
-            packing.databases(&snapshots)?;
+            packer.add_structure(&scan.folders, &scan.links)?;
+            packer.add_databases(&snapshots)?;
             let tops = scan.top_entries();
             let mut files = std::mem::take(&mut scan.files);
-            // What is no database any more was one when it was taken.
-            let mut taken = NameSet::sharing(&names);
-            taken.extend(snapshots.iter().map(|s| s.planned.path.clone()));
-            files.remove_all(&taken);
-            scan.damaged.retain(|found| !taken.contains(&found.path));
-            packing.files(files)?;
-            let auth = packing.login(scope, scan.login.as_ref())?;
+            // A file that was a database at the first scan may not be one now. Its snapshot is
+            // archived.
+            let mut snapshot_names = NameSet::with_names(&names);
+            snapshot_names.extend(snapshots.iter().map(|s| s.planned.path.clone()));
+            files.remove_all(&snapshot_names);
+            scan.damaged
+                .retain(|found| !snapshot_names.contains(&found.path));
+            packer.add_files(files)?;
+            let auth = packer.add_login(scope, scan.login.as_ref())?;
             if folder_ids(&scope.home) != folders {
                 return Err(ArchiveError::Replaced(scope.home.clone()));
             }
-            skipped = packing.skipped;
+            skipped = packer.skipped;
             skipped.sort();
             skipped.dedup_by(|again, first| again.path == first.path);
             metadata.captured_files = tops;
             metadata.skipped = skipped.len() as u64;
-            metadata.bound();
+            metadata.limit_size();
             let (captured, account_auth) = auth.map_or((None, None), |(l, a)| (l, Some(a)));
             login = captured;
-            Ok(Closing {
+            Ok(ManifestDetails {
                 metadata,
                 account_auth,
                 excluded_globs: scope.excludes.globs().to_vec(),
@@ -158,7 +166,7 @@ pub fn capture(
             })
         },
     )?;
-    Ok(Captured {
+    Ok(CapturedHome {
         file,
         packed,
         login,
@@ -169,7 +177,8 @@ pub fn capture(
     })
 }
 
-/// Which folders the home and its conversations are: Codex never replaces them, a restore does.
+/// Returns the identity of the home and of its `sessions/`. Codex never replaces these folders, a
+/// restore does.
 #[cfg(unix)]
 fn folder_ids(home: &Path) -> Vec<Option<(u64, u64)>> {
     use std::os::unix::fs::MetadataExt;
@@ -183,13 +192,13 @@ fn folder_ids(_home: &Path) -> Vec<Option<(u64, u64)>> {
     Vec::new()
 }
 
-/// Refuses early what would fill the disk. Conversations compress by four at least, and holes take next
-/// to nothing; what does not compress fails later, at the write, and leaves nothing behind.
-fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveError> {
+/// Refuses early if the archive would fill the disk. Assumes that stored content compresses by
+/// eight; an archive that compresses worse fails later, at the write, and leaves no file behind.
+fn check_space(scan: &HomeScan, options: &CaptureOptions<'_>) -> Result<(), ArchiveError> {
     let databases: u64 = scan.databases.iter().map(|f| f.size).sum();
     let needs = [
-        (workplace.tmp, databases),
-        (workplace.backups, scan.stored_bytes / 8),
+        (options.tmp, databases),
+        (options.backups, scan.stored_bytes / 8),
     ];
     for (folder, needed) in needs {
         let needed_bytes = needed.saturating_add(SPACE_MARGIN_BYTES.min(needed));
@@ -204,40 +213,41 @@ fn check_space(scan: &Scan, workplace: &Workplace<'_>) -> Result<(), ArchiveErro
     Ok(())
 }
 
-/// What became of one attempt to add a file.
-enum Added {
-    /// It is in the archive, or there is nothing to add.
-    Done,
-    /// Its last line is not whole: look again when the others are done.
-    Later,
+/// Result of one attempt to add a file.
+enum AddOutcome {
+    /// The file was archived, was skipped, or does not exist any more.
+    Handled,
+    /// The last line is incomplete. The file is tried again after all others.
+    Deferred,
 }
 
-/// Why a file that was to be taken is not in the archive.
+/// The reason why a listed file is not in the archive.
 #[derive(Debug, thiserror::Error)]
-enum NotTaken {
-    #[error("it became shorter while it was read")]
+enum SkipReason {
+    #[error("the file became shorter while it was read")]
     Shorter,
     #[error("{0}")]
-    Never(String),
+    Permanent(String),
 }
 
-struct Packing<'a, 'w> {
-    whereabouts: Whereabouts<'a>,
+struct HomePacker<'a, 'w> {
+    locator: FileLocator<'a>,
     writer: &'a mut PackWriter<'w>,
-    skipped: Vec<LeftOut>,
-    /// What was captured where it was found in place of another: it has had its turn.
+    skipped: Vec<PathNote>,
+    /// Files that were archived under a new name after Codex moved them. They are not added a
+    /// second time.
     moved: HashSet<EntryName>,
-    /// The conversations that more than one file was listed of.
-    copies: &'a Copies,
-    /// Those of their files that are in the archive.
+    /// Conversations with more than one file.
+    copies: &'a DuplicateConversations,
+    /// Files of those conversations that are in the archive.
     rollouts: HashSet<RolloutKey>,
-    /// When the capture began, by the clock that stamps files.
-    began: i64,
+    /// Start of the capture in nanoseconds since 1970, by the clock of the file system.
+    started_at: i64,
     progress: &'a dyn Progress,
 }
 
-impl Packing<'_, '_> {
-    fn structure(
+impl HomePacker<'_, '_> {
+    fn add_structure(
         &mut self,
         folders: &[FolderEntry],
         links: &[(EntryName, PathBuf)],
@@ -255,63 +265,64 @@ impl Packing<'_, '_> {
         Ok(())
     }
 
-    fn databases(&mut self, snapshots: &[Snapshot]) -> Result<(), ArchiveError> {
+    fn add_databases(&mut self, snapshots: &[DatabaseSnapshot]) -> Result<(), ArchiveError> {
         for snapshot in snapshots {
             let mut file = file_open::open(&snapshot.copy).at("read", &snapshot.copy)?;
             let size = file.metadata().at("read", &snapshot.copy)?.len();
-            if let Some(reason) = self.add(&snapshot.planned, size, &mut file)? {
+            if let Some(reason) = self.write_entry(&snapshot.planned, size, &mut file)? {
                 self.skip(&snapshot.planned.path, reason.to_string());
             }
         }
         Ok(())
     }
 
-    /// Takes `files`, ordered by name. What is done is let go: the list of a large home and the
-    /// manifest that is made of it are not in memory at the same time as wholes.
-    fn files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
-        let mut later = Vec::new();
-        let mut coming = files.name_set();
+    /// Adds `files`, ordered by name. Removes each file from the list when it is done: the list of
+    /// a large home and the manifest built from it are never complete in memory at the same time.
+    fn add_files(&mut self, mut files: FileList) -> Result<(), ArchiveError> {
+        let mut deferred = Vec::new();
+        let mut pending = files.name_set();
         while !files.is_empty() {
-            let reused = self.reuse(&files)?;
+            let reused = self.reuse_members(&files)?;
             if reused > 0 {
                 for file in files.range(0..reused) {
-                    coming.remove(file.path.as_path());
+                    pending.remove(file.path.as_path());
                 }
                 files.drop_front(reused);
             } else if let Some(planned) = files.pop_front() {
-                coming.remove(planned.path.as_path());
-                match self.file(&planned, &coming, true)? {
-                    Added::Done => {}
-                    Added::Later => later.push(planned),
+                pending.remove(planned.path.as_path());
+                match self.add_file(&planned, &pending, true)? {
+                    AddOutcome::Handled => {}
+                    AddOutcome::Deferred => deferred.push(planned),
                 }
             }
         }
-        // One that is still the same after a while is at rest, one that has grown is being written.
-        for planned in later {
-            wait_for_growth(&planned, &self.whereabouts.listed(&planned.path));
-            self.file(&planned, &coming, false)?;
+        // A deferred file that does not change for a while has a line that was cut off; one that
+        // grew is being written and is cut at its last newline.
+        for planned in deferred {
+            wait_for_growth(&planned, &self.locator.listed(&planned.path));
+            self.add_file(&planned, &pending, false)?;
         }
         Ok(())
     }
 
-    /// Takes over from the earlier archive what stands there as it is now: how many of `files`, from
-    /// the first on.
-    fn reuse(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
+    /// Copies unchanged members from the previous archive. Returns the number of files, from the
+    /// start of `files`, that they cover.
+    fn reuse_members(&mut self, files: &FileList) -> Result<usize, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
-        let count = self.writer.reusable(|i| files.get(i));
+        let count = self.writer.count_reusable(|i| files.get(i));
         let is_taken = |f: FileEntry| {
             self.moved.contains(&f.path)
                 || self
-                    .rollout_of(&f, f.stamp)
+                    .rollout_key(&f, f.stamp)
                     .is_some_and(|r| self.rollouts.contains(&r))
         };
         if count == 0 || files.range(0..count).any(is_taken) {
             return Ok(0);
         }
         for file in files.range(0..count) {
-            let rollout = self.rollout_of(&file, file.stamp);
+            let rollout = self.rollout_key(&file, file.stamp);
             self.rollouts.extend(rollout);
             self.progress.add_bytes(file.size);
         }
@@ -319,97 +330,101 @@ impl Packing<'_, '_> {
         Ok(count)
     }
 
-    /// Takes one file; `coming` are those that have not had their turn.
-    fn file(
+    /// Adds one file. `pending` are the listed files that were not tried yet.
+    fn add_file(
         &mut self,
         planned: &FileEntry,
-        coming: &NameSet,
+        pending: &NameSet,
         may_defer: bool,
-    ) -> Result<Added, ArchiveError> {
+    ) -> Result<AddOutcome, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
         if self.moved.contains(&planned.path) {
-            return Ok(Added::Done);
+            return Ok(AddOutcome::Handled);
         }
-        let mut opened = match self.whereabouts.open(&planned.path) {
+        let mut opened = match self.locator.open(&planned.path) {
             Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Added::Done),
+            Ok(None) => return Ok(AddOutcome::Handled),
             Err(e) => {
                 self.skip(&planned.path, e.source.to_string());
-                return Ok(Added::Done);
+                return Ok(AddOutcome::Handled);
             }
         };
-        let mut looks = 0;
+        let mut attempts = 0;
         loop {
-            looks += 1;
-            let reason = match look(&mut opened.file, planned, may_defer) {
-                Ok(Look::Later) => return Ok(Added::Later),
-                Ok(Look::Take(seen)) => match self.take(planned, &mut opened, seen, coming)? {
-                    None => return Ok(Added::Done),
-                    Some(reason) => reason,
-                },
-                Ok(Look::Leave(reason)) => NotTaken::Never(reason.to_owned()),
-                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => NotTaken::Shorter,
-                Err(e) => NotTaken::Never(e.to_string()),
+            attempts += 1;
+            let reason = match decide_read(&mut opened.file, planned, may_defer) {
+                Ok(ReadDecision::Defer) => return Ok(AddOutcome::Deferred),
+                Ok(ReadDecision::Read(seen)) => {
+                    match self.add_opened(planned, &mut opened, seen, pending)? {
+                        None => return Ok(AddOutcome::Handled),
+                        Some(reason) => reason,
+                    }
+                }
+                Ok(ReadDecision::Skip(reason)) => SkipReason::Permanent(reason.to_owned()),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => SkipReason::Shorter,
+                Err(e) => SkipReason::Permanent(e.to_string()),
             };
-            // Somebody writes it anew meanwhile: what stands there now may be whole.
-            if looks == LOOKS || !matches!(reason, NotTaken::Shorter) {
+            // Another process rewrites the file; the next attempt may find it complete.
+            if attempts == MAX_READ_ATTEMPTS || !matches!(reason, SkipReason::Shorter) {
                 self.skip(&opened.name, reason.to_string());
-                return Ok(Added::Done);
+                return Ok(AddOutcome::Handled);
             }
         }
     }
 
-    /// Takes a file as it was seen; says why if not.
-    fn take(
+    /// Adds the stable prefix of an open file. Returns the reason if it is not in the archive.
+    fn add_opened(
         &mut self,
         planned: &FileEntry,
-        opened: &mut Opened,
-        seen: Seen,
-        coming: &NameSet,
-    ) -> Result<Option<NotTaken>, ArchiveError> {
-        let Seen { meta, size } = seen;
-        // Codex moves conversations between their folders: this very file may have been taken under
-        // another name. Copies of one that went different ways are files of their own.
-        let rollout = self.rollout_of(planned, Stamp::of(&meta));
+        opened: &mut OpenedFile,
+        seen: StablePrefix,
+        pending: &NameSet,
+    ) -> Result<Option<SkipReason>, ArchiveError> {
+        let StablePrefix { meta, size } = seen;
+        // Codex moves rollouts between folders: this inode may have been archived under another
+        // name. Copies with different content have other inodes and are archived as files of their
+        // own.
+        let rollout = self.rollout_key(planned, InodeStamp::of(&meta));
         if rollout.as_ref().is_some_and(|r| self.rollouts.contains(r)) {
             return Ok(None);
         }
         let name = &opened.name;
         if *name != planned.path {
-            let has_turn = coming.contains(name.as_path());
-            if has_turn || self.writer.holds(name) || self.moved.contains(name) {
+            let is_pending = pending.contains(name.as_path());
+            if is_pending || self.writer.contains(name) || self.moved.contains(name) {
                 return Ok(None);
             }
         }
         let entry = FileEntry {
-            // What was cut, or is growing, is not what a later look will find.
+            // A file that was cut keeps changing, so it must not count as unchanged in the next
+            // backup.
             stamp: if size == meta.len() {
-                Stamp::of(&meta).settled(self.began)
+                InodeStamp::of(&meta).if_unambiguous(self.started_at)
             } else {
-                Stamp::default()
+                InodeStamp::default()
             },
             ..scan::entry_of(name.clone(), &meta)
         };
-        let not_taken = self.add(&entry, size, &mut opened.file)?;
-        if not_taken.is_none() {
+        let skip_reason = self.write_entry(&entry, size, &mut opened.file)?;
+        if skip_reason.is_none() {
             if *name != planned.path {
                 self.moved.insert(name.clone());
             }
             self.rollouts.extend(rollout);
         }
-        Ok(not_taken)
+        Ok(skip_reason)
     }
 
     fn skip(&mut self, name: &EntryName, reason: String) {
-        self.skipped.push(LeftOut::new(name.as_path(), reason));
+        self.skipped.push(PathNote::new(name.as_path(), reason));
     }
 
-    /// What a rollout would be found again by under another name; `None` for what cannot be listed
-    /// under another.
-    fn rollout_of(&self, file: &FileEntry, stamp: Stamp) -> Option<RolloutKey> {
-        // Zero where the system has no such numbers.
+    /// Returns the key that identifies a rollout under every name, or `None` for files that can be
+    /// listed only once.
+    fn rollout_key(&self, file: &FileEntry, stamp: InodeStamp) -> Option<RolloutKey> {
+        // Systems without inode numbers report zero.
         if stamp.ino == 0 || !self.copies.has(file.path.as_path()) {
             return None;
         }
@@ -421,18 +436,19 @@ impl Packing<'_, '_> {
         Some(hasher.digest().beginning())
     }
 
-    /// Adds a file of this size; says why if it is not in the archive.
-    fn add(
+    /// Writes a file of `size` bytes to the archive. Returns the reason if it is not in the
+    /// archive.
+    fn write_entry(
         &mut self,
         planned: &FileEntry,
         size: u64,
         content: &mut dyn Read,
-    ) -> Result<Option<NotTaken>, ArchiveError> {
+    ) -> Result<Option<SkipReason>, ArchiveError> {
         let entry = FileEntry {
             size,
             ..planned.clone()
         };
-        let mut reading = Reading {
+        let mut reading = ProgressReader {
             content,
             error: None,
             progress: self.progress,
@@ -443,16 +459,17 @@ impl Packing<'_, '_> {
             return Err(ArchiveError::Interrupted);
         }
         Ok((!added).then(|| match error {
-            Some(error) => NotTaken::Never(error.to_string()),
-            None if size < LARGE_BYTES => NotTaken::Shorter,
-            // The beginning of it is in the archive under this name already, and counts for nothing.
-            None => NotTaken::Never(NotTaken::Shorter.to_string()),
+            Some(error) => SkipReason::Permanent(error.to_string()),
+            None if size < LARGE_BYTES => SkipReason::Shorter,
+            // The start of the file is in the archive as a void entry. A second entry of the same
+            // name would be refused by readers, so there is no other attempt.
+            None => SkipReason::Permanent(SkipReason::Shorter.to_string()),
         }))
     }
 
-    /// The login, last and under Codex's own locks. Its bytes are read once, so that what the
-    /// manifest says of them is true of them.
-    fn login(
+    /// Adds the login, last and under Codex's own locks. Reads its bytes once, so that the identity
+    /// in the manifest is that of the archived bytes.
+    fn add_login(
         &mut self,
         scope: &CaptureScope,
         planned: Option<&FileEntry>,
@@ -468,13 +485,13 @@ impl Packing<'_, '_> {
         let snapshot = match read.unwrap_or_else(|e| AuthFile::not_read(&e)) {
             AuthFile::Missing => return Ok(None),
             AuthFile::Unreadable { reason, .. } => {
-                self.skipped.push(LeftOut::new(home::AUTH_JSON, reason));
+                self.skipped.push(PathNote::new(home::AUTH_JSON, reason));
                 return Ok(None);
             }
             AuthFile::Present(snapshot) => snapshot,
         };
         let bytes = snapshot.bytes.expose();
-        // It may have been renewed since it was listed.
+        // Codex may have renewed the login since the scan listed it.
         let planned = &FileEntry {
             path: planned.path.clone(),
             ..meta.map_or_else(
@@ -482,7 +499,7 @@ impl Packing<'_, '_> {
                 |m| scan::entry_of(planned.path.clone(), &m),
             )
         };
-        self.add(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
+        self.write_entry(planned, bytes.len() as u64, &mut io::Cursor::new(bytes))?;
         let account_auth = AccountAuth {
             path: planned.path.clone(),
             sha256: snapshot.sha256(),
@@ -492,8 +509,8 @@ impl Packing<'_, '_> {
     }
 }
 
-/// Codex's locks, where they can be taken: in a home that may only be read there is nobody to
-/// refresh a login either.
+/// Takes Codex's login lock. Returns `None` in a read-only home, where Codex cannot renew a login
+/// either.
 fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
     use crate::io::lock::LockError;
     match LoginLock::take(home, login_lock::PATIENCE) {
@@ -503,7 +520,7 @@ fn take_lock(home: &Path) -> Result<Option<LoginLock>, ArchiveError> {
         Err(LockError::Held(path)) => Err(IoError {
             action: "lock",
             path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds it for too long"),
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds the lock for too long"),
         }
         .into()),
     }
@@ -516,19 +533,19 @@ fn is_read_only(error: &IoError) -> bool {
     )
 }
 
-/// What stays of a rollout when it is renamed: half a digest of the conversation, the device and the
-/// number of the file. A number alone may belong to a new file by now.
+/// Identifies a rollout across renames: half a digest of the conversation's name, device and inode.
+/// An inode number alone may be reused for a new file.
 type RolloutKey = [u8; 16];
 
-/// Reads for the writer: counts, and keeps a read error to itself, so that it is not taken for one
-/// of the archive.
-struct Reading<'a> {
+/// Reads a file for the archive writer. Reports progress, and records read errors instead of
+/// returning them, so that the writer does not take them for errors of the archive.
+struct ProgressReader<'a> {
     content: &'a mut dyn Read,
     error: Option<io::Error>,
     progress: &'a dyn Progress,
 }
 
-impl Read for Reading<'_> {
+impl Read for ProgressReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.error.is_some() || is_interrupted() {
             return Ok(0);

@@ -1,4 +1,5 @@
-//! Names of entries in an archive: always relative, never leaving the folder they are put into.
+//! Validated names of archive entries: relative paths that cannot leave the folder they are
+//! unpacked into.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ffi::{OsStr, OsString};
@@ -6,18 +7,18 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// The longest path that Linux takes, without the zero byte behind it.
+/// Maximum length of a path on Linux, without the terminating zero byte.
 const MAX_BYTES: usize = 4095;
 
-/// A checked name: relative, made of plain components alone. Cheap to clone.
+/// A relative path of plain components, without `.` and `..`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryName(Arc<Path>);
 
 impl EntryName {
-    /// Checks a name as it stands in an archive. A leading `./` and a trailing `/` are dropped.
+    /// Validates a name from an archive. Removes a leading `./` and a trailing `/`.
     ///
     /// # Errors
-    /// What makes the name unusable.
+    /// Returns the rule that the name breaks, for the user.
     pub fn parse(raw: &[u8]) -> Result<Self, &'static str> {
         if raw.contains(&0) {
             return Err("a NUL byte in the name");
@@ -25,10 +26,10 @@ impl EntryName {
         Self::of_path(Path::new(&os_string(raw)?))
     }
 
-    /// Checks a relative path.
+    /// Validates a relative path.
     ///
     /// # Errors
-    /// What makes it unusable.
+    /// Returns the rule that the path breaks, for the user.
     pub fn of_path(path: &Path) -> Result<Self, &'static str> {
         let mut clean = PathBuf::new();
         for component in path.components() {
@@ -51,35 +52,37 @@ impl EntryName {
         Ok(Self(clean.into()))
     }
 
-    /// A name that was checked before it was stored as these bytes.
-    pub(super) fn of_stored(bytes: &[u8]) -> Self {
+    /// Restores a name from bytes that were validated before they were stored.
+    pub(super) fn from_checked_bytes(bytes: &[u8]) -> Self {
         #[cfg(unix)]
         {
             use std::os::unix::ffi::OsStrExt;
             Self(Path::new(OsStr::from_bytes(bytes)).into())
         }
-        // Checked names are Unicode there.
+        // On this system validated names are Unicode.
         #[cfg(not(unix))]
         Self(PathBuf::from(String::from_utf8_lossy(bytes).into_owned()).into())
     }
 
-    /// As a relative path.
+    /// Returns the name as a relative path.
     pub fn as_path(&self) -> &Path {
         &self.0
     }
 
-    /// The first component.
+    /// Returns the first component: the top-level entry of the home.
     pub fn top(&self) -> &OsStr {
         self.0.iter().next().unwrap_or_default()
     }
 
-    /// Whether its first component is a name of ours.
-    pub fn is_own(&self) -> bool {
+    /// Returns true if the first component starts with `.codex-manager`, which is reserved for this
+    /// program.
+    pub fn is_reserved(&self) -> bool {
         crate::codex::home::is_ours(self.top())
     }
 
-    /// The form that two names share when a disk that ignores letter case cannot hold both.
-    pub fn folded(&self) -> String {
+    /// Returns the name in lower case. Two names with the same result collide on a disk that
+    /// ignores case.
+    pub fn case_folded(&self) -> String {
         self.0.to_string_lossy().to_lowercase()
     }
 }
@@ -131,10 +134,10 @@ impl fmt::Display for EntryName {
     }
 }
 
-/// In JSON a name is text with `/`; one that is not Unicode is `{"base64": …}` of its bytes.
+/// The JSON form of a name: text with `/`, or `{"base64": …}` of its bytes if it is not Unicode.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum JsonName {
     Text(String),
     Bytes { base64: String },
 }
@@ -145,7 +148,7 @@ impl Serialize for EntryName {
         match self.0.to_str() {
             Some(text) if cfg!(windows) => serializer.serialize_str(&text.replace('\\', "/")),
             Some(text) => serializer.serialize_str(text),
-            None => Written::Bytes {
+            None => JsonName::Bytes {
                 base64: base64::engine::general_purpose::STANDARD
                     .encode(self.0.as_os_str().as_encoded_bytes()),
             }
@@ -158,9 +161,9 @@ impl<'de> Deserialize<'de> for EntryName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         use base64::Engine;
         use serde::de::Error;
-        let raw = match Written::deserialize(deserializer)? {
-            Written::Text(text) => text.into_bytes(),
-            Written::Bytes { base64 } => base64::engine::general_purpose::STANDARD
+        let raw = match JsonName::deserialize(deserializer)? {
+            JsonName::Text(text) => text.into_bytes(),
+            JsonName::Bytes { base64 } => base64::engine::general_purpose::STANDARD
                 .decode(base64)
                 .map_err(D::Error::custom)?,
         };
@@ -168,9 +171,10 @@ impl<'de> Deserialize<'de> for EntryName {
     }
 }
 
-/// The text of a link, written as names are, but not checked: it may lead anywhere.
+/// Serde functions for link targets: the same JSON form as names, without validation, because a
+/// target may lead anywhere.
 pub(super) mod link_target {
-    use super::{Written, os_string};
+    use super::{JsonName, os_string};
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
     use serde::de::Error;
@@ -183,7 +187,7 @@ pub(super) mod link_target {
     ) -> Result<S::Ok, S::Error> {
         match target.to_str() {
             Some(text) => serializer.serialize_str(text),
-            None => Written::Bytes {
+            None => JsonName::Bytes {
                 base64: STANDARD.encode(target.as_os_str().as_encoded_bytes()),
             }
             .serialize(serializer),
@@ -193,9 +197,9 @@ pub(super) mod link_target {
     pub(in crate::archive) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<PathBuf, D::Error> {
-        let raw = match Written::deserialize(deserializer)? {
-            Written::Text(text) => return Ok(text.into()),
-            Written::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
+        let raw = match JsonName::deserialize(deserializer)? {
+            JsonName::Text(text) => return Ok(text.into()),
+            JsonName::Bytes { base64 } => STANDARD.decode(base64).map_err(D::Error::custom)?,
         };
         os_string(&raw).map(Into::into).map_err(D::Error::custom)
     }
@@ -206,7 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_leaves_the_folder() {
+    fn parse_refuses_absolute_parent_and_empty_names() {
         for bad in ["", "/etc/passwd", "../x", "a/../../x", "a/..", ".", "./"] {
             assert!(EntryName::parse(bad.as_bytes()).is_err(), "{bad}");
         }
@@ -216,7 +220,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn names_that_are_no_text_survive_json() {
+    fn names_that_are_not_unicode_survive_json() {
         let name = EntryName::parse(b"sessions/\xff\xfe.jsonl").unwrap();
         let json = serde_json::to_string(&name).unwrap();
         assert_eq!(serde_json::from_str::<EntryName>(&json).unwrap(), name);

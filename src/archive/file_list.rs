@@ -1,7 +1,7 @@
-//! Very many files in little memory: 72 bytes for each, and its name once in a [`NameTable`].
+//! A compact list of files: 72 bytes per file, plus its name in a [`NameTable`].
 
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, Stamp};
+use super::manifest::{FileEntry, InodeStamp};
 use super::name_table::{NameId, NameSet, NameTable};
 use crate::io::hash::Sha256Digest;
 use serde::de::{SeqAccess, Visitor};
@@ -10,25 +10,25 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-/// Set in the place of permission bits where a digest is known.
+/// Flag in [`FileRow::mode`]: the row has a digest.
 const HAS_DIGEST: u16 = 1 << 15;
 
-/// The permission bits.
+/// Mask of the permission bits in [`FileRow::mode`].
 const MODE: u16 = 0o7777;
 
-/// Files in some order, each given out as a [`FileEntry`]. Of a mode only the permission bits are
-/// kept.
+/// A list of files. Access returns [`FileEntry`] values. Of a mode only the permission bits are
+/// stored.
 #[derive(Clone, Default)]
 pub struct FileList {
     names: Arc<NameTable>,
-    /// Mostly one.
+    /// Distinct device numbers of all rows, usually one.
     devices: Vec<u64>,
-    rows: VecDeque<Row>,
+    rows: VecDeque<FileRow>,
 }
 
-/// Ordered so that nothing is lost to alignment.
+/// One file. The fields are ordered so that no padding is needed.
 #[derive(Clone)]
-struct Row {
+struct FileRow {
     size: u64,
     mtime: i64,
     ctime: i64,
@@ -40,27 +40,27 @@ struct Row {
 }
 
 impl FileList {
-    /// An empty list whose names are kept in `names`.
-    pub fn sharing(names: &Arc<NameTable>) -> Self {
+    /// Creates an empty list whose names are stored in `names`.
+    pub fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             ..Self::default()
         }
     }
 
-    /// Where the names are kept.
+    /// Returns the table that stores the names of the list.
     pub fn names(&self) -> &Arc<NameTable> {
         &self.names
     }
 
-    /// Appends a file.
+    /// Appends a file. Its stamp becomes the default if the list has more than 65,536 devices.
     pub fn push(&mut self, file: &FileEntry) {
         let (device, stamp) = match self.device(file.stamp.dev) {
             Some(device) => (device, file.stamp),
-            None => (0, Stamp::default()),
+            None => (0, InodeStamp::default()),
         };
         let mode = u16::try_from(file.mode & u32::from(MODE)).unwrap_or(0);
-        self.rows.push_back(Row {
+        self.rows.push_back(FileRow {
             size: file.size,
             mtime: file.mtime,
             ctime: stamp.ctime,
@@ -72,7 +72,7 @@ impl FileList {
         });
     }
 
-    /// The number of a device; `None` when there are too many.
+    /// Returns the index of a device in `devices`. `None` if there are too many devices.
     fn device(&mut self, dev: u64) -> Option<u16> {
         let known = self.devices.iter().position(|d| *d == dev);
         let place = known.unwrap_or(self.devices.len());
@@ -83,57 +83,57 @@ impl FileList {
         Some(number)
     }
 
-    /// How many there are.
+    /// Returns the number of files.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if the list has no files.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// The file at a place.
+    /// Returns the file at `place`.
     pub fn get(&self, place: usize) -> Option<FileEntry> {
         self.rows.get(place).map(|row| self.entry(row))
     }
 
-    /// All of them, in their order.
+    /// Returns all files in the order of the list.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = FileEntry> + '_ {
         self.rows.iter().map(|row| self.entry(row))
     }
 
-    /// Those at some places; fewer where there are not so many.
+    /// Returns the files at `places`; fewer if the list ends before.
     pub fn range(&self, places: std::ops::Range<usize>) -> impl Iterator<Item = FileEntry> + '_ {
         places.map_while(|place| self.get(place))
     }
 
-    /// The names of all, as numbers of [`FileList::names`].
+    /// Returns the names of all files as numbers of [`FileList::names`].
     pub(super) fn name_ids(&self) -> impl Iterator<Item = NameId> + '_ {
         self.rows.iter().map(|row| row.name)
     }
 
-    /// The set of their names.
+    /// Returns the names of all files as a set.
     pub(super) fn name_set(&self) -> NameSet {
-        let mut set = NameSet::sharing(&self.names);
+        let mut set = NameSet::with_names(&self.names);
         for id in self.name_ids() {
             set.insert_id(id);
         }
         set
     }
 
-    /// The size of the file at a place.
+    /// Returns the size of the file at `place`, in bytes.
     pub fn size(&self, place: usize) -> Option<u64> {
         self.rows.get(place).map(|row| row.size)
     }
 
-    /// The bytes of all files.
+    /// Returns the size of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         let sizes = self.rows.iter().map(|row| row.size);
         sizes.fold(0, u64::saturating_add)
     }
 
-    /// Notes the digest of the file at a place.
+    /// Sets the digest of the file at `place`.
     pub(super) fn set_digest(&mut self, place: usize, digest: Sha256Digest) {
         if let Some(row) = self.rows.get_mut(place) {
             row.sha256 = digest.into_bytes();
@@ -141,42 +141,43 @@ impl FileList {
         }
     }
 
-    /// Takes out the first file.
+    /// Removes the first file and returns it.
     pub(super) fn pop_front(&mut self) -> Option<FileEntry> {
         let row = self.rows.pop_front()?;
-        self.give_back();
+        self.release_spare_capacity();
         Some(self.entry(&row))
     }
 
-    /// Takes out so many from the first on.
+    /// Removes the first `count` files.
     pub(super) fn drop_front(&mut self, count: usize) {
         self.rows.drain(..count.min(self.rows.len()));
-        self.give_back();
+        self.release_spare_capacity();
     }
 
-    /// What is taken out is let go: another list is made of it meanwhile.
-    fn give_back(&mut self) {
+    /// Frees the memory of removed rows. The archive's list grows at the same time, so both
+    /// together stay within the memory of one.
+    fn release_spare_capacity(&mut self) {
         if self.rows.len() < self.rows.capacity() / 16 * 15 {
             self.rows.shrink_to_fit();
         }
     }
 
-    /// Takes out the files with these names.
+    /// Removes the files whose names are in `names`.
     pub(super) fn remove_all(&mut self, names: &NameSet) {
         if !names.is_empty() {
             self.rows.retain(|row| !names.has(row.name));
         }
     }
 
-    /// Orders them by name.
+    /// Sorts the files by name.
     pub(super) fn sort(&mut self) {
         let names = Arc::clone(&self.names);
         let rows = self.rows.make_contiguous();
-        // Most are in order already, which this sort makes use of.
+        // The list is almost sorted, which this merge sort detects.
         rows.sort_by_key(|row| names.name(row.name));
     }
 
-    fn entry(&self, row: &Row) -> FileEntry {
+    fn entry(&self, row: &FileRow) -> FileEntry {
         let has_digest = row.mode & HAS_DIGEST != 0;
         let dev = self.devices.get(usize::from(row.device));
         FileEntry {
@@ -185,7 +186,7 @@ impl FileList {
             mode: u32::from(row.mode & MODE),
             mtime: row.mtime,
             sha256: has_digest.then(|| Sha256Digest::from_bytes(row.sha256)),
-            stamp: Stamp {
+            stamp: InodeStamp {
                 ctime: row.ctime,
                 ino: row.ino,
                 dev: dev.copied().unwrap_or_default(),
@@ -193,7 +194,7 @@ impl FileList {
         }
     }
 
-    /// The name of the file at a place.
+    /// Returns the name of the file at `place`.
     pub fn name(&self, place: usize) -> Option<EntryName> {
         self.rows.get(place).map(|row| self.names.name(row.name))
     }
@@ -262,14 +263,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_comes_out_as_it_went_in() {
+    fn file_list_round_trips_entries_and_json() {
         let file = |path: &str, sha256| FileEntry {
             path: EntryName::parse(path.as_bytes()).unwrap(),
             size: u64::MAX,
             mode: 0o4755,
             mtime: i64::MIN,
             sha256,
-            stamp: Stamp {
+            stamp: InodeStamp {
                 ctime: -1,
                 ino: u64::MAX,
                 dev: 7,
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_small() {
-        assert_eq!(size_of::<Row>(), 72);
+    fn file_row_takes_72_bytes() {
+        assert_eq!(size_of::<FileRow>(), 72);
     }
 }

@@ -1,24 +1,24 @@
-//! The footer: an empty gzip member whose extra field tells where the manifest's members are.
-//! Any gzip program reads it as nothing.
+//! The footer: an empty gzip member at the end of an archive. Its extra field has the position of
+//! the manifest's members. Gzip programs decode it to nothing.
 
-/// Its size in bytes.
+/// Size of the encoded footer in bytes.
 pub const LEN: usize = 10 + 2 + 4 + 17 + 2 + 8;
 
 const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 255];
 const EXTRA: [u8; 7] = [21, 0, b'C', b'M', 17, 0, 1];
 const TAIL: [u8; 10] = [3, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Where the manifest's members are.
+/// Position of the manifest's gzip members in the archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footer {
-    /// Their first byte in the file.
+    /// Byte offset of the first member.
     pub offset: u64,
-    /// Their compressed length.
+    /// Compressed length of all members together, in bytes.
     pub len: u64,
 }
 
 impl Footer {
-    /// The bytes at the end of the archive.
+    /// Encodes the footer as the last [`LEN`] bytes of an archive.
     pub fn encode(self) -> [u8; LEN] {
         let mut bytes = [0; LEN];
         bytes[..10].copy_from_slice(&HEAD);
@@ -29,7 +29,7 @@ impl Footer {
         bytes
     }
 
-    /// Reads it back; `None` for anything else.
+    /// Decodes a footer. Returns `None` if `bytes` are not one.
     pub fn decode(bytes: &[u8; LEN]) -> Option<Self> {
         let number = |from: usize| {
             let mut raw = [0; 8];

@@ -1,52 +1,54 @@
-//! The numbers of the archive format: see `docs/archive-format.md`.
+//! Constants of the archive format, specified in `docs/archive-format.md`.
 
 use libdeflater::CompressionLvl;
 
-/// A file of at least this size has members of its own; smaller ones of a folder share some.
+/// Minimum size of a large file. A large file has members of its own; small files of one folder
+/// share members.
 pub const LARGE_BYTES: u64 = 1024 * 1024;
 
-/// A member of small files is closed once it holds this much.
+/// Size of tar data at which a member of small files is closed.
 pub const GROUP_BYTES: usize = 1024 * 1024;
 
-/// How much of a large file's content is in one member. A multiple of the tar's block.
+/// Content of a large file in one member. A multiple of [`BLOCK_BYTES`].
 pub const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
 
-/// The block that a tar stream is made of.
+/// Block size of the tar format.
 pub const BLOCK_BYTES: u64 = 512;
 
-/// How many members are under way at a time: bounds the memory.
-pub const IN_FLIGHT: usize = 4;
+/// Maximum number of members in progress at a time. Bounds the memory use.
+pub const MAX_MEMBERS_IN_FLIGHT: usize = 4;
 
-/// What the owner of a folder may do with it, whatever its mode says: or nothing could be put into it
-/// when it is unpacked.
-pub const OWNERS_MODE: u32 = 0o700;
+/// Permission bits that every unpacked folder has, whatever its archived mode: without them no file
+/// could be created in it.
+pub const OWNER_ACCESS_MODE: u32 = 0o700;
 
-/// A manifest larger than this must not unpack to more than [`MAX_MANIFEST_RATIO`] times its size, or
-/// a small archive could take much memory.
+/// Manifests above this size must not unpack to more than [`MAX_MANIFEST_RATIO`] times their
+/// compressed size. Bounds the memory that a small hostile archive can claim.
 const MANIFEST_RATIO_COUNTS_FROM_BYTES: u64 = 16 << 20;
 const MAX_MANIFEST_RATIO: u64 = 32;
 
-/// To how much a manifest may unpack that takes `packed` bytes of the archive.
+/// Returns the maximum unpacked size of a manifest whose members have `packed` bytes.
 pub fn max_manifest_bytes(packed: u64) -> u64 {
     packed
         .saturating_mul(MAX_MANIFEST_RATIO)
         .max(MANIFEST_RATIO_COUNTS_FROM_BYTES)
 }
 
-/// How many bytes of the archive a part of a large manifest takes at least, well within the limit.
-pub fn least_packed_bytes(part: usize) -> usize {
+/// Returns the minimum compressed size, in bytes, of `part` bytes of a large manifest. Stays well
+/// within [`max_manifest_bytes`].
+pub fn min_packed_bytes(part: usize) -> usize {
     part / 24
 }
 
-/// How hard to compress.
+/// Compression level of a new archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, clap::ValueEnum)]
 pub enum Compression {
-    /// Larger and faster.
+    /// Larger archives, written faster
     Fast,
-    /// The balance.
+    /// A balance of size and speed
     #[default]
     Default,
-    /// Smaller and slower.
+    /// Smaller archives, written more slowly
     Best,
 }
 
@@ -60,7 +62,7 @@ impl Compression {
         CompressionLvl::new(level).unwrap_or_default()
     }
 
-    /// As a number that is larger for smaller archives.
+    /// Returns the value of the manifest's key `effort`: 0 for fast, 1 for default, 2 for best.
     pub fn effort(self) -> u8 {
         match self {
             Self::Fast => 0,
@@ -70,7 +72,7 @@ impl Compression {
     }
 }
 
-/// How many zeros follow content of this size in a tar.
+/// Returns the number of padding bytes after tar content of `size` bytes.
 pub fn padding_of(size: u64) -> u64 {
     size.next_multiple_of(BLOCK_BYTES) - size
 }

@@ -1,4 +1,4 @@
-//! The manifest: what an archive holds, with digests.
+//! The manifest: the list of an archive's entries and gzip members, with digests.
 
 use super::entry_name::EntryName;
 use super::file_list::FileList;
@@ -8,52 +8,54 @@ use crate::io::hash::Sha256Digest;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// The manifest's name inside the archive.
+/// Name of the manifest inside an archive.
 pub const MANIFEST_NAME: &str = ".codex-manager/manifest.json";
 
-/// The folder inside the archive for databases that lay outside the home.
-pub const OUTSIDE_DATABASES: &str = ".codex-manager/sqlite";
+/// Folder inside an archive for databases from outside the Codex home (`sqlite_home`).
+pub const EXTERNAL_DATABASES_FOLDER: &str = ".codex-manager/sqlite";
 
-/// The schema number of manifests.
+/// Schema number of the manifests that this version writes and reads.
 pub const SCHEMA: u64 = 1;
 
-/// One file.
+/// One file of an archive or of a scanned home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileEntry {
-    /// Relative to the Codex home.
+    /// Path relative to the Codex home.
     pub path: EntryName,
-    /// Its size in bytes.
+    /// Size of the content in bytes.
     pub size: u64,
-    /// Its permission bits.
+    /// Permission bits of the file.
     pub mode: u32,
-    /// Its modification time in nanoseconds since 1970.
+    /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
-    /// The digest of its content. None in archives of the Python tool.
+    /// SHA-256 of the content. `None` in archives of the Python tool, and for files that were not
+    /// read yet.
     #[serde(default)]
     pub sha256: Option<Sha256Digest>,
-    /// What told it from an earlier state of itself when it was taken.
+    /// Inode identity when the file was read. Equal stamps mean an unchanged file.
     #[serde(default)]
-    pub stamp: Stamp,
+    pub stamp: InodeStamp,
 }
 
-/// Tells a file from an earlier state of it, beside size and modification time: what no program
-/// sets at will.
+/// Identifies a version of a file by values that programs cannot set, unlike size and modification
+/// time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Stamp {
-    /// When the inode last changed, in nanoseconds since 1970; 0 where that is not known, which
-    /// never counts as unchanged.
+pub struct InodeStamp {
+    /// Time of the last inode change in nanoseconds since 1970. Zero means unknown: the file never
+    /// counts as unchanged.
     #[serde(default)]
     pub ctime: i64,
-    /// The inode's number.
+    /// Inode number. Zero on systems without inodes.
     #[serde(default)]
     pub ino: u64,
-    /// The device it is on.
+    /// Number of the device. Zero on systems without device numbers.
     #[serde(default)]
     pub dev: u64,
 }
 
-impl Stamp {
-    /// That of a file.
+impl InodeStamp {
+    /// Reads the stamp from a file's metadata. On systems other than Unix it is the default, which
+    /// never counts as unchanged.
     pub fn of(meta: &std::fs::Metadata) -> Self {
         #[cfg(unix)]
         {
@@ -75,13 +77,16 @@ impl Stamp {
         }
     }
 
-    /// This stamp if any change after `began` (nanoseconds since 1970) gives another one, else one
-    /// that never counts as unchanged. Systems stamp with a clock that stands still for some
-    /// milliseconds: a file may change again within the moment that it was read in.
+    /// Returns this stamp if every change after `began` (nanoseconds since 1970) would give a
+    /// different one, else the default, which never counts as unchanged.
+    ///
+    /// File systems take timestamps from a clock that advances only every few milliseconds. A file
+    /// can change twice within one tick and keep its ctime.
     #[must_use]
-    pub fn settled(self, began: i64) -> Self {
+    pub fn if_unambiguous(self, began: i64) -> Self {
         const SECOND: i64 = 1_000_000_000;
-        // File systems that count whole seconds, or two.
+        // A ctime of whole seconds can come from a file system with a resolution of one or two
+        // seconds.
         let grain = if self.ctime % SECOND == 0 {
             2 * SECOND
         } else {
@@ -95,113 +100,117 @@ impl Stamp {
     }
 }
 
-/// One gzip member of an archive.
+/// One gzip member of an archive: an entry of its index.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Its first byte in the archive.
+    /// Byte offset of the member in the archive.
     pub offset: u64,
-    /// Its bytes in the archive.
+    /// Compressed size in bytes.
     pub len: u64,
-    /// Its bytes of the tar stream.
+    /// Unpacked size in bytes of the tar stream.
     pub size: u64,
-    /// The digest of its bytes in the archive.
+    /// SHA-256 of the compressed bytes.
     pub sha256: Sha256Digest,
-    /// What it holds.
-    pub holds: Holds,
+    /// The part of the tar stream in this member.
+    pub holds: MemberContents,
 }
 
-/// What a gzip member holds of the tar stream.
+/// The part of the tar stream that a gzip member holds. Numbers are positions in the manifest's
+/// lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Holds {
-    /// Headers of so many entries of `folders`, then `links`, from this one on.
+pub enum MemberContents {
+    /// Headers of folders and links: (first, count) in `folders` followed by `links`.
     Structure(u64, u64),
-    /// So many whole files of `files`, from this one on.
+    /// Complete small files: (first, count) in `files`.
     Files(u64, u64),
-    /// The header of one large file of `files`.
+    /// The header of one large file: its position in `files`.
     Head(u64),
-    /// The next 4 MiB of the content of the file before it, the last with the tar's padding; and
-    /// the digest of the file's content up to its end.
+    /// The next 4 MiB of content of the large file at this position in `files`. The last chunk
+    /// includes the padding of the tar. The digest covers the file's content up to the end of this
+    /// chunk.
     Chunk(u64, Sha256Digest),
-    /// Part of an entry that counts for nothing.
+    /// A part of an entry that readers ignore; see [`ArchiveManifest::void`].
     Void,
 }
 
-/// One folder.
+/// One folder of an archive or of a scanned home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FolderEntry {
-    /// Relative to the Codex home.
+    /// Path relative to the Codex home.
     pub path: EntryName,
-    /// Its permission bits.
+    /// Permission bits of the folder.
     pub mode: u32,
-    /// Its modification time in nanoseconds since 1970.
+    /// Modification time in nanoseconds since 1970.
     pub mtime: i64,
 }
 
-/// One symbolic link that stays inside the home.
+/// A symbolic link whose target is inside the Codex home.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkEntry {
-    /// Relative to the Codex home.
+    /// Path relative to the Codex home.
     pub path: EntryName,
-    /// What it points to, as it was written.
+    /// Target of the link. Absolute targets inside the home are stored as relative ones.
     #[serde(with = "super::entry_name::link_target")]
     pub target: PathBuf,
 }
 
-/// Which login is in the archive: digests and identity, never its bytes.
+/// Identity and digest of the archived login. Holds no token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountAuth {
-    /// The login's file in the archive.
+    /// Path of the login file in the archive.
     pub path: EntryName,
-    /// The digest of its bytes.
+    /// SHA-256 of the login file, in hexadecimal.
     pub sha256: String,
-    /// Whose it is; absent when the file holds no login.
+    /// Account of the login. `None` if the file holds no login.
     pub identity: Option<Identity>,
 }
 
-/// The manifest document.
+/// The manifest of an archive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// [`SCHEMA`].
+pub struct ArchiveManifest {
+    /// Schema number, [`SCHEMA`] for archives of this version.
     pub schema: u64,
-    /// What the sidecar says too.
+    /// The metadata that the sidecar repeats.
     pub metadata: Metadata,
-    /// The login, where there is one.
+    /// The archived login. `None` without `auth.json` in the home.
     #[serde(default)]
     pub account_auth: Option<AccountAuth>,
-    /// What the user asked to leave out (`--exclude`): a restore leaves it alone.
+    /// Exclude globs of the user (`--exclude`). A restore leaves paths that match them unchanged.
     #[serde(default)]
     pub excluded_globs: Vec<String>,
-    /// Whether it holds only some of what its mode captures (a safety backup of a partial
-    /// restore): what it lacks says nothing then.
+    /// True if the archive holds only a part of what its mode captures, as the safety backup of a
+    /// partial restore does. A path that is missing from it proves nothing then.
     #[serde(default)]
     pub partial: bool,
-    /// Files that the restore added for which this is the safety backup: putting it back removes
-    /// them.
+    /// Files that a restore added, in the safety backup of that restore. Restoring the safety
+    /// backup removes them.
     #[serde(default)]
     pub undo_removes: Vec<EntryName>,
-    /// What stood in the home and could not be taken: a restore leaves it alone.
+    /// Paths that existed in the home and could not be archived. A restore leaves them unchanged.
     #[serde(default)]
     pub skipped: Vec<EntryName>,
-    /// Top-level entries that were links to elsewhere and are archived by content.
+    /// Top-level entries that were links to a place outside the home. Their targets are archived as
+    /// if they were part of the home.
     #[serde(default)]
     pub linked: Vec<EntryName>,
-    /// Folders, parents first.
+    /// All folders, parents before children.
     #[serde(default)]
     pub folders: Vec<FolderEntry>,
-    /// Links that stay inside the home.
+    /// All symbolic links. Their targets are inside the home.
     #[serde(default)]
     pub links: Vec<LinkEntry>,
-    /// Entries of the tar that count for nothing: files that shrank while they were read.
+    /// Tar entries that readers ignore: large files that became shorter after their header was
+    /// written.
     #[serde(default)]
     pub void: Vec<EntryName>,
-    /// How hard it was compressed, from 0.
+    /// Compression effort, from 0; see [`super::format::Compression::effort`].
     #[serde(default)]
     pub effort: u8,
-    /// Files, in the order of the tar.
+    /// All files, in the order of the tar stream.
     #[serde(default)]
     pub files: FileList,
-    /// The gzip members, without that of the manifest.
+    /// The index: all gzip members except those of the manifest, in the order of the archive.
     #[serde(default)]
     pub members: Vec<Member>,
 }

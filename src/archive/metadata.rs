@@ -1,4 +1,4 @@
-//! The metadata of an archive: its sidecar, and the head of its manifest.
+//! Metadata of an archive: the content of its sidecar and the first part of its manifest.
 
 use crate::codex::home;
 use crate::codex::identity::{Identity, LoginKind};
@@ -7,10 +7,10 @@ use crate::io::clock::Timestamp;
 use crate::io::document::Document;
 use serde::{Deserialize, Serialize};
 
-/// The room that `captured_files` may take in a sidecar.
+/// Maximum size of `captured_files` in a sidecar.
 const MAX_CAPTURED_BYTES: usize = 8 * 1024;
 
-/// What an archive captures.
+/// The part of a Codex home that an archive captures.
 #[derive(
     Debug,
     Clone,
@@ -26,18 +26,18 @@ const MAX_CAPTURED_BYTES: usize = 8 * 1024;
     clap::ValueEnum,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Everything but what Codex makes again.
+pub enum BackupMode {
+    /// Everything except files that Codex creates again
     #[default]
     Full,
-    /// The login, settings and rules.
+    /// The login, settings and rules
     Auth,
-    /// Conversations, their index and the databases.
+    /// Conversations, their index and the databases
     Sessions,
 }
 
-impl Mode {
-    /// The name used in documents and output.
+impl BackupMode {
+    /// Returns the name of the mode in documents and output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -47,108 +47,112 @@ impl Mode {
     }
 }
 
-/// Whether a legacy file's day token fits what its time says.
+/// Result of comparing the day in a legacy file's name with the file's time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ValidationStatus {
-    /// It does.
+    /// The day in the name matches the time.
     Match,
-    /// It does not; both are kept as they are.
+    /// The day differs from the time. Both are recorded unchanged.
     Mismatch,
 }
 
-/// Describes one archive, or one legacy file that was normalized. Below 16 kB whatever the home.
+/// Metadata of one archive, or of one legacy file that `normalize` read. A sidecar stays below 16
+/// kB for every home; see [`Metadata::limit_size`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// Always "codex".
+    /// The product name, always "codex".
     pub product: String,
-    /// The account's label; absent when the home was signed out.
+    /// Label of the account: the email, or `api-key-…`. `None` if the home was signed out.
     #[serde(default)]
     pub email: Option<String>,
-    /// The workspace account id.
+    /// Id of the workspace (`chatgpt_account_id`).
     #[serde(default)]
     pub account_id: Option<String>,
-    /// The user id.
+    /// Id of the user (`chatgpt_user_id`).
     #[serde(default)]
     pub user_id: Option<String>,
-    /// The plan.
+    /// Subscription plan, such as "plus".
     #[serde(default)]
     pub plan: Option<String>,
-    /// When the weekly window began.
+    /// Start of the weekly window.
     #[serde(default)]
     pub session_start_at: Option<Timestamp>,
-    /// `session_start_at` plus seven days.
+    /// Time at which the account is available again: `session_start_at` plus seven days.
     #[serde(default)]
     pub next_available_at: Option<Timestamp>,
-    /// When the weekly window resets.
+    /// Reset time of the weekly window.
     #[serde(default)]
     pub reset_at: Option<Timestamp>,
-    /// When the weekly quota was first seen exhausted.
+    /// Time at which the weekly quota was first observed to be exhausted.
     #[serde(default)]
     pub quota_end_detected_at: Option<Timestamp>,
-    /// How long the weekly quota is assumed to have lasted (legacy files alone).
+    /// Assumed duration of the weekly quota, in seconds (legacy files only).
     #[serde(default)]
     pub inferred_session_duration_seconds: Option<i64>,
-    /// What `session_start_at`, or the time in the name, rests on.
+    /// Explains for the user how `session_start_at`, or the time in the name, was determined.
     #[serde(default)]
     pub inference_basis: String,
-    /// The name of the legacy file.
+    /// File name of the legacy file (legacy files only).
     #[serde(default)]
     pub legacy_auth_filename: Option<String>,
-    /// Its day token: "21apr".
+    /// Day token in the legacy file's name, such as "21apr".
     #[serde(default)]
     pub legacy_quota_day_token: Option<String>,
-    /// The year that the token was read with.
+    /// Year that was assumed for the day token.
     #[serde(default)]
     pub legacy_year: Option<i32>,
-    /// Whether the token fits.
+    /// Result of comparing the day token with the legacy file's time.
     #[serde(default)]
     pub validation_status: Option<ValidationStatus>,
-    /// The home that was captured, or the folder of the legacy file.
+    /// Path of the captured Codex home, or of the legacy file's folder.
     #[serde(default)]
     pub source_codex_home: String,
-    /// The top-level entries in it, as many as find room; see [`Metadata::bound`].
+    /// Top-level entries of the archive, as many as fit; see [`Metadata::limit_size`]. Folders end
+    /// in `/`.
     #[serde(default)]
     pub captured_files: Vec<String>,
-    /// How many more there are.
+    /// Number of top-level entries that did not fit into `captured_files`.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub captured_files_more: u64,
-    /// When the archive was made.
+    /// Creation time of the archive.
     pub created_at: Timestamp,
-    /// Which version made it.
+    /// Version of the program that created the archive.
     #[serde(default)]
     pub manager_version: String,
-    /// Where the windows come from, or "none".
+    /// Source of the windows, or "none".
     #[serde(default)]
     pub status_source: String,
-    /// The windows as they were seen.
+    /// Quota windows of the account as they were observed.
     #[serde(default)]
     pub windows: Vec<Window>,
-    /// When they were seen; when the archive was made, if absent.
+    /// Time at which the windows were observed. `None` means `created_at`.
     #[serde(default)]
     pub windows_observed_at: Option<Timestamp>,
-    /// What it captures.
+    /// The part of the home that the archive captures.
     #[serde(default)]
-    pub mode: Mode,
-    /// Whether the user has left something of that out.
+    pub mode: BackupMode,
+    /// True if the archive was made with `--exclude` or `backup.exclude`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub excludes: bool,
-    /// How much of that could not be taken: files that may not be read, folders with all that is in them.
+    /// Number of paths that could not be archived. An unreadable folder counts once, with its
+    /// content.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skipped: u64,
-    /// The user's label, or "safety" for one that was made before a restore.
+    /// Label of the user, or "safety" for an archive that `restore` made.
     #[serde(default)]
     pub label: Option<String>,
-    /// How many files it holds.
+    /// Number of files in the archive.
     #[serde(default)]
     pub files: u64,
-    /// Their bytes.
+    /// Size of all files together, in bytes.
     #[serde(default)]
     pub bytes: u64,
-    /// The bytes of the archive. Zero in the manifest, which is inside it.
+    /// Size of the archive in bytes. Zero in the manifest, which is a part of the archive.
     #[serde(default)]
     pub archive_bytes: u64,
-    /// The digest of the archive. Empty in the manifest, which is inside it.
+    /// SHA-256 of the archive, in hexadecimal. Empty in the manifest, which is a part of the
+    /// archive.
     #[serde(default)]
     pub archive_sha256: String,
 }
@@ -188,7 +192,7 @@ impl Default for Metadata {
             status_source: "none".into(),
             windows: Vec::new(),
             windows_observed_at: None,
-            mode: Mode::Full,
+            mode: BackupMode::Full,
             excludes: false,
             skipped: 0,
             label: None,
@@ -201,7 +205,7 @@ impl Default for Metadata {
 }
 
 impl Metadata {
-    /// The account that the archive is of; absent when the home was signed out.
+    /// Returns the account of the archive, or `None` if the home was signed out.
     pub fn identity(&self) -> Option<Identity> {
         let email = self.email.clone()?;
         let kind = if email.starts_with("api-key-") && self.account_id.is_none() {
@@ -217,10 +221,11 @@ impl Metadata {
         })
     }
 
-    /// Leaves out top-level entries that would make the sidecar larger than it may be: the last that are
-    /// not Codex's.
-    pub fn bound(&mut self) {
-        // A line for each, indented, with quotes and what is escaped in it.
+    /// Removes names from `captured_files` until the sidecar is small enough, and counts them in
+    /// `captured_files_more`. Names that Codex uses are kept first. Repeating the call changes
+    /// nothing.
+    pub fn limit_size(&mut self) {
+        // One line per name in the document: indented, quoted and escaped.
         let taken =
             |name: &String| 8 + serde_json::to_string(name).map_or(name.len(), |text| text.len());
         if self.captured_files.iter().map(taken).sum::<usize>() <= MAX_CAPTURED_BYTES {
@@ -242,7 +247,7 @@ impl Metadata {
         self.captured_files.sort();
     }
 
-    /// Takes over who the account is.
+    /// Sets the email and ids from `identity`.
     pub fn set_identity(&mut self, identity: &Identity) {
         self.email = Some(identity.email.as_str().to_owned());
         self.account_id.clone_from(&identity.account_id);
@@ -257,7 +262,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn a_sidecar_stays_small_whatever_the_home() {
+    fn limit_size_bounds_the_sidecar_and_keeps_codex_names() {
         let junk = (0..20_000).map(|i| format!("{i:05}-\"junk\"\u{1}-{}", "x".repeat(200)));
         let mut metadata = Metadata {
             source_codex_home: format!("/{}", "h".repeat(4095)),
@@ -267,7 +272,7 @@ mod tests {
                 .collect(),
             ..Metadata::default()
         };
-        metadata.bound();
+        metadata.limit_size();
         let bytes = document::encode(Path::new("x"), &metadata).unwrap();
         assert!(bytes.len() < 16_000, "{}", bytes.len());
         for own in ["auth.json", "sessions/"] {
@@ -276,7 +281,7 @@ mod tests {
         let named = metadata.captured_files.len() as u64;
         assert_eq!(named + metadata.captured_files_more, 20_002);
         let before = metadata.clone();
-        metadata.bound();
-        assert_eq!(metadata, before, "a second time nothing goes");
+        metadata.limit_size();
+        assert_eq!(metadata, before, "a second call changes nothing");
     }
 }

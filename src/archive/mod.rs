@@ -1,39 +1,39 @@
-//! Archives of a Codex home: capture, format, checking and putting back.
+//! Archives of a Codex home: capture, format, verification and restore.
 //!
-//! The format is described in `docs/archive-format.md`; [`manifest`], [`pack`] and [`reader`] are
-//! its only implementation.
+//! `docs/archive-format.md` specifies the format. [`manifest`], [`pack`] and [`reader`] are its
+//! only implementation.
 
+mod archive_file;
 pub mod capture;
-mod check;
-mod conversations;
+mod database_snapshots;
+mod duplicates;
 pub mod entry_name;
 pub mod file_list;
 pub mod footer;
 pub mod format;
-mod index;
-mod look;
+mod index_check;
 pub mod manifest;
-mod members;
+mod member_writer;
 pub mod metadata;
-mod moved;
 pub mod name_table;
 pub mod names;
 pub mod pack;
+mod path_checks;
 pub mod publish;
 pub mod python;
 pub mod reader;
+mod relocation;
 pub mod restore;
 pub mod reuse;
 pub mod scan;
 pub mod scope;
 pub mod sidecar;
 pub mod sink;
-mod snapshots;
-mod source;
-mod stream;
+mod stable_read;
 mod tar_head;
 mod tar_stream;
-mod unpack;
+mod unpack_indexed;
+mod unpack_stream;
 pub mod verify;
 
 use crate::codex::database::DatabaseError;
@@ -41,65 +41,66 @@ use crate::io::IoError;
 use entry_name::EntryName;
 use std::path::{Path, PathBuf};
 
-/// Why an archive could not be made or used.
+/// An error while an archive is written, read, verified or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The file system refused.
+    /// A file operation failed. The error names the operation and the path.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// A database inside could not be used.
+    /// A database could not be copied, opened or checked.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// It cannot be read to its end, or its content is not what its manifest says.
+    /// The archive ends early, cannot be decoded, or its content contradicts its manifest.
     #[error("the archive is damaged ({detail}): {}", archive.display())]
     Damaged {
-        /// The archive.
+        /// Path of the damaged archive.
         archive: PathBuf,
-        /// What is wrong.
+        /// A description of the damage for the user, in lower case.
         detail: String,
     },
-    /// It holds something that must not be put back.
+    /// The archive has an entry that a restore must not write.
     #[error("refused an unsafe entry in the archive ({reason}: {entry}): {}", archive.display())]
     Unsafe {
-        /// The archive.
+        /// Path of the refused archive.
         archive: PathBuf,
-        /// The entry's name.
+        /// The entry's name as shown to the user; invalid UTF-8 is replaced.
         entry: String,
-        /// Why.
+        /// The rule that the entry breaks, in lower case.
         reason: &'static str,
     },
-    /// Neither ours nor one of the Python codex-manager.
+    /// The file is an archive neither of this program nor of the Python codex-manager.
     #[error("not an archive of codex-manager: {}", .0.display())]
     Foreign(PathBuf),
-    /// Written by a newer version of this program.
-    #[error("written by a newer codex-manager (schema {found}): {}", archive.display())]
+    /// The archive's schema is newer than [`manifest::SCHEMA`].
+    #[error("the archive was written by a newer codex-manager (schema {found}): {}", archive.display())]
     Newer {
-        /// The archive.
+        /// Path of the newer archive.
         archive: PathBuf,
-        /// The schema number it carries.
+        /// The schema number in the archive's manifest.
         found: u64,
     },
-    /// The home was replaced by a restore while it was archived.
+    /// A restore replaced the Codex home while it was archived.
     #[error("the Codex home was replaced while it was archived: {}", .0.display())]
     Replaced(PathBuf),
-    /// There is not enough room for the work.
+    /// A disk has less free space than the operation needs. Checked before anything is written.
     #[error("not enough disk space ({needed_bytes} bytes are needed, {free_bytes} are free): {}", folder.display())]
     NoSpace {
-        /// Where.
+        /// A folder on the full disk.
         folder: PathBuf,
-        /// What the work takes.
+        /// Bytes that the operation needs in `folder`.
         needed_bytes: u64,
-        /// What there is.
+        /// Bytes that are free in `folder`.
         free_bytes: u64,
     },
-    /// The user asked to stop.
+    /// The user pressed Ctrl-C, or the process was asked to end.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl ArchiveError {
-    /// Whether the machine or the user ended the work, and nothing was learned of the archive.
-    pub fn is_of_machine(&self) -> bool {
+    /// Returns true for errors of the machine or the user: I/O, disk space, interruption. They
+    /// prove nothing about the archive.
+    pub fn is_environmental(&self) -> bool {
         match self {
             Self::Io(_) | Self::Interrupted | Self::NoSpace { .. } => true,
             Self::Database(e) => e.is_of_machine(),
@@ -107,7 +108,7 @@ impl ArchiveError {
         }
     }
 
-    /// The archive at `path` is damaged.
+    /// Returns an [`ArchiveError::Damaged`] for the archive at `path`.
     pub(crate) fn damaged(path: &Path, detail: impl Into<String>) -> Self {
         Self::Damaged {
             archive: path.to_path_buf(),
@@ -115,7 +116,7 @@ impl ArchiveError {
         }
     }
 
-    /// The archive at `path` has an entry that must not be put back.
+    /// Returns an [`ArchiveError::Unsafe`] for the entry `name` of the archive at `path`.
     pub(crate) fn unsafe_entry(path: &Path, name: &EntryName, reason: &'static str) -> Self {
         Self::Unsafe {
             archive: path.to_path_buf(),

@@ -1,8 +1,9 @@
-//! The names of very many entries in little memory, and sets of them.
+//! A compact table of entry names, and sets of names as bits.
 //!
-//! A home has hundreds of thousands of files, and a restore knows of each of them several times: in
-//! the archive, in the home, in its plan, in the safety backup. So a name is kept once, for all lists
-//! of one piece of work, without what it shares with the name before it; elsewhere it is a number.
+//! A home has hundreds of thousands of files, and a restore needs each name in several lists: the
+//! archive, the home, its plan, and the safety backup. All lists of one operation share one table.
+//! It stores each name once, without the prefix that it shares with its predecessor. The lists hold
+//! numbers.
 
 use super::entry_name::EntryName;
 use serde::{Serialize, Serializer};
@@ -10,26 +11,27 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-/// Every so many names one stands in full: a name is found by reading half as many.
+/// Interval of names that are stored without prefix compression. Finding a name decodes half as
+/// many on average.
 const BLOCK: usize = 16;
 
-/// The number of a name in a [`NameTable`], from 0.
+/// Number of a name in a [`NameTable`], counted from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameId(u32);
 
 impl NameId {
-    /// As a place in a list.
+    /// Returns the number as an index.
     pub(super) fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Names, each of them once. Names are added and never taken away.
+/// An append-only table of distinct names. Threads may share it.
 #[derive(Default)]
-pub struct NameTable(RwLock<Names>);
+pub struct NameTable(RwLock<NameTableInner>);
 
 impl NameTable {
-    /// The number of `name`, which is added if it is new.
+    /// Returns the number of `name`. Adds the name if it is new.
     pub fn add(&self, name: &EntryName) -> NameId {
         let bytes = name.as_path().as_os_str().as_encoded_bytes();
         if let Some(known) = self.read().find(bytes) {
@@ -40,19 +42,19 @@ impl NameTable {
         names.find(bytes).unwrap_or_else(|| names.add(bytes))
     }
 
-    /// The number of a name that is known.
+    /// Returns the number of `path`, or `None` if the table does not have it.
     pub fn find(&self, path: &Path) -> Option<NameId> {
         self.read().find(path.as_os_str().as_encoded_bytes())
     }
 
-    /// The name with this number.
+    /// Returns the name with number `id`.
     pub fn name(&self, id: NameId) -> EntryName {
         let mut bytes = Vec::with_capacity(128);
         self.read().decode(id.index(), &mut bytes);
-        EntryName::of_stored(&bytes)
+        EntryName::from_checked_bytes(&bytes)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Names> {
+    fn read(&self) -> RwLockReadGuard<'_, NameTableInner> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,19 +68,21 @@ impl std::fmt::Debug for NameTable {
 }
 
 #[derive(Default)]
-struct Names {
-    /// For each name: how many bytes it shares with the one before, how many follow, and those.
+struct NameTableInner {
+    /// For each name: the length of the prefix shared with its predecessor, the length of the rest,
+    /// and the rest.
     text: Vec<u8>,
-    /// Where every [`BLOCK`]th name begins.
+    /// Offset in `text` of every [`BLOCK`]th name.
     blocks: Vec<usize>,
     len: u32,
     last: Vec<u8>,
-    /// By hash: the number of a name and one, or zero. Its length is a power of two.
+    /// Open-addressing hash table: the number of a name plus one, or zero for a free slot. The
+    /// length is a power of two.
     slots: Vec<u32>,
     hashes: RandomState,
 }
 
-impl Names {
+impl NameTableInner {
     fn find(&self, bytes: &[u8]) -> Option<NameId> {
         let mut scratch = Vec::with_capacity(bytes.len() + 64);
         for slot in self.slots_of(bytes) {
@@ -91,7 +95,7 @@ impl Names {
         None
     }
 
-    /// The places in which a name may be noted, in their order.
+    /// Returns the slots that can hold a name, in probing order.
     fn slots_of(&self, bytes: &[u8]) -> impl Iterator<Item = usize> + use<> {
         let len = self.slots.len();
         let hash = self.hashes.hash_one(bytes);
@@ -100,7 +104,7 @@ impl Names {
     }
 
     fn add(&mut self, bytes: &[u8]) -> NameId {
-        // At most three of four are taken.
+        // The load factor stays below three quarters.
         if self.slots.len() / 4 * 3 <= self.len as usize {
             self.grow();
         }
@@ -140,7 +144,7 @@ impl Names {
         }
     }
 
-    /// Writes the name at `index` into `name`.
+    /// Decodes the name at `index` into `name`.
     fn decode(&self, index: usize, name: &mut Vec<u8>) {
         name.clear();
         let mut at = self.blocks[index / BLOCK];
@@ -149,7 +153,8 @@ impl Names {
         }
     }
 
-    /// Makes of the name before the one at `at`; returns where the next begins.
+    /// Turns `name`, the name before the one at offset `at`, into that one. Returns the offset of
+    /// the next name.
     fn step(&self, at: usize, name: &mut Vec<u8>) -> usize {
         let (shared, at) = number(&self.text, at);
         let (rest, at) = number(&self.text, at);
@@ -159,7 +164,7 @@ impl Names {
     }
 }
 
-/// Seven bits a byte, the lowest first.
+/// Appends a number as LEB128: seven bits per byte, the lowest first.
 #[allow(clippy::cast_possible_truncation, reason = "seven bits of it")]
 fn put_number(text: &mut Vec<u8>, mut number: usize) {
     while number > 0x7f {
@@ -182,18 +187,18 @@ fn number(text: &[u8], mut at: usize) -> (usize, usize) {
     }
 }
 
-/// A set of names out of a table.
+/// A set of names of one [`NameTable`].
 #[derive(Debug, Clone, Default)]
 pub struct NameSet {
     names: Arc<NameTable>,
-    /// One bit for each number.
+    /// One bit per number of the table.
     bits: Vec<u64>,
     len: usize,
 }
 
 impl NameSet {
-    /// An empty set whose names are kept in `names`.
-    pub fn sharing(names: &Arc<NameTable>) -> Self {
+    /// Creates an empty set whose names are stored in `names`.
+    pub fn with_names(names: &Arc<NameTable>) -> Self {
         Self {
             names: Arc::clone(names),
             bits: Vec::new(),
@@ -201,27 +206,27 @@ impl NameSet {
         }
     }
 
-    /// Where its names are kept.
+    /// Returns the table that stores the names of the set.
     pub fn names(&self) -> &Arc<NameTable> {
         &self.names
     }
 
-    /// How many names are in it.
+    /// Returns the number of names in the set.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether it has none.
+    /// Returns true if the set has no names.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Puts a name in; false if it was there.
+    /// Adds a name. Returns false if the set already had it.
     pub fn insert(&mut self, name: &EntryName) -> bool {
         self.insert_id(self.names.add(name))
     }
 
-    /// Puts the name with this number of the same table in; false if it was there.
+    /// Adds the name with number `id` of the same table. Returns false if the set already had it.
     pub(super) fn insert_id(&mut self, id: NameId) -> bool {
         let (word, bit) = place(id);
         if self.bits.len() <= word {
@@ -233,7 +238,7 @@ impl NameSet {
         is_new
     }
 
-    /// Takes a name out.
+    /// Removes a name, if the set has it.
     pub fn remove(&mut self, path: &Path) {
         if let Some(id) = self.names.find(path).filter(|id| self.has(*id)) {
             let (word, bit) = place(id);
@@ -242,18 +247,18 @@ impl NameSet {
         }
     }
 
-    /// Whether it has this path.
+    /// Returns true if the set has `path`.
     pub fn contains(&self, path: &Path) -> bool {
         self.len > 0 && self.names.find(path).is_some_and(|id| self.has(id))
     }
 
-    /// Whether it has the name with this number of the same table.
+    /// Returns true if the set has the name with number `id` of the same table.
     pub(super) fn has(&self, id: NameId) -> bool {
         let (word, bit) = place(id);
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
 
-    /// Its names, in the order in which they came into the table.
+    /// Returns the names in the order in which the table got them.
     pub fn iter(&self) -> impl Iterator<Item = EntryName> + '_ {
         self.ids().map(|id| self.names.name(id))
     }
@@ -265,25 +270,25 @@ impl NameSet {
         })
     }
 
-    /// Its names by the alphabet.
+    /// Returns the names in alphabetical order.
     pub fn sorted(&self) -> Vec<EntryName> {
         let mut names: Vec<_> = self.iter().collect();
         names.sort_unstable();
         names
     }
 
-    /// The names of this set that `other`, of the same table, lacks.
+    /// Returns the names of this set that are not in `other`, a set of the same table.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let mut left = Self::sharing(&self.names);
+        let mut left = Self::with_names(&self.names);
         for id in self.ids().filter(|id| !other.has(*id)) {
             left.insert_id(id);
         }
         left
     }
 
-    /// Whether something above `path` is in it.
-    pub fn has_above(&self, path: &Path) -> bool {
+    /// Returns true if a parent folder of `path`, at any level, is in the set.
+    pub fn contains_ancestor_of(&self, path: &Path) -> bool {
         !self.is_empty() && path.ancestors().skip(1).any(|above| self.contains(above))
     }
 }
@@ -317,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_is_kept_whole() {
+    fn names_longer_than_a_byte_can_count_survive() {
         let table = NameTable::default();
         let long = name(&vec!["x".repeat(200); 15].join("/"));
         let longer = name(&format!("{long}/y"));
@@ -327,12 +332,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_is_as_one_that_keeps_its_names(
+        fn name_set_behaves_like_a_btree_set(
             names in prop::collection::vec("[ab]{1,3}(/[ab]{1,2}){0,2}", 0..200),
             taken_out in prop::collection::vec(0_usize..200, 0..50),
         ) {
             let table = Arc::new(NameTable::default());
-            let (mut set, mut plain) = (NameSet::sharing(&table), BTreeSet::new());
+            let (mut set, mut plain) = (NameSet::with_names(&table), BTreeSet::new());
             for name in names.iter().map(|n| name(n)) {
                 prop_assert_eq!(set.insert(&name), plain.insert(name));
             }

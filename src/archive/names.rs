@@ -1,22 +1,23 @@
-//! Names of archives and their sidecars.
+//! File names of archives and their sidecars.
 //!
-//! `yyyy-mm-dd-hhmmss-<email>-codex.tar.gz`, with `-2`, `-3`, … behind the email for further
-//! archives of one window. Once metadata exists, it is the truth: nothing is parsed out of a name.
+//! The pattern is `yyyy-mm-dd-hhmmss-<email>-codex.tar.gz`. Further archives of the same weekly
+//! window have `-2`, `-3`, … after the email. The metadata inside an archive is authoritative: no
+//! information is parsed out of a name.
 
 use crate::io::clock::Timestamp;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use std::path::{Path, PathBuf};
 
-/// The end of every archive's name.
+/// Suffix of the name of every archive that this program creates.
 pub const ARCHIVE_SUFFIX: &str = "-codex.tar.gz";
 
-/// The end of every sidecar's name.
+/// Suffix of the name of every sidecar that this program creates.
 pub const SIDECAR_SUFFIX: &str = "-codex.metadata.json";
 
 /// The label of a home without a login.
 pub const SIGNED_OUT: &str = "signed-out";
 
-/// What may not stand in a file name on some system, and `%` itself so that it can be undone.
+/// Characters that some system forbids in file names, and `%`, which makes the encoding reversible.
 const UNSAFE: &AsciiSet = &CONTROLS
     .add(b'/')
     .add(b'\\')
@@ -30,17 +31,18 @@ const UNSAFE: &AsciiSet = &CONTROLS
     .add(b'%')
     .add(b' ');
 
-/// The longest label in a name; longer ones are cut. File systems allow 255 bytes a name.
+/// Maximum length of an encoded label in a file name. Longer labels are cut, because file systems
+/// limit a name to 255 bytes.
 const MAX_LABEL_BYTES: usize = 160;
 
-/// The first part of an archive's name: without number and suffix.
+/// Returns the first part of an archive's name, without the number and the suffix.
 ///
-/// `at` is shown with its own offset: the local wall clock.
+/// The time is the local time of `at`, by the offset that `at` carries.
 pub fn stem(at: &Timestamp, label: &str) -> String {
     format!("{}-{}", at.format("%Y-%m-%d-%H%M%S"), safe_label(label))
 }
 
-/// The archive's name of a stem: `number` 1 has none in it.
+/// Returns the file name of archive `number` of `stem`. Number 1 is not written.
 pub fn archive_name(stem: &str, number: u32) -> String {
     if number <= 1 {
         format!("{stem}{ARCHIVE_SUFFIX}")
@@ -49,38 +51,38 @@ pub fn archive_name(stem: &str, number: u32) -> String {
     }
 }
 
-/// An archive's name without its suffix: what [`archive_name`] may number.
+/// Returns an archive's name without its suffix, so that [`archive_name`] can number it.
 pub fn stem_of_name(archive_name: &str) -> &str {
     archive_name
         .strip_suffix(ARCHIVE_SUFFIX)
         .unwrap_or(archive_name)
 }
 
-/// The sidecar's name of an archive's name, if that is one of ours.
+/// Returns the name of an archive's sidecar, or `None` if the archive's name does not end in
+/// `.tar.gz`.
 pub fn sidecar_name(archive_name: &str) -> Option<String> {
     archive_name
         .strip_suffix(".tar.gz")
         .map(|base| format!("{base}.metadata.json"))
 }
 
-/// The sidecar's path beside an archive.
+/// Returns the path of an archive's sidecar, in the same folder.
 pub fn sidecar_path(archive: &Path) -> Option<PathBuf> {
     let name = archive.file_name()?.to_str()?;
     Some(archive.with_file_name(sidecar_name(name)?))
 }
 
-/// Whether `name` has the form of an archive's name:
-/// `^\d{4}-\d{2}-\d{2}-\d{6}-.+-codex\.tar\.gz$`.
+/// Returns true if `name` matches `^\d{4}-\d{2}-\d{2}-\d{6}-.+-codex\.tar\.gz$`.
 pub fn is_archive_name(name: &str) -> bool {
-    has_form(name, ARCHIVE_SUFFIX)
+    has_pattern(name, ARCHIVE_SUFFIX)
 }
 
-/// Whether `name` has the form of a sidecar's name.
+/// Returns true if `name` is an archive's name with `.metadata.json` instead of `.tar.gz`.
 pub fn is_sidecar_name(name: &str) -> bool {
-    has_form(name, SIDECAR_SUFFIX)
+    has_pattern(name, SIDECAR_SUFFIX)
 }
 
-fn has_form(name: &str, suffix: &str) -> bool {
+fn has_pattern(name: &str, suffix: &str) -> bool {
     let Some(rest) = name.strip_suffix(suffix) else {
         return false;
     };
@@ -92,12 +94,12 @@ fn has_form(name: &str, suffix: &str) -> bool {
         })
 }
 
-/// A label as it can stand in a file name: unsafe characters percent-encoded, never empty, never a
-/// leading dot or dash, bounded in length.
+/// Returns `label` as part of a file name: unsafe characters are percent-encoded. The result is not
+/// empty, has no leading dot or dash, and is at most [`MAX_LABEL_BYTES`] long.
 pub fn safe_label(label: &str) -> String {
     let mut safe = utf8_percent_encode(label, UNSAFE).to_string();
-    // percent-encoding turns all that is not ASCII into escapes; letters of other scripts are safe
-    // in file names and are kept readable.
+    // utf8_percent_encode escapes everything beyond ASCII. Letters of other scripts are safe in
+    // file names and stay readable.
     if !label.is_ascii() {
         safe = label
             .chars()
@@ -138,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worked_example_has_its_name() {
+    fn archive_name_matches_documented_example() {
         let stem = stem(&at("2026-04-14T15:55:00+05:30"), "drdpsbose023@gmail.com");
         assert_eq!(
             archive_name(&stem, 1),
@@ -151,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_labels_stay_in_the_folder() {
+    fn hostile_labels_cannot_leave_the_folder() {
         for label in [
             "../../etc/x@y",
             "a/b@x.com",
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_form_is_an_archive_name() {
+    fn archive_names_need_date_label_and_suffix() {
         assert!(is_archive_name("2026-04-14-155500-a@b.c-codex.tar.gz"));
         assert!(!is_archive_name("alice@example.com-latest-codex.tar.gz"));
         assert!(!is_archive_name("2026-04-14-155500--codex.tar.gz"));

@@ -1,21 +1,23 @@
-//! Writing an archive: a tar stream cut into gzip members, compressed on several threads, with an
-//! index of the members in the manifest at its end and a footer that tells where that is.
+//! Writes an archive: a tar stream cut into gzip members that several threads compress, then the
+//! manifest with the index of the members, then the footer.
 //!
-//! Members are cut where files begin, so that each can be unpacked, or copied into the next archive,
+//! Members begin where files begin, so that each can be unpacked, or copied into the next archive,
 //! without the others. See `docs/archive-format.md`.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::format::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, IN_FLIGHT, LARGE_BYTES, OWNERS_MODE,
-    padding_of,
+    BLOCK_BYTES, CHUNK_BYTES, Compression, GROUP_BYTES, LARGE_BYTES, MAX_MEMBERS_IN_FLIGHT,
+    OWNER_ACCESS_MODE, padding_of,
 };
-use super::manifest::{FileEntry, FolderEntry, Holds, LinkEntry};
-pub use super::members::{Closing, Packed};
-use super::members::{Done, Entries, Files, Job, MemberSink, locked};
+use super::manifest::{FileEntry, FolderEntry, LinkEntry, MemberContents};
+use super::member_writer::{
+    CompressedMember, MemberJob, MemberSink, NonFileEntries, SharedFileList, lock_files,
+};
+pub use super::member_writer::{FinishedArchive, ManifestDetails};
 use super::name_table::NameTable;
-use super::reuse::{OldMember, Source};
+use super::reuse::{PreviousArchive, PreviousMember};
 use super::tar_head::{entry_head, head_bytes, header, link_bytes, with_slash};
 use crate::io::buffers::{Buffer, BufferPool};
 use crate::io::hash::Hasher;
@@ -27,27 +29,30 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tar::EntryType;
 
-/// Writes an archive into the empty file `out`, which is complete on return, but not yet durable.
+/// Writes an archive into the empty file `out`. On return the archive is complete, but not durable.
 ///
-/// `fill` gives the entries; it runs on the calling thread while others compress and write. `path`
-/// is for errors alone. `source` is an earlier archive whose members may be copied. `names` is where
-/// the names are kept.
+/// `fill` adds the entries. It runs on the calling thread while other threads compress and write.
+/// `path` is the path of `out` for error messages. `source` is an previous archive whose members may
+/// be copied. `names` stores the names of the manifest.
+///
+/// # Errors
+/// Returns the error of `fill`, or that of compressing, copying or writing.
 pub fn pack(
     mut out: File,
     path: &Path,
     compression: Compression,
-    source: Option<&Source<'_>>,
+    source: Option<&PreviousArchive<'_>>,
     names: &Arc<NameTable>,
-    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<Closing, ArchiveError>,
-) -> Result<Packed, ArchiveError> {
-    let files = Mutex::new(FileList::sharing(names));
+    fill: impl FnOnce(&mut PackWriter<'_>) -> Result<ManifestDetails, ArchiveError>,
+) -> Result<FinishedArchive, ArchiveError> {
+    let files = Mutex::new(FileList::with_names(names));
     let mut sink = MemberSink::new(&mut out, path, source, &files);
     let buffers = BufferPool::default();
-    let work = |job: Job| job.run(path, compression, source, &buffers);
+    let work = |job: MemberJob| job.run(path, compression, source, &buffers);
     let filled = {
         let sink = &mut sink;
-        let take = |done: Result<Done, ArchiveError>| sink.take(done?);
-        parallel::ordered(IN_FLIGHT, work, take, |jobs| {
+        let take = |done: Result<CompressedMember, ArchiveError>| sink.take(done?);
+        parallel::ordered(MAX_MEMBERS_IN_FLIGHT, work, take, |jobs| {
             let mut writer = PackWriter::new(jobs, path, source, &files, &buffers);
             let closing = fill(&mut writer)?;
             writer.flush()?;
@@ -58,31 +63,31 @@ pub fn pack(
     sink.finish(entries, closing, compression)
 }
 
-/// Takes the entries of an archive, in the order in which they will stand in it.
+/// Receives the entries of a new archive in their final order.
 pub struct PackWriter<'a> {
     jobs: &'a Jobs<'a>,
     path: &'a Path,
-    source: Option<&'a Source<'a>>,
-    files: &'a Files,
+    source: Option<&'a PreviousArchive<'a>>,
+    files: &'a SharedFileList,
     buffers: &'a BufferPool,
-    entries: Entries,
-    group: Group,
+    entries: NonFileEntries,
+    group: EntryGroup,
     submitted: usize,
 }
 
-type Jobs<'a> = Submitter<'a, Job, Result<Done, ArchiveError>>;
+type Jobs<'a> = Submitter<'a, MemberJob, Result<CompressedMember, ArchiveError>>;
 
-/// Small entries that will share a member.
-struct Group {
+/// Small entries that share a gzip member.
+struct EntryGroup {
     bytes: Buffer,
-    kind: GroupKind,
+    kind: EntryGroupKind,
     files: Vec<(usize, std::ops::Range<usize>)>,
     first: u64,
     count: u64,
 }
 
 #[derive(PartialEq, Eq)]
-enum GroupKind {
+enum EntryGroupKind {
     Structure,
     FilesOf(PathBuf),
 }
@@ -91,8 +96,8 @@ impl<'a> PackWriter<'a> {
     fn new(
         jobs: &'a Jobs<'a>,
         path: &'a Path,
-        source: Option<&'a Source<'a>>,
-        files: &'a Files,
+        source: Option<&'a PreviousArchive<'a>>,
+        files: &'a SharedFileList,
         buffers: &'a BufferPool,
     ) -> Self {
         Self {
@@ -101,10 +106,10 @@ impl<'a> PackWriter<'a> {
             source,
             files,
             buffers,
-            entries: Entries::default(),
-            group: Group {
+            entries: NonFileEntries::default(),
+            group: EntryGroup {
                 bytes: buffers.empty(),
-                kind: GroupKind::Structure,
+                kind: EntryGroupKind::Structure,
                 files: Vec::new(),
                 first: 0,
                 count: 0,
@@ -113,17 +118,17 @@ impl<'a> PackWriter<'a> {
         }
     }
 
-    /// Adds a folder. Folders come before links, links before files.
+    /// Adds a folder. All folders must be added before links, and all links before files.
     pub fn add_folder(&mut self, folder: FolderEntry) -> Result<(), ArchiveError> {
-        // Other programs give a folder its mode before they put anything into it.
-        let mode = folder.mode | OWNERS_MODE;
+        // tar programs set the mode of a folder before they create files in it.
+        let mode = folder.mode | OWNER_ACCESS_MODE;
         let header = header(EntryType::Directory, 0, mode, folder.mtime);
         let bytes = head_bytes(header, &with_slash(&folder.path)).at("write", self.path)?;
         self.entries.folders.push(folder);
         self.add_structure(&bytes)
     }
 
-    /// Adds a link.
+    /// Adds a symbolic link, after all folders and before all files.
     pub fn add_link(&mut self, link: LinkEntry) -> Result<(), ArchiveError> {
         let header = header(EntryType::Symlink, 0, 0o777, 0);
         let bytes = link_bytes(header, link.path.as_path(), &link.target).at("write", self.path)?;
@@ -141,18 +146,21 @@ impl<'a> PackWriter<'a> {
         }
     }
 
-    /// Adds a file of `entry.size` bytes read from `content`. The digest is that of the bytes that
+    /// Adds a file of `entry.size` bytes from `content`. The digest is computed from the bytes that
     /// were read.
     ///
-    /// False when `content` ended early: then it is not in the archive, or what is there counts for
-    /// nothing, and the manifest says so.
+    /// Returns false if `content` ended early. A small file is not in the archive then; a large one
+    /// is listed as void in the manifest.
+    ///
+    /// # Errors
+    /// `content` cannot be read, or the archive cannot be written.
     pub fn add_file(
         &mut self,
         entry: FileEntry,
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
         if entry.size >= LARGE_BYTES {
-            self.add_large(entry, content)
+            self.add_large_file(entry, content)
         } else {
             self.add_small(&entry, content)
         }
@@ -163,7 +171,7 @@ impl<'a> PackWriter<'a> {
         entry: &FileEntry,
         content: &mut dyn Read,
     ) -> Result<bool, ArchiveError> {
-        self.enter_group(&entry.path)?;
+        self.open_group(&entry.path)?;
         let before = self.group.bytes.len();
         let head = entry_head(entry).at("write", self.path)?;
         self.group.bytes.extend_from_slice(&head);
@@ -179,7 +187,7 @@ impl<'a> PackWriter<'a> {
         }
         let padding = usize::try_from(padding_of(entry.size)).unwrap_or(0);
         self.group.bytes.resize(end + padding, 0);
-        let mut files = locked(self.files);
+        let mut files = lock_files(self.files);
         self.group.files.push((files.len(), start..end));
         self.group.count += 1;
         files.push(entry);
@@ -190,13 +198,13 @@ impl<'a> PackWriter<'a> {
         Ok(true)
     }
 
-    /// Makes the group be one of files of the folder of `name`.
-    fn enter_group(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
+    /// Starts a group for files of the folder of `name`, unless it is the current group.
+    fn open_group(&mut self, name: &EntryName) -> Result<(), ArchiveError> {
         let folder = name.as_path().parent().unwrap_or(Path::new(""));
-        let same = matches!(&self.group.kind, GroupKind::FilesOf(of) if of == folder);
+        let same = matches!(&self.group.kind, EntryGroupKind::FilesOf(of) if of == folder);
         if !same {
             self.flush()?;
-            self.group.kind = GroupKind::FilesOf(folder.to_path_buf());
+            self.group.kind = EntryGroupKind::FilesOf(folder.to_path_buf());
         }
         if self.group.count == 0 {
             self.group.first = self.count();
@@ -204,7 +212,7 @@ impl<'a> PackWriter<'a> {
         Ok(())
     }
 
-    fn add_large(
+    fn add_large_file(
         &mut self,
         entry: FileEntry,
         content: &mut dyn Read,
@@ -212,11 +220,11 @@ impl<'a> PackWriter<'a> {
         self.flush()?;
         let number = self.count();
         let from = self.submitted;
-        let old = self.source.and_then(|s| s.large(&entry.path));
+        let old = self.source.and_then(|s| s.large_file(&entry.path));
         let head = entry_head(&entry).at("write", self.path)?;
         let mut bytes = self.buffers.empty();
         bytes.extend_from_slice(&head);
-        self.fresh(bytes, Holds::Head(number), Vec::new())?;
+        self.submit_fresh(bytes, MemberContents::Head(number), Vec::new())?;
         let mut hasher = Hasher::default();
         let mut left = entry.size;
         let mut position = 0;
@@ -232,7 +240,8 @@ impl<'a> PackWriter<'a> {
                     .at("read", entry.path.as_path())?;
             }
             if (bytes.len() as u64) < want {
-                // The tar header has told a size: zeros stand in, and all of it is void.
+                // The tar header already has the old size, so the rest is filled with zeros and the
+                // entry becomes void.
                 short = true;
             }
             hasher.update(&bytes);
@@ -240,16 +249,16 @@ impl<'a> PackWriter<'a> {
             let upto = hasher.digest();
             let padding = if left == 0 { padding_of(entry.size) } else { 0 };
             bytes.resize(usize::try_from(want + padding).unwrap_or(0), 0);
-            let holds = Holds::Chunk(number, upto);
-            // Only whole chunks are compared: the last one carries padding and may grow.
+            let holds = MemberContents::Chunk(number, upto);
+            // Only complete chunks are compared: the last one has padding and may grow.
             let whole = want == CHUNK_BYTES && padding == 0;
             match old
                 .as_ref()
                 .and_then(|old| old.chunk(position))
                 .filter(|_| whole && !short)
             {
-                Some((member, of)) if of == upto => self.reused(member, holds)?,
-                _ => self.fresh(bytes, holds, Vec::new())?,
+                Some((member, of)) if of == upto => self.submit_reused(member, holds)?,
+                _ => self.submit_fresh(bytes, holds, Vec::new())?,
             }
             position += 1;
         }
@@ -258,7 +267,7 @@ impl<'a> PackWriter<'a> {
             self.entries.void_members.push(from..self.submitted);
             return Ok(false);
         }
-        locked(self.files).push(&FileEntry {
+        lock_files(self.files).push(&FileEntry {
             sha256: Some(hasher.digest()),
             ..entry
         });
@@ -266,70 +275,75 @@ impl<'a> PackWriter<'a> {
     }
 
     fn count(&self) -> u64 {
-        locked(self.files).len() as u64
+        lock_files(self.files).len() as u64
     }
 
-    /// Whether a file of this name is in the archive already. Looks through all of them.
-    pub fn holds(&self, name: &EntryName) -> bool {
-        let files = locked(self.files);
+    /// Returns true if the archive has a file of this name. Searches the whole list.
+    pub fn contains(&self, name: &EntryName) -> bool {
+        let files = lock_files(self.files);
         let known = files.names().find(name.as_path());
         known.is_some_and(|id| files.name_ids().any(|of| of == id))
     }
 
-    /// How many files stand in one member of the earlier archive, from the first on, as they are
-    /// now; `file` gives the one at a place. Zero if there is no such member.
-    pub fn reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
+    /// Returns the number of files, from the first one on, that are unchanged in one member of the
+    /// previous archive. `file` returns the file at a position. Zero means that no member can be
+    /// copied.
+    pub fn count_reusable(&self, file: impl Fn(usize) -> Option<FileEntry>) -> usize {
         self.source
-            .and_then(|s| s.unchanged(file))
+            .and_then(|s| s.reusable_files(file))
             .map_or(0, |reuse| reuse.digests.len())
     }
 
-    /// Takes the first of `files`, which [`PackWriter::reusable`] has counted, over from the earlier
-    /// archive: their members are copied, and none of them is read.
+    /// Copies the members with the first of `files`, as counted by [`PackWriter::count_reusable`],
+    /// from the previous archive. Their files are not read.
     pub fn reuse(&mut self, files: &FileList) -> Result<(), ArchiveError> {
-        let Some(reuse) = self.source.and_then(|s| s.unchanged(|i| files.get(i))) else {
+        let Some(reuse) = self.source.and_then(|s| s.reusable_files(|i| files.get(i))) else {
             return Ok(());
         };
         self.flush()?;
         let first = self.count();
         for (file, sha256) in files.iter().zip(reuse.digests) {
-            locked(self.files).push(&FileEntry {
+            lock_files(self.files).push(&FileEntry {
                 sha256: Some(sha256),
                 ..file
             });
         }
         for member in reuse.members {
             let holds = match member.holds {
-                Holds::Files(_, n) => Holds::Files(first, n),
-                Holds::Head(_) => Holds::Head(first),
-                Holds::Chunk(_, upto) => Holds::Chunk(first, upto),
+                MemberContents::Files(_, n) => MemberContents::Files(first, n),
+                MemberContents::Head(_) => MemberContents::Head(first),
+                MemberContents::Chunk(_, upto) => MemberContents::Chunk(first, upto),
                 other => other,
             };
-            self.reused(member, holds)?;
+            self.submit_reused(member, holds)?;
         }
         Ok(())
     }
 
-    fn fresh(
+    fn submit_fresh(
         &mut self,
         bytes: Buffer,
-        holds: Holds,
+        holds: MemberContents,
         files: Vec<(usize, std::ops::Range<usize>)>,
     ) -> Result<(), ArchiveError> {
-        self.submit(Job::Fresh {
+        self.submit(MemberJob::Fresh {
             bytes,
             holds,
             files,
         })
     }
 
-    fn reused(&mut self, old: OldMember, holds: Holds) -> Result<(), ArchiveError> {
-        self.submit(Job::Reused { old, holds })
+    fn submit_reused(
+        &mut self,
+        old: PreviousMember,
+        holds: MemberContents,
+    ) -> Result<(), ArchiveError> {
+        self.submit(MemberJob::Reused { old, holds })
     }
 
-    fn submit(&mut self, job: Job) -> Result<(), ArchiveError> {
+    fn submit(&mut self, job: MemberJob) -> Result<(), ArchiveError> {
         self.submitted += 1;
-        // The writing thread has failed; what it says is what the caller gets.
+        // The writing thread has failed. `parallel::ordered` returns its error instead of this one.
         self.jobs.submit(job).map_err(|ConsumerFailed| {
             ArchiveError::Io(IoError {
                 action: "write",
@@ -339,24 +353,24 @@ impl<'a> PackWriter<'a> {
         })
     }
 
-    /// Closes the member that small entries share.
+    /// Submits the current group as a member.
     fn flush(&mut self) -> Result<(), ArchiveError> {
         let (first, count) = (self.group.first, self.group.count);
         if count == 0 {
             return Ok(());
         }
         let holds = match self.group.kind {
-            GroupKind::Structure => Holds::Structure(first, count),
-            GroupKind::FilesOf(_) => Holds::Files(first, count),
+            EntryGroupKind::Structure => MemberContents::Structure(first, count),
+            EntryGroupKind::FilesOf(_) => MemberContents::Files(first, count),
         };
-        // Of files, the first of the next group is known when it comes.
+        // For files, `open_group` sets the first number of the next group.
         (self.group.first, self.group.count) = (first + count, 0);
         let bytes = std::mem::replace(&mut self.group.bytes, self.buffers.empty());
         let files = std::mem::take(&mut self.group.files);
-        self.fresh(bytes, holds, files)
+        self.submit_fresh(bytes, holds, files)
     }
 
-    fn into_entries(self, closing: Closing) -> (Entries, Closing) {
+    fn into_entries(self, closing: ManifestDetails) -> (NonFileEntries, ManifestDetails) {
         (self.entries, closing)
     }
 }

@@ -1,8 +1,8 @@
-//! Giving a finished archive its name, and its sidecar.
+//! Publishing a finished archive: its final name, and its sidecar.
 
 use super::metadata::Metadata;
 use super::names;
-use super::pack::Packed;
+use super::pack::FinishedArchive;
 use crate::io::atomic::TempFile;
 use crate::io::document;
 use crate::io::lock::FileLock;
@@ -10,36 +10,39 @@ use crate::io::{IoContext, IoError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// An archive under its name.
+/// An archive with its final name and its sidecar.
 #[derive(Debug, Clone)]
-pub struct Published {
-    /// Its path.
+pub struct PublishedArchive {
+    /// Path of the archive.
     pub archive: PathBuf,
-    /// Its sidecar's path.
+    /// Path of the sidecar.
     pub sidecar: PathBuf,
-    /// What the sidecar says.
+    /// Content of the sidecar.
     pub metadata: Metadata,
 }
 
-/// Puts `file` into `backups` under the first free name of `stem`, then writes the sidecar. The
-/// archive is durable before its sidecar is, and both before this returns. Nothing is overwritten.
+/// Moves `file` into `backups` under the first free name of `stem`, then writes the sidecar. Holds
+/// the file lock `lock` while it chooses the name. The archive is durable before the sidecar is
+/// written, and both are durable before this returns. No file is overwritten.
 ///
-/// Killed in between, the archive stands there without a sidecar: it describes itself.
+/// After a crash between the two steps the archive has no sidecar. It describes itself, and `verify
+/// --repair` writes the sidecar.
 pub fn publish(
     mut file: TempFile,
-    packed: &Packed,
+    packed: &FinishedArchive,
     stem: &str,
     backups: &Path,
     lock: &Path,
-) -> Result<Published, IoError> {
+) -> Result<PublishedArchive, IoError> {
     let metadata = Metadata {
         archive_bytes: packed.archive_bytes,
         archive_sha256: packed.archive_sha256.clone(),
         ..packed.manifest.metadata.clone()
     };
-    // The content becomes durable outside the lock: that is the long part.
+    // fsync of the content before the lock is taken: this is the step that takes long.
     file.file().sync_all().at("fsync", file.path())?;
-    // The sidecar's room is taken before the archive has its name.
+    // The sidecar is written to a temporary file first, so that a full disk fails before the
+    // archive has its name.
     let mut described = TempFile::inside(backups)?;
     let bytes = document::encode(described.path(), &metadata)?;
     described
@@ -58,7 +61,7 @@ pub fn publish(
         match file.publish(&archive)? {
             Ok(()) => {
                 described.replace(&sidecar)?;
-                return Ok(Published {
+                return Ok(PublishedArchive {
                     archive,
                     sidecar,
                     metadata,

@@ -1,81 +1,82 @@
-//! Archives and sidecars of the Python codex-manager (1.x to 23.x), read where they lie.
+//! Archives and sidecars of the Python codex-manager (1.x to 23.x), read in place.
 //!
 //! An archive is a tar.gz of the home's top-level entries with a copy of its sidecar as the last
-//! member. There are no digests: the CRC of gzip, the names, the kinds and SQLite's own check stand
-//! in for them.
+//! entry. It has no digests; instead, gzip's CRC, names, kinds and SQLite's integrity check are
+//! checked.
 
 use super::ArchiveError;
-use super::check::{Clash, check_names};
 use super::entry_name::EntryName;
-use super::manifest::{FileEntry, FolderEntry, LinkEntry, Stamp};
-use super::metadata::{Metadata, Mode};
-use super::reader::Contents;
+use super::manifest::{FileEntry, FolderEntry, InodeStamp, LinkEntry};
+use super::metadata::{BackupMode, Metadata};
+use super::path_checks::{CaseClashScope, check_names};
+use super::reader::ArchiveContents;
 use super::sidecar;
-use super::tar_stream::{Content, RawEntry, RawKind};
+use super::tar_stream::{EntryContent, RawEntry, RawKind};
 use crate::codex::window::{CODEX_LIMIT, WEEKLY_MINUTES, Window};
 use crate::io::clock::Timestamp;
 use serde::Deserialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// An archive larger than this that unpacks to more than [`MAX_RATIO`] times its size is refused:
-/// conversations compress by ten, zeros by a thousand.
+/// An archive that unpacks to more than this and to more than [`MAX_RATIO`] times its size is
+/// refused. Conversations compress by ten, zeros by a thousand.
 const RATIO_COUNTS_FROM_BYTES: u64 = 1 << 30;
 const MAX_RATIO: u64 = 300;
 
-/// One with more entries than this that has fewer bytes for each than the next line says is refused: each
-/// name is kept, and headers that differ in a name and a sum pack to more.
+/// An archive with more entries than this and fewer than [`MIN_ENTRY_BYTES`] bytes per entry is
+/// refused, because every name is kept in memory. Real headers, which differ in name and checksum,
+/// need more.
 const ENTRIES_COUNT_FROM: u64 = 20_000;
 const MIN_ENTRY_BYTES: u64 = 4;
 
-/// What the Python tool's archive says and holds.
+/// Description and entries of an archive of the Python tool.
 #[derive(Debug)]
 pub struct PythonArchive {
-    /// Its sidecar in our words.
+    /// The sidecar converted to this program's metadata.
     pub metadata: Metadata,
-    /// Its entries, without digests.
-    pub contents: Contents,
+    /// The entries of the archive, without digests.
+    pub contents: ArchiveContents,
 }
 
-/// Whether this entry is the sidecar's copy inside the archive.
+/// Returns true if this entry is the copy of the sidecar inside the archive.
 pub(super) fn is_description(name: &EntryName) -> bool {
     name.as_path().components().count() == 1
         && name.as_path().to_string_lossy().ends_with(".metadata.json")
 }
 
-/// Collects what an archive without a manifest holds.
-pub(super) struct Scan<'a> {
+/// Collects the entries of an archive without a manifest.
+pub(super) struct PythonScan<'a> {
     archive: &'a Path,
     packed: u64,
     bytes: u64,
     entries: u64,
-    contents: Contents,
+    contents: ArchiveContents,
     description: Option<Metadata>,
-    /// The first entry with a name of ours.
-    own: Option<EntryName>,
+    /// The first entry with a name that is reserved for this program.
+    reserved: Option<EntryName>,
 }
 
-impl<'a> Scan<'a> {
-    /// Of the archive's `packed` bytes.
+impl<'a> PythonScan<'a> {
+    /// Creates a scan of an archive with `packed` compressed bytes.
     pub(super) fn new(archive: &'a Path, packed: u64) -> Self {
         Self {
             archive,
             packed,
             bytes: 0,
             entries: 0,
-            contents: Contents::default(),
+            contents: ArchiveContents::default(),
             description: None,
-            own: None,
+            reserved: None,
         }
     }
 
     pub(super) fn entry(
         &mut self,
         entry: &RawEntry,
-        content: &mut Content<'_>,
+        content: &mut EntryContent<'_>,
     ) -> Result<(), ArchiveError> {
         let name = entry.name.clone();
-        // By what the header says, before any of it is unpacked: with all the headers before it.
+        // Uses the size in the header, before any content is unpacked.
         self.bytes = entry.content_at.saturating_add(entry.size);
         self.entries += 1;
         if self.entries > ENTRIES_COUNT_FROM && self.entries > self.packed / MIN_ENTRY_BYTES {
@@ -93,9 +94,10 @@ impl<'a> Scan<'a> {
                 format!("{} bytes claim to hold {}", self.packed, self.bytes),
             ));
         }
-        if name.is_own() {
-            // With a manifest it is one of ours, packed again: that comes last.
-            self.own.get_or_insert(name);
+        if name.is_reserved() {
+            // An archive of this program that another tool compressed again: its manifest comes
+            // last.
+            self.reserved.get_or_insert(name);
             return Ok(());
         }
         match &entry.kind {
@@ -109,7 +111,7 @@ impl<'a> Scan<'a> {
                 mode: entry.mode & 0o777,
                 mtime: entry.mtime_ns,
                 sha256: None,
-                stamp: Stamp::default(),
+                stamp: InodeStamp::default(),
             }),
             RawKind::Folder => self.contents.folders.push(FolderEntry {
                 path: name,
@@ -126,33 +128,42 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Decides whether it is the Python tool's, and whether it is safe.
+    /// Completes the scan and checks all names.
+    ///
+    /// # Errors
+    /// The archive is not one of the Python tool, or has an unsafe entry.
     pub(super) fn finish(self) -> Result<PythonArchive, ArchiveError> {
         let Self {
             archive,
             contents,
             description,
-            own,
+            reserved,
             ..
         } = self;
-        if let Some(name) = own {
+        if let Some(name) = reserved {
             return Err(ArchiveError::unsafe_entry(
                 archive,
                 &name,
-                "a name that is ours",
+                "a name reserved for codex-manager",
             ));
         }
-        // Metadata inside is the rule; early versions only wrote it beside.
+        // Early versions wrote the metadata only beside the archive, later ones also inside.
         let metadata = description
             .or_else(|| super::names::sidecar_path(archive).and_then(|p| read_sidecar(&p)))
             .ok_or_else(|| ArchiveError::Foreign(archive.to_path_buf()))?;
         let (files, folders) = (&contents.files, &contents.folders);
-        check_names(archive, files, folders, &contents.links, Clash::OfAll)?;
+        check_names(
+            archive,
+            files,
+            folders,
+            &contents.links,
+            CaseClashScope::AllNames,
+        )?;
         Ok(PythonArchive { metadata, contents })
     }
 }
 
-/// The keys of the Python tool's sidecars that mean something to us.
+/// The keys of the Python tool's sidecars that are converted.
 #[derive(Debug, Deserialize)]
 struct PythonSidecar {
     product: String,
@@ -184,10 +195,11 @@ struct PythonSidecar {
     metadata_only: bool,
 }
 
-/// A sidecar of the Python tool in our words; `None` if it is not one.
+/// Converts a sidecar of the Python tool. Returns `None` for other documents.
 pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
     let sidecar: PythonSidecar = serde_json::from_slice(bytes).ok()?;
-    // Ours carry "schema" and "manager_version"; theirs name their archive.
+    // Sidecars of the Python tool name their archive; those of this program have "schema" and
+    // "manager_version".
     if sidecar.product != "codex" || sidecar.archive_name.is_none() {
         return None;
     }
@@ -196,7 +208,8 @@ pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
             .and_then(|t| Timestamp::parse_from_rfc3339(t).ok())
     };
     let reset_at = time(&sidecar.reset_at);
-    // Without a figure the tool invented "now + 7 days": that is no evidence.
+    // Without a quota value the Python tool wrote "now + 7 days" as the reset, which is no
+    // observation.
     let observed = sidecar
         .quota_percent_left
         .filter(|p| (0.0..=100.0).contains(p));
@@ -227,23 +240,23 @@ pub fn parse_sidecar(bytes: &[u8]) -> Option<Metadata> {
         status_source: sidecar.status_source.unwrap_or_else(|| "none".into()),
         windows,
         mode: match sidecar.backup_mode.as_deref() {
-            Some("auth-only") => Mode::Auth,
-            Some("session-only") => Mode::Sessions,
-            _ => Mode::Full,
+            Some("auth-only") => BackupMode::Auth,
+            Some("session-only") => BackupMode::Sessions,
+            _ => BackupMode::Full,
         },
         label: sidecar.metadata_only.then(|| "record".to_owned()),
         ..Metadata::default()
     })
 }
 
-/// Reads a sidecar of the Python tool; `None` if there is none or it is something else.
+/// Reads a sidecar of the Python tool. Returns `None` if it is missing or another document.
 pub fn read_sidecar(path: &Path) -> Option<Metadata> {
     let bytes = sidecar::read_bytes(path).ok()?;
     parse_sidecar(&bytes)
 }
 
-/// Where the Python tool keeps archives below `backups/`, apart from the flat ones: pairs of
-/// archive and sidecar that exist, at least one of each.
+/// Returns the archives in the subfolders of `backups/` that the Python tool uses, as pairs of
+/// archive and sidecar. At least one file of each pair exists.
 pub fn nested_archives(backups: &Path) -> Vec<(PathBuf, PathBuf)> {
     let mut found = Vec::new();
     for folder in ["auth", "sessions"] {

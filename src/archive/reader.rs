@@ -1,18 +1,18 @@
-//! Reading an archive: entry by entry, in constant memory, trusting nothing.
+//! Reads archives. The content is untrusted: everything is checked, and memory use is bounded.
 
 use super::ArchiveError;
-use super::check::check_manifest;
+use super::archive_file;
 use super::file_list::FileList;
 use super::footer::{self, Footer};
 use super::format::max_manifest_bytes;
-use super::index;
-use super::manifest::{FolderEntry, LinkEntry, MANIFEST_NAME, Manifest, SCHEMA};
+use super::index_check;
+use super::manifest::{ArchiveManifest, FolderEntry, LinkEntry, MANIFEST_NAME, SCHEMA};
 use super::metadata::Metadata;
+use super::path_checks::check_manifest;
 use super::python::PythonArchive;
 use super::sink::{Extent, Sink};
-use super::source;
-use super::stream::{self, Told};
-use super::unpack;
+use super::unpack_indexed;
+use super::unpack_stream::{self, ArchiveDescription};
 use crate::io::file_open;
 use crate::io::{IoContext, Progress};
 use flate2::read::MultiGzDecoder;
@@ -20,69 +20,71 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Who wrote an archive, and what that says about its content.
+/// The program that wrote an archive, with its description of the content.
 #[derive(Debug)]
 pub enum Layout {
-    /// This program: every byte has a digest.
-    Ours(Box<Manifest>),
-    /// The Python codex-manager: no digests.
+    /// Written by this program: digests cover every byte.
+    Native(Box<ArchiveManifest>),
+    /// Written by the Python codex-manager: without digests.
     Python(Box<PythonArchive>),
 }
 
-/// An archive whose description has been read; its content has not.
+/// An archive whose manifest has been read and checked, but not its content.
 #[derive(Debug)]
-pub struct Archive {
+pub struct ArchiveReader {
     path: PathBuf,
     layout: Layout,
-    /// Whether its members can be read apart from each other.
+    /// True if the members can be read independently.
     has_index: bool,
 }
 
-/// What is in an archive, checked.
+/// The entries of an archive that passed the name checks.
 #[derive(Debug, Default, Clone)]
-pub struct Contents {
-    /// Files. Those of the Python tool have no digest.
+pub struct ArchiveContents {
+    /// Files. Those of archives of the Python tool have no digest.
     pub files: FileList,
-    /// Folders, parents first.
+    /// Folders, parents before children.
     pub folders: Vec<FolderEntry>,
-    /// Links that stay inside the home.
+    /// Symbolic links with targets inside the home.
     pub links: Vec<LinkEntry>,
 }
 
-impl Contents {
-    /// The bytes of all files.
+impl ArchiveContents {
+    /// Returns the size of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         self.files.bytes()
     }
 }
 
-/// What an archive says that it holds, where it says so.
+/// The entries of an archive, borrowed from its manifest.
 #[derive(Debug, Clone, Copy)]
-pub struct Listing<'a> {
-    /// See [`Contents::files`].
+pub struct ArchiveListing<'a> {
+    /// All files; see [`ArchiveContents::files`].
     pub files: &'a FileList,
-    /// See [`Contents::folders`].
+    /// All folders, parents before children.
     pub folders: &'a [FolderEntry],
-    /// See [`Contents::links`].
+    /// All symbolic links; see [`ArchiveContents::links`].
     pub links: &'a [LinkEntry],
 }
 
-impl Archive {
-    /// Opens an archive and reads its description.
+impl ArchiveReader {
+    /// Opens an archive and reads its manifest. An archive without a footer is read to its end.
     ///
     /// # Errors
-    /// It cannot be read, is damaged, is of a newer version, or is no archive of ours.
+    /// The archive cannot be read, is damaged, has an unsafe entry, is of a newer version, or was
+    /// not written by codex-manager.
     pub fn open(path: &Path) -> Result<Self, ArchiveError> {
         let (layout, has_index) = match manifest_by_footer(path)? {
             Some((manifest, end)) => {
                 check_manifest(path, &manifest)?;
-                index::check(path, &manifest, end)?;
-                (Layout::Ours(Box::new(manifest)), true)
+                index_check::check(path, &manifest, end)?;
+                (Layout::Native(Box::new(manifest)), true)
             }
-            // Packed again by another gzip, or of the Python tool: it must be read through.
+            // Compressed again by another program, or written by the Python tool: only a complete
+            // read shows the content.
             None => (scan_for_layout(path)?, false),
         };
-        if let (Layout::Ours(manifest), false) = (&layout, has_index) {
+        if let (Layout::Native(manifest), false) = (&layout, has_index) {
             check_manifest(path, manifest)?;
         }
         Ok(Self {
@@ -92,47 +94,47 @@ impl Archive {
         })
     }
 
-    /// Where it lies.
+    /// Returns the path of the archive.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether the members that its manifest lists are where they are said to be. One that another
-    /// gzip has packed again still lists those it had.
+    /// Returns true if the members are where the manifest lists them. The manifest of an archive
+    /// that another program compressed again lists members that no longer exist.
     pub fn has_index(&self) -> bool {
         self.has_index
     }
 
-    /// Who wrote it.
+    /// Returns the archive's origin with its description.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The manifest; absent in archives of the Python tool.
-    pub fn manifest(&self) -> Option<&Manifest> {
+    /// Returns the manifest, or `None` for an archive of the Python tool.
+    pub fn manifest(&self) -> Option<&ArchiveManifest> {
         match &self.layout {
-            Layout::Ours(manifest) => Some(manifest),
+            Layout::Native(manifest) => Some(manifest),
             Layout::Python(_) => None,
         }
     }
 
-    /// What it says of itself.
+    /// Returns the metadata in the manifest, or in the sidecar of the Python tool.
     pub fn metadata(&self) -> &Metadata {
         match &self.layout {
-            Layout::Ours(manifest) => &manifest.metadata,
+            Layout::Native(manifest) => &manifest.metadata,
             Layout::Python(python) => &python.metadata,
         }
     }
 
-    /// What it says that it holds.
-    pub fn contents(&self) -> Listing<'_> {
+    /// Returns the entries that the archive lists.
+    pub fn contents(&self) -> ArchiveListing<'_> {
         match &self.layout {
-            Layout::Ours(manifest) => Listing {
+            Layout::Native(manifest) => ArchiveListing {
                 files: &manifest.files,
                 folders: &manifest.folders,
                 links: &manifest.links,
             },
-            Layout::Python(python) => Listing {
+            Layout::Python(python) => ArchiveListing {
                 files: &python.contents.files,
                 folders: &python.contents.folders,
                 links: &python.contents.links,
@@ -140,15 +142,19 @@ impl Archive {
         }
     }
 
-    /// The manifest, if its members are where it says; see [`Archive::has_index`].
-    pub fn indexed(&self) -> Option<&Manifest> {
+    /// Returns the manifest if its index is usable; see [`ArchiveReader::has_index`].
+    pub fn indexed(&self) -> Option<&ArchiveManifest> {
         self.manifest().filter(|_| self.has_index)
     }
 
-    /// Reads the archive, checks it, and gives the wanted files to `sink`.
+    /// Reads and checks the archive and passes the wanted files to `sink`.
     ///
-    /// Names, kinds, sizes and digests are compared with what the archive says of itself, and no
-    /// entry may be missing or more than told. One with an index is read on several threads.
+    /// Compares names, kinds, sizes and digests with the manifest; no entry may be missing or
+    /// extra. An archive with an index is read on several threads.
+    ///
+    /// # Errors
+    /// The archive cannot be read, its content differs from its manifest, `sink` failed, or the
+    /// user interrupted the operation.
     pub fn read(
         &self,
         extent: Extent,
@@ -156,22 +162,28 @@ impl Archive {
         progress: &dyn Progress,
     ) -> Result<(), ArchiveError> {
         match &self.layout {
-            Layout::Ours(manifest) if self.has_index => {
-                unpack::by_index(&self.path, manifest, extent, sink, progress)
+            Layout::Native(manifest) if self.has_index => {
+                unpack_indexed::by_index(&self.path, manifest, extent, sink, progress)
             }
-            Layout::Ours(manifest) => {
-                stream::unpack(&self.path, Told::Ours(manifest), sink, progress)
-            }
-            Layout::Python(python) => {
-                stream::unpack(&self.path, Told::Python(python), sink, progress)
-            }
+            Layout::Native(manifest) => unpack_stream::unpack(
+                &self.path,
+                ArchiveDescription::Native(manifest),
+                sink,
+                progress,
+            ),
+            Layout::Python(python) => unpack_stream::unpack(
+                &self.path,
+                ArchiveDescription::Python(python),
+                sink,
+                progress,
+            ),
         }
     }
 }
 
-/// Reads the manifest where the footer says it is, and where that begins; `None` if there is no
-/// footer of ours.
-fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveError> {
+/// Reads the manifest by the footer. Returns it with its byte offset, or `None` if the file has no
+/// footer of this format.
+fn manifest_by_footer(path: &Path) -> Result<Option<(ArchiveManifest, u64)>, ArchiveError> {
     let mut file = open(path)?;
     let len = file.metadata().at("read", path)?.len();
     let footer_len = footer::LEN as u64;
@@ -197,14 +209,18 @@ fn manifest_by_footer(path: &Path) -> Result<Option<(Manifest, u64)>, ArchiveErr
         return Err(ArchiveError::damaged(path, "the footer points nowhere"));
     }
     file.seek(SeekFrom::Start(offset)).at("read", path)?;
-    let manifest = source::reading(path, file, |source| {
+    let manifest = archive_file::read_with(path, file, |source| {
         manifest_member(path, source.take(packed), packed)
     })?;
     Ok(Some((manifest, offset)))
 }
 
-/// Reads the last member, which is `packed` bytes long and holds the manifest alone.
-fn manifest_member(path: &Path, member: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
+/// Reads the manifest from its members, which have `packed` bytes and hold nothing else.
+fn manifest_member(
+    path: &Path,
+    member: impl Read,
+    packed: u64,
+) -> Result<ArchiveManifest, ArchiveError> {
     let broken = |e: io::Error| ArchiveError::damaged(path, e.to_string());
     let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(member)));
     let manifest = match tar.entries().map_err(broken)?.raw(true).next() {
@@ -222,17 +238,22 @@ fn manifest_member(path: &Path, member: impl Read, packed: u64) -> Result<Manife
             ));
         }
     };
-    // To the end: the CRC stands there, and nothing else does.
+    // Reads to the end, where the gzip CRC is, and where no other data may be.
     let mut rest = tar.into_inner().take(max_manifest_bytes(packed));
     let mut buffer = [0; 4096];
     loop {
         match rest.read(&mut buffer) {
             Ok(0) if rest.limit() > 0 => return Ok(manifest),
-            Ok(0) => return Err(ArchiveError::damaged(path, "more data behind the manifest")),
+            Ok(0) => {
+                return Err(ArchiveError::damaged(
+                    path,
+                    "too much data after the manifest",
+                ));
+            }
             Ok(n) if buffer[..n].iter().any(|b| *b != 0) => {
                 return Err(ArchiveError::damaged(
                     path,
-                    "something hides behind the manifest",
+                    "hidden data after the manifest",
                 ));
             }
             Ok(_) => {}
@@ -242,18 +263,22 @@ fn manifest_member(path: &Path, member: impl Read, packed: u64) -> Result<Manife
     }
 }
 
-/// Parses a manifest as it is unpacked: as text it is larger than all it says. It takes at most
-/// `packed` bytes of the archive.
-fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manifest, ArchiveError> {
+/// Parses a manifest while it is unpacked, because its text is larger than the parsed value.
+/// `packed` is its maximum compressed size in bytes.
+fn parse_manifest(
+    path: &Path,
+    content: impl Read,
+    packed: u64,
+) -> Result<ArchiveManifest, ArchiveError> {
     let limit = max_manifest_bytes(packed);
-    let mut content = Beginning {
+    let mut content = PrefixRecorder {
         inner: content.take(limit),
         bytes: Vec::new(),
     };
-    let parsed = serde_json::from_reader::<_, Manifest>(BufReader::new(&mut content));
+    let parsed = serde_json::from_reader::<_, ArchiveManifest>(BufReader::new(&mut content));
     let schema = match &parsed {
         Ok(manifest) => Some(manifest.schema),
-        // One of a newer version may have another form; it begins the same way.
+        // The manifest of a newer version may have other fields, but begins with its schema.
         Err(_) => schema_of(&content.bytes),
     };
     if let Some(found) = schema.filter(|schema| *schema > SCHEMA) {
@@ -268,7 +293,7 @@ fn parse_manifest(path: &Path, content: impl Read, packed: u64) -> Result<Manife
     parsed.map_err(|e| ArchiveError::damaged(path, format!("manifest: {e}")))
 }
 
-/// The number in `{"schema":1,…`.
+/// Returns the number in `{"schema":1,…`.
 fn schema_of(beginning: &[u8]) -> Option<u64> {
     let text: String = String::from_utf8_lossy(beginning)
         .chars()
@@ -282,13 +307,13 @@ fn schema_of(beginning: &[u8]) -> Option<u64> {
         .ok()
 }
 
-/// Remembers the first bytes that were read.
-struct Beginning<R> {
+/// Records the first 64 bytes that are read through it.
+struct PrefixRecorder<R> {
     inner: R,
     bytes: Vec<u8>,
 }
 
-impl<R: Read> Read for Beginning<R> {
+impl<R: Read> Read for PrefixRecorder<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         let keep = n.min(64usize.saturating_sub(self.bytes.len()));
@@ -297,12 +322,12 @@ impl<R: Read> Read for Beginning<R> {
     }
 }
 
-/// Reads an archive without our footer to its end to learn what it is.
+/// Reads an archive without a footer to its end, to find out its origin.
 fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
     let packed = std::fs::metadata(path).at("read", path)?.len();
     let mut manifest = None;
-    let mut python = super::python::Scan::new(path, packed);
-    stream::read(path, &mut |entry, content| {
+    let mut python = super::python::PythonScan::new(path, packed);
+    unpack_stream::read(path, &mut |entry, content| {
         if entry.name.as_path() == Path::new(MANIFEST_NAME) {
             if manifest.is_some() {
                 return Err(ArchiveError::unsafe_entry(
@@ -317,13 +342,13 @@ fn scan_for_layout(path: &Path) -> Result<Layout, ArchiveError> {
         python.entry(&entry, content)
     })?;
     match manifest {
-        Some(manifest) => Ok(Layout::Ours(Box::new(manifest))),
+        Some(manifest) => Ok(Layout::Native(Box::new(manifest))),
         None => python.finish().map(|p| Layout::Python(Box::new(p))),
     }
 }
 
 pub(super) fn open(path: &Path) -> Result<File, ArchiveError> {
-    // Looked at first: to open a pipe is to wait for somebody at its other end.
+    // Checks the file type first, because opening a pipe blocks until another process writes to it.
     if !std::fs::metadata(path).at("read", path)?.is_file() {
         return Err(ArchiveError::Foreign(path.to_path_buf()));
     }

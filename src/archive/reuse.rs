@@ -1,11 +1,11 @@
-//! Members of an earlier archive that can be copied into the next one as they are.
+//! Members of the previous archive of a home that can be copied into the next one unchanged.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::format::Compression;
-use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
 use super::name_table::NameTable;
-use super::reader::Archive;
+use super::reader::ArchiveReader;
 use crate::io::buffers::{AlignedBuffer, BufferPool};
 use crate::io::file_open;
 use crate::io::hash::Sha256Digest;
@@ -15,90 +15,94 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-/// How much of what is copied is checked against its digest first.
+/// The share of copied members that is compared with its digest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum VerifyReused {
-    /// Every member
+    /// Check every member first
     All,
-    /// Every eighth member, others on another day
+    /// Check every eighth member, other ones on other days
     #[default]
     Sample,
-    /// None
+    /// Copy without checking
     None,
 }
 
-/// Of how many members one is checked when a sample is.
-const SAMPLE: u64 = 8;
+/// A sample checks one of this many members.
+const SAMPLE_INTERVAL: u64 = 8;
 
-/// A member of the earlier archive.
+/// A member of the previous archive.
 #[derive(Debug, Clone)]
-pub struct OldMember {
+pub struct PreviousMember {
     offset: u64,
     len: u64,
     pub(super) size: u64,
     pub(super) sha256: Sha256Digest,
-    pub(super) holds: Holds,
+    pub(super) holds: MemberContents,
     checked: bool,
 }
 
-/// Files that need not be read again.
+/// Unchanged files that do not have to be read, with their members.
 #[derive(Debug)]
-pub(super) struct Reuse {
+pub(super) struct ReusableFiles {
     pub(super) digests: Vec<Sha256Digest>,
-    pub(super) members: Vec<OldMember>,
+    pub(super) members: Vec<PreviousMember>,
 }
 
-/// What of an earlier archive may be used.
+/// Rules for copying from the previous archive.
 #[derive(Debug, Clone, Copy)]
 pub struct ReuseOptions {
-    /// How much is checked before it is copied.
+    /// The share of members that is checked before it is copied.
     pub verify: VerifyReused,
-    /// Whether every file is read again, and only content counts as unchanged.
+    /// True to read every file again and to copy only members with equal content.
     pub rehash: bool,
-    /// How hard it must have been compressed at least.
+    /// Minimum compression level of the previous archive.
     pub compression: Compression,
 }
 
-/// An earlier archive of the same home.
+/// The previous archive of the same home, opened to copy members from.
 #[derive(Debug)]
-pub struct Source<'a> {
-    archive: Held<'a>,
+pub struct PreviousArchive<'a> {
+    archive: ReaderRef<'a>,
     file: File,
-    /// By the number of a name: the place of its file and one, or zero.
+    /// By the number of a name: the position of its file plus one, or zero for no file.
     places: Vec<u32>,
-    /// The members that files begin in, and the place of the first file of each. Ordered.
+    /// The members in which files begin: (position of the first file, number of the member),
+    /// sorted.
     starts: Vec<(u64, u32)>,
-    /// When it was made, in days: which members a sample takes.
+    /// Creation day in days since 1970; varies which members a sample checks.
     day: u64,
     options: ReuseOptions,
 }
 
 #[derive(Debug)]
-enum Held<'a> {
-    Own(Box<Archive>),
-    Others(&'a Archive),
+enum ReaderRef<'a> {
+    Owned(Box<ArchiveReader>),
+    Borrowed(&'a ArchiveReader),
 }
 
-impl<'a> Source<'a> {
-    /// Opens an archive to copy from; `None` if it has no index or cannot be read: then nothing is
-    /// copied, and nothing is lost but time.
+impl<'a> PreviousArchive<'a> {
+    /// Opens an archive to copy from. Returns `None` if it has no index, is damaged, or was
+    /// compressed less than `options` asks for. The backup then reads every file.
     pub fn open(path: &Path, options: ReuseOptions) -> Option<Self> {
-        Self::held(Held::Own(Box::new(Archive::open(path).ok()?)), options)
+        Self::from_ref(
+            ReaderRef::Owned(Box::new(ArchiveReader::open(path).ok()?)),
+            options,
+        )
     }
 
-    /// An archive that is open already.
-    pub fn of(archive: &'a Archive, options: ReuseOptions) -> Option<Self> {
-        Self::held(Held::Others(archive), options)
+    /// Like [`PreviousArchive::open`], for an archive that is already open.
+    pub fn borrow(archive: &'a ArchiveReader, options: ReuseOptions) -> Option<Self> {
+        Self::from_ref(ReaderRef::Borrowed(archive), options)
     }
 
-    fn held(archive: Held<'a>, options: ReuseOptions) -> Option<Self> {
+    fn from_ref(archive: ReaderRef<'a>, options: ReuseOptions) -> Option<Self> {
         let manifest = archive.archive().indexed()?;
         if manifest.members.is_empty() || manifest.effort < options.compression.effort() {
             return None;
         }
         let mut starts = Vec::new();
         for (number, member) in manifest.members.iter().enumerate() {
-            if let Holds::Files(first, _) | Holds::Head(first) = member.holds {
+            if let MemberContents::Files(first, _) | MemberContents::Head(first) = member.holds {
                 starts.push((first, u32::try_from(number).ok()?));
             }
         }
@@ -121,54 +125,59 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Where its names are kept.
+    /// Returns the table that stores the names of the archive.
     pub(super) fn names(&self) -> Option<&Arc<NameTable>> {
         self.manifest().map(|manifest| manifest.files.names())
     }
 
-    fn manifest(&self) -> Option<&Manifest> {
+    fn manifest(&self) -> Option<&ArchiveManifest> {
         self.archive.archive().indexed()
     }
 
-    /// Where it lies.
+    /// Returns the path of the archive.
     pub fn path(&self) -> &Path {
         self.archive.archive().path()
     }
 
-    /// The members that hold the first file, and as many after it as they hold, if all of these are
-    /// as they were; `file` gives the one at a place.
-    pub(super) fn unchanged(&self, file: impl Fn(usize) -> Option<FileEntry>) -> Option<Reuse> {
+    /// Returns the members that hold the first file and the files after it in the same member, if
+    /// all of these are unchanged. `file` returns the file of the home at a position.
+    pub(super) fn reusable_files(
+        &self,
+        file: impl Fn(usize) -> Option<FileEntry>,
+    ) -> Option<ReusableFiles> {
         if self.options.rehash {
             return None;
         }
         let first_now = file(0)?;
         let manifest = self.manifest()?;
-        let (place, number) = self.place(&first_now.path)?;
+        let (place, number) = self.locate(&first_now.path)?;
         match manifest.members.get(number)?.holds {
-            Holds::Files(first, count) if first == place as u64 => {
+            MemberContents::Files(first, count) if first == place as u64 => {
                 let count = usize::try_from(count).ok()?;
                 let mut digests = Vec::with_capacity(count);
                 for (i, old) in manifest.files.range(place..place + count).enumerate() {
                     digests.push(old.sha256?);
-                    file(i).filter(|now| is_unchanged(&old, now))?;
+                    file(i).filter(|now| is_reusable_files(&old, now))?;
                 }
-                Some(Reuse {
+                Some(ReusableFiles {
                     digests,
-                    members: vec![self.old(number)?],
+                    members: vec![self.member(number)?],
                 })
             }
-            Holds::Head(head) => {
+            MemberContents::Head(head) => {
                 let old = manifest.files.get(place)?;
-                if !is_unchanged(&old, &first_now) {
+                if !is_reusable_files(&old, &first_now) {
                     return None;
                 }
-                let mut members = vec![self.old(number)?];
+                let mut members = vec![self.member(number)?];
                 let chunks = manifest.members.iter().enumerate().skip(number + 1);
                 let of_it = chunks
-                    .take_while(|(_, m)| matches!(m.holds, Holds::Chunk(of, _) if of == head))
-                    .filter_map(|(number, _)| self.old(number));
+                    .take_while(
+                        |(_, m)| matches!(m.holds, MemberContents::Chunk(of, _) if of == head),
+                    )
+                    .filter_map(|(number, _)| self.member(number));
                 members.extend(of_it);
-                Some(Reuse {
+                Some(ReusableFiles {
                     digests: vec![old.sha256?],
                     members,
                 })
@@ -177,20 +186,22 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// The chunks of a large file.
-    pub(super) fn large(&self, name: &EntryName) -> Option<OldLarge<'_>> {
-        let (place, number) = self.place(name)?;
+    /// Returns the chunks of a large file.
+    pub(super) fn large_file(&self, name: &EntryName) -> Option<PreviousLargeFile<'_>> {
+        let (place, number) = self.locate(name)?;
         let manifest = self.manifest()?;
-        matches!(manifest.members.get(number)?.holds, Holds::Head(_)).then_some(OldLarge {
-            source: self,
-            members: &manifest.members,
-            place: place as u64,
-            head: number,
-        })
+        matches!(manifest.members.get(number)?.holds, MemberContents::Head(_)).then_some(
+            PreviousLargeFile {
+                source: self,
+                members: &manifest.members,
+                place: place as u64,
+                head: number,
+            },
+        )
     }
 
-    /// The place of a file, and the number of the member that it begins in.
-    fn place(&self, name: &EntryName) -> Option<(usize, usize)> {
+    /// Returns the position of a file and the number of the member in which it begins.
+    fn locate(&self, name: &EntryName) -> Option<(usize, usize)> {
         let id = self.names()?.find(name.as_path())?;
         let place = self.places.get(id.index())?.checked_sub(1)?;
         let after = self.starts.partition_point(|s| s.0 <= u64::from(place));
@@ -198,14 +209,14 @@ impl<'a> Source<'a> {
         Some((place as usize, *member as usize))
     }
 
-    fn old(&self, number: usize) -> Option<OldMember> {
+    fn member(&self, number: usize) -> Option<PreviousMember> {
         let member = self.manifest()?.members.get(number)?;
         let checked = match self.options.verify {
             VerifyReused::All => true,
-            VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE),
+            VerifyReused::Sample => (number as u64 + self.day).is_multiple_of(SAMPLE_INTERVAL),
             VerifyReused::None => false,
         };
-        Some(OldMember {
+        Some(PreviousMember {
             offset: member.offset,
             len: member.len,
             size: member.size,
@@ -215,29 +226,38 @@ impl<'a> Source<'a> {
         })
     }
 
-    /// Reads the bytes of a member, checked if its turn has come.
+    /// Reads the bytes of a member. Compares them with the digest if the member is in the sample.
+    ///
+    /// # Errors
+    /// Reports read errors and wrong digests as damage of the previous archive.
     pub(super) fn read(
         &self,
-        old: &OldMember,
+        old: &PreviousMember,
         buffers: &BufferPool,
     ) -> Result<AlignedBuffer, ArchiveError> {
         let len = usize::try_from(old.len)
             .map_err(|_| ArchiveError::damaged(self.path(), "an oversized member"))?;
         let mut bytes = buffers.aligned(len);
-        // A disk that cannot read it any more is damage, too: the home is still there.
+        // An unreadable previous archive counts as damaged: the home is still complete, so the
+        // backup goes on without copying.
         position::read_exact_at(&self.file, &mut bytes, old.offset)
             .map_err(|e| ArchiveError::damaged(self.path(), e.to_string()))?;
         if old.checked && Sha256Digest::of(&bytes) != old.sha256 {
             return Err(ArchiveError::damaged(
                 self.path(),
-                "a member does not fit its digest",
+                "a member does not match its digest",
             ));
         }
         Ok(bytes)
     }
 
-    /// Appends a member to `out`; the system copies it itself where it can.
-    pub(super) fn copy_to(&self, old: &OldMember, bytes: &[u8], out: &mut File) -> io::Result<()> {
+    /// Appends a member to `out`, with `copy_file_range` where the system supports it.
+    pub(super) fn copy_to(
+        &self,
+        old: &PreviousMember,
+        bytes: &[u8],
+        out: &mut File,
+    ) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         {
             let mut offset = old.offset;
@@ -247,7 +267,7 @@ impl<'a> Source<'a> {
                 {
                     Ok(0) => break,
                     Ok(n) => left -= n,
-                    // Not between these file systems, or nothing was copied yet: write it.
+                    // Not supported between these file systems: write the bytes.
                     Err(_) if left == bytes.len() => break,
                     Err(e) => return Err(e.into()),
                 }
@@ -262,38 +282,42 @@ impl<'a> Source<'a> {
     }
 }
 
-impl Held<'_> {
-    fn archive(&self) -> &Archive {
+impl ReaderRef<'_> {
+    fn archive(&self) -> &ArchiveReader {
         match self {
-            Self::Own(archive) => archive,
-            Self::Others(archive) => archive,
+            Self::Owned(archive) => archive,
+            Self::Borrowed(archive) => archive,
         }
     }
 }
 
-/// A large file in the earlier archive.
+/// A large file in the previous archive.
 #[derive(Debug)]
-pub(super) struct OldLarge<'a> {
-    source: &'a Source<'a>,
+pub(super) struct PreviousLargeFile<'a> {
+    source: &'a PreviousArchive<'a>,
     members: &'a [Member],
     place: u64,
-    /// The number of the member that holds its header.
+    /// Number of the member that holds the tar header.
     head: usize,
 }
 
-impl OldLarge<'_> {
-    /// The chunk at `position`, with the digest of the file's content up to its end.
-    pub(super) fn chunk(&self, position: usize) -> Option<(OldMember, Sha256Digest)> {
+impl PreviousLargeFile<'_> {
+    /// Returns the chunk at `position`, counted from 0, with the digest of the file's content up to
+    /// its end.
+    pub(super) fn chunk(&self, position: usize) -> Option<(PreviousMember, Sha256Digest)> {
         let number = self.head + 1 + position;
         match self.members.get(number)?.holds {
-            Holds::Chunk(of, upto) if of == self.place => Some((self.source.old(number)?, upto)),
+            MemberContents::Chunk(of, upto) if of == self.place => {
+                Some((self.source.member(number)?, upto))
+            }
             _ => None,
         }
     }
 }
 
-/// Whether a file is surely as it was. The tar header holds its mode and time, so those count too.
-fn is_unchanged(old: &FileEntry, now: &FileEntry) -> bool {
+/// Returns true if a file is certainly unchanged. Compares mode and time as well, because they are
+/// in the tar header.
+fn is_reusable_files(old: &FileEntry, now: &FileEntry) -> bool {
     let same = (&old.path, old.size, old.mode, old.mtime, old.stamp)
         == (&now.path, now.size, now.mode, now.mtime, now.stamp);
     same && now.stamp.ctime != 0

@@ -1,11 +1,12 @@
-//! What of a Codex home goes into an archive: names and sizes, nothing opened but database heads.
+//! Lists the files of a Codex home that an archive captures. Opens no file except databases, to
+//! read their header.
 
-use super::check::{misplaced_folder, misplaced_link, portable_target};
-use super::conversations::{self, Copies};
+use super::duplicates::{self, DuplicateConversations};
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::manifest::{FileEntry, FolderEntry, OUTSIDE_DATABASES, Stamp};
+use super::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry, FolderEntry, InodeStamp};
 use super::name_table::NameTable;
+use super::path_checks::{misplaced_folder, misplaced_link, portable_target};
 use super::scope::CaptureScope;
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
@@ -17,17 +18,17 @@ use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Something that is not in the archive as it should be, and why.
+/// A path that is excluded, skipped or damaged, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct LeftOut {
-    /// Relative to the home. Shown as text, kept as it is: it may be none.
+pub struct PathNote {
+    /// Path relative to the home. It may be no valid [`EntryName`]; JSON has its displayed form.
     #[serde(serialize_with = "as_shown")]
     pub path: PathBuf,
-    /// Why.
+    /// The reason for the user, in lower case.
     pub reason: String,
 }
 
-impl LeftOut {
+impl PathNote {
     pub(super) fn new(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
         Self {
             path: path.as_ref().to_path_buf(),
@@ -40,22 +41,23 @@ fn as_shown<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error
     serializer.collect_str(&path.display())
 }
 
-/// Where files are, by their names in the archive: there are too many of them to keep two paths of
-/// each.
+/// Maps archive names to paths on disk. Storing both for every file would take too much memory.
 #[derive(Debug, Default, Clone)]
-pub struct Places {
+pub struct SourcePaths {
     home: PathBuf,
-    /// Top-level links to elsewhere, and where they lead.
+    /// Top-level links to places outside the home, with their targets.
     links: HashMap<OsString, PathBuf>,
     sqlite_home: Option<PathBuf>,
 }
 
-impl Places {
-    /// The path of a file.
+impl SourcePaths {
+    /// Returns the path on disk of the file with this archive name.
     pub fn source(&self, name: &EntryName) -> PathBuf {
         let path = name.as_path();
-        if let (Some(folder), Ok(rest)) = (&self.sqlite_home, path.strip_prefix(OUTSIDE_DATABASES))
-        {
+        if let (Some(folder), Ok(rest)) = (
+            &self.sqlite_home,
+            path.strip_prefix(EXTERNAL_DATABASES_FOLDER),
+        ) {
             return folder.join(rest);
         }
         match self.links.get(name.top()) {
@@ -67,48 +69,48 @@ impl Places {
     }
 }
 
-/// What there is to capture.
+/// The result of scanning a home.
 #[derive(Debug, Default)]
-pub struct Scan {
-    /// Where the files are.
-    pub places: Places,
-    /// Folders, parents first.
+pub struct HomeScan {
+    /// The mapping of archive names to paths on disk.
+    pub places: SourcePaths,
+    /// Folders, parents before children.
     pub folders: Vec<FolderEntry>,
-    /// Links that stay inside the home.
+    /// Symbolic links with targets inside the home.
     pub links: Vec<(EntryName, PathBuf)>,
-    /// Files, in the order of their names, without those that follow.
+    /// Files in the order of their names, without the databases and the login.
     pub files: FileList,
-    /// Databases, in the order of their names.
+    /// Databases in the order of their names.
     pub databases: Vec<FileEntry>,
-    /// The login.
+    /// The login file, `auth.json`.
     pub login: Option<FileEntry>,
-    /// The bytes of all files without the holes in them.
+    /// Disk space of all files in bytes: holes of sparse files do not count.
     pub stored_bytes: u64,
-    /// Top-level entries that are links to elsewhere.
+    /// Top-level entries that are links to places outside the home.
     pub linked: Vec<EntryName>,
-    /// Left out by rule or by the user's wish.
-    pub excluded: Vec<LeftOut>,
-    /// Left out because it could not be taken.
-    pub skipped: Vec<LeftOut>,
-    /// In the archive as it is, though it is not what its name says.
-    pub damaged: Vec<LeftOut>,
-    /// What was listed more than once.
-    pub(super) copies: Copies,
+    /// Paths that a rule or `--exclude` leaves out.
+    pub excluded: Vec<PathNote>,
+    /// Paths that could not be archived.
+    pub skipped: Vec<PathNote>,
+    /// Files that are archived although their content is not what their name says.
+    pub damaged: Vec<PathNote>,
+    /// Conversations with more than one file.
+    pub(super) copies: DuplicateConversations,
 }
 
-impl Scan {
-    /// The bytes of all files.
+impl HomeScan {
+    /// Returns the size of all files together, in bytes.
     pub fn bytes(&self) -> u64 {
         let apart = self.databases.iter().chain(&self.login);
         self.files.bytes() + apart.map(|f| f.size).sum::<u64>()
     }
 
-    /// How many files there are.
+    /// Returns the number of files, including databases and the login.
     pub fn count(&self) -> usize {
         self.files.len() + self.databases.len() + usize::from(self.login.is_some())
     }
 
-    /// The top-level entries that are captured; folders with a trailing `/`.
+    /// Returns the top-level entries that are captured, folders with a trailing `/`.
     pub fn top_entries(&self) -> Vec<String> {
         let mut tops: BTreeMap<OsString, bool> = BTreeMap::new();
         let apart = self.databases.iter().chain(&self.login);
@@ -135,14 +137,19 @@ impl Scan {
     }
 }
 
-/// Walks the home. Files that vanish meanwhile are no error. The names are kept in `names`.
-pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoError> {
-    let mut scan = Scan {
-        files: FileList::sharing(names),
-        ..Scan::default()
+/// Scans the home of `scope`. Stores names in `names`. Files that disappear during the scan are
+/// ignored.
+///
+/// # Errors
+/// The home cannot be opened or listed. Unreadable files and folders below it are no error; they
+/// are listed as skipped.
+pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<HomeScan, IoError> {
+    let mut scan = HomeScan {
+        files: FileList::with_names(names),
+        ..HomeScan::default()
     };
     let canonical = match scope.home.canonicalize() {
-        // Databases that lie outside outlive a home that was lost.
+        // Databases outside the home survive the loss of the home and are still worth an archive.
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && scope.sqlite_home.is_some() => None,
         other => Some(other.at("open the Codex home", &scope.home)?),
     };
@@ -156,16 +163,19 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoErro
     scan.places.home.clone_from(&canonical);
     scan.places.sqlite_home.clone_from(&scope.sqlite_home);
     tops.sort_by_key(fs::DirEntry::file_name);
-    let second = second_spellings(&tops);
-    let mut walk = Walk {
+    let second = case_variants(&tops);
+    let mut walk = HomeWalk {
         scope,
         home: &canonical,
         scan: &mut scan,
     };
     for entry in tops {
         let name = entry.file_name();
-        if second.contains(&name) && scope.wants(Path::new(&name)) {
-            walk.skip(Path::new(&name), "another spelling of a name of Codex's");
+        if second.contains(&name) && scope.selects(Path::new(&name)) {
+            walk.skip(
+                Path::new(&name),
+                "differs from a name of Codex only in letter case",
+            );
         } else {
             walk.top(&entry.path(), Path::new(&name));
         }
@@ -173,21 +183,22 @@ pub fn scan(scope: &CaptureScope, names: &Arc<NameTable>) -> Result<Scan, IoErro
     if let Some(folder) = &scope.sqlite_home {
         walk.outside_databases(folder);
     }
-    add_archived_meanwhile(scope, &canonical, &mut scan);
-    scan.copies = conversations::keep_one_file_each(&mut scan);
+    add_newly_archived(scope, &canonical, &mut scan);
+    scan.copies = duplicates::drop_duplicates(&mut scan);
     scan.databases.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(scan)
 }
 
-/// Looks into `archived_sessions/` once more: a conversation that Codex moved there after it was
-/// listed, and before its day in `sessions/` was, has been seen in neither.
-fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Scan) {
+/// Scans `archived_sessions/` a second time. Codex may have moved a conversation there after that
+/// folder was listed and before its folder in `sessions/` was: the first scan then missed it in
+/// both.
+fn add_newly_archived(scope: &CaptureScope, canonical: &Path, scan: &mut HomeScan) {
     let relative = Path::new(home::ARCHIVED_SESSIONS);
-    let mut again = Scan {
-        files: FileList::sharing(scan.files.names()),
-        ..Scan::default()
+    let mut again = HomeScan {
+        files: FileList::with_names(scan.files.names()),
+        ..HomeScan::default()
     };
-    let mut walk = Walk {
+    let mut walk = HomeWalk {
         scope,
         home: canonical,
         scan: &mut again,
@@ -200,9 +211,9 @@ fn add_archived_meanwhile(scope: &CaptureScope, canonical: &Path, scan: &mut Sca
     }
 }
 
-/// Names that differ from one of Codex's that stands here in letter case alone: all spellings but
-/// Codex's own or, without that, the first. No disk that ignores case could take two of them back.
-fn second_spellings(tops: &[fs::DirEntry]) -> HashSet<OsString> {
+/// Returns the top-level names that equal a name of Codex when case is ignored, except Codex's own
+/// spelling or, if that is missing, the first one. A disk that ignores case could not restore both.
+fn case_variants(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     let mut spellings: HashMap<String, Vec<OsString>> = HashMap::new();
     for name in tops.iter().map(fs::DirEntry::file_name) {
         if let Some(text) = name.to_str().filter(|_| home::is_codex_name(&name)) {
@@ -221,18 +232,18 @@ fn second_spellings(tops: &[fs::DirEntry]) -> HashSet<OsString> {
     second
 }
 
-struct Walk<'a> {
+struct HomeWalk<'a> {
     scope: &'a CaptureScope,
     home: &'a Path,
-    scan: &'a mut Scan,
+    scan: &'a mut HomeScan,
 }
 
-impl Walk<'_> {
+impl HomeWalk<'_> {
     fn top(&mut self, path: &Path, relative: &Path) {
         let meta = match path.symlink_metadata() {
             Ok(meta) => meta,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) if self.scope.wants(relative) && self.scope.captures(kind_of(relative)) => {
+            Err(e) if self.scope.selects(relative) && self.scope.captures(kind_of(relative)) => {
                 return self.skip(relative, e.to_string());
             }
             Err(_) => return,
@@ -240,12 +251,13 @@ impl Walk<'_> {
         if !meta.is_symlink() {
             return self.visit(path, relative);
         }
-        // What is left out is noted once.
+        // `visit` calls `takes` again, so an excluded link must end here or it would be listed
+        // twice.
         if !self.takes(relative, &meta) {
             return;
         }
         let Ok(target) = path.canonicalize() else {
-            return self.skip(relative, "a link to nowhere");
+            return self.skip(relative, "a broken link");
         };
         if target.starts_with(self.home) && kind_of(relative).can_be_link() {
             return self.link(path, relative);
@@ -255,13 +267,14 @@ impl Walk<'_> {
         }
         let links = &mut self.scan.places.links;
         links.insert(relative.as_os_str().to_owned(), target.clone());
-        // By content: what the link points to stands in the archive under the link's own name.
+        // The target is archived as if it were a part of the home, under the name of the link.
         self.visit(&target, relative);
     }
 
-    /// Whether this path is wanted; what is left out by rule is noted once, at its top.
+    /// Returns true if the scope captures `relative`. Adds excluded paths to the scan, a folder
+    /// once for all of its content.
     fn takes(&mut self, relative: &Path, meta: &Metadata) -> bool {
-        if !self.scope.wants(relative) {
+        if !self.scope.selects(relative) {
             return false;
         }
         if self.scope.manager_home.as_deref() == Some(relative) {
@@ -271,9 +284,9 @@ impl Walk<'_> {
         let kind = kind_of(relative);
         if kind.is_excluded(self.scope.include_tmp) {
             let reason = match kind {
-                Kind::DatabaseSidecar => "folded into the database's snapshot",
-                Kind::Tmp => "temporary files (--include-tmp takes them)",
-                _ => "Codex makes it again, or it belongs to this machine",
+                Kind::DatabaseSidecar => "included in the database's snapshot",
+                Kind::Tmp => "temporary files (--include-tmp archives them)",
+                _ => "Codex creates it again, or it belongs to this machine",
             };
             self.exclude(relative, reason);
             return false;
@@ -326,7 +339,7 @@ impl Walk<'_> {
         } else if meta.is_file() {
             self.file(path, name, &meta);
         } else if kind_of(relative).is_expected_file() {
-            // Something of Codex's is missing from the archive, and not by rule.
+            // A file of Codex is missing from the archive, and no rule excludes it.
             self.skip(relative, "a socket, pipe or device");
         } else {
             self.exclude(relative, "a socket, pipe or device");
@@ -338,14 +351,15 @@ impl Walk<'_> {
         let file = entry_of(name, meta);
         self.scan.stored_bytes += space::stored_bytes(meta);
         match kind {
-            // Known by its head, not by its name: an empty or foreign file is taken as it is. One in
-            // the place of Codex's own is said, or a wreck would pass for a good archive.
+            // A database is recognized by its header, not by its name: an empty or foreign file is
+            // archived as a plain file. A file with a name of Codex's databases is reported,
+            // because otherwise a backup of a destroyed database would look complete.
             Kind::Database => match database::begins_as_sqlite(source) {
                 Ok(true) => self.scan.databases.push(file),
                 Ok(false) => {
                     if meta.len() > 0 && home::is_versioned_database(file.path.as_path()) {
-                        let reason = "it does not begin as a database";
-                        let damaged = LeftOut::new(file.path.as_path(), reason);
+                        let reason = "not a database: it has no SQLite header";
+                        let damaged = PathNote::new(file.path.as_path(), reason);
                         self.scan.damaged.push(damaged);
                     }
                     self.scan.files.push(&file);
@@ -376,28 +390,28 @@ impl Walk<'_> {
         let entries = match tree::list(folder) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return,
-            Err(e) => return self.skip(Path::new(OUTSIDE_DATABASES), e.to_string()),
+            Err(e) => return self.skip(Path::new(EXTERNAL_DATABASES_FOLDER), e.to_string()),
         };
         for path in entries.iter().map(|(name, _)| folder.join(name)) {
             let Some(file_name) = path.file_name() else {
                 continue;
             };
-            let relative = Path::new(OUTSIDE_DATABASES).join(file_name);
+            let relative = Path::new(EXTERNAL_DATABASES_FOLDER).join(file_name);
             let named = kind_of(Path::new(file_name)) == Kind::Database;
-            if !named || !self.scope.wants(&relative) {
+            if !named || !self.scope.selects(&relative) {
                 continue;
             }
             if !database::is_sqlite(&path) {
                 let is_empty = path.metadata().is_ok_and(|meta| meta.len() == 0);
                 if !is_empty && path.exists() && home::is_versioned_database(&path) {
-                    self.skip(&relative, "it does not begin as a database");
+                    self.skip(&relative, "not a database: it has no SQLite header");
                 }
                 continue;
             }
             if let (Ok(name), Ok(meta)) = (EntryName::of_path(&relative), path.metadata()) {
                 self.scan.stored_bytes += space::stored_bytes(&meta);
                 self.scan.databases.push(FileEntry {
-                    stamp: Stamp::default(),
+                    stamp: InodeStamp::default(),
                     ..entry_of(name, &meta)
                 });
             }
@@ -405,15 +419,15 @@ impl Walk<'_> {
     }
 
     fn exclude(&mut self, relative: &Path, reason: &str) {
-        self.scan.excluded.push(LeftOut::new(relative, reason));
+        self.scan.excluded.push(PathNote::new(relative, reason));
     }
 
     fn skip(&mut self, relative: &Path, reason: impl Into<String>) {
-        self.scan.skipped.push(LeftOut::new(relative, reason));
+        self.scan.skipped.push(PathNote::new(relative, reason));
     }
 }
 
-/// A file as it is seen: nothing of it has been read.
+/// Returns the entry of a listed file, without a digest.
 pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
     FileEntry {
         path: name,
@@ -421,11 +435,11 @@ pub(super) fn entry_of(name: EntryName, meta: &Metadata) -> FileEntry {
         mode: mode_of(meta),
         mtime: mtime_ns_of(meta),
         sha256: None,
-        stamp: Stamp::of(meta),
+        stamp: InodeStamp::of(meta),
     }
 }
 
-/// The permission bits; where a system has none, those of a private file.
+/// Returns the permission bits; on systems without them those of a private file or folder.
 pub(super) fn mode_of(meta: &Metadata) -> u32 {
     #[cfg(unix)]
     {
@@ -438,7 +452,7 @@ pub(super) fn mode_of(meta: &Metadata) -> u32 {
     }
 }
 
-/// The modification time in nanoseconds since 1970.
+/// Returns the modification time in nanoseconds since 1970, or 0 if it is unknown.
 pub fn mtime_ns_of(meta: &Metadata) -> i64 {
     meta.modified()
         .map_or(0, |at| match at.duration_since(std::time::UNIX_EPOCH) {

@@ -1,36 +1,37 @@
-//! What of a home is to be captured: kinds, paths, and what the user leaves out.
+//! The scope of a backup: modes, paths, and globs of the user.
 
 use super::entry_name::EntryName;
-use super::metadata::Mode;
+use super::metadata::BackupMode;
 use super::name_table::NameSet;
 use crate::codex::home::Kind;
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use std::path::{Path, PathBuf};
 
-/// What to capture, and from where.
+/// The part of a home that a backup captures.
 #[derive(Debug, Clone)]
 pub struct CaptureScope {
-    /// The Codex home, absolute.
+    /// Absolute path of the Codex home.
     pub home: PathBuf,
-    /// Where the databases are, if outside the home (`sqlite_home`, `CODEX_SQLITE_HOME`).
+    /// Folder of the databases if it is not the home (`sqlite_home`, `CODEX_SQLITE_HOME`).
     pub sqlite_home: Option<PathBuf>,
-    /// Which kinds.
-    pub mode: Mode,
-    /// `tmp/` and `.tmp/` too.
+    /// The kinds of files to capture.
+    pub mode: BackupMode,
+    /// True to capture `tmp/` and `.tmp/` as well.
     pub include_tmp: bool,
-    /// What the user left out, relative to the home.
+    /// Globs of the user for paths to leave out, relative to the home.
     pub excludes: Excludes,
-    /// Where given: only this (safety backups).
-    pub only: Option<Part>,
-    /// What putting the archive back removes (safety backups).
+    /// Limits the capture to some paths; used for safety backups.
+    pub only: Option<HomeSubset>,
+    /// Paths that a restore of the archive removes; used for safety backups.
     pub undo_removes: Vec<EntryName>,
-    /// The manager home, where that is in the home: archives do not hold archives.
+    /// The manager home relative to the Codex home, if it is inside. It is excluded, so that
+    /// archives do not contain archives.
     pub(super) manager_home: Option<PathBuf>,
 }
 
 impl CaptureScope {
-    /// Everything that `mode` captures of `home`.
-    pub fn new(home: &Path, mode: Mode) -> Self {
+    /// Creates a scope with everything that `mode` captures of `home`.
+    pub fn new(home: &Path, mode: BackupMode) -> Self {
         Self {
             home: home.to_path_buf(),
             sqlite_home: None,
@@ -43,9 +44,9 @@ impl CaptureScope {
         }
     }
 
-    /// Leaves the manager home out, should it lie in the Codex home.
-    pub fn set_manager_home(&mut self, manager_home: &Path) {
-        // It may be about to be made: what is above it stands.
+    /// Excludes the manager home if it is inside the Codex home.
+    pub fn exclude_manager_home(&mut self, manager_home: &Path) {
+        // The manager home may not exist yet, so its nearest existing parent is resolved.
         let real = manager_home.ancestors().find_map(|above| {
             let rest = manager_home.strip_prefix(above).ok()?;
             Some(above.canonicalize().ok()?.join(rest))
@@ -60,40 +61,43 @@ impl CaptureScope {
         };
     }
 
-    /// Whether a path of this kind is captured.
+    /// Returns true if files of this kind are captured.
     pub fn captures(&self, kind: Kind) -> bool {
         if kind.is_excluded(self.include_tmp) {
             return false;
         }
         match self.mode {
-            Mode::Full => true,
-            Mode::Auth => kind.is_account(),
-            Mode::Sessions => kind.is_conversation(),
+            BackupMode::Full => true,
+            BackupMode::Auth => kind.is_account(),
+            BackupMode::Sessions => kind.is_conversation(),
         }
     }
 
-    /// Whether `only` names `relative`, a folder above it, or something below it.
-    pub(super) fn wants(&self, relative: &Path) -> bool {
-        self.only.as_ref().is_none_or(|part| part.touches(relative))
+    /// Returns true if `only` is unset, or names `relative`, one of its parents, or a path below
+    /// it.
+    pub(super) fn selects(&self, relative: &Path) -> bool {
+        self.only
+            .as_ref()
+            .is_none_or(|part| part.includes(relative))
     }
 }
 
-/// Part of a home: some paths and what is below them.
+/// A set of paths of a home, each including everything below it.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct HomeSubset {
     named: NameSet,
-    /// The folders that something named is in.
+    /// All parents of the named paths.
     above: NameSet,
 }
 
-impl Part {
-    /// The part that `named` names.
-    pub fn of(named: NameSet) -> Self {
+impl HomeSubset {
+    /// Creates the subset of the paths `named`.
+    pub fn new(named: NameSet) -> Self {
         let mut above = named.without(&named);
         let mut last = PathBuf::new();
         for name in named.iter() {
             let folders = || name.as_path().ancestors().skip(1);
-            // Names of one folder follow each other mostly.
+            // Names of one folder are usually adjacent; its parents are added once.
             if folders().next() == Some(&last) {
                 continue;
             }
@@ -103,14 +107,14 @@ impl Part {
         Self { named, above }
     }
 
-    fn touches(&self, relative: &Path) -> bool {
+    fn includes(&self, relative: &Path) -> bool {
         self.named.contains(relative)
-            || self.named.has_above(relative)
+            || self.named.contains_ancestor_of(relative)
             || self.above.contains(relative)
     }
 }
 
-/// Globs of paths to leave out.
+/// Globs for paths to leave out of a backup.
 #[derive(Debug, Clone, Default)]
 pub struct Excludes {
     globs: Vec<String>,
@@ -118,8 +122,11 @@ pub struct Excludes {
 }
 
 impl Excludes {
-    /// Compiles `globs`. A glob without `/` matches names at any depth, and `*` stays within a name, as for
-    /// git.
+    /// Compiles `globs`. A glob without `/` matches names at any depth, and `*` matches within one
+    /// name, as in git.
+    ///
+    /// # Errors
+    /// A glob has a syntax error.
     pub fn new(globs: &[String]) -> Result<Self, globset::Error> {
         let mut builder = GlobSetBuilder::new();
         for glob in globs {
@@ -135,14 +142,14 @@ impl Excludes {
         })
     }
 
-    /// As they were given.
+    /// Returns the globs as the user wrote them.
     pub fn globs(&self) -> &[String] {
         &self.globs
     }
 
-    /// Whether a glob, one that compiles, fits none of the paths that were left out, nor asks for something
-    /// below one of them, which nobody has looked at.
-    pub fn is_idle<'a>(glob: &str, mut left_out: impl Iterator<Item = &'a Path>) -> bool {
+    /// Returns true if the valid glob `glob` matches none of the paths `left_out` and cannot match
+    /// inside one of them, which the scan did not enter.
+    pub fn matches_nothing<'a>(glob: &str, mut left_out: impl Iterator<Item = &'a Path>) -> bool {
         let Ok(alone) = Self::new(&[glob.to_owned()]) else {
             return false;
         };
@@ -150,7 +157,7 @@ impl Excludes {
         !left_out.any(|path| alone.matches(path) || asked.starts_with(path))
     }
 
-    /// Whether `relative`, or a folder above it, is left out.
+    /// Returns true if a glob matches `relative` or one of its parents.
     pub fn matches(&self, relative: &Path) -> bool {
         !self.globs.is_empty()
             && relative
@@ -169,9 +176,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_glob_that_left_nothing_out_is_idle() {
+    fn matches_nothing_is_true_for_globs_without_excluded_paths() {
         let left_out = ["plugins", "sessions/2026/x.bin", "tmp"];
-        for (glob, idle) in [
+        for (glob, expected) in [
             ("plugins", false),
             ("/plugins/", false),
             ("*.bin", false),
@@ -181,13 +188,13 @@ mod tests {
             ("sessions/*.bin", true),
             ("*.dat", true),
         ] {
-            let found = Excludes::is_idle(glob, left_out.iter().map(Path::new));
-            assert_eq!(found, idle, "{glob}");
+            let found = Excludes::matches_nothing(glob, left_out.iter().map(Path::new));
+            assert_eq!(found, expected, "{glob}");
         }
     }
 
     #[test]
-    fn a_star_in_a_glob_stays_within_a_name() {
+    fn star_does_not_match_a_slash() {
         for (glob, path, matches) in [
             ("sessions/*.bin", "sessions/x.bin", true),
             ("sessions/*.bin", "sessions/2026/x.bin", false),

@@ -1,4 +1,4 @@
-//! Reading what stands beside an archive: a sidecar of ours or of the Python codex-manager.
+//! Reading the sidecar of an archive, written by this program or by the Python codex-manager.
 
 use super::metadata::Metadata;
 use super::python;
@@ -8,36 +8,36 @@ use serde::{Deserialize, Serialize};
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-/// The largest sidecar that is looked at: ours are below 16 kB.
+/// Maximum size of a sidecar that is read. Sidecars of this program are below 16 kB.
 pub const MAX_BYTES: usize = 1024 * 1024;
 
-/// Why a sidecar says nothing of its archive, which describes itself.
+/// The reason why a sidecar cannot be used. The archive also describes itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SidecarProblem {
-    /// There is none.
+    /// The sidecar does not exist.
     Missing,
-    /// It is no sidecar.
+    /// The file is not a valid sidecar. Carries the parse error.
     Damaged(String),
-    /// It is good, and describes another archive.
+    /// The sidecar is valid, but its size or digest is that of another archive.
     OfAnother,
-    /// It was written by a newer version of this program.
+    /// The sidecar has a newer schema, with this number.
     Newer(u64),
-    /// It cannot be read here and now, which says nothing about it.
+    /// The file cannot be read, which proves nothing about its content. Carries the system's error.
     Unreadable(String),
 }
 
 impl SidecarProblem {
-    /// Whether it may be another one the next time, though the file is the same.
+    /// Returns true if the problem can disappear without a change of the file.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Newer(_) | Self::Unreadable(_))
     }
 }
 
-/// Reads a sidecar of ours or of the Python tool.
+/// Reads a sidecar of this program or of the Python tool.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Returns the reason why the sidecar cannot be used.
 pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
     let bytes = read_bytes(path)?;
     if let Some(metadata) = python::parse_sidecar(&bytes) {
@@ -52,7 +52,7 @@ pub fn read(path: &Path) -> Result<Metadata, SidecarProblem> {
     }
 }
 
-/// The bytes of a sidecar, which are not many.
+/// Reads a sidecar's bytes, at most [`MAX_BYTES`].
 pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, SidecarProblem> {
     let mut bytes = Vec::new();
     let limit = MAX_BYTES as u64 + 1;

@@ -1,26 +1,27 @@
-//! Who takes the files of an archive while it is read.
+//! Interface between an archive that is read and the code that stores its files.
 
 use super::ArchiveError;
 use super::manifest::FileEntry;
 
-/// Takes the files of an archive.
+/// Receives the files of an archive while it is read.
 pub trait Sink: Sync {
-    /// Whether the content of this file is wanted.
+    /// Returns true if the content of this file is to be passed to [`Sink::write_chunk`].
     fn wants(&self, entry: &FileEntry) -> bool;
 
-    /// A part of a wanted file's content. Parts come from several threads and in any order; a small
-    /// file, also an empty one, comes in one.
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError>;
+    /// Receives `bytes` of a wanted file at byte `offset`. Chunks come from several threads in any
+    /// order. A small file, also an empty one, comes as one chunk.
+    fn write_chunk(&self, entry: &FileEntry, offset: u64, bytes: &[u8])
+    -> Result<(), ArchiveError>;
 
-    /// All parts of a wanted file have come, and they fit its digest.
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError>;
+    /// Called after all chunks of a wanted file were passed on and matched its digest.
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError>;
 }
 
-/// How much of an archive is read.
+/// The part of an archive that is read and checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All of it: everything is checked.
+    /// All members of the archive.
     All,
-    /// What the wanted files need; they are checked.
+    /// The members with content of wanted files.
     Wanted,
 }

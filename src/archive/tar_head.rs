@@ -1,4 +1,4 @@
-//! Header blocks of a tar stream.
+//! Encodes the header blocks of a tar stream.
 
 use super::entry_name::EntryName;
 use super::manifest::FileEntry;
@@ -14,7 +14,7 @@ pub(super) fn header(kind: EntryType, size: u64, mode: u32, mtime_ns: i64) -> He
     let seconds = mtime_ns.div_euclid(1_000_000_000);
     match u64::try_from(seconds) {
         Ok(seconds) => header.set_mtime(seconds),
-        // As GNU does before 1970: a number of 96 bits, the first of which says that it is one.
+        // GNU stores times before 1970 as a signed 96-bit number, marked by the first bit.
         Err(_) => header.as_old_mut().mtime = negative(seconds),
     }
     header.set_uid(0);
@@ -35,15 +35,15 @@ pub(super) fn entry_head(entry: &FileEntry) -> io::Result<Vec<u8>> {
     )
 }
 
-/// The header blocks of an entry, with a long name where it needs one.
+/// Returns the header blocks of an entry, with a GNU long name if the path needs one.
 pub(super) fn head_bytes(mut header: Header, path: &Path) -> io::Result<Vec<u8>> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.append_data(&mut header, path, io::empty())?;
     Ok(without_end(builder))
 }
 
-/// The header blocks of a link. Its target stands there as it was written: the builder by itself
-/// would tidy it up.
+/// Returns the header blocks of a symbolic link. Writes the target unchanged; `tar::Builder` would
+/// normalize it.
 #[cfg(unix)]
 pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read;
@@ -69,7 +69,7 @@ pub(super) fn link_bytes(mut header: Header, path: &Path, target: &Path) -> io::
     Ok(without_end(builder))
 }
 
-/// What was appended, without the end of a tar that the builder would write.
+/// Returns the appended blocks without the end-of-archive blocks of the builder.
 pub(super) fn without_end(builder: tar::Builder<Vec<u8>>) -> Vec<u8> {
     let len = builder.get_ref().len();
     let mut bytes = builder.into_inner().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! A tar stream, entry by entry, trusting nothing: names are checked, kinds that a home cannot hold
-//! are refused, and long names have a limit.
+//! Reads an untrusted tar stream entry by entry: validates names, refuses kinds that a home cannot
+//! have, and limits the size of extension headers.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
@@ -8,10 +8,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use tar::EntryType;
 
-/// The longest value of a long name or extended header. Names are at most 4096 bytes.
+/// Maximum size of a long name or extended header. Names have at most 4096 bytes.
 const MAX_EXTENSION_BYTES: u64 = 64 * 1024;
 
-/// One entry of a tar stream, its name checked.
+/// One entry of a tar stream with a valid name.
 #[derive(Debug)]
 pub(super) struct RawEntry {
     pub(super) name: EntryName,
@@ -19,11 +19,11 @@ pub(super) struct RawEntry {
     pub(super) size: u64,
     pub(super) mode: u32,
     pub(super) mtime_ns: i64,
-    /// Where its content begins in the stream.
+    /// Offset of the content in the stream, in bytes.
     pub(super) content_at: u64,
 }
 
-/// The kinds of entries that a home can hold.
+/// The kinds of entries that a home can have.
 #[derive(Debug)]
 pub(super) enum RawKind {
     File,
@@ -31,15 +31,15 @@ pub(super) enum RawKind {
     Link(PathBuf),
 }
 
-/// The content of one file, in chunks.
-pub(super) struct Content<'a> {
+/// The content of one file, read in chunks.
+pub(super) struct EntryContent<'a> {
     archive: &'a Path,
     reader: &'a mut dyn Read,
     buffer: Vec<u8>,
 }
 
-impl Content<'_> {
-    /// The next bytes; `None` at the end.
+impl EntryContent<'_> {
+    /// Returns the next bytes, or `None` at the end.
     pub(super) fn chunk(&mut self) -> Result<Option<&[u8]>, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
@@ -57,13 +57,13 @@ impl Content<'_> {
         Ok(Some(&self.buffer[..n]))
     }
 
-    /// Reads what is left.
+    /// Reads and discards the rest of the content.
     fn drain(&mut self) -> Result<(), ArchiveError> {
         while self.chunk()?.is_some() {}
         Ok(())
     }
 
-    /// All of it, if it is at most `limit` bytes.
+    /// Returns the complete content, or `None` if it is longer than `limit` bytes.
     pub(super) fn read_all(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ArchiveError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.chunk()? {
@@ -76,7 +76,7 @@ impl Content<'_> {
     }
 }
 
-impl std::fmt::Debug for Content<'_> {
+impl std::fmt::Debug for EntryContent<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Content")
             .field("archive", &self.archive)
@@ -84,26 +84,28 @@ impl std::fmt::Debug for Content<'_> {
     }
 }
 
-impl Read for Content<'_> {
+impl Read for EntryContent<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.reader.read(buffer)
     }
 }
 
-pub(super) type Visit<'a> = dyn FnMut(RawEntry, &mut Content<'_>) -> Result<(), ArchiveError> + 'a;
+pub(super) type EntryVisitor<'a> =
+    dyn FnMut(RawEntry, &mut EntryContent<'_>) -> Result<(), ArchiveError> + 'a;
 
-/// Reads a tar stream to its very end and gives each entry to `visit`; `archive` is for errors.
-/// Returns what follows the end of the tar.
+/// Reads a tar stream to its end and passes each entry to `visit`. `archive` is the path for error
+/// messages. Returns the reader, positioned after the end of the tar.
 pub(super) fn for_each_entry<R: Read>(
     stream: R,
     archive: &Path,
-    visit: &mut Visit<'_>,
+    visit: &mut EntryVisitor<'_>,
 ) -> Result<R, ArchiveError> {
     let broken = |e: &io::Error| ArchiveError::damaged(archive, e.to_string());
     let mut tar = tar::Archive::new(stream);
-    let mut pending = Extensions::default();
+    let mut pending = PendingExtensions::default();
     let mut buffer = vec![0; 128 * 1024];
-    // Raw entries: the long names and extended headers are read here, with a limit.
+    // Raw entries: long names and extended headers are read by `PendingExtensions`, with a limit.
+    // The tar crate reads them without one.
     for entry in tar.entries().map_err(|e| broken(&e))?.raw(true) {
         let mut entry = entry.map_err(|e| broken(&e))?;
         let kind = entry.header().entry_type();
@@ -112,7 +114,7 @@ pub(super) fn for_each_entry<R: Read>(
         }
         let extensions = std::mem::take(&mut pending);
         let raw = extensions.apply(archive, &entry)?;
-        let mut content = Content {
+        let mut content = EntryContent {
             archive,
             reader: &mut entry,
             buffer: std::mem::take(&mut buffer),
@@ -124,11 +126,11 @@ pub(super) fn for_each_entry<R: Read>(
     Ok(tar.into_inner())
 }
 
-/// Reads the header of the one entry that `bytes` begins with; its content is elsewhere.
+/// Reads the header of the only entry in `bytes`. The content is in other members.
 pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, ArchiveError> {
     let mut found = None;
     let mut tar = tar::Archive::new(bytes);
-    let mut pending = Extensions::default();
+    let mut pending = PendingExtensions::default();
     for entry in tar
         .entries()
         .map_err(|e| ArchiveError::damaged(archive, e.to_string()))?
@@ -149,21 +151,21 @@ pub(super) fn read_head(bytes: &[u8], archive: &Path) -> Result<RawEntry, Archiv
         Some((entry, end)) if end == bytes.len() as u64 => Ok(entry),
         _ => Err(ArchiveError::damaged(
             archive,
-            "a member is not the header that it should be",
+            "a member does not hold exactly one header",
         )),
     }
 }
 
-/// What extension entries said about the entry that follows them.
+/// Values of extension headers for the entry that follows them.
 #[derive(Debug, Default)]
-struct Extensions {
+struct PendingExtensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     mtime_ns: Option<i64>,
 }
 
-impl Extensions {
-    /// Takes an extension entry in; false if `entry` is none.
+impl PendingExtensions {
+    /// Reads an extension header. Returns false if `entry` is none.
     fn take(
         &mut self,
         path: &Path,
@@ -212,7 +214,7 @@ impl Extensions {
         Ok(true)
     }
 
-    /// The entry with what was said about it.
+    /// Combines the entry's header with the extension values.
     fn apply(
         self,
         path: &Path,
@@ -236,14 +238,17 @@ impl Extensions {
                     .link
                     .or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
                 let target = target.ok_or_else(|| named("a link without a target"))?;
-                RawKind::Link(raw_path(target).ok_or_else(|| named("a link that is no text"))?)
+                RawKind::Link(
+                    raw_path(target).ok_or_else(|| named("a link target that is not Unicode"))?,
+                )
             }
             EntryType::Link => return Err(named("a hard link")),
             EntryType::Char | EntryType::Block => return Err(named("a device")),
             EntryType::Fifo => return Err(named("a pipe")),
             _ => return Err(named("an unknown kind of entry")),
         };
-        // One before 1970 is a number of 96 bits, of which the last 64 are given here.
+        // GNU stores a time before 1970 as a 96-bit number; the tar crate returns its lower 64
+        // bits.
         let seconds = header.mtime().unwrap_or(0).cast_signed();
         Ok(RawEntry {
             name,
@@ -258,7 +263,7 @@ impl Extensions {
     }
 }
 
-/// A PAX time: decimal seconds with an optional fraction.
+/// Parses a PAX time, decimal seconds with an optional fraction, into nanoseconds.
 fn parse_mtime(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits: String = fraction
@@ -286,7 +291,7 @@ fn until_nul(mut bytes: Vec<u8>) -> Vec<u8> {
 #[cfg(unix)]
 #[allow(
     clippy::unnecessary_wraps,
-    reason = "elsewhere a path may be no Unicode"
+    reason = "on other systems a path must be Unicode"
 )]
 fn raw_path(bytes: Vec<u8>) -> Option<PathBuf> {
     use std::os::unix::ffi::OsStringExt;
@@ -303,7 +308,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pax_time_before_1970_counts_its_fraction_backwards() {
+    fn pax_times_before_1970_subtract_the_fraction() {
         for (text, nanos) in [
             ("1.5", Some(1_500_000_000)),
             ("-1.5", Some(-1_500_000_000)),

@@ -1,9 +1,9 @@
-//! Checking an archive: every byte against its digest, every database by SQLite's own check.
+//! Verifies an archive: every byte against its digest, every database by SQLite's integrity check.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::manifest::FileEntry;
-use super::reader::{Archive, Layout};
+use super::reader::{ArchiveReader, Layout};
 use super::sidecar::{self, SidecarProblem};
 use super::sink::{Extent, Sink};
 use crate::codex::database::{self, DatabaseError};
@@ -17,37 +17,39 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-/// What was found in one archive.
+/// The result of verifying one archive.
 #[derive(Debug)]
 pub struct VerifyReport {
-    /// The archive.
+    /// Path of the archive.
     pub archive: PathBuf,
-    /// What is wrong with the archive itself; empty when it is good, or could not be read.
+    /// Damage of the archive itself. Empty if it is good or could not be read.
     pub problems: Vec<String>,
-    /// Why the archive could not be read to its end, which says nothing about it.
+    /// The error that ended reading, which proves nothing about the archive.
     pub unread: Option<IoError>,
-    /// What is wrong with its sidecar, without which it is whole all the same.
+    /// Problem of the sidecar. The archive can be restored without one.
     pub sidecar: Option<SidecarProblem>,
-    /// What could not be checked: archives of the Python tool carry no digests.
+    /// Parts that could not be checked: archives of the Python tool have no digests.
     pub notes: Vec<String>,
 }
 
 impl VerifyReport {
-    /// Whether the archive was read through and can be put back, whatever its sidecar is like.
+    /// Returns true if the archive was read completely and can be restored, whatever the state of
+    /// its sidecar.
     pub fn is_archive_good(&self) -> bool {
         self.problems.is_empty() && self.unread.is_none()
     }
 
-    /// Whether nothing is wrong, with its sidecar neither.
+    /// Returns true if neither the archive nor its sidecar has a problem.
     pub fn is_ok(&self) -> bool {
         self.is_archive_good() && self.sidecar.is_none()
     }
 }
 
-/// Checks the archive at `path`; databases are unpacked into `tmp` for that.
+/// Verifies the archive at `path`. Unpacks its databases into `tmp` for that.
 ///
 /// # Errors
-/// Only what says nothing about any archive: no room, no right to write into `tmp`, interrupted.
+/// Only errors that prove nothing about the archive: too little disk space, no write access to
+/// `tmp`, interruption.
 pub fn verify(
     path: &Path,
     tmp: &Path,
@@ -60,13 +62,13 @@ pub fn verify(
         sidecar: None,
         notes: Vec::new(),
     };
-    match read_through(path, tmp, progress, &mut report) {
+    match read_completely(path, tmp, progress, &mut report) {
         Ok(()) => Ok(report),
         Err(ArchiveError::Io(e)) if e.path == path => {
             report.unread = Some(e);
             Ok(report)
         }
-        Err(e) if e.is_of_machine() => Err(e),
+        Err(e) if e.is_environmental() => Err(e),
         Err(e) => {
             report.problems.push(e.to_string());
             Ok(report)
@@ -74,15 +76,15 @@ pub fn verify(
     }
 }
 
-fn read_through(
+fn read_completely(
     path: &Path,
     tmp: &Path,
     progress: &dyn Progress,
     report: &mut VerifyReport,
 ) -> Result<(), ArchiveError> {
-    let archive = Archive::open(path)?;
+    let archive = ArchiveReader::open(path)?;
     let checker = Checker::new(&archive, Staging::inside(tmp)?);
-    let needed_bytes = contents_of_databases(&archive);
+    let needed_bytes = database_bytes(&archive);
     if let Some(free_bytes) = space::free_bytes(tmp).filter(|free| *free < needed_bytes) {
         return Err(ArchiveError::NoSpace {
             folder: tmp.to_path_buf(),
@@ -91,24 +93,24 @@ fn read_through(
         });
     }
     for journal in &checker.journals {
-        let torn = format!("{journal}: copied in the middle of a write (a journal)");
+        let torn = format!("{journal}: copied in the middle of a write (it has a journal)");
         let torn = ArchiveError::damaged(path, torn);
         report.problems.push(torn.to_string());
     }
-    // Another reader of the same bytes: the two keep each other's disk warm.
-    let is_ours = matches!(archive.layout(), Layout::Ours(_));
+    // Runs at the same time as the archive is read, so that both use the same cached disk blocks.
+    let is_ours = matches!(archive.layout(), Layout::Native(_));
     let (sidecar, read) = parallel::both(
         || is_ours.then(|| compare_with_sidecar(path)),
         || archive.read(Extent::All, &checker, progress),
     );
     match read {
-        Err(e) if e.is_of_machine() => return Err(e),
+        Err(e) if e.is_environmental() => return Err(e),
         Err(e) => report.problems.push(e.to_string()),
         Ok(()) => {}
     }
     for (name, copy) in checker.databases() {
-        let told = || digest_of(&archive, name);
-        match check_database(copy, told)? {
+        let listed = || digest_of(&archive, name);
+        match check_database(copy, listed)? {
             Ok(()) => {}
             Err(e) => report.problems.push(format!("{name}: {e}")),
         }
@@ -117,32 +119,33 @@ fn read_through(
         None => report
             .notes
             .push("no digests: made by the Python codex-manager".into()),
-        // Of one that is damaged the digest is another: that says nothing more.
+        // The digest of a damaged archive always differs from the sidecar's; that adds no
+        // information.
         Some(Some(SidecarProblem::OfAnother)) if !report.problems.is_empty() => {}
         Some(problem) => report.sidecar = problem,
     }
     Ok(())
 }
 
-fn contents_of_databases(archive: &Archive) -> u64 {
+fn database_bytes(archive: &ArchiveReader) -> u64 {
     let files = archive.contents().files;
     let databases = files.iter().filter(is_database);
     databases.map(|f| f.size).fold(0, u64::saturating_add)
 }
 
-fn digest_of(archive: &Archive, name: &EntryName) -> Option<Sha256Digest> {
+fn digest_of(archive: &ArchiveReader, name: &EntryName) -> Option<Sha256Digest> {
     let files = archive.contents().files;
     files.iter().find(|f| f.path == *name)?.sha256
 }
 
-/// Checks a database that was unpacked, of which the archive `told` the digest. The Python tool's
-/// archives may hold a `-wal`, copied apart: what counts is both together.
+/// Checks an unpacked database. `listed` returns its digest in the archive. A `-wal` beside it,
+/// which archives of the Python tool can have, is folded in first.
 ///
 /// # Errors
-/// The copy could not be checked, which says nothing about the archive.
+/// The copy could not be checked, which proves nothing about the archive.
 fn check_database(
     copy: &Path,
-    told: impl FnOnce() -> Option<Sha256Digest>,
+    listed: impl FnOnce() -> Option<Sha256Digest>,
 ) -> Result<Result<(), DatabaseError>, ArchiveError> {
     let has_wal = home::database_sidecars(copy).iter().any(|p| p.exists());
     let folded = if has_wal {
@@ -153,11 +156,12 @@ fn check_database(
     match folded.and_then(|()| database::check(copy)) {
         Err(e) if e.is_of_machine() => Err(e.into()),
         Err(e) if !has_wal => {
-            // What was unpacked had the digest it should have: has it still?
+            // The unpacked bytes matched their digest. If the copy differs now, the disk is at
+            // fault and not the archive.
             let file = file_open::open(copy).at("read", copy)?;
             let (digest, _) = hash::sha256_of(&mut BufReader::new(file)).at("read", copy)?;
-            if told().is_some_and(|told| told.to_string() != digest) {
-                let other = std::io::Error::other("it is not what was written");
+            if listed().is_some_and(|listed| listed.to_string() != digest) {
+                let other = std::io::Error::other("the content differs from what was written");
                 return Err(other).at("read back", copy)?;
             }
             Ok(Err(e))
@@ -166,7 +170,8 @@ fn check_database(
     }
 }
 
-/// The sidecar knows the digest of the whole archive.
+/// Compares the archive with size and digest in its sidecar. Returns the sidecar's problem, if
+/// there is one.
 fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveError> {
     let Some(sidecar) = super::names::sidecar_path(path) else {
         return Ok(None);
@@ -181,27 +186,28 @@ fn compare_with_sidecar(path: &Path) -> Result<Option<SidecarProblem>, ArchiveEr
     Ok((!same).then_some(SidecarProblem::OfAnother))
 }
 
-/// Unpacks databases, and what the Python tool copied beside them, so that they can be checked.
+/// Unpacks the databases of an archive, and the `-wal` files that the Python tool copied, to check
+/// them.
 struct Checker {
-    /// Holds what is unpacked; gone with it.
+    /// The folder of the unpacked files, removed when dropped.
     _staging: Staging,
     places: HashMap<EntryName, PathBuf>,
     journals: Vec<EntryName>,
-    /// Whether what is no database at all may stand in the place of one: ours tell of it when they are
-    /// made, and have digests.
-    takes_wrecks: bool,
+    /// True if a file with a database's name may have other content. `backup` reports such files
+    /// when it archives them, and the digest covers them.
+    allows_non_databases: bool,
 }
 
 impl Checker {
-    fn new(archive: &Archive, staging: Staging) -> Self {
+    fn new(archive: &ArchiveReader, staging: Staging) -> Self {
         let contents = archive.contents();
         let databases = contents.files.iter().filter(is_database);
         let mut places: HashMap<_, _> = databases
             .enumerate()
             .map(|(i, f)| (f.path, staging.path(&format!("{i}.sqlite"))))
             .collect();
-        // Never a rollback journal: SQLite removes files that one names.
-        let beside: Vec<_> = contents
+        // Rollback journals are never unpacked: SQLite removes files that one names.
+        let wals: Vec<_> = contents
             .files
             .iter()
             .filter_map(|f| {
@@ -212,7 +218,7 @@ impl Checker {
                 Some((f.path, copy.into()))
             })
             .collect();
-        places.extend(beside);
+        places.extend(wals);
         let journals = contents
             .files
             .iter()
@@ -222,11 +228,12 @@ impl Checker {
             _staging: staging,
             places,
             journals,
-            takes_wrecks: !matches!(archive.layout(), Layout::Python(_)),
+            allows_non_databases: !matches!(archive.layout(), Layout::Python(_)),
         }
     }
 
-    /// The databases that were unpacked; where wrecks may be, by their heads.
+    /// Returns the unpacked databases. Where other content is allowed, only files with a SQLite
+    /// header.
     fn databases(&self) -> Vec<(&EntryName, &Path)> {
         let mut databases: Vec<_> = self
             .places
@@ -235,7 +242,7 @@ impl Checker {
             .filter(|(_, copy)| {
                 let is_empty = || copy.metadata().is_ok_and(|meta| meta.len() == 0);
                 copy.extension().is_some_and(|e| e == "sqlite")
-                    && (database::is_sqlite(copy) || !(self.takes_wrecks || is_empty()))
+                    && (database::is_sqlite(copy) || !(self.allows_non_databases || is_empty()))
             })
             .collect();
         databases.sort();
@@ -248,7 +255,12 @@ impl Sink for Checker {
         self.places.contains_key(&entry.path)
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         let Some(copy) = self.places.get(&entry.path) else {
             return Ok(());
         };
@@ -261,22 +273,23 @@ impl Sink for Checker {
         Ok(position::write_all_at(&file, bytes, offset).at("write", copy)?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }
 
-/// Whether an entry is a rollback journal beside a database.
+/// Returns true if the entry is a rollback journal beside a database.
 fn is_journal(entry: &FileEntry) -> bool {
     kind_of(entry.path.as_path()) == Kind::DatabaseSidecar
         && entry.path.to_string().ends_with("-journal")
 }
 
-/// Whether an entry is a database by its name, in the home or outside it.
+/// Returns true if the entry has a database's name, in the home or in the folder for external
+/// databases.
 pub(super) fn is_database(entry: &FileEntry) -> bool {
     let path = entry.path.as_path();
     kind_of(path) == Kind::Database
-        || path.parent() == Some(Path::new(super::manifest::OUTSIDE_DATABASES))
+        || path.parent() == Some(Path::new(super::manifest::EXTERNAL_DATABASES_FOLDER))
 }
 
 #[cfg(test)]
@@ -285,23 +298,23 @@ mod tests {
     use std::fs;
 
     #[test]
-    fn only_what_is_wrong_with_the_content_is_damage() {
+    fn only_wrong_content_counts_as_damage() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("0.sqlite");
-        let told = |bytes: &[u8]| {
+        let listed = |bytes: &[u8]| {
             let mut hasher = hash::Hasher::default();
             hasher.update(bytes);
             Some(hasher.digest())
         };
         let gone = check_database(&copy, || None).unwrap_err();
-        assert!(gone.is_of_machine(), "{gone}");
+        assert!(gone.is_environmental(), "{gone}");
 
-        let wreck = [b"SQLite format 3\0".as_slice(), &[0xff; 4096]].concat();
-        fs::write(&copy, &wreck).unwrap();
-        for told in [told(&wreck), None] {
-            check_database(&copy, || told).unwrap().unwrap_err();
+        let garbage = [b"SQLite format 3\0".as_slice(), &[0xff; 4096]].concat();
+        fs::write(&copy, &garbage).unwrap();
+        for listed in [listed(&garbage), None] {
+            check_database(&copy, || listed).unwrap().unwrap_err();
         }
-        let changed = check_database(&copy, || told(b"another")).unwrap_err();
-        assert!(changed.is_of_machine(), "{changed}");
+        let changed = check_database(&copy, || listed(b"another")).unwrap_err();
+        assert!(changed.is_environmental(), "{changed}");
     }
 }

@@ -2,19 +2,19 @@
 
 mod show;
 
-use self::show::{show_done, show_plan, show_young, warn_of_idle};
+use self::show::{show_done, show_plan, show_up_to_date, warn_of_unused_globs};
 use super::account::{warn_all, warn_not_noted};
 use super::refresh::inquiry;
 use crate::archive::ArchiveError;
-use crate::archive::capture::{self, Captured, Workplace};
+use crate::archive::capture::{self, CaptureOptions, CapturedHome};
 use crate::archive::format::Compression;
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
-use crate::archive::publish::{self, Published};
+use crate::archive::publish::{self, PublishedArchive};
 use crate::archive::restore::pending;
 use crate::archive::restore::safety::SAFETY_LABEL;
-use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::LeftOut;
+use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use crate::archive::scan::PathNote;
 use crate::archive::scope::{CaptureScope, Excludes};
 use crate::codex::auth::AuthFile;
 use crate::codex::config::CodexConfig;
@@ -57,7 +57,7 @@ const MAX_LABEL_CHARS: usize = 200;
 pub struct BackupArgs {
     /// What to take
     #[arg(long, value_enum, default_value = "full")]
-    mode: Mode,
+    mode: BackupMode,
     /// Take tmp/ and .tmp/ too
     #[arg(long)]
     include_tmp: bool,
@@ -95,7 +95,7 @@ pub struct BackupArgs {
 }
 
 /// What a backup will do.
-struct Plan {
+struct BackupPlan {
     scope: CaptureScope,
     report: StatusReport,
     metadata: Metadata,
@@ -105,11 +105,11 @@ struct Plan {
 }
 
 /// What came of it, beside the archive.
-struct Done {
+struct BackupResult {
     reused_bytes: u64,
-    excluded: Vec<LeftOut>,
-    skipped: Vec<LeftOut>,
-    damaged: Vec<LeftOut>,
+    excluded: Vec<PathNote>,
+    skipped: Vec<PathNote>,
+    damaged: Vec<PathNote>,
 }
 
 impl BackupArgs {
@@ -129,8 +129,8 @@ impl BackupArgs {
             let message = format!("--label {SAFETY_LABEL} is for what restore makes");
             return Err(CommandError::usage(message).hint("take any other word"));
         }
-        if let Some(young) = self.young_enough(context)? {
-            return Ok(show_young(context, &young));
+        if let Some(recent) = self.recent_archive(context)? {
+            return Ok(show_up_to_date(context, &recent));
         }
         let plan = self.plan(context)?;
         if self.dry_run {
@@ -162,7 +162,7 @@ impl BackupArgs {
             ))
             .hint("run the same command again; no archive was made"));
         }
-        let outcome = Done {
+        let outcome = BackupResult {
             reused_bytes: captured.packed.reused_bytes,
             excluded: captured.excluded,
             skipped: captured.skipped,
@@ -179,14 +179,14 @@ impl BackupArgs {
         warn_all(&context.ui, &noted.warnings);
         let is_noted = warn_not_noted(&context.ui, noted.failures);
         show_done(context, &published, &plan.report, &outcome);
-        warn_of_idle(context, &plan.globs, &outcome.excluded);
-        let no_figure = !self.no_status && lacks_figure(&plan.report);
+        warn_of_unused_globs(context, &plan.globs, &outcome.excluded);
+        let no_quota = !self.no_status && lacks_quota(&plan.report);
         let is_whole = outcome.skipped.is_empty() && outcome.damaged.is_empty();
-        Ok(Outcome::partial_if(no_figure || !is_whole || !is_noted))
+        Ok(Outcome::partial_if(no_quota || !is_whole || !is_noted))
     }
 
     /// Takes the home, copying from the archive before where that is sound.
-    fn capture(&self, context: &Context, plan: &Plan) -> Result<Captured, CommandError> {
+    fn capture(&self, context: &Context, plan: &BackupPlan) -> Result<CapturedHome, CommandError> {
         let manager = &context.settings.manager_home;
         let (backups, tmp) = (store::backups(manager), manager.join("tmp"));
         let records = store::archives(manager)?;
@@ -198,16 +198,16 @@ impl BackupArgs {
             compression,
         };
         let mut source = store::previous(&records, &context.settings.codex_home, self.mode)
-            .and_then(|path| Source::open(&backups.join(path), options));
+            .and_then(|path| PreviousArchive::open(&backups.join(path), options));
         loop {
             let bar = context.ui.bar("backing up", 0);
-            let workplace = Workplace {
+            let options = CaptureOptions {
                 backups: &backups,
                 tmp: &tmp,
                 compression,
                 source: source.as_ref(),
             };
-            let captured = capture::capture(&plan.scope, &workplace, plan.metadata.clone(), &bar);
+            let captured = capture::capture(&plan.scope, &options, plan.metadata.clone(), &bar);
             match (captured, &source) {
                 (Err(ArchiveError::Damaged { archive, detail }), Some(damaged))
                     if archive == damaged.path() =>
@@ -223,7 +223,7 @@ impl BackupArgs {
         }
     }
 
-    fn plan(&self, context: &Context) -> Result<Plan, CommandError> {
+    fn plan(&self, context: &Context) -> Result<BackupPlan, CommandError> {
         let settings = &context.settings;
         let home = settings.codex_home.clone();
         if !home.is_dir() {
@@ -235,7 +235,7 @@ impl BackupArgs {
         let mut scope = CaptureScope::new(&home, self.mode);
         scope.include_tmp = self.include_tmp || settings.preferences.include_tmp;
         scope.sqlite_home = sqlite_home(&home, context);
-        scope.set_manager_home(&settings.manager_home);
+        scope.exclude_manager_home(&settings.manager_home);
         let configured = settings.preferences.exclude.iter();
         let globs: Vec<_> = configured.chain(&self.exclude).cloned().collect();
         let is_empty = |glob: &&String| glob.trim_matches('/').is_empty();
@@ -248,9 +248,9 @@ impl BackupArgs {
         scope.excludes = Excludes::new(&globs)
             .map_err(|e| CommandError::usage("--exclude is no glob").because(e))?;
         let report = self.observe(context)?;
-        warn_about(context, &report, self.no_status || self.dry_run);
+        warn_of_missing_quota(context, &report, self.no_status || self.dry_run);
         let (metadata, stem) = self.describe(context, &report);
-        Ok(Plan {
+        Ok(BackupPlan {
             scope,
             report,
             metadata,
@@ -329,7 +329,7 @@ impl BackupArgs {
     }
 
     /// The newest archive of this home and mode, if it is younger than `--if-older`.
-    fn young_enough(&self, context: &Context) -> Result<Option<Published>, CommandError> {
+    fn recent_archive(&self, context: &Context) -> Result<Option<PublishedArchive>, CommandError> {
         let Some(text) = &self.if_older else {
             return Ok(None);
         };
@@ -364,7 +364,7 @@ impl BackupArgs {
         }
         let archive = store::backups(manager).join(&newest.path);
         let sidecar = names::sidecar_path(&archive).unwrap_or_default();
-        Ok(Some(Published {
+        Ok(Some(PublishedArchive {
             archive,
             sidecar,
             metadata: newest.metadata.clone(),
@@ -374,7 +374,7 @@ impl BackupArgs {
 
 /// Half of one state and half of another is no archive.
 fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
-    if pending::is_at_work(&context.settings.codex_home) {
+    if pending::is_in_progress(&context.settings.codex_home) {
         return Err(
             CommandError::failed("a restore of this home is at work in another process")
                 .hint("wait for it to end, then run the same command again; no archive was made"),
@@ -386,9 +386,9 @@ fn refuse_during_restore(context: &Context) -> Result<(), CommandError> {
 /// Removes what killed processes left in the manager home. What stays only takes room.
 fn sweep(context: &Context, manager: &Path) {
     for e in left_over::sweep(manager) {
-        let told = CommandError::from(e).in_one_line();
+        let message = CommandError::from(e).in_one_line();
         context.ui.warn(format_args!(
-            "left over in {}: {told}",
+            "left over in {}: {message}",
             manager.join("tmp").display()
         ));
     }
@@ -426,12 +426,12 @@ fn quota_end(
 }
 
 /// Whether a figure was wanted and there is none from any source.
-fn lacks_figure(report: &StatusReport) -> bool {
+fn lacks_quota(report: &StatusReport) -> bool {
     let signed_out = report.identity.is_none() && report.store.reads_auth_json();
     report.observation.is_none() && !report.is_api_key() && !signed_out
 }
 
-fn warn_about(context: &Context, report: &StatusReport, not_asked: bool) {
+fn warn_of_missing_quota(context: &Context, report: &StatusReport, not_asked: bool) {
     for note in &report.notes {
         context.ui.warn(note);
     }

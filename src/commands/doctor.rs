@@ -162,7 +162,7 @@ fn mend(context: &Context, dry_run: bool) -> Vec<Check> {
                         Recovery::Finished(_) | Recovery::Undone(_) => {
                             tried("restore", Ok("an interrupted restore was settled".into()));
                         }
-                        Recovery::PutOff(obstacle) => {
+                        Recovery::Deferred(obstacle) => {
                             tried("restore", Err(SwapError::from(obstacle).into()));
                         }
                         _ => {}

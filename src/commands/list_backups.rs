@@ -1,7 +1,7 @@
 //! `list-backups`: the archives, by account.
 
 use super::account::{self, local, printable, style_of};
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names::ARCHIVE_SUFFIX;
 use crate::codex::identity::Identity;
 use crate::context::Context;
@@ -62,7 +62,7 @@ pub struct ListBackupsArgs {
 
 /// The JSON document. Its keys are a contract.
 #[derive(Serialize)]
-struct ListJson {
+struct ListBackupsJson {
     backups: Vec<BackupRow>,
 }
 
@@ -70,7 +70,7 @@ struct ListJson {
 struct BackupRow {
     archive: Option<String>,
     path: Option<PathBuf>,
-    mode: Mode,
+    mode: BackupMode,
     email: Option<String>,
     account_id: Option<String>,
     session_start_at: Option<String>,
@@ -115,7 +115,7 @@ impl ListBackupsArgs {
                 .collect();
             context
                 .ui
-                .document("list-backups", &ListJson { backups: rows });
+                .document("list-backups", &ListBackupsJson { backups: rows });
         } else {
             show(context, &records, &accounts);
         }

@@ -126,7 +126,7 @@ impl NormalizeArgs {
     /// A folder cannot be listed, a flag means nothing, or a document cannot be written.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let options = LegacyOptions {
-            session_duration: duration_of(
+            session_duration: session_duration(
                 self.session_duration_hours
                     .unwrap_or(context.settings.preferences.session_duration_hours),
             )?,
@@ -214,7 +214,7 @@ impl NormalizeArgs {
 }
 
 /// A quota that lasts a week has lasted a week at most.
-fn duration_of(hours: f64) -> Result<Duration, CommandError> {
+fn session_duration(hours: f64) -> Result<Duration, CommandError> {
     if !(0.0..=168.0).contains(&hours) {
         return Err(CommandError::usage(format!(
             "--session-duration-hours must be from 0 to 168: {hours}"
@@ -321,13 +321,13 @@ fn is_taken(backups: &Path, record: &LegacyRecord, name: &str) -> bool {
     };
     match document::read::<Metadata>(&sidecar) {
         Ok(DocumentState::Absent) => archive.symlink_metadata().is_ok(),
-        Ok(DocumentState::Good(metadata)) => !is_of(&metadata, record),
+        Ok(DocumentState::Good(metadata)) => !belongs_to(&metadata, record),
         Ok(DocumentState::Damaged(_)) | Err(_) => true,
     }
 }
 
 /// Whether a sidecar is the one of this legacy file.
-fn is_of(metadata: &Metadata, record: &LegacyRecord) -> bool {
+fn belongs_to(metadata: &Metadata, record: &LegacyRecord) -> bool {
     metadata.legacy_auth_filename == record.metadata.legacy_auth_filename
         && metadata.source_codex_home == record.metadata.source_codex_home
         && metadata.session_start_at == record.metadata.session_start_at
@@ -499,18 +499,18 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
             printable(reason)
         ));
     }
-    let (told, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
+    let (reported, others): (Vec<_>, Vec<_>) = skipped.iter().partition(|s| {
         let name = s
             .path
             .file_name()
             .map(|n| n.to_string_lossy().to_lowercase());
         s.is_fault || name.is_some_and(|n| n.ends_with("_auth.json"))
     });
-    for skipped in told {
+    for skipped in reported {
         let path = printable(&skipped.path.to_string_lossy());
         ui.warn(format_args!("skipped, {}: {path}", skipped.reason));
     }
-    name_others(&others, ui);
+    show_other_files(&others, ui);
     ui.report(format_args!(
         "{}: {} new, {} changed, {} unchanged; {} skipped",
         pluralize(merged.records.len(), "record"),
@@ -522,7 +522,7 @@ fn show(merged: &Merged, skipped: &[Skipped], context: &Context) {
 }
 
 /// Names files that were never meant: the first few for each reason, as there may be a whole home of them.
-fn name_others(others: &[&Skipped], ui: &Ui) {
+fn show_other_files(others: &[&Skipped], ui: &Ui) {
     const SHOWN: usize = 10;
     if ui.wants_json() {
         return;

@@ -1,9 +1,9 @@
 //! `prune`: old archives go to the trash, by rules.
 
 use super::account::{printable, warn_not_noted};
-use super::verify::{finding, read_through};
+use super::verify::{finding, verify_archive};
 use crate::archive::ArchiveError;
-use crate::archive::reader::Archive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::SidecarProblem;
 use crate::archive::verify::VerifyReport;
 use crate::context::Context;
@@ -149,17 +149,17 @@ impl PruneArgs {
     fn prune(&self, context: &Context) -> Result<Outcome, CommandError> {
         let rules = self.rules(context)?;
         let manager = &context.settings.manager_home;
-        let mut looked = Looked::default();
+        let mut checks = ArchiveChecks::default();
         // What takes long, before anybody has to wait for us.
-        let mut plan = plan(context, &rules, &mut looked, self.dry_run)?;
+        let mut plan = plan(context, &rules, &mut checks, self.dry_run)?;
         // From the plan that counts to the last move nobody else adds or removes an archive.
         let held = if self.dry_run || !store::backups(manager).is_dir() {
             None
         } else {
             let held = FileLock::exclusive_unless_interrupted(&manager.join(LOCK_NAME))?;
             trash::settle_holding(manager, &held)?;
-            plan = self::plan(context, &rules, &mut looked, self.dry_run)?;
-            store::note_verified_holding(manager, &looked.findings(), &held)?;
+            plan = self::plan(context, &rules, &mut checks, self.dry_run)?;
+            store::note_verified_holding(manager, &checks.findings(), &held)?;
             Some(held)
         };
         let moved = sum(&plan.drop);
@@ -299,20 +299,20 @@ fn refresh(context: &Context) -> bool {
 
 /// What was seen of archives, by name; of the file that had this stamp.
 #[derive(Default)]
-struct Looked(BTreeMap<String, Look>);
+struct ArchiveChecks(BTreeMap<String, ArchiveCheck>);
 
-struct Look {
+struct ArchiveCheck {
     stamp: Option<FileStamp>,
     soundness: Soundness,
     /// What reading all of it came to.
     found: Option<Finding>,
 }
 
-impl Looked {
+impl ArchiveChecks {
     /// What `inventory.json` is to note.
     fn findings(&self) -> Vec<Finding> {
         let all = self.0.values();
-        all.filter_map(|look| look.found.clone()).collect()
+        all.filter_map(|check| check.found.clone()).collect()
     }
 }
 
@@ -321,7 +321,7 @@ impl Looked {
 fn plan(
     context: &Context,
     rules: &KeepRules,
-    looked: &mut Looked,
+    checks: &mut ArchiveChecks,
     dry_run: bool,
 ) -> Result<RetentionPlan, CommandError> {
     let manager = &context.settings.manager_home;
@@ -330,14 +330,15 @@ fn plan(
     let stamps = records.iter().map(|r| (r.path.as_str(), &r.archive));
     let stamps: HashMap<&str, &Option<FileStamp>> = stamps.collect();
     // Whoever changed a file meanwhile has it looked at again.
-    let is_same = |name: &str, look: &Look| stamps.get(name).is_some_and(|s| **s == look.stamp);
-    looked.0.retain(|name, look| is_same(name, look));
+    let is_same =
+        |name: &str, check: &ArchiveCheck| stamps.get(name).is_some_and(|s| **s == check.stamp);
+    checks.0.retain(|name, check| is_same(name, check));
     let stamp = |name: &str| stamps.get(name).and_then(|s| (*s).clone());
     let mut candidates: Vec<_> = records.iter().filter_map(Candidate::of).collect();
     loop {
         for candidate in &mut candidates {
-            if let Some(look) = looked.0.get(&candidate.archive) {
-                candidate.soundness = look.soundness.clone();
+            if let Some(check) = checks.0.get(&candidate.archive) {
+                candidate.soundness = check.soundness.clone();
             }
         }
         let plan = retention::plan(&candidates, rules, &context.now(), context.settings.zone);
@@ -363,18 +364,18 @@ fn plan(
             let path = backups.join(&name);
             let stamp = stamp(&name);
             let (soundness, found) = if opened_all {
-                let report = read_through(context, &path, dry_run)?;
+                let report = verify_archive(context, &path, dry_run)?;
                 let found = finding(&report, stamp.clone(), context.local_now());
                 (soundness_of(report), found)
             } else {
                 (open(&path)?, None)
             };
-            let look = Look {
+            let check = ArchiveCheck {
                 stamp,
                 soundness,
                 found,
             };
-            looked.0.insert(name, look);
+            checks.0.insert(name, check);
         }
     }
 }
@@ -396,7 +397,7 @@ fn soundness_of(report: VerifyReport) -> Soundness {
 
 /// Whether the structure of an archive is whole.
 fn open(path: &Path) -> Result<Soundness, CommandError> {
-    match Archive::open(path) {
+    match ArchiveReader::open(path) {
         Ok(_) => Ok(Soundness::Sound),
         Err(ArchiveError::Interrupted) => Err(CommandError::interrupted()),
         Err(e) => Ok(match catalog::problem_of(&e) {

@@ -1,4 +1,4 @@
-//! `restore`: an archive goes back into the Codex home, or into a folder.
+//! The command `restore`: restores an archive into the Codex home, or into another folder.
 
 use super::account::{self, warn_all, warn_not_noted};
 use super::list_backups::entries_of;
@@ -6,11 +6,11 @@ use super::restore_session;
 use super::verify::find_archive;
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
 use crate::archive::entry_name::EntryName;
-use crate::archive::metadata::Mode;
-use crate::archive::reader::Archive;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::restore::RestoreError;
 use crate::archive::restore::apply::{self, RestoreReport, RestoreRequest};
-use crate::archive::restore::plan::{RestorePlan, Selection, Target};
+use crate::archive::restore::plan::{RestorePlan, RestoreTarget, Selection};
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::daemon;
 use crate::codex::program::Program;
@@ -31,14 +31,14 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long Codex may take to stop its daemon.
-const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// The time limit for Codex's daemon to stop.
+const DAEMON_STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Put an archive back
+/// Restore an archive into the Codex home
 ///
-/// Everything is checked before anything is touched, what will change is archived first, and the
-/// new state is exchanged for the old in one step: a crash leaves the one or the other. The live
-/// login is kept when it is newer than the archive's.
+/// Everything is checked before the first change. A safety backup saves what will change. Then the
+/// old state is exchanged for the new one in one step, so a crash leaves one or the other. The live
+/// login is kept if it is newer than the archive's.
 #[allow(
     clippy::struct_excessive_bools,
     reason = "each is a flag on the command line"
@@ -54,53 +54,53 @@ pub struct RestoreArgs {
     /// A name under backups/, a path, an account, or `latest`
     #[arg(value_name = "ARCHIVE|ACCOUNT|latest")]
     what: Option<String>,
-    /// Only this file or folder, relative to the Codex home; may be given several times
+    /// Restore only this file or folder, relative to the Codex home; may be given several times
     #[arg(long, value_name = "PATH", num_args = 1..)]
     only: Vec<PathBuf>,
-    /// Only this conversation: its id, the beginning of one, or its name
+    /// Restore only this conversation: its id, a prefix of the id, or its name
     #[arg(long, value_name = "ID|NAME")]
     session: Option<String>,
-    /// Into this empty or new folder instead of the Codex home
+    /// Restore into this new or empty folder instead of the Codex home
     #[arg(long, value_name = "DIR", conflicts_with = "merge")]
     to: Option<PathBuf>,
-    /// Which login goes live
+    /// The login that goes live
     #[arg(long, value_enum, default_value = "newest")]
     auth: AuthPolicy,
-    /// Keep what exists only here, and the longer of two conversations
+    /// Keep files that only the home has, and the longer version of each conversation
     #[arg(long)]
     merge: bool,
     /// Stop Codex's background daemon first
     #[arg(long)]
     stop_daemon: bool,
-    /// Do not archive what will change
+    /// Do not make a safety backup of what will change
     #[arg(long)]
     no_safety_backup: bool,
-    /// Show what would be done; write nothing
+    /// Print what would be done; change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 impl RestoreArgs {
-    /// Runs the command.
+    /// Runs the command. Asks before it replaces the login of another account.
     ///
     /// # Errors
-    /// See [`RestoreError`]; unless it says otherwise nothing was changed.
+    /// See [`RestoreError`]. Unless it says otherwise, nothing was changed.
     pub fn run(self, context: &Context) -> Result<Outcome, CommandError> {
         let settings = &context.settings;
         let (folder, target) = match &self.to {
-            Some(folder) => (context.env.absolute(folder), Target::Elsewhere),
-            None => (settings.codex_home.clone(), Target::Home),
+            Some(folder) => (context.env.absolute(folder), RestoreTarget::Elsewhere),
+            None => (settings.codex_home.clone(), RestoreTarget::Home),
         };
-        let is_among = |home: &PathBuf| {
-            // One that is there already makes a folder around it no empty one.
+        let overlaps = |home: &PathBuf| {
+            // An existing home makes a folder around it not empty, which has an error of its own.
             tree::lies_in(&folder, home) || (!home.exists() && tree::lies_in(home, &folder))
         };
         let homes = [&settings.codex_home, &settings.manager_home];
-        if target == Target::Elsewhere && homes.into_iter().any(is_among) {
-            return Err(RestoreError::AmongHomes(folder).into());
+        if target == RestoreTarget::Elsewhere && homes.into_iter().any(overlaps) {
+            return Err(RestoreError::OverlapsHome(folder).into());
         }
         let path = self.resolve(context)?;
-        let archive = Archive::open(&path)?;
+        let archive = ArchiveReader::open(&path)?;
         let selection = self.selection(&archive)?;
         let mut request = RestoreRequest {
             archive: &archive,
@@ -119,7 +119,7 @@ impl RestoreArgs {
         };
         let plan = match apply::plan(&request) {
             Err(RestoreError::AnotherAccount { archive, live })
-                if !self.dry_run && Self::agrees(context, &archive, &live) =>
+                if !self.dry_run && Self::confirm_account_switch(context, &archive, &live) =>
             {
                 request.may_switch_account = true;
                 apply::plan(&request)?
@@ -136,13 +136,14 @@ impl RestoreArgs {
             }
             return Ok(Outcome::Done);
         }
-        if self.stop_daemon && target == Target::Home {
+        if self.stop_daemon && target == RestoreTarget::Home {
             stop_daemon(context)?;
         }
         let bar = context.ui.bar("restoring", plan.bytes);
-        // Before anything is exchanged: a sync is not to take for deleted what the archive lacks.
+        // Before the exchange, so that a sync does not take files that the archive lacks for
+        // deleted.
         let marks = match target {
-            Target::Home if !plan.partial || !plan.removed.is_empty() => {
+            RestoreTarget::Home if !plan.partial || !plan.removed.is_empty() => {
                 Some(Marks::leave(&settings.manager_home, &request.folder)?)
             }
             _ => None,
@@ -153,22 +154,22 @@ impl RestoreArgs {
             marks.take_back();
         }
         let mut report = applied?;
-        let is_noted = note(context, target, &mut report);
-        show_done(context, &archive, &request, &report);
-        Ok(Outcome::partial_if(!is_noted))
+        let is_recorded = record_result(context, target, &mut report);
+        show_report(context, &archive, &request, &report);
+        Ok(Outcome::partial_if(!is_recorded))
     }
 
-    fn agrees(context: &Context, archive: &str, live: &str) -> bool {
+    fn confirm_account_switch(context: &Context, archive: &str, live: &str) -> bool {
         let question = format!(
             "{live} is signed in; the archive is of {archive}. Save the live login to its profile and go on?"
         );
         context.ui.confirm(question) == Some(true)
     }
 
-    /// The archive that was meant.
+    /// Returns the path of the archive that the argument names.
     fn resolve(&self, context: &Context) -> Result<PathBuf, CommandError> {
         let Some(what) = self.what.as_deref() else {
-            return pick(context);
+            return pick_archive(context);
         };
         let is_path = what.ends_with(".tar.gz") || what.contains(['/', '\\']);
         if is_path {
@@ -177,7 +178,7 @@ impl RestoreArgs {
         let backups = store::backups(&context.settings.manager_home);
         let records = store::archives(&context.settings.manager_home)?;
         let found = if what == LATEST {
-            best_of(&records, |_| true)
+            newest_matching(&records, |_| true)
         } else {
             if let Ok(path) = find_archive(context, Path::new(what)) {
                 return Ok(path);
@@ -188,12 +189,12 @@ impl RestoreArgs {
                 .collect();
             let entries = entries_of(&accounts, &records);
             let wanted = &entries[resolve::resolve(&entries, what)?].identity;
-            best_of(&records, |r| {
+            newest_matching(&records, |r| {
                 r.metadata.identity().is_some_and(|i| i.is_same(wanted))
             })
         };
         found.map(|r| backups.join(&r.path)).ok_or_else(|| {
-            CommandError::failed(format!("no archive to restore: {what}")).hint(
+            CommandError::failed(format!("no archive found for {what}")).hint(
                 if records.is_empty() {
                     "make the first one: codex-manager backup"
                 } else {
@@ -203,7 +204,7 @@ impl RestoreArgs {
         })
     }
 
-    fn selection(&self, archive: &Archive) -> Result<Selection, CommandError> {
+    fn selection(&self, archive: &ArchiveReader) -> Result<Selection, CommandError> {
         let mut selection = Selection::default();
         for path in &self.only {
             let name = EntryName::of_path(path).map_err(|reason| {
@@ -221,31 +222,32 @@ impl RestoreArgs {
     }
 }
 
-/// Notes what is done; whether all of it is noted.
-fn note(context: &Context, target: Target, report: &mut RestoreReport) -> bool {
+/// Records the result in `inventory.json` and the profiles. Returns false, after a warning, if that
+/// failed in part.
+fn record_result(context: &Context, target: RestoreTarget, report: &mut RestoreReport) -> bool {
     let (ui, settings) = (&context.ui, &context.settings);
     let (manager, now, zone) = (&settings.manager_home, context.now(), settings.zone);
     let mut failures: Vec<CommandError> = Vec::new();
-    failures.extend(report.unsettled.take().map(Into::into));
+    failures.extend(report.owner_error.take().map(Into::into));
     if let Some(safety) = &report.safety {
-        let noted = store::note_archive(manager, safety, &now, zone);
-        warn_all(ui, &noted.warnings);
-        failures.extend(noted.failures.into_iter().map(Into::into));
+        let recorded = store::note_archive(manager, safety, &now, zone);
+        warn_all(ui, &recorded.warnings);
+        failures.extend(recorded.failures.into_iter().map(Into::into));
     }
-    if target == Target::Home {
+    if target == RestoreTarget::Home {
         match store::note_profiles(manager, &now, zone) {
-            Ok(noted) => warn_all(ui, &noted.warnings),
+            Ok(recorded) => warn_all(ui, &recorded.warnings),
             Err(e) => failures.push(e.into()),
         }
     }
     warn_not_noted(ui, failures)
 }
 
-/// How the newest archive is called.
+/// The argument that means the newest archive.
 pub const LATEST: &str = "latest";
 
-/// Lets somebody at a terminal choose; elsewhere the archive has to be named.
-fn pick(context: &Context) -> Result<PathBuf, CommandError> {
+/// Lets the user choose at a terminal. Elsewhere the archive has to be an argument.
+fn pick_archive(context: &Context) -> Result<PathBuf, CommandError> {
     let manager = &context.settings.manager_home;
     let mut records = store::archives(manager)?;
     records.retain(ArchiveRecord::is_usable);
@@ -264,9 +266,9 @@ fn pick(context: &Context) -> Result<PathBuf, CommandError> {
     }
 }
 
-/// The newest full archive that `wanted` takes; where there is none, the newest of any mode.
-/// Safety backups are put back by their names alone.
-fn best_of(
+/// Returns the newest full archive that `wanted` accepts, or else the newest of any mode. Never a
+/// safety backup: these are restored by name only.
+fn newest_matching(
     records: &[ArchiveRecord],
     wanted: impl Fn(&ArchiveRecord) -> bool,
 ) -> Option<&ArchiveRecord> {
@@ -276,9 +278,9 @@ fn best_of(
         .filter(|r| r.metadata.label.as_deref() != Some(SAFETY_LABEL))
         .max_by_key(|r| {
             (
-                r.metadata.mode == Mode::Full,
+                r.metadata.mode == BackupMode::Full,
                 r.metadata.created_at,
-                r.metadata.mode == Mode::Sessions,
+                r.metadata.mode == BackupMode::Sessions,
             )
         })
 }
@@ -290,13 +292,18 @@ fn stop_daemon(context: &Context) -> Result<(), CommandError> {
     }
     let program = Program::find(settings.codex_bin.as_deref(), &context.env)
         .map_err(|e| CommandError::failed("cannot stop Codex's background daemon").because(e))?;
-    daemon::stop(&program, &settings.codex_home, &context.env, STOP_PATIENCE)
-        .map_err(|e| CommandError::codex_running(e.to_string()))?;
+    daemon::stop(
+        &program,
+        &settings.codex_home,
+        &context.env,
+        DAEMON_STOP_TIMEOUT,
+    )
+    .map_err(|e| CommandError::codex_running(e.to_string()))?;
     context.ui.note("stopped Codex's background daemon");
     Ok(())
 }
 
-/// The JSON document. Its keys are a contract.
+/// The JSON document. Its keys are an interface.
 #[derive(Serialize)]
 struct RestoreJson<'a> {
     archive: String,
@@ -311,7 +318,7 @@ struct RestoreJson<'a> {
     dry_run: bool,
 }
 
-fn name_of(archive: &Archive) -> String {
+fn name_of(archive: &ArchiveReader) -> String {
     archive
         .path()
         .file_name()
@@ -320,17 +327,17 @@ fn name_of(archive: &Archive) -> String {
         .into_owned()
 }
 
-fn shown(names: &[EntryName]) -> Vec<String> {
+fn names_as_text(names: &[EntryName]) -> Vec<String> {
     names.iter().map(ToString::to_string).collect()
 }
 
 fn show_plan(
     context: &Context,
-    archive: &Archive,
+    archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) {
-    let removed = shown(&plan.removed.sorted());
+    let removed = names_as_text(&plan.removed.sorted());
     context.ui.document(
         "restore",
         &RestoreJson {
@@ -348,12 +355,12 @@ fn show_plan(
     );
     let ui = &context.ui;
     ui.report(format_args!(
-        "would put back {} ({}) into {}",
+        "would restore {} ({}) into {}",
         pluralize(plan.writes.len() + usize::from(plan.wants_login), "file"),
         bytes(plan.bytes),
         request.folder.display(),
     ));
-    if request.target == Target::Home {
+    if request.target == RestoreTarget::Home {
         ui.report(format_args!(
             "  {} replaced, {} added, {} removed",
             plan.writes.len() - plan.added.len(),
@@ -367,9 +374,9 @@ fn show_plan(
     ui.note("nothing was written (--dry-run)");
 }
 
-fn show_done(
+fn show_report(
     context: &Context,
-    archive: &Archive,
+    archive: &ArchiveReader,
     request: &RestoreRequest<'_>,
     report: &RestoreReport,
 ) {
@@ -384,7 +391,7 @@ fn show_done(
             target: &request.folder,
             files: report.files,
             bytes: report.bytes,
-            removed: shown(&report.removed.sorted()),
+            removed: names_as_text(&report.removed.sorted()),
             safety_backup: safety.clone(),
             auth: Some(report.auth),
             notes: &report.notes,
@@ -402,21 +409,23 @@ fn show_done(
     ui.report(match report.auth {
         AuthOutcome::Restored => "login: as in the archive",
         AuthOutcome::KeptNewer => "login: kept the newer one",
-        AuthOutcome::Skipped => "login: not touched",
+        AuthOutcome::Skipped => "login: unchanged",
     });
     if !report.removed.is_empty() {
         let removed = pluralize(report.removed.len(), "file");
-        ui.report(format_args!("removed {removed} that the archive lacks"));
+        ui.report(format_args!(
+            "removed {removed} that are not in the archive"
+        ));
     }
-    for note in &report.notes {
-        ui.note(format_args!("note: {note}"));
+    for record_result in &report.notes {
+        ui.note(format_args!("note: {record_result}"));
     }
     match safety {
         Some(safety) => ui.note(format_args!(
             "undo with: codex-manager restore {}",
             shell::word(&safety)
         )),
-        None if request.target == Target::Elsewhere => ui.note(format_args!(
+        None if request.target == RestoreTarget::Elsewhere => ui.note(format_args!(
             "use it with: CODEX_HOME={} codex",
             shell::word(&request.folder.to_string_lossy())
         )),

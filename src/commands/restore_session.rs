@@ -1,8 +1,8 @@
-//! `restore --session`: which rollouts of an archive a conversation needs.
+//! `restore --session`: finds the rollouts that a conversation needs in an archive.
 
 use crate::archive::ArchiveError;
 use crate::archive::manifest::FileEntry;
-use crate::archive::reader::Archive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::restore::RestoreError;
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::home::{Kind, kind_of};
@@ -15,12 +15,14 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
 use std::sync::Mutex;
 
-/// The rollouts of one conversation: by id, the beginning of one, or the name that the archived
-/// index gives it.
-/// It brings those along whose beginnings it continues.
-pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
+/// Returns the file names of the rollouts of one conversation, chosen by id, prefix of the id, or
+/// name in the archived index; and of the rollouts that it continues.
+pub(super) fn conversations(
+    archive: &ArchiveReader,
+    wanted: &str,
+) -> Result<Vec<String>, CommandError> {
     if wanted.trim().is_empty() {
-        return Err(CommandError::usage("--session wants an id or a name"));
+        return Err(CommandError::usage("--session needs an id or a name"));
     }
     let by_id = |id: &str| -> Vec<String> {
         let files = archive.contents().files.iter();
@@ -42,14 +44,14 @@ pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<Strin
         [] => Err(RestoreError::NotFound(wanted.to_owned()).into()),
         [_] => with_parents(archive, found),
         several => {
-            let named = &several[..several.len().min(SHOWN_CONVERSATIONS)];
+            let named = &several[..several.len().min(MAX_LISTED_CONVERSATIONS)];
             let more = if named.len() < several.len() {
                 ", …"
             } else {
                 ""
             };
             Err(CommandError::failed(format!(
-                "{wanted:?} may be one of {} conversations",
+                "{wanted:?} matches {} conversations",
                 several.len()
             ))
             .hint(format!("they are: {}{more}", named.join(", "))))
@@ -57,8 +59,11 @@ pub(super) fn conversations(archive: &Archive, wanted: &str) -> Result<Vec<Strin
     }
 }
 
-/// The same rollouts, and those that they continue (`history_base`), as far as the archive has them.
-fn with_parents(archive: &Archive, mut names: Vec<String>) -> Result<Vec<String>, CommandError> {
+/// Adds the rollouts that these continue (`history_base`), if the archive has them.
+fn with_parents(
+    archive: &ArchiveReader,
+    mut names: Vec<String>,
+) -> Result<Vec<String>, CommandError> {
     let mut next = 0;
     while next < names.len() {
         let parent = parent_of(archive, &names[next])?;
@@ -75,37 +80,42 @@ fn with_parents(archive: &Archive, mut names: Vec<String>) -> Result<Vec<String>
     Ok(names)
 }
 
-/// The conversation whose beginning the rollout of this name continues.
-fn parent_of(archive: &Archive, name: &str) -> Result<Option<String>, CommandError> {
+/// Returns the id of the conversation that the rollout `name` continues.
+fn parent_of(archive: &ArchiveReader, name: &str) -> Result<Option<String>, CommandError> {
     let mut files = archive.contents().files.iter();
     let found =
         files.find(|f| ConversationFile::of(f.path.as_path()).is_some_and(|c| c.name == name));
     let Some(entry) = found else {
         return Ok(None);
     };
-    let head = Head {
+    let head = RolloutHeadSink {
         entry: &entry,
         beginning: Mutex::default(),
     };
     archive.read(Extent::Wanted, &head, &Silent)?;
     let beginning = head.beginning.into_inner().unwrap_or_default();
-    // What cannot be read of it says nothing of others; it comes back as it is.
+    // An unreadable rollout continues nothing. It is restored as it is.
     let meta = rollout::head_in(&beginning, entry.path.as_path()).unwrap_or_default();
     Ok(meta.and_then(|meta| meta.parent()))
 }
 
-/// Takes the beginning of one file out of an archive: what comes in one part.
-struct Head<'a> {
+/// Reads the first part of one file of an archive.
+struct RolloutHeadSink<'a> {
     entry: &'a FileEntry,
     beginning: Mutex<Vec<u8>>,
 }
 
-impl Sink for Head<'_> {
+impl Sink for RolloutHeadSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         entry.path == self.entry.path
     }
 
-    fn part(&self, _entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        _entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         if offset == 0
             && let Ok(mut beginning) = self.beginning.lock()
         {
@@ -114,30 +124,30 @@ impl Sink for Head<'_> {
         Ok(())
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }
 
-/// How many conversations are named when one was not told enough.
-const SHOWN_CONVERSATIONS: usize = 8;
+/// The number of conversations that the hint for an ambiguous name lists.
+const MAX_LISTED_CONVERSATIONS: usize = 8;
 
-/// The longest line of `session_index.jsonl` that is looked at.
-const MAX_LINE_BYTES: u64 = 1024 * 1024;
+/// The longest line of `session_index.jsonl` that is parsed, in bytes.
+const MAX_INDEX_LINE_BYTES: u64 = 1024 * 1024;
 
-/// The conversations that the archived `session_index.jsonl` calls `wanted`; the last line of an id
-/// counts.
-fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandError> {
-    // Without a name on the disk, and gone when it is closed.
+/// Returns the ids of the conversations that the archived `session_index.jsonl` names `wanted`. The
+/// last line of an id counts.
+fn ids_by_name(archive: &ArchiveReader, wanted: &str) -> Result<Vec<String>, CommandError> {
+    // A file without a name, which is removed when it is closed.
     let index = tempfile::tempfile().at("create a temp file in", std::env::temp_dir())?;
-    archive.read(Extent::Wanted, &SessionIndex(&index), &Silent)?;
+    archive.read(Extent::Wanted, &SessionIndexSink(&index), &Silent)?;
     let mut ids: Vec<String> = Vec::new();
     let mut lines = BufReader::new(&index);
     lines.rewind().at("read", archive.path())?;
     let mut line = Vec::new();
-    // Codex's lines are short; what is longer is none of them.
+    // A longer line is not from Codex.
     while (&mut lines)
-        .take(MAX_LINE_BYTES)
+        .take(MAX_INDEX_LINE_BYTES)
         .read_until(b'\n', &mut line)
         .at("read", archive.path())?
         > 0
@@ -156,19 +166,24 @@ fn ids_by_name(archive: &Archive, wanted: &str) -> Result<Vec<String>, CommandEr
     Ok(ids)
 }
 
-/// Takes `session_index.jsonl` out of an archive.
-struct SessionIndex<'a>(&'a File);
+/// Writes `session_index.jsonl` of an archive into a file.
+struct SessionIndexSink<'a>(&'a File);
 
-impl Sink for SessionIndex<'_> {
+impl Sink for SessionIndexSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         kind_of(entry.path.as_path()) == Kind::SessionIndex
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         Ok(position::write_all_at(self.0, bytes, offset).at("write", entry.path.as_path())?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }

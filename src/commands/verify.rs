@@ -5,7 +5,7 @@ use super::restore::LATEST;
 use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
-use crate::archive::reader::Archive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
 use crate::archive::verify::{self, VerifyReport};
 use crate::context::Context;
@@ -102,7 +102,7 @@ impl VerifyArgs {
     ) -> Result<(), CommandError> {
         for path in self.paths(context)? {
             let stamp = catalog::stamp(&path);
-            let mut report = read_through(context, &path, self.dry_run)?;
+            let mut report = verify_archive(context, &path, self.dry_run)?;
             let mut repaired = false;
             if self.repair && report.is_archive_good() {
                 match repair_sidecar(&path, self.dry_run) {
@@ -158,13 +158,13 @@ impl VerifyArgs {
 ///
 /// # Errors
 /// The user asked to stop, or there is no room to unpack its databases for checking.
-pub(super) fn read_through(
+pub(super) fn verify_archive(
     context: &Context,
     path: &Path,
     dry_run: bool,
 ) -> Result<VerifyReport, CommandError> {
     let bar = context.ui.bar("verifying", 0);
-    let tmp = Scratch::find(context, &context.settings.manager_home, dry_run)?;
+    let tmp = ScratchFolder::find(context, &context.settings.manager_home, dry_run)?;
     Ok(verify::verify(path, tmp.path(), &bar)?)
 }
 
@@ -203,12 +203,12 @@ fn no_archives(backups: &Path) -> CommandError {
 
 /// Where databases are unpacked for checking: the manager home, unless it may not be written to;
 /// then a folder of the run's own.
-enum Scratch {
+enum ScratchFolder {
     Own(PathBuf),
     Temporary(tempfile::TempDir),
 }
 
-impl Scratch {
+impl ScratchFolder {
     fn find(context: &Context, manager_home: &Path, dry_run: bool) -> Result<Self, CommandError> {
         let own = manager_home.join("tmp");
         // The folder may be there, and nobody may write into it.
@@ -275,7 +275,7 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
     ) {
         return Ok(false);
     }
-    let archive = match Archive::open(path) {
+    let archive = match ArchiveReader::open(path) {
         Ok(archive) => archive,
         Err(ArchiveError::Interrupted) => return Err(CommandError::interrupted()),
         // What is wrong with it is said by whoever checks it.
@@ -292,7 +292,7 @@ pub(super) fn repair_sidecar(path: &Path, dry_run: bool) -> Result<bool, Command
         archive_sha256,
         ..archive.metadata().clone()
     };
-    metadata.bound();
+    metadata.limit_size();
     if !dry_run {
         if sidecar.exists() {
             crate::io::atomic::keep_copy(&sidecar, ".damaged")?;

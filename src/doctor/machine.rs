@@ -1,7 +1,7 @@
 //! What the machine does to the homes: its clock, its zone, its disks, and who else syncs them.
 
 use super::{Check, World};
-use crate::archive::metadata::Mode;
+use crate::archive::metadata::BackupMode;
 use crate::codex::auth::AuthFile;
 use crate::codex::home::AUTH_JSON;
 use crate::context;
@@ -150,7 +150,7 @@ fn zone(tz: Option<&str>, zone: Zone) -> Check {
 /// what is in the home.
 fn room(world: &World<'_>) -> Option<Check> {
     let records = store::archives(world.manager_home).ok()?;
-    let newest = store::newest(&records, |metadata| metadata.mode == Mode::Full);
+    let newest = store::newest(&records, |metadata| metadata.mode == BackupMode::Full);
     let backups = store::backups(world.manager_home);
     let there = backups.ancestors().find(|folder| folder.is_dir())?;
     let free = space::free_bytes(there)?;

@@ -3,7 +3,7 @@
 use super::machine::SKEW_MINUTES;
 use super::{Check, Remedy, World, first_of, privacy};
 use crate::accounts::profile::{Profile, Profiles};
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
 use crate::archive::restore::{pending, swap};
 use crate::archive::sidecar::SidecarProblem;
@@ -458,7 +458,7 @@ fn ages(records: &[ArchiveRecord], world: &World<'_>) -> Vec<Check> {
 
 /// When the newest archive of everything was made, of those that are not dated ahead.
 fn newest_full(records: &[ArchiveRecord], now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let wanted = |m: &Metadata| m.mode == Mode::Full && !is_ahead(m, now);
+    let wanted = |m: &Metadata| m.mode == BackupMode::Full && !is_ahead(m, now);
     store::newest(records, wanted).map(|record| record.metadata.created_at.to_utc())
 }
 
@@ -537,10 +537,10 @@ fn trash_size(home: &Path) -> Option<Check> {
 }
 
 fn left_overs(world: &World<'_>) -> Vec<Check> {
-    let folders = pending::folders(world.codex_home, world.manager_home);
+    let folders = pending::candidate_folders(world.codex_home, world.manager_home);
     let mut folders = folders.iter().map(|(folder, _)| folder);
     let pending = folders.find(|folder| folder.exists());
-    let restore = if let Some(folder) = pending.filter(|folder| !swap::is_at_work(folder)) {
+    let restore = if let Some(folder) = pending.filter(|folder| !swap::is_in_progress(folder)) {
         let message = format!(
             "an interrupted restore is not finished: {}",
             folder.display()
@@ -552,10 +552,10 @@ fn left_overs(world: &World<'_>) -> Vec<Check> {
         Check::warn("restore", "a restore is at work in another process")
             .because("the home is about to be replaced")
             .advised("wait for it to end")
-    } else if let Some(remains) = pending::remains(world.codex_home).first() {
+    } else if let Some(leftover) = pending::leftovers(world.codex_home).first() {
         let message = format!(
             "what a restore replaced is still there: {}",
-            remains.display()
+            leftover.display()
         );
         Check::warn("restore", message)
             .because("it could not be removed, and only takes room")

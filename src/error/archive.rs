@@ -38,27 +38,30 @@ impl From<crate::codex::database::DatabaseError> for CommandError {
 
 impl From<crate::archive::restore::swap::SwapError> for CommandError {
     fn from(error: crate::archive::restore::swap::SwapError) -> Self {
-        use crate::archive::restore::swap::{Obstacle, SwapError};
+        use crate::archive::restore::swap::{RecoveryObstacle, SwapError};
         match error {
             SwapError::Io(e) => e.into(),
             SwapError::Document(e) => e.into(),
             SwapError::InProgress(_) => {
                 Self::wrap(ErrorKind::Failed, error).hint("wait for it to end; nothing was changed")
             }
-            SwapError::NotOurs(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("look at it, and remove it if you do not know it; nothing was changed"),
-            SwapError::Clash(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("nothing was changed; replace less at once, with --only"),
-            SwapError::PutOff(Obstacle::InUse { .. }) => Self::wrap(ErrorKind::CodexRunning, error)
-                .hint("end Codex, then finish it with: codex-manager doctor; nothing was changed"),
-            SwapError::PutOff(Obstacle::Unrecognised { .. }) => Self::wrap(
+            SwapError::ForeignFolder(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("inspect it, and remove it if you do not need it; nothing was changed"),
+            SwapError::ConflictingSteps(_) => Self::wrap(ErrorKind::Failed, error)
+                .hint("restore fewer files at once with --only; nothing was changed"),
+            SwapError::Deferred(RecoveryObstacle::InUse { .. }) => {
+                Self::wrap(ErrorKind::CodexRunning, error).hint(
+                    "end Codex, then finish it with: codex-manager doctor; nothing was changed",
+                )
+            }
+            SwapError::Deferred(RecoveryObstacle::Unrecognized { .. }) => Self::wrap(
                 ErrorKind::Refused,
                 error,
             )
             .hint(
-                "look at both, keep what you need, and move that folder away; nothing was changed",
+                "inspect both, keep what you need, and move the second folder away; nothing was changed",
             ),
-            SwapError::PutOff(Obstacle::Missing(_)) => {
+            SwapError::Deferred(RecoveryObstacle::MissingFolder(_)) => {
                 Self::wrap(ErrorKind::Refused, error).hint("mount its disk; nothing was changed")
             }
             SwapError::DamagedJournal { .. } => Self::wrap(ErrorKind::Failed, error).hint(
@@ -80,10 +83,10 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
             RestoreError::Database(e) => e.into(),
             RestoreError::Busy(_) => Self::wrap(ErrorKind::CodexRunning, error)
                 .hint("end these first, or stop Codex's daemon with --stop-daemon; nothing was changed"),
-            RestoreError::StartedMeanwhile { ref left_at, .. } => {
+            RestoreError::CodexStarted { ref left_at, .. } => {
                 let places: Vec<_> = left_at.iter().map(|p| p.display().to_string()).collect();
                 let hint = format!(
-                    "what was written meanwhile is in {}; end Codex, then run the same command again",
+                    "files that Codex wrote meanwhile are in {}; end Codex, then run the same command again",
                     places.join(" and ")
                 );
                 Self::wrap(ErrorKind::CodexRunning, error).hint(hint)
@@ -95,24 +98,24 @@ impl From<crate::archive::restore::RestoreError> for CommandError {
                 .hint("restore without --merge, or put the archive elsewhere with --to DIR; nothing was changed"),
             RestoreError::SharedDatabases(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("restore into a folder of its own with --to DIR; nothing was changed")
-                .hint("if no other home does, and this one was moved: codex-manager history repair"),
+                .hint("if no other home uses them, because this home was moved: codex-manager history repair"),
             RestoreError::OutsideDatabases(_) => Self::wrap(ErrorKind::Refused, error)
-                .hint("--yes if that is where you want them; --to DIR puts all into one folder; nothing was changed"),
-            RestoreError::Mounted(_) => Self::wrap(ErrorKind::Refused, error)
+                .hint("to write there, add --yes; to restore everything into one folder, use --to DIR; nothing was changed"),
+            RestoreError::MountInside(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("unmount it, or restore elsewhere with --to DIR; nothing was changed"),
-            RestoreError::AmongHomes(_) => Self::wrap(ErrorKind::Usage, error)
+            RestoreError::OverlapsHome(_) => Self::wrap(ErrorKind::Usage, error)
                 .hint("name a folder elsewhere; nothing was changed"),
             RestoreError::DanglingHome(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("mount its disk, or remove the link; nothing was changed"),
             RestoreError::NotEmpty(_) => Self::wrap(ErrorKind::Refused, error)
                 .hint("name a new or empty folder; nothing was changed"),
             RestoreError::NotFound(_) => Self::wrap(ErrorKind::Failed, error)
-                .hint("list what is in an archive with: tar tzf ARCHIVE; nothing was changed"),
-            RestoreError::Unsaved { may_go_without: true, .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("mend these, or go on without with --no-safety-backup; nothing was changed"),
-            RestoreError::Unsaved { .. } => Self::wrap(ErrorKind::Refused, error)
-                .hint("see that these can be read; nothing was changed"),
-            RestoreError::OtherStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
+                .hint("list the files of an archive with: tar tzf ARCHIVE; nothing was changed"),
+            RestoreError::BackupIncomplete { can_skip_backup: true, .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("make these readable, or restore without a safety backup with --no-safety-backup; nothing was changed"),
+            RestoreError::BackupIncomplete { .. } => Self::wrap(ErrorKind::Refused, error)
+                .hint("make these readable; nothing was changed"),
+            RestoreError::OtherCredentialStore(_) => Self::wrap(ErrorKind::Refused, error).hint(
                 "set cli_auth_credentials_store = \"file\" in config.toml of the Codex home; nothing was changed",
             ),
         }

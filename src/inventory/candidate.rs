@@ -1,7 +1,7 @@
 //! An archive as the rules of retention see it: whose it is, what it counts with, and whether it is good.
 
 use super::records::{ArchiveRecord, Problem};
-use crate::archive::metadata::Mode;
+use crate::archive::metadata::BackupMode;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::codex::identity::Identity;
 use chrono::{DateTime, Utc};
@@ -78,9 +78,9 @@ impl Candidate {
         let bytes = record.archive.as_ref()?.bytes;
         let class = match metadata.mode {
             _ if metadata.label.as_deref() == Some(SAFETY_LABEL) => Class::Safety,
-            Mode::Full => Class::Full,
-            Mode::Auth => Class::Auth,
-            Mode::Sessions => Class::Sessions,
+            BackupMode::Full => Class::Full,
+            BackupMode::Auth => Class::Auth,
+            BackupMode::Sessions => Class::Sessions,
         };
         let soundness = match (record.problem(), &record.verified) {
             (Some(Problem::Damaged(detail)), _) => Soundness::Damaged(detail.clone()),

@@ -7,7 +7,7 @@ use crate::archive::ArchiveError;
 use crate::archive::metadata::Metadata;
 use crate::archive::names;
 use crate::archive::python;
-use crate::archive::reader::Archive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::sidecar::{self, SidecarProblem};
 use crate::io::{IoContext, IoError, parallel};
 use std::collections::{BTreeMap, HashMap};
@@ -169,7 +169,7 @@ fn archive(
         }
         Err(problem) => (None, problem),
     };
-    match (Archive::open(path), told) {
+    match (ArchiveReader::open(path), told) {
         (Ok(opened), _) => (opened.metadata().clone(), Some(Problem::Sidecar(problem))),
         (Err(e), told) => {
             let problem = match (problem_of(&e), &told) {

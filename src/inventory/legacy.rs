@@ -5,11 +5,11 @@ use super::records::{FileStamp, InventoryFile, LegacyRecord};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
-use crate::archive::manifest::{AccountAuth, FileEntry, Stamp};
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::manifest::{AccountAuth, FileEntry, InodeStamp};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
-use crate::archive::pack::{self, Closing};
-use crate::archive::publish::Published;
+use crate::archive::pack::{self, ManifestDetails};
+use crate::archive::publish::PublishedArchive;
 use crate::codex::auth::AuthSnapshot;
 use crate::codex::home::AUTH_JSON;
 use crate::codex::identity::{Email, Identity};
@@ -225,7 +225,7 @@ pub fn write_archive(
     path: &Path,
     lock: &Path,
     created_at: Timestamp,
-) -> Result<Option<Published>, ArchiveError> {
+) -> Result<Option<PublishedArchive>, ArchiveError> {
     let (_, sha256, bytes) = read_bounded(Path::new(&record.source_path))?;
     let snapshot = bytes.and_then(|bytes| AuthSnapshot::parse(bytes).ok());
     let email = record.metadata.email.as_deref().map(Email::new);
@@ -253,7 +253,7 @@ pub fn write_archive(
         mode: 0o600,
         mtime: record.file.mtime_ns,
         sha256: None,
-        stamp: Stamp::default(),
+        stamp: InodeStamp::default(),
     };
     let packed = pack::pack(
         out,
@@ -263,7 +263,7 @@ pub fn write_archive(
         &Arc::default(),
         |writer| {
             writer.add_file(entry, &mut snapshot.bytes.expose())?;
-            Ok(Closing {
+            Ok(ManifestDetails {
                 skipped: Vec::new(),
                 metadata: Metadata {
                     captured_files: vec![AUTH_JSON.into()],
@@ -293,7 +293,7 @@ pub fn write_archive(
         return Ok(None);
     }
     document::write(&sidecar, &metadata)?;
-    Ok(Some(Published {
+    Ok(Some(PublishedArchive {
         archive: path.to_path_buf(),
         sidecar,
         metadata,
@@ -342,7 +342,7 @@ pub fn record(
             created_at: zone.at(now),
             status_source: look.source.name().into(),
             windows: look.windows,
-            mode: Mode::Auth,
+            mode: BackupMode::Auth,
             ..Metadata::default()
         },
         problem,

@@ -2,7 +2,7 @@
 
 use super::store;
 use crate::accounts::profile::{Owner, Profile, Profiles};
-use crate::archive::metadata::Mode;
+use crate::archive::metadata::BackupMode;
 use crate::codex::auth::Login;
 use crate::io::shell;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub fn saved_login(codex_home: &Path, manager_home: &Path) -> Option<String> {
     }
     let records = store::archives(manager_home).ok()?;
     let archive = store::newest(&records, |metadata| {
-        metadata.mode != Mode::Sessions && metadata.identity().is_some()
+        metadata.mode != BackupMode::Sessions && metadata.identity().is_some()
     })?;
     let name = shell::word(&archive.path);
     Some(format!("codex-manager restore {name} --only auth.json"))

@@ -4,9 +4,9 @@ use super::catalog;
 use super::cooldown::{self, CooldownFile, LOCK_NAME, Updated};
 use super::records::{ArchiveRecord, FileStamp, InventoryFile, Problem, Verified};
 use crate::accounts::profile::{ProfileError, Profiles};
-use crate::archive::metadata::{Metadata, Mode};
-use crate::archive::publish::Published;
-use crate::archive::reader::Archive;
+use crate::archive::metadata::{BackupMode, Metadata};
+use crate::archive::publish::PublishedArchive;
+use crate::archive::reader::ArchiveReader;
 use crate::archive::restore::safety::SAFETY_LABEL;
 use crate::archive::sidecar::SidecarProblem;
 use crate::io::IoError;
@@ -65,7 +65,7 @@ pub struct Noted {
 /// Notes a new archive: the record, and that its account was used when the live home was archived.
 pub fn note_archive(
     manager_home: &Path,
-    published: &Published,
+    published: &PublishedArchive,
     now: &DateTime<Utc>,
     zone: Zone,
 ) -> Noted {
@@ -81,7 +81,7 @@ pub fn note_archive(
     let used = cooldown::update(manager_home, now, zone, |file| {
         if let Some(identity) = published.metadata.identity() {
             file.used(&identity, published.metadata.created_at);
-            file.found_login(&identity, published.metadata.mode != Mode::Sessions);
+            file.found_login(&identity, published.metadata.mode != BackupMode::Sessions);
         }
         Ok::<(), DocumentError>(())
     });
@@ -95,7 +95,7 @@ pub fn note_archive(
 /// Adds the record of a new archive; says where a damaged inventory was moved to.
 fn note_record(
     manager_home: &Path,
-    published: &Published,
+    published: &PublishedArchive,
 ) -> Result<Option<PathBuf>, DocumentError> {
     let record = ArchiveRecord {
         path: catalog::relative_name(&backups(manager_home), &published.archive),
@@ -179,7 +179,7 @@ pub fn note_verified_holding(
         };
         record.verified = Some(finding.verified.clone());
         if finding.is_misdescribed
-            && let Ok(opened) = Archive::open(&finding.archive)
+            && let Ok(opened) = ArchiveReader::open(&finding.archive)
         {
             record.metadata = opened.metadata().clone();
             record.seen = Some(Problem::Sidecar(SidecarProblem::OfAnother));
@@ -226,7 +226,7 @@ pub fn newest(
 
 /// The newest archive of `home` in this mode: what the next one can copy unchanged parts from. One
 /// that is known to be damaged is none, and a safety backup may hold next to nothing.
-pub fn previous(records: &[ArchiveRecord], home: &Path, mode: Mode) -> Option<String> {
+pub fn previous(records: &[ArchiveRecord], home: &Path, mode: BackupMode) -> Option<String> {
     let home = home.display().to_string();
     let same = |m: &Metadata| {
         m.mode == mode
@@ -252,7 +252,7 @@ mod tests {
             metadata: Metadata {
                 created_at: at.parse().unwrap(),
                 source_codex_home: "/home".into(),
-                mode: Mode::Full,
+                mode: BackupMode::Full,
                 ..Metadata::default()
             },
             seen: None,
@@ -271,7 +271,7 @@ mod tests {
                 r.metadata.label = Some(SAFETY_LABEL.into());
             }),
             record("other mode", "2026-11-03T00:00:00+00:00", |r| {
-                r.metadata.mode = Mode::Auth;
+                r.metadata.mode = BackupMode::Auth;
             }),
             record("other home", "2026-11-04T00:00:00+00:00", |r| {
                 r.metadata.source_codex_home = "/elsewhere".into();
@@ -286,10 +286,10 @@ mod tests {
                 r.archive = None;
             }),
         ];
-        let found = previous(&records, Path::new("/home"), Mode::Full);
+        let found = previous(&records, Path::new("/home"), BackupMode::Full);
         assert_eq!(found.as_deref(), Some("good"));
         assert_eq!(
-            previous(&records[2..], Path::new("/home"), Mode::Full),
+            previous(&records[2..], Path::new("/home"), BackupMode::Full),
             None
         );
     }

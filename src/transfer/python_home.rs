@@ -7,7 +7,7 @@
 use super::TransferError;
 use super::export::Left;
 use super::merge::merge_entry;
-use crate::archive::metadata::Mode;
+use crate::archive::metadata::BackupMode;
 use crate::archive::names;
 use crate::inventory::cooldown::{self, CooldownFile, LoginState};
 use crate::inventory::records::{ArchiveRecord, InventoryFile};
@@ -90,7 +90,7 @@ pub struct ArchiveCopy {
     /// The account.
     pub email: Option<String>,
     /// What the archive holds.
-    pub mode: Mode,
+    pub mode: BackupMode,
     /// The size of the archive; null for a record without an archive.
     pub archive_bytes: Option<u64>,
     /// Whether it is copied.

@@ -280,7 +280,7 @@ fn check_list(
         let Some(part) = Part::of(&file.path) else {
             return wrong("a file that no export holds");
         };
-        if !seen.insert(file.path.folded()) {
+        if !seen.insert(file.path.case_folded()) {
             return wrong("a name that is there twice");
         }
         if file.size > part.max_bytes() {

@@ -3,16 +3,16 @@
 use super::env::TestEnv;
 use codex_manager::accounts::login_selection::AuthPolicy;
 use codex_manager::archive::ArchiveError;
-use codex_manager::archive::capture::{self, Captured, Workplace};
+use codex_manager::archive::capture::{self, CaptureOptions, CapturedHome};
 use codex_manager::archive::format::Compression;
-use codex_manager::archive::metadata::{Metadata, Mode};
-use codex_manager::archive::pack::Packed;
-use codex_manager::archive::reader::Archive;
+use codex_manager::archive::metadata::{BackupMode, Metadata};
+use codex_manager::archive::pack::FinishedArchive;
+use codex_manager::archive::reader::ArchiveReader;
 use codex_manager::archive::restore::RestoreError;
 use codex_manager::archive::restore::apply::{self, RestoreRequest};
-use codex_manager::archive::restore::plan::{Selection, Target};
-use codex_manager::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use codex_manager::archive::scan::LeftOut;
+use codex_manager::archive::restore::plan::{RestoreTarget, Selection};
+use codex_manager::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use codex_manager::archive::scan::PathNote;
 use codex_manager::archive::scope::CaptureScope;
 use codex_manager::io::environment::Environment;
 use codex_manager::io::progress::{Progress, Silent};
@@ -31,10 +31,10 @@ pub(crate) fn take(
     env: &TestEnv,
     name: &str,
     compression: Compression,
-    source: Option<&Source>,
-) -> Result<(PathBuf, Packed), ArchiveError> {
+    source: Option<&PreviousArchive>,
+) -> Result<(PathBuf, FinishedArchive), ArchiveError> {
     let (taken, backups) = captured(env, compression, source, &Silent)?;
-    let Captured { file, packed, .. } = taken;
+    let CapturedHome { file, packed, .. } = taken;
     let path = backups.join(name);
     file.replace(&path).expect("name");
     Ok((path, packed))
@@ -43,19 +43,19 @@ pub(crate) fn take(
 fn captured(
     env: &TestEnv,
     compression: Compression,
-    source: Option<&Source>,
+    source: Option<&PreviousArchive>,
     progress: &dyn Progress,
-) -> Result<(Captured, PathBuf), ArchiveError> {
+) -> Result<(CapturedHome, PathBuf), ArchiveError> {
     let (backups, tmp) = (env.path("backups"), env.path("tmp"));
     fs::create_dir_all(&backups).expect("folder");
-    let scope = CaptureScope::new(&env.codex_home(), Mode::Full);
-    let workplace = Workplace {
+    let scope = CaptureScope::new(&env.codex_home(), BackupMode::Full);
+    let options = CaptureOptions {
         backups: &backups,
         tmp: &tmp,
         compression,
         source,
     };
-    let taken = capture::capture(&scope, &workplace, Metadata::default(), progress)?;
+    let taken = capture::capture(&scope, &options, Metadata::default(), progress)?;
     Ok((taken, backups))
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn take_while(
     env: &TestEnv,
     name: &str,
     progress: &dyn Progress,
-) -> Result<(PathBuf, Vec<LeftOut>), ArchiveError> {
+) -> Result<(PathBuf, Vec<PathNote>), ArchiveError> {
     let (taken, backups) = captured(env, Compression::Fast, None, progress)?;
     let path = backups.join(name);
     taken.file.replace(&path).expect("name");
@@ -84,7 +84,7 @@ pub(crate) fn put_back_onto(
     into: &str,
     ignores_case: Option<bool>,
 ) -> Result<PathBuf, RestoreError> {
-    let archive = Archive::open(archive).expect("opens");
+    let archive = ArchiveReader::open(archive).expect("opens");
     let folder = env.path(into);
     let process = Environment::of_process().without("CODEX_SQLITE_HOME");
     let manager_home = env.manager_home();
@@ -92,7 +92,7 @@ pub(crate) fn put_back_onto(
     let request = RestoreRequest {
         archive: &archive,
         folder: folder.clone(),
-        target: Target::Elsewhere,
+        target: RestoreTarget::Elsewhere,
         selection: Selection::default(),
         merge: false,
         auth: AuthPolicy::default(),

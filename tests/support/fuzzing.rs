@@ -6,7 +6,7 @@ use codex_manager::archive::ArchiveError;
 use codex_manager::archive::entry_name::EntryName;
 use codex_manager::archive::manifest::FileEntry;
 use codex_manager::archive::metadata::Metadata;
-use codex_manager::archive::reader::{Archive, Contents};
+use codex_manager::archive::reader::{ArchiveContents, ArchiveReader};
 use codex_manager::archive::sink::{Extent, Sink};
 use codex_manager::io::document;
 use codex_manager::io::progress::Silent;
@@ -55,7 +55,7 @@ static TRUTH: LazyLock<Truth> = LazyLock::new(|| {
     }
 });
 
-fn essence(contents: &Contents) -> Files {
+fn essence(contents: &ArchiveContents) -> Files {
     let files = contents.files.iter();
     files
         .map(|f| (f.path.as_path().into(), f.size, format!("{:?}", f.sha256)))
@@ -118,7 +118,7 @@ pub(crate) fn metadata(bytes: &[u8]) {
     }
 }
 
-fn unpack_bytes(bytes: &[u8]) -> Result<(Contents, Read), ArchiveError> {
+fn unpack_bytes(bytes: &[u8]) -> Result<(ArchiveContents, Read), ArchiveError> {
     // In memory, where there is such a place: nothing here has to survive.
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() {
@@ -134,8 +134,8 @@ fn unpack_bytes(bytes: &[u8]) -> Result<(Contents, Read), ArchiveError> {
 
 /// All that a reader gives to whoever asks for everything.
 #[allow(clippy::panic_in_result_fn, reason = "a panic is how a test fails")]
-pub(crate) fn unpack(path: &Path) -> Result<(Contents, Read), ArchiveError> {
-    let archive = Archive::open(path)?;
+pub(crate) fn unpack(path: &Path) -> Result<(ArchiveContents, Read), ArchiveError> {
+    let archive = ArchiveReader::open(path)?;
     let collected = Collected::default();
     archive.read(Extent::All, &collected, &Silent)?;
     let done = collected.done.into_inner().expect("unpoisoned");
@@ -153,7 +153,7 @@ pub(crate) fn unpack(path: &Path) -> Result<(Contents, Read), ArchiveError> {
         assert!(before.is_none(), "done twice");
     }
     let listing = archive.contents();
-    let contents = Contents {
+    let contents = ArchiveContents {
         files: listing.files.clone(),
         folders: listing.folders.to_vec(),
         links: listing.links.to_vec(),
@@ -173,14 +173,19 @@ impl Sink for Collected {
         true
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         let mut parts = self.parts.lock().expect("unpoisoned");
         let of_file = parts.entry(entry.path.as_path().to_path_buf()).or_default();
         of_file.insert(offset, bytes.to_vec());
         Ok(())
     }
 
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         let name = entry.path.as_path().to_path_buf();
         self.done.lock().expect("unpoisoned").push(name);
         Ok(())

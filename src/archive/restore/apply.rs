@@ -1,25 +1,25 @@
-//! The work of a restore, from the first check to the last.
+//! Runs a restore from the first check to the exchange.
 
 use super::RestoreError;
 use super::databases;
+use super::disk_space;
 use super::exchange_steps::{add_root, linked_roots};
-use super::live::{self, LiveFiles};
+use super::leftovers;
+use super::live_files::{self, LiveFiles};
 use super::login::{self, StagedLogin};
-use super::login_kept::Keeping;
-use super::merge::{self, Merged};
-use super::pending::Note;
-use super::plan::{self, RestorePlan, Selection, Target};
-use super::remains;
-use super::rollouts::Rollouts;
-use super::room;
-use super::stage::{self, Carry, Extract, Root, Stage};
+use super::login_guard::LoginGuard;
+use super::merge::{self, MergeResult};
+use super::pending::JournalPointer;
+use super::plan::{self, RestorePlan, RestoreTarget, Selection};
+use super::rollout_index::RolloutIndex;
+use super::stage::{self, ExtractSink, HardLinker, Stage, StageRoot};
 use super::swap::{self, Swap};
 use crate::accounts::login_selection::{AuthOutcome, AuthPolicy};
-use crate::archive::check::check_spellings;
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
-use crate::archive::publish::Published;
-use crate::archive::reader::{Archive, Layout, Listing};
+use crate::archive::path_checks::check_case_collisions;
+use crate::archive::publish::PublishedArchive;
+use crate::archive::reader::{ArchiveListing, ArchiveReader, Layout};
 use crate::archive::sink::Extent;
 use crate::codex::process::{self, Holder};
 use crate::io::clock::Timestamp;
@@ -30,70 +30,74 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// So many files are exchanged one by one when a part is put back.
-const FEW_FILES: usize = 16;
+/// The largest number of changed files that a partial restore exchanges one by one instead of
+/// linking the rest of the home.
+const MAX_SINGLE_FILE_EXCHANGES: usize = 16;
 
-/// What to put back, and where.
+/// The archive, the target and the options of a restore.
 #[allow(clippy::struct_excessive_bools, reason = "independent wishes")]
 #[derive(Debug)]
 pub struct RestoreRequest<'a> {
-    /// The archive.
-    pub archive: &'a Archive,
-    /// The folder that it is put into, absolute.
+    /// The archive to restore.
+    pub archive: &'a ArchiveReader,
+    /// The absolute path of the folder to restore into.
     pub folder: PathBuf,
-    /// Whether that is the Codex home.
-    pub target: Target,
-    /// Which part.
+    /// The kind of that folder.
+    pub target: RestoreTarget,
+    /// The part of the archive to restore.
     pub selection: Selection,
-    /// Whether conversations that exist only here are kept.
+    /// Keeps conversations that only the home has (`--merge`).
     pub merge: bool,
-    /// Which login goes live.
+    /// The rule that chooses the login that goes live.
     pub auth: AuthPolicy,
-    /// Whether another account's archive may be put over the live one's.
+    /// Allows an archive of another account than the live one (`--yes`).
     pub may_switch_account: bool,
-    /// Whether what will change is archived first.
+    /// Makes a safety backup of everything that will change.
     pub safety_backup: bool,
-    /// Whether databases may go where only the archive's settings say (`sqlite_home`).
+    /// Allows databases in a folder that only the archive's `sqlite_home` names (`--yes`).
     pub may_write_outside: bool,
-    /// Whether the disk takes names for one that differ in letter case alone; where absent, it is asked.
+    /// True if the disk ignores letter case; `None` probes the disk.
     pub ignores_case: Option<bool>,
-    /// The manager home.
+    /// The manager home, for profiles, safety backups and pointers to journals.
     pub manager_home: &'a Path,
-    /// The process's environment.
+    /// The environment of the process.
     pub env: &'a Environment,
-    /// The current instant in the local zone.
+    /// The current time in the local zone.
     pub now: Timestamp,
 }
 
-/// What was done.
+/// The result of a completed restore.
 #[derive(Debug)]
 pub struct RestoreReport {
-    /// How many files were put back, the login among them.
+    /// The number of restored files, including the login.
     pub files: u64,
-    /// Their bytes.
+    /// The size of the restored files in bytes.
     pub bytes: u64,
-    /// What was removed.
+    /// The live files that were removed.
     pub removed: NameSet,
-    /// The safety backup.
-    pub safety: Option<Published>,
-    /// What became of the login.
+    /// The safety backup; `None` if nothing live changed, or if it was not wanted.
+    pub safety: Option<PublishedArchive>,
+    /// The login that is live now.
     pub auth: AuthOutcome,
-    /// What the user should know.
+    /// Sentences for the user about exceptions, without a final period.
     pub notes: Vec<String>,
-    /// Why it is not noted who owns the login. The home is replaced all the same.
-    pub unsettled: Option<RestoreError>,
+    /// The error that kept the new owner of the login from being recorded. The home is replaced all
+    /// the same.
+    pub owner_error: Option<RestoreError>,
 }
 
-/// Checks a request and decides what it would do. Writes nothing, not even beside a database.
+/// Checks a request and computes its plan. Writes nothing, not even `-shm` files of databases.
 ///
 /// # Errors
-/// Whatever would stop [`apply`] before it changes anything, as far as it can be known by looking.
+/// Every error of [`apply`] that can be found without writing.
 pub fn plan(request: &RestoreRequest<'_>) -> Result<RestorePlan, RestoreError> {
-    look(request).map(|(plan, _)| plan)
+    plan_with_live_files(request).map(|(plan, _)| plan)
 }
 
-fn look(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), RestoreError> {
-    let live = prepare(request)?;
+fn plan_with_live_files(
+    request: &RestoreRequest<'_>,
+) -> Result<(RestorePlan, LiveFiles), RestoreError> {
+    let live = list_target(request)?;
     let mut plan = plan::plan_restore(
         request.archive,
         request.target,
@@ -106,10 +110,10 @@ fn look(request: &RestoreRequest<'_>) -> Result<(RestorePlan, LiveFiles), Restor
     Ok((plan, live))
 }
 
-/// Who uses the home that would be replaced.
+/// Returns the processes that use the home that would be replaced.
 pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     match request.target {
-        Target::Home if request.folder.exists() => {
+        RestoreTarget::Home if request.folder.exists() => {
             let outside = process::outside_folders(&request.folder, request.env);
             process::find_holders(&request.folder, &outside)
         }
@@ -117,15 +121,15 @@ pub fn holders(request: &RestoreRequest<'_>) -> Vec<Holder> {
     }
 }
 
-fn prepare(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
+fn list_target(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     let names = request.archive.contents().files.names();
     match request.target {
-        // Replacing the link would put the home beside the disk that is not mounted.
-        Target::Home if request.folder.is_symlink() && !request.folder.exists() => {
+        // Replacing the link itself would create a home on the wrong disk.
+        RestoreTarget::Home if request.folder.is_symlink() && !request.folder.exists() => {
             Err(RestoreError::DanglingHome(request.folder.clone()))
         }
-        Target::Home => Ok(live::list(&request.folder, names)?),
-        Target::Elsewhere => {
+        RestoreTarget::Home => Ok(live_files::list(&request.folder, names)?),
+        RestoreTarget::Elsewhere => {
             let is_empty = match fs::read_dir(&request.folder) {
                 Ok(mut entries) => entries.next().is_none(),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => true,
@@ -140,8 +144,8 @@ fn prepare(request: &RestoreRequest<'_>) -> Result<LiveFiles, RestoreError> {
     }
 }
 
-/// Puts the archive back. Nothing live is touched before everything is checked, saved and staged;
-/// then it is exchanged, and a kill at any moment leaves the old state or the new one.
+/// Restores the archive. Checks, saves and stages everything before it touches a live file. Then it
+/// exchanges the states; a kill at any moment leaves the old state or the new one.
 pub fn apply(
     request: &RestoreRequest<'_>,
     progress: &dyn Progress,
@@ -151,83 +155,91 @@ pub fn apply(
         return Err(RestoreError::Busy(busy));
     }
     plan(request)?;
-    // A link is a name for the home; the exchange is done where the home is.
+    // The home may be a symbolic link: the exchange has to happen at its target.
     let folder = request
         .folder
         .canonicalize()
         .unwrap_or_else(|_| request.folder.clone());
-    let mut work = Work::begin(request, folder)?;
+    let mut work = RestoreRun::begin(request, folder)?;
     work.extract(progress)?;
     work.check_databases()?;
-    work.unite()?;
+    work.merge()?;
     work.settle_databases()?;
-    // Needed no more; the safety backup takes room of its own.
-    work.stage.rollouts = Rollouts::default();
+    // Freed because the safety backup needs memory of its own.
+    work.stage.rollouts = RolloutIndex::default();
     let safety = work.safety_backup(progress)?;
-    work.carry()?;
-    let login = work.login()?;
+    work.link_unchanged()?;
+    let login = work.stage_login()?;
     work.commit(&login, safety)
 }
 
-/// A restore that is being staged.
-pub(super) struct Work<'a> {
+/// A restore while it is staged. Dropping it removes everything that was staged.
+pub(super) struct RestoreRun<'a> {
     pub(super) request: &'a RestoreRequest<'a>,
     pub(super) plan: RestorePlan,
-    /// The real folder that is replaced.
+    /// The folder that is replaced, without symbolic links.
     pub(super) folder: PathBuf,
-    pub(super) contents: Listing<'a>,
+    pub(super) contents: ArchiveListing<'a>,
     pub(super) live: LiveFiles,
     pub(super) stage: Stage,
     pub(super) swap: Swap,
-    /// Whether the whole folder is exchanged in one call.
+    /// True if the whole folder is exchanged in one call.
     pub(super) whole: bool,
-    /// Whether each file is exchanged by itself: for a few files of a large home.
-    pub(super) by_file: bool,
-    /// Folders that are exchanged as a whole all the same, by their paths in the home.
+    /// True if each file is exchanged by itself, as for a few files of a large home.
+    pub(super) file_by_file: bool,
+    /// Folders that are exchanged as a whole even if `file_by_file` is set, by their paths in the
+    /// home.
     pub(super) whole_folders: BTreeSet<PathBuf>,
-    pub(super) merged: Merged,
-    /// Where Codex looks for databases, if outside the home.
+    pub(super) merged: MergeResult,
+    /// The folder of Codex's databases, if outside of the home.
     pub(super) sqlite_home: Option<PathBuf>,
-    /// Databases that lie outside the home and are replaced: live folder and staged folder.
+    /// The live folder and the staging folder of databases outside of the home.
     pub(super) outside: Option<(PathBuf, PathBuf)>,
-    /// Databases of the archive that go there, and where each is staged.
+    /// The archive's databases that go to `outside`, and their staged paths.
     pub(super) outside_restored: Vec<(EntryName, PathBuf)>,
-    /// Databases there that only go.
+    /// Live databases in `outside` that are removed.
     pub(super) outside_removed: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
-    pub(super) _note: Note,
+    pub(super) _pointer: JournalPointer,
 }
 
-impl<'a> Work<'a> {
+impl<'a> RestoreRun<'a> {
     fn begin(request: &'a RestoreRequest<'a>, folder: PathBuf) -> Result<Self, RestoreError> {
         atomic::create_private_folder(atomic::parent_of(&folder))?;
-        let (swap, note) = begin_swap(request, &folder)?;
-        // Again: another restore may have ended between the look before and the lock.
-        let (plan, live) = look(request)?;
+        let (swap, pointer) = begin_swap(request, &folder)?;
+        // Planned again: another restore may have ended between the first plan and the lock.
+        let (plan, live) = plan_with_live_files(request)?;
         check_mounts(&folder, &plan)?;
-        for place in remains::places_apart(&folder) {
-            remains::retry(&place);
+        for place in leftovers::separate_restore_folders(&folder) {
+            leftovers::retry_removal(&place);
         }
         let linked = linked_roots(&folder, &plan)?;
-        let outside = databases::outside_folder(request, &folder);
+        let outside = databases::outside_database_folder(request, &folder);
         let (archive, staging) = (request.archive, swap.folder());
-        let disks = &room::System;
-        let needs = room::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
-        room::check(&needs, disks)?;
+        let disks = &disk_space::SystemDisks;
+        let needs = disk_space::needs(archive, &plan, staging, &linked, outside.as_deref(), disks);
+        disk_space::check(&needs, disks)?;
         let beside = swap.folder() == swap::folder_beside(&folder);
         let whole = beside && stage::can_exchange_whole(&folder, swap.folder())?;
-        Self::with(request, (plan, live), folder, linked, (swap, note), whole)
+        Self::new(
+            request,
+            (plan, live),
+            folder,
+            linked,
+            (swap, pointer),
+            whole,
+        )
     }
 
-    fn with(
+    fn new(
         request: &'a RestoreRequest<'a>,
         (plan, live): (RestorePlan, LiveFiles),
         folder: PathBuf,
-        linked: Vec<Root>,
-        (mut swap, note): (Swap, Note),
+        linked: Vec<StageRoot>,
+        (mut swap, pointer): (Swap, JournalPointer),
         whole: bool,
     ) -> Result<Self, RestoreError> {
-        let mut roots = vec![Root {
+        let mut roots = vec![StageRoot {
             prefix: PathBuf::new(),
             live: folder.clone(),
             staged: swap.folder().join("new"),
@@ -244,8 +256,8 @@ impl<'a> Work<'a> {
             roots,
             outside,
             login: None,
-            rollouts: Rollouts::default(),
-            left_out: BTreeSet::new(),
+            rollouts: RolloutIndex::default(),
+            blocked_folders: BTreeSet::new(),
         };
         Ok(Self {
             request,
@@ -256,45 +268,48 @@ impl<'a> Work<'a> {
             stage,
             swap,
             whole,
-            by_file: false,
+            file_by_file: false,
             whole_folders: BTreeSet::new(),
-            merged: Merged::default(),
+            merged: MergeResult::default(),
             sqlite_home: None,
             outside: None,
             outside_restored: Vec::new(),
             outside_removed: Vec::new(),
             notes: Vec::new(),
-            _note: note,
+            _pointer: pointer,
         })
     }
 
-    /// Unpacks what is wanted into the stage; all of the archive is checked on the way.
+    /// Unpacks the planned files into the stage. A restore of the whole archive checks all of its
+    /// digests.
     fn extract(&mut self, progress: &dyn Progress) -> Result<(), RestoreError> {
         let extent = if self.plan.partial {
             Extent::Wanted
         } else {
             Extent::All
         };
-        let extract = Extract::new(&self.stage, &self.plan);
+        let extract = ExtractSink::new(&self.stage, &self.plan);
         self.request.archive.read(extent, &extract, progress)?;
         self.stage.login = extract.into_login();
-        self.stage.rollouts = Rollouts::among(&self.plan.writes);
-        self.stage.structure(self.contents, &self.plan)?;
-        self.notes.extend(self.stage.left_out.iter().map(|kept| {
-            let kept = kept.display();
-            format!("left as it is, though the archive has a folder in its place: {kept}")
-        }));
+        self.stage.rollouts = RolloutIndex::of_files(&self.plan.writes);
+        self.stage
+            .create_links_and_folders(self.contents, &self.plan)?;
+        self.notes
+            .extend(self.stage.blocked_folders.iter().map(|kept| {
+                let kept = kept.display();
+                format!("kept {kept}, although the archive has a folder at this path")
+            }));
         if matches!(self.request.archive.layout(), Layout::Python(_)) {
             self.notes.push(
-                "made by the Python codex-manager: no digests; names, CRC and databases were checked"
+                "the archive was made by the Python codex-manager and has no digests; names, CRC and databases were checked"
                     .into(),
             );
         }
         Ok(())
     }
 
-    fn unite(&mut self) -> Result<(), RestoreError> {
-        if self.plan.merge && self.plan.target == Target::Home {
+    fn merge(&mut self) -> Result<(), RestoreError> {
+        if self.plan.merge && self.plan.target == RestoreTarget::Home {
             self.merged = merge::merge(
                 &mut self.stage,
                 &mut self.plan,
@@ -305,32 +320,34 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    fn carry(&mut self) -> Result<(), RestoreError> {
+    fn link_unchanged(&mut self) -> Result<(), RestoreError> {
         let files = self.plan.writes.len() + self.plan.removed.len();
-        let is_small = self.plan.partial && files <= FEW_FILES;
-        if self.target_is_home_alone() && is_small {
-            // Linking all that stays would cost more than the restore itself.
-            return self.leave_what_stays();
+        let is_few_files = self.plan.partial && files <= MAX_SINGLE_FILE_EXCHANGES;
+        if self.changes_home_only() && is_few_files {
+            // Linking all unchanged files would cost more than the restore itself.
+            return self.exchange_single_files();
         }
-        if self.target_is_home_alone() && self.is_layered()? {
-            return self.carry_pieces();
+        if self.changes_home_only() && self.needs_partial_swap()? {
+            return self.link_movable_folders();
         }
-        match self.carry_what_stays() {
-            // A file of another user, which may be neither read nor linked, can stay where it is.
-            Err(e) if is_denied(&e) && self.target_is_home_alone() => self.leave_what_stays(),
-            carried => Ok(carried?),
+        match self.link_into_stage() {
+            // A file of another user may allow neither reads nor links. It can stay in place.
+            Err(e) if is_access_denied(&e) && self.changes_home_only() => {
+                self.exchange_single_files()
+            }
+            linked => Ok(linked?),
         }
     }
 
-    /// Has each file exchanged by itself: what stays need not be carried.
-    fn leave_what_stays(&mut self) -> Result<(), RestoreError> {
-        (self.by_file, self.whole) = (true, false);
+    /// Exchanges each file by itself, so unchanged files need no link in the stage.
+    fn exchange_single_files(&mut self) -> Result<(), RestoreError> {
+        (self.file_by_file, self.whole) = (true, false);
         let kept = Some(self.folder.as_path());
-        Ok(self.stage.finish_folders(self.contents, kept)?)
+        Ok(self.stage.set_folder_attributes(self.contents, kept)?)
     }
 
-    /// Folders of ours in the home, by their paths there.
-    pub(super) fn own_folders(&self) -> BTreeSet<PathBuf> {
+    /// Returns the paths in the home that staging folders within it have.
+    pub(super) fn staging_folders(&self) -> BTreeSet<PathBuf> {
         let roots = self.stage.roots.iter();
         let own = roots.map(|root| {
             let within = swap::folder_within(&root.live);
@@ -340,47 +357,47 @@ impl<'a> Work<'a> {
         own.collect()
     }
 
-    /// What carries over what stays, but for the folders `own`.
-    pub(super) fn carrier<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> Carry<'b> {
-        Carry {
+    /// Returns the linker for unchanged files, which skips the staging folders `own`.
+    pub(super) fn hard_linker<'b>(&'b self, own: &'b BTreeSet<PathBuf>) -> HardLinker<'b> {
+        HardLinker {
             plan: &self.plan,
-            skip: own,
-            exact: !self.plan.partial && !self.plan.merge,
+            staging_folders: own,
+            drop_empty_folders: !self.plan.partial && !self.plan.merge,
         }
     }
 
-    /// Carries what stays into the new state.
-    fn carry_what_stays(&self) -> Result<(), IoError> {
-        let own = self.own_folders();
-        let carry = self.carrier(&own);
-        // The linked folders first: where nothing of theirs is staged, nothing is exchanged.
+    /// Links unchanged live files into the stage.
+    fn link_into_stage(&self) -> Result<(), IoError> {
+        let own = self.staging_folders();
+        let linker = self.hard_linker(&own);
+        // Linked folders first: one with nothing staged is not exchanged at all.
         for root in &self.stage.roots[1..] {
-            carry.root(root)?;
+            linker.link_root(root)?;
         }
         if self.whole {
-            carry.root(self.stage.home())?;
+            linker.link_root(self.stage.home())?;
         } else {
-            for top in self.tops() {
-                carry.within(self.stage.home(), Path::new(&top))?;
+            for top in self.changed_top_names() {
+                linker.link_entry_of(self.stage.home(), Path::new(&top))?;
             }
         }
         let kept = self.plan.partial.then_some(self.folder.as_path());
-        self.stage.finish_folders(self.contents, kept)
+        self.stage.set_folder_attributes(self.contents, kept)
     }
 
-    /// Whether files of the home are replaced, and none outside of it.
-    fn target_is_home_alone(&self) -> bool {
-        self.plan.target == Target::Home && self.outside.is_none()
+    /// Returns true if only files of the home are replaced, none outside of it.
+    fn changes_home_only(&self) -> bool {
+        self.plan.target == RestoreTarget::Home && self.outside.is_none()
     }
 
-    /// Exchanges the states. The login's locks are held all the while.
+    /// Exchanges the states. The locks on the login are held until this returns.
     fn commit(
         self,
         login: &StagedLogin,
-        safety: Option<Published>,
+        safety: Option<PublishedArchive>,
     ) -> Result<RestoreReport, RestoreError> {
         let steps = self.steps()?;
-        let leave_at = self.leave_at();
+        let undo_destinations = self.undo_destinations();
         let Self {
             request,
             plan,
@@ -399,23 +416,23 @@ impl<'a> Work<'a> {
             started = holders(request);
             started.is_empty()
         };
-        let outcome = swap.commit(steps, confirm, &leave_at)?;
+        let outcome = swap.commit(steps, confirm, &undo_destinations)?;
         match outcome {
-            swap::Outcome::Done(remains) => notes.extend(remains.iter().map(|path| {
+            swap::SwapOutcome::Done(leftovers) => notes.extend(leftovers.iter().map(|path| {
                 format!(
-                    "what was replaced could not be removed and only takes room: {}",
+                    "the replaced files could not be removed and only take up space: {}",
                     path.display()
                 )
             })),
-            swap::Outcome::Undone(left_at) => {
-                return Err(RestoreError::StartedMeanwhile {
+            swap::SwapOutcome::Undone(left_at) => {
+                return Err(RestoreError::CodexStarted {
                     holders: started,
                     left_at,
                 });
             }
         }
-        // The exchange is done: nothing that fails from here on is a failed restore.
-        let unsettled = login.settle_owners(request).err();
+        // The exchange is done. No error from here on means that the restore failed.
+        let owner_error = login.record_owners(request).err();
         let restored_login = u64::from(login.outcome == AuthOutcome::Restored);
         let is_restored = |path: &Path| {
             plan.writes.contains(path)
@@ -432,31 +449,31 @@ impl<'a> Work<'a> {
             safety,
             auth: login.outcome,
             notes,
-            unsettled,
+            owner_error,
         })
     }
 }
 
-/// Refuses what a disk that ignores case would take for one: files, and folders that would become one
-/// with the files of both. What stays here is not to be taken for the archive's either.
+/// Refuses names that a case-insensitive disk would merge: two files, or two folders with the files
+/// of both. Includes the live files that stay.
 fn check_case(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
     live: &LiveFiles,
-    roots: &[Root],
+    roots: &[StageRoot],
 ) -> Result<(), RestoreError> {
-    let asked = || {
+    let probe = || {
         let mut folders = roots.iter().map(|root| atomic::parent_of(&root.staged));
         folders.try_fold(false, |ignores, folder| {
             Ok::<_, IoError>(ignores || stage::ignores_case(folder)?)
         })
     };
-    if !request.ignores_case.map_or_else(asked, Ok)? {
+    if !request.ignores_case.map_or_else(probe, Ok)? {
         return Ok(());
     }
     let kept = live.names.without(&plan.writes).without(&plan.removed);
     let folders = request.archive.contents().folders;
-    check_spellings(request.archive.path(), || {
+    check_case_collisions(request.archive.path(), || {
         let folders = folders
             .iter()
             .filter(|_| !plan.partial)
@@ -466,8 +483,8 @@ fn check_case(
     Ok(())
 }
 
-/// Refuses to replace folders that other file systems are mounted in: one at the top is replaced
-/// entry by entry, one further down cannot be.
+/// Refuses to replace folders that contain mount points. A mount at the top of the home is replaced
+/// entry by entry; one below it cannot be.
 fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
     for mount in stage::mounts_in(folder)? {
         let Ok(relative) = mount.strip_prefix(folder) else {
@@ -475,38 +492,41 @@ fn check_mounts(folder: &Path, plan: &RestorePlan) -> Result<(), RestoreError> {
         };
         let top = Path::new(relative.iter().next().unwrap_or_default());
         if relative.components().count() > 1 && plan.changes_below(top) {
-            return Err(RestoreError::Mounted(mount));
+            return Err(RestoreError::MountInside(mount));
         }
     }
     Ok(())
 }
 
-/// Begins the swap beside the home; within it where nothing can be made beside it, or where the
-/// home is a file system of its own.
-fn begin_swap(request: &RestoreRequest<'_>, folder: &Path) -> Result<(Swap, Note), RestoreError> {
+/// Begins the swap beside the home; within it, if nothing can be created beside it or the home is a
+/// mount point.
+fn begin_swap(
+    request: &RestoreRequest<'_>,
+    folder: &Path,
+) -> Result<(Swap, JournalPointer), RestoreError> {
     let beside = swap::folder_beside(folder);
     let is_mount = stage::mounts_in(folder)?.iter().any(|m| m == folder);
-    let note = Note::leave(request.manager_home, &beside)?;
-    let keeping = Keeping {
+    let pointer = JournalPointer::create(request.manager_home, &beside)?;
+    let guard = LoginGuard {
         manager_home: request.manager_home,
         env: request.env,
         now: request.now,
     };
-    match Swap::begin(&beside, folder, &keeping) {
+    match Swap::begin(&beside, folder, &guard) {
         Ok(swap) if !folder.exists() || (space::same_file_system(folder, &beside) && !is_mount) => {
-            return Ok((swap, note));
+            return Ok((swap, pointer));
         }
-        Err(swap::SwapError::Io(e)) if folder.exists() && is_denied(&e) => {}
+        Err(swap::SwapError::Io(e)) if folder.exists() && is_access_denied(&e) => {}
         Ok(_) => {}
         Err(e) => return Err(e.into()),
     }
-    drop(note);
+    drop(pointer);
     let within = swap::folder_within(folder);
-    let note = Note::leave(request.manager_home, &within)?;
-    Ok((Swap::begin(&within, folder, &keeping)?, note))
+    let pointer = JournalPointer::create(request.manager_home, &within)?;
+    Ok((Swap::begin(&within, folder, &guard)?, pointer))
 }
 
-pub(super) fn is_denied(error: &IoError) -> bool {
+pub(super) fn is_access_denied(error: &IoError) -> bool {
     matches!(
         error.source.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem

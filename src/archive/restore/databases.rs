@@ -1,15 +1,15 @@
-//! The databases of a restore: where they go, the paths in them, and what they remember of rollouts
-//! that are no longer the same.
+//! The databases of a restore: chooses their folder, rewrites the paths in them, and removes
+//! projections of rollouts that are replaced by other content.
 
 use super::RestoreError;
-use super::apply::{RestoreRequest, Work};
-use super::plan::Target;
-use super::remains;
-use super::rollouts::{FirstOf, Rollouts, conversation_of};
-use super::room::{self, Need};
+use super::apply::{RestoreRequest, RestoreRun};
+use super::disk_space::{self, SpaceNeed};
+use super::leftovers;
+use super::plan::RestoreTarget;
+use super::rollout_index::{RolloutIndex, RolloutOverlay, conversation_of};
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::OUTSIDE_DATABASES;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
 use crate::archive::reader::Layout;
 use crate::codex::config::{self, CodexConfig};
 use crate::codex::database::{self, DatabaseError};
@@ -23,48 +23,52 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-impl Work<'_> {
-    /// The databases that the archive brings, into the home and outside of it.
+impl RestoreRun<'_> {
+    /// Returns the databases from the archive, for the home and outside of it, with their staged
+    /// paths.
     fn staged_databases(&self) -> Vec<(EntryName, PathBuf)> {
-        let mut staged = self.staged_as_databases();
+        let mut staged = self.staged_database_files();
         staged.extend(self.outside_restored.iter().cloned());
         staged.retain(|(_, path)| database::is_sqlite(path));
         staged
     }
 
-    /// What comes where Codex has databases, whatever it is.
-    fn staged_as_databases(&self) -> Vec<(EntryName, PathBuf)> {
+    /// Returns the archive's files at paths where Codex keeps databases, whether they are databases
+    /// or not.
+    fn staged_database_files(&self) -> Vec<(EntryName, PathBuf)> {
         self.plan
             .writes
             .iter()
             .filter(|name| {
-                name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
+                name.as_path().parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
                     || kind_of(name.as_path()) == Kind::Database
             })
             .map(|name| {
-                let path = self.stage.place(name.as_path());
+                let path = self.stage.staged_path(name.as_path());
                 (name, path)
             })
             .collect()
     }
 
-    /// Ours were checked when they were taken and have digests; the Python tool's are copies of
-    /// live files and may be torn.
+    /// Checks the databases of an archive of the Python tool, because they are copies of live files
+    /// and may be torn. Databases in other archives were checked at their capture and have digests.
     pub(super) fn check_databases(&mut self) -> Result<(), RestoreError> {
         if !matches!(self.request.archive.layout(), Layout::Python(_)) {
             return Ok(());
         }
-        for (name, path) in self.staged_as_databases() {
+        for (name, path) in self.staged_database_files() {
             if path.metadata().is_ok_and(|meta| meta.len() == 0) {
                 continue;
             }
-            // Nothing but the log: SQLite removes files that a rollback journal names.
+            // Only the `-wal` is used: SQLite deletes files that a rollback journal names.
             let [_, shm, journal] = home::database_sidecars(&path);
             tree::remove(&shm)?;
             if journal.metadata().is_ok_and(|m| m.len() > 0) {
                 return Err(ArchiveError::Damaged {
                     archive: self.request.archive.path().to_path_buf(),
-                    detail: format!("{name}: copied in the middle of a write (it has a journal)"),
+                    detail: format!(
+                        "{name}: copied in the middle of a write (it has a rollback journal)"
+                    ),
                 }
                 .into());
             }
@@ -78,72 +82,72 @@ impl Work<'_> {
                 .into());
             }
         }
-        let beside: Vec<_> = self
+        let sidecars: Vec<_> = self
             .plan
             .writes
             .iter()
             .filter(|n| kind_of(n.as_path()) == Kind::DatabaseSidecar)
             .collect();
-        for name in beside {
-            tree::remove(&self.stage.place(name.as_path()))?;
+        for name in sidecars {
+            tree::remove(&self.stage.staged_path(name.as_path()))?;
             self.plan.writes.remove(name.as_path());
         }
         Ok(())
     }
 
-    /// Brings the databases into line: where they go, the paths in them, and what they remember of
-    /// rollouts that are no longer the same.
+    /// Adapts the databases to the restored files: their folder, the paths in them, and their
+    /// projections.
     pub(super) fn settle_databases(&mut self) -> Result<(), RestoreError> {
         self.place_outside_databases()?;
         let source = PathBuf::from(&self.request.archive.metadata().source_codex_home);
-        let same_home = self.plan.target == Target::Home
+        let same_home = self.plan.target == RestoreTarget::Home
             && (source == self.request.folder || source == self.folder);
         for (name, path) in self.staged_databases() {
             let is_history = home::is_database_named(name.as_path(), home::HISTORY_DATABASE_PREFIX);
             if self.plan.merge && is_history {
-                self.adopt(&name, &path, &self.merged.kept, Rows::Projections)?;
+                self.import_live_rows(&name, &path, &self.merged.kept_ids, Rows::Projections)?;
             }
             if !home::is_database_named(name.as_path(), home::STATE_DATABASE_PREFIX) {
                 continue;
             }
             if self.plan.merge {
-                let ids = self.merged.only_here.ids();
-                self.adopt(&name, &path, &ids, Rows::Threads)?;
+                let ids = self.merged.local_only.ids();
+                self.import_live_rows(&name, &path, &ids, Rows::Threads)?;
             }
             let live = if self.plan.partial {
-                Rollouts::among(&self.live.names)
+                RolloutIndex::of_files(&self.live.names)
             } else {
-                Rollouts::default()
+                RolloutIndex::default()
             };
-            let rollouts = FirstOf(vec![&self.merged.only_here, &self.stage.rollouts, &live]);
-            // In the same home a row is wrong only when its conversation moved between the capture
-            // of the database and its own.
+            let rollouts =
+                RolloutOverlay(vec![&self.merged.local_only, &self.stage.rollouts, &live]);
+            // In the same home a row is wrong only if its conversation moved between the capture of
+            // the database and that of the rollout.
             let strays = if same_home && !self.plan.merge {
                 Strays::Kept
             } else {
                 Strays::TakenIn
             };
-            let home = self.folder_for_rows();
+            let home = self.home_path_in_rows();
             let changed = thread_rows::rewrite_rollout_paths(&path, &home, &rollouts, strays)?;
             if changed > 0 {
                 let paths = pluralize(changed, "path");
                 self.notes
-                    .push(format!("made to point into this home: {paths} in {name}"));
+                    .push(format!("updated {paths} in {name} to this home"));
             }
         }
-        self.settle_live_rows()?;
-        self.bring_names()?;
+        self.update_live_rows()?;
+        self.reinstate_names()?;
         self.forget_projections()
     }
 
-    /// Where the live state database stays: rows follow conversations that are put back under
-    /// another name than they have here (archived since, or no longer), and conversations that
-    /// come back bring their rows.
-    fn settle_live_rows(&mut self) -> Result<(), RestoreError> {
-        if self.plan.target == Target::Elsewhere {
+    /// Updates the live state database, if it stays: rows follow conversations that were archived
+    /// or unarchived by the restore, and restored conversations bring their rows.
+    fn update_live_rows(&mut self) -> Result<(), RestoreError> {
+        if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
-        let mut moved = Rollouts::default();
+        let mut moved = RolloutIndex::default();
         for was in self.plan.removed.iter() {
             let conversation = conversation_of(was.as_path());
             let Some(id) = conversation.as_ref().and_then(|c| c.id()) else {
@@ -156,53 +160,57 @@ impl Work<'_> {
             }
         }
         let found = self.live_databases(home::STATE_DATABASE_PREFIX);
-        let returning = if found.is_empty() {
+        let reinstated = if found.is_empty() {
             None
         } else {
-            self.returning_rows()?
+            self.unpack_reinstated_rows()?
         };
-        if moved.is_empty() && returning.is_none() {
+        if moved.is_empty() && reinstated.is_none() {
             return Ok(());
         }
-        let home = self.folder_for_rows();
-        if let Some(of) = &returning {
-            // They may come from another home.
-            let here = FirstOf(vec![&self.stage.rollouts]);
+        let home = self.home_path_in_rows();
+        if let Some(of) = &reinstated {
+            // The rows may come from another home.
+            let here = RolloutOverlay(vec![&self.stage.rollouts]);
             thread_rows::rewrite_rollout_paths(&of.database, &home, &here, Strays::TakenIn)?;
         }
         for found in found {
-            // A damaged one is Codex's to set aside and make again.
+            // A damaged database is left to Codex, which moves it aside and creates a new one.
             if !self.copy_live(&found)? {
                 continue;
             }
-            let came = returning.as_ref().map(|of| {
+            let imported = reinstated.as_ref().map(|of| {
                 thread_rows::adopt_rows(&found.staged, &of.database, &of.ids, Rows::Threads)
             });
-            if came.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
+            if imported.transpose()?.unwrap_or(0) == 0 && moved.is_empty() {
                 tree::remove(&found.staged)?;
                 continue;
             }
             thread_rows::rewrite_rollout_paths(
                 &found.staged,
                 &home,
-                &FirstOf(vec![&moved, &self.stage.rollouts]),
+                &RolloutOverlay(vec![&moved, &self.stage.rollouts]),
                 Strays::Kept,
             )?;
-            self.replace_live(found);
+            self.plan_live_replacement(found);
         }
         Ok(())
     }
 
-    /// The live databases of this name that the archive does not replace.
+    /// Returns the live databases with this name prefix that the archive does not replace.
     fn live_databases(&self, prefix: &str) -> Vec<LiveDatabase> {
         let mut found = Vec::new();
         for name in self.live.names.iter() {
             let path = name.as_path();
-            let is_it = kind_of(path) == Kind::Database && home::is_database_named(path, prefix);
-            if is_it && !self.plan.writes.contains(path) && !self.plan.removed.contains(path) {
+            let matches_prefix =
+                kind_of(path) == Kind::Database && home::is_database_named(path, prefix);
+            if matches_prefix
+                && !self.plan.writes.contains(path)
+                && !self.plan.removed.contains(path)
+            {
                 found.push(LiveDatabase {
                     live: self.folder.join(path),
-                    staged: self.stage.place(path),
+                    staged: self.stage.staged_path(path),
                     name: Some(name),
                 });
             }
@@ -213,8 +221,9 @@ impl Work<'_> {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         for live in entries.map(|entry| entry.path()) {
             let staged = outside_staging(folder).join(live.file_name().unwrap_or_default());
-            let is_it = home::is_database_named(&live, prefix) && database::is_sqlite(&live);
-            if is_it && !staged.exists() {
+            let matches_prefix =
+                home::is_database_named(&live, prefix) && database::is_sqlite(&live);
+            if matches_prefix && !staged.exists() {
                 found.push(LiveDatabase {
                     live,
                     staged,
@@ -225,29 +234,29 @@ impl Work<'_> {
         found
     }
 
-    /// Copies a live database to where its changed copy is built; `false` when it is damaged.
+    /// Copies a live database to its staged path. Returns false if it is damaged.
     fn copy_live(&mut self, database: &LiveDatabase) -> Result<bool, RestoreError> {
         if database.name.is_none() {
             self.stage_outside(atomic::parent_of(&database.live))?;
         }
         atomic::create_private_folder(atomic::parent_of(&database.staged))?;
-        copy_if_sound(&database.live, &database.staged)
+        copy_unless_damaged(&database.live, &database.staged)
     }
 
-    /// Notes that a live database of the home is replaced by its staged copy, or goes where there
-    /// is none. Outside the home whatever is staged replaces what is live.
-    fn replace_live(&mut self, database: LiveDatabase) {
+    /// Adds a live database of the home to the plan: as replaced by its staged copy, or as removed
+    /// if there is none. Outside of the home, every staged file replaces a live one.
+    fn plan_live_replacement(&mut self, database: LiveDatabase) {
         let Some(name) = database.name else {
             if !database.staged.exists() {
                 self.outside_removed.push(database.live);
             }
             return;
         };
-        let beside = home::database_sidecars(name.as_path());
-        let standing = beside.iter().filter(|p| self.folder.join(p).exists());
+        let sidecars = home::database_sidecars(name.as_path());
+        let live_sidecars = sidecars.iter().filter(|p| self.folder.join(p).exists());
         self.plan
             .removed
-            .extend(standing.filter_map(|p| EntryName::of_path(p).ok()));
+            .extend(live_sidecars.filter_map(|p| EntryName::of_path(p).ok()));
         if database.staged.exists() {
             self.plan.writes.insert(&name);
         } else {
@@ -255,8 +264,8 @@ impl Work<'_> {
         }
     }
 
-    /// The home as its owner names it: what Codex would write into its rows.
-    fn folder_for_rows(&self) -> PathBuf {
+    /// Returns the home as the user names it, which is how Codex writes it into rows.
+    fn home_path_in_rows(&self) -> PathBuf {
         if self.request.folder.exists() {
             self.request.folder.clone()
         } else {
@@ -264,9 +273,9 @@ impl Work<'_> {
         }
     }
 
-    /// Takes rows of the live database `name` over into its staged one, for conversations whose
-    /// files here stay.
-    fn adopt(
+    /// Copies rows of the live database `name` into its staged one, for the conversations `ids`,
+    /// whose live files stay.
+    fn import_live_rows(
         &self,
         name: &EntryName,
         staged: &Path,
@@ -287,16 +296,16 @@ impl Work<'_> {
             return Ok(());
         }
         let copy = self.swap.folder().join("live.sqlite");
-        // A damaged live database has no rows to offer: Codex makes them again from the rollouts.
-        if copy_if_sound(&live, &copy)? {
+        // A damaged live database offers no rows. Codex creates them again from the rollouts.
+        if copy_unless_damaged(&live, &copy)? {
             thread_rows::adopt_rows(staged, &copy, ids, rows)?;
         }
         tree::remove(&copy)?;
         Ok(())
     }
 
-    /// Decides where databases go that lay outside the archived home, or that Codex will look for
-    /// outside this one.
+    /// Decides where databases go that were outside of the archived home, or that Codex expects
+    /// outside of this one.
     fn place_outside_databases(&mut self) -> Result<(), RestoreError> {
         let from_outside = self.plan.has_outside_databases();
         let staged_config = self.stage.home().staged.join(home::CONFIG_TOML);
@@ -305,7 +314,7 @@ impl Work<'_> {
         } else {
             CodexConfig::read(&self.folder)
         };
-        if self.plan.target == Target::Elsewhere {
+        if self.plan.target == RestoreTarget::Elsewhere {
             if self.request.env.get("CODEX_SQLITE_HOME").is_some() {
                 self.notes.push(
                     "CODEX_SQLITE_HOME is set: unset it for this folder, or Codex uses the databases \
@@ -314,14 +323,14 @@ impl Work<'_> {
                 );
             }
             if config.sqlite_home.is_some() && staged_config.exists() {
-                drop_sqlite_home(&staged_config)?;
+                remove_sqlite_home_setting(&staged_config)?;
                 self.notes.push(
-                    "sqlite_home was taken out of config.toml: the databases are in the folder itself"
+                    "removed sqlite_home from config.toml: the databases are in the folder itself"
                         .into(),
                 );
             }
             return if from_outside {
-                self.outside_into_home()
+                self.move_outside_into_home()
             } else {
                 Ok(())
             };
@@ -342,18 +351,18 @@ impl Work<'_> {
             .filter(|p| *p != real(&self.folder));
         self.sqlite_home.clone_from(&wanted);
         match wanted {
-            None if from_outside => self.outside_into_home(),
+            None if from_outside => self.move_outside_into_home(),
             None => Ok(()),
             Some(folder) => {
                 let databases: Vec<_> = self
                     .staged_databases()
                     .into_iter()
-                    .filter(|(name, _)| !from_outside || name.is_own())
+                    .filter(|(name, _)| !from_outside || name.is_reserved())
                     .collect();
                 if databases.is_empty() {
                     return Ok(());
                 }
-                // Settings in an archive must not choose where we write.
+                // The settings in an archive must not choose a folder to write to.
                 let is_own = own.iter().any(|own| real(own) == folder);
                 if !is_own && !self.request.may_write_outside {
                     return Err(RestoreError::OutsideDatabases(folder));
@@ -361,7 +370,7 @@ impl Work<'_> {
                 if self.is_shared(&folder)? {
                     return Err(RestoreError::SharedDatabases(folder));
                 }
-                self.check_room_outside(&folder, &databases)?;
+                self.check_space_outside(&folder, &databases)?;
                 let staging = self.stage_outside(&folder)?;
                 for (name, path) in databases {
                     let file_name = name.as_path().file_name().unwrap_or_default();
@@ -376,29 +385,29 @@ impl Work<'_> {
         }
     }
 
-    /// Whether the disk of `folder`, where that is not the home's, has room for these databases: which
-    /// folder it is may have come from the archive's own settings.
-    fn check_room_outside(
+    /// Fails if the disk of `folder` is not the home's and has too little space for these
+    /// databases. Checked late, because the archive's settings may name the folder.
+    fn check_space_outside(
         &self,
         folder: &Path,
         databases: &[(EntryName, PathBuf)],
     ) -> Result<(), ArchiveError> {
-        let disks = &room::System;
-        if !room::is_on_another_disk(folder, self.swap.folder(), disks) {
+        let disks = &disk_space::SystemDisks;
+        if !disk_space::is_on_another_disk(folder, self.swap.folder(), disks) {
             return Ok(());
         }
         let sizes = databases
             .iter()
             .filter_map(|(_, path)| path.metadata().ok());
-        let need = Need {
+        let need = SpaceNeed {
             folder: folder.to_path_buf(),
             bytes: sizes.map(|meta| meta.len()).sum(),
         };
-        room::check(&[need], disks)
+        disk_space::check(&[need], disks)
     }
 
-    /// Whether the databases in `folder` serve another home too: it is a home itself, or has rows of
-    /// conversations that lie elsewhere, in the log of a database maybe.
+    /// Returns true if another home uses the databases in `folder`: it is a home itself, or a
+    /// database has rows (possibly in its `-wal`) of conversations in another home.
     fn is_shared(&self, folder: &Path) -> Result<bool, RestoreError> {
         let of_homes = [home::AUTH_JSON, home::CONFIG_TOML, home::SESSIONS];
         if of_homes.iter().any(|name| folder.join(name).exists()) {
@@ -416,10 +425,10 @@ impl Work<'_> {
             }
             let taken = database::snapshot(&path, &copy);
             let is_foreign = match taken {
-                Ok(()) => has_foreign(&thread_rows::rollout_paths(&copy)?, &self.folder),
-                // What can still be read of it tells.
+                Ok(()) => has_foreign_rows(&thread_rows::rollout_paths(&copy)?, &self.folder),
+                // The readable rows of a damaged database decide.
                 Err(DatabaseError::Damaged { .. }) => thread_rows::rollout_paths(&path)
-                    .is_ok_and(|rows| has_foreign(&rows, &self.folder)),
+                    .is_ok_and(|rows| has_foreign_rows(&rows, &self.folder)),
                 Err(e) => return Err(e.into()),
             };
             tree::remove(&copy)?;
@@ -430,25 +439,31 @@ impl Work<'_> {
         Ok(false)
     }
 
-    /// Where databases are staged that replace those in `folder`, outside the home.
+    /// Returns the staging folder for databases in `folder`, outside of the home, and adds it to
+    /// the swap.
     fn stage_outside(&mut self, folder: &Path) -> Result<PathBuf, RestoreError> {
         if let Some((_, staging)) = &self.outside {
             return Ok(staging.clone());
         }
         atomic::create_private_folder(folder)?;
         let staging = outside_staging(folder);
-        remains::retry(&staging);
+        leftovers::retry_removal(&staging);
         self.swap.add_folder(&staging)?;
         self.outside = Some((folder.to_path_buf(), staging.clone()));
         Ok(staging)
     }
 
-    fn outside_into_home(&mut self) -> Result<(), RestoreError> {
-        let names: Vec<_> = self.plan.writes.iter().filter(EntryName::is_own).collect();
+    fn move_outside_into_home(&mut self) -> Result<(), RestoreError> {
+        let names: Vec<_> = self
+            .plan
+            .writes
+            .iter()
+            .filter(EntryName::is_reserved)
+            .collect();
         for name in names {
             let file_name = name.as_path().file_name().unwrap_or_default();
-            let staged = self.stage.place(name.as_path());
-            let inside = self.stage.place(Path::new(file_name));
+            let staged = self.stage.staged_path(name.as_path());
+            let inside = self.stage.staged_path(Path::new(file_name));
             if inside.symlink_metadata().is_ok() {
                 tree::remove(&inside)?;
             }
@@ -464,35 +479,35 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Where the live projection database stays, what it remembers of rollouts that are replaced
-    /// by something that is not an extension has to go. One that comes from the archive was taken
-    /// before the archive's rollouts and fits them.
+    /// Removes projections of rollouts that are replaced by anything but a continuation, if the
+    /// live projection database stays. A database from the archive needs no change: it was captured
+    /// before the archive's rollouts.
     fn forget_projections(&mut self) -> Result<(), RestoreError> {
-        if self.plan.target == Target::Elsewhere {
+        if self.plan.target == RestoreTarget::Elsewhere {
             return Ok(());
         }
         let projections = self.live_databases(home::HISTORY_DATABASE_PREFIX);
         if projections.is_empty() {
-            // Nothing remembers anything: the rollouts need not be compared.
+            // Without projections the rollouts need no comparison.
             return Ok(());
         }
-        let stale = self.rollouts_that_do_not_continue()?;
+        let stale = self.discontinued_rollouts()?;
         if stale.is_empty() {
             return Ok(());
         }
         for found in projections {
-            // One that cannot be mended goes: Codex makes it again.
+            // A database that cannot be changed is removed: Codex creates it again.
             if self.copy_live(&found)?
                 && thread_rows::forget_projections(&found.staged, &stale).is_err()
             {
                 tree::remove(&found.staged)?;
             }
-            self.replace_live(found);
+            self.plan_live_replacement(found);
         }
         Ok(())
     }
 
-    fn rollouts_that_do_not_continue(&self) -> Result<HashSet<String>, RestoreError> {
+    fn discontinued_rollouts(&self) -> Result<HashSet<String>, RestoreError> {
         let mut stale = HashSet::new();
         for file in self.live.names.iter() {
             let conversation = conversation_of(file.as_path());
@@ -504,7 +519,7 @@ impl Work<'_> {
                 .stage
                 .rollouts
                 .get(id)
-                .map(|name| self.stage.place(name.as_path()))
+                .map(|name| self.stage.staged_path(name.as_path()))
                 .filter(|path| path.exists());
             let continues = match replaced_by {
                 Some(staged) => matches!(
@@ -521,9 +536,13 @@ impl Work<'_> {
     }
 }
 
-/// Where this home has its databases, if outside of it, as far as is known before anything is unpacked.
-pub(super) fn outside_folder(request: &RestoreRequest<'_>, folder: &Path) -> Option<PathBuf> {
-    if request.target == Target::Elsewhere {
+/// Returns the folder of this home's databases if it is outside of the home, as far as that is
+/// known before anything is unpacked.
+pub(super) fn outside_database_folder(
+    request: &RestoreRequest<'_>,
+    folder: &Path,
+) -> Option<PathBuf> {
+    if request.target == RestoreTarget::Elsewhere {
         return None;
     }
     let real = |p: &Path| p.canonicalize().unwrap_or_else(|_| p.to_path_buf());
@@ -534,19 +553,20 @@ pub(super) fn outside_folder(request: &RestoreRequest<'_>, folder: &Path) -> Opt
 /// A live database that the archive does not replace.
 struct LiveDatabase {
     live: PathBuf,
-    /// Where a changed copy of it is built.
+    /// The path that its changed copy is built at.
     staged: PathBuf,
-    /// Its name in the home; `None` for one outside.
+    /// The name in the home; `None` for a database outside of it.
     name: Option<EntryName>,
 }
 
-/// Where databases are staged that replace those in `folder`.
+/// Returns the staging folder for databases in `folder`.
 fn outside_staging(folder: &Path) -> PathBuf {
     folder.join(".codex-manager-restore")
 }
 
-/// Whether these rows of a state database are of conversations that lie outside `home`.
-fn has_foreign(rows: &[(String, String)], home: &Path) -> bool {
+/// Returns true if any of these rows of a state database belongs to a conversation outside of
+/// `home`.
+fn has_foreign_rows(rows: &[(String, String)], home: &Path) -> bool {
     rows.iter().any(|(_, path)| {
         let path = Path::new(path);
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -554,8 +574,8 @@ fn has_foreign(rows: &[(String, String)], home: &Path) -> bool {
     })
 }
 
-/// Takes `sqlite_home` out of a staged config.toml; everything else stays as it is written.
-fn drop_sqlite_home(path: &Path) -> Result<(), IoError> {
+/// Removes `sqlite_home` from a staged config.toml and keeps the rest of the text.
+fn remove_sqlite_home_setting(path: &Path) -> Result<(), IoError> {
     let text = config::read_text(path).at("read", path)?;
     if let Ok(mut document) = text.parse::<toml_edit::DocumentMut>() {
         document.remove("sqlite_home");
@@ -564,11 +584,13 @@ fn drop_sqlite_home(path: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Copies the database `live`; `false`, and no copy, where it is damaged, cannot be read or has gone.
+/// Copies the database `live`. Returns false, without a copy, if it is damaged, unreadable or
+/// missing.
 ///
 /// # Errors
-/// The copy could not be made, which says nothing about the database: a disk without room for it.
-fn copy_if_sound(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
+/// The copy cannot be written, for example because the disk is full. That proves nothing about the
+/// database.
+fn copy_unless_damaged(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     match database::snapshot(live, copy) {
         Ok(()) => Ok(true),
         Err(e) if e.is_of_content(live) || !live.exists() => {
@@ -579,7 +601,7 @@ fn copy_if_sound(live: &Path, copy: &Path) -> Result<bool, RestoreError> {
     }
 }
 
-/// Moves a staged file; copies it where the places are on different file systems.
+/// Moves a staged file; copies it if the paths are on different file systems.
 #[allow(
     clippy::disallowed_methods,
     reason = "staged files: made durable before they count"

@@ -1,11 +1,11 @@
-//! Which names a restore exchanges: the places that it works in, and the steps for what was staged there.
+//! Computes the exchange steps of a restore, and the folders that it works in.
 
 use super::RestoreError;
-use super::apply::{Work, is_denied};
+use super::apply::{RestoreRun, is_access_denied};
+use super::leftovers;
 use super::plan::RestorePlan;
-use super::remains;
-use super::stage::{self, Root};
-use super::step::Step;
+use super::stage::{self, StageRoot};
+use super::step::ExchangeStep;
 use super::swap::{self, Swap, SwapError};
 use crate::codex::database;
 use crate::codex::home::{self, kind_of};
@@ -15,13 +15,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-impl Work<'_> {
-    /// The top-level names that change.
-    pub(super) fn tops(&self) -> BTreeSet<OsString> {
+impl RestoreRun<'_> {
+    /// Returns the top-level names of the home that change.
+    pub(super) fn changed_top_names(&self) -> BTreeSet<OsString> {
         let linked = &self.stage.roots[1..];
         let mut tops: BTreeSet<OsString> = BTreeSet::new();
         for name in self.plan.writes.iter().chain(self.plan.removed.iter()) {
-            let is_linked = |root: &Root| name.as_path().starts_with(&root.prefix);
+            let is_linked = |root: &StageRoot| name.as_path().starts_with(&root.prefix);
             if !tops.contains(name.top()) && !linked.iter().any(is_linked) {
                 tops.insert(name.top().to_owned());
             }
@@ -32,11 +32,11 @@ impl Work<'_> {
         tops
     }
 
-    /// Where the new state of each root goes should the restore have to be undone: beside what it
-    /// would have replaced; within it, under a name of ours, where nothing can be moved out.
-    pub(super) fn leave_at(&self) -> Vec<(PathBuf, PathBuf)> {
+    /// Returns for each root its staged path and the path that the new state is moved to if the
+    /// restore is undone: beside the live folder, or within it if nothing can be moved out.
+    pub(super) fn undo_destinations(&self) -> Vec<(PathBuf, PathBuf)> {
         let at = self.request.now.timestamp();
-        let place = |root: &Root| {
+        let place = |root: &StageRoot| {
             let name = root.live.file_name().unwrap_or_default();
             if root.staged.starts_with(&root.live) {
                 root.live.join(format!(".codex-manager-undone-{at}"))
@@ -50,10 +50,10 @@ impl Work<'_> {
         roots.map(|r| (r.staged.clone(), place(r))).collect()
     }
 
-    /// The steps that put what is staged into place.
-    pub(super) fn steps(&self) -> Result<Vec<Step>, RestoreError> {
-        if self.by_file {
-            return self.steps_in_pieces();
+    /// Returns the steps that exchange the staged paths with the live ones.
+    pub(super) fn steps(&self) -> Result<Vec<ExchangeStep>, RestoreError> {
+        if self.file_by_file {
+            return self.partial_steps();
         }
         let mut steps = Vec::new();
         for root in self.stage.roots[1..]
@@ -61,14 +61,14 @@ impl Work<'_> {
             .filter(|r| r.staged.symlink_metadata().is_ok())
         {
             if root.whole {
-                steps.push(Step::new(root.live.clone(), root.staged.clone()));
+                steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
                 continue;
             }
             let mut names = entry_names(&root.live)?;
             names.extend(entry_names(&root.staged)?);
             let within = swap::folder_within(&root.live);
             names.remove(within.file_name().unwrap_or_default());
-            names.retain(|name| !remains::is_named_remains(Path::new(name)));
+            names.retain(|name| !leftovers::is_leftover_name(Path::new(name)));
             steps.extend(stage::steps_by_entry(root, &names, &within.join("old"))?);
         }
         if let Some((folder, staging)) = &self.outside {
@@ -81,36 +81,43 @@ impl Work<'_> {
                     .into_iter()
                     .filter(|p| p.exists())
                 {
-                    let aside = staging
+                    let backup = staging
                         .join("old")
                         .join(beside.file_name().unwrap_or_default());
-                    atomic::create_private_folder(atomic::parent_of(&aside))?;
-                    steps.push(Step::new(beside, aside));
+                    atomic::create_private_folder(atomic::parent_of(&backup))?;
+                    steps.push(ExchangeStep::new(beside, backup));
                 }
                 if self.outside_removed.contains(&live) {
                     let old = staging.join("old");
                     atomic::create_private_folder(&old)?;
-                    steps.push(Step::new(live, old.join(&name)));
+                    steps.push(ExchangeStep::new(live, old.join(&name)));
                 } else if database::is_sqlite(&staging.join(&name)) {
-                    steps.push(Step::new(live, staging.join(&name)));
+                    steps.push(ExchangeStep::new(live, staging.join(&name)));
                 }
             }
         }
         let root = self.stage.home();
         if self.whole {
-            steps.push(Step::new(root.live.clone(), root.staged.clone()));
+            steps.push(ExchangeStep::new(root.live.clone(), root.staged.clone()));
         } else {
             let old = self.swap.folder().join("old");
-            steps.extend(stage::steps_by_entry(root, &self.tops(), &old)?);
+            steps.extend(stage::steps_by_entry(
+                root,
+                &self.changed_top_names(),
+                &old,
+            )?);
         }
         Ok(steps)
     }
 }
 
-/// The top-level links to elsewhere whose content the archive replaces: what they lead to is
-/// replaced, the links stay. Never so for logins, settings and databases: those are replaced as
-/// names.
-pub(super) fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root>, RestoreError> {
+/// Returns the top-level links and mounts whose content the archive replaces: the target is
+/// replaced, the link stays. Logins, settings and databases are not among them, because there the
+/// link itself is replaced.
+pub(super) fn linked_roots(
+    folder: &Path,
+    plan: &RestorePlan,
+) -> Result<Vec<StageRoot>, RestoreError> {
     let mut roots = Vec::new();
     let mounts = stage::mounts_in(folder)?;
     let Ok(entries) = fs::read_dir(folder) else {
@@ -136,7 +143,7 @@ pub(super) fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root
             } else {
                 swap::folder_within(&target)
             };
-            roots.push(Root {
+            roots.push(StageRoot {
                 prefix,
                 live: target,
                 staged: beside.join("new"),
@@ -147,11 +154,11 @@ pub(super) fn linked_roots(folder: &Path, plan: &RestorePlan) -> Result<Vec<Root
     Ok(roots)
 }
 
-/// Adds the folder that `root` is staged in to the swap: within the live one where nothing can be made
-/// beside it.
-pub(super) fn add_root(swap: &mut Swap, mut root: Root) -> Result<Root, RestoreError> {
+/// Adds the staging folder of `root` to the swap. If it cannot be created beside the live folder,
+/// it is created within it.
+pub(super) fn add_root(swap: &mut Swap, mut root: StageRoot) -> Result<StageRoot, RestoreError> {
     match swap.add_folder(atomic::parent_of(&root.staged)) {
-        Err(SwapError::Io(e)) if is_denied(&e) && root.whole && root.live.is_dir() => {
+        Err(SwapError::Io(e)) if is_access_denied(&e) && root.whole && root.live.is_dir() => {
             root.whole = false;
             root.staged = swap::folder_within(&root.live).join("new");
             swap.add_folder(atomic::parent_of(&root.staged))?;

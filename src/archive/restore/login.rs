@@ -1,8 +1,8 @@
-//! The login of a restore: which one goes live, and what happens to the one that was.
+//! The login of a restore: chooses the one that goes live, and saves the live one first.
 
 use super::RestoreError;
-use super::apply::{RestoreRequest, Work};
-use super::plan::{RestorePlan, Target};
+use super::apply::{RestoreRequest, RestoreRun};
+use super::plan::{RestorePlan, RestoreTarget};
 use super::stage::set_attributes;
 use crate::accounts::lease::AccountLocks;
 use crate::accounts::login_selection::{
@@ -10,8 +10,8 @@ use crate::accounts::login_selection::{
 };
 use crate::accounts::profile::{Owner, Profile, Profiles};
 use crate::accounts::save::OwnerLocation;
-use crate::archive::metadata::Mode;
-use crate::archive::reader::Archive;
+use crate::archive::metadata::BackupMode;
+use crate::archive::reader::ArchiveReader;
 use crate::codex::auth::{AuthFile, AuthSnapshot, Login};
 use crate::codex::config::CodexConfig;
 use crate::codex::home;
@@ -22,19 +22,20 @@ use crate::io::{IoContext, IoError, atomic, file_open, tree};
 use std::io;
 use std::path::Path;
 
-/// A login of another account is only replaced when that was asked for.
+/// Fails if the archive belongs to another account than the live login, unless the request allows
+/// it.
 pub(super) fn check_account(
     request: &RestoreRequest<'_>,
     plan: &RestorePlan,
 ) -> Result<(), RestoreError> {
-    if request.target != Target::Home || !plan.wants_login {
+    if request.target != RestoreTarget::Home || !plan.wants_login {
         return Ok(());
     }
     let store = CodexConfig::read(&request.folder).store;
-    if !store.reads_auth_json() && request.archive.metadata().mode == Mode::Auth {
-        return Err(RestoreError::OtherStore(store.name()));
+    if !store.reads_auth_json() && request.archive.metadata().mode == BackupMode::Auth {
+        return Err(RestoreError::OtherCredentialStore(store.name()));
     }
-    let live = Standing::read(&request.folder.join(home::AUTH_JSON))?;
+    let live = AuthJsonState::read(&request.folder.join(home::AUTH_JSON))?;
     let (Some(live), Some(archived)) = (live.login(), archived_identity(request.archive)) else {
         return Ok(());
     };
@@ -47,55 +48,56 @@ pub(super) fn check_account(
     })
 }
 
-/// What stands in the place of the live login.
-pub(super) enum Standing {
-    /// A login, or what is left of one.
-    Auth(AuthFile),
-    /// What can be none: a folder, a pipe, a file far too large; why.
-    Wreck(String),
+/// The state of the path of auth.json.
+pub(super) enum AuthJsonState {
+    /// A file of readable size, or none.
+    File(AuthFile),
+    /// Something that cannot be a login: a folder, a pipe, a file far too large. Holds the reason.
+    NotAFile(String),
 }
 
-impl Standing {
-    /// Looks at it.
+impl AuthJsonState {
+    /// Reads auth.json, or what is at its path.
     pub(super) fn read(path: &Path) -> Result<Self, IoError> {
         match AuthFile::read(path) {
-            Err(e) if AuthFile::is_no_login(&e) => Ok(Self::Wreck(e.source.to_string())),
-            auth => auth.map(Self::Auth),
+            Err(e) if AuthFile::is_no_login(&e) => Ok(Self::NotAFile(e.source.to_string())),
+            auth => auth.map(Self::File),
         }
     }
 
-    /// The login, where there is one.
+    /// Returns the login, if the file holds one.
     pub(super) fn login(&self) -> Option<&Login> {
         match self {
-            Self::Auth(auth) => auth.login(),
-            Self::Wreck(_) => None,
+            Self::File(auth) => auth.login(),
+            Self::NotAFile(_) => None,
         }
     }
 
     fn snapshot(&self) -> Option<&AuthSnapshot> {
         match self {
-            Self::Auth(auth) => auth.snapshot(),
-            Self::Wreck(_) => None,
+            Self::File(auth) => auth.snapshot(),
+            Self::NotAFile(_) => None,
         }
     }
 }
 
-fn archived_identity(archive: &Archive) -> Option<Identity> {
+fn archived_identity(archive: &ArchiveReader) -> Option<Identity> {
     match archive.manifest() {
         Some(manifest) => manifest.account_auth.as_ref()?.identity.clone(),
         None => archive.metadata().identity(),
     }
 }
 
-impl Work<'_> {
-    /// Decides which login will be live and stages it, under Codex's own locks.
-    pub(super) fn login(&mut self) -> Result<StagedLogin, RestoreError> {
+impl RestoreRun<'_> {
+    /// Chooses the login that goes live and stages it. Takes the locks on the accounts, then
+    /// Codex's own lock on the login; they are held until the result is dropped.
+    pub(super) fn stage_login(&mut self) -> Result<StagedLogin, RestoreError> {
         let staged = self.stage.home().staged.join(home::AUTH_JSON);
-        if self.plan.target == Target::Elsewhere {
-            return self.login_elsewhere(&staged);
+        if self.plan.target == RestoreTarget::Elsewhere {
+            return self.stage_login_elsewhere(&staged);
         }
         let live_path = self.folder.join(home::AUTH_JSON);
-        let before = Standing::read(&live_path)?;
+        let before = AuthJsonState::read(&live_path)?;
         let archived = archived_identity(self.request.archive);
         let accounts = before.login().map(|login| &login.identity);
         let accounts: Vec<_> = accounts.into_iter().chain(&archived).collect();
@@ -107,34 +109,35 @@ impl Work<'_> {
         let profiles = Profiles::of(self.request.manager_home);
         let claimed = profiles.lock_accounts(&accounts, self.request.now, login_lock::PATIENCE)?;
         let lock = if self.folder.exists() {
-            Some(take_login_lock(&self.folder)?)
+            Some(acquire_login_lock(&self.folder)?)
         } else {
             None
         };
-        let live = Standing::read(&live_path)?;
+        let live = AuthJsonState::read(&live_path)?;
         let mut login = StagedLogin {
             _account_locks: Some(claimed),
             _lock: lock,
             ..StagedLogin::default()
         };
-        match self.decide(&live)? {
+        match self.choose_login(&live)? {
             Some((decision, Some(snapshot))) => {
                 login.outcome = decision.outcome;
                 let mtime_ns = (decision.choice == LoginChoice::Archive)
                     .then(|| self.stage.login.as_ref().map(|l| l.mtime_ns))
                     .flatten();
-                self.save_live(&live, &live_path, &mut login)?;
+                self.save_live_login(&live, &live_path, &mut login)?;
                 write_login(&staged, snapshot.bytes.expose(), mtime_ns)?;
                 if decision.is_stale {
                     self.notes.push(
-                        "a newer login of this account was seen, so this one is probably spent: \
-                         run codex login if Codex refuses it"
+                        "a newer login of this account was seen, so the refresh token of \
+                         this one is probably spent: run codex login if Codex refuses it"
                             .into(),
                     );
                 }
                 if decision.outcome == AuthOutcome::KeptNewer {
                     self.notes.push(
-                        "the login of the profile went live: it is newer than the archive's".into(),
+                        "restored the login of the profile, because it is newer than the archive's"
+                            .into(),
                     );
                 }
                 login.went_live = Some(snapshot);
@@ -143,23 +146,23 @@ impl Work<'_> {
                 if let Some((decision, None)) = kept {
                     login.outcome = decision.outcome;
                 }
-                // What is live stays, but never as a hard link: Codex loses a login that it renews
-                // through one.
-                if self.whole || has_other_names(&live_path) {
-                    keep_login(&live_path, &live, &staged)?;
+                // The live login stays, but never as a hard link: Codex loses a login that it
+                // renews through one.
+                if self.whole || is_hard_linked(&live_path) {
+                    copy_live_login(&live_path, &live, &staged)?;
                 }
             }
         }
         Ok(login)
     }
 
-    fn login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
+    fn stage_login_elsewhere(&mut self, staged: &Path) -> Result<StagedLogin, RestoreError> {
         let Some(login) = self.stage.login.take() else {
             return Ok(StagedLogin::default());
         };
         write_login(staged, login.bytes.expose(), Some(login.mtime_ns))?;
         self.notes.push(
-            "the login in this folder is history: used in two places it stops working in both"
+            "the login in this folder is a copy: if two homes use a login, it stops working in both"
                 .into(),
         );
         Ok(StagedLogin {
@@ -168,10 +171,11 @@ impl Work<'_> {
         })
     }
 
-    /// Which login goes live, and its bytes where that is not the live one.
-    fn decide(
+    /// Returns the decision, and the bytes of the chosen login if it is not the live one. `None` if
+    /// the login is not restored at all.
+    fn choose_login(
         &mut self,
-        live: &Standing,
+        live: &AuthJsonState,
     ) -> Result<Option<(LoginDecision, Option<AuthSnapshot>)>, RestoreError> {
         if !self.plan.wants_login {
             return Ok(None);
@@ -184,7 +188,7 @@ impl Work<'_> {
         };
         if !store.reads_auth_json() {
             self.notes.push(format!(
-                "the login was not restored: Codex keeps it by cli_auth_credentials_store = \"{}\"",
+                "the login was not restored: Codex stores it with cli_auth_credentials_store = \"{}\"",
                 store.name()
             ));
             return Ok(None);
@@ -194,7 +198,7 @@ impl Work<'_> {
         };
         let Ok(archived) = AuthSnapshot::parse(bytes.to_vec()) else {
             self.notes
-                .push("the archive's auth.json is none; the live one stays".into());
+                .push("the archive's auth.json cannot be read; the live login was kept".into());
             return Ok(None);
         };
         let Some(login) = archived.login.clone() else {
@@ -212,7 +216,7 @@ impl Work<'_> {
         let profiles = Profiles::of(self.request.manager_home);
         let profile = match profiles.find(&login.identity)? {
             Some(profile) => Some(profile),
-            // What is known of the account outlives its profile.
+            // Records about an account outlive its profile.
             None => profiles.remembered(login.identity.email.as_str(), &login),
         };
         let same = |s: &&AuthSnapshot| {
@@ -233,14 +237,14 @@ impl Work<'_> {
                     .is_some_and(|p| p.file.superseded.contains(&archived.fingerprint())),
             },
         );
-        let is_free =
+        let needs_no_owner =
             self.request.auth == AuthPolicy::Archive || decision.choice == LoginChoice::KeepLive;
         if let Some(profile) = &profile
             && let Some(home) = profile.live_apart_from(Some(&self.folder))
-            && !is_free
+            && !needs_no_owner
         {
             self.notes.push(format!(
-                "the login was not restored: {} is signed in in another Codex home: {}",
+                "the login was not restored: {} is signed in to another Codex home: {}",
                 profile.name,
                 home.display()
             ));
@@ -248,11 +252,11 @@ impl Work<'_> {
         }
         let moved = profile.as_ref().filter(|p| p.file.owner == Owner::Moved);
         if let Some(moved) = moved
-            && !is_free
+            && !needs_no_owner
             && !login.freshness.is_newer_than(&moved.newest())
         {
             self.notes.push(format!(
-                "the login was not restored: that of {} was moved to another machine",
+                "the login was not restored: the login of {} was moved to another machine",
                 moved.name
             ));
             return Ok(None);
@@ -265,18 +269,19 @@ impl Work<'_> {
         Ok(Some((decision, bytes)))
     }
 
-    /// Saves the login that will no longer be live, before it is replaced.
-    fn save_live(
+    /// Saves the live login to its profile, before it is replaced. Keeps unrecognized bytes in
+    /// quarantine.
+    fn save_live_login(
         &mut self,
-        live: &Standing,
+        live: &AuthJsonState,
         path: &Path,
         staged: &mut StagedLogin,
     ) -> Result<(), RestoreError> {
         let profiles = Profiles::of(self.request.manager_home);
         match live {
-            Standing::Auth(AuthFile::Present(snapshot)) => {
+            AuthJsonState::File(AuthFile::Present(snapshot)) => {
                 if let Some(login) = &snapshot.login {
-                    // Until the exchange is done the live home owns it.
+                    // The live home stays the owner until the exchange is done.
                     let saved = profiles.save_back(
                         snapshot,
                         login,
@@ -288,23 +293,23 @@ impl Work<'_> {
                         .push(format!("the live login was saved to the profile {name}"));
                     staged.was_live = Some(snapshot.clone());
                 } else {
-                    // Perhaps a login of a kind that is not known here.
+                    // The bytes may be a login of a kind that this version does not know.
                     let kept = profiles.quarantine_bytes(&snapshot.bytes)?;
                     self.notes.push(format!(
-                        "no login was recognised in auth.json; its bytes were kept in {}",
+                        "auth.json held no login that codex-manager recognizes; a copy was kept in {}",
                         kept.display()
                     ));
                 }
             }
-            Standing::Auth(AuthFile::Unreadable { bytes, reason }) => {
+            AuthJsonState::File(AuthFile::Unreadable { bytes, reason }) => {
                 let kept = profiles.quarantine_bytes(bytes)?;
                 self.notes.push(format!(
-                    "auth.json was {reason}; its bytes were kept in {}",
+                    "auth.json was {reason}; a copy was kept in {}",
                     kept.display()
                 ));
             }
-            Standing::Auth(AuthFile::Missing) => {}
-            Standing::Wreck(reason) => {
+            AuthJsonState::File(AuthFile::Missing) => {}
+            AuthJsonState::NotAFile(reason) => {
                 let kept = profiles.quarantine(path, self.request.now)?;
                 let kept = kept.map(|kept| format!("; it was kept in {}", kept.display()));
                 self.notes.push(format!(
@@ -317,7 +322,8 @@ impl Work<'_> {
     }
 }
 
-/// The login that is staged, and the locks that keep Codex, and others of ours, from it meanwhile.
+/// The staged login, with the locks that keep Codex and other codex-manager processes from changing
+/// it.
 #[derive(Debug)]
 pub(super) struct StagedLogin {
     pub(super) outcome: AuthOutcome,
@@ -340,9 +346,9 @@ impl Default for StagedLogin {
 }
 
 impl StagedLogin {
-    /// Writes down who owns which login, once the exchange is done. The bytes were saved before:
-    /// a crash in between leaves a wrong note, not a lost login.
-    pub(super) fn settle_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
+    /// Records the owner of each login after the exchange. The bytes were saved before, so a kill
+    /// in between leaves a wrong record, never a lost login.
+    pub(super) fn record_owners(&self, request: &RestoreRequest<'_>) -> Result<(), RestoreError> {
         let profiles = Profiles::of(request.manager_home);
         let went_live = match request.auth {
             AuthPolicy::Archive => OwnerLocation::AssertedLive(&request.folder),
@@ -352,30 +358,30 @@ impl StagedLogin {
             (&self.was_live, OwnerLocation::Profile),
             (&self.went_live, went_live),
         ];
-        for (snapshot, keeper) in owners {
+        for (snapshot, location) in owners {
             if let Some(snapshot) = snapshot
                 && let Some(login) = &snapshot.login
                 && profiles.find(&login.identity)?.is_some()
             {
-                profiles.save_back(snapshot, login, keeper, request.now)?;
+                profiles.save_back(snapshot, login, location, request.now)?;
             }
         }
         Ok(())
     }
 }
 
-fn take_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
+fn acquire_login_lock(home: &Path) -> Result<LoginLock, RestoreError> {
     LoginLock::take(home, login_lock::PATIENCE).map_err(|e| match e {
         LockError::Io(e) => e.into(),
         LockError::Held(path) => RestoreError::Io(IoError {
             action: "lock",
             path,
-            source: io::Error::new(io::ErrorKind::TimedOut, "Codex holds it for too long"),
+            source: io::Error::new(io::ErrorKind::TimedOut, "Codex did not release it in time"),
         }),
     })
 }
 
-/// A new auth.json (0600), with this time or that of now.
+/// Writes a new auth.json (0600). `None` as the time leaves the current one.
 fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), IoError> {
     use std::io::Write;
     let mut file = atomic::create_private(path)?;
@@ -386,8 +392,8 @@ fn write_login(path: &Path, bytes: &[u8], mtime_ns: Option<i64>) -> Result<(), I
     file.sync_all().at("fsync", path)
 }
 
-/// Whether a file has hard links.
-fn has_other_names(path: &Path) -> bool {
+/// Returns true if the file has more than one hard link.
+fn is_hard_linked(path: &Path) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -401,14 +407,14 @@ fn has_other_names(path: &Path) -> bool {
     }
 }
 
-/// The live login as it is: a link stays a link, a file becomes a file of its own with its time.
-fn keep_login(live: &Path, standing: &Standing, staged: &Path) -> Result<(), IoError> {
+/// Stages the live login: a link stays a link, a file is copied with its modification time.
+fn copy_live_login(live: &Path, state: &AuthJsonState, staged: &Path) -> Result<(), IoError> {
     let meta = match live.symlink_metadata() {
         Ok(meta) => meta,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return Err(e).at("read", live),
     };
-    if meta.is_symlink() || matches!(standing, Standing::Wreck(_)) {
+    if meta.is_symlink() || matches!(state, AuthJsonState::NotAFile(_)) {
         return tree::share(live, staged);
     }
     let mtime_ns = crate::archive::scan::mtime_ns_of(&meta);

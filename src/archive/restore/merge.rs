@@ -1,8 +1,8 @@
-//! `--merge`: what exists only here is kept, and of two rollouts the longer one.
+//! `--merge`: keeps conversations that only the home has, and the longer version of the others.
 
 use super::RestoreError;
 use super::plan::RestorePlan;
-use super::rollouts::{Rollouts, conversation_of};
+use super::rollout_index::{RolloutIndex, conversation_of};
 use super::stage::{Stage, set_attributes};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::NameSet;
@@ -17,34 +17,35 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// What a merge found.
+/// The conversations that a merge keeps.
 #[derive(Debug, Default)]
-pub(super) struct Merged {
-    /// Conversations that exist only here.
-    pub(super) only_here: Rollouts,
-    /// Conversations whose file here stays, those that exist only here among them.
-    pub(super) kept: HashSet<String>,
+pub(super) struct MergeResult {
+    /// Conversations that only the home has.
+    pub(super) local_only: RolloutIndex,
+    /// The ids of all conversations whose live file stays, including those in `local_only`.
+    pub(super) kept_ids: HashSet<String>,
 }
 
-/// Goes through the staged files and takes back what the live state has more of.
+/// Removes staged rollouts from the plan if the live version is equal or longer, and merges
+/// line-based files.
 ///
 /// # Errors
-/// Conversations that went on differently on both sides.
+/// [`RestoreError::Diverged`] if both versions of a conversation have turns that the other lacks.
 pub(super) fn merge(
     stage: &mut Stage,
     plan: &mut RestorePlan,
     home: &Path,
     live: &NameSet,
-) -> Result<Merged, RestoreError> {
+) -> Result<MergeResult, RestoreError> {
     let mut archived: HashMap<String, EntryName> = HashMap::new();
     for name in plan.writes.iter() {
         if let Some(conversation) = conversation_of(name.as_path()) {
             archived.insert(conversation.name, name);
         }
     }
-    let mut merged = Merged {
-        only_here: Rollouts::among(&NameSet::sharing(live.names())),
-        ..Merged::default()
+    let mut merged = MergeResult {
+        local_only: RolloutIndex::of_files(&NameSet::with_names(live.names())),
+        ..MergeResult::default()
     };
     let mut diverged = Vec::new();
     for file in live.iter() {
@@ -54,24 +55,24 @@ pub(super) fn merge(
         };
         let id = conversation.id().unwrap_or(&conversation.name).to_owned();
         let Some(name) = archived.get(&conversation.name) else {
-            merged.kept.insert(id.clone());
-            merged.only_here.insert(&id, &file);
+            merged.kept_ids.insert(id.clone());
+            merged.local_only.insert(&id, &file);
             continue;
         };
-        let (here, staged) = (home.join(path), stage.place(name.as_path()));
+        let (here, staged) = (home.join(path), stage.staged_path(name.as_path()));
         match long_path::with_both(&here, &staged, rollout::compare).at("compare", &here)? {
-            // Nothing to win: the file that stands here stays, with its own name and inode.
+            // The staged file adds nothing. The live file stays, with its own name and inode.
             Relation::Equal | Relation::FirstExtends => {
                 long_path::with(&staged, |staged| fs::remove_file(staged)).at("remove", &staged)?;
                 plan.writes.remove(name.as_path());
                 plan.added.remove(name.as_path());
                 stage.rollouts.insert(&id, &file);
-                merged.kept.insert(id);
-                // Should it stand here a second time, there is nothing to compare with any more.
+                merged.kept_ids.insert(id);
+                // A second live file of the conversation has nothing left to be compared with.
                 archived.remove(&conversation.name);
             }
             Relation::SecondExtends if *name != file => {
-                // One conversation, one file: the shorter one under the other name goes.
+                // A conversation has one file: the shorter one under the other name is removed.
                 plan.removed.insert(&file);
             }
             Relation::SecondExtends => {}
@@ -83,34 +84,34 @@ pub(super) fn merge(
         return Err(RestoreError::Diverged(diverged));
     }
     for file in live.iter() {
-        let staged = stage.place(file.as_path());
+        let staged = stage.staged_path(file.as_path());
         let has_lines = matches!(kind_of(file.as_path()), Kind::History | Kind::SessionIndex);
         if has_lines && staged.symlink_metadata().is_ok_and(|m| m.is_file()) {
-            unite_lines(&home.join(file.as_path()), &staged)?;
+            append_missing_lines(&home.join(file.as_path()), &staged)?;
         }
     }
     Ok(merged)
 }
 
 /// Appends to `staged` the lines that only `live` has, in their order.
-fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
+fn append_missing_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     let live_mtime_ns = mtime_ns_of(&live.metadata().at("read", live)?);
-    // Digests and places, not lines: the files may be large, and so may each line.
+    // Keeps digests, not lines: the file and each line may be large.
     let mut seen: HashSet<[u8; 32]> = HashSet::new();
-    let mut ends_whole = true;
-    each_line(staged, &mut |line| {
-        ends_whole = line.ends_whole;
+    let mut is_terminated = true;
+    for_each_line(staged, &mut |line| {
+        is_terminated = line.is_terminated;
         seen.insert(line.digest);
         Ok(())
     })?;
     let mut out = file_open::append_no_link(staged).at("write", staged)?;
     let mut source = file_open::open(live).at("read", live)?;
     let mut added = false;
-    each_line(live, &mut |line| {
+    for_each_line(live, &mut |line| {
         if !seen.insert(line.digest) {
             return Ok(());
         }
-        if !std::mem::replace(&mut ends_whole, line.ends_whole) {
+        if !std::mem::replace(&mut is_terminated, line.is_terminated) {
             out.write_all(b"\n").at("write", staged)?;
         }
         added = true;
@@ -126,30 +127,30 @@ fn unite_lines(live: &Path, staged: &Path) -> Result<(), IoError> {
     }
 }
 
-/// A line of a file: where it is, with its end, and the digest of it without.
-struct Line {
+/// The position of a line in a file, including its newline, and the SHA-256 of the line without it.
+struct LineSpan {
     start: u64,
     len: u64,
     digest: [u8; 32],
-    ends_whole: bool,
+    is_terminated: bool,
 }
 
-fn each_line(
+fn for_each_line(
     path: &Path,
-    visit: &mut dyn FnMut(&Line) -> Result<(), IoError>,
+    visit: &mut dyn FnMut(&LineSpan) -> Result<(), IoError>,
 ) -> Result<(), IoError> {
     let mut reader = BufReader::new(file_open::open(path).at("read", path)?);
     let mut start = 0;
     loop {
-        let (mut hasher, mut len, mut ends_whole) = (Sha256::new(), 0, false);
-        while !ends_whole {
+        let (mut hasher, mut len, mut is_terminated) = (Sha256::new(), 0, false);
+        while !is_terminated {
             let bytes = reader.fill_buf().at("read", path)?;
             if bytes.is_empty() {
                 break;
             }
             let end = memchr::memchr(b'\n', bytes);
             hasher.update(&bytes[..end.unwrap_or(bytes.len())]);
-            ends_whole = end.is_some();
+            is_terminated = end.is_some();
             let used = end.map_or(bytes.len(), |end| end + 1);
             len += used as u64;
             reader.consume(used);
@@ -157,11 +158,11 @@ fn each_line(
         if len == 0 {
             return Ok(());
         }
-        visit(&Line {
+        visit(&LineSpan {
             start,
             len,
             digest: hasher.finalize().into(),
-            ends_whole,
+            is_terminated,
         })?;
         start += len;
     }

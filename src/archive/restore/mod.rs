@@ -1,31 +1,63 @@
-//! Putting an archive back.
+//! Restores an archive into the Codex home, or into an empty folder.
 //!
-//! In this order: validate everything, nobody at home, a safety backup, stage beside the home,
-//! look again, replace in one exchange, look once more. See [`plan`] for what is replaced, removed
-//! and left alone, [`apply`] for the work and [`swap`] for what a crash leaves.
+//! [`apply::apply`] runs the phases 1 to 4. Until the exchange nothing live changes: a restore
+//! writes only to its staging folders (`.NAME.codex-manager-restore` beside what it replaces, or
+//! `.codex-manager-restore` within it) and, in the manager home, to `backups/`, `profiles/` and
+//! `tmp/`.
+//!
+//! 1. **Plan.** [`plan`] compares the list of the archive with the list of the home
+//!    ([`live_files`]) and decides which files are written, removed and kept. It is pure.
+//!    *After a kill*: nothing is left.
+//! 2. **Stage.** [`apply`] opens a journal in the staging folder ([`swap`]) and writes a pointer to
+//!    it into the manager home ([`pending`]). `disk_space` checks every disk that is staged on.
+//!    `stage` unpacks the planned files and checks their digests. For `--merge`, `merge` keeps the
+//!    longer version of each conversation.
+//!    *After a kill*: the journal says `prepared`; the next command removes the staging folders.
+//! 3. **Settle.** `databases` decides where each database goes and updates the paths and the
+//!    projections in it; `rollout_index` knows the file of each conversation. `reinstated_rows`
+//!    adds the rows and names of conversations that are restored without a database. [`safety`]
+//!    archives everything that will change. `stage` links what stays the same. `login` locks the
+//!    account and Codex's login, saves the live login to its profile, and stages the new one.
+//!    *After a kill*: as in phase 2; the safety backup and the saved login stay.
+//! 4. **Exchange.** `exchange_steps` lists the steps; `partial_swap` does so where folders cannot
+//!    be exchanged, as on overlays. [`swap`] makes all staged files durable, writes the steps into
+//!    the journal, and exchanges each live path with its staged one (`step`). If Codex was started
+//!    meanwhile, it undoes all steps. Last, it removes the old state; what cannot be removed is
+//!    renamed (`leftovers`).
+//!    *After a kill*: the journal says `committing`, `undoing` or `committed`, and both states
+//!    still exist, each file live or staged. An ordinary home is exchanged by one step, so it is
+//!    the old home or the new one, never a mixture.
+//! 5. **Recover.** The next command of any kind reads the journal ([`pending`], `swap::recovery`).
+//!    If no step was done, it undoes the restore; else it finishes it, or the undoing of it.
+//!    `login_guard` keeps a login that Codex has renewed meanwhile. `swap::late_writes` keeps other
+//!    later writes to replaced files, as `NAME.found-after-restore-N`. While a process uses the
+//!    home, or if a disk is missing, nothing is exchanged.
+//!    *After a kill*: the next command continues.
+//!
+//! docs/restore.md explains the design and the behaviour on unusual disks.
 
-mod any_path;
 pub mod apply;
 mod databases;
+mod disk_space;
 mod exchange_steps;
-pub mod live;
+mod journal_path;
+mod leftovers;
+pub mod live_files;
 mod login;
-mod login_kept;
+mod login_guard;
 mod merge;
+mod partial_swap;
 pub mod pending;
-mod pieces;
 pub mod plan;
-mod remains;
-mod returning;
-mod rollouts;
-mod room;
+mod reinstated_rows;
+mod rollout_index;
 pub mod safety;
 mod stage;
 mod step;
 pub mod swap;
 
 use super::ArchiveError;
-use super::scan::LeftOut;
+use super::scan::PathNote;
 use crate::accounts::lease::LeaseError;
 use crate::accounts::profile::ProfileError;
 use crate::codex::database::DatabaseError;
@@ -34,83 +66,87 @@ use crate::io::IoError;
 use crate::io::quantity::pluralize;
 use std::path::PathBuf;
 
-/// Why an archive was not put back. Unless said otherwise nothing was changed.
+/// The reason why an archive was not restored. Unless a variant says otherwise, nothing was
+/// changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// The archive cannot be used.
+    /// The archive cannot be read, or not be made.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The file system refused.
+    /// A file or folder cannot be read or written.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// A database could not be changed as needed.
+    /// A staged database cannot be read or changed.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// A login could not be saved back.
+    /// The live login cannot be saved to its profile.
     #[error("cannot save the live login to its profile")]
     Profile(#[from] ProfileError),
-    /// A login is in use, or a killed probe has it.
+    /// The account's login is in use, or an interrupted probe holds it.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// The exchange failed.
+    /// The exchange failed; its steps were undone.
     #[error(transparent)]
     Swap(#[from] swap::SwapError),
-    /// Somebody uses the home.
+    /// Processes use the Codex home.
     #[error("the Codex home is in use by {}", join(.0))]
     Busy(Vec<Holder>),
-    /// Codex was started while the home was being replaced; the old state was put back.
+    /// Codex was started during the exchange. The old state was put back.
     #[error("Codex was started during the restore, so it was undone: {}", join(.holders))]
-    StartedMeanwhile {
-        /// Who.
+    CodexStarted {
+        /// The processes that were started.
         holders: Vec<Holder>,
-        /// Where the new state was left, for what they may have written.
+        /// The folders that the new state was moved to, because these processes may have written to
+        /// it.
         left_at: Vec<PathBuf>,
     },
-    /// The archive is of another account than the one that is signed in.
+    /// The archive belongs to another account than the live login.
     #[error("the archive is of {archive}, but {live} is signed in")]
     AnotherAccount {
-        /// Whose archive.
+        /// The account of the archive.
         archive: String,
-        /// Who is signed in.
+        /// The account of the live login.
         live: String,
     },
-    /// Conversations that went on differently here and in the archive.
-    #[error("{} went on differently here and in the archive: {}", pluralize(.0.len(), "conversation"), .0.join(", "))]
+    /// Conversations whose versions in the home and in the archive both have turns that the other
+    /// lacks. Only with `--merge`.
+    #[error("{} diverged between the Codex home and the archive: {}", pluralize(.0.len(), "conversation"), .0.join(", "))]
     Diverged(Vec<String>),
-    /// The databases are shared with another home.
+    /// Another Codex home uses the databases in this folder.
     #[error("another Codex home shares the databases in {}", .0.display())]
     SharedDatabases(PathBuf),
-    /// The archive's settings put databases into a folder that this home does not use.
+    /// The archive's `sqlite_home` names a folder that this home does not use.
     #[error("the archive's config.toml puts databases outside the home, into {}", .0.display())]
     OutsideDatabases(PathBuf),
-    /// Another file system is mounted below what would be replaced.
-    #[error("a file system is mounted in what would be replaced: {}", .0.display())]
-    Mounted(PathBuf),
-    /// `--to` names a folder with something in it.
+    /// A file system is mounted below a folder that would be replaced.
+    #[error("a file system is mounted inside a folder that would be replaced: {}", .0.display())]
+    MountInside(PathBuf),
+    /// The folder of `--to` is not empty.
     #[error("the folder is not empty: {}", .0.display())]
     NotEmpty(PathBuf),
-    /// The folder lies inside a home, where it would be taken for a part of that, or around one.
-    #[error("the folder lies inside a home, or around one: {}", .0.display())]
-    AmongHomes(PathBuf),
-    /// The home is a link that leads nowhere: its disk may not be mounted.
-    #[error("the home is a link to what is not there: {}", .0.display())]
+    /// The folder of `--to` is inside the Codex home or the manager home, or contains one of them.
+    #[error("the folder is inside the Codex home or the manager home, or contains one of them: {}", .0.display())]
+    OverlapsHome(PathBuf),
+    /// The Codex home is a symbolic link without a target. Its disk may not be mounted.
+    #[error("the Codex home is a symbolic link to a missing folder: {}", .0.display())]
     DanglingHome(PathBuf),
-    /// Nothing in the archive fits `--only` or `--session`.
-    #[error("nothing in the archive is named {0}")]
+    /// Nothing in the archive matches `--only` or `--session`.
+    #[error("nothing in the archive matches {0}")]
     NotFound(String),
-    /// What is to be replaced could not be saved first.
-    #[error("the safety backup could not take {} of what would be replaced, first {}: {}", items.len(), items[0].path.display(), items[0].reason)]
-    Unsaved {
-        /// What.
-        items: Vec<LeftOut>,
-        /// Whether the restore could be done without saving them.
-        may_go_without: bool,
+    /// The safety backup cannot include files that would be replaced or removed.
+    #[error("the safety backup cannot save {} that would be replaced or removed, first {}: {}", pluralize(items.len(), "path"), items[0].path.display(), items[0].reason)]
+    BackupIncomplete {
+        /// The files that cannot be saved, with reasons.
+        items: Vec<PathNote>,
+        /// True if `--no-safety-backup` lets the restore succeed. Not so for folders, because they
+        /// must be read to keep what stays in them.
+        can_skip_backup: bool,
     },
-    /// Codex does not read auth.json here.
+    /// Codex is configured to keep its login elsewhere and does not read auth.json.
     #[error(
-        "Codex keeps its login by cli_auth_credentials_store = \"{0}\" and would not read auth.json"
+        "Codex stores its login with cli_auth_credentials_store = \"{0}\" and does not read auth.json"
     )]
-    OtherStore(&'static str),
+    OtherCredentialStore(&'static str),
 }
 
 fn join(holders: &[Holder]) -> String {

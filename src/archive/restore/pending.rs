@@ -1,10 +1,11 @@
-//! Restores that were interrupted: where to look for them, and finishing them.
+//! Finds interrupted restores and finishes them.
 //!
-//! The journal lies beside the home that was being replaced. So that any command finds it, whatever
-//! home it works on, a note in the manager home says where; both places are looked at.
+//! The journal lies beside the home that was being replaced. A pointer file in the manager home
+//! (`tmp/restores/`) names its folder, so that a command for another home finds it too. Both places
+//! are searched.
 
-use super::login_kept::Keeping;
-use super::remains;
+use super::leftovers;
+use super::login_guard::LoginGuard;
 use super::swap::{self, Recovery, SwapError};
 use crate::io::clock::Timestamp;
 use crate::io::environment::Environment;
@@ -14,57 +15,59 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a look at a note may hold its lock.
-const LOOK: Duration = Duration::from_millis(200);
+/// The wait for the lock of a pointer, which another command holds only while it looks at it.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The folder of notes in the manager home.
-fn notes_folder(manager_home: &Path) -> PathBuf {
+/// Returns the folder of the pointers in the manager home.
+fn pointers_folder(manager_home: &Path) -> PathBuf {
     manager_home.join("tmp").join("restores")
 }
 
-/// A note that a restore works in a folder. Removed when dropped.
+/// A file that names the folder of a running restore. Removed on drop.
 #[derive(Debug)]
-pub(super) struct Note {
+pub(super) struct JournalPointer {
     path: PathBuf,
-    /// Tells others that its writer is alive, also before the folder is there.
+    /// Held while the restore runs. It shows that the restore is alive even before its folder
+    /// exists.
     lock: FileLock,
 }
 
-impl Note {
-    /// Leaves a note of `folder`; durable before anything is staged there.
+impl JournalPointer {
+    /// Writes the pointer to `folder`. It is durable before anything is staged there.
     ///
     /// # Errors
-    /// Another restore that works there has left one.
-    pub(super) fn leave(manager_home: &Path, folder: &Path) -> Result<Self, SwapError> {
-        let notes = notes_folder(manager_home);
-        atomic::create_private_folder(&notes)?;
+    /// [`SwapError::InProgress`] if another restore runs there.
+    pub(super) fn create(manager_home: &Path, folder: &Path) -> Result<Self, SwapError> {
+        let pointers = pointers_folder(manager_home);
+        atomic::create_private_folder(&pointers)?;
         let text = folder.as_os_str().as_encoded_bytes();
-        let path = notes.join(&crate::io::hash::sha256(text)[..16]);
+        let path = pointers.join(&crate::io::hash::sha256(text)[..16]);
         loop {
-            let lock = match FileLock::exclusive_within(&path, LOOK) {
+            let lock = match FileLock::exclusive_within(&path, LOCK_TIMEOUT) {
                 Ok(lock) => lock,
                 Err(LockError::Held(_)) => return Err(SwapError::InProgress(folder.to_path_buf())),
                 Err(LockError::Io(e)) => return Err(e.into()),
             };
-            // A command that found it before it was locked may have taken it for an old one.
+            // Another command may have removed the file, as one without an owner, before it was
+            // locked.
             if lock.is_current(&path) {
-                // It removes itself, should it not get its text.
-                let note = Self { path, lock };
-                note.lock.fill(text).at("write", &note.path)?;
-                atomic::sync_folder(&notes)?;
-                return Ok(note);
+                // Dropping it removes the file if writing fails.
+                let pointer = Self { path, lock };
+                pointer.lock.fill(text).at("write", &pointer.path)?;
+                atomic::sync_folder(&pointers)?;
+                return Ok(pointer);
             }
         }
     }
 
-    /// Removes the note of a process that is gone.
+    /// Removes the pointer of a restore that has ended. Does nothing if a new restore holds it.
     fn remove(path: &Path) -> Result<(), SwapError> {
         match FileLock::try_exclusive(path) {
             Ok(lock) => drop(Self {
                 path: path.to_path_buf(),
                 lock,
             }),
-            // Its folder is worked in again.
+            // A new restore runs in its folder.
             Err(LockError::Held(_)) => {}
             Err(LockError::Io(e)) => return Err(e.into()),
         }
@@ -72,58 +75,64 @@ impl Note {
     }
 }
 
-impl Drop for Note {
+impl Drop for JournalPointer {
     fn drop(&mut self) {
-        // One that stays behind names a folder that is gone, and is removed by the next command.
+        // A pointer that stays behind names a missing folder. The next command removes it.
         if self.lock.is_current(&self.path) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The folders in which a restore may have been interrupted.
-pub fn folders(codex_home: &Path, manager_home: &Path) -> Vec<(PathBuf, Option<PathBuf>)> {
-    let mut found: Vec<_> = places(codex_home)
+/// Returns the folders in which a restore may have been interrupted, with their pointers.
+pub fn candidate_folders(
+    codex_home: &Path,
+    manager_home: &Path,
+) -> Vec<(PathBuf, Option<PathBuf>)> {
+    let mut found: Vec<_> = restore_folders(codex_home)
         .into_iter()
         .filter(|folder| swap::is_pending(folder))
         .map(|folder| (folder, None))
         .collect();
-    if let Ok(notes) = fs::read_dir(notes_folder(manager_home)) {
-        for note in notes.flatten().map(|e| e.path()) {
-            if let Ok(bytes) = file_open::read(&note) {
-                found.push((path_of(bytes), Some(note)));
+    if let Ok(pointers) = fs::read_dir(pointers_folder(manager_home)) {
+        for pointer in pointers.flatten().map(|e| e.path()) {
+            if let Ok(bytes) = file_open::read(&pointer) {
+                found.push((path_from_bytes(bytes), Some(pointer)));
             }
         }
     }
     found
 }
 
-/// Whether a restore of `codex_home` is at work in another process.
-pub fn is_at_work(codex_home: &Path) -> bool {
-    places(codex_home)
+/// Returns true if another process is restoring `codex_home`.
+pub fn is_in_progress(codex_home: &Path) -> bool {
+    restore_folders(codex_home)
         .iter()
-        .any(|folder| swap::is_at_work(folder))
+        .any(|folder| swap::is_in_progress(folder))
 }
 
-/// Where a restore of a home works.
-fn places(codex_home: &Path) -> [PathBuf; 2] {
+/// Returns the folders that a restore of a home can have its journal in.
+fn restore_folders(codex_home: &Path) -> [PathBuf; 2] {
     let home = codex_home
         .canonicalize()
         .unwrap_or_else(|_| codex_home.to_path_buf());
     [swap::folder_beside(&home), swap::folder_within(&home)]
 }
 
-/// What restores of `codex_home` replaced and could not remove: it only takes room.
-pub fn remains(codex_home: &Path) -> Vec<PathBuf> {
-    let apart = remains::places_apart(codex_home);
-    let places = places(codex_home).into_iter().chain(apart);
-    places.flat_map(|place| remains::of(&place)).collect()
+/// Returns the replaced folders of `codex_home` that could not be removed. They only take up space.
+pub fn leftovers(codex_home: &Path) -> Vec<PathBuf> {
+    let apart = leftovers::separate_restore_folders(codex_home);
+    let restore_folders = restore_folders(codex_home).into_iter().chain(apart);
+    restore_folders
+        .flat_map(|place| leftovers::list(&place))
+        .collect()
 }
 
-/// Finishes or undoes every interrupted restore. Costs a few listings when there is none.
+/// Finishes or undoes every interrupted restore. Costs a few listings if there is none.
 ///
 /// # Errors
-/// One could not be finished.
+/// A restore of `codex_home` cannot be finished. Failures for other homes are reported as
+/// [`Recovery::Failed`].
 pub fn recover_all(
     codex_home: &Path,
     manager_home: &Path,
@@ -131,45 +140,45 @@ pub fn recover_all(
     now: Timestamp,
 ) -> Result<Vec<Recovery>, SwapError> {
     let mut recovered = Vec::new();
-    let own = places(codex_home);
+    let own = restore_folders(codex_home);
     for place in &own {
-        remains::retry(place);
+        leftovers::retry_removal(place);
     }
-    let keeping = Keeping {
+    let guard = LoginGuard {
         manager_home,
         env,
         now,
     };
-    // That a restore of this home is put off is told once.
-    let mut done = Vec::new();
-    for (folder, note) in folders(codex_home, manager_home) {
+    // A restore with a pointer is found twice, but reported once.
+    let mut reported = Vec::new();
+    for (folder, pointer) in candidate_folders(codex_home, manager_home) {
         let is_own = own.contains(&folder);
-        let recovery = match swap::recover(&folder, &keeping) {
-            // Nobody has to wait for a disk with another home on it.
+        let recovery = match swap::recover(&folder, &guard) {
+            // A missing disk with another home must not block commands for this one.
             Err(e) if !is_own => {
                 recovered.push(Recovery::Failed(e.to_string()));
                 continue;
             }
-            Ok(Recovery::PutOff(obstacle)) => {
-                if !done.contains(&folder) {
+            Ok(Recovery::Deferred(obstacle)) => {
+                if !reported.contains(&folder) {
                     recovered.push(if is_own {
-                        Recovery::PutOff(obstacle)
+                        Recovery::Deferred(obstacle)
                     } else {
                         Recovery::Failed(obstacle.to_string())
                     });
-                    done.push(folder);
+                    reported.push(folder);
                 }
                 continue;
             }
             other => other?,
         };
-        let at_work = note.as_deref().is_some_and(lock::is_held);
+        let at_work = pointer.as_deref().is_some_and(lock::is_held);
         if at_work || recovery == Recovery::InProgress {
             recovered.push(Recovery::InProgress);
             continue;
         }
-        if let Some(note) = note {
-            Note::remove(&note)?;
+        if let Some(pointer) = pointer {
+            JournalPointer::remove(&pointer)?;
         }
         if recovery != Recovery::None {
             recovered.push(recovery);
@@ -179,13 +188,13 @@ pub fn recover_all(
 }
 
 #[cfg(unix)]
-fn path_of(bytes: Vec<u8>) -> PathBuf {
+fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
     use std::os::unix::ffi::OsStringExt;
     std::ffi::OsString::from_vec(bytes).into()
 }
 
 #[cfg(not(unix))]
-fn path_of(bytes: Vec<u8>) -> PathBuf {
+fn path_from_bytes(bytes: Vec<u8>) -> PathBuf {
     String::from_utf8_lossy(&bytes).into_owned().into()
 }
 
@@ -194,21 +203,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_restore_leaves_the_note_of_the_first_alone() {
+    fn a_second_restore_does_not_change_the_pointer_of_the_first() {
         let root = tempfile::tempdir().unwrap();
         let (manager, folder) = (root.path().join("manager"), root.path().join("x"));
-        let first = Note::leave(&manager, &folder).unwrap();
-        let second = Note::leave(&manager, &folder);
+        let first = JournalPointer::create(&manager, &folder).unwrap();
+        let second = JournalPointer::create(&manager, &folder);
         assert!(matches!(second, Err(SwapError::InProgress(_))));
         let text = fs::read(&first.path).unwrap();
         assert_eq!(text, folder.as_os_str().as_encoded_bytes());
-        // Nor does a look at it.
-        Note::remove(&first.path).unwrap();
+        // Removing it as an old one does not either.
+        JournalPointer::remove(&first.path).unwrap();
         assert!(first.path.exists());
-        // One that is another's by now is not removed.
+        // A dropped pointer does not remove the file of another restore.
         fs::remove_file(&first.path).unwrap();
         let path = first.path.clone();
-        let third = Note::leave(&manager, &folder).unwrap();
+        let third = JournalPointer::create(&manager, &folder).unwrap();
         drop(first);
         assert!(path.exists());
         drop(third);

@@ -1,15 +1,15 @@
-//! What a restore would write, remove and leave alone. Pure: from the archive's list and the
-//! home's list.
+//! Decides which files a restore writes, removes and keeps. Pure: compares the archive's list with
+//! the home's list.
 
 use super::RestoreError;
-use super::live::LiveFiles;
-use super::rollouts::conversation_of;
-use crate::archive::check::Below;
+use super::live_files::LiveFiles;
+use super::rollout_index::conversation_of;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::OUTSIDE_DATABASES;
-use crate::archive::metadata::Mode;
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::metadata::BackupMode;
 use crate::archive::name_table::NameSet;
-use crate::archive::reader::{Archive, Listing};
+use crate::archive::path_checks::AncestorLookup;
+use crate::archive::reader::{ArchiveListing, ArchiveReader};
 use crate::archive::scope::Excludes;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::codex::rollout::ConversationFile;
@@ -18,17 +18,17 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 
-/// Which part of an archive is wanted.
+/// The part of an archive that is restored. The default is all of it.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// `--only`: paths relative to the home, and what is below them.
+    /// The paths of `--only`, relative to the Codex home; each includes everything below it.
     pub only: Vec<PathBuf>,
-    /// `--session`: names of rollouts, see [`ConversationFile::name`].
+    /// The file names of the rollouts of `--session`; see [`ConversationFile::name`].
     pub conversations: Vec<String>,
 }
 
 impl Selection {
-    /// Whether it is less than everything.
+    /// Returns true if anything is selected, so that the rest of the archive is not restored.
     pub fn is_partial(&self) -> bool {
         !self.only.is_empty() || !self.conversations.is_empty()
     }
@@ -40,59 +40,59 @@ impl Selection {
     }
 }
 
-/// Where an archive is put.
+/// The kind of folder that an archive is restored into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// Into the Codex home.
+pub enum RestoreTarget {
+    /// The Codex home, whose files are replaced.
     Home,
-    /// Into a folder that nothing stands in.
+    /// An empty or new folder outside of the homes (`--to`).
     Elsewhere,
 }
 
-/// What would happen.
+/// The changes that a restore would make.
 #[derive(Debug, Clone, Serialize)]
 pub struct RestorePlan {
-    /// Into what.
-    pub target: Target,
-    /// Files of the archive that are put back; auth.json is decided apart.
+    /// The kind of folder that is restored into.
+    pub target: RestoreTarget,
+    /// The files of the archive that are written. auth.json is decided apart.
     pub writes: NameSet,
-    /// Files among them where none stands now.
+    /// The files among `writes` that the home does not have.
     pub added: NameSet,
-    /// Files that go: captured kinds that the archive lacks, and what stands beside databases
-    /// that are replaced.
+    /// The live files that are removed: those that the archive covers but lacks, and `-wal`, `-shm`
+    /// and `-journal` files of replaced databases.
     pub removed: NameSet,
-    /// Whether the archive's login is part of what is wanted.
+    /// True if the archive's login is part of the selection.
     pub wants_login: bool,
-    /// Whether only a part of the archive is put back.
+    /// True if only a selection of the archive is restored.
     pub partial: bool,
-    /// Whether conversations that exist only here are kept.
+    /// True if conversations that only the home has are kept (`--merge`).
     pub merge: bool,
-    /// The bytes that are written.
+    /// The size of the written files in bytes.
     pub bytes: u64,
 }
 
-/// Decides. `live` is empty when the target is elsewhere; its names are kept where those of the
-/// archive are.
+/// Computes the plan. `live` is empty when the target is elsewhere; its names share the archive's
+/// name table.
 ///
 /// # Errors
-/// Nothing in the archive fits the selection.
+/// Nothing in the archive matches the selection.
 pub fn plan_restore(
-    archive: &Archive,
-    target: Target,
+    archive: &ArchiveReader,
+    target: RestoreTarget,
     selection: &Selection,
     merge: bool,
     live: &LiveFiles,
 ) -> Result<RestorePlan, RestoreError> {
     let contents = archive.contents();
-    if let Some(missing) = selection.only.iter().find(|p| !holds(contents, p)) {
+    if let Some(missing) = selection.only.iter().find(|p| !contains_path(contents, p)) {
         return Err(RestoreError::NotFound(missing.display().to_string()));
     }
-    let standing = &live.names;
+    let live_names = &live.names;
     let manifest = archive.manifest();
     let links = contents.links.iter().map(|l| (l.path.clone(), 0));
     let files = contents.files.iter().map(|f| (f.path, f.size));
-    let none = || NameSet::sharing(contents.files.names());
+    let none = || NameSet::with_names(contents.files.names());
     let mut plan = RestorePlan {
         target,
         writes: none(),
@@ -115,28 +115,29 @@ pub fn plan_restore(
                 plan.bytes = plan.bytes.saturating_add(size);
                 continue;
             }
-            // Bound to one installation, or the user's own original: put back only where there is
+            // Bound to one installation, or the user's own original: restored only if the home has
             // none.
-            Kind::InstallationId | Kind::LegacyAuth if standing.contains(path) => continue,
-            // Named by foreign archives alone; a `-wal` there is folded into its database.
-            Kind::Transient if !name.is_own() => continue,
+            Kind::InstallationId | Kind::LegacyAuth if live_names.contains(path) => continue,
+            // Only foreign archives hold such files. A `-wal` among them is merged into its
+            // database.
+            Kind::Transient if !name.is_reserved() => continue,
             _ => {}
         }
         plan.bytes = plan.bytes.saturating_add(size);
         let is_sidecar = kind == Kind::DatabaseSidecar;
-        if !is_sidecar && !name.is_own() && !standing.contains(path) {
+        if !is_sidecar && !name.is_reserved() && !live_names.contains(path) {
             plan.added.insert(&name);
         }
         plan.writes.insert(&name);
     }
-    if target == Target::Home {
+    if target == RestoreTarget::Home {
         let globs = manifest
             .map(|m| m.excluded_globs.clone())
             .unwrap_or_default();
-        // They compiled when the archive was made; ones that do not any more protect nothing.
+        // They compiled when the archive was made. If they no longer do, they protect nothing.
         let excludes = Excludes::new(&globs).unwrap_or_default();
         let exact = !plan.partial && !merge && manifest.is_none_or(|m| !m.partial);
-        let undone: HashSet<&Path> = manifest
+        let undo_removes: HashSet<&Path> = manifest
             .iter()
             .flat_map(|m| &m.undo_removes)
             .map(EntryName::as_path)
@@ -146,27 +147,27 @@ pub fn plan_restore(
             .flat_map(|m| &m.skipped)
             .map(EntryName::as_path)
             .collect();
-        let mut kept = contents.files.name_set();
-        kept.extend(contents.links.iter().map(|l| l.path.clone()));
-        for name in standing.without(&kept).iter() {
+        let mut archived = contents.files.name_set();
+        archived.extend(contents.links.iter().map(|l| l.path.clone()));
+        for name in live_names.without(&archived).iter() {
             let (path, kind) = (name.as_path(), kind_of(name.as_path()));
-            let lacking = exact
-                && removes(archive.metadata().mode, kind)
-                && !live.uncapturable.contains(path)
+            let is_missing = exact
+                && removes_absent(archive.metadata().mode, kind)
+                && !live.not_archivable.contains(path)
                 && !path.ancestors().any(|above| skipped.contains(above))
                 && !excludes.matches(path);
-            let undo = !plan.partial
-                && undone.contains(path)
+            let is_undone = !plan.partial
+                && undo_removes.contains(path)
                 && !matches!(kind, Kind::Auth | Kind::LegacyAuth);
-            if lacking || undo {
+            if is_missing || is_undone {
                 plan.removed.insert(&name);
             }
         }
         if !merge {
-            plan.remove_other_forms(standing);
+            plan.remove_other_rollout_names(live_names);
         }
-        plan.remove_what_is_in_the_way(standing);
-        plan.remove_beside_databases(standing);
+        plan.remove_path_conflicts(live_names);
+        plan.remove_database_sidecars(live_names);
     }
     let is_empty = plan.writes.is_empty() && plan.removed.is_empty() && !plan.wants_login;
     if is_empty && selection.is_partial() {
@@ -179,11 +180,12 @@ pub fn plan_restore(
 }
 
 impl RestorePlan {
-    /// One conversation, one file: what stands of a conversation that is put back under another
-    /// name (archived or compressed since) goes.
-    fn remove_other_forms(&mut self, standing: &NameSet) {
+    /// Removes live files of a restored conversation that have another name, because the
+    /// conversation was archived or compressed since. A conversation has one file.
+    fn remove_other_rollout_names(&mut self, live_names: &NameSet) {
         let conversation = |name: &EntryName| Some(conversation_of(name.as_path())?.name);
-        // By a hash first: the names of all would take more than everything else.
+        // Compares hashes first: a set of all names would need more memory than the rest of the
+        // plan.
         let hashes = RandomState::new();
         let written: HashSet<u64> = self
             .writes
@@ -191,7 +193,7 @@ impl RestorePlan {
             .filter_map(|name| Some(hashes.hash_one(conversation(&name)?)))
             .collect();
         let mut other: HashMap<String, Vec<EntryName>> = HashMap::new();
-        for name in standing.without(&self.writes).iter() {
+        for name in live_names.without(&self.writes).iter() {
             if let Some(of) = conversation(&name)
                 && written.contains(&hashes.hash_one(&of))
             {
@@ -207,64 +209,67 @@ impl RestorePlan {
         }
     }
 
-    /// The `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
-    fn remove_beside_databases(&mut self, standing: &NameSet) {
+    /// Removes the `-wal`, `-shm` and `-journal` of every database that is replaced or removed.
+    fn remove_database_sidecars(&mut self, live_names: &NameSet) {
         let changed = self.writes.iter().chain(self.removed.iter());
-        let beside: Vec<_> = changed
+        let sidecars: Vec<_> = changed
             .filter(|name| kind_of(name.as_path()) == Kind::Database)
             .flat_map(|name| home::database_sidecars(name.as_path()))
-            .filter(|path| standing.contains(path))
+            .filter(|path| live_names.contains(path))
             .filter_map(|path| EntryName::of_path(&path).ok())
             .collect();
-        self.removed.extend(beside);
+        self.removed.extend(sidecars);
     }
 
-    /// Live files where a folder of the archive has to be, and those in a folder where one of its
-    /// files has to be: saved and removed like all that is replaced.
-    fn remove_what_is_in_the_way(&mut self, standing: &NameSet) {
-        let (mut in_file, mut in_live) = (Below::new(&self.writes), Below::new(standing));
-        let mut gone: Vec<EntryName> = standing
+    /// Removes live files at a path where the archive has a folder, and live files below a path
+    /// where the archive has a file. The safety backup saves them like everything that is replaced.
+    fn remove_path_conflicts(&mut self, live_names: &NameSet) {
+        let (mut in_file, mut in_live) = (
+            AncestorLookup::new(&self.writes),
+            AncestorLookup::new(live_names),
+        );
+        let mut conflicting: Vec<EntryName> = live_names
             .iter()
-            .filter(|name| in_file.has(name.as_path()))
+            .filter(|name| in_file.is_below(name.as_path()))
             .collect();
-        for name in self.writes.iter().filter(|n| in_live.has(n.as_path())) {
+        for name in self.writes.iter().filter(|n| in_live.is_below(n.as_path())) {
             let above = name.as_path().ancestors().skip(1);
-            let standing = above.filter(|path| standing.contains(path));
-            gone.extend(standing.filter_map(|path| EntryName::of_path(path).ok()));
+            let live_names = above.filter(|path| live_names.contains(path));
+            conflicting.extend(live_names.filter_map(|path| EntryName::of_path(path).ok()));
         }
-        self.removed.extend(gone);
+        self.removed.extend(conflicting);
     }
 
-    /// Whether this live file will be replaced or removed.
+    /// Returns true if the live file at `path` is replaced or removed.
     pub fn changes_file(&self, path: &Path) -> bool {
         self.removed.contains(path) || (self.writes.contains(path) && !self.added.contains(path))
     }
 
-    /// Whether something at `folder` or below it is written or removed.
+    /// Returns true if anything at `folder` or below it is written or removed.
     pub fn changes_below(&self, folder: &Path) -> bool {
         let mut changed = self.writes.iter().chain(self.removed.iter());
         changed.any(|name| name.as_path().starts_with(folder))
     }
 
-    /// The live files that will be replaced or removed.
+    /// Returns the live files that are replaced or removed.
     pub fn changes(&self) -> NameSet {
         let mut changes = self.writes.without(&self.added);
         changes.extend(self.removed.iter());
         changes
     }
 
-    /// Whether a database that lay outside the archived home is put back.
+    /// Returns true if the plan writes a database that was outside of the archived home.
     pub fn has_outside_databases(&self) -> bool {
         let mut written = self.writes.iter();
-        written.any(|n| n.as_path().starts_with(OUTSIDE_DATABASES))
+        written.any(|n| n.as_path().starts_with(EXTERNAL_DATABASES_FOLDER))
     }
 }
 
-/// Whether a file of this kind goes when an archive of this mode lacks it.
-fn removes(mode: Mode, kind: Kind) -> bool {
+/// Returns true if a live file of this kind is removed when an archive of this mode lacks it.
+fn removes_absent(mode: BackupMode, kind: Kind) -> bool {
     match kind {
-        // Never by absence: the login has rules of its own, the id stays, the rest is the user's
-        // or not known.
+        // Never removed because of absence: the login has its own rules, the id stays, the rest
+        // belongs to the user or is unknown.
         Kind::Auth
         | Kind::InstallationId
         | Kind::LegacyAuth
@@ -273,14 +278,14 @@ fn removes(mode: Mode, kind: Kind) -> bool {
         | Kind::Transient
         | Kind::DatabaseSidecar => false,
         _ => match mode {
-            Mode::Full => true,
-            Mode::Auth => kind.is_account(),
-            Mode::Sessions => kind.is_conversation(),
+            BackupMode::Full => true,
+            BackupMode::Auth => kind.is_account(),
+            BackupMode::Sessions => kind.is_conversation(),
         },
     }
 }
 
-fn holds(contents: Listing<'_>, path: &Path) -> bool {
+fn contains_path(contents: ArchiveListing<'_>, path: &Path) -> bool {
     let folders = contents.folders.iter().map(|f| &f.path);
     let mut others = folders.chain(contents.links.iter().map(|l| &l.path));
     others.any(|name| name.as_path().starts_with(path))
@@ -295,7 +300,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absence_removes_captured_kinds_and_nothing_else() {
+    fn absence_from_the_archive_removes_only_captured_kinds() {
         for (path, full, auth, sessions) in [
             ("sessions/2026/11/01/r.jsonl", true, false, true),
             ("archived_sessions/r.jsonl", true, false, true),
@@ -313,9 +318,13 @@ mod tests {
             ("tmp/x", false, false, false),
         ] {
             let kind = kind_of(Path::new(path));
-            assert_eq!(removes(Mode::Full, kind), full, "{path}");
-            assert_eq!(removes(Mode::Auth, kind), auth, "{path}");
-            assert_eq!(removes(Mode::Sessions, kind), sessions, "{path}");
+            assert_eq!(removes_absent(BackupMode::Full, kind), full, "{path}");
+            assert_eq!(removes_absent(BackupMode::Auth, kind), auth, "{path}");
+            assert_eq!(
+                removes_absent(BackupMode::Sessions, kind),
+                sessions,
+                "{path}"
+            );
         }
     }
 }

@@ -1,20 +1,20 @@
 //! The safety backup: an archive of everything that a restore will change.
 
 use super::RestoreError;
-use super::apply::Work;
-use super::login::Standing;
-use super::plan::Target;
+use super::apply::RestoreRun;
+use super::login::AuthJsonState;
+use super::plan::RestoreTarget;
 use crate::archive::ArchiveError;
-use crate::archive::capture::{self, Workplace};
+use crate::archive::capture::{self, CaptureOptions};
 use crate::archive::entry_name::EntryName;
 use crate::archive::format::Compression;
-use crate::archive::manifest::OUTSIDE_DATABASES;
-use crate::archive::metadata::{Metadata, Mode};
+use crate::archive::manifest::EXTERNAL_DATABASES_FOLDER;
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
-use crate::archive::publish::{self, Published};
-use crate::archive::reuse::{ReuseOptions, Source, VerifyReused};
-use crate::archive::scan::LeftOut;
-use crate::archive::scope::{CaptureScope, Part};
+use crate::archive::publish::{self, PublishedArchive};
+use crate::archive::reuse::{PreviousArchive, ReuseOptions, VerifyReused};
+use crate::archive::scan::PathNote;
+use crate::archive::scope::{CaptureScope, HomeSubset};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::{IoContext, Progress, atomic, tree};
@@ -22,21 +22,24 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The label of archives that are made before a restore.
+/// The label of safety backups in file names and metadata.
 pub const SAFETY_LABEL: &str = "safety";
 
-impl Work<'_> {
-    /// Archives what will change.
+impl RestoreRun<'_> {
+    /// Makes the safety backup. `None` if the request does not want one or nothing live changes.
     pub(super) fn safety_backup(
         &mut self,
         progress: &dyn Progress,
-    ) -> Result<Option<Published>, RestoreError> {
+    ) -> Result<Option<PublishedArchive>, RestoreError> {
         let changes_none =
             self.plan.removed.is_empty() && self.plan.writes.without(&self.plan.added).is_empty();
         let replaces_login = self.plan.wants_login && self.folder.join(home::AUTH_JSON).exists();
         let replaced_outside = self.replaced_outside()?;
-        let nothing = changes_none && !replaces_login && replaced_outside.is_empty();
-        if !self.request.safety_backup || self.plan.target == Target::Elsewhere || nothing {
+        let nothing_changes = changes_none && !replaces_login && replaced_outside.is_empty();
+        if !self.request.safety_backup
+            || self.plan.target == RestoreTarget::Elsewhere
+            || nothing_changes
+        {
             self.keep_damaged_databases(&HashSet::new())?;
             return Ok(None);
         }
@@ -48,23 +51,23 @@ impl Work<'_> {
             .iter()
             .any(|n| kind_of(n.as_path()) == Kind::Tmp);
         scope.sqlite_home = self.outside.as_ref().map(|(folder, _)| folder.clone());
-        scope.set_manager_home(self.request.manager_home);
+        scope.exclude_manager_home(self.request.manager_home);
         scope.undo_removes = self.plan.added.sorted();
         if self.plan.partial
             || self.plan.merge
             || self.request.archive.manifest().is_some_and(|m| m.partial)
         {
-            scope.mode = Mode::Full;
+            scope.mode = BackupMode::Full;
             let mut only = self.plan.changes();
             let login = replaces_login.then(|| PathBuf::from(home::AUTH_JSON));
             let others = login.into_iter().chain(replaced_outside.iter().cloned());
             only.extend(others.filter_map(|path| EntryName::of_path(&path).ok()));
-            scope.only = Some(Part::of(only));
+            scope.only = Some(HomeSubset::new(only));
         }
         let manager = self.request.manager_home;
         let (backups, tmp) = (manager.join("backups"), manager.join("tmp"));
         atomic::create_private_folder(&backups)?;
-        let live = Standing::read(&self.folder.join(home::AUTH_JSON))?;
+        let live = AuthJsonState::read(&self.folder.join(home::AUTH_JSON))?;
         let mut metadata = Metadata {
             created_at: self.request.now,
             source_codex_home: self.request.folder.display().to_string(),
@@ -79,32 +82,32 @@ impl Work<'_> {
             metadata.plan.clone_from(&login.plan);
             label = login.identity.email.to_string();
         }
-        // The archive that is being put back often holds most of what it replaces.
+        // The archive that is restored often holds most of the files that it replaces.
         let options = ReuseOptions {
             verify: VerifyReused::All,
             rehash: false,
             compression: Compression::Fast,
         };
-        let source = Source::of(self.request.archive, options);
-        let mut workplace = Workplace {
+        let source = PreviousArchive::borrow(self.request.archive, options);
+        let mut options = CaptureOptions {
             backups: &backups,
             tmp: &tmp,
             compression: Compression::Fast,
             source: source.as_ref(),
         };
-        let captured = match capture::capture(&scope, &workplace, metadata.clone(), progress) {
-            // Of an archive that is put back in part, the other part may be damaged.
+        let captured = match capture::capture(&scope, &options, metadata.clone(), progress) {
+            // For a partial restore, the other part of the archive may be damaged.
             Err(ArchiveError::Damaged { archive, .. })
                 if archive == self.request.archive.path() =>
             {
-                workplace.source = None;
-                capture::capture(&scope, &workplace, metadata, progress)?
+                options.source = None;
+                capture::capture(&scope, &options, metadata, progress)?
             }
             captured => captured?,
         };
         let mut unsaved = captured.skipped;
-        let damaged = self.damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
-        // An unreadable login is kept beside the profiles, apart from archives.
+        let damaged = self.split_damaged(&mut unsaved, &captured.unreadable, &replaced_outside);
+        // An unreadable login is kept in quarantine, not in an archive.
         unsaved.retain(|s| {
             s.path != Path::new(home::AUTH_JSON)
                 && (replaced_outside
@@ -113,11 +116,12 @@ impl Work<'_> {
                     || self.would_be_lost(&s.path))
         });
         if !unsaved.is_empty() {
-            // What stays in a folder has to be carried over, and for that be read as well.
-            let may_go_without = !unsaved.iter().any(|s| self.is_folder(&s.path));
-            return Err(RestoreError::Unsaved {
+            // The files that stay in a folder must be linked, so the folder must be readable in any
+            // case.
+            let can_skip_backup = !unsaved.iter().any(|s| self.is_folder(&s.path));
+            return Err(RestoreError::BackupIncomplete {
                 items: unsaved,
-                may_go_without,
+                can_skip_backup,
             });
         }
         self.keep_damaged_databases(&damaged)?;
@@ -132,10 +136,10 @@ impl Work<'_> {
         Ok(Some(published))
     }
 
-    /// Takes the databases that are damaged, not only unreadable, out of what is not in the safety backup.
-    fn damaged(
+    /// Removes damaged databases, not merely unreadable ones, from `unsaved` and returns them.
+    fn split_damaged(
         &self,
-        unsaved: &mut Vec<LeftOut>,
+        unsaved: &mut Vec<PathNote>,
         unreadable: &HashSet<PathBuf>,
         replaced_outside: &[PathBuf],
     ) -> HashSet<PathBuf> {
@@ -147,9 +151,9 @@ impl Work<'_> {
             })
             .map(|s| s.path)
             .collect();
-        // What is no database is not archived from there.
+        // Outside of the home, files that are not databases are not archived.
         let is_foreign = |name: &&PathBuf| {
-            let path = self.live_place(name);
+            let path = self.live_path(name);
             path.metadata().is_ok_and(|m| m.len() > 0)
                 && database::begins_as_sqlite(&path).is_ok_and(|begins| !begins)
         };
@@ -157,7 +161,8 @@ impl Work<'_> {
         damaged
     }
 
-    /// Whether something of what stands at `path` and is not in the safety backup would be gone.
+    /// Returns true if the restore would remove anything at `path`, which is not in the safety
+    /// backup.
     fn would_be_lost(&self, path: &Path) -> bool {
         let changed_below = || {
             self.plan
@@ -173,7 +178,7 @@ impl Work<'_> {
         here.symlink_metadata().is_ok_and(|meta| meta.is_dir())
     }
 
-    /// The databases outside the home that are replaced, by their names in an archive.
+    /// Returns the databases outside of the home that are replaced, by their names in an archive.
     fn replaced_outside(&self) -> Result<Vec<PathBuf>, RestoreError> {
         let Some((folder, staging)) = &self.outside else {
             return Ok(Vec::new());
@@ -182,35 +187,35 @@ impl Work<'_> {
         for entry in fs::read_dir(staging).at("list", staging)? {
             let name = entry.at("list", staging)?.file_name();
             if folder.join(&name).exists() {
-                names.push(Path::new(OUTSIDE_DATABASES).join(name));
+                names.push(Path::new(EXTERNAL_DATABASES_FOLDER).join(name));
             }
         }
         let removed = self.outside_removed.iter().filter_map(|p| p.file_name());
-        names.extend(removed.map(|name| Path::new(OUTSIDE_DATABASES).join(name)));
+        names.extend(removed.map(|name| Path::new(EXTERNAL_DATABASES_FOLDER).join(name)));
         Ok(names)
     }
 
-    /// Where the live file with this name in an archive is.
-    fn live_place(&self, name: &Path) -> PathBuf {
-        match (&self.outside, name.strip_prefix(OUTSIDE_DATABASES)) {
+    /// Returns the live path of a file by its name in an archive.
+    fn live_path(&self, name: &Path) -> PathBuf {
+        match (&self.outside, name.strip_prefix(EXTERNAL_DATABASES_FOLDER)) {
             (Some((folder, _)), Ok(name)) => folder.join(name),
             _ => self.folder.join(name),
         }
     }
 
-    /// A live database that is too damaged to be archived gets a name where Codex puts such ones, so
-    /// that nothing is lost by replacing it.
+    /// Keeps each damaged live database under `db-backups`, where Codex keeps its own, so that the
+    /// restore discards nothing.
     fn keep_damaged_databases(&mut self, damaged: &HashSet<PathBuf>) -> Result<(), RestoreError> {
         for relative in damaged {
-            let live = self.live_place(relative);
-            // One of the home may have the name of one outside.
-            let first = if relative.starts_with(OUTSIDE_DATABASES) {
+            let live = self.live_path(relative);
+            // A database of the home may have the same name as one outside.
+            let first = if relative.starts_with(EXTERNAL_DATABASES_FOLDER) {
                 2
             } else {
                 1
             };
             let second = self.request.now.timestamp();
-            // Nor must what another restore has kept in the same second be replaced.
+            // The number also avoids the folder of another restore in the same second.
             let names = (first..).step_by(2).map(|n| format!("sqlite-{second}-{n}"));
             let is_free = |name: &String| {
                 let place = self.folder.join(home::DB_BACKUPS).join(name);
@@ -225,12 +230,12 @@ impl Work<'_> {
                 let kept = Path::new(home::DB_BACKUPS)
                     .join(&folder)
                     .join(here.file_name().unwrap_or_default());
-                let staged = self.stage.place(&kept);
+                let staged = self.stage.staged_path(&kept);
                 atomic::create_private_folder(atomic::parent_of(&staged))?;
                 tree::share(&here, &staged)?;
             }
             self.notes.push(format!(
-                "{} could not be archived; it was kept in {}/{folder}",
+                "{} is damaged and not in the safety backup; it was kept in {}/{folder}",
                 live.display(),
                 home::DB_BACKUPS,
             ));

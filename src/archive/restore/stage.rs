@@ -1,14 +1,14 @@
-//! Building the new state beside the live one: what the archive brings, and hard links to what
-//! stays.
+//! Builds the new state beside the live one: files from the archive, and hard links to files that
+//! stay the same.
 
+use super::leftovers;
 use super::plan::RestorePlan;
-use super::remains;
-use super::rollouts::Rollouts;
-use super::step::Step;
+use super::rollout_index::RolloutIndex;
+use super::step::ExchangeStep;
 use crate::archive::ArchiveError;
-use crate::archive::format::OWNERS_MODE;
-use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
-use crate::archive::reader::Listing;
+use crate::archive::format::OWNER_ACCESS_MODE;
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
+use crate::archive::reader::ArchiveListing;
 use crate::archive::sink::Sink;
 use crate::codex::home::{self, Kind, kind_of};
 use crate::io::long_path;
@@ -23,30 +23,31 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The largest login that is taken out of an archive.
+/// The largest login that is read from an archive, in bytes.
 const MAX_LOGIN_BYTES: usize = 16 * 1024 * 1024;
 
-/// Parts of this size go straight to the disk, while others are unpacked.
+/// The size from which a part of a file bypasses the page cache, so that the disk works while other
+/// parts are unpacked.
 const LARGE_PART_BYTES: usize = 512 * 1024;
 
-/// A live folder or file that is replaced as a whole: the home, or what a top-level link of it
-/// leads to.
+/// A live folder or file that is replaced as a whole: the home, or the target of a top-level link
+/// in it.
 #[derive(Debug, Clone)]
-pub(super) struct Root {
-    /// Its path in the home; empty for the home itself.
+pub(super) struct StageRoot {
+    /// The path in the home; empty for the home itself.
     pub(super) prefix: PathBuf,
-    /// Where it is.
+    /// The absolute path of the live folder or file.
     pub(super) live: PathBuf,
-    /// Where its new state is built.
+    /// The path that its new state is built at.
     pub(super) staged: PathBuf,
-    /// Whether it is exchanged in one call; else entry by entry, because a file system is mounted
-    /// on it.
+    /// True if it is exchanged in one call. False: entry by entry, because it is a mount point or
+    /// nothing can be created beside it.
     pub(super) whole: bool,
 }
 
-impl Root {
-    /// Where the live file `relative` is, a path in the home.
-    pub(super) fn live_place(&self, relative: &Path) -> PathBuf {
+impl StageRoot {
+    /// Returns the absolute path of the live file `relative`, a path in the home.
+    pub(super) fn live_path(&self, relative: &Path) -> PathBuf {
         match relative.strip_prefix(&self.prefix) {
             Ok(rest) if rest.as_os_str().is_empty() => self.live.clone(),
             Ok(rest) => self.live.join(rest),
@@ -55,7 +56,7 @@ impl Root {
     }
 }
 
-/// The bytes of an archived login and the time of its file.
+/// The bytes of an archived login, and the modification time of its file.
 #[derive(Debug)]
 pub(super) struct ArchivedLogin {
     pub(super) bytes: SecretBytes,
@@ -65,22 +66,22 @@ pub(super) struct ArchivedLogin {
 /// The new state while it is built.
 #[derive(Debug)]
 pub(super) struct Stage {
-    /// The home first.
-    pub(super) roots: Vec<Root>,
-    /// Where databases go that lay outside the archived home.
+    /// The home first, then the targets of links.
+    pub(super) roots: Vec<StageRoot>,
+    /// The folder for databases that were outside of the archived home.
     pub(super) outside: PathBuf,
-    /// The archive's login.
+    /// The login of the archive, if the plan wants it.
     pub(super) login: Option<ArchivedLogin>,
-    /// Rollouts of the archive that are written.
-    pub(super) rollouts: Rollouts,
-    /// Folders of the archive that are not made, because something that stays stands there.
-    pub(super) left_out: BTreeSet<PathBuf>,
+    /// The archive's rollouts that are written.
+    pub(super) rollouts: RolloutIndex,
+    /// Folders of the archive that are not created, because a file that stays has their path.
+    pub(super) blocked_folders: BTreeSet<PathBuf>,
 }
 
 impl Stage {
-    /// Where the file `relative` of the new state is built.
-    pub(super) fn place(&self, relative: &Path) -> PathBuf {
-        if let Ok(name) = relative.strip_prefix(OUTSIDE_DATABASES) {
+    /// Returns the staged path of the file `relative`, a path in the home.
+    pub(super) fn staged_path(&self, relative: &Path) -> PathBuf {
+        if let Ok(name) = relative.strip_prefix(EXTERNAL_DATABASES_FOLDER) {
             return self.outside.join(name);
         }
         let root = self
@@ -98,24 +99,24 @@ impl Stage {
         }
     }
 
-    /// The root that the file `relative` is in.
-    pub(super) fn root_of(&self, relative: &Path) -> &Root {
+    /// Returns the root that contains the file `relative`.
+    pub(super) fn root_of(&self, relative: &Path) -> &StageRoot {
         let inner = self.roots[1..]
             .iter()
             .find(|root| relative.starts_with(&root.prefix));
         inner.unwrap_or(&self.roots[0])
     }
 
-    /// The home's root.
-    pub(super) fn home(&self) -> &Root {
+    /// Returns the root of the home.
+    pub(super) fn home(&self) -> &StageRoot {
         &self.roots[0]
     }
 
-    /// Makes the links and folders that the plan takes from the archive. Where a file or link stands
-    /// that stays, a folder is left out.
-    pub(super) fn structure(
+    /// Creates the links and folders that the plan takes from the archive. A folder is left out if
+    /// a live file or link that stays has its path.
+    pub(super) fn create_links_and_folders(
         &mut self,
-        contents: Listing<'_>,
+        contents: ArchiveListing<'_>,
         plan: &RestorePlan,
     ) -> Result<(), IoError> {
         for link in contents
@@ -123,19 +124,19 @@ impl Stage {
             .iter()
             .filter(|l| plan.writes.contains(l.path.as_path()))
         {
-            let path = self.place(link.path.as_path());
+            let path = self.staged_path(link.path.as_path());
             atomic::create_private_folder(atomic::parent_of(&path))?;
             tree::make_link(&link.target, &path)?;
         }
-        let mut clear = PathBuf::new();
+        let mut last_clear = PathBuf::new();
         for folder in contents.folders {
             let name = folder.path.as_path();
-            let path = self.place(name);
-            if plan.partial || !is_restored(name) || look(&path).is_ok() {
+            let path = self.staged_path(name);
+            if plan.partial || !is_restored(name) || lstat(&path).is_ok() {
                 continue;
             }
-            if let Some(kept) = self.kept_on_the_way(name, plan, &mut clear)? {
-                self.left_out.insert(kept);
+            if let Some(kept) = self.blocking_entry(name, plan, &mut last_clear)? {
+                self.blocked_folders.insert(kept);
             } else {
                 atomic::create_private_folder(&path)?;
             }
@@ -143,23 +144,24 @@ impl Stage {
         Ok(())
     }
 
-    /// The live file or link at `folder` or above it that the plan does not remove. `clear` is the
-    /// folder before, which has none: folders follow each other by what is above them.
-    fn kept_on_the_way(
+    /// Returns the live file or link at `folder` or above it that the plan does not remove.
+    /// `last_clear` is the previous folder without one; the folders are sorted, so its ancestors
+    /// need no second check.
+    fn blocking_entry(
         &self,
         folder: &Path,
         plan: &RestorePlan,
-        clear: &mut PathBuf,
+        last_clear: &mut PathBuf,
     ) -> Result<Option<PathBuf>, IoError> {
         let root = self.root_of(folder);
         let (mut live, mut relative) = (root.live.clone(), root.prefix.clone());
         for part in folder.strip_prefix(&root.prefix).unwrap_or(folder) {
             live.push(part);
             relative.push(part);
-            if clear.starts_with(&relative) {
+            if last_clear.starts_with(&relative) {
                 continue;
             }
-            match look(&live) {
+            match lstat(&live) {
                 Ok(meta) if meta.is_dir() => {}
                 Ok(_) if !plan.removed.contains(&relative) => return Ok(Some(relative)),
                 Ok(_) => break,
@@ -174,16 +176,16 @@ impl Stage {
                 Err(e) => return Err(e).at("read", &live),
             }
         }
-        folder.clone_into(clear);
+        folder.clone_into(last_clear);
         Ok(None)
     }
 
-    /// Gives the folders that came from the archive their mode and time. Last, because whatever is
-    /// put into a folder changes its time.
-    /// Those of `kept` have theirs from it.
-    pub(super) fn finish_folders(
+    /// Sets mode and time of the folders that came from the archive. Has to run last, because
+    /// adding an entry changes a folder's time. Folders that exist in the home `kept` keep their
+    /// own.
+    pub(super) fn set_folder_attributes(
         &self,
-        contents: Listing<'_>,
+        contents: ArchiveListing<'_>,
         kept: Option<&Path>,
     ) -> Result<(), IoError> {
         for folder in contents.folders.iter().rev() {
@@ -192,14 +194,17 @@ impl Stage {
                 long_path::with(&there, Path::metadata).is_ok()
             };
             let name = folder.path.as_path();
-            // What is carried over in its place may be a link to somebody's folder.
-            let is_left_out = || name.ancestors().any(|above| self.left_out.contains(above));
-            if kept.is_some_and(stands) || (!self.left_out.is_empty() && is_left_out()) {
+            // A link that was kept in its place may lead to a folder outside of the home.
+            let is_left_out = || {
+                name.ancestors()
+                    .any(|above| self.blocked_folders.contains(above))
+            };
+            if kept.is_some_and(stands) || (!self.blocked_folders.is_empty() && is_left_out()) {
                 continue;
             }
-            let path = self.place(name);
-            if is_restored(name) && look(&path).is_ok_and(|m| m.is_dir()) {
-                set_attributes(&path, folder.mode | OWNERS_MODE, folder.mtime)?;
+            let path = self.staged_path(name);
+            if is_restored(name) && lstat(&path).is_ok_and(|m| m.is_dir()) {
+                set_attributes(&path, folder.mode | OWNER_ACCESS_MODE, folder.mtime)?;
             }
         }
         Ok(())
@@ -210,14 +215,14 @@ fn is_restored(path: &Path) -> bool {
     !matches!(kind_of(path), Kind::Transient)
 }
 
-/// Takes the planned files out of an archive.
-pub(super) struct Extract<'a> {
+/// Writes the planned files of an archive into the stage.
+pub(super) struct ExtractSink<'a> {
     stage: &'a Stage,
     plan: &'a RestorePlan,
     login: Mutex<Option<(Vec<u8>, i64)>>,
 }
 
-impl<'a> Extract<'a> {
+impl<'a> ExtractSink<'a> {
     pub(super) fn new(stage: &'a Stage, plan: &'a RestorePlan) -> Self {
         Self {
             stage,
@@ -226,7 +231,7 @@ impl<'a> Extract<'a> {
         }
     }
 
-    /// The archive's login, once everything has been read.
+    /// Returns the archive's login. Valid once the whole archive was read.
     pub(super) fn into_login(self) -> Option<ArchivedLogin> {
         let login = self
             .login
@@ -243,22 +248,27 @@ impl<'a> Extract<'a> {
     }
 }
 
-impl Sink for Extract<'_> {
+impl Sink for ExtractSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         self.is_login(entry) || self.plan.writes.contains(entry.path.as_path())
     }
 
-    fn part(&self, entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             let mut login = self.login.lock().unwrap_or_else(PoisonError::into_inner);
             let (whole, _) = login.get_or_insert_with(|| (Vec::new(), entry.mtime));
-            // A login is a few kilobytes and comes in one part; more is none.
+            // A login is a few kilobytes and comes in one part. A larger file is not a login.
             if offset == whole.len() as u64 && whole.len() + bytes.len() <= MAX_LOGIN_BYTES {
                 whole.extend_from_slice(bytes);
             }
             return Ok(());
         }
-        let path = self.stage.place(entry.path.as_path());
+        let path = self.stage.staged_path(entry.path.as_path());
         let file = match open_private(&path) {
             Err(e) if e.is_not_found() => {
                 atomic::create_private_folder(atomic::parent_of(&path))?;
@@ -269,22 +279,22 @@ impl Sink for Extract<'_> {
         Ok(write_without_holes(&file, bytes, offset, entry.size).at("write", &path)?)
     }
 
-    fn done(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, entry: &FileEntry) -> Result<(), ArchiveError> {
         if self.is_login(entry) {
             return Ok(());
         }
         Ok(set_attributes(
-            &self.stage.place(entry.path.as_path()),
+            &self.stage.staged_path(entry.path.as_path()),
             entry.mode,
             entry.mtime,
         )?)
     }
 }
 
-/// Blocks of zeros of this size are left out: a sparse file comes back as one.
+/// The block size, in bytes, below which zeros are written. Larger blocks of zeros become holes.
 const HOLE_BYTES: usize = 64 * 1024;
 
-/// Writes a part of a file of `size` bytes, but for the blocks of zeros in it.
+/// Writes a part of a file of `size` bytes, except for blocks of zeros.
 fn write_without_holes(file: &File, bytes: &[u8], offset: u64, size: u64) -> io::Result<()> {
     let is_hole = |block: &[u8]| block.len() == HOLE_BYTES && block.iter().all(|b| *b == 0);
     let write = match bytes.len() {
@@ -300,14 +310,14 @@ fn write_without_holes(file: &File, bytes: &[u8], offset: u64, size: u64) -> io:
         }
     }
     write(file, &bytes[written..], offset + written as u64)?;
-    // Whoever writes the last part gives the file its size, in case that ends with a hole.
+    // The last part sets the length, because the file may end with a hole.
     if written == bytes.len() && offset + written as u64 == size {
         file.set_len(size)?;
     }
     Ok(())
 }
 
-/// Opens a staged file, which several threads may write parts of; made if it is not there.
+/// Opens or creates a staged file (0600) without truncating it: several threads write parts of it.
 fn open_private(path: &Path) -> Result<File, IoError> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -319,23 +329,23 @@ fn open_private(path: &Path) -> Result<File, IoError> {
     long_path::with(path, |path| options.open(path)).at("create", path)
 }
 
-/// What stands at a path; a link is not followed.
-pub(super) fn look(path: &Path) -> io::Result<Metadata> {
+/// Returns the metadata of a path without following a link at its end.
+pub(super) fn lstat(path: &Path) -> io::Result<Metadata> {
     long_path::with(path, Path::symlink_metadata)
 }
 
-/// Carries what stays from the live state into the new one, by hard links.
-pub(super) struct Carry<'a> {
+/// Hard-links unchanged live files into the stage.
+pub(super) struct HardLinker<'a> {
     pub(super) plan: &'a RestorePlan,
-    /// Names that are never carried: our own folders in a home.
-    pub(super) skip: &'a BTreeSet<PathBuf>,
-    /// The conversations' folders and the like are left out when nothing is in them any more.
-    pub(super) exact: bool,
+    /// Staging folders in the home, which are skipped.
+    pub(super) staging_folders: &'a BTreeSet<PathBuf>,
+    /// Leaves out folders of kinds that the archive covers if nothing remains in them.
+    pub(super) drop_empty_folders: bool,
 }
 
-impl Carry<'_> {
-    /// Carries the whole of `root`; for a file there is nothing to carry.
-    pub(super) fn root(&self, root: &Root) -> Result<(), IoError> {
+impl HardLinker<'_> {
+    /// Links everything in `root`. Does nothing for a root that is a file.
+    pub(super) fn link_root(&self, root: &StageRoot) -> Result<(), IoError> {
         match root.live.metadata() {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Ok(meta) if !meta.is_dir() => return Ok(()),
@@ -343,16 +353,16 @@ impl Carry<'_> {
             Err(e) => return Err(e).at("read", &root.live),
         }
         atomic::create_private_folder(&root.staged)?;
-        self.folder(&root.live, &root.prefix, &root.staged)?;
+        self.link_folder_contents(&root.live, &root.prefix, &root.staged)?;
         if root.staged.is_dir() {
             copy_attributes(&root.live, &root.staged)?;
         }
         Ok(())
     }
 
-    /// Whether this is what SQLite kept beside a database that is replaced or removed. It would
-    /// not fit the new one; it may have come after the plan was made.
-    fn is_beside_replaced(&self, relative: &Path) -> bool {
+    /// Returns true for a `-wal`, `-shm` or `-journal` of a database that is replaced or removed.
+    /// It would not fit the new database; SQLite may have created it after the plan was made.
+    fn is_stale_sidecar(&self, relative: &Path) -> bool {
         kind_of(relative) == Kind::DatabaseSidecar
             && relative.to_str().is_some_and(|text| {
                 home::SIDECAR_SUFFIXES
@@ -365,37 +375,37 @@ impl Carry<'_> {
             })
     }
 
-    /// Carries one entry of a root, by its path there.
-    pub(super) fn within(&self, root: &Root, path: &Path) -> Result<(), IoError> {
+    /// Links the entry `path` of a root.
+    pub(super) fn link_entry_of(&self, root: &StageRoot, path: &Path) -> Result<(), IoError> {
         let relative = root.prefix.join(path);
-        self.entry(&root.live.join(path), &relative, &root.staged.join(path))
+        self.link_entry(&root.live.join(path), &relative, &root.staged.join(path))
     }
 
-    /// Whether the live file `relative` is not to be carried over.
-    fn goes(&self, relative: &Path) -> bool {
+    /// Returns true if the live file `relative` is removed, or must not be linked.
+    fn is_dropped(&self, relative: &Path) -> bool {
         self.plan.removed.contains(relative)
-            || self.is_beside_replaced(relative)
-            || self.skip.contains(relative)
+            || self.is_stale_sidecar(relative)
+            || self.staging_folders.contains(relative)
             || relative == Path::new(home::AUTH_JSON)
-            || (kind_of(relative) == Kind::Transient && remains::is_named_remains(relative))
+            || (kind_of(relative) == Kind::Transient && leftovers::is_leftover_name(relative))
     }
 
-    /// Whether the live file `relative` is replaced or goes.
-    pub(super) fn replaces(&self, relative: &Path) -> bool {
-        self.goes(relative) || self.plan.writes.contains(relative)
+    /// Returns true if the live file `relative` is replaced or removed.
+    pub(super) fn is_replaced_or_dropped(&self, relative: &Path) -> bool {
+        self.is_dropped(relative) || self.plan.writes.contains(relative)
     }
 
-    /// Sees to it that nothing at `live` goes with what is exchanged for it but what is replaced or
-    /// removed: no safety backup has the rest.
+    /// Fails if swapping `live` would discard a file that the plan neither replaces nor removes.
+    /// The safety backup does not have such files.
     ///
     /// # Errors
-    /// There is something else.
-    pub(super) fn check_replaced(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
-        let meta = match look(live) {
+    /// There is such a file, or `live` cannot be read.
+    pub(super) fn check_no_loss(&self, live: &Path, relative: &Path) -> Result<(), IoError> {
+        let meta = match lstat(live) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             other => other.at("read", live)?,
         };
-        if self.goes(relative) || (!meta.is_dir() && self.replaces(relative)) {
+        if self.is_dropped(relative) || (!meta.is_dir() && self.is_replaced_or_dropped(relative)) {
             return Ok(());
         }
         if meta.is_dir() {
@@ -403,17 +413,24 @@ impl Carry<'_> {
                 .at("list", live)?
                 .into_iter()
                 .try_for_each(|(name, _)| {
-                    self.check_replaced(&live.join(&name), &relative.join(&name))
+                    self.check_no_loss(&live.join(&name), &relative.join(&name))
                 });
         }
-        let why = "the archive has something else in its place";
+        let why =
+            "the archive has something else at this path, and the safety backup does not have it";
         Err(io::Error::new(io::ErrorKind::AlreadyExists, why)).at("keep", live)
     }
 
-    fn folder(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        // The whole list first: a folder that stays open at each level is too much for a deep path.
+    fn link_folder_contents(
+        &self,
+        live: &Path,
+        relative: &Path,
+        staged: &Path,
+    ) -> Result<(), IoError> {
+        // Lists the whole folder first: one open descriptor per level would be too many for a deep
+        // path.
         for (name, _) in tree::list(live).at("list", live)? {
-            self.entry(
+            self.link_entry(
                 &live.join(&name),
                 &relative.join(&name),
                 &staged.join(&name),
@@ -422,26 +439,26 @@ impl Carry<'_> {
         Ok(())
     }
 
-    fn entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
-        if self.goes(relative) {
+    fn link_entry(&self, live: &Path, relative: &Path, staged: &Path) -> Result<(), IoError> {
+        if self.is_dropped(relative) {
             return Ok(());
         }
-        let meta = match look(live) {
+        let meta = match lstat(live) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-            // What is not carried over would be removed with the old home.
+            // An unreadable entry cannot be linked, and would be removed with the old home.
             other => other.at("read", live)?,
         };
-        let standing = look(staged);
+        let staged_meta = lstat(staged);
         if meta.is_dir() {
-            match standing {
-                Ok(new) if !new.is_dir() => return self.check_replaced(live, relative),
+            match staged_meta {
+                Ok(new) if !new.is_dir() => return self.check_no_loss(live, relative),
                 Ok(_) => {
-                    self.folder(live, relative, staged)?;
+                    self.link_folder_contents(live, relative, staged)?;
                     return copy_attributes(live, staged);
                 }
                 Err(_) => {}
             }
-            let captured = self.exact
+            let captured = self.drop_empty_folders
                 && !matches!(
                     kind_of(relative),
                     Kind::Unknown | Kind::Transient | Kind::Tmp
@@ -449,33 +466,33 @@ impl Carry<'_> {
             if !captured {
                 atomic::create_private_folder(staged)?;
             }
-            self.folder(live, relative, staged)?;
-            if look(staged).is_ok_and(|m| m.is_dir()) {
+            self.link_folder_contents(live, relative, staged)?;
+            if lstat(staged).is_ok_and(|m| m.is_dir()) {
                 copy_attributes(live, staged)?;
             }
             return Ok(());
         }
-        if standing.is_ok() {
-            return self.check_replaced(live, relative);
+        if staged_meta.is_ok() {
+            return self.check_no_loss(live, relative);
         }
         atomic::create_private_folder(atomic::parent_of(staged))?;
         tree::share_file(live, &meta, staged)
     }
 }
 
-/// Whether the whole home can be exchanged in one call: it is an ordinary folder, on one file
-/// system with the folder beside it, and nothing is mounted on it.
+/// Returns true if the whole home can be exchanged in one call: it is an ordinary folder on the
+/// file system of `beside`, without mount points in it, and the system supports the call.
 pub(super) fn can_exchange_whole(home: &Path, beside: &Path) -> Result<bool, IoError> {
     if !home.exists() {
         return Ok(true);
     }
     Ok(crate::io::space::same_file_system(home, beside)
         && mounts_in(home)?.is_empty()
-        && exchanges_folders(beside))
+        && supports_folder_exchange(beside))
 }
 
-/// Whether the disk of this folder of ours takes names for one that differ in letter case alone. Asked
-/// of the disk: the system does not say, and some folders of one disk do and others do not.
+/// Returns true if the disk of `folder` ignores letter case. Probes it with a file: the system has
+/// no call for it, and folders of one disk may differ.
 pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
     let probe = folder.join("case-probe");
     drop(atomic::create_private(&probe)?);
@@ -484,37 +501,37 @@ pub(super) fn ignores_case(folder: &Path) -> Result<bool, IoError> {
     Ok(found)
 }
 
-/// Tries it with two empty folders.
-fn exchanges_folders(folder: &Path) -> bool {
+/// Probes the exchange call with two empty folders.
+fn supports_folder_exchange(folder: &Path) -> bool {
     let (a, b) = (folder.join("try-a"), folder.join("try-b"));
-    let made = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
-    let works = made && crate::io::exchange::exchange(&a, &b).is_ok();
+    let created = fs::create_dir(&a).is_ok() && fs::create_dir(&b).is_ok();
+    let works = created && crate::io::exchange::exchange(&a, &b).is_ok();
     let _ = (fs::remove_dir(&a), fs::remove_dir(&b));
     works
 }
 
-/// The mount points at and below the real folder `folder`. To exchange or remove what is above one
-/// would reach into another file system.
+/// Returns the mount points at and below `folder`, which must have no symbolic links. Exchanging or
+/// removing a folder above one would reach into another file system.
 ///
 /// # Errors
-/// The system does not say: then nothing may be removed.
+/// The list of mounts cannot be read. Then nothing may be removed.
 #[cfg(target_os = "linux")]
 pub(super) fn mounts_in(folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     use std::os::unix::ffi::OsStringExt;
-    // A bind mount is on the same device as its parent: only the list of mounts tells.
+    // A bind mount has the device number of its parent, so only the list of mounts shows it.
     let list = Path::new("/proc/self/mountinfo");
     let mounts = crate::io::file_open::read(list).at("read the list of mounts", list)?;
     Ok(mounts
         .split(|b| *b == b'\n')
         .filter_map(|line| line.split(|b| *b == b' ').nth(4))
-        .map(|escaped| PathBuf::from(OsString::from_vec(unescape(escaped))))
+        .map(|escaped| PathBuf::from(OsString::from_vec(unescape_octal(escaped))))
         .filter(|mount| mount.starts_with(folder))
         .collect())
 }
 
-/// Undoes the octal escapes of the list of mounts.
+/// Decodes the octal escapes of the list of mounts.
 #[cfg(target_os = "linux")]
-fn unescape(mut text: &[u8]) -> Vec<u8> {
+fn unescape_octal(mut text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     while let [first, rest @ ..] = text {
         let escape = rest.get(..3).filter(|_| *first == b'\\');
@@ -526,28 +543,31 @@ fn unescape(mut text: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(not(target_os = "linux"))]
-#[allow(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+#[allow(clippy::unnecessary_wraps, reason = "fails on Linux")]
 pub(super) fn mounts_in(_folder: &Path) -> Result<Vec<PathBuf>, IoError> {
     Ok(Vec::new())
 }
 
-/// The steps that put the new state of the home's top-level entries into place one by one.
+/// Returns the steps that exchange the top-level entries of `home` one by one.
 pub(super) fn steps_by_entry(
-    home: &Root,
-    tops: &BTreeSet<OsString>,
+    home: &StageRoot,
+    top_names: &BTreeSet<OsString>,
     old: &Path,
-) -> Result<Vec<Step>, IoError> {
+) -> Result<Vec<ExchangeStep>, IoError> {
     atomic::create_private_folder(old)?;
     let mut steps = Vec::new();
-    // The login last: while it is not replaced, the old account is whole.
+    // The login last: until then, the home is complete for the old account.
     let login = OsString::from(home::AUTH_JSON);
-    let ordered = tops.iter().filter(|t| **t != login).chain(tops.get(&login));
+    let ordered = top_names
+        .iter()
+        .filter(|t| **t != login)
+        .chain(top_names.get(&login));
     for top in ordered {
         let (live, staged) = (home.live.join(top), home.staged.join(top));
         if staged.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, staged));
+            steps.push(ExchangeStep::new(live, staged));
         } else if live.symlink_metadata().is_ok() {
-            steps.push(Step::new(live, old.join(top)));
+            steps.push(ExchangeStep::new(live, old.join(top)));
         }
     }
     Ok(steps)
@@ -559,7 +579,7 @@ fn copy_attributes(from: &Path, to: &Path) -> Result<(), IoError> {
     set_modified(to, meta.modified().at("read", from)?)
 }
 
-/// Mode (permission bits alone) and time.
+/// Sets the permission bits and the modification time.
 pub(super) fn set_attributes(path: &Path, mode: u32, mtime_ns: i64) -> Result<(), IoError> {
     #[cfg(unix)]
     {
@@ -585,10 +605,10 @@ fn set_modified(path: &Path, at: SystemTime) -> Result<(), IoError> {
     #[cfg(unix)]
     {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, utimensat};
-        // By name, not through an open file: the mode may forbid to open it.
+        // By name, not by descriptor: the mode may forbid opening the file.
         let (secs, nanos) = match at.duration_since(UNIX_EPOCH) {
             Ok(after) => (after.as_secs().cast_signed(), after.subsec_nanos()),
-            // The second that it lies in begins before it.
+            // A time before 1970 with a fraction belongs to the second that begins before it.
             Err(before) => match (
                 before.duration().as_secs(),
                 before.duration().subsec_nanos(),

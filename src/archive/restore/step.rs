@@ -1,11 +1,12 @@
-//! One exchange of a live name with a staged one, which can be told done from not done at any moment.
+//! One exchange of a live path with a staged one. Inode numbers show at any time whether it is
+//! done.
 //!
-//! What is staged is in a folder that nobody but us works in, so what stands there tells most: the new
-//! side, before the exchange; the old one, after it. That something live is gone tells nothing, since
-//! anybody may have removed it.
+//! No other program works in the staging folder, so the staged path is the best evidence: before
+//! the exchange it has the new state, after it the old one. A missing live file proves nothing,
+//! because any program may have removed it.
 
-use super::any_path;
-use super::swap::found::{self, Late};
+use super::journal_path;
+use super::swap::late_writes::{self, LateWrites};
 use crate::codex::home::AUTH_JSON;
 use crate::io::atomic::with_suffix;
 use crate::io::exchange::exchange;
@@ -16,65 +17,66 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One exchange of a live name with a staged one. Either may be absent: then it is a move.
+/// One exchange of a live path with a staged one. If either is absent, it is a move. A step is an
+/// element of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    #[serde(with = "any_path")]
+pub struct ExchangeStep {
+    #[serde(with = "journal_path")]
     pub(super) live: PathBuf,
-    #[serde(with = "any_path")]
+    #[serde(with = "journal_path")]
     pub(super) staged: PathBuf,
     live_id: Option<FileId>,
     staged_id: Option<FileId>,
-    /// What a recovery has to keep of what it exchanges away.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) late: Option<Late>,
+    /// The later writes that a recovery has to keep of the side that it moves away.
+    #[serde(rename = "late", default, skip_serializing_if = "Option::is_none")]
+    pub(super) late_writes: Option<LateWrites>,
 }
 
-/// How far a step is.
+/// The progress of a step, judged by the inodes at its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Position {
-    /// Not begun: what is staged is the new side.
-    Waiting,
-    /// Cut off between the renames of an exchange.
-    CutOff,
-    /// Something of ours is provably in its place.
+pub(super) enum StepStatus {
+    /// Still to do: the staged path has the new state.
+    Pending,
+    /// Killed between the renames of an exchange: a backup exists.
+    Interrupted,
+    /// The new state is in place, or was and has been replaced since.
     Done,
-    /// There is nothing to do, forward or backward.
-    Nothing,
-    /// What was staged is gone, but not into its place.
+    /// Nothing to do in either direction.
+    NotNeeded,
+    /// The staged file is gone, but not in place.
     Lost,
-    /// Neither side is known by either name.
+    /// The inodes at both paths are neither the old nor the new ones.
     Unknown,
 }
 
-/// Which state the steps lead to.
+/// The state that a recovery leads to: back to the old one, or forward to the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Towards {
-    Old,
-    New,
+pub(super) enum Direction {
+    Back,
+    Forward,
 }
 
-/// What a name was found to be.
+/// The inode found at a path, compared with those in the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
+enum EntryIdentity {
     Absent,
     Old,
     New,
     Foreign,
 }
 
-/// Where the side that is live is while the other is moved into its place: in a folder of ours alone. The
-/// name says whether the live name was there all the while.
+/// The paths, in a staging folder, that keep the live file during an exchange by renames. The
+/// file's name shows whether the live path existed throughout.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Aside {
-    /// A second name of what is live.
+pub(super) struct Backup {
+    /// A hard link to the live file. The live path existed throughout.
     pub(super) linked: PathBuf,
-    /// The only name of what was live.
+    /// The moved live file. The live path was missing for a moment.
     pub(super) moved: PathBuf,
 }
 
-impl Aside {
-    /// Those of the step `number`, in this folder.
+impl Backup {
+    /// Returns the backup paths of step `number` in `folder`.
     pub(super) fn of(folder: &Path, number: usize) -> Self {
         let base = folder.join(number.to_string());
         Self {
@@ -83,8 +85,8 @@ impl Aside {
         }
     }
 
-    /// The one that is there.
-    fn found(&self) -> Result<Option<&Path>, IoError> {
+    /// Returns the backup that exists.
+    fn existing(&self) -> Result<Option<&Path>, IoError> {
         for path in [&self.linked, &self.moved] {
             if look(path)?.is_some() {
                 return Ok(Some(path));
@@ -94,8 +96,8 @@ impl Aside {
     }
 }
 
-impl Step {
-    /// The step that exchanges what now stands at `live` and at `staged`.
+impl ExchangeStep {
+    /// Records the step that exchanges the current files at `live` and `staged`.
     pub fn new(live: PathBuf, staged: PathBuf) -> Self {
         let note = |path: &Path| FileId::note(path).ok().flatten();
         let (live_id, staged_id) = (note(&live), note(&staged));
@@ -104,23 +106,24 @@ impl Step {
             staged,
             live_id,
             staged_id,
-            late: None,
+            late_writes: None,
         }
     }
 
-    /// Whether it is about this live name.
-    pub fn is_of(&self, live: &Path) -> bool {
+    /// Returns true if the step changes the live path `live`.
+    pub fn is_for(&self, live: &Path) -> bool {
         self.live == live
     }
 
-    /// Whether both names are of one file: there is nothing to exchange.
-    pub(super) fn is_of_one_file(&self) -> bool {
+    /// Returns true if both paths are one file, so that there is nothing to exchange.
+    pub(super) fn is_same_file(&self) -> bool {
         let both = self.live_id.zip(self.staged_id);
         both.is_some_and(|(live, staged)| live.is(staged))
     }
 
-    /// The logins of both sides, where this step exchanges the login `auth_json`.
-    pub(super) fn logins(&self, auth_json: &Path) -> Option<(PathBuf, PathBuf)> {
+    /// Returns the live and the staged path of the login, if this step exchanges the login
+    /// `auth_json`.
+    pub(super) fn login_paths(&self, auth_json: &Path) -> Option<(PathBuf, PathBuf)> {
         if self.live == auth_json {
             return Some((self.live.clone(), self.staged.clone()));
         }
@@ -128,85 +131,94 @@ impl Step {
         is_home.then(|| (self.live.join(AUTH_JSON), self.staged.join(AUTH_JSON)))
     }
 
-    /// How far it is.
-    pub(super) fn position(&self, aside: &Aside) -> Result<Position, IoError> {
+    /// Reads the inodes at the paths and returns the status.
+    pub(super) fn status(&self, backup: &Backup) -> Result<StepStatus, IoError> {
         let side = |path: &Path| {
             Ok(match look(path)? {
-                None => Side::Absent,
-                Some((id, _)) if self.staged_id.is_some_and(|new| new.is(id)) => Side::New,
-                Some((id, _)) if self.live_id.is_some_and(|old| old.is(id)) => Side::Old,
-                Some(_) => Side::Foreign,
+                None => EntryIdentity::Absent,
+                Some((id, _)) if self.staged_id.is_some_and(|new| new.is(id)) => EntryIdentity::New,
+                Some((id, _)) if self.live_id.is_some_and(|old| old.is(id)) => EntryIdentity::Old,
+                Some(_) => EntryIdentity::Foreign,
             })
         };
-        if aside.found()?.is_some() {
-            return Ok(Position::CutOff);
+        if backup.existing()?.is_some() {
+            return Ok(StepStatus::Interrupted);
         }
-        Ok(self.judge(side(&self.live)?, side(&self.staged)?))
+        Ok(self.status_of(side(&self.live)?, side(&self.staged)?))
     }
 
-    /// The same of what was found, where nothing is aside.
-    fn judge(&self, live: Side, staged: Side) -> Position {
+    /// Returns the status for the inodes at the two paths, if there is no backup.
+    fn status_of(&self, live: EntryIdentity, staged: EntryIdentity) -> StepStatus {
         match (self.live_id, self.staged_id) {
             (Some(_), Some(_)) => match (staged, live) {
-                (Side::New, _) | (Side::Foreign, Side::Old) => Position::Waiting,
-                (Side::Absent, Side::Old) => Position::Lost,
-                // Codex may have replaced what is live since; what was replaced may have been removed.
-                (Side::Old | Side::Absent, _) | (Side::Foreign, Side::New) => Position::Done,
-                (Side::Foreign, Side::Absent | Side::Foreign) => Position::Unknown,
+                (EntryIdentity::New, _) | (EntryIdentity::Foreign, EntryIdentity::Old) => {
+                    StepStatus::Pending
+                }
+                (EntryIdentity::Absent, EntryIdentity::Old) => StepStatus::Lost,
+                // Codex may have replaced the live file since, and the replaced file may have been
+                // removed.
+                (EntryIdentity::Old | EntryIdentity::Absent, _)
+                | (EntryIdentity::Foreign, EntryIdentity::New) => StepStatus::Done,
+                (EntryIdentity::Foreign, EntryIdentity::Absent | EntryIdentity::Foreign) => {
+                    StepStatus::Unknown
+                }
             },
-            (None, Some(_)) if staged == Side::Absent => Position::Done,
-            (None, Some(_)) => Position::Waiting,
-            (Some(_), None) if staged != Side::Absent => Position::Done,
-            (Some(_), None) if live != Side::Absent => Position::Waiting,
-            (Some(_) | None, None) => Position::Nothing,
+            (None, Some(_)) if staged == EntryIdentity::Absent => StepStatus::Done,
+            (None, Some(_)) => StepStatus::Pending,
+            (Some(_), None) if staged != EntryIdentity::Absent => StepStatus::Done,
+            (Some(_), None) if live != EntryIdentity::Absent => StepStatus::Pending,
+            (Some(_) | None, None) => StepStatus::NotNeeded,
         }
     }
 
-    /// Exchanges the two, unless that is done.
-    pub(super) fn apply(&self, aside: &Aside) -> Result<(), IoError> {
-        if self.position(aside)? != Position::Waiting {
+    /// Exchanges the two paths if the step is pending.
+    pub(super) fn apply(&self, backup: &Backup) -> Result<(), IoError> {
+        if self.status(backup)? != StepStatus::Pending {
             return Ok(());
         }
         match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) if is_there(&self.live)? => {
-                swap_names(&self.live, &self.staged, aside)
+            (Some(_), Some(_)) if exists(&self.live)? => {
+                exchange_names(&self.live, &self.staged, backup)
             }
-            // Somebody may have removed what was live.
-            (_, Some(_)) => move_new(&self.staged, &self.live),
-            (_, None) => move_new(&self.live, &self.staged),
+            // Another program has removed the live file.
+            (_, Some(_)) => move_to_free_name(&self.staged, &self.live),
+            (_, None) => move_to_free_name(&self.live, &self.staged),
         }
     }
 
-    /// Exchanges them back, if they are exchanged.
-    pub(super) fn undo(&self, aside: &Aside) -> Result<(), IoError> {
-        if self.position(aside)? != Position::Done {
+    /// Exchanges the two paths back if the step is done.
+    pub(super) fn undo(&self, backup: &Backup) -> Result<(), IoError> {
+        if self.status(backup)? != StepStatus::Done {
             return Ok(());
         }
-        let (live, staged) = (is_there(&self.live)?, is_there(&self.staged)?);
+        let (live, staged) = (exists(&self.live)?, exists(&self.staged)?);
         match (self.live_id, self.staged_id) {
-            (Some(_), Some(_)) if live && staged => swap_names(&self.live, &self.staged, aside),
-            (Some(_), _) if staged => move_new(&self.staged, &self.live),
-            (None, Some(_)) if live => move_new(&self.live, &self.staged),
-            // What was replaced is there no more, or what is new is not.
+            (Some(_), Some(_)) if live && staged => {
+                exchange_names(&self.live, &self.staged, backup)
+            }
+            (Some(_), _) if staged => move_to_free_name(&self.staged, &self.live),
+            (None, Some(_)) if live => move_to_free_name(&self.live, &self.staged),
+            // The old or the new file is gone, so nothing can be moved back.
             _ => Ok(()),
         }
     }
 
-    /// Whether there is something to exchange back, once it is done.
+    /// Returns true if the old state still exists, or if there was none.
     pub(super) fn can_be_undone(&self) -> Result<bool, IoError> {
-        Ok(self.live_id.is_none() || is_there(&self.staged)?)
+        Ok(self.live_id.is_none() || exists(&self.staged)?)
     }
 
-    /// Ends an exchange that was cut off between its renames, so that the step is either done or not.
-    /// What was live all the while, or is a login, stays live, whatever is aside: `save` is given a login
-    /// that is then dropped. Gives where something was left that somebody put into a gap meanwhile.
-    pub(super) fn settle(
+    /// Completes or reverts an exchange that was killed between its renames, so that the step is
+    /// done or pending. A live file that existed throughout stays live, and so does a login. `save`
+    /// saves a login whose backup is removed. Returns the path that a file was moved to which
+    /// another program had created at the live path.
+    pub(super) fn resolve_interrupted(
         &self,
-        aside: &Aside,
+        backup: &Backup,
         is_login: bool,
         save: impl FnOnce(&Path) -> Result<(), IoError>,
     ) -> Result<Option<PathBuf>, IoError> {
-        let Some(path) = aside.found()? else {
+        let Some(path) = backup.existing()? else {
             return Ok(None);
         };
         let live = look(&self.live)?;
@@ -215,15 +227,15 @@ impl Step {
             .zip(live.as_ref())
             .is_some_and(|((set, _), (live, _))| set.is(*live));
         if is_second_name {
-            // Whatever has become of what was staged.
+            // Correct whatever happened to the staged file.
             remove_file(path)?;
             return Ok(None);
         }
-        if !is_there(&self.staged)? {
+        if !exists(&self.staged)? {
             rename(path, &self.staged).at("rename", path)?;
             return Ok(None);
         }
-        if path == aside.moved && (live.is_none() || !is_login) {
+        if path == backup.moved && (live.is_none() || !is_login) {
             let left = free_live_name(&self.live)?;
             rename(path, &self.live).at("rename", path)?;
             return Ok(left);
@@ -235,33 +247,36 @@ impl Step {
         Ok(None)
     }
 
-    /// Gives what an older version set aside, beside what is staged, the name of now.
-    pub(super) fn adopt_older(&self, aside: &Aside) -> Result<(), IoError> {
+    /// Renames a backup of an older version, beside the staged path, to its name in this version.
+    pub(super) fn adopt_legacy_backup(&self, backup: &Backup) -> Result<(), IoError> {
         let older = with_suffix(&self.staged, ".aside");
         let Some((id, meta)) = look(&older)? else {
             return Ok(());
         };
         let sides = [self.live_id, self.staged_id];
-        // A file of the user may have such a name.
+        // The user may have a file with this name.
         if !sides.iter().flatten().any(|side| side.is(id)) {
             return Ok(());
         }
         let is_second_name = look(&self.live)?.is_some_and(|(live, _)| live.is(id));
         let is_linked = !meta.is_dir() && is_second_name;
         let name = if is_linked {
-            &aside.linked
+            &backup.linked
         } else {
-            &aside.moved
+            &backup.moved
         };
         rename(&older, name).at("rename", &older)
     }
 
-    /// Frees the name that this step moves something to, should somebody have taken it since; gives
-    /// where that is now.
-    pub(super) fn make_way(&self, towards: Towards) -> Result<Option<PathBuf>, IoError> {
-        let is_taken = match towards {
-            Towards::New => self.live_id.is_none(),
-            Towards::Old => self.staged_id.is_none(),
+    /// Frees the path that this step moves a file to, if another program has created a file there
+    /// since. Returns the path that this file was moved to.
+    pub(super) fn free_target_name(
+        &self,
+        direction: Direction,
+    ) -> Result<Option<PathBuf>, IoError> {
+        let is_taken = match direction {
+            Direction::Forward => self.live_id.is_none(),
+            Direction::Back => self.staged_id.is_none(),
         };
         if is_taken {
             free_live_name(&self.live)
@@ -270,51 +285,55 @@ impl Step {
         }
     }
 
-    /// Notes what has to be kept of what stands live now and will be exchanged away: whether that is
-    /// another than was noted, or was written to after the instant `since`. Then the two are noted as
-    /// they are now.
-    pub(super) fn note_again(&mut self, towards: Towards, since: i64) -> Result<(), IoError> {
-        let expected = match towards {
-            Towards::New => self.live_id,
-            Towards::Old => self.staged_id,
+    /// Records the later writes to keep: whether the live file is another one than recorded, or was
+    /// written after `since_ns`. Then records the current inodes of both paths.
+    pub(super) fn record_again(
+        &mut self,
+        direction: Direction,
+        since_ns: i64,
+    ) -> Result<(), IoError> {
+        let expected = match direction {
+            Direction::Forward => self.live_id,
+            Direction::Back => self.staged_id,
         };
-        let late = look(&self.live)?.and_then(|(id, meta)| {
+        let late_writes = look(&self.live)?.and_then(|(id, meta)| {
             if !expected.is_some_and(|expected| expected.is(id)) {
-                Some(Late::Whole)
+                Some(LateWrites::WholeEntry)
             } else if meta.is_dir() {
-                Some(Late::Within)
+                Some(LateWrites::FilesInside)
             } else {
-                found::is_written_since(&meta, since).then_some(Late::Whole)
+                late_writes::is_written_since(&meta, since_ns).then_some(LateWrites::WholeEntry)
             }
         });
-        self.late = self.late.max(late);
+        self.late_writes = self.late_writes.max(late_writes);
         let (live, staged) = (FileId::note(&self.live)?, FileId::note(&self.staged)?);
-        (self.live_id, self.staged_id) = match towards {
-            Towards::New => (live, staged),
-            Towards::Old => (staged, live),
+        (self.live_id, self.staged_id) = match direction {
+            Direction::Forward => (live, staged),
+            Direction::Back => (staged, live),
         };
         Ok(())
     }
 }
 
-fn is_there(path: &Path) -> Result<bool, IoError> {
+fn exists(path: &Path) -> Result<bool, IoError> {
     Ok(look(path)?.is_some())
 }
 
-/// Moves what has a live name to a free one beside it; gives that.
+/// Moves the file at `live` to a free name beside it, and returns that.
 fn free_live_name(live: &Path) -> Result<Option<PathBuf>, IoError> {
-    if is_there(live)? {
+    if exists(live)? {
         move_beside(live, live).map(Some)
     } else {
         Ok(None)
     }
 }
 
-/// Moves what stands at `from` to a free name beside `live`; gives that.
+/// Moves the file at `from` to the first free `NAME.found-after-restore-N` beside `live`, and
+/// returns that.
 pub(super) fn move_beside(from: &Path, live: &Path) -> Result<PathBuf, IoError> {
     let names = (1..).map(|n| with_suffix(live, &format!(".found-after-restore-{n}")));
     for name in names {
-        if !is_there(&name)? {
+        if !exists(&name)? {
             rename(from, &name).at("move", from)?;
             return Ok(name);
         }
@@ -322,40 +341,40 @@ pub(super) fn move_beside(from: &Path, live: &Path) -> Result<PathBuf, IoError> 
     unreachable!("the names have no end")
 }
 
-/// Exchanges two names; by three renames where the system cannot do it in one call. Killed in these,
-/// [`Step::settle`] ends it.
-fn swap_names(live: &Path, staged: &Path, aside: &Aside) -> Result<(), IoError> {
+/// Exchanges two paths; with three renames if the system has no call for it. After a kill between
+/// these, [`ExchangeStep::resolve_interrupted`] continues.
+fn exchange_names(live: &Path, staged: &Path, backup: &Backup) -> Result<(), IoError> {
     match exchange_in_one_call(live, staged) {
         Err(e) if e.kind() == io::ErrorKind::Unsupported => {}
         other => return other.at("exchange", live),
     }
     let is_file = long_path::with(live, Path::symlink_metadata).is_ok_and(|m| !m.is_dir());
     let link = |live: &Path, linked: &Path| fs::hard_link(live, linked);
-    if is_file && long_path::with_both(live, &aside.linked, link).is_ok() {
-        // A file is replaced by one rename: no moment is without it.
+    if is_file && long_path::with_both(live, &backup.linked, link).is_ok() {
+        // One rename replaces a file, so the live path is never missing.
         if let Err(e) = rename(staged, live) {
             #[cfg(test)]
-            tests::while_alive()?;
-            let _ = remove_file(&aside.linked);
+            tests::fail_if_killed()?;
+            let _ = remove_file(&backup.linked);
             return Err(e).at("replace", live);
         }
-        return rename(&aside.linked, staged).at("rename", &aside.linked);
+        return rename(&backup.linked, staged).at("rename", &backup.linked);
     }
-    rename(live, &aside.moved).at("rename", live)?;
+    rename(live, &backup.moved).at("rename", live)?;
     if let Err(e) = rename(staged, live) {
-        let _ = rename(&aside.moved, live);
+        let _ = rename(&backup.moved, live);
         return Err(e).at("rename", staged);
     }
-    rename(&aside.moved, staged).at("rename", &aside.moved)
+    rename(&backup.moved, staged).at("rename", &backup.moved)
 }
 
 fn remove_file(path: &Path) -> Result<(), IoError> {
     long_path::with(path, |path| fs::remove_file(path)).at("remove", path)
 }
 
-/// Moves to a name that is free.
-fn move_new(from: &Path, to: &Path) -> Result<(), IoError> {
-    if is_there(to)? {
+/// Renames to a path that must be free.
+fn move_to_free_name(from: &Path, to: &Path) -> Result<(), IoError> {
+    if exists(to)? {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("move to", to);
     }
     rename(from, to).at("move", from)
@@ -383,60 +402,64 @@ pub(super) mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        /// How many renames are left before this thread counts as killed; `None` where the system
-        /// exchanges in one call.
-        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+        /// The renames left before this thread counts as killed; `None` allows calls that exchange.
+        static RENAMES_LEFT: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    /// Does `work` without calls that exchange, and as if it were killed after so many renames. Says
-    /// whether it was.
-    pub(in super::super) fn killed_after(renames: usize, work: impl FnOnce()) -> bool {
-        LEFT.set(Some(renames));
+    /// Runs `work` without calls that exchange, and fails every rename after the first `renames`.
+    /// Returns true if it was stopped.
+    pub(in super::super) fn killed_after_renames(renames: usize, work: impl FnOnce()) -> bool {
+        RENAMES_LEFT.set(Some(renames));
         work();
-        LEFT.replace(None) == Some(0)
+        RENAMES_LEFT.replace(None) == Some(0)
     }
 
     pub(super) fn before_rename() -> io::Result<()> {
-        match LEFT.get() {
+        match RENAMES_LEFT.get() {
             None => Ok(()),
             Some(0) => Err(io::Error::other("killed")),
             Some(left) => {
-                LEFT.set(Some(left - 1));
+                RENAMES_LEFT.set(Some(left - 1));
                 Ok(())
             }
         }
     }
 
-    /// Whoever was killed clears nothing up.
-    pub(super) fn while_alive() -> Result<(), IoError> {
-        match LEFT.get() {
-            Some(0) => Err(io::Error::other("killed")).at("clear up", Path::new("aside")),
+    /// Fails after a simulated kill, so that no cleanup runs.
+    pub(super) fn fail_if_killed() -> Result<(), IoError> {
+        match RENAMES_LEFT.get() {
+            Some(0) => Err(io::Error::other("killed")).at("clean up", Path::new("aside")),
             _ => Ok(()),
         }
     }
 
     pub(super) fn before_exchange() -> io::Result<()> {
-        match LEFT.get() {
+        match RENAMES_LEFT.get() {
             None => Ok(()),
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    /// What is put at each of the names of a step, and what that makes of it.
     #[test]
-    fn how_far_a_step_is_told_by_what_stands_at_its_names() {
-        use Position::{Done, Lost, Nothing, Unknown, Waiting};
-        const SIDES: [Side; 4] = [Side::Absent, Side::Old, Side::New, Side::Foreign];
-        // For each staged side the four live ones, in the order of SIDES.
+    fn the_inodes_at_both_paths_determine_the_status() {
+        use StepStatus::{Done, Lost, NotNeeded, Pending, Unknown};
+        const IDENTITIES: [EntryIdentity; 4] = [
+            EntryIdentity::Absent,
+            EntryIdentity::Old,
+            EntryIdentity::New,
+            EntryIdentity::Foreign,
+        ];
+        // For each staged identity, the results for the four live ones in the order of
+        // `IDENTITIES`.
         let replace = [
             [Done, Lost, Done, Done],
             [Done, Done, Done, Done],
-            [Waiting, Waiting, Waiting, Waiting],
-            [Unknown, Waiting, Done, Unknown],
+            [Pending, Pending, Pending, Pending],
+            [Unknown, Pending, Done, Unknown],
         ];
-        let add = [[Done; 4], [Waiting; 4], [Waiting; 4], [Waiting; 4]];
+        let add = [[Done; 4], [Pending; 4], [Pending; 4], [Pending; 4]];
         let remove = [
-            [Nothing, Waiting, Waiting, Waiting],
+            [NotNeeded, Pending, Pending, Pending],
             [Done; 4],
             [Done; 4],
             [Done; 4],
@@ -445,39 +468,40 @@ pub(super) mod tests {
             (true, true, replace),
             (false, true, add),
             (true, false, remove),
-            (false, false, [[Nothing; 4]; 4]),
+            (false, false, [[NotNeeded; 4]; 4]),
         ] {
-            for (row, staged) in SIDES.into_iter().enumerate() {
-                for (column, live) in SIDES.into_iter().enumerate() {
+            for (row, staged) in IDENTITIES.into_iter().enumerate() {
+                for (column, live) in IDENTITIES.into_iter().enumerate() {
                     let impossible = |side| match side {
-                        Side::Old => !has_old,
-                        Side::New => !has_new,
-                        Side::Absent | Side::Foreign => false,
+                        EntryIdentity::Old => !has_old,
+                        EntryIdentity::New => !has_new,
+                        EntryIdentity::Absent | EntryIdentity::Foreign => false,
                     };
-                    let is_twice = live == staged && matches!(live, Side::Old | Side::New);
+                    let is_twice =
+                        live == staged && matches!(live, EntryIdentity::Old | EntryIdentity::New);
                     if impossible(live) || impossible(staged) || is_twice {
                         continue;
                     }
-                    let told = format!("{has_old} {has_new}: live {live:?}, staged {staged:?}");
-                    let made = Made::new(has_old, has_new, live, staged);
-                    let position = made.step.position(&made.aside).unwrap();
-                    assert_eq!(position, expected[row][column], "{told}");
-                    // Whatever is aside, it is cut off.
-                    for aside in [&made.aside.linked, &made.aside.moved] {
-                        fs::write(aside, "aside").unwrap();
-                        let position = made.step.position(&made.aside).unwrap();
-                        assert_eq!(position, Position::CutOff, "{told}");
-                        fs::remove_file(aside).unwrap();
+                    let context = format!("{has_old} {has_new}: live {live:?}, staged {staged:?}");
+                    let fixture = StepFixture::new(has_old, has_new, live, staged);
+                    let status = fixture.step.status(&fixture.backup).unwrap();
+                    assert_eq!(status, expected[row][column], "{context}");
+                    // Any backup means that the step was interrupted.
+                    for backup in [&fixture.backup.linked, &fixture.backup.moved] {
+                        fs::write(backup, "aside").unwrap();
+                        let status = fixture.step.status(&fixture.backup).unwrap();
+                        assert_eq!(status, StepStatus::Interrupted, "{context}");
+                        fs::remove_file(backup).unwrap();
                     }
                 }
             }
         }
     }
 
-    /// What is aside, by which way, what stands live and staged; what stands there after it is settled,
-    /// and what was left beside.
+    /// Columns: the backup was moved, the path is a login, live before, staged before; and the
+    /// expected live file, staged file and file beside the live path.
     #[test]
-    fn what_was_cut_off_is_settled_by_what_stands_at_its_names() {
+    fn an_interrupted_exchange_is_resolved_by_the_files_at_its_paths() {
         for (is_moved, is_login, live, staged, expected) in [
             (false, false, "old", "new", "old new -"),
             (false, false, "since", "new", "since new -"),
@@ -494,12 +518,12 @@ pub(super) mod tests {
             (true, false, "since", "-", "since old -"),
             (true, false, "-", "-", "- old -"),
         ] {
-            let made = Made::new(true, true, Side::Old, Side::New);
-            let (aside, step) = (&made.aside, &made.step);
+            let fixture = StepFixture::new(true, true, EntryIdentity::Old, EntryIdentity::New);
+            let (backup, step) = (&fixture.backup, &fixture.step);
             let place = if is_moved {
-                &aside.moved
+                &backup.moved
             } else {
-                &aside.linked
+                &backup.linked
             };
             fs::hard_link(&step.live, place).unwrap();
             fs::remove_file(&step.live).unwrap();
@@ -513,31 +537,31 @@ pub(super) mod tests {
                 fs::remove_file(&step.staged).unwrap();
             }
             let saved = Cell::new(false);
-            let left = step.settle(aside, is_login, |_| {
+            let left = step.resolve_interrupted(backup, is_login, |_| {
                 saved.set(true);
                 Ok(())
             });
             let left = left.unwrap();
             let text = |path: &Path| fs::read_to_string(path).unwrap_or_else(|_| "-".into());
             let left = left.map_or_else(|| "-".into(), |path| text(&path));
-            let found = format!("{} {} {left}", text(&step.live), text(&step.staged));
-            let told = format!("moved {is_moved}, login {is_login}: {live} {staged}");
-            assert_eq!(found, expected, "{told}");
-            assert!(aside.found().unwrap().is_none(), "{told}");
+            let existing = format!("{} {} {left}", text(&step.live), text(&step.staged));
+            let context = format!("moved {is_moved}, login {is_login}: {live} {staged}");
+            assert_eq!(existing, expected, "{context}");
+            assert!(backup.existing().unwrap().is_none(), "{context}");
             let is_dropped = is_login && live == "since" && staged == "new";
-            assert_eq!(saved.get(), is_dropped, "{told}");
+            assert_eq!(saved.get(), is_dropped, "{context}");
         }
     }
 
-    /// A step, and what stands at its names since.
-    struct Made {
+    /// A step, and the files that are at its paths later.
+    struct StepFixture {
         _root: tempfile::TempDir,
-        step: Step,
-        aside: Aside,
+        step: ExchangeStep,
+        backup: Backup,
     }
 
-    impl Made {
-        fn new(has_old: bool, has_new: bool, live: Side, staged: Side) -> Self {
+    impl StepFixture {
+        fn new(has_old: bool, has_new: bool, live: EntryIdentity, staged: EntryIdentity) -> Self {
             let root = tempfile::tempdir().unwrap();
             let at = |name: &str| root.path().join(name);
             for (exists, name, text) in [(has_old, "live", "old"), (has_new, "staged", "new")] {
@@ -545,8 +569,8 @@ pub(super) mod tests {
                     fs::write(at(name), text).unwrap();
                 }
             }
-            let step = Step::new(at("live"), at("staged"));
-            // Both are kept, so that nobody else gets their numbers.
+            let step = ExchangeStep::new(at("live"), at("staged"));
+            // Both stay open under another name, so that no new file gets their inode numbers.
             for (exists, name, kept) in [(has_old, "live", "old"), (has_new, "staged", "new")] {
                 if exists {
                     fs::rename(at(name), at(kept)).unwrap();
@@ -554,17 +578,17 @@ pub(super) mod tests {
             }
             for (side, name) in [(live, "live"), (staged, "staged")] {
                 match side {
-                    Side::Absent => {}
-                    Side::Old => fs::hard_link(at("old"), at(name)).unwrap(),
-                    Side::New => fs::hard_link(at("new"), at(name)).unwrap(),
-                    Side::Foreign => fs::write(at(name), "since").unwrap(),
+                    EntryIdentity::Absent => {}
+                    EntryIdentity::Old => fs::hard_link(at("old"), at(name)).unwrap(),
+                    EntryIdentity::New => fs::hard_link(at("new"), at(name)).unwrap(),
+                    EntryIdentity::Foreign => fs::write(at(name), "since").unwrap(),
                 }
             }
-            let aside = Aside::of(root.path(), 0);
+            let backup = Backup::of(root.path(), 0);
             Self {
                 _root: root,
                 step,
-                aside,
+                backup,
             }
         }
     }

@@ -1,11 +1,11 @@
 //! What `backup` says of an archive, in JSON and in words.
 
 use super::super::account::local;
-use super::{Done, Plan};
-use crate::archive::metadata::{Metadata, Mode};
+use super::{BackupPlan, BackupResult};
+use crate::archive::metadata::{BackupMode, Metadata};
 use crate::archive::names;
-use crate::archive::publish::Published;
-use crate::archive::scan::{self, LeftOut};
+use crate::archive::publish::PublishedArchive;
+use crate::archive::scan::{self, PathNote};
 use crate::archive::scope::Excludes;
 use crate::context::Context;
 use crate::error::{CommandError, Outcome};
@@ -25,7 +25,7 @@ struct BackupJson<'a> {
     archive: Option<String>,
     path: Option<&'a Path>,
     metadata_path: Option<&'a Path>,
-    mode: Mode,
+    mode: BackupMode,
     email: Option<&'a str>,
     account_id: Option<&'a str>,
     session_start_at: Option<String>,
@@ -36,9 +36,9 @@ struct BackupJson<'a> {
     bytes: u64,
     archive_bytes: u64,
     reused_bytes: u64,
-    excluded: &'a [LeftOut],
-    skipped: &'a [LeftOut],
-    damaged: &'a [LeftOut],
+    excluded: &'a [PathNote],
+    skipped: &'a [PathNote],
+    damaged: &'a [PathNote],
     dry_run: bool,
     up_to_date: bool,
 }
@@ -69,7 +69,7 @@ impl<'a> BackupJson<'a> {
         }
     }
 
-    fn at(self, published: &'a Published) -> Self {
+    fn at(self, published: &'a PublishedArchive) -> Self {
         Self {
             archive: published
                 .archive
@@ -84,9 +84,9 @@ impl<'a> BackupJson<'a> {
 
 pub(super) fn show_done(
     context: &Context,
-    published: &Published,
+    published: &PublishedArchive,
     report: &StatusReport,
-    done: &Done,
+    done: &BackupResult,
 ) {
     let metadata = &published.metadata;
     let json = BackupJson {
@@ -140,15 +140,15 @@ pub(super) fn show_done(
 
 fn show_left_out(
     context: &Context,
-    excluded: &[LeftOut],
-    skipped: &[LeftOut],
-    damaged: &[LeftOut],
+    excluded: &[PathNote],
+    skipped: &[PathNote],
+    damaged: &[PathNote],
 ) {
     let ui = &context.ui;
     // The SQLite files beside a database are in the archive by way of the database.
     let names: Vec<_> = excluded
         .iter()
-        .filter(|e| !e.reason.starts_with("folded"))
+        .filter(|e| !e.reason.starts_with("included in"))
         .map(|e| e.path.display().to_string())
         .collect();
     if !names.is_empty() {
@@ -170,7 +170,7 @@ fn show_left_out(
     }
 }
 
-pub(super) fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, CommandError> {
+pub(super) fn show_plan(context: &Context, plan: &BackupPlan) -> Result<Outcome, CommandError> {
     let scan = scan::scan(&plan.scope, &Arc::default())?;
     let metadata = Metadata {
         files: scan.count() as u64,
@@ -194,17 +194,17 @@ pub(super) fn show_plan(context: &Context, plan: &Plan) -> Result<Outcome, Comma
         names::archive_name(&plan.stem, 1),
     ));
     show_left_out(context, &scan.excluded, &scan.skipped, &scan.damaged);
-    warn_of_idle(context, &plan.globs, &scan.excluded);
+    warn_of_unused_globs(context, &plan.globs, &scan.excluded);
     ui.note("nothing was written (--dry-run)");
     let is_whole = scan.skipped.is_empty() && scan.damaged.is_empty();
     Ok(Outcome::partial_if(!is_whole))
 }
 
 /// Says which globs of the command line left nothing out: a typo may be in them.
-pub(super) fn warn_of_idle(context: &Context, globs: &[String], excluded: &[LeftOut]) {
+pub(super) fn warn_of_unused_globs(context: &Context, globs: &[String], excluded: &[PathNote]) {
     for glob in globs {
         let left_out = excluded.iter().map(|item| item.path.as_path());
-        if Excludes::is_idle(glob, left_out) {
+        if Excludes::matches_nothing(glob, left_out) {
             let word = shell::word(glob);
             context.ui.warn(format_args!(
                 "--exclude {word} fits nothing that would be archived"
@@ -213,18 +213,18 @@ pub(super) fn warn_of_idle(context: &Context, globs: &[String], excluded: &[Left
     }
 }
 
-pub(super) fn show_young(context: &Context, young: &Published) -> Outcome {
+pub(super) fn show_up_to_date(context: &Context, recent: &PublishedArchive) -> Outcome {
     let json = BackupJson {
         up_to_date: true,
-        ..BackupJson::of(context, &young.metadata).at(young)
+        ..BackupJson::of(context, &recent.metadata).at(recent)
     };
     context.ui.document("backup", &json);
     let age = context
         .now()
-        .signed_duration_since(young.metadata.created_at);
+        .signed_duration_since(recent.metadata.created_at);
     context.ui.note(format_args!(
         "nothing to do: {} is {} old",
-        young
+        recent
             .archive
             .file_name()
             .unwrap_or_default()

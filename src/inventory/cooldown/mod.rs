@@ -11,7 +11,7 @@ pub use disk::{Loaded, Updated, load, update};
 
 use super::records::{ArchiveRecord, InventoryFile};
 use crate::accounts::profile::{Owner, Profile};
-use crate::archive::metadata::Mode;
+use crate::archive::metadata::BackupMode;
 use crate::codex::identity::{Email, Identity, LoginKind};
 use crate::io::clock::Timestamp;
 use crate::io::document::Document;
@@ -366,7 +366,7 @@ impl CooldownFile {
             return;
         };
         let exists = record.archive.is_some();
-        self.found_login(&identity, exists && metadata.mode != Mode::Sessions);
+        self.found_login(&identity, exists && metadata.mode != BackupMode::Sessions);
         if metadata.legacy_auth_filename.is_some() {
             if let (Some(ended), Some(next)) =
                 (metadata.quota_end_detected_at, metadata.next_available_at)

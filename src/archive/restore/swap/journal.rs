@@ -1,7 +1,7 @@
-//! `journal.json`: which exchange is under way, for whoever finds it.
+//! `journal.json`: the steps of a running exchange, for the process that has to recover it.
 
-use super::super::any_path::AnyPath;
-use super::super::step::{Aside, Step};
+use super::super::journal_path::JournalPath;
+use super::super::step::{Backup, ExchangeStep};
 use super::{FOLDER_SUFFIX, SwapError};
 use crate::codex::home::AUTH_JSON;
 use crate::io::document::Document;
@@ -11,45 +11,46 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum State {
-    /// Being staged; nothing live has been touched.
+pub(super) enum JournalState {
+    /// The new state is being staged. No live file was changed.
     #[default]
     Prepared,
-    /// Steps are being done: go on.
+    /// Steps are being done. A recovery continues if any step is done.
     Committing,
-    /// Steps are being undone: go on undoing.
+    /// Steps are being undone. A recovery continues to undo them.
     Undoing,
-    /// All steps are done; what is staged now is the old state.
+    /// All steps are done. The staged files are the old state.
     Committed,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(super) struct JournalFile {
-    pub(super) state: State,
-    pub(super) steps: Vec<Step>,
-    /// Every folder of this restore, on whatever file system; the first holds the journal.
-    pub(super) folders: Vec<AnyPath>,
-    /// What is replaced. Older versions do not tell.
+    pub(super) state: JournalState,
+    pub(super) steps: Vec<ExchangeStep>,
+    /// Every staging folder of this restore. The first holds the journal.
+    pub(super) folders: Vec<JournalPath>,
+    /// The folder that is replaced. Older versions did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) home: Option<AnyPath>,
-    /// For each folder, what the clock of its file system was just before the first step, in nanoseconds
-    /// since 1970. Empty until then, and where an older version wrote it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) since: Vec<i64>,
-    /// Where the new state is left when all is undone: from and to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) leave_at: Vec<(AnyPath, AnyPath)>,
+    pub(super) home: Option<JournalPath>,
+    /// For each folder, the time of its file system's clock just before the first step, in
+    /// nanoseconds since 1970. Empty until then, and in journals of older versions.
+    #[serde(rename = "since", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) since_ns: Vec<i64>,
+    /// Source and destination of the new state, for a restore that is undone while processes may
+    /// write to it.
+    #[serde(rename = "leave_at", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) undo_destinations: Vec<(JournalPath, JournalPath)>,
 }
 
 impl Document for JournalFile {
     const SCHEMA: u64 = 1;
-    // Of a home that is exchanged file by file it is as long as the list of its files.
+    // Indentation would double a journal with one step per file.
     const INDENTED: bool = false;
 }
 
 impl JournalFile {
-    /// One that asks for nothing.
-    pub(super) fn prepared(folders: Vec<AnyPath>, home: Option<AnyPath>) -> Self {
+    /// Returns a journal without steps.
+    pub(super) fn prepared(folders: Vec<JournalPath>, home: Option<JournalPath>) -> Self {
         Self {
             folders,
             home,
@@ -57,8 +58,8 @@ impl JournalFile {
         }
     }
 
-    /// The folder that a step works in.
-    fn folder_of(&self, step: &Step) -> Result<usize, SwapError> {
+    /// Returns the index of the staging folder of a step.
+    fn folder_of(&self, step: &ExchangeStep) -> Result<usize, SwapError> {
         let folders = self.folders.iter().enumerate();
         let within = folders.filter(|(_, folder)| step.staged.starts_with(&folder.0));
         let nearest = within.max_by_key(|(_, folder)| folder.0.as_os_str().len());
@@ -71,35 +72,36 @@ impl JournalFile {
         })
     }
 
-    /// Where the step `number` sets aside what is live.
-    pub(super) fn aside(&self, number: usize) -> Result<Aside, SwapError> {
+    /// Returns the backup paths of step `number`.
+    pub(super) fn backup(&self, number: usize) -> Result<Backup, SwapError> {
         let folder = self.folder_of(&self.steps[number])?;
-        Ok(Aside::of(&self.folders[folder].0.join("aside"), number))
+        Ok(Backup::of(&self.folders[folder].0.join("aside"), number))
     }
 
-    /// A name of ours on the file system of the step `number`, for what is found there, and when its
-    /// exchange began.
-    pub(super) fn finding(&self, number: usize) -> Result<(PathBuf, i64), SwapError> {
+    /// Returns the scratch folder for later writes to step `number`, on its file system, and the
+    /// time when the exchange began there.
+    pub(super) fn late_write_scratch(&self, number: usize) -> Result<(PathBuf, i64), SwapError> {
         let folder = self.folder_of(&self.steps[number])?;
         let scratch = self.folders[folder].0.join("found");
-        let since = self.since.get(folder).copied().unwrap_or_default();
-        Ok((scratch.join(number.to_string()), since))
+        let since_ns = self.since_ns.get(folder).copied().unwrap_or_default();
+        Ok((scratch.join(number.to_string()), since_ns))
     }
 
-    /// The home that is replaced.
+    /// Returns the folder that is replaced.
     pub(super) fn home(&self) -> PathBuf {
-        let told = self.home.as_ref().map(|home| home.0.clone());
-        told.or_else(|| self.folders.first().and_then(|own| home_of(&own.0)))
+        let recorded = self.home.as_ref().map(|home| home.0.clone());
+        recorded
+            .or_else(|| self.folders.first().and_then(|own| home_of(&own.0)))
             .unwrap_or_default()
     }
 
-    /// Its login.
+    /// Returns the path of its login.
     pub(super) fn auth_json(&self) -> PathBuf {
         self.home().join(AUTH_JSON)
     }
 }
 
-/// The home that a folder of ours is made for.
+/// Returns the home that a staging folder belongs to, judged by its name.
 fn home_of(folder: &Path) -> Option<PathBuf> {
     let name = folder.file_name()?;
     if name == OsStr::new(FOLDER_SUFFIX) {

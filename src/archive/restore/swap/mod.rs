@@ -1,28 +1,30 @@
-//! Putting a prepared state in the place of the live one, so that a kill at any moment leaves the
-//! whole old state or the whole new one.
+//! Exchanges a staged state with the live one. A kill at any moment leaves the whole old state or
+//! the whole new one, or a journal from which a later process completes one of them.
 //!
-//! Everything is staged and durable first. Then each step exchanges two names in one call where the
-//! system can do that. A journal beside the home says which steps there are; whether one is done is
-//! told by the inodes, so no write has to follow a step. Any later process finishes what was begun.
+//! First everything is staged and made durable. Then each step exchanges two paths, with one call
+//! if the system has it. The journal beside the home lists the steps. Inode numbers show whether a
+//! step is done, so no write has to follow it.
 
-pub(super) mod found;
+#[cfg(test)]
+mod crash_states;
 mod journal;
+pub(super) mod late_writes;
 mod recovery;
 #[cfg(test)]
-mod states;
-#[cfg(test)]
-mod world;
+mod test_fixture;
 
-pub(super) use recovery::check_ours;
-pub use recovery::{Guard, Obstacle, Recovery, is_at_work, is_pending, recover};
+pub(super) use recovery::check_private_folder;
+pub use recovery::{
+    Recovery, RecoveryGuard, RecoveryObstacle, is_in_progress, is_pending, recover,
+};
 
-use super::any_path::AnyPath;
-use super::remains;
-use super::step::{Position, Step};
+use super::journal_path::JournalPath;
+use super::leftovers;
+use super::step::{ExchangeStep, StepStatus};
 use crate::io::document::{self, DocumentError};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic, file_open, tree};
-use journal::{JournalFile, State};
+use journal::{JournalFile, JournalState};
 use recovery::recover_locked;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File};
@@ -30,82 +32,84 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How the names of our folders beside a home end.
+/// The suffix of the names of staging folders.
 pub(super) const FOLDER_SUFFIX: &str = ".codex-manager-restore";
 
 const JOURNAL: &str = "journal.json";
 const LOCK: &str = "lock";
 
-/// How long a look at a folder of ours may hold its lock.
-const LOOK: Duration = Duration::from_millis(200);
+/// The wait for a lock that another command holds only while it looks for interrupted restores.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Why a swap could not be done or finished.
+/// The reason why a swap failed or cannot be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum SwapError {
-    /// The file system refused. What was exchanged has been exchanged back.
+    /// An I/O error. All steps were undone.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The journal could not be used.
+    /// The journal cannot be read or written.
     #[error(transparent)]
     Document(#[from] DocumentError),
-    /// A restore of this home is at work in another process.
-    #[error("another restore is at work: {}", .0.display())]
+    /// Another process is restoring this home.
+    #[error("another restore is running: {}", .0.display())]
     InProgress(PathBuf),
-    /// A folder with the name of ours that somebody else made; nothing was touched.
-    #[error("not a folder of an interrupted restore, though it has the name of one: {}", .0.display())]
-    NotOurs(PathBuf),
-    /// The journal of an interrupted restore cannot be read; nothing was touched.
+    /// The folder has the name of a staging folder but is not a private folder of this user.
+    /// Nothing was changed.
+    #[error("the folder has the name of a restore's staging folder but is not a private folder of this user: {}", .0.display())]
+    ForeignFolder(PathBuf),
+    /// The journal of an interrupted restore is damaged. Nothing was changed.
     #[error("the journal of an interrupted restore is damaged ({detail}): {}", path.display())]
     DamagedJournal {
-        /// The journal.
+        /// The path of the journal.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem with its content.
         detail: String,
     },
-    /// One step would take away what another puts into place; nothing was touched.
-    #[error("two steps of a restore are about one name: {}", .0.display())]
-    Clash(PathBuf),
-    /// An interrupted restore cannot be finished now; nothing was touched.
+    /// One step would move away what another puts in place. Nothing was changed.
+    #[error("two steps of the restore change the same path: {}", .0.display())]
+    ConflictingSteps(PathBuf),
+    /// An interrupted restore cannot be finished now. Nothing was changed.
     #[error(transparent)]
-    PutOff(#[from] Obstacle),
+    Deferred(#[from] RecoveryObstacle),
 }
 
-/// A swap that is being prepared. Dropped before [`Swap::commit`], it leaves nothing behind.
+/// A swap that is being prepared. Dropping it before [`Swap::commit`] removes its folders.
 #[derive(Debug)]
 pub struct Swap {
     journal: JournalFile,
     path: PathBuf,
     finished: bool,
-    /// What could not be removed.
-    remains: Vec<PathBuf>,
-    /// Kept open for nothing, so that one can be opened to clean up where no more may be.
-    spare: Option<File>,
+    /// Folders that could not be removed.
+    leftovers: Vec<PathBuf>,
+    /// An open descriptor without a use. Closing it allows removing the folders even if the process
+    /// may open no more files.
+    reserve_descriptor: Option<File>,
     _lock: FileLock,
 }
 
-/// The folder for a restore of the file or folder `live`: beside it, so that a rename gets there.
+/// Returns the staging folder beside the file or folder `live`, on the same file system.
 pub fn folder_beside(live: &Path) -> PathBuf {
     let name = live.file_name().unwrap_or_default().to_string_lossy();
     live.with_file_name(format!(".{name}{FOLDER_SUFFIX}"))
 }
 
-/// The folder for a restore of `home` where nothing can stand beside it.
+/// Returns the staging folder within `home`, for a home beside which nothing can be created.
 pub fn folder_within(home: &Path) -> PathBuf {
     home.join(FOLDER_SUFFIX)
 }
 
 impl Swap {
-    /// Begins a swap of `home` whose journal is in `folder`, which is made (0700). What another process
-    /// left there meanwhile, because it was killed, is finished or undone first, as by [`recover`].
-    pub fn begin(folder: &Path, home: &Path, guard: &dyn Guard) -> Result<Self, SwapError> {
+    /// Begins a swap of `home`, with the journal in `folder` (created, 0700). A restore that was
+    /// killed there is first finished or undone, as by [`recover`].
+    pub fn begin(folder: &Path, home: &Path, guard: &dyn RecoveryGuard) -> Result<Self, SwapError> {
         let lock = loop {
             atomic::create_private_folder(folder)?;
-            check_ours(folder)?;
-            // Another command may just be looking whether something was interrupted here.
-            match FileLock::exclusive_within(&folder.join(LOCK), LOOK) {
+            check_private_folder(folder)?;
+            // Another command may hold the lock while it looks for interrupted restores.
+            match FileLock::exclusive_within(&folder.join(LOCK), LOCK_TIMEOUT) {
                 Ok(lock) if !lock.is_current(&folder.join(LOCK)) => {}
                 Ok(lock) if folder.join(JOURNAL).exists() => {
-                    if let Recovery::PutOff(obstacle) = recover_locked(folder, lock, guard)? {
+                    if let Recovery::Deferred(obstacle) = recover_locked(folder, lock, guard)? {
                         return Err(obstacle.into());
                     }
                 }
@@ -113,137 +117,139 @@ impl Swap {
                 Err(LockError::Held(_)) => {
                     return Err(SwapError::InProgress(folder.to_path_buf()));
                 }
-                // Removed by the one who was here before, between our two steps.
+                // Another process removed the folder between the two calls above.
                 Err(LockError::Io(e)) if e.is_not_found() => {}
                 Err(LockError::Io(e)) => {
-                    // Only if nothing is in it: then it is the one that was made here.
+                    // Removes the folder only if it is empty: then it is the one created above.
                     let _ = fs::remove_dir(folder);
                     return Err(e.into());
                 }
             }
         };
-        let folders = vec![AnyPath(folder.to_path_buf())];
-        let journal = JournalFile::prepared(folders, Some(AnyPath(home.to_path_buf())));
-        let spare = file_open::open(folder.join(LOCK)).inspect_err(|_| {
+        let folders = vec![JournalPath(folder.to_path_buf())];
+        let journal = JournalFile::prepared(folders, Some(JournalPath(home.to_path_buf())));
+        let reserve_descriptor = file_open::open(folder.join(LOCK)).inspect_err(|_| {
             let _ = (fs::remove_file(folder.join(LOCK)), fs::remove_dir(folder));
         });
         let swap = Self {
             journal,
             path: folder.join(JOURNAL),
             finished: false,
-            remains: Vec::new(),
-            spare: Some(spare.at("open", folder.join(LOCK))?),
+            leftovers: Vec::new(),
+            reserve_descriptor: Some(reserve_descriptor.at("open", folder.join(LOCK))?),
             _lock: lock,
         };
-        swap.write()?;
+        swap.write_journal()?;
         Ok(swap)
     }
 
-    /// Adds a folder on another file system; the journal knows of it before it is made.
+    /// Adds a staging folder on another file system. It is in the journal before it is created.
     pub fn add_folder(&mut self, folder: &Path) -> Result<(), SwapError> {
-        self.journal.folders.push(AnyPath(folder.to_path_buf()));
-        self.write()?;
+        self.journal.folders.push(JournalPath(folder.to_path_buf()));
+        self.write_journal()?;
         let made = atomic::create_private_folder(folder);
         if made.is_err() && folder.symlink_metadata().is_err() {
-            // Nothing is there to be made durable, or to be removed.
+            // The folder does not exist: it needs no fsync and no removal.
             self.journal.folders.pop();
         }
         Ok(made?)
     }
 
-    /// The folder with the journal.
+    /// Returns the folder with the journal.
     pub fn folder(&self) -> &Path {
         &self.journal.folders[0].0
     }
 
-    /// Does `steps`. `confirm` is asked when they are done; on `false` they are undone, and the new
-    /// state goes to the places of `leave_at` (from, to) for whoever may hold files of it.
+    /// Performs `steps`, then calls `confirm`. If that returns false, undoes them and moves the new
+    /// state to `undo_destinations` (from, to), because processes may have its files open.
     ///
     /// # Errors
-    /// A step failed; those before it were undone. Or two are about one name: then none was done.
+    /// A step failed; the steps before it were undone. Or two steps change the same path; then none
+    /// was done.
     pub fn commit(
         mut self,
-        mut steps: Vec<Step>,
+        mut steps: Vec<ExchangeStep>,
         confirm: impl FnOnce() -> bool,
-        leave_at: &[(PathBuf, PathBuf)],
-    ) -> Result<Outcome, SwapError> {
-        drop_repeated(&mut steps);
-        check_apart(steps.iter().map(|step| step.live.as_path()))?;
-        check_apart(steps.iter().map(|step| step.staged.as_path()))?;
-        self.journal.since = self.prepare_asides()?;
+        undo_destinations: &[(PathBuf, PathBuf)],
+    ) -> Result<SwapOutcome, SwapError> {
+        drop_duplicate_steps(&mut steps);
+        check_disjoint(steps.iter().map(|step| step.live.as_path()))?;
+        check_disjoint(steps.iter().map(|step| step.staged.as_path()))?;
+        self.journal.since_ns = self.prepare_backup_folders()?;
         for folder in &self.journal.folders {
             tree::sync(&folder.0)?;
         }
         self.journal.steps = steps;
-        if let Err(e) = self.set(State::Committing) {
-            // No step is done: what was staged may go.
-            self.disarm()?;
+        if let Err(e) = self.set_state(JournalState::Committing) {
+            // No step is done, so the staged files may be removed.
+            self.reset_journal()?;
             return Err(e);
         }
-        if let Err(e) = self.apply() {
-            self.undo()?;
-            self.disarm()?;
+        if let Err(e) = self.apply_steps() {
+            self.undo_steps()?;
+            self.reset_journal()?;
             return Err(e);
         }
         self.sync_parents()?;
         if !confirm() {
-            // Somebody may have files of the new state open and go on writing into them.
-            let pair =
-                |(from, to): &(PathBuf, PathBuf)| (AnyPath(from.clone()), AnyPath(to.clone()));
-            self.journal.leave_at = leave_at.iter().map(pair).collect();
-            self.undo()?;
-            let left = self.leave()?;
-            self.disarm()?;
-            return Ok(Outcome::Undone(left));
+            // Processes may have files of the new state open and continue to write to them.
+            let pair = |(from, to): &(PathBuf, PathBuf)| {
+                (JournalPath(from.clone()), JournalPath(to.clone()))
+            };
+            self.journal.undo_destinations = undo_destinations.iter().map(pair).collect();
+            self.undo_steps()?;
+            let left = self.move_out_new_state()?;
+            self.reset_journal()?;
+            return Ok(SwapOutcome::Undone(left));
         }
-        if self.seal().is_err() {
-            // Another process finds every step done, and takes the old state away.
+        if self.record_committed().is_err() {
+            // A later process finds every step done and removes the old state.
             self.finished = true;
-            return Ok(Outcome::Done(vec![self.folder().to_path_buf()]));
+            return Ok(SwapOutcome::Done(vec![self.folder().to_path_buf()]));
         }
-        self.clean(without_journal);
-        Ok(Outcome::Done(std::mem::take(&mut self.remains)))
+        self.remove_folders(make_leftover);
+        Ok(SwapOutcome::Done(std::mem::take(&mut self.leftovers)))
     }
 
-    /// Makes the folders for what steps set aside; gives the clock of each file system.
-    fn prepare_asides(&self) -> Result<Vec<i64>, IoError> {
+    /// Creates the folders for backups. Returns the clock of each file system.
+    fn prepare_backup_folders(&self) -> Result<Vec<i64>, IoError> {
         let folders = self.journal.folders.iter();
-        let prepare = |folder: &AnyPath| {
+        let prepare = |folder: &JournalPath| {
             atomic::create_private_folder(&folder.0.join("aside"))?;
-            found::clock_of(&folder.0)
+            late_writes::filesystem_clock_ns(&folder.0)
         };
         folders.map(prepare).collect()
     }
 
-    /// Does every step that is not done.
-    fn apply(&self) -> Result<(), SwapError> {
+    /// Performs every pending step.
+    fn apply_steps(&self) -> Result<(), SwapError> {
         for (number, step) in self.journal.steps.iter().enumerate() {
-            step.apply(&self.journal.aside(number)?)?;
+            step.apply(&self.journal.backup(number)?)?;
         }
         Ok(())
     }
 
-    /// Undoes what this process has done.
-    fn undo(&mut self) -> Result<(), SwapError> {
-        // Where it cannot be written, a process that finds us killed goes on forward: one whole
-        // state, too.
-        let _ = self.set(State::Undoing);
+    /// Undoes the steps that this process has done.
+    fn undo_steps(&mut self) -> Result<(), SwapError> {
+        // If this write fails and the process is killed, a recovery goes forward. That leads to a
+        // complete state too.
+        let _ = self.set_state(JournalState::Undoing);
         for (number, step) in self.journal.steps.iter().enumerate().rev() {
-            let aside = self.journal.aside(number)?;
-            if step.position(&aside)? == Position::CutOff {
-                let is_login = step.is_of(&self.journal.auth_json());
-                step.settle(&aside, is_login, |_| Ok(()))?;
+            let backup = self.journal.backup(number)?;
+            if step.status(&backup)? == StepStatus::Interrupted {
+                let is_login = step.is_for(&self.journal.auth_json());
+                step.resolve_interrupted(&backup, is_login, |_| Ok(()))?;
             }
-            step.undo(&aside)?;
+            step.undo(&backup)?;
         }
         Ok(self.sync_parents()?)
     }
 
-    /// Leaves the new state, which is staged again, at its places; gives those. A process that was killed
-    /// may have left some of it.
-    fn leave(&self) -> Result<Vec<PathBuf>, SwapError> {
+    /// Moves the staged new state to its destinations and returns them. A killed process may have
+    /// moved some of it.
+    fn move_out_new_state(&self) -> Result<Vec<PathBuf>, SwapError> {
         let mut left = Vec::new();
-        for (AnyPath(staged), AnyPath(place)) in &self.journal.leave_at {
+        for (JournalPath(staged), JournalPath(place)) in &self.journal.undo_destinations {
             if staged.symlink_metadata().is_ok() {
                 let names = (2..).map(|n| atomic::with_suffix(place, &format!("-{n}")));
                 let mut names = std::iter::once(place.clone()).chain(names);
@@ -258,24 +264,24 @@ impl Swap {
         Ok(left)
     }
 
-    /// Makes it known that what is staged now is the old state, all of which may go.
-    fn seal(&mut self) -> Result<(), SwapError> {
-        if self.set(State::Committed).is_err() {
-            // To remove the journal takes no room.
+    /// Records durably that the staged files are the old state and may be removed.
+    fn record_committed(&mut self) -> Result<(), SwapError> {
+        if self.set_state(JournalState::Committed).is_err() {
+            // Removing the journal needs no disk space.
             tree::remove(&self.path)?;
             atomic::sync_folder(self.folder())?;
         }
         Ok(())
     }
 
-    /// Makes the journal ask for nothing: no step is done, none is to be done. Until then what is
-    /// staged has to stay, since another process may take the journal at its word.
-    fn disarm(&mut self) -> Result<(), SwapError> {
+    /// Replaces the journal by one without steps, after all steps were undone. Until then the
+    /// staged files have to stay, because another process may follow the old journal.
+    fn reset_journal(&mut self) -> Result<(), SwapError> {
         let (folders, home) = (self.journal.folders.clone(), self.journal.home.clone());
         let disarmed = JournalFile::prepared(folders, home);
         if document::write(&self.path, &disarmed).is_err() {
-            // To remove it takes no room. Other processes then know of the first folder alone; the
-            // others are removed by this one.
+            // Removing the journal needs no disk space. A later process then knows only the first
+            // folder; this process removes the others.
             tree::remove(&self.path)?;
             atomic::sync_folder(self.folder())?;
         }
@@ -283,12 +289,12 @@ impl Swap {
         Ok(())
     }
 
-    fn set(&mut self, state: State) -> Result<(), SwapError> {
+    fn set_state(&mut self, state: JournalState) -> Result<(), SwapError> {
         self.journal.state = state;
-        self.write()
+        self.write_journal()
     }
 
-    fn write(&self) -> Result<(), SwapError> {
+    fn write_journal(&self) -> Result<(), SwapError> {
         Ok(document::write(&self.path, &self.journal)?)
     }
 
@@ -302,29 +308,29 @@ impl Swap {
         parents.into_iter().try_for_each(atomic::sync_folder)
     }
 
-    /// Removes every folder of the swap; the one with the journal last, and its lock at the very
-    /// end: until then nobody else begins there. That something cannot be removed (a file of another
-    /// user, an immutable one) is no failure of what was done; `left` sees to it.
-    fn clean(&mut self, left: fn(&Path) -> Option<PathBuf>) {
+    /// Removes every folder of the swap: the one with the journal last, and its lock at the very
+    /// end, so that no other restore begins there before. A folder that cannot be removed is passed
+    /// to `on_failure`; the swap succeeds all the same.
+    fn remove_folders(&mut self, on_failure: fn(&Path) -> Option<PathBuf>) {
         self.finished = true;
-        self.spare = None;
+        self.reserve_descriptor = None;
         let folders = self.journal.folders.clone();
         let Some((own, others)) = folders.split_first() else {
             return;
         };
-        for AnyPath(folder) in others.iter().rev() {
+        for JournalPath(folder) in others.iter().rev() {
             if tree::remove(folder).is_err() {
-                self.remains.extend(left(folder));
+                self.leftovers.extend(on_failure(folder));
             }
         }
         if remove_with_lock(&own.0).is_err() {
-            self.remains.extend(left(&own.0));
+            self.leftovers.extend(on_failure(&own.0));
         }
     }
 }
 
-/// Drops steps that are there already: two links in a home may lead to one folder.
-fn drop_repeated(steps: &mut Vec<Step>) {
+/// Drops repeated steps: two links in a home may lead to one folder.
+fn drop_duplicate_steps(steps: &mut Vec<ExchangeStep>) {
     let mut seen = HashMap::new();
     let names = steps.iter().map(|step| (&step.live, &step.staged));
     let is_new = names.map(|(live, staged)| seen.insert(live, staged) != Some(staged));
@@ -333,26 +339,28 @@ fn drop_repeated(steps: &mut Vec<Step>) {
     steps.retain(|_| is_new.next().unwrap_or(true));
 }
 
-/// Refuses names of which one is another, or below it.
-fn check_apart<'a>(mut names: impl Iterator<Item = &'a Path> + Clone) -> Result<(), SwapError> {
+/// Fails if one path equals another or is below it.
+fn check_disjoint<'a>(mut names: impl Iterator<Item = &'a Path> + Clone) -> Result<(), SwapError> {
     let mut all = HashSet::new();
     for name in names.clone() {
         if !all.insert(name) {
-            return Err(SwapError::Clash(name.to_path_buf()));
+            return Err(SwapError::ConflictingSteps(name.to_path_buf()));
         }
     }
     let is_below = |name: &&Path| name.ancestors().skip(1).any(|above| all.contains(above));
     let clash = names.find(is_below);
-    clash.map_or(Ok(()), |name| Err(SwapError::Clash(name.to_path_buf())))
+    clash.map_or(Ok(()), |name| {
+        Err(SwapError::ConflictingSteps(name.to_path_buf()))
+    })
 }
 
-/// Sets a folder aside in which nothing is to be done any more.
-fn without_journal(folder: &Path) -> Option<PathBuf> {
+/// Turns a folder without pending work into a leftover.
+fn make_leftover(folder: &Path) -> Option<PathBuf> {
     let _ = tree::remove(&folder.join(JOURNAL));
-    remains::set_aside(folder)
+    leftovers::rename_and_remove(folder)
 }
 
-/// Removes the journal's folder. Another restore may begin there as soon as the lock is gone.
+/// Removes the journal's folder. Once the lock is gone, another restore may begin there.
 fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
     let entries = match tree::list(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -376,41 +384,44 @@ fn remove_with_lock(folder: &Path) -> Result<(), IoError> {
 
 impl Drop for Swap {
     fn drop(&mut self) {
-        if !self.finished && self.journal.state == State::Prepared {
-            // What stays behind is removed by the next command.
-            self.clean(|_| None);
+        if !self.finished && self.journal.state == JournalState::Prepared {
+            // The next command removes the rest.
+            self.remove_folders(|_| None);
         }
     }
 }
 
-/// How a swap ended.
+/// The result of a swap.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// The new state is there; of the old one, this could not be removed.
+pub enum SwapOutcome {
+    /// The new state is live. These parts of the old state could not be removed.
     Done(Vec<PathBuf>),
-    /// The old state is there again; the new one was left at these places.
+    /// The old state is live. The new state was moved to these paths.
     Undone(Vec<PathBuf>),
 }
 
 #[cfg(test)]
 mod tests {
-    use super::world::*;
+    use super::test_fixture::*;
     use super::*;
 
     #[test]
-    fn commit_replaces_all_and_leaves_nothing_behind() {
-        let world = World::new();
-        let (swap, steps) = world.begin();
+    fn commit_exchanges_all_steps_and_removes_the_staging_folder() {
+        let fixture = SwapFixture::new();
+        let (swap, steps) = fixture.begin();
         let outcome = swap.commit(steps, || true, &[]).unwrap();
-        assert_eq!(outcome, Outcome::Done(vec![]));
-        assert_eq!(world.state(), NEW);
-        assert!(!world.at(STAGING).exists());
+        assert_eq!(outcome, SwapOutcome::Done(vec![]));
+        assert_eq!(fixture.live_state(), NEW);
+        assert!(!fixture.path(STAGING).exists());
     }
 
     #[test]
-    fn steps_that_would_take_away_what_others_put_there_are_refused() {
-        let at = |world: &World, live: &str, staged: &str| {
-            Step::new(world.at("live").join(live), world.at(STAGING).join(staged))
+    fn conflicting_steps_are_refused() {
+        let at = |fixture: &SwapFixture, live: &str, staged: &str| {
+            ExchangeStep::new(
+                fixture.path("live").join(live),
+                fixture.path(STAGING).join(staged),
+            )
         };
         for (live, staged) in [
             ("auth", "old/0"),
@@ -419,93 +430,102 @@ mod tests {
             ("other", "new/added"),
             ("other", "new/folder/x"),
         ] {
-            let world = World::new();
-            let (swap, mut steps) = world.begin();
-            steps.insert(0, at(&world, live, staged));
+            let fixture = SwapFixture::new();
+            let (swap, mut steps) = fixture.begin();
+            steps.insert(0, at(&fixture, live, staged));
             let refused = swap.commit(steps, || true, &[]).unwrap_err();
-            assert!(matches!(refused, SwapError::Clash(_)), "{live}: {refused}");
-            assert_eq!(world.state(), OLD);
-            assert!(!world.at(STAGING).exists());
+            assert!(
+                matches!(refused, SwapError::ConflictingSteps(_)),
+                "{live}: {refused}"
+            );
+            assert_eq!(fixture.live_state(), OLD);
+            assert!(!fixture.path(STAGING).exists());
         }
-        // The same one twice is one.
-        let world = World::new();
-        let (swap, mut steps) = world.begin();
+        // A repeated step counts once.
+        let fixture = SwapFixture::new();
+        let (swap, mut steps) = fixture.begin();
         steps.extend_from_within(..);
         let outcome = swap.commit(steps, || true, &[]).unwrap();
-        assert_eq!(outcome, Outcome::Done(vec![]));
-        assert_eq!(world.state(), NEW);
+        assert_eq!(outcome, SwapOutcome::Done(vec![]));
+        assert_eq!(fixture.live_state(), NEW);
     }
 
     #[test]
     fn a_refused_commit_is_undone() {
-        let world = World::new();
-        let (swap, steps) = world.begin();
-        let (staged, left) = (world.at(STAGING).join("new"), world.at("left"));
+        let fixture = SwapFixture::new();
+        let (swap, steps) = fixture.begin();
+        let (staged, left) = (fixture.path(STAGING).join("new"), fixture.path("left"));
         let outcome = swap.commit(steps, || false, &[(staged, left.clone())]);
-        assert_eq!(outcome.unwrap(), Outcome::Undone(vec![left.clone()]));
-        assert_eq!(world.state(), OLD);
+        assert_eq!(outcome.unwrap(), SwapOutcome::Undone(vec![left.clone()]));
+        assert_eq!(fixture.live_state(), OLD);
         assert_eq!(fs::read_to_string(left.join("auth")).unwrap(), "new");
-        assert!(!world.at(STAGING).exists());
+        assert!(!fixture.path(STAGING).exists());
     }
 
     #[test]
-    fn a_swap_that_is_dropped_leaves_nothing_behind() {
-        let world = World::new();
-        drop(world.begin());
-        assert_eq!(world.state(), OLD);
-        assert!(!world.at(STAGING).exists());
+    fn a_dropped_swap_removes_the_staging_folder() {
+        let fixture = SwapFixture::new();
+        drop(fixture.begin());
+        assert_eq!(fixture.live_state(), OLD);
+        assert!(!fixture.path(STAGING).exists());
     }
 
     #[test]
-    fn files_of_the_user_are_never_taken_for_ours() {
-        let world = World::new();
-        let (swap, mut steps) = world.begin();
-        let staged = world.at(STAGING).join("new");
-        for (folder, text) in [(&world.at("live"), "old"), (&staged, "new")] {
+    fn user_files_named_like_backups_are_not_backups() {
+        let fixture = SwapFixture::new();
+        let (swap, mut steps) = fixture.begin();
+        let staged = fixture.path(STAGING).join("new");
+        for (folder, text) in [(&fixture.path("live"), "old"), (&staged, "new")] {
             for name in ["auth.aside", "added.aside", "0.linked", "0.moved"] {
                 fs::write(folder.join(name), format!("{text} {name}")).unwrap();
             }
         }
         for name in ["auth.aside", "added.aside", "0.linked", "0.moved"] {
-            steps.push(Step::new(world.at("live").join(name), staged.join(name)));
+            steps.push(ExchangeStep::new(
+                fixture.path("live").join(name),
+                staged.join(name),
+            ));
         }
         let outcome = swap.commit(steps, || true, &[]).unwrap();
-        assert_eq!(outcome, Outcome::Done(vec![]));
-        assert_eq!(world.state(), NEW);
+        assert_eq!(outcome, SwapOutcome::Done(vec![]));
+        assert_eq!(fixture.live_state(), NEW);
         for name in ["auth.aside", "added.aside", "0.linked", "0.moved"] {
-            let text = fs::read_to_string(world.at("live").join(name)).unwrap();
+            let text = fs::read_to_string(fixture.path("live").join(name)).unwrap();
             assert_eq!(text, format!("new {name}"));
         }
-        assert_eq!(world.found(), [""; 0]);
+        assert_eq!(fixture.late_write_names(), [""; 0]);
     }
 
     #[test]
-    fn where_the_end_cannot_be_written_the_journal_goes_before_the_old_state() {
-        let world = World::new();
-        let (swap, steps) = world.begin();
-        let journal = world.at(STAGING).join(JOURNAL);
+    fn if_committed_cannot_be_written_the_journal_is_removed_before_the_old_state() {
+        let fixture = SwapFixture::new();
+        let (swap, steps) = fixture.begin();
+        let journal = fixture.path(STAGING).join(JOURNAL);
         let block = || {
-            // Nothing can be renamed over it.
+            // A folder cannot be replaced by a rename of a file.
             fs::remove_file(&journal).unwrap();
             fs::create_dir(&journal).unwrap();
             fs::write(journal.join("in"), "the way").unwrap();
             true
         };
         let outcome = swap.commit(steps, block, &[]).unwrap();
-        assert_eq!(outcome, Outcome::Done(vec![]));
-        assert_eq!(world.state(), NEW);
-        assert!(!world.at(STAGING).exists());
+        assert_eq!(outcome, SwapOutcome::Done(vec![]));
+        assert_eq!(fixture.live_state(), NEW);
+        assert!(!fixture.path(STAGING).exists());
     }
 
     #[test]
     fn a_step_that_fails_undoes_those_before_it() {
-        let world = World::new();
-        let (swap, mut steps) = world.begin();
-        fs::write(world.at(STAGING).join("new/taken"), "new").unwrap();
-        let blocked = Step::new(world.at("live/taken"), world.at(STAGING).join("new/taken"));
-        fs::write(world.at("live/taken"), "appeared").unwrap();
+        let fixture = SwapFixture::new();
+        let (swap, mut steps) = fixture.begin();
+        fs::write(fixture.path(STAGING).join("new/taken"), "new").unwrap();
+        let blocked = ExchangeStep::new(
+            fixture.path("live/taken"),
+            fixture.path(STAGING).join("new/taken"),
+        );
+        fs::write(fixture.path("live/taken"), "appeared").unwrap();
         steps.push(blocked);
         swap.commit(steps, || true, &[]).unwrap_err();
-        assert_eq!(world.state(), OLD);
+        assert_eq!(fixture.live_state(), OLD);
     }
 }

@@ -1,121 +1,124 @@
-//! What a killed restore left: whether there is something, and finishing or undoing it.
+//! Recovers a restore that was killed: finds its journal, then finishes or undoes it.
 
-use super::super::any_path::AnyPath;
-use super::super::step::{Position, Towards};
-use super::found::{Finder, written_ns};
-use super::journal::{JournalFile, State};
-use super::{FOLDER_SUFFIX, JOURNAL, LOCK, Swap, SwapError, without_journal};
+use super::super::journal_path::JournalPath;
+use super::super::step::{Direction, StepStatus};
+use super::journal::{JournalFile, JournalState};
+use super::late_writes::{LateWriteFinder, modified_ns};
+use super::{FOLDER_SUFFIX, JOURNAL, LOCK, Swap, SwapError, make_leftover};
 use crate::codex::process::Holder;
 use crate::io::document::{self, DocumentState};
 use crate::io::lock::{FileLock, LockError};
 use crate::io::{IoContext, IoError, atomic};
 use std::path::{Path, PathBuf};
 
-/// What was found of an interrupted restore.
+/// The result of looking for an interrupted restore and recovering it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recovery {
-    /// Nothing.
+    /// There is no interrupted restore.
     None,
-    /// A restore is at work in another process.
+    /// Another process is restoring the home.
     InProgress,
-    /// It had not begun to replace anything, or was being undone: the old state is there. What
-    /// somebody had put in its way is at these places.
+    /// The old state is live: no step was done, or the steps were undone. Files that other programs
+    /// had created at paths of the old state were moved to these paths.
     Undone(Vec<PathBuf>),
-    /// It had begun: the new state is there. So are these.
+    /// The new state is live. Later writes to replaced files were moved to these paths.
     Finished(Vec<PathBuf>),
-    /// It is as it was found, since it cannot be finished now.
-    PutOff(Obstacle),
-    /// It is another home's, and could not be looked at, or not be finished now.
+    /// The restore cannot be recovered now. Nothing was changed.
+    Deferred(RecoveryObstacle),
+    /// A restore of another home cannot be recovered now. Holds the reason.
     Failed(String),
 }
 
-/// Why a restore that was interrupted cannot be finished now.
+/// The reason why an interrupted restore cannot be finished now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
-    /// Somebody uses the home, of which a part would be exchanged.
-    #[error("an interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), super::super::join(.holders))]
+pub enum RecoveryObstacle {
+    /// Processes use the home, and a file of it would be exchanged.
+    #[error("the interrupted restore of {} cannot be finished while the home is in use by {}", .home.display(), super::super::join(.holders))]
     InUse {
-        /// The home.
+        /// The home that was being replaced.
         home: PathBuf,
-        /// Who.
+        /// The processes that use it.
         holders: Vec<Holder>,
     },
-    /// What stands there is neither what was replaced nor what replaces it: all of it was copied, perhaps.
-    #[error("an interrupted restore of {} does not fit what stands there and in {}", .home.display(), .folder.display())]
-    Unrecognised {
-        /// The home.
+    /// The files at the paths are neither the old nor the new ones; the folders may have been
+    /// copied.
+    #[error("the interrupted restore of {} cannot be finished: the files there and in {} are not those in its journal", .home.display(), .folder.display())]
+    Unrecognized {
+        /// The home that was being replaced.
         home: PathBuf,
-        /// The folder with the journal.
+        /// The staging folder with the journal.
         folder: PathBuf,
     },
-    /// A folder in which it works is not there.
-    #[error("an interrupted restore cannot be finished without {}", .0.display())]
-    Missing(PathBuf),
+    /// A staging folder is missing, because its disk is not mounted, for example.
+    #[error("an interrupted restore cannot be finished: missing folder {}", .0.display())]
+    MissingFolder(PathBuf),
 }
 
-/// What a recovery asks of those who know homes and logins.
-pub trait Guard {
-    /// Before the login `going` is exchanged for `coming`: keeps it, where it is newer or another
-    /// account's. There may be neither.
+/// The knowledge about homes and logins that a recovery needs.
+pub trait RecoveryGuard {
+    /// Called before the login at `outgoing` is exchanged for the one at `incoming`. Keeps
+    /// `outgoing` if it is newer or belongs to another account. Either may be missing.
     ///
     /// # Errors
-    /// It could not be kept.
-    fn keep_login(&self, going: &Path, coming: &Path) -> Result<(), IoError>;
+    /// The login could not be saved.
+    fn keep_newer_login(&self, outgoing: &Path, incoming: &Path) -> Result<(), IoError>;
 
-    /// Before the login `going` is dropped while `staying` stays live: keeps it, where it is another
-    /// account's.
+    /// Called before the login at `outgoing` is removed while `remaining` stays live. Saves
+    /// `outgoing` if it belongs to another account.
     ///
     /// # Errors
-    /// It could not be kept.
-    fn save_login(&self, going: &Path, staying: &Path) -> Result<(), IoError>;
+    /// The login could not be saved.
+    fn save_dropped_login(&self, outgoing: &Path, remaining: &Path) -> Result<(), IoError>;
 
-    /// Who uses a home.
+    /// Returns the processes that use a home.
     fn holders(&self, home: &Path) -> Vec<Holder>;
 }
 
-/// Whether a restore of the files in `folder` was interrupted or is at work. Touches nothing.
+/// Returns true if a restore in `folder` runs or was interrupted. Changes nothing.
 pub fn is_pending(folder: &Path) -> bool {
     folder.symlink_metadata().is_ok_and(|m| m.is_dir())
 }
 
-/// Whether another process restores in `folder` now. Touches nothing.
-pub fn is_at_work(folder: &Path) -> bool {
+/// Returns true if another process is restoring in `folder`. Changes nothing.
+pub fn is_in_progress(folder: &Path) -> bool {
     crate::io::lock::is_held(&folder.join(LOCK))
 }
 
-/// Finishes or undoes the restore whose journal is in `folder`, and removes what it staged.
+/// Finishes or undoes the restore whose journal is in `folder`, and removes its staging folders.
 ///
-/// Codex may have been used since: where no step is done, none is begun. While somebody uses the home
-/// nothing is exchanged; and what was written since into what is exchanged away is left beside.
+/// If no step is done, none is begun, because Codex may have been used since. While a process uses
+/// the home, nothing is exchanged. Later writes to files that are moved away stay beside the live
+/// paths.
 ///
 /// # Errors
-/// The file system refuses, or the journal cannot be read: then nothing is touched.
-pub fn recover(folder: &Path, guard: &dyn Guard) -> Result<Recovery, SwapError> {
+/// An I/O error, or an unreadable journal; then nothing is changed.
+pub fn recover(folder: &Path, guard: &dyn RecoveryGuard) -> Result<Recovery, SwapError> {
     if !is_pending(folder) {
         return Ok(Recovery::None);
     }
-    check_ours(folder)?;
+    check_private_folder(folder)?;
     let lock = match FileLock::try_exclusive(&folder.join(LOCK)) {
         Ok(lock) if lock.is_current(&folder.join(LOCK)) => lock,
-        // Another process was faster.
+        // Another process removed the folder first.
         Ok(_) => return Ok(Recovery::None),
         Err(LockError::Held(_)) => return Ok(Recovery::InProgress),
-        // Another process removed it between our look and the lock.
+        // Another process removed it between the check above and the lock.
         Err(LockError::Io(e)) if e.is_not_found() => return Ok(Recovery::None),
         Err(LockError::Io(e)) => return Err(e.into()),
     };
     recover_locked(folder, lock, guard)
 }
 
-/// A journal is only believed where nobody but us can have put it: in a private folder of ours.
-pub(in super::super) fn check_ours(folder: &Path) -> Result<(), SwapError> {
+/// Fails if `folder` is not a private folder of this user. Only then can no other user have written
+/// the journal in it.
+pub(in super::super) fn check_private_folder(folder: &Path) -> Result<(), SwapError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         let meta = folder.symlink_metadata().at("read", folder)?;
         let user = rustix::process::geteuid().as_raw();
         if meta.mode() & 0o077 != 0 || (meta.uid() != user && user != 0) {
-            return Err(SwapError::NotOurs(folder.to_path_buf()));
+            return Err(SwapError::ForeignFolder(folder.to_path_buf()));
         }
     }
     #[cfg(not(unix))]
@@ -123,330 +126,356 @@ pub(in super::super) fn check_ours(folder: &Path) -> Result<(), SwapError> {
     Ok(())
 }
 
-fn is_named_ours(folder: &Path) -> bool {
+fn has_staging_suffix(folder: &Path) -> bool {
     folder.is_absolute()
         && folder
             .file_name()
             .is_some_and(|n| n.as_encoded_bytes().ends_with(FOLDER_SUFFIX.as_bytes()))
 }
 
-/// As [`recover`], where `lock` is that of the folder.
+/// Same as [`recover`], for the caller that holds the lock of the folder.
 pub(super) fn recover_locked(
     folder: &Path,
     lock: FileLock,
-    guard: &dyn Guard,
+    guard: &dyn RecoveryGuard,
 ) -> Result<Recovery, SwapError> {
     let path = folder.join(JOURNAL);
     let journal = match document::read::<JournalFile>(&path)? {
         DocumentState::Good(journal) => journal,
         DocumentState::Damaged(detail) => return Err(SwapError::DamagedJournal { path, detail }),
-        // Killed before the first journal was written: nothing else is there.
-        DocumentState::Absent => JournalFile::prepared(vec![AnyPath(folder.to_path_buf())], None),
+        // Killed before the first journal was written: the folder is empty.
+        DocumentState::Absent => {
+            JournalFile::prepared(vec![JournalPath(folder.to_path_buf())], None)
+        }
     };
-    // What it names is removed in the end.
+    // The folders in the journal are removed in the end.
     if journal.folders.first().map(|f| f.0.as_path()) != Some(folder)
-        || !journal.folders.iter().all(|f| is_named_ours(&f.0))
+        || !journal.folders.iter().all(|f| has_staging_suffix(&f.0))
     {
-        let detail = "it names folders that are not ours".to_owned();
+        let detail = "it names folders that are no staging folders".to_owned();
         return Err(SwapError::DamagedJournal { path, detail });
     }
     let mut swap = Swap {
         journal,
         path,
         finished: true,
-        remains: Vec::new(),
-        spare: None,
+        leftovers: Vec::new(),
+        reserve_descriptor: None,
         _lock: lock,
     };
     let recovery = match swap.journal.state {
-        State::Prepared => Recovery::Undone(Vec::new()),
-        State::Committing => swap.bring_to_end(Towards::New, guard)?,
-        State::Undoing => swap.bring_to_end(Towards::Old, guard)?,
-        State::Committed => Recovery::Finished(Vec::new()),
+        JournalState::Prepared => Recovery::Undone(Vec::new()),
+        JournalState::Committing => swap.complete(Direction::Forward, guard)?,
+        JournalState::Undoing => swap.complete(Direction::Back, guard)?,
+        JournalState::Committed => Recovery::Finished(Vec::new()),
     };
-    if !matches!(recovery, Recovery::PutOff(_)) {
-        swap.clean(without_journal);
+    if !matches!(recovery, Recovery::Deferred(_)) {
+        swap.remove_folders(make_leftover);
     }
     Ok(recovery)
 }
 
 impl Swap {
-    /// Finishes or undoes what a killed process began. Nothing is removed before that is durable.
-    fn bring_to_end(&mut self, towards: Towards, guard: &dyn Guard) -> Result<Recovery, SwapError> {
-        // Without the disk that it is on, a step looks as if it were done.
+    /// Finishes or undoes the exchange of a killed process. Removes nothing before that is durable.
+    fn complete(
+        &mut self,
+        direction: Direction,
+        guard: &dyn RecoveryGuard,
+    ) -> Result<Recovery, SwapError> {
+        // Without its disk, a step would look done.
         let missing = self.journal.folders.iter().find(|f| !is_pending(&f.0));
-        if let Some(AnyPath(missing)) = missing {
-            return Ok(Recovery::PutOff(Obstacle::Missing(missing.clone())));
+        if let Some(JournalPath(missing)) = missing {
+            return Ok(Recovery::Deferred(RecoveryObstacle::MissingFolder(
+                missing.clone(),
+            )));
         }
-        if self.journal.since.is_empty() {
-            self.adopt_older()?;
+        if self.journal.since_ns.is_empty() {
+            self.adopt_legacy_journal()?;
         }
         let home = self.journal.home();
-        let mut positions = self.positions()?;
-        let unrecognised = Obstacle::Unrecognised {
+        let mut statuses = self.statuses()?;
+        let unrecognized = RecoveryObstacle::Unrecognized {
             home: home.clone(),
             folder: self.folder().to_path_buf(),
         };
-        if self.has_unknown(&positions, towards) {
-            return Ok(Recovery::PutOff(unrecognised));
+        if self.has_unknown_step(&statuses, direction) {
+            return Ok(Recovery::Deferred(unrecognized));
         }
-        let is = |wanted: Position| move |position: &Position| *position == wanted;
-        let is_cut_off = positions.iter().any(is(Position::CutOff));
-        // Without a call of the system that exchanges, a step may have gone no further than that.
-        let has_begun = is_cut_off || positions.iter().any(is(Position::Done));
-        let is_due = is_cut_off
-            || has_begun && positions.iter().any(is(due(towards)))
-            || !self.journal.leave_at.is_empty();
-        if is_due {
+        let is = |wanted: StepStatus| move |status: &StepStatus| *status == wanted;
+        let has_interrupted = statuses.iter().any(is(StepStatus::Interrupted));
+        // Exchanges by renames may have stopped in the first step.
+        let has_begun = has_interrupted || statuses.iter().any(is(StepStatus::Done));
+        let needs_exchange = has_interrupted
+            || has_begun && statuses.iter().any(is(pending_status(direction)))
+            || !self.journal.undo_destinations.is_empty();
+        if needs_exchange {
             let holders = guard.holders(&home);
             if !holders.is_empty() {
-                return Ok(Recovery::PutOff(Obstacle::InUse { home, holders }));
+                return Ok(Recovery::Deferred(RecoveryObstacle::InUse {
+                    home,
+                    holders,
+                }));
             }
         }
-        let mut left = Vec::new();
-        if is_cut_off {
-            left.extend(self.settle(guard)?);
-            positions = self.positions()?;
-            if self.has_unknown(&positions, towards) {
-                return Ok(Recovery::PutOff(unrecognised));
+        let mut kept_beside = Vec::new();
+        if has_interrupted {
+            kept_beside.extend(self.resolve_interrupted(guard)?);
+            statuses = self.statuses()?;
+            if self.has_unknown_step(&statuses, direction) {
+                return Ok(Recovery::Deferred(unrecognized));
             }
         }
-        if towards == Towards::New && !positions.iter().any(is(Position::Done)) {
-            // The home is whole, and may have been used since: nothing of that may be lost.
-            return Ok(Recovery::Undone(left));
+        if direction == Direction::Forward && !statuses.iter().any(is(StepStatus::Done)) {
+            // The home is complete and may have been used since. Going forward could lose later
+            // changes.
+            return Ok(Recovery::Undone(kept_beside));
         }
-        left.extend(self.exchange_rest(&positions, towards, guard)?);
+        kept_beside.extend(self.exchange_remaining(&statuses, direction, guard)?);
         self.sync_parents()?;
-        if towards == Towards::Old {
-            left.extend(self.leave()?);
+        if direction == Direction::Back {
+            kept_beside.extend(self.move_out_new_state()?);
         }
-        let kept = self.keep_what_was_written()?;
+        let kept = self.keep_late_writes()?;
         if !kept.is_empty() {
-            left.extend(kept);
+            kept_beside.extend(kept);
             self.sync_parents()?;
         }
-        Ok(match towards {
-            Towards::New => {
-                self.seal()?;
-                Recovery::Finished(left)
+        Ok(match direction {
+            Direction::Forward => {
+                self.record_committed()?;
+                Recovery::Finished(kept_beside)
             }
-            Towards::Old => {
-                self.disarm()?;
-                Recovery::Undone(left)
+            Direction::Back => {
+                self.reset_journal()?;
+                Recovery::Undone(kept_beside)
             }
         })
     }
 
-    /// Whether neither side of a step is known by its names, or what it needs is lost.
-    fn has_unknown(&self, positions: &[Position], towards: Towards) -> bool {
+    /// Returns true if the inodes of a step fit neither state, or the new state of one is lost.
+    fn has_unknown_step(&self, statuses: &[StepStatus], direction: Direction) -> bool {
         let auth_json = self.journal.auth_json();
-        let mut steps = positions.iter().zip(&self.journal.steps);
-        steps.any(|(position, step)| match position {
-            // Of a login that was renewed on both sides the live one stays.
-            Position::Unknown => !step.is_of(&auth_json),
-            Position::Lost => towards == Towards::New,
+        let mut steps = statuses.iter().zip(&self.journal.steps);
+        steps.any(|(status, step)| match status {
+            // If both logins were renewed, the live one stays.
+            StepStatus::Unknown => !step.is_for(&auth_json),
+            StepStatus::Lost => direction == Direction::Forward,
             _ => false,
         })
     }
 
-    /// Takes over what an older version noted, and set aside.
-    fn adopt_older(&mut self) -> Result<(), SwapError> {
+    /// Converts a journal of an older version: adds the clock, and renames backups.
+    fn adopt_legacy_journal(&mut self) -> Result<(), SwapError> {
         let meta = self.path.symlink_metadata().at("look at", &self.path)?;
-        for AnyPath(folder) in &self.journal.folders {
+        for JournalPath(folder) in &self.journal.folders {
             atomic::create_private_folder(&folder.join("aside"))?;
         }
         for (number, step) in self.journal.steps.iter().enumerate() {
-            step.adopt_older(&self.journal.aside(number)?)?;
+            step.adopt_legacy_backup(&self.journal.backup(number)?)?;
         }
-        self.journal.since = vec![written_ns(&meta); self.journal.folders.len()];
+        self.journal.since_ns = vec![modified_ns(&meta); self.journal.folders.len()];
         Ok(())
     }
 
-    fn positions(&self) -> Result<Vec<Position>, SwapError> {
+    fn statuses(&self) -> Result<Vec<StepStatus>, SwapError> {
         let steps = self.journal.steps.iter().enumerate();
-        let position = |(number, step): (usize, &super::Step)| {
-            Ok(step.position(&self.journal.aside(number)?)?)
+        let status = |(number, step): (usize, &super::ExchangeStep)| {
+            Ok(step.status(&self.journal.backup(number)?)?)
         };
-        steps.map(position).collect()
+        steps.map(status).collect()
     }
 
-    /// Ends each exchange that was cut off; gives what was put into the gaps.
-    fn settle(&self, guard: &dyn Guard) -> Result<Vec<PathBuf>, SwapError> {
+    /// Completes or reverts the steps that were killed between renames. Returns where files were
+    /// moved that other programs had created meanwhile.
+    fn resolve_interrupted(&self, guard: &dyn RecoveryGuard) -> Result<Vec<PathBuf>, SwapError> {
         let auth_json = self.journal.auth_json();
-        let mut left = Vec::new();
+        let mut kept_beside = Vec::new();
         for (number, step) in self.journal.steps.iter().enumerate() {
-            let aside = self.journal.aside(number)?;
-            let save = |going: &Path| guard.save_login(going, &step.live);
-            left.extend(step.settle(&aside, step.is_of(&auth_json), save)?);
+            let backup = self.journal.backup(number)?;
+            let save = |outgoing: &Path| guard.save_dropped_login(outgoing, &step.live);
+            kept_beside.extend(step.resolve_interrupted(&backup, step.is_for(&auth_json), save)?);
         }
         self.sync_parents()?;
-        Ok(left)
+        Ok(kept_beside)
     }
 
-    /// Exchanges, forward or back, what the killed process did not; gives what was in the way.
-    fn exchange_rest(
+    /// Performs the remaining exchanges in `direction`. Returns where files in their way were
+    /// moved.
+    fn exchange_remaining(
         &mut self,
-        positions: &[Position],
-        towards: Towards,
-        guard: &dyn Guard,
+        statuses: &[StepStatus],
+        direction: Direction,
+        guard: &dyn RecoveryGuard,
     ) -> Result<Vec<PathBuf>, SwapError> {
         let auth_json = self.journal.auth_json();
-        let mut left = Vec::new();
+        let mut kept_beside = Vec::new();
         let mut numbers = Vec::new();
-        for (number, position) in positions.iter().enumerate() {
+        for (number, status) in statuses.iter().enumerate() {
             let step = &self.journal.steps[number];
-            if *position != due(towards) || towards == Towards::Old && !step.can_be_undone()? {
+            if *status != pending_status(direction)
+                || direction == Direction::Back && !step.can_be_undone()?
+            {
                 continue;
             }
-            let (_, since) = self.journal.finding(number)?;
+            let (_, since_ns) = self.journal.late_write_scratch(number)?;
             let step = &mut self.journal.steps[number];
-            if let Some((going, coming)) = step.logins(&auth_json) {
-                guard.keep_login(&going, &coming)?;
+            if let Some((outgoing, incoming)) = step.login_paths(&auth_json) {
+                guard.keep_newer_login(&outgoing, &incoming)?;
             }
-            left.extend(step.make_way(towards)?);
-            step.note_again(towards, since)?;
+            kept_beside.extend(step.free_target_name(direction)?);
+            step.record_again(direction, since_ns)?;
             numbers.push(number);
         }
         if numbers.is_empty() {
-            return Ok(left);
+            return Ok(kept_beside);
         }
-        match self.write() {
-            // Killed once more, the next recovery knows as much as this one did.
+        match self.write_journal() {
+            // If this process is killed too, the next recovery still has the journal as it was.
             Err(SwapError::Io(e)) if e.is_no_space() => {}
             written => written?,
         }
-        if towards == Towards::Old {
+        if direction == Direction::Back {
             numbers.reverse();
         }
         for number in numbers {
-            let (step, aside) = (&self.journal.steps[number], self.journal.aside(number)?);
-            match towards {
-                Towards::New => step.apply(&aside)?,
-                Towards::Old => step.undo(&aside)?,
+            let (step, backup) = (&self.journal.steps[number], self.journal.backup(number)?);
+            match direction {
+                Direction::Forward => step.apply(&backup)?,
+                Direction::Back => step.undo(&backup)?,
             }
         }
-        Ok(left)
+        Ok(kept_beside)
     }
 
-    /// Leaves what was written, since the restore was killed, into what is about to be dropped beside
-    /// the live names; gives where.
-    fn keep_what_was_written(&self) -> Result<Vec<PathBuf>, SwapError> {
+    /// Moves later writes out of the state that is about to be removed, to paths beside the live
+    /// ones. Returns these.
+    fn keep_late_writes(&self) -> Result<Vec<PathBuf>, SwapError> {
         let (home, auth_json) = (self.journal.home(), self.journal.auth_json());
-        let finder = Finder {
+        let finder = LateWriteFinder {
             home: &home,
             auth_json: &auth_json,
         };
         let mut kept = Vec::new();
         for (number, step) in self.journal.steps.iter().enumerate() {
-            let (scratch, since) = self.journal.finding(number)?;
-            kept.extend(finder.keep(step, since, &scratch)?);
+            let (scratch, since_ns) = self.journal.late_write_scratch(number)?;
+            kept.extend(finder.keep_late_writes(step, since_ns, &scratch)?);
         }
         Ok(kept)
     }
 }
 
-/// How far a step is that has to be exchanged yet.
-fn due(towards: Towards) -> Position {
-    match towards {
-        Towards::New => Position::Waiting,
-        Towards::Old => Position::Done,
+/// Returns the status of steps that still have to be exchanged.
+fn pending_status(direction: Direction) -> StepStatus {
+    match direction {
+        Direction::Forward => StepStatus::Pending,
+        Direction::Back => StepStatus::Done,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::step::Step;
-    use super::super::super::step::tests::killed_after;
-    use super::super::world::*;
+    use super::super::super::step::ExchangeStep;
+    use super::super::super::step::tests::killed_after_renames;
+    use super::super::test_fixture::*;
     use super::*;
     use crate::io::lock::once_free;
     use crate::io::tree;
     use std::fs;
 
     #[test]
-    fn killed_between_any_two_steps_the_next_process_finishes() {
-        for state in [State::Committing, State::Undoing] {
+    fn a_kill_between_any_two_steps_is_recovered() {
+        for state in [JournalState::Committing, JournalState::Undoing] {
             for done in 0..=4 {
-                let world = World::new();
-                let swap = world.begin_to(state);
-                world.kill(swap, |swap| apply(swap, done).unwrap());
+                let fixture = SwapFixture::new();
+                let swap = fixture.begin_in_state(state);
+                fixture.kill(swap, |swap| apply(swap, done).unwrap());
                 let (recovery, expected) = match state {
-                    State::Committing if done == 0 => (Recovery::Undone(vec![]), OLD),
-                    State::Undoing => (Recovery::Undone(vec![]), OLD),
+                    JournalState::Committing if done == 0 => (Recovery::Undone(vec![]), OLD),
+                    JournalState::Undoing => (Recovery::Undone(vec![]), OLD),
                     _ => (Recovery::Finished(vec![]), NEW),
                 };
-                assert_eq!(recovered(&world), recovery);
-                assert_eq!(world.state(), expected, "{state:?} after {done} steps");
-                assert!(!world.at(STAGING).exists());
+                assert_eq!(recover_fixture(&fixture), recovery);
                 assert_eq!(
-                    recover(&world.at(STAGING), NOTHING).unwrap(),
+                    fixture.live_state(),
+                    expected,
+                    "{state:?} after {done} steps"
+                );
+                assert!(!fixture.path(STAGING).exists());
+                assert_eq!(
+                    recover(&fixture.path(STAGING), NO_GUARD).unwrap(),
                     Recovery::None
                 );
             }
         }
     }
 
-    /// Does the first steps.
+    /// Performs the first `steps` steps.
     fn apply(swap: &Swap, steps: usize) -> Result<(), SwapError> {
         for (number, step) in swap.journal.steps.iter().enumerate().take(steps) {
-            step.apply(&swap.journal.aside(number)?)?;
+            step.apply(&swap.journal.backup(number)?)?;
         }
         Ok(())
     }
 
     fn undo(swap: &Swap) -> Result<(), SwapError> {
         for (number, step) in swap.journal.steps.iter().enumerate().rev() {
-            step.undo(&swap.journal.aside(number)?)?;
+            step.undo(&swap.journal.backup(number)?)?;
         }
         Ok(())
     }
 
-    /// What a kill leaves after so many renames of `work`: no destructor is run, but the lock goes. True
-    /// when `work` was at its end before.
-    fn kill(world: &World, swap: Swap, renames: usize, work: impl FnOnce(&Swap)) -> bool {
+    /// Runs `work` and kills it after `renames` renames: no destructor runs, but the lock is
+    /// released. Returns true if `work` had ended before.
+    fn kill(fixture: &SwapFixture, swap: Swap, renames: usize, work: impl FnOnce(&Swap)) -> bool {
         let mut killed = false;
-        world.kill(swap, |swap| killed = killed_after(renames, || work(swap)));
+        fixture.kill(swap, |swap| {
+            killed = killed_after_renames(renames, || work(swap))
+        });
         !killed
     }
 
-    /// Where the system has no call that exchanges.
     #[test]
-    fn killed_between_any_two_renames_the_next_process_finishes() {
-        // The first step is one of a file, or of a folder.
-        let ways = [State::Committing, State::Undoing].map(|state| [(state, 0), (state, 1)]);
+    fn a_kill_between_any_two_renames_is_recovered() {
+        // The first step changes a file, or a folder.
+        let ways =
+            [JournalState::Committing, JournalState::Undoing].map(|state| [(state, 0), (state, 1)]);
         for (state, first) in ways.into_iter().flatten() {
             let mut ended = false;
             for renames in 0.. {
-                // A recovery may be killed as well, after each number of renames.
+                // The recovery is killed too, after each number of renames.
                 for again in 0.. {
-                    let world = World::new();
-                    let mut swap = world.begin_to(State::Prepared);
+                    let fixture = SwapFixture::new();
+                    let mut swap = fixture.begin_in_state(JournalState::Prepared);
                     swap.journal.steps.rotate_left(first);
-                    if state == State::Undoing {
-                        killed_after(usize::MAX, || apply(&swap, 4).unwrap());
+                    if state == JournalState::Undoing {
+                        killed_after_renames(usize::MAX, || apply(&swap, 4).unwrap());
                     }
-                    swap.set(state).unwrap();
-                    ended = kill(&world, swap, renames, |swap| {
+                    swap.set_state(state).unwrap();
+                    ended = kill(&fixture, swap, renames, |swap| {
                         let _ = match state {
-                            State::Undoing => undo(swap),
+                            JournalState::Undoing => undo(swap),
                             _ => apply(swap, 4),
                         };
                     });
                     let mut recovery = None;
-                    let killed = killed_after(again, || {
-                        recovery = recover_unheld(&world, NOTHING).ok();
+                    let killed = killed_after_renames(again, || {
+                        recovery = recover_when_unlocked(&fixture, NO_GUARD).ok();
                     });
-                    let recovery = recovery.unwrap_or_else(|| recovered(&world));
-                    let told = format!("{state:?} after {renames} renames, then {again}");
+                    let recovery = recovery.unwrap_or_else(|| recover_fixture(&fixture));
+                    let context = format!("{state:?} after {renames} renames, then {again}");
                     let is_new = matches!(recovery, Recovery::Finished(_));
-                    assert_eq!(world.state(), if is_new { NEW } else { OLD }, "{told}");
-                    assert!(!is_new || state == State::Committing, "{told}");
-                    assert!(
-                        is_new || renames <= first || state == State::Undoing,
-                        "{told}"
+                    assert_eq!(
+                        fixture.live_state(),
+                        if is_new { NEW } else { OLD },
+                        "{context}"
                     );
-                    assert_eq!(world.found(), [""; 0], "{told}");
-                    assert!(!world.at(STAGING).exists(), "{told}");
+                    assert!(!is_new || state == JournalState::Committing, "{context}");
+                    assert!(
+                        is_new || renames <= first || state == JournalState::Undoing,
+                        "{context}"
+                    );
+                    assert_eq!(fixture.late_write_names(), [""; 0], "{context}");
+                    assert!(!fixture.path(STAGING).exists(), "{context}");
                     if !killed {
                         break;
                     }
@@ -460,104 +489,107 @@ mod tests {
     }
 
     #[test]
-    fn what_appeared_in_the_gap_of_a_killed_restore_is_kept_beside() {
+    fn files_created_while_a_path_was_missing_are_kept() {
         for renames in 0..=11 {
-            let world = World::new();
-            let swap = world.begin_to(State::Committing);
-            kill(&world, swap, renames, |swap| drop(apply(swap, 4)));
-            // Codex was started before the next command, and makes what it misses.
-            let mut made = 0;
+            let fixture = SwapFixture::new();
+            let swap = fixture.begin_in_state(JournalState::Committing);
+            kill(&fixture, swap, renames, |swap| drop(apply(swap, 4)));
+            // Codex is started before the next command and creates the missing files.
+            let mut created = 0;
             for name in ["auth", "added", "folder/x"] {
-                let path = world.at("live").join(name);
+                let path = fixture.path("live").join(name);
                 if !path.exists() {
                     fs::create_dir_all(path.parent().unwrap()).unwrap();
                     fs::write(path, "made since").unwrap();
-                    made += 1;
+                    created += 1;
                 }
             }
-            let recovery = recovered(&world);
-            let (Recovery::Finished(left) | Recovery::Undone(left)) = &recovery else {
+            let recovery = recover_fixture(&fixture);
+            let (Recovery::Finished(kept_beside) | Recovery::Undone(kept_beside)) = &recovery
+            else {
                 panic!("{recovery:?}");
             };
             let is_new = matches!(recovery, Recovery::Finished(_));
-            let told = format!("after {renames} renames");
+            let context = format!("after {renames} renames");
             if is_new {
-                assert_eq!(world.state(), NEW, "{told}");
-                assert_eq!(left.len(), made, "{told}: {left:?}");
+                assert_eq!(fixture.live_state(), NEW, "{context}");
+                assert_eq!(kept_beside.len(), created, "{context}: {kept_beside:?}");
             } else {
-                assert_eq!(world.state(), "old made since old old", "{told}");
+                assert_eq!(fixture.live_state(), "old made since old old", "{context}");
             }
-            for path in left {
+            for path in kept_beside {
                 let text = fs::read_to_string(path).or_else(|_| fs::read_to_string(path.join("x")));
-                assert_eq!(text.unwrap(), "made since", "{told}");
+                assert_eq!(text.unwrap(), "made since", "{context}");
             }
         }
     }
 
     #[test]
-    fn what_codex_replaced_after_its_exchange_is_not_exchanged_back() {
-        let world = World::new();
-        let swap = world.begin_to(State::Committing);
-        world.kill(swap, |swap| apply(swap, 3).unwrap());
+    fn files_that_codex_replaced_after_the_exchange_stay() {
+        let fixture = SwapFixture::new();
+        let swap = fixture.begin_in_state(JournalState::Committing);
+        fixture.kill(swap, |swap| apply(swap, 3).unwrap());
         for name in ["auth", "added"] {
-            atomic::write(&world.at("live").join(name), b"since").unwrap();
+            atomic::write(&fixture.path("live").join(name), b"since").unwrap();
         }
-        assert_eq!(recovered(&world), Recovery::Finished(vec![]));
-        assert_eq!(world.state(), "since since - new");
+        assert_eq!(recover_fixture(&fixture), Recovery::Finished(vec![]));
+        assert_eq!(fixture.live_state(), "since since - new");
     }
 
     #[test]
-    fn what_somebody_else_removed_has_not_begun() {
-        let world = World::new();
-        let swap = world.begin_to(State::Committing);
-        world.kill(swap, |_| ());
-        // As SQLite does with its log when Codex ends.
-        fs::remove_file(world.at("live/gone")).unwrap();
-        fs::write(world.at("live/auth"), "since").unwrap();
-        assert_eq!(recovered(&world), Recovery::Undone(vec![]));
-        assert_eq!(world.state(), "since - - old");
-        assert!(!world.at(STAGING).exists());
+    fn a_removed_live_file_does_not_count_as_a_done_step() {
+        let fixture = SwapFixture::new();
+        let swap = fixture.begin_in_state(JournalState::Committing);
+        fixture.kill(swap, |_| ());
+        // SQLite does this with its log when Codex ends.
+        fs::remove_file(fixture.path("live/gone")).unwrap();
+        fs::write(fixture.path("live/auth"), "since").unwrap();
+        assert_eq!(recover_fixture(&fixture), Recovery::Undone(vec![]));
+        assert_eq!(fixture.live_state(), "since - - old");
+        assert!(!fixture.path(STAGING).exists());
     }
 
     #[test]
-    fn what_was_written_since_is_left_beside_what_takes_its_place() {
-        for (state, done) in [(State::Committing, 1), (State::Undoing, 4)] {
-            let world = World::new();
-            let live = |name: &str| world.at("live").join(name);
+    fn later_writes_are_kept_beside_the_live_paths() {
+        for (state, done) in [(JournalState::Committing, 1), (JournalState::Undoing, 4)] {
+            let fixture = SwapFixture::new();
+            let live = |name: &str| fixture.path("live").join(name);
             fs::create_dir(live("folder/deep")).unwrap();
             fs::write(live("folder/deep/untouched"), "old").unwrap();
-            fs::create_dir(world.at("elsewhere")).unwrap();
-            fs::write(world.at("elsewhere/moved"), "long before").unwrap();
-            let swap = world.begin_to(state);
-            fs::create_dir(world.at(STAGING).join("new/folder/deep")).unwrap();
-            world.kill(swap, |swap| apply(swap, done).unwrap());
-            world.pass_time();
+            fs::create_dir(fixture.path("elsewhere")).unwrap();
+            fs::write(fixture.path("elsewhere/moved"), "long before").unwrap();
+            let swap = fixture.begin_in_state(state);
+            fs::create_dir(fixture.path(STAGING).join("new/folder/deep")).unwrap();
+            fixture.kill(swap, |swap| apply(swap, done).unwrap());
+            fixture.wait_for_clock_tick();
             fs::write(live("folder/new"), "a new conversation").unwrap();
             fs::write(live("folder/deep/y"), "deeper").unwrap();
-            fs::rename(world.at("elsewhere"), live("folder/elsewhere")).unwrap();
-            let (since, text) = if state == State::Committing {
+            fs::rename(fixture.path("elsewhere"), live("folder/elsewhere")).unwrap();
+            let (since_ns, text) = if state == JournalState::Committing {
                 fs::write(live("gone"), "written to").unwrap();
                 ("gone.found-after-restore-1", "written to")
             } else {
                 atomic::write(&live("added"), b"replaced").unwrap();
                 ("added.found-after-restore-1", "replaced")
             };
-            let recovery = recovered(&world);
-            let (Recovery::Finished(mut left) | Recovery::Undone(mut left)) = recovery else {
+            let recovery = recover_fixture(&fixture);
+            let (Recovery::Finished(mut kept_beside) | Recovery::Undone(mut kept_beside)) =
+                recovery
+            else {
                 panic!("{recovery:?}");
             };
             assert_eq!(
-                world.state(),
+                fixture.live_state(),
                 if done == 1 { NEW } else { OLD },
                 "{state:?}"
             );
             let folder = live("folder.found-after-restore-1");
-            left.sort();
-            let mut expected = vec![folder.clone(), live(since)];
+            kept_beside.sort();
+            let mut expected = vec![folder.clone(), live(since_ns)];
             expected.sort();
-            assert_eq!(left, expected, "{state:?}");
+            assert_eq!(kept_beside, expected, "{state:?}");
             let read = |path: PathBuf| fs::read_to_string(path).unwrap();
-            assert_eq!(read(live(since)), text);
+            assert_eq!(read(live(since_ns)), text);
             assert_eq!(read(folder.join("new")), "a new conversation");
             assert_eq!(read(folder.join("deep/y")), "deeper");
             assert_eq!(read(folder.join("elsewhere/moved")), "long before");
@@ -567,48 +599,51 @@ mod tests {
     }
 
     #[test]
-    fn the_new_state_is_left_where_somebody_may_write_into_it() {
-        // All is undone, or nothing of it; the state was left, or not.
+    fn an_undone_new_state_is_moved_out_because_processes_may_write_to_it() {
+        // (steps were undone, the new state was moved out)
         for (undone, was_left) in [(false, false), (true, false), (true, true)] {
-            let world = World::new();
-            let mut swap = world.begin_to(State::Committing);
-            let (staged, place) = (world.at(STAGING).join("new"), world.at("left"));
-            let pair = (AnyPath(staged.clone()), AnyPath(place.clone()));
-            swap.journal.leave_at = vec![pair];
+            let fixture = SwapFixture::new();
+            let mut swap = fixture.begin_in_state(JournalState::Committing);
+            let (staged, place) = (fixture.path(STAGING).join("new"), fixture.path("left"));
+            let pair = (JournalPath(staged.clone()), JournalPath(place.clone()));
+            swap.journal.undo_destinations = vec![pair];
             apply(&swap, 4).unwrap();
-            swap.set(State::Undoing).unwrap();
-            world.kill(swap, |swap| {
+            swap.set_state(JournalState::Undoing).unwrap();
+            fixture.kill(swap, |swap| {
                 if undone {
                     undo(swap).unwrap();
                 }
             });
-            world.pass_time();
+            fixture.wait_for_clock_tick();
             let new = if undone {
                 staged.clone()
             } else {
-                world.at("live")
+                fixture.path("live")
             };
             fs::write(new.join("folder/x"), "goes on").unwrap();
             if was_left {
                 fs::rename(&staged, &place).unwrap();
             }
-            assert_eq!(recovered(&world), Recovery::Undone(vec![place.clone()]));
-            assert_eq!(world.state(), OLD);
+            assert_eq!(
+                recover_fixture(&fixture),
+                Recovery::Undone(vec![place.clone()])
+            );
+            assert_eq!(fixture.live_state(), OLD);
             let text = fs::read_to_string(place.join("folder/x")).unwrap();
             assert_eq!(text, "goes on");
-            assert!(!world.at(STAGING).exists());
+            assert!(!fixture.path(STAGING).exists());
         }
     }
 
-    /// Somebody uses the home.
-    struct Busy;
+    /// A guard that reports a process that uses the home.
+    struct BusyGuard;
 
-    impl Guard for Busy {
-        fn keep_login(&self, _going: &Path, _coming: &Path) -> Result<(), IoError> {
+    impl RecoveryGuard for BusyGuard {
+        fn keep_newer_login(&self, _outgoing: &Path, _incoming: &Path) -> Result<(), IoError> {
             Err(std::io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
         }
 
-        fn save_login(&self, _going: &Path, _staying: &Path) -> Result<(), IoError> {
+        fn save_dropped_login(&self, _outgoing: &Path, _remaining: &Path) -> Result<(), IoError> {
             Err(std::io::Error::other("nothing is to be exchanged")).at("keep", Path::new("x"))
         }
 
@@ -625,86 +660,93 @@ mod tests {
     #[test]
     fn a_home_in_use_is_not_exchanged() {
         for (state, done) in [
-            (State::Committing, 1),
-            (State::Committing, 4),
-            (State::Committing, 0),
-            (State::Undoing, 1),
-            (State::Undoing, 0),
+            (JournalState::Committing, 1),
+            (JournalState::Committing, 4),
+            (JournalState::Committing, 0),
+            (JournalState::Undoing, 1),
+            (JournalState::Undoing, 0),
         ] {
-            let world = World::new();
-            let swap = world.begin_to(state);
-            world.kill(swap, |swap| apply(swap, done).unwrap());
-            let before = world.texts();
-            let recovery = recover_unheld(&world, &Busy).unwrap();
-            // Where there is nothing to exchange it is in nobody's way.
+            let fixture = SwapFixture::new();
+            let swap = fixture.begin_in_state(state);
+            fixture.kill(swap, |swap| apply(swap, done).unwrap());
+            let before = fixture.file_contents();
+            let recovery = recover_when_unlocked(&fixture, &BusyGuard).unwrap();
+            // A home without anything to exchange is recovered even while it is used.
             if done == 1 {
-                let Recovery::PutOff(Obstacle::InUse { holders, .. }) = recovery else {
+                let Recovery::Deferred(RecoveryObstacle::InUse { holders, .. }) = recovery else {
                     panic!("{recovery:?}");
                 };
                 assert_eq!(holders[0].pid, Some(7));
-                assert_eq!(world.texts(), before);
-                let begun = Swap::begin(&world.at(STAGING), &world.at("live"), &Busy);
-                assert!(matches!(begun, Err(SwapError::PutOff(_))));
-                let _ = recovered(&world);
+                assert_eq!(fixture.file_contents(), before);
+                let begun = Swap::begin(&fixture.path(STAGING), &fixture.path("live"), &BusyGuard);
+                assert!(matches!(begun, Err(SwapError::Deferred(_))));
+                let _ = recover_fixture(&fixture);
             }
-            let expected = if state == State::Committing && done > 0 {
+            let expected = if state == JournalState::Committing && done > 0 {
                 NEW
             } else {
                 OLD
             };
-            assert_eq!(world.state(), expected, "{state:?} {done}");
+            assert_eq!(fixture.live_state(), expected, "{state:?} {done}");
         }
     }
 
     #[test]
-    fn what_was_copied_elsewhere_or_is_not_mounted_is_not_touched() {
-        let world = World::new();
-        let swap = world.begin_to(State::Committing);
-        world.kill(swap, |swap| apply(swap, 1).unwrap());
-        // The same names and texts, other files.
+    fn copied_or_unmounted_folders_are_not_changed() {
+        let fixture = SwapFixture::new();
+        let swap = fixture.begin_in_state(JournalState::Committing);
+        fixture.kill(swap, |swap| apply(swap, 1).unwrap());
+        // Same names and texts, different inodes.
         for name in [
             "live/auth",
             "live/folder",
             "x.codex-manager-restore/new/auth",
         ] {
-            let (path, aside) = (world.at(name), world.at("original"));
-            fs::rename(&path, &aside).unwrap();
-            if aside.is_dir() {
+            let (path, backup) = (fixture.path(name), fixture.path("original"));
+            fs::rename(&path, &backup).unwrap();
+            if backup.is_dir() {
                 fs::create_dir(&path).unwrap();
-                fs::copy(aside.join("x"), path.join("x")).unwrap();
+                fs::copy(backup.join("x"), path.join("x")).unwrap();
             } else {
-                fs::copy(&aside, &path).unwrap();
+                fs::copy(&backup, &path).unwrap();
             }
-            fs::rename(&aside, world.at(&format!("was {}", name.replace('/', " ")))).unwrap();
+            fs::rename(
+                &backup,
+                fixture.path(&format!("was {}", name.replace('/', " "))),
+            )
+            .unwrap();
         }
-        let before = world.texts();
-        let recovery = recovered(&world);
-        let unrecognised = matches!(&recovery, Recovery::PutOff(Obstacle::Unrecognised { .. }));
-        assert!(unrecognised, "{recovery:?}");
-        assert_eq!(world.texts(), before);
+        let before = fixture.file_contents();
+        let recovery = recover_fixture(&fixture);
+        let unrecognized = matches!(
+            &recovery,
+            Recovery::Deferred(RecoveryObstacle::Unrecognized { .. })
+        );
+        assert!(unrecognized, "{recovery:?}");
+        assert_eq!(fixture.file_contents(), before);
 
-        let world = World::new();
-        let mut swap = world.begin_to(State::Committing);
-        let other = world.at("y.codex-manager-restore");
-        swap.journal.folders.push(AnyPath(other.clone()));
-        swap.set(State::Committing).unwrap();
-        world.kill(swap, |swap| apply(swap, 1).unwrap());
-        let before = world.texts();
-        let missing = Recovery::PutOff(Obstacle::Missing(other));
-        assert_eq!(recovered(&world), missing);
-        assert_eq!(world.texts(), before);
+        let fixture = SwapFixture::new();
+        let mut swap = fixture.begin_in_state(JournalState::Committing);
+        let other = fixture.path("y.codex-manager-restore");
+        swap.journal.folders.push(JournalPath(other.clone()));
+        swap.set_state(JournalState::Committing).unwrap();
+        fixture.kill(swap, |swap| apply(swap, 1).unwrap());
+        let before = fixture.file_contents();
+        let missing = Recovery::Deferred(RecoveryObstacle::MissingFolder(other));
+        assert_eq!(recover_fixture(&fixture), missing);
+        assert_eq!(fixture.file_contents(), before);
     }
 
-    /// As they were written before there were `home`, `since` and `leave_at`, with the number of the file
-    /// system, which may be another now.
+    /// Journals before `home`, `since` and `leave_at`, and with the device number, which can
+    /// change.
     #[cfg(unix)]
     #[test]
     fn journals_of_older_versions_are_read() {
         use std::os::unix::fs::MetadataExt;
-        // The rename of the last step was to come.
+        // Killed before the last rename of a step.
         for cut in [false, true] {
-            let world = World::new();
-            let swap = world.begin_to(State::Prepared);
+            let fixture = SwapFixture::new();
+            let swap = fixture.begin_in_state(JournalState::Prepared);
             let id = |path: &Path| {
                 let meta = path.symlink_metadata().ok();
                 meta.map(|m| serde_json::json!({"dev": m.dev() + 1, "ino": m.ino()}))
@@ -721,61 +763,68 @@ mod tests {
                 "schema": 1,
                 "state": "committing",
                 "steps": steps.collect::<Vec<_>>(),
-                "folders": [world.at(STAGING)],
+                "folders": [fixture.path(STAGING)],
             });
-            let path = world.at(STAGING).join(JOURNAL);
-            world.kill(swap, |swap| {
+            let path = fixture.path(STAGING).join(JOURNAL);
+            fixture.kill(swap, |swap| {
                 apply(swap, 1).unwrap();
                 let text = serde_json::to_string_pretty(&journal).unwrap();
                 fs::write(&path, text).unwrap();
-                tree::remove(&world.at(STAGING).join("aside")).unwrap();
+                tree::remove(&fixture.path(STAGING).join("aside")).unwrap();
             });
-            let staged = world.at(STAGING).join("new/auth");
+            let staged = fixture.path(STAGING).join("new/auth");
             if cut {
-                let aside = atomic::with_suffix(&staged, ".aside");
-                fs::rename(&staged, aside).unwrap();
+                let backup = atomic::with_suffix(&staged, ".aside");
+                fs::rename(&staged, backup).unwrap();
             }
-            assert_eq!(recovered(&world), Recovery::Finished(vec![]), "{cut}");
-            assert_eq!(world.state(), NEW);
-            assert!(!world.at(STAGING).exists());
+            assert_eq!(
+                recover_fixture(&fixture),
+                Recovery::Finished(vec![]),
+                "{cut}"
+            );
+            assert_eq!(fixture.live_state(), NEW);
+            assert!(!fixture.path(STAGING).exists());
         }
     }
 
     #[cfg(unix)]
     #[test]
-    fn names_that_are_no_text_survive_a_kill() {
+    fn names_that_are_not_unicode_survive_a_kill() {
         use std::os::unix::ffi::OsStrExt;
-        let world = World::new();
-        let mut swap = world.begin_to(State::Prepared);
+        let fixture = SwapFixture::new();
+        let mut swap = fixture.begin_in_state(JournalState::Prepared);
         let name = std::ffi::OsStr::from_bytes(b"n\xff");
-        let (live, staged) = (world.at("live"), world.at(STAGING).join("new"));
+        let (live, staged) = (fixture.path("live"), fixture.path(STAGING).join("new"));
         for (folder, text) in [(&live, "old"), (&staged, "new")] {
             fs::write(folder.join(name), text).unwrap();
         }
-        let step = Step::new(live.join(name), staged.join(name));
+        let step = ExchangeStep::new(live.join(name), staged.join(name));
         swap.journal.steps.push(step);
-        swap.journal.since = swap.prepare_asides().unwrap();
-        swap.set(State::Committing).unwrap();
-        world.kill(swap, |swap| apply(swap, 1).unwrap());
-        assert_eq!(recovered(&world), Recovery::Finished(vec![]));
+        swap.journal.since_ns = swap.prepare_backup_folders().unwrap();
+        swap.set_state(JournalState::Committing).unwrap();
+        fixture.kill(swap, |swap| apply(swap, 1).unwrap());
+        assert_eq!(recover_fixture(&fixture), Recovery::Finished(vec![]));
         assert_eq!(fs::read_to_string(live.join(name)).unwrap(), "new");
     }
 
-    fn recovered(world: &World) -> Recovery {
-        recover_unheld(world, NOTHING).unwrap()
+    fn recover_fixture(fixture: &SwapFixture) -> Recovery {
+        recover_when_unlocked(fixture, NO_GUARD).unwrap()
     }
 
-    fn recover_unheld(world: &World, guard: &dyn Guard) -> Result<Recovery, SwapError> {
+    fn recover_when_unlocked(
+        fixture: &SwapFixture,
+        guard: &dyn RecoveryGuard,
+    ) -> Result<Recovery, SwapError> {
         let is_held = |recovery: &_| matches!(recovery, Ok(Recovery::InProgress));
-        once_free(|| recover(&world.at(STAGING), guard), is_held)
+        once_free(|| recover(&fixture.path(STAGING), guard), is_held)
     }
 
     #[test]
-    fn a_restore_at_work_is_not_recovered_by_another() {
-        let world = World::new();
-        let (_swap, _) = world.begin();
+    fn a_running_restore_is_not_recovered_by_another_process() {
+        let fixture = SwapFixture::new();
+        let (_swap, _) = fixture.begin();
         assert_eq!(
-            recover(&world.at(STAGING), NOTHING).unwrap(),
+            recover(&fixture.path(STAGING), NO_GUARD).unwrap(),
             Recovery::InProgress
         );
     }

@@ -1,12 +1,12 @@
-//! What belongs to conversations that come back by themselves: their rows of the state database and
-//! their names. What is known of them here stays as it is.
+//! Rows and names of conversations that are restored without their databases: copied from the
+//! archive's state database and session index. Existing entries of the home stay unchanged.
 
 use super::RestoreError;
-use super::apply::Work;
-use super::plan::Target;
+use super::apply::RestoreRun;
+use super::plan::RestoreTarget;
 use crate::archive::ArchiveError;
 use crate::archive::entry_name::EntryName;
-use crate::archive::manifest::{FileEntry, OUTSIDE_DATABASES};
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, FileEntry};
 use crate::archive::sink::{Extent, Sink};
 use crate::codex::database;
 use crate::codex::home::{self, Kind, kind_of};
@@ -20,31 +20,34 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The longest archived index that names are taken from; Codex writes a hundred bytes a name.
+/// The largest archived session index that names are read from, in bytes. Codex writes about a
+/// hundred bytes per name.
 const MAX_INDEX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// Rows that an archive has of conversations that come back.
-pub(super) struct Returning {
-    /// The archived database, unpacked.
+/// The archive's rows of restored conversations.
+pub(super) struct ReinstatedRows {
+    /// The path of the unpacked state database.
     pub(super) database: PathBuf,
-    /// The conversations.
+    /// The ids of the conversations.
     pub(super) ids: HashSet<String>,
 }
 
-impl Work<'_> {
-    /// The conversations that come back while the lists of the home stay its own.
-    fn returning_ids(&self) -> HashSet<String> {
-        if self.plan.partial && self.plan.target == Target::Home {
+impl RestoreRun<'_> {
+    /// Returns the ids of the restored conversations, for a restore that leaves the home's own
+    /// lists in place.
+    fn reinstated_ids(&self) -> HashSet<String> {
+        if self.plan.partial && self.plan.target == RestoreTarget::Home {
             self.stage.rollouts.ids()
         } else {
             HashSet::new()
         }
     }
 
-    /// Unpacks the archive's state database, if there are conversations whose rows may be in it.
-    pub(super) fn returning_rows(&self) -> Result<Option<Returning>, RestoreError> {
-        let ids = self.returning_ids();
-        // Codex uses the newest of them.
+    /// Unpacks the archive's state database. `None` if no row is needed, or if the database is
+    /// missing or damaged.
+    pub(super) fn unpack_reinstated_rows(&self) -> Result<Option<ReinstatedRows>, RestoreError> {
+        let ids = self.reinstated_ids();
+        // Codex uses the database with the highest version.
         let states = self.contents.files.iter();
         let states = states.filter_map(|f| Some((state_version(f.path.as_path())?, f)));
         let found = states.max_by_key(|(version, _)| *version).map(|(_, f)| f);
@@ -53,15 +56,17 @@ impl Work<'_> {
         };
         let database = self.swap.folder().join("archived.sqlite");
         self.unpack(&entry, &database)?;
-        // One that the Python tool copied may be torn. Codex makes rows again from the rollouts.
+        // A copy made by the Python tool may be torn. Codex creates the rows again from the
+        // rollouts.
         let is_sound = database::is_sqlite(&database) && database::check(&database).is_ok();
-        Ok(is_sound.then_some(Returning { database, ids }))
+        Ok(is_sound.then_some(ReinstatedRows { database, ids }))
     }
 
-    /// Stages an index with the names that conversations had which come back without one.
-    pub(super) fn bring_names(&mut self) -> Result<(), RestoreError> {
+    /// Stages a session index to which the archived names are added, for restored conversations
+    /// that have no name in the home.
+    pub(super) fn reinstate_names(&mut self) -> Result<(), RestoreError> {
         let name = Path::new(names::FILE_NAME);
-        let mut ids: Vec<_> = self.returning_ids().into_iter().collect();
+        let mut ids: Vec<_> = self.reinstated_ids().into_iter().collect();
         ids.sort();
         let mut files = self.contents.files.iter();
         let archived = files.find(|f| f.path.as_path() == name && f.size <= MAX_INDEX_BYTES);
@@ -71,29 +76,29 @@ impl Work<'_> {
         };
         let unpacked = self.swap.folder().join("archived.jsonl");
         self.unpack(&entry, &unpacked)?;
-        let theirs = SessionIndex::open(&unpacked)?;
+        let archived_index = SessionIndex::open(&unpacked)?;
         let path = self.folder.join(name);
-        let here = match file_open::read(&path) {
+        let live_bytes = match file_open::read(&path) {
             Ok(bytes) => Some(bytes),
             Err(e) if e.kind() == io::ErrorKind::NotFound => None,
             Err(e) => return Err(e).at("read", &path).map_err(Into::into),
         };
-        let ours = SessionIndex::open(&path)?;
+        let live_index = SessionIndex::open(&path)?;
         let mut entries = Vec::new();
         for id in ids.iter().map(|id| ConversationId::of(id)) {
-            if !ours.has(&id) {
-                entries.extend(theirs.get(&id)?);
+            if !live_index.has(&id) {
+                entries.extend(archived_index.get(&id)?);
             }
         }
         if entries.is_empty() {
             return Ok(());
         }
-        let staged = self.stage.place(name);
+        let staged = self.stage.staged_path(name);
         atomic::create_private_folder(atomic::parent_of(&staged))?;
-        let is_new = here.is_none();
+        let is_new = live_bytes.is_none();
         atomic::write(
             &staged,
-            &names::extended(here.unwrap_or_default(), &entries),
+            &names::extended(live_bytes.unwrap_or_default(), &entries),
         )?;
         if !is_new {
             copy_mode(&path, &staged)?;
@@ -109,9 +114,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Unpacks one file of the archive, whatever is restored.
+    /// Unpacks one file of the archive, even if the plan does not restore it.
     fn unpack(&self, entry: &FileEntry, to: &Path) -> Result<(), RestoreError> {
-        let one = One {
+        let one = SingleFileSink {
             path: entry.path.as_path(),
             file: File::create_new(to).at("create", to)?,
             to,
@@ -121,9 +126,9 @@ impl Work<'_> {
     }
 }
 
-/// The version of the state database that an archive holds under this name; `None` for other files.
+/// Returns the version in the name of a state database; `None` for other files.
 fn state_version(name: &Path) -> Option<u64> {
-    let is_outside = name.parent() == Some(Path::new(OUTSIDE_DATABASES));
+    let is_outside = name.parent() == Some(Path::new(EXTERNAL_DATABASES_FOLDER));
     if !is_outside && kind_of(name) != Kind::Database {
         return None;
     }
@@ -143,23 +148,28 @@ fn copy_mode(_from: &Path, _to: &Path) -> Result<(), IoError> {
     Ok(())
 }
 
-/// Takes one file out of an archive.
-struct One<'a> {
+/// Writes a single file of an archive.
+struct SingleFileSink<'a> {
     path: &'a Path,
     file: File,
     to: &'a Path,
 }
 
-impl Sink for One<'_> {
+impl Sink for SingleFileSink<'_> {
     fn wants(&self, entry: &FileEntry) -> bool {
         entry.path.as_path() == self.path
     }
 
-    fn part(&self, _entry: &FileEntry, offset: u64, bytes: &[u8]) -> Result<(), ArchiveError> {
+    fn write_chunk(
+        &self,
+        _entry: &FileEntry,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ArchiveError> {
         Ok(position::write_all_at(&self.file, bytes, offset).at("write", self.to)?)
     }
 
-    fn done(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
+    fn finish_file(&self, _entry: &FileEntry) -> Result<(), ArchiveError> {
         Ok(())
     }
 }

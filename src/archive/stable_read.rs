@@ -1,4 +1,5 @@
-//! A look at a file that somebody may be writing: how much of it can be taken, and whether now.
+//! Consistent reads of a file that Codex may be writing: how many bytes to archive, and whether to
+//! wait.
 
 use super::manifest::FileEntry;
 use crate::codex::home::{Kind, kind_of};
@@ -8,26 +9,27 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::Duration;
 
-/// How long a writer may pause within a line before the line counts as cut off.
-const AT_REST: Duration = Duration::from_millis(250);
+/// Time without a write after which a line without a newline counts as cut off.
+const PARTIAL_LINE_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// What a look at an open file says.
-pub(super) enum Look {
-    /// It can be taken.
-    Take(Seen),
-    /// Its last line is not whole.
-    Later,
-    /// It is not to be taken.
-    Leave(&'static str),
+/// Decision whether an open file can be archived now.
+pub(super) enum ReadDecision {
+    /// Archive this prefix of the file.
+    Read(StablePrefix),
+    /// Try again later: the last line is incomplete.
+    Defer,
+    /// Do not archive the file, for this reason.
+    Skip(&'static str),
 }
 
-/// A file as it was seen, and how much of it is taken.
-pub(super) struct Seen {
+/// The metadata of a file when it was examined, and the number of bytes to archive.
+pub(super) struct StablePrefix {
     pub(super) meta: Metadata,
     pub(super) size: u64,
 }
 
-/// Files that grow by whole lines: rollouts, the prompt history, the index of names.
+/// Returns true for files that Codex extends line by line: rollouts, the prompt history and
+/// `session_index.jsonl`.
 pub(super) fn is_append_only(planned: &FileEntry) -> bool {
     let path = planned.path.as_path();
     let jsonl = path.extension().is_some_and(|e| e == "jsonl");
@@ -35,36 +37,42 @@ pub(super) fn is_append_only(planned: &FileEntry) -> bool {
     jsonl && (kind.is_rollout_folder() || matches!(kind, Kind::History | Kind::SessionIndex))
 }
 
-/// Waits until a file has grown or has been left alone for [`AT_REST`].
+/// Waits until a file has grown, or has not been written for [`PARTIAL_LINE_TIMEOUT`].
 pub(super) fn wait_for_growth(planned: &FileEntry, source: &Path) {
     let unchanged = || {
         let meta = source.metadata().ok()?;
         let idle = meta.modified().ok()?.elapsed().ok()?;
         (meta.len() == planned.size).then_some(idle)
     };
-    while let Some(left) = unchanged().and_then(|idle| AT_REST.checked_sub(idle)) {
+    while let Some(left) = unchanged().and_then(|idle| PARTIAL_LINE_TIMEOUT.checked_sub(idle)) {
         std::thread::sleep(left.min(Duration::from_millis(10)));
     }
 }
 
-/// How much of an open file is to be taken.
-pub(super) fn look(file: &mut File, planned: &FileEntry, may_defer: bool) -> io::Result<Look> {
+/// Decides how much of an open file to archive. A file that grew since it was listed (`planned`) is
+/// cut at its last newline. A file that did not grow is deferred if `may_defer`, else archived
+/// whole. Leaves the position of `file` at its start.
+pub(super) fn decide_read(
+    file: &mut File,
+    planned: &FileEntry,
+    may_defer: bool,
+) -> io::Result<ReadDecision> {
     let meta = file.metadata()?;
     let mut size = meta.len();
     if is_append_only(planned) && !ends_in_newline(file, size)? {
         let grew = size != planned.size;
         if !grew && may_defer {
-            return Ok(Look::Later);
+            return Ok(ReadDecision::Defer);
         }
         if grew {
             size = rollout::whole_lines(file, size)?;
         }
     }
     if kind_of(planned.path.as_path()) == Kind::Config && is_nul_filled(file)? {
-        return Ok(Look::Leave("filled with NUL bytes"));
+        return Ok(ReadDecision::Skip("filled with NUL bytes"));
     }
     file.seek(SeekFrom::Start(0))?;
-    Ok(Look::Take(Seen { meta, size }))
+    Ok(ReadDecision::Read(StablePrefix { meta, size }))
 }
 
 fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
@@ -77,7 +85,7 @@ fn ends_in_newline(file: &mut File, size: u64) -> io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// What a power loss leaves of a small file.
+/// Returns true if the file has NUL bytes only, which a power loss can leave of a small file.
 fn is_nul_filled(file: &mut File) -> io::Result<bool> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

@@ -1,19 +1,20 @@
-//! The gzip members of an archive: made on several threads, written in their order, and closed by the
-//! manifest that lists them.
+//! The gzip members of a new archive: compressed on several threads, written in order, followed by
+//! the manifest that lists them.
 
 use super::ArchiveError;
-use super::check::check_manifest;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
 use super::footer;
 use super::format::{
-    BLOCK_BYTES, CHUNK_BYTES, Compression, least_packed_bytes, max_manifest_bytes, padding_of,
+    BLOCK_BYTES, CHUNK_BYTES, Compression, max_manifest_bytes, min_packed_bytes, padding_of,
 };
 use super::manifest::{
-    AccountAuth, FolderEntry, Holds, LinkEntry, MANIFEST_NAME, Manifest, Member, SCHEMA,
+    AccountAuth, ArchiveManifest, FolderEntry, LinkEntry, MANIFEST_NAME, Member, MemberContents,
+    SCHEMA,
 };
 use super::metadata::Metadata;
-use super::reuse::{OldMember, Source};
+use super::path_checks::check_manifest;
+use super::reuse::{PreviousArchive, PreviousMember};
 use super::tar_head::{head_bytes, header};
 use crate::io::IoContext;
 use crate::io::buffers::{AlignedBuffer, Buffer, BufferPool};
@@ -27,86 +28,90 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tar::EntryType;
 
-/// What a manifest says besides the list of entries.
+/// The fields of a manifest besides the lists of entries and members.
 #[derive(Debug)]
-pub struct Closing {
-    /// Of the home and the account. `files` and `bytes` are filled in.
+pub struct ManifestDetails {
+    /// Metadata of home and account. `files` and `bytes` are filled in.
     pub metadata: Metadata,
-    /// The login.
+    /// Identity and digest of the archived login.
     pub account_auth: Option<AccountAuth>,
-    /// What the user left out.
+    /// Exclude globs of the user.
     pub excluded_globs: Vec<String>,
-    /// See [`Manifest::skipped`].
+    /// Paths that could not be archived; see [`ArchiveManifest::skipped`].
     pub skipped: Vec<EntryName>,
-    /// Top-level entries archived through a link.
+    /// Top-level entries that are archived through a link.
     pub linked: Vec<EntryName>,
-    /// See [`Manifest::partial`].
+    /// True for a part of what the mode captures; see [`ArchiveManifest::partial`].
     pub partial: bool,
-    /// See [`Manifest::undo_removes`].
+    /// Files that a restore of the archive removes; see [`ArchiveManifest::undo_removes`].
     pub undo_removes: Vec<EntryName>,
 }
 
-/// What a finished archive is.
+/// Size, digest and manifest of a finished archive.
 #[derive(Debug)]
-pub struct Packed {
-    /// Its size.
+pub struct FinishedArchive {
+    /// Size of the archive in bytes.
     pub archive_bytes: u64,
-    /// Its digest.
+    /// SHA-256 of the archive, in hexadecimal.
     pub archive_sha256: String,
-    /// How many bytes of it were copied from an earlier archive.
+    /// Number of its bytes that were copied from the previous archive.
     pub reused_bytes: u64,
-    /// What is in it.
-    pub manifest: Manifest,
+    /// The manifest that the archive ends with.
+    pub manifest: ArchiveManifest,
 }
 
-/// The files of a manifest: one thread adds them, another their digests.
-pub(super) type Files = Mutex<FileList>;
+/// The files of a manifest. One thread adds files, another one sets their digests.
+pub(super) type SharedFileList = Mutex<FileList>;
 
-pub(super) fn locked(files: &Files) -> MutexGuard<'_, FileList> {
+pub(super) fn lock_files(files: &SharedFileList) -> MutexGuard<'_, FileList> {
     files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The other lists of a manifest.
+/// The lists of a manifest other than its files.
 #[derive(Debug, Default)]
-pub(super) struct Entries {
+pub(super) struct NonFileEntries {
     pub(super) folders: Vec<FolderEntry>,
     pub(super) links: Vec<LinkEntry>,
     pub(super) void: Vec<EntryName>,
-    /// The members of what is void, by their place among all.
+    /// Positions of the members that hold void entries.
     pub(super) void_members: Vec<std::ops::Range<usize>>,
 }
 
-/// A member that is to be made.
-pub(super) enum Job {
-    /// From this part of the tar stream; with the places of whole files in it.
+/// A member to be written.
+pub(super) enum MemberJob {
+    /// Compresses this part of the tar stream. `files` has the position and byte range of each
+    /// complete file in it.
     Fresh {
         bytes: Buffer,
-        holds: Holds,
+        holds: MemberContents,
         files: Vec<(usize, std::ops::Range<usize>)>,
     },
-    /// By copying one of the earlier archive.
-    Reused { old: OldMember, holds: Holds },
+    /// Copies a member of the previous archive.
+    Reused {
+        old: PreviousMember,
+        holds: MemberContents,
+    },
 }
 
-/// A member that is made.
-pub(super) struct Done {
-    /// Its bytes in the archive; those of a reused one are still in the earlier archive.
+/// A member that is ready to be written.
+pub(super) struct CompressedMember {
+    /// Compressed bytes. For a reused member they come from the previous archive.
     bytes: AlignedBuffer,
     size: u64,
     sha256: Sha256Digest,
-    holds: Holds,
+    holds: MemberContents,
     digests: Vec<(usize, Sha256Digest)>,
-    reused: Option<OldMember>,
+    reused: Option<PreviousMember>,
 }
 
-impl Job {
+impl MemberJob {
     pub(super) fn run(
         self,
         path: &Path,
         compression: Compression,
-        source: Option<&Source<'_>>,
+        source: Option<&PreviousArchive<'_>>,
         buffers: &BufferPool,
-    ) -> Result<Done, ArchiveError> {
+    ) -> Result<CompressedMember, ArchiveError> {
         match self {
             Self::Fresh {
                 bytes,
@@ -118,7 +123,7 @@ impl Job {
                     .map(|(index, range)| (index, Sha256Digest::of(&bytes[range])))
                     .collect();
                 let packed = compress(&bytes, compression, buffers).at("write", path)?;
-                Ok(Done {
+                Ok(CompressedMember {
                     size: bytes.len() as u64,
                     sha256: Sha256Digest::of(&packed),
                     bytes: packed,
@@ -131,7 +136,7 @@ impl Job {
                 let bytes = source
                     .map(|source| source.read(&old, buffers))
                     .transpose()?;
-                Ok(Done {
+                Ok(CompressedMember {
                     bytes: bytes.unwrap_or_else(|| buffers.aligned(0)),
                     size: old.size,
                     sha256: old.sha256,
@@ -144,14 +149,14 @@ impl Job {
     }
 }
 
-/// Makes one gzip member of `bytes`.
+/// Compresses `bytes` into one gzip member.
 fn compress(
     bytes: &[u8],
     compression: Compression,
     buffers: &BufferPool,
 ) -> io::Result<AlignedBuffer> {
     thread_local! {
-        // Setting one up costs more than compressing a small member.
+        // Creating a compressor takes longer than compressing a small member.
         static COMPRESSOR: RefCell<Option<(Compression, Compressor)>> = const { RefCell::new(None) };
     }
     COMPRESSOR.with_borrow_mut(|slot| {
@@ -176,13 +181,13 @@ fn gzip(
     Ok(packed)
 }
 
-/// Takes finished members in order.
+/// Writes members in order and collects the index.
 pub(super) struct MemberSink<'a> {
     out: &'a mut File,
     path: &'a Path,
-    source: Option<&'a Source<'a>>,
+    source: Option<&'a PreviousArchive<'a>>,
     members: Vec<Member>,
-    files: &'a Files,
+    files: &'a SharedFileList,
     hasher: Hasher,
     written: u64,
     reused_bytes: u64,
@@ -192,8 +197,8 @@ impl<'a> MemberSink<'a> {
     pub(super) fn new(
         out: &'a mut File,
         path: &'a Path,
-        source: Option<&'a Source<'a>>,
-        files: &'a Files,
+        source: Option<&'a PreviousArchive<'a>>,
+        files: &'a SharedFileList,
     ) -> Self {
         Self {
             out,
@@ -207,7 +212,7 @@ impl<'a> MemberSink<'a> {
         }
     }
 
-    pub(super) fn take(&mut self, done: Done) -> Result<(), ArchiveError> {
+    pub(super) fn take(&mut self, done: CompressedMember) -> Result<(), ArchiveError> {
         let len = done.bytes.len() as u64;
         self.members.push(Member {
             offset: self.written,
@@ -216,7 +221,7 @@ impl<'a> MemberSink<'a> {
             sha256: done.sha256,
             holds: done.holds,
         });
-        let mut files = locked(self.files);
+        let mut files = lock_files(self.files);
         for (index, digest) in done.digests {
             files.set_digest(index, digest);
         }
@@ -244,22 +249,25 @@ impl<'a> MemberSink<'a> {
     }
 
     /// Writes the manifest and the footer.
+    ///
+    /// # Errors
+    /// Returns the reason why readers would refuse the manifest, or a write error.
     pub(super) fn finish(
         mut self,
-        entries: Entries,
-        closing: Closing,
+        entries: NonFileEntries,
+        closing: ManifestDetails,
         compression: Compression,
-    ) -> Result<Packed, ArchiveError> {
+    ) -> Result<FinishedArchive, ArchiveError> {
         let offset = self.written;
         for member in entries.void_members.into_iter().flatten() {
-            self.members[member].holds = Holds::Void;
+            self.members[member].holds = MemberContents::Void;
         }
-        let files = std::mem::take(&mut *locked(self.files));
+        let files = std::mem::take(&mut *lock_files(self.files));
         let mut metadata = closing.metadata;
         metadata.files = files.len() as u64;
         metadata.bytes = files.bytes();
         metadata.excludes = !closing.excluded_globs.is_empty();
-        let manifest = Manifest {
+        let manifest = ArchiveManifest {
             schema: SCHEMA,
             metadata,
             account_auth: closing.account_auth,
@@ -276,7 +284,8 @@ impl<'a> MemberSink<'a> {
             members: std::mem::take(&mut self.members),
         };
         let path = self.path;
-        // As whoever reads it will: what could not be put back must not pass for a good archive.
+        // Applies the checks of a reader: an archive that cannot be restored must not be published
+        // as a good one.
         check_manifest(path, &manifest)?;
         let text_bytes = self
             .put_manifest(&manifest, compression)
@@ -287,7 +296,7 @@ impl<'a> MemberSink<'a> {
         }
         self.put(&footer::Footer { offset, len }.encode())
             .at("write", path)?;
-        Ok(Packed {
+        Ok(FinishedArchive {
             archive_bytes: self.written,
             archive_sha256: self.hasher.finish(),
             reused_bytes: self.reused_bytes,
@@ -295,10 +304,14 @@ impl<'a> MemberSink<'a> {
         })
     }
 
-    /// Twice through the manifest: once for its length, which the tar header needs, once for its
-    /// bytes; so it is never in memory as text. Returns its length.
-    fn put_manifest(&mut self, manifest: &Manifest, compression: Compression) -> io::Result<u64> {
-        let mut count = Count(0);
+    /// Serializes the manifest twice: once for its length, which the tar header needs, and once for
+    /// its bytes. So its text is never completely in memory. Returns the length in bytes.
+    fn put_manifest(
+        &mut self,
+        manifest: &ArchiveManifest,
+        compression: Compression,
+    ) -> io::Result<u64> {
+        let mut count = ByteCounter(0);
         serde_json::to_writer(&mut count, manifest)?;
         let mtime = manifest
             .metadata
@@ -306,7 +319,7 @@ impl<'a> MemberSink<'a> {
             .timestamp_nanos_opt()
             .unwrap_or(0);
         let header = header(EntryType::Regular, count.0, 0o600, mtime);
-        let mut stream = Cut {
+        let mut stream = ManifestMemberWriter {
             sink: self,
             compression,
             is_large: count.0 > max_manifest_bytes(0),
@@ -314,7 +327,7 @@ impl<'a> MemberSink<'a> {
             buffers: BufferPool::default(),
         };
         serde_json::to_writer(&mut stream, manifest)?;
-        // The padding of the entry, and the two empty blocks that end the tar.
+        // The padding of the entry, and the two zero blocks that end a tar.
         let padding = padding_of(count.0) + 2 * BLOCK_BYTES;
         io::copy(&mut io::repeat(0).take(padding), &mut stream)?;
         stream.close()?;
@@ -322,10 +335,10 @@ impl<'a> MemberSink<'a> {
     }
 }
 
-/// Counts what is written to it.
-struct Count(u64);
+/// Counts the bytes that are written to it.
+struct ByteCounter(u64);
 
-impl Write for Count {
+impl Write for ByteCounter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0 += bytes.len() as u64;
         Ok(bytes.len())
@@ -336,23 +349,24 @@ impl Write for Count {
     }
 }
 
-/// Cuts what is written to it into members.
-struct Cut<'a, 'b> {
+/// Cuts the manifest's tar entry into gzip members.
+struct ManifestMemberWriter<'a, 'b> {
     sink: &'a mut MemberSink<'b>,
     compression: Compression,
-    /// Whether it is so large that readers limit how much it may be compressed.
+    /// True if the manifest is so large that readers limit its compression ratio.
     is_large: bool,
     member: Vec<u8>,
     buffers: BufferPool,
 }
 
-impl Cut<'_, '_> {
+impl ManifestMemberWriter<'_, '_> {
     fn close(&mut self) -> io::Result<()> {
         let mut packed = compress(&self.member, self.compression, &self.buffers)?;
-        let least = least_packed_bytes(self.member.len());
-        if self.is_large && packed.len() < least {
-            // Very many names that are much alike: some of it stands in a member as it is.
-            let (plain, rest) = self.member.split_at(least);
+        let min_bytes = min_packed_bytes(self.member.len());
+        if self.is_large && packed.len() < min_bytes {
+            // Very similar names can compress beyond the ratio that readers accept. A part of them
+            // is then stored uncompressed in a member of its own.
+            let (plain, rest) = self.member.split_at(min_bytes);
             let mut store = Compressor::new(CompressionLvl::new(0).unwrap_or_default());
             self.sink.put(&gzip(&mut store, plain, &self.buffers)?)?;
             packed = compress(rest, self.compression, &self.buffers)?;
@@ -362,7 +376,7 @@ impl Cut<'_, '_> {
     }
 }
 
-impl Write for Cut<'_, '_> {
+impl Write for ManifestMemberWriter<'_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.member.extend_from_slice(bytes);
         if self.member.len() as u64 >= CHUNK_BYTES {

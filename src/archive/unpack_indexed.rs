@@ -1,10 +1,10 @@
-//! Unpacking an archive with an index: member by member, on several threads. Others go [as one
-//! stream](super::stream).
+//! Unpacks an archive with an index, member by member on several threads. Archives without an index
+//! are read [as one stream](super::unpack_stream).
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
-use super::format::{BLOCK_BYTES, IN_FLIGHT, padding_of};
-use super::manifest::{FileEntry, Holds, Manifest, Member};
+use super::format::{BLOCK_BYTES, MAX_MEMBERS_IN_FLIGHT, padding_of};
+use super::manifest::{ArchiveManifest, FileEntry, Member, MemberContents};
 use super::sink::{Extent, Sink};
 use super::tar_stream::{RawEntry, RawKind, for_each_entry, read_head};
 use crate::io::buffers::{AlignedBuffer, BufferPool};
@@ -21,25 +21,25 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
-/// A member that has been unpacked and checked as far as it can be by itself.
-enum Done {
-    /// Nothing is left to do.
+/// A member that was unpacked, and checked as far as possible without the members before it.
+enum UnpackedMember {
+    /// The member is completely checked.
     Checked,
-    /// A part of a large file, on its way to being hashed in order.
+    /// A chunk of a large file, to be hashed in order.
     Chunk {
         file: usize,
         bytes: AlignedBuffer,
         content: usize,
         upto: Sha256Digest,
     },
-    /// A part of what counts for nothing.
+    /// A part of a void entry.
     Void(AlignedBuffer),
 }
 
-/// Unpacks an archive whose index has been checked.
+/// Unpacks an archive whose index was checked.
 pub(super) fn by_index(
     path: &Path,
-    manifest: &Manifest,
+    manifest: &ArchiveManifest,
     extent: Extent,
     sink: &dyn Sink,
     progress: &dyn Progress,
@@ -55,7 +55,7 @@ pub(super) fn by_index(
         sink,
         progress,
     };
-    let mut in_order = InOrder {
+    let mut in_order = OrderedChecks {
         path,
         manifest,
         sink,
@@ -67,21 +67,21 @@ pub(super) fn by_index(
     {
         let in_order = &mut in_order;
         parallel::ordered_on(
-            // One more than there are processors, for the time in which one waits for the disk.
+            // One thread more than processors, because a thread may wait for the disk.
             parallel::threads() + 1,
-            IN_FLIGHT,
+            MAX_MEMBERS_IN_FLIGHT,
             |job: (&Member, u64)| unpacker.member(job),
-            |done: Result<Done, ArchiveError>| in_order.take(done?),
+            |done: Result<UnpackedMember, ArchiveError>| in_order.take(done?),
             |jobs| {
-                // Where in its file the next chunk belongs.
+                // Offset of the next chunk in its file.
                 let mut position = 0;
                 for member in &manifest.members {
                     let at = match member.holds {
-                        Holds::Chunk(..) => position,
+                        MemberContents::Chunk(..) => position,
                         _ => 0,
                     };
                     position = match member.holds {
-                        Holds::Chunk(..) => position + member.size,
+                        MemberContents::Chunk(..) => position + member.size,
                         _ => 0,
                     };
                     if extent == Extent::All || unpacker.is_wanted(member) {
@@ -99,27 +99,28 @@ pub(super) fn by_index(
     }
 }
 
-/// Checks what takes several members, as they come in their order.
-struct InOrder<'a> {
+/// Checks that span several members, applied in the order of the archive.
+struct OrderedChecks<'a> {
     path: &'a Path,
-    manifest: &'a Manifest,
+    manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
-    /// Over the large file whose chunks are coming, and how much of it has come.
+    /// Digest of the current large file so far, and the number of hashed bytes.
     running: Hasher,
     hashed: u64,
-    /// How many entries that count for nothing have begun, and how much of the last is to come.
+    /// Number of void entries that have begun, and the bytes of the last one that are still
+    /// missing.
     void: usize,
     void_left: u64,
 }
 
-impl InOrder<'_> {
-    fn take(&mut self, done: Done) -> Result<(), ArchiveError> {
-        if self.void_left > 0 && !matches!(done, Done::Void(_)) {
-            return Err(self.wrong_void());
+impl OrderedChecks<'_> {
+    fn take(&mut self, done: UnpackedMember) -> Result<(), ArchiveError> {
+        if self.void_left > 0 && !matches!(done, UnpackedMember::Void(_)) {
+            return Err(self.void_mismatch());
         }
         match done {
-            Done::Checked => Ok(()),
-            Done::Chunk {
+            UnpackedMember::Checked => Ok(()),
+            UnpackedMember::Chunk {
                 file,
                 bytes,
                 content,
@@ -128,7 +129,7 @@ impl InOrder<'_> {
                 Some(entry) => self.chunk(&entry, &bytes[..content], upto),
                 None => Err(unlisted_file(self.path)),
             },
-            Done::Void(bytes) => self.void(&bytes),
+            UnpackedMember::Void(bytes) => self.void(&bytes),
         }
     }
 
@@ -151,17 +152,18 @@ impl InOrder<'_> {
         if ends {
             self.hashed = 0;
             if self.sink.wants(entry) {
-                self.sink.done(entry)?;
+                self.sink.finish_file(entry)?;
             }
         }
         Ok(())
     }
 
-    /// Only what the manifest lists as such may count for nothing: the header of one, then its content.
+    /// Checks one part of a void entry. Only entries that the manifest lists as void are accepted:
+    /// the header of one, then its content.
     fn void(&mut self, bytes: &[u8]) -> Result<(), ArchiveError> {
         if self.void_left > 0 {
             let left = self.void_left.checked_sub(bytes.len() as u64);
-            self.void_left = left.ok_or_else(|| self.wrong_void())?;
+            self.void_left = left.ok_or_else(|| self.void_mismatch())?;
             return Ok(());
         }
         let entry = read_head(bytes, self.path)?;
@@ -172,7 +174,7 @@ impl InOrder<'_> {
         self.void_left = entry
             .size
             .checked_next_multiple_of(BLOCK_BYTES)
-            .ok_or_else(|| self.wrong_void())?;
+            .ok_or_else(|| self.void_mismatch())?;
         Ok(())
     }
 
@@ -180,14 +182,14 @@ impl InOrder<'_> {
         if self.void_left == 0 && self.void == self.manifest.void.len() {
             Ok(())
         } else {
-            Err(self.wrong_void())
+            Err(self.void_mismatch())
         }
     }
 
-    fn wrong_void(&self) -> ArchiveError {
+    fn void_mismatch(&self) -> ArchiveError {
         ArchiveError::damaged(
             self.path,
-            "what counts for nothing is not what the manifest lists",
+            "the void entries differ from those in the manifest",
         )
     }
 }
@@ -196,21 +198,23 @@ struct Unpacker<'a> {
     path: &'a Path,
     buffers: &'a BufferPool,
     file: &'a File,
-    manifest: &'a Manifest,
+    manifest: &'a ArchiveManifest,
     sink: &'a dyn Sink,
     progress: &'a dyn Progress,
 }
 
 impl Unpacker<'_> {
-    /// Whether a member holds a file that is wanted. The index has been checked: all numbers in it
-    /// are within the lists.
+    /// Returns true if the member holds a wanted file. The index was checked, so its numbers are
+    /// within the lists.
     fn is_wanted(&self, member: &Member) -> bool {
         match member.holds {
-            Holds::Files(first, count) => self.files(first, count).any(|f| self.sink.wants(&f)),
-            Holds::Head(file) | Holds::Chunk(file, _) => {
+            MemberContents::Files(first, count) => {
+                self.files(first, count).any(|f| self.sink.wants(&f))
+            }
+            MemberContents::Head(file) | MemberContents::Chunk(file, _) => {
                 self.files(file, 1).any(|f| self.sink.wants(&f))
             }
-            Holds::Structure(..) | Holds::Void => false,
+            MemberContents::Structure(..) | MemberContents::Void => false,
         }
     }
 
@@ -220,22 +224,23 @@ impl Unpacker<'_> {
         self.manifest.files.range(places)
     }
 
-    fn member(&self, (member, position): (&Member, u64)) -> Result<Done, ArchiveError> {
+    fn member(&self, (member, position): (&Member, u64)) -> Result<UnpackedMember, ArchiveError> {
         if is_interrupted() {
             return Err(ArchiveError::Interrupted);
         }
         let bytes = self.unpack(member)?;
         match member.holds {
-            Holds::Structure(first, count) => self.structure(&bytes, first, count)?,
-            Holds::Files(first, count) => self.small_files(&bytes, first, count)?,
-            Holds::Head(file) => self.head(&bytes, file)?,
-            Holds::Chunk(file, upto) => return self.chunk(bytes, file, upto, position),
-            Holds::Void => return Ok(Done::Void(bytes)),
+            MemberContents::Structure(first, count) => self.structure(&bytes, first, count)?,
+            MemberContents::Files(first, count) => self.small_files(&bytes, first, count)?,
+            MemberContents::Head(file) => self.head(&bytes, file)?,
+            MemberContents::Chunk(file, upto) => return self.chunk(bytes, file, upto, position),
+            MemberContents::Void => return Ok(UnpackedMember::Void(bytes)),
         }
-        Ok(Done::Checked)
+        Ok(UnpackedMember::Checked)
     }
 
-    /// The part of the tar stream that a member holds.
+    /// Unpacks a member into its part of the tar stream, after comparing the compressed bytes with
+    /// their digest.
     fn unpack(&self, member: &Member) -> Result<AlignedBuffer, ArchiveError> {
         thread_local! {
             static DECOMPRESSOR: RefCell<Decompressor> = RefCell::new(Decompressor::new());
@@ -251,25 +256,26 @@ impl Unpacker<'_> {
             other => other.at("read", self.path)?,
         }
         if Sha256Digest::of(&packed) != member.sha256 {
-            return Err(bad("does not fit its digest"));
+            return Err(bad("does not match its digest"));
         }
         let mut bytes = self.buffers.aligned(size);
         let unpacked = DECOMPRESSOR.with_borrow_mut(|d| d.gzip_decompress(&packed, &mut bytes));
         match unpacked {
-            Ok(n) if n == size && ends_with_its_stream(&packed, &bytes) => Ok(bytes),
-            Ok(n) if n == size => Err(bad("has something behind its end")),
+            Ok(n) if n == size && is_exactly_one_stream(&packed, &bytes) => Ok(bytes),
+            Ok(n) if n == size => Err(bad("has data after its end")),
             _ => Err(bad("cannot be unpacked")),
         }
     }
 
-    /// Other programs read a member to its last byte, so nothing may stand behind the last entry.
-    fn nothing_behind(&self, bytes: &[u8], end: u64) -> Result<(), ArchiveError> {
+    /// Fails if data follows the last entry of a member: tar programs would unpack it, without any
+    /// digest.
+    fn expect_end(&self, bytes: &[u8], end: u64) -> Result<(), ArchiveError> {
         if end == bytes.len() as u64 {
             Ok(())
         } else {
             Err(ArchiveError::damaged(
                 self.path,
-                "something hides behind the entries of a member",
+                "hidden data after the entries of a member",
             ))
         }
     }
@@ -293,25 +299,25 @@ impl Unpacker<'_> {
             if fits && entry.size == 0 {
                 Ok(())
             } else {
-                Err(self.surprise(&entry.name))
+                Err(self.unexpected_entry(&entry.name))
             }
         })?;
         if next == end {
-            self.nothing_behind(bytes, read)
+            self.expect_end(bytes, read)
         } else {
             Err(ArchiveError::damaged(self.path, "folders are missing"))
         }
     }
 
     fn small_files(&self, bytes: &[u8], first: u64, count: u64) -> Result<(), ArchiveError> {
-        let mut told = self.files(first, count);
+        let mut listed = self.files(first, count);
         let mut read = 0;
         for_each_entry(bytes, self.path, &mut |entry, content| {
-            let file = told.next().filter(|file| is_told(&entry, file));
+            let file = listed.next().filter(|file| matches_manifest(&entry, file));
             let Some(file) = file else {
-                return Err(self.surprise(&entry.name));
+                return Err(self.unexpected_entry(&entry.name));
             };
-            // At most a member's size, and checked to be what was told.
+            // The size was compared with the entry, and is at most that of a member.
             let limit = usize::try_from(file.size).unwrap_or(0);
             let text = content.read_all(limit)?.unwrap_or_default();
             if file.sha256 != Some(Sha256Digest::of(&text)) {
@@ -320,17 +326,17 @@ impl Unpacker<'_> {
             let content_end = entry.content_at + file.size;
             read = content_end + padding_of(file.size);
             if !is_zero(bytes, content_end, read) {
-                return Err(hidden(self.path, &file));
+                return Err(hidden_data(self.path, &file));
             }
             self.progress.add_bytes(file.size);
             if self.sink.wants(&file) {
-                self.sink.part(&file, 0, &text)?;
-                self.sink.done(&file)?;
+                self.sink.write_chunk(&file, 0, &text)?;
+                self.sink.finish_file(&file)?;
             }
             Ok(())
         })?;
-        match told.next() {
-            None => self.nothing_behind(bytes, read),
+        match listed.next() {
+            None => self.expect_end(bytes, read),
             Some(file) => Err(ArchiveError::damaged(
                 self.path,
                 format!("{} is missing", file.path),
@@ -343,10 +349,10 @@ impl Unpacker<'_> {
             return Err(unlisted_file(self.path));
         };
         let entry = read_head(bytes, self.path)?;
-        if is_told(&entry, &file) {
+        if matches_manifest(&entry, &file) {
             Ok(())
         } else {
-            Err(self.surprise(&entry.name))
+            Err(self.unexpected_entry(&entry.name))
         }
     }
 
@@ -356,20 +362,20 @@ impl Unpacker<'_> {
         file: u64,
         upto: Sha256Digest,
         position: u64,
-    ) -> Result<Done, ArchiveError> {
+    ) -> Result<UnpackedMember, ArchiveError> {
         let (Some(entry), Ok(index)) = (self.files(file, 1).next(), usize::try_from(file)) else {
             return Err(unlisted_file(self.path));
         };
         let left = entry.size.saturating_sub(position);
         let content = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
         if bytes[content..].iter().any(|b| *b != 0) {
-            return Err(hidden(self.path, &entry));
+            return Err(hidden_data(self.path, &entry));
         }
         self.progress.add_bytes(content as u64);
         if self.sink.wants(&entry) {
-            self.sink.part(&entry, position, &bytes[..content])?;
+            self.sink.write_chunk(&entry, position, &bytes[..content])?;
         }
-        Ok(Done::Chunk {
+        Ok(UnpackedMember::Chunk {
             file: index,
             bytes,
             content,
@@ -377,39 +383,41 @@ impl Unpacker<'_> {
         })
     }
 
-    fn surprise(&self, name: &EntryName) -> ArchiveError {
+    fn unexpected_entry(&self, name: &EntryName) -> ArchiveError {
         ArchiveError::unsafe_entry(self.path, name, UNLISTED)
     }
 }
 
-const UNLISTED: &str = "not what the manifest lists here";
+const UNLISTED: &str = "not the entry that the manifest lists";
 
-/// Whether the gzip stream at the beginning of `packed`, which holds `bytes`, ends where `packed`
-/// does. It ends with the checksum and the length of `bytes`. Where that stands earlier too, be it
-/// only as content that did not compress, the stream has to be gone through once more.
-fn ends_with_its_stream(packed: &[u8], bytes: &[u8]) -> bool {
+/// Returns true if the gzip stream that `packed` starts with, and that unpacks to `bytes`, ends
+/// where `packed` ends.
+///
+/// A stream ends with the checksum and length of `bytes`. If these eight bytes also occur earlier,
+/// for instance in content that did not compress, the stream is decoded once more.
+fn is_exactly_one_stream(packed: &[u8], bytes: &[u8]) -> bool {
     let mut crc = Crc::new();
     crc.update(bytes);
     let mut trailer = [0; 8];
     trailer[..4].copy_from_slice(&crc.sum().to_le_bytes());
-    // Members are far below 4 GiB.
+    // Members are much smaller than 4 GiB.
     let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     trailer[4..].copy_from_slice(&len.to_le_bytes());
     match memchr::memmem::find(packed, &trailer) {
         None => false,
         first if first == packed.len().checked_sub(trailer.len()) => true,
-        Some(_) => is_one_stream(packed),
+        Some(_) => decodes_as_one_stream(packed),
     }
 }
 
-/// Whether a gzip stream takes all of `packed`.
-fn is_one_stream(packed: &[u8]) -> bool {
+/// Returns true if one gzip stream takes all of `packed`.
+fn decodes_as_one_stream(packed: &[u8]) -> bool {
     let mut rest = packed;
     let unpacked = io::copy(&mut GzDecoder::new(&mut rest), &mut io::sink());
     unpacked.is_ok() && rest.is_empty()
 }
 
-/// Whether a part of `bytes` is there and all zero.
+/// Returns true if `bytes` has the range `from..to` and it is zero.
 fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
     let range = usize::try_from(from).ok().zip(usize::try_from(to).ok());
     range
@@ -417,12 +425,12 @@ fn is_zero(bytes: &[u8], from: u64, to: u64) -> bool {
         .is_some_and(|part| part.iter().all(|b| *b == 0))
 }
 
-fn hidden(path: &Path, file: &FileEntry) -> ArchiveError {
-    ArchiveError::damaged(path, format!("something hides behind {}", file.path))
+fn hidden_data(path: &Path, file: &FileEntry) -> ArchiveError {
+    ArchiveError::damaged(path, format!("hidden data after {}", file.path))
 }
 
-/// Whether an entry of the tar is the file that the manifest tells of.
-fn is_told(entry: &RawEntry, file: &FileEntry) -> bool {
+/// Returns true if the tar entry is `file` by kind, name and size.
+fn matches_manifest(entry: &RawEntry, file: &FileEntry) -> bool {
     matches!(entry.kind, RawKind::File) && entry.name == file.path && entry.size == file.size
 }
 
@@ -433,7 +441,7 @@ fn unlisted_file(path: &Path) -> ArchiveError {
 pub(super) fn wrong_digest(path: &Path, file: &FileEntry) -> ArchiveError {
     ArchiveError::damaged(
         path,
-        format!("the content of {} does not fit its digest", file.path),
+        format!("the content of {} does not match its digest", file.path),
     )
 }
 
@@ -442,11 +450,11 @@ mod tests {
     use super::*;
     use libdeflater::{CompressionLvl, Compressor};
 
-    /// The four bytes that give `bytes` with them behind it this checksum.
+    /// Returns four bytes that, appended to `bytes`, give the CRC `wanted`.
     fn forge(bytes: &[u8], wanted: u32) -> [u8; 4] {
         let step = |byte: u32| (0..8).fold(byte, |sum, _| (sum >> 1) ^ (0xEDB8_8320 * (sum & 1)));
         let table: Vec<u32> = (0..256).map(step).collect();
-        // Backwards: each step is known by its highest byte.
+        // Walks backwards: the highest byte of each sum determines the table index.
         let (mut sum, mut steps) = (!wanted, Vec::new());
         for _ in 0..4 {
             let index = table.iter().position(|t| t >> 24 == sum >> 24).unwrap();
@@ -465,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn content_that_looks_like_the_end_of_its_stream_is_not_the_end() {
+    fn content_equal_to_the_gzip_trailer_does_not_end_the_stream() {
         const SUM: u32 = 0xDEAD_BEEF;
         let mut bytes = b"before ".to_vec();
         bytes.extend(SUM.to_le_bytes());
@@ -477,10 +485,10 @@ mod tests {
         let len = stored.gzip_compress(&bytes, &mut packed).unwrap();
         packed.truncate(len);
         assert_eq!(packed[len - 8..len - 4], SUM.to_le_bytes(), "as forged");
-        assert!(ends_with_its_stream(&packed, &bytes));
+        assert!(is_exactly_one_stream(&packed, &bytes));
         packed.push(0);
-        assert!(!ends_with_its_stream(&packed, &bytes));
+        assert!(!is_exactly_one_stream(&packed, &bytes));
         packed.extend_from_within(len - 8..len);
-        assert!(!ends_with_its_stream(&packed, &bytes));
+        assert!(!is_exactly_one_stream(&packed, &bytes));
     }
 }

@@ -1,20 +1,29 @@
-//! Whether the names and links in an archive are safe to put back.
+//! Checks that the names and links of an archive are safe to restore.
 
 use super::ArchiveError;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::manifest::{FolderEntry, LinkEntry, Manifest, OUTSIDE_DATABASES};
+use super::manifest::{ArchiveManifest, EXTERNAL_DATABASES_FOLDER, FolderEntry, LinkEntry};
 use super::name_table::NameSet;
 use crate::codex::home::{self, Kind, kind_of};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Component, Path, PathBuf};
 
-/// Whether the manifest itself asks for nothing unsafe.
-pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), ArchiveError> {
+/// Checks all names and links of a manifest.
+///
+/// # Errors
+/// Names the first unsafe entry, or a file without a digest.
+pub(super) fn check_manifest(path: &Path, manifest: &ArchiveManifest) -> Result<(), ArchiveError> {
     let (files, folders) = (&manifest.files, &manifest.folders);
-    check_names(path, files, folders, &manifest.links, Clash::OfCodexNames)?;
-    // What counts for nothing must not be what counts.
+    check_names(
+        path,
+        files,
+        folders,
+        &manifest.links,
+        CaseClashScope::CodexNames,
+    )?;
+    // A name that is both void and a file would make the result depend on the reader.
     let void: HashSet<_> = manifest.void.iter().collect();
     let links = manifest.links.iter().map(|l| l.path.clone());
     let others = folders.iter().map(|f| f.path.clone()).chain(links);
@@ -35,62 +44,68 @@ pub(super) fn check_manifest(path: &Path, manifest: &Manifest) -> Result<(), Arc
     }
     for name in files.iter().map(|f| f.path).chain(others) {
         let kind = kind_of(name.as_path());
-        let outside_database = name.as_path().parent() == Some(Path::new(OUTSIDE_DATABASES))
+        let outside_database = name.as_path().parent()
+            == Some(Path::new(EXTERNAL_DATABASES_FOLDER))
             && name
                 .as_path()
                 .file_name()
                 .is_some_and(|n| kind_of(Path::new(n)) == Kind::Database);
-        if name.is_own() && !outside_database {
+        if name.is_reserved() && !outside_database {
             return Err(ArchiveError::unsafe_entry(
                 path,
                 &name,
-                "a name that is ours",
+                "a name reserved for codex-manager",
             ));
         }
-        // Folded into the database by whoever made the archive. SQLite believes what stands beside
-        // a database, down to removing files that a journal names.
+        // Archives of this program have no SQLite journals: their content is in the database's
+        // snapshot. SQLite trusts a journal beside a database, and even removes files that it
+        // names.
         if kind == Kind::DatabaseSidecar {
             return Err(ArchiveError::unsafe_entry(
                 path,
                 &name,
-                "a journal beside a database",
+                "a SQLite journal beside a database",
             ));
         }
     }
     Ok(())
 }
 
-/// Which names may not differ in letter case alone.
+/// The names that must differ in more than letter case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Clash {
-    /// Codex's own top-level names. Others may stand twice on a disk that keeps case, and our own
-    /// archives list what such a disk held.
-    OfCodexNames,
-    /// All of them.
-    OfAll,
+pub(super) enum CaseClashScope {
+    /// Top-level names of Codex. Other names may differ in case only, because archives of this
+    /// program list what a case-sensitive disk had.
+    CodexNames,
+    /// All names of the archive.
+    AllNames,
 }
 
-/// Checks names against each other: no duplicate, no second spelling, no file that is also a
-/// folder, nothing below a link, no link out, none of Codex's own files as a link.
+/// Checks names against each other: no duplicates, no names that differ only in case as far as
+/// `clash` says, no file that is also a folder, no entry below a link, no link out of the home, and
+/// no link in place of a file of Codex.
+///
+/// # Errors
+/// Names the first entry that breaks a rule.
 pub(super) fn check_names(
     archive: &Path,
     files: &FileList,
     folders: &[FolderEntry],
     links: &[LinkEntry],
-    clash: Clash,
+    clash: CaseClashScope,
 ) -> Result<(), ArchiveError> {
     let refuse = |name: &EntryName, reason| Err(ArchiveError::unsafe_entry(archive, name, reason));
     let of_files = || files.iter().map(|f| f.path);
     let of_links = || links.iter().map(|l| l.path.clone());
     let of_folders = || folders.iter().map(|f| f.path.clone());
-    let mut leaves = NameSet::sharing(files.names());
-    let mut seen = NameSet::sharing(files.names());
-    // Few, unless all are compared: only they can clash by letter case.
+    let mut leaves = NameSet::with_names(files.names());
+    let mut seen = NameSet::with_names(files.names());
+    // Only the names that can clash are stored, usually few.
     let mut folded: HashMap<String, EntryName> = HashMap::new();
     for name in of_files().chain(of_links()).chain(of_folders()) {
         let is_top = name.as_path().components().count() == 1;
-        if clash == Clash::OfAll || (is_top && home::is_codex_name(name.top())) {
-            match folded.insert(name.folded(), name.clone()) {
+        if clash == CaseClashScope::AllNames || (is_top && home::is_codex_name(name.top())) {
+            match folded.insert(name.case_folded(), name.clone()) {
                 Some(other) if other != name => {
                     return refuse(&name, "differs from another only in letter case");
                 }
@@ -105,26 +120,30 @@ pub(super) fn check_names(
         }
     }
     drop((folded, seen));
-    let mut below = Below::new(&leaves);
+    let mut ancestors = AncestorLookup::new(&leaves);
     let places = of_files().map(|name| (name, true));
     for (name, is_file) in places.chain(of_folders().map(|name| (name, false))) {
         check_place(archive, &name, is_file)?;
-        if below.has(name.as_path()) {
-            return refuse(&name, "lies below a file or link");
+        if ancestors.is_below(name.as_path()) {
+            return refuse(&name, "is below a file or link");
         }
     }
     for link in links {
         check_link(archive, link)?;
-        if below.has(link.path.as_path()) {
-            return refuse(&link.path, "lies below a file or link");
+        if ancestors.is_below(link.path.as_path()) {
+            return refuse(&link.path, "is below a file or link");
         }
     }
     Ok(())
 }
 
-/// Whether no two of these names, nor folders that they are in, differ in letter case alone: a disk that
-/// ignores case would take them for one. Most are only known by hashes meanwhile.
-pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
+/// Checks that no two of these names, nor two of their parents, differ only in letter case: a disk
+/// that ignores case would merge them. Compares hashes first, to save memory; `names` is iterated
+/// twice if two hashes collide.
+///
+/// # Errors
+/// Names the second of two such names.
+pub(in crate::archive) fn check_case_collisions<I: Iterator<Item = EntryName>>(
     archive: &Path,
     names: impl Fn() -> I,
 ) -> Result<(), ArchiveError> {
@@ -132,7 +151,7 @@ pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
     let folded = |path: &Path| path.to_string_lossy().to_lowercase();
     let mut spellings: HashMap<u64, u64> = HashMap::new();
     let mut clashing: HashSet<u64> = HashSet::new();
-    each_with_its_folders(names(), |path| {
+    visit_with_parents(names(), |path| {
         let (one, exact) = (hashes.hash_one(folded(path)), hashes.hash_one(path));
         if *spellings.entry(one).or_insert(exact) != exact {
             clashing.insert(one);
@@ -144,7 +163,7 @@ pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
         return Ok(());
     }
     let mut first: HashMap<String, PathBuf> = HashMap::new();
-    each_with_its_folders(names(), |path| {
+    visit_with_parents(names(), |path| {
         let text = folded(path);
         if !clashing.contains(&hashes.hash_one(&text)) {
             return Ok(());
@@ -161,8 +180,8 @@ pub(in crate::archive) fn check_spellings<I: Iterator<Item = EntryName>>(
     })
 }
 
-/// Gives each name, and the folders that it is in unless those are of the name before as well.
-fn each_with_its_folders(
+/// Visits each name and its parents, except the parents that the name before it has as well.
+fn visit_with_parents(
     names: impl Iterator<Item = EntryName>,
     mut visit: impl FnMut(&Path) -> Result<(), ArchiveError>,
 ) -> Result<(), ArchiveError> {
@@ -183,16 +202,16 @@ fn each_with_its_folders(
     Ok(())
 }
 
-/// Tells which paths lie below a name of a set.
-pub(super) struct Below<'a> {
+/// Finds paths that are below a name of a set.
+pub(super) struct AncestorLookup<'a> {
     names: &'a NameSet,
-    /// The folder that was looked at last, and how many of its components lead to a name of the set:
-    /// names follow each other by their folders mostly.
+    /// The folder of the previous lookup, and the number of its components that form a name of the
+    /// set. Adjacent names usually share a folder.
     last: PathBuf,
     found: Option<usize>,
 }
 
-impl<'a> Below<'a> {
+impl<'a> AncestorLookup<'a> {
     pub(super) fn new(names: &'a NameSet) -> Self {
         Self {
             names,
@@ -201,7 +220,7 @@ impl<'a> Below<'a> {
         }
     }
 
-    pub(super) fn has(&mut self, path: &Path) -> bool {
+    pub(super) fn is_below(&mut self, path: &Path) -> bool {
         let folder = path.parent().unwrap_or(Path::new(""));
         if self.last != folder {
             let both = self.last.components().zip(folder.components());
@@ -209,14 +228,15 @@ impl<'a> Below<'a> {
             self.found = self
                 .found
                 .filter(|count| *count <= known)
-                .or_else(|| self.look(folder, known));
+                .or_else(|| self.search(folder, known));
             self.last = folder.to_path_buf();
         }
         self.found.is_some()
     }
 
-    /// What has been looked at is not looked at again: a path of very many folders takes long.
-    fn look(&self, folder: &Path, known: usize) -> Option<usize> {
+    /// Searches `folder` and its parents, except the first `known` components, which the previous
+    /// lookup searched. Without that, a very deep path takes quadratic time.
+    fn search(&self, folder: &Path, known: usize) -> Option<usize> {
         let count = folder.components().count();
         let new = folder.ancestors().zip((known + 1..=count).rev());
         let (_, at) = new.filter(|(above, _)| self.names.contains(above)).last()?;
@@ -224,7 +244,7 @@ impl<'a> Below<'a> {
     }
 }
 
-/// Nothing that is no file may stand in the place of a file of Codex's.
+/// Fails if a folder would take the place of a file of Codex.
 fn check_place(archive: &Path, name: &EntryName, is_file: bool) -> Result<(), ArchiveError> {
     let top = Path::new(name.top());
     let needs_folder = !is_file || name.as_path() != top;
@@ -241,9 +261,8 @@ fn check_link(archive: &Path, link: &LinkEntry) -> Result<(), ArchiveError> {
     }
 }
 
-/// Why there can be no folder at `path` (relative to the home), if so. Codex's own files are files at
-/// the top: a folder in the place of one would replace it. One that only ends as databases do is the
-/// user's.
+/// Returns the reason if there must be no folder at `path` (relative to the home): it would replace
+/// a file of Codex. A folder whose name only ends like a database is allowed.
 pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> {
     let is_codex_file = match kind_of(path) {
         Kind::Auth | Kind::Config | Kind::InstallationId => true,
@@ -251,19 +270,20 @@ pub(in crate::archive) fn misplaced_folder(path: &Path) -> Option<&'static str> 
         _ => false,
     };
     let is_top = path.components().count() == 1;
-    (is_top && is_codex_file).then_some("a folder in the place of a login, settings or database")
+    (is_top && is_codex_file).then_some("a folder in place of a login, settings or database")
 }
 
-/// Why there can be no link at `path` (relative to the home) with this `target`, if so.
+/// Returns the reason if there must be no symbolic link to `target` at `path` (relative to the
+/// home).
 pub(in crate::archive) fn misplaced_link(path: &Path, target: &Path) -> Option<&'static str> {
     if !kind_of(path).can_be_link() {
-        return Some("a link in the place of a login, settings, database or list of Codex's");
+        return Some("a link in place of a login, settings, database or list of Codex");
     }
     (!stays_inside(path, target)).then_some("a link out of the home")
 }
 
-/// The target of the link at `path` (relative to the home) as an archive holds it: absolute text that
-/// means the `home` itself is kept as the relative link that it is.
+/// Returns the target of the link at `path` (relative to the home) in archive form: an absolute
+/// target inside `home` becomes relative.
 pub(in crate::archive) fn portable_target(home: &Path, path: &Path, target: &Path) -> PathBuf {
     let Ok(rest) = target.strip_prefix(home) else {
         return target.to_path_buf();
@@ -276,9 +296,9 @@ pub(in crate::archive) fn portable_target(home: &Path, path: &Path, target: &Pat
     }
 }
 
-/// Whether a link at `path` (relative to the home) with `target` stays in the home, by its text. Its
-/// folder is one, but what the target names may be another link: what a `..` behind a name leads to
-/// cannot be told.
+/// Returns true if a link at `path` (relative to the home) leads into the home, judged by the text
+/// of `target`. A `..` after a name is refused: the name may be another link, so the result is
+/// unknown.
 fn stays_inside(path: &Path, target: &Path) -> bool {
     let mut depth = path.components().count().saturating_sub(1);
     if target.as_os_str().is_empty() {
@@ -301,16 +321,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_a_disk_without_case_takes_for_one_are_refused() {
+    fn names_that_differ_only_in_case_are_refused() {
         let check = |names: &[&str]| {
             let names: Vec<_> = names
                 .iter()
                 .map(|name| EntryName::of_path(Path::new(name)).unwrap())
                 .collect();
-            check_spellings(Path::new("x.tar.gz"), || names.iter().cloned())
+            check_case_collisions(Path::new("x.tar.gz"), || names.iter().cloned())
         };
         check(&["notes.txt", "skills/a/x", "skills/b/x"]).unwrap();
-        // Folders alone would become one, with the files of both.
+        // Two such folders would become one, with the files of both.
         for (second, named) in [
             ("Notes.txt", "Notes.txt"),
             ("skills/A/x", "skills/A/x"),
@@ -326,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_inside_only_where_no_name_comes_before_a_step_up() {
+    fn stays_inside_refuses_a_parent_step_after_a_name() {
         for (path, target, stays) in [
             ("skills/a/l", "../b", true),
             ("skills/a/l", "../../x", true),

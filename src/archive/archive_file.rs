@@ -1,7 +1,7 @@
-//! The bytes of an archive as the disk gives them.
+//! An archive file that keeps disk errors apart from damaged content.
 //!
-//! Decoders and parsers make one kind of error of what the disk refuses and of what the bytes say.
-//! Only the second is damage, so the first is remembered here.
+//! Decoders and parsers return one error kind for a failed read and for invalid bytes. Only invalid
+//! bytes mean that the archive is damaged, so the first failed read is recorded here.
 
 use super::ArchiveError;
 use crate::io::IoContext;
@@ -10,14 +10,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// An open archive that remembers the first error of the disk.
+/// An open archive that records its first read error.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct ArchiveFile {
     file: File,
     refused: RefCell<Option<io::Error>>,
 }
 
-impl Read for &Source {
+impl Read for &ArchiveFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         (&self.file).read(buffer).map_err(|e| {
             if e.kind() == io::ErrorKind::Interrupted {
@@ -30,16 +30,16 @@ impl Read for &Source {
     }
 }
 
-/// Gives the rest of `file`, which lies at `path`, to `work`.
+/// Runs `work` on the rest of `file`, the archive at `path`.
 ///
 /// # Errors
-/// That of the disk, if it refused to read, whatever `work` made of it; else that of `work`.
-pub(super) fn reading<T>(
+/// Returns the first read error of the disk, if there was one, else the error of `work`.
+pub(super) fn read_with<T>(
     path: &Path,
     file: File,
-    work: impl FnOnce(&Source) -> Result<T, ArchiveError>,
+    work: impl FnOnce(&ArchiveFile) -> Result<T, ArchiveError>,
 ) -> Result<T, ArchiveError> {
-    let source = Source {
+    let source = ArchiveFile {
         file,
         refused: RefCell::default(),
     };

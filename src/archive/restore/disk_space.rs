@@ -1,28 +1,28 @@
-//! Whether there is room for what a restore stages, on each disk that it stages something on: the home's,
-//! those that links and mounts in the home lead to, and that of databases outside of it.
+//! Checks the free space on every disk that a restore stages on: those of the home, of links and
+//! mounts in it, and of databases outside of it.
 
 use super::plan::RestorePlan;
-use super::stage::Root;
+use super::stage::StageRoot;
 use crate::archive::ArchiveError;
-use crate::archive::manifest::{Holds, OUTSIDE_DATABASES};
-use crate::archive::reader::Archive;
+use crate::archive::manifest::{EXTERNAL_DATABASES_FOLDER, MemberContents};
+use crate::archive::reader::ArchiveReader;
 use crate::codex::home::{Kind, kind_of};
 use crate::io::space;
 use std::path::{Path, PathBuf};
 
-/// What is asked of disks.
+/// The queries about disks.
 pub(super) trait Disks {
-    /// Which disk an existing folder is on; `None` where the system does not say.
+    /// Returns the id of the disk of an existing folder; `None` if the system does not know it.
     fn disk_of(&self, folder: &Path) -> Option<u64>;
 
-    /// How many bytes may still be written there; `None` where the system does not say.
+    /// Returns the bytes that can still be written there; `None` if the system does not know it.
     fn free_bytes(&self, folder: &Path) -> Option<u64>;
 }
 
-/// Those of this machine.
-pub(super) struct System;
+/// The disks of this machine.
+pub(super) struct SystemDisks;
 
-impl Disks for System {
+impl Disks for SystemDisks {
     fn disk_of(&self, folder: &Path) -> Option<u64> {
         space::disk_of(folder)
     }
@@ -32,27 +32,27 @@ impl Disks for System {
     }
 }
 
-/// So many bytes will be written below a folder.
+/// The number of bytes that will be written below a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Need {
-    /// It, or what is above it, exists.
+pub(super) struct SpaceNeed {
+    /// The folder may not exist yet.
     pub(super) folder: PathBuf,
     pub(super) bytes: u64,
 }
 
-/// What a plan stages: most of it in `staging`, what is below a linked root beside that, and databases
-/// for a folder `outside` of the home there as well, where that is on another disk.
+/// Returns the space that a plan needs: in `staging`, beside the targets of linked roots, and in
+/// the folder `outside` of the databases, if that is on another disk.
 pub(super) fn needs(
-    archive: &Archive,
+    archive: &ArchiveReader,
     plan: &RestorePlan,
     staging: &Path,
-    linked: &[Root],
+    linked: &[StageRoot],
     outside: Option<&Path>,
     disks: &dyn Disks,
-) -> Vec<Need> {
-    let mut needs: Vec<Need> = std::iter::once(staging)
+) -> Vec<SpaceNeed> {
+    let mut needs: Vec<SpaceNeed> = std::iter::once(staging)
         .chain(linked.iter().map(|root| root.staged.as_path()))
-        .map(|folder| Need {
+        .map(|folder| SpaceNeed {
             folder: folder.to_path_buf(),
             bytes: 0,
         })
@@ -61,12 +61,12 @@ pub(super) fn needs(
     let from_outside = plan.has_outside_databases();
     let is_for_outside = |path: &Path| {
         if from_outside {
-            path.starts_with(OUTSIDE_DATABASES)
+            path.starts_with(EXTERNAL_DATABASES_FOLDER)
         } else {
             kind_of(path) == Kind::Database
         }
     };
-    let mut beyond = 0_u64;
+    let mut outside_bytes = 0_u64;
     let place = |path: &Path| {
         let root = linked
             .iter()
@@ -81,37 +81,38 @@ pub(super) fn needs(
         let bytes = &mut needs[place(path)].bytes;
         *bytes = bytes.saturating_add(file.size);
         if outside.is_some() && is_for_outside(path) {
-            beyond = beyond.saturating_add(file.size);
+            outside_bytes = outside_bytes.saturating_add(file.size);
         }
     }
-    for (path, bytes) in holes(archive) {
+    for (path, bytes) in zero_chunks(archive) {
         if plan.writes.contains(&path) {
             let needed = &mut needs[place(&path)].bytes;
             *needed = needed.saturating_sub(bytes);
         }
     }
-    needs.extend(outside.map(|folder| Need {
+    needs.extend(outside.map(|folder| SpaceNeed {
         folder: folder.to_path_buf(),
-        bytes: beyond,
+        bytes: outside_bytes,
     }));
     needs
 }
 
-/// Whether what is staged in `staging` has to be copied to get into `folder`. Unknown disks count as one.
+/// Returns true if a file must be copied, not renamed, to get from `staging` to `folder`. False if
+/// a disk is unknown.
 pub(super) fn is_on_another_disk(folder: &Path, staging: &Path, disks: &dyn Disks) -> bool {
-    let disk = |folder: &Path| disks.disk_of(existing(folder));
+    let disk = |folder: &Path| disks.disk_of(nearest_existing_folder(folder));
     let (one, other) = (disk(folder), disk(staging));
     one.is_some() && other.is_some() && one != other
 }
 
-/// Refuses what does not find room: `needs` on one disk count together.
+/// Fails if a disk has too little space for the sum of the `needs` on it.
 ///
 /// # Errors
-/// [`ArchiveError::NoSpace`], with the first folder on the disk that is too small.
-pub(super) fn check(needs: &[Need], disks: &dyn Disks) -> Result<(), ArchiveError> {
+/// [`ArchiveError::NoSpace`] with the first folder on that disk.
+pub(super) fn check(needs: &[SpaceNeed], disks: &dyn Disks) -> Result<(), ArchiveError> {
     let mut left: Vec<(&Path, Option<u64>, u64)> = Vec::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
-        let folder = existing(&need.folder);
+        let folder = nearest_existing_folder(&need.folder);
         let disk = disks.disk_of(folder);
         let known = left
             .iter_mut()
@@ -133,26 +134,26 @@ pub(super) fn check(needs: &[Need], disks: &dyn Disks) -> Result<(), ArchiveErro
     Ok(())
 }
 
-/// The nearest folder that exists at `folder` or above it.
-fn existing(folder: &Path) -> &Path {
+/// Returns the nearest existing folder at `folder` or above it.
+fn nearest_existing_folder(folder: &Path) -> &Path {
     let mut above = folder.ancestors().filter(|path| path.is_dir());
     above.next().unwrap_or(folder)
 }
 
-/// Chunks of large files that are zeros, as far as their members tell: nothing packs as well as zeros do,
-/// to a thousandth. They are holes again and need no room. Found out without unpacking them.
-fn holes(archive: &Archive) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
-    const ZEROS_PACK_BY: u64 = 900;
+/// Returns the chunks of large files that contain only zeros, judged by the size of their members:
+/// nothing else compresses by a factor of 900. They become holes and need no space.
+fn zero_chunks(archive: &ArchiveReader) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
+    const MIN_ZERO_CHUNK_RATIO: u64 = 900;
     let manifest = archive.manifest();
     let members = manifest.into_iter().flat_map(|manifest| {
         let zeros = manifest
             .members
             .iter()
-            .filter(|member| member.size / ZEROS_PACK_BY > member.len);
+            .filter(|member| member.size / MIN_ZERO_CHUNK_RATIO > member.len);
         zeros.map(move |member| (manifest, member))
     });
     members.filter_map(|(manifest, member)| match member.holds {
-        Holds::Chunk(file, _) => {
+        MemberContents::Chunk(file, _) => {
             let name = manifest.files.name(usize::try_from(file).ok()?)?;
             Some((name.as_path().to_path_buf(), member.size))
         }
@@ -164,18 +165,18 @@ fn holes(archive: &Archive) -> impl Iterator<Item = (PathBuf, u64)> + '_ {
 mod tests {
     use super::*;
 
-    /// Disks by the beginning of a path, and their room.
-    struct Made(&'static [(&'static str, u64)]);
+    /// Disks by the last component of a path, with their free bytes.
+    struct FakeDisks(&'static [(&'static str, u64)]);
 
-    impl Made {
+    impl FakeDisks {
         fn place(&self, folder: &Path) -> Option<usize> {
             self.0.iter().position(|(begin, _)| folder.ends_with(begin))
         }
     }
 
-    impl Disks for Made {
+    impl Disks for FakeDisks {
         fn disk_of(&self, folder: &Path) -> Option<u64> {
-            // The first two are one.
+            // The first two folders are on one disk.
             Some(self.place(folder)?.max(1) as u64)
         }
 
@@ -185,16 +186,16 @@ mod tests {
     }
 
     #[test]
-    fn each_disk_needs_room_for_all_that_comes_onto_it() {
+    fn each_disk_needs_space_for_the_sum_of_its_needs() {
         let root = tempfile::tempdir().unwrap();
         for name in ["home", "beside", "other"] {
             std::fs::create_dir(root.path().join(name)).unwrap();
         }
-        let disks = Made(&[("home", 100), ("beside", 100), ("other", 50)]);
+        let disks = FakeDisks(&[("home", 100), ("beside", 100), ("other", 50)]);
         let short = |needs: &[(&str, u64)]| {
             let needs: Vec<_> = needs
                 .iter()
-                .map(|(name, bytes)| Need {
+                .map(|(name, bytes)| SpaceNeed {
                     folder: root.path().join(name),
                     bytes: *bytes,
                 })
@@ -213,16 +214,16 @@ mod tests {
             }
         };
         assert_eq!(short(&[("home", 100), ("other", 50)]), None);
-        // A folder that is not there yet is on the disk of what is above it.
+        // A missing folder counts as on the disk of its nearest existing ancestor.
         let found = short(&[("home", 1), ("other/new/deep", 51)]);
         assert_eq!(found, Some(("other".into(), 51, 50)));
         let found = short(&[("home", 60), ("beside", 60)]);
         assert_eq!(found, Some(("home".into(), 120, 100)));
-        // Where nothing is known nothing is refused.
-        let needs = [Need {
+        // Unknown disks refuse nothing.
+        let needs = [SpaceNeed {
             folder: root.path().join("unknown/x"),
             bytes: u64::MAX,
         }];
-        check(&needs, &Made(&[])).unwrap();
+        check(&needs, &FakeDisks(&[])).unwrap();
     }
 }

@@ -1,18 +1,19 @@
-//! One file a conversation: of two that hold the same, one is captured.
+//! Duplicate rollouts: of several files with the same conversation, one is archived.
 
 use super::name_table::NameSet;
-use super::scan::{LeftOut, Scan};
+use super::scan::{HomeScan, PathNote};
 use crate::codex::home::kind_of;
 use crate::codex::rollout::{self, ConversationFile, Relation};
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
-/// Where a conversation stands twice (plain and compressed, archived and not), keeps the copy that
-/// has all of it. Copies that have diverged are both kept: nothing is lost here.
-pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
+/// Removes duplicate rollouts from `scan` (plain and compressed, archived and not) and lists them
+/// as excluded. The most complete file stays. Files that diverged all stay, so no turn is lost.
+/// Returns the conversations with more than one file.
+pub(super) fn drop_duplicates(scan: &mut HomeScan) -> DuplicateConversations {
     let conversation = |i: usize| of(scan.files.name(i)?.as_path());
-    // By a hash first: the names of all would take as much as the list itself.
+    // Compares hashes first: a table of all names would need as much memory as the file list.
     let hashes = RandomState::new();
     let hash = |i: usize| Some(hashes.hash_one(conversation(i)?.name));
     let mut all: Vec<u64> = Vec::with_capacity(scan.files.len());
@@ -22,7 +23,7 @@ pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
     let twice: HashSet<u64> = twice.collect();
     drop(all);
     if twice.is_empty() {
-        return Copies::default();
+        return DuplicateConversations::default();
     }
     let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
     for i in 0..scan.files.len() {
@@ -36,14 +37,14 @@ pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
         let name = scan.files.name(i);
         name.map(|n| scan.places.source(&n)).unwrap_or_default()
     };
-    let mut dropped = NameSet::sharing(scan.files.names());
+    let mut dropped = NameSet::with_names(scan.files.names());
     let mut leave_out = |i: usize| dropped.extend(scan.files.name(i));
     for copies in by_name.into_values().filter(|c| c.len() > 1) {
         let mut best = copies[0];
         for &other in &copies[1..] {
             let relation = rollout::compare(&source(best), &source(other));
             match relation {
-                // Equal texts: the plain file wins, as it does for Codex.
+                // For equal texts Codex uses the plain file.
                 Ok(Relation::Equal) => {
                     let zst = |i: usize| conversation(i).is_some_and(|c| c.compressed);
                     let loser = if zst(best) && !zst(other) {
@@ -68,22 +69,23 @@ pub(super) fn keep_one_file_each(scan: &mut Scan) -> Copies {
         }
     }
     scan.files.remove_all(&dropped);
-    let reason = "the same conversation stands elsewhere";
+    let reason = "another file has the same conversation";
     let left_out = dropped.sorted().into_iter();
     scan.excluded
-        .extend(left_out.map(|name| LeftOut::new(name.as_path(), reason)));
-    Copies { hashes, twice }
+        .extend(left_out.map(|name| PathNote::new(name.as_path(), reason)));
+    DuplicateConversations { hashes, twice }
 }
 
-/// The conversations that more than one file was listed of.
+/// The conversations of a scan that have more than one file, as hashes of their names.
 #[derive(Debug, Default)]
-pub(super) struct Copies {
+pub(super) struct DuplicateConversations {
     hashes: RandomState,
     twice: HashSet<u64>,
 }
 
-impl Copies {
-    /// Whether a file is of one of them; seldom also one that is not.
+impl DuplicateConversations {
+    /// Returns true if the rollout at `path` belongs to such a conversation. A hash collision can
+    /// give a false positive, never a false negative.
     pub(super) fn has(&self, path: &Path) -> bool {
         !self.twice.is_empty()
             && of(path).is_some_and(|c| self.twice.contains(&self.hashes.hash_one(c.name)))

@@ -1,7 +1,7 @@
-//! What somebody wrote after a restore was killed, in what its recovery is about to drop: it is left
-//! beside the live name.
+//! Keeps later writes: files that were written after a restore was killed, in a state that its
+//! recovery is about to remove. They stay beside the live path.
 
-use super::super::step::{Step, move_beside, rename};
+use super::super::step::{ExchangeStep, move_beside, rename};
 use crate::codex::home::{Kind, kind_of};
 use crate::io::file_id::look;
 use crate::io::{IoContext, IoError, atomic, tree};
@@ -9,27 +9,29 @@ use serde::{Deserialize, Serialize};
 use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 
-/// What is to be kept of one side of a step that a recovery exchanges itself: until then it was live.
+/// The later writes of a side that was live until the recovery moved it away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(in super::super) enum Late {
-    /// What was changed within the folder.
-    Within,
-    /// All of it: it came after the restore was killed.
-    Whole,
+pub(in super::super) enum LateWrites {
+    /// Changed files inside the folder.
+    #[serde(rename = "within")]
+    FilesInside,
+    #[serde(rename = "whole")]
+    /// The whole file or folder, because it was created after the kill.
+    WholeEntry,
 }
 
-/// The clock of the file system that `folder` is on, in nanoseconds since 1970.
-pub(super) fn clock_of(folder: &Path) -> Result<i64, IoError> {
+/// Returns the time of the clock of `folder`'s file system, in nanoseconds since 1970. Creates a
+/// file for it, because that clock may differ from the system's.
+pub(super) fn filesystem_clock_ns(folder: &Path) -> Result<i64, IoError> {
     let probe = folder.join("clock");
     drop(atomic::create_private(&probe)?);
     let meta = probe.symlink_metadata().at("look at", &probe)?;
     tree::remove(&probe)?;
-    Ok(written_ns(&meta))
+    Ok(modified_ns(&meta))
 }
 
-/// When the content was written, as far as nobody has set that time.
-pub(super) fn written_ns(meta: &Metadata) -> i64 {
+/// Returns the mtime in nanoseconds. Programs can set it.
+pub(super) fn modified_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -41,7 +43,8 @@ pub(super) fn written_ns(meta: &Metadata) -> i64 {
     }
 }
 
-/// When the file was changed in any way, or got its name.
+/// Returns the ctime in nanoseconds: the last change of content, metadata or name. Elsewhere than
+/// on Unix, the later of mtime and birth time.
 fn changed_ns(meta: &Metadata) -> i64 {
     #[cfg(unix)]
     {
@@ -61,46 +64,47 @@ fn nanoseconds(seconds: i64, more: i64) -> i64 {
 
 #[cfg(not(unix))]
 fn since_1970(at: std::io::Result<std::time::SystemTime>) -> i64 {
-    let since = at
+    let since_ns = at
         .ok()
         .and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-    since.map_or(0, |since| {
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    since_ns.map_or(0, |since_ns| {
+        i64::try_from(since_ns.as_nanos()).unwrap_or(i64::MAX)
     })
 }
 
-/// Whether it was written to after this instant. A time in the future alone does not say so.
-pub(in super::super) fn is_written_since(meta: &Metadata, since: i64) -> bool {
-    written_ns(meta) > since && changed_ns(meta) > since
+/// Returns true if the file was written after `since_ns`. Needs both times, because a program can
+/// set an mtime in the future.
+pub(in super::super) fn is_written_since(meta: &Metadata, since_ns: i64) -> bool {
+    modified_ns(meta) > since_ns && changed_ns(meta) > since_ns
 }
 
-/// Looks through what a recovery drops.
-pub(super) struct Finder<'a> {
+/// Finds later writes in the state that a recovery removes.
+pub(super) struct LateWriteFinder<'a> {
     /// The home that was restored.
     pub(super) home: &'a Path,
-    /// Its login, which goes a way of its own.
+    /// The path of its login, which [`super::RecoveryGuard`] handles.
     pub(super) auth_json: &'a Path,
 }
 
-impl Finder<'_> {
-    /// Leaves what was written after `since` into the side of `step` that is staged now beside its live
-    /// name; gives where. `scratch` is a name of ours for this step, on its file system.
-    pub(super) fn keep(
+impl LateWriteFinder<'_> {
+    /// Moves later writes in the staged side of `step` beside its live path, and returns where.
+    /// `scratch` is a folder for this step on the same file system.
+    pub(super) fn keep_late_writes(
         &self,
-        step: &Step,
-        since: i64,
+        step: &ExchangeStep,
+        since_ns: i64,
         scratch: &Path,
     ) -> Result<Option<PathBuf>, IoError> {
         if let Some((_, meta)) = look(&step.staged)?
-            && !self.is_worthless(&step.live)
+            && !self.is_disposable(&step.live)
         {
-            let is_late = step.late == Some(Late::Whole);
-            if is_late || !meta.is_dir() && is_written_since(&meta, since) {
+            let is_late = step.late_writes == Some(LateWrites::WholeEntry);
+            if is_late || !meta.is_dir() && is_written_since(&meta, since_ns) {
                 return move_beside(&step.staged, &step.live).map(Some);
             }
             if meta.is_dir() {
                 let mut names = Vec::new();
-                self.list(step, since, Path::new(""), false, &mut names)?;
+                self.collect_late_files(step, since_ns, Path::new(""), false, &mut names)?;
                 for name in names {
                     let (from, to) = (step.staged.join(&name), scratch.join(&name));
                     atomic::create_private_folder(atomic::parent_of(&to))?;
@@ -108,7 +112,7 @@ impl Finder<'_> {
                 }
             }
         }
-        // Also what a recovery put there that was killed then.
+        // Includes files that an interrupted recovery put there.
         if look(scratch)?.is_none() {
             return Ok(None);
         }
@@ -116,11 +120,11 @@ impl Finder<'_> {
         move_beside(scratch, &step.live).map(Some)
     }
 
-    /// The files below `folder` of the staged side that are to be kept.
-    fn list(
+    /// Collects the files below `folder` of the staged side that have to be kept.
+    fn collect_late_files(
         &self,
-        step: &Step,
-        since: i64,
+        step: &ExchangeStep,
+        since_ns: i64,
         folder: &Path,
         is_new: bool,
         names: &mut Vec<PathBuf>,
@@ -132,24 +136,24 @@ impl Finder<'_> {
             let Some((id, meta)) = look(&step.staged.join(&name))? else {
                 continue;
             };
-            let is_changed = changed_ns(&meta) > since && step.late.is_some();
+            let is_changed = changed_ns(&meta) > since_ns && step.late_writes.is_some();
             if meta.is_dir() {
-                // What lies in a folder that was moved here is not changed itself.
+                // Files in a folder that was moved here have no new ctime themselves.
                 let is_new = is_new || (is_changed && live.is_none());
-                self.list(step, since, &name, is_new, names)?;
+                self.collect_late_files(step, since_ns, &name, is_new, names)?;
                 continue;
             }
             let is_both = live.is_some_and(|(live, _)| live.is(id));
-            let is_late = is_new || is_changed || is_written_since(&meta, since);
-            if is_late && !is_both && !self.is_worthless(&step.live.join(&name)) {
+            let is_late = is_new || is_changed || is_written_since(&meta, since_ns);
+            if is_late && !is_both && !self.is_disposable(&step.live.join(&name)) {
                 names.push(name);
             }
         }
         Ok(())
     }
 
-    /// Whether Codex makes it again; the login is kept elsewhere.
-    fn is_worthless(&self, live: &Path) -> bool {
+    /// Returns true for files that Codex creates again, and for the login, which is handled apart.
+    fn is_disposable(&self, live: &Path) -> bool {
         let transient = |name: &Path| {
             let is_index = name.as_os_str().as_encoded_bytes().ends_with(b"-shm");
             match kind_of(name) {

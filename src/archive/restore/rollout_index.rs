@@ -1,4 +1,5 @@
-//! Where the file of each conversation is, by the conversation's id, without a text for each.
+//! The rollout of each conversation, by id. Stores hashes of ids, because a home can have half a
+//! million conversations.
 
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameId, NameSet, NameTable};
@@ -10,22 +11,23 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Rollouts by id.
+/// Rollouts by the id of their conversation.
 #[derive(Debug, Default)]
-pub(super) struct Rollouts {
+pub(super) struct RolloutIndex {
     names: Arc<NameTable>,
-    /// By a hash of the id.
+    /// By a hash of the id. A collision only hides an entry, because [`RolloutIndex::get`] compares
+    /// the id.
     by_id: HashMap<u64, NameId>,
     hashes: RandomState,
     files: NameSet,
 }
 
-impl Rollouts {
-    /// The rollouts among `files`.
-    pub(super) fn among(files: &NameSet) -> Self {
+impl RolloutIndex {
+    /// Indexes the rollouts among `files`.
+    pub(super) fn of_files(files: &NameSet) -> Self {
         let mut rollouts = Self {
             names: Arc::clone(files.names()),
-            files: NameSet::sharing(files.names()),
+            files: NameSet::with_names(files.names()),
             ..Self::default()
         };
         for name in files.iter() {
@@ -39,19 +41,19 @@ impl Rollouts {
         rollouts
     }
 
-    /// Notes where the file of a conversation is.
+    /// Sets the file of a conversation.
     pub(super) fn insert(&mut self, id: &str, name: &EntryName) {
         let number = self.names.add(name);
         self.by_id.insert(self.hashes.hash_one(id), number);
         self.files.insert(name);
     }
 
-    /// Whether there are none.
+    /// Returns true if the index is empty.
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }
 
-    /// The ids of all whose files bear them.
+    /// Returns the ids that are part of the files' names.
     pub(super) fn ids(&self) -> HashSet<String> {
         let conversations = self
             .files
@@ -62,7 +64,7 @@ impl Rollouts {
             .collect()
     }
 
-    /// The file of a conversation.
+    /// Returns the file of a conversation.
     pub(super) fn get(&self, id: &str) -> Option<EntryName> {
         let name = self.names.name(*self.by_id.get(&self.hashes.hash_one(id))?);
         let is_it = ConversationFile::of(name.as_path()).is_some_and(|c| c.id() == Some(id));
@@ -70,16 +72,16 @@ impl Rollouts {
     }
 }
 
-/// The conversation that a file of the home holds.
+/// Returns the conversation of a rollout in the home; `None` for other files.
 pub(super) fn conversation_of(path: &Path) -> Option<ConversationFile> {
     let is_rollout = kind_of(path).is_rollout_folder();
     is_rollout.then(|| ConversationFile::of(path)).flatten()
 }
 
-/// Several lists of rollouts: the first that knows a conversation counts.
-pub(super) struct FirstOf<'a>(pub(super) Vec<&'a Rollouts>);
+/// Several indexes as one. The first that has a conversation wins.
+pub(super) struct RolloutOverlay<'a>(pub(super) Vec<&'a RolloutIndex>);
 
-impl thread_rows::Rollouts for FirstOf<'_> {
+impl thread_rows::Rollouts for RolloutOverlay<'_> {
     fn path_of(&self, id: &str) -> Option<PathBuf> {
         let found = self.0.iter().find_map(|rollouts| rollouts.get(id));
         found.map(|name| name.as_path().to_path_buf())

@@ -1,37 +1,40 @@
-//! The files that stand in a home now.
+//! Lists the files of a home.
 
-use crate::archive::check::{misplaced_link, portable_target};
 use crate::archive::entry_name::EntryName;
 use crate::archive::name_table::{NameSet, NameTable};
+use crate::archive::path_checks::{misplaced_link, portable_target};
 use crate::codex::home::{Kind, kind_of};
 use crate::io::{IoContext, IoError, long_path, tree};
 use std::fs::{self, FileType};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Every file and link of the live home.
+/// The files and symbolic links of a home.
 #[derive(Debug, Clone)]
 pub struct LiveFiles {
-    /// Relative to the home. A name that no archive can hold is left out.
+    /// Paths relative to the home, without names that no archive can hold.
     pub names: NameSet,
-    /// Those among them that no archive could hold: a link out of the home, a socket, a pipe. Their
-    /// absence from an archive says nothing.
-    pub uncapturable: NameSet,
+    /// The files among `names` that no archive can hold: links out of the home, sockets, pipes.
+    /// That an archive lacks them does not mean that they were removed.
+    pub not_archivable: NameSet,
 }
 
 impl LiveFiles {
-    /// None, with names that would be kept in `names`.
+    /// Returns an empty list whose name table is `names`.
     pub fn none(names: &Arc<NameTable>) -> Self {
         Self {
-            names: NameSet::sharing(names),
-            uncapturable: NameSet::sharing(names),
+            names: NameSet::with_names(names),
+            not_archivable: NameSet::with_names(names),
         }
     }
 }
 
-/// Every file and link below `home`; a top-level link out of it is followed, others are not. What
-/// is transient is not looked into: no restore touches it. A home that does not exist has none. The
-/// names are kept in `names`.
+/// Lists every file and symbolic link below `home`. Follows top-level links out of the home, no
+/// others. Skips transient folders, because a restore never touches them. A home that does not
+/// exist is empty. The names go into the table `names`.
+///
+/// # Errors
+/// A folder cannot be listed.
 pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     let mut files = LiveFiles::none(names);
     match tree::list(home) {
@@ -52,7 +55,8 @@ pub fn list(home: &Path, names: &Arc<NameTable>) -> Result<LiveFiles, IoError> {
     Ok(files)
 }
 
-/// Whether an archive holds the top-level link at `path` as one: what it leads to has its own name.
+/// Returns true if an archive stores the top-level link at `path` as a link, because its target is
+/// in the home too.
 fn is_kept_as_link(path: &Path, home: &Path) -> bool {
     let targets = &(path.canonicalize(), home.canonicalize());
     let is_inside = matches!(targets, (Ok(target), Ok(real)) if target.starts_with(real));
@@ -79,14 +83,14 @@ fn visit(
         }
     } else if let Ok(name) = EntryName::of_path(relative) {
         files.names.insert(&name);
-        if !is_capturable(path, relative, kind) {
-            files.uncapturable.insert(&name);
+        if !is_archivable(path, relative, kind) {
+            files.not_archivable.insert(&name);
         }
     }
     Ok(())
 }
 
-fn is_capturable(path: &Path, relative: &Path, kind: FileType) -> bool {
+fn is_archivable(path: &Path, relative: &Path, kind: FileType) -> bool {
     if !kind.is_symlink() {
         return kind.is_file();
     }

@@ -1,16 +1,16 @@
-//! Unpacking an archive without an index: entry by entry, as one stream.
+//! Unpacks an archive without an index, entry by entry as one stream.
 
 use super::ArchiveError;
+use super::archive_file;
 use super::entry_name::EntryName;
 use super::file_list::FileList;
-use super::manifest::{FileEntry, LinkEntry, MANIFEST_NAME, Manifest};
+use super::manifest::{ArchiveManifest, FileEntry, LinkEntry, MANIFEST_NAME};
 use super::name_table::NameId;
 use super::python::{self, PythonArchive};
 use super::reader;
 use super::sink::Sink;
-use super::source;
-use super::tar_stream::{Content, RawEntry, RawKind, Visit, for_each_entry};
-use super::unpack::wrong_digest;
+use super::tar_stream::{EntryContent, EntryVisitor, RawEntry, RawKind, for_each_entry};
+use super::unpack_indexed::wrong_digest;
 use crate::io::Progress;
 use crate::io::hash::Hasher;
 use flate2::read::MultiGzDecoder;
@@ -18,24 +18,29 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// How many bytes may follow the end of the tar stream: tar pads to full records.
+/// Maximum number of bytes after the end of the tar stream. tar pads archives to full records.
 const MAX_PADDING_BYTES: u64 = 1 << 20;
 
-/// What an archive says of itself.
+/// The description that the content of an archive is compared with.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Told<'a> {
-    Ours(&'a Manifest),
+pub(super) enum ArchiveDescription<'a> {
+    Native(&'a ArchiveManifest),
     Python(&'a PythonArchive),
 }
 
-/// Reads the whole of an archive as one stream, so that the CRC of each gzip member is checked.
-pub(super) fn read(path: &Path, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
-    source::reading(path, reader::open(path)?, |source| {
+/// Reads an archive to its end and passes each entry to `visit`. Reading all of it checks the CRC
+/// of every gzip member.
+pub(super) fn read(path: &Path, visit: &mut EntryVisitor<'_>) -> Result<(), ArchiveError> {
+    archive_file::read_with(path, reader::open(path)?, |source| {
         read_all(path, source, visit)
     })
 }
 
-fn read_all(path: &Path, packed: impl Read, visit: &mut Visit<'_>) -> Result<(), ArchiveError> {
+fn read_all(
+    path: &Path,
+    packed: impl Read,
+    visit: &mut EntryVisitor<'_>,
+) -> Result<(), ArchiveError> {
     let decoder = MultiGzDecoder::new(BufReader::with_capacity(256 * 1024, packed));
     let rest = for_each_entry(decoder, path, visit)?;
     let mut rest = rest.take(MAX_PADDING_BYTES + 1);
@@ -44,20 +49,20 @@ fn read_all(path: &Path, packed: impl Read, visit: &mut Visit<'_>) -> Result<(),
     if padding > MAX_PADDING_BYTES {
         return Err(ArchiveError::damaged(
             path,
-            "more data behind the end of the tar",
+            "too much data after the end of the tar",
         ));
     }
     Ok(())
 }
 
-/// Unpacks an archive without an index.
+/// Unpacks an archive without an index, and checks it against `description`.
 pub(super) fn unpack(
     path: &Path,
-    told: Told<'_>,
+    description: ArchiveDescription<'_>,
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
-    let mut list = Checklist::new(path, told);
+    let mut list = Checklist::new(path, description);
     progress.expect_bytes(list.files.bytes());
     read(path, &mut |entry, content| match list.take(&entry)? {
         Some(file) => stream_file(path, &file, content, sink, progress),
@@ -69,7 +74,7 @@ pub(super) fn unpack(
 fn stream_file(
     path: &Path,
     file: &FileEntry,
-    content: &mut Content<'_>,
+    content: &mut EntryContent<'_>,
     sink: &dyn Sink,
     progress: &dyn Progress,
 ) -> Result<(), ArchiveError> {
@@ -77,41 +82,45 @@ fn stream_file(
     let mut hasher = Hasher::default();
     let mut position = 0;
     if wanted && file.size == 0 {
-        sink.part(file, 0, &[])?;
+        sink.write_chunk(file, 0, &[])?;
     }
     while let Some(bytes) = content.chunk()? {
         hasher.update(bytes);
         if wanted {
-            sink.part(file, position, bytes)?;
+            sink.write_chunk(file, position, bytes)?;
         }
         position += bytes.len() as u64;
         progress.add_bytes(bytes.len() as u64);
     }
-    if file.sha256.is_some_and(|told| told != hasher.digest()) {
+    if file.sha256.is_some_and(|listed| listed != hasher.digest()) {
         return Err(wrong_digest(path, file));
     }
-    if wanted { sink.done(file) } else { Ok(()) }
+    if wanted {
+        sink.finish_file(file)
+    } else {
+        Ok(())
+    }
 }
 
-/// What an archive says it holds, ticked off as it comes.
+/// The listed entries of an archive that were not read yet.
 struct Checklist<'a> {
     path: &'a Path,
     python: bool,
     files: &'a FileList,
-    /// Where in `files` those are that have not come.
+    /// Positions in `files` of the files that were not read yet.
     missing: HashMap<NameId, usize>,
     folders: HashSet<&'a EntryName>,
     links: HashMap<&'a EntryName, &'a PathBuf>,
-    /// How often each is still to come.
+    /// Number of times that each void name is still expected.
     void: HashMap<&'a EntryName, usize>,
     described: bool,
 }
 
 impl<'a> Checklist<'a> {
-    fn new(path: &'a Path, told: Told<'a>) -> Self {
-        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match told {
-            Told::Ours(m) => (&m.files, &m.folders, &m.links, &m.void),
-            Told::Python(p) => (
+    fn new(path: &'a Path, description: ArchiveDescription<'a>) -> Self {
+        let (files, folders, links, void): (_, _, &[LinkEntry], &[EntryName]) = match description {
+            ArchiveDescription::Native(m) => (&m.files, &m.folders, &m.links, &m.void),
+            ArchiveDescription::Python(p) => (
                 &p.contents.files,
                 &p.contents.folders,
                 &p.contents.links,
@@ -120,7 +129,7 @@ impl<'a> Checklist<'a> {
         };
         Self {
             path,
-            python: matches!(told, Told::Python(_)),
+            python: matches!(description, ArchiveDescription::Python(_)),
             missing: files.name_ids().zip(0..).collect(),
             files,
             folders: folders.iter().map(|f| &f.path).collect(),
@@ -133,9 +142,10 @@ impl<'a> Checklist<'a> {
         }
     }
 
-    /// Ticks an entry off; gives the file that it is.
+    /// Removes an entry from the list. Returns it if it is a file with content to check.
     fn take(&mut self, entry: &RawEntry) -> Result<Option<FileEntry>, ArchiveError> {
-        let surprise = |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
+        let unexpected_entry =
+            |reason| Err(ArchiveError::unsafe_entry(self.path, &entry.name, reason));
         match &entry.kind {
             RawKind::File if self.take_void(&entry.name) => Ok(None),
             RawKind::File if self.is_description(&entry.name) && !self.described => {
@@ -144,14 +154,14 @@ impl<'a> Checklist<'a> {
             }
             RawKind::File => match self.take_file(&entry.name) {
                 Some(file) if file.size == entry.size => Ok(Some(file)),
-                Some(_) => surprise("its size is not that of the manifest"),
-                None => surprise("not in the manifest, or twice in the archive"),
+                Some(_) => unexpected_entry("its size is not that of the manifest"),
+                None => unexpected_entry("not in the manifest, or twice in the archive"),
             },
             RawKind::Folder if self.folders.remove(&entry.name) || self.python => Ok(None),
-            RawKind::Folder => surprise("not in the manifest, or twice in the archive"),
+            RawKind::Folder => unexpected_entry("not in the manifest, or twice in the archive"),
             RawKind::Link(target) => match self.links.remove(&entry.name) {
-                Some(told) if told == target => Ok(None),
-                _ => surprise("not the link of the manifest"),
+                Some(listed) if listed == target => Ok(None),
+                _ => unexpected_entry("not the link of the manifest"),
             },
         }
     }

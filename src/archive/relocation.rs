@@ -1,9 +1,8 @@
-//! Opening what was listed, also where Codex has moved it since: archived, taken out of the archive,
-//! or compressed.
+//! Opening listed files, also after Codex archived, unarchived or compressed a rollout.
 
 use super::entry_name::EntryName;
 use super::name_table::{NameSet, NameTable};
-use super::scan::Places;
+use super::scan::SourcePaths;
 use super::scope::CaptureScope;
 use crate::codex::home::{self, kind_of};
 use crate::codex::rollout::{self, ConversationFile};
@@ -13,29 +12,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A listed file, open.
-pub(super) struct Opened {
+/// A listed file that was opened under its current name.
+pub(super) struct OpenedFile {
     pub(super) file: File,
-    /// The name that it has now.
+    /// Name of the file now; differs from the listed name after a move.
     pub(super) name: EntryName,
 }
 
-/// Where the files of a scan are to be found.
-pub(super) struct Whereabouts<'a> {
+/// Finds the files of a scan on disk.
+pub(super) struct FileLocator<'a> {
     scope: &'a CaptureScope,
-    places: &'a Places,
+    places: &'a SourcePaths,
     links: NameSet,
 }
 
-impl<'a> Whereabouts<'a> {
-    /// Those in `places`, where `links` are in the archive.
+impl<'a> FileLocator<'a> {
+    /// Creates a locator for the files in `places`. `links` are the symbolic links in the archive.
     pub(super) fn new(
         scope: &'a CaptureScope,
-        places: &'a Places,
+        places: &'a SourcePaths,
         links: &[(EntryName, PathBuf)],
         names: &Arc<NameTable>,
     ) -> Self {
-        let mut above = NameSet::sharing(names);
+        let mut above = NameSet::with_names(names);
         above.extend(links.iter().map(|(name, _)| name.clone()));
         Self {
             scope,
@@ -44,18 +43,21 @@ impl<'a> Whereabouts<'a> {
         }
     }
 
-    /// Where a file was when it was listed.
+    /// Returns the path at which a file was listed.
     pub(super) fn listed(&self, name: &EntryName) -> PathBuf {
         self.places.source(name)
     }
 
-    /// Opens a file. A rollout that has gone is sought where Codex may have moved it; `None` when
-    /// something is really gone.
-    pub(super) fn open(&self, planned: &EntryName) -> Result<Option<Opened>, IoError> {
+    /// Opens a file. Searches a missing rollout in the folders where Codex may have moved it.
+    /// Returns `None` if another kind of file is missing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a rollout was not found in any folder.
+    pub(super) fn open(&self, planned: &EntryName) -> Result<Option<OpenedFile>, IoError> {
         let source = self.places.source(planned);
         let gone = match file_open::open_no_link(&source) {
             Ok(file) => {
-                return Ok(Some(Opened {
+                return Ok(Some(OpenedFile {
                     file,
                     name: planned.clone(),
                 }));
@@ -69,7 +71,7 @@ impl<'a> Whereabouts<'a> {
             return Ok(None);
         };
         let places = other_places(planned.as_path(), &conversation.name);
-        // Three rounds: it may move on while it is sought.
+        // Three rounds, because the rollout may move again during the search.
         let rounds = std::iter::repeat_n(&places, 3).flatten();
         for relative in rounds {
             if let Some(found) = self.open_at(relative) {
@@ -79,17 +81,17 @@ impl<'a> Whereabouts<'a> {
         Err(gone).at("read", &source)
     }
 
-    fn open_at(&self, relative: &Path) -> Option<Opened> {
+    fn open_at(&self, relative: &Path) -> Option<OpenedFile> {
         let source = self.scope.home.join(relative);
         let file = file_open::open_no_link(&source).ok()?;
         let name = EntryName::of_path(&self.beside_links(relative)?).ok()?;
-        Some(Opened { file, name })
+        Some(OpenedFile { file, name })
     }
 
-    /// The name of a file of the home that leads through none of the archive's links: nothing may
-    /// stand below one. `None` for what is not captured.
+    /// Returns the name of a file without symbolic links in its path, because no entry may be below
+    /// a link of the archive. Returns `None` if the scope does not capture the file.
     fn beside_links(&self, relative: &Path) -> Option<PathBuf> {
-        let name = if self.links.has_above(relative) {
+        let name = if self.links.contains_ancestor_of(relative) {
             let real = self.scope.home.join(relative).canonicalize().ok()?;
             let home = self.scope.home.canonicalize().ok()?;
             real.strip_prefix(home).ok()?.to_path_buf()
@@ -97,20 +99,21 @@ impl<'a> Whereabouts<'a> {
             relative.to_path_buf()
         };
         let is_captured = self.scope.captures(kind_of(&name))
-            && self.scope.wants(&name)
+            && self.scope.selects(&name)
             && !self.scope.excludes.matches(&name)
-            && !self.links.has_above(&name);
+            && !self.links.contains_ancestor_of(&name);
         is_captured.then_some(name)
     }
 }
 
-/// Where Codex may have moved the conversation at `path`, whose plain file has this name.
+/// Returns the paths to which Codex may have moved the rollout at `path`. `name` is the file name
+/// without `.zst`.
 fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
     let zst = format!("{name}{}", rollout::ZST);
     let mut places = vec![path.with_file_name(name), path.with_file_name(&zst)];
     for name in [name, &zst] {
         places.push(Path::new(home::ARCHIVED_SESSIONS).join(name));
-        // rollout-YYYY-MM-DDT…: the folder of its date.
+        // rollout-YYYY-MM-DDT…: sessions/YYYY/MM/DD.
         if let (Some(y), Some(m), Some(d)) = (name.get(8..12), name.get(13..15), name.get(16..18)) {
             places.push(Path::new(home::SESSIONS).join(y).join(m).join(d).join(name));
         }
@@ -121,24 +124,24 @@ fn other_places(path: &Path, name: &str) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::metadata::Mode;
+    use crate::archive::metadata::BackupMode;
     use crate::archive::scope::Excludes;
     use std::fs;
 
     #[test]
-    fn a_conversation_that_moved_to_what_is_left_out_is_left_out() {
+    fn a_rollout_that_moved_into_an_excluded_folder_is_not_opened() {
         let home = tempfile::tempdir().unwrap();
         let name = "rollout-2026-11-18T10-00-00-01a1f78b-4d30-7ef3-b0ee-5caab8d3b455.jsonl";
         fs::create_dir(home.path().join(home::ARCHIVED_SESSIONS)).unwrap();
         let moved = home.path().join(home::ARCHIVED_SESSIONS).join(name);
         fs::write(moved, "x").unwrap();
         let planned = EntryName::of_path(&Path::new("sessions/2026/11/18").join(name)).unwrap();
-        let mut scope = CaptureScope::new(home.path(), Mode::Full);
-        let places = Places::default();
+        let mut scope = CaptureScope::new(home.path(), BackupMode::Full);
+        let places = SourcePaths::default();
         let open = |scope: &CaptureScope| {
             let names = Arc::default();
-            let whereabouts = Whereabouts::new(scope, &places, &[], &names);
-            whereabouts.open(&planned).map(|opened| opened.is_some())
+            let locator = FileLocator::new(scope, &places, &[], &names);
+            locator.open(&planned).map(|opened| opened.is_some())
         };
         assert!(open(&scope).unwrap());
         scope.excludes = Excludes::new(&["archived_sessions".to_owned()]).unwrap();

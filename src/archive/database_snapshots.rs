@@ -1,8 +1,8 @@
-//! The databases of a home, each taken in one transaction of its own.
+//! Snapshots of the databases of a home, each made in a single read transaction.
 
 use super::ArchiveError;
 use super::manifest::FileEntry;
-use super::scan::{LeftOut, Scan};
+use super::scan::{HomeScan, PathNote};
 use crate::codex::database;
 use crate::io::progress::is_interrupted;
 use crate::io::staging::Staging;
@@ -10,42 +10,54 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A database that was taken, and where its copy is.
-pub(super) struct Snapshot {
+/// A snapshot of one database.
+pub(super) struct DatabaseSnapshot {
+    /// The database as the scan listed it.
     pub(super) planned: FileEntry,
+    /// Path of the snapshot in the staging folder.
     pub(super) copy: PathBuf,
 }
 
-/// The databases of a home, each looked at once.
+/// The databases of a home, each attempted once.
 #[derive(Default)]
-pub(super) struct Databases {
-    pub(super) taken: Vec<Snapshot>,
-    pub(super) skipped: Vec<LeftOut>,
+pub(super) struct DatabaseSnapshots {
+    pub(super) snapshots: Vec<DatabaseSnapshot>,
+    pub(super) skipped: Vec<PathNote>,
+    /// The skipped databases that may be sound: they could not be read, rather than failed the
+    /// check.
     pub(super) unreadable: HashSet<PathBuf>,
 }
 
-impl Databases {
-    pub(super) fn has(&self, path: &Path) -> bool {
-        let taken = self.taken.iter().map(|s| s.planned.path.as_path());
-        taken
+impl DatabaseSnapshots {
+    pub(super) fn was_attempted(&self, path: &Path) -> bool {
+        let snapshots = self.snapshots.iter().map(|s| s.planned.path.as_path());
+        snapshots
             .chain(self.skipped.iter().map(|s| &*s.path))
             .any(|known| known == path)
     }
 
-    /// Takes those of a scan that were not seen before.
-    pub(super) fn take(&mut self, scan: &Scan, staging: &Staging) -> Result<(), ArchiveError> {
+    /// Makes snapshots in `staging` of the databases of `scan` that were not attempted before.
+    /// Damaged and unreadable databases are added to `skipped`.
+    ///
+    /// # Errors
+    /// The snapshot cannot be written, or the user interrupted the backup.
+    pub(super) fn snapshot_all(
+        &mut self,
+        scan: &HomeScan,
+        staging: &Staging,
+    ) -> Result<(), ArchiveError> {
         for planned in &scan.databases {
             if is_interrupted() {
                 return Err(ArchiveError::Interrupted);
             }
             let path = planned.path.as_path();
-            if self.has(path) {
+            if self.was_attempted(path) {
                 continue;
             }
-            let copy = staging.path(&format!("{}.sqlite", self.taken.len()));
+            let copy = staging.path(&format!("{}.sqlite", self.snapshots.len()));
             let source = scan.places.source(&planned.path);
             match database::snapshot(&source, &copy) {
-                Ok(()) => self.taken.push(Snapshot {
+                Ok(()) => self.snapshots.push(DatabaseSnapshot {
                     planned: planned.clone(),
                     copy,
                 }),
@@ -57,7 +69,7 @@ impl Databases {
                     if !matches!(error, database::DatabaseError::Damaged { .. }) {
                         self.unreadable.insert(path.to_path_buf());
                     }
-                    self.skipped.push(LeftOut::new(path, chain(&error)));
+                    self.skipped.push(PathNote::new(path, chain(&error)));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -66,6 +78,7 @@ impl Databases {
     }
 }
 
+/// Returns the error with all its causes, separated by colons.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
